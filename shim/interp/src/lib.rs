@@ -1,0 +1,3 @@
+//! CPython as seen from outside: layouts, frame walk, line tables.
+
+#![no_std]

@@ -1,0 +1,8 @@
+//! The preloaded library.
+
+#![no_std]
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,107 @@
+//! The arena: its header, its segments, and the settings that the launcher leaves for the shim.
+//!
+//! Invariant: the launcher writes [`ArenaHeader`] before the first target starts; the shim writes
+//! [`SegmentHeader`] of the segment that it owns; every shared word that changes later is an atomic.
+
+use core::mem::size_of;
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+/// First eight bytes of an arena.
+pub const ARENA_MAGIC: u64 = u64::from_le_bytes(*b"rscalene");
+/// Raised whenever a byte of the layout changes its meaning; both sides refuse another version.
+pub const WIRE_VERSION: u32 = 1;
+/// Bytes of [`ArenaHeader`] and of [`SegmentHeader`]: one page each, so that the ring behind is page-aligned.
+pub const PAGE: usize = 4096;
+/// Environment variable that names the arena to the shim: `LAUNCHER_PID:FD:NONCE` (decimal, decimal, hexadecimal);
+/// the file is `/proc/LAUNCHER_PID/fd/FD`.
+pub const ARENA_ENV: &str = "RSCALENE_ARENA";
+/// Record kinds that are counted apart in [`SegmentHeader::lost`].
+pub const LOST_KINDS: usize = 32;
+
+/// What the launcher asks of every shim; fixed before the first target starts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// CPU sampling: 0 off, 1 perf where it opens and timers elsewhere, 2 perf only, 3 timers only.
+    pub cpu_mode: u32,
+    /// Memory: 0 off, 1 sampled, 2 exact.
+    pub memory_mode: u32,
+    /// Mean CPU nanoseconds between two CPU samples of a thread.
+    pub cpu_interval_ns: u64,
+    /// Mean bytes between two allocation samples at the start (the shim adapts it when `memory_adaptive` is 1).
+    pub memory_interval_bytes: u64,
+    /// 1: the shim adapts the allocation interval to its budget.
+    pub memory_adaptive: u32,
+    /// 1: bytes moved by memcpy and memmove are sampled.
+    pub copy_volume: u32,
+    /// Frames kept of a stack, counted from the leaf; deeper ones are cut and the record says so.
+    pub max_depth: u32,
+    /// 1: children of the first process are profiled as well.
+    pub follow_children: u32,
+    /// Seed of the sampling random numbers; 0: taken from the clock and the pid.
+    pub seed: u64,
+}
+
+/// The first page of an arena.
+#[repr(C)]
+#[derive(Debug)]
+pub struct ArenaHeader {
+    /// [`ARENA_MAGIC`].
+    pub magic: u64,
+    /// [`WIRE_VERSION`].
+    pub version: u32,
+    /// Process id of the launcher.
+    pub launcher_pid: u32,
+    /// Random number that the environment variable must repeat, so that a stale variable opens nothing.
+    pub nonce: u64,
+    /// Bytes of a segment, its header page included.
+    pub segment_bytes: u64,
+    /// Segments in the arena.
+    pub segment_count: u32,
+    /// 1 once the launcher wants every shim to disarm (`--duration` ran out, the launcher leaves).
+    pub stop: AtomicU32,
+    /// Futex word the launcher sleeps on; a shim adds one and wakes it when a ring is half full or a process appears.
+    pub wake: AtomicU32,
+    /// Keeps the next field aligned.
+    pub reserved: u32,
+    /// Processes that found no free segment: reported, since nothing else is known of them.
+    pub refused: AtomicU64,
+    /// What is asked of every shim.
+    pub settings: Settings,
+}
+
+/// The first page of a segment; belongs to one process at a time.
+#[repr(C)]
+#[derive(Debug)]
+pub struct SegmentHeader {
+    /// 0 free; else the claim word of the owner: process id in the low 32 bits, its claim count above.
+    pub owner: AtomicU64,
+    /// `CLOCK_MONOTONIC` nanoseconds of the claim.
+    pub claimed_ns: AtomicU64,
+    /// Slots reserved since the claim; moved by any thread of the owner.
+    pub head: AtomicU64,
+    /// Keeps `head` and `tail` on cache lines of their own.
+    pub pad: [u64; 13],
+    /// Slots consumed since the claim; moved by the launcher alone. Pairs with the Acquire load in the reservation.
+    pub tail: AtomicU64,
+    /// Keeps `tail` alone.
+    pub pad2: [u64; 15],
+    /// Records dropped because the ring was full, by record kind.
+    pub lost: [AtomicU64; LOST_KINDS],
+    /// Frames whose guarded reads failed or whose code object failed the type check.
+    pub frames_rejected: AtomicU64,
+    /// Faults answered by the guarded loads.
+    pub faults: AtomicU64,
+    /// Current mean bytes between two allocation samples.
+    pub memory_interval_bytes: AtomicU64,
+    /// Bytes that went through the allocation hooks (exact where the hooks count).
+    pub hooked_bytes: AtomicU64,
+    /// Allocations that went through the allocation hooks (exact mode; else 0).
+    pub hooked_count: AtomicU64,
+    /// Live bytes tracked at this moment, by the shim's own table (estimate in sampled mode).
+    pub live_bytes: AtomicU64,
+}
+
+const _: () = assert!(size_of::<ArenaHeader>() <= PAGE);
+const _: () = assert!(size_of::<SegmentHeader>() <= PAGE);
+const _: () = assert!(size_of::<Settings>() == 56);
