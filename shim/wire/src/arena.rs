@@ -104,4 +104,4 @@ pub struct SegmentHeader {
 
 const _: () = assert!(size_of::<ArenaHeader>() <= PAGE);
 const _: () = assert!(size_of::<SegmentHeader>() <= PAGE);
-const _: () = assert!(size_of::<Settings>() == 56);
+const _: () = assert!(size_of::<Settings>() == 48);
