@@ -6,3 +6,4 @@
 //! ```
 
 pub mod profile;
+pub mod transport;

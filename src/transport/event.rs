@@ -1,0 +1,185 @@
+//! Events: everything that reaches the profile, as owned values.
+//!
+//! Job: the one type that the merge consumes, whether an event was decoded from a record of the shim (first group of
+//! [`Body`]) or observed by the launcher itself (second group). Invariant: an event owns all its bytes, and events of one
+//! process arrive in the order in which they were recorded. Neighbours: `decode` and `capture` make them, `profile` eats
+//! them. Times are `CLOCK_MONOTONIC` nanoseconds throughout.
+
+use rscalene_wire as wire;
+
+/// One observation about one process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Process it belongs to.
+    pub pid: u32,
+    /// What was observed.
+    pub body: Body,
+}
+
+/// What was observed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// A Python process armed itself.
+    ProcessStart(wire::ProcessStart),
+    /// A thread was seen for the first time.
+    ThreadStart(wire::ThreadStart),
+    /// A thread ended, with its exact CPU ledger.
+    ThreadEnd(wire::ThreadEnd),
+    /// A code object, before the first stack that names it.
+    CodeDef(CodeDef),
+    /// A stack, before the first record that names it.
+    StackDef(StackDef),
+    /// A CPU sample; `flags` as [`wire::CpuSample`] documents them.
+    CpuSample {
+        /// The sample.
+        sample: wire::CpuSample,
+        /// Flags of its record.
+        flags: u8,
+    },
+    /// Verdict of the start-up self-test.
+    SelfTest(wire::SelfTest),
+    /// The orderly end of a process, with its ledger.
+    ProcessEnd(wire::ProcessEnd),
+    /// A recorded allocation; `flags` as [`wire::Alloc`] documents them.
+    Alloc {
+        /// The allocation.
+        alloc: wire::Alloc,
+        /// Flags of its record.
+        flags: u8,
+    },
+    /// The end of a recorded allocation.
+    Free(wire::Free),
+    /// Sampled copy volume.
+    Copy(wire::Copy),
+    /// A change of the address space; `flags` as [`wire::Map`] documents them.
+    Map {
+        /// The change.
+        map: wire::Map,
+        /// Flags of its record.
+        flags: u8,
+    },
+    /// Sampled volume of frees on the running line.
+    FreeVolume(wire::FreeVolume),
+    /// Something the report must say.
+    Notice(wire::Notice),
+
+    /// Counters of the process' segment, read by the drain; cumulative, so the last one counts.
+    Counters(Counters),
+    /// A thread's exact CPU clock at a moment, read by the launcher; cumulative, so the last one counts.
+    ThreadClock(ThreadClock),
+    /// Time a thread spent off the CPU.
+    Wait(Wait),
+    /// A process ended (seen from outside, so also after a kill).
+    ProcessExit(ProcessExit),
+    /// Command line of a process.
+    Command(Vec<String>),
+    /// Resident memory of a process at a moment.
+    Rss {
+        /// When.
+        time_ns: u64,
+        /// Resident bytes.
+        bytes: u64,
+    },
+    /// Executable mappings of a process, complete: replaces what an earlier one said about the same addresses.
+    Modules(Vec<Module>),
+}
+
+/// A code object of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodeDef {
+    /// Fixed part (its byte counts describe the fields below as the shim sent them).
+    pub def: wire::CodeDef,
+    /// `co_filename` (invalid UTF-8 replaced).
+    pub filename: String,
+    /// `co_qualname` (invalid UTF-8 replaced).
+    pub qualname: String,
+    /// `co_linetable`; empty where it was too long or could not be read.
+    pub table: Vec<u8>,
+}
+
+/// A stack of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StackDef {
+    /// Fixed part.
+    pub def: wire::StackDef,
+    /// Frames, leaf first.
+    pub entries: Vec<wire::StackEntry>,
+}
+
+/// What a segment counted beside its records; every number is a total since the process armed itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Records dropped because the ring was full, by record kind.
+    pub lost: [u64; wire::LOST_KINDS],
+    /// Frames whose guarded reads failed or whose code object failed the type check.
+    pub frames_rejected: u64,
+    /// Faults answered by the guarded loads.
+    pub faults: u64,
+    /// Current mean bytes between two allocation samples.
+    pub memory_interval_bytes: u64,
+    /// Bytes that went through the allocation hooks (exact where the hooks count).
+    pub hooked_bytes: u64,
+    /// Allocations that went through the allocation hooks (exact mode; else 0).
+    pub hooked_count: u64,
+    /// Live bytes tracked by the shim at this moment.
+    pub live_bytes: u64,
+    /// Records that the drain could not read: unknown kind, impossible size, or reserved and never committed.
+    pub malformed: u64,
+}
+
+/// A thread's CPU clock as the launcher read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ThreadClock {
+    /// When.
+    pub time_ns: u64,
+    /// Kernel thread id.
+    pub tid: u32,
+    /// CPU nanoseconds of the thread's life so far.
+    pub cpu_ns: u64,
+    /// Name the kernel knows it by; empty if unknown.
+    pub name: String,
+}
+
+/// Time off the CPU between two looks of the launcher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// When the time below had passed.
+    pub time_ns: u64,
+    /// Kernel thread id.
+    pub tid: u32,
+    /// [`wire::StackDef::stack`] of the stack it waited in; 0: unknown. Stacks and code objects that only the launcher
+    /// saw are defined by events of its own, with numbers that the shim never hands out.
+    pub stack: u64,
+    /// Nanoseconds off the CPU.
+    pub wait_ns: u64,
+    /// Part of it spent waiting for the GIL; `None` where the version cannot tell.
+    pub gil_ns: Option<u64>,
+}
+
+/// The end of a process as its parent or the kernel reports it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessExit {
+    /// When.
+    pub time_ns: u64,
+    /// Exit code; `None` if a signal ended it or nobody told.
+    pub code: Option<i32>,
+    /// Signal that ended it.
+    pub signal: Option<i32>,
+    /// Peak RSS in bytes, if known.
+    pub peak_rss: Option<u64>,
+    /// CPU nanoseconds of the whole process, if known.
+    pub cpu_ns: Option<u64>,
+}
+
+/// One executable mapping.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Module {
+    /// First address.
+    pub start: u64,
+    /// Address behind the last.
+    pub end: u64,
+    /// Offset of `start` in the file.
+    pub offset: u64,
+    /// File; empty for anonymous memory.
+    pub path: String,
+}
