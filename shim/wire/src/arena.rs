@@ -58,30 +58,41 @@ pub struct ArenaHeader {
     pub segment_bytes: u64,
     /// Segments in the arena.
     pub segment_count: u32,
+    /// Where a claim starts to look: a shim adds one and takes the first free segment from there on.
+    pub hint: AtomicU32,
     /// 1 once the launcher wants every shim to disarm (`--duration` ran out, the launcher leaves).
     pub stop: AtomicU32,
     /// Futex word the launcher sleeps on; a shim adds one and wakes it when a ring is half full or a process appears.
     pub wake: AtomicU32,
-    /// Keeps the next field aligned.
-    pub reserved: u32,
     /// Processes that found no free segment: reported, since nothing else is known of them.
     pub refused: AtomicU64,
     /// What is asked of every shim.
     pub settings: Settings,
 }
 
+/// Bytes before segment 0: the header page and the owner words behind it (one `AtomicU64` a segment, from byte
+/// [`PAGE`] on), rounded up to pages. The launcher looks at the owner words alone: a look into an unclaimed segment
+/// would make its page real.
+///
+/// An owner word is 0 for a free segment; else the claim: process id in the low 32 bits, a stamp that is never 0
+/// above. A shim claims by compare-and-swap from 0; the launcher alone stores 0 again, when the owner is dead, the
+/// ring is drained, and the segment's pages are punched out (so that its header reads zero for the next owner).
+#[must_use]
+pub const fn first_segment(segment_count: u32) -> u64 {
+    let end = PAGE as u64 + segment_count as u64 * 8;
+    end.div_ceil(PAGE as u64) * PAGE as u64
+}
+
 /// The first page of a segment; belongs to one process at a time.
 #[repr(C)]
 #[derive(Debug)]
 pub struct SegmentHeader {
-    /// 0 free; else the claim word of the owner: process id in the low 32 bits, its claim count above.
-    pub owner: AtomicU64,
     /// `CLOCK_MONOTONIC` nanoseconds of the claim.
     pub claimed_ns: AtomicU64,
     /// Slots reserved since the claim; moved by any thread of the owner.
     pub head: AtomicU64,
     /// Keeps `head` and `tail` on cache lines of their own.
-    pub pad: [u64; 13],
+    pub pad: [u64; 14],
     /// Slots consumed since the claim; moved by the launcher alone. Pairs with the Acquire load in the reservation.
     pub tail: AtomicU64,
     /// Keeps `tail` alone.

@@ -5,12 +5,12 @@
 //! and their sizes are asserted below. Neighbours: `shim/` writes, `src/transport/` reads.
 //!
 //! ```text
-//!  memfd   | ArenaHeader (one page) | segment 0 | segment 1 | ... | segment n-1 |      sparse: untouched pages cost nothing
+//!  memfd   | ArenaHeader (one page) | owner words | segment 0 | segment 1 | ... | segment n-1 |      sparse: untouched pages cost nothing
 //!  segment | SegmentHeader (one page) | ring of 64-byte slots                    |      one segment a process
 //!  record  | slot: RecordHeader (16) + payload (48) | continuation slots (64 each, raw payload) ...
 //! ```
 //!
-//! A process claims a segment by moving [`SegmentHeader::owner`] from 0 to its claim word. Any thread of it, in a
+//! A process claims a segment by moving its owner word (see [`first_segment`]) from 0 to its claim. Any thread of it, in a
 //! signal handler too, reserves slots by a compare-and-swap on [`SegmentHeader::head`], writes the payload and then
 //! commits by storing [`commit_word`] of its first slot's position. A reservation that would run over `tail` is not
 //! made: the record is counted in [`SegmentHeader::lost`] instead. The launcher alone moves `tail`.
