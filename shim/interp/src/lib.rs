@@ -1,3 +1,33 @@
-//! CPython as seen from outside: layouts, frame walk, line tables.
+//! CPython as seen from outside: layouts, frame walk, identities of code objects, line tables.
+//!
+//! Job: answer *what is this thread executing?* for CPython 3.11 to 3.15 by reading memory alone. The reader's
+//! question: *which bytes of the interpreter say so, and what if they are garbage?* Invariant: nothing here allocates,
+//! keeps statics, calls the interpreter or panics; every byte comes through [`Memory`], which may fail at any address,
+//! and every loop has a bound. So the same code runs in a signal handler of the profiled process (guarded loads), in
+//! the launcher (`process_vm_readv`) and in tests (an array). Neighbours: `shim/` and `src/capture/` read through it,
+//! `src/transport/` decodes line tables with it.
+//!
+//! ```text
+//! version + _PyRuntime --> Layout --> walk (code, byte offset) per frame --> Identity, text, linetable
+//!                             \-----> threads, gil
+//! ```
 
 #![no_std]
+#![warn(clippy::pedantic)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::panic)]
+
+mod debug_offsets;
+mod identity;
+mod layout;
+pub mod linetable;
+mod memory;
+mod text;
+mod threads;
+mod walk;
+
+pub use identity::Identity;
+pub use layout::{Layout, Unsupported};
+pub use memory::Memory;
+pub use text::text;
+pub use threads::{Gil, Thread, gil, native_thread_id, threads};
+pub use walk::{Frame, Walk, WalkEnd, code_bytes, walk, walk_from};

@@ -1,0 +1,79 @@
+//! The text of a `str` object, as UTF-8.
+//!
+//! Job: give names and file names to definitions. Invariant: what comes out is valid UTF-8 and fits the buffer; a long
+//! text is cut at a character. Lone surrogates (undecodable file names) become U+FFFD. Neighbours: `identity` uses the
+//! shape of the same objects for its discriminators.
+
+use crate::layout::Layout;
+use crate::memory::{Memory, at};
+
+/// Where a `str` keeps its characters.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// Address of the first character.
+    pub(crate) data: u64,
+    /// Number of code points.
+    pub(crate) length: u64,
+    /// Bytes a code point: 1, 2 or 4.
+    pub(crate) width: u8,
+    ascii: bool,
+}
+
+/// Reads the header of the `str` at `addr`; `None` where it is no string that 3.11 or later could have made.
+#[inline]
+pub(crate) fn shape<M: Memory>(mem: &M, layout: &Layout, addr: u64) -> Option<Shape> {
+    let length = mem.u64(at(addr, layout.object.str_length))?;
+    let state = mem.u32(at(addr, layout.object.str_state))?;
+    // Two bits say whether it is interned; free-threaded builds spend a byte on that. Then kind:3, compact:1, ascii:1.
+    let bits = if layout.free_threaded { state >> 8 } else { state >> 2 };
+    let (kind, compact, ascii) = (bits & 7, bits & 8 != 0, bits & 16 != 0);
+    let width = match kind {
+        1 => 1,
+        2 => 2,
+        4 => 4,
+        _ => return None,
+    };
+    if length >> 40 != 0 {
+        return None;
+    }
+    let data = match (compact, ascii) {
+        (true, true) => at(addr, layout.object.str_ascii_data),
+        (true, false) => at(addr, layout.object.str_compact_data),
+        // Instances of subclasses of `str` keep a pointer there.
+        (false, _) => mem.u64(at(addr, layout.object.str_compact_data))?,
+    };
+    Some(Shape { data, length, width, ascii })
+}
+
+/// Copies the text of the `str` at `addr` into `out` and answers how many bytes of UTF-8 it took.
+///
+/// Text that does not fit is cut at a character. `None` where that is no string, or it cannot be read.
+#[inline]
+pub fn text<M: Memory>(mem: &M, layout: &Layout, addr: u64, out: &mut [u8]) -> Option<usize> {
+    let shape = shape(mem, layout, addr)?;
+    if shape.ascii {
+        let len = out.len().min(usize::try_from(shape.length).ok()?);
+        let out = out.get_mut(..len)?;
+        if !mem.bytes(shape.data, out) {
+            return None;
+        }
+        // Memory caught in a change could hold anything: keep the promise of UTF-8.
+        return Some(out.iter().position(|byte| !byte.is_ascii()).unwrap_or(len));
+    }
+    let mut written = 0usize;
+    let mut place = shape.data;
+    for _ in 0..shape.length {
+        let point = match shape.width {
+            1 => u32::from(mem.u8(place)?),
+            2 => u32::from(mem.u16(place)?),
+            _ => mem.u32(place)?,
+        };
+        let character = char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER);
+        let end = written.checked_add(character.len_utf8())?;
+        let Some(slot) = out.get_mut(written..end) else { break };
+        character.encode_utf8(slot);
+        written = end;
+        place = place.wrapping_add(u64::from(shape.width));
+    }
+    Some(written)
+}

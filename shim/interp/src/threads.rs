@@ -1,0 +1,87 @@
+//! The threads of all interpreters, and the lock that they take turns with.
+//!
+//! Job: pair thread states with the kernel's thread ids, and say where the GIL lies, so that a futex address can be
+//! recognised as the GIL's. Invariant: the lists may change while they are read; a broken list ends early and says so.
+//! Neighbours: `walk` takes the thread states found here; the launcher's remote reader is the user.
+
+use crate::layout::{GilPlace, Layout};
+use crate::memory::{Memory, at};
+
+/// More interpreters or threads than this is a list that runs in a circle.
+const LIST_LIMIT: u32 = 1 << 16;
+/// `sizeof(struct _gil_runtime_state)` on x86-64 (aarch64's mutexes are 8 bytes larger, twice); free-threaded builds
+/// put one more word before it.
+const GIL_SIZE: u64 = if cfg!(target_arch = "aarch64") { 224 } else { 208 };
+
+/// One thread state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Address of the `PyThreadState`.
+    pub tstate: u64,
+    /// Address of its `PyInterpreterState`.
+    pub interp: u64,
+    /// The kernel's id of the thread; 0 before the thread has begun.
+    pub native_thread_id: u64,
+}
+
+/// An interpreter's GIL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gil {
+    /// Address of the structure: its mutexes and condition variables lie inside `start..end`.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// Whether some thread holds it (false in a free-threaded build that runs without).
+    pub locked: bool,
+    /// The thread state that holds it, or held it last; 0 if none did.
+    pub last_holder: u64,
+}
+
+/// Shows every thread state of every interpreter until `visit` answers false; answers whether the lists were read to
+/// their ends.
+pub fn threads<M: Memory>(mem: &M, layout: &Layout, mut visit: impl FnMut(Thread) -> bool) -> bool {
+    let fields = &layout.runtime_fields;
+    let Some(mut interp) = mem.u64(at(layout.runtime, fields.interpreters_head)) else { return false };
+    for _ in 0..LIST_LIMIT {
+        if interp == 0 {
+            return true;
+        }
+        let Some(mut tstate) = mem.u64(at(interp, fields.threads_head)) else { return false };
+        let mut left = LIST_LIMIT;
+        while tstate != 0 && left > 0 {
+            left = left.saturating_sub(1);
+            let Some(native_thread_id) = native_thread_id(mem, layout, tstate) else { return false };
+            if !visit(Thread { tstate, interp, native_thread_id }) {
+                return true;
+            }
+            let Some(next) = mem.u64(at(tstate, layout.thread.next)) else { return false };
+            tstate = next;
+        }
+        let Some(next) = mem.u64(at(interp, fields.interp_next)) else { return false };
+        interp = next;
+    }
+    false
+}
+
+/// The kernel's id of the thread that runs the thread state at `tstate`.
+#[inline]
+pub fn native_thread_id<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<u64> {
+    mem.u64(at(tstate, layout.thread.native_thread_id))
+}
+
+/// The GIL of the `PyInterpreterState` at `interp`; `None` where it has none yet.
+pub fn gil<M: Memory>(mem: &M, layout: &Layout, interp: u64) -> Option<Gil> {
+    let fields = &layout.runtime_fields;
+    let start = match fields.gil {
+        GilPlace::Runtime(offset) => at(layout.runtime, offset),
+        GilPlace::Pointer(offset) => mem.u64(at(interp, offset)).filter(|gil| *gil != 0)?,
+    };
+    let extra = u64::from(layout.free_threaded).wrapping_mul(8);
+    Some(Gil {
+        start,
+        end: start.wrapping_add(GIL_SIZE).wrapping_add(extra),
+        // -1 before it is made, 0 free, 1 taken.
+        locked: mem.u32(at(start, fields.gil_locked))? == 1,
+        last_holder: mem.u64(at(start, fields.gil_last_holder))?,
+    })
+}

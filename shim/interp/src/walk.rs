@@ -1,0 +1,165 @@
+//! The frames of one thread, leaf first.
+//!
+//! Job: follow `previous` from the current frame and say, for each, which code object it runs and where in it. The
+//! reader's question: *may the thread be running meanwhile?* It may: every load can fail, a frame whose code object is
+//! not one (3.11 and 3.12 clear it before they unlink the frame) is skipped and counted, and the number of steps is
+//! bounded. Invariant: at most `2 * max + 64` frames are looked at. Neighbours: `layout` says where the fields lie,
+//! `identity` and `linetable` make sense of the pair (code, offset).
+
+use crate::layout::Layout;
+use crate::memory::{Memory, at};
+
+/// From 3.14 on the two low bits of `f_executable` are a tag; code objects are aligned, so they are zero before.
+const TAG: u64 = 3;
+/// `FRAME_CREATED_BY_INTERPRETER` and C-stack frames are the interpreter's own: 3 and 4, in 3.12 to 3.15.
+const OWNER_INTERPRETER: u8 = 3;
+/// Extra steps that a walk may spend on frames which it does not show.
+const SKIP_ALLOWANCE: u32 = 64;
+
+/// One Python frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Address of the code object.
+    pub code: u64,
+    /// Byte offset of the instruction in the code object's bytecode; `u32::MAX` where it lies outside of it: the
+    /// frame has not begun (3.11, 3.12) or was caught in a change.
+    pub offset_bytes: u32,
+    /// Address of the instruction: its first byte is the opcode, where `offset_bytes` is known.
+    pub instruction: u64,
+    /// Address of the `_PyInterpreterFrame`.
+    pub frame: u64,
+}
+
+/// How a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalkEnd {
+    /// At the outermost frame.
+    Complete,
+    /// `max` frames were shown, or the bound on steps was reached, and there were more.
+    Cut,
+    /// The visitor asked to stop.
+    Stopped,
+    /// A frame could not be read: those shown are the innermost ones, the rest is unknown.
+    Broken,
+}
+
+/// What a walk did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// How it ended.
+    pub end: WalkEnd,
+    /// Frames shown to the visitor.
+    pub frames: u32,
+    /// Frames passed over because their code object was none.
+    pub rejected: u32,
+}
+
+/// Shows the frames of the thread state at `tstate`, leaf first, at most `max`, until `visit` answers false.
+///
+/// A thread state that runs no Python code gives no frames and [`WalkEnd::Complete`].
+#[inline]
+pub fn walk<M: Memory>(mem: &M, layout: &Layout, tstate: u64, max: u32, visit: impl FnMut(Frame) -> bool) -> Walk {
+    let root = mem.u64(at(tstate, layout.thread.frame_root));
+    let first = match layout.thread.cframe_frame {
+        Some(offset) => root.and_then(|cframe| mem.u64(at(cframe, offset))),
+        None => root,
+    };
+    match first {
+        Some(frame) => walk_from(mem, layout, frame, max, visit),
+        None => Walk { end: WalkEnd::Broken, frames: 0, rejected: 0 },
+    }
+}
+
+/// As [`walk`], from the `_PyInterpreterFrame` at `frame` outwards.
+#[inline]
+pub fn walk_from<M: Memory>(
+    mem: &M,
+    layout: &Layout,
+    mut frame: u64,
+    max: u32,
+    mut visit: impl FnMut(Frame) -> bool,
+) -> Walk {
+    let mut walk = Walk { end: WalkEnd::Complete, frames: 0, rejected: 0 };
+    let mut steps = max.saturating_mul(2).saturating_add(SKIP_ALLOWANCE);
+    while frame != 0 {
+        if walk.frames >= max || steps == 0 {
+            return Walk { end: WalkEnd::Cut, ..walk };
+        }
+        steps = steps.saturating_sub(1);
+        let Some(link) = read_link(mem, layout, frame) else {
+            return Walk { end: WalkEnd::Broken, ..walk };
+        };
+        if link.owner < OWNER_INTERPRETER {
+            if let Some(shown) = read_frame(mem, layout, frame, link) {
+                walk.frames = walk.frames.saturating_add(1);
+                if !visit(shown) {
+                    return Walk { end: WalkEnd::Stopped, ..walk };
+                }
+            } else {
+                walk.rejected = walk.rejected.saturating_add(1);
+            }
+        }
+        if link.previous == frame {
+            return Walk { end: WalkEnd::Broken, ..walk };
+        }
+        frame = link.previous;
+    }
+    walk
+}
+
+/// The bytecode of the code object at `code`: its address and its size in bytes. `None` unless it is a code object.
+#[inline]
+pub fn code_bytes<M: Memory>(mem: &M, layout: &Layout, code: u64) -> Option<(u64, u32)> {
+    if code == 0 || mem.u64(at(code, layout.object.ob_type))? != layout.code_type {
+        return None;
+    }
+    let units = mem.u64(at(code, layout.object.ob_size))?;
+    // A code unit has two bytes. Sizes beyond 31 bits are garbage.
+    let size = u32::try_from(units).ok()?.checked_mul(2)?;
+    Some((at(code, layout.code.bytecode), size))
+}
+
+/// The four words of a frame, which share one or two cache lines.
+#[derive(Clone, Copy)]
+struct Link {
+    previous: u64,
+    executable: u64,
+    instruction: u64,
+    owner: u8,
+}
+
+#[inline]
+fn read_link<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Link> {
+    if frame & 7 != 0 {
+        return None;
+    }
+    Some(Link {
+        executable: mem.u64(at(frame, layout.frame.code))?,
+        previous: mem.u64(at(frame, layout.frame.previous))?,
+        instruction: mem.u64(at(frame, layout.frame.instruction))?,
+        owner: mem.u8(at(frame, layout.frame.owner))?,
+    })
+}
+
+#[inline]
+fn read_frame<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Option<Frame> {
+    let code = link.executable & !TAG;
+    let (main, size) = code_bytes(mem, layout, code)?;
+    let start = if layout.free_threaded { thread_bytecode(mem, layout, code, frame).unwrap_or(main) } else { main };
+    let offset = link.instruction.wrapping_sub(start);
+    let offset_bytes = match u32::try_from(offset) {
+        Ok(offset) if offset < size => offset,
+        _ => u32::MAX,
+    };
+    Some(Frame { code, offset_bytes, instruction: link.instruction, frame })
+}
+
+/// Free-threaded builds give each thread a copy of the bytecode: `co_tlbc->entries[tlbc_index]`.
+fn thread_bytecode<M: Memory>(mem: &M, layout: &Layout, code: u64, frame: u64) -> Option<u64> {
+    let copies = mem.u64(at(code, layout.code.tlbc)).filter(|copies| *copies != 0)?;
+    let index = u64::from(mem.u32(at(frame, layout.frame.tlbc_index))?);
+    if index >= mem.u64(copies)? {
+        return None;
+    }
+    mem.u64(copies.wrapping_add(index.wrapping_mul(8)).wrapping_add(8)).filter(|start| *start != 0)
+}
