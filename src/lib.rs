@@ -5,5 +5,27 @@
 //!                    capture/remote ----^           control: flags, run, view, doctor
 //! ```
 
+pub mod control;
 pub mod profile;
 pub mod transport;
+
+/// The extension module `rscalene._rscalene`.
+#[cfg(feature = "python")]
+#[pyo3::pymodule]
+mod _rscalene {
+    use std::ffi::OsString;
+    use std::path::PathBuf;
+
+    use pyo3::prelude::*;
+
+    /// Run one command line.
+    #[pyfunction]
+    fn main(py: Python<'_>, argv: Vec<OsString>, executable: PathBuf) -> i32 {
+        py.detach(|| crate::control::main(argv, Some(executable)))
+    }
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,83 @@
+# Everything a contributor types. All set-up happens under .build/ and target/; nothing else of the machine is touched.
+# Needs: a Rust toolchain, a C compiler, CPython 3.11 or newer with pip. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$p -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BUILD := .build
+VENV := $(BUILD)/venv
+BIN := $(VENV)/bin
+DIST := $(BUILD)/dist
+SOURCES := $(shell find src shim python build.rs Cargo.toml Cargo.lock pyproject.toml README.md -type f \
+	-not -name '*.pyc' -not -path '*/__pycache__/*' 2>/dev/null)
+PYTEST_ARGS ?=
+
+# pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
+PIP := $(PYTHON) -m pip --python $(BIN)/python
+
+.PHONY: help demo test test-rust test-python build dev lint fmt bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+demo: $(BUILD)/installed  ## profile examples/demo.py and show the table
+	$(BIN)/rscalene run -o $(BUILD)/demo.json examples/demo.py
+
+test: test-rust test-python  ## cargo tests, then pytest against the installed wheel
+
+test-rust:  ## the Rust tests
+	cargo test --workspace --exclude rscalene-shim --locked
+
+test-python: $(BUILD)/installed  ## pytest against the installed wheel
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+build: $(BUILD)/wheel  ## the release wheel, in .build/dist
+
+dev: $(BUILD)/venv.stamp  ## a debug build, installed in .build/venv
+	rm -rf $(BUILD)/dev $(BUILD)/installed
+	$(BIN)/maturin build --locked --out $(BUILD)/dev
+	$(PIP) install --quiet --force-reinstall --no-deps $(BUILD)/dev/*.whl
+
+lint: $(BUILD)/lint.stamp $(BUILD)/installed  ## rustfmt, clippy, ruff, mypy, stubtest
+	cargo fmt --all --check
+	cargo clippy --workspace --exclude rscalene-shim --all-targets --locked -- -D warnings
+	cargo clippy --package rscalene --features python --locked -- -D warnings
+	cargo clippy --package rscalene-shim --profile shim --locked -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest rscalene
+
+fmt: $(BUILD)/lint.stamp  ## format everything
+	cargo fmt --all
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(BUILD)/installed  ## the benchmarks
+	cargo bench --locked
+
+clean:  ## remove everything that was built
+	rm -rf $(BUILD) target
+
+$(BUILD)/venv.stamp: tests/requirements.txt tests/requirements-build.txt
+	@test -n "$(PYTHON)" || { echo "no CPython 3.11 or newer with pip was found; set PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv --without-pip --clear $(VENV)
+	$(PIP) install --quiet -r tests/requirements.txt -r tests/requirements-build.txt
+	touch $@
+
+$(BUILD)/lint.stamp: $(BUILD)/venv.stamp tests/requirements-lint.txt
+	$(PIP) install --quiet -r tests/requirements-lint.txt
+	touch $@
+
+$(BUILD)/wheel: $(BUILD)/venv.stamp $(SOURCES)
+	rm -rf $(DIST)
+	$(BIN)/maturin build --release --locked --out $(DIST)
+	touch $@
+
+$(BUILD)/installed: $(BUILD)/wheel
+	$(PIP) install --quiet --force-reinstall --no-deps $(DIST)/*.whl
+	touch $@

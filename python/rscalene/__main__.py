@@ -1,0 +1,17 @@
+"""The command line: ``rscalene ...`` and ``python -m rscalene ...``.
+
+Everything is done in Rust; this file only hands over the words typed and the interpreter that runs it.
+"""
+
+import sys
+
+from rscalene import _rscalene
+
+
+def main() -> int:
+    """Run the command line in ``sys.argv`` and return its exit code (0 to 255)."""
+    return _rscalene.main(sys.argv, sys.executable)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
