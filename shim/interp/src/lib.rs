@@ -21,6 +21,7 @@ mod identity;
 mod layout;
 pub mod linetable;
 mod memory;
+pub mod opcodes;
 mod text;
 mod threads;
 mod walk;
