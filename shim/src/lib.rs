@@ -1,8 +1,47 @@
-//! The preloaded library.
+//! The preloaded library: everything of rscalene that runs inside the profiled process.
+//!
+//! Job: take CPU samples in a signal handler and allocation samples in the allocator's entry points, and write them
+//! into the launcher's arena. The reader's question: *what may this line of code meet?* The answer holds everywhere
+//! in this crate: it may run in a signal handler or inside `malloc`, so it never allocates, never takes a lock, never
+//! panics, keeps `errno`, and uses no `std`. What it cannot do it counts. Neighbours: `wire` (the records),
+//! `interp` (what CPython looks like); the launcher is on the other side of the arena.
+//!
+//! ```text
+//!  start      finds the arena and the interpreter, arms the process      (constructor)
+//!  process    fork, exec, exit: one segment a process                    (atfork, interposers)
+//!  threads    a slot a thread: sampling armed at its start, ledger at its end
+//!  clock      the sources of CPU signals: perf task-clock, CPU timers
+//!  handler    one CPU sample: classify, walk, write
+//!  stack      frames to ids: code objects and stacks are sent once
+//!  ring       slots of the segment: reserve, write, commit
+//!  signals    what the program sees of the two signals that we use
+//!  guard      loads that survive a fault
+//!  hooks      the allocator's entry points
+//! ```
 
 #![no_std]
 
+mod classify;
+mod clock;
+mod guard;
+mod handler;
+mod hooks;
+mod process;
+mod real;
+mod ring;
+mod selftest;
+mod signals;
+mod stack;
+mod start;
+mod sys;
+mod threads;
+mod tls;
+
+/// A reachable panic is a link-time fact that a test looks for: the symbol below must not be in the library.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
+    unsafe extern "C" {
+        safe fn rscalene_shim_must_not_panic() -> !;
+    }
+    rscalene_shim_must_not_panic()
 }

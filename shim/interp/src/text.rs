@@ -68,12 +68,26 @@ pub fn text<M: Memory>(mem: &M, layout: &Layout, addr: u64, out: &mut [u8]) -> O
             2 => u32::from(mem.u16(place)?),
             _ => mem.u32(place)?,
         };
-        let character = char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER);
-        let end = written.checked_add(character.len_utf8())?;
+        let (bytes, len) = utf8(char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER));
+        let end = written.checked_add(len)?;
         let Some(slot) = out.get_mut(written..end) else { break };
-        character.encode_utf8(slot);
+        slot.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
         written = end;
         place = place.wrapping_add(u64::from(shape.width));
     }
     Some(written)
+}
+
+/// The UTF-8 of a character: its bytes and how many of them count.
+///
+/// `char::encode_utf8` would do, were it not for a panic that the optimiser cannot rule out.
+fn utf8(character: char) -> ([u8; 4], usize) {
+    let point = u32::from(character);
+    let tail = |shift: u32| 0x80 | (point >> shift & 0x3f) as u8;
+    match point {
+        0..0x80 => ([point as u8, 0, 0, 0], 1),
+        0x80..0x800 => ([0xc0 | (point >> 6) as u8, tail(0), 0, 0], 2),
+        0x800..0x1_0000 => ([0xe0 | (point >> 12) as u8, tail(6), tail(0), 0], 3),
+        _ => ([0xf0 | (point >> 18) as u8, tail(12), tail(6), tail(0)], 4),
+    }
 }

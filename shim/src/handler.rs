@@ -1,0 +1,144 @@
+//! One CPU sample: what the thread was doing when its CPU clock came round.
+//!
+//! Invariant: bounded work, no locks, no allocation, and no read of the thread's own CPU clock (which would make the
+//! kernel reschedule it before the tick and blind the timer). Neighbours: `signals` (calls this), `stack`, `classify`.
+
+use core::ffi::c_void;
+
+use libc::siginfo_t;
+use rscalene_interp::opcodes::{Op, op_kind};
+use rscalene_wire::{CpuKind, CpuSample, Kind};
+
+use crate::classify::{Place, place};
+use crate::guard::Guarded;
+use crate::threads::Slot;
+use crate::tls::tls;
+use crate::{process, signals, stack, start, sys};
+
+/// Bytes from the start of a `ucontext_t` to the interrupted program counter.
+#[cfg(target_arch = "x86_64")]
+const PC: usize = 40 + 16 * 8;
+#[cfg(target_arch = "aarch64")]
+const PC: usize = 176 + 8 + 31 * 8 + 8;
+/// Bytes from the start of a `ucontext_t` to the first word of the interrupted signal mask.
+#[cfg(target_arch = "x86_64")]
+const MASK: usize = 40 + 256;
+#[cfg(target_arch = "aarch64")]
+const MASK: usize = 40;
+
+/// The interrupted program counter.
+pub(crate) fn program_counter(context: *const c_void) -> u64 {
+    // SAFETY: the kernel passes a ucontext_t, in which the counter lies at `PC`.
+    unsafe { context.cast::<u8>().add(PC).cast::<u64>().read_unaligned() }
+}
+
+/// Has the interrupted code go on elsewhere.
+pub(crate) fn set_program_counter(context: *mut c_void, pc: u64) {
+    // SAFETY: as above.
+    unsafe { context.cast::<u8>().add(PC).cast::<u64>().write_unaligned(pc) };
+}
+
+fn interrupted_mask(context: *const c_void) -> u64 {
+    // SAFETY: the kernel passes a ucontext_t, in which the mask lies at `MASK`.
+    unsafe { context.cast::<u8>().add(MASK).cast::<u64>().read_unaligned() }
+}
+
+/// A signal of ours, told from one of the program's own.
+enum Ours {
+    Perf,
+    /// With the number of expirations that the signal stands for.
+    Timer(u64),
+}
+
+/// Takes a sample if the signal is ours; false leaves it to the program.
+///
+/// # Safety
+/// `info` and `context` must be what the kernel passed to the handler.
+pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> bool {
+    let block = tls();
+    let slot = block.slot.get();
+    // SAFETY: the kernel passed a valid siginfo.
+    let code = unsafe { (*info).si_code };
+    let word = |at: usize| {
+        // SAFETY: a siginfo is 128 bytes; the union's fields start at byte 16.
+        unsafe { info.cast::<u8>().add(at).cast::<u32>().read_unaligned() }
+    };
+    if slot.is_null() || block.generation.get() != process::generation() {
+        // A last signal of a source that is gone; the program itself is never sent SI_TIMER by a timer of ours.
+        return code == libc::SI_TIMER && slot.is_null();
+    }
+    // SAFETY: a non-null slot of this generation is this thread's own, mapped for good.
+    let slot = unsafe { &*slot };
+    let ours = match code {
+        libc::SI_TIMER => {
+            let value = u64::from(word(24)) | u64::from(word(28)) << 32;
+            if value != core::ptr::from_ref(slot) as u64 {
+                return false;
+            }
+            Ours::Timer(1 + u64::from(word(20)))
+        }
+        // POLL_IN (1) is what perf reports; the descriptor's number tells ours from a socket's.
+        1..=6 if slot.perf_fd.get() >= 0 && word(24) as i32 == slot.perf_fd.get() => Ours::Perf,
+        _ => return false,
+    };
+    if !process::stopped() {
+        take(slot, &ours, context);
+    }
+    true
+}
+
+/// Did the kernel time of this thread grow more than its user time since the last look? The tick that made the timer
+/// fire was charged to one of them just before.
+fn tick_hit_kernel(slot: &Slot) -> bool {
+    let (user, system, _) = sys::usage(libc::RUSAGE_THREAD);
+    let (last_user, last_system) = slot.last_usage.replace((user, system));
+    system.saturating_sub(last_system) > user.saturating_sub(last_user)
+}
+
+fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
+    let Some(segment) = process::segment() else { return };
+    let (timer, expirations) = match ours {
+        Ours::Perf => (false, 1),
+        Ours::Timer(expirations) => (true, *expirations),
+    };
+    let system = timer && tick_hit_kernel(slot);
+    // Beside perf, which samples user time, the timer only places kernel time.
+    if timer && slot.source.get() == 1 && !system {
+        return;
+    }
+    let pc = program_counter(context);
+    let python = start::python();
+    let memory = Guarded::in_handler(signals::blocks_faults(interrupted_mask(context)));
+    let tstate = python.thread_state();
+    let mut flags = u8::from(timer) | u8::from(tstate == 0) << 1;
+    let mut record = CpuSample {
+        time_ns: sys::now_ns(),
+        pc,
+        weight_ns: slot.interval_ns.get().saturating_mul(expirations),
+        tid: slot.tid.get(),
+        kind: if system { CpuKind::System } else { CpuKind::Native } as u8,
+        ..CpuSample::default()
+    };
+    if tstate != 0
+        && let Some(layout) = python.layout()
+    {
+        if python.attached_state() != tstate {
+            flags |= 4;
+        }
+        // SAFETY: this is the slot's own thread, and handlers of this signal do not nest.
+        let room = unsafe { slot.scratch(true) };
+        let walked = stack::capture(&segment, layout, &memory, tstate, room);
+        if !walked.sent {
+            segment.lose(Kind::CpuSample, 1);
+            return;
+        }
+        record.stack = walked.stack;
+        let opcode = stack::opcode(&memory, walked.instruction);
+        record.opcode = opcode.unwrap_or(0);
+        if !system && walked.stack != 0 && place(pc) == Place::Neutral {
+            let calls_c = opcode.is_some_and(|opcode| op_kind(layout.minor, opcode) == Op::CallsC);
+            record.kind = if calls_c { CpuKind::Native } else { CpuKind::Python } as u8;
+        }
+    }
+    segment.emit(Kind::CpuSample, flags, &record, &[]);
+}

@@ -1,0 +1,384 @@
+//! The process: its segment of the arena, and what fork, exec and exit mean for it.
+//!
+//! Invariant: [`segment`] answers only in the process that claimed it: the word that says so lies in a page that the
+//! kernel wipes in a forked child, so that a child made behind libc's back stays silent instead of writing into its
+//! parent's ring. Neighbours: `start` (arms), `threads` (arms each thread), `ring`.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
+
+use rscalene_wire as wire;
+use wire::{ArenaHeader, Kind, PAGE};
+
+use crate::real::{Next, call_next};
+use crate::ring::Segment;
+use crate::{selftest, stack, start, sys, threads};
+
+static ARENA: AtomicPtr<ArenaHeader> = AtomicPtr::new(core::ptr::null_mut());
+static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
+/// Points to the word that a fork wipes: 1 while this process owns `BASE`.
+static ALIVE: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
+static PID: AtomicU32 = AtomicU32::new(0);
+static ARENA_FD: AtomicI32 = AtomicI32::new(0);
+/// Raised by every fork, so that slots of the parent are told from the child's own.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+static UNDERSCORE_EXIT: Next = Next::new(c"_exit");
+static EXECVE: Next = Next::new(c"execve");
+static EXECV: Next = Next::new(c"execv");
+static EXECVP: Next = Next::new(c"execvp");
+static EXECVPE: Next = Next::new(c"execvpe");
+
+/// Number of the fork generation this process is.
+pub(crate) fn generation() -> u64 {
+    GENERATION.load(Relaxed)
+}
+
+/// This process' segment, while it is armed.
+#[inline]
+pub(crate) fn segment() -> Option<Segment> {
+    let alive = ALIVE.load(Acquire);
+    // SAFETY: a non-null pointer names a word in a page that is never unmapped.
+    if alive.is_null() || unsafe { (*alive).load(Acquire) } == 0 {
+        return None;
+    }
+    let arena = ARENA.load(Relaxed);
+    // SAFETY: `claim` stored both before it raised the word; neither mapping is taken away while it is raised.
+    Some(unsafe { Segment::new(arena, BASE.load(Relaxed), (*arena).segment_bytes) })
+}
+
+/// What the launcher asks for.
+pub(crate) fn settings() -> wire::Settings {
+    let arena = ARENA.load(Relaxed);
+    // SAFETY: a non-null pointer names the arena's header page, whose settings never change.
+    if arena.is_null() { wire::Settings::default() } else { unsafe { (*arena).settings } }
+}
+
+/// True where the launcher has asked every shim to stop.
+pub(crate) fn stopped() -> bool {
+    let arena = ARENA.load(Relaxed);
+    // SAFETY: as in `settings`; the field is an atomic.
+    arena.is_null() || unsafe { (*arena).stop.load(Relaxed) } != 0
+}
+
+/// Opens the arena that the environment names and checks that it is one of ours; false leaves the process unprofiled.
+pub(crate) fn open_arena(launcher: u32, fd: u32, nonce: u64) -> bool {
+    let descriptor = open_launcher_file(launcher, fd);
+    if descriptor < 0 {
+        return false;
+    }
+    let page = sys::map_shared(descriptor, 0, PAGE).cast::<ArenaHeader>();
+    if page.is_null() {
+        sys::close(descriptor);
+        return false;
+    }
+    // SAFETY: a whole page was mapped; a file that is shorter would fault, but only the launcher's memfd, which is
+    // longer, answers to this path, and `guard` is not needed for it: /proc names the very file.
+    let header = unsafe { &*page };
+    let whole = header.magic == wire::ARENA_MAGIC
+        && header.version == wire::WIRE_VERSION
+        && header.nonce == nonce
+        && header.launcher_pid == launcher
+        && header.segment_count > 0;
+    let bytes = wire::first_segment(header.segment_count) as usize;
+    // SAFETY: the page was mapped above and is not used any more.
+    unsafe { sys::unmap(page.cast(), PAGE) };
+    let all = if whole { sys::map_shared(descriptor, 0, bytes) } else { core::ptr::null_mut() };
+    sys::close(descriptor);
+    ARENA.store(all.cast(), Relaxed);
+    ARENA_FD.store(fd as i32, Relaxed);
+    !all.is_null()
+}
+
+fn open_launcher_file(launcher: u32, fd: u32) -> i32 {
+    let mut path = [0u8; 48];
+    let mut at = 0;
+    for part in [Part::Text(b"/proc/"), Part::Number(launcher), Part::Text(b"/fd/"), Part::Number(fd)] {
+        at = part.append(&mut path, at);
+    }
+    // SAFETY: the last byte was never written, so the buffer ends with NUL.
+    let path = unsafe { CStr::from_ptr(path.as_ptr().cast::<c_char>()) };
+    sys::open(path) as i32
+}
+
+enum Part {
+    Text(&'static [u8]),
+    Number(u32),
+}
+
+impl Part {
+    /// Writes itself at `at`, leaving the last byte of `into` alone; answers where the next part goes.
+    fn append(&self, into: &mut [u8; 48], mut at: usize) -> usize {
+        let mut put = |byte: u8| {
+            if let Some(place) = into.get_mut(at).filter(|_| at < 47) {
+                *place = byte;
+                at += 1;
+            }
+        };
+        match self {
+            Self::Text(text) => text.iter().for_each(|byte| put(*byte)),
+            Self::Number(number) => {
+                let mut divisor = 1_000_000_000;
+                let mut begun = false;
+                while divisor > 0 {
+                    let digit = (number / divisor % 10) as u8;
+                    begun |= digit != 0 || divisor == 1;
+                    if begun {
+                        put(b'0' + digit);
+                    }
+                    divisor /= 10;
+                }
+            }
+        }
+        at
+    }
+}
+
+/// Claims a free segment for this process and maps it; false where there is none.
+pub(crate) fn claim() -> bool {
+    let arena = ARENA.load(Relaxed);
+    if arena.is_null() {
+        return false;
+    }
+    // SAFETY: the mapping covers the header page and the owner words.
+    let header = unsafe { &*arena };
+    // SAFETY: owner words follow the header page, one a segment, all inside the mapping.
+    let owners = unsafe {
+        core::slice::from_raw_parts(arena.cast::<u8>().add(PAGE).cast::<AtomicU64>(), header.segment_count as usize)
+    };
+    let now = sys::now_ns();
+    let pid = sys::pid();
+    let stamp = ((now as u32) | 1) as u64;
+    let from = header.hint.fetch_add(1, Relaxed) as usize;
+    for step in 0..owners.len() {
+        let index = (from + step) % owners.len().max(1);
+        let Some(owner) = owners.get(index) else { break };
+        if owner.load(Relaxed) != 0 {
+            continue;
+        }
+        let word = stamp << 32 | u64::from(pid);
+        // Pairs with the drain's Release store of 0: a free segment's pages are zero.
+        if owner.compare_exchange(0, word, AcqRel, Relaxed).is_err() {
+            continue;
+        }
+        let offset = wire::first_segment(header.segment_count) + index as u64 * header.segment_bytes;
+        let base = map_segment(header, offset);
+        if base.is_null() {
+            owner.store(0, Release);
+            break;
+        }
+        BASE.store(base, Relaxed);
+        PID.store(pid, Relaxed);
+        // SAFETY: just mapped, a whole segment.
+        let segment = unsafe { Segment::new(arena, base, header.segment_bytes) };
+        segment.header().claimed_ns.store(now, Relaxed);
+        return raise_alive();
+    }
+    header.refused.fetch_add(1, Relaxed);
+    false
+}
+
+/// Maps a segment from the launcher's file; where that cannot be opened (no /proc, as in a chroot), from the mapping
+/// of the header, which a forked child has inherited.
+fn map_segment(header: &ArenaHeader, offset: u64) -> *mut u8 {
+    let bytes = header.segment_bytes as usize;
+    let fd = open_launcher_file(header.launcher_pid, ARENA_FD.load(Relaxed) as u32);
+    if fd >= 0 {
+        let base = sys::map_shared(fd, offset, bytes);
+        sys::close(fd);
+        return base;
+    }
+    // mremap with an old size of 0 maps a shared mapping a second time, from its start and as long as asked.
+    let whole = offset as usize + bytes;
+    // SAFETY: the header's own mapping stays as it is.
+    let second = unsafe {
+        sys::call6(libc::SYS_mremap, (&raw const *header) as usize, 0, whole, libc::MREMAP_MAYMOVE as usize, 0, 0)
+    };
+    if second < 0 {
+        return core::ptr::null_mut();
+    }
+    let second = second as *mut u8;
+    // SAFETY: the part before the segment is ours and unused.
+    unsafe {
+        sys::unmap(second, offset as usize);
+        second.add(offset as usize)
+    }
+}
+
+fn raise_alive() -> bool {
+    let mut alive = ALIVE.load(Relaxed);
+    if alive.is_null() {
+        alive = sys::map_private(PAGE).cast();
+        if alive.is_null() {
+            return false;
+        }
+        // SAFETY: a page of ours; where the kernel is too old for it (before 4.14) only libc's fork is followed.
+        unsafe { sys::call3(libc::SYS_madvise, alive as usize, PAGE, libc::MADV_WIPEONFORK as usize) };
+    }
+    // SAFETY: the page is mapped and never unmapped.
+    unsafe { (*alive).store(1, Release) };
+    ALIVE.store(alive, Release);
+    true
+}
+
+/// Announces this process in its own segment.
+pub(crate) fn announce(forked: bool) {
+    let Some(segment) = segment() else { return };
+    let python = start::python();
+    let record = wire::ProcessStart {
+        time_ns: sys::now_ns(),
+        pid: sys::pid(),
+        parent: sys::parent_pid(),
+        python_version: python.version,
+        flags: u32::from(python.free_threaded) | u32::from(forked) << 1 | u32::from(!python.frames_readable()) << 2,
+        runtime: python.runtime,
+        code_type: python.code_type,
+        cpu_ns: if forked { 0 } else { sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID) },
+    };
+    segment.emit(Kind::ProcessStart, 0, &record, &[]);
+    segment.wake();
+}
+
+/// A notice for the report.
+pub(crate) fn notice(code: u32, detail: u32) {
+    if let Some(segment) = segment() {
+        segment.emit(Kind::Notice, 0, &wire::Notice { time_ns: sys::now_ns(), code, detail }, &[]);
+    }
+}
+
+/// Has libc call us around fork.
+pub(crate) fn watch_forks() {
+    unsafe extern "C" {
+        fn __register_atfork(
+            prepare: Option<unsafe extern "C" fn()>,
+            parent: Option<unsafe extern "C" fn()>,
+            child: Option<unsafe extern "C" fn()>,
+            library: *const c_void,
+        ) -> c_int;
+    }
+    // SAFETY: the function lives as long as the process (the library is never unloaded).
+    unsafe { __register_atfork(None, None, Some(in_forked_child), core::ptr::null()) };
+}
+
+/// A forked child: a segment, tables and timers of its own.
+unsafe extern "C" fn in_forked_child() {
+    let _errno = sys::KeepErrno::new();
+    if ARENA.load(Relaxed).is_null() || BASE.load(Relaxed).is_null() {
+        return;
+    }
+    GENERATION.fetch_add(1, Relaxed);
+    threads::forget_all();
+    stack::forget_all();
+    let old = BASE.swap(core::ptr::null_mut(), Relaxed);
+    let settings = settings();
+    // SAFETY: the parent's segment is of no use here; the child's mapping of it goes, the parent's stays.
+    unsafe { sys::unmap(old, (*ARENA.load(Relaxed)).segment_bytes as usize) };
+    if stopped() || settings.follow_children == 0 || !claim() {
+        return;
+    }
+    announce(true);
+    selftest::repeat_verdict();
+    threads::arm_current();
+}
+
+/// Writes every thread's ledger and the process'; once a process.
+pub(crate) fn end(how: u32) {
+    let Some(segment) = segment() else { return };
+    // A vfork child shares this memory but is another process: its end is not ours.
+    if sys::pid() != PID.load(Relaxed) {
+        return;
+    }
+    threads::write_ledgers(&segment);
+    let (user_ns, system_ns, peak_rss) = sys::usage(libc::RUSAGE_SELF);
+    let record = wire::ProcessEnd {
+        time_ns: sys::now_ns(),
+        cpu_ns: sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID),
+        user_ns,
+        system_ns,
+        peak_rss,
+        how,
+        reserved: 0,
+    };
+    segment.emit(Kind::ProcessEnd, 0, &record, &[]);
+    segment.wake();
+}
+
+/// Runs when the process ends by `exit` or by returning from `main`.
+extern "C" fn at_exit() {
+    let _errno = sys::KeepErrno::new();
+    end(0);
+}
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: extern "C" fn() = at_exit;
+
+fn leave(code: c_int) -> ! {
+    end(1);
+    call_next!(UNDERSCORE_EXIT, fn(c_int) -> (), (code), ());
+    loop {
+        // SAFETY: ends the process.
+        unsafe { sys::call3(libc::SYS_exit_group, code as usize, 0, 0) };
+    }
+}
+
+/// `_exit`: the ledger first.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _exit(code: c_int) -> ! {
+    leave(code)
+}
+
+/// `_Exit`: the ledger first.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _Exit(code: c_int) -> ! {
+    leave(code)
+}
+
+type Words = *const *const c_char;
+
+/// `execve`: the ledger first, since the threads and their clocks go with the old program.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execve(path: *const c_char, arguments: Words, environment: Words) -> c_int {
+    end(2);
+    call_next!(EXECVE, fn(*const c_char, Words, Words) -> c_int, (path, arguments, environment), -1)
+}
+
+/// `execv`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execv(path: *const c_char, arguments: Words) -> c_int {
+    end(2);
+    call_next!(EXECV, fn(*const c_char, Words) -> c_int, (path, arguments), -1)
+}
+
+/// `execvp`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execvp(file: *const c_char, arguments: Words) -> c_int {
+    end(2);
+    call_next!(EXECVP, fn(*const c_char, Words) -> c_int, (file, arguments), -1)
+}
+
+/// `execvpe`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execvpe(file: *const c_char, arguments: Words, environment: Words) -> c_int {
+    end(2);
+    call_next!(EXECVPE, fn(*const c_char, Words, Words) -> c_int, (file, arguments, environment), -1)
+}

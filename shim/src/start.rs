@@ -1,0 +1,260 @@
+//! The beginning: is this process to be profiled, and what interpreter does it hold?
+//!
+//! Job: run before `main`, look for the arena in the environment and for CPython's symbols in the process, and arm.
+//! Every other process that inherits the preload stays asleep after a few string compares. Invariant: [`PYTHON`] is
+//! written here, once, before anything that reads it is armed. Neighbours: `process`, `threads`, `signals`.
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char, c_int};
+use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+
+use rscalene_interp::{Layout, Memory, Unsupported};
+
+use crate::guard::Guarded;
+use crate::real::global_symbol;
+use crate::{classify, process, selftest, signals, sys, threads};
+
+/// Addresses of the interpreter's functions; 0 where one is missing.
+#[derive(Clone, Copy)]
+pub(crate) struct Calls {
+    initialized: usize,
+    this_thread_state: usize,
+    attached_state: usize,
+    /// `Py_AddPendingCall`.
+    pub(crate) add_pending_call: usize,
+    /// `PyEval_GetFrame`.
+    pub(crate) get_frame: usize,
+    /// `PyFrame_GetCode`.
+    pub(crate) frame_code: usize,
+    /// `PyFrame_GetBack`.
+    pub(crate) frame_back: usize,
+    /// `PyFrame_GetLasti`.
+    pub(crate) frame_offset: usize,
+    /// `Py_DecRef`.
+    pub(crate) release: usize,
+}
+
+impl Calls {
+    const NONE: Self = Self {
+        initialized: 0,
+        this_thread_state: 0,
+        attached_state: 0,
+        add_pending_call: 0,
+        get_frame: 0,
+        frame_code: 0,
+        frame_back: 0,
+        frame_offset: 0,
+        release: 0,
+    };
+
+    fn find() -> Self {
+        let either = |new: &CStr, old: &CStr| match global_symbol(new) {
+            0 => global_symbol(old),
+            found => found,
+        };
+        Self {
+            initialized: global_symbol(c"Py_IsInitialized"),
+            this_thread_state: global_symbol(c"PyGILState_GetThisThreadState"),
+            attached_state: either(c"PyThreadState_GetUnchecked", c"_PyThreadState_UncheckedGet"),
+            add_pending_call: global_symbol(c"Py_AddPendingCall"),
+            get_frame: global_symbol(c"PyEval_GetFrame"),
+            frame_code: global_symbol(c"PyFrame_GetCode"),
+            frame_back: global_symbol(c"PyFrame_GetBack"),
+            frame_offset: global_symbol(c"PyFrame_GetLasti"),
+            release: global_symbol(c"Py_DecRef"),
+        }
+    }
+
+    /// Is one missing that the self-test needs?
+    pub(crate) fn incomplete(&self) -> bool {
+        [self.get_frame, self.frame_code, self.frame_back, self.frame_offset, self.release].contains(&0)
+    }
+}
+
+/// The interpreter of this process.
+#[derive(Clone, Copy)]
+pub(crate) struct Python {
+    /// `Py_Version`; 0 where the interpreter has none.
+    pub(crate) version: u32,
+    /// Address of `_PyRuntime`.
+    pub(crate) runtime: u64,
+    /// Address of `PyCode_Type`.
+    pub(crate) code_type: u64,
+    /// A build without the GIL.
+    pub(crate) free_threaded: bool,
+    /// Its functions.
+    pub(crate) calls: Calls,
+    layout: Option<Layout>,
+}
+
+impl Python {
+    const NONE: Self =
+        Self { version: 0, runtime: 0, code_type: 0, free_threaded: false, calls: Calls::NONE, layout: None };
+
+    /// Can frames be read at all?
+    pub(crate) fn frames_readable(&self) -> bool {
+        self.layout.is_some()
+    }
+
+    /// How to read frames; `None` where they must not be read.
+    pub(crate) fn layout(&self) -> Option<&Layout> {
+        if selftest::failed() { None } else { self.layout.as_ref() }
+    }
+
+    /// Is the interpreter up?
+    pub(crate) fn initialized(&self) -> bool {
+        if self.calls.initialized == 0 {
+            return false;
+        }
+        // SAFETY: the address is that of Py_IsInitialized, which reads one flag.
+        let function: unsafe extern "C" fn() -> c_int = unsafe { core::mem::transmute(self.calls.initialized) };
+        // SAFETY: may be called at any time.
+        unsafe { function() != 0 }
+    }
+
+    /// This thread's state, held or not; 0 in a thread without one.
+    ///
+    /// Before 3.12 a thread keeps its first state there even while it runs in a sub-interpreter, so the attached state
+    /// is preferred when it is this thread's own.
+    #[inline]
+    pub(crate) fn thread_state(&self) -> u64 {
+        call_state(self.calls.this_thread_state)
+    }
+
+    /// The attached state: this thread's (3.12 and later) or whichever thread holds the GIL (3.11); 0 for none.
+    #[inline]
+    pub(crate) fn attached_state(&self) -> u64 {
+        call_state(self.calls.attached_state)
+    }
+}
+
+#[inline]
+fn call_state(address: usize) -> u64 {
+    if address == 0 {
+        return 0;
+    }
+    // SAFETY: the address is that of a function that reads a thread-local or global pointer and returns it.
+    let function: unsafe extern "C" fn() -> u64 = unsafe { core::mem::transmute(address) };
+    // SAFETY: needs no GIL and is async-signal-safe.
+    unsafe { function() }
+}
+
+struct Once(UnsafeCell<Python>);
+
+// SAFETY: written by the constructor before `READY` is raised, read only afterwards.
+unsafe impl Sync for Once {}
+
+static PYTHON: Once = Once(UnsafeCell::new(Python::NONE));
+static NO_PYTHON: Python = Python::NONE;
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// The interpreter of this process.
+#[inline]
+pub(crate) fn python() -> &'static Python {
+    if READY.load(Acquire) {
+        // SAFETY: nothing writes it any more.
+        unsafe { &*PYTHON.0.get() }
+    } else {
+        &NO_PYTHON
+    }
+}
+
+/// Is the process armed?
+pub(crate) fn ready() -> bool {
+    READY.load(Acquire)
+}
+
+extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const *const c_char) {
+    let _errno = sys::KeepErrno::new();
+    let Some((launcher, fd, nonce)) = arena_variable(environment) else { return };
+    let initialized = global_symbol(c"Py_IsInitialized");
+    if initialized != 0 && process::open_arena(launcher, fd, nonce) && !process::stopped() {
+        arm();
+    }
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = constructor;
+
+fn arm() {
+    if !process::claim() {
+        return;
+    }
+    signals::install();
+    let (python, refused) = inspect();
+    classify::note_objects(python.calls.initialized as u64);
+    // SAFETY: nothing reads it before `READY` is raised.
+    unsafe { PYTHON.0.get().write(python) };
+    READY.store(true, Release);
+    process::announce(false);
+    if let Some(reason) = refused {
+        process::notice(reason.0, reason.1);
+        if python.version == 0 {
+            return;
+        }
+    }
+    process::watch_forks();
+    threads::start();
+}
+
+/// What interpreter is this, and why its frames cannot be read if they cannot (notice code and detail).
+fn inspect() -> (Python, Option<(u32, u32)>) {
+    let memory = Guarded::here();
+    let (version, runtime, code_type) =
+        (global_symbol(c"Py_Version"), global_symbol(c"_PyRuntime"), global_symbol(c"PyCode_Type"));
+    let mut python = Python { runtime: runtime as u64, code_type: code_type as u64, ..Python::NONE };
+    python.calls = Calls::find();
+    if version == 0 || runtime == 0 || code_type == 0 {
+        return (python, Some((1, 0)));
+    }
+    python.version = memory.u64(version as u64).unwrap_or(0) as u32;
+    match Layout::of(python.version, python.runtime, python.code_type, &memory) {
+        Ok(layout) => {
+            python.free_threaded = layout.free_threaded;
+            if layout.free_threaded {
+                return (python, Some((2, python.version)));
+            }
+            python.layout = Some(layout);
+            (python, None)
+        }
+        Err(Unsupported::Version(_)) => (python, Some((1, python.version))),
+        Err(_) => (python, Some((2, python.version))),
+    }
+}
+
+/// The arena's variable in the environment: launcher's pid, descriptor, nonce.
+fn arena_variable(environment: *const *const c_char) -> Option<(u32, u32, u64)> {
+    if environment.is_null() {
+        return None;
+    }
+    let mut entry = environment;
+    loop {
+        // SAFETY: the environment is an array of strings that ends with null.
+        let text = unsafe { *entry };
+        if text.is_null() {
+            return None;
+        }
+        // SAFETY: each entry ends with NUL.
+        let text = unsafe { CStr::from_ptr(text) }.to_bytes();
+        let value = text.strip_prefix(rscalene_wire::ARENA_ENV.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        if let Some(value) = value {
+            let mut parts = value.split(|byte| *byte == b':');
+            let launcher = number(parts.next()?, 10)?;
+            let fd = number(parts.next()?, 10)?;
+            let nonce = number(parts.next()?, 16)?;
+            return Some((u32::try_from(launcher).ok()?, u32::try_from(fd).ok()?, nonce));
+        }
+        // SAFETY: the array has not ended yet.
+        entry = unsafe { entry.add(1) };
+    }
+}
+
+fn number(text: &[u8], base: u32) -> Option<u64> {
+    let mut value = 0u64;
+    for byte in text {
+        let digit = char::from(*byte).to_digit(base)?;
+        value = value.checked_mul(u64::from(base))?.checked_add(u64::from(digit))?;
+    }
+    (!text.is_empty()).then_some(value)
+}

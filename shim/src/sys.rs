@@ -1,0 +1,180 @@
+//! The kernel, asked directly: system calls that touch neither `errno` nor libc's state.
+//!
+//! Invariant: nothing here can be interposed or can allocate, so all of it may run in a signal handler and in `malloc`.
+
+use core::arch::asm;
+
+/// A system call with up to six arguments; the kernel's raw answer (negative errno on failure).
+///
+/// # Safety
+/// The arguments must be what the call expects.
+#[inline]
+pub(crate) unsafe fn call6(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+    let answer: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller vouches for the arguments; the clobbers are those of the ABI.
+    unsafe {
+        asm!("syscall", inlateout("rax") number as isize => answer, in("rdi") a, in("rsi") b, in("rdx") c,
+             in("r10") d, in("r8") e, in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        asm!("svc 0", in("x8") number, inlateout("x0") a as isize => answer, in("x1") b, in("x2") c,
+             in("x3") d, in("x4") e, in("x5") f, options(nostack));
+    }
+    answer
+}
+
+/// See [`call6`].
+///
+/// # Safety
+/// As [`call6`].
+#[inline]
+pub(crate) unsafe fn call3(number: libc::c_long, a: usize, b: usize, c: usize) -> isize {
+    // SAFETY: passed on to the caller.
+    unsafe { call6(number, a, b, c, 0, 0, 0) }
+}
+
+/// Process id.
+pub(crate) fn pid() -> u32 {
+    // SAFETY: takes nothing.
+    (unsafe { call3(libc::SYS_getpid, 0, 0, 0) }) as u32
+}
+
+/// Parent's process id.
+pub(crate) fn parent_pid() -> u32 {
+    // SAFETY: takes nothing.
+    (unsafe { call3(libc::SYS_getppid, 0, 0, 0) }) as u32
+}
+
+/// Kernel thread id.
+pub(crate) fn tid() -> u32 {
+    // SAFETY: takes nothing.
+    (unsafe { call3(libc::SYS_gettid, 0, 0, 0) }) as u32
+}
+
+/// Nanoseconds of a clock; 0 where it cannot be read.
+pub(crate) fn clock_ns(clock: i32) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours; libc answers CLOCK_MONOTONIC from the vdso, without errno on success.
+    let failed = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    if failed != 0 { 0 } else { (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64) }
+}
+
+/// `CLOCK_MONOTONIC` nanoseconds.
+#[inline]
+pub(crate) fn now_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// CPU nanoseconds of a thread of this process (0 where it is gone).
+pub(crate) fn thread_cpu_ns(tid: u32) -> u64 {
+    // The kernel's own encoding of a per-thread CPU clock (posix-timers.h): ~tid << 3 | CPUCLOCK_PERTHREAD | SCHED.
+    clock_ns((!tid << 3 | 6) as i32)
+}
+
+/// User and kernel time in nanoseconds of this thread (`RUSAGE_THREAD`) or process (`RUSAGE_SELF`), and peak RSS bytes.
+pub(crate) fn usage(who: i32) -> (u64, u64, u64) {
+    // SAFETY: all bytes zero is a valid rusage.
+    let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
+    // SAFETY: `usage` is ours and as large as the kernel's struct.
+    let failed = unsafe { call3(libc::SYS_getrusage, who as usize, (&raw mut usage) as usize, 0) };
+    if failed != 0 {
+        return (0, 0, 0);
+    }
+    let ns = |time: libc::timeval| (time.tv_sec as u64).wrapping_mul(1_000_000_000) + (time.tv_usec as u64) * 1000;
+    (ns(usage.ru_utime), ns(usage.ru_stime), (usage.ru_maxrss as u64).wrapping_mul(1024))
+}
+
+/// Anonymous private memory, zero, not resident until touched; null on failure.
+pub(crate) fn map_private(bytes: usize) -> *mut u8 {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh mapping touches nothing that exists.
+    let at = unsafe {
+        call6(libc::SYS_mmap, 0, bytes, (libc::PROT_READ | libc::PROT_WRITE) as usize, flags as usize, usize::MAX, 0)
+    };
+    if at < 0 { core::ptr::null_mut() } else { at as *mut u8 }
+}
+
+/// Shared memory of a file; null on failure.
+pub(crate) fn map_shared(fd: i32, offset: u64, bytes: usize) -> *mut u8 {
+    // SAFETY: a fresh mapping touches nothing that exists.
+    let at = unsafe {
+        call6(
+            libc::SYS_mmap,
+            0,
+            bytes,
+            (libc::PROT_READ | libc::PROT_WRITE) as usize,
+            libc::MAP_SHARED as usize,
+            fd as usize,
+            offset as usize,
+        )
+    };
+    if at < 0 { core::ptr::null_mut() } else { at as *mut u8 }
+}
+
+/// Gives a mapping of ours back.
+///
+/// # Safety
+/// Nothing may use `at..at + bytes` any more.
+pub(crate) unsafe fn unmap(at: *mut u8, bytes: usize) {
+    // SAFETY: the caller vouches for the range.
+    unsafe { call3(libc::SYS_munmap, at as usize, bytes, 0) };
+}
+
+/// Opens a path (NUL-terminated) for reading and writing; negative errno on failure.
+pub(crate) fn open(path: &core::ffi::CStr) -> isize {
+    let flags = libc::O_RDWR | libc::O_CLOEXEC;
+    // SAFETY: `path` ends with NUL.
+    unsafe { call6(libc::SYS_openat, libc::AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0) }
+}
+
+/// Closes a descriptor of ours.
+pub(crate) fn close(fd: i32) {
+    // SAFETY: closes a descriptor that the caller opened.
+    unsafe { call3(libc::SYS_close, fd as usize, 0, 0) };
+}
+
+/// Reads this process' memory through the kernel: slower than a load, but a bad address is only an error.
+pub(crate) fn read_own_memory(address: u64, into: &mut [u8]) -> bool {
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    let remote = libc::iovec { iov_base: address as *mut _, iov_len: into.len() };
+    // SAFETY: `local` describes `into`; the kernel checks `remote`.
+    let read = unsafe {
+        call6(
+            libc::SYS_process_vm_readv,
+            pid() as usize,
+            (&raw const local) as usize,
+            1,
+            (&raw const remote) as usize,
+            1,
+            0,
+        )
+    };
+    read == into.len() as isize
+}
+
+/// Wakes whoever waits on a futex word in shared memory.
+pub(crate) fn futex_wake(word: &core::sync::atomic::AtomicU32) {
+    // SAFETY: FUTEX_WAKE (1) does not touch the word.
+    unsafe { call3(libc::SYS_futex, word.as_ptr() as usize, 1, 1) };
+}
+
+/// Restores `errno` when it goes out of scope.
+pub(crate) struct KeepErrno(i32);
+
+impl KeepErrno {
+    /// Remembers `errno`.
+    pub(crate) fn new() -> Self {
+        // SAFETY: libc's location of this thread's errno is valid for its whole life.
+        Self(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for KeepErrno {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+}

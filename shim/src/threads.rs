@@ -1,0 +1,401 @@
+//! Threads: a slot each, sampling armed at their start, the exact ledger at their end.
+//!
+//! Invariant: slots are never given back to the kernel, so a pointer to one is always readable; a slot is in use while
+//! its bit is set. Threads are met where they are made (`pthread_create`), those made by C libraries too, and each arms
+//! its own sources, so nothing is missed between its first instruction and the first tick. Neighbours: `clock` (the
+//! sources), `handler` (uses the slot), `process` (fork, end).
+
+use core::cell::{Cell, UnsafeCell};
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
+
+use rscalene_wire as wire;
+use wire::{Kind, StackEntry};
+
+use crate::real::{Next, Weak, call_next, weak};
+use crate::ring::Segment;
+use crate::tls::{Tls, tls};
+use crate::{clock, process, signals, sys};
+
+/// Frames that one walk keeps; `Settings::max_depth` may ask for fewer.
+pub(crate) const DEPTH: usize = 1024;
+/// Bytes for the text of one filename or qualified name.
+pub(crate) const TEXT: usize = 4096;
+
+/// Room for one walk.
+pub(crate) struct Scratch {
+    /// Frames, leaf first.
+    pub(crate) entries: [StackEntry; DEPTH],
+    /// Text on its way into a record.
+    pub(crate) text: [u8; TEXT],
+}
+
+/// What is kept of a thread.
+pub(crate) struct Slot {
+    /// Kernel thread id.
+    pub(crate) tid: Cell<u32>,
+    /// As `wire::ThreadStart::source`.
+    pub(crate) source: Cell<u32>,
+    /// Number of the descriptor that the perf event had; -1 without one.
+    pub(crate) perf_fd: Cell<i32>,
+    perf_page: Cell<*mut u8>,
+    timer: Cell<i32>,
+    /// User and kernel time at the last timer sample.
+    pub(crate) last_usage: Cell<(u64, u64)>,
+    /// CPU nanoseconds between its samples.
+    pub(crate) interval_ns: Cell<u64>,
+    ending: Cell<u32>,
+    entry: Cell<Option<Entry>>,
+    argument: Cell<*mut c_void>,
+    masked: Cell<u32>,
+    /// One for the signal handler, one for the hooks that it may interrupt.
+    scratch: [UnsafeCell<Scratch>; 2],
+}
+
+type Entry = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
+
+impl Slot {
+    /// Room for a walk: `handler` says who asks.
+    ///
+    /// # Safety
+    /// Only the slot's own thread, and not twice at a time for the same asker.
+    #[expect(clippy::mut_from_ref, reason = "the two rooms are handed out to one asker each, as the caller vouches")]
+    pub(crate) unsafe fn scratch(&self, handler: bool) -> &mut Scratch {
+        let [in_handler, in_hook] = &self.scratch;
+        let cell = if handler { in_handler } else { in_hook };
+        // SAFETY: the caller is the only user of this room.
+        unsafe { &mut *cell.get() }
+    }
+}
+
+const CHUNK: usize = 32;
+const CHUNKS: usize = 512;
+const NO_CHUNK: AtomicPtr<Slot> = AtomicPtr::new(core::ptr::null_mut());
+const NONE_USED: AtomicU32 = AtomicU32::new(0);
+static SLOTS: [AtomicPtr<Slot>; CHUNKS] = [NO_CHUNK; CHUNKS];
+static USED: [AtomicU32; CHUNKS] = [NONE_USED; CHUNKS];
+static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
+static ARMED: AtomicBool = AtomicBool::new(false);
+
+static PTHREAD_CREATE: Next = Next::new(c"pthread_create");
+
+fn acquire() -> *mut Slot {
+    for (used, chunk) in USED.iter().zip(&SLOTS) {
+        let mut bits = used.load(Relaxed);
+        while bits != u32::MAX {
+            let free = (!bits).trailing_zeros();
+            match used.compare_exchange_weak(bits, bits | 1 << free, AcqRel, Relaxed) {
+                Ok(_) => {
+                    let base = chunk_memory(chunk);
+                    if base.is_null() {
+                        used.fetch_and(!(1 << free), Release);
+                        return base;
+                    }
+                    return base.wrapping_add(free as usize);
+                }
+                Err(now) => bits = now,
+            }
+        }
+    }
+    core::ptr::null_mut()
+}
+
+fn chunk_memory(chunk: &AtomicPtr<Slot>) -> *mut Slot {
+    let known = chunk.load(Acquire);
+    if !known.is_null() {
+        return known;
+    }
+    let bytes = CHUNK * size_of::<Slot>();
+    let fresh = sys::map_private(bytes).cast::<Slot>();
+    if fresh.is_null() {
+        return fresh;
+    }
+    match chunk.compare_exchange(core::ptr::null_mut(), fresh, AcqRel, Acquire) {
+        Ok(_) => fresh,
+        Err(theirs) => {
+            // SAFETY: ours lost the race; nobody has seen it.
+            unsafe { sys::unmap(fresh.cast(), bytes) };
+            theirs
+        }
+    }
+}
+
+fn release(slot: *mut Slot) {
+    for (used, chunk) in USED.iter().zip(&SLOTS) {
+        let base = chunk.load(Acquire);
+        if base.is_null() {
+            continue;
+        }
+        let at = (slot as usize).wrapping_sub(base as usize) / size_of::<Slot>();
+        if at < CHUNK {
+            used.fetch_and(!(1 << at), Release);
+            return;
+        }
+    }
+}
+
+/// Begins to sample: the key that tells of a thread's end, and the current thread.
+pub(crate) fn start() {
+    let create = weak(Weak::KeyCreate);
+    if create != 0 && KEY.load(Relaxed) == u32::MAX {
+        let mut key: libc::pthread_key_t = 0;
+        // SAFETY: the entry is libc's pthread_key_create, whose type this is.
+        let create: unsafe extern "C" fn(*mut libc::pthread_key_t, unsafe extern "C" fn(*mut c_void)) -> c_int =
+            unsafe { core::mem::transmute(create) };
+        // SAFETY: `key` is ours.
+        if unsafe { create(&raw mut key, thread_ends) } == 0 {
+            KEY.store(key, Relaxed);
+        }
+    }
+    ARMED.store(true, Release);
+    arm_current();
+}
+
+/// Gives the current thread a slot and arms its sources.
+pub(crate) fn arm_current() {
+    signals::adopt_mask();
+    let slot = acquire();
+    if !slot.is_null() {
+        arm(slot);
+    }
+}
+
+/// Arms the sources of the current thread, whose slot this is.
+fn arm(slot: *mut Slot) {
+    let Some(segment) = process::segment() else { return };
+    // SAFETY: `acquire` gave a slot that is mapped for good and that no other thread uses.
+    let this = unsafe { &*slot };
+    let settings = process::settings();
+    let tid = sys::tid();
+    this.tid.set(tid);
+    this.perf_fd.set(-1);
+    this.perf_page.set(core::ptr::null_mut());
+    this.timer.set(-1);
+    this.source.set(0);
+    this.ending.set(0);
+    let (user, system, _) = sys::usage(libc::RUSAGE_THREAD);
+    this.last_usage.set((user, system));
+    let block = tls();
+    block.generation.set(process::generation());
+    if block.random.get() == 0 {
+        block.random.set(mix(settings.seed ^ sys::now_ns() ^ u64::from(tid) << 32) | 1);
+    }
+    block.slot.set(slot);
+    let key = KEY.load(Relaxed);
+    let set = weak(Weak::SetSpecific);
+    if key != u32::MAX && set != 0 {
+        // SAFETY: the entry is libc's pthread_setspecific, whose type this is.
+        let set: unsafe extern "C" fn(libc::pthread_key_t, *const c_void) -> c_int =
+            unsafe { core::mem::transmute(set) };
+        // SAFETY: the key is ours.
+        unsafe { set(key, slot.cast()) };
+    }
+    arm_sources(this, &settings, block);
+    let record = wire::ThreadStart {
+        time_ns: sys::now_ns(),
+        tid,
+        source: this.source.get(),
+        cpu_ns: sys::thread_cpu_ns(tid),
+        interval_ns: this.interval_ns.get(),
+    };
+    segment.emit(Kind::ThreadStart, 0, &record, &[]);
+}
+
+fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
+    // A little less than asked, and no divisor of anything: work that repeats at the round interval is not met at the
+    // same place every time.
+    let interval = (settings.cpu_interval_ns - settings.cpu_interval_ns / 333).max(20_000);
+    slot.interval_ns.set(interval);
+    if settings.cpu_mode == 0 {
+        return;
+    }
+    if settings.cpu_mode != 3 {
+        match clock::start_perf(slot.tid.get(), interval) {
+            Ok(perf) => {
+                slot.perf_fd.set(perf.fd);
+                slot.perf_page.set(perf.page);
+                slot.source.set(1);
+            }
+            Err(error) if settings.cpu_mode == 2 => process::notice(3, error.unsigned_abs()),
+            Err(_) => {}
+        }
+    }
+    if slot.source.get() == 0 && settings.cpu_mode == 2 {
+        return;
+    }
+    let first = 1 + next_random(block) % interval.max(4_000_000);
+    match clock::start_timer(slot.tid.get(), core::ptr::from_ref(slot) as usize, first, interval) {
+        Ok(id) => {
+            slot.timer.set(id);
+            if slot.source.get() == 0 {
+                slot.source.set(2);
+            }
+        }
+        Err(error) => process::notice(4, error.unsigned_abs()),
+    }
+}
+
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
+
+/// The next random number of this thread (xorshift64*).
+pub(crate) fn next_random(block: &Tls) -> u64 {
+    let mut x = block.random.get() | 1;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    block.random.set(x);
+    x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+}
+
+/// Runs when a thread ends, by return, `pthread_exit` or cancellation: among the last of its key destructors, so that
+/// what the others do is still counted.
+unsafe extern "C" fn thread_ends(slot: *mut c_void) {
+    let _errno = sys::KeepErrno::new();
+    let slot = slot.cast::<Slot>();
+    // SAFETY: the key's value is this thread's slot.
+    let this = unsafe { &*slot };
+    let block = tls();
+    if block.generation.get() != process::generation() || block.slot.get() != slot {
+        return;
+    }
+    let rounds = this.ending.get();
+    this.ending.set(rounds + 1);
+    let set = weak(Weak::SetSpecific);
+    // POSIX promises at least four rounds of destructors; two of them are the program's.
+    if rounds < 2 && set != 0 {
+        // SAFETY: the entry is libc's pthread_setspecific, whose type this is.
+        let set: unsafe extern "C" fn(libc::pthread_key_t, *const c_void) -> c_int =
+            unsafe { core::mem::transmute(set) };
+        // SAFETY: the key is ours.
+        unsafe { set(KEY.load(Relaxed), slot.cast()) };
+        return;
+    }
+    stop_sources(this);
+    if let Some(segment) = process::segment() {
+        write_ledger(&segment, this.tid.get(), true);
+    }
+    block.slot.set(core::ptr::null_mut());
+    release(slot);
+}
+
+fn stop_sources(slot: &Slot) {
+    if slot.timer.get() >= 0 {
+        clock::stop_timer(slot.timer.replace(-1));
+    }
+    let page = slot.perf_page.replace(core::ptr::null_mut());
+    if !page.is_null() {
+        // SAFETY: the page came from `start_perf` in this process and was not ended before.
+        unsafe { clock::stop_perf(page) };
+    }
+}
+
+fn write_ledger(segment: &Segment, tid: u32, own: bool) {
+    let record = wire::ThreadEnd {
+        time_ns: sys::now_ns(),
+        tid,
+        reserved: 0,
+        cpu_ns: sys::thread_cpu_ns(tid),
+        system_ns: if own { sys::usage(libc::RUSAGE_THREAD).1 } else { 0 },
+    };
+    segment.emit(Kind::ThreadEnd, 0, &record, &[]);
+}
+
+/// Writes the ledger of every thread that still runs.
+pub(crate) fn write_ledgers(segment: &Segment) {
+    let own = sys::tid();
+    for (used, chunk) in USED.iter().zip(&SLOTS) {
+        let (bits, base) = (used.load(Acquire), chunk.load(Acquire));
+        if base.is_null() {
+            break;
+        }
+        for at in (0..CHUNK).filter(|at| bits & 1 << at != 0) {
+            // SAFETY: the chunk holds `CHUNK` slots; a torn thread id only misses a clock.
+            let tid = unsafe { (*base.add(at)).tid.get() };
+            if tid != 0 {
+                write_ledger(segment, tid, tid == own);
+            }
+        }
+    }
+}
+
+/// In a forked child: all slots are free again, and no source runs (timers and perf pages are not inherited).
+pub(crate) fn forget_all() {
+    for (used, chunk) in USED.iter().zip(&SLOTS) {
+        let base = chunk.load(Acquire);
+        if base.is_null() {
+            break;
+        }
+        used.store(0, Release);
+        for at in 0..CHUNK {
+            // SAFETY: the chunk holds `CHUNK` slots, and only this thread is left.
+            unsafe { (*base.add(at)).tid.set(0) };
+        }
+    }
+    let block = tls();
+    block.slot.set(core::ptr::null_mut());
+    block.busy.set(0);
+}
+
+/// First function of a thread that the program made.
+unsafe extern "C" fn thread_begins(slot: *mut c_void) -> *mut c_void {
+    let slot = slot.cast::<Slot>();
+    // SAFETY: `pthread_create` handed the slot over to this thread.
+    let this = unsafe { &*slot };
+    let (entry, argument) = (this.entry.get(), this.argument.get());
+    signals::adopt_mask();
+    // What the program believes of the mask is inherited as the mask itself is.
+    let block = tls();
+    block.masked.set(block.masked.get() | this.masked.get());
+    arm(slot);
+    match entry {
+        // SAFETY: calls the program's own start function with its own argument.
+        Some(entry) => unsafe { entry(argument) },
+        None => core::ptr::null_mut(),
+    }
+}
+
+type Attributes = *const libc::pthread_attr_t;
+
+/// `pthread_create`: the new thread arms itself before it runs the program's function.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_create(
+    thread: *mut libc::pthread_t,
+    attributes: Attributes,
+    entry: Option<Entry>,
+    argument: *mut c_void,
+) -> c_int {
+    let create = |entry: Option<Entry>, argument: *mut c_void| {
+        call_next!(
+            PTHREAD_CREATE,
+            fn(*mut libc::pthread_t, Attributes, Option<Entry>, *mut c_void) -> c_int,
+            (thread, attributes, entry, argument),
+            libc::EAGAIN
+        )
+    };
+    if !ARMED.load(Acquire) || process::segment().is_none() || process::stopped() {
+        return create(entry, argument);
+    }
+    let slot = acquire();
+    if slot.is_null() {
+        return create(entry, argument);
+    }
+    // SAFETY: the slot is this thread's until the new one begins.
+    let this = unsafe { &*slot };
+    this.tid.set(0);
+    this.entry.set(entry);
+    this.argument.set(argument);
+    this.masked.set(tls().masked.get() & 1);
+    let answer = create(Some(thread_begins), slot.cast());
+    if answer != 0 {
+        release(slot);
+    }
+    answer
+}

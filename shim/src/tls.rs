@@ -1,0 +1,110 @@
+//! The shim's own thread-local block: initial-exec, zero-initialised, two instructions away.
+//!
+//! Invariant: all bytes zero is the valid first state of every thread; nothing here has a destructor. It is small
+//! enough (64 bytes) for the static TLS surplus when the library is loaded late. Neighbours: everything.
+
+use core::arch::{asm, global_asm};
+use core::cell::Cell;
+
+use crate::threads::Slot;
+
+/// One thread's block.
+#[repr(C)]
+pub(crate) struct Tls {
+    /// Bytes this thread may still allocate before the slow path is entered. Zero at first: every thread enters it.
+    pub(crate) countdown: Cell<i64>,
+    /// The thread's slot; null until the thread is known.
+    pub(crate) slot: Cell<*mut Slot>,
+    /// Depth of our own slow paths: hooks pass straight through while it is not 0.
+    pub(crate) busy: Cell<u32>,
+    /// What the program believes of its signal mask: bit 0 our signal is blocked, bit 1 SIGSEGV or SIGBUS is blocked.
+    pub(crate) masked: Cell<u32>,
+    /// Bytes that memcpy and memmove may still move before the slow path is entered.
+    pub(crate) copy_countdown: Cell<i64>,
+    /// Bytes that may still be freed before the slow path is entered.
+    pub(crate) free_countdown: Cell<i64>,
+    /// State of this thread's random numbers.
+    pub(crate) random: Cell<u64>,
+    /// Room for later fields; keeps the block at 64 bytes.
+    reserved: Cell<u64>,
+    /// The slots' own generation this thread's slot belongs to (a fork starts a new one).
+    pub(crate) generation: Cell<u64>,
+}
+
+#[cfg(target_arch = "x86_64")]
+global_asm!(
+    ".section .tbss.rscalene_tls,\"awT\",@nobits",
+    ".p2align 6",
+    ".type rscalene_tls_block, @object",
+    "rscalene_tls_block:",
+    ".zero 128",
+    ".size rscalene_tls_block, 128",
+    ".text",
+);
+
+#[cfg(target_arch = "aarch64")]
+global_asm!(
+    ".section .tbss.rscalene_tls,\"awT\",@nobits",
+    ".p2align 6",
+    ".type rscalene_tls_block, %object",
+    "rscalene_tls_block:",
+    ".zero 128",
+    ".size rscalene_tls_block, 128",
+    ".text",
+);
+
+const _: () = assert!(size_of::<Tls>() <= 128);
+
+/// This thread's block.
+#[inline(always)]
+pub(crate) fn tls() -> &'static Tls {
+    let block: *const Tls;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads the block's offset from the GOT and adds the thread pointer (fs:0 holds its own address by the
+    // ABI); touches no memory that another thread writes.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr [rip + rscalene_tls_block@GOTTPOFF]",
+            "add {0}, qword ptr fs:[0]",
+            out(reg) block,
+            options(pure, readonly, nostack),
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above; tpidr_el0 is the thread pointer.
+    unsafe {
+        asm!(
+            "mrs {0}, tpidr_el0",
+            "adrp {1}, :gottprel:rscalene_tls_block",
+            "ldr {1}, [{1}, :gottprel_lo12:rscalene_tls_block]",
+            "add {0}, {0}, {1}",
+            out(reg) block,
+            out(reg) _,
+            options(pure, readonly, nostack),
+        );
+    }
+    // SAFETY: the block lives as long as the thread, is aligned to 64 bytes and holds a valid `Tls` from its first
+    // zero bytes on; only this thread (and its signal handlers) uses it, through `Cell`s.
+    unsafe { &*block }
+}
+
+/// Keeps the hooks of this thread out while it lives.
+pub(crate) struct Busy(());
+
+impl Busy {
+    /// Marks this thread busy; `None` where it is already.
+    pub(crate) fn enter() -> Option<Self> {
+        let tls = tls();
+        if tls.busy.get() != 0 {
+            return None;
+        }
+        tls.busy.set(1);
+        Some(Self(()))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        tls().busy.set(0);
+    }
+}
