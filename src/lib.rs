@@ -5,6 +5,7 @@
 //!                    capture/remote ----^           control: flags, run, view, doctor
 //! ```
 
+pub mod capture;
 pub mod control;
 pub mod profile;
 pub mod transport;

@@ -1,0 +1,278 @@
+//! `/proc` of another process, parsed.
+//!
+//! Job: the few files of `/proc/PID` that the observers read, as typed values; those read at every tick are kept open and
+//! read with `pread`. Invariant: a file that is gone or makes no sense is an error or `None`, never a zero. Neighbours:
+//! `ledger`, `modules` and `remote` read through it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::Duration;
+
+/// What the scheduler says of a thread (`/proc/PID/task/TID/schedstat`).
+///
+/// Exact while the thread is blocked; up to a scheduler tick old while it runs, and a running wait for a core is added
+/// only when it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// Nanoseconds on a CPU, over the thread's life.
+    pub run_ns: u64,
+    /// Nanoseconds it was ready to run and waited for a core.
+    pub delay_ns: u64,
+    /// Times it was given a core. Equal before and after: it did not run in between.
+    pub slices: u64,
+}
+
+/// A kept-open `schedstat`.
+#[derive(Debug)]
+pub struct Schedstat(File);
+
+/// What a blocked thread waits in (`/proc/PID/task/TID/syscall`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// On a CPU, or ready to run.
+    Running,
+    /// Blocked outside a system call (a page fault, say).
+    Blocked,
+    /// Blocked in a system call.
+    Syscall {
+        /// Its number.
+        number: u64,
+        /// Its six arguments.
+        arguments: [u64; 6],
+    },
+}
+
+/// A kept-open `syscall` file.
+#[derive(Debug)]
+pub struct SyscallFile(File);
+
+/// The fields of `stat` that matter here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// State letter (`R`, `S`, `D`, `Z`, `T`, ..).
+    pub state: char,
+    /// Parent's process id.
+    pub parent: u32,
+    /// Moment of the start in clock ticks since boot: tells a process from a later one with the same number.
+    pub start_ticks: u64,
+}
+
+/// A kept-open `statm`.
+#[derive(Debug)]
+pub struct Statm {
+    file: File,
+    page_bytes: u64,
+}
+
+impl Schedstat {
+    /// Opens the file of a thread.
+    ///
+    /// # Errors
+    /// The thread is gone, or the kernel keeps no scheduler statistics.
+    pub fn open(pid: u32, tid: u32) -> io::Result<Self> {
+        Ok(Self(File::open(format!("/proc/{pid}/task/{tid}/schedstat"))?))
+    }
+
+    /// Reads it now.
+    ///
+    /// # Errors
+    /// The thread is gone (`ESRCH`), or the text is not three numbers.
+    pub fn read(&self) -> io::Result<Clock> {
+        let mut buffer = [0; 96];
+        let text = read_start(&self.0, &mut buffer)?;
+        let mut numbers = text.split_ascii_whitespace().map(str::parse::<u64>);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(run_ns)), Some(Ok(delay_ns)), Some(Ok(slices))) => Ok(Clock { run_ns, delay_ns, slices }),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+impl SyscallFile {
+    /// Opens the file of a thread.
+    ///
+    /// # Errors
+    /// The thread is gone, or the kernel has no such file.
+    pub fn open(pid: u32, tid: u32) -> io::Result<Self> {
+        Ok(Self(File::open(format!("/proc/{pid}/task/{tid}/syscall"))?))
+    }
+
+    /// Reads it now.
+    ///
+    /// # Errors
+    /// The thread is gone, or the process may not be inspected (`EPERM`, `EACCES`).
+    pub fn read(&self) -> io::Result<Activity> {
+        let mut buffer = [0; 256];
+        parse_activity(read_start(&self.0, &mut buffer)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+impl Statm {
+    /// Opens the file of a process.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        let file = File::open(format!("/proc/{pid}/statm"))?;
+        Ok(Self { file, page_bytes: page_bytes() })
+    }
+
+    /// Resident bytes now.
+    ///
+    /// # Errors
+    /// The process is gone: its memory is reported as 0, which is an error here.
+    pub fn resident_bytes(&self) -> io::Result<u64> {
+        let mut buffer = [0; 128];
+        let text = read_start(&self.file, &mut buffer)?;
+        match text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()) {
+            Some(0) => Err(io::ErrorKind::NotFound.into()),
+            Some(pages) => Ok(pages * self.page_bytes),
+            None => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// Threads of a process, in the kernel's order.
+///
+/// # Errors
+/// The process is gone.
+pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task"))?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Number of threads of a process, without listing them.
+///
+/// # Errors
+/// The process is gone.
+pub fn thread_count(pid: u32) -> io::Result<u64> {
+    // The kernel keeps the link count of `task` at two more than the threads.
+    Ok(fs::metadata(format!("/proc/{pid}/task"))?.nlink().saturating_sub(2))
+}
+
+/// State, parent and start of a process.
+///
+/// # Errors
+/// The process is gone.
+pub fn stat(pid: u32) -> io::Result<Stat> {
+    let bytes = fs::read(format!("/proc/{pid}/stat"))?;
+    parse_stat(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Name of a thread as the kernel knows it (at most 15 bytes); `None` if the thread is gone.
+#[must_use]
+pub fn comm(pid: u32, tid: u32) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
+}
+
+/// Command line of a process; `None` if it is gone or has none (a zombie).
+#[must_use]
+pub fn command_line(pid: u32) -> Option<Vec<String>> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
+    if words.is_empty() {
+        return None;
+    }
+    Some(words.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+}
+
+/// High-water mark of the resident bytes (`VmHWM`); `None` if the process is gone or a zombie.
+#[must_use]
+pub fn peak_resident_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+}
+
+/// `CLOCK_MONOTONIC`, in nanoseconds: the clock of all events.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// CPU time of the calling thread.
+#[must_use]
+pub fn own_cpu() -> Duration {
+    Duration::from_nanos(clock_ns(libc::CLOCK_THREAD_CPUTIME_ID))
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer, and the kernel writes nothing else.
+    let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert_eq!(status, 0, "both clocks exist on every Linux");
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+fn page_bytes() -> u64 {
+    // SAFETY: `sysconf` reads a constant of the system.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
+fn read_start<'a>(file: &File, buffer: &'a mut [u8]) -> io::Result<&'a str> {
+    let read = file.read_at(buffer, 0)?;
+    std::str::from_utf8(&buffer[..read]).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// `running`, or `NUMBER 0xARG * 6 0xSP 0xPC`, or `-1 0xSP 0xPC`.
+fn parse_activity(text: &str) -> Option<Activity> {
+    let mut words = text.split_ascii_whitespace();
+    let first = words.next()?;
+    if first == "running" {
+        return Some(Activity::Running);
+    }
+    let number: i64 = first.parse().ok()?;
+    let Ok(number) = u64::try_from(number) else { return Some(Activity::Blocked) };
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        *argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+    }
+    Some(Activity::Syscall { number, arguments })
+}
+
+/// The name in parentheses may hold anything, parentheses too, so fields are counted from the last one.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    Some(Stat {
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+        start_ticks: fields.nth(17)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields_of_stat() {
+        let tail: Vec<String> = (5..=52).map(|field| field.to_string()).collect();
+        let text = format!("7 (a) b ) (c) S 4 {}", tail.join(" "));
+        assert_eq!(parse_stat(&text), Some(Stat { state: 'S', parent: 4, start_ticks: 22 }));
+    }
+
+    #[test]
+    fn the_three_forms_of_the_syscall_file_are_told_apart() {
+        assert_eq!(parse_activity("running\n"), Some(Activity::Running));
+        assert_eq!(parse_activity("-1 0x7ffe 0x7f00\n"), Some(Activity::Blocked));
+        let futex = parse_activity("202 0x10 0x80 0x2 0x0 0x0 0xffffffff 0x7ffe 0x7f00\n");
+        assert_eq!(futex, Some(Activity::Syscall { number: 202, arguments: [16, 128, 2, 0, 0, 0xffff_ffff] }));
+        assert_eq!(parse_activity("202 0x10"), None);
+    }
+
+    #[test]
+    fn this_process_reads_as_itself() {
+        let pid = std::process::id();
+        assert!(threads(pid).expect("alive").contains(&pid));
+        assert!(thread_count(pid).expect("alive") >= 1);
+        assert_eq!(stat(pid).expect("alive").parent, std::os::unix::process::parent_id());
+        assert!(!command_line(pid).expect("alive").is_empty());
+        let resident = Statm::open(pid).and_then(|file| file.resident_bytes()).expect("alive");
+        assert!(peak_resident_bytes(pid).expect("alive") + 1_048_576 >= resident);
+        assert!(Schedstat::open(pid, pid).and_then(|file| file.read()).expect("alive").slices > 0);
+    }
+}
