@@ -7,6 +7,7 @@
 
 pub mod capture;
 pub mod control;
+pub mod lines;
 pub mod profile;
 pub mod transport;
 
@@ -27,6 +28,7 @@ mod _rscalene {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::lines::python::register(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -4,5 +4,6 @@ Start with ``rscalene run app.py`` in a shell; ``rscalene --help`` lists the res
 """
 
 from rscalene._rscalene import __version__
+from rscalene.lines import profile
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "profile"]

@@ -1,6 +1,8 @@
 """The extension module."""
 
-from typing import Final
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, Final, Self, final
 
 __version__: Final[str]
 
@@ -10,3 +12,91 @@ def main(argv: list[str], executable: str) -> int:
     ``argv`` starts with the name of the program, as ``sys.argv`` does; ``executable`` is the interpreter that runs
     Python programs unless ``--python`` names another one. Returns the exit code, 0 to 255.
     """
+
+@final
+class LineTable:
+    """The lines of one decorated function: what to watch, and whom to tell when a call has ended."""
+
+    def __new__(
+        cls,
+        filename: str,
+        name: str,
+        first_line: int,
+        lines: int,
+        *,
+        memory: str | None,
+        own: bool,
+        driven: bool,
+        on_end: Callable[[LineOutcome], None],
+    ) -> Self:
+        """Describe a function of ``lines`` lines.
+
+        ``memory`` is ``None``, ``"exact"`` or ``"rss"``; ``own`` measures callees' time; a ``driven`` table counts only
+        inside the steps of a :class:`Drive`; ``on_end`` gets the outcome of each outermost call.
+        """
+
+    def instrumented(self, code: CodeType) -> CodeType:
+        """Return a copy of ``code`` that reports its calls, or ``code`` where the interpreter reports them."""
+
+    def watch(self, codes: list[CodeType]) -> None:
+        """Watch these code objects, the function's own first, for the rest of the process' life."""
+
+@final
+class LineOutcome:
+    """What one call of a profiled function (or several, merged) cost, line by line."""
+
+    @property
+    def filename(self) -> str:
+        """File of the function."""
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+    @property
+    def first_line(self) -> int:
+        """Number of the first row's line."""
+    @property
+    def lines(self) -> int:
+        """Number of rows."""
+    @property
+    def calls(self) -> int:
+        """Entries into the function."""
+    @property
+    def base_bytes(self) -> int:
+        """Footprint (RSS) at the first entry, in bytes; 0 when memory was not measured."""
+    @property
+    def total_s(self) -> float:
+        """Seconds on all rows."""
+    @property
+    def failure(self) -> tuple[str, int] | None:
+        """Name of the exception's type and the line, when an exception left the function."""
+
+    def rows(self) -> list[tuple[int, int, float, float, int, int, int]]:
+        """Return (line, hits, time_s, own_s, increment_bytes, usage_bytes, peak_bytes) of each line that ran."""
+
+    def merge(self, other: LineOutcome) -> None:
+        """Add another outcome of the same function."""
+
+    def render(
+        self, source: list[str], *, columns: str, precision: int = 1, peak: bool = False, unit_s: float = 1e-6
+    ) -> str:
+        """Return the table as text; ``source`` holds the lines of the function. ValueError for unknown columns."""
+
+@final
+class Drive:
+    """Wraps a generator or a coroutine of the function that ``table`` watches; itself an iterator and an awaitable."""
+
+    def __new__(cls, table: LineTable, inner: object, *, many: bool = False) -> Self:
+        """Drive ``inner``; with ``many`` the session goes on after it."""
+    def __iter__(self) -> Self: ...
+    def __await__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any:
+        """Take the next step with ``value``."""
+    def throw(self, *arguments: Any) -> Any:
+        """Take the next step with an exception."""
+    def close(self) -> None:
+        """Close what is driven and end the session."""
+    def carry_on(self, inner: object) -> Self:
+        """Go on with another awaitable of the same activation."""
+    def end(self, exception: BaseException | None = None) -> None:
+        """End the session; ``exception`` left the function."""

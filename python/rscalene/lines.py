@@ -1,0 +1,348 @@
+"""``@profile``: exact line reports for the functions you name.
+
+The decorated function stays what it was: a plain function is a copy of itself whose code object reports its lines, so
+its signature, its recursion depth and its kind do not change; a generator, coroutine or async generator function is
+wrapped in one of the same kind, so that tasks which take turns have a table each.
+
+The environment variable ``RSCALENE=0`` turns every decorator of this module into one that returns its argument.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import linecache
+import logging
+import os
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType
+from typing import Any, Protocol, TypeVar, cast, overload
+
+from rscalene._rscalene import Drive, LineOutcome, LineTable
+
+__all__ = ["Options", "TableStream", "decorate", "enabled", "profile", "render", "source_of", "write"]
+
+_Decorated = TypeVar("_Decorated")
+
+
+class TextStream(Protocol):
+    """Anything that takes text."""
+
+    def write(self, text: str, /) -> object:
+        """Write ``text``."""
+
+
+TableStream = TextStream | str | os.PathLike[str] | logging.Logger
+
+#: Kinds of table, and the names other profilers give to ways of measuring memory.
+_MEMORY_COLUMNS = ("memory", "classic", "all")
+_COLUMNS = ("memory", "classic", "time", "line_profiler", "all")
+_EXACT_BACKENDS = ("exact", "tracemalloc")
+_RESIDENT_BACKENDS = ("rss", "psutil", "psutil_pss", "psutil_uss", "posix")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a table is measured and printed; made by :func:`profile` from its arguments."""
+
+    stream: TableStream | None = None
+    precision: int = 1
+    backend: str = "exact"
+    columns: str = "memory"
+    peak: bool = False
+    name: str | None = None
+    unit_s: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be printed, before anything runs."""
+        if self.columns not in _COLUMNS:
+            raise ValueError(f"columns must be one of {', '.join(_COLUMNS)}, not {self.columns!r}")
+        if self.backend not in _EXACT_BACKENDS + _RESIDENT_BACKENDS:
+            raise ValueError(f"backend must be 'exact', 'rss' or 'tracemalloc', not {self.backend!r}")
+        if not isinstance(self.precision, int) or not 0 <= self.precision <= 12:
+            raise ValueError(f"precision must be between 0 and 12 decimals, not {self.precision!r}")
+
+    @property
+    def memory(self) -> str | None:
+        """What the engine counts: ``"exact"``, ``"rss"`` or nothing."""
+        if self.columns not in _MEMORY_COLUMNS:
+            return None
+        return "exact" if self.backend in _EXACT_BACKENDS else "rss"
+
+
+def enabled() -> bool:
+    """Whether decorators do anything: ``RSCALENE=0`` in the environment turns them off."""
+    return os.environ.get("RSCALENE") != "0"
+
+
+@overload
+def profile(func: _Decorated, /) -> _Decorated: ...
+
+
+@overload
+def profile(
+    func: None = None,
+    stream: TableStream | None = None,
+    precision: int = 1,
+    backend: str = "exact",
+    *,
+    columns: str | None = None,
+    time: bool = False,
+    peak: bool = False,
+    name: str | None = None,
+) -> Callable[[_Decorated], _Decorated]: ...
+
+
+@overload
+def profile(
+    func: _Decorated,
+    stream: TableStream | None = None,
+    precision: int = 1,
+    backend: str = "exact",
+    *,
+    columns: str | None = None,
+    time: bool = False,
+    peak: bool = False,
+    name: str | None = None,
+) -> _Decorated: ...
+
+
+def profile(
+    func: Any = None,
+    stream: TableStream | None = None,
+    precision: int = 1,
+    backend: str = "exact",
+    *,
+    columns: str | None = None,
+    time: bool = False,
+    peak: bool = False,
+    name: str | None = None,
+) -> Any:
+    """Print a table of the decorated function's lines each time its outermost call ends.
+
+    Goes on functions, methods, generator, coroutine and async generator functions, on either side of ``staticmethod``,
+    ``classmethod`` and ``property``, and on classes (all functions defined in them).
+
+    :param stream: where the table goes: an object with ``write``, a path (cleared by the first table, appended to
+        by the next ones), or a logger (level INFO). The default is ``sys.stdout`` at the time of printing.
+    :param precision: decimals of the MiB cells, 0 to 12. One MiB is 2**20 bytes.
+    :param backend: ``"exact"``: Increment is what the line allocated less what it freed, in bytes requested, on this
+        thread; ``"rss"``: the change of the process' resident memory; ``"tracemalloc"`` means ``"exact"``.
+    :param columns: ``"memory"`` (the default), ``"classic"`` (memory_profiler before 0.58), ``"time"``,
+        ``"line_profiler"`` (``"time"`` without own time), or ``"all"``.
+    :param time: the same as ``columns="time"``.
+    :param peak: add the column ``Peak``: the highest transient above the memory at which the line began.
+    :param name: a title printed before the table, and the function's name in the time table.
+    :raises ValueError: for columns, a backend or a precision that does not exist.
+    :raises TypeError: when the object to decorate has no Python code.
+    :raises RuntimeError: when no tool id of ``sys.monitoring`` is free.
+    """
+    options = Options(
+        stream=stream,
+        precision=precision,
+        backend=backend,
+        columns=columns or ("time" if time else "memory"),
+        peak=peak,
+        name=name,
+    )
+    if func is None:
+        return functools.partial(_profile_with, options)
+    return _profile_with(options, func)
+
+
+def _profile_with(options: Options, target: Any) -> Any:
+    return decorate(target, options, functools.partial(_print, options)) if enabled() else target
+
+
+def _print(options: Options, outcome: LineOutcome) -> None:
+    write(options.stream, render(outcome, options))
+
+
+def render(outcome: LineOutcome, options: Options) -> str:
+    """Return the table of ``outcome`` as text, title included."""
+    title = f"{options.name}\n" if options.name else ""
+    return title + outcome.render(
+        source_of(outcome),
+        columns=options.columns,
+        precision=options.precision,
+        peak=options.peak,
+        unit_s=options.unit_s,
+    )
+
+
+def source_of(outcome: LineOutcome) -> list[str]:
+    """Return the lines of the function, decorators included; empty strings where there is no source."""
+    following = linecache.getlines(outcome.filename)[outcome.first_line - 1 :]
+    try:
+        block = inspect.getblock(following) if following else []
+    except (SyntaxError, IndentationError):
+        block = []
+    rows = max(len(block), outcome.lines)
+    lines = [line.rstrip("\r\n") for line in following[:rows]]
+    return lines + [""] * (rows - len(lines))
+
+
+_writing = threading.RLock()
+_begun: set[str] = set()
+
+
+def write(stream: TableStream | None, text: str) -> None:
+    """Write ``text`` to a stream, a path or a logger; tables of several threads do not mix."""
+    with _writing:
+        if stream is None:
+            sys.stdout.write(text)
+        elif isinstance(stream, logging.Logger):
+            stream.info("%s", text.rstrip("\n"))
+        elif isinstance(stream, str | os.PathLike):
+            path = os.path.abspath(stream)
+            with Path(path).open("a" if path in _begun else "w", encoding="utf-8") as file:
+                file.write(text)
+            _begun.add(path)
+        else:
+            stream.write(text)
+
+
+def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None]) -> Any:
+    """Return ``target`` with its functions watched; ``on_end`` gets the outcome of each outermost call.
+
+    :raises TypeError: when ``target`` has no Python code.
+    """
+    again = functools.partial(decorate, options=options, on_end=on_end)
+    if isinstance(target, type):
+        for name, member in list(vars(target).items()):
+            if isinstance(member, FunctionType | staticmethod | classmethod | property | functools.cached_property):
+                setattr(target, name, again(member))
+        return target
+    if isinstance(target, staticmethod | classmethod):
+        return type(target)(again(target.__func__))
+    if isinstance(target, property):
+        accessors = (target.fget, target.fset, target.fdel)
+        watched = [accessor and _function_or_same(accessor, again) for accessor in accessors]
+        return type(target)(*watched, target.__doc__)
+    if isinstance(target, functools.cached_property):
+        target.func = again(target.func)
+        return target
+    if isinstance(target, functools.partial):
+        return functools.partial(again(target.func), *target.args, **target.keywords)
+    if isinstance(target, MethodType):
+        return MethodType(again(target.__func__), target.__self__)
+    if isinstance(target, FunctionType):
+        return _function(target, options, on_end)
+    raise TypeError(f"cannot profile the lines of {target!r}: it has no Python code")
+
+
+def _function_or_same(accessor: Any, again: Callable[[Any], Any]) -> Any:
+    return again(accessor) if isinstance(accessor, FunctionType) else accessor
+
+
+def _function(func: FunctionType, options: Options, on_end: Callable[[LineOutcome], None]) -> FunctionType:
+    code, table = _watched(func, options, on_end)
+    body = FunctionType(code, func.__globals__, func.__name__, func.__defaults__, func.__closure__)
+    body.__kwdefaults__ = func.__kwdefaults__
+    flags = code.co_flags
+    if flags & inspect.CO_COROUTINE:
+        return _coroutine_function(func, body, table)
+    if flags & inspect.CO_ASYNC_GENERATOR:
+        return _async_generator_function(func, body, table)
+    if flags & inspect.CO_GENERATOR:
+        return _generator_function(func, body, table)
+    functools.update_wrapper(body, func)
+    return body
+
+
+_DRIVEN = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
+
+#: A closure decorated a million times is one table: (code object, its copy, table) by identity, options and receiver.
+_tables: dict[tuple[int, Options, object], tuple[CodeType, CodeType, LineTable]] = {}
+
+
+def _watched(
+    func: FunctionType, options: Options, on_end: Callable[[LineOutcome], None]
+) -> tuple[CodeType, LineTable]:
+    original = func.__code__
+    receiver = on_end.func if isinstance(on_end, functools.partial) else on_end
+    key = (id(original), options, receiver)
+    try:
+        known = _tables.get(key)
+    except TypeError:  # a stream that has no hash
+        known, key = None, (id(original), Options(), object())
+    if known is not None:
+        return known[1], known[2]
+    codes: list[CodeType] = []
+    copy = _copied(original, codes)
+    last = max(line or 0 for code in codes for _, _, line in code.co_lines())
+    first = original.co_firstlineno
+    table = LineTable(
+        original.co_filename,
+        options.name or func.__qualname__,
+        first,
+        max(last - first + 1, 1),
+        memory=options.memory,
+        own=options.columns in ("time", "all"),
+        driven=bool(original.co_flags & _DRIVEN),
+        on_end=on_end,
+    )
+    copy = table.instrumented(copy)
+    table.watch([copy, *codes[1:]])
+    _tables[key] = (original, copy, table)
+    return copy, table
+
+
+def _copied(code: CodeType, codes: list[CodeType]) -> CodeType:
+    """Return a copy of ``code`` and of the code objects in it, which only the decorated function runs."""
+    at = len(codes)
+    codes.append(code)
+    consts = tuple(_copied(const, codes) if isinstance(const, CodeType) else const for const in code.co_consts)
+    codes[at] = code.replace(co_consts=consts)
+    return codes[at]
+
+
+def _generator_function(func: FunctionType, body: FunctionType, table: LineTable) -> FunctionType:
+    @functools.wraps(func)
+    def watched(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        return (yield from Drive(table, body(*args, **kwargs)))
+
+    return cast(FunctionType, watched)
+
+
+def _coroutine_function(func: FunctionType, body: FunctionType, table: LineTable) -> FunctionType:
+    @functools.wraps(func)
+    async def watched(*args: Any, **kwargs: Any) -> Any:
+        return await Drive(table, body(*args, **kwargs))
+
+    return cast(FunctionType, watched)
+
+
+def _async_generator_function(func: FunctionType, body: FunctionType, table: LineTable) -> FunctionType:
+    @functools.wraps(func)
+    async def watched(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        inner = body(*args, **kwargs)
+        drive = Drive(table, None, many=True)
+        failure: BaseException | None = None
+        step = inner.__anext__()
+        try:
+            while True:
+                try:
+                    value = await drive.carry_on(step)
+                except StopAsyncIteration:
+                    return
+                try:
+                    sent = yield value
+                except GeneratorExit:
+                    await drive.carry_on(inner.aclose())
+                    raise
+                except BaseException as thrown:
+                    step = inner.athrow(thrown)
+                else:
+                    step = inner.asend(sent)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            drive.end(failure)
+
+    return cast(FunctionType, watched)

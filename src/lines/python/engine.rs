@@ -1,0 +1,480 @@
+//! Which code is profiled, which sessions run where, and what an event does to them.
+//!
+//! Job: the state behind the callbacks. Invariant: a thread's state is touched by its own thread alone and never held
+//! across a call into Python; the table of code objects is touched with the GIL held. Neighbours: `monitoring`, `tracing`
+//! and `drive` report events, `outcome` goes to Python.
+//!
+//! A *plain* session begins with the outermost activation of its function on a thread and ends with it. A *driven* one
+//! belongs to one generator, coroutine or async generator: [`super::drive`] puts it on the thread for each step.
+
+use std::cell::UnsafeCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::counters::{self, Source};
+use super::{monitoring, outcome, prologue, symbols, tracing};
+use crate::lines::clock;
+use crate::lines::report::{Failure, Outcome};
+use crate::lines::session::{Reading, Session};
+
+/// The lines of one decorated function: what to watch, and whom to tell when a call has ended.
+#[pyclass(frozen, module = "rscalene._rscalene")]
+pub(super) struct LineTable {
+    pub(super) table: Arc<Table>,
+}
+
+/// What [`LineTable`] holds; sessions share it.
+pub(super) struct Table {
+    pub(super) filename: String,
+    pub(super) name: String,
+    pub(super) first_line: u32,
+    pub(super) lines: usize,
+    pub(super) source: Source,
+    /// Do the events of a call count as callees' time?
+    pub(super) own: bool,
+    /// Are its sessions driven?
+    pub(super) driven: bool,
+    on_end: Py<PyAny>,
+    /// Address of the function's own code object, once it is watched.
+    top_code: AtomicUsize,
+}
+
+impl Table {
+    pub(super) fn top_code(&self) -> usize {
+        self.top_code.load(Relaxed)
+    }
+}
+
+#[pymethods]
+impl LineTable {
+    /// `memory` is `None`, `"exact"` or `"rss"`; `on_end` is called with a `LineOutcome` whenever a session has ended.
+    #[new]
+    #[pyo3(signature = (filename, name, first_line, lines, *, memory, own, driven, on_end))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
+    fn new(
+        filename: String,
+        name: String,
+        first_line: u32,
+        lines: usize,
+        memory: Option<&str>,
+        own: bool,
+        driven: bool,
+        on_end: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let source = match memory {
+            None => Source::Nothing,
+            Some("exact") => Source::Exact,
+            Some("rss") => Source::Resident,
+            Some(other) => {
+                return Err(PyValueError::new_err(format!("memory must be `exact` or `rss`, not `{other}`")));
+            }
+        };
+        if source == Source::Exact {
+            counters::prepare()?;
+        }
+        let table = Table {
+            filename,
+            name,
+            first_line,
+            lines: lines.max(1),
+            source,
+            own,
+            driven,
+            on_end,
+            top_code: AtomicUsize::new(0),
+        };
+        Ok(Self { table: Arc::new(table) })
+    }
+
+    /// A copy of the function's code object that reports its calls, where the interpreter does not do that by itself.
+    fn instrumented<'py>(slf: &Bound<'py, Self>, code: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if symbols::minor(slf.py()) >= 12 || slf.get().table.driven {
+            return Ok(code.clone());
+        }
+        let hook = tracing::hook(slf.as_any())?;
+        prologue::prepend_call(code, &hook)
+    }
+
+    /// Watch these code objects, the function's own first. They live as long as the process.
+    fn watch(&self, py: Python<'_>, codes: &Bound<'_, PyList>) -> PyResult<()> {
+        for (at, code) in codes.iter().enumerate() {
+            let mut lines = Vec::new();
+            for entry in code.call_method0("co_lines")?.try_iter()? {
+                let (_, end, line): (u32, u32, Option<u32>) = entry?.extract()?;
+                lines.push((end, line));
+            }
+            let first_line = code.getattr("co_firstlineno")?.extract()?;
+            let watched = Watched { table: Arc::clone(&self.table), top: at == 0, first_line, lines };
+            if at == 0 {
+                self.table.top_code.store(code.as_ptr() as usize, Relaxed);
+            }
+            registry(py).insert(code.as_ptr() as usize, watched);
+            if symbols::minor(py) >= 12 {
+                monitoring::watch(&code, self.table.own)?;
+            }
+            // The address is the key: the object must never be freed.
+            std::mem::forget(code.unbind());
+        }
+        Ok(())
+    }
+}
+
+/// One code object that is watched.
+pub(super) struct Watched {
+    table: Arc<Table>,
+    /// Is it the function itself, not one defined in it?
+    top: bool,
+    first_line: u32,
+    lines: Vec<(u32, Option<u32>)>,
+}
+
+impl Watched {
+    /// Does `tracing::hook` report its start?
+    pub(super) fn begins_by_hook(&self) -> bool {
+        self.top && !self.table.driven
+    }
+
+    fn row(&self, line: u32) -> usize {
+        line.saturating_sub(self.table.first_line) as usize
+    }
+
+    fn row_at(&self, offset: u32) -> usize {
+        let at = self.lines.partition_point(|(end, _)| *end <= offset);
+        self.row(self.lines.get(at).and_then(|(_, line)| *line).unwrap_or(self.first_line))
+    }
+}
+
+/// A session and what belongs to it.
+pub(super) struct Running {
+    pub(super) table: Arc<Table>,
+    session: Session,
+    base_bytes: i64,
+    failure: Option<Failure>,
+}
+
+impl Running {
+    fn new(table: &Arc<Table>) -> Box<Self> {
+        let base_bytes = if table.source == Source::Nothing { 0 } else { counters::resident_bytes() };
+        Box::new(Self { table: Arc::clone(table), session: Session::new(table.lines), base_bytes, failure: None })
+    }
+
+    /// Name of the exception that left the function, on the line under the hand.
+    pub(super) fn fail(&mut self, exception: String) {
+        let line = self.table.first_line + u32::try_from(self.session.row()).unwrap_or(0);
+        self.failure = Some(Failure { exception, line });
+    }
+}
+
+/// What one thread runs. The last session is on top.
+pub(super) struct Thread {
+    #[expect(clippy::vec_box, reason = "a driven session moves in and out at every step")]
+    sessions: Vec<Box<Running>>,
+    overhead_ticks: u64,
+    overhead_bytes: i64,
+    counters: counters::Mine,
+    /// The tracer that was here before ours, on 3.11.
+    pub(super) tracer: tracing::Previous,
+    /// Name of the exception last raised in watched code, on 3.11.
+    pub(super) raised: Option<String>,
+}
+
+thread_local! {
+    static THREAD: UnsafeCell<Thread> = const {
+        UnsafeCell::new(Thread {
+            sessions: Vec::new(),
+            overhead_ticks: 0,
+            overhead_bytes: 0,
+            counters: counters::Mine::new(),
+            tracer: tracing::Previous::NONE,
+            raised: None,
+        })
+    };
+}
+
+/// Run `work` on this thread's state. `work` must not call into Python.
+#[inline(always)]
+pub(super) fn with_thread<R>(work: impl FnOnce(&mut Thread) -> R) -> Option<R> {
+    // SAFETY: the state belongs to this thread, and `work` calls nothing that comes back here.
+    THREAD.try_with(|thread| work(unsafe { &mut *thread.get() })).ok()
+}
+
+/// The code objects that are watched.
+#[inline(always)]
+pub(super) fn registry<'py>(_held: Python<'py>) -> &'py mut HashMap<usize, Watched> {
+    struct Kept(UnsafeCell<Option<HashMap<usize, Watched>>>);
+    // SAFETY: only reached with the GIL held, as the argument proves.
+    unsafe impl Sync for Kept {}
+    static WATCHED: Kept = Kept(UnsafeCell::new(None));
+    // SAFETY: the GIL is held, and no caller keeps the reference across a call into Python.
+    unsafe { &mut *WATCHED.0.get() }.get_or_insert_with(HashMap::new)
+}
+
+/// A session that has ended, on its way to Python.
+pub(super) struct Ended(Box<Running>);
+
+/// What the profiler itself takes between two of these is charged to nobody.
+#[derive(Clone, Copy)]
+pub(super) struct Began {
+    ticks: u64,
+    net: i64,
+}
+
+impl Thread {
+    #[inline(always)]
+    fn reading(&mut self, source: Source, ticks: u64) -> Reading {
+        let ticks = ticks.wrapping_sub(self.overhead_ticks);
+        match source {
+            Source::Nothing => Reading { ticks, net: 0, high: 0 },
+            Source::Exact => {
+                let (net, high) = self.counters.take();
+                let (net, high) = (net - self.overhead_bytes, high - self.overhead_bytes);
+                if let [below @ .., _] = self.sessions.as_mut_slice() {
+                    for running in below {
+                        running.session.saw_high(high);
+                    }
+                }
+                Reading { ticks, net, high }
+            }
+            Source::Resident => {
+                let net = counters::resident_bytes();
+                Reading { ticks, net, high: net }
+            }
+        }
+    }
+
+    /// A line of a watched code object begins: the only event that has to be fast.
+    #[inline(always)]
+    pub(super) fn line(&mut self, held: Python<'_>, code: usize, line: u32, began: u64) {
+        let Some(top) = self.sessions.last() else { return };
+        let at = self.sessions.len() - 1;
+        if top.session.code() == code {
+            let row = line.wrapping_sub(top.table.first_line) as usize;
+            let source = top.table.source;
+            let now = self.reading(source, began);
+            if let Some(top) = self.sessions.get_mut(at) {
+                top.session.line(row, now);
+            }
+            self.overhead_ticks += clock::ticks().wrapping_sub(began);
+        } else {
+            self.line_elsewhere(held, code, line, began);
+        }
+    }
+
+    #[cold]
+    fn line_elsewhere(&mut self, held: Python<'_>, code: usize, line: u32, began: u64) {
+        let start = self.begin(began);
+        if let Some(watched) = registry(held).get(&code)
+            && let Some(at) = self.position(&watched.table)
+        {
+            let row = watched.row(line);
+            let now = self.reading(watched.table.source, began);
+            if let Some(running) = self.sessions.get_mut(at) {
+                let session = &mut running.session;
+                if session.code() != code && !session.switch_to(code, now) {
+                    session.enter(code, row, now);
+                }
+                session.line(row, now);
+            }
+        }
+        self.end(start);
+    }
+
+    /// A watched code object starts or goes on.
+    pub(super) fn enter(&mut self, held: Python<'_>, code: usize, place: Place, began: u64) {
+        let Some(watched) = registry(held).get(&code) else { return };
+        let start = self.begin(began);
+        let table = &watched.table;
+        let starts = matches!(place, Place::Start) && watched.top;
+        let at = self.position(table).or_else(|| {
+            (starts && !table.driven).then(|| {
+                self.sessions.push(Running::new(table));
+                self.sessions.len() - 1
+            })
+        });
+        if let Some(at) = at {
+            if table.source == Source::Exact {
+                self.counters.attach();
+            }
+            let row = match place {
+                Place::Start => watched.row(watched.first_line),
+                Place::Offset(offset) => watched.row_at(offset),
+                Place::Line(line) => watched.row(line),
+            };
+            let now = self.reading(table.source, began);
+            if let Some(running) = self.sessions.get_mut(at) {
+                running.session.calls += u64::from(starts);
+                running.session.enter(code, row, now);
+            }
+        }
+        self.end(start);
+    }
+
+    /// A watched code object returns, yields, or is left by an exception called `exception`.
+    pub(super) fn leave(
+        &mut self,
+        held: Python<'_>,
+        code: usize,
+        exception: Option<&str>,
+        began: u64,
+    ) -> Option<Ended> {
+        if self.sessions.is_empty() {
+            return None;
+        }
+        let watched = registry(held).get(&code)?;
+        let start = self.begin(began);
+        let at = self.position(&watched.table)?;
+        let now = self.reading(watched.table.source, began);
+        let running = self.sessions.get_mut(at)?;
+        if let Some(exception) = exception
+            && watched.top
+            && running.session.code() == code
+        {
+            running.fail(exception.to_owned());
+        }
+        let was_here = running.session.leave(code, now);
+        let over = was_here && running.session.idle() && !watched.table.driven;
+        if was_here && !over && exception.is_some() {
+            // It was caught further out.
+            running.failure = None;
+        }
+        let ended = over.then(|| self.take_out(at));
+        self.end(start);
+        ended
+    }
+
+    /// The line under the hand calls something.
+    pub(super) fn call(&mut self, code: usize, began: u64) {
+        let ticks = began.wrapping_sub(self.overhead_ticks);
+        if let Some(top) = self.sessions.last_mut()
+            && top.session.code() == code
+        {
+            top.session.call(ticks);
+        }
+        self.overhead_ticks += clock::ticks().wrapping_sub(began);
+    }
+
+    /// What it called came back.
+    pub(super) fn call_ended(&mut self, code: usize, began: u64) {
+        let ticks = began.wrapping_sub(self.overhead_ticks);
+        if let Some(top) = self.sessions.last_mut()
+            && top.session.code() == code
+        {
+            top.session.call_ended(ticks);
+        }
+        self.overhead_ticks += clock::ticks().wrapping_sub(began);
+    }
+
+    /// A function that nobody watches starts (`true`) or is left below the line under the hand.
+    pub(super) fn foreign(&mut self, starts: bool, began: u64) {
+        let ticks = began.wrapping_sub(self.overhead_ticks);
+        if let Some(top) = self.sessions.last_mut() {
+            if starts {
+                top.session.foreign_enter(ticks);
+            } else {
+                top.session.foreign_leave(ticks);
+            }
+        }
+        self.overhead_ticks += clock::ticks().wrapping_sub(began);
+    }
+
+    /// Put a driven session on this thread, or join the one of the same table that runs here. Returns whether it was put.
+    pub(super) fn step_in(&mut self, table: &Arc<Table>, kept: &mut Option<Box<Running>>) -> bool {
+        let start = self.begin(clock::ticks());
+        let joined = kept.is_none() && self.position(table).is_some();
+        if !joined {
+            let running = kept.take().unwrap_or_else(|| Running::new(table));
+            self.sessions.push(running);
+            if table.source == Source::Exact {
+                self.counters.attach();
+            }
+        }
+        self.end(start);
+        !joined
+    }
+
+    /// Take the driven session off this thread again.
+    pub(super) fn step_out(&mut self, table: &Arc<Table>) -> Option<Box<Running>> {
+        let began = clock::ticks();
+        let start = self.begin(began);
+        let at = self.position(table)?;
+        let now = self.reading(table.source, began);
+        self.sessions.get_mut(at)?.session.pause(now);
+        let running = self.take_out(at).0;
+        self.end(start);
+        Some(running)
+    }
+
+    /// Does a session run here?
+    pub(super) fn busy(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
+    fn position(&self, table: &Arc<Table>) -> Option<usize> {
+        self.sessions.iter().rposition(|running| Arc::ptr_eq(&running.table, table))
+    }
+
+    fn take_out(&mut self, at: usize) -> Ended {
+        let running = self.sessions.remove(at);
+        if running.table.source == Source::Exact {
+            self.counters.detach();
+        }
+        Ended(running)
+    }
+
+    pub(super) fn begin(&mut self, ticks: u64) -> Began {
+        Began { ticks, net: self.counters.net() }
+    }
+
+    pub(super) fn end(&mut self, began: Began) {
+        self.overhead_ticks += clock::ticks().wrapping_sub(began.ticks);
+        self.overhead_bytes += self.counters.net() - began.net;
+    }
+}
+
+/// Where a code object starts or goes on.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// At its beginning.
+    Start,
+    /// At a byte offset in its bytecode.
+    Offset(u32),
+    /// On a line.
+    Line(u32),
+}
+
+impl Ended {
+    /// A driven session that has come to its end.
+    pub(super) fn of(running: Box<Running>) -> Self {
+        Self(running)
+    }
+
+    /// Tell Python. What goes wrong there is reported as unraisable; the time and the bytes it takes are the profiler's own.
+    pub(super) fn announce(self, py: Python<'_>) {
+        let start = with_thread(|thread| thread.begin(clock::ticks()));
+        let Self(running) = self;
+        let Running { table, session, base_bytes, failure } = *running;
+        let outcome = Outcome {
+            filename: table.filename.clone(),
+            name: table.name.clone(),
+            first_line: table.first_line,
+            calls: session.calls,
+            base_bytes,
+            memory: table.source != Source::Nothing,
+            failure,
+            rows: session.rows,
+        };
+        let told =
+            Py::new(py, outcome::LineOutcome::new(outcome)).and_then(|outcome| table.on_end.call1(py, (outcome,)));
+        if let Err(error) = told {
+            error.write_unraisable(py, None);
+        }
+        if let Some(start) = start {
+            with_thread(|thread| thread.end(start));
+        }
+    }
+}
