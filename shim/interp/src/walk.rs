@@ -13,6 +13,10 @@ use crate::memory::{Memory, at};
 const TAG: u64 = 3;
 /// `FRAME_CREATED_BY_INTERPRETER` and C-stack frames are the interpreter's own: 3 and 4, in 3.12 to 3.15.
 const OWNER_INTERPRETER: u8 = 3;
+/// `CO_NO_MONITORING_EVENTS`, which the compiler never sets: the code object is the interpreter's own (3.13 to 3.15).
+const OWN_CODE_FLAG: u32 = 0x0200_0000;
+/// Bytes of bytecode that such a code object has at most: four instructions in 3.13 to 3.15, doubled.
+const OWN_CODE_LIMIT: u32 = 16;
 /// Extra steps that a walk may spend on frames which it does not show.
 const SKIP_ALLOWANCE: u32 = 64;
 
@@ -82,7 +86,7 @@ pub fn walk_from<M: Memory>(
     let mut walk = Walk { end: WalkEnd::Complete, frames: 0, rejected: 0 };
     let mut steps = max.saturating_mul(2).saturating_add(SKIP_ALLOWANCE);
     while frame != 0 {
-        if walk.frames >= max || steps == 0 {
+        if steps == 0 {
             return Walk { end: WalkEnd::Cut, ..walk };
         }
         steps = steps.saturating_sub(1);
@@ -90,13 +94,16 @@ pub fn walk_from<M: Memory>(
             return Walk { end: WalkEnd::Broken, ..walk };
         };
         if link.owner < OWNER_INTERPRETER {
-            if let Some(shown) = read_frame(mem, layout, frame, link) {
-                walk.frames = walk.frames.saturating_add(1);
-                if !visit(shown) {
-                    return Walk { end: WalkEnd::Stopped, ..walk };
+            match read_frame(mem, layout, frame, link) {
+                Reading::Python(_) if walk.frames >= max => return Walk { end: WalkEnd::Cut, ..walk },
+                Reading::Python(shown) => {
+                    walk.frames = walk.frames.saturating_add(1);
+                    if !visit(shown) {
+                        return Walk { end: WalkEnd::Stopped, ..walk };
+                    }
                 }
-            } else {
-                walk.rejected = walk.rejected.saturating_add(1);
+                Reading::Interpreter => {}
+                Reading::Garbage => walk.rejected = walk.rejected.saturating_add(1),
             }
         }
         if link.previous == frame {
@@ -141,17 +148,30 @@ fn read_link<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Link> {
     })
 }
 
+/// What a frame turned out to be.
+enum Reading {
+    Python(Frame),
+    /// The interpreter's own, which calls a class' `__init__` and drops its result (3.13 and later).
+    Interpreter,
+    /// Its code object is none.
+    Garbage,
+}
+
 #[inline]
-fn read_frame<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Option<Frame> {
+fn read_frame<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Reading {
     let code = link.executable & !TAG;
-    let (main, size) = code_bytes(mem, layout, code)?;
+    let Some((main, size)) = code_bytes(mem, layout, code) else { return Reading::Garbage };
+    // Few functions are as short as the interpreter's own code objects, so few frames pay for the second look.
+    if size <= OWN_CODE_LIMIT && mem.u32(at(code, layout.code.flags)).is_some_and(|flags| flags & OWN_CODE_FLAG != 0) {
+        return Reading::Interpreter;
+    }
     let start = if layout.free_threaded { thread_bytecode(mem, layout, code, frame).unwrap_or(main) } else { main };
     let offset = link.instruction.wrapping_sub(start);
     let offset_bytes = match u32::try_from(offset) {
         Ok(offset) if offset < size => offset,
         _ => u32::MAX,
     };
-    Some(Frame { code, offset_bytes, instruction: link.instruction, frame })
+    Reading::Python(Frame { code, offset_bytes, instruction: link.instruction, frame })
 }
 
 /// Free-threaded builds give each thread a copy of the bytecode: `co_tlbc->entries[tlbc_index]`.
