@@ -23,9 +23,9 @@ pub struct Clock {
     pub slices: u64,
 }
 
-/// A kept-open `schedstat`.
+/// A thread's `schedstat`.
 #[derive(Debug)]
-pub struct Schedstat(File);
+pub struct Schedstat(Source);
 
 /// What a blocked thread waits in (`/proc/PID/task/TID/syscall`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +43,9 @@ pub enum Activity {
     },
 }
 
-/// A kept-open `syscall` file.
+/// A thread's `syscall` file.
 #[derive(Debug)]
-pub struct SyscallFile(File);
+pub struct SyscallFile(Source);
 
 /// The fields of `stat` that matter here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +65,35 @@ pub struct Statm {
     page_bytes: u64,
 }
 
+/// A small file of `/proc`.
+#[derive(Debug)]
+enum Source {
+    Open(File),
+    Path(String),
+}
+
+impl Source {
+    fn open(path: String, keep: bool) -> io::Result<Self> {
+        let file = File::open(&path)?;
+        Ok(if keep { Self::Open(file) } else { Self::Path(path) })
+    }
+
+    fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<&'a str> {
+        match self {
+            Self::Open(file) => read_start(file, buffer),
+            Self::Path(path) => read_start(&File::open(path)?, buffer),
+        }
+    }
+}
+
 impl Schedstat {
-    /// Opens the file of a thread.
+    /// Opens the file of a thread. Without `keep` it is opened anew for each reading, which is slow but needs no file
+    /// descriptor.
     ///
     /// # Errors
     /// The thread is gone, or the kernel keeps no scheduler statistics.
-    pub fn open(pid: u32, tid: u32) -> io::Result<Self> {
-        Ok(Self(File::open(format!("/proc/{pid}/task/{tid}/schedstat"))?))
+    pub fn open(pid: u32, tid: u32, keep: bool) -> io::Result<Self> {
+        Ok(Self(Source::open(format!("/proc/{pid}/task/{tid}/schedstat"), keep)?))
     }
 
     /// Reads it now.
@@ -80,7 +102,7 @@ impl Schedstat {
     /// The thread is gone (`ESRCH`), or the text is not three numbers.
     pub fn read(&self) -> io::Result<Clock> {
         let mut buffer = [0; 96];
-        let text = read_start(&self.0, &mut buffer)?;
+        let text = self.0.read(&mut buffer)?;
         let mut numbers = text.split_ascii_whitespace().map(str::parse::<u64>);
         match (numbers.next(), numbers.next(), numbers.next()) {
             (Some(Ok(run_ns)), Some(Ok(delay_ns)), Some(Ok(slices))) => Ok(Clock { run_ns, delay_ns, slices }),
@@ -90,12 +112,13 @@ impl Schedstat {
 }
 
 impl SyscallFile {
-    /// Opens the file of a thread.
+    /// Opens the file of a thread. Without `keep` it is opened anew for each reading, which is slow but needs no file
+    /// descriptor.
     ///
     /// # Errors
     /// The thread is gone, or the kernel has no such file.
-    pub fn open(pid: u32, tid: u32) -> io::Result<Self> {
-        Ok(Self(File::open(format!("/proc/{pid}/task/{tid}/syscall"))?))
+    pub fn open(pid: u32, tid: u32, keep: bool) -> io::Result<Self> {
+        Ok(Self(Source::open(format!("/proc/{pid}/task/{tid}/syscall"), keep)?))
     }
 
     /// Reads it now.
@@ -104,7 +127,7 @@ impl SyscallFile {
     /// The thread is gone, or the process may not be inspected (`EPERM`, `EACCES`).
     pub fn read(&self) -> io::Result<Activity> {
         let mut buffer = [0; 256];
-        parse_activity(read_start(&self.0, &mut buffer)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        parse_activity(self.0.read(&mut buffer)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
 
@@ -158,6 +181,13 @@ pub fn thread_count(pid: u32) -> io::Result<u64> {
 pub fn stat(pid: u32) -> io::Result<Stat> {
     let bytes = fs::read(format!("/proc/{pid}/stat"))?;
     parse_stat(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// State letter of a thread; `None` if it is gone.
+#[must_use]
+pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
+    let bytes = fs::read(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    parse_stat(&String::from_utf8_lossy(&bytes)).map(|stat| stat.state)
 }
 
 /// Name of a thread as the kernel knows it (at most 15 bytes); `None` if the thread is gone.
@@ -273,6 +303,6 @@ mod tests {
         assert!(!command_line(pid).expect("alive").is_empty());
         let resident = Statm::open(pid).and_then(|file| file.resident_bytes()).expect("alive");
         assert!(peak_resident_bytes(pid).expect("alive") + 1_048_576 >= resident);
-        assert!(Schedstat::open(pid, pid).and_then(|file| file.read()).expect("alive").slices > 0);
+        assert!(Schedstat::open(pid, pid, true).and_then(|file| file.read()).expect("alive").slices > 0);
     }
 }

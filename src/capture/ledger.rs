@@ -1,0 +1,162 @@
+//! What a process and its threads used, as the kernel keeps it.
+//!
+//! Job: exact CPU clocks of threads, their names, and the process' memory over time, as late as they can be had.
+//! Invariant: clocks only grow; a thread that is gone keeps its last clock. Neighbours: `remote` calls it at its ticks;
+//! the shim's own `ThreadEnd` and `ProcessEnd` records are later still and win where they exist.
+
+use std::collections::HashMap;
+
+use super::proc::{self, Clock, Statm};
+use crate::transport::event::{Body, ThreadClock};
+
+/// Nanoseconds between two readings of the resident memory at first.
+const RSS_PAUSE_NS: u64 = 10_000_000;
+/// Readings of the resident memory before the time between them doubles.
+const RSS_POINTS: u32 = 512;
+
+/// The books of one process.
+#[derive(Debug)]
+pub struct Ledger {
+    pid: u32,
+    threads: HashMap<u32, Entry>,
+    statm: Option<Statm>,
+    rss_pause_ns: u64,
+    rss_points: u32,
+    rss_due_ns: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    name: String,
+    time_ns: u64,
+    clock: Clock,
+    told_ns: Option<u64>,
+}
+
+impl Ledger {
+    /// Opens the books of a process.
+    #[must_use]
+    pub fn new(pid: u32) -> Self {
+        Self {
+            pid,
+            threads: HashMap::new(),
+            statm: Statm::open(pid).ok(),
+            rss_pause_ns: RSS_PAUSE_NS,
+            rss_points: 0,
+            rss_due_ns: 0,
+        }
+    }
+
+    /// Notes a thread's clock.
+    pub fn note(&mut self, tid: u32, time_ns: u64, clock: Clock) {
+        let pid = self.pid;
+        let fresh = || Entry { name: name(pid, tid), time_ns, clock, told_ns: None };
+        let entry = self.threads.entry(tid).or_insert_with(fresh);
+        if clock.run_ns >= entry.clock.run_ns {
+            (entry.time_ns, entry.clock) = (time_ns, clock);
+        }
+    }
+
+    /// Asks for the name of a thread again: threads are named after they begin.
+    pub fn refresh_name(&mut self, tid: u32) {
+        if let Some(entry) = self.threads.get_mut(&tid) {
+            if let Some(comm) = proc::comm(self.pid, tid) {
+                entry.name = named(self.pid, tid, comm);
+            }
+        }
+    }
+
+    /// Reads the resident memory if a reading is due. The pause doubles every few hundred points, so a run of any length
+    /// gives a bounded number of them.
+    pub fn rss(&mut self, now_ns: u64) -> Option<Body> {
+        if now_ns < self.rss_due_ns {
+            return None;
+        }
+        let bytes = self.statm.as_ref()?.resident_bytes().ok()?;
+        self.rss_points += 1;
+        if self.rss_points % RSS_POINTS == 0 {
+            self.rss_pause_ns *= 2;
+        }
+        self.rss_due_ns = now_ns + self.rss_pause_ns;
+        Some(Body::Rss { time_ns: now_ns, bytes })
+    }
+
+    /// The clocks that changed since they were last told.
+    pub fn tell(&mut self, out: &mut Vec<Body>) {
+        for (&tid, entry) in &mut self.threads {
+            if entry.told_ns == Some(entry.clock.run_ns) {
+                continue;
+            }
+            entry.told_ns = Some(entry.clock.run_ns);
+            out.push(Body::ThreadClock(ThreadClock {
+                time_ns: entry.time_ns,
+                tid,
+                cpu_ns: entry.clock.run_ns,
+                name: entry.name.clone(),
+            }));
+        }
+    }
+}
+
+/// Name of a thread as people know it.
+fn name(pid: u32, tid: u32) -> String {
+    proc::comm(pid, tid).map_or_else(String::new, |comm| named(pid, tid, comm))
+}
+
+/// A thread that has no name of its own carries its process' name; then its number says more.
+fn named(pid: u32, tid: u32, comm: String) -> String {
+    if tid == pid {
+        "MainThread".to_owned()
+    } else if proc::comm(pid, pid).as_ref() == Some(&comm) {
+        format!("Thread-{tid}")
+    } else {
+        comm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock(run_ns: u64) -> Clock {
+        Clock { run_ns, delay_ns: 0, slices: 1 }
+    }
+
+    #[test]
+    fn a_clock_is_told_when_it_changed_and_never_runs_back() {
+        let pid = std::process::id();
+        let mut ledger = Ledger::new(pid);
+        ledger.note(pid, 10, clock(500));
+        ledger.note(pid, 20, clock(400));
+        let mut out = Vec::new();
+        ledger.tell(&mut out);
+        ledger.tell(&mut out);
+        let told = ThreadClock { time_ns: 10, tid: pid, cpu_ns: 500, name: "MainThread".into() };
+        assert_eq!(out, [Body::ThreadClock(told)]);
+    }
+
+    #[test]
+    fn a_named_thread_has_its_name_and_another_its_number() {
+        let pid = std::process::id();
+        let (send, receive) = std::sync::mpsc::channel();
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let worker = std::thread::Builder::new().name("worker".into()).spawn(move || {
+            // SAFETY: `gettid` has no preconditions.
+            send.send(unsafe { libc::gettid() }).expect("the test listens");
+            let _ = wait.recv();
+        });
+        let tid = u32::try_from(receive.recv().expect("the thread tells")).expect("positive");
+        assert_eq!(name(pid, tid), "worker");
+        assert_eq!(named(pid, tid, proc::comm(pid, pid).expect("alive")), format!("Thread-{tid}"));
+        drop(done);
+        worker.expect("spawned").join().expect("no panic");
+    }
+
+    #[test]
+    fn the_points_of_a_long_run_grow_with_its_logarithm() {
+        let mut ledger = Ledger::new(std::process::id());
+        let hour_ns = 3_600 * 1_000_000_000;
+        let points = (0..hour_ns).step_by(10_000_000).filter(|&now| ledger.rss(now).is_some()).count();
+        assert!((2_000..8_000).contains(&points), "{points} points");
+    }
+}

@@ -1,0 +1,207 @@
+//! The arithmetic of waiting.
+//!
+//! Job: from looks at one thread's scheduler clock, decide how long it waited and in which place. Time off the CPU is
+//! wall time less CPU time less time ready to run without a core, which the kernel counts exactly; only the place is
+//! sampled. Invariant: what is credited adds up to the exact total, whatever the looks saw in between. Neighbours:
+//! `process` makes the looks.
+//!
+//! The clock of a blocked thread is exact, that of a running one is not (a wait for a core that still lasts is not in it),
+//! so sums are made up at looks that find the thread blocked. What passed between two such looks is divided between
+//! their two places by the distances to the looks beside them: each look stands for half of the time up to its neighbours,
+//! so waits shorter than the distance of two looks come out right on average.
+
+use crate::capture::proc::Clock;
+
+/// Where a thread was seen blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Hash of its Python stack; 0: none.
+    pub stack: u64,
+    /// It waits for the GIL; `None` where that cannot be told.
+    pub gil: Option<bool>,
+}
+
+/// Waiting to be credited to a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credit {
+    /// Where.
+    pub place: Place,
+    /// How long.
+    pub wait_ns: u64,
+}
+
+/// The running account of one thread.
+#[derive(Clone, Debug)]
+pub struct Balance {
+    /// Time and clock up to which all waiting has been credited.
+    settled_ns: u64,
+    settled: Clock,
+    /// Where it was blocked then; `None` if it was not.
+    place: Option<Place>,
+    /// From then to the look behind it (0: there was none yet).
+    behind_ns: u64,
+    /// Last look of any kind.
+    last_ns: u64,
+    last: Clock,
+    /// Waiting that was credited too early, since a wait for a core had not been counted yet; paid back first.
+    debt_ns: u64,
+}
+
+impl Balance {
+    /// Starts the account at the first look, `unseen_ns` after the last moment at which the thread was not there yet.
+    pub fn open(now_ns: u64, clock: Clock, place: Option<Place>, unseen_ns: u64, credits: &mut Vec<Credit>) -> Self {
+        if let Some(place) = place {
+            push(credits, place, unseen_ns / 2);
+        }
+        Self { settled_ns: now_ns, settled: clock, place, behind_ns: 0, last_ns: now_ns, last: clock, debt_ns: 0 }
+    }
+
+    /// Clock at the last look.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.last
+    }
+
+    /// Time of the last look.
+    #[must_use]
+    pub fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// Place of the last look; `None` if it found the thread running.
+    #[must_use]
+    pub fn blocked(&self) -> Option<Place> {
+        self.place.filter(|_| self.settled_ns == self.last_ns)
+    }
+
+    /// Takes in a look. `place` is `None` where the thread was running or ready to run.
+    pub fn look(&mut self, now_ns: u64, clock: Clock, place: Option<Place>, credits: &mut Vec<Credit>) {
+        let before_ns = now_ns.saturating_sub(self.last_ns);
+        if self.behind_ns == 0 {
+            self.behind_ns = before_ns;
+        }
+        self.last_ns = now_ns;
+        let ran = clock.slices != self.last.slices || self.blocked_before(now_ns, before_ns).is_none();
+        self.last = clock;
+        let Some(place) = place else { return };
+        let waited = self.settle(now_ns, clock);
+        match self.place {
+            Some(former) if !ran && waited > 0 => push(credits, former, waited),
+            Some(former) => {
+                let all = u128::from((self.behind_ns + before_ns).max(1));
+                let share = u128::from(waited) * u128::from(self.behind_ns) / all;
+                let share = u64::try_from(share).unwrap_or(waited);
+                push(credits, former, share);
+                push(credits, place, waited - share);
+            }
+            None => push(credits, place, waited),
+        }
+        self.place = Some(place);
+        self.behind_ns = 0;
+    }
+
+    /// Closes the account of a thread that is gone, found out at `now_ns`.
+    pub fn close(mut self, now_ns: u64, credits: &mut Vec<Credit>) {
+        let unseen_ns = now_ns.saturating_sub(self.last_ns);
+        if let Some(place) = self.blocked() {
+            push(credits, place, unseen_ns / 2);
+        } else {
+            let waited = self.settle(self.last_ns, self.last);
+            let place = self.place.unwrap_or(Place { stack: 0, gil: None });
+            push(credits, place, waited);
+        }
+    }
+
+    /// The look before this one found the thread blocked.
+    fn blocked_before(&self, now_ns: u64, before_ns: u64) -> Option<Place> {
+        self.place.filter(|_| self.settled_ns == now_ns - before_ns)
+    }
+
+    /// Waiting since the last settlement, which ends here.
+    fn settle(&mut self, now_ns: u64, clock: Clock) -> u64 {
+        let waited = now_ns.saturating_sub(self.settled_ns);
+        let ran = clock.run_ns.saturating_sub(self.settled.run_ns);
+        let queued = clock.delay_ns.saturating_sub(self.settled.delay_ns);
+        let owed = ran + queued + self.debt_ns;
+        self.debt_ns = owed.saturating_sub(waited);
+        self.settled_ns = now_ns;
+        self.settled = clock;
+        waited.saturating_sub(owed)
+    }
+}
+
+fn push(credits: &mut Vec<Credit>, place: Place, wait_ns: u64) {
+    if wait_ns > 0 {
+        credits.push(Credit { place, wait_ns });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Place = Place { stack: 1, gil: Some(false) };
+    const B: Place = Place { stack: 2, gil: Some(true) };
+
+    fn clock(run_ns: u64, delay_ns: u64, slices: u64) -> Clock {
+        Clock { run_ns, delay_ns, slices }
+    }
+
+    fn sum(credits: &[Credit], place: Place) -> u64 {
+        credits.iter().filter(|credit| credit.place == place).map(|credit| credit.wait_ns).sum()
+    }
+
+    #[test]
+    fn a_thread_that_did_not_run_waited_all_the_time_where_it_was() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(1_000, clock(70, 30, 4), Some(A), 0, &mut credits);
+        balance.look(1_500, clock(70, 30, 4), Some(A), &mut credits);
+        balance.look(4_000, clock(70, 30, 4), Some(A), &mut credits);
+        assert_eq!(credits, [Credit { place: A, wait_ns: 500 }, Credit { place: A, wait_ns: 2_500 }]);
+    }
+
+    #[test]
+    fn waiting_for_a_core_is_no_waiting() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
+        balance.look(1_000, clock(300, 500, 9), Some(A), &mut credits);
+        assert_eq!(credits, [Credit { place: A, wait_ns: 200 }]);
+    }
+
+    #[test]
+    fn the_time_between_two_places_is_halved_between_them() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), Some(A), 0, &mut credits);
+        balance.look(1_000, clock(100, 100, 2), Some(B), &mut credits);
+        assert_eq!((sum(&credits, A), sum(&credits, B)), (400, 400));
+    }
+
+    #[test]
+    fn looks_at_a_running_thread_leave_its_waits_to_the_looks_around_them() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), Some(A), 0, &mut credits);
+        balance.look(300, clock(0, 0, 2), None, &mut credits);
+        balance.look(900, clock(500, 0, 3), None, &mut credits);
+        assert_eq!(credits, []);
+        balance.look(1_000, clock(600, 0, 4), Some(B), &mut credits);
+        assert_eq!((sum(&credits, A), sum(&credits, B)), (300, 100));
+    }
+
+    #[test]
+    fn a_delay_that_the_kernel_counts_late_is_paid_back() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), Some(A), 0, &mut credits);
+        balance.look(1_000, clock(0, 0, 1), Some(A), &mut credits);
+        balance.look(1_100, clock(50, 200, 2), Some(A), &mut credits);
+        balance.look(2_100, clock(50, 200, 2), Some(A), &mut credits);
+        assert_eq!(sum(&credits, A), 2_100 - 50 - 200);
+    }
+
+    #[test]
+    fn the_unseen_ends_of_a_life_count_half_where_it_was_blocked() {
+        let mut credits = Vec::new();
+        let balance = Balance::open(1_000, clock(5, 0, 1), Some(A), 1_000, &mut credits);
+        balance.close(1_600, &mut credits);
+        assert_eq!(sum(&credits, A), 500 + 300);
+    }
+}

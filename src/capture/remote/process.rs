@@ -1,0 +1,365 @@
+//! One profiled process, watched from outside.
+//!
+//! Job: find its threads, look at each one's scheduler clock, prove where the blocked ones are blocked, and keep the
+//! books. Invariant: a stack is believed only if the thread did not run between the looks before and behind the read.
+//! Neighbours: `balance` does the sums, `stacks` the frames, `ledger` and `modules` the rest; `Reader` calls at ticks.
+//!
+//! A thread that has not run since the last look is where it was: it costs one read of its clock, and the longer it has
+//! been blocked the rarer that is. Threads that never had a Python frame (the idle workers of C libraries) have no line
+//! that waits, so their waiting is left out.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+use rscalene_interp::{Layout, Unsupported, gil, native_thread_id, threads};
+use rscalene_wire as wire;
+
+use super::balance::{Balance, Credit, Place};
+use super::memory::ProcessMemory;
+use super::stacks::{Draft, Stacks};
+use super::{MAX_DEPTH, NOTICE_LAYOUT, NOTICE_READ_DENIED, Target};
+use crate::capture::ledger::Ledger;
+use crate::capture::modules::ModuleWatch;
+use crate::capture::proc::{self, Activity, Clock, Schedstat, SyscallFile};
+use crate::transport::event::{Body, Event, Wait};
+
+/// A thread that has been blocked for a time is looked at after one part in this many of it.
+const PATIENCE: u64 = 16;
+/// Longest time between two looks at a blocked thread, where there are few.
+const LONGEST_NS: u64 = 40_000_000;
+/// The same grows by this for every thread of the process.
+const LONGEST_EACH_NS: u64 = 250_000;
+/// Time between two full lists of the threads, where their number does not change.
+const LIST_NS: u64 = 50_000_000;
+/// The same grows by this for every thread.
+const LIST_EACH_NS: u64 = 100_000;
+/// Time between two deliveries of waits and clocks.
+const TELL_NS: u64 = 200_000_000;
+
+/// A watched process.
+#[derive(Debug)]
+pub(super) struct Process {
+    target: Target,
+    start_ticks: Option<u64>,
+    memory: ProcessMemory,
+    /// `None`: frames cannot be read, waiting is unknown.
+    layout: Option<Layout>,
+    stacks: Stacks,
+    ledger: Ledger,
+    modules: ModuleWatch,
+    threads: HashMap<u32, Thread>,
+    states: States,
+    waits: HashMap<(u32, u64, bool), (u64, u64)>,
+    credits: Vec<Credit>,
+    bodies: Vec<Body>,
+    counted_ns: u64,
+    list_due_ns: u64,
+    tell_due_ns: u64,
+}
+
+#[derive(Debug)]
+struct Thread {
+    schedstat: Schedstat,
+    syscall: Option<SyscallFile>,
+    balance: Balance,
+    blocked_since_ns: u64,
+    due_ns: u64,
+    /// It had a Python frame once.
+    python: bool,
+    /// Its name was asked for a second time.
+    named: bool,
+}
+
+/// Thread states by kernel thread, and their interpreters' GILs.
+#[derive(Debug, Default)]
+struct States {
+    by_tid: HashMap<u32, (u64, u64)>,
+    listed_ns: u64,
+    gils: HashMap<u64, Option<(u64, u64)>>,
+}
+
+impl Process {
+    /// Begins to watch.
+    pub(super) fn new(target: Target, now_ns: u64) -> Self {
+        let memory = ProcessMemory::new(target.pid);
+        let mut bodies = Vec::new();
+        let layout = match memory.probe(target.runtime) {
+            Ok(()) => Layout::of(target.version, target.runtime, target.code_type, &memory),
+            Err(_) => Err(Unsupported::Unreadable),
+        };
+        if layout.is_err() {
+            let code = if memory.denied() { NOTICE_READ_DENIED } else { NOTICE_LAYOUT };
+            bodies.push(Body::Notice(wire::Notice { time_ns: now_ns, code, detail: target.version }));
+        }
+        bodies.extend(proc::command_line(target.pid).map(Body::Command));
+        Self {
+            start_ticks: proc::stat(target.pid).ok().map(|stat| stat.start_ticks),
+            memory,
+            layout: layout.ok(),
+            stacks: Stacks::default(),
+            ledger: Ledger::new(target.pid),
+            modules: ModuleWatch::new(target.pid),
+            threads: HashMap::new(),
+            states: States::default(),
+            waits: HashMap::new(),
+            credits: Vec::new(),
+            bodies,
+            counted_ns: now_ns,
+            list_due_ns: 0,
+            tell_due_ns: now_ns + TELL_NS,
+            target,
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.target.pid
+    }
+
+    /// Files that are kept open.
+    pub(super) fn open_files(&self) -> usize {
+        self.threads.len() * 2 + 1
+    }
+
+    pub(super) fn inodes(&self) -> &HashMap<String, u64> {
+        self.modules.inodes()
+    }
+
+    /// One tick; false once the process is gone. `keep`: more files may be kept open.
+    pub(super) fn tick(&mut self, keep: bool, out: &mut Vec<Event>) -> bool {
+        let now_ns = proc::monotonic_ns();
+        let alive = self.find_threads(now_ns, keep);
+        if alive {
+            let due: Vec<u32> =
+                self.threads.iter().filter(|(_, thread)| thread.due_ns <= now_ns).map(|(&tid, _)| tid).collect();
+            for tid in due {
+                self.look(tid);
+            }
+            self.bodies.extend(self.ledger.rss(now_ns));
+            self.bodies.extend(self.modules.poll(Instant::now()).map(Body::Modules));
+        }
+        if !alive {
+            self.close_all(now_ns);
+        } else if now_ns >= self.tell_due_ns {
+            self.tell_due_ns = now_ns + TELL_NS;
+            self.tell(now_ns);
+        }
+        self.deliver(out);
+        alive
+    }
+
+    /// The end of watching: a last look at everything.
+    pub(super) fn finish(&mut self, out: &mut Vec<Event>) {
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in tids {
+            self.look(tid);
+        }
+        let now_ns = proc::monotonic_ns();
+        self.bodies.extend(self.modules.refresh().map(Body::Modules));
+        // Alive threads were looked at just now, so nothing is left unseen.
+        self.close_all(now_ns);
+        self.deliver(out);
+    }
+
+    fn deliver(&mut self, out: &mut Vec<Event>) {
+        let pid = self.target.pid;
+        out.extend(self.bodies.drain(..).map(|body| Event { pid, body }));
+    }
+
+    fn close_all(&mut self, now_ns: u64) {
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in tids {
+            self.close(tid, now_ns);
+        }
+        self.tell(now_ns);
+    }
+
+    /// Delivers what has been summed up.
+    fn tell(&mut self, now_ns: u64) {
+        for ((tid, stack, gil_known), (wait_ns, gil_ns)) in self.waits.drain() {
+            let gil_ns = gil_known.then_some(gil_ns);
+            self.bodies.push(Body::Wait(Wait { time_ns: now_ns, tid, stack, wait_ns, gil_ns }));
+        }
+        self.ledger.tell(&mut self.bodies);
+    }
+
+    /// Brings the set of threads up to date; false once the process is gone.
+    fn find_threads(&mut self, now_ns: u64, keep: bool) -> bool {
+        let pid = self.target.pid;
+        let unseen_ns = now_ns - self.counted_ns;
+        self.counted_ns = now_ns;
+        let Ok(count) = proc::thread_count(pid) else { return false };
+        if count == self.threads.len() as u64 && now_ns < self.list_due_ns {
+            return true;
+        }
+        self.list_due_ns = now_ns + LIST_NS + LIST_EACH_NS * count;
+        let gone = match proc::stat(pid) {
+            Ok(stat) => Some(stat.start_ticks) != self.start_ticks || matches!(stat.state, 'Z' | 'X') && count <= 1,
+            Err(_) => true,
+        };
+        let Ok(tids) = proc::threads(pid) else { return false };
+        let tids: HashSet<u32> = tids.into_iter().collect();
+        if gone {
+            return false;
+        }
+        let lost: Vec<u32> = self.threads.keys().filter(|tid| !tids.contains(tid)).copied().collect();
+        for tid in lost {
+            self.close(tid, now_ns);
+        }
+        for tid in tids {
+            match self.threads.get_mut(&tid) {
+                None => self.open(tid, unseen_ns, keep),
+                Some(thread) if !thread.named => {
+                    thread.named = true;
+                    self.ledger.refresh_name(tid);
+                }
+                Some(_) => {}
+            }
+        }
+        true
+    }
+
+    fn open(&mut self, tid: u32, unseen_ns: u64, keep: bool) {
+        let pid = self.target.pid;
+        // A thread that ends between the list and here has no clock to read any more.
+        let Ok(schedstat) = Schedstat::open(pid, tid, keep) else { return };
+        let Ok(clock) = schedstat.read() else { return };
+        let now_ns = proc::monotonic_ns();
+        let syscall = SyscallFile::open(pid, tid, keep).ok();
+        let place = self.inspect(tid, &schedstat, syscall.as_ref(), clock);
+        let balance = Balance::open(now_ns, clock, place, unseen_ns, &mut self.credits);
+        let python = place.is_some_and(|place| place.stack != 0);
+        self.ledger.note(tid, now_ns, clock);
+        let thread = Thread { schedstat, syscall, balance, blocked_since_ns: now_ns, due_ns: 0, python, named: false };
+        self.threads.insert(tid, thread);
+        self.settle(tid, python);
+    }
+
+    fn look(&mut self, tid: u32) {
+        let Some(mut thread) = self.threads.remove(&tid) else { return };
+        let Ok(clock) = thread.schedstat.read() else {
+            self.threads.insert(tid, thread);
+            self.close(tid, proc::monotonic_ns());
+            return;
+        };
+        let now_ns = proc::monotonic_ns();
+        self.ledger.note(tid, now_ns, clock);
+        let same = thread.balance.blocked().filter(|_| clock.slices == thread.balance.clock().slices);
+        let place = same.or_else(|| self.inspect(tid, &thread.schedstat, thread.syscall.as_ref(), clock));
+        if same.is_none() {
+            thread.blocked_since_ns = now_ns;
+        }
+        thread.balance.look(now_ns, clock, place, &mut self.credits);
+        thread.python |= place.is_some_and(|place| place.stack != 0);
+        let longest = LONGEST_NS + LONGEST_EACH_NS * self.threads.len() as u64;
+        thread.due_ns = match self.layout {
+            Some(_) => now_ns + ((now_ns - thread.blocked_since_ns) / PATIENCE).min(longest),
+            // Only the clock is of use.
+            None => now_ns + longest,
+        };
+        let python = thread.python;
+        self.threads.insert(tid, thread);
+        self.settle(tid, python);
+    }
+
+    fn close(&mut self, tid: u32, now_ns: u64) {
+        let Some(thread) = self.threads.remove(&tid) else { return };
+        self.states.by_tid.remove(&tid);
+        thread.balance.close(now_ns, &mut self.credits);
+        self.settle(tid, thread.python);
+    }
+
+    /// Moves the credits to the sums.
+    fn settle(&mut self, tid: u32, python: bool) {
+        let counts = self.layout.is_some() && (python || tid == self.target.pid);
+        for Credit { place, wait_ns } in self.credits.drain(..) {
+            if counts {
+                let sum = self.waits.entry((tid, place.stack, place.gil.is_some())).or_default();
+                sum.0 += wait_ns;
+                sum.1 += if place.gil == Some(true) { wait_ns } else { 0 };
+            }
+        }
+        if counts {
+            // Even a thread that never waits is known to have waited for nothing.
+            self.waits.entry((tid, 0, true)).or_default();
+        }
+    }
+
+    /// Where the thread is blocked; `None` if it runs, or ran while it was looked at.
+    fn inspect(
+        &mut self,
+        tid: u32,
+        schedstat: &Schedstat,
+        syscall: Option<&SyscallFile>,
+        clock: Clock,
+    ) -> Option<Place> {
+        self.layout.as_ref()?;
+        let mut before = clock;
+        for _ in 0..2 {
+            let activity = match syscall.map(SyscallFile::read) {
+                Some(Ok(Activity::Running)) => return None,
+                Some(Ok(activity)) => Some(activity),
+                // Without that file the state letter tells as much, but not what the thread waits in.
+                _ => match proc::thread_state(self.target.pid, tid) {
+                    Some('S' | 'D') => None,
+                    _ => return None,
+                },
+            };
+            self.memory.forget();
+            let draft = self.stack(tid);
+            let after = schedstat.read().ok()?;
+            if after.slices == before.slices {
+                let gil = activity.map(|activity| self.waits_for_gil(tid, activity));
+                let stack = draft.map_or(0, |draft| self.stacks.commit(draft, &mut self.bodies));
+                return Some(Place { stack, gil });
+            }
+            before = after;
+        }
+        None
+    }
+
+    /// Reads the Python stack of a thread; `None` for a thread without a Python state.
+    fn stack(&mut self, tid: u32) -> Option<Draft> {
+        let layout = self.layout.as_ref()?;
+        let (tstate, _) = self.states.of(tid, &self.memory, layout)?;
+        self.stacks.read(&self.memory, layout, tstate, MAX_DEPTH)
+    }
+
+    fn waits_for_gil(&mut self, tid: u32, activity: Activity) -> bool {
+        let Activity::Syscall { number, arguments: [word, ..] } = activity else { return false };
+        let futex = u64::try_from(libc::SYS_futex).is_ok_and(|futex| futex == number);
+        let (Some(layout), Some(&(_, interp)), true) = (&self.layout, self.states.by_tid.get(&tid), futex) else {
+            return false;
+        };
+        let memory = &self.memory;
+        let range =
+            self.states.gils.entry(interp).or_insert_with(|| gil(memory, layout, interp).map(|g| (g.start, g.end)));
+        range.is_some_and(|(start, end)| (start..end).contains(&word))
+    }
+}
+
+impl States {
+    /// Thread state and interpreter of a kernel thread.
+    fn of(&mut self, tid: u32, memory: &ProcessMemory, layout: &Layout) -> Option<(u64, u64)> {
+        if let Some(&(tstate, interp)) = self.by_tid.get(&tid) {
+            // The thread may have ended its Python life, and the memory may serve another.
+            if native_thread_id(memory, layout, tstate) == Some(u64::from(tid)) {
+                return Some((tstate, interp));
+            }
+        }
+        let now_ns = proc::monotonic_ns();
+        // A list costs microseconds a thread: native threads that come and go must not ask for one each time.
+        if now_ns - self.listed_ns < 2_000_000 + 20_000 * self.by_tid.len() as u64 {
+            return None;
+        }
+        self.listed_ns = now_ns;
+        self.by_tid.clear();
+        threads(memory, layout, |thread| {
+            if let Ok(tid) = u32::try_from(thread.native_thread_id) {
+                self.by_tid.insert(tid, (thread.tstate, thread.interp));
+            }
+            true
+        });
+        self.gils.retain(|interp, range| range.is_some() && self.by_tid.values().any(|(_, known)| known == interp));
+        self.by_tid.get(&tid).copied()
+    }
+}

@@ -1,0 +1,128 @@
+//! Stacks of another process, as events.
+//!
+//! Job: read the stack of a blocked thread through its process' memory, and define each code object and each distinct
+//! stack once, in the words of the shim's records. Invariant: numbers of code objects have the top bit set, which the
+//! shim's never have; nothing is defined from a read that was not proved consistent ([`Stacks::commit`]). Neighbours:
+//! `process` proves the reads, `profile` takes the definitions.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use rscalene_interp::{Frame, Identity, Layout, Memory, WalkEnd, text, walk};
+use rscalene_wire as wire;
+
+use crate::transport::event::{Body, CodeDef, StackDef};
+
+/// Bit that tells the launcher's code numbers from the shim's.
+pub const CODE_BIT: u32 = 1 << 31;
+/// Flag of a stack whose outer frames were cut.
+const CUT: u32 = 1;
+/// Flag of a stack of which a frame could not be read.
+const BROKEN: u32 = 2;
+/// Longest file name or qualified name that is taken, in bytes.
+const LONGEST_TEXT: usize = 4096;
+/// Longest line table that is taken, in bytes.
+const LONGEST_TABLE: u32 = 1 << 20;
+
+/// What has been defined for one process.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    codes: HashMap<u64, u32>,
+    stacks: HashSet<u64>,
+}
+
+/// A stack that was read and is not defined yet.
+#[derive(Debug, Default)]
+pub struct Draft {
+    frames: Vec<(u64, u32)>,
+    codes: Vec<(u64, CodeDef)>,
+    flags: u32,
+}
+
+impl Stacks {
+    /// Reads the stack of the thread state at `tstate`; `None` where nothing could be read.
+    pub fn read(&self, memory: &impl Memory, layout: &Layout, tstate: u64, max_depth: u32) -> Option<Draft> {
+        let mut frames: Vec<Frame> = Vec::new();
+        let walked = walk(memory, layout, tstate, max_depth, |frame| {
+            frames.push(frame);
+            true
+        });
+        let mut draft = Draft::default();
+        match walked.end {
+            WalkEnd::Complete | WalkEnd::Stopped => {}
+            WalkEnd::Cut => draft.flags |= CUT,
+            WalkEnd::Broken if frames.is_empty() => return None,
+            WalkEnd::Broken => draft.flags |= BROKEN,
+        }
+        for frame in frames {
+            let Some(identity) = Identity::read(memory, layout, frame.code) else {
+                draft.flags |= BROKEN;
+                continue;
+            };
+            let hash = identity.hash64();
+            if !self.codes.contains_key(&hash) && !draft.codes.iter().any(|(known, _)| *known == hash) {
+                let Some(code) = read_code(memory, layout, &identity) else {
+                    draft.flags |= BROKEN;
+                    continue;
+                };
+                draft.codes.push((hash, code));
+            }
+            draft.frames.push((hash, frame.offset_bytes));
+        }
+        Some(draft)
+    }
+
+    /// Takes in a stack whose read was consistent: defines what is new in `out` and answers its hash, 0 for no frames.
+    pub fn commit(&mut self, draft: Draft, out: &mut Vec<Body>) -> u64 {
+        for (hash, mut code) in draft.codes {
+            let number = u32::try_from(self.codes.len() + 1).unwrap_or(CODE_BIT - 1) | CODE_BIT;
+            self.codes.insert(hash, number);
+            code.def.code = number;
+            out.push(Body::CodeDef(code));
+        }
+        let known = |&(hash, offset): &(u64, u32)| Some(wire::StackEntry { code: *self.codes.get(&hash)?, offset });
+        let entries: Vec<wire::StackEntry> = draft.frames.iter().filter_map(known).collect();
+        if entries.is_empty() {
+            return 0;
+        }
+        let mut hasher = DefaultHasher::new();
+        for entry in &entries {
+            (entry.code, entry.offset).hash(&mut hasher);
+        }
+        draft.flags.hash(&mut hasher);
+        let stack = hasher.finish().max(1);
+        if self.stacks.insert(stack) {
+            let depth = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+            let def = wire::StackDef { stack, depth, flags: draft.flags };
+            out.push(Body::StackDef(StackDef { def, entries }));
+        }
+        stack
+    }
+}
+
+fn read_code(memory: &impl Memory, layout: &Layout, identity: &Identity) -> Option<CodeDef> {
+    let string = |address| {
+        let mut buffer = [0; LONGEST_TEXT];
+        let length = text(memory, layout, address, &mut buffer)?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    };
+    let (filename, qualname) = (string(identity.filename)?, string(identity.qualname)?);
+    let (address, length) = identity.linetable(layout);
+    let mut table = Vec::new();
+    if length <= LONGEST_TABLE {
+        table.resize(usize::try_from(length).ok()?, 0);
+        if !memory.bytes(address, &mut table) {
+            table.clear();
+        }
+    }
+    let bytes = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let def = wire::CodeDef {
+        code: 0,
+        first_line: identity.first_line,
+        filename_bytes: bytes(filename.len()),
+        name_bytes: bytes(qualname.len()),
+        table_bytes: bytes(table.len()),
+        co_flags: identity.flags,
+    };
+    Some(CodeDef { def, filename, qualname, table })
+}
