@@ -22,9 +22,8 @@ pub(crate) enum Place {
 }
 
 const RANGES: usize = 12;
-const EMPTY: (AtomicU64, AtomicU64) = (AtomicU64::new(0), AtomicU64::new(0));
 /// Address ranges of neutral objects.
-static NEUTRAL: [(AtomicU64, AtomicU64); RANGES] = [EMPTY; RANGES];
+static NEUTRAL: [(AtomicU64, AtomicU64); RANGES] = [const { (AtomicU64::new(0), AtomicU64::new(0)) }; RANGES];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// glibc's `struct dl_find_object`, as far as it is read here.
@@ -93,7 +92,7 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c
     let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     let mut range = (u64::MAX, 0u64);
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
-        let start = (info.dlpi_addr as u64).wrapping_add(header.p_vaddr);
+        let start = info.dlpi_addr.wrapping_add(header.p_vaddr);
         range = (range.0.min(start), range.1.max(start.wrapping_add(header.p_memsz)));
     }
     let name = if info.dlpi_name.is_null() {

@@ -82,7 +82,10 @@ pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> b
         _ => return false,
     };
     if !process::stopped() {
+        // Our own copies and allocations in here are nobody's.
+        let busy = block.busy.replace(1);
         take(slot, &ours, context);
+        block.busy.set(busy);
     }
     true
 }

@@ -13,7 +13,7 @@ use wire::{ArenaHeader, Kind, PAGE};
 
 use crate::real::{Next, call_next};
 use crate::ring::Segment;
-use crate::{selftest, stack, start, sys, threads};
+use crate::{hooks, selftest, stack, start, sys, threads};
 
 static ARENA: AtomicPtr<ArenaHeader> = AtomicPtr::new(core::ptr::null_mut());
 static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
@@ -270,6 +270,7 @@ unsafe extern "C" fn in_forked_child() {
     GENERATION.fetch_add(1, Relaxed);
     threads::forget_all();
     stack::forget_all();
+    hooks::forget_all();
     let old = BASE.swap(core::ptr::null_mut(), Relaxed);
     let settings = settings();
     // SAFETY: the parent's segment is of no use here; the child's mapping of it goes, the parent's stays.

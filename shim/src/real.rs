@@ -8,6 +8,8 @@ use core::arch::global_asm;
 use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::tls::LookUp;
+
 global_asm!(
     ".section .data.rel.ro.rscalene_weak,\"aw\"",
     ".p2align 3",
@@ -57,9 +59,11 @@ pub(crate) fn weak(which: Weak) -> usize {
     unsafe { core::ptr::read_volatile(&raw const table[which as usize]) }
 }
 
-/// Calls `dlsym` with a handle; 0 where there is no such symbol (or no `dlsym`).
+/// Calls `dlsym` with a handle; 0 where there is no such symbol (or no `dlsym`, or a look-up runs already: `dlsym`
+/// itself may allocate and free).
 pub(crate) fn symbol(handle: *mut c_void, name: &CStr) -> usize {
     let dlsym = weak(Weak::Dlsym);
+    let Some(_looking) = LookUp::enter() else { return 0 };
     if dlsym == 0 {
         return 0;
     }
@@ -72,6 +76,17 @@ pub(crate) fn symbol(handle: *mut c_void, name: &CStr) -> usize {
 /// Address of a symbol anywhere in the process; 0 where there is none.
 pub(crate) fn global_symbol(name: &CStr) -> usize {
     symbol(libc::RTLD_DEFAULT, name)
+}
+
+/// Clears what failed look-ups have left for `dlerror`.
+pub(crate) fn clear_error() {
+    let address = global_symbol(c"dlerror");
+    if address != 0 {
+        // SAFETY: the address is that of libc's dlerror.
+        let dlerror: unsafe extern "C" fn() -> *const libc::c_char = unsafe { core::mem::transmute(address) };
+        // SAFETY: may be called at any time.
+        unsafe { dlerror() };
+    }
 }
 
 /// A function behind one of our interposers, looked up at its first use.
@@ -107,12 +122,13 @@ impl Next {
 
     #[cold]
     fn look_up(&self) -> usize {
-        let mut found = symbol(libc::RTLD_NEXT, self.name);
-        if found == 0 {
-            found = self.fallback.map_or(0, weak);
+        let found = symbol(libc::RTLD_NEXT, self.name);
+        if found != 0 {
+            self.address.store(found, Relaxed);
+            return found;
         }
-        self.address.store(found, Relaxed);
-        found
+        // Not remembered: the next call may come outside of a look-up.
+        self.fallback.map_or(0, weak)
     }
 }
 

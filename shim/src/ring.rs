@@ -88,6 +88,12 @@ impl Segment {
         true
     }
 
+    /// Is the ring at most three quarters full?
+    pub(crate) fn has_room(&self) -> bool {
+        let header = self.header();
+        header.head.load(Relaxed).wrapping_sub(header.tail.load(Acquire)) <= self.slots / 4 * 3
+    }
+
     /// Wakes the launcher.
     pub(crate) fn wake(&self) {
         let arena = self.arena();

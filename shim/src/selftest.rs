@@ -14,7 +14,7 @@ use rscalene_wire as wire;
 use wire::Kind;
 
 use crate::guard::Guarded;
-use crate::{process, start, sys};
+use crate::{hooks, process, start, sys};
 
 /// Not asked for yet, asked for, or one of `wire::SelfTest::verdict` plus [`DECIDED`].
 static STATE: AtomicU32 = AtomicU32::new(NOT_ASKED);
@@ -88,12 +88,21 @@ macro_rules! python_call {
     }};
 }
 
-/// The pending call.
+/// The pending call: the test, and then the hooks that need the GIL.
 unsafe extern "C" fn run(_: *mut c_void) -> c_int {
+    let _errno = sys::KeepErrno::new();
+    compare();
+    if !pending() {
+        hooks::install_python();
+    }
+    0
+}
+
+fn compare() {
     let python = start::python();
     let Some(layout) = python.layout() else {
         decide(IMPOSSIBLE, 0, 0);
-        return 0;
+        return;
     };
     let calls = &python.calls;
     let mut ours = [(0u64, 0u32); DEPTH as usize];
@@ -142,5 +151,4 @@ unsafe extern "C" fn run(_: *mut c_void) -> c_int {
         None if compared == 0 => STATE.store(NOT_ASKED, Relaxed),
         None => decide(PASSED, compared, 0),
     }
-    0
 }

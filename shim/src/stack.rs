@@ -153,7 +153,7 @@ fn code_number(segment: &Segment, layout: &Layout, memory: &Guarded, code: u64, 
     let Some(identity) = Identity::read(memory, layout, code) else { return Numbered::Unreadable };
     let hash = identity.hash64();
     let Some(codes) = table(STACKS, CODES) else { return Numbered::Unsent };
-    let from = hash as usize % CODES & !(WAYS - 1);
+    let from = (hash as usize % CODES) & !(WAYS - 1);
     let Some(ways) = codes.get(from..from + WAYS) else { return Numbered::Unsent };
     let tag = hash >> 32 << 32;
     for way in ways {

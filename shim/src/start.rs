@@ -11,8 +11,8 @@ use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 use rscalene_interp::{Layout, Memory, Unsupported};
 
 use crate::guard::Guarded;
-use crate::real::global_symbol;
-use crate::{classify, process, selftest, signals, sys, threads};
+use crate::real::{clear_error, global_symbol};
+use crate::{classify, hooks, process, selftest, signals, sys, threads};
 
 /// Addresses of the interpreter's functions; 0 where one is missing.
 #[derive(Clone, Copy)]
@@ -167,10 +167,12 @@ pub(crate) fn ready() -> bool {
 extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const *const c_char) {
     let _errno = sys::KeepErrno::new();
     let Some((launcher, fd, nonce)) = arena_variable(environment) else { return };
+    hooks::resolve();
     let initialized = global_symbol(c"Py_IsInitialized");
     if initialized != 0 && process::open_arena(launcher, fd, nonce) && !process::stopped() {
         arm();
     }
+    clear_error();
 }
 
 #[used]

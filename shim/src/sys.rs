@@ -161,6 +161,13 @@ pub(crate) fn futex_wake(word: &core::sync::atomic::AtomicU32) {
     unsafe { call3(libc::SYS_futex, word.as_ptr() as usize, 1, 1) };
 }
 
+/// Sleeps.
+pub(crate) fn sleep_ns(ns: u64) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: ns.min(999_999_999) as libc::c_long };
+    // SAFETY: `time` is ours.
+    unsafe { call3(libc::SYS_nanosleep, (&raw const time) as usize, 0, 0) };
+}
+
 /// Restores `errno` when it goes out of scope.
 pub(crate) struct KeepErrno(i32);
 

@@ -71,10 +71,8 @@ impl Slot {
 
 const CHUNK: usize = 32;
 const CHUNKS: usize = 512;
-const NO_CHUNK: AtomicPtr<Slot> = AtomicPtr::new(core::ptr::null_mut());
-const NONE_USED: AtomicU32 = AtomicU32::new(0);
-static SLOTS: [AtomicPtr<Slot>; CHUNKS] = [NO_CHUNK; CHUNKS];
-static USED: [AtomicU32; CHUNKS] = [NONE_USED; CHUNKS];
+static SLOTS: [AtomicPtr<Slot>; CHUNKS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; CHUNKS];
+static USED: [AtomicU32; CHUNKS] = [const { AtomicU32::new(0) }; CHUNKS];
 static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
 static ARMED: AtomicBool = AtomicBool::new(false);
 

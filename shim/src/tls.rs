@@ -1,7 +1,7 @@
 //! The shim's own thread-local block: initial-exec, zero-initialised, two instructions away.
 //!
 //! Invariant: all bytes zero is the valid first state of every thread; nothing here has a destructor. It is small
-//! enough (64 bytes) for the static TLS surplus when the library is loaded late. Neighbours: everything.
+//! enough (128 bytes) for the static TLS surplus when the library is loaded late. Neighbours: everything.
 
 use core::arch::{asm, global_asm};
 use core::cell::Cell;
@@ -13,22 +13,30 @@ use crate::threads::Slot;
 pub(crate) struct Tls {
     /// Bytes this thread may still allocate before the slow path is entered. Zero at first: every thread enters it.
     pub(crate) countdown: Cell<i64>,
+    /// Blocks of at least this many bytes always enter the slow path.
+    pub(crate) certain: Cell<usize>,
+    /// Bytes that memcpy and memmove may still move before their slow path is entered.
+    pub(crate) copy_countdown: Cell<i64>,
+    /// Mean bytes between samples that `countdown` was drawn with; 0 before the first draw.
+    pub(crate) interval: Cell<u64>,
     /// The thread's slot; null until the thread is known.
     pub(crate) slot: Cell<*mut Slot>,
+    /// The fork generation that the slot belongs to.
+    pub(crate) generation: Cell<u64>,
+    /// State of this thread's random numbers.
+    pub(crate) random: Cell<u64>,
     /// Depth of our own slow paths: hooks pass straight through while it is not 0.
     pub(crate) busy: Cell<u32>,
     /// What the program believes of its signal mask: bit 0 our signal is blocked, bit 1 SIGSEGV or SIGBUS is blocked.
     pub(crate) masked: Cell<u32>,
-    /// Bytes that memcpy and memmove may still move before the slow path is entered.
-    pub(crate) copy_countdown: Cell<i64>,
-    /// Bytes that may still be freed before the slow path is entered.
-    pub(crate) free_countdown: Cell<i64>,
-    /// State of this thread's random numbers.
-    pub(crate) random: Cell<u64>,
-    /// Room for later fields; keeps the block at 64 bytes.
-    reserved: Cell<u64>,
-    /// The slots' own generation this thread's slot belongs to (a fork starts a new one).
-    pub(crate) generation: Cell<u64>,
+    /// Flag of allocation records while a request of Python's object allocators is on its way to `malloc`.
+    pub(crate) via_python: Cell<u8>,
+    /// 1 while the interpreter maps an arena.
+    pub(crate) arena: Cell<u8>,
+    /// 1 once `copy_countdown` was drawn.
+    pub(crate) copying: Cell<u8>,
+    /// 1 while a function behind an interposer is being looked up.
+    looking: Cell<u8>,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -106,5 +114,21 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         tls().busy.set(0);
+    }
+}
+
+/// Tells a look-up inside a look-up while it lives.
+pub(crate) struct LookUp(());
+
+impl LookUp {
+    /// `None` where this thread is looking something up already.
+    pub(crate) fn enter() -> Option<Self> {
+        (tls().looking.replace(1) == 0).then_some(Self(()))
+    }
+}
+
+impl Drop for LookUp {
+    fn drop(&mut self) {
+        tls().looking.set(0);
     }
 }

@@ -83,11 +83,12 @@ pub fn text<M: Memory>(mem: &M, layout: &Layout, addr: u64, out: &mut [u8]) -> O
 /// `char::encode_utf8` would do, were it not for a panic that the optimiser cannot rule out.
 fn utf8(character: char) -> ([u8; 4], usize) {
     let point = u32::from(character);
-    let tail = |shift: u32| 0x80 | (point >> shift & 0x3f) as u8;
+    let head = |mark: u32, shift: u32| (mark | point >> shift).to_le_bytes()[0];
+    let tail = |shift: u32| (0x80 | (point >> shift & 0x3f)).to_le_bytes()[0];
     match point {
-        0..0x80 => ([point as u8, 0, 0, 0], 1),
-        0x80..0x800 => ([0xc0 | (point >> 6) as u8, tail(0), 0, 0], 2),
-        0x800..0x1_0000 => ([0xe0 | (point >> 12) as u8, tail(6), tail(0), 0], 3),
-        _ => ([0xf0 | (point >> 18) as u8, tail(12), tail(6), tail(0)], 4),
+        0..0x80 => ([head(0, 0), 0, 0, 0], 1),
+        0x80..0x800 => ([head(0xc0, 6), tail(0), 0, 0], 2),
+        0x800..0x1_0000 => ([head(0xe0, 12), tail(6), tail(0), 0], 3),
+        _ => ([head(0xf0, 18), tail(12), tail(6), tail(0)], 4),
     }
 }

@@ -1,0 +1,180 @@
+//! How far apart samples are, and what they may cost.
+//!
+//! Invariant: the interval a countdown was drawn with travels with the sample that ends it, so a change in between
+//! biases nothing. The budget: sampling may take about 1 % of the time that passes; above it the interval doubles, well
+//! below it halves, not under 16 KiB. Neighbours: `hooks` (asks), the segment's header (shows the interval).
+
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::tls::Tls;
+use crate::{process, sys, threads};
+
+/// Bytes a thread may allocate between two looks at whether the interpreter is up.
+const LOOK: i64 = 2048;
+/// Blocks of at least this many intervals are always recorded: Poisson sampling would take 98.2 % of them anyway.
+const CERTAIN: u64 = 4;
+const FLOOR: u64 = 16 * 1024;
+const CEILING: u64 = 64 * 1024 * 1024;
+/// How often the cost is looked at.
+const WINDOW_NS: u64 = 50_000_000;
+
+const WAITING: u32 = 0;
+const SAMPLED: u32 = 1;
+const EXACT: u32 = 2;
+static MODE: AtomicU32 = AtomicU32::new(WAITING);
+static INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
+static ADAPTIVE: AtomicU32 = AtomicU32::new(0);
+static SPENT_NS: AtomicU64 = AtomicU64::new(0);
+static WINDOW: AtomicU64 = AtomicU64::new(0);
+
+/// The countdown of Python's object allocators, which run under the GIL: plain loads and stores.
+pub(super) static PYTHON_LEFT: AtomicI64 = AtomicI64::new(0);
+static PYTHON_INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
+
+/// Does the launcher want memory profiled?
+pub(super) fn wanted() -> bool {
+    process::settings().memory_mode != 0
+}
+
+/// Has sampling begun?
+#[inline]
+pub(super) fn running() -> bool {
+    MODE.load(Relaxed) != WAITING
+}
+
+/// Is every block recorded?
+#[inline]
+pub(super) fn exact() -> bool {
+    MODE.load(Relaxed) == EXACT
+}
+
+/// Begins to sample, as the launcher asked.
+pub(super) fn begin() {
+    let settings = process::settings();
+    INTERVAL.store(settings.memory_interval_bytes.clamp(1, CEILING), Relaxed);
+    ADAPTIVE.store(settings.memory_adaptive, Relaxed);
+    WINDOW.store(sys::now_ns(), Relaxed);
+    publish();
+    MODE.store(if settings.memory_mode == 2 { EXACT } else { SAMPLED }, Relaxed);
+}
+
+fn publish() {
+    if let Some(segment) = process::segment() {
+        segment.header().memory_interval_bytes.store(if exact() { 0 } else { INTERVAL.load(Relaxed) }, Relaxed);
+    }
+}
+
+/// Sampling has not begun: look again soon.
+pub(super) fn wait(block: &Tls) {
+    block.countdown.set(LOOK);
+    block.certain.set(usize::MAX);
+}
+
+/// Sampling never begins: do not look again.
+pub(super) fn never(block: &Tls) {
+    block.countdown.set(i64::MAX / 2);
+    block.certain.set(usize::MAX);
+}
+
+/// Is a block of `bytes`, already taken off the thread's countdown, a sample? Its interval, and whether it was certain.
+pub(super) fn choose(block: &Tls, bytes: usize) -> Option<(u64, bool)> {
+    let interval = block.interval.get();
+    if interval == 0 {
+        draw(block);
+        return None;
+    }
+    if bytes >= block.certain.get() {
+        // A stratum of its own: the countdown belongs to the smaller blocks.
+        block.countdown.set(block.countdown.get().saturating_add(bytes as i64));
+        return Some((interval, true));
+    }
+    if block.countdown.get() >= 0 {
+        return None;
+    }
+    draw(block);
+    Some((interval, false))
+}
+
+fn draw(block: &Tls) {
+    let interval = INTERVAL.load(Relaxed);
+    block.interval.set(interval);
+    block.certain.set((interval * CERTAIN) as usize);
+    block.countdown.set(gap(threads::next_random(block), interval));
+}
+
+/// The same for Python's object allocators: true if the block that ran the countdown out is a sample.
+pub(super) fn choose_python(block: &Tls) -> u64 {
+    let interval = PYTHON_INTERVAL.load(Relaxed);
+    let next = INTERVAL.load(Relaxed);
+    PYTHON_INTERVAL.store(next, Relaxed);
+    PYTHON_LEFT.store(gap(threads::next_random(block), next), Relaxed);
+    interval
+}
+
+/// First gap of Python's object allocators.
+pub(super) fn begin_python(block: &Tls) {
+    choose_python(block);
+}
+
+/// An exponential gap of mean `interval` bytes.
+pub(super) fn gap(random: u64, interval: u64) -> i64 {
+    // 53 random bits, in (0, 1].
+    let uniform = ((random >> 11) + 1) as f64 / (1u64 << 53) as f64;
+    (-ln(uniform) * interval as f64) as i64
+}
+
+/// Natural logarithm of a positive normal number, to some 1e-9.
+fn ln(x: f64) -> f64 {
+    let bits = x.to_bits();
+    let exponent = ((bits >> 52) & 0x7ff) as i64 - 1023;
+    let mantissa = f64::from_bits(bits & 0x000f_ffff_ffff_ffff | 0x3ff0_0000_0000_0000);
+    let s = (mantissa - 1.0) / (mantissa + 1.0);
+    let q = s * s;
+    // 2 atanh(s)
+    let series = 1.0 + q * (1.0 / 3.0 + q * (0.2 + q * (1.0 / 7.0 + q * (1.0 / 9.0 + q * (1.0 / 11.0 + q / 13.0)))));
+    exponent as f64 * core::f64::consts::LN_2 + 2.0 * s * series
+}
+
+/// `1 - exp(-x)` for `x >= 0`, to some 1e-9.
+pub(super) fn one_minus_exp(x: f64) -> f64 {
+    if x > 40.0 {
+        return 1.0;
+    }
+    // exp(-x) = exp(-x / 1024) ^ 1024 by ten squarings; 1 - y is kept instead of y, so that small x loses nothing:
+    // 1 - (1 - d)^2 = d (2 - d).
+    let small = x / 1024.0;
+    let mut d = small * (1.0 - small / 2.0 * (1.0 - small / 3.0 * (1.0 - small / 4.0)));
+    for _ in 0..10 {
+        d *= 2.0 - d;
+    }
+    d
+}
+
+/// Counts what a record cost, and adapts the interval when a window is over.
+pub(super) fn spent(begun_ns: u64) {
+    if ADAPTIVE.load(Relaxed) == 0 {
+        return;
+    }
+    let now = sys::now_ns();
+    let spent = SPENT_NS.fetch_add(now.saturating_sub(begun_ns), Relaxed) + now.saturating_sub(begun_ns);
+    let window = WINDOW.load(Relaxed);
+    let passed = now.saturating_sub(window);
+    // A burst need not wait for the window's end.
+    if passed < WINDOW_NS && spent < WINDOW_NS / 50 {
+        return;
+    }
+    if WINDOW.compare_exchange(window, now, Relaxed, Relaxed).is_err() {
+        return;
+    }
+    SPENT_NS.store(0, Relaxed);
+    let interval = INTERVAL.load(Relaxed);
+    let next = if spent * 100 > passed {
+        (interval * 2).min(CEILING)
+    } else if spent * 400 < passed {
+        (interval / 2).max(FLOOR)
+    } else {
+        return;
+    };
+    INTERVAL.store(next, Relaxed);
+    publish();
+}

@@ -1,0 +1,219 @@
+//! The malloc family.
+//!
+//! Invariant: the allocator behind us does the work, always: calloc stays lazy, realloc grows in place, a failure stays
+//! a failure with the old block intact, alignment and usable size are its own. What is counted is what was asked for.
+//! Neighbours: `hooks` (decides and records).
+
+use core::ffi::{c_int, c_void};
+
+use super::{Choice, chosen, forget, interval, keep, live};
+use crate::real::{Next, Weak, call_next};
+use crate::tls::tls;
+
+static MALLOC: Next = Next::or_libc(c"malloc", Weak::LibcMalloc);
+static CALLOC: Next = Next::or_libc(c"calloc", Weak::LibcCalloc);
+static REALLOC: Next = Next::or_libc(c"realloc", Weak::LibcRealloc);
+static REALLOCARRAY: Next = Next::new(c"reallocarray");
+static FREE: Next = Next::or_libc(c"free", Weak::LibcFree);
+static POSIX_MEMALIGN: Next = Next::new(c"posix_memalign");
+static ALIGNED_ALLOC: Next = Next::new(c"aligned_alloc");
+static MEMALIGN: Next = Next::or_libc(c"memalign", Weak::LibcMemalign);
+static VALLOC: Next = Next::new(c"valloc");
+static PVALLOC: Next = Next::new(c"pvalloc");
+
+/// Looks all of them up, before any look-up can fail: a failed one allocates, and what it allocates must come from, and
+/// go back to, the same allocator.
+pub(super) fn resolve() {
+    for next in [&FREE, &MALLOC, &CALLOC, &REALLOC, &MEMALIGN, &POSIX_MEMALIGN, &ALIGNED_ALLOC] {
+        next.get();
+    }
+}
+
+type Block = *mut c_void;
+const NULL: Block = core::ptr::null_mut();
+
+/// Takes `bytes` off this thread's countdown; a choice where the block is a sample.
+#[inline(always)]
+fn count(bytes: usize) -> Option<Choice> {
+    let block = tls();
+    let left = block.countdown.get().wrapping_sub(bytes as i64);
+    block.countdown.set(left);
+    if left < 0 || bytes >= block.certain.get() { chosen(bytes) } else { None }
+}
+
+/// Could this block have been recorded?
+#[inline(always)]
+fn recorded(block: Block) -> bool {
+    live::maybe(block as u64) || interval::exact()
+}
+
+/// `malloc`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn malloc(bytes: usize) -> Block {
+    if let Some(choice) = count(bytes) {
+        let block = call_next!(MALLOC, fn(usize) -> Block, (bytes), NULL);
+        keep(block as u64, bytes, choice);
+        return block;
+    }
+    call_next!(MALLOC, fn(usize) -> Block, (bytes), NULL)
+}
+
+/// `calloc`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn calloc(items: usize, size: usize) -> Block {
+    let bytes = items.checked_mul(size).unwrap_or(0);
+    let choice = count(bytes);
+    let block = call_next!(CALLOC, fn(usize, usize) -> Block, (items, size), NULL);
+    if let Some(choice) = choice {
+        keep(block as u64, bytes, choice);
+    }
+    block
+}
+
+/// `realloc`: to the accounts the end of one block and the beginning of another, to the allocator one call.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn realloc(old: Block, bytes: usize) -> Block {
+    resize(old, bytes, || call_next!(REALLOC, fn(Block, usize) -> Block, (old, bytes), NULL))
+}
+
+/// `reallocarray`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn reallocarray(old: Block, items: usize, size: usize) -> Block {
+    match items.checked_mul(size) {
+        Some(bytes) => {
+            resize(old, bytes, || call_next!(REALLOCARRAY, fn(Block, usize, usize) -> Block, (old, items, size), NULL))
+        }
+        None => call_next!(REALLOCARRAY, fn(Block, usize, usize) -> Block, (old, items, size), NULL),
+    }
+}
+
+fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> Block {
+    let choice = count(bytes);
+    let exact = interval::exact();
+    // Out of the table before the allocator may hand the address to another thread, and back if it refuses.
+    let was = !old.is_null() && (exact || live::maybe(old as u64) && live::remove(old as u64));
+    let new = real();
+    if was {
+        if new.is_null() && bytes != 0 {
+            if !exact {
+                live::insert(old as u64);
+            }
+            return new;
+        }
+        ended(old as u64);
+    }
+    if let Some(choice) = choice {
+        keep(new as u64, bytes, choice);
+    }
+    new
+}
+
+/// The end of a block whose address has already left the table.
+#[cold]
+#[inline(never)]
+fn ended(address: u64) {
+    if !interval::exact() {
+        live::insert(address);
+    }
+    forget(address);
+}
+
+/// `free`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free(block: Block) {
+    if recorded(block) && !block.is_null() {
+        forget(block as u64);
+    }
+    call_next!(FREE, fn(Block) -> (), (block), ());
+}
+
+/// C23's `free_sized`: libc's `free` does what it promises.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free_sized(block: Block, _: usize) {
+    // SAFETY: passed on.
+    unsafe { free(block) };
+}
+
+/// C23's `free_aligned_sized`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free_aligned_sized(block: Block, _: usize, _: usize) {
+    // SAFETY: passed on.
+    unsafe { free(block) };
+}
+
+/// `posix_memalign`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_memalign(into: *mut Block, alignment: usize, bytes: usize) -> c_int {
+    let choice = count(bytes);
+    let answer =
+        call_next!(POSIX_MEMALIGN, fn(*mut Block, usize, usize) -> c_int, (into, alignment, bytes), ::libc::ENOMEM);
+    if let (0, Some(choice)) = (answer, choice) {
+        // SAFETY: on success the allocator has stored the block there.
+        keep(unsafe { *into } as u64, bytes, choice);
+    }
+    answer
+}
+
+macro_rules! aligned {
+    ($name:ident, $next:ident, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// # Safety
+        /// As libc's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(alignment: usize, bytes: usize) -> Block {
+            let choice = count(bytes);
+            let block = call_next!($next, fn(usize, usize) -> Block, (alignment, bytes), NULL);
+            if let Some(choice) = choice {
+                keep(block as u64, bytes, choice);
+            }
+            block
+        }
+    };
+}
+aligned!(aligned_alloc, ALIGNED_ALLOC, "`aligned_alloc`.");
+aligned!(memalign, MEMALIGN, "`memalign`.");
+
+macro_rules! paged {
+    ($name:ident, $next:ident, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// # Safety
+        /// As libc's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(bytes: usize) -> Block {
+            let choice = count(bytes);
+            let block = call_next!($next, fn(usize) -> Block, (bytes), NULL);
+            if let Some(choice) = choice {
+                keep(block as u64, bytes, choice);
+            }
+            block
+        }
+    };
+}
+paged!(valloc, VALLOC, "`valloc`.");
+paged!(pvalloc, PVALLOC, "`pvalloc`.");

@@ -1,0 +1,121 @@
+//! The mmap family: mappings that the program makes itself, all of them recorded.
+//!
+//! Invariant: what libc maps for its own heap does not come this way, so nothing is counted twice; the arenas of
+//! Python's allocator do, and are marked. Neighbours: `hooks`, `python` (marks the arenas).
+
+use core::ffi::{c_int, c_void};
+
+use rscalene_wire as wire;
+use wire::Kind;
+
+use super::{interval, running_stack};
+use crate::real::{Next, call_next};
+use crate::tls::{Busy, tls};
+use crate::{process, sys};
+
+static MMAP: Next = Next::new(c"mmap");
+static MUNMAP: Next = Next::new(c"munmap");
+static MREMAP: Next = Next::new(c"mremap");
+
+type Address = *mut c_void;
+
+const FILE: u8 = 1;
+const SHARED: u8 = 2;
+/// An arena of Python's object allocator: its contents are counted block by block.
+const ARENA: u8 = 4;
+/// Address space only: nothing in it can be touched.
+const RESERVED: u8 = 8;
+
+/// The mark of an unmapping in `wire::Map::old_size`.
+const UNMAPPED: u64 = u64::MAX;
+
+fn record(flags: u8, address: u64, size: u64, old_address: u64, old_size: u64) {
+    if !interval::running() || !interval::wanted() {
+        return;
+    }
+    let _errno = sys::KeepErrno::new();
+    let (Some(segment), Some(_busy)) = (process::segment(), Busy::enter()) else { return };
+    let (stack, sent) = running_stack(&segment);
+    let stack = if sent { stack } else { 0 };
+    let record = wire::Map { time_ns: sys::now_ns(), stack, address, size, old_address, old_size };
+    segment.emit(Kind::Map, flags, &record, &[]);
+}
+
+fn map(at: Address, bytes: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) -> Address {
+    let answer = call_next!(
+        MMAP,
+        fn(Address, usize, c_int, c_int, c_int, i64) -> Address,
+        (at, bytes, protection, flags, fd, offset),
+        ::libc::MAP_FAILED
+    );
+    if answer != ::libc::MAP_FAILED {
+        let file = fd >= 0 && flags & ::libc::MAP_ANONYMOUS == 0;
+        let mark = |set: bool, mark: u8| if set { mark } else { 0 };
+        let marks = mark(file, FILE)
+            | mark(flags & ::libc::MAP_SHARED != 0, SHARED)
+            | mark(tls().arena.get() != 0, ARENA)
+            | mark(protection == ::libc::PROT_NONE, RESERVED);
+        record(marks, answer as u64, bytes as u64, 0, 0);
+    }
+    answer
+}
+
+/// `mmap`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mmap(
+    at: Address,
+    bytes: usize,
+    protection: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+) -> Address {
+    map(at, bytes, protection, flags, fd, offset)
+}
+
+/// `mmap64`, the same function where `off_t` has 64 bits.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mmap64(
+    at: Address,
+    bytes: usize,
+    protection: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+) -> Address {
+    map(at, bytes, protection, flags, fd, offset)
+}
+
+/// `munmap`: recorded before the address can be given to somebody else.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn munmap(at: Address, bytes: usize) -> c_int {
+    record(0, at as u64, bytes as u64, 0, UNMAPPED);
+    call_next!(MUNMAP, fn(Address, usize) -> c_int, (at, bytes), -1)
+}
+
+/// `mremap`; its last argument only counts with `MREMAP_FIXED`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mremap(old: Address, old_bytes: usize, bytes: usize, flags: c_int, new: Address) -> Address {
+    let answer = call_next!(
+        MREMAP,
+        fn(Address, usize, usize, c_int, Address) -> Address,
+        (old, old_bytes, bytes, flags, new),
+        ::libc::MAP_FAILED
+    );
+    if answer != ::libc::MAP_FAILED {
+        record(0, answer as u64, bytes as u64, old as u64, old_bytes as u64);
+    }
+    answer
+}

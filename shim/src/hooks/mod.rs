@@ -1,0 +1,195 @@
+//! The allocator's entry points: what the program allocates and frees, sampled by bytes.
+//!
+//! Job: see every way into memory, decide cheaply whether this one is a sample, and record those that are. The sampling
+//! model: blocks of at least four mean intervals are all recorded and stand for themselves; below that a block of `n`
+//! bytes is a sample with probability `1 - exp(-n / T)` (an exponential gap of mean `T` bytes is drawn after every
+//! sample; the gaps are memoryless, so what is left of one is simply dropped), and stands for `n / (1 - exp(-n / T))`
+//! bytes: unbiased for any mix of sizes, whatever order they come in. `T` travels with each sample.
+//! Invariant: the fast path is a countdown in the thread's block on the way in and one byte of a counting filter on the
+//! way out; a recorded block's end is recorded before the block is really given back, so that nobody can get its
+//! address in between. Neighbours: `libc`, `python`, `maps`, `copies` (the entry points), `interval`, `live`.
+//!
+//! ```text
+//!  malloc family --> libc ---\                       /--> live (addresses of recorded blocks)
+//!  PyMem, PyObject -> python --> interval: a sample? --> record (stack, ring)
+//!  mmap family  --> maps ----/
+//!  memcpy       --> copies
+//! ```
+
+mod copies;
+mod interval;
+mod libc;
+mod live;
+mod maps;
+mod python;
+
+use rscalene_wire as wire;
+use wire::Kind;
+
+use crate::guard::Guarded;
+use crate::ring::Segment;
+use crate::threads::Slot;
+use crate::tls::{Busy, tls};
+use crate::{process, selftest, stack, start, sys};
+
+pub(crate) use python::install as install_python;
+
+/// The block came through Python's object allocators (bit 1 of an allocation record's flags).
+const PYTHON: u8 = 2;
+/// The block was certain to be recorded (bit 0).
+const CERTAIN: u8 = 1;
+
+/// The stack that runs now: its name, and whether the launcher knows it.
+fn running_stack(segment: &Segment) -> (u64, bool) {
+    let python = start::python();
+    let tstate = python.thread_state();
+    let slot: *mut Slot = tls().slot.get();
+    let (Some(layout), false, false) = (python.layout(), tstate == 0, slot.is_null()) else { return (0, true) };
+    if tls().generation.get() != process::generation() {
+        return (0, true);
+    }
+    // SAFETY: the slot is this thread's own; the room is used under `Busy`, so by one hook at a time.
+    let room = unsafe { (*slot).scratch(false) };
+    let walked = stack::capture(segment, layout, &Guarded::here(), tstate, room);
+    (walked.stack, walked.sent)
+}
+
+/// Writes the record of an allocation and remembers its address; the caller is `Busy`.
+fn record(address: u64, size: u64, interval: u64, flags: u8) {
+    let Some(segment) = process::segment() else { return };
+    let exact = interval == 0;
+    if exact {
+        wait_for_room(&segment);
+    }
+    let (stack, sent) = running_stack(&segment);
+    if !sent {
+        segment.lose(Kind::Alloc, 1);
+        return;
+    }
+    let block = wire::Alloc { time_ns: sys::now_ns(), stack, address, size, interval, tid: thread(), reserved: 0 };
+    // In exact mode every free is told, so no address needs to be remembered.
+    if exact || live::insert(address) {
+        if !segment.emit(Kind::Alloc, flags, &block, &[]) && !exact {
+            live::remove(address);
+        }
+    } else {
+        segment.lose(Kind::Alloc, 1);
+    }
+}
+
+/// Writes the record of the end of a block that was recorded; the caller is `Busy`.
+fn record_free(address: u64) {
+    let Some(segment) = process::segment() else { return };
+    if interval::exact() {
+        wait_for_room(&segment);
+    }
+    let (stack, sent) = running_stack(&segment);
+    let record =
+        wire::Free { time_ns: sys::now_ns(), stack: if sent { stack } else { 0 }, address, tid: thread(), reserved: 0 };
+    segment.emit(Kind::Free, 0, &record, &[]);
+}
+
+/// In exact mode the program is slowed to the pace of the drain, for as long as the launcher lives, rather than lose a
+/// block; at most for some two seconds at a time.
+fn wait_for_room(segment: &Segment) {
+    for _ in 0..20_000 {
+        if segment.has_room() || process::stopped() {
+            return;
+        }
+        segment.wake();
+        sys::sleep_ns(100_000);
+    }
+}
+
+fn thread() -> u32 {
+    let slot = tls().slot.get();
+    // SAFETY: a non-null slot is this thread's own, mapped for good.
+    if slot.is_null() { sys::tid() } else { unsafe { (*slot).tid.get() } }
+}
+
+/// A block that may be a sample: what [`chosen`] decided before it was allocated.
+#[derive(Clone, Copy)]
+struct Choice {
+    /// Mean bytes between samples; 0: exact mode.
+    interval: u64,
+    flags: u8,
+}
+
+/// Is the next block of `bytes` a sample? Called when the countdown ran out or the block is large.
+#[cold]
+#[inline(never)]
+fn chosen(bytes: usize) -> Option<Choice> {
+    let block = tls();
+    let _errno = sys::KeepErrno::new();
+    if !interval::running() {
+        interval::wait(block);
+        if start::ready() && selftest::pending() {
+            let _busy = Busy::enter()?;
+            selftest::ask();
+        } else if start::ready() && !interval::wanted() {
+            interval::never(block);
+        }
+        return None;
+    }
+    if block.busy.get() != 0 {
+        block.countdown.set(block.countdown.get().saturating_add(bytes as i64).max(0));
+        return None;
+    }
+    if interval::exact() {
+        block.countdown.set(-1);
+        return Some(Choice { interval: 0, flags: CERTAIN | block.via_python.get() });
+    }
+    interval::choose(block, bytes).map(|(interval, certain)| Choice {
+        interval,
+        flags: if certain { CERTAIN } else { 0 } | block.via_python.get(),
+    })
+}
+
+/// Records a block that [`chosen`] picked.
+#[cold]
+#[inline(never)]
+fn keep(address: u64, size: usize, choice: Choice) {
+    if address == 0 {
+        return;
+    }
+    let _errno = sys::KeepErrno::new();
+    if let Some(_busy) = Busy::enter() {
+        let begun = sys::now_ns();
+        record(address, size as u64, choice.interval, choice.flags);
+        interval::spent(begun);
+    }
+}
+
+/// Records the end of a block whose address the filter says may have been recorded; true if it was.
+#[cold]
+#[inline(never)]
+fn forget(address: u64) -> bool {
+    if interval::exact() {
+        let _errno = sys::KeepErrno::new();
+        if let Some(_busy) = Busy::enter() {
+            record_free(address);
+            return true;
+        }
+        return false;
+    }
+    if !live::remove(address) {
+        return false;
+    }
+    let _errno = sys::KeepErrno::new();
+    let busy = Busy::enter();
+    let begun = sys::now_ns();
+    record_free(address);
+    interval::spent(begun);
+    drop(busy);
+    true
+}
+
+/// Looks up the allocator behind us.
+pub(crate) fn resolve() {
+    libc::resolve();
+}
+
+/// In a forked child: the parent's blocks are not its own.
+pub(crate) fn forget_all() {
+    live::forget_all();
+}

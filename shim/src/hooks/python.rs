@@ -1,0 +1,343 @@
+//! Python's object allocators.
+//!
+//! Job: see objects of up to 512 bytes, which the interpreter's allocator carves out of its own arenas; larger ones it
+//! asks `malloc` for, where they are seen anyway. Two ways in:
+//!
+//! * **escape** (pymalloc, sampled): only `malloc` and `calloc` of the MEM and OBJ domains are replaced. A block that is
+//!   a sample is taken from the RAW domain instead. pymalloc gives a foreign block that it is asked to free or resize to
+//!   RAW by itself, where the libc hooks see it: the end of sampled blocks is known, and every other free costs nothing.
+//! * **wrap** (exact mode, debug allocators, allocators that others installed): `malloc`, `calloc`, `realloc` and `free`
+//!   are replaced and passed on.
+//!
+//! Under `PYTHONMALLOC=malloc` neither is needed. Invariant: installed once, with the GIL held; only function pointers
+//! change, contexts stay. What pymalloc resizes in place below 512 bytes is not seen when sampling.
+//! Neighbours: `selftest` (the moment with the GIL), `interval`, `libc`.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::{CERTAIN, Choice, PYTHON, forget, interval, keep, live};
+use crate::process;
+use crate::real::global_symbol;
+use crate::tls::{Busy, tls};
+
+type Block = *mut c_void;
+type Context = *mut c_void;
+
+/// Largest request that pymalloc serves itself (`SMALL_REQUEST_THRESHOLD`, 3.3 to 3.15).
+const SMALL: usize = 512;
+const MEM: c_int = 1;
+const OBJ: c_int = 2;
+
+/// `PyMemAllocatorEx`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Allocator {
+    context: Context,
+    malloc: usize,
+    calloc: usize,
+    realloc: usize,
+    free: usize,
+}
+
+/// `PyObjectArenaAllocator`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Arenas {
+    context: Context,
+    alloc: usize,
+    free: usize,
+}
+
+/// The functions that ours replaced, of one domain.
+struct Original {
+    malloc: AtomicUsize,
+    calloc: AtomicUsize,
+    realloc: AtomicUsize,
+    free: AtomicUsize,
+}
+
+impl Original {
+    const fn new() -> Self {
+        Self {
+            malloc: AtomicUsize::new(0),
+            calloc: AtomicUsize::new(0),
+            realloc: AtomicUsize::new(0),
+            free: AtomicUsize::new(0),
+        }
+    }
+}
+
+static IN_MEM: Original = Original::new();
+static IN_OBJ: Original = Original::new();
+static ARENA_ALLOC: AtomicUsize = AtomicUsize::new(0);
+static RAW_MALLOC: AtomicUsize = AtomicUsize::new(0);
+static RAW_CALLOC: AtomicUsize = AtomicUsize::new(0);
+
+macro_rules! call {
+    ($address:expr, fn($($type:ty),*) -> $ret:ty, ($($argument:expr),*)) => {{
+        // SAFETY: the address was stored by `install` from a slot, or looked up under a name, of this very signature.
+        let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute($address) };
+        // SAFETY: the arguments are those that our own caller gave for it.
+        unsafe { function($($argument),*) }
+    }};
+}
+
+/// Passes a large request on, marked as Python's on its way to the libc hooks.
+#[inline(always)]
+fn marked<T>(real: impl FnOnce() -> T) -> T {
+    let block = tls();
+    let before = block.via_python.replace(PYTHON);
+    let answer = real();
+    block.via_python.set(before);
+    answer
+}
+
+/// Takes a small request off the countdown; true where it is a sample.
+#[inline(always)]
+fn runs_out(bytes: usize) -> bool {
+    // Under the GIL: no other thread is between the load and the store.
+    let left = interval::PYTHON_LEFT.load(Relaxed) - bytes.max(1) as i64;
+    interval::PYTHON_LEFT.store(left, Relaxed);
+    left < 0
+}
+
+/// A sampled block, taken from the RAW domain; null where that refuses (then the request goes the ordinary way).
+#[cold]
+#[inline(never)]
+fn escape(bytes: usize, raw: impl FnOnce() -> Block) -> Block {
+    let block = tls();
+    let interval = interval::choose_python(block);
+    let escaped = match Busy::enter() {
+        Some(_busy) => raw(),
+        None => return core::ptr::null_mut(),
+    };
+    keep(escaped as u64, bytes.max(1), Choice { interval, flags: PYTHON });
+    escaped
+}
+
+macro_rules! escaping {
+    ($domain:ident, $malloc:ident, $calloc:ident) => {
+        unsafe extern "C" fn $malloc(context: Context, bytes: usize) -> Block {
+            if bytes > SMALL {
+                return marked(|| call!($domain.malloc.load(Relaxed), fn(Context, usize) -> Block, (context, bytes)));
+            }
+            if runs_out(bytes) {
+                let block = escape(bytes, || call!(RAW_MALLOC.load(Relaxed), fn(usize) -> Block, (bytes)));
+                if !block.is_null() {
+                    return block;
+                }
+            }
+            call!($domain.malloc.load(Relaxed), fn(Context, usize) -> Block, (context, bytes))
+        }
+
+        unsafe extern "C" fn $calloc(context: Context, items: usize, size: usize) -> Block {
+            let bytes = items.saturating_mul(size);
+            if bytes > SMALL {
+                return marked(|| {
+                    call!($domain.calloc.load(Relaxed), fn(Context, usize, usize) -> Block, (context, items, size))
+                });
+            }
+            if runs_out(bytes) {
+                let block = escape(bytes, || call!(RAW_CALLOC.load(Relaxed), fn(usize, usize) -> Block, (items, size)));
+                if !block.is_null() {
+                    return block;
+                }
+            }
+            call!($domain.calloc.load(Relaxed), fn(Context, usize, usize) -> Block, (context, items, size))
+        }
+    };
+}
+escaping!(IN_MEM, escaping_mem_malloc, escaping_mem_calloc);
+escaping!(IN_OBJ, escaping_obj_malloc, escaping_obj_calloc);
+
+/// Is a wrapped block of `bytes` a sample? Large ones under pymalloc come through `malloc` again: those are left to it.
+#[inline(always)]
+fn wrapped_choice(bytes: usize) -> Option<Choice> {
+    if interval::exact() {
+        return Some(Choice { interval: 0, flags: CERTAIN | PYTHON });
+    }
+    if runs_out(bytes) {
+        return Some(Choice { interval: interval::choose_python(tls()), flags: PYTHON });
+    }
+    None
+}
+
+/// Allocates with the libc hooks held off, so that what the allocator below asks of `malloc` is not counted as well.
+fn wrapped(bytes: usize, real: impl FnOnce() -> Block) -> Block {
+    let choice = wrapped_choice(bytes);
+    let Some(busy) = Busy::enter() else { return real() };
+    let block = real();
+    drop(busy);
+    if let Some(choice) = choice {
+        keep(block as u64, bytes.max(1), choice);
+    }
+    block
+}
+
+fn unwrapped(block: Block) {
+    if !block.is_null() && tls().busy.get() == 0 && (interval::exact() || live::maybe(block as u64)) {
+        forget(block as u64);
+    }
+}
+
+macro_rules! wrapping {
+    ($domain:ident, $malloc:ident, $calloc:ident, $realloc:ident, $free:ident) => {
+        unsafe extern "C" fn $malloc(context: Context, bytes: usize) -> Block {
+            wrapped(bytes, || call!($domain.malloc.load(Relaxed), fn(Context, usize) -> Block, (context, bytes)))
+        }
+
+        unsafe extern "C" fn $calloc(context: Context, items: usize, size: usize) -> Block {
+            wrapped(items.saturating_mul(size), || {
+                call!($domain.calloc.load(Relaxed), fn(Context, usize, usize) -> Block, (context, items, size))
+            })
+        }
+
+        unsafe extern "C" fn $realloc(context: Context, old: Block, bytes: usize) -> Block {
+            let exact = interval::exact();
+            let was = !old.is_null()
+                && tls().busy.get() == 0
+                && (exact || live::maybe(old as u64) && live::remove(old as u64));
+            let choice = wrapped_choice(bytes);
+            let Some(busy) = Busy::enter() else {
+                return call!($domain.realloc.load(Relaxed), fn(Context, Block, usize) -> Block, (context, old, bytes));
+            };
+            let new = call!($domain.realloc.load(Relaxed), fn(Context, Block, usize) -> Block, (context, old, bytes));
+            drop(busy);
+            if was && !exact {
+                live::insert(old as u64);
+            }
+            if new.is_null() {
+                return new;
+            }
+            if was {
+                forget(old as u64);
+            }
+            if let Some(choice) = choice {
+                keep(new as u64, bytes.max(1), choice);
+            }
+            new
+        }
+
+        unsafe extern "C" fn $free(context: Context, block: Block) {
+            unwrapped(block);
+            let busy = Busy::enter();
+            call!($domain.free.load(Relaxed), fn(Context, Block) -> (), (context, block));
+            drop(busy);
+        }
+    };
+}
+wrapping!(IN_MEM, wrapping_mem_malloc, wrapping_mem_calloc, wrapping_mem_realloc, wrapping_mem_free);
+wrapping!(IN_OBJ, wrapping_obj_malloc, wrapping_obj_calloc, wrapping_obj_realloc, wrapping_obj_free);
+
+/// An arena: its mapping is marked.
+unsafe extern "C" fn arena_alloc(context: Context, bytes: usize) -> Block {
+    let block = tls();
+    block.arena.set(1);
+    let arena = call!(ARENA_ALLOC.load(Relaxed), fn(Context, usize) -> Block, (context, bytes));
+    block.arena.set(0);
+    arena
+}
+
+/// What the interpreter's allocators are.
+enum Kind {
+    Pymalloc,
+    Malloc,
+    Other,
+}
+
+fn kind() -> Kind {
+    let name = global_symbol(c"_PyMem_GetCurrentAllocatorName");
+    if name == 0 {
+        return Kind::Other;
+    }
+    let name = call!(name, fn() -> *const c_char, ());
+    if name.is_null() {
+        return Kind::Other;
+    }
+    // SAFETY: CPython answers a string literal.
+    match unsafe { CStr::from_ptr(name) }.to_bytes() {
+        b"pymalloc" => Kind::Pymalloc,
+        b"malloc" => Kind::Malloc,
+        _ => Kind::Other,
+    }
+}
+
+/// Begins to record allocations, if the launcher wants them; the GIL is held.
+pub(crate) fn install() {
+    if !interval::wanted() || interval::running() || !live::prepare() {
+        return;
+    }
+    let (get, set) = (global_symbol(c"PyMem_GetAllocator"), global_symbol(c"PyMem_SetAllocator"));
+    RAW_MALLOC.store(global_symbol(c"PyMem_RawMalloc"), Relaxed);
+    RAW_CALLOC.store(global_symbol(c"PyMem_RawCalloc"), Relaxed);
+    if get == 0 || set == 0 || RAW_MALLOC.load(Relaxed) == 0 || RAW_CALLOC.load(Relaxed) == 0 {
+        process::notice(5, 0);
+        interval::begin();
+        return;
+    }
+    mark_arenas();
+    let exact = process::settings().memory_mode == 2;
+    let kind = kind();
+    interval::begin_python(tls());
+    if !matches!(kind, Kind::Malloc) {
+        let escape = matches!(kind, Kind::Pymalloc) && !exact;
+        for (domain, original) in [(MEM, &IN_MEM), (OBJ, &IN_OBJ)] {
+            replace(domain, original, escape, get, set);
+        }
+    }
+    interval::begin();
+}
+
+fn replace(domain: c_int, original: &'static Original, escape: bool, get: usize, set: usize) {
+    let mut allocator = Allocator { context: core::ptr::null_mut(), malloc: 0, calloc: 0, realloc: 0, free: 0 };
+    call!(get, fn(c_int, *mut Allocator) -> (), (domain, &raw mut allocator));
+    original.malloc.store(allocator.malloc, Relaxed);
+    original.calloc.store(allocator.calloc, Relaxed);
+    original.realloc.store(allocator.realloc, Relaxed);
+    original.free.store(allocator.free, Relaxed);
+    let mem = domain == MEM;
+    if escape {
+        let (malloc, calloc): (*const (), *const ()) = if mem {
+            (escaping_mem_malloc as *const (), escaping_mem_calloc as *const ())
+        } else {
+            (escaping_obj_malloc as *const (), escaping_obj_calloc as *const ())
+        };
+        allocator.malloc = malloc as usize;
+        allocator.calloc = calloc as usize;
+    } else {
+        let functions: [*const (); 4] = if mem {
+            [
+                wrapping_mem_malloc as *const (),
+                wrapping_mem_calloc as *const (),
+                wrapping_mem_realloc as *const (),
+                wrapping_mem_free as *const (),
+            ]
+        } else {
+            [
+                wrapping_obj_malloc as *const (),
+                wrapping_obj_calloc as *const (),
+                wrapping_obj_realloc as *const (),
+                wrapping_obj_free as *const (),
+            ]
+        };
+        let [malloc, calloc, realloc, free] = functions.map(|function| function as usize);
+        allocator = Allocator { malloc, calloc, realloc, free, ..allocator };
+    }
+    call!(set, fn(c_int, *mut Allocator) -> (), (domain, &raw mut allocator));
+}
+
+fn mark_arenas() {
+    let (get, set) = (global_symbol(c"PyObject_GetArenaAllocator"), global_symbol(c"PyObject_SetArenaAllocator"));
+    if get == 0 || set == 0 {
+        return;
+    }
+    let mut arenas = Arenas { context: core::ptr::null_mut(), alloc: 0, free: 0 };
+    call!(get, fn(*mut Arenas) -> (), (&raw mut arenas));
+    if arenas.alloc == 0 {
+        return;
+    }
+    ARENA_ALLOC.store(arenas.alloc, Relaxed);
+    arenas.alloc = arena_alloc as *const () as usize;
+    call!(set, fn(*mut Arenas) -> (), (&raw mut arenas));
+}
