@@ -9,7 +9,9 @@ pub mod capture;
 pub mod control;
 pub mod lines;
 pub mod profile;
+pub mod report;
 pub mod transport;
+pub mod units;
 
 /// The extension module `rscalene._rscalene`.
 #[cfg(feature = "python")]

@@ -1,0 +1,239 @@
+//! The profile as JSON, format 1: written the same for the same profile, read with nothing taken on trust.
+//!
+//! Job: keep a profile for later and take it back. Invariants: keys stand in the order of the model; every number is
+//! finite; a profile that was read has indices that lead somewhere, so no report needs to check them again; no file,
+//! however hostile, causes a panic. Unknown keys and newer minor versions are accepted, a newer major is refused.
+//! Neighbours: `profile::model` holds the keys, `docs/profile-format.md` explains them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use crate::profile::model::{FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, Format, Memory, Profile, Stacks, Time};
+
+/// Larger files are refused: two hundred times a profile of 100,000 lines.
+pub const MAX_BYTES: u64 = 4 << 30;
+
+/// How JSON is laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// One line, for machines.
+    #[default]
+    Compact,
+    /// Indented, for people.
+    Pretty,
+}
+
+/// Why a file could not be read as a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    /// What happened, to what, why.
+    pub message: String,
+    /// One thing to do about it.
+    pub hint: String,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\nhint: {}", self.message, self.hint)
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// Writes the profile, with a newline at its end.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(profile: &Profile, layout: Layout, mut out: impl Write) -> io::Result<()> {
+    let profile = finite(profile);
+    match layout {
+        Layout::Compact => serde_json::to_writer(&mut out, profile.as_ref())?,
+        Layout::Pretty => serde_json::to_writer_pretty(&mut out, profile.as_ref())?,
+    }
+    out.write_all(b"\n")
+}
+
+/// Reads a profile from `source`, which messages call `name`.
+///
+/// # Errors
+/// When `source` fails, or does not hold a whole profile that this build understands.
+pub fn read(name: &str, source: impl Read) -> Result<Profile, ReadError> {
+    let mut bytes = Vec::new();
+    if let Err(error) = source.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
+        return Err(refuse(name, &error.to_string(), "check the path and its permissions"));
+    }
+    if bytes.len() as u64 > MAX_BYTES {
+        let why = format!("it is larger than {}", crate::units::bytes(MAX_BYTES));
+        return Err(refuse(name, &why, "a profile is never that large; give the JSON that rscalene wrote"));
+    }
+    read_bytes(name, &bytes)
+}
+
+/// Reads a profile from memory; messages call it `name`.
+///
+/// # Errors
+/// When `bytes` do not hold a whole profile that this build understands.
+pub fn read_bytes(name: &str, bytes: &[u8]) -> Result<Profile, ReadError> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(refuse(name, "it is empty", RECORD_AGAIN));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let why = format!("it is not UTF-8 text (byte {})", error.valid_up_to());
+        refuse(name, &why, "give the JSON that rscalene wrote, not a compressed or binary file")
+    })?;
+    check_format(name, text)?;
+    let profile: Profile = serde_json::from_str(text).map_err(|error| broken(name, &error))?;
+    check_indices(&profile).map_err(|why| refuse(name, &why, RECORD_AGAIN))?;
+    Ok(profile)
+}
+
+const RECORD_AGAIN: &str = "record again with `rscalene run -o NAME.json ...`";
+
+fn refuse(name: &str, why: &str, hint: &str) -> ReadError {
+    ReadError { message: format!("cannot read `{name}`: {why}"), hint: hint.to_owned() }
+}
+
+fn broken(name: &str, error: &serde_json::Error) -> ReadError {
+    let place = format!("line {} column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Eof => refuse(name, &format!("it ends in the middle ({place})"), RECORD_AGAIN),
+        Category::Syntax | Category::Io => refuse(name, &format!("it is not JSON: {error}"), RECORD_AGAIN),
+        Category::Data => refuse(name, &format!("it is not a whole profile: {error}"), RECORD_AGAIN),
+    }
+}
+
+/// The one key that every version of the format has, read before all others: their shape depends on it.
+fn check_format(name: &str, text: &str) -> Result<(), ReadError> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: Option<serde_json::Value>,
+    }
+    let foreign = |why: &str| refuse(name, why, "give the JSON that `rscalene run -o NAME.json` wrote");
+    let head: Head = serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Data => foreign("it is JSON, but not a profile"),
+        _ => broken(name, &error),
+    })?;
+    let Some(format) = head.format.and_then(|value| Format::deserialize(value).ok()) else {
+        return Err(foreign("it is JSON, but not a profile (it has no `format`)"));
+    };
+    if format.name != FORMAT_NAME {
+        return Err(foreign(&format!("its format is `{}`, not `{FORMAT_NAME}`", format.name.escape_debug())));
+    }
+    if !(1..=FORMAT_MAJOR).contains(&format.major) {
+        let Format { major, minor, .. } = format;
+        let why = format!(
+            "it was written in format {major}.{minor}, this build reads 1.0 up to {FORMAT_MAJOR}.{FORMAT_MINOR}"
+        );
+        return Err(refuse(name, &why, "`pip install -U rscalene`, or record again with this version"));
+    }
+    Ok(())
+}
+
+/// Every index leads to something, and callers stand before the called.
+fn check_indices(profile: &Profile) -> Result<(), String> {
+    let Stacks { frames, nodes, other_files } = &profile.stacks;
+    let files = profile.files.len() + other_files.len();
+    for (index, frame) in frames.iter().enumerate() {
+        if frame.file >= files {
+            return Err(format!("`stacks.frames[{index}].file` is {}, there are {files} files", frame.file));
+        }
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        if node.frame >= frames.len() {
+            return Err(format!("`stacks.nodes[{index}].frame` is {}, there are {} frames", node.frame, frames.len()));
+        }
+        if let Some(parent) = node.parent.filter(|parent| *parent >= index) {
+            return Err(format!("`stacks.nodes[{index}].parent` is {parent}, which is not before it"));
+        }
+    }
+    for (index, leak) in profile.leaks.iter().flatten().enumerate() {
+        if leak.file >= profile.files.len() {
+            return Err(format!("`leaks[{index}].file` is {}, there are {} files", leak.file, profile.files.len()));
+        }
+    }
+    Ok(())
+}
+
+/// The profile with figures that are not finite taken out: JSON has no spelling for them. Optional ones become
+/// unknown, the others 0, and a notice says how many there were.
+fn finite(original: &Profile) -> Cow<'_, Profile> {
+    let mut mended = original.clone();
+    let profile = &mut mended;
+    let mut mend = Mend(0);
+    mend.plain(&mut profile.clock.elapsed_s);
+    mend.plain(&mut profile.settings.cpu.interval_s);
+    let totals = &mut profile.totals;
+    mend.time(&mut totals.time);
+    mend.time(&mut totals.outside_scope);
+    mend.memory(&mut totals.memory);
+    mend.optional(&mut totals.cpu_clock_s);
+    mend.optional(&mut totals.sampled_cpu_s);
+    for file in &mut profile.files {
+        for line in &mut file.lines {
+            mend.time(&mut line.time);
+            mend.memory(&mut line.memory);
+            line.native.iter_mut().for_each(|place| mend.plain(&mut place.s));
+        }
+        for function in &mut file.functions {
+            mend.time(&mut function.own);
+            mend.optional(&mut function.cumulative.cpu_s);
+            mend.optional(&mut function.cumulative.wall_s);
+        }
+    }
+    for thread in &mut profile.threads {
+        mend.time(&mut thread.time);
+        mend.optional(&mut thread.cpu_clock_s);
+    }
+    for node in &mut profile.stacks.nodes {
+        mend.plain(&mut node.cpu_s);
+        mend.plain(&mut node.wall_s);
+    }
+    for leak in profile.leaks.iter_mut().flatten() {
+        mend.plain(&mut leak.bytes_per_s);
+        mend.plain(&mut leak.confidence);
+    }
+    for series in [&mut profile.timeline.rss, &mut profile.timeline.live] {
+        series.iter_mut().for_each(|point| mend.plain(&mut point.0));
+    }
+    if mend.0 == 0 {
+        return Cow::Borrowed(original);
+    }
+    mended.notices.push(format!("{} figures were not finite numbers and are left out", mend.0));
+    Cow::Owned(mended)
+}
+
+/// Counts what it mends.
+struct Mend(usize);
+
+impl Mend {
+    fn plain(&mut self, figure: &mut f64) {
+        if !figure.is_finite() {
+            *figure = 0.0;
+            self.0 += 1;
+        }
+    }
+
+    fn optional(&mut self, figure: &mut Option<f64>) {
+        if figure.is_some_and(|value| !value.is_finite()) {
+            *figure = None;
+            self.0 += 1;
+        }
+    }
+
+    fn time(&mut self, time: &mut Time) {
+        let Time { python_s, native_s, system_s, wait_s, gil_wait_s } = time;
+        for figure in [python_s, native_s, system_s, wait_s, gil_wait_s] {
+            self.optional(figure);
+        }
+    }
+
+    fn memory(&mut self, memory: &mut Memory) {
+        for figure in [&mut memory.alloc_bytes_se, &mut memory.live_bytes_se, &mut memory.peak_bytes_se] {
+            self.optional(figure);
+        }
+    }
+}

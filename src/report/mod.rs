@@ -1,0 +1,4 @@
+//! Reports: pure functions of a profile. No clock, no environment, no files.
+
+pub mod json;
+pub mod view;

@@ -1,0 +1,399 @@
+//! A view of a profile: which lines, files and functions to show, in which order, and which figures exist.
+//!
+//! Job: decide once what table, HTML and summary show. Invariants: what is unknown sorts last and is never taken for
+//! 0; equal figures keep a fixed order, so that a view of the same profile is always the same. Neighbours:
+//! `profile::model` is viewed, `report::table` renders.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use crate::profile::model::{File, Function, Line, Memory, Profile, Time};
+
+/// What orders lines, files and functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SortKey {
+    /// CPU seconds: python, native and system.
+    #[default]
+    Cpu,
+    /// CPU seconds executing bytecode.
+    Python,
+    /// CPU seconds in C code.
+    Native,
+    /// CPU seconds in the kernel.
+    System,
+    /// Seconds off the CPU.
+    Wait,
+    /// Bytes allocated.
+    Alloc,
+    /// Bytes live at the end.
+    Live,
+    /// Bytes live at the peak.
+    Peak,
+    /// Bytes allocated less bytes freed.
+    Increment,
+    /// Bytes copied.
+    Copy,
+    /// Path and line.
+    Line,
+    /// Name of the function.
+    Name,
+}
+
+impl SortKey {
+    /// All keys, in the order in which help texts list them.
+    pub const ALL: [Self; 12] = [
+        Self::Cpu,
+        Self::Python,
+        Self::Native,
+        Self::System,
+        Self::Wait,
+        Self::Alloc,
+        Self::Live,
+        Self::Peak,
+        Self::Increment,
+        Self::Copy,
+        Self::Line,
+        Self::Name,
+    ];
+
+    /// The word for it on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Python => "python",
+            Self::Native => "native",
+            Self::System => "system",
+            Self::Wait => "wait",
+            Self::Alloc => "alloc",
+            Self::Live => "live",
+            Self::Peak => "peak",
+            Self::Increment => "increment",
+            Self::Copy => "copy",
+            Self::Line => "line",
+            Self::Name => "name",
+        }
+    }
+
+    /// The key that `name` stands for.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| key.name() == name)
+    }
+
+    /// The figure of a line that it sorts by; `None` where unknown, and for the keys that sort by text.
+    #[must_use]
+    pub fn figure(self, time: &Time, memory: &Memory) -> Option<f64> {
+        match self {
+            Self::Cpu => cpu_s(time),
+            Self::Python => time.python_s,
+            Self::Native => time.native_s,
+            Self::System => time.system_s,
+            Self::Wait => time.wait_s,
+            Self::Alloc => memory.alloc_bytes.map(|b| b as f64),
+            Self::Live => memory.live_bytes.map(|b| b as f64),
+            Self::Peak => memory.peak_bytes.map(|b| b as f64),
+            Self::Increment => memory.increment_bytes.map(|b| b as f64),
+            Self::Copy => memory.copy_bytes.map(|b| b as f64),
+            Self::Line | Self::Name => None,
+        }
+    }
+}
+
+/// What to show of a profile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// Order of lines, files and functions.
+    pub sort: SortKey,
+    /// Length of the lists of lines and of functions.
+    pub top: usize,
+    /// Lines below this share (in per cent) of every total are cold.
+    pub min_percent: f64,
+    /// Unfold cold lines in annotated source, and show files that have nothing but cold lines.
+    pub all_lines: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { sort: SortKey::Cpu, top: 10, min_percent: 1.0, all_lines: false }
+    }
+}
+
+/// CPU seconds of all kinds that are known; `None` where none is.
+#[must_use]
+pub fn cpu_s(time: &Time) -> Option<f64> {
+    [time.python_s, time.native_s, time.system_s].into_iter().flatten().reduce(|sum, s| sum + s)
+}
+
+/// What shares are taken of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Base {
+    /// CPU seconds of the whole run.
+    pub cpu_s: f64,
+    /// Wall seconds of the whole run.
+    pub elapsed_s: f64,
+    /// Bytes allocated in the whole run.
+    pub alloc_bytes: f64,
+    /// Footprint at the peak; what was live at the peak where the footprint is not known.
+    pub peak_bytes: f64,
+    /// Bytes copied in the whole run.
+    pub copy_bytes: f64,
+}
+
+impl Base {
+    fn of(profile: &Profile) -> Self {
+        let totals = &profile.totals;
+        let lines = || profile.files.iter().flat_map(|file| &file.lines);
+        let bytes = |total: Option<u64>, of: fn(&Memory) -> Option<u64>| {
+            total.map_or_else(|| lines().filter_map(|line| of(&line.memory)).map(|b| b as f64).sum(), |b| b as f64)
+        };
+        Self {
+            cpu_s: cpu_s(&totals.time).unwrap_or_else(|| lines().filter_map(|line| cpu_s(&line.time)).sum()),
+            elapsed_s: profile.clock.elapsed_s,
+            alloc_bytes: bytes(totals.memory.alloc_bytes, |memory| memory.alloc_bytes),
+            peak_bytes: bytes(totals.peak_rss_bytes, |memory| memory.peak_bytes),
+            copy_bytes: bytes(totals.memory.copy_bytes, |memory| memory.copy_bytes),
+        }
+    }
+
+    /// The largest share that these figures have of any total.
+    #[must_use]
+    pub fn largest_share(&self, time: &Time, memory: &Memory) -> f64 {
+        let bytes = |b: Option<u64>| b.map(|b| b as f64);
+        let shares = [
+            share(cpu_s(time), self.cpu_s),
+            share(time.wait_s, self.elapsed_s),
+            share(bytes(memory.alloc_bytes), self.alloc_bytes),
+            share(bytes(memory.live_bytes), self.peak_bytes),
+            share(bytes(memory.peak_bytes), self.peak_bytes),
+            share(bytes(memory.copy_bytes), self.copy_bytes),
+        ];
+        shares.into_iter().flatten().fold(0.0, f64::max)
+    }
+}
+
+/// The share that `part` is of `whole`; `None` where either is not known.
+#[must_use]
+pub fn share(part: Option<f64>, whole: f64) -> Option<f64> {
+    part.filter(|_| whole > 0.0).map(|part| part / whole)
+}
+
+/// Which figures any line has: those that are known and not 0 on every line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Present {
+    /// CPU seconds.
+    pub cpu: bool,
+    /// Python, native and system apart.
+    pub kinds: bool,
+    /// System seconds.
+    pub system: bool,
+    /// Off-CPU seconds.
+    pub wait: bool,
+    /// Footprint while the line ran.
+    pub mem_usage: bool,
+    /// Allocated less freed.
+    pub increment: bool,
+    /// Allocated.
+    pub alloc: bool,
+    /// Live at the end.
+    pub live: bool,
+    /// Live at the peak.
+    pub peak: bool,
+    /// Copied.
+    pub copy: bool,
+}
+
+impl Present {
+    fn of(profile: &Profile) -> Self {
+        let mut present = Self::default();
+        for line in profile.files.iter().flat_map(|file| &file.lines) {
+            let (time, memory) = (&line.time, &line.memory);
+            present.cpu |= cpu_s(time).is_some_and(|s| s > 0.0);
+            present.kinds |= [time.python_s, time.native_s].into_iter().flatten().any(|s| s > 0.0);
+            present.system |= time.system_s.is_some_and(|s| s > 0.0);
+            present.wait |= time.wait_s.is_some_and(|s| s > 0.0);
+            present.mem_usage |= memory.mem_usage_bytes.is_some_and(|b| b > 0);
+            present.increment |= memory.increment_bytes.is_some_and(|b| b != 0);
+            present.alloc |= memory.alloc_bytes.is_some_and(|b| b > 0);
+            present.live |= memory.live_bytes.is_some_and(|b| b > 0);
+            present.peak |= memory.peak_bytes.is_some_and(|b| b > 0);
+            present.copy |= memory.copy_bytes.is_some_and(|b| b > 0);
+        }
+        present
+    }
+}
+
+/// A line and the file that it stands in.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'p> {
+    /// The file.
+    pub file: &'p File,
+    /// The line.
+    pub line: &'p Line,
+}
+
+/// A function and the file that it stands in.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionPlace<'p> {
+    /// The file.
+    pub file: &'p File,
+    /// The function.
+    pub function: &'p Function,
+}
+
+/// A file with its lines in order.
+#[derive(Clone, Debug)]
+pub struct FileView<'p> {
+    /// The file.
+    pub file: &'p File,
+    /// Its lines by number; `true`: hot.
+    pub lines: Vec<(&'p Line, bool)>,
+    /// CPU seconds of its lines.
+    pub cpu_s: f64,
+}
+
+/// What a report shows.
+#[derive(Clone, Debug)]
+pub struct View<'p> {
+    /// The profile.
+    pub profile: &'p Profile,
+    /// What shares are taken of.
+    pub base: Base,
+    /// Figures that any line has.
+    pub present: Present,
+    /// The first lines in the order that was asked for, cold ones left out.
+    pub lines: Vec<Place<'p>>,
+    /// Files with a hot line (or all), in the order that was asked for.
+    pub files: Vec<FileView<'p>>,
+    /// Files that are not shown, and the CPU seconds in them.
+    pub files_left_out: (usize, f64),
+    /// The first functions in the order that was asked for, cold ones left out.
+    pub functions: Vec<FunctionPlace<'p>>,
+}
+
+impl<'p> View<'p> {
+    /// The view of `profile` that `options` ask for.
+    #[must_use]
+    pub fn new(profile: &'p Profile, options: &Options) -> Self {
+        let base = Base::of(profile);
+        let leaking: HashSet<(usize, u32)> =
+            profile.leaks.iter().flatten().map(|leak| (leak.file, leak.line)).collect();
+        let least = options.min_percent / 100.0;
+        let mut lines = Vec::new();
+        let mut files = Vec::new();
+        let mut files_left_out = (0, 0.0);
+        for (index, file) in profile.files.iter().enumerate() {
+            let marked = file.lines.iter().map(|line| {
+                let hot = base.largest_share(&line.time, &line.memory) >= least;
+                (line, hot || leaking.contains(&(index, line.line)))
+            });
+            let mut marked: Vec<_> = marked.collect();
+            lines.extend(marked.iter().filter(|(_, hot)| *hot).map(|(line, _)| Place { file, line }));
+            let cpu_s = file.lines.iter().filter_map(|line| cpu_s(&line.time)).sum();
+            if options.all_lines || marked.iter().any(|(_, hot)| *hot) {
+                marked.sort_by_key(|(line, _)| line.line);
+                files.push(FileView { file, lines: marked, cpu_s });
+            } else {
+                files_left_out = (files_left_out.0 + 1, files_left_out.1 + cpu_s);
+            }
+        }
+        lines.sort_by(|a, b| compare_lines(options.sort, a, b));
+        lines.truncate(options.top);
+        sort_files(options.sort, &mut files);
+        let functions = functions(profile, &base, options);
+        Self { profile, base, present: Present::of(profile), lines, files, files_left_out, functions }
+    }
+}
+
+/// Larger first, unknown last.
+fn descending(a: Option<f64>, b: Option<f64>) -> Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) => b.total_cmp(&a),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    }
+}
+
+fn compare_lines(key: SortKey, a: &Place<'_>, b: &Place<'_>) -> Ordering {
+    let by = |key: SortKey| {
+        descending(key.figure(&a.line.time, &a.line.memory), key.figure(&b.line.time, &b.line.memory))
+    };
+    let by_place = || a.file.path.cmp(&b.file.path).then(a.line.line.cmp(&b.line.line));
+    match key {
+        SortKey::Line => by_place(),
+        SortKey::Name => a.line.function.cmp(&b.line.function).then_with(by_place),
+        key => by(key)
+            .then_with(|| by(SortKey::Cpu))
+            .then_with(|| by(SortKey::Wait))
+            .then_with(|| by(SortKey::Alloc))
+            .then_with(by_place),
+    }
+}
+
+fn sort_files(key: SortKey, files: &mut [FileView<'_>]) {
+    let sum = |view: &FileView<'_>| {
+        let figures = view.lines.iter().filter_map(|(line, _)| key.figure(&line.time, &line.memory));
+        figures.reduce(|sum, figure| sum + figure)
+    };
+    files.sort_by(|a, b| a.file.path.cmp(&b.file.path));
+    if !matches!(key, SortKey::Line | SortKey::Name) {
+        files.sort_by_cached_key(|view| Descending(sum(view), view.cpu_s));
+    }
+}
+
+/// A key that puts larger figures first; the second decides between equal firsts.
+struct Descending(Option<f64>, f64);
+
+impl Ord for Descending {
+    fn cmp(&self, other: &Self) -> Ordering {
+        descending(self.0, other.0).then(other.1.total_cmp(&self.1))
+    }
+}
+
+impl PartialOrd for Descending {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Descending {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Descending {}
+
+fn functions<'p>(profile: &'p Profile, base: &Base, options: &Options) -> Vec<FunctionPlace<'p>> {
+    let least = options.min_percent / 100.0;
+    let own_figure = |place: &FunctionPlace<'_>| match options.sort {
+        SortKey::Alloc | SortKey::Live | SortKey::Peak | SortKey::Increment | SortKey::Copy => {
+            place.function.cumulative.alloc_bytes.map(|b| b as f64)
+        }
+        key => key.figure(&place.function.own, &Memory::default()),
+    };
+    let by_place = |a: &FunctionPlace<'_>, b: &FunctionPlace<'_>| {
+        a.file.path.cmp(&b.file.path).then(a.function.first_line.cmp(&b.function.first_line))
+    };
+    let warm = |place: &FunctionPlace<'_>| {
+        let function = place.function;
+        let cumulative = share(function.cumulative.cpu_s, base.cpu_s).unwrap_or(0.0);
+        let alloc = share(function.cumulative.alloc_bytes.map(|b| b as f64), base.alloc_bytes).unwrap_or(0.0);
+        base.largest_share(&function.own, &Memory::default()).max(cumulative).max(alloc) >= least
+    };
+    let mut functions: Vec<_> = profile
+        .files
+        .iter()
+        .flat_map(|file| file.functions.iter().map(move |function| FunctionPlace { file, function }))
+        .filter(warm)
+        .collect();
+    functions.sort_by(|a, b| match options.sort {
+        SortKey::Line => by_place(a, b),
+        SortKey::Name => a.function.qualname.cmp(&b.function.qualname).then_with(|| by_place(a, b)),
+        _ => descending(own_figure(a), own_figure(b))
+            .then_with(|| descending(cpu_s(&a.function.own), cpu_s(&b.function.own)))
+            .then_with(|| descending(a.function.cumulative.cpu_s, b.function.cumulative.cpu_s))
+            .then_with(|| by_place(a, b)),
+    });
+    functions.truncate(options.top);
+    functions
+}
