@@ -314,9 +314,8 @@ fn descending(a: Option<f64>, b: Option<f64>) -> Ordering {
 }
 
 fn compare_lines(key: SortKey, a: &Place<'_>, b: &Place<'_>) -> Ordering {
-    let by = |key: SortKey| {
-        descending(key.figure(&a.line.time, &a.line.memory), key.figure(&b.line.time, &b.line.memory))
-    };
+    let by =
+        |key: SortKey| descending(key.figure(&a.line.time, &a.line.memory), key.figure(&b.line.time, &b.line.memory));
     let by_place = || a.file.path.cmp(&b.file.path).then(a.line.line.cmp(&b.line.line));
     match key {
         SortKey::Line => by_place(),

@@ -1,0 +1,269 @@
+//! Text from outside made fit for a terminal: measured in display cells, cut with a mark, harmless.
+//!
+//! Job: a source line, a path or a name becomes one line of known width. Invariants: what comes out holds no control
+//! character and none that reorders its neighbours (each is shown as a visible stand-in), so that no source can drive
+//! the terminal or hide; its width in cells is what [`width`] says; only as much of a long line is looked at as fits.
+//! Neighbours: `report::table` puts the result in cells.
+
+use std::ops::Range;
+
+use unicode_segmentation::UnicodeSegmentation as _;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::style::{Role, Style};
+
+/// Tab stops of source text.
+const TAB: usize = 4;
+
+/// A cluster of more bytes is no letter and no emoji; the rest of it is left out.
+const LONGEST_CLUSTER: usize = 64;
+
+/// Display cells of `text`.
+pub(crate) fn width(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.graphemes(true).map(|cluster| cluster.width()).sum() }
+}
+
+/// Appends `text` to `out`, made harmless, cut at its end to `room` display cells and painted; returns its cells.
+pub(crate) fn fit_onto(out: &mut String, text: &str, room: usize, role: Role, style: &Style) -> usize {
+    // Most lines of most programs: a byte a cell, nothing to replace.
+    if text.len() <= room && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        style.paint(out, role, text);
+        return text.len();
+    }
+    let ellipsis = style.glyph("\u{2026}", "...");
+    let mark = width(ellipsis);
+    let mut made = Made::default();
+    // Where to cut if the text turns out too long.
+    let mut cut = (0, 0);
+    for cluster in text.graphemes(true) {
+        if made.width + mark <= room {
+            cut = (made.text.len(), made.width);
+        }
+        made.push(cluster, style);
+        if made.width > room {
+            made.truncate(cut);
+            made.paint_onto(out, role, style);
+            if mark > room {
+                return made.width;
+            }
+            style.paint(out, Role::Faint, ellipsis);
+            return made.width + mark;
+        }
+    }
+    made.paint_onto(out, role, style);
+    made.width
+}
+
+/// `text` made harmless, whole and without paint.
+pub(crate) fn visible(text: &str, style: &Style) -> String {
+    let mut made = Made::default();
+    text.graphemes(true).for_each(|cluster| made.push(cluster, style));
+    made.text
+}
+
+/// `text` made harmless and cut at its end to `room` display cells, without paint.
+pub(crate) fn fit(text: &str, room: usize, style: &Style) -> String {
+    let mut out = String::new();
+    fit_onto(&mut out, text, room, Role::Plain, &Style { color: false, ..*style });
+    out
+}
+
+/// `text` made harmless and cut at its front to `room` display cells: the end of a path says more than its start.
+pub(crate) fn fit_end(text: &str, room: usize, style: &Style) -> String {
+    let text = visible(text, style);
+    if width(&text) <= room {
+        return text;
+    }
+    let ellipsis = style.glyph("\u{2026}", "...");
+    let kept = room.saturating_sub(width(ellipsis));
+    let mut start = text.len();
+    let mut used = 0;
+    for (at, cluster) in text.grapheme_indices(true).rev() {
+        used += cluster.width();
+        if used > kept {
+            break;
+        }
+        start = at;
+    }
+    format!("{ellipsis}{}", &text[start..])
+}
+
+/// Harmless text and which parts of it stand in for something else.
+#[derive(Default)]
+struct Made {
+    text: String,
+    stand_ins: Vec<Range<usize>>,
+    width: usize,
+}
+
+impl Made {
+    fn push(&mut self, cluster: &str, style: &Style) {
+        if cluster == "\t" {
+            self.repeat(' ', TAB - self.width % TAB);
+        } else if cluster.len() <= LONGEST_CLUSTER && cluster.chars().all(|c| is_harmless(c, style)) {
+            self.text.push_str(cluster);
+            self.width += cluster.width();
+        } else {
+            let mut bytes = 0;
+            for c in cluster.chars() {
+                bytes += c.len_utf8();
+                if bytes > LONGEST_CLUSTER {
+                    break;
+                }
+                self.push_char(c, style);
+            }
+        }
+    }
+
+    fn push_char(&mut self, c: char, style: &Style) {
+        let mut buffer = [0; 4];
+        let text: &str = c.encode_utf8(&mut buffer);
+        if is_harmless(c, style) {
+            self.text.push(c);
+            self.width += text.width();
+        } else if acts(c) {
+            self.stand_in(&stand_in(u32::from(c), style));
+        } else {
+            // Another script on a terminal that cannot show it: as many marks as it takes cells.
+            self.repeat('?', text.width());
+        }
+    }
+
+    fn repeat(&mut self, c: char, cells: usize) {
+        self.text.extend(std::iter::repeat_n(c, cells));
+        self.width += cells;
+    }
+
+    fn stand_in(&mut self, text: &str) {
+        let start = self.text.len();
+        self.text.push_str(text);
+        self.stand_ins.push(start..self.text.len());
+        self.width += width(text);
+    }
+
+    /// Back to where text and width had this size.
+    fn truncate(&mut self, (bytes, width): (usize, usize)) {
+        self.text.truncate(bytes);
+        self.stand_ins.retain(|range| range.end <= bytes);
+        self.width = width;
+    }
+
+    fn paint_onto(&self, out: &mut String, role: Role, style: &Style) {
+        let mut at = 0;
+        for range in &self.stand_ins {
+            style.paint(out, role, &self.text[at..range.start]);
+            style.paint(out, Role::StandIn, &self.text[range.clone()]);
+            at = range.end;
+        }
+        style.paint(out, role, &self.text[at..]);
+    }
+}
+
+/// What is shown for a character that acts: the pictures of U+2400 on are one cell and made for this.
+fn stand_in(code: u32, style: &Style) -> String {
+    let picture = match code {
+        0..0x20 => char::from_u32(0x2400 + code),
+        0x7f => Some('\u{2421}'),
+        _ => None,
+    };
+    match picture.filter(|_| style.unicode) {
+        Some(picture) => picture.to_string(),
+        None => format!("<U+{code:04X}>"),
+    }
+}
+
+/// Printable ASCII; and, where Unicode can be shown, everything that only shows itself.
+fn is_harmless(c: char, style: &Style) -> bool {
+    matches!(c, ' '..='~') || (style.unicode && !c.is_ascii() && !acts(c))
+}
+
+/// Characters that control, reorder or hide: C0 and C1 controls, soft hyphens, line and paragraph separators,
+/// bidirectional marks, embeddings, overrides and isolates, invisible operators, zero-width spaces, interlinear marks,
+/// tags. Joiners and variation selectors stay: scripts and emoji need them.
+fn acts(c: char) -> bool {
+    matches!(
+        u32::from(c),
+        0..=0x1f
+            | 0x7f..=0x9f
+            | 0xad
+            | 0x61c
+            | 0x180e
+            | 0x200b
+            | 0x200e..=0x200f
+            | 0x2028..=0x202e
+            | 0x2060..=0x206f
+            | 0xfeff
+            | 0xfff9..=0xfffb
+            | 0xe0000..=0xe007f
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNICODE: Style = Style { width: 80, color: false, unicode: true };
+    const ASCII: Style = Style { width: 80, color: false, unicode: false };
+
+    #[test]
+    fn what_is_cut_fills_its_room_and_never_more() {
+        let texts = [
+            "plain ascii text",
+            "합계를 구한다",
+            "日本語のテキスト",
+            "сумма по строкам",
+            "e\u{301}\u{301}clair",
+            "👨\u{200d}👩\u{200d}👧 family ⚠\u{fe0f}!",
+        ];
+        for text in texts {
+            for room in 0..=width(text) + 2 {
+                for style in [UNICODE, ASCII] {
+                    let out = fit(text, room, &style);
+                    assert!(width(&out) <= room, "{text:?} in {room}: {out:?}");
+                    // A cluster of two cells may just not fit.
+                    let full = width(&out) + 2 > room.min(width(text));
+                    assert!(full || !style.unicode, "{text:?} in {room}: {out:?}");
+                }
+                assert!(width(&fit_end(text, room.max(1), &UNICODE)) <= room.max(1));
+            }
+        }
+        assert_eq!(fit("합계를 구한다", 6, &UNICODE), "합계…");
+        assert_eq!(fit("abcdef", 6, &UNICODE), "abcdef");
+        assert_eq!(fit("abcdefg", 6, &UNICODE), "abcde…");
+        assert_eq!(fit("abcdefg", 6, &ASCII), "abc...");
+        assert_eq!(fit_end("/srv/app/pkg/mod.py", 10, &UNICODE), "…kg/mod.py");
+    }
+
+    #[test]
+    fn no_character_that_acts_reaches_the_terminal() {
+        let every: String = (0..=0x10_ffff).filter_map(char::from_u32).filter(|c| acts(*c) || c.is_control()).collect();
+        for style in [UNICODE, ASCII] {
+            let out = visible(&every, &style);
+            assert!(!out.chars().any(|c| acts(c) || c.is_control()), "{out}");
+            assert!(style.unicode || out.is_ascii());
+        }
+        assert_eq!(visible("x\u{1b}[2J\u{202e}y\u{9b}", &UNICODE), "x␛[2J<U+202E>y<U+009B>");
+        assert_eq!(visible("x\u{1b}[2J", &ASCII), "x<U+001B>[2J");
+        assert_eq!(visible("합 é", &ASCII), "?? ?");
+    }
+
+    #[test]
+    fn tabs_reach_the_next_stop() {
+        assert_eq!(visible("\tx\ty\tzzzz\t.", &UNICODE), "    x   y   zzzz    .");
+    }
+
+    #[test]
+    fn stand_ins_are_painted_apart_and_survive_a_cut() {
+        let style = Style { color: true, ..UNICODE };
+        let mut out = String::new();
+        let cells = fit_onto(&mut out, "ab\u{7}cdefgh", 6, Role::Plain, &style);
+        assert_eq!(cells, 6);
+        assert!(out.starts_with("ab\u{1b}[7m␇\u{1b}[0mcd"), "{out:?}");
+    }
+
+    #[test]
+    fn a_letter_under_a_thousand_accents_is_cut_short() {
+        let text = format!("a{}", "\u{301}".repeat(100_000));
+        assert!(visible(&text, &UNICODE).len() <= LONGEST_CLUSTER);
+    }
+}
