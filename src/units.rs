@@ -73,7 +73,7 @@ pub fn column_decimals(largest: f64) -> usize {
     }
 }
 
-/// Bytes in binary units, one decimal.
+/// Bytes in binary units, three significant digits (four from 1000 to 1023), at most eight characters.
 ///
 /// ```
 /// use rscalene::units::bytes;
@@ -88,12 +88,12 @@ pub fn bytes(b: u64) -> String {
     }
     let mut value = b as f64 / 1024.0;
     let mut unit = 0;
-    // 1023.95 would round to 1024.0 of the smaller unit.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
+    // 1023.5 would round to 1024 of the smaller unit.
+    while value >= 1023.5 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
     }
-    format!("{value:.1} {}", UNITS[unit])
+    format!("{} {}", significant(value), UNITS[unit])
 }
 
 /// Signed bytes: [`bytes`] with a minus sign where memory was given back.
@@ -139,7 +139,8 @@ pub fn count(n: u64) -> String {
 #[must_use]
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;
-    if !value.is_finite() || value.abs() >= READABLE {
+    // Thousands of threads wait for thousands of per cent; more than that is nonsense or hostile.
+    if !value.is_finite() || value.abs() >= 99_999.5 {
         return format!("{value:.0e}%");
     }
     match value {
@@ -154,7 +155,7 @@ pub fn percent(share: f64) -> String {
 /// A share in prose: whole per cent from ten on.
 #[must_use]
 pub fn percent_in_prose(share: f64) -> String {
-    if (0.0995..READABLE).contains(&share) { format!("{:.0}%", share * 100.0) } else { percent(share) }
+    if (0.0995..900.0).contains(&share) { format!("{:.0}%", share * 100.0) } else { percent(share) }
 }
 
 #[cfg(test)]
@@ -188,9 +189,10 @@ mod tests {
         let cases = [
             (0, "0 B"),
             (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1_048_524, "1023.9 KiB"),
-            (1_048_575, "1.0 MiB"),
+            (1024, "1.00 KiB"),
+            (1_048_063, "1023 KiB"),
+            (1_048_575, "1.00 MiB"),
+            (102_399, "100 KiB"),
             (64_000_031, "61.0 MiB"),
             (u64::MAX, "16.0 EiB"),
         ];
@@ -198,7 +200,7 @@ mod tests {
             assert_eq!(bytes(value), text);
         }
         assert_eq!(signed_bytes(-64_000_031), "-61.0 MiB");
-        assert_eq!(signed_bytes(i64::MIN), "-8.0 EiB");
+        assert_eq!(signed_bytes(i64::MIN), "-8.00 EiB");
     }
 
     #[test]

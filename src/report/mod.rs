@@ -1,6 +1,13 @@
 //! Reports: pure functions of a profile. No clock, no environment, no files.
 
+mod bars;
 pub mod json;
 pub mod style;
+mod table;
 mod text;
 pub mod view;
+
+pub use json::{read as read_json, write as write_json};
+pub use style::Style;
+pub use table::{render_table, summary_line};
+pub use view::Options;

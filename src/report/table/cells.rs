@@ -1,0 +1,294 @@
+//! The figures of a line as cells of fixed width, and the choice of columns for a width.
+//!
+//! Job: one spelling and one width for a figure wherever it stands, so that sections line up and a row is written in
+//! one pass. Invariants: a cell takes exactly its column's cells; an unknown figure is blank and a known zero is `0`;
+//! a number is never cut, a column that does not fit is left out whole. Neighbours: `hottest` and `annotated` ask for
+//! columns, `units` spells.
+
+use crate::profile::model::{Line, Profile};
+use crate::report::bars::{KINDS, parts, stacked};
+use crate::report::style::{Role, Style};
+use crate::report::view::{SortKey, View, cpu_s, share};
+use crate::units;
+
+/// A figure of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Figure {
+    /// Stacked bar of the kinds, as long as the line's time is beside the largest.
+    Bar,
+    /// Share of all CPU seconds.
+    Share,
+    /// CPU seconds.
+    Cpu,
+    /// Share of [`KINDS`]`[.0]`: of all CPU seconds, for wait of the wall.
+    Kind(usize),
+    /// Footprint while the line ran.
+    MemUsage,
+    /// Allocated less freed.
+    Increment,
+    /// Allocated.
+    Alloc,
+    /// Live at the end.
+    Live,
+    /// Live at the peak.
+    Peak,
+    /// Copied.
+    Copy,
+}
+
+/// A figure and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Column {
+    /// What it shows.
+    pub(super) figure: Figure,
+    /// Its cells.
+    pub(super) width: usize,
+    /// Of these, cells for the standard error.
+    error: usize,
+    /// Shares without decimals.
+    short: bool,
+}
+
+/// Spells figures.
+pub(super) struct Cells<'v> {
+    view: &'v View<'v>,
+    style: Style,
+    decimals: usize,
+    longest_s: f64,
+    /// Scratch for one figure.
+    text: String,
+}
+
+impl<'v> Cells<'v> {
+    /// For the lines of `view`.
+    pub(super) fn new(view: &'v View<'v>, style: Style) -> Self {
+        let seconds = |line: &Line| parts(&line.time).into_iter().flatten().sum::<f64>();
+        let lines = || view.profile.files.iter().flat_map(|file| &file.lines);
+        let longest_s = lines().map(seconds).fold(0.0, f64::max);
+        let largest_cpu = lines().filter_map(|line| cpu_s(&line.time)).fold(0.0, f64::max);
+        Self { view, style, decimals: units::column_decimals(largest_cpu), longest_s, text: String::new() }
+    }
+
+    /// The columns that have data, the most telling that fit into `room` cells (a space after each included), in the
+    /// order in which they are read. `wish` lists figures, the most telling first.
+    pub(super) fn columns(&self, wish: &[Figure], sort: SortKey, room: usize) -> Vec<Column> {
+        let short = self.style.width < 100;
+        let mut chosen = Vec::new();
+        let mut left = room;
+        let first = sorting_figure(sort);
+        for figure in first.into_iter().chain(wish.iter().copied()) {
+            let column = self.column(figure, short);
+            let known = chosen.iter().any(|other: &Column| other.figure == figure);
+            if self.has(figure) && !known && column.width < left {
+                left -= column.width + 1;
+                chosen.push(column);
+            }
+        }
+        chosen.sort_by_key(|column| READING_ORDER.iter().position(|figure| *figure == column.figure));
+        chosen
+    }
+
+    fn has(&self, figure: Figure) -> bool {
+        let present = &self.view.present;
+        match figure {
+            Figure::Bar => present.cpu || present.wait,
+            Figure::Share | Figure::Cpu => present.cpu,
+            Figure::Kind(0 | 1) => present.kinds,
+            Figure::Kind(2) => present.system,
+            Figure::Kind(_) => present.wait,
+            Figure::MemUsage => present.mem_usage,
+            Figure::Increment => present.increment,
+            Figure::Alloc => present.alloc,
+            Figure::Live => present.live,
+            Figure::Peak => present.peak,
+            Figure::Copy => present.copy,
+        }
+    }
+
+    fn column(&self, figure: Figure, short: bool) -> Column {
+        // `+-100%` and a space in ASCII, a cell less in Unicode.
+        let error = if self.has_error(figure) { self.style.glyph(6, 7) } else { 0 };
+        let width = match figure {
+            Figure::Bar => (self.style.width / 10).clamp(6, 16),
+            Figure::Share => 6,
+            Figure::Cpu => {
+                let cpu = self.view.base.cpu_s.max(self.longest_s);
+                units::seconds_in_column(cpu, self.decimals).len().max(5)
+            }
+            Figure::Kind(_) if short => 4,
+            Figure::Kind(_) => 6,
+            // `Mem usage` and `-1023 KiB`.
+            Figure::MemUsage | Figure::Increment => 9,
+            Figure::Alloc | Figure::Live | Figure::Peak | Figure::Copy => 8,
+        };
+        Column { figure, width: width + error, error, short }
+    }
+
+    fn has_error(&self, figure: Figure) -> bool {
+        let mut lines = self.view.profile.files.iter().flat_map(|file| &file.lines);
+        lines.any(|line| error_share(figure, line).is_some())
+    }
+
+    /// Name of a column.
+    pub(super) fn head(&self, column: &Column) -> &'static str {
+        match column.figure {
+            Figure::Bar => "Time",
+            Figure::Share => "CPU",
+            Figure::Cpu => "CPU s",
+            Figure::Kind(kind) if column.short => KINDS[kind].short,
+            Figure::Kind(kind) => KINDS[kind].name,
+            Figure::MemUsage => "Mem usage",
+            Figure::Increment => "Increment",
+            Figure::Alloc => "Alloc",
+            Figure::Live => "Live",
+            Figure::Peak => "At peak",
+            Figure::Copy => "Copied",
+        }
+    }
+
+    /// Appends the cell of `line`.
+    pub(super) fn push(&mut self, out: &mut String, column: &Column, line: &Line) {
+        self.text.clear();
+        let (base, memory) = (&self.view.base, &line.memory);
+        let cpu = cpu_s(&line.time);
+        let cpu_role = heat(share(cpu, base.cpu_s));
+        let role = match column.figure {
+            Figure::Bar => {
+                let known = parts(&line.time).map(Option::unwrap_or_default);
+                return stacked(out, known, self.longest_s, column.width, &self.style);
+            }
+            Figure::Share => self.push_share(share(cpu, base.cpu_s), false, cpu_role),
+            Figure::Cpu => match cpu {
+                None => Role::Plain,
+                Some(0.0) => self.push_zero(),
+                Some(s) => {
+                    self.text.push_str(&units::seconds_in_column(s, self.decimals));
+                    cpu_role
+                }
+            },
+            Figure::Kind(kind) => {
+                let whole = if kind == 3 { base.elapsed_s } else { base.cpu_s };
+                self.push_share(share(parts(&line.time)[kind], whole), column.short, KINDS[kind].role)
+            }
+            Figure::MemUsage => self.push_bytes(memory.mem_usage_bytes, f64::INFINITY),
+            Figure::Increment => match memory.increment_bytes {
+                None => Role::Plain,
+                Some(0) => self.push_zero(),
+                Some(b) => {
+                    self.text.push_str(&units::signed_bytes(b));
+                    Role::Plain
+                }
+            },
+            Figure::Alloc => self.push_bytes(memory.alloc_bytes, base.alloc_bytes),
+            Figure::Live => self.push_bytes(memory.live_bytes, base.peak_bytes),
+            Figure::Peak => self.push_bytes(memory.peak_bytes, base.peak_bytes),
+            Figure::Copy => self.push_bytes(memory.copy_bytes, base.copy_bytes),
+        };
+        let room = column.width - column.error;
+        out.extend(std::iter::repeat_n(' ', room.saturating_sub(self.text.len())));
+        self.style.paint(out, role, &self.text);
+        if column.error > 0 {
+            let error = error_share(column.figure, line).map_or(String::new(), |share| error_text(share, &self.style));
+            out.extend(std::iter::repeat_n(' ', column.error.saturating_sub(error.chars().count())));
+            self.style.paint(out, Role::Faint, &error);
+        }
+    }
+
+    fn push_zero(&mut self) -> Role {
+        self.text.push('0');
+        Role::Faint
+    }
+
+    fn push_share(&mut self, share: Option<f64>, short: bool, role: Role) -> Role {
+        match share {
+            None => return Role::Plain,
+            Some(0.0) => return self.push_zero(),
+            Some(share) if short && share < 0.005 => self.text.push_str("<1%"),
+            Some(share) if short => self.text.push_str(&format!("{:.0}%", share.min(9.99) * 100.0)),
+            Some(share) => self.text.push_str(&units::percent(share)),
+        }
+        role
+    }
+
+    fn push_bytes(&mut self, bytes: Option<u64>, whole: f64) -> Role {
+        match bytes {
+            None => Role::Plain,
+            Some(0) => self.push_zero(),
+            Some(b) => {
+                self.text.push_str(&units::bytes(b));
+                heat(share(Some(b as f64), whole))
+            }
+        }
+    }
+}
+
+/// Left to right.
+const READING_ORDER: [Figure; 13] = [
+    Figure::Bar,
+    Figure::Share,
+    Figure::Cpu,
+    Figure::Kind(0),
+    Figure::Kind(1),
+    Figure::Kind(2),
+    Figure::Kind(3),
+    Figure::MemUsage,
+    Figure::Increment,
+    Figure::Alloc,
+    Figure::Live,
+    Figure::Peak,
+    Figure::Copy,
+];
+
+/// What is sorted by is always shown.
+fn sorting_figure(key: SortKey) -> Option<Figure> {
+    match key {
+        SortKey::Cpu | SortKey::Line | SortKey::Name => None,
+        SortKey::Python => Some(Figure::Kind(0)),
+        SortKey::Native => Some(Figure::Kind(1)),
+        SortKey::System => Some(Figure::Kind(2)),
+        SortKey::Wait => Some(Figure::Kind(3)),
+        SortKey::Alloc => Some(Figure::Alloc),
+        SortKey::Live => Some(Figure::Live),
+        SortKey::Peak => Some(Figure::Peak),
+        SortKey::Increment => Some(Figure::Increment),
+        SortKey::Copy => Some(Figure::Copy),
+    }
+}
+
+/// A tenth of the whole stands out, less than a hundredth steps back.
+fn heat(share: Option<f64>) -> Role {
+    match share {
+        Some(share) if share >= 0.1 => Role::Strong,
+        Some(share) if share < 0.01 => Role::Faint,
+        _ => Role::Plain,
+    }
+}
+
+/// The standard error as a share of its figure, where it exceeds one per cent.
+fn error_share(figure: Figure, line: &Line) -> Option<f64> {
+    let memory = &line.memory;
+    let (error, bytes) = match figure {
+        Figure::Alloc => (memory.alloc_bytes_se, memory.alloc_bytes),
+        Figure::Live => (memory.live_bytes_se, memory.live_bytes),
+        Figure::Peak => (memory.peak_bytes_se, memory.peak_bytes),
+        _ => (None, None),
+    };
+    relative_error(error, bytes)
+}
+
+/// `error` as a share of `bytes`, where it exceeds one per cent.
+pub(super) fn relative_error(error: Option<f64>, bytes: Option<u64>) -> Option<f64> {
+    share(error, bytes? as f64).filter(|share| *share > 0.01)
+}
+
+/// e.g. `±4%`.
+pub(super) fn error_text(share: f64, style: &Style) -> String {
+    format!("{}{:.0}%", style.glyph("\u{b1}", "+-"), (share * 100.0).min(999.0))
+}
+
+/// `path` as a reader of this profile would name it: from its working directory on.
+pub(super) fn short_path<'p>(profile: &Profile, path: &'p str) -> &'p str {
+    let cwd = profile.target.cwd.trim_end_matches('/');
+    let inside = path.strip_prefix(cwd).filter(|_| !cwd.is_empty()).and_then(|rest| rest.strip_prefix('/'));
+    inside.filter(|rest| !rest.is_empty()).unwrap_or(path)
+}

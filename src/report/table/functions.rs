@@ -1,0 +1,85 @@
+//! The functions that hold the time, own and with what they call.
+//!
+//! Job: the way from a hot line up to the work that causes it. Invariant: rows are in the order of the view.
+//! Neighbour: `hottest` lists lines.
+
+use super::cells::short_path;
+use super::{List, title};
+use crate::profile::model::Function;
+use crate::report::bars::{parts, stacked};
+use crate::report::style::{Role, Style};
+use crate::report::text;
+use crate::report::view::{View, cpu_s, share};
+use crate::units;
+
+pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
+    if view.functions.is_empty() {
+        return;
+    }
+    title(out, "Functions", "self: own lines; total: with all that it calls", style);
+    let all = || view.functions.iter().map(|place| place.function);
+    let largest =
+        all().flat_map(|function| [cpu_s(&function.own), function.cumulative.wall_s, function.cumulative.cpu_s]);
+    let largest = largest.flatten().fold(0.0, f64::max);
+    let decimals = units::column_decimals(largest);
+    let seconds = |s: Option<f64>| s.map_or(String::new(), |s| units::seconds_in_column(s, decimals));
+    let seconds_width = units::seconds_in_column(largest, decimals).len().max(7);
+    let longest_own = all().map(|function| own(function).iter().sum()).fold(0.0, f64::max);
+
+    // Most telling first; each only if it fits beside names.
+    let bar = (style.width / 10).clamp(6, 16);
+    let offers: [(&str, usize, bool, bool); 6] = [
+        ("Self s", seconds_width, true, all().any(|function| cpu_s(&function.own).is_some())),
+        ("Self", 6, true, all().any(|function| cpu_s(&function.own).is_some())),
+        ("Total s", seconds_width, true, all().any(|function| function.cumulative.cpu_s.is_some())),
+        ("Alloc", 8, true, all().any(|function| function.cumulative.alloc_bytes.is_some_and(|b| b > 0))),
+        ("Wall s", seconds_width, true, all().any(|function| function.cumulative.wall_s.is_some())),
+        ("Time", bar, false, longest_own > 0.0),
+    ];
+    let mut left = style.width.saturating_sub(style.width / 2);
+    let mut chosen: Vec<(&str, usize, bool)> = Vec::new();
+    for (name, width, right, known) in offers {
+        if known && width < left {
+            left -= width + 1;
+            chosen.push((name, width, right));
+        }
+    }
+    let order = ["Time", "Self", "Self s", "Total s", "Wall s", "Alloc"];
+    chosen.sort_by_key(|(name, ..)| order.iter().position(|other| other == name));
+    let names: Vec<String> =
+        view.functions.iter().map(|place| text::visible(&place.function.qualname, style)).collect();
+    let room = style.width.saturating_sub(chosen.iter().map(|(_, width, _)| width + 1).sum::<usize>() + 1);
+    let name_width = names.iter().map(|name| text::width(name)).max().unwrap_or(0).clamp(8, room * 3 / 5);
+    let place_width = room - name_width;
+
+    let mut heads = vec![("Function", name_width, false)];
+    heads.append(&mut chosen);
+    heads.push(("Defined at", place_width, false));
+    let mut list = List::new(&heads, style);
+    for (place, name) in view.functions.iter().zip(&names) {
+        let function = place.function;
+        let mut row = vec![style.painted(Role::Strong, &text::fit(name, name_width, style))];
+        for (head, width, _) in &heads[1..heads.len() - 1] {
+            row.push(match *head {
+                "Time" => {
+                    let mut out = String::new();
+                    stacked(&mut out, own(function), longest_own, *width, style);
+                    out
+                }
+                "Self s" => seconds(cpu_s(&function.own)),
+                "Self" => share(cpu_s(&function.own), view.base.cpu_s).map_or(String::new(), units::percent),
+                "Total s" => seconds(function.cumulative.cpu_s),
+                "Wall s" => seconds(function.cumulative.wall_s),
+                _ => function.cumulative.alloc_bytes.map_or(String::new(), units::bytes),
+            });
+        }
+        let at = format!("{}:{}", short_path(view.profile, &place.file.path), function.first_line);
+        row.push(style.painted(Role::Faint, &text::fit_end(&at, place_width, style)));
+        list.push(row);
+    }
+    list.render(out);
+}
+
+fn own(function: &Function) -> [f64; 4] {
+    parts(&function.own).map(Option::unwrap_or_default)
+}

@@ -1,0 +1,123 @@
+//! The hottest lines: where to look first.
+//!
+//! Job: one row a line, with its place, figures and source, and below it the native code behind a native share.
+//! Invariant: rows are in the order of the view. Neighbours: `cells` fills the columns, `annotated` shows the lines in
+//! their files.
+
+use super::cells::{Cells, Column, Figure, short_path};
+use super::{List, title};
+use crate::profile::model::Line;
+use crate::report::style::{Role, Style};
+use crate::report::text;
+use crate::report::view::{Options, Place, SortKey, View, cpu_s};
+use crate::units;
+
+/// What to show of a line, the most telling first.
+const WISH: [Figure; 13] = [
+    Figure::Cpu,
+    Figure::Share,
+    Figure::Bar,
+    Figure::Peak,
+    Figure::Kind(3),
+    Figure::Alloc,
+    Figure::Kind(0),
+    Figure::Kind(1),
+    Figure::Kind(2),
+    Figure::Live,
+    Figure::Increment,
+    Figure::Copy,
+    Figure::MemUsage,
+];
+
+/// A place in native code is named where it has at least this share of its line's CPU seconds.
+const NATIVE_SHARE: f64 = 0.2;
+
+pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style: &Style) {
+    if view.lines.is_empty() {
+        return;
+    }
+    title(out, "Hottest lines", &format!("sorted by {}", options.sort.name()), style);
+    let places: Vec<String> = view.lines.iter().map(|place| place_name(view, place)).collect();
+    let longest = |names: &[String]| names.iter().map(|name| text::width(name)).max().unwrap_or(0);
+    let place_width = longest(&places).clamp(4, style.width / 4);
+    let functions: Vec<String> = view.lines.iter().map(|place| text::visible(&place.line.function, style)).collect();
+    // Names of functions repeat what the source says; they come where there is room to spare.
+    let function_width = if style.width >= 120 { longest(&functions).clamp(8, style.width / 8) } else { 0 };
+
+    let mut cells = Cells::new(view, *style);
+    let source_room = source_room(style.width);
+    let taken = place_width + 1 + if function_width > 0 { function_width + 1 } else { 0 };
+    let columns = cells.columns(&WISH, options.sort, style.width.saturating_sub(taken + source_room));
+    let figures: usize = columns.iter().map(|column| column.width + 1).sum();
+    let room = style.width.saturating_sub(taken + figures);
+
+    let mut heads = vec![("Line", place_width, false)];
+    heads.extend(columns.iter().map(|column| (cells.head(column), column.width, column.figure != Figure::Bar)));
+    if function_width > 0 {
+        heads.push(("Function", function_width, false));
+    }
+    heads.push(("Source", room, false));
+    let mut list = List::new(&heads, style);
+    for ((place, name), function) in view.lines.iter().zip(&places).zip(&functions) {
+        let mut row = vec![style.painted(Role::Strong, &text::fit_end(name, place_width, style))];
+        row.extend(columns.iter().map(|column| cell(&mut cells, column, place.line)));
+        if function_width > 0 {
+            row.push(text::fit(function, function_width, style));
+        }
+        row.push(source(place.line, room, style));
+        let length = row.len();
+        list.push(row);
+        if let Some(native) = native(place.line, room, options.sort, style) {
+            let mut row = vec![String::new(); length - 1];
+            row.push(native);
+            list.push(row);
+        }
+    }
+    list.render(out);
+}
+
+/// Cells that the source has at least, so that it can be recognised.
+pub(super) fn source_room(width: usize) -> usize {
+    match width {
+        0..60 => 12,
+        60..100 => 26,
+        100..160 => 36,
+        _ => 56,
+    }
+}
+
+fn place_name(view: &View<'_>, place: &Place<'_>) -> String {
+    format!("{}:{}", short_path(view.profile, &place.file.path), place.line.line)
+}
+
+fn cell(cells: &mut Cells<'_>, column: &Column, line: &Line) -> String {
+    let mut out = String::new();
+    cells.push(&mut out, column, line);
+    out
+}
+
+fn source(line: &Line, room: usize, style: &Style) -> String {
+    let mut out = String::new();
+    text::fit_onto(&mut out, line.source.as_deref().unwrap_or("").trim(), room, Role::Plain, style);
+    out
+}
+
+/// The libraries and functions that most of a line's time was in.
+fn native(line: &Line, room: usize, sort: SortKey, style: &Style) -> Option<String> {
+    let whole = if sort == SortKey::Native { line.time.native_s } else { cpu_s(&line.time) }?;
+    let places = line.native.iter().filter(|place| place.s >= NATIVE_SHARE * whole && place.s > 0.0);
+    let names: Vec<String> = places
+        .take(3)
+        .map(|place| match &place.symbol {
+            Some(symbol) => format!("{} {symbol} {}", place.object, units::seconds(place.s)),
+            None => format!("{} {}", place.object, units::seconds(place.s)),
+        })
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    let mut out = String::new();
+    let text = format!("{} {}", style.glyph("\u{2570}", "`"), names.join(", "));
+    text::fit_onto(&mut out, &text, room, Role::Native, style);
+    Some(out)
+}

@@ -1,0 +1,287 @@
+//! The summary: the run at a glance, and what must be known before its figures are believed.
+//!
+//! Job: a block of facts, the time by kind, the memory over time and who owns its peak; and the same in one line.
+//! Invariants: losses are shown whenever there are any; a fact that is not known is left out, not guessed.
+//! Neighbours: `bars` draws, `hottest` follows.
+
+use super::cells::{error_text, relative_error, short_path};
+use super::title;
+use crate::profile::model::{Exit, Profile};
+use crate::report::bars::{KINDS, parts, sparkline, stacked};
+use crate::report::style::{Role, Style};
+use crate::report::text;
+use crate::report::view::{Options, Place, SortKey, View, cpu_s, share};
+use crate::units;
+
+/// Cells of a fact's name and the space after it.
+const LABEL: usize = 9;
+/// Owners of the peak, longest waits and leaks that are named.
+const NAMED: usize = 3;
+/// Waits are named where they take this share of the wall.
+const WAIT_SHARE: f64 = 0.1;
+
+/// The run in one line, for outputs that are not a terminal.
+#[must_use]
+pub fn summary_line(profile: &Profile) -> String {
+    let style = Style { color: false, unicode: false, ..Style::PLAIN };
+    let view = View::new(profile, &Options { top: 1, min_percent: 0.0, ..Options::default() });
+    let mut facts = vec![format!("{} elapsed", units::seconds(profile.clock.elapsed_s))];
+    let time = &profile.totals.time;
+    if let Some(cpu) = cpu_s(time) {
+        let kinds = parts(time).into_iter().take(3).zip(&KINDS).filter_map(|(part, kind)| {
+            let part = share(part, cpu)?;
+            Some(format!("{} {}", kind.name, units::percent_in_prose(part)))
+        });
+        let kinds: Vec<String> = kinds.collect();
+        let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+        facts.push(format!("{} CPU{kinds}", units::seconds(cpu)));
+    }
+    facts.extend(time.wait_s.map(|wait| format!("{} wait", units::seconds(wait))));
+    facts.extend(profile.totals.peak_rss_bytes.map(|peak| format!("peak RSS {}", units::bytes(peak))));
+    if let Some((place, part)) = view
+        .lines
+        .first()
+        .and_then(|place| Some((place, share(cpu_s(&place.line.time), view.base.cpu_s).filter(|part| *part > 0.0)?)))
+    {
+        facts.push(format!("hottest line {} {}", name(profile, place, &style), units::percent_in_prose(part)));
+    }
+    if profile.totals.lost_records > 0 {
+        facts.push(format!("{} records lost", units::count(profile.totals.lost_records)));
+    }
+    let command = text::fit(&profile.target.command.join(" "), 60, &style);
+    format!("rscalene: {command}: {}", facts.join(", "))
+}
+
+pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
+    let profile = view.profile;
+    let mut remark = vec![];
+    remark.extend(profile.target.python.as_ref().map(|version| {
+        let threaded = if profile.target.free_threaded { "t" } else { "" };
+        format!("Python {version}{threaded}")
+    }));
+    remark.extend(exit(&profile.target.exit));
+    title(out, &profile.target.command.join(" "), &remark.join(", "), style);
+    let mut facts = Facts { out, style };
+    time(&mut facts, view);
+    memory(&mut facts, view);
+    trust(&mut facts, view);
+}
+
+fn exit(exit: &Exit) -> Option<String> {
+    match (exit.code, exit.signal) {
+        (_, Some(signal)) => Some(format!("ended by signal {signal}")),
+        (Some(code), None) => Some(format!("exit {code}")),
+        (None, None) => None,
+    }
+}
+
+fn time(facts: &mut Facts<'_>, view: &View<'_>) {
+    let (profile, style) = (view.profile, facts.style);
+    let (elapsed, time) = (profile.clock.elapsed_s, &profile.totals.time);
+    let cpu = cpu_s(time);
+    let mut items = vec![(Role::Strong, format!("{} elapsed", units::seconds(elapsed)))];
+    if let Some(cpu) = cpu {
+        let of_wall = share(Some(cpu), elapsed).map(|part| format!(" ({} of wall)", units::percent_in_prose(part)));
+        items.push((Role::Strong, format!("{} CPU{}", units::seconds(cpu), of_wall.unwrap_or_default())));
+    }
+    items.extend(profile.totals.peak_rss_bytes.map(|peak| (Role::Strong, format!("{} peak RSS", units::bytes(peak)))));
+    facts.push("total", &items);
+
+    let known = parts(time).map(Option::unwrap_or_default);
+    let sum: f64 = known.iter().sum();
+    if sum > 0.0 {
+        let mut bar = String::new();
+        stacked(&mut bar, known, sum, style.width.saturating_sub(LABEL).min(72), style);
+        facts.drawn("time", &bar);
+        let legend = parts(time).into_iter().zip(&KINDS).filter_map(|(part, kind)| {
+            let s = part?;
+            let (whole, of) = if kind.name == "wait" { (elapsed, " of wall") } else { (cpu.unwrap_or(0.0), "") };
+            let part = share(Some(s), whole).map(|part| format!(" {}{of}", units::percent_in_prose(part)));
+            let text =
+                format!("{} {} {}{}", kind.texture(style), kind.name, units::seconds(s), part.unwrap_or_default());
+            Some((kind.role, text))
+        });
+        facts.push("", &legend.collect::<Vec<_>>());
+    }
+    let waiting = share(time.wait_s, elapsed).is_some_and(|part| part >= WAIT_SHARE);
+    if waiting {
+        let named = largest(view, SortKey::Wait)
+            .into_iter()
+            .filter(|(_, s)| *s >= 0.01 * elapsed)
+            .map(|(place, s)| (Role::Plain, format!("{} {}", name(profile, &place, style), units::seconds(s))));
+        let mut named: Vec<_> = named.collect();
+        if let Some(gil) = time.gil_wait_s.filter(|gil| *gil >= 0.01 * elapsed) {
+            named.push((Role::Plain, format!("for the GIL {}", units::seconds(gil))));
+        }
+        facts.push("waits", &named);
+    }
+}
+
+fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
+    let (profile, style) = (view.profile, facts.style);
+    let series = &profile.timeline.rss;
+    if series.len() > 1 {
+        let cells = style.width.saturating_sub(LABEL).min(72);
+        let end = series.iter().map(|(at, _)| *at).fold(profile.clock.elapsed_s, f64::max);
+        let (row, peak) = sparkline(series, end, cells, style);
+        facts.drawn("memory", &style.painted(Role::Memory, &row));
+        let top = series.iter().copied().max_by_key(|(_, value)| *value).unwrap_or_default();
+        let (at, seen) = (units::seconds(top.0), units::bytes(top.1));
+        let mark = style.glyph("\u{25b2}", "^");
+        let text = format!("highest RSS seen {seen} at {at}");
+        // To the right of the mark, unless only its left has room.
+        let line = if peak + 2 + text.len() <= cells || peak < text.len() + 1 {
+            format!("{}{mark} {text}", " ".repeat(peak.min(cells.saturating_sub(2 + text.len()))))
+        } else {
+            format!("{}{text} {mark}", " ".repeat(peak - text.len() - 1))
+        };
+        facts.drawn("", &style.painted(Role::Memory, &line));
+    }
+    let owners = largest(view, SortKey::Peak).into_iter().filter(|(_, b)| *b >= 0.01 * view.base.peak_bytes);
+    let owners = owners.map(|(place, b)| {
+        let memory = &place.line.memory;
+        let error = relative_error(memory.peak_bytes_se, memory.peak_bytes);
+        let error = error.map(|share| format!(" {}", error_text(share, style))).unwrap_or_default();
+        (Role::Plain, format!("{} {}{error}", name(profile, &place, style), units::bytes(b as u64)))
+    });
+    facts.push("at peak", &owners.collect::<Vec<_>>());
+
+    let totals = &profile.totals.memory;
+    let mut sums = Vec::new();
+    if let Some(b) = totals.alloc_bytes {
+        let blocks = totals.alloc_count.map(|n| format!(" in {} blocks", units::count(n))).unwrap_or_default();
+        sums.push((Role::Plain, format!("{} allocated{blocks}", units::bytes(b))));
+    }
+    sums.extend(totals.live_bytes.map(|b| (Role::Plain, format!("{} live at the end", units::bytes(b)))));
+    sums.extend(totals.copy_bytes.filter(|b| *b > 0).map(|b| (Role::Plain, format!("{} copied", units::bytes(b)))));
+    facts.push("heap", &sums);
+    if let Some(leaks) = profile.leaks.as_ref().filter(|leaks| !leaks.is_empty()) {
+        let mut named: Vec<_> = leaks
+            .iter()
+            .take(NAMED)
+            .filter_map(|leak| {
+                let path = short_path(profile, &profile.files.get(leak.file)?.path);
+                let (rate, live) = (units::bytes_per_second(leak.bytes_per_s), units::bytes(leak.live_bytes));
+                let sure = units::percent_in_prose(leak.confidence);
+                let path = text::visible(path, style);
+                Some((Role::Warning, format!("{path}:{} grows {rate}, {live} live, {sure} sure", leak.line)))
+            })
+            .collect();
+        if leaks.len() > NAMED {
+            named.push((Role::Plain, format!("{} more", leaks.len() - NAMED)));
+        }
+        facts.push("leaks", &named);
+    }
+}
+
+/// What the figures rest on: samples, losses, notices.
+fn trust(facts: &mut Facts<'_>, view: &View<'_>) {
+    let profile = view.profile;
+    let (totals, settings) = (&profile.totals, &profile.settings);
+    let mut items = Vec::new();
+    if totals.cpu_samples > 0 {
+        let source = text::visible(&settings.cpu.source, facts.style);
+        let interval = Some(settings.cpu.interval_s).filter(|s| *s > 0.0);
+        let every = interval.map(|s| format!(" every {} ({source})", units::seconds(s))).unwrap_or_default();
+        items.push((Role::Plain, format!("{} CPU samples{every}", units::count(totals.cpu_samples))));
+    }
+    if let Some(clock) = totals.cpu_clock_s {
+        let sampled = totals.sampled_cpu_s.map(|s| format!("sampled {} of ", units::seconds(s))).unwrap_or_default();
+        items.push((Role::Plain, format!("{sampled}{} CPU", units::seconds(clock))));
+    }
+    if totals.cpu_samples > 0 {
+        // A share of n samples has a standard error of sqrt(p (1 - p) / n), at most that of one half.
+        let points = 50.0 / (totals.cpu_samples as f64).sqrt();
+        let sign = facts.style.glyph("\u{b1}", "+-");
+        items.push((Role::Plain, format!("shares {sign}{points:.1} points")));
+    }
+    if totals.alloc_samples > 0 {
+        let interval =
+            settings.memory.interval_bytes.map(|b| format!(" every {}", units::bytes(b))).unwrap_or_default();
+        let mode = if settings.memory.mode == "exact" { " (exact)".to_owned() } else { interval };
+        items.push((Role::Plain, format!("{} allocation samples{mode}", units::count(totals.alloc_samples))));
+    }
+    facts.push("samples", &items);
+    if totals.lost_records > 0 {
+        let text = format!(
+            "{} records were dropped: figures are too low by what they held",
+            units::count(totals.lost_records)
+        );
+        facts.push("lost", &[(Role::Warning, text)]);
+    }
+    let outside = cpu_s(&totals.outside_scope).and_then(|s| Some((s, share(Some(s), view.base.cpu_s)?)));
+    if let Some((s, part)) = outside.filter(|(_, part)| *part >= 0.01) {
+        let text = format!("{} CPU ({}) outside these files", units::seconds(s), units::percent_in_prose(part));
+        facts.push("scope", &[(Role::Plain, text)]);
+    }
+    for notice in &profile.notices {
+        let words: Vec<_> =
+            notice.split_whitespace().map(|word| (Role::Warning, text::visible(word, facts.style))).collect();
+        facts.words("note", &words);
+    }
+}
+
+/// The lines with the largest figures, largest first.
+fn largest<'p>(view: &View<'p>, key: SortKey) -> Vec<(Place<'p>, f64)> {
+    let all = Options { sort: key, top: NAMED, min_percent: 0.0, all_lines: false };
+    let lines = View::new(view.profile, &all).lines.into_iter();
+    let figured = lines.filter_map(|place| Some((place, key.figure(&place.line.time, &place.line.memory)?)));
+    figured.filter(|(_, figure)| *figure > 0.0).collect()
+}
+
+fn name(profile: &Profile, place: &Place<'_>, style: &Style) -> String {
+    format!("{}:{}", text::visible(short_path(profile, &place.file.path), style), place.line.line)
+}
+
+/// Writes named facts.
+struct Facts<'a> {
+    out: &'a mut String,
+    style: &'a Style,
+}
+
+impl Facts<'_> {
+    /// Items with dots between, wrapped between items; nothing where there are none.
+    fn push(&mut self, label: &str, items: &[(Role, String)]) {
+        self.wrapped(label, items, self.style.glyph(" \u{b7} ", ", "));
+    }
+
+    /// Words with spaces between.
+    fn words(&mut self, label: &str, words: &[(Role, String)]) {
+        self.wrapped(label, words, " ");
+    }
+
+    fn wrapped(&mut self, label: &str, items: &[(Role, String)], between: &str) {
+        let room = self.style.width.saturating_sub(LABEL);
+        let mut used = 0;
+        for (place, (role, item)) in items.iter().enumerate() {
+            let item = text::fit(item, room, self.style);
+            let width = text::width(&item);
+            if place == 0 {
+                self.label(label);
+            } else if used + text::width(between) + width > room {
+                self.out.push('\n');
+                self.label("");
+                used = 0;
+            } else {
+                self.style.paint(self.out, Role::Faint, between);
+                used += text::width(between);
+            }
+            self.style.paint(self.out, *role, &item);
+            used += width;
+        }
+        if !items.is_empty() {
+            self.out.push('\n');
+        }
+    }
+
+    /// A picture, already painted.
+    fn drawn(&mut self, label: &str, picture: &str) {
+        self.label(label);
+        self.out.push_str(picture.trim_end());
+        self.out.push('\n');
+    }
+
+    fn label(&mut self, label: &str) {
+        self.style.paint(self.out, Role::Faint, &format!("{label:>0$} ", LABEL - 1));
+    }
+}
