@@ -4,4 +4,7 @@
 //! Invariant: nothing that lies in the shared memory is trusted; a hostile ring gives an error count, never a crash.
 //! Neighbours: `shim/` writes the records, `profile/` consumes the events.
 
+pub mod arena;
+pub mod decode;
+pub mod drain;
 pub mod event;

@@ -1,0 +1,251 @@
+//! The arena: the shared memory that the targets write into.
+//!
+//! Job: make it, name it to the targets, and read it byte by byte. Invariant: this is the only file of the launcher that
+//! touches the mapping; what it hands out are copies, made with atomic loads or of bytes that the owner of the slot has
+//! committed, and every position is reduced to the ring before it is used. Neighbours: `rscalene_wire` (layout), `drain`.
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use rscalene_wire as wire;
+use wire::{ARENA_MAGIC, ArenaHeader, PAGE, SLOT, SegmentHeader, Settings, WIRE_VERSION};
+
+use super::event::Counters;
+
+/// The arena of one run; unmapped and forgotten with the last process that has it.
+#[derive(Debug)]
+pub struct Arena {
+    file: OwnedFd,
+    base: *mut u8,
+    bytes: usize,
+    segments: u32,
+    segment_bytes: usize,
+    nonce: u64,
+}
+
+// SAFETY: all shared words are atomics, and committed slots are only read; the mapping lives as long as the value.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// Makes an arena of `segments` segments, one a process, of `segment_bytes` bytes each (whole pages). The memory is
+    /// only taken where it is written to.
+    ///
+    /// # Errors
+    /// The system gives no memory or no descriptor.
+    pub fn create(settings: Settings, segments: u32, segment_bytes: usize) -> io::Result<Self> {
+        let name = CString::new("rscalene-arena").unwrap_or_default();
+        // SAFETY: the name ends with NUL.
+        let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        let first = usize::try_from(wire::first_segment(segments)).map_err(io::Error::other)?;
+        let bytes = segment_bytes
+            .checked_mul(segments as usize)
+            .and_then(|all| all.checked_add(first))
+            .ok_or_else(|| io::Error::other("the arena is too large"))?;
+        let length = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
+        // SAFETY: the descriptor is ours.
+        if unsafe { libc::ftruncate(file.as_raw_fd(), length) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a fresh shared mapping of our own file.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_NORESERVE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let arena = Self { file, base: base.cast(), bytes, segments, segment_bytes, nonce: random() };
+        let header = ArenaHeader {
+            magic: ARENA_MAGIC,
+            version: WIRE_VERSION,
+            launcher_pid: std::process::id(),
+            nonce: arena.nonce,
+            segment_bytes: segment_bytes as u64,
+            segment_count: segments,
+            hint: AtomicU32::new(0),
+            stop: AtomicU32::new(0),
+            wake: AtomicU32::new(0),
+            refused: AtomicU64::new(0),
+            settings,
+        };
+        // SAFETY: the mapping starts with a whole page, aligned, and no target knows of it yet.
+        unsafe { arena.base.cast::<ArenaHeader>().write(header) };
+        Ok(arena)
+    }
+
+    /// Value of the environment variable [`wire::ARENA_ENV`] that leads a target here.
+    #[must_use]
+    pub fn address(&self) -> OsString {
+        format!("{}:{}:{:x}", std::process::id(), self.file.as_raw_fd(), self.nonce).into()
+    }
+
+    fn header(&self) -> &ArenaHeader {
+        // SAFETY: `create` wrote it; what changes later are atomics.
+        unsafe { &*self.base.cast::<ArenaHeader>() }
+    }
+
+    /// Number of segments.
+    #[must_use]
+    pub fn segments(&self) -> u32 {
+        self.segments
+    }
+
+    /// Slots in the ring of a segment.
+    #[must_use]
+    pub fn slots(&self) -> u64 {
+        ((self.segment_bytes - PAGE) / SLOT) as u64
+    }
+
+    fn owner_word(&self, segment: u32) -> &AtomicU64 {
+        let at = PAGE + (segment % self.segments.max(1)) as usize * size_of::<AtomicU64>();
+        // SAFETY: one word a segment follows the header page, all inside the mapping and aligned.
+        unsafe { &*self.base.add(at).cast::<AtomicU64>() }
+    }
+
+    /// Claim of a segment: 0 free; else the owner's process id in the low 32 bits.
+    #[must_use]
+    pub fn owner(&self, segment: u32) -> u64 {
+        // Pairs with the shim's compare-and-swap.
+        self.owner_word(segment).load(Acquire)
+    }
+
+    fn offset(&self, segment: u32) -> usize {
+        let first = usize::try_from(wire::first_segment(self.segments)).unwrap_or(usize::MAX);
+        first + (segment % self.segments.max(1)) as usize * self.segment_bytes
+    }
+
+    fn segment(&self, segment: u32) -> &SegmentHeader {
+        // SAFETY: every segment starts with a header page inside the mapping; its fields are atomics.
+        unsafe { &*self.base.add(self.offset(segment)).cast::<SegmentHeader>() }
+    }
+
+    /// Slots reserved so far.
+    #[must_use]
+    pub fn head(&self, segment: u32) -> u64 {
+        self.segment(segment).head.load(Acquire)
+    }
+
+    /// Tells the writers that everything before `position` may be written again.
+    pub fn set_tail(&self, segment: u32, position: u64) {
+        // Pairs with the Acquire load of a reservation.
+        self.segment(segment).tail.store(position, Release);
+    }
+
+    fn slot(&self, segment: u32, position: u64) -> *const u8 {
+        let slots = self.slots().max(1);
+        let at = self.offset(segment) + PAGE + usize::try_from(position % slots).unwrap_or(0) * SLOT;
+        // SAFETY: the position is reduced to the ring, which lies inside the mapping.
+        unsafe { self.base.add(at) }
+    }
+
+    /// Is there a whole record at `position`?
+    #[must_use]
+    pub fn committed(&self, segment: u32, position: u64) -> bool {
+        // SAFETY: slots are 64-byte aligned inside the mapping.
+        let word = unsafe { &*self.slot(segment, position).cast::<AtomicU64>() };
+        // Pairs with the writer's Release store.
+        word.load(Acquire) == wire::commit_word(position)
+    }
+
+    /// Copies slots out of the ring, `into.len()` bytes from the slot at `position` on.
+    pub fn copy(&self, segment: u32, position: u64, into: &mut [u8]) {
+        for (index, chunk) in into.chunks_mut(SLOT).enumerate() {
+            let from = self.slot(segment, position.wrapping_add(index as u64));
+            // SAFETY: `from` is a whole slot of the mapping. A hostile writer may change it meanwhile: then the copy
+            // holds garbage, which the decoder checks like any other.
+            unsafe { std::ptr::copy_nonoverlapping(from, chunk.as_mut_ptr(), chunk.len()) };
+        }
+    }
+
+    /// What the segment counted beside its records.
+    #[must_use]
+    pub fn counters(&self, segment: u32, malformed: u64) -> Counters {
+        let header = self.segment(segment);
+        let mut lost = [0; wire::LOST_KINDS];
+        for (to, from) in lost.iter_mut().zip(&header.lost) {
+            *to = from.load(Relaxed);
+        }
+        Counters {
+            lost,
+            frames_rejected: header.frames_rejected.load(Relaxed),
+            faults: header.faults.load(Relaxed),
+            memory_interval_bytes: header.memory_interval_bytes.load(Relaxed),
+            hooked_bytes: header.hooked_bytes.load(Relaxed),
+            hooked_count: header.hooked_count.load(Relaxed),
+            live_bytes: header.live_bytes.load(Relaxed),
+            malformed,
+        }
+    }
+
+    /// Gives a segment whose owner is dead, and whose ring is drained, back: its pages read zero again.
+    pub fn release(&self, segment: u32) {
+        let offset = libc::off_t::try_from(self.offset(segment)).unwrap_or(0);
+        let length = libc::off_t::try_from(self.segment_bytes).unwrap_or(0);
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: our own file; nobody reads the segment any more.
+        let punched = unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, length) } == 0;
+        // A segment that could not be cleaned is never handed out again.
+        if punched {
+            self.owner_word(segment).store(0, Release);
+        }
+    }
+
+    /// Processes that found no free segment.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.header().refused.load(Relaxed)
+    }
+
+    /// Asks every shim to stop.
+    pub fn stop(&self) {
+        self.header().stop.store(1, Release);
+    }
+
+    /// Sleeps until a shim has something urgent, or for `patience`.
+    pub fn wait(&self, patience: Duration) {
+        let word = &self.header().wake;
+        let seen = word.swap(0, Relaxed);
+        if seen != 0 {
+            return;
+        }
+        let time = libc::timespec {
+            tv_sec: libc::time_t::try_from(patience.as_secs()).unwrap_or(1),
+            tv_nsec: libc::c_long::from(patience.subsec_nanos()),
+        };
+        // SAFETY: the word lives in the mapping; FUTEX_WAIT only reads it.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, 0, &raw const time) };
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nothing borrows it any more.
+        unsafe { libc::munmap(self.base.cast(), self.bytes) };
+    }
+}
+
+/// A number that nobody can guess, or at least that no earlier run has used.
+fn random() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: `bytes` has room for what is asked.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
+    let clock = crate::capture::proc::monotonic_ns();
+    if got == 8 { u64::from_ne_bytes(bytes) } else { clock ^ u64::from(std::process::id()) << 32 }
+}

@@ -1,0 +1,223 @@
+//! The drain: records out of the rings, in order, while the targets run.
+//!
+//! Job: look at every claimed segment, turn what is committed into events and make room again. A process that is dead
+//! is drained to the end (slots that were reserved and never committed are stepped over and counted) and its segment is
+//! given back. Invariant: a record is taken once; the writers are never waited for; whatever a hostile target writes,
+//! each look does bounded work. Neighbours: `arena`, `decode`, `control::run` (starts and stops it).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use rscalene_wire::{MAX_SLOTS, RecordHeader, SLOT};
+
+use super::arena::Arena;
+use super::decode;
+use super::event::{Body, Event};
+
+/// Pause between two looks while something is running.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Looks between two questions whether the owners still live.
+const OWNER_LOOKS: u32 = 10;
+
+/// What is kept of a claimed segment.
+#[derive(Debug)]
+struct Ring {
+    segment: u32,
+    owner: u64,
+    position: u64,
+    malformed: u64,
+}
+
+impl Ring {
+    fn pid(&self) -> u32 {
+        // The low half of the claim.
+        (self.owner & u64::from(u32::MAX)).try_into().unwrap_or(0)
+    }
+}
+
+/// The reader of an arena's rings.
+#[derive(Debug)]
+pub struct Reader {
+    arena: Arc<Arena>,
+    rings: Vec<Ring>,
+    buffer: Vec<u8>,
+    looks: u32,
+}
+
+impl Reader {
+    /// Reads nothing yet.
+    #[must_use]
+    pub fn new(arena: Arc<Arena>) -> Self {
+        Self { arena, rings: Vec::new(), buffer: Vec::new(), looks: 0 }
+    }
+
+    /// Takes everything that is there; `out` gets the events. Answers whether there was anything.
+    pub fn look(&mut self, out: &mut impl FnMut(Event)) -> bool {
+        self.find_claims();
+        self.looks = self.looks.wrapping_add(1);
+        let ask_owners = self.looks % OWNER_LOOKS == 0;
+        let mut any = false;
+        let mut place = 0;
+        while let Some(ring) = self.rings.get_mut(place) {
+            // Asked before the look: what a dead owner wrote is all there by then.
+            let dead = ask_owners && !alive(ring.pid());
+            any |= take(&self.arena, ring, &mut self.buffer, dead, out);
+            if dead {
+                let ring = self.rings.swap_remove(place);
+                let body = Body::Counters(self.arena.counters(ring.segment, ring.malformed));
+                out(Event { pid: ring.pid(), body });
+                self.arena.release(ring.segment);
+            } else {
+                place += 1;
+            }
+        }
+        any
+    }
+
+    /// Takes what is left of all rings, as if their owners were dead, and tells their counters.
+    pub fn finish(mut self, out: &mut impl FnMut(Event)) {
+        self.find_claims();
+        for mut ring in std::mem::take(&mut self.rings) {
+            take(&self.arena, &mut ring, &mut self.buffer, true, out);
+            let body = Body::Counters(self.arena.counters(ring.segment, ring.malformed));
+            out(Event { pid: ring.pid(), body });
+        }
+    }
+
+    fn find_claims(&mut self) {
+        for segment in 0..self.arena.segments() {
+            let owner = self.arena.owner(segment);
+            if owner != 0 && !self.rings.iter().any(|ring| ring.segment == segment) {
+                self.rings.push(Ring { segment, owner, position: 0, malformed: 0 });
+            }
+        }
+    }
+}
+
+/// Does a process with this number exist (a zombie does)?
+fn alive(pid: u32) -> bool {
+    let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
+    // SAFETY: signal 0 only asks.
+    if unsafe { libc::kill(pid, 0) } == 0 {
+        return std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X'])));
+    }
+    std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Takes the committed records of one ring. With `to_the_end`, reserved slots that were never committed are stepped over.
+fn take(arena: &Arena, ring: &mut Ring, buffer: &mut Vec<u8>, to_the_end: bool, out: &mut impl FnMut(Event)) -> bool {
+    let slots = arena.slots();
+    let head = arena.head(ring.segment);
+    let first = ring.position;
+    // A head that runs more than a ring ahead is a lie: believe one ring.
+    let head = head.min(first.saturating_add(slots));
+    let mut stepped = false;
+    while ring.position < head {
+        if !arena.committed(ring.segment, ring.position) {
+            if !to_the_end {
+                break;
+            }
+            if !stepped {
+                ring.malformed += 1;
+                stepped = true;
+            }
+            ring.position += 1;
+            continue;
+        }
+        stepped = false;
+        let mut start = [0; SLOT];
+        arena.copy(ring.segment, ring.position, &mut start);
+        let taken = record(arena, ring, &start, head, buffer, out);
+        ring.position += taken;
+        // Room is made as the work goes on: a long backlog must not keep the writers out.
+        if (ring.position - first) % 4096 < taken {
+            arena.set_tail(ring.segment, ring.position);
+        }
+    }
+    if ring.position != first {
+        arena.set_tail(ring.segment, ring.position);
+    }
+    ring.position != first
+}
+
+/// Takes the record that begins with `start`; answers the slots it occupied.
+fn record(
+    arena: &Arena,
+    ring: &mut Ring,
+    start: &[u8; SLOT],
+    head: u64,
+    buffer: &mut Vec<u8>,
+    out: &mut impl FnMut(Event),
+) -> u64 {
+    let Some(header) = decode::header(start) else { return 1 };
+    let bytes = header.payload_bytes as usize + size_of::<RecordHeader>();
+    let slots = bytes.div_ceil(SLOT) as u64;
+    if slots > u64::from(MAX_SLOTS) || ring.position.saturating_add(slots) > head {
+        ring.malformed += 1;
+        return 1;
+    }
+    let whole = if slots == 1 {
+        start.as_slice()
+    } else {
+        buffer.resize(bytes, 0);
+        arena.copy(ring.segment, ring.position, buffer);
+        buffer.as_slice()
+    };
+    let payload = whole.get(size_of::<RecordHeader>()..bytes).unwrap_or(&[]);
+    match decode::body(header, payload) {
+        Some(body) => out(Event { pid: ring.pid(), body }),
+        None => ring.malformed += 1,
+    }
+    slots
+}
+
+/// The drain's thread.
+#[derive(Debug)]
+pub struct Drain {
+    finish: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drain {
+    /// Starts the thread; what it reads goes to `events`.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(arena: Arc<Arena>, events: Sender<Event>) -> std::io::Result<Self> {
+        let finish = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&finish);
+        let thread = std::thread::Builder::new().name("rscalene-drain".into()).spawn(move || {
+            let mut reader = Reader::new(Arc::clone(&arena));
+            // Nobody takes events any more only when the launcher gives up: the rings are still kept empty.
+            let mut out = |event| drop(events.send(event));
+            while !asked.load(Ordering::Acquire) {
+                reader.look(&mut out);
+                arena.wait(PAUSE);
+            }
+            reader.finish(&mut out);
+        })?;
+        Ok(Self { finish, thread: Some(thread) })
+    }
+
+    /// Takes all that is left and ends the thread.
+    pub fn finish(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.finish.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
