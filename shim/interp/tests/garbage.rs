@@ -1,0 +1,275 @@
+//! Memory that is wrong in every way: nothing may panic, hang or be believed.
+
+use rscalene_interp::linetable::{Location, line_at, locations};
+use rscalene_interp::{Identity, Layout, Memory, Unsupported, WalkEnd, gil, text, threads, walk, walk_from};
+
+/// Bytes from an address on; everything else cannot be read.
+struct Array {
+    base: u64,
+    bytes: Vec<u8>,
+}
+
+impl Array {
+    fn zeroed(base: u64, len: usize) -> Self {
+        Self { base, bytes: vec![0; len] }
+    }
+
+    fn put(&mut self, addr: u64, raw: &[u8]) {
+        let at = usize::try_from(addr - self.base).unwrap();
+        self.bytes[at..at + raw.len()].copy_from_slice(raw);
+    }
+
+    fn put_u64(&mut self, addr: u64, word: u64) {
+        self.put(addr, &word.to_ne_bytes());
+    }
+}
+
+impl Memory for Array {
+    fn u64(&self, addr: u64) -> Option<u64> {
+        let mut raw = [0; 8];
+        self.bytes(addr, &mut raw).then(|| u64::from_ne_bytes(raw))
+    }
+
+    fn bytes(&self, addr: u64, into: &mut [u8]) -> bool {
+        let from = addr.checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
+        let Some(found) = from.and_then(|from| self.bytes.get(from..from.checked_add(into.len())?)) else {
+            return false;
+        };
+        into.copy_from_slice(found);
+        true
+    }
+}
+
+const BASE: u64 = 0x10_0000;
+const CODE_TYPE: u64 = BASE + 0x100;
+const V3_11: u32 = 0x030b_07f0;
+const V3_12: u32 = 0x030c_01f0;
+const V3_14: u32 = 0x030e_0af0;
+
+fn layout(version: u32, mem: &Array) -> Layout {
+    Layout::of(version, BASE, CODE_TYPE, mem).expect("known")
+}
+
+/// A 3.12 frame at `frame` running `code`, called by the frame at `previous`.
+fn put_frame(mem: &mut Array, frame: u64, code: u64, previous: u64, offset: u64) {
+    mem.put_u64(frame, code);
+    mem.put_u64(frame + 8, previous);
+    mem.put_u64(frame + 56, (code + 192).wrapping_add(offset));
+}
+
+fn put_code(mem: &mut Array, code: u64, units: u64) {
+    mem.put_u64(code + 8, CODE_TYPE);
+    mem.put_u64(code + 16, units);
+}
+
+#[test]
+fn versions_that_nobody_checked_are_refused() {
+    let mem = Array::zeroed(BASE, 0x1000);
+    let of = |version| Layout::of(version, BASE, CODE_TYPE, &mem);
+    assert_eq!(of(0x030a_0df0), Err(Unsupported::Version(0x030a_0df0)));
+    assert_eq!(of(0x0310_00f0), Err(Unsupported::Version(0x0310_00f0)));
+    assert_eq!(of(0x040b_00f0), Err(Unsupported::Version(0x040b_00f0)));
+    assert_eq!(of(0x030b_00a1), Err(Unsupported::Prerelease(0x030b_00a1)));
+    assert_eq!(of(0x030c_00b4), Err(Unsupported::Prerelease(0x030c_00b4)));
+    assert_eq!(of(V3_14), Err(Unsupported::NoCookie));
+    assert_eq!(Layout::of(V3_11, BASE, 8, &mem), Err(Unsupported::Unreadable));
+    assert_eq!(Layout::of(V3_14, 8, CODE_TYPE, &mem), Err(Unsupported::Unreadable));
+}
+
+#[test]
+fn debug_offsets_of_another_version_or_beyond_their_structures_are_refused() {
+    let mut mem = Array::zeroed(BASE, 0x1000);
+    mem.put(BASE, b"xdebugpy");
+    mem.put_u64(BASE + 8, u64::from(V3_14) + 0x100);
+    assert_eq!(Layout::of(V3_14, BASE, CODE_TYPE, &mem), Err(Unsupported::OtherVersion(V3_14 + 0x100)));
+    mem.put_u64(BASE + 8, u64::from(V3_14));
+    // All offsets and sizes are zero: no field fits a structure of no bytes.
+    assert!(matches!(Layout::of(V3_14, BASE, CODE_TYPE, &mem), Err(Unsupported::Implausible(_, 0))));
+    mem.put_u64(BASE + 8, 0x030d_00f0);
+    mem.put_u64(BASE + 16, 1);
+    assert_eq!(Layout::of(0x030d_00f0, BASE, CODE_TYPE, &mem), Err(Unsupported::FreeThreaded(0x030d_00f0)));
+}
+
+#[test]
+fn a_chain_in_a_circle_is_cut() {
+    let mut mem = Array::zeroed(BASE, 0x4000);
+    let (a, b, code) = (BASE + 0x1000, BASE + 0x2000, BASE + 0x3000);
+    put_code(&mut mem, code, 8);
+    put_frame(&mut mem, a, code, b, 2);
+    put_frame(&mut mem, b, code, a, 4);
+    let layout = layout(V3_12, &mem);
+    let walked = walk_from(&mem, &layout, a, 100, |_| true);
+    assert_eq!((walked.end, walked.frames), (WalkEnd::Cut, 100));
+    // The same circle of frames that are never shown.
+    mem.put_u64(code + 8, 0);
+    let walked = walk_from(&mem, &layout, a, 100, |_| true);
+    assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Cut, 0, 264));
+    put_frame(&mut mem, a, code, a, 2);
+    assert_eq!(walk_from(&mem, &layout, a, 100, |_| true).end, WalkEnd::Broken);
+}
+
+#[test]
+fn a_frame_whose_code_object_is_none_is_passed_over_and_counted() {
+    let mut mem = Array::zeroed(BASE, 0x4000);
+    let (a, b, code) = (BASE + 0x1000, BASE + 0x2000, BASE + 0x3000);
+    put_code(&mut mem, code, 8);
+    put_frame(&mut mem, a, 0xdead_beef_0000, b, 2);
+    put_frame(&mut mem, b, code, 0, 4);
+    let layout = layout(V3_12, &mem);
+    let mut seen = Vec::new();
+    let walked = walk_from(&mem, &layout, a, 100, |frame| {
+        seen.push((frame.frame, frame.offset_bytes));
+        true
+    });
+    assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Complete, 1, 1));
+    assert_eq!(seen, [(b, 4)]);
+}
+
+#[test]
+fn an_instruction_outside_the_bytecode_has_no_offset() {
+    let mut mem = Array::zeroed(BASE, 0x4000);
+    let (frame, code) = (BASE + 0x1000, BASE + 0x3000);
+    put_code(&mut mem, code, 20);
+    let layout = layout(V3_12, &mem);
+    for (offset, expected) in [(0, 0), (38, 38), (40, u32::MAX), (-2i64, u32::MAX), (1 << 40, u32::MAX)] {
+        put_frame(&mut mem, frame, code, 0, offset.cast_unsigned());
+        walk_from(&mem, &layout, frame, 1, |frame| {
+            assert_eq!(frame.offset_bytes, expected);
+            true
+        });
+    }
+}
+
+#[test]
+fn a_chain_into_memory_that_is_gone_is_broken() {
+    let mut mem = Array::zeroed(BASE, 0x4000);
+    let (a, code) = (BASE + 0x1000, BASE + 0x3000);
+    put_code(&mut mem, code, 8);
+    put_frame(&mut mem, a, code, BASE + 0x9000, 2);
+    let layout = layout(V3_12, &mem);
+    let walked = walk_from(&mem, &layout, a, 100, |_| true);
+    assert_eq!((walked.end, walked.frames), (WalkEnd::Broken, 1));
+    assert_eq!(walk(&mem, &layout, 3, 100, |_| true).end, WalkEnd::Broken);
+    assert_eq!(walk_from(&mem, &layout, a + 4, 100, |_| true).end, WalkEnd::Broken);
+}
+
+#[test]
+fn random_memory_never_panics_nor_hangs() {
+    let mut state = 0x2545_F491_4F6C_DD1Du64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..2000 {
+        let mut mem = Array::zeroed(BASE, 0x1000);
+        for addr in (BASE..BASE + 0x1000).step_by(8) {
+            let word = next();
+            // Half of all words point back into the memory, so that chains are long.
+            mem.put_u64(addr, if word & 1 == 0 { BASE + (word >> 8 & 0xff8) } else { word });
+        }
+        for addr in (BASE..BASE + 0x1000).step_by(64) {
+            mem.put_u64(addr + 8, CODE_TYPE);
+        }
+        let layout = layout(if round % 2 == 0 { V3_11 } else { V3_12 }, &mem);
+        let mut out = [0; 64];
+        for addr in (BASE..BASE + 0x1000).step_by(64) {
+            walk(&mem, &layout, addr, 1000, |_| true);
+            if let Some(identity) = Identity::read(&mem, &layout, addr) {
+                assert_ne!(identity.hash64(), 0);
+            }
+            if let Some(len) = text(&mem, &layout, addr, &mut out) {
+                assert!(std::str::from_utf8(&out[..len]).is_ok());
+            }
+            let _ = gil(&mem, &layout, addr);
+        }
+        let mut left = 10_000;
+        threads(&mem, &layout, |_| {
+            left -= 1;
+            left > 0
+        });
+    }
+}
+
+#[test]
+fn text_is_cut_at_a_character() {
+    let mut mem = Array::zeroed(BASE, 0x1000);
+    let object = BASE + 0x200;
+    mem.put_u64(object + 16, 4);
+    // Compact, two bytes a character, not ASCII.
+    mem.put(object + 32, &(2u32 << 2 | 1 << 5).to_ne_bytes());
+    for (i, unit) in "aé日語".encode_utf16().enumerate() {
+        mem.put(object + 56 + 2 * i as u64, &unit.to_ne_bytes());
+    }
+    let layout = layout(V3_12, &mem);
+    for (room, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "aé"), (5, "aé"), (6, "aé日"), (8, "aé日"), (9, "aé日語")]
+    {
+        let mut out = vec![0; room];
+        let len = text(&mem, &layout, object, &mut out).unwrap();
+        assert_eq!(std::str::from_utf8(&out[..len]).unwrap(), expected, "{room} bytes");
+    }
+    // A lone surrogate, as in a file name that is not UTF-8.
+    mem.put(object + 56, &0xdce9u16.to_ne_bytes());
+    let mut out = [0; 16];
+    let len = text(&mem, &layout, object, &mut out).unwrap();
+    assert_eq!(std::str::from_utf8(&out[..len]).unwrap(), "\u{fffd}é日語");
+}
+
+#[test]
+fn any_bytes_decode_to_lines_or_to_an_end() {
+    let mut state = 88_172_645_463_325_252u64;
+    for _ in 0..20_000 {
+        let mut table = [0u8; 24];
+        for byte in &mut table {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *byte = state.to_le_bytes()[3];
+        }
+        table[0] |= 128;
+        let mut end = 0;
+        for location in locations(&table, u32::MAX) {
+            assert_eq!(location.start, end);
+            assert!(location.end > location.start && location.end - location.start <= 16);
+            end = location.end;
+        }
+        assert_eq!(line_at(&table, 1, end), None);
+        assert_eq!(line_at(&table, 1, u32::MAX), None);
+    }
+}
+
+#[test]
+fn each_form_of_entry_decodes() {
+    // short (columns 8..12), one-line +2, no columns -3, long +1 over 2 lines, no line
+    let table = [
+        0b1000_1000,
+        0x04, // k 1, one unit
+        0b1110_0001,
+        4,
+        9, // k 12, two units
+        0b1110_1000,
+        7, // k 13, svarint -3
+        0b1111_0010,
+        2,
+        2,
+        1,
+        71,
+        1,           // k 14, three units: +1, 2 lines, column 0, column 70
+        0b1111_1111, // k 15, eight units
+    ];
+    let at = |start, end, line, end_line, columns| Location { start, end, line, end_line, columns };
+    let read: Vec<_> = locations(&table, 10).collect();
+    assert_eq!(
+        read,
+        [
+            at(0, 2, Some(10), Some(10), Some((8, 12))),
+            at(2, 6, Some(12), Some(12), Some((4, 9))),
+            at(6, 8, Some(9), Some(9), None),
+            at(8, 14, Some(10), Some(12), Some((0, 70))),
+            at(14, 30, None, None, None),
+        ]
+    );
+    assert_eq!(line_at(&table, 10, 7), Some(9));
+    assert_eq!(line_at(&table, 10, 29), None);
+}
