@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use object::read::ReadCache;
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSegment, ObjectSymbol, SegmentFlags};
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SegmentFlags};
 
 use super::modules::{self, DELETED, Mapping};
 
@@ -72,6 +72,24 @@ impl Runtime {
         mappings.sort_by_key(|mapping| rank(file_name(&mapping.module.path)));
         mappings.iter().find_map(|mapping| interpreter(pid, mapping)).ok_or(LocateError::NoInterpreter(pid))
     }
+}
+
+/// The address in process `pid` of the section in which asyncio (3.14 and later) describes its tasks; `None` until it is
+/// imported.
+#[must_use]
+pub fn asyncio_section(pid: u32) -> Option<u64> {
+    let places = files(pid).ok()?;
+    // A module of its own, or a part of the interpreter.
+    let likely = |mapping: &&Mapping| {
+        let name = file_name(&mapping.module.path);
+        name.starts_with("_asyncio.") || name.contains("python")
+    };
+    places.iter().filter(likely).find_map(|mapping| {
+        let cache = ReadCache::new(open(pid, mapping)?);
+        let elf = Elf::parse(&cache).ok()?;
+        let address = elf.section_by_name(".AsyncioDebug")?.address();
+        Some(bias(mapping, &elf)?.wrapping_add(address))
+    })
 }
 
 /// The address of the symbol `name` in process `pid`, among mapped files whose name contains `part`.

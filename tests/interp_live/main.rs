@@ -9,4 +9,5 @@ mod identity;
 mod lines;
 mod opcodes;
 mod target;
+mod tasks;
 mod threads;

@@ -117,7 +117,7 @@ impl Target {
         let mut output = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let truth = read_truth(&mut output, python);
         let runtime = Runtime::locate(child.id()).expect("the interpreter is located");
-        let mem = Remote { pid: child.id().cast_signed(), reads: Cell::new(0) };
+        let mem = Remote { pid: libc::pid_t::try_from(child.id()).expect("a process id"), reads: Cell::new(0) };
         let layout = Layout::of(runtime.version, runtime.runtime, runtime.code_type, &mem).expect("a supported layout");
         let target = Self { child, input, output, mem, layout, runtime, truth };
         target.wait_until_blocked();

@@ -9,7 +9,7 @@
 //! ```
 
 use crate::layout::{
-    CodeFields, FrameFields, GilPlace, Layout, ObjectFields, RuntimeFields, ThreadFields, Unsupported,
+    CodeFields, FrameFields, GeneratorFields, GilPlace, Layout, ObjectFields, RuntimeFields, ThreadFields, Unsupported,
 };
 use crate::memory::Memory;
 
@@ -25,6 +25,7 @@ struct Indices {
     interp_size: u8,
     interp_next: u8,
     threads_head: u8,
+    modules: u8,
     ceval_gil: u8,
     gil: u8,
     gil_locked: u8,
@@ -40,6 +41,12 @@ struct Indices {
     executable: u8,
     instr_ptr: u8,
     owner: u8,
+    locals: u8,
+    /// Zero in 3.13, which does not say where `stacktop` and the fields of generators lie.
+    stack_pointer: u8,
+    generator_size: u8,
+    generator_frame: u8,
+    generator_state: u8,
     /// Zero where the version has no such word.
     tlbc_index: u8,
     code_size: u8,
@@ -68,6 +75,7 @@ const PYTHON_3_13: Indices = Indices {
     interp_size: 6,
     interp_next: 8,
     threads_head: 9,
+    modules: 11,
     ceval_gil: 14,
     gil: 15,
     gil_locked: 17,
@@ -83,6 +91,11 @@ const PYTHON_3_13: Indices = Indices {
     executable: 30,
     instr_ptr: 31,
     owner: 33,
+    locals: 32,
+    stack_pointer: 0,
+    generator_size: 0,
+    generator_frame: 0,
+    generator_state: 0,
     tlbc_index: 0,
     code_size: 34,
     filename: 35,
@@ -104,6 +117,7 @@ const PYTHON_3_13: Indices = Indices {
 };
 
 const PYTHON_3_14: Indices = Indices {
+    modules: 12,
     ceval_gil: 15,
     gil: 16,
     gil_locked: 18,
@@ -119,6 +133,11 @@ const PYTHON_3_14: Indices = Indices {
     executable: 33,
     instr_ptr: 34,
     owner: 36,
+    locals: 35,
+    stack_pointer: 37,
+    generator_size: 83,
+    generator_frame: 85,
+    generator_state: 86,
     tlbc_index: 38,
     code_size: 39,
     filename: 40,
@@ -148,6 +167,11 @@ const PYTHON_3_15: Indices = Indices {
     executable: 41,
     instr_ptr: 42,
     owner: 44,
+    locals: 43,
+    stack_pointer: 45,
+    generator_size: 99,
+    generator_frame: 101,
+    generator_state: 102,
     tlbc_index: 46,
     code_size: 47,
     filename: 48,
@@ -250,6 +274,9 @@ pub(crate) fn layout(version: u32, runtime: u64, code_type: u64, mem: &impl Memo
             code: words.field(i.frame_size, i.executable, 8)?,
             instruction: words.field(i.frame_size, i.instr_ptr, 8)?,
             owner: words.field(i.frame_size, i.owner, 1)?,
+            // From the headers of 3.13.0 where the interpreter does not say.
+            stack_top: if minor == 13 { 64 } else { words.field(i.frame_size, i.stack_pointer, 8)? },
+            locals: words.field(i.frame_size, i.locals, 8)?,
             tlbc_index: tlbc(i.frame_size, i.tlbc_index, 4)?,
         },
         code: CodeFields {
@@ -261,6 +288,14 @@ pub(crate) fn layout(version: u32, runtime: u64, code_type: u64, mem: &impl Memo
             linetable: words.field(i.code_size, i.linetable, 8)?,
             bytecode: words.field(i.code_size, i.bytecode, 2)?,
             tlbc: tlbc(i.code_size, i.tlbc, 8)?,
+        },
+        generator: if minor == 13 {
+            GeneratorFields { frame: 72, state: 67 }
+        } else {
+            GeneratorFields {
+                frame: words.field(i.generator_size, i.generator_frame, 8)?,
+                state: words.field(i.generator_size, i.generator_state, 1)?,
+            }
         },
         object: ObjectFields {
             ob_type: words.field(i.object_size, i.ob_type, 8)?,
@@ -275,6 +310,7 @@ pub(crate) fn layout(version: u32, runtime: u64, code_type: u64, mem: &impl Memo
             interpreters_head: words.field(i.runtime_size, i.interpreters_head, 8)?,
             interp_next: words.field(i.interp_size, i.interp_next, 8)?,
             threads_head: words.field(i.interp_size, i.threads_head, 8)?,
+            modules: words.field(i.interp_size, i.modules, 8)?,
             gil: GilPlace::Pointer(words.field(i.interp_size, i.ceval_gil, 8)?),
             gil_last_holder: words.distance(i.gil, i.gil_holder)?,
             gil_locked: words.distance(i.gil, i.gil_locked)?,

@@ -47,7 +47,18 @@ pub(crate) struct FrameFields {
     pub(crate) code: u32,
     pub(crate) instruction: u32,
     pub(crate) owner: u32,
+    /// Of `stacktop` (an `int` that counts from `locals`) up to 3.13, of the pointer `stackpointer` from 3.14 on.
+    pub(crate) stack_top: u32,
+    /// Of `localsplus`.
+    pub(crate) locals: u32,
     pub(crate) tlbc_index: u32,
+}
+
+/// Offsets of generators, coroutines and async generators, which share their head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GeneratorFields {
+    pub(crate) frame: u32,
+    pub(crate) state: u32,
 }
 
 /// Offsets of `PyCodeObject`.
@@ -82,6 +93,8 @@ pub(crate) struct RuntimeFields {
     pub(crate) interpreters_head: u32,
     pub(crate) interp_next: u32,
     pub(crate) threads_head: u32,
+    /// Of the dictionary of imported modules in `PyInterpreterState`.
+    pub(crate) modules: u32,
     pub(crate) gil: GilPlace,
     pub(crate) gil_last_holder: u32,
     pub(crate) gil_locked: u32,
@@ -112,6 +125,7 @@ pub struct Layout {
     pub(crate) thread: ThreadFields,
     pub(crate) frame: FrameFields,
     pub(crate) code: CodeFields,
+    pub(crate) generator: GeneratorFields,
     pub(crate) object: ObjectFields,
     pub(crate) runtime_fields: RuntimeFields,
 }
@@ -159,7 +173,15 @@ fn python_3_11(version: u32, runtime: u64, code_type: u64) -> Layout {
             thread_id: 152,
             native_thread_id: 160,
         },
-        frame: FrameFields { previous: 48, code: 32, instruction: 56, owner: 69, tlbc_index: 0 },
+        frame: FrameFields {
+            previous: 48,
+            code: 32,
+            instruction: 56,
+            owner: 69,
+            stack_top: 64,
+            locals: 72,
+            tlbc_index: 0,
+        },
         code: CodeFields {
             flags: 48,
             first_line: 72,
@@ -170,6 +192,7 @@ fn python_3_11(version: u32, runtime: u64, code_type: u64) -> Layout {
             bytecode: 184,
             tlbc: 0,
         },
+        generator: GeneratorFields { frame: 80, state: 75 },
         object: ObjectFields {
             ob_type: 8,
             ob_size: 16,
@@ -183,6 +206,7 @@ fn python_3_11(version: u32, runtime: u64, code_type: u64) -> Layout {
             interpreters_head: 40,
             interp_next: 0,
             threads_head: 16,
+            modules: 888,
             gil: GilPlace::Runtime(360),
             gil_last_holder: 8,
             gil_locked: 16,
@@ -196,10 +220,16 @@ fn python_3_12(version: u32, runtime: u64, code_type: u64) -> Layout {
     Layout {
         minor: 12,
         thread: ThreadFields { cframe_frame: Some(0), thread_id: 136, native_thread_id: 144, ..older.thread },
-        frame: FrameFields { previous: 8, code: 0, instruction: 56, owner: 70, tlbc_index: 0 },
+        frame: FrameFields { previous: 8, code: 0, owner: 70, ..older.frame },
         code: CodeFields { first_line: 68, bytecode: 192, ..older.code },
+        generator: GeneratorFields { frame: 72, state: 67 },
         object: ObjectFields { str_ascii_data: 40, str_compact_data: 56, ..older.object },
-        runtime_fields: RuntimeFields { threads_head: 72, gil: GilPlace::Pointer(384), ..older.runtime_fields },
+        runtime_fields: RuntimeFields {
+            threads_head: 72,
+            modules: 944,
+            gil: GilPlace::Pointer(384),
+            ..older.runtime_fields
+        },
         ..older
     }
 }

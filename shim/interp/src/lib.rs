@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! version + _PyRuntime --> Layout --> walk (code, byte offset) per frame --> Identity, text, linetable
-//!                             \-----> threads, gil
+//!                             \-----> threads, gil, tasks
 //! ```
 
 #![no_std]
@@ -17,11 +17,13 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::panic)]
 
 mod debug_offsets;
+mod dict;
 mod identity;
 mod layout;
 pub mod linetable;
 mod memory;
 pub mod opcodes;
+mod tasks;
 mod text;
 mod threads;
 mod walk;
@@ -29,6 +31,7 @@ mod walk;
 pub use identity::Identity;
 pub use layout::{Layout, Unsupported};
 pub use memory::Memory;
+pub use tasks::{Awaited, Task, TaskSource, await_chain, tasks};
 pub use text::text;
 pub use threads::{Gil, Thread, gil, native_thread_id, threads};
-pub use walk::{Frame, Walk, WalkEnd, code_bytes, walk, walk_from};
+pub use walk::{Frame, Walk, WalkEnd, code_bytes, first_local, walk, walk_from};

@@ -64,3 +64,9 @@ impl<M: Memory + ?Sized> Memory for &M {
 pub(crate) fn at(base: u64, offset: u32) -> u64 {
     base.wrapping_add(u64::from(offset))
 }
+
+/// Whether `addr` can be no object and no frame: both lie on whole words.
+#[inline]
+pub(crate) fn unaligned(addr: u64) -> bool {
+    addr & 7 != 0
+}

@@ -7,10 +7,10 @@
 //! `identity` and `linetable` make sense of the pair (code, offset).
 
 use crate::layout::Layout;
-use crate::memory::{Memory, at};
+use crate::memory::{Memory, at, unaligned};
 
 /// From 3.14 on the two low bits of `f_executable` are a tag; code objects are aligned, so they are zero before.
-const TAG: u64 = 3;
+pub(crate) const TAG: u64 = 3;
 /// `FRAME_CREATED_BY_INTERPRETER` and C-stack frames are the interpreter's own: 3 and 4, in 3.12 to 3.15.
 const OWNER_INTERPRETER: u8 = 3;
 /// `CO_NO_MONITORING_EVENTS`, which the compiler never sets: the code object is the interpreter's own (3.13 to 3.15).
@@ -126,6 +126,19 @@ pub fn code_bytes<M: Memory>(mem: &M, layout: &Layout, code: u64) -> Option<(u64
     Some((at(code, layout.code.bytecode), size))
 }
 
+/// The first local variable of the frame at `frame`: a method's `self`. 0 where it is not set.
+pub fn first_local<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<u64> {
+    Some(mem.u64(at(frame, layout.frame.locals))? & !TAG)
+}
+
+/// The frame at `frame`, if it runs a code object of the program.
+pub(crate) fn single<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Frame> {
+    match read_frame(mem, layout, frame, read_link(mem, layout, frame)?) {
+        Reading::Python(shown) => Some(shown),
+        Reading::Interpreter | Reading::Garbage => None,
+    }
+}
+
 /// The four words of a frame, which share one or two cache lines.
 #[derive(Clone, Copy)]
 struct Link {
@@ -137,7 +150,7 @@ struct Link {
 
 #[inline]
 fn read_link<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Link> {
-    if frame & 7 != 0 {
+    if unaligned(frame) {
         return None;
     }
     Some(Link {

@@ -131,8 +131,8 @@ fn an_instruction_outside_the_bytecode_has_no_offset() {
     let (frame, code) = (BASE + 0x1000, BASE + 0x3000);
     put_code(&mut mem, code, 20);
     let layout = layout(V3_12, &mem);
-    for (offset, expected) in [(0, 0), (38, 38), (40, u32::MAX), (-2i64, u32::MAX), (1 << 40, u32::MAX)] {
-        put_frame(&mut mem, frame, code, 0, offset.cast_unsigned());
+    for (offset, expected) in [(0, 0), (38, 38), (40, u32::MAX), (u64::MAX - 1, u32::MAX), (1 << 40, u32::MAX)] {
+        put_frame(&mut mem, frame, code, 0, offset);
         walk_from(&mem, &layout, frame, 1, |frame| {
             assert_eq!(frame.offset_bytes, expected);
             true

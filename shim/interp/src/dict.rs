@@ -1,0 +1,73 @@
+//! Dictionaries and weak sets of 3.11 to 3.13, as far as the way to asyncio's tasks leads through them.
+//!
+//! Job: look a name up in `sys.modules` and in a module. Invariant: only combined tables are read (no module has a
+//! split one), and each at most [`LIMIT`] entries long. The numbers are those of the headers of 3.11.7, 3.12.1 and
+//! 3.13.0, which agree but for [`weak_set_data`]. Neighbour: `tasks`, the only user.
+
+use crate::layout::Layout;
+use crate::memory::{Memory, at};
+use crate::text::text;
+
+/// More entries than this are not searched.
+const LIMIT: u64 = 1 << 16;
+/// `PyDictObject.ma_keys`.
+const KEYS: u32 = 32;
+/// `PyDictKeysObject`: the logarithm of the index' bytes, the kind of table, the number of entries, the index.
+const LOG2_INDEX_BYTES: u32 = 9;
+const KIND: u32 = 10;
+const ENTRIES: u32 = 24;
+const INDEX: u64 = 32;
+/// `PyModuleObject.md_dict`.
+const MODULE_DICT: u32 = 16;
+
+/// The value under `name` in the dictionary at `dict`.
+pub(crate) fn lookup<M: Memory>(mem: &M, layout: &Layout, dict: u64, name: &[u8]) -> Option<u64> {
+    let keys = mem.u64(at(dict, KEYS))?;
+    let index_bytes = 1u64.checked_shl(u32::from(mem.u8(at(keys, LOG2_INDEX_BYTES))?))?;
+    // A general table keeps hash, key and value; one whose keys are all strings keeps key and value.
+    let (key_offset, stride) = match mem.u8(at(keys, KIND))? {
+        0 => (8, 24u64),
+        1 => (0, 16),
+        _ => return None,
+    };
+    let mut entry = keys.wrapping_add(INDEX).wrapping_add(index_bytes);
+    for _ in 0..mem.u64(at(keys, ENTRIES))?.min(LIMIT) {
+        let key = mem.u64(at(entry, key_offset))?;
+        // One byte more than the name, so that a longer key does not look the same.
+        let mut found = [0; 32];
+        if key != 0 && text(mem, layout, key, &mut found).and_then(|len| found.get(..len)) == Some(name) {
+            return mem.u64(at(entry, key_offset.wrapping_add(8))).filter(|value| *value != 0);
+        }
+        entry = entry.wrapping_add(stride);
+    }
+    None
+}
+
+/// The object that the module `module` of the interpreter at `interp` calls `name`.
+pub(crate) fn module_attribute<M: Memory>(
+    mem: &M,
+    layout: &Layout,
+    interp: u64,
+    module: &[u8],
+    name: &[u8],
+) -> Option<u64> {
+    let modules = mem.u64(at(interp, layout.runtime_fields.modules))?;
+    let module = lookup(mem, layout, modules, module)?;
+    lookup(mem, layout, mem.u64(at(module, MODULE_DICT))?, name)
+}
+
+/// The set inside the `weakref.WeakSet` at `weak_set`: `data`, the first attribute that its `__init__` sets.
+pub(crate) fn weak_set_data<M: Memory>(mem: &M, layout: &Layout, weak_set: u64) -> Option<u64> {
+    match layout.minor {
+        // A pointer to the values lies four words before the object.
+        11 => mem.u64(mem.u64(weak_set.wrapping_sub(32))?),
+        // Three words before it, less one: an even word is a dictionary instead.
+        12 => {
+            let tagged = mem.u64(weak_set.wrapping_sub(24))?;
+            if tagged & 1 == 0 { None } else { mem.u64(tagged.wrapping_add(1)) }
+        }
+        // The values are part of the object: capacity, size, embedded, valid (bytes), then pointers from word 1 on.
+        13 if mem.u8(weak_set.wrapping_add(19))? == 1 => mem.u64(weak_set.wrapping_add(24)),
+        _ => None,
+    }
+}
