@@ -138,3 +138,78 @@ fn a_walk_stops_at_its_bound_and_when_the_visitor_says_so() {
         assert_eq!((stopped.end, stopped.frames), (WalkEnd::Stopped, 1), "{python:?}");
     }
 }
+
+/// Calls, generators, recursion and exceptions without end, in two threads; every function's name begins with `w_`.
+const BUSY: &str = r"
+def w_leaf(x):
+    return x + 1
+def w_gen(n):
+    for i in range(n):
+        yield w_leaf(i)
+def w_deep(n):
+    return w_deep(n - 1) if n else sum(w_gen(5))
+def w_raise(n):
+    if n:
+        w_raise(n - 1)
+    raise ValueError
+class W:
+    def w_method(self):
+        return w_leaf(self.w_property)
+    @property
+    def w_property(self):
+        return 1
+class w_init:
+    def __init__(self):
+        w_leaf(1)
+def w_main():
+    while True:
+        w_deep(30)
+        try:
+            w_raise(10)
+        except ValueError:
+            pass
+        W().w_method()
+        w_init()
+        sorted([3, 1, 2], key=w_leaf)
+t = threading.Thread(target=w_main, daemon=True)
+t.start()
+def w_go():
+    stop(worker=t.native_id)
+    w_main()
+w_go()
+";
+
+#[test]
+fn a_running_target_shows_only_code_that_it_runs() {
+    for python in interpreters() {
+        let mut target = Target::start(python, BUSY);
+        let states = [target.tstate(), target.tstate_of(target.truth["worker"].as_u64().unwrap())];
+        target.release();
+        let (mem, layout) = (&target.mem, &target.layout);
+        let (mut shown, mut deepest) = (0, 0);
+        let mut names = std::collections::HashMap::new();
+        for round in 0..3000 {
+            let mut codes = Vec::new();
+            let walked = walk(mem, layout, states[round % 2], 100, |frame| {
+                codes.push(frame.code);
+                true
+            });
+            assert!(walked.frames <= 100 && walked.rejected <= 264, "{python:?}: {walked:?}");
+            deepest = deepest.max(walked.frames);
+            shown += codes.len();
+            for code in codes {
+                names.entry(code).or_insert_with(|| {
+                    let identity = Identity::read(mem, layout, code).expect("no code object of this target dies");
+                    target.text(identity.qualname)
+                });
+            }
+        }
+        assert!(shown > 3000 && deepest > 10, "{python:?}: {shown} frames, {deepest} deep");
+        let own = ["w_", "W.w_", "<module>", "stop"];
+        let threading = ["Thread._bootstrap", "Thread.run"];
+        for name in names.values() {
+            let known = own.iter().chain(&threading).any(|start| name.starts_with(start));
+            assert!(known, "{python:?}: {name}");
+        }
+    }
+}

@@ -175,7 +175,7 @@ fn read_frame<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Re
     let code = link.executable & !TAG;
     let Some((main, size)) = code_bytes(mem, layout, code) else { return Reading::Garbage };
     // Few functions are as short as the interpreter's own code objects, so few frames pay for the second look.
-    if size <= OWN_CODE_LIMIT && mem.u32(at(code, layout.code.flags)).is_some_and(|flags| flags & OWN_CODE_FLAG != 0) {
+    if size <= OWN_CODE_LIMIT && is_own(mem, layout, code).unwrap_or(false) {
         return Reading::Interpreter;
     }
     let start = if layout.free_threaded { thread_bytecode(mem, layout, code, frame).unwrap_or(main) } else { main };
@@ -185,6 +185,18 @@ fn read_frame<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Re
         _ => u32::MAX,
     };
     Reading::Python(Frame { code, offset_bytes, instruction: link.instruction, frame })
+}
+
+/// Whether the short code object at `code` is the interpreter's own.
+///
+/// Where the owner of its frame says so too, only a frame caught in a change comes here.
+fn is_own<M: Memory>(mem: &M, layout: &Layout, code: u64) -> Option<bool> {
+    if layout.minor == 12 {
+        // 3.12 sets no flag, but such code has no lines: the one entry of its line table says so.
+        let table = mem.u64(at(code, layout.code.linetable))?;
+        return Some(mem.u64(at(table, layout.object.ob_size))? <= 1);
+    }
+    Some(mem.u32(at(code, layout.code.flags))? & OWN_CODE_FLAG != 0)
 }
 
 /// Free-threaded builds give each thread a copy of the bytecode: `co_tlbc->entries[tlbc_index]`.
