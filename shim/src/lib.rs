@@ -17,12 +17,14 @@
 //!  signals    what the program sees of the two signals that we use
 //!  guard      loads that survive a fault
 //!  hooks      the allocator's entry points
+//!  exact      bytes of this thread, for `@profile`: nothing of it runs unless the extension module asks
 //! ```
 
 #![no_std]
 
 mod classify;
 mod clock;
+mod exact;
 mod guard;
 mod handler;
 mod hooks;

@@ -18,7 +18,9 @@
 #![no_std]
 
 mod arena;
+mod exact;
 mod record;
 
 pub use arena::*;
+pub use exact::*;
 pub use record::*;

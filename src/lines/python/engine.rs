@@ -10,7 +10,7 @@
 use std::cell::UnsafeCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -42,6 +42,8 @@ pub(super) struct Table {
     on_end: Py<PyAny>,
     /// Address of the function's own code object, once it is watched.
     top_code: AtomicUsize,
+    /// Bytes of the frame object that tracing makes for each activation, on 3.11.
+    frame_bytes: AtomicI64,
 }
 
 impl Table {
@@ -57,6 +59,7 @@ impl LineTable {
     #[pyo3(signature = (filename, name, first_line, lines, *, memory, own, driven, on_end))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
+        py: Python<'_>,
         filename: String,
         name: String,
         first_line: u32,
@@ -75,7 +78,7 @@ impl LineTable {
             }
         };
         if source == Source::Exact {
-            counters::prepare()?;
+            counters::prepare(py)?;
         }
         let table = Table {
             filename,
@@ -87,6 +90,7 @@ impl LineTable {
             driven,
             on_end,
             top_code: AtomicUsize::new(0),
+            frame_bytes: AtomicI64::new(0),
         };
         Ok(Self { table: Arc::new(table) })
     }
@@ -179,6 +183,8 @@ pub(super) struct Thread {
     counters: counters::Mine,
     /// The tracer that was here before ours, on 3.11.
     pub(super) tracer: tracing::Previous,
+    /// Net bytes when `tracing::hook` was done.
+    hooked_net: i64,
     /// Name of the exception last raised in watched code, on 3.11.
     pub(super) raised: Option<String>,
 }
@@ -191,6 +197,7 @@ thread_local! {
             overhead_bytes: 0,
             counters: counters::Mine::new(),
             tracer: tracing::Previous::NONE,
+            hooked_net: 0,
             raised: None,
         })
     };
@@ -226,12 +233,12 @@ pub(super) struct Began {
 
 impl Thread {
     #[inline(always)]
-    fn reading(&mut self, source: Source, ticks: u64) -> Reading {
+    fn reading(&mut self, source: Source, ticks: u64, scratch: Scratch) -> Reading {
         let ticks = ticks.wrapping_sub(self.overhead_ticks);
         match source {
             Source::Nothing => Reading { ticks, net: 0, high: 0 },
             Source::Exact => {
-                let (net, high) = self.counters.take();
+                let (net, high) = self.counters.take(ticks, scratch.bytes());
                 let (net, high) = (net - self.overhead_bytes, high - self.overhead_bytes);
                 if let [below @ .., _] = self.sessions.as_mut_slice() {
                     for running in below {
@@ -249,30 +256,30 @@ impl Thread {
 
     /// A line of a watched code object begins: the only event that has to be fast.
     #[inline(always)]
-    pub(super) fn line(&mut self, held: Python<'_>, code: usize, line: u32, began: u64) {
+    pub(super) fn line(&mut self, held: Python<'_>, code: usize, line: u32, scratch: Scratch, began: u64) {
         let Some(top) = self.sessions.last() else { return };
         let at = self.sessions.len() - 1;
         if top.session.code() == code {
             let row = line.wrapping_sub(top.table.first_line) as usize;
             let source = top.table.source;
-            let now = self.reading(source, began);
+            let now = self.reading(source, began, scratch);
             if let Some(top) = self.sessions.get_mut(at) {
                 top.session.line(row, now);
             }
             self.overhead_ticks += clock::ticks().wrapping_sub(began);
         } else {
-            self.line_elsewhere(held, code, line, began);
+            self.line_elsewhere(held, code, line, scratch, began);
         }
     }
 
     #[cold]
-    fn line_elsewhere(&mut self, held: Python<'_>, code: usize, line: u32, began: u64) {
+    fn line_elsewhere(&mut self, held: Python<'_>, code: usize, line: u32, scratch: Scratch, began: u64) {
         let start = self.begin(began);
         if let Some(watched) = registry(held).get(&code)
             && let Some(at) = self.position(&watched.table)
         {
             let row = watched.row(line);
-            let now = self.reading(watched.table.source, began);
+            let now = self.reading(watched.table.source, began, scratch);
             if let Some(running) = self.sessions.get_mut(at) {
                 let session = &mut running.session;
                 if session.code() != code && !session.switch_to(code, now) {
@@ -285,27 +292,25 @@ impl Thread {
     }
 
     /// A watched code object starts or goes on.
-    pub(super) fn enter(&mut self, held: Python<'_>, code: usize, place: Place, began: u64) {
+    pub(super) fn enter(&mut self, held: Python<'_>, code: usize, place: Place, scratch: Scratch, began: u64) {
         let Some(watched) = registry(held).get(&code) else { return };
         let start = self.begin(began);
         let table = &watched.table;
         let starts = matches!(place, Place::Start) && watched.top;
-        let at = self.position(table).or_else(|| {
-            (starts && !table.driven).then(|| {
-                self.sessions.push(Running::new(table));
-                self.sessions.len() - 1
-            })
-        });
-        if let Some(at) = at {
-            if table.source == Source::Exact {
-                self.counters.attach();
+        let at = match self.position(table) {
+            None if starts && !table.driven => {
+                self.put(Running::new(table));
+                Some(self.sessions.len() - 1)
             }
+            found => found,
+        };
+        if let Some(at) = at {
             let row = match place {
                 Place::Start => watched.row(watched.first_line),
                 Place::Offset(offset) => watched.row_at(offset),
                 Place::Line(line) => watched.row(line),
             };
-            let now = self.reading(table.source, began);
+            let now = self.reading(table.source, began, scratch);
             if let Some(running) = self.sessions.get_mut(at) {
                 running.session.calls += u64::from(starts);
                 running.session.enter(code, row, now);
@@ -320,6 +325,7 @@ impl Thread {
         held: Python<'_>,
         code: usize,
         exception: Option<&str>,
+        scratch: Scratch,
         began: u64,
     ) -> Option<Ended> {
         if self.sessions.is_empty() {
@@ -328,7 +334,7 @@ impl Thread {
         let watched = registry(held).get(&code)?;
         let start = self.begin(began);
         let at = self.position(&watched.table)?;
-        let now = self.reading(watched.table.source, began);
+        let now = self.reading(watched.table.source, began, scratch);
         let running = self.sessions.get_mut(at)?;
         if let Some(exception) = exception
             && watched.top
@@ -344,7 +350,25 @@ impl Thread {
         }
         let ended = over.then(|| self.take_out(at));
         self.end(start);
+        // Its frame object goes after this event.
+        self.overhead_bytes -= watched.table.frame_bytes.load(Relaxed);
         ended
+    }
+
+    /// `tracing::hook` is done; what comes until [`Thread::framed`] is tracing's own.
+    pub(super) fn hooked(&mut self) {
+        self.hooked_net = self.counters.net();
+    }
+
+    /// Tracing has made the frame object of the activation that was hooked. The function would not have one.
+    pub(super) fn framed(&mut self, watched: &Watched) {
+        let bytes = self.counters.net() - self.hooked_net;
+        self.overhead_bytes += bytes;
+        let known = &watched.table.frame_bytes;
+        // The first trace of all makes more than that.
+        if known.load(Relaxed) == 0 || bytes < known.load(Relaxed) {
+            known.store(bytes, Relaxed);
+        }
     }
 
     /// The line under the hand calls something.
@@ -387,11 +411,7 @@ impl Thread {
         let start = self.begin(clock::ticks());
         let joined = kept.is_none() && self.position(table).is_some();
         if !joined {
-            let running = kept.take().unwrap_or_else(|| Running::new(table));
-            self.sessions.push(running);
-            if table.source == Source::Exact {
-                self.counters.attach();
-            }
+            self.put(kept.take().unwrap_or_else(|| Running::new(table)));
         }
         self.end(start);
         !joined
@@ -402,7 +422,7 @@ impl Thread {
         let began = clock::ticks();
         let start = self.begin(began);
         let at = self.position(table)?;
-        let now = self.reading(table.source, began);
+        let now = self.reading(table.source, began, Scratch::NONE);
         self.sessions.get_mut(at)?.session.pause(now);
         let running = self.take_out(at).0;
         self.end(start);
@@ -416,6 +436,13 @@ impl Thread {
 
     fn position(&self, table: &Arc<Table>) -> Option<usize> {
         self.sessions.iter().rposition(|running| Arc::ptr_eq(&running.table, table))
+    }
+
+    fn put(&mut self, running: Box<Running>) {
+        if running.table.source == Source::Exact {
+            self.counters.attach();
+        }
+        self.sessions.push(running);
     }
 
     fn take_out(&mut self, at: usize) -> Ended {
@@ -433,6 +460,26 @@ impl Thread {
     pub(super) fn end(&mut self, began: Began) {
         self.overhead_ticks += clock::ticks().wrapping_sub(began.ticks);
         self.overhead_bytes += self.counters.net() - began.net;
+    }
+}
+
+/// An int that the interpreter made to tell us where, and will free after we answer: nobody's line made it.
+#[derive(Clone, Copy)]
+pub(super) struct Scratch(bool);
+
+impl Scratch {
+    /// No int was made.
+    pub(super) const NONE: Self = Self(false);
+
+    /// The line or offset that an event came with; ints up to 256 exist already.
+    #[inline(always)]
+    pub(super) fn of(number: u32) -> Self {
+        Self(number > 256)
+    }
+
+    #[inline(always)]
+    fn bytes(self) -> i64 {
+        if self.0 { counters::int_bytes() } else { 0 }
     }
 }
 

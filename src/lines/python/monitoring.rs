@@ -14,7 +14,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::engine::{Place, with_thread};
+use super::engine::{Place, Scratch, with_thread};
 use crate::lines::clock;
 
 /// Report the events of `code`; `calls` as well, where own time is asked for.
@@ -132,7 +132,7 @@ unsafe extern "C" fn on_line(
     // SAFETY: a LINE callback gets a code object and an int, with the GIL held.
     let (py, code, line) =
         unsafe { (Python::assume_attached(), *arguments as usize, ffi::PyLong_AsLong(*arguments.add(1)) as u32) };
-    with_thread(|thread| thread.line(py, code, line, began));
+    with_thread(|thread| thread.line(py, code, line, Scratch::of(line), began));
     none()
 }
 
@@ -142,9 +142,10 @@ unsafe extern "C" fn on_start(
     _: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
     let began = clock::ticks();
-    // SAFETY: the first argument is the code object, and the GIL is held.
-    let (py, code) = unsafe { (Python::assume_attached(), *arguments as usize) };
-    with_thread(|thread| thread.enter(py, code, Place::Start, began));
+    // SAFETY: the arguments are the code object and a byte offset, and the GIL is held.
+    let (py, code, offset) =
+        unsafe { (Python::assume_attached(), *arguments as usize, ffi::PyLong_AsLong(*arguments.add(1)) as u32) };
+    with_thread(|thread| thread.enter(py, code, Place::Start, Scratch::of(offset), began));
     none()
 }
 
@@ -159,7 +160,7 @@ unsafe extern "C" fn on_resume(
         unsafe { (Python::assume_attached(), *arguments as usize, ffi::PyLong_AsLong(*arguments.add(1)) as u32) };
     with_thread(|thread| {
         if thread.busy() {
-            thread.enter(py, code, Place::Offset(offset), began)
+            thread.enter(py, code, Place::Offset(offset), Scratch::of(offset), began)
         }
     });
     none()
@@ -171,9 +172,11 @@ unsafe extern "C" fn on_return(
     _: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
     let began = clock::ticks();
-    // SAFETY: the first argument is the code object, and the GIL is held.
-    let (py, code) = unsafe { (Python::assume_attached(), *arguments as usize) };
-    if let Some(ended) = with_thread(|thread| thread.leave(py, code, None, began)).flatten() {
+    // SAFETY: the arguments begin with the code object and a byte offset, and the GIL is held.
+    let (py, code, offset) =
+        unsafe { (Python::assume_attached(), *arguments as usize, ffi::PyLong_AsLong(*arguments.add(1)) as u32) };
+    let ended = with_thread(|thread| thread.leave(py, code, None, Scratch::of(offset), began)).flatten();
+    if let Some(ended) = ended {
         ended.announce(py);
     }
     none()
@@ -189,15 +192,17 @@ unsafe extern "C" fn on_unwind(
         return none();
     }
     // SAFETY: the arguments are the code object, an offset and the exception, and the GIL is held.
-    let (py, code, exception) = unsafe {
+    let (py, code, offset, exception) = unsafe {
         let py = Python::assume_attached();
-        (py, *arguments as usize, Bound::from_borrowed_ptr(py, *arguments.add(2)))
+        let offset = ffi::PyLong_AsLong(*arguments.add(1)) as u32;
+        (py, *arguments as usize, offset, Bound::from_borrowed_ptr(py, *arguments.add(2)))
     };
     if !super::engine::registry(py).contains_key(&code) {
         return none();
     }
     let name = exception.get_type().name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
-    if let Some(ended) = with_thread(|thread| thread.leave(py, code, Some(&name), began)).flatten() {
+    let ended = with_thread(|thread| thread.leave(py, code, Some(&name), Scratch::of(offset), began)).flatten();
+    if let Some(ended) = ended {
         ended.announce(py);
     }
     none()

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::engine::{LineTable, Place, registry, with_thread};
+use super::engine::{LineTable, Place, Scratch, registry, with_thread};
 use super::monitoring::Callback;
 use super::symbols::{self, TraceFunction};
 use crate::lines::clock;
@@ -90,8 +90,11 @@ unsafe extern "C" fn on_hook(
     };
     if let Ok(table) = table.cast::<LineTable>() {
         let code = table.get().table.top_code();
-        with_thread(|thread| thread.enter(py, code, Place::Start, began));
         install(py);
+        with_thread(|thread| {
+            thread.enter(py, code, Place::Start, Scratch::NONE, began);
+            thread.hooked();
+        });
     }
     py.None().into_ptr()
 }
@@ -128,14 +131,16 @@ unsafe extern "C" fn on_event(
         LINE => {
             // SAFETY: as above.
             let line = unsafe { symbols::frame_line(frame) } as u32;
-            with_thread(|thread| thread.line(py, code, line, began));
+            with_thread(|thread| thread.line(py, code, line, Scratch::NONE, began));
         }
         CALL => match registry(py).get(&code) {
-            Some(watched) if watched.begins_by_hook() => {}
+            Some(watched) if watched.begins_by_hook() => {
+                with_thread(|thread| thread.framed(watched));
+            }
             Some(_) => {
                 // SAFETY: as above.
                 let line = unsafe { symbols::frame_line(frame) } as u32;
-                with_thread(|thread| thread.enter(py, code, Place::Line(line), began));
+                with_thread(|thread| thread.enter(py, code, Place::Line(line), Scratch::NONE, began));
             }
             None => {
                 if previous.function.is_none() {
@@ -159,7 +164,9 @@ unsafe extern "C" fn on_event(
             }
             let name =
                 argument.is_null().then(|| with_thread(|thread| thread.raised.take()).flatten().unwrap_or_default());
-            if let Some(ended) = with_thread(|thread| thread.leave(py, code, name.as_deref(), began)).flatten() {
+            if let Some(ended) =
+                with_thread(|thread| thread.leave(py, code, name.as_deref(), Scratch::NONE, began)).flatten()
+            {
                 ended.announce(py);
                 restore(py);
             }

@@ -1,0 +1,197 @@
+//! The loaded libraries' tables of functions.
+//!
+//! Job: let each library's calls of the malloc family go to `native`. Invariant: only slots that hold the real function,
+//! or are still to be bound to it, are changed, and pages that were read-only are read-only again. Runs outside of
+//! signal handlers and allocators, with the GIL held. Neighbour: `native`.
+
+use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use super::native::{DLSYM, HOOKS, Hook};
+use crate::sys;
+
+/// Libraries loaded so far, at the last look; `u64::MAX` before the first.
+static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
+static KEEP_OUT: AtomicUsize = AtomicUsize::new(0);
+
+/// Patch what was loaded since the last time.
+pub(super) fn patch(keep_out: usize) -> bool {
+    KEEP_OUT.store(keep_out, Relaxed);
+    let mut loads = 0_u64;
+    // SAFETY: the callback only reads, and writes to `loads`.
+    unsafe { libc::dl_iterate_phdr(Some(count), (&raw mut loads).cast()) };
+    if loads != SEEN.swap(loads, Relaxed) {
+        // SAFETY: the callback changes slots of the objects that the linker lists while it holds its lock.
+        unsafe { libc::dl_iterate_phdr(Some(object), core::ptr::null_mut()) };
+    }
+    true
+}
+
+unsafe extern "C" fn count(object: *mut libc::dl_phdr_info, _: usize, into: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure, and `into` is the caller's counter.
+    unsafe { *into.cast::<u64>() = (*object).dlpi_adds };
+    1
+}
+
+#[cfg(target_arch = "x86_64")]
+const KINDS: [u32; 3] = [7, 6, 1];
+#[cfg(target_arch = "aarch64")]
+const KINDS: [u32; 3] = [1026, 1025, 257];
+
+const DT_PLTRELSZ: i64 = 2;
+const DT_STRTAB: i64 = 5;
+const DT_SYMTAB: i64 = 6;
+const DT_RELA: i64 = 7;
+const DT_RELASZ: i64 = 8;
+const DT_JMPREL: i64 = 23;
+
+#[repr(C)]
+struct Dynamic {
+    tag: i64,
+    value: usize,
+}
+
+#[repr(C)]
+struct Relocation {
+    offset: usize,
+    kind: u64,
+    addend: i64,
+}
+
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: u64,
+    size: u64,
+}
+
+/// What is needed of one object.
+struct Image {
+    base: usize,
+    low: usize,
+    high: usize,
+    dynamic: usize,
+    relro: (usize, usize),
+}
+
+unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure whose name and headers live as long as the object.
+    let (object, name) = unsafe {
+        let object = &*object;
+        let name = if object.dlpi_name.is_null() { c"" } else { CStr::from_ptr(object.dlpi_name) };
+        (object, name.to_bytes())
+    };
+    let mut image = Image { base: object.dlpi_addr as usize, low: usize::MAX, high: 0, dynamic: 0, relro: (0, 0) };
+    for at in 0..usize::from(object.dlpi_phnum) {
+        // SAFETY: there are `dlpi_phnum` headers.
+        let header = unsafe { &*object.dlpi_phdr.add(at) };
+        let start = image.base.wrapping_add(header.p_vaddr as usize);
+        match header.p_type {
+            libc::PT_LOAD => {
+                image.low = image.low.min(start);
+                image.high = image.high.max(start + header.p_memsz as usize);
+            }
+            libc::PT_DYNAMIC => image.dynamic = start,
+            libc::PT_GNU_RELRO => image.relro = (start, start + header.p_memsz as usize),
+            _ => {}
+        }
+    }
+    let holds = |address: usize| image.low <= address && address < image.high;
+    let ours = holds(patch as *const () as usize) || holds(KEEP_OUT.load(Relaxed));
+    if !ours
+        && image.dynamic != 0
+        && !contains(name, b"/ld-linux")
+        && !contains(name, b"vdso")
+        && !contains(name, b"/ld-musl")
+    {
+        let dynamic = dlsym_goes_to_us(name);
+        tables(&image, dynamic);
+    }
+    0
+}
+
+/// Libraries that reach functions by name with handles of their own; the interpreter itself where they are built in.
+fn dlsym_goes_to_us(name: &[u8]) -> bool {
+    name.is_empty() || contains(name, b"_ctypes") || contains(name, b"_cffi_backend") || contains(name, b"libffi")
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+fn tables(image: &Image, with_dlsym: bool) {
+    let (mut strings, mut symbols, mut plt, mut plt_bytes, mut rela, mut rela_bytes) = (0, 0, 0, 0, 0, 0);
+    let absolute = |value: usize| if value < image.base { value + image.base } else { value };
+    let mut entry = image.dynamic as *const Dynamic;
+    loop {
+        // SAFETY: the dynamic section ends with an entry of tag 0.
+        let Dynamic { tag, value } = unsafe { entry.read() };
+        match tag {
+            0 => break,
+            DT_STRTAB => strings = absolute(value),
+            DT_SYMTAB => symbols = absolute(value),
+            DT_JMPREL => plt = absolute(value),
+            DT_PLTRELSZ => plt_bytes = value,
+            DT_RELA => rela = absolute(value),
+            DT_RELASZ => rela_bytes = value,
+            _ => {}
+        }
+        // SAFETY: see above.
+        entry = unsafe { entry.add(1) };
+    }
+    if strings == 0 || symbols == 0 {
+        return;
+    }
+    for (table, bytes) in [(plt, plt_bytes), (rela, rela_bytes)] {
+        if table == 0 {
+            continue;
+        }
+        for at in 0..bytes / size_of::<Relocation>() {
+            // SAFETY: the table has this many entries.
+            let relocation = unsafe { &*(table as *const Relocation).add(at) };
+            let symbol = (relocation.kind >> 32) as usize;
+            if symbol == 0 || !KINDS.contains(&(relocation.kind as u32)) || relocation.addend != 0 {
+                continue;
+            }
+            // SAFETY: relocations name symbols of this object's table, and names end with NUL.
+            let (name, defined) = unsafe {
+                let symbol = &*(symbols as *const Symbol).add(symbol);
+                let name = CStr::from_ptr((strings + symbol.name as usize) as *const libc::c_char);
+                (name, symbol.section != 0)
+            };
+            let wanted = if with_dlsym { HOOKS.len() } else { DLSYM };
+            if let Some(hook) = HOOKS.iter().take(wanted).find(|hook| hook.name == name) {
+                slot(image, image.base + relocation.offset, defined, hook);
+            }
+        }
+    }
+}
+
+fn slot(image: &Image, at: usize, defined: bool, hook: &Hook) {
+    let (real, ours) = (hook.real(), hook.ours());
+    let slot = at as *mut usize;
+    // SAFETY: a relocation's target is a mapped, aligned word of the object.
+    let now = unsafe { slot.read_volatile() };
+    // Unbound slots hold an address in the object itself; so do those of an object with an allocator of its own.
+    let unbound = !defined && image.low <= now && now < image.high;
+    if real == 0 || (now != real && !unbound) {
+        return;
+    }
+    let page = at & !4095;
+    let protected = image.relro.0 <= at && at < image.relro.1;
+    let protect = |how: c_int| {
+        // SAFETY: the page belongs to the object's table; its contents stay.
+        unsafe { sys::call3(libc::SYS_mprotect, page, 4096, how as usize) >= 0 }
+    };
+    if protected && !protect(libc::PROT_READ | libc::PROT_WRITE) {
+        return;
+    }
+    // SAFETY: writable now; other threads read the word whole, before or after.
+    unsafe { slot.write_volatile(ours) };
+    if protected {
+        protect(libc::PROT_READ);
+    }
+}

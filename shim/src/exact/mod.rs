@@ -1,0 +1,63 @@
+//! Exact counting: every byte that a thread allocates and frees, by its requested size.
+//!
+//! Job: serve `@profile`, with and without preload. The reader's question: *what did this line allocate, to the byte?*
+//! Invariant: while counting is off nothing is counted and the hooks only pass on; the outermost allocator call of a
+//! nest counts and the ones below it do not. Neighbours: `wire::exact` is the contract, `src/lines` reads the counters.
+//!
+//! ```text
+//!  native   the malloc family, reached through the loaded libraries' tables (got)
+//!  python   the interpreter's three allocator domains
+//!  sizes    address -> requested size, for blocks allocated while counting was on
+//!  counters the thread's numbers
+//! ```
+//!
+//! A block older than the counting has no recorded size: it counts as what its allocator says it holds, which is up to
+//! 15 bytes more than was asked for.
+
+mod counters;
+mod got;
+mod native;
+mod python;
+mod sizes;
+
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use rscalene_wire::{EXACT_VERSION, ExactCounters, ExactTable};
+
+/// Sessions that count now. Read by every hook; written with the GIL held.
+static ACTIVE: AtomicU32 = AtomicU32::new(0);
+
+/// Is counting on?
+#[inline(always)]
+fn counting() -> bool {
+    ACTIVE.load(Relaxed) != 0
+}
+
+static TABLE: ExactTable = ExactTable { version: EXACT_VERSION, prepare, begin, end, counters: thread_counters };
+
+/// The table of exact counting.
+#[unsafe(no_mangle)]
+extern "C" fn rscalene_exact() -> *const ExactTable {
+    &raw const TABLE
+}
+
+unsafe extern "C" fn prepare(keep_out: usize) -> bool {
+    native::find() && python::find() && got::patch(keep_out)
+}
+
+unsafe extern "C" fn begin() {
+    if ACTIVE.fetch_add(1, Relaxed) == 0 {
+        python::install();
+    }
+}
+
+unsafe extern "C" fn end() {
+    if ACTIVE.load(Relaxed) != 0 && ACTIVE.fetch_sub(1, Relaxed) == 1 {
+        python::remove();
+        sizes::forget();
+    }
+}
+
+unsafe extern "C" fn thread_counters() -> *mut ExactCounters {
+    counters::mine()
+}

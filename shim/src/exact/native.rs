@@ -1,0 +1,276 @@
+//! The malloc family, counted.
+//!
+//! Job: stand where the loaded libraries' calls of `malloc` go. Invariant: the answer is always the real function's; a
+//! block is recorded after it was allocated and taken before it is freed, so its address cannot belong to two at once.
+//! Neighbours: `got` puts these functions in place, `python` calls the ones below it with `inside` set.
+
+use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use rscalene_wire::ExactCounters;
+
+use super::{counters, counting, sizes};
+use crate::real;
+
+/// A function of the family: its name, where the real one is, and ours.
+pub(super) struct Hook {
+    pub(super) name: &'static CStr,
+    real: AtomicUsize,
+    ours: fn() -> usize,
+}
+
+impl Hook {
+    const fn new(name: &'static CStr, ours: fn() -> usize) -> Self {
+        Self { name, real: AtomicUsize::new(0), ours }
+    }
+
+    /// Address of the real function; 0 where the process has none.
+    pub(super) fn real(&self) -> usize {
+        self.real.load(Relaxed)
+    }
+
+    /// Address of ours.
+    pub(super) fn ours(&self) -> usize {
+        (self.ours)()
+    }
+}
+
+const MALLOC: usize = 0;
+const CALLOC: usize = 1;
+const REALLOC: usize = 2;
+const FREE: usize = 3;
+const POSIX_MEMALIGN: usize = 4;
+const ALIGNED_ALLOC: usize = 5;
+const MEMALIGN: usize = 6;
+const VALLOC: usize = 7;
+const PVALLOC: usize = 8;
+const REALLOCARRAY: usize = 9;
+/// Not of the family: libraries that look the family up by name get ours.
+pub(super) const DLSYM: usize = 10;
+
+/// All hooks.
+pub(super) static HOOKS: [Hook; 11] = [
+    Hook::new(c"malloc", || malloc as *const () as usize),
+    Hook::new(c"calloc", || calloc as *const () as usize),
+    Hook::new(c"realloc", || realloc as *const () as usize),
+    Hook::new(c"free", || free as *const () as usize),
+    Hook::new(c"posix_memalign", || posix_memalign as *const () as usize),
+    Hook::new(c"aligned_alloc", || aligned_alloc as *const () as usize),
+    Hook::new(c"memalign", || memalign as *const () as usize),
+    Hook::new(c"valloc", || valloc as *const () as usize),
+    Hook::new(c"pvalloc", || pvalloc as *const () as usize),
+    Hook::new(c"reallocarray", || reallocarray as *const () as usize),
+    Hook::new(c"dlsym", || dlsym as *const () as usize),
+];
+
+static USABLE: AtomicUsize = AtomicUsize::new(0);
+
+/// Look the real functions up; false where the process has no `malloc`.
+pub(super) fn find() -> bool {
+    for hook in &HOOKS {
+        if hook.real() == 0 {
+            hook.real.store(real::global_symbol(hook.name), Relaxed);
+        }
+    }
+    if USABLE.load(Relaxed) == 0 {
+        USABLE.store(real::global_symbol(c"malloc_usable_size"), Relaxed);
+    }
+    real::clear_error();
+    [MALLOC, CALLOC, REALLOC, FREE].iter().all(|which| HOOKS[*which].real() != 0)
+}
+
+/// Call the real function of this index with these types.
+macro_rules! real {
+    ($which:expr, fn($($type:ty),*) -> $ret:ty, $($argument:expr),*) => {{
+        // SAFETY: `find` took the address from `dlsym` under the name of this very function; a hook is put in place
+        // only where the real function exists.
+        let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute(HOOKS[$which].real()) };
+        // SAFETY: the arguments are the caller's own.
+        unsafe { function($($argument),*) }
+    }};
+}
+
+/// Usable bytes of a block of the malloc family; 0 where libc does not say.
+fn usable_bytes(block: *mut c_void) -> usize {
+    let address = USABLE.load(Relaxed);
+    if address == 0 {
+        return 0;
+    }
+    // SAFETY: the address is that of malloc_usable_size.
+    let function: unsafe extern "C" fn(*mut c_void) -> usize = unsafe { core::mem::transmute(address) };
+    // SAFETY: `block` is a live block: its owner is about to free it.
+    unsafe { function(block) }
+}
+
+/// This thread's counters, if this call is the outermost one and counting is on.
+#[inline(always)]
+pub(super) fn outermost() -> Option<*mut ExactCounters> {
+    if !counting() {
+        return None;
+    }
+    let mine = counters::mine();
+    // SAFETY: the thread's own block.
+    (unsafe { (*mine).inside } == 0).then_some(mine)
+}
+
+/// Run `call` as an inner call.
+#[inline(always)]
+pub(super) fn inside<R>(mine: *mut ExactCounters, call: impl FnOnce() -> R) -> R {
+    // SAFETY: the thread's own block; `call` does not unwind.
+    unsafe { (*mine).inside += 1 };
+    let answer = call();
+    // SAFETY: as above.
+    unsafe { (*mine).inside -= 1 };
+    answer
+}
+
+/// `bytes` were allocated at `block`, unless it is null.
+#[inline(always)]
+pub(super) fn count_new(mine: *mut ExactCounters, block: *mut c_void, bytes: usize) {
+    if !block.is_null() {
+        sizes::record(block as usize, bytes);
+        // SAFETY: the thread's own block.
+        unsafe { counters::allocated(mine, bytes) };
+    }
+}
+
+/// An inner call frees or moves `block`: if somebody above asked, say what it holds.
+#[inline(always)]
+fn tell_watcher(block: *mut c_void) {
+    if !counting() {
+        return;
+    }
+    let mine = counters::mine();
+    // SAFETY: the thread's own block.
+    let mine = unsafe { &mut *mine };
+    // A debug allocator's block begins a little before the one that it gave out.
+    if mine.inside != 0 && mine.watched != 0 && mine.watched.wrapping_sub(block as usize) <= 32 {
+        mine.usable = usable_bytes(block) + 1;
+    }
+}
+
+unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
+    let Some(mine) = outermost() else { return real!(MALLOC, fn(usize) -> *mut c_void, bytes) };
+    let block = inside(mine, || real!(MALLOC, fn(usize) -> *mut c_void, bytes));
+    count_new(mine, block, bytes);
+    block
+}
+
+unsafe extern "C" fn calloc(count: usize, each: usize) -> *mut c_void {
+    let Some(mine) = outermost() else { return real!(CALLOC, fn(usize, usize) -> *mut c_void, count, each) };
+    let block = inside(mine, || real!(CALLOC, fn(usize, usize) -> *mut c_void, count, each));
+    count_new(mine, block, count.wrapping_mul(each));
+    block
+}
+
+unsafe extern "C" fn realloc(old: *mut c_void, bytes: usize) -> *mut c_void {
+    let Some(mine) = outermost() else {
+        tell_watcher(old);
+        return real!(REALLOC, fn(*mut c_void, usize) -> *mut c_void, old, bytes);
+    };
+    resize(mine, old, bytes, || real!(REALLOC, fn(*mut c_void, usize) -> *mut c_void, old, bytes))
+}
+
+unsafe extern "C" fn reallocarray(old: *mut c_void, count: usize, each: usize) -> *mut c_void {
+    let Some(mine) = outermost() else {
+        tell_watcher(old);
+        return real!(REALLOCARRAY, fn(*mut c_void, usize, usize) -> *mut c_void, old, count, each);
+    };
+    resize(mine, old, count.wrapping_mul(each), || {
+        real!(REALLOCARRAY, fn(*mut c_void, usize, usize) -> *mut c_void, old, count, each)
+    })
+}
+
+fn resize(mine: *mut ExactCounters, old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    if old.is_null() {
+        let block = inside(mine, call);
+        count_new(mine, block, bytes);
+        return block;
+    }
+    let known = sizes::take(old as usize);
+    let before = known.unwrap_or_else(|| usable_bytes(old));
+    let block = inside(mine, call);
+    // A null answer for 0 bytes means freed; for more bytes it means that the old block stays.
+    if block.is_null() && bytes != 0 {
+        if let Some(known) = known {
+            sizes::record(old as usize, known);
+        }
+        return block;
+    }
+    // SAFETY: the thread's own block.
+    unsafe { counters::freed(mine, before) };
+    count_new(mine, block, bytes);
+    block
+}
+
+unsafe extern "C" fn free(block: *mut c_void) {
+    let Some(mine) = outermost() else {
+        tell_watcher(block);
+        return real!(FREE, fn(*mut c_void) -> (), block);
+    };
+    if !block.is_null() {
+        let bytes = sizes::take(block as usize).unwrap_or_else(|| {
+            // SAFETY: the thread's own block.
+            unsafe { (*mine).unknown = (*mine).unknown.wrapping_add(1) };
+            usable_bytes(block)
+        });
+        // SAFETY: as above.
+        unsafe { counters::freed(mine, bytes) };
+    }
+    inside(mine, || real!(FREE, fn(*mut c_void) -> (), block));
+}
+
+unsafe extern "C" fn posix_memalign(into: *mut *mut c_void, alignment: usize, bytes: usize) -> c_int {
+    let Some(mine) = outermost() else {
+        return real!(POSIX_MEMALIGN, fn(*mut *mut c_void, usize, usize) -> c_int, into, alignment, bytes);
+    };
+    let failed =
+        inside(mine, || real!(POSIX_MEMALIGN, fn(*mut *mut c_void, usize, usize) -> c_int, into, alignment, bytes));
+    if failed == 0 {
+        // SAFETY: the call succeeded, so it wrote the block's address.
+        count_new(mine, unsafe { *into }, bytes);
+    }
+    failed
+}
+
+unsafe extern "C" fn aligned_alloc(alignment: usize, bytes: usize) -> *mut c_void {
+    let Some(mine) = outermost() else {
+        return real!(ALIGNED_ALLOC, fn(usize, usize) -> *mut c_void, alignment, bytes);
+    };
+    let block = inside(mine, || real!(ALIGNED_ALLOC, fn(usize, usize) -> *mut c_void, alignment, bytes));
+    count_new(mine, block, bytes);
+    block
+}
+
+unsafe extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
+    let Some(mine) = outermost() else {
+        return real!(MEMALIGN, fn(usize, usize) -> *mut c_void, alignment, bytes);
+    };
+    let block = inside(mine, || real!(MEMALIGN, fn(usize, usize) -> *mut c_void, alignment, bytes));
+    count_new(mine, block, bytes);
+    block
+}
+
+unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
+    let Some(mine) = outermost() else { return real!(VALLOC, fn(usize) -> *mut c_void, bytes) };
+    let block = inside(mine, || real!(VALLOC, fn(usize) -> *mut c_void, bytes));
+    count_new(mine, block, bytes);
+    block
+}
+
+unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
+    let Some(mine) = outermost() else { return real!(PVALLOC, fn(usize) -> *mut c_void, bytes) };
+    let block = inside(mine, || real!(PVALLOC, fn(usize) -> *mut c_void, bytes));
+    count_new(mine, block, bytes);
+    block
+}
+
+/// For libraries that look functions up with a handle of their own (ctypes, cffi). The real `dlsym` asks who calls only
+/// for RTLD_DEFAULT and RTLD_NEXT, which those libraries do not pass.
+unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const libc::c_char) -> usize {
+    let found = real!(DLSYM, fn(*mut c_void, *const libc::c_char) -> usize, handle, name);
+    if found == 0 {
+        return found;
+    }
+    HOOKS.iter().take(DLSYM).find(|hook| hook.real() == found).map_or(found, Hook::ours)
+}
