@@ -21,6 +21,8 @@ pub(super) fn patch(keep_out: usize) -> bool {
     // SAFETY: the callback only reads, and writes to `loads`.
     unsafe { libc::dl_iterate_phdr(Some(count), (&raw mut loads).cast()) };
     if loads != SEEN.swap(loads, Relaxed) {
+        // SAFETY: the callback reads the first object, the program.
+        unsafe { libc::dl_iterate_phdr(Some(program), core::ptr::null_mut()) };
         // SAFETY: the callback changes slots of the objects that the linker lists while it holds its lock.
         unsafe { libc::dl_iterate_phdr(Some(object), core::ptr::null_mut()) };
     }
@@ -77,38 +79,33 @@ struct Image {
     relro: (usize, usize),
 }
 
+/// A program that takes the address of `free` has an entry of its own for it, which `dlsym` then answers for everybody:
+/// the real function is what that entry is bound to.
+unsafe extern "C" fn program(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure.
+    let image = unsafe { Image::of(&*object) };
+    image.slots(HOOKS.len(), |at, _, hook| {
+        // SAFETY: a relocation's target is a mapped, aligned word of the object.
+        let bound = unsafe { (at as *const usize).read_volatile() };
+        if image.holds(hook.real()) && !image.holds(bound) {
+            hook.correct(bound);
+        }
+    });
+    1
+}
+
 unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
     // SAFETY: the linker passes a filled structure whose name and headers live as long as the object.
-    let (object, name) = unsafe {
+    let (image, name) = unsafe {
         let object = &*object;
         let name = if object.dlpi_name.is_null() { c"" } else { CStr::from_ptr(object.dlpi_name) };
-        (object, name.to_bytes())
+        (Image::of(object), name.to_bytes())
     };
-    let mut image = Image { base: object.dlpi_addr as usize, low: usize::MAX, high: 0, dynamic: 0, relro: (0, 0) };
-    for at in 0..usize::from(object.dlpi_phnum) {
-        // SAFETY: there are `dlpi_phnum` headers.
-        let header = unsafe { &*object.dlpi_phdr.add(at) };
-        let start = image.base.wrapping_add(header.p_vaddr as usize);
-        match header.p_type {
-            libc::PT_LOAD => {
-                image.low = image.low.min(start);
-                image.high = image.high.max(start + header.p_memsz as usize);
-            }
-            libc::PT_DYNAMIC => image.dynamic = start,
-            libc::PT_GNU_RELRO => image.relro = (start, start + header.p_memsz as usize),
-            _ => {}
-        }
-    }
-    let holds = |address: usize| image.low <= address && address < image.high;
-    let ours = holds(patch as *const () as usize) || holds(KEEP_OUT.load(Relaxed));
-    if !ours
-        && image.dynamic != 0
-        && !contains(name, b"/ld-linux")
-        && !contains(name, b"vdso")
-        && !contains(name, b"/ld-musl")
-    {
-        let dynamic = dlsym_goes_to_us(name);
-        tables(&image, dynamic);
+    let ours = image.holds(patch as *const () as usize) || image.holds(KEEP_OUT.load(Relaxed));
+    let linker = contains(name, b"/ld-linux") || contains(name, b"vdso") || contains(name, b"/ld-musl");
+    if !ours && !linker {
+        let wanted = if dlsym_goes_to_us(name) { HOOKS.len() } else { DLSYM };
+        image.slots(wanted, |at, defined, hook| image.redirect(at, defined, hook));
     }
     0
 }
@@ -122,76 +119,104 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-fn tables(image: &Image, with_dlsym: bool) {
-    let (mut strings, mut symbols, mut plt, mut plt_bytes, mut rela, mut rela_bytes) = (0, 0, 0, 0, 0, 0);
-    let absolute = |value: usize| if value < image.base { value + image.base } else { value };
-    let mut entry = image.dynamic as *const Dynamic;
-    loop {
-        // SAFETY: the dynamic section ends with an entry of tag 0.
-        let Dynamic { tag, value } = unsafe { entry.read() };
-        match tag {
-            0 => break,
-            DT_STRTAB => strings = absolute(value),
-            DT_SYMTAB => symbols = absolute(value),
-            DT_JMPREL => plt = absolute(value),
-            DT_PLTRELSZ => plt_bytes = value,
-            DT_RELA => rela = absolute(value),
-            DT_RELASZ => rela_bytes = value,
-            _ => {}
-        }
-        // SAFETY: see above.
-        entry = unsafe { entry.add(1) };
-    }
-    if strings == 0 || symbols == 0 {
-        return;
-    }
-    for (table, bytes) in [(plt, plt_bytes), (rela, rela_bytes)] {
-        if table == 0 {
-            continue;
-        }
-        for at in 0..bytes / size_of::<Relocation>() {
-            // SAFETY: the table has this many entries.
-            let relocation = unsafe { &*(table as *const Relocation).add(at) };
-            let symbol = (relocation.kind >> 32) as usize;
-            if symbol == 0 || !KINDS.contains(&(relocation.kind as u32)) || relocation.addend != 0 {
-                continue;
-            }
-            // SAFETY: relocations name symbols of this object's table, and names end with NUL.
-            let (name, defined) = unsafe {
-                let symbol = &*(symbols as *const Symbol).add(symbol);
-                let name = CStr::from_ptr((strings + symbol.name as usize) as *const libc::c_char);
-                (name, symbol.section != 0)
-            };
-            let wanted = if with_dlsym { HOOKS.len() } else { DLSYM };
-            if let Some(hook) = HOOKS.iter().take(wanted).find(|hook| hook.name == name) {
-                slot(image, image.base + relocation.offset, defined, hook);
+impl Image {
+    /// # Safety
+    /// `object` is what the linker passed.
+    unsafe fn of(object: &libc::dl_phdr_info) -> Self {
+        let mut image = Self { base: object.dlpi_addr as usize, low: usize::MAX, high: 0, dynamic: 0, relro: (0, 0) };
+        for at in 0..usize::from(object.dlpi_phnum) {
+            // SAFETY: there are `dlpi_phnum` headers.
+            let header = unsafe { &*object.dlpi_phdr.add(at) };
+            let start = image.base.wrapping_add(header.p_vaddr as usize);
+            match header.p_type {
+                libc::PT_LOAD => {
+                    image.low = image.low.min(start);
+                    image.high = image.high.max(start + header.p_memsz as usize);
+                }
+                libc::PT_DYNAMIC => image.dynamic = start,
+                libc::PT_GNU_RELRO => image.relro = (start, start + header.p_memsz as usize),
+                _ => {}
             }
         }
+        image
     }
-}
 
-fn slot(image: &Image, at: usize, defined: bool, hook: &Hook) {
-    let (real, ours) = (hook.real(), hook.ours());
-    let slot = at as *mut usize;
-    // SAFETY: a relocation's target is a mapped, aligned word of the object.
-    let now = unsafe { slot.read_volatile() };
-    // Unbound slots hold an address in the object itself; so do those of an object with an allocator of its own.
-    let unbound = !defined && image.low <= now && now < image.high;
-    if real == 0 || (now != real && !unbound) {
-        return;
+    fn holds(&self, address: usize) -> bool {
+        self.low <= address && address < self.high
     }
-    let page = at & !4095;
-    let protected = image.relro.0 <= at && at < image.relro.1;
-    let protect = |how: c_int| {
-        // SAFETY: the page belongs to the object's table; its contents stay.
-        unsafe { sys::call3(libc::SYS_mprotect, page, 4096, how as usize) >= 0 }
-    };
-    if protected && !protect(libc::PROT_READ | libc::PROT_WRITE) {
-        return;
+
+    /// Each slot of the first `wanted` hooks: its address, whether the object itself defines the function, the hook.
+    fn slots(&self, wanted: usize, mut visit: impl FnMut(usize, bool, &Hook)) {
+        if self.dynamic == 0 {
+            return;
+        }
+        let (mut strings, mut symbols, mut plt, mut plt_bytes, mut rela, mut rela_bytes) = (0, 0, 0, 0, 0, 0);
+        let absolute = |value: usize| if value < self.base { value + self.base } else { value };
+        let mut entry = self.dynamic as *const Dynamic;
+        loop {
+            // SAFETY: the dynamic section ends with an entry of tag 0.
+            let Dynamic { tag, value } = unsafe { entry.read() };
+            match tag {
+                0 => break,
+                DT_STRTAB => strings = absolute(value),
+                DT_SYMTAB => symbols = absolute(value),
+                DT_JMPREL => plt = absolute(value),
+                DT_PLTRELSZ => plt_bytes = value,
+                DT_RELA => rela = absolute(value),
+                DT_RELASZ => rela_bytes = value,
+                _ => {}
+            }
+            // SAFETY: see above.
+            entry = unsafe { entry.add(1) };
+        }
+        if strings == 0 || symbols == 0 {
+            return;
+        }
+        for (table, bytes) in [(plt, plt_bytes), (rela, rela_bytes)] {
+            let count = if table == 0 { 0 } else { bytes / size_of::<Relocation>() };
+            for at in 0..count {
+                // SAFETY: the table has this many entries.
+                let relocation = unsafe { &*(table as *const Relocation).add(at) };
+                let symbol = (relocation.kind >> 32) as usize;
+                if symbol == 0 || !KINDS.contains(&(relocation.kind as u32)) || relocation.addend != 0 {
+                    continue;
+                }
+                // SAFETY: relocations name symbols of this object's table, and names end with NUL.
+                let (name, defined) = unsafe {
+                    let symbol = &*(symbols as *const Symbol).add(symbol);
+                    let name = CStr::from_ptr((strings + symbol.name as usize) as *const libc::c_char);
+                    (name, symbol.section != 0)
+                };
+                if let Some(hook) = HOOKS.iter().take(wanted).find(|hook| hook.name == name) {
+                    visit(self.base + relocation.offset, defined, hook);
+                }
+            }
+        }
     }
-    // SAFETY: writable now; other threads read the word whole, before or after.
-    unsafe { slot.write_volatile(ours) };
-    if protected {
-        protect(libc::PROT_READ);
+
+    /// Have the slot at `at` lead to our function, if it leads to the real one now.
+    fn redirect(&self, at: usize, defined: bool, hook: &Hook) {
+        let slot = at as *mut usize;
+        // SAFETY: a relocation's target is a mapped, aligned word of the object.
+        let now = unsafe { slot.read_volatile() };
+        // Unbound slots hold an address in the object itself; so do those of an object with an allocator of its own.
+        let unbound = !defined && self.holds(now);
+        if hook.real() == 0 || (now != hook.real() && !unbound) {
+            return;
+        }
+        let page = at & !4095;
+        let protected = self.relro.0 <= at && at < self.relro.1;
+        let protect = |how: c_int| {
+            // SAFETY: the page belongs to the object's table; its contents stay.
+            unsafe { sys::call3(libc::SYS_mprotect, page, 4096, how as usize) >= 0 }
+        };
+        if protected && !protect(libc::PROT_READ | libc::PROT_WRITE) {
+            return;
+        }
+        // SAFETY: writable now; other threads read the word whole, before or after.
+        unsafe { slot.write_volatile(hook.ours()) };
+        if protected {
+            protect(libc::PROT_READ);
+        }
     }
 }

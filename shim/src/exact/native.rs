@@ -29,6 +29,11 @@ impl Hook {
         self.real.load(Relaxed)
     }
 
+    /// The real function is elsewhere than `dlsym` said.
+    pub(super) fn correct(&self, address: usize) {
+        self.real.store(address, Relaxed);
+    }
+
     /// Address of ours.
     pub(super) fn ours(&self) -> usize {
         (self.ours)()
