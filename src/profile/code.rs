@@ -1,0 +1,87 @@
+//! Code objects: from (process' code number, byte offset) to a frame.
+//!
+//! Job: keep each distinct line table once, however many processes send it, and decode an offset once. Invariant: an
+//! offset without a line takes the line before it in the table, and what no table covers takes the function's first
+//! line, so every frame has a line from 1 on. Neighbours: `rscalene_interp::linetable` decodes, `stacks` asks.
+
+use std::sync::Arc;
+
+use rscalene_interp::linetable::locations;
+use rustc_hash::FxHashMap;
+
+use super::intern::{Frame, FrameId, FunctionId, Names};
+use super::scope::Scope;
+use crate::transport::event::CodeDef;
+
+/// A distinct code object, over all processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CodeId(u32);
+
+#[derive(Debug)]
+struct Code {
+    function: FunctionId,
+    first_line: u32,
+    table: Arc<[u8]>,
+}
+
+/// The distinct code objects.
+#[derive(Debug, Default)]
+pub(crate) struct Codes {
+    ids: FxHashMap<(FunctionId, Arc<[u8]>), CodeId>,
+    codes: Vec<Code>,
+    frames: FxHashMap<(CodeId, u32), FrameId>,
+}
+
+impl Codes {
+    /// Takes in a definition.
+    pub(crate) fn define(&mut self, names: &mut Names, scope: &Scope, code: &CodeDef) -> CodeId {
+        let path = scope.absolute(&code.filename);
+        let file = names.file(&path);
+        let first_line = code.def.first_line.max(1);
+        let function =
+            names.function(file, &code.qualname, first_line, || scope.holds(&path, &code.qualname, first_line));
+        let table: Arc<[u8]> = Arc::from(code.table.as_slice());
+        let next = CodeId(self.codes.len() as u32);
+        let id = *self.ids.entry((function, table.clone())).or_insert(next);
+        if id == next {
+            let last = locations(&table, first_line).filter_map(|place| place.end_line.max(place.line)).max();
+            names.extend_function(function, last.unwrap_or(first_line));
+            self.codes.push(Code { function, first_line, table });
+        }
+        id
+    }
+
+    /// The frame of an instruction.
+    pub(crate) fn frame(&mut self, names: &mut Names, code: CodeId, offset: u32) -> FrameId {
+        if let Some(&frame) = self.frames.get(&(code, offset)) {
+            return frame;
+        }
+        let definition = &self.codes[code.0 as usize];
+        let line = definition.line(offset);
+        let frame = names.frame(Frame { function: definition.function, line });
+        self.frames.insert((code, offset), frame);
+        frame
+    }
+
+    /// The frame that stands for a code object which was never defined (its definition was lost).
+    pub(crate) fn unknown(&mut self, names: &mut Names) -> FrameId {
+        let file = names.file("<unknown>");
+        let function = names.function(file, "<unknown>", 1, || false);
+        names.frame(Frame { function, line: 1 })
+    }
+}
+
+impl Code {
+    fn line(&self, offset: u32) -> u32 {
+        let mut before = self.first_line;
+        for place in locations(&self.table, self.first_line) {
+            if let Some(line) = place.line.filter(|&line| line > 0) {
+                before = line;
+            }
+            if offset < place.end {
+                return before;
+            }
+        }
+        self.first_line
+    }
+}
