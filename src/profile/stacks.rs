@@ -1,0 +1,113 @@
+//! Stacks: one tree for all processes, and each process' own names for its leaves.
+//!
+//! Job: turn a stack definition into a leaf of the tree and into its owner, the innermost frame in scope. Invariant: a
+//! parent's number is smaller than its children's; the tree stops growing at [`MAX_NODES`] (deeper frames then share the
+//! last node that fitted) but the owner is always exact. Neighbours: `code` gives frames, `functions` sums over the tree.
+
+use rscalene_wire::StackEntry;
+use rustc_hash::FxHashMap;
+
+use super::code::{CodeId, Codes};
+use super::intern::{FrameId, Names};
+use crate::transport::event::StackDef;
+
+/// Nodes of the tree at most: 48 MiB with its index.
+pub(crate) const MAX_NODES: usize = 1 << 20;
+
+/// A node of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodeId(pub(crate) u32);
+
+impl NodeId {
+    /// No stack, or the parent of an outermost frame.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// Index, if there is a node.
+    pub(crate) fn index(self) -> Option<usize> {
+        (self != Self::NONE).then_some(self.0 as usize)
+    }
+}
+
+/// Where an observation belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    /// Its stack.
+    pub(crate) node: NodeId,
+    /// Its line: the innermost frame in scope.
+    pub(crate) owner: FrameId,
+}
+
+impl Place {
+    /// No Python stack.
+    pub(crate) const NOWHERE: Self = Self { node: NodeId::NONE, owner: FrameId::NONE };
+}
+
+/// The tree of all stacks.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    nodes: Vec<(NodeId, FrameId)>,
+    children: FxHashMap<(NodeId, FrameId), NodeId>,
+}
+
+impl Tree {
+    /// Parent and frame by node.
+    pub(crate) fn nodes(&self) -> &[(NodeId, FrameId)] {
+        &self.nodes
+    }
+
+    fn child(&mut self, parent: NodeId, frame: FrameId) -> NodeId {
+        if let Some(&node) = self.children.get(&(parent, frame)) {
+            return node;
+        }
+        if self.nodes.len() >= MAX_NODES {
+            return parent;
+        }
+        let node = NodeId(self.nodes.len() as u32);
+        self.nodes.push((parent, frame));
+        self.children.insert((parent, frame), node);
+        node
+    }
+}
+
+/// The stacks and code objects that one process defined.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions {
+    codes: FxHashMap<u32, CodeId>,
+    stacks: FxHashMap<u64, Place>,
+    /// The last definition, outermost first, with the places of its prefixes: neighbours share most frames.
+    last: Vec<(StackEntry, Place)>,
+}
+
+impl Definitions {
+    /// Takes in a code object.
+    pub(crate) fn define_code(&mut self, number: u32, code: CodeId) {
+        if self.codes.insert(number, code).is_some_and(|former| former != code) {
+            self.last.clear();
+        }
+    }
+
+    /// Takes in a stack.
+    pub(crate) fn define_stack(&mut self, tree: &mut Tree, codes: &mut Codes, names: &mut Names, stack: &StackDef) {
+        let outermost_first = stack.entries.iter().rev();
+        let shared = outermost_first.clone().zip(&self.last).take_while(|(entry, (known, _))| *entry == known).count();
+        self.last.truncate(shared);
+        let mut place = self.last.last().map_or(Place::NOWHERE, |(_, place)| *place);
+        for entry in outermost_first.skip(shared) {
+            let frame = match self.codes.get(&entry.code) {
+                Some(&code) => codes.frame(names, code, entry.offset),
+                None => codes.unknown(names),
+            };
+            place.node = tree.child(place.node, frame);
+            if names.in_scope(frame) {
+                place.owner = frame;
+            }
+            self.last.push((*entry, place));
+        }
+        self.stacks.insert(stack.def.stack, place);
+    }
+
+    /// The place of a stack's hash; [`Place::NOWHERE`] for 0 and for a stack whose definition was lost.
+    pub(crate) fn place(&self, stack: u64) -> Place {
+        self.stacks.get(&stack).copied().unwrap_or(Place::NOWHERE)
+    }
+}
