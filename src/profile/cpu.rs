@@ -1,0 +1,255 @@
+//! CPU and off-CPU time of threads, from samples to seconds.
+//!
+//! Job: add up a thread's samples by place while it runs; when it ends, stretch them to its clock (`ledger`) and book the
+//! seconds. Invariant: what is booked for a thread is its CPU clock, whatever was sampled; a process holds cells, never
+//! samples. Neighbours: `ledger` has the statistics, `book` takes the seconds.
+//!
+//! Threads with few samples are pooled with the others of their process that the same engine sampled, so that their time
+//! goes to lines in the proportion in which all of them were hit; such time belongs to no single thread's share of a line.
+
+use rustc_hash::FxHashMap;
+
+use super::book::{Amount, Book, ThreadRecord};
+use super::ledger::{Engine, POOL_BELOW, SYSTEM, Sampled, Stretch, stretch, unseen};
+use super::stacks::Place;
+
+const SECOND: f64 = 1e9;
+
+/// What was observed of one place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    ns: [f64; 3],
+    samples: u32,
+    wait_ns: u64,
+    gil_ns: u64,
+}
+
+/// One thread as it runs.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadAccount {
+    /// Kernel thread id.
+    pub(crate) tid: u32,
+    /// Name; empty if unknown.
+    pub(crate) name: String,
+    engine: Engine,
+    start_ns: u64,
+    clock: Option<Reading>,
+    /// What samples later than the last reading of the clock stand for.
+    since_ns: f64,
+    system_ns: Option<u64>,
+    seen: Sampled,
+    cells: FxHashMap<Place, Cell>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    time_ns: u64,
+    cpu_ns: u64,
+}
+
+impl ThreadAccount {
+    /// An account for a thread of which nothing is known yet.
+    pub(crate) fn new(tid: u32) -> Self {
+        Self { tid, seen: Sampled { threads: 1, ..Sampled::default() }, ..Self::default() }
+    }
+
+    /// Its sampling began.
+    pub(crate) fn start(&mut self, source: u32, cpu_ns: u64, interval_ns: u64) {
+        self.engine = match source {
+            1 => Engine::Perf,
+            2 => Engine::Timer,
+            _ => Engine::None,
+        };
+        self.start_ns = cpu_ns;
+        self.seen.interval_ns = interval_ns as f64;
+    }
+
+    /// Its clock was read.
+    pub(crate) fn read_clock(&mut self, time_ns: u64, cpu_ns: u64) {
+        if self.clock.is_none_or(|last| cpu_ns >= last.cpu_ns) {
+            self.clock = Some(Reading { time_ns, cpu_ns });
+            self.since_ns = 0.0;
+        }
+    }
+
+    /// It ended.
+    pub(crate) fn end(&mut self, time_ns: u64, cpu_ns: u64, system_ns: u64) {
+        self.read_clock(time_ns, cpu_ns);
+        self.system_ns = Some(system_ns);
+    }
+
+    /// A sample of `kind` (0 to 2) at `place`.
+    pub(crate) fn sample(&mut self, place: Place, kind: usize, weight_ns: u64, time_ns: u64, timer: bool) {
+        if self.engine == Engine::None {
+            self.engine = if timer { Engine::Timer } else { Engine::Perf };
+        }
+        let ns = weight_ns as f64;
+        let cell = self.cells.entry(place).or_default();
+        cell.ns[kind] += ns;
+        cell.samples += 1;
+        self.seen.ns[kind] += ns;
+        self.seen.samples[kind] += 1;
+        if self.clock.is_some_and(|last| time_ns > last.time_ns) {
+            self.since_ns += ns;
+        }
+    }
+
+    /// Time off the CPU at `place`.
+    pub(crate) fn wait(&mut self, place: Place, wait_ns: u64, gil_ns: u64) {
+        let cell = self.cells.entry(place).or_default();
+        cell.wait_ns = cell.wait_ns.saturating_add(wait_ns);
+        cell.gil_ns = cell.gil_ns.saturating_add(gil_ns);
+    }
+
+    /// What samples it.
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// CPU nanoseconds of its life so far, as well as they are known; `None` if nothing but its existence is.
+    pub(crate) fn clock_ns(&self) -> Option<f64> {
+        match self.clock {
+            Some(reading) => Some(reading.cpu_ns as f64 + self.since_ns),
+            None if self.seen.samples != [0; 3] || self.start_ns > 0 => {
+                Some(self.start_ns as f64 + self.seen.ns.iter().sum::<f64>())
+            }
+            None => None,
+        }
+    }
+}
+
+/// Threads with few samples, together, by engine.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    pools: FxHashMap<Engine, Pool>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    seen: Sampled,
+    clock_ns: f64,
+    system_ns: f64,
+    cells: FxHashMap<Place, Cell>,
+}
+
+/// What a process knows that its threads' books need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Booking {
+    /// Process in the book.
+    pub(crate) process: usize,
+    /// Process id.
+    pub(crate) pid: u32,
+    /// Frames cannot be trusted: everything lies outside scope.
+    pub(crate) refused: bool,
+    /// CPU samples lost for each that arrived.
+    pub(crate) lost: f64,
+}
+
+impl Pools {
+    /// Books an ended thread, or pools it. `earlier_ns` of its clock were booked before (by the program it was before
+    /// an exec). Returns the nanoseconds of its clock that are booked or pooled now.
+    pub(crate) fn retire(&mut self, thread: ThreadAccount, earlier_ns: f64, booking: Booking, book: &mut Book) -> f64 {
+        let whole_ns = thread.clock_ns();
+        let life_ns = (whole_ns.unwrap_or(0.0) - earlier_ns).max(0.0);
+        let before_ns = (thread.start_ns as f64 - earlier_ns).clamp(0.0, life_ns);
+        let clock_ns = life_ns - before_ns;
+        let system_ns = thread.system_ns.map(|ns| ns as f64);
+        let samples: u64 = thread.seen.samples.iter().sum();
+        let seen = Sampled { lost: booking.lost, ..thread.seen };
+        let pooled = samples < POOL_BELOW;
+        let own = stretch(thread.engine, &seen, clock_ns, system_ns);
+
+        let mut record = ThreadRecord::new(booking.pid, thread.tid, &thread.name);
+        record.clock_s = whole_ns.map(|_| life_ns / SECOND);
+        record.add_unseen(before_ns / SECOND);
+        for kind in 0..3 {
+            record.amount.s[kind] += (own.factor[kind] * seen.ns[kind] + own.rest[kind]) / SECOND;
+        }
+        for cell in thread.cells.values() {
+            record.amount.wait_s += cell.wait_ns as f64 / SECOND;
+            record.amount.gil_s += cell.gil_ns as f64 / SECOND;
+        }
+        let index = book.add_thread(record);
+
+        book.add_unseen(booking.process, unseen(before_ns, None).map(|ns| ns / SECOND));
+        if pooled {
+            let pool = self.pools.entry(thread.engine).or_default();
+            pool.take(&thread, clock_ns);
+        } else {
+            book.add_unseen(booking.process, own.rest.map(|ns| ns / SECOND));
+        }
+        for (place, mut cell) in thread.cells {
+            let share = if pooled { Stretch::default() } else { own };
+            if pooled {
+                self.pools.entry(thread.engine).or_default().add(place, &cell);
+                cell.samples = 0;
+            }
+            if !pooled || cell.wait_ns > 0 {
+                book.add(booking.process, index, booking.visible(place), &cell.amount(&share));
+            }
+        }
+        life_ns
+    }
+
+    /// Books what was pooled.
+    pub(crate) fn settle(&mut self, booking: Booking, book: &mut Book) {
+        let mut pools: Vec<_> = std::mem::take(&mut self.pools).into_iter().collect();
+        pools.sort_by_key(|(engine, _)| *engine);
+        for (engine, pool) in pools {
+            let seen = Sampled { lost: booking.lost, ..pool.seen };
+            let share = stretch(engine, &seen, pool.clock_ns, Some(pool.system_ns));
+            book.add_unseen(booking.process, share.rest.map(|ns| ns / SECOND));
+            for (place, mut cell) in pool.cells {
+                cell.wait_ns = 0;
+                cell.gil_ns = 0;
+                book.add(booking.process, None, booking.visible(place), &cell.amount(&share));
+            }
+        }
+    }
+}
+
+impl Pool {
+    fn take(&mut self, thread: &ThreadAccount, clock_ns: f64) {
+        for kind in 0..3 {
+            self.seen.ns[kind] += thread.seen.ns[kind];
+            self.seen.samples[kind] += thread.seen.samples[kind];
+        }
+        self.seen.threads += 1;
+        self.seen.interval_ns = self.seen.interval_ns.max(thread.seen.interval_ns);
+        self.clock_ns += clock_ns;
+        self.system_ns += thread.system_ns.unwrap_or(0) as f64;
+    }
+
+    fn add(&mut self, place: Place, cell: &Cell) {
+        if cell.samples == 0 {
+            return;
+        }
+        let sum = self.cells.entry(place).or_default();
+        for kind in 0..3 {
+            sum.ns[kind] += cell.ns[kind];
+        }
+        sum.samples += cell.samples;
+    }
+}
+
+impl Booking {
+    /// The place as far as it can be trusted.
+    pub(crate) fn visible(self, place: Place) -> Place {
+        if self.refused { Place::NOWHERE } else { place }
+    }
+}
+
+impl Cell {
+    fn amount(&self, stretch: &Stretch) -> Amount {
+        let mut s = [0.0; 3];
+        for (kind, seconds) in s.iter_mut().enumerate().take(SYSTEM + 1) {
+            *seconds = self.ns[kind] * stretch.factor[kind] / SECOND;
+        }
+        Amount {
+            s,
+            samples: u64::from(self.samples),
+            wait_s: self.wait_ns as f64 / SECOND,
+            gil_s: self.gil_ns as f64 / SECOND,
+        }
+    }
+}

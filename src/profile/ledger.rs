@@ -1,0 +1,201 @@
+//! From samples to the clock: how far the samples of a thread are stretched so that their sum is its exact CPU clock.
+//!
+//! Job: given what was sampled and what the clock says, one factor for each kind and the rest that no sample stands for.
+//! Invariant: factors times samples, plus the rest, is the clock. Neighbour: `cpu` applies the answer.
+//!
+//! **Timer engine.** Its samples are of all kinds and of equal trust, so all kinds get the factor clock / samples. The
+//! kernel serves CPU timers at its tick, so a thread's samples differ from its clock by up to a tick at either end:
+//! a gap of two samples' weight is noise and is always closed. A larger gap means that something was not seen (threads
+//! shorter than a tick, lost records, a thread that reads its own clock). Whether what was seen is like what was not
+//! becomes more credible with the number of samples: below [`MANY`] the factor is at most [`FEW_FACTOR`], above it
+//! [`MANY_FACTOR`] for a thread and [`POOL_FACTOR`] for many short threads taken together, whose unseen time is of the
+//! same make as the seen. What remains is reported as not sampled rather than charged to lines that may not have earned it.
+//!
+//! **perf engine.** User-time samples arise every interval of user time: they count as they are, but for half an
+//! interval a thread, which the first gap loses on average. Kernel time is the clock minus user time. Its place is where
+//! the timer's kernel samples fell; they carry at most what their number can stand for (three sigmas and five samples of
+//! grace): the rest of the kernel time has no place.
+
+/// Threads with fewer samples than this are taken together with their process' other short threads: a factor of their
+/// own would divide one random number by another, which shifts time away from threads that were luckily hit.
+pub(crate) const POOL_BELOW: u64 = 16;
+/// Samples from which on a larger factor is credible.
+const MANY: u64 = 64;
+/// Largest factor on few samples.
+const FEW_FACTOR: f64 = 1.25;
+/// Largest factor of one thread with many samples.
+const MANY_FACTOR: f64 = 2.0;
+/// Largest factor of many short threads together.
+const POOL_FACTOR: f64 = 8.0;
+
+/// Index of a kind in the arrays below: python, native, system.
+pub(crate) const SYSTEM: usize = 2;
+
+/// What samples a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Engine {
+    /// Nothing.
+    #[default]
+    None,
+    /// perf for user time, a timer for kernel time.
+    Perf,
+    /// A CPU timer.
+    Timer,
+}
+
+/// What was seen of a thread, or of several together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Sampled {
+    /// Nanoseconds that the samples stand for, by kind.
+    pub(crate) ns: [f64; 3],
+    /// Samples, by kind.
+    pub(crate) samples: [u64; 3],
+    /// Threads.
+    pub(crate) threads: u64,
+    /// Nanoseconds between two samples.
+    pub(crate) interval_ns: f64,
+    /// Records lost for each that arrived.
+    pub(crate) lost: f64,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Stretch {
+    /// Factor on the samples, by kind.
+    pub(crate) factor: [f64; 3],
+    /// Nanoseconds without a place, by kind.
+    pub(crate) rest: [f64; 3],
+}
+
+/// Stretches `seen` to `clock_ns` nanoseconds.
+pub(crate) fn stretch(engine: Engine, seen: &Sampled, clock_ns: f64, system_ns: Option<f64>) -> Stretch {
+    let total: f64 = seen.ns.iter().sum();
+    if total <= 0.0 {
+        return Stretch { factor: [1.0; 3], rest: unseen(clock_ns, system_ns) };
+    }
+    match engine {
+        Engine::Perf => stretch_perf(seen, clock_ns),
+        Engine::Timer | Engine::None => {
+            let factor = credible(seen, total, seen.samples.iter().sum(), clock_ns) / total;
+            let rest = (clock_ns - total * factor).max(0.0);
+            Stretch { factor: [factor; 3], rest: seen.ns.map(|ns| rest * ns / total) }
+        }
+    }
+}
+
+/// CPU time of which no sample was taken, by kind: the kernel's own split where it is known.
+pub(crate) fn unseen(clock_ns: f64, system_ns: Option<f64>) -> [f64; 3] {
+    let system = system_ns.unwrap_or(0.0).clamp(0.0, clock_ns.max(0.0));
+    [0.0, (clock_ns - system).max(0.0), system]
+}
+
+fn stretch_perf(seen: &Sampled, clock_ns: f64) -> Stretch {
+    let user = seen.ns[0] + seen.ns[1];
+    let found = (user * (1.0 + seen.lost)).min(clock_ns);
+    let first_gaps = (0.5 * seen.interval_ns * seen.threads as f64).min(clock_ns - found);
+    let wanted = if user > 0.0 { found + first_gaps } else { 0.0 };
+    let user_factor =
+        if user > 0.0 { credible(seen, user, seen.samples[0] + seen.samples[1], wanted) / user } else { 1.0 };
+    let unsampled = (wanted - user * user_factor).max(0.0);
+    let kernel = (clock_ns - wanted).max(0.0);
+    let hits = seen.samples[SYSTEM] as f64;
+    let (system_factor, placed) = if hits > 0.0 && seen.ns[SYSTEM] > 0.0 {
+        let most = seen.ns[SYSTEM] / hits * (hits + 3.0 * hits.sqrt() + 5.0) * (1.0 + seen.lost);
+        (kernel.min(most) / seen.ns[SYSTEM], kernel.min(most))
+    } else {
+        (1.0, 0.0)
+    };
+    let mut rest = [0.0, 0.0, kernel - placed];
+    if user > 0.0 {
+        rest[0] = unsampled * seen.ns[0] / user;
+        rest[1] = unsampled * seen.ns[1] / user;
+    }
+    Stretch { factor: [user_factor, user_factor, system_factor], rest }
+}
+
+/// As much of `wanted` as `samples` samples that stand for `total` can credibly stand for.
+fn credible(seen: &Sampled, total: f64, samples: u64, wanted: f64) -> f64 {
+    let most = match (samples >= MANY, seen.threads > 1) {
+        (false, _) => FEW_FACTOR,
+        (true, false) => MANY_FACTOR,
+        (true, true) => POOL_FACTOR,
+    };
+    let grace = 2.0 * total / samples.max(1) as f64;
+    wanted.min((total * most * (1.0 + seen.lost)).max(total + grace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Engine, Sampled, Stretch, stretch};
+
+    const MS: f64 = 1e6;
+
+    fn seen(ns: [f64; 3], samples: [u64; 3], threads: u64) -> Sampled {
+        Sampled { ns: ns.map(|ms| ms * MS), samples, threads, interval_ns: MS, lost: 0.0 }
+    }
+
+    fn sum(seen: &Sampled, stretch: &Stretch) -> f64 {
+        (0..3).map(|kind| seen.ns[kind] * stretch.factor[kind] + stretch.rest[kind]).sum()
+    }
+
+    #[test]
+    fn factors_times_samples_plus_the_rest_is_the_clock() {
+        for engine in [Engine::Perf, Engine::Timer] {
+            for counts in [[0, 0, 0], [1, 0, 0], [900, 80, 20], [0, 0, 7], [40, 0, 1]] {
+                for clock in [0.0, 0.4, 3.0, 41.0, 1000.0, 1900.0, 90_000.0] {
+                    for threads in [1, 70] {
+                        let seen = seen(counts.map(|count| count as f64), counts, threads);
+                        let answer = stretch(engine, &seen, clock * MS, None);
+                        let total = sum(&seen, &answer);
+                        assert!((total - clock * MS).abs() < 1.0, "{engine:?} {counts:?} {clock} {threads}: {total}");
+                        assert!(answer.rest.iter().chain(&answer.factor).all(|&value| value >= -1e-3), "{answer:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gap_of_less_than_two_samples_is_closed_however_few_there_are() {
+        let seen = seen([4.0, 0.0, 0.0], [1, 0, 0], 1);
+        assert_eq!(stretch(Engine::Timer, &seen, 11.0 * MS, None).rest, [0.0; 3]);
+    }
+
+    #[test]
+    fn few_samples_are_not_stretched_far() {
+        let seen = seen([40.0, 0.0, 0.0], [10, 0, 0], 1);
+        let answer = stretch(Engine::Timer, &seen, 400.0 * MS, None);
+        assert_eq!(answer.factor[0], 1.25);
+        assert_eq!(answer.rest[0], 350.0 * MS);
+    }
+
+    #[test]
+    fn kernel_time_under_perf_is_the_clock_minus_user_time() {
+        let seen = seen([600.0, 100.0, 280.0], [600, 100, 70], 1);
+        let answer = stretch(Engine::Perf, &seen, 1000.0 * MS, None);
+        let system = answer.factor[2] * seen.ns[2] + answer.rest[2];
+        assert!((system - 299.5 * MS).abs() < 1.0, "{answer:?}");
+        assert_eq!(answer.rest[2], 0.0);
+    }
+
+    #[test]
+    fn kernel_time_that_its_samples_cannot_stand_for_has_no_place() {
+        let seen = seen([100.0, 0.0, 4.0], [100, 0, 1], 1);
+        let answer = stretch(Engine::Perf, &seen, 1100.0 * MS, None);
+        assert!(answer.factor[2] <= 9.0 && answer.rest[2] > 900.0 * MS, "{answer:?}");
+    }
+
+    #[test]
+    fn more_user_samples_than_clock_are_shrunk() {
+        let seen = seen([1010.0, 0.0, 4.0], [1010, 0, 1], 1);
+        let answer = stretch(Engine::Perf, &seen, 1000.0 * MS, None);
+        assert!((answer.factor[0] - 1000.0 / 1010.0).abs() < 1e-12);
+        assert_eq!(answer.factor[2], 0.0);
+    }
+
+    #[test]
+    fn time_without_any_sample_keeps_the_kernels_own_split() {
+        let none = seen([0.0; 3], [0; 3], 1);
+        assert_eq!(stretch(Engine::Timer, &none, 9.0 * MS, Some(2.0 * MS)).rest, [0.0, 7.0 * MS, 2.0 * MS]);
+    }
+}
