@@ -1,0 +1,291 @@
+//! The memory of one process, line by line.
+//!
+//! Job: add up allocations, frees and mappings by owner, and know at any moment what each owner has live, what it had at
+//! the process' high-water mark, and what it had when Python code last ran. Invariant: live bytes of all owners sum to
+//! `tracked`; blocks are the only thing that is kept singly. Neighbours: `estimate` weighs a sample, `mappings` knows
+//! mapped bytes, `leaks` reads the snapshots.
+//!
+//! **Two moments without snapshots.** A maximum can move with every allocation, so copying all owners each time is out of
+//! the question. Each moment has a number, raised when the moment moves; an owner that is about to change, and has not
+//! changed since the moment, first puts its figures aside under that number. At the end an owner that has not changed
+//! since the moment still holds the right figures, and any other put them aside: exact, in constant time a change.
+//!
+//! **The end.** An interpreter that exits tears its modules down and frees what the program kept; nobody asks for that
+//! "live at the end". Tearing down runs without Python frames, so live bytes count at the last record with a stack.
+
+use rustc_hash::FxHashMap;
+
+use super::estimate::estimate;
+use super::intern::FrameId;
+use super::leaks::Snapshots;
+use super::mappings::Mappings;
+
+/// Live figures of an owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Live {
+    /// Bytes.
+    pub(crate) bytes: f64,
+    /// Variance of `bytes`.
+    pub(crate) variance: f64,
+}
+
+/// Figures put aside at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Aside {
+    live: Live,
+    moment: u64,
+}
+
+/// One owner.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cell {
+    /// Bytes allocated.
+    pub(crate) alloc: f64,
+    /// Variance of `alloc`.
+    pub(crate) alloc_variance: f64,
+    /// Blocks allocated.
+    pub(crate) blocks: f64,
+    /// Part of `alloc` through Python's object allocators.
+    pub(crate) python: f64,
+    /// Bytes copied.
+    pub(crate) copied: f64,
+    freed_blocks: f64,
+    freed_volume: f64,
+    unmapped: f64,
+    now: Live,
+    at_peak: Aside,
+    at_end: Aside,
+}
+
+/// A live block: 12 bytes, since exact mode keeps one for every block there is.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
+struct Block {
+    /// Low 48 bits: size; high 16: index of the interval.
+    packed: u64,
+    owner: FrameId,
+}
+
+const SIZE_BITS: u32 = 48;
+
+/// What a change of memory says beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// When.
+    pub(crate) time_ns: u64,
+    /// Was a Python stack running?
+    pub(crate) python: bool,
+}
+
+/// The memory of one process.
+#[derive(Debug, Default)]
+pub(crate) struct Heap {
+    blocks: FxHashMap<u64, Block>,
+    intervals: Vec<u64>,
+    mappings: Mappings,
+    cells: FxHashMap<FrameId, Cell>,
+    tracked: f64,
+    highest: f64,
+    peak_moment: u64,
+    python_moment: u64,
+    last_python_ns: u64,
+    volume_records: u64,
+    mapped_files: f64,
+    mapped_files_at_peak: f64,
+    snapshots: Snapshots,
+}
+
+/// What the heap of a process comes to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sums {
+    /// Bytes freed while the owner ran.
+    pub(crate) freed: f64,
+    /// Live at the end.
+    pub(crate) live: Live,
+    /// Live at the high-water mark.
+    pub(crate) peak: Live,
+}
+
+impl Heap {
+    /// A block was allocated. Returns the bytes that the record stands for.
+    pub(crate) fn alloc(
+        &mut self,
+        at: Moment,
+        owner: FrameId,
+        address: u64,
+        size: u64,
+        interval: u64,
+        object: bool,
+    ) -> f64 {
+        self.begin(at);
+        let one = estimate(size, interval);
+        // The end of a block that was here before did not reach us.
+        self.forget(at, address);
+        let index = self.interval_index(interval);
+        let size = size.min((1 << SIZE_BITS) - 1);
+        self.blocks.insert(address, Block { packed: size | (index << SIZE_BITS), owner });
+        let cell = self.cell(owner);
+        cell.alloc += one.bytes;
+        cell.alloc_variance += one.variance;
+        cell.blocks += one.blocks;
+        if object {
+            cell.python += one.bytes;
+        }
+        self.change(at, owner, one.bytes, one.variance);
+        one.bytes
+    }
+
+    /// A recorded block went, while `running` ran. Returns the bytes that it stood for.
+    pub(crate) fn free(&mut self, at: Moment, running: FrameId, address: u64) -> f64 {
+        self.begin(at);
+        let bytes = self.forget(at, address);
+        if bytes > 0.0 {
+            self.cell(running).freed_blocks += bytes;
+        }
+        bytes
+    }
+
+    /// `weight` bytes were freed while `running` ran, whatever allocated them.
+    pub(crate) fn free_volume(&mut self, at: Moment, running: FrameId, weight: u64) {
+        self.begin(at);
+        self.volume_records += 1;
+        self.cell(running).freed_volume += weight as f64;
+    }
+
+    /// `weight` bytes were copied while `running` ran.
+    pub(crate) fn copy(&mut self, at: Moment, running: FrameId, weight: u64) {
+        self.begin(at);
+        self.cell(running).copied += weight as f64;
+    }
+
+    /// Memory was mapped. Returns the anonymous bytes.
+    pub(crate) fn map(&mut self, at: Moment, owner: FrameId, address: u64, size: u64, file: bool) -> f64 {
+        self.unmap(at, owner, address, size);
+        self.mappings.map(address, size, owner, file);
+        let bytes = size as f64;
+        if file {
+            self.mapped_files += bytes;
+            return 0.0;
+        }
+        let cell = self.cell(owner);
+        cell.alloc += bytes;
+        cell.blocks += 1.0;
+        self.change(at, owner, bytes, 0.0);
+        bytes
+    }
+
+    /// Memory was unmapped.
+    pub(crate) fn unmap(&mut self, at: Moment, running: FrameId, address: u64, size: u64) {
+        self.begin(at);
+        let mut mappings = std::mem::take(&mut self.mappings);
+        mappings.unmap(address, size, |run, bytes| {
+            let bytes = bytes as f64;
+            if run.file {
+                self.mapped_files -= bytes;
+            } else {
+                self.cell(running).unmapped += bytes;
+                self.change(at, run.owner, -bytes, 0.0);
+            }
+        });
+        self.mappings = mappings;
+    }
+
+    /// Something else was recorded with a Python stack.
+    pub(crate) fn python_ran(&mut self, time_ns: u64) {
+        self.python_moment += 1;
+        self.last_python_ns = self.last_python_ns.max(time_ns);
+    }
+
+    /// Tracked live bytes now.
+    pub(crate) fn tracked(&self) -> f64 {
+        self.tracked
+    }
+
+    /// Tracked live bytes at the high-water mark, and bytes of mapped files then.
+    pub(crate) fn highest(&self) -> (f64, f64) {
+        (self.highest, self.mapped_files_at_peak)
+    }
+
+    /// Series of live bytes by owner, up to when Python code last ran.
+    pub(crate) fn snapshots(&self) -> (&Snapshots, u64) {
+        (&self.snapshots, self.last_python_ns)
+    }
+
+    /// All owners with their figures. `orderly`: the process ended by itself, so its teardown does not count.
+    pub(crate) fn owners(&self, orderly: bool) -> impl Iterator<Item = (FrameId, &Cell, Sums)> {
+        let volume = self.volume_records > 0;
+        let teardown = orderly && self.python_moment > 0;
+        self.cells.iter().map(move |(&owner, cell)| {
+            let freed = if volume { cell.freed_volume } else { cell.freed_blocks };
+            let sums = Sums {
+                freed: freed + cell.unmapped,
+                live: if teardown { cell.at_end.or(cell.now, self.python_moment) } else { cell.now },
+                peak: cell.at_peak.or(cell.now, self.peak_moment),
+            };
+            (owner, cell, sums)
+        })
+    }
+
+    fn cell(&mut self, owner: FrameId) -> &mut Cell {
+        self.cells.entry(owner).or_default()
+    }
+
+    fn begin(&mut self, at: Moment) {
+        if at.python {
+            self.python_ran(at.time_ns);
+        }
+        if self.snapshots.due(at.time_ns) {
+            self.snapshots.take(at.time_ns, self.cells.iter().map(|(&owner, cell)| (owner, cell.now.bytes)));
+        }
+    }
+
+    fn forget(&mut self, at: Moment, address: u64) -> f64 {
+        let Some(block) = self.blocks.remove(&address) else { return 0.0 };
+        let packed = block.packed;
+        let interval = self.intervals[(packed >> SIZE_BITS) as usize];
+        let one = estimate(packed & ((1 << SIZE_BITS) - 1), interval);
+        self.change(at, block.owner, -one.bytes, -one.variance);
+        one.bytes
+    }
+
+    fn change(&mut self, at: Moment, owner: FrameId, bytes: f64, variance: f64) {
+        let (peak, end) = (self.peak_moment, self.python_moment);
+        let cell = self.cells.entry(owner).or_default();
+        cell.at_peak.put(cell.now, peak);
+        if !at.python {
+            cell.at_end.put(cell.now, end);
+        }
+        cell.now.bytes += bytes;
+        cell.now.variance += variance;
+        self.tracked += bytes;
+        if self.tracked > self.highest {
+            self.highest = self.tracked;
+            self.mapped_files_at_peak = self.mapped_files;
+            self.peak_moment += 1;
+        }
+    }
+
+    fn interval_index(&mut self, interval: u64) -> u64 {
+        let known = self.intervals.iter().rposition(|&known| known == interval);
+        known.unwrap_or_else(|| {
+            // Adaptation halves and doubles, so there are a dozen; a liar among the shims gets the last one.
+            if self.intervals.len() < usize::from(u16::MAX) {
+                self.intervals.push(interval);
+            }
+            self.intervals.len() - 1
+        }) as u64
+    }
+}
+
+impl Aside {
+    fn put(&mut self, live: Live, moment: u64) {
+        if self.moment != moment {
+            *self = Self { live, moment };
+        }
+    }
+
+    fn or(&self, now: Live, moment: u64) -> Live {
+        // An owner that was born after the moment put nothing aside at it but its empty self.
+        if self.moment == moment { self.live } else { now }
+    }
+}

@@ -1,0 +1,200 @@
+//! Lines whose live bytes grow with time.
+//!
+//! Job: keep a short series of live bytes for each owner and judge it. Invariant: at most [`POINTS`] snapshots whatever
+//! the length of the run (at the limit every other one goes and the distance doubles). Neighbours: `heap` takes the
+//! snapshots, `lines` lists the verdicts.
+//!
+//! **The test.** A line that leaks gains bytes in most intervals; one that holds a cache gains them once, or until the
+//! cache is full; one that churns gains and loses. The mean gain of an interval is tested against 0 by Student's t: a
+//! driftless random walk, which is what a stable population of sampled blocks looks like, has independent gains of mean
+//! 0. One big step has t = 1. A ramp that ends gives a high t over the whole run, so the last half and the last third
+//! have to pass as well. The confidence is that of the weakest of the three, and what chance could do is multiplied by the
+//! number of owners tested, so that a large program has no leaks by mere number. A list that grows until the program
+//! ends cannot be told from a leak by anyone who does not know what it is for.
+
+use super::intern::FrameId;
+
+/// Snapshots at most.
+const POINTS: usize = 96;
+/// Nanoseconds between the first snapshots.
+const FIRST_GAP_NS: u64 = 5_000_000;
+/// Gains needed in the last third.
+const FEWEST_GAINS: usize = 6;
+/// Live bytes below which nobody looks for a leak.
+const SMALLEST: f64 = 64.0 * 1024.0;
+/// Confidence from which on a line is listed.
+const LISTED_FROM: f64 = 0.95;
+
+/// A series for each owner, sampled at equal distances.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    points: Vec<(u64, Vec<(FrameId, f64)>)>,
+    gap_ns: u64,
+    next_ns: u64,
+}
+
+/// A line that leaks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Growth {
+    /// The line.
+    pub(crate) owner: FrameId,
+    /// Bytes a second over the last half.
+    pub(crate) bytes_per_s: f64,
+    /// Probability that it is not chance.
+    pub(crate) confidence: f64,
+}
+
+impl Snapshots {
+    /// Is it time?
+    pub(crate) fn due(&self, time_ns: u64) -> bool {
+        time_ns >= self.next_ns
+    }
+
+    /// Takes one, of the state before the record of `time_ns`.
+    pub(crate) fn take(&mut self, time_ns: u64, live: impl Iterator<Item = (FrameId, f64)>) {
+        if self.gap_ns == 0 {
+            self.gap_ns = FIRST_GAP_NS;
+            self.next_ns = time_ns.saturating_add(self.gap_ns);
+            return;
+        }
+        let mut sorted: Vec<_> = live.filter(|&(owner, bytes)| owner.some().is_some() && bytes > 0.0).collect();
+        sorted.sort_unstable_by_key(|&(owner, _)| owner);
+        // Nothing was recorded since the state was reached, so it held at every moment that is due.
+        while self.due(time_ns) {
+            self.points.push((self.next_ns, sorted.clone()));
+            if self.points.len() == POINTS {
+                let mut keep = true;
+                self.points.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+                self.gap_ns *= 2;
+                self.next_ns = self.points.last().map_or(time_ns, |(at, _)| *at);
+            }
+            self.next_ns = self.next_ns.saturating_add(self.gap_ns);
+        }
+    }
+
+    /// The owners that grow, judged by the snapshots up to `until_ns`.
+    pub(crate) fn growing(&self, until_ns: u64) -> Vec<Growth> {
+        let points: Vec<_> = self.points.iter().filter(|(at, _)| *at <= until_ns).collect();
+        let Some((_, last)) = points.last() else { return Vec::new() };
+        let tested: Vec<_> = last.iter().filter(|(_, bytes)| *bytes >= SMALLEST).collect();
+        let seconds = self.gap_ns as f64 / 1e9;
+        let mut growing = Vec::new();
+        for &&(owner, _) in &tested {
+            let series: Vec<f64> = points
+                .iter()
+                .map(|(_, live)| live.binary_search_by_key(&owner, |&(owner, _)| owner).map_or(0.0, |at| live[at].1))
+                .collect();
+            let Some((chance, gain)) = chance_of_growth(&series) else { continue };
+            let confidence = 1.0 - (chance * tested.len() as f64).min(1.0);
+            if confidence >= LISTED_FROM {
+                growing.push(Growth { owner, bytes_per_s: gain / seconds, confidence });
+            }
+        }
+        growing
+    }
+}
+
+/// The largest of the three probabilities that chance made the series grow, and the mean gain over its last half.
+fn chance_of_growth(series: &[f64]) -> Option<(f64, f64)> {
+    let first = series.iter().position(|&bytes| bytes > 0.0)?;
+    let gains: Vec<f64> = series[first..].windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let third = &gains[gains.len() - gains.len() / 3..];
+    let half = &gains[gains.len() - gains.len() / 2..];
+    if third.len() < FEWEST_GAINS {
+        return None;
+    }
+    let chance = [&gains[..], half, third].iter().map(|gains| chance(gains)).fold(0.0, f64::max);
+    Some((chance, half.iter().sum::<f64>() / half.len() as f64))
+}
+
+/// One-sided probability under Student's t that independent gains of mean 0 have at least this mean.
+fn chance(gains: &[f64]) -> f64 {
+    let count = gains.len() as f64;
+    let mean = gains.iter().sum::<f64>() / count;
+    if mean <= 0.0 {
+        return 1.0;
+    }
+    let variance = gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    if variance <= 0.0 {
+        // Equal gains throughout; as many coins would have to show the same side.
+        return 0.5f64.powf(count);
+    }
+    let t = mean / (variance / count).sqrt();
+    let freedom = count - 1.0;
+    // Wallace's normal approximation to Student's t, good to 0.002 from five degrees of freedom on.
+    let z = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0) * (freedom * (t * t / freedom).ln_1p()).sqrt();
+    upper_tail(z)
+}
+
+/// Probability that a standard normal exceeds `z >= 0` (Abramowitz and Stegun 26.2.17, error below 7.5e-8).
+pub(crate) fn upper_tail(z: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.231_641_9 * z);
+    let polynomial =
+        t * (0.319_381_530 + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
+    (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt() * polynomial
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FrameId, POINTS, Snapshots, chance_of_growth, upper_tail};
+
+    fn confidence(series: impl Iterator<Item = f64>) -> f64 {
+        chance_of_growth(&series.collect::<Vec<_>>()).map_or(0.0, |(chance, _)| 1.0 - chance)
+    }
+
+    #[test]
+    fn the_normal_tail_is_known() {
+        assert!((upper_tail(0.0) - 0.5).abs() < 1e-6);
+        assert!((upper_tail(1.959_964) - 0.025).abs() < 1e-6);
+    }
+
+    #[test]
+    fn steady_growth_is_a_leak_and_a_cache_that_fills_is_none() {
+        let jitter = |i: u32| f64::from(i.wrapping_mul(2_654_435_761) >> 24);
+        assert!(confidence((0..60).map(|i| f64::from(i) * 1000.0 + jitter(i))) > 0.999);
+        assert!(confidence((0..60).map(|i| f64::from(i.min(36)) * 1000.0 + jitter(i))) < 0.95);
+        assert!(confidence((0..60).map(|i| if i < 20 { 0.0 } else { 1e6 } + jitter(i))) < 0.95);
+        assert!(confidence((0..60).map(|i| f64::from(i % 7) * 1e5)) < 0.95);
+        assert!(confidence((0..60).map(|_| 1e6)) < 0.95);
+    }
+
+    #[test]
+    fn a_wandering_series_is_seldom_called_a_leak() {
+        let mut state = 1u64;
+        let mut coin = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f64 / f64::from(1 << 24) - 0.5
+        };
+        let mut false_alarms = 0;
+        for _ in 0..2000 {
+            let mut level = 1e9;
+            let walk: Vec<f64> = (0..60)
+                .map(|_| {
+                    level += coin() * 1e6;
+                    level
+                })
+                .collect();
+            false_alarms += u32::from(chance_of_growth(&walk).is_some_and(|(chance, _)| chance < 0.05));
+        }
+        // One test in twenty would be 100; three sigmas above that is 130, and two more tests have to agree.
+        assert!(false_alarms < 130, "{false_alarms}");
+    }
+
+    #[test]
+    fn a_run_of_any_length_keeps_a_bounded_series() {
+        let mut snapshots = Snapshots::default();
+        for ms in 0..200_000u64 {
+            if snapshots.due(ms * 1_000_000) {
+                snapshots.take(ms * 1_000_000, [(FrameId(3), ms as f64 * 1000.0)].into_iter());
+            }
+        }
+        assert!(snapshots.points.len() < POINTS && snapshots.points.len() >= POINTS / 2 - 1);
+        assert!(snapshots.points.windows(2).all(|pair| pair[1].0 - pair[0].0 == snapshots.gap_ns));
+        let growing = snapshots.growing(u64::MAX);
+        assert_eq!(growing.len(), 1);
+        assert!((growing[0].bytes_per_s - 1e6).abs() < 1e4, "{growing:?}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Memory mappings of a process, byte by byte.
+//!
+//! Job: know which line mapped each byte, through partial unmaps and maps over maps. Invariant: mappings never overlap.
+//! Neighbour: `heap` books what is added and what goes.
+
+use std::collections::BTreeMap;
+
+use super::intern::FrameId;
+
+/// A run of mapped bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    /// Who mapped it.
+    pub(crate) owner: FrameId,
+    /// Is a file behind it?
+    pub(crate) file: bool,
+    end: u64,
+}
+
+/// The mappings, by first address.
+#[derive(Debug, Default)]
+pub(crate) struct Mappings {
+    runs: BTreeMap<u64, Mapping>,
+}
+
+impl Mappings {
+    /// Maps `size` bytes; call [`Mappings::unmap`] first for what lay there.
+    pub(crate) fn map(&mut self, address: u64, size: u64, owner: FrameId, file: bool) {
+        if size > 0 {
+            self.runs.insert(address, Mapping { owner, file, end: address.saturating_add(size) });
+        }
+    }
+
+    /// Unmaps `size` bytes; `gone` hears of every run of known bytes that goes.
+    pub(crate) fn unmap(&mut self, address: u64, size: u64, mut gone: impl FnMut(Mapping, u64)) {
+        let end = address.saturating_add(size);
+        // One run may begin before the range and reach into it; all others begin inside.
+        let first =
+            self.runs.range(..=address).next_back().filter(|(_, run)| run.end > address).map(|(&start, _)| start);
+        let starts: Vec<u64> =
+            first.into_iter().chain(self.runs.range(address..end).map(|(&start, _)| start)).collect();
+        let mut before = None;
+        for start in starts {
+            if before.replace(start) == Some(start) {
+                continue;
+            }
+            let Some(run) = self.runs.remove(&start) else { continue };
+            if start < address {
+                self.runs.insert(start, Mapping { end: address, ..run });
+            }
+            if run.end > end {
+                self.runs.insert(end, run);
+            }
+            gone(run, run.end.min(end) - start.max(address));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FrameId, Mappings};
+
+    const PAGE: u64 = 4096;
+
+    fn unmapped(maps: &mut Mappings, address: u64, pages: u64) -> Vec<(u32, u64)> {
+        let mut gone = Vec::new();
+        maps.unmap(address, pages * PAGE, |run, bytes| gone.push((run.owner.0, bytes / PAGE)));
+        gone
+    }
+
+    #[test]
+    fn every_byte_goes_once_however_it_is_cut() {
+        let mut maps = Mappings::default();
+        maps.map(0, 8 * PAGE, FrameId(1), false);
+        maps.map(8 * PAGE, 4 * PAGE, FrameId(2), false);
+        assert_eq!(unmapped(&mut maps, 3 * PAGE, 1), [(1, 1)]);
+        assert_eq!(unmapped(&mut maps, 3 * PAGE, 1), []);
+        assert_eq!(unmapped(&mut maps, 0, 1), [(1, 1)]);
+        assert_eq!(unmapped(&mut maps, 6 * PAGE, 3), [(1, 2), (2, 1)]);
+        assert_eq!(unmapped(&mut maps, 0, 1000), [(1, 2), (1, 2), (2, 3)]);
+        assert_eq!(unmapped(&mut maps, 0, u64::MAX / PAGE), []);
+    }
+}
