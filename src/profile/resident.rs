@@ -1,0 +1,109 @@
+//! Resident memory of a process while each line ran.
+//!
+//! Job: give every owner the largest footprint that was read nearest in time to one of its records. Invariant: constant
+//! work a record; kept are the last two readings and, between readings, when each owner was last active. Neighbours: the
+//! launcher reads RSS, `lines` shows the maxima.
+
+use rustc_hash::FxHashMap;
+
+use super::intern::FrameId;
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    time_ns: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Usage {
+    most: u64,
+    active_ns: u64,
+}
+
+/// The readings of one process.
+#[derive(Debug, Default)]
+pub(crate) struct Resident {
+    before: Option<Reading>,
+    last: Option<Reading>,
+    peak: Option<u64>,
+    usage: FxHashMap<FrameId, Usage>,
+    /// Owners with a record since the last reading.
+    active: Vec<FrameId>,
+}
+
+impl Resident {
+    /// An owner ran.
+    pub(crate) fn ran(&mut self, owner: FrameId, time_ns: u64) {
+        let nearest = match (self.before, self.last) {
+            (Some(before), Some(last)) if time_ns < before.time_ns.midpoint(last.time_ns) => before.bytes,
+            (_, Some(last)) => last.bytes,
+            _ => 0,
+        };
+        let since = self.last.map_or(0, |last| last.time_ns);
+        let usage = self.usage.entry(owner).or_default();
+        usage.most = usage.most.max(nearest);
+        if time_ns >= since {
+            if usage.active_ns < since || usage.active_ns == 0 {
+                self.active.push(owner);
+            }
+            usage.active_ns = usage.active_ns.max(time_ns.max(1));
+        }
+    }
+
+    /// The footprint was read.
+    pub(crate) fn read(&mut self, time_ns: u64, bytes: u64) {
+        let since = self.last.map_or(0, |last| last.time_ns.midpoint(time_ns));
+        for owner in self.active.drain(..) {
+            if let Some(usage) = self.usage.get_mut(&owner).filter(|usage| usage.active_ns >= since) {
+                usage.most = usage.most.max(bytes);
+            }
+        }
+        self.before = self.last;
+        self.last = Some(Reading { time_ns, bytes });
+        self.peak = self.peak.max(Some(bytes));
+    }
+
+    /// The last reading.
+    pub(crate) fn now(&self) -> u64 {
+        self.last.map_or(0, |last| last.bytes)
+    }
+
+    /// The largest reading.
+    pub(crate) fn peak(&self) -> Option<u64> {
+        self.peak
+    }
+
+    /// The largest footprint while each owner ran.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (FrameId, u64)> {
+        self.usage.iter().filter(|(_, usage)| usage.most > 0).map(|(&owner, usage)| (owner, usage.most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FrameId, Resident};
+
+    #[test]
+    fn a_record_gets_the_reading_nearest_in_time() {
+        let mut resident = Resident::default();
+        resident.read(100, 10);
+        resident.ran(FrameId(1), 120);
+        resident.ran(FrameId(2), 190);
+        resident.read(200, 99);
+        resident.ran(FrameId(3), 210);
+        let most: std::collections::BTreeMap<_, _> = resident.owners().collect();
+        assert_eq!(most[&FrameId(1)], 10);
+        assert_eq!(most[&FrameId(2)], 99);
+        assert_eq!(most[&FrameId(3)], 99);
+        assert_eq!(resident.peak(), Some(99));
+    }
+
+    #[test]
+    fn a_record_that_arrives_late_still_gets_the_reading_of_its_time() {
+        let mut resident = Resident::default();
+        resident.read(100, 10);
+        resident.read(200, 99);
+        resident.ran(FrameId(1), 110);
+        assert_eq!(resident.owners().collect::<Vec<_>>(), [(FrameId(1), 10)]);
+    }
+}
