@@ -1,0 +1,55 @@
+//! What a shim has to say, in words.
+//!
+//! Job: one sentence for each notice of the wire, once a process. Invariant: unknown codes are shown by number, never
+//! dropped. Neighbour: `merge` collects them into the profile.
+
+use rscalene_wire::Notice;
+
+/// The sentence for a notice of process `pid`.
+pub(crate) fn words(pid: u32, notice: &Notice) -> String {
+    let detail = notice.detail;
+    let what = match notice.code {
+        1 => format!("Python {} is not supported, so nothing but CPU totals was recorded", version(detail)),
+        2 => "this build of Python (debug or free-threaded) is not supported, so nothing but CPU totals was recorded"
+            .to_owned(),
+        3 => format!("perf events are denied (errno {detail}), so CPU timers sample instead, at the kernel's tick"),
+        4 => format!("a thread has no timer (errno {detail}), so its CPU time is in the totals alone"),
+        5 => format!("the allocator hooks were refused (reason {detail}), so memory is not complete"),
+        6 => "another allocator is preloaded; its blocks are recorded as the program asks for them".to_owned(),
+        7 => refused_frames(),
+        32 => "the launcher may not read its memory, so what it waits for is unknown".to_owned(),
+        33 => format!("the launcher does not know the layout of Python {}, so its waiting is unknown", version(detail)),
+        code => format!("the recorder reports notice {code} (detail {detail}), which this build does not know"),
+    };
+    format!("process {pid}: {what}")
+}
+
+/// What is said of a process whose frames were read wrongly.
+pub(crate) fn refused_frames() -> String {
+    "frames read from outside differ from the interpreter's own, so no line is trusted and all time is outside scope"
+        .to_owned()
+}
+
+/// `3.11.7` for `0x030b07f0`.
+pub(crate) fn version(hex: u32) -> String {
+    let [major, minor, micro, level] = hex.to_be_bytes();
+    let suffix = match level >> 4 {
+        0xa => format!("a{}", level & 15),
+        0xb => format!("b{}", level & 15),
+        0xc => format!("rc{}", level & 15),
+        _ => String::new(),
+    };
+    format!("{major}.{minor}.{micro}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_read_as_people_write_them() {
+        assert_eq!(version(0x030b_07f0), "3.11.7");
+        assert_eq!(version(0x030f_00a5), "3.15.0a5");
+        assert_eq!(version(0x030e_00c2), "3.14.0rc2");
+    }
+}
