@@ -189,9 +189,22 @@ pub struct Totals {
     /// CPU seconds that samples stand for.
     #[serde(default)]
     pub sampled_cpu_s: Option<f64>,
+    /// CPU seconds of the clocks that no sample stands for (before sampling began, threads too short to be hit); they
+    /// are part of `outside_scope`.
+    #[serde(default)]
+    pub unsampled_s: Option<f64>,
     /// The part of the time above that no line in scope owns.
     #[serde(default)]
     pub outside_scope: Time,
+    /// The part of the memory above that no line in scope owns.
+    #[serde(default)]
+    pub outside_scope_memory: Memory,
+    /// Tracked live bytes at their high-water mark, all processes: what the lines' `peak_bytes` add up to.
+    #[serde(default)]
+    pub tracked_peak_bytes: Option<u64>,
+    /// Bytes of mapped files at that moment, which no line owns.
+    #[serde(default)]
+    pub mapped_files_peak_bytes: Option<u64>,
 }
 
 /// One place in native code behind a line.
@@ -225,6 +238,35 @@ pub struct Line {
     /// Native places, largest first.
     #[serde(default)]
     pub native: Vec<NativeSymbol>,
+    /// Shares of the processes, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_process: Vec<ProcessShare>,
+    /// Shares of the threads, where there are several; time of threads too short to be told apart is in none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_thread: Vec<ThreadShare>,
+}
+
+/// What one process adds to a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessShare {
+    /// Index into [`Profile::processes`].
+    pub process: usize,
+    /// Its time.
+    #[serde(flatten)]
+    pub time: Time,
+    /// Its memory.
+    #[serde(flatten)]
+    pub memory: Memory,
+}
+
+/// What one thread adds to a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThreadShare {
+    /// Index into [`Profile::threads`].
+    pub thread: usize,
+    /// Its time.
+    #[serde(flatten)]
+    pub time: Time,
 }
 
 /// Own and callees' cost of a function.
@@ -306,6 +348,12 @@ pub struct Process {
     pub exit: Exit,
     /// Peak RSS.
     pub peak_rss_bytes: Option<u64>,
+    /// Time, in and out of scope.
+    #[serde(flatten)]
+    pub time: Time,
+    /// Memory, in and out of scope.
+    #[serde(flatten)]
+    pub memory: Memory,
 }
 
 /// One distinct frame of the stacks.

@@ -1,0 +1,365 @@
+//! The merge: events in, profile out.
+//!
+//! Job: route each event to its process, settle processes as they end, and write the profile. Invariant: no I/O and no
+//! clock (what the merge must ask of the outside comes in through [`Ends`]), and the same events give the same profile,
+//! byte for byte. Nothing but live blocks is kept singly: memory is bounded by what the program has of distinct lines,
+//! stacks, threads and live blocks, not by how long it runs. Neighbours: `transport` feeds it, `control` finishes it.
+
+use std::collections::VecDeque;
+
+use rscalene_wire as wire;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::book::Book;
+use super::code::Codes;
+use super::functions;
+use super::intern::Names;
+use super::ledger::Engine;
+use super::lines::{self, Known};
+use super::model::{Clock, Exit, Process as ProcessRow, Profile, Settings, Target, Timeline, Tool};
+use super::native;
+use super::notices;
+use super::process::Process;
+use super::scope::Scope;
+use super::stacks::Tree;
+use super::symbolize::Lookup;
+use super::tables;
+use super::timeline::Series;
+use crate::transport::event::{Body, Event, ProcessExit};
+
+/// Ended processes that are kept open for records that arrive late.
+const LEAVING: usize = 16;
+/// Notices that are kept.
+const MOST_NOTICES: usize = 64;
+
+/// How the recording was made.
+#[derive(Clone, Debug, Default)]
+pub struct MergeSettings {
+    /// As the profile shows them; CPU source and memory interval are replaced by what was really used.
+    pub settings: Settings,
+    /// `CLOCK_MONOTONIC` nanoseconds at which the timeline starts.
+    pub start_ns: u64,
+    /// Off-CPU time was observed.
+    pub waits: bool,
+}
+
+/// What the merge asks of the outside when everything has been fed.
+pub struct Ends<'a> {
+    /// Who writes the profile.
+    pub tool: Tool,
+    /// What was profiled; Python's version and build are filled in where they are not known.
+    pub target: Target,
+    /// When.
+    pub clock: Clock,
+    /// What the report must say beside what the recorders said.
+    pub notices: Vec<String>,
+    /// The lines of a file's source, without their newlines; `None` where there is none.
+    pub source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
+    /// The native function at an offset of a file.
+    pub lookup: &'a mut Lookup<'a>,
+}
+
+/// Events on their way to a profile.
+#[derive(Debug)]
+pub struct Merge {
+    settings: MergeSettings,
+    scope: Scope,
+    names: Names,
+    codes: Codes,
+    tree: Tree,
+    book: Book,
+    running: FxHashMap<u32, Process>,
+    leaving: VecDeque<u32>,
+    gone: FxHashSet<u32>,
+    rss: Series,
+    live: Series,
+    rss_bytes: u64,
+    live_bytes: f64,
+    now_ns: u64,
+    gil_known: bool,
+    engines: FxHashSet<Engine>,
+    memory_interval: Option<u64>,
+    pythons: FxHashMap<u32, (u32, bool)>,
+    first_python: Option<u32>,
+    samples: (u64, u64),
+    lost: u64,
+    notices: Vec<String>,
+}
+
+impl Merge {
+    /// An empty merge.
+    #[must_use]
+    pub fn new(settings: MergeSettings, scope: Scope) -> Self {
+        let start_ns = settings.start_ns;
+        Self {
+            settings,
+            scope,
+            names: Names::default(),
+            codes: Codes::default(),
+            tree: Tree::default(),
+            book: Book::default(),
+            running: FxHashMap::default(),
+            leaving: VecDeque::new(),
+            gone: FxHashSet::default(),
+            rss: Series::new(start_ns),
+            live: Series::new(start_ns),
+            rss_bytes: 0,
+            live_bytes: 0.0,
+            now_ns: start_ns,
+            gil_known: false,
+            engines: FxHashSet::default(),
+            memory_interval: None,
+            pythons: FxHashMap::default(),
+            first_python: None,
+            samples: (0, 0),
+            lost: 0,
+            notices: Vec::new(),
+        }
+    }
+
+    /// The scope, to add library folders of interpreters as they are met.
+    pub fn scope_mut(&mut self) -> &mut Scope {
+        &mut self.scope
+    }
+
+    /// Takes in one event.
+    pub fn feed(&mut self, event: &Event) {
+        let pid = event.pid;
+        if let Body::ProcessStart(start) = &event.body {
+            self.start_process(pid, start);
+            return;
+        }
+        if self.gone.contains(&pid) {
+            return;
+        }
+        let book = &mut self.book;
+        let process = self.running.entry(pid).or_insert_with(|| {
+            let row = book.add_process(ProcessRow { pid, ..ProcessRow::default() });
+            Process::new(pid, row)
+        });
+        match &event.body {
+            Body::ProcessStart(_) => {}
+            Body::ThreadStart(start) => {
+                match start.source {
+                    1 => drop(self.engines.insert(Engine::Perf)),
+                    2 => drop(self.engines.insert(Engine::Timer)),
+                    _ => {}
+                }
+                process.start_thread(start, book);
+            }
+            Body::ThreadEnd(end) => process.end_thread(end, book),
+            Body::CodeDef(code) => {
+                let id = self.codes.define(&mut self.names, &self.scope, code);
+                process.definitions.define_code(code.def.code, id);
+            }
+            Body::StackDef(stack) => {
+                process.definitions.define_stack(&mut self.tree, &mut self.codes, &mut self.names, stack);
+            }
+            Body::CpuSample { sample, flags } => process.cpu_sample(sample, *flags),
+            Body::SelfTest(test) => {
+                if test.verdict == 2 && !process.refused {
+                    process.refused = true;
+                    self.say(format!("process {pid}: {}", notices::refused_frames()));
+                }
+            }
+            Body::ProcessEnd(end) => self.end_process(pid, end),
+            Body::Alloc { alloc, flags } => self.heap(pid, alloc.time_ns, |process| process.alloc(alloc, *flags)),
+            Body::Free(free) => self.heap(pid, free.time_ns, |process| process.free(free)),
+            Body::Copy(copy) => self.heap(pid, copy.time_ns, |process| process.copy(copy)),
+            Body::Map { map, flags } => self.heap(pid, map.time_ns, |process| process.map(map, *flags)),
+            Body::FreeVolume(volume) => self.heap(pid, volume.time_ns, |process| process.free_volume(volume)),
+            Body::Notice(notice) => self.say(notices::words(pid, notice)),
+            Body::Counters(counters) => {
+                if counters.memory_interval_bytes > 0 && self.first_python.is_none_or(|first| first == pid) {
+                    self.memory_interval = Some(counters.memory_interval_bytes);
+                }
+                process.counters = Some(*counters);
+            }
+            Body::ThreadClock(clock) => process.read_clock(clock),
+            Body::Wait(wait) => {
+                self.gil_known |= wait.gil_ns.is_some();
+                process.wait(wait);
+            }
+            Body::ProcessExit(exit) => self.exit_process(pid, exit),
+            Body::Command(command) => book.processes[process.row].row.command.clone_from(command),
+            Body::Rss { time_ns, bytes } => {
+                self.now_ns = self.now_ns.max(*time_ns);
+                self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now()).saturating_add(*bytes);
+                process.resident.read(*time_ns, *bytes);
+                self.rss.push(*time_ns, self.rss_bytes);
+            }
+            Body::Modules(modules) => process.native.map().update(modules),
+        }
+    }
+
+    /// Writes the profile.
+    #[must_use]
+    pub fn finish(mut self, ends: Ends<'_>) -> Profile {
+        let mut pids: Vec<u32> = self.running.keys().copied().collect();
+        pids.sort_unstable();
+        for pid in pids {
+            self.settle(pid);
+        }
+        let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
+        let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
+        let known = Known { cpu, wait: self.settings.waits, gil: self.settings.waits && self.gil_known, memory };
+        let sums = lines::totals(&self.book);
+        let (names, book) = (&self.names, &self.book);
+        let with_callees = functions::cumulative(names, book, &self.tree);
+        let mut files = lines::Files::of(names, &sums, functions::listed(names, &with_callees));
+        let native_places = native::shares(book, ends.lookup, |owner| files.line_of(names, owner));
+        files.fill(names, book, &sums, known, ends.source, native_places);
+        functions::fill(&mut files, names, &with_callees, &sums, known);
+        let mut totals = tables::totals(book, &sums, known);
+        totals.cpu_samples = self.samples.0;
+        totals.alloc_samples = self.samples.1;
+        totals.lost_records = self.lost;
+        let leaks = memory.then(|| lines::leaks(names, book, &files));
+        let stacks = tables::stacks(names, book, &self.tree, &files);
+        Profile {
+            target: self.target(ends.target),
+            settings: self.used_settings(known),
+            tool: ends.tool,
+            clock: ends.clock,
+            totals,
+            threads: tables::threads(book, known),
+            processes: tables::processes(book, known),
+            stacks,
+            leaks,
+            notices: self.notices.into_iter().chain(ends.notices).collect(),
+            timeline: Timeline { rss: self.rss.into_points(), live: self.live.into_points() },
+            files: files.files,
+            ..Profile::default()
+        }
+    }
+
+    fn start_process(&mut self, pid: u32, start: &wire::ProcessStart) {
+        self.now_ns = self.now_ns.max(start.time_ns);
+        self.pythons.entry(pid).or_insert((start.python_version, start.flags & 1 != 0));
+        self.first_python.get_or_insert(pid);
+        self.gone.remove(&pid);
+        let row = ProcessRow { pid, parent: start.parent, ..ProcessRow::default() };
+        let mut next = match self.running.get(&pid) {
+            // The launcher spoke of it before it armed itself.
+            Some(known) if !known.armed && !known.ended => self.running.remove(&pid).expect("it is there"),
+            // An exec: the same process, another program.
+            Some(known) if !known.ended => {
+                let (row, earlier) = self.settle_program(pid, false);
+                Process::after_exec(pid, row, earlier)
+            }
+            // The number of a process that ended.
+            Some(_) => {
+                self.settle(pid);
+                self.gone.remove(&pid);
+                Process::new(pid, self.book.add_process(row))
+            }
+            None => Process::new(pid, self.book.add_process(row)),
+        };
+        next.armed = true;
+        self.book.processes[next.row].row.parent = start.parent;
+        self.running.insert(pid, next);
+    }
+
+    fn end_process(&mut self, pid: u32, end: &wire::ProcessEnd) {
+        self.now_ns = self.now_ns.max(end.time_ns);
+        let Some(process) = self.running.get_mut(&pid) else { return };
+        process.cpu_ns = Some(end.cpu_ns);
+        process.orderly = end.how == 0;
+        let peak = &mut self.book.processes[process.row].row.peak_rss_bytes;
+        *peak = (*peak).max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
+        if end.how != 2 {
+            self.leave(pid);
+        }
+    }
+
+    fn exit_process(&mut self, pid: u32, exit: &ProcessExit) {
+        self.now_ns = self.now_ns.max(exit.time_ns);
+        let Some(process) = self.running.get_mut(&pid) else { return };
+        let row = &mut self.book.processes[process.row].row;
+        row.exit = Exit { code: exit.code, signal: exit.signal };
+        row.peak_rss_bytes = row.peak_rss_bytes.max(exit.peak_rss.filter(|&bytes| bytes > 0));
+        self.leave(pid);
+    }
+
+    /// The process is over; what it left in the ring may still come.
+    fn leave(&mut self, pid: u32) {
+        let Some(process) = self.running.get_mut(&pid) else { return };
+        if !std::mem::replace(&mut process.ended, true) {
+            self.leaving.push_back(pid);
+        }
+        if self.leaving.len() > LEAVING
+            && let Some(oldest) = self.leaving.pop_front()
+        {
+            self.settle(oldest);
+        }
+    }
+
+    fn settle(&mut self, pid: u32) {
+        if self.running.contains_key(&pid) {
+            self.settle_program(pid, true);
+            self.leaving.retain(|&leaving| leaving != pid);
+            self.gone.insert(pid);
+        }
+    }
+
+    fn settle_program(&mut self, pid: u32, last: bool) -> (usize, super::process::Earlier) {
+        let Some(mut process) = self.running.remove(&pid) else { return Default::default() };
+        process.settle(last, &mut self.book);
+        self.samples.0 += process.samples.0;
+        self.samples.1 += process.samples.1;
+        self.lost = self.lost.saturating_add(process.lost());
+        self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now());
+        self.live_bytes -= process.heap.tracked();
+        let peak = &mut self.book.processes[process.row].row.peak_rss_bytes;
+        *peak = (*peak).max(process.resident.peak());
+        (process.row, process.earlier)
+    }
+
+    fn heap(&mut self, pid: u32, time_ns: u64, change: impl FnOnce(&mut Process)) {
+        let Some(process) = self.running.get_mut(&pid) else { return };
+        let before = process.heap.tracked();
+        change(process);
+        let delta = process.heap.tracked() - before;
+        self.now_ns = self.now_ns.max(time_ns);
+        if delta != 0.0 {
+            self.live_bytes += delta;
+            self.live.push(time_ns, self.live_bytes.max(0.0).round() as u64);
+        }
+    }
+
+    fn say(&mut self, notice: String) {
+        if self.notices.len() < MOST_NOTICES && !self.notices.contains(&notice) {
+            self.notices.push(notice);
+        }
+    }
+
+    fn target(&self, mut target: Target) -> Target {
+        let python = self.pythons.get(&target.pid).or_else(|| self.pythons.get(&self.first_python?));
+        if let Some(&(version, free_threaded)) = python {
+            target.free_threaded |= free_threaded;
+            if target.python.is_none() && version != 0 {
+                target.python = Some(notices::version(version));
+            }
+        }
+        target
+    }
+
+    fn used_settings(&self, known: Known) -> Settings {
+        let mut settings = self.settings.settings.clone();
+        let perf = self.engines.contains(&Engine::Perf);
+        let timer = self.engines.contains(&Engine::Timer);
+        let used = match (perf, timer) {
+            (true, true) => Some("mixed"),
+            (true, false) => Some("perf"),
+            (false, true) => Some("timer"),
+            (false, false) => None,
+        };
+        if let Some(used) = used.filter(|_| known.cpu) {
+            used.clone_into(&mut settings.cpu.source);
+        }
+        if known.memory && settings.memory.mode == "sampled" {
+            settings.memory.interval_bytes = self.memory_interval.or(settings.memory.interval_bytes);
+        }
+        settings
+    }
+}

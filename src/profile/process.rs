@@ -1,0 +1,280 @@
+//! One running program: from its own events to the book.
+//!
+//! Job: hold what one process (or what it was between two execs) defined and did, in sums, and settle it at its end.
+//! Invariant: a forked child, like any new program, starts with nothing defined. Neighbours: `merge` routes events here.
+
+use std::collections::VecDeque;
+
+use rscalene_wire as wire;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::book::{Book, Bytes};
+use super::cpu::{Booking, Pools, ThreadAccount};
+use super::heap::{Heap, Moment};
+use super::intern::FrameId;
+use super::ledger::{Engine, unseen};
+use super::native::NativeSamples;
+use super::resident::Resident;
+use super::stacks::{Definitions, NodeId, Place};
+use crate::transport::event::{Counters, ThreadClock, Wait};
+
+const NATIVE: u8 = wire::CpuKind::Native as u8;
+const SYSTEM: u8 = wire::CpuKind::System as u8;
+
+/// Ended threads that are kept open for what the launcher saw of them before their end and tells after it.
+const LEAVING: usize = 64;
+
+/// CPU nanoseconds that the programs before an exec booked, since clocks go on through it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Earlier {
+    main_ns: f64,
+    all_ns: f64,
+}
+
+/// A program as it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Process {
+    /// Its row in the book.
+    pub(crate) row: usize,
+    /// Process id.
+    pub(crate) pid: u32,
+    /// It armed itself (else the launcher alone speaks of it).
+    pub(crate) armed: bool,
+    /// It ended, or became another program.
+    pub(crate) ended: bool,
+    /// It ended by itself, tearing its interpreter down.
+    pub(crate) orderly: bool,
+    /// Frames read by the shim cannot be trusted.
+    pub(crate) refused: bool,
+    /// Stacks and code objects.
+    pub(crate) definitions: Definitions,
+    /// What its segment counted.
+    pub(crate) counters: Option<Counters>,
+    /// Memory.
+    pub(crate) heap: Heap,
+    /// Footprint.
+    pub(crate) resident: Resident,
+    /// Native samples.
+    pub(crate) native: NativeSamples,
+    /// CPU nanoseconds of the whole process, as it said at its end.
+    pub(crate) cpu_ns: Option<u64>,
+    /// What earlier programs of this process booked.
+    pub(crate) earlier: Earlier,
+    /// CPU and allocation samples.
+    pub(crate) samples: (u64, u64),
+    threads: FxHashMap<u32, ThreadAccount>,
+    /// Threads that ended but may still be spoken of, oldest first.
+    leaving: VecDeque<u32>,
+    gone: FxHashSet<u32>,
+    pools: Pools,
+    booked_ns: f64,
+    allocated: FxHashMap<NodeId, f64>,
+}
+
+impl Process {
+    /// A program of process `pid` with a row of the book.
+    pub(crate) fn new(pid: u32, row: usize) -> Self {
+        Self { pid, row, ..Self::default() }
+    }
+
+    /// The program that this process becomes by an exec, whose predecessors booked `earlier`.
+    pub(crate) fn after_exec(pid: u32, row: usize, earlier: Earlier) -> Self {
+        Self { earlier, ..Self::new(pid, row) }
+    }
+
+    /// The account of a thread.
+    pub(crate) fn thread(&mut self, tid: u32) -> &mut ThreadAccount {
+        self.threads.entry(tid).or_insert_with(|| ThreadAccount::new(tid))
+    }
+
+    /// A thread began: one that had its number before is over.
+    pub(crate) fn start_thread(&mut self, start: &wire::ThreadStart, book: &mut Book) {
+        // The launcher may have read the clock of a thread before the thread announced itself.
+        if self.threads.get(&start.tid).is_some_and(|known| known.engine() != Engine::None) {
+            self.leaving.retain(|&tid| tid != start.tid);
+            self.retire(start.tid, book);
+        }
+        self.gone.remove(&start.tid);
+        self.thread(start.tid).start(start.source, start.cpu_ns, start.interval_ns);
+    }
+
+    /// A thread ended.
+    pub(crate) fn end_thread(&mut self, end: &wire::ThreadEnd, book: &mut Book) {
+        self.thread(end.tid).end(end.time_ns, end.cpu_ns, end.system_ns);
+        // The main thread's clock goes on through the teardown.
+        if end.tid != self.pid && !self.leaving.contains(&end.tid) {
+            self.leaving.push_back(end.tid);
+            if self.leaving.len() > LEAVING
+                && let Some(tid) = self.leaving.pop_front()
+            {
+                self.retire(tid, book);
+            }
+        }
+    }
+
+    /// The launcher read a thread's clock.
+    pub(crate) fn read_clock(&mut self, clock: &ThreadClock) {
+        if self.gone.contains(&clock.tid) {
+            return;
+        }
+        let thread = self.thread(clock.tid);
+        thread.read_clock(clock.time_ns, clock.cpu_ns);
+        if !clock.name.is_empty() {
+            thread.name.clone_from(&clock.name);
+        }
+    }
+
+    /// A CPU sample.
+    pub(crate) fn cpu_sample(&mut self, sample: &wire::CpuSample, flags: u8) {
+        self.samples.0 += 1;
+        let place = self.definitions.place(sample.stack);
+        if sample.stack != 0 {
+            self.heap.python_ran(sample.time_ns);
+        }
+        if let Some(owner) = place.owner.some() {
+            self.resident.ran(owner, sample.time_ns);
+            if sample.kind == NATIVE && sample.pc != 0 {
+                self.native.sample(owner, sample.pc, sample.weight_ns);
+            }
+        }
+        let kind = usize::from(sample.kind.min(SYSTEM));
+        self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags & 1 != 0);
+    }
+
+    /// Time off the CPU.
+    pub(crate) fn wait(&mut self, wait: &Wait) {
+        let place = self.definitions.place(wait.stack);
+        if let Some(owner) = place.owner.some() {
+            self.resident.ran(owner, wait.time_ns);
+        }
+        self.thread(wait.tid).wait(place, wait.wait_ns, wait.gil_ns.unwrap_or(0));
+    }
+
+    /// An allocation.
+    pub(crate) fn alloc(&mut self, alloc: &wire::Alloc, flags: u8) {
+        self.samples.1 += 1;
+        let (at, place) = self.running(alloc.time_ns, alloc.stack);
+        let interval = if flags & 1 != 0 { 0 } else { alloc.interval };
+        let bytes = self.heap.alloc(at, place.owner, alloc.address, alloc.size, interval, flags & 2 != 0);
+        *self.allocated.entry(place.node).or_default() += bytes;
+    }
+
+    /// The end of a block.
+    pub(crate) fn free(&mut self, free: &wire::Free) {
+        let (at, place) = self.running(free.time_ns, free.stack);
+        self.heap.free(at, place.owner, free.address);
+    }
+
+    /// Freed volume.
+    pub(crate) fn free_volume(&mut self, volume: &wire::FreeVolume) {
+        let (at, place) = self.running(volume.time_ns, volume.stack);
+        self.heap.free_volume(at, place.owner, volume.weight);
+    }
+
+    /// Copied volume.
+    pub(crate) fn copy(&mut self, copy: &wire::Copy) {
+        let (at, place) = self.running(copy.time_ns, copy.stack);
+        self.heap.copy(at, place.owner, copy.weight);
+    }
+
+    /// A change of the address space.
+    pub(crate) fn map(&mut self, map: &wire::Map, flags: u8) {
+        let (at, place) = self.running(map.time_ns, map.stack);
+        if map.old_size == u64::MAX {
+            self.heap.unmap(at, place.owner, map.address, map.size);
+            return;
+        }
+        if map.old_size > 0 {
+            self.heap.unmap(at, place.owner, map.old_address, map.old_size);
+        }
+        let bytes = self.heap.map(at, place.owner, map.address, map.size, flags & 1 != 0);
+        *self.allocated.entry(place.node).or_default() += bytes;
+    }
+
+    /// Records and frames of this program that were lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.counters.as_ref().map_or(0, |counters| {
+            let records = counters.lost.iter().fold(0u64, |sum, &lost| sum.saturating_add(lost));
+            records.saturating_add(counters.malformed).saturating_add(counters.frames_rejected)
+        })
+    }
+
+    /// Books everything. `last`: the process itself is over, so its own clock covers threads that nobody saw.
+    pub(crate) fn settle(&mut self, last: bool, book: &mut Book) {
+        let mut tids: Vec<u32> = self.threads.keys().copied().collect();
+        tids.sort_unstable();
+        for tid in tids {
+            self.retire(tid, book);
+        }
+        self.pools.settle(self.booking(), book);
+        self.earlier.all_ns += self.booked_ns;
+        if let Some(cpu_ns) = self.cpu_ns.filter(|_| last) {
+            let unknown = (cpu_ns as f64 - self.earlier.all_ns).max(0.0);
+            book.add_unseen(self.row, unseen(unknown, None).map(|ns| ns / 1e9));
+        }
+        self.settle_memory(book);
+        if !self.refused {
+            self.native.settle(book);
+        }
+    }
+
+    fn settle_memory(&mut self, book: &mut Book) {
+        let trusted = |owner: FrameId| if self.refused { FrameId::NONE } else { owner };
+        for (owner, cell, sums) in self.heap.owners(self.orderly) {
+            let bytes = Bytes {
+                alloc: cell.alloc,
+                alloc_variance: cell.alloc_variance,
+                blocks: cell.blocks,
+                python: cell.python,
+                copied: cell.copied,
+                freed: sums.freed,
+                live: sums.live.bytes,
+                live_variance: sums.live.variance,
+                peak: sums.peak.bytes,
+                peak_variance: sums.peak.variance,
+                usage: 0,
+            };
+            book.add_bytes(self.row, trusted(owner), &bytes);
+        }
+        for (owner, usage) in self.resident.owners() {
+            book.add_bytes(self.row, trusted(owner), &Bytes { usage, ..Bytes::default() });
+        }
+        let footprint = &mut book.processes[self.row].footprint;
+        *footprint = if self.heap.highest().0 > footprint.0 { self.heap.highest() } else { *footprint };
+        if self.refused {
+            return;
+        }
+        for (&node, &bytes) in &self.allocated {
+            book.add_stack_bytes(node, bytes);
+        }
+        let (snapshots, last_python_ns) = self.heap.snapshots();
+        book.growing.extend(snapshots.growing(if self.orderly { last_python_ns } else { u64::MAX }));
+    }
+
+    fn retire(&mut self, tid: u32, book: &mut Book) {
+        let Some(thread) = self.threads.remove(&tid) else { return };
+        let main = tid == self.pid;
+        let earlier_ns = if main { self.earlier.main_ns } else { 0.0 };
+        let booked_ns = self.pools.retire(thread, earlier_ns, self.booking(), book);
+        self.booked_ns += booked_ns;
+        if main {
+            self.earlier.main_ns += booked_ns;
+        } else {
+            self.gone.insert(tid);
+        }
+    }
+
+    fn booking(&self) -> Booking {
+        let lost = self.counters.as_ref().map_or(0, |counters| counters.lost[wire::Kind::CpuSample as usize]);
+        let lost = lost as f64 / self.samples.0.max(1) as f64;
+        Booking { process: self.row, pid: self.pid, refused: self.refused, lost }
+    }
+
+    fn running(&mut self, time_ns: u64, stack: u64) -> (Moment, Place) {
+        let place = self.definitions.place(stack);
+        if let Some(owner) = place.owner.some() {
+            self.resident.ran(owner, time_ns);
+        }
+        (Moment { time_ns, python: stack != 0 }, place)
+    }
+}

@@ -1,0 +1,148 @@
+//! The small tables of the profile: totals, threads, processes, stacks.
+//!
+//! Job: turn what the book holds beside lines into the model. Invariant: stacks keep at most [`MOST_NODES`] nodes; the
+//! cost of those that are left out goes to the nearest caller that stays. Neighbours: `lines`, `functions`.
+
+use rustc_hash::FxHashMap;
+
+use super::book::{Book, Sums, sorted, sum};
+use super::functions::subtrees;
+use super::intern::{FrameId, Names};
+use super::lines::{Files, Known};
+use super::model::{Process, StackFrame, StackNode, Stacks, Thread, Totals};
+use super::stacks::Tree;
+
+/// Nodes of the stacks in a profile.
+const MOST_NODES: usize = 50_000;
+
+/// The totals, but for what only the merge counts.
+pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Known) -> Totals {
+    let mut all = Sums::default();
+    for (_, sums) in sorted(totals) {
+        all.add(sums);
+    }
+    let outside = totals.get(&FrameId::NONE).copied().unwrap_or_default();
+    let (tracked, files) = book
+        .processes
+        .iter()
+        .fold((0.0, 0.0), |(tracked, files), process| (tracked + process.footprint.0, files + process.footprint.1));
+    let whole = |value: f64| known.memory.then_some(value.max(0.0).round() as u64);
+    let clock = book.threads.iter().fold(None, |clock, thread| sum(clock, thread.clock_s));
+    let mut memory = known.memory(&all.bytes);
+    let mut outside_memory = known.memory(&outside.bytes);
+    (memory.mem_usage_bytes, outside_memory.mem_usage_bytes) = (None, None);
+    Totals {
+        time: known.time(&all.time),
+        memory,
+        peak_rss_bytes: book.processes.iter().filter_map(|process| process.row.peak_rss_bytes).max(),
+        cpu_clock_s: clock.filter(|_| known.cpu).map(|_| all.time.cpu_s()),
+        sampled_cpu_s: known.cpu.then_some((all.time.cpu_s() - book.unsampled_s).max(0.0)),
+        unsampled_s: known.cpu.then_some(book.unsampled_s),
+        outside_scope: known.time(&outside.time),
+        outside_scope_memory: outside_memory,
+        tracked_peak_bytes: whole(tracked),
+        mapped_files_peak_bytes: whole(files),
+        ..Totals::default()
+    }
+}
+
+/// The threads.
+pub(crate) fn threads(book: &Book, known: Known) -> Vec<Thread> {
+    let row = |thread: &super::book::ThreadRecord| Thread {
+        pid: thread.pid,
+        tid: thread.tid,
+        name: thread.name.clone(),
+        time: known.time(&thread.amount),
+        cpu_clock_s: thread.clock_s,
+    };
+    book.threads.iter().map(row).collect()
+}
+
+/// The processes.
+pub(crate) fn processes(book: &Book, known: Known) -> Vec<Process> {
+    let mut rows = Vec::with_capacity(book.processes.len());
+    for (number, process) in book.processes.iter().enumerate() {
+        let mut row = process.row.clone();
+        if book.keeps_shares(number) {
+            let mut all = Sums::default();
+            for (_, sums) in sorted(&process.lines) {
+                all.add(sums);
+            }
+            all.bytes.usage = 0;
+            row.time = known.time(&all.time);
+            row.memory = known.memory(&all.bytes);
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+/// The stacks.
+pub(crate) fn stacks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> Stacks {
+    let keep = kept(book, tree);
+    let mut own = book.nodes.clone();
+    own.resize(tree.nodes().len(), super::book::NodeSums::default());
+    for node in (0..own.len()).rev().filter(|&node| !keep[node]) {
+        if let Some(parent) = tree.nodes()[node].0.index() {
+            let lost = own[node];
+            own[parent].cpu_s += lost.cpu_s;
+            own[parent].wait_s += lost.wait_s;
+            own[parent].alloc += lost.alloc;
+        }
+    }
+    let mut stacks = Stacks::default();
+    let mut other_files: FxHashMap<u32, usize> = FxHashMap::default();
+    let mut frames: FxHashMap<FrameId, usize> = FxHashMap::default();
+    let mut places = vec![0usize; own.len()];
+    for (node, &(parent, frame)) in tree.nodes().iter().enumerate().filter(|(node, _)| keep[*node]) {
+        let frame = *frames.entry(frame).or_insert_with(|| {
+            let at = names.frame_at(frame);
+            let function = names.function_name(at.function);
+            let file = files.index.get(&function.file.0).copied().unwrap_or_else(|| {
+                *other_files.entry(function.file.0).or_insert_with(|| {
+                    stacks.other_files.push(names.path(function.file).to_string());
+                    files.files.len() + stacks.other_files.len() - 1
+                })
+            });
+            stacks.frames.push(StackFrame { file, function: function.qualname.to_string(), line: at.line });
+            stacks.frames.len() - 1
+        });
+        places[node] = stacks.nodes.len();
+        let sums = own[node];
+        stacks.nodes.push(StackNode {
+            parent: parent.index().map(|parent| places[parent]),
+            frame,
+            cpu_s: sums.cpu_s,
+            wall_s: sums.cpu_s + sums.wait_s,
+            alloc_bytes: sums.alloc.max(0.0).round() as u64,
+        });
+    }
+    stacks
+}
+
+/// Which nodes stay: those with any cost under them, the largest if there are too many. A caller's subtree is never
+/// smaller than its callee's, so callers of what stays stay.
+fn kept(book: &Book, tree: &Tree) -> Vec<bool> {
+    let subtrees = subtrees(book, tree);
+    let most = |of: fn(&super::book::NodeSums) -> f64| subtrees.iter().map(of).fold(f64::MIN_POSITIVE, f64::max);
+    let (seconds, bytes) = (most(|sums| sums.cpu_s + sums.wait_s), most(|sums| sums.alloc));
+    let sizes: Vec<f64> =
+        subtrees.iter().map(|sums| ((sums.cpu_s + sums.wait_s) / seconds).max(sums.alloc / bytes)).collect();
+    let mut sorted: Vec<f64> = sizes.iter().copied().filter(|&size| size > 0.0).collect();
+    let least = if sorted.len() > MOST_NODES {
+        sorted.sort_unstable_by(|left, right| right.total_cmp(left));
+        sorted[MOST_NODES - 1]
+    } else {
+        0.0
+    };
+    let mut room = MOST_NODES;
+    // Equal sizes may not all fit; parents come first, so what is cut off is never a caller of what stays.
+    sizes
+        .iter()
+        .map(|&size| {
+            let keep = size > 0.0 && (size > least || (size == least && room > 0));
+            room = room.saturating_sub(usize::from(keep));
+            keep
+        })
+        .collect()
+}

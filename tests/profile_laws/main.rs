@@ -1,0 +1,5 @@
+//! Laws of the merge, held against recordings with a known truth.
+
+mod memory;
+mod recording;
+mod time;

@@ -1,0 +1,173 @@
+//! A recording made by hand: the events that a program with known behaviour would send.
+
+use rscalene::profile::merge::{Ends, Merge, MergeSettings};
+use rscalene::profile::model::{
+    Clock, CpuSettings, File, Function, Line, MemorySettings, Profile, Settings, Target, Time, Tool,
+};
+use rscalene::profile::scope::{Scope, ScopeRules};
+use rscalene::transport::event::{Body, CodeDef, Event, StackDef, ThreadClock};
+use rscalene_wire as wire;
+
+/// Nanoseconds of a millisecond.
+pub(crate) const MS: u64 = 1_000_000;
+
+/// A recording in the making.
+pub(crate) struct Recording {
+    /// The merge that eats it.
+    pub(crate) merge: Merge,
+    codes: u32,
+    stacks: u64,
+}
+
+/// A location table in which the code unit at byte `2 * i` has line `first_line + i`, for 200 lines.
+pub(crate) fn table() -> Vec<u8> {
+    // Kind 13 (line by svarint, no columns), one code unit; svarint 0 first, then 1 (encoded 2).
+    let entry = |delta: u8| [0x80 | (13 << 3), delta];
+    std::iter::once(entry(0)).chain((1..200).map(|_| entry(2))).flatten().collect()
+}
+
+impl Recording {
+    /// CPU by `source` and memory by `memory`, user code in `/w`.
+    pub(crate) fn new(source: &str, memory: &str) -> Self {
+        Self::with_rules(source, memory, ScopeRules { cwd: "/w".to_owned(), ..ScopeRules::default() })
+    }
+
+    /// As [`Recording::new`], with other rules of scope.
+    pub(crate) fn with_rules(source: &str, memory: &str, rules: ScopeRules) -> Self {
+        let settings = Settings {
+            cpu: CpuSettings { source: source.to_owned(), interval_s: 0.001 },
+            memory: MemorySettings { mode: memory.to_owned(), interval_bytes: Some(65_536) },
+            ..Settings::default()
+        };
+        let scope = Scope::new(rules).expect("the globs are good");
+        let merge = Merge::new(MergeSettings { settings, start_ns: 0, waits: true }, scope);
+        Self { merge, codes: 0, stacks: 0 }
+    }
+
+    /// Feeds one event.
+    pub(crate) fn feed(&mut self, pid: u32, body: Body) {
+        self.merge.feed(&Event { pid, body });
+    }
+
+    /// A process arms itself.
+    pub(crate) fn process(&mut self, pid: u32, parent: u32) {
+        let start = wire::ProcessStart { pid, parent, python_version: 0x030c_01f0, ..Default::default() };
+        self.feed(pid, Body::ProcessStart(start));
+    }
+
+    /// A thread begins; `source` 1 perf, 2 timer; sampled every millisecond.
+    pub(crate) fn thread(&mut self, pid: u32, tid: u32, source: u32, cpu_ns: u64) {
+        self.feed(pid, Body::ThreadStart(wire::ThreadStart { time_ns: 0, tid, source, cpu_ns, interval_ns: MS }));
+    }
+
+    /// A thread ends with its clock.
+    pub(crate) fn end(&mut self, pid: u32, tid: u32, cpu_ns: u64) {
+        self.feed(pid, Body::ThreadEnd(wire::ThreadEnd { time_ns: u64::MAX / 2, tid, cpu_ns, ..Default::default() }));
+    }
+
+    /// The launcher reads a clock.
+    pub(crate) fn clock(&mut self, pid: u32, tid: u32, time_ns: u64, cpu_ns: u64) {
+        self.feed(pid, Body::ThreadClock(ThreadClock { time_ns, tid, cpu_ns, name: String::new() }));
+    }
+
+    /// A code object whose lines follow [`table`].
+    pub(crate) fn code(&mut self, pid: u32, filename: &str, qualname: &str, first_line: u32) -> u32 {
+        self.codes += 1;
+        let def = wire::CodeDef { code: self.codes, first_line, ..Default::default() };
+        let code = CodeDef { def, filename: filename.to_owned(), qualname: qualname.to_owned(), table: table() };
+        self.feed(pid, Body::CodeDef(code));
+        self.codes
+    }
+
+    /// A stack of (code, lines behind the first), leaf first.
+    pub(crate) fn stack(&mut self, pid: u32, frames: &[(u32, u32)]) -> u64 {
+        self.stacks += 1;
+        let entries = frames.iter().map(|&(code, line)| wire::StackEntry { code, offset: 2 * line }).collect();
+        let def = wire::StackDef { stack: self.stacks, depth: frames.len() as u32, flags: 0 };
+        self.feed(pid, Body::StackDef(StackDef { def, entries }));
+        self.stacks
+    }
+
+    /// `count` samples of a millisecond; `kind` 0 python, 1 native, 2 system.
+    pub(crate) fn samples(&mut self, pid: u32, tid: u32, stack: u64, kind: u8, count: u64) {
+        for _ in 0..count {
+            self.sample(pid, tid, stack, kind, MS, 0x1000);
+        }
+    }
+
+    /// One sample.
+    pub(crate) fn sample(&mut self, pid: u32, tid: u32, stack: u64, kind: u8, weight_ns: u64, pc: u64) {
+        let sample = wire::CpuSample { time_ns: 1, stack, pc, weight_ns, tid, kind, ..Default::default() };
+        self.feed(pid, Body::CpuSample { sample, flags: u8::from(kind == 2) });
+    }
+
+    /// An allocation; `interval` 0 is one that is always recorded.
+    pub(crate) fn alloc(&mut self, pid: u32, time_ns: u64, stack: u64, address: u64, size: u64, interval: u64) {
+        let alloc = wire::Alloc { time_ns, stack, address, size, interval, tid: pid, reserved: 0 };
+        self.feed(pid, Body::Alloc { alloc, flags: u8::from(interval == 0) });
+    }
+
+    /// A free.
+    pub(crate) fn free(&mut self, pid: u32, time_ns: u64, stack: u64, address: u64) {
+        self.feed(pid, Body::Free(wire::Free { time_ns, stack, address, tid: pid, reserved: 0 }));
+    }
+
+    /// A process leaves by itself.
+    pub(crate) fn leave(&mut self, pid: u32, how: u32, cpu_ns: u64) {
+        self.feed(pid, Body::ProcessEnd(wire::ProcessEnd { cpu_ns, how, ..Default::default() }));
+    }
+
+    /// The profile.
+    pub(crate) fn finish(self) -> Profile {
+        self.finish_with(&mut |_| None, &mut |_, _| None)
+    }
+
+    /// The profile, with source text and native names.
+    pub(crate) fn finish_with<'a>(
+        self,
+        source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
+        lookup: &'a mut rscalene::profile::symbolize::Lookup<'a>,
+    ) -> Profile {
+        self.merge.finish(Ends {
+            tool: Tool { version: "test".to_owned() },
+            target: Target { pid: 1, ..Target::default() },
+            clock: Clock::default(),
+            notices: Vec::new(),
+            source,
+            lookup,
+        })
+    }
+}
+
+/// A file of a profile.
+pub(crate) fn file<'a>(profile: &'a Profile, path: &str) -> &'a File {
+    let paths: Vec<_> = profile.files.iter().map(|file| &file.path).collect();
+    profile.files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("no {path} in {paths:?}"))
+}
+
+/// A line of a profile.
+pub(crate) fn line<'a>(profile: &'a Profile, path: &str, number: u32) -> &'a Line {
+    let lines = &file(profile, path).lines;
+    lines.iter().find(|line| line.line == number).unwrap_or_else(|| panic!("no line {number} in {lines:?}"))
+}
+
+/// A function of a profile.
+pub(crate) fn function<'a>(profile: &'a Profile, path: &str, qualname: &str) -> &'a Function {
+    file(profile, path).functions.iter().find(|function| function.qualname == qualname).expect("the function is there")
+}
+
+/// CPU seconds of all kinds.
+pub(crate) fn cpu(time: &Time) -> f64 {
+    [time.python_s, time.native_s, time.system_s].iter().map(|part| part.expect("CPU was measured")).sum()
+}
+
+/// CPU seconds of all lines.
+pub(crate) fn lines_cpu(profile: &Profile) -> f64 {
+    profile.files.iter().flat_map(|file| &file.lines).map(|line| cpu(&line.time)).sum()
+}
+
+/// Holds that two numbers of seconds are the same but for rounding.
+#[track_caller]
+pub(crate) fn same(left: f64, right: f64) {
+    assert!((left - right).abs() < 1e-9 * (1.0 + right.abs()), "{left} is not {right}");
+}
