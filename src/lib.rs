@@ -7,6 +7,7 @@
 
 pub mod capture;
 pub mod control;
+pub mod error;
 pub mod lines;
 pub mod profile;
 pub mod report;

@@ -1,8 +1,261 @@
 //! The command line as it may be typed.
+//!
+//! Job: declare every option and environment variable once, with its documentation. Invariant: nothing is decided
+//! here; `run`, `view` and `doctor` give the words their meaning. Neighbours: `words` splits off the program's own
+//! words, `config` supplies defaults from `pyproject.toml`.
 
-use clap::Parser;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::report::view::SortKey;
 
 /// For every line of a Python program: where its time and its memory go
 #[derive(Debug, Parser)]
-#[command(name = "rscalene", version)]
-pub(crate) struct Cli {}
+#[command(name = "rscalene", version, infer_long_args = false, infer_subcommands = false, subcommand_required = true)]
+#[command(arg_required_else_help = true, after_help = "Try `rscalene run app.py`.")]
+pub(crate) struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Profile a program
+    Run(Run),
+    /// Show a saved profile
+    View(View),
+    /// Say what works on this machine, and what to do about what does not
+    Doctor(Doctor),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of `rscalene run`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "rscalene run [OPTIONS] SCRIPT [ARGS]...\n       rscalene run [OPTIONS] -m MODULE [ARGS]...\n       \
+                      rscalene run [OPTIONS] -c CODE [ARGS]...\n       rscalene run [OPTIONS] COMMAND [ARGS]...",
+    after_help = "Options end at the first word that is not one; everything behind it is the program's.\n\
+                  The exit code is the program's own (128 + n if signal n ended it); 2 usage, 4 it ran but could not \
+                  be profiled, 126 cannot be run, 127 not found."
+)]
+pub(crate) struct Run {
+    /// Interpreter that runs the program
+    #[arg(long, value_name = "EXE", env = "RSCALENE_PYTHON")]
+    pub(crate) python: Option<PathBuf>,
+
+    /// Where to save the profile; the ending picks the format (.json, .html, .txt)
+    #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Profile CPU time alone; the same as --memory off
+    #[arg(long)]
+    pub(crate) cpu_only: bool,
+
+    /// How memory is profiled
+    #[arg(long, value_name = "HOW", default_value = "sampled", env = "RSCALENE_MEMORY")]
+    pub(crate) memory: MemoryMode,
+
+    /// CPU time between two samples of a thread, e.g. 1ms or 250us
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_interval, env = "RSCALENE_INTERVAL")]
+    pub(crate) interval: Duration,
+
+    /// What drives the CPU samples
+    #[arg(long, value_name = "SOURCE", default_value = "auto", env = "RSCALENE_CPU_SOURCE")]
+    pub(crate) cpu_source: CpuSource,
+
+    /// Stop profiling after this time, e.g. 30s or 5m; the program runs on
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, env = "RSCALENE_DURATION")]
+    pub(crate) duration: Option<Duration>,
+
+    /// Profile the first process alone
+    #[arg(long)]
+    pub(crate) no_children: bool,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeFlags,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
+
+    /// Print nothing and save nothing, unless -o asks for it
+    #[arg(short, long, env = "RSCALENE_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+}
+
+/// Whose lines are reported.
+#[derive(Debug, Args)]
+pub(crate) struct ScopeFlags {
+    /// Report files that match this glob too (may be repeated)
+    #[arg(long, value_name = "GLOB", env = "RSCALENE_INCLUDE", value_delimiter = ',')]
+    pub(crate) include: Vec<String>,
+
+    /// Leave out files that match this glob (may be repeated)
+    #[arg(long, value_name = "GLOB", env = "RSCALENE_EXCLUDE", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+
+    /// Report every file: the standard library and installed packages too
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// How a profile is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Order of lines, files and functions: cpu, python, native, system, wait, alloc, live, peak, increment, copy, line, name
+    #[arg(long, value_name = "KEY", default_value = "cpu", value_parser = parse_sort, env = "RSCALENE_SORT")]
+    pub(crate) sort: SortKey,
+
+    /// Length of the list of hottest lines
+    #[arg(long, value_name = "N", default_value_t = 10, env = "RSCALENE_TOP")]
+    pub(crate) top: usize,
+
+    /// Lines below this share of every total are folded
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent, env = "RSCALENE_MIN_PERCENT")]
+    pub(crate) min_percent: f64,
+
+    /// Unfold every line
+    #[arg(long)]
+    pub(crate) all_lines: bool,
+
+    /// Leave source text out of the saved profile
+    #[arg(long)]
+    pub(crate) no_source: bool,
+
+    /// Colours in the table
+    #[arg(long, value_name = "WHEN", default_value = "auto", env = "RSCALENE_COLOR")]
+    pub(crate) color: Color,
+
+    /// Width of the table in columns
+    #[arg(long, value_name = "COLUMNS", env = "RSCALENE_WIDTH")]
+    pub(crate) width: Option<usize>,
+}
+
+/// Options of `rscalene view`.
+#[derive(Debug, Args)]
+pub(crate) struct View {
+    /// A profile that `rscalene run` saved
+    pub(crate) file: PathBuf,
+
+    /// Write it to a file instead; the ending picks the format (.json, .html, .txt)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Write HTML, beside the profile unless -o says where
+    #[arg(long)]
+    pub(crate) html: bool,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// Options of `rscalene doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Interpreter to look at
+    #[arg(long, value_name = "EXE", env = "RSCALENE_PYTHON")]
+    pub(crate) python: Option<PathBuf>,
+}
+
+/// How memory is profiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MemoryMode {
+    /// A sample of the allocations, at about 1 % of the CPU
+    Sampled,
+    /// Every allocation, to the byte; slow
+    Exact,
+    /// Not at all
+    Off,
+}
+
+/// What drives the CPU samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CpuSource {
+    /// perf where it opens, timers elsewhere
+    Auto,
+    /// perf alone
+    Perf,
+    /// Timers alone
+    Timer,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal that shows them
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The `run` command as clap sees it.
+pub(crate) fn run_command() -> clap::Command {
+    Cli::command().find_subcommand("run").cloned().unwrap_or_default()
+}
+
+fn parse_sort(text: &str) -> Result<SortKey, String> {
+    SortKey::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = SortKey::ALL.iter().map(|key| key.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let value: f64 = text.trim_end_matches('%').parse().map_err(|_| "a number from 0 to 100".to_owned())?;
+    if (0.0..=100.0).contains(&value) { Ok(value) } else { Err("a number from 0 to 100".to_owned()) }
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time < Duration::from_micros(50) || time > Duration::from_secs(1) {
+        return Err("from 50us to 1s".to_owned());
+    }
+    Ok(time)
+}
+
+/// A number with a unit: `250us`, `1ms`, `1.5s`, `5m`; without one, seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a time such as 250us, 1ms, 1.5s or 5m".to_owned();
+    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit.trim() {
+        "us" | "µs" => number * 1e-6,
+        "ms" => number * 1e-3,
+        "s" | "" => number,
+        "m" | "min" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(wrong()),
+    };
+    if seconds > 0.0 { Duration::try_from_secs_f64(seconds).map_err(|_| wrong()) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_declarations_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_duration("250us"), Ok(Duration::from_micros(250)));
+        assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "-1s", "1x", "s", "0", "nan", "inf"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_interval("1us").is_err());
+    }
+}

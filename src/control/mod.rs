@@ -4,26 +4,61 @@
 //! while one runs goes to stderr. Neighbours: `python/rscalene/__main__.py` calls [`main`], every other room is used here.
 
 mod flags;
+mod output;
+mod program;
+mod run;
+mod shim;
+mod spawn;
+mod view;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-/// Exit code: the command line was not understood.
-pub const EXIT_USAGE: i32 = 2;
+use self::flags::{Cli, Command};
+use self::words::Program;
+use crate::error::{EXIT_USAGE, Error};
 
 /// Runs one command line and returns its exit code.
 ///
-/// `argv` starts with the name of the program; `_executable` is the interpreter that runs Python programs by default.
+/// `argv` starts with the name of the program; `executable` is the interpreter that runs Python programs by default.
 #[must_use]
-pub fn main(argv: Vec<OsString>, _executable: Option<PathBuf>) -> i32 {
-    match flags::Cli::try_parse_from(argv) {
-        Ok(_) => 0,
+pub fn main(mut argv: Vec<OsString>, executable: Option<PathBuf>) -> i32 {
+    let mut program = Vec::new();
+    if argv.get(1).is_some_and(|word| word == "run") {
+        let (ours, rest) = words::split(&flags::run_command(), argv.get(2..).unwrap_or(&[]));
+        argv.truncate(2);
+        argv.extend(ours);
+        program = rest;
+    }
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
         Err(error) => {
             // A closed stdout or stderr leaves nobody to tell.
             let _ = error.print();
-            if error.use_stderr() { EXIT_USAGE } else { 0 }
+            return if error.use_stderr() { EXIT_USAGE } else { 0 };
+        }
+    };
+    let interpreter = executable.unwrap_or_else(|| PathBuf::from("python3"));
+    match command(&cli.command, program, interpreter) {
+        Ok(code) => code,
+        Err(error) => {
+            output::tell(&error.to_string());
+            error.code
+        }
+    }
+}
+
+fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> Result<i32, Error> {
+    match command {
+        Command::Run(flags) => run::run(flags, Program::of(program), &interpreter),
+        Command::View(flags) => view::view(flags),
+        Command::Doctor(_) => Ok(0),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "rscalene", &mut std::io::stdout());
+            Ok(0)
         }
     }
 }

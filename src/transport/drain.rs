@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use rscalene_wire::{MAX_SLOTS, RecordHeader, SLOT};
+use rscalene_wire::{MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
 
 use super::arena::Arena;
 use super::decode;
@@ -183,17 +183,26 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Starts the thread; what it reads goes to `events`.
+    /// Starts the thread; what it reads goes to `events`, and `born` is shown every process that arms itself.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn start(arena: Arc<Arena>, events: Sender<Event>) -> std::io::Result<Self> {
+    pub fn start(
+        arena: Arc<Arena>,
+        events: Sender<Event>,
+        born: impl Fn(u32, &ProcessStart) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let finish = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&finish);
         let thread = std::thread::Builder::new().name("rscalene-drain".into()).spawn(move || {
             let mut reader = Reader::new(Arc::clone(&arena));
             // Nobody takes events any more only when the launcher gives up: the rings are still kept empty.
-            let mut out = |event| drop(events.send(event));
+            let mut out = |event: Event| {
+                if let Body::ProcessStart(start) = &event.body {
+                    born(event.pid, start);
+                }
+                drop(events.send(event));
+            };
             while !asked.load(Ordering::Acquire) {
                 reader.look(&mut out);
                 arena.wait(PAUSE);

@@ -1,0 +1,228 @@
+//! What is shown and saved at the end.
+//!
+//! Job: the table on a terminal, a line in a pipe, and the file that was asked for (or, on a terminal, a JSON file of
+//! our own in the current folder). Invariant: files appear whole or not at all, readable by the user alone, and nothing
+//! that is not a profile of ours is ever written over unasked; stdout is never touched while a program runs. A report
+//! that cannot be written is said so, and everything else still happens. Neighbours: `run`, `view`, `report`.
+
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use super::flags::{Color, Run, Show};
+use super::words::Program;
+use crate::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
+use crate::profile::model::{FORMAT_NAME, Profile};
+use crate::report::json::Layout;
+use crate::report::style::{ColorChoice, Output, Style};
+use crate::report::view::Options;
+use crate::report::{self};
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Html,
+    Text,
+}
+
+impl Format {
+    /// By the ending of its name.
+    pub(crate) fn of(path: &Path) -> Result<Self, Error> {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("").to_ascii_lowercase();
+        match ending.as_str() {
+            "json" => Ok(Self::Json),
+            "html" | "htm" => Ok(Self::Html),
+            "txt" => Ok(Self::Text),
+            _ => Err(Error::new(
+                EXIT_USAGE,
+                format!("cannot tell the format of `{}` by its ending", path.display()),
+                "end it in `.json`, `.html` or `.txt`",
+            )),
+        }
+    }
+}
+
+/// Refuses what could not be written anyway, before the program starts.
+pub(crate) fn check(flags: &Run) -> Result<(), Error> {
+    let Some(path) = &flags.output else { return Ok(()) };
+    Format::of(path)?;
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        return Err(Error::new(
+            EXIT_USAGE,
+            format!("cannot write `{}`: there is no folder `{}`", path.display(), folder.display()),
+            "make the folder first, or name another",
+        ));
+    }
+    if path.is_dir() {
+        let message = format!("cannot write `{}`: it is a folder", path.display());
+        return Err(Error::new(EXIT_USAGE, message, "name a file in it"));
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Shows and saves; the answer is the exit code for a program that succeeded.
+pub(crate) fn report(profile: &Profile, flags: &Run, typed: &Program, unreachable: Option<(String, String)>) -> i32 {
+    let mut code = 0;
+    if profile.target.python.is_none() {
+        // Nothing answered: no Python, or none that a preload reaches.
+        let (why, hint) = unreachable.unwrap_or_else(|| {
+            let hint = "`rscalene doctor` tells what works here; CPython 3.11 to 3.15 is supported";
+            ("no supported Python ran in the program".to_owned(), hint.to_owned())
+        });
+        code = EXIT_NO_PROFILE;
+        if !flags.quiet {
+            tell(&Error::new(code, format!("nothing was profiled: {why}"), hint).to_string());
+        }
+    }
+    let terminal = std::io::stderr().is_terminal();
+    if !flags.quiet && profile.target.python.is_some() {
+        let text = if terminal {
+            report::render_table(profile, &options(&flags.show), &style(&flags.show, true), &|path| source_text(path))
+        } else {
+            let mut line = report::summary_line(profile);
+            line.push('\n');
+            line
+        };
+        tell_raw(&text);
+    }
+    let saved = match &flags.output {
+        Some(path) => Some(save(profile, path, &flags.show).map(|()| path.clone())),
+        None if terminal && !flags.quiet && profile.target.python.is_some() => Some(save_own(profile, typed, flags)),
+        None => None,
+    };
+    match saved {
+        Some(Ok(path)) if !flags.quiet => {
+            let shown = path.display();
+            let next = match Format::of(&path) {
+                Ok(Format::Json) => format!("; `rscalene view {shown}` shows it again"),
+                _ => String::new(),
+            };
+            tell(&format!("saved {shown}{next}"));
+        }
+        Some(Err(error)) => {
+            tell(&error.to_string());
+            code = EXIT_NO_PROFILE;
+        }
+        _ => {}
+    }
+    code
+}
+
+/// The profile that is saved unasked: `rscalene-NAME.json` in the current folder.
+fn save_own(profile: &Profile, typed: &Program, flags: &Run) -> Result<PathBuf, Error> {
+    let name: String =
+        typed.name().chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let path = PathBuf::from(format!("rscalene-{name}.json"));
+    if path.exists() && !is_profile(&path) {
+        return Err(Error::new(
+            EXIT_NO_PROFILE,
+            format!("cannot save `{}`: a file of that name is there and is no profile", path.display()),
+            "name another file with `-o`",
+        ));
+    }
+    save(profile, &path, &flags.show)?;
+    Ok(path)
+}
+
+/// Does the file begin as our profiles do?
+fn is_profile(path: &Path) -> bool {
+    use std::io::Read;
+    let mut start = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(256).read_to_string(&mut start));
+    read.is_ok() && start.trim_start().starts_with('{') && start.contains(FORMAT_NAME)
+}
+
+/// Writes a profile to a file, whole or not at all.
+pub(crate) fn save(profile: &Profile, path: &Path, show: &Show) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    match Format::of(path)? {
+        Format::Json => {
+            report::write_json(profile, Layout::Compact, &mut bytes).map_err(|error| cannot_write(path, &error))?
+        }
+        Format::Html => bytes = html(profile, show).into_bytes(),
+        Format::Text => {
+            let text = report::render_table(profile, &options(show), &style(show, false), &|path| source_text(path));
+            bytes = text.into_bytes();
+        }
+    }
+    write_whole(path, &bytes).map_err(|error| cannot_write(path, &error))
+}
+
+fn html(profile: &Profile, show: &Show) -> String {
+    let style = Style { width: 160, color: false, unicode: true };
+    let table = report::render_table(profile, &options(show), &style, &|path| source_text(path));
+    let escaped = table.replace('&', "&amp;").replace('<', "&lt;");
+    format!("<!doctype html><meta charset=utf-8><title>rscalene</title><pre>{escaped}</pre>\n")
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+    let hint = match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => "make room, or name a file on another disk with `-o`",
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => "name a file that you may write with `-o`",
+        _ => "name another file with `-o`",
+    };
+    Error::new(EXIT_NO_PROFILE, format!("cannot write `{}`: {error}", path.display()), hint)
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // A device or a pipe cannot be replaced by a file.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
+    }
+    let mut file = tempfile::Builder::new().prefix(".rscalene-").tempfile_in(folder_of(path))?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// What the flags ask of a report.
+pub(crate) fn options(show: &Show) -> Options {
+    Options { sort: show.sort, top: show.top, min_percent: show.min_percent, all_lines: show.all_lines }
+}
+
+/// How a report looks on stderr, or as text in a file.
+pub(crate) fn style(show: &Show, terminal: bool) -> Style {
+    let color = match show.color {
+        Color::Auto => ColorChoice::Auto,
+        Color::Always => ColorChoice::Always,
+        Color::Never => ColorChoice::Never,
+    };
+    let output = Output { is_terminal: terminal, columns: if terminal { terminal_columns() } else { None } };
+    Style::resolve(output, |name| std::env::var(name).ok(), color, show.width)
+}
+
+/// Columns of the terminal that stderr or stdout is.
+pub(crate) fn terminal_columns() -> Option<usize> {
+    [libc::STDERR_FILENO, libc::STDOUT_FILENO].into_iter().find_map(|fd| {
+        // SAFETY: all bytes zero is a valid winsize.
+        let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+        // SAFETY: `size` has room for the answer.
+        let answer = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
+        (answer == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+    })
+}
+
+/// The text of a source file: UTF-8, or else Latin-1, which cannot fail.
+pub(crate) fn source_text(path: &str) -> Option<String> {
+    let bytes = fs::read(path).ok().filter(|_| !path.starts_with('<'))?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").map_or(bytes.as_slice(), |rest| rest);
+    Some(match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    })
+}
+
+/// Says a line on stderr; a closed stderr leaves nobody to tell.
+pub(crate) fn tell(line: &str) {
+    tell_raw(&format!("{line}\n"));
+}
+
+fn tell_raw(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

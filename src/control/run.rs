@@ -1,0 +1,255 @@
+//! `rscalene run`: start the program, collect while it runs, report however it ends.
+//!
+//! Invariant: the program's exit code is ours; what goes wrong on our side never stops, delays or changes it. stdout is
+//! the program's. Neighbours: `program` and `spawn` start it, `transport` and `capture` watch it, `profile` merges,
+//! `output` shows.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use rscalene_wire as wire;
+
+use super::flags::{CpuSource, MemoryMode, Run};
+use super::shim::Shim;
+use super::spawn::{self, Ended, Forwarding};
+use super::words::Program;
+use super::{output, program};
+use crate::capture::proc;
+use crate::capture::remote::{Remote, Target};
+use crate::capture::symbols::Symbols;
+use crate::error::{EXIT_CANNOT_RUN, EXIT_NO_PROFILE, EXIT_NOT_FOUND, EXIT_USAGE, Error};
+use crate::profile::merge::{Ends, Merge, MergeSettings};
+use crate::profile::model::{self, Profile};
+use crate::profile::scope::{Scope, ScopeRules};
+use crate::transport::arena::Arena;
+use crate::transport::drain::Drain;
+use crate::transport::event::{Body, Event, ProcessExit};
+
+/// Processes that can be profiled at a time.
+const SEGMENTS: u32 = 1024;
+/// Events on their way to the merge: enough for a burst, little enough for memory.
+const EVENTS: usize = 64 * 1024;
+/// Ring bytes of a process: a tenth of a second of a busy program.
+const RING_CPU: usize = 2 << 20;
+const RING_MEMORY: usize = 4 << 20;
+const RING_EXACT: usize = 16 << 20;
+
+/// Runs the command; the answer is the exit code.
+pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32, Error> {
+    output::check(flags)?;
+    let chosen = flags.python.as_deref().unwrap_or(interpreter);
+    let start = program::resolve(&typed, chosen)?;
+    let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let scope = scope(flags, &cwd, start.script.as_deref())?;
+    let shim = Shim::find()?;
+    let settings = settings(flags);
+    let ring = match flags.memory {
+        _ if flags.cpu_only => RING_CPU,
+        MemoryMode::Off => RING_CPU,
+        MemoryMode::Sampled => RING_MEMORY,
+        MemoryMode::Exact => RING_EXACT,
+    };
+    let arena = Arena::create(settings, SEGMENTS, ring).map_err(|error| {
+        Error::new(EXIT_NO_PROFILE, format!("cannot make the shared memory of the profile: {error}"), "see `ulimit -a`")
+    })?;
+    let arena = Arc::new(arena);
+    let preloaded = std::env::var_os("LD_PRELOAD");
+    let variables = [("LD_PRELOAD", shim.preload(preloaded.as_deref())), (wire::ARENA_ENV, arena.address())];
+    let forwarding = Forwarding::begin();
+    let started = (SystemTime::now(), proc::monotonic_ns());
+    let child =
+        spawn::start(&start, &variables, spawn::current_mask()).map_err(|error| cannot_start(&start, &error))?;
+    let facts = Facts { started, pid: child.id(), words: start.words, cwd };
+    let recorded = record(&arena, &child, flags.duration, merge(flags, scope, started.1))?;
+    drop(forwarding);
+    let code = recorded.ended.shell_code();
+    let profile = finish(recorded, facts, arena.refused(), flags);
+    let reported = output::report(&profile, flags, &typed, program::unreachable(&start.executable));
+    Ok(if code == 0 { reported } else { code })
+}
+
+/// What is known of the run besides what was recorded.
+struct Facts {
+    started: (SystemTime, u64),
+    pid: u32,
+    words: Vec<OsString>,
+    cwd: PathBuf,
+}
+
+fn cannot_start(start: &program::Start, error: &std::io::Error) -> Error {
+    let shown = start.executable.display();
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => Error::new(
+            EXIT_NOT_FOUND,
+            format!("cannot run `{shown}`: it, or the interpreter in its first line, does not exist"),
+            "check the path behind `#!`",
+        ),
+        Some(libc::ENOEXEC) => Error::new(
+            EXIT_CANNOT_RUN,
+            format!("cannot run `{shown}`: it is no program, and has no `#!` line"),
+            "name its interpreter, as in `rscalene run sh FILE`",
+        ),
+        _ => Error::new(EXIT_CANNOT_RUN, format!("cannot run `{shown}`: {error}"), "check its permissions"),
+    }
+}
+
+fn settings(flags: &Run) -> wire::Settings {
+    let memory = if flags.cpu_only { MemoryMode::Off } else { flags.memory };
+    wire::Settings {
+        cpu_mode: match flags.cpu_source {
+            CpuSource::Auto => 1,
+            CpuSource::Perf => 2,
+            CpuSource::Timer => 3,
+        },
+        memory_mode: match memory {
+            MemoryMode::Off => 0,
+            MemoryMode::Sampled => 1,
+            MemoryMode::Exact => 2,
+        },
+        cpu_interval_ns: u64::try_from(flags.interval.as_nanos()).unwrap_or(u64::MAX),
+        memory_interval_bytes: 64 * 1024,
+        memory_adaptive: 1,
+        copy_volume: u32::from(memory != MemoryMode::Off),
+        max_depth: 1024,
+        follow_children: u32::from(!flags.no_children),
+        seed: 0,
+    }
+}
+
+fn scope(flags: &Run, cwd: &Path, script: Option<&Path>) -> Result<Scope, Error> {
+    let rules = ScopeRules {
+        cwd: cwd.to_string_lossy().into_owned(),
+        all: flags.scope.all,
+        include: flags.scope.include.clone(),
+        exclude: flags.scope.exclude.clone(),
+        libraries: Vec::new(),
+        scripts: script.map(|path| path.to_string_lossy().into_owned()).into_iter().collect(),
+    };
+    Scope::new(rules).map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))
+}
+
+fn merge(flags: &Run, scope: Scope, start_ns: u64) -> Merge {
+    let memory = if flags.cpu_only { MemoryMode::Off } else { flags.memory };
+    let settings = model::Settings {
+        cpu: model::CpuSettings { source: "timer".to_owned(), interval_s: flags.interval.as_secs_f64() },
+        memory: model::MemorySettings {
+            mode: match memory {
+                MemoryMode::Off => "off",
+                MemoryMode::Sampled => "sampled",
+                MemoryMode::Exact => "exact",
+            }
+            .to_owned(),
+            interval_bytes: (memory == MemoryMode::Sampled).then_some(64 * 1024),
+        },
+        scope: model::ScopeSettings {
+            include: flags.scope.include.clone(),
+            exclude: flags.scope.exclude.clone(),
+            all: flags.scope.all,
+        },
+    };
+    Merge::new(MergeSettings { settings, start_ns, waits: true }, scope)
+}
+
+/// Collects until the child has ended (or, after `duration`, no more).
+fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, merge: Merge) -> Result<Recorded, Error> {
+    let (to_merge, events) = bounded::<Event>(EVENTS);
+    let merging = std::thread::Builder::new()
+        .name("rscalene-merge".into())
+        .spawn(move || consume(merge, &events))
+        .map_err(|error| no_thread(&error))?;
+    let remote = Arc::new(Remote::start(to_merge.clone()).map_err(|error| no_thread(&error))?);
+    let drain = Drain::start(Arc::clone(arena), to_merge.clone(), {
+        let remote = Arc::clone(&remote);
+        move |pid, start| {
+            let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);
+            remote.watch(Target { pid, runtime, code_type, version });
+        }
+    })
+    .map_err(|error| no_thread(&error))?;
+    let (leave, left) = bounded::<()>(0);
+    if let Some(duration) = duration {
+        let arena = Arc::clone(arena);
+        // Ends with the run, at the latest: the channel is dropped then.
+        std::thread::spawn(move || {
+            if left.recv_timeout(duration) == Err(RecvTimeoutError::Timeout) {
+                arena.stop();
+            }
+        });
+    }
+    let mut inodes = HashMap::new();
+    let mut ended_ns = 0;
+    let ended = spawn::wait(child, || {
+        ended_ns = proc::monotonic_ns();
+        drain.finish();
+        inodes = Arc::into_inner(remote).map(Remote::stop).unwrap_or_default();
+    })
+    .map_err(|error| Error::new(EXIT_NO_PROFILE, format!("cannot wait for the program: {error}"), ""))?;
+    drop(leave);
+    // What outlives the program is watched no longer, and its shims need not go on.
+    arena.stop();
+    let exit = ProcessExit { time_ns: ended_ns, code: ended.code, signal: ended.signal, peak_rss: None, cpu_ns: None };
+    let _ = to_merge.send(Event { pid: child.id(), body: Body::ProcessExit(exit) });
+    drop(to_merge);
+    let merge = merging.join().map_err(|_| {
+        Error::new(EXIT_NO_PROFILE, "internal error in the merge", "please report it, with the command line")
+    })?;
+    Ok(Recorded { merge, ended, ended_ns, inodes })
+}
+
+/// What a run has left.
+struct Recorded {
+    merge: Merge,
+    ended: Ended,
+    ended_ns: u64,
+    inodes: HashMap<String, u64>,
+}
+
+fn consume(mut merge: Merge, events: &Receiver<Event>) -> Merge {
+    for event in events {
+        merge.feed(&event);
+    }
+    merge
+}
+
+fn finish(recorded: Recorded, facts: Facts, refused: u64, flags: &Run) -> Profile {
+    let Recorded { merge, ended, ended_ns, inodes } = recorded;
+    let mut notices = Vec::new();
+    if refused > 0 {
+        notices.push(format!("{refused} processes found no room in the shared memory and were not profiled"));
+    }
+    let mut symbols = Symbols::new(inodes);
+    let mut source = |path: &str| if flags.show.no_source { None } else { read_source(path) };
+    merge.finish(Ends {
+        tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
+        target: model::Target {
+            command: facts.words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            cwd: facts.cwd.to_string_lossy().into_owned(),
+            python: None,
+            free_threaded: false,
+            platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+            pid: facts.pid,
+            exit: model::Exit { code: ended.code, signal: ended.signal },
+        },
+        clock: model::Clock {
+            started_at: humantime::format_rfc3339_seconds(facts.started.0).to_string(),
+            elapsed_s: Duration::from_nanos(ended_ns.saturating_sub(facts.started.1)).as_secs_f64(),
+        },
+        notices,
+        source: &mut source,
+        lookup: &mut |path, offset| symbols.function(path, offset).map(str::to_owned),
+    })
+}
+
+/// The lines of a source file, in the encoding that its first lines name; Latin-1 where it is not UTF-8.
+pub(crate) fn read_source(path: &str) -> Option<Vec<String>> {
+    output::source_text(path).map(|text| text.lines().map(str::to_owned).collect())
+}
+
+fn no_thread(error: &std::io::Error) -> Error {
+    Error::new(EXIT_NO_PROFILE, format!("cannot start a thread: {error}"), "see `ulimit -u`")
+}

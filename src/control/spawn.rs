@@ -1,0 +1,148 @@
+//! The child: started as it would have been without us, waited for, never orphaned and never kept.
+//!
+//! Invariant: the child has our process group, folder, streams and environment (plus the preload), the signal mask that
+//! we were started with, and default actions for the signals that Python ignores; signals that are sent to the launcher
+//! alone are passed on from the handler itself, so that nothing can delay them. A terminal's own signals reach the child
+//! without us. Neighbours: `run`.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::program::Start;
+
+/// Signals that are passed on to the child.
+const FORWARDED: [libc::c_int; 7] =
+    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH];
+
+static CHILD: AtomicI32 = AtomicI32::new(0);
+
+/// Signal actions of the launcher while a child runs; the former ones come back when it is dropped.
+pub(crate) struct Forwarding {
+    former: Vec<(libc::c_int, libc::sigaction)>,
+}
+
+impl Forwarding {
+    /// Begins to pass signals on. A signal that we were started with ignored stays so (`nohup`).
+    pub(crate) fn begin() -> Self {
+        let mut former = Vec::new();
+        for signal in FORWARDED {
+            // SAFETY: all bytes zero is a valid sigaction.
+            let (mut new, mut old): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
+            new.sa_sigaction = forward as *const () as usize;
+            new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            // SAFETY: both are valid.
+            unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
+            if old.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
+            // SAFETY: the handler only does what may be done in one.
+            if unsafe { libc::sigaction(signal, &raw const new, std::ptr::null_mut()) } == 0 {
+                former.push((signal, old));
+            }
+        }
+        Self { former }
+    }
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        CHILD.store(0, Ordering::Relaxed);
+        for (signal, action) in &self.former {
+            // SAFETY: restores what was there.
+            unsafe { libc::sigaction(*signal, &raw const *action, std::ptr::null_mut()) };
+        }
+    }
+}
+
+/// Passes a signal on, unless the terminal has sent it to the whole group already.
+extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let child = CHILD.load(Ordering::Relaxed);
+    // SAFETY: the kernel passes a valid siginfo.
+    let from_terminal = unsafe { (*info).si_code } == libc::SI_KERNEL;
+    if child > 0 && !from_terminal {
+        // SAFETY: the child has not been reaped while its number stands there.
+        unsafe { libc::kill(child, signal) };
+    }
+}
+
+/// Starts the program with more environment variables.
+pub(crate) fn start(start: &Start, variables: &[(&str, OsString)], mask: libc::sigset_t) -> io::Result<Child> {
+    let mut command = Command::new(&start.executable);
+    if let Some((name, arguments)) = start.words.split_first() {
+        command.arg0(name).args(arguments);
+    }
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    // SAFETY: only async-signal-safe calls.
+    unsafe {
+        command.pre_exec(move || {
+            // Python ignores these two; a program that a shell starts has them at their defaults.
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut());
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    CHILD.store(libc::pid_t::try_from(child.id()).unwrap_or(0), Ordering::Relaxed);
+    Ok(child)
+}
+
+/// The signal mask of this thread.
+pub(crate) fn current_mask() -> libc::sigset_t {
+    // SAFETY: all bytes zero is a valid set.
+    let mut mask: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut mask) };
+    mask
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ended {
+    /// Exit code.
+    pub(crate) code: Option<i32>,
+    /// Signal that ended it.
+    pub(crate) signal: Option<i32>,
+}
+
+impl Ended {
+    /// The exit code that a shell would report.
+    pub(crate) fn shell_code(&self) -> i32 {
+        self.code.unwrap_or_else(|| self.signal.map_or(1, |signal| 128 + signal))
+    }
+}
+
+/// Waits until the child has ended, without reaping it; then reaps it.
+pub(crate) fn wait(child: &Child, before_reaping: impl FnOnce()) -> io::Result<Ended> {
+    let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
+    loop {
+        // SAFETY: all bytes zero is a valid siginfo.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOWAIT;
+        // SAFETY: `info` has room for the answer.
+        let answer = unsafe { libc::waitid(libc::P_PID, child.id(), &raw mut info, flags) };
+        if answer == 0 {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    before_reaping();
+    // From here on its number may be given to another process.
+    CHILD.store(0, Ordering::Relaxed);
+    let mut status = 0;
+    // SAFETY: `status` has room for the answer.
+    while unsafe { libc::waitpid(pid, &raw mut status, 0) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    let status = std::process::ExitStatus::from_raw(status);
+    Ok(Ended { code: status.code(), signal: status.signal() })
+}
