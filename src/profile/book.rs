@@ -7,6 +7,7 @@ use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
+use super::heap::Footprint;
 use super::intern::{FrameId, Interner};
 use super::leaks::Growth;
 use super::model;
@@ -71,8 +72,8 @@ pub(crate) struct ProcessRecord {
     pub(crate) row: model::Process,
     /// Its lines; [`FrameId::NONE`] is what lies outside scope.
     pub(crate) lines: FxHashMap<FrameId, Sums>,
-    /// Its tracked bytes at their high-water mark, and those of mapped files then.
-    pub(crate) footprint: (f64, f64),
+    /// Its footprint at the high-water mark of its tracked bytes.
+    pub(crate) footprint: Footprint,
 }
 
 /// One thread.

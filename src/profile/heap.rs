@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 use super::estimate::estimate;
 use super::intern::FrameId;
 use super::leaks::Snapshots;
-use super::mappings::Mappings;
+use super::mappings::{Backing, Mappings};
 
 /// Live figures of an owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -77,6 +77,17 @@ pub(crate) struct Moment {
     pub(crate) python: bool,
 }
 
+/// What a process has at a moment, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Footprint {
+    /// Live blocks and anonymous mappings: what lines own.
+    pub(crate) tracked: f64,
+    /// Mapped files.
+    pub(crate) files: f64,
+    /// Arenas of Python's object allocator, which hold part of `tracked`.
+    pub(crate) arenas: f64,
+}
+
 /// The memory of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
@@ -85,13 +96,13 @@ pub(crate) struct Heap {
     mappings: Mappings,
     cells: FxHashMap<FrameId, Cell>,
     tracked: f64,
-    highest: f64,
+    highest: Footprint,
     peak_moment: u64,
     python_moment: u64,
     last_python_ns: u64,
     volume_records: u64,
-    mapped_files: f64,
-    mapped_files_at_peak: f64,
+    files: f64,
+    arenas: f64,
     snapshots: Snapshots,
 }
 
@@ -158,13 +169,13 @@ impl Heap {
         self.cell(running).copied += weight as f64;
     }
 
-    /// Memory was mapped. Returns the anonymous bytes.
-    pub(crate) fn map(&mut self, at: Moment, owner: FrameId, address: u64, size: u64, file: bool) -> f64 {
+    /// Memory was mapped. Returns the bytes that count as allocated.
+    pub(crate) fn map(&mut self, at: Moment, owner: FrameId, address: u64, size: u64, backing: Backing) -> f64 {
         self.unmap(at, owner, address, size);
-        self.mappings.map(address, size, owner, file);
+        self.mappings.map(address, size, owner, backing);
         let bytes = size as f64;
-        if file {
-            self.mapped_files += bytes;
+        if backing != Backing::Anonymous {
+            self.apart(backing, bytes);
             return 0.0;
         }
         let cell = self.cell(owner);
@@ -174,20 +185,23 @@ impl Heap {
         bytes
     }
 
-    /// Memory was unmapped.
-    pub(crate) fn unmap(&mut self, at: Moment, running: FrameId, address: u64, size: u64) {
+    /// Memory was unmapped. Returns what was behind its first known byte.
+    pub(crate) fn unmap(&mut self, at: Moment, running: FrameId, address: u64, size: u64) -> Option<Backing> {
         self.begin(at);
+        let mut first = None;
         let mut mappings = std::mem::take(&mut self.mappings);
         mappings.unmap(address, size, |run, bytes| {
+            first.get_or_insert(run.backing);
             let bytes = bytes as f64;
-            if run.file {
-                self.mapped_files -= bytes;
-            } else {
+            if run.backing == Backing::Anonymous {
                 self.cell(running).unmapped += bytes;
                 self.change(at, run.owner, -bytes, 0.0);
+            } else {
+                self.apart(run.backing, -bytes);
             }
         });
         self.mappings = mappings;
+        first
     }
 
     /// Something else was recorded with a Python stack.
@@ -201,9 +215,9 @@ impl Heap {
         self.tracked
     }
 
-    /// Tracked live bytes at the high-water mark, and bytes of mapped files then.
-    pub(crate) fn highest(&self) -> (f64, f64) {
-        (self.highest, self.mapped_files_at_peak)
+    /// The footprint at the high-water mark of tracked bytes.
+    pub(crate) fn highest(&self) -> Footprint {
+        self.highest
     }
 
     /// Series of live bytes by owner, up to when Python code last ran.
@@ -258,10 +272,17 @@ impl Heap {
         cell.now.bytes += bytes;
         cell.now.variance += variance;
         self.tracked += bytes;
-        if self.tracked > self.highest {
-            self.highest = self.tracked;
-            self.mapped_files_at_peak = self.mapped_files;
+        if self.tracked > self.highest.tracked {
+            self.highest = Footprint { tracked: self.tracked, files: self.files, arenas: self.arenas };
             self.peak_moment += 1;
+        }
+    }
+
+    fn apart(&mut self, backing: Backing, bytes: f64) {
+        match backing {
+            Backing::File => self.files += bytes,
+            Backing::Arena => self.arenas += bytes,
+            Backing::Anonymous | Backing::Reserved => {}
         }
     }
 

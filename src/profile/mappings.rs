@@ -7,13 +7,38 @@ use std::collections::BTreeMap;
 
 use super::intern::FrameId;
 
+/// What is behind a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backing {
+    /// Memory of its own: a block like any other.
+    Anonymous,
+    /// A file.
+    File,
+    /// Memory of an arena of Python's object allocator, whose contents are counted block by block.
+    Arena,
+    /// Nothing yet: address space that cannot be touched.
+    Reserved,
+}
+
+impl Backing {
+    /// As the flags of [`rscalene_wire::Map`] say.
+    pub(crate) fn of(flags: u8) -> Self {
+        match flags {
+            _ if flags & 4 != 0 => Self::Arena,
+            _ if flags & 1 != 0 => Self::File,
+            _ if flags & 8 != 0 => Self::Reserved,
+            _ => Self::Anonymous,
+        }
+    }
+}
+
 /// A run of mapped bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     /// Who mapped it.
     pub(crate) owner: FrameId,
-    /// Is a file behind it?
-    pub(crate) file: bool,
+    /// What is behind it.
+    pub(crate) backing: Backing,
     end: u64,
 }
 
@@ -25,9 +50,9 @@ pub(crate) struct Mappings {
 
 impl Mappings {
     /// Maps `size` bytes; call [`Mappings::unmap`] first for what lay there.
-    pub(crate) fn map(&mut self, address: u64, size: u64, owner: FrameId, file: bool) {
+    pub(crate) fn map(&mut self, address: u64, size: u64, owner: FrameId, backing: Backing) {
         if size > 0 {
-            self.runs.insert(address, Mapping { owner, file, end: address.saturating_add(size) });
+            self.runs.insert(address, Mapping { owner, backing, end: address.saturating_add(size) });
         }
     }
 
@@ -58,7 +83,7 @@ impl Mappings {
 
 #[cfg(test)]
 mod tests {
-    use super::{FrameId, Mappings};
+    use super::{Backing, FrameId, Mappings};
 
     const PAGE: u64 = 4096;
 
@@ -71,8 +96,8 @@ mod tests {
     #[test]
     fn every_byte_goes_once_however_it_is_cut() {
         let mut maps = Mappings::default();
-        maps.map(0, 8 * PAGE, FrameId(1), false);
-        maps.map(8 * PAGE, 4 * PAGE, FrameId(2), false);
+        maps.map(0, 8 * PAGE, FrameId(1), Backing::Anonymous);
+        maps.map(8 * PAGE, 4 * PAGE, FrameId(2), Backing::File);
         assert_eq!(unmapped(&mut maps, 3 * PAGE, 1), [(1, 1)]);
         assert_eq!(unmapped(&mut maps, 3 * PAGE, 1), []);
         assert_eq!(unmapped(&mut maps, 0, 1), [(1, 1)]);

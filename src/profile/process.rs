@@ -13,6 +13,7 @@ use super::cpu::{Booking, Pools, ThreadAccount};
 use super::heap::{Heap, Moment};
 use super::intern::FrameId;
 use super::ledger::{Engine, unseen};
+use super::mappings::Backing;
 use super::native::NativeSamples;
 use super::resident::Resident;
 use super::stacks::{Definitions, NodeId, Place};
@@ -184,10 +185,12 @@ impl Process {
             self.heap.unmap(at, place.owner, map.address, map.size);
             return;
         }
+        let mut backing = Backing::of(flags);
         if map.old_size > 0 {
-            self.heap.unmap(at, place.owner, map.old_address, map.old_size);
+            // What moves keeps what is behind it.
+            backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);
         }
-        let bytes = self.heap.map(at, place.owner, map.address, map.size, flags & 1 != 0);
+        let bytes = self.heap.map(at, place.owner, map.address, map.size, backing);
         *self.allocated.entry(place.node).or_default() += bytes;
     }
 
@@ -240,7 +243,9 @@ impl Process {
             book.add_bytes(self.row, trusted(owner), &Bytes { usage, ..Bytes::default() });
         }
         let footprint = &mut book.processes[self.row].footprint;
-        *footprint = if self.heap.highest().0 > footprint.0 { self.heap.highest() } else { *footprint };
+        if self.heap.highest().tracked > footprint.tracked {
+            *footprint = self.heap.highest();
+        }
         if self.refused {
             return;
         }

@@ -22,10 +22,7 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
         all.add(sums);
     }
     let outside = totals.get(&FrameId::NONE).copied().unwrap_or_default();
-    let (tracked, files) = book
-        .processes
-        .iter()
-        .fold((0.0, 0.0), |(tracked, files), process| (tracked + process.footprint.0, files + process.footprint.1));
+    let peaks = || book.processes.iter().map(|process| process.footprint);
     let whole = |value: f64| known.memory.then_some(value.max(0.0).round() as u64);
     let clock = book.threads.iter().fold(None, |clock, thread| sum(clock, thread.clock_s));
     let mut memory = known.memory(&all.bytes);
@@ -40,8 +37,9 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
         unsampled_s: known.cpu.then_some(book.unsampled_s),
         outside_scope: known.time(&outside.time),
         outside_scope_memory: outside_memory,
-        tracked_peak_bytes: whole(tracked),
-        mapped_files_peak_bytes: whole(files),
+        tracked_peak_bytes: whole(peaks().map(|peak| peak.tracked).sum()),
+        mapped_files_peak_bytes: whole(peaks().map(|peak| peak.files).sum()),
+        arenas_peak_bytes: whole(peaks().map(|peak| peak.arenas).sum()),
         ..Totals::default()
     }
 }

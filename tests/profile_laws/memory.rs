@@ -137,6 +137,9 @@ fn mappings_are_counted_by_the_byte_through_partial_unmaps_and_moves() {
     let unmap = (0, u64::MAX);
     map(&mut run, at[0], 0x10_0000, 8 * PAGE, (0, 0), 0);
     map(&mut run, at[1], 0x20_0000, 100 * PAGE, (0, 0), 1);
+    map(&mut run, at[1], 0x80_0000, 256 * PAGE, (0, 0), 4);
+    map(&mut run, at[1], 0xa0_0000, 512 * PAGE, (0, 0), 8);
+    map(&mut run, at[1], 0xc0_0000, 200 * PAGE, (0xa0_0000, 512 * PAGE), 0);
     map(&mut run, at[2], 0x10_0000 + 3 * PAGE, PAGE, unmap, 0);
     map(&mut run, at[3], 0x40_0000, 16 * PAGE, (0x10_0000, 3 * PAGE), 0);
     let profile = run.finish();
@@ -146,6 +149,7 @@ fn mappings_are_counted_by_the_byte_through_partial_unmaps_and_moves() {
     assert_eq!(line(&profile, APP, 4).memory.increment_bytes, Some(13 * PAGE as i64));
     assert_eq!(profile.totals.memory.live_bytes, Some(20 * PAGE));
     assert_eq!(profile.totals.mapped_files_peak_bytes, Some(100 * PAGE));
+    assert_eq!(profile.totals.arenas_peak_bytes, Some(256 * PAGE));
     assert!(!file(&profile, APP).lines.iter().any(|line| line.line == 2));
 }
 
