@@ -54,11 +54,17 @@ fn significant(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// A duration in a column: plain seconds with a fixed number of decimals, so that the points line up.
+/// A duration in a column: plain seconds with a fixed number of decimals, so that the points line up. A duration too
+/// short for them is `<1 ms` or the like, never `0.000 s`.
 #[must_use]
 pub fn seconds_in_column(s: f64, decimals: usize) -> String {
     if !s.is_finite() || s.abs() >= READABLE {
         return format!("{s:.1e} s");
+    }
+    if s > 0.0 && s < 0.5 * 10f64.powi(-(decimals as i32)) {
+        return ["<1 s", "<0.1 s", "<0.01 s", "<1 ms"]
+            .get(decimals)
+            .map_or_else(|| seconds(s), |text| (*text).to_owned());
     }
     format!("{s:.decimals$} s")
 }
@@ -182,6 +188,15 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(seconds(value), text, "{value}");
         }
+    }
+
+    #[test]
+    fn a_duration_in_a_column_that_is_not_zero_never_reads_zero() {
+        assert_eq!(seconds_in_column(1.2345, 3), "1.234 s");
+        assert_eq!(seconds_in_column(0.0004, 3), "<1 ms");
+        assert_eq!(seconds_in_column(0.04, 1), "<0.1 s");
+        assert_eq!(seconds_in_column(0.0, 3), "0.000 s");
+        assert_eq!((column_decimals(99.99), column_decimals(100.0), column_decimals(1e5)), (3, 1, 0));
     }
 
     #[test]

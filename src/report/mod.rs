@@ -1,6 +1,7 @@
 //! Reports: pure functions of a profile. No clock, no environment, no files.
 
 mod bars;
+pub mod export;
 pub mod json;
 pub mod style;
 mod table;

@@ -118,11 +118,8 @@ impl Page {
     fn heads(&self, out: &mut String, cells: &Cells<'_>) {
         let mut row = format!("{:>1$} ", "Line #", self.number_width);
         for column in &self.columns {
-            let head = cells.head(column);
-            match column.figure {
-                Figure::Bar => row.push_str(&format!("{head:<0$} ", column.width)),
-                _ => row.push_str(&format!("{head:>0$} ", column.width)),
-            }
+            row.push_str(&cells.head(column));
+            row.push(' ');
         }
         row.push_str(&format!("{} {}", self.wall(), text::fit("Line Contents", self.source_width, &self.style)));
         self.style.paint(out, Role::Heading, row.trim_end());

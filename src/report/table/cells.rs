@@ -73,15 +73,19 @@ impl<'v> Cells<'v> {
     /// order in which they are read. `wish` lists figures, the most telling first.
     pub(super) fn columns(&self, wish: &[Figure], sort: SortKey, room: usize) -> Vec<Column> {
         let short = self.style.width < 100;
-        let mut chosen = Vec::new();
+        let mut chosen: Vec<Column> = Vec::new();
         let mut left = room;
         let first = sorting_figure(sort);
-        for figure in first.into_iter().chain(wish.iter().copied()) {
-            let column = self.column(figure, short);
-            let known = chosen.iter().any(|other: &Column| other.figure == figure);
-            if self.has(figure) && !known && column.width < left {
-                left -= column.width + 1;
-                chosen.push(column);
+        for figure in first.iter().chain(wish) {
+            // One kind of CPU time alone would mislead: all or none.
+            let together: &[Figure] = if matches!(figure, Figure::Kind(0..=2)) { &CPU_KINDS } else { &[*figure] };
+            let new =
+                together.iter().filter(|figure| self.has(**figure) && !chosen.iter().any(|c| c.figure == **figure));
+            let new: Vec<Column> = new.map(|figure| self.column(*figure, short)).collect();
+            let cells: usize = new.iter().map(|column| column.width + 1).sum();
+            if cells <= left {
+                left -= cells;
+                chosen.extend(new);
             }
         }
         chosen.sort_by_key(|column| READING_ORDER.iter().position(|figure| *figure == column.figure));
@@ -106,8 +110,7 @@ impl<'v> Cells<'v> {
     }
 
     fn column(&self, figure: Figure, short: bool) -> Column {
-        // `+-100%` and a space in ASCII, a cell less in Unicode.
-        let error = if self.has_error(figure) { self.style.glyph(6, 7) } else { 0 };
+        let error = self.error_width(figure);
         let width = match figure {
             Figure::Bar => (self.style.width / 10).clamp(6, 16),
             Figure::Share => 6,
@@ -124,14 +127,18 @@ impl<'v> Cells<'v> {
         Column { figure, width: width + error, error, short }
     }
 
-    fn has_error(&self, figure: Figure) -> bool {
-        let mut lines = self.view.profile.files.iter().flat_map(|file| &file.lines);
-        lines.any(|line| error_share(figure, line).is_some())
+    /// Cells of the widest standard error and the space before it.
+    fn error_width(&self, figure: Figure) -> usize {
+        let lines = self.view.profile.files.iter().flat_map(|file| &file.lines);
+        let largest = lines
+            .filter_map(|line| error_share(figure, line))
+            .fold(None, |a: Option<f64>, b| Some(a.map_or(b, |a| a.max(b))));
+        largest.map_or(0, |share| error_text(share, &self.style).chars().count() + 1)
     }
 
-    /// Name of a column.
-    pub(super) fn head(&self, column: &Column) -> &'static str {
-        match column.figure {
+    /// Name of a column over its numbers.
+    pub(super) fn head(&self, column: &Column) -> String {
+        let name = match column.figure {
             Figure::Bar => "Time",
             Figure::Share => "CPU",
             Figure::Cpu => "CPU s",
@@ -143,6 +150,11 @@ impl<'v> Cells<'v> {
             Figure::Live => "Live",
             Figure::Peak => "At peak",
             Figure::Copy => "Copied",
+        };
+        let Column { width, error, .. } = *column;
+        match column.figure {
+            Figure::Bar => format!("{name:<width$}"),
+            _ => format!("{name:>0$}{1:2$}", width - error, "", error),
         }
     }
 
@@ -221,6 +233,9 @@ impl<'v> Cells<'v> {
         }
     }
 }
+
+/// The kinds of CPU time.
+const CPU_KINDS: [Figure; 3] = [Figure::Kind(0), Figure::Kind(1), Figure::Kind(2)];
 
 /// Left to right.
 const READING_ORDER: [Figure; 13] = [

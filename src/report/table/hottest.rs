@@ -19,10 +19,10 @@ const WISH: [Figure; 13] = [
     Figure::Bar,
     Figure::Peak,
     Figure::Kind(3),
-    Figure::Alloc,
     Figure::Kind(0),
     Figure::Kind(1),
     Figure::Kind(2),
+    Figure::Alloc,
     Figure::Live,
     Figure::Increment,
     Figure::Copy,
@@ -36,13 +36,17 @@ pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style
     if view.lines.is_empty() {
         return;
     }
-    title(out, "Hottest lines", &format!("sorted by {}", options.sort.name()), style);
+    let mut remark = format!("by {}", options.sort.name());
+    if style.width >= 100 {
+        remark.push_str("; python, native, system: share of CPU; wait: share of wall");
+    }
+    title(out, "Hottest lines", &remark, style);
     let places: Vec<String> = view.lines.iter().map(|place| place_name(view, place)).collect();
     let longest = |names: &[String]| names.iter().map(|name| text::width(name)).max().unwrap_or(0);
-    let place_width = longest(&places).clamp(4, style.width / 4);
+    let place_width = longest(&places).clamp(4, (style.width / 4).max(14));
     let functions: Vec<String> = view.lines.iter().map(|place| text::visible(&place.line.function, style)).collect();
     // Names of functions repeat what the source says; they come where there is room to spare.
-    let function_width = if style.width >= 120 { longest(&functions).clamp(8, style.width / 8) } else { 0 };
+    let function_width = if style.width >= 140 { longest(&functions).clamp(8, style.width / 8) } else { 0 };
 
     let mut cells = Cells::new(view, *style);
     let source_room = source_room(style.width);
@@ -52,7 +56,8 @@ pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style
     let room = style.width.saturating_sub(taken + figures);
 
     let mut heads = vec![("Line", place_width, false)];
-    heads.extend(columns.iter().map(|column| (cells.head(column), column.width, column.figure != Figure::Bar)));
+    let names: Vec<String> = columns.iter().map(|column| cells.head(column)).collect();
+    heads.extend(columns.iter().zip(&names).map(|(column, name)| (name.as_str(), column.width, false)));
     if function_width > 0 {
         heads.push(("Function", function_width, false));
     }
@@ -109,8 +114,8 @@ fn native(line: &Line, room: usize, sort: SortKey, style: &Style) -> Option<Stri
     let names: Vec<String> = places
         .take(3)
         .map(|place| match &place.symbol {
-            Some(symbol) => format!("{} {symbol} {}", place.object, units::seconds(place.s)),
-            None => format!("{} {}", place.object, units::seconds(place.s)),
+            Some(symbol) => format!("{} {} {symbol}", units::seconds(place.s), place.object),
+            None => format!("{} {}", units::seconds(place.s), place.object),
         })
         .collect();
     if names.is_empty() {

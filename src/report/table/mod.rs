@@ -42,22 +42,22 @@ pub fn render_table(
 
 /// A blank line and a section's title, drawn out to the full width.
 fn title(out: &mut String, name: &str, remark: &str, style: &Style) {
-    let rule = style.glyph("\u{2500}", "-");
+    let rule = style.glyph("\u{2500}", "-").repeat(2);
     let name = text::fit(name, style.width.saturating_sub(6), style);
-    let used = text::width(&name) + 4;
-    let remark = text::fit(remark, style.width.saturating_sub(used + 3), style);
     out.push('\n');
-    style.paint(out, Role::Faint, &rule.repeat(2));
-    out.push(' ');
-    style.paint(out, Role::Title, &name);
-    out.push(' ');
-    let mut left = style.width.saturating_sub(used);
-    if text::width(&remark) > 3 {
-        style.paint(out, Role::Faint, &remark);
-        out.push(' ');
-        left = left.saturating_sub(text::width(&remark) + 1);
+    let mut used = 0;
+    for (role, text) in [(Role::Title, &name), (Role::Faint, &text::visible(remark, style))] {
+        // A remark that does not fit is left out: half of it would say something else.
+        if !text.is_empty() && (used == 0 || used + text::width(text) + 6 <= style.width) {
+            style.paint(out, Role::Faint, &rule);
+            out.push(' ');
+            style.paint(out, role, text);
+            out.push(' ');
+            used += text::width(text) + 4;
+        }
     }
-    style.paint(out, Role::Faint, &rule.repeat(left));
+    let rest = style.width.saturating_sub(used);
+    style.paint(out, Role::Faint, &style.glyph("\u{2500}", "-").repeat(rest));
     out.push('\n');
 }
 

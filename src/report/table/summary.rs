@@ -128,7 +128,8 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
         let top = series.iter().copied().max_by_key(|(_, value)| *value).unwrap_or_default();
         let (at, seen) = (units::seconds(top.0), units::bytes(top.1));
         let mark = style.glyph("\u{25b2}", "^");
-        let text = format!("highest RSS seen {seen} at {at}");
+        let what = if cells < 60 { "" } else { "highest RSS seen " };
+        let text = format!("{what}{seen} at {at}");
         // To the right of the mark, unless only its left has room.
         let line = if peak + 2 + text.len() <= cells || peak < text.len() + 1 {
             format!("{}{mark} {text}", " ".repeat(peak.min(cells.saturating_sub(2 + text.len()))))
@@ -254,24 +255,46 @@ impl Facts<'_> {
         let room = self.style.width.saturating_sub(LABEL);
         let mut used = 0;
         for (place, (role, item)) in items.iter().enumerate() {
-            let item = text::fit(item, room, self.style);
-            let width = text::width(&item);
             if place == 0 {
                 self.label(label);
-            } else if used + text::width(between) + width > room {
-                self.out.push('\n');
-                self.label("");
-                used = 0;
+            } else if used + text::width(between) + text::width(item) > room {
+                self.next_row(&mut used);
             } else {
                 self.style.paint(self.out, Role::Faint, between);
                 used += text::width(between);
             }
-            self.style.paint(self.out, *role, &item);
-            used += width;
+            self.item(*role, item, room, &mut used);
         }
         if !items.is_empty() {
             self.out.push('\n');
         }
+    }
+
+    /// Writes an item; one that is wider than a row is broken between words, and a word at its front, so that no
+    /// number is cut.
+    fn item(&mut self, role: Role, item: &str, room: usize, used: &mut usize) {
+        if text::width(item) <= room {
+            self.style.paint(self.out, role, item);
+            *used += text::width(item);
+            return;
+        }
+        for (place, word) in item.split(' ').enumerate() {
+            let word = text::fit_end(word, room, self.style);
+            if place > 0 && *used + 1 + text::width(&word) > room {
+                self.next_row(used);
+            } else if place > 0 {
+                self.out.push(' ');
+                *used += 1;
+            }
+            self.style.paint(self.out, role, &word);
+            *used += text::width(&word);
+        }
+    }
+
+    fn next_row(&mut self, used: &mut usize) {
+        self.out.push('\n');
+        self.label("");
+        *used = 0;
     }
 
     /// A picture, already painted.

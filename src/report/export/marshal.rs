@@ -1,0 +1,55 @@
+//! Python's marshal, version 2: as much of it as pstats files need.
+//!
+//! Job: bytes that `marshal.loads` of any Python 3 reads. Invariant: version 2, so no references and no short strings.
+//! Neighbour: `pstats` decides what to write.
+
+/// Writes marshalled values one after the other.
+#[derive(Default)]
+pub(super) struct Marshal(Vec<u8>);
+
+impl Marshal {
+    /// The bytes.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// An int.
+    pub(super) fn int(&mut self, value: i32) {
+        self.0.push(b'i');
+        self.0.extend(value.to_le_bytes());
+    }
+
+    /// A float.
+    pub(super) fn float(&mut self, value: f64) {
+        self.0.push(b'g');
+        self.0.extend(value.to_le_bytes());
+    }
+
+    /// A str.
+    pub(super) fn text(&mut self, value: &str) {
+        self.0.push(b'u');
+        self.length(value.len());
+        self.0.extend(value.as_bytes());
+    }
+
+    /// The start of a tuple of `length` values, which follow.
+    pub(super) fn tuple(&mut self, length: usize) {
+        self.0.push(b'(');
+        self.length(length);
+    }
+
+    /// The start of a dict, whose keys and values follow in turn.
+    pub(super) fn dict(&mut self) {
+        self.0.push(b'{');
+    }
+
+    /// The end of a dict.
+    pub(super) fn end_dict(&mut self) {
+        self.0.push(b'0');
+    }
+
+    fn length(&mut self, length: usize) {
+        // Names and tuples are short; a length that does not fit could not be read back by Python either.
+        self.0.extend(i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes());
+    }
+}

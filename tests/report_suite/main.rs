@@ -1,0 +1,3 @@
+//! Laws of the reports, over profiles made by hand.
+
+mod profiles;
