@@ -10,6 +10,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
 use crate::profile::model::{FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, Format, Memory, Profile, Stacks, Time};
@@ -86,7 +87,7 @@ pub fn read_bytes(name: &str, bytes: &[u8]) -> Result<Profile, ReadError> {
         refuse(name, &why, "give the JSON that rscalene wrote, not a compressed or binary file")
     })?;
     check_format(name, text)?;
-    let profile: Profile = serde_json::from_str(text).map_err(|error| broken(name, &error))?;
+    let profile: Profile = serde_json::from_str(text).map_err(|error| broken(name, text, &error))?;
     check_indices(&profile).map_err(|why| refuse(name, &why, RECORD_AGAIN))?;
     Ok(profile)
 }
@@ -97,9 +98,14 @@ fn refuse(name: &str, why: &str, hint: &str) -> ReadError {
     ReadError { message: format!("cannot read `{name}`: {why}"), hint: hint.to_owned() }
 }
 
-fn broken(name: &str, error: &serde_json::Error) -> ReadError {
+fn broken(name: &str, text: &str, error: &serde_json::Error) -> ReadError {
     let place = format!("line {} column {}", error.line(), error.column());
+    // A number that is cut off is an error of syntax, but at the very end.
+    let text = text.trim_end();
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    let at_end = error.line() > text.matches('\n').count() && error.column() >= last.len();
     match error.classify() {
+        Category::Syntax if at_end => refuse(name, &format!("it ends in the middle ({place})"), RECORD_AGAIN),
         Category::Eof => refuse(name, &format!("it ends in the middle ({place})"), RECORD_AGAIN),
         Category::Syntax | Category::Io => refuse(name, &format!("it is not JSON: {error}"), RECORD_AGAIN),
         Category::Data => refuse(name, &format!("it is not a whole profile: {error}"), RECORD_AGAIN),
@@ -113,10 +119,11 @@ fn check_format(name: &str, text: &str) -> Result<(), ReadError> {
         format: Option<serde_json::Value>,
     }
     let foreign = |why: &str| refuse(name, why, "give the JSON that `rscalene run -o NAME.json` wrote");
-    let head: Head = serde_json::from_str(text).map_err(|error| match error.classify() {
-        Category::Data => foreign("it is JSON, but not a profile"),
-        _ => broken(name, &error),
-    })?;
+    // A list would do for a struct, and its items for the fields.
+    if !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        return Err(foreign("it is JSON, but not a profile"));
+    }
+    let head: Head = serde_json::from_str(text).map_err(|error| broken(name, text, &error))?;
     let Some(format) = head.format.and_then(|value| Format::deserialize(value).ok()) else {
         return Err(foreign("it is JSON, but not a profile (it has no `format`)"));
     };
@@ -150,6 +157,22 @@ fn check_indices(profile: &Profile) -> Result<(), String> {
             return Err(format!("`stacks.nodes[{index}].parent` is {parent}, which is not before it"));
         }
     }
+    let (threads, processes) = (profile.threads.len(), profile.processes.len());
+    for (file_index, file) in profile.files.iter().enumerate() {
+        for (line_index, line) in file.lines.iter().enumerate() {
+            let place = || format!("`files[{file_index}].lines[{line_index}]");
+            if let Some((index, part)) = line.by_thread.iter().enumerate().find(|(_, part)| part.thread >= threads) {
+                let thread = part.thread;
+                return Err(format!("{}.by_thread[{index}].thread` is {thread}, there are {threads} threads", place()));
+            }
+            if let Some((index, part)) = line.by_process.iter().enumerate().find(|(_, part)| part.process >= processes)
+            {
+                let process = part.process;
+                let there = format!("there are {processes} processes");
+                return Err(format!("{}.by_process[{index}].process` is {process}, {there}", place()));
+            }
+        }
+    }
     for (index, leak) in profile.leaks.iter().flatten().enumerate() {
         if leak.file >= profile.files.len() {
             return Err(format!("`leaks[{index}].file` is {}, there are {} files", leak.file, profile.files.len()));
@@ -170,6 +193,8 @@ fn finite(original: &Profile) -> Cow<'_, Profile> {
     mend.time(&mut totals.time);
     mend.time(&mut totals.outside_scope);
     mend.memory(&mut totals.memory);
+    mend.memory(&mut totals.outside_scope_memory);
+    mend.optional(&mut totals.unsampled_s);
     mend.optional(&mut totals.cpu_clock_s);
     mend.optional(&mut totals.sampled_cpu_s);
     for file in &mut profile.files {
@@ -177,6 +202,11 @@ fn finite(original: &Profile) -> Cow<'_, Profile> {
             mend.time(&mut line.time);
             mend.memory(&mut line.memory);
             line.native.iter_mut().for_each(|place| mend.plain(&mut place.s));
+            line.by_thread.iter_mut().for_each(|part| mend.time(&mut part.time));
+            for part in &mut line.by_process {
+                mend.time(&mut part.time);
+                mend.memory(&mut part.memory);
+            }
         }
         for function in &mut file.functions {
             mend.time(&mut function.own);
@@ -187,6 +217,10 @@ fn finite(original: &Profile) -> Cow<'_, Profile> {
     for thread in &mut profile.threads {
         mend.time(&mut thread.time);
         mend.optional(&mut thread.cpu_clock_s);
+    }
+    for process in &mut profile.processes {
+        mend.time(&mut process.time);
+        mend.memory(&mut process.memory);
     }
     for node in &mut profile.stacks.nodes {
         mend.plain(&mut node.cpu_s);

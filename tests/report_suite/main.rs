@@ -1,3 +1,8 @@
 //! Laws of the reports, over profiles made by hand.
 
+mod export;
+mod json;
 mod profiles;
+mod schema;
+mod table;
+mod view;

@@ -3,7 +3,7 @@
 use rscalene::profile::model::*;
 
 /// The source of the file that [`realistic`] profiled.
-pub const SOURCE: &str = r#""""Simulate orders and report totals."""
+pub(crate) const SOURCE: &str = r#""""Simulate orders and report totals."""
 import json
 import sys
 import time
@@ -58,13 +58,13 @@ if __name__ == "__main__":
 "#;
 
 /// Time in milliseconds: python, native, system, wait.
-pub fn time(python: f64, native: f64, system: f64, wait: f64) -> Time {
+pub(crate) fn time(python: f64, native: f64, system: f64, wait: f64) -> Time {
     let s = |ms: f64| Some(ms / 1e3);
     Time { python_s: s(python), native_s: s(native), system_s: s(system), wait_s: s(wait), gil_wait_s: None }
 }
 
 /// Memory in KiB: allocated, freed, live, at peak, copied; standard errors of `error` of each.
-pub fn memory(alloc: u64, free: u64, live: u64, peak: u64, copy: u64, error: f64) -> Memory {
+pub(crate) fn memory(alloc: u64, free: u64, live: u64, peak: u64, copy: u64, error: f64) -> Memory {
     let se = |kib: u64| Some(kib as f64 * 1024.0 * error);
     Memory {
         alloc_bytes: Some(alloc << 10),
@@ -92,6 +92,8 @@ fn line(number: u32, function: &str, time: Time, memory: Memory) -> Line {
         cpu_samples: cpu_ms as u64,
         memory,
         native: Vec::new(),
+        by_process: Vec::new(),
+        by_thread: Vec::new(),
     }
 }
 
@@ -111,7 +113,7 @@ fn function(name: &str, first_line: u32, last_line: u32, own: Time, cumulative_s
 }
 
 /// A program of 3 s as it would really be seen.
-pub fn realistic() -> Profile {
+pub(crate) fn realistic() -> Profile {
     let mut lines = vec![
         line(6, "<module>", time(41.0, 12.0, 8.0, 3.0), memory(9_113, 1_711, 7_402, 7_402, 913, 0.08)),
         line(13, "load", time(0.0, 1.0, 7.0, 1.0), memory(16, 16, 0, 0, 0, 1.0)),
@@ -131,6 +133,8 @@ pub fn realistic() -> Profile {
         NativeSymbol { object: "libopenblas64_.so".into(), symbol: Some("dgemm_kernel_HASWELL".into()), s: 1.02 },
         NativeSymbol { object: "libc.so.6".into(), symbol: None, s: 0.11 },
     ];
+    lines[7].by_thread = vec![ThreadShare { thread: 0, time: lines[7].time }];
+    lines[7].by_process = vec![ProcessShare { process: 0, time: lines[7].time, memory: lines[7].memory }];
     lines[3].native =
         vec![NativeSymbol { object: "_json.so".into(), symbol: Some("scan_once_unicode".into()), s: 0.199 }];
     let sum = |of: fn(&Line) -> Option<f64>| Some(lines.iter().filter_map(of).sum::<f64>());
@@ -141,10 +145,10 @@ pub fn realistic() -> Profile {
         wait_s: sum(|line| line.time.wait_s),
         gil_wait_s: None,
     };
-    let rss = (0..320).map(|i| {
-        let at = f64::from(i) / 100.0;
-        let ramp = if i < 100 { 20 + i as u64 } else { 120 };
-        let wave = if i > 120 && i < 290 { (i as u64 * 37) % 250 } else { 0 };
+    let rss = (0..320_u64).map(|i| {
+        let at = i as f64 / 100.0;
+        let ramp = if i < 100 { 20 + i } else { 120 };
+        let wave = if i > 120 && i < 290 { (i * 37) % 250 } else { 0 };
         (at, (ramp + wave + if i == 197 { 42 } else { 0 }) << 20)
     });
     Profile {
@@ -173,7 +177,11 @@ pub fn realistic() -> Profile {
             lost_records: 0,
             cpu_clock_s: Some(2.96),
             sampled_cpu_s: Some(2.93),
+            unsampled_s: Some(0.017),
             outside_scope: time(11.0, 4.0, 2.0, 0.0),
+            outside_scope_memory: memory(31_099, 29_001, 9, 4_099, 0, 0.02),
+            tracked_peak_bytes: Some(398 << 20),
+            mapped_files_peak_bytes: Some(9 << 20),
         },
         files: vec![File {
             path: "/srv/shop/orders.py".into(),
@@ -203,6 +211,8 @@ pub fn realistic() -> Profile {
             command: ["python", "orders.py"].map(str::to_owned).to_vec(),
             exit: Exit { code: Some(0), signal: None },
             peak_rss_bytes: Some(412 << 20),
+            time: totals_time,
+            memory: memory(2_012_113, 1_990_011, 19_700, 409_600, 22_531, 0.003),
         }],
         stacks: stacks(),
         leaks: Some(vec![Leak {
@@ -242,15 +252,20 @@ fn stacks() -> Stacks {
 }
 
 /// [`realistic`] where memory was not profiled.
-pub fn cpu_only() -> Profile {
+pub(crate) fn cpu_only() -> Profile {
     let mut profile = realistic();
     profile.settings.memory = MemorySettings { mode: "off".into(), interval_bytes: None };
     profile.totals.memory = Memory::default();
+    profile.totals.outside_scope_memory = Memory::default();
+    profile.totals.tracked_peak_bytes = None;
+    profile.totals.mapped_files_peak_bytes = None;
+    profile.processes[0].memory = Memory::default();
     profile.totals.alloc_samples = 0;
     profile.leaks = None;
     profile.timeline.live.clear();
     for line in &mut profile.files[0].lines {
         line.memory = Memory::default();
+        line.by_process.clear();
     }
     for function in &mut profile.files[0].functions {
         function.cumulative.alloc_bytes = None;
@@ -259,7 +274,7 @@ pub fn cpu_only() -> Profile {
 }
 
 /// Text that would act on a terminal, is wide, endless, empty or right-to-left.
-pub const HOSTILE: [&str; 10] = [
+pub(crate) const HOSTILE: [&str; 10] = [
     "\u{1b}[2J\u{1b}]0;owned\u{7}\u{1b}[31mred",
     "price = 1  # \u{202e}decaf\u{2066} hidden",
     "合計 = 価格 * 数量  # 日本語の長い注釈がここに続くので切らなければならない、まだまだ続く",
@@ -272,17 +287,22 @@ pub const HOSTILE: [&str; 10] = [
     "e\u{301}\u{301}\u{301}\u{301}",
 ];
 
-/// 100,000 lines in 100 files, hostile texts everywhere, figures from nothing to absurd.
-pub fn adversarial() -> Profile {
+/// Twelve files of 300 lines, hostile texts everywhere, figures from nothing to absurd.
+pub(crate) fn adversarial() -> Profile {
+    adversarial_of(12, 300)
+}
+
+/// [`adversarial`] of another size.
+pub(crate) fn adversarial_of(files: u32, lines: u32) -> Profile {
     let mut profile = realistic();
     profile.target.command = HOSTILE.map(str::to_owned).to_vec();
     profile.notices = HOSTILE.map(str::to_owned).to_vec();
     profile.totals.lost_records = u64::MAX;
     profile.settings.cpu.source = HOSTILE[0].into();
-    profile.files = (0..100_u32)
+    profile.files = (0..files)
         .map(|file| File {
             path: format!("/srv/shop/{}/{file}.py", HOSTILE[file as usize % HOSTILE.len()]),
-            lines: (1..=1000_u32).map(|number| hostile_line(file, number)).collect(),
+            lines: (1..=lines).map(|number| hostile_line(file, number)).collect(),
             functions: vec![Function {
                 name: HOSTILE[file as usize % HOSTILE.len()].into(),
                 qualname: format!("{}.<locals>.{}", HOSTILE[0], HOSTILE[2]),
@@ -302,7 +322,7 @@ fn hostile_line(file: u32, number: u32) -> Line {
     let text = HOSTILE[number as usize % HOSTILE.len()];
     let source = if number % 97 == 0 { text.repeat(5000) } else { text.to_owned() };
     let wild = match (file, number) {
-        (0, 1) => memory(u64::MAX >> 11, 0, u64::MAX >> 11, u64::MAX >> 11, 1, 1e300),
+        (0, 1) => memory(u64::MAX >> 11, 0, u64::MAX >> 11, u64::MAX >> 11, 1, 1e280),
         _ => memory(kib, kib / 2, kib / 3, kib / 4, kib, 0.05),
     };
     let time =
@@ -315,5 +335,6 @@ fn hostile_line(file: u32, number: u32) -> Line {
         cpu_samples: u64::from(number),
         memory: wild,
         native: vec![NativeSymbol { object: text.into(), symbol: Some(text.into()), s: n }],
+        ..Line::default()
     }
 }

@@ -49,7 +49,8 @@ pub fn summary_line(profile: &Profile) -> String {
         facts.push(format!("{} records lost", units::count(profile.totals.lost_records)));
     }
     let command = text::fit(&profile.target.command.join(" "), 60, &style);
-    format!("rscalene: {command}: {}", facts.join(", "))
+    let command = if command.is_empty() { command } else { format!("{command}: ") };
+    format!("rscalene: {command}{}", facts.join(", "))
 }
 
 pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
@@ -145,7 +146,9 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
         let error = error.map(|share| format!(" {}", error_text(share, style))).unwrap_or_default();
         (Role::Plain, format!("{} {}{error}", name(profile, &place, style), units::bytes(b as u64)))
     });
-    facts.push("at peak", &owners.collect::<Vec<_>>());
+    let mut owners: Vec<_> = owners.collect();
+    owners.extend(rest_of_peak(profile).map(|text| (Role::Faint, text)));
+    facts.push("at peak", &owners);
 
     let totals = &profile.totals.memory;
     let mut sums = Vec::new();
@@ -173,6 +176,25 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
         }
         facts.push("leaks", &named);
     }
+}
+
+/// What stands beside the lines at the peak, so that the sum is no mystery: code out of scope, mapped files, and what
+/// is resident without being tracked (the interpreter itself, allocators' spare memory).
+fn rest_of_peak(profile: &Profile) -> impl Iterator<Item = String> {
+    let totals = &profile.totals;
+    let outside = totals.outside_scope_memory.peak_bytes;
+    let mapped = totals.mapped_files_peak_bytes;
+    // The peak RSS is of one process: with several, a difference to the sum of all would mean nothing.
+    let alone = profile.processes.len() <= 1;
+    let untracked = totals
+        .peak_rss_bytes
+        .zip(totals.tracked_peak_bytes)
+        .filter(|_| alone)
+        .and_then(|(rss, tracked)| rss.checked_sub(tracked.saturating_add(mapped.unwrap_or(0))));
+    let least = totals.peak_rss_bytes.unwrap_or(0) / 100;
+    let parts = [("outside scope", outside), ("mapped files", mapped), ("untracked", untracked)];
+    let parts = parts.into_iter().filter_map(move |(name, bytes)| Some((name, bytes.filter(|b| *b > least)?)));
+    parts.map(|(name, bytes)| format!("{name} {}", units::bytes(bytes)))
 }
 
 /// What the figures rest on: samples, losses, notices.

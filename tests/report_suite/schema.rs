@@ -1,0 +1,84 @@
+//! The schema and the page about the format describe what is written.
+
+use boon::{Compiler, SchemaIndex, Schemas};
+use rscalene::profile::model::Profile;
+use serde_json::Value;
+
+use crate::profiles::{adversarial, cpu_only, realistic};
+
+const SCHEMA: &str = include_str!("../../docs/profile-v1.schema.json");
+const PAGE: &str = include_str!("../../docs/profile-format.md");
+
+fn schema() -> Value {
+    serde_json::from_str(SCHEMA).unwrap()
+}
+
+fn compiled() -> (Schemas, SchemaIndex) {
+    let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+    compiler.add_resource("urn:rscalene:profile:1", schema()).unwrap();
+    let index = compiler.compile("urn:rscalene:profile:1", &mut schemas).unwrap();
+    (schemas, index)
+}
+
+#[test]
+fn every_profile_is_valid_against_the_schema() {
+    let (schemas, index) = compiled();
+    for profile in [realistic(), cpu_only(), Profile::default(), adversarial()] {
+        let value = serde_json::to_value(&profile).unwrap();
+        if let Err(error) = schemas.validate(&value, index) {
+            panic!("{error:#}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_breaks_the_format() {
+    let (schemas, index) = compiled();
+    let whole = serde_json::to_value(realistic()).unwrap();
+    let breaks: [fn(&mut Value); 7] = [
+        |v| v["format"]["major"] = 2.into(),
+        |v| v["files"][0]["lines"][0]["python_s"] = "0.1".into(),
+        |v| v["files"][0]["lines"][0]["alloc_bytes"] = 1.5.into(),
+        |v| v["clock"]["elapsed_s"] = Value::Null,
+        |v| v["timeline"]["rss"][0] = 5.into(),
+        |v| v["stacks"]["nodes"][0]["parent"] = (-1).into(),
+        |v| drop(v["totals"].as_object_mut().unwrap().remove("lost_records")),
+    ];
+    for (number, harm) in breaks.iter().enumerate() {
+        let mut value = whole.clone();
+        harm(&mut value);
+        assert!(schemas.validate(&value, index).is_err(), "break {number} passed");
+    }
+}
+
+#[test]
+fn every_key_is_in_the_schema_and_on_the_page() {
+    let schema = schema();
+    let value = serde_json::to_value(realistic()).unwrap();
+    walk(&schema, &schema, &value, "");
+}
+
+/// Holds `value` against its `schema`: each key is described and each described key is there.
+fn walk(root: &Value, schema: &Value, value: &Value, place: &str) {
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        return walk(root, root.pointer(reference.trim_start_matches('#')).unwrap(), value, place);
+    }
+    match value {
+        Value::Object(entries) => {
+            let described = schema["properties"].as_object().unwrap_or_else(|| panic!("{place} has no properties"));
+            // Shares are written only where there are several processes or threads.
+            for key in described.keys().filter(|key| !key.starts_with("by_")) {
+                assert!(entries.contains_key(key), "{place}.{key} is described but not written");
+            }
+            for (key, inner) in entries {
+                let place = format!("{place}.{key}");
+                assert!(PAGE.contains(key.as_str()), "{place} is not on the page");
+                walk(root, described.get(key).unwrap_or_else(|| panic!("{place} is not in the schema")), inner, &place);
+            }
+        }
+        Value::Array(items) if schema.get("items").is_some() => {
+            items.iter().for_each(|item| walk(root, &schema["items"], item, &format!("{place}[]")));
+        }
+        _ => {}
+    }
+}

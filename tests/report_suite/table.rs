@@ -1,0 +1,238 @@
+//! Laws of the table.
+
+use rscalene::profile::model::Profile;
+use rscalene::report::view::SortKey;
+use rscalene::report::{Options, Style, render_table, summary_line};
+use unicode_segmentation::UnicodeSegmentation as _;
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::profiles::{SOURCE, adversarial, cpu_only, realistic};
+
+const WIDTHS: [usize; 5] = [40, 60, 80, 120, 200];
+
+fn plain(width: usize) -> Style {
+    Style { width, ..Style::PLAIN }
+}
+
+fn render(profile: &Profile, options: &Options, style: &Style) -> String {
+    render_table(profile, options, style, &|path| path.ends_with("orders.py").then(|| SOURCE.to_owned()))
+}
+
+/// Without colours.
+fn stripped(painted: &str) -> String {
+    let mut parts = painted.split('\u{1b}');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| out.push_str(part.split_once('m').unwrap().1));
+    out
+}
+
+fn cells(row: &str) -> usize {
+    row.graphemes(true).map(|cluster| cluster.width()).sum()
+}
+
+#[test]
+fn no_row_is_wider_than_the_terminal() {
+    for profile in [realistic(), cpu_only(), adversarial(), Profile::default()] {
+        for width in WIDTHS {
+            for unicode in [true, false] {
+                let style = Style { width, color: true, unicode };
+                for row in stripped(&render(&profile, &Options::default(), &style)).lines() {
+                    assert!(cells(row) <= width, "{} cells of {width}: {row}", cells(row));
+                    assert!(unicode || row.is_ascii(), "{row}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn colour_adds_nothing_but_colour() {
+    for profile in [realistic(), cpu_only()] {
+        let painted = render(&profile, &Options::default(), &Style { color: true, ..plain(120) });
+        assert!(painted.contains('\u{1b}'));
+        assert_eq!(stripped(&painted), render(&profile, &Options::default(), &plain(120)));
+    }
+}
+
+#[test]
+fn nothing_from_the_profile_acts_on_the_terminal() {
+    let options = Options { min_percent: 0.0, all_lines: true, ..Options::default() };
+    let text = render(&adversarial(), &options, &plain(200));
+    let acts = |c: char| {
+        (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    assert_eq!(text.chars().find(|c| acts(*c)), None);
+    assert!(text.contains("␛[2J"), "what would act is shown");
+    assert!(text.contains("<U+202E>decaf"));
+    let line = summary_line(&adversarial());
+    assert!(line.chars().all(|c| matches!(c, ' '..='~')), "{line}");
+}
+
+#[test]
+fn without_memory_there_is_no_memory_column() {
+    for width in WIDTHS {
+        let text = render(&cpu_only(), &Options::default(), &plain(width));
+        for word in ["Alloc", "At peak", "Increment", "Mem usage", "Copied", "Live"] {
+            assert!(!text.contains(word), "{word} at {width}");
+        }
+        let wide = render(&realistic(), &Options::default(), &plain(200));
+        for word in ["Alloc", "At peak", "Increment", "Mem usage", "Copied", "Live", "Line #", "Line Contents"] {
+            assert!(wide.contains(word), "{word} is missing");
+        }
+    }
+}
+
+#[test]
+fn unknown_is_blank_and_zero_is_0() {
+    let row = |profile: &Profile| {
+        let text = render(profile, &Options::default(), &plain(200));
+        let row = text.lines().find(|row| row.contains("│") && row.contains("time.sleep")).unwrap();
+        row.split('│').next().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut profile = realistic();
+    let known = row(&profile);
+    assert!(known.iter().filter(|cell| *cell == "0").count() >= 5, "{known:?}");
+    let line = &mut profile.files[0].lines[10];
+    line.memory = Default::default();
+    line.time.python_s = None;
+    line.time.native_s = None;
+    let unknown = row(&profile);
+    assert!(!unknown.contains(&"0".to_owned()), "{unknown:?}");
+}
+
+#[test]
+fn numbers_are_whole_at_forty_columns() {
+    let text = render(&realistic(), &Options::default(), &plain(40));
+    for number in ["3.21 s", "412 MiB", "369 MiB", "2,930", "287,444", "6.14", "44.4%", "1.290 s", "99%", "±3%"] {
+        assert!(text.contains(number), "{number} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn losses_are_shown_whenever_there_are_any() {
+    let mut profile = realistic();
+    assert!(!render(&profile, &Options::default(), &plain(80)).contains("lost"));
+    profile.totals.lost_records = 1_234;
+    for width in WIDTHS {
+        assert!(render(&profile, &Options::default(), &plain(width)).contains("1,234 records"));
+    }
+    assert!(summary_line(&profile).contains("1,234 records lost"));
+}
+
+#[test]
+fn standard_errors_above_one_per_cent_are_shown() {
+    let mut profile = realistic();
+    let row = |profile: &Profile| {
+        let text = render(profile, &Options { sort: SortKey::Peak, ..Options::default() }, &plain(80));
+        text.lines().find(|row| row.starts_with("orders.py:21")).unwrap().to_owned()
+    };
+    assert!(row(&profile).contains("31.0 MiB ±4%"), "{}", row(&profile));
+    let memory = &mut profile.files[0].lines[5].memory;
+    memory.peak_bytes_se = memory.peak_bytes.map(|bytes| bytes as f64 * 0.01);
+    assert!(row(&profile).contains("31.0 MiB   "), "{}", row(&profile));
+}
+
+#[test]
+fn what_is_sorted_by_is_shown_at_every_width() {
+    let heads = [
+        (SortKey::Alloc, "Alloc"),
+        (SortKey::Live, "Live"),
+        (SortKey::Increment, "Increment"),
+        (SortKey::Copy, "Copied"),
+        (SortKey::Wait, "wait"),
+    ];
+    for (sort, head) in heads {
+        for width in WIDTHS {
+            let text = render(&realistic(), &Options { sort, ..Options::default() }, &plain(width));
+            let list = text.split("Hottest lines").nth(1).unwrap();
+            assert!(list.lines().nth(1).unwrap().contains(head), "{head} at {width}:\n{list}");
+        }
+    }
+}
+
+#[test]
+fn cold_stretches_fold_to_one_row_and_unfold_on_request() {
+    let folded = render(&realistic(), &Options::default(), &plain(120));
+    let unfolded = render(&realistic(), &Options { all_lines: true, ..Options::default() }, &plain(120));
+    assert!(folded.contains("     ⋮ 3 lines\n     4"), "{folded}");
+    assert!(folded.contains("    43"), "two lines of context");
+    assert!(folded.contains("     ⋮ 9 lines\n"));
+    assert!(!unfolded.contains('⋮'));
+    for number in 1..=SOURCE.lines().count() {
+        let row = format!("\n{number:>6} ");
+        assert_eq!(unfolded.matches(&row).count(), 1, "line {number}");
+    }
+    for text in [&folded, &unfolded] {
+        assert!(text.contains("│ def wait_for_lock():"));
+    }
+}
+
+#[test]
+fn a_file_that_changed_is_not_shown_beside_figures_that_are_not_its_own() {
+    let changed = |_: &str| Some(SOURCE.replacen("import json", "import json\nimport os", 1));
+    let text = render_table(&realistic(), &Options::default(), &plain(120), &changed);
+    assert!(text.contains("the file has changed since"));
+    assert!(text.contains("│         total += float(weights.trace())") || text.contains("│         weights = prices"));
+    assert!(!text.contains("def wait_for_lock"), "only what was recorded");
+}
+
+#[test]
+fn wide_characters_keep_columns_aligned() {
+    let mut profile = realistic();
+    for (line, text) in profile.files[0].lines.iter_mut().zip(["합계", "日本語", "сумма", "x = '👩\u{200d}🚀'", "é"])
+    {
+        line.function = text.repeat(9);
+        line.source = Some(format!("{text} = {text}"));
+    }
+    profile.files[0].path = "/srv/shop/주문/합계.py".into();
+    let text = render(&profile, &Options::default(), &plain(200));
+    let list: Vec<&str> = text.split("Hottest lines").nth(1).unwrap().lines().skip(1).take(8).collect();
+    let column = cells(list[0].split("Source").next().unwrap());
+    for row in &list[1..] {
+        let mut at = 0;
+        let before: String = row
+            .graphemes(true)
+            .take_while(|cluster| {
+                at += cluster.width();
+                at <= column
+            })
+            .collect();
+        assert_eq!(cells(&before), column, "{row}");
+        assert!(before.ends_with(' '), "{row}");
+    }
+}
+
+#[test]
+fn a_line_that_is_endless_costs_no_more_than_its_room() {
+    let mut profile = realistic();
+    profile.files[0].lines[7].source = Some("x = 1 + ".repeat(1_000_000));
+    let text = render_table(&profile, &Options::default(), &plain(80), &|_| None);
+    assert!(text.len() < 20_000);
+    assert!(text.contains("x = 1 + x = 1"));
+}
+
+#[test]
+fn equal_profiles_give_equal_bytes() {
+    let style = Style { color: true, ..plain(120) };
+    let options = Options::default();
+    assert!(render(&adversarial(), &options, &style) == render(&adversarial(), &options, &style));
+}
+
+#[test]
+fn an_empty_profile_is_a_short_report_not_a_panic() {
+    for width in WIDTHS {
+        let text = render(&Profile::default(), &Options::default(), &plain(width));
+        assert!(text.contains("0 s elapsed"), "{text}");
+        assert!(text.lines().count() < 6, "{text}");
+    }
+    assert_eq!(summary_line(&Profile::default()), "rscalene: 0 s elapsed");
+}
+
+#[test]
+fn the_summary_line_holds_the_run_in_one_line() {
+    assert_eq!(
+        summary_line(&realistic()),
+        "rscalene: python orders.py orders.json 40: 3.21 s elapsed, 2.91 s CPU (python 27%, native 66%, system 7.2%), \
+         277 ms wait, peak RSS 412 MiB, hottest line orders.py:28 44%"
+    );
+}
