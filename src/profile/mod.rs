@@ -9,6 +9,7 @@
 mod book;
 mod code;
 mod cpu;
+pub mod diff;
 mod estimate;
 mod functions;
 mod heap;
@@ -21,6 +22,7 @@ pub mod merge;
 pub mod model;
 mod native;
 mod notices;
+mod pairing;
 mod process;
 mod resident;
 pub mod scope;

@@ -1,5 +1,6 @@
 //! Laws of the merge, held against recordings with a known truth.
 
+mod diff;
 mod memory;
 mod recording;
 mod time;

@@ -1,0 +1,112 @@
+//! Which lines and files of two profiles are the same.
+//!
+//! Job: pair files by path, and lines by their text, so that lines which moved still pair. Invariant: each line and file
+//! of either side is in the answer exactly once. Neighbour: `diff` subtracts the pairs.
+//!
+//! Lines in the same order in both files pair first (a longest common subsequence of texts, as `diff` finds it); what
+//! remains pairs with an equal text anywhere in the file, and then a line without text with its number.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::model::{File, Line};
+
+/// A pair, or one of a kind.
+pub(crate) type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
+
+/// Cells of the table of common subsequences at most; larger files pair by equal texts alone.
+const MOST_CELLS: usize = 16 << 20;
+
+/// Pairs files: equal paths, then equal names of file and folder, then equal names of file where that is unique.
+pub(crate) fn files<'a>(old: &'a [File], new: &'a [File]) -> Vec<Pair<'a, File>> {
+    let mut partner: Vec<Option<usize>> = vec![None; new.len()];
+    let mut free: Vec<bool> = vec![true; old.len()];
+    for components in [usize::MAX, 2, 1] {
+        // By ending: the files of either side that are still alone. Only one against one is sure.
+        let mut alone: HashMap<Vec<&str>, (Vec<usize>, Vec<usize>)> = HashMap::new();
+        for at in (0..old.len()).filter(|&at| free[at]) {
+            alone.entry(ending(&old[at].path, components)).or_default().0.push(at);
+        }
+        for at in (0..new.len()).filter(|&at| partner[at].is_none()) {
+            alone.entry(ending(&new[at].path, components)).or_default().1.push(at);
+        }
+        for (olds, news) in alone.into_values() {
+            if let ([old_at], [new_at]) = (olds.as_slice(), news.as_slice()) {
+                free[*old_at] = false;
+                partner[*new_at] = Some(*old_at);
+            }
+        }
+    }
+    let mut pairs: Vec<_> =
+        new.iter().zip(partner).map(|(file, old_at)| (old_at.map(|at| &old[at]), Some(file))).collect();
+    pairs.extend(old.iter().zip(free).filter(|(_, free)| *free).map(|(file, _)| (Some(file), None)));
+    pairs
+}
+
+/// Pairs the lines of a file.
+pub(crate) fn lines<'a>(old: &'a [Line], new: &'a [Line]) -> Vec<Pair<'a, Line>> {
+    let texts = |lines: &'a [Line]| -> Vec<Option<&'a str>> {
+        lines.iter().map(|line| line.source.as_deref().map(str::trim)).collect()
+    };
+    let (old_texts, new_texts) = (texts(old), texts(new));
+    let mut partner: Vec<Option<usize>> = vec![None; new.len()];
+    let mut free = vec![true; old.len()];
+    for (old_at, new_at) in in_order(&old_texts, &new_texts) {
+        partner[new_at] = Some(old_at);
+        free[old_at] = false;
+    }
+    let mut waiting: HashMap<(Option<&str>, u32), VecDeque<usize>> = HashMap::new();
+    let key = |text: Option<&'a str>, line: &Line| (text, if text.is_some() { 0 } else { line.line });
+    for at in (0..old.len()).filter(|&at| free[at]) {
+        waiting.entry(key(old_texts[at], &old[at])).or_default().push_back(at);
+    }
+    for at in 0..new.len() {
+        if partner[at].is_none()
+            && let Some(found) = waiting.get_mut(&key(new_texts[at], &new[at])).and_then(VecDeque::pop_front)
+        {
+            partner[at] = Some(found);
+            free[found] = false;
+        }
+    }
+    let mut pairs: Vec<_> =
+        new.iter().zip(partner).map(|(line, old_at)| (old_at.map(|at| &old[at]), Some(line))).collect();
+    pairs.extend(old.iter().zip(free).filter(|(_, free)| *free).map(|(line, _)| (Some(line), None)));
+    pairs
+}
+
+/// Indices of a longest common subsequence of known texts.
+fn in_order(old: &[Option<&str>], new: &[Option<&str>]) -> Vec<(usize, usize)> {
+    if old.len().saturating_mul(new.len()) > MOST_CELLS {
+        return Vec::new();
+    }
+    let same = |at: usize, other: usize| old[at].is_some() && old[at] == new[other];
+    let width = new.len() + 1;
+    // longest[i][j]: of what is left from line i of the old and line j of the new file.
+    let mut longest = vec![0u32; (old.len() + 1) * width];
+    for at in (0..old.len()).rev() {
+        for other in (0..new.len()).rev() {
+            longest[at * width + other] = if same(at, other) {
+                longest[(at + 1) * width + other + 1] + 1
+            } else {
+                longest[(at + 1) * width + other].max(longest[at * width + other + 1])
+            };
+        }
+    }
+    let (mut at, mut other, mut pairs) = (0, 0, Vec::new());
+    while at < old.len() && other < new.len() {
+        if same(at, other) {
+            pairs.push((at, other));
+            at += 1;
+            other += 1;
+        } else if longest[(at + 1) * width + other] >= longest[at * width + other + 1] {
+            at += 1;
+        } else {
+            other += 1;
+        }
+    }
+    pairs
+}
+
+/// The last `components` of a path.
+fn ending(path: &str, components: usize) -> Vec<&str> {
+    path.rsplit('/').take(components).collect()
+}

@@ -1,0 +1,93 @@
+//! Laws of the comparison of two profiles.
+
+use rscalene::profile::diff::{Diff, LineChange, diff};
+use rscalene::profile::model::{Cumulative, File, Function, Line, Memory, Profile, Time, Totals};
+
+fn time(seconds: f64) -> Time {
+    Time { python_s: Some(seconds), native_s: Some(0.0), system_s: Some(0.0), wait_s: Some(0.0), gil_wait_s: None }
+}
+
+/// A profile of one file whose lines are (number, text, seconds), sampled every millisecond.
+fn profile(path: &str, lines: &[(u32, &str, f64)]) -> Profile {
+    let total: f64 = lines.iter().map(|line| line.2).sum();
+    let row = |&(line, text, seconds): &(u32, &str, f64)| Line {
+        line,
+        source: Some(text.to_owned()),
+        time: time(seconds),
+        memory: Memory { alloc_bytes: Some(1000), alloc_bytes_se: Some(100.0), ..Memory::default() },
+        ..Line::default()
+    };
+    let function = Function {
+        qualname: "f".to_owned(),
+        first_line: 1,
+        own: time(total),
+        cumulative: Cumulative { cpu_s: Some(total), ..Cumulative::default() },
+        ..Function::default()
+    };
+    Profile {
+        totals: Totals {
+            time: time(total),
+            memory: Memory { alloc_bytes: Some(1000), ..Memory::default() },
+            cpu_samples: (total * 1000.0) as u64,
+            ..Totals::default()
+        },
+        files: vec![File { path: path.to_owned(), lines: lines.iter().map(row).collect(), functions: vec![function] }],
+        ..Profile::default()
+    }
+}
+
+fn find<'a>(diff: &'a Diff, text: &str) -> Vec<&'a LineChange> {
+    diff.lines.iter().filter(|line| line.source.as_deref() == Some(text)).collect()
+}
+
+#[test]
+fn lines_that_moved_still_pair() {
+    let before = profile("/w/a.py", &[(1, "x = 1", 1.0), (2, "y = 2", 2.0), (3, "pass", 0.5), (9, "pass", 0.25)]);
+    let after = profile(
+        "/w/a.py",
+        &[(1, "new()", 3.0), (11, "  y = 2", 2.0), (12, "pass", 0.5), (20, "x = 1", 1.0), (21, "pass", 0.25)],
+    );
+    let diff = diff(&before, &after);
+    assert_eq!(diff.lines.len(), 5);
+    assert!(diff.lines.iter().skip(1).all(|line| line.changes.cpu_s.delta == Some(0.0)), "{:?}", diff.lines);
+    let x = find(&diff, "x = 1");
+    assert_eq!((x.len(), x[0].before_line, x[0].after_line), (1, Some(1), Some(20)));
+    assert_eq!((diff.lines[0].source.as_deref(), diff.lines[0].before_line), (Some("new()"), None));
+    assert_eq!(diff.lines[0].changes.cpu_s.delta, Some(3.0));
+}
+
+#[test]
+fn a_difference_inside_the_noise_is_said_to_be_so() {
+    let before = profile("/w/a.py", &[(1, "a", 1.000), (2, "b", 1.000)]);
+    let after = profile("/w/a.py", &[(1, "a", 1.050), (2, "b", 1.200)]);
+    let diff = diff(&before, &after);
+    // A second in samples of a millisecond: errors of 32 ms on either side, 45 ms together.
+    assert!(find(&diff, "a")[0].changes.cpu_s.noise);
+    assert!(!find(&diff, "b")[0].changes.cpu_s.noise);
+    let error = find(&diff, "b")[0].changes.cpu_s.se.expect("there were samples");
+    assert!((error - (0.001f64 + 0.0012).sqrt()).abs() < 1e-6, "{error}");
+    assert!(find(&diff, "a")[0].changes.alloc_bytes.noise);
+    assert!(!diff.functions[0].cpu_s.noise);
+}
+
+#[test]
+fn a_project_in_another_folder_pairs_by_the_ends_of_its_paths() {
+    let before = profile("/home/a/project/pkg/mod.py", &[(1, "a", 1.0)]);
+    let after = profile("/home/b/project/pkg/mod.py", &[(1, "a", 1.0)]);
+    let diff = diff(&before, &after);
+    assert_eq!((diff.lines.len(), diff.functions.len()), (1, 1));
+    assert_eq!(diff.lines[0].path, "/home/b/project/pkg/mod.py");
+}
+
+#[test]
+fn what_was_not_measured_has_no_difference() {
+    let before = profile("/w/a.py", &[(1, "a", 1.0)]);
+    let mut after = before.clone();
+    after.totals.memory = Memory::default();
+    after.files[0].lines[0].memory = Memory::default();
+    let diff = diff(&before, &after);
+    let change = diff.lines[0].changes.alloc_bytes;
+    assert_eq!((change.before, change.after, change.delta, change.se), (Some(1000.0), None, None, None));
+    let text = serde_json::to_string(&diff).expect("json");
+    assert_eq!(serde_json::from_str::<Diff>(&text).expect("json"), diff);
+}
