@@ -127,13 +127,21 @@ impl Process {
     /// One tick; false once the process is gone. `keep`: more files may be kept open.
     pub(super) fn tick(&mut self, keep: bool, out: &mut Vec<Event>) -> bool {
         let now_ns = proc::monotonic_ns();
-        let alive = self.find_threads(now_ns, keep);
+        let unseen_ns = now_ns - self.counted_ns;
+        self.counted_ns = now_ns;
+        let mut alive = self.find_threads(now_ns, unseen_ns, keep);
         if alive {
             let due: Vec<u32> =
                 self.threads.iter().filter(|(_, thread)| thread.due_ns <= now_ns).map(|(&tid, _)| tid).collect();
-            for tid in due {
+            for &tid in &due {
                 self.look(tid);
             }
+            // A thread that took the place of one that ended leaves their number as it was.
+            if due.iter().any(|tid| !self.threads.contains_key(tid)) {
+                alive = self.find_threads(now_ns, unseen_ns, keep);
+            }
+        }
+        if alive {
             self.bodies.extend(self.ledger.rss(now_ns));
             self.bodies.extend(self.modules.poll(Instant::now()).map(Body::Modules));
         }
@@ -183,10 +191,8 @@ impl Process {
     }
 
     /// Brings the set of threads up to date; false once the process is gone.
-    fn find_threads(&mut self, now_ns: u64, keep: bool) -> bool {
+    fn find_threads(&mut self, now_ns: u64, unseen_ns: u64, keep: bool) -> bool {
         let pid = self.target.pid;
-        let unseen_ns = now_ns - self.counted_ns;
-        self.counted_ns = now_ns;
         let Ok(count) = proc::thread_count(pid) else { return false };
         if count == self.threads.len() as u64 && now_ns < self.list_due_ns {
             return true;
