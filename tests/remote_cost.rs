@@ -34,7 +34,7 @@ event.wait()
     let (send, events) = unbounded();
     let remote = Remote::start(send).expect("a thread is left");
     remote.watch(started.target);
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(1_500));
     let (begin, before) = (Instant::now(), reader_cpu_s());
     std::thread::sleep(Duration::from_secs(2));
     let share = (reader_cpu_s() - before) / begin.elapsed().as_secs_f64();
@@ -62,7 +62,7 @@ fn watching_idle_threads_takes_at_most_two_percent_of_a_core() {
         let (share, waited) = share_of_a_core(threads);
         println!("{threads} idle threads: {:.2} % of a core, {waited:.3} s seen", share * 100.0);
         assert!(share < 0.02, "{threads} threads: {share}");
-        assert!(waited > 2.0, "{threads} threads: {waited} s of each were seen");
+        assert!(waited > 3.2, "{threads} threads: {waited} s of each were seen");
     }
 }
 

@@ -16,7 +16,7 @@ pub const DELETED: &str = " (deleted)";
 /// Least time between two readings.
 const SHORTEST: Duration = Duration::from_millis(50);
 /// Longest time between two readings of a process whose libraries do not change.
-const LONGEST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_millis(1_000);
 /// A reading may take one part in this many of the time.
 const SHARE: u32 = 500;
 
@@ -86,7 +86,7 @@ impl ModuleWatch {
 /// # Errors
 /// The process is gone or may not be inspected.
 pub fn executable(pid: u32) -> io::Result<Vec<Mapping>> {
-    let bytes = std::fs::read(format!("/proc/{pid}/maps"))?;
+    let bytes = proc::read_whole(&format!("/proc/{pid}/maps"), 1 << 16)?;
     Ok(String::from_utf8_lossy(&bytes).lines().filter_map(parse).collect())
 }
 

@@ -174,19 +174,41 @@ pub fn thread_count(pid: u32) -> io::Result<u64> {
     Ok(fs::metadata(format!("/proc/{pid}/task"))?.nlink().saturating_sub(2))
 }
 
+/// The whole of a file of `/proc`. These files tell no size, and every short read makes the kernel write them anew, so the
+/// first read asks for a lot.
+///
+/// # Errors
+/// The process is gone or may not be inspected.
+pub fn read_whole(path: &str, first_bytes: usize) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = vec![0; first_bytes];
+    let mut filled: usize = 0;
+    loop {
+        let read = file.read_at(&mut bytes[filled..], filled as u64)?;
+        if read == 0 {
+            bytes.truncate(filled);
+            return Ok(bytes);
+        }
+        filled += read;
+        if filled == bytes.len() {
+            bytes.resize(filled * 2, 0);
+        }
+    }
+}
+
 /// State, parent and start of a process.
 ///
 /// # Errors
 /// The process is gone.
 pub fn stat(pid: u32) -> io::Result<Stat> {
-    let bytes = fs::read(format!("/proc/{pid}/stat"))?;
+    let bytes = read_whole(&format!("/proc/{pid}/stat"), 1_024)?;
     parse_stat(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// State letter of a thread; `None` if it is gone.
 #[must_use]
 pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
-    let bytes = fs::read(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    let bytes = read_whole(&format!("/proc/{pid}/task/{tid}/stat"), 1_024).ok()?;
     parse_stat(&String::from_utf8_lossy(&bytes)).map(|stat| stat.state)
 }
 

@@ -30,7 +30,7 @@ const LONGEST_NS: u64 = 40_000_000;
 /// The same grows by this for every thread of the process.
 const LONGEST_EACH_NS: u64 = 250_000;
 /// Time between two full lists of the threads, where their number does not change.
-const LIST_NS: u64 = 50_000_000;
+const LIST_NS: u64 = 100_000_000;
 /// The same grows by this for every thread.
 const LIST_EACH_NS: u64 = 100_000;
 /// Time between two deliveries of waits and clocks.
@@ -118,6 +118,11 @@ impl Process {
     /// Files that are kept open.
     pub(super) fn open_files(&self) -> usize {
         self.threads.len() * 2 + 1
+    }
+
+    /// The moment at which a thread is to be looked at again.
+    pub(super) fn due_ns(&self) -> u64 {
+        self.threads.values().map(|thread| thread.due_ns).min().unwrap_or(0)
     }
 
     pub(super) fn inodes(&self) -> &HashMap<String, u64> {
