@@ -6,7 +6,7 @@ use crossbeam_channel::unbounded;
 use rscalene::capture::remote::{NOTICE_READ_DENIED, Reader, Remote};
 use rscalene::transport::event::Body;
 
-use crate::watched::{Started, close, interpreters, watch};
+use crate::watched::{Started, close, interpreters, on_each, watch};
 
 #[test]
 fn wall_time_is_cpu_and_delay_and_wait() {
@@ -26,14 +26,14 @@ for t in threads: t.start()
 for t in threads: t.join()
 done(**truth)
 ";
-    for python in interpreters() {
+    on_each(|python| {
         let seen = watch(python, script);
         for (tid, truth) in seen.truth.as_object().expect("a number for each thread") {
             let waited = seen.total(Some(tid.parse().expect("a thread id")));
             // The thread waits a little before and after it keeps time, too.
             close(&format!("{python:?} {tid}"), waited.wait_s, truth.as_f64().expect("seconds"), 0.03, 0.04);
         }
-    }
+    });
 }
 
 #[test]
@@ -48,11 +48,11 @@ for _ in range(150):
     thread = threading.Thread(target=short); thread.start(); thread.join()
 done(slept=truth[0])
 ";
-    for python in interpreters() {
+    on_each(|python| {
         let seen = watch(python, script);
         // Each is seen with a chance of about 0.6 and counts its inverse: one sigma of the sum is about 7 %.
         close(&format!("{python:?}"), seen.line("short").wait_s, seen.truth("slept"), 0.25, 0.0);
-    }
+    });
 }
 
 #[test]
@@ -66,7 +66,7 @@ truth = {}
 thread = threading.Thread(target=work); thread.start(); thread.join()
 done(main=clock()[0], **truth)
 ";
-    for python in interpreters() {
+    on_each(|python| {
         let seen = watch(python, script);
         let clocks = seen.clocks();
         let main = &clocks[&seen.events[0].pid];
@@ -75,7 +75,7 @@ done(main=clock()[0], **truth)
         let worker = &clocks[&u32::try_from(seen.truth["worker"].as_u64().expect("a tid")).expect("a tid")];
         assert!(worker.name.starts_with("Thread-"), "{python:?}: {}", worker.name);
         close("worker", worker.cpu_ns as f64 / 1e9, seen.truth("cpu"), 0.01, 0.002);
-    }
+    });
 }
 
 #[test]

@@ -217,6 +217,17 @@ fn sum<'a>(waits: impl Iterator<Item = &'a Wait>) -> Waited {
     })
 }
 
+/// Holds a law of timing on every interpreter, with two more tries where another program took the cores: what is wrong by
+/// design is wrong three times.
+#[track_caller]
+pub(crate) fn on_each(law: impl Fn(&PathBuf) + std::panic::RefUnwindSafe) {
+    for python in interpreters() {
+        if (0..2).all(|_| std::panic::catch_unwind(|| law(python)).is_err()) {
+            law(python);
+        }
+    }
+}
+
 /// Fails unless `seen` lies within `share` of `truth`, give or take `slack` seconds.
 #[track_caller]
 pub(crate) fn close(what: &str, seen: f64, truth: f64, share: f64, slack: f64) {
