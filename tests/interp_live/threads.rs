@@ -1,6 +1,6 @@
 //! Thread lists and the GIL against the kernel.
 
-use rscalene_interp::{gil, threads};
+use rscalene_interp::{Identity, gil, threads, walk};
 
 use crate::target::{Target, interpreters};
 
@@ -89,5 +89,46 @@ fn a_thread_that_waits_for_the_gil_waits_inside_its_range() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         assert!(found, "{python:?}: the waiter was never seen in the GIL while the holder held it");
+    }
+}
+
+const SUBINTERPRETER: &str = r#"
+import time
+try:
+    import _interpreters as interpreters
+    run = interpreters.exec
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    run = interpreters.run_string
+other = interpreters.create()
+reading, writing = os.pipe()
+source = f"import os\ndef inside():\n    os.read({reading}, 1)\ninside()\n"
+t = threading.Thread(target=lambda: run(other, source), daemon=True)
+t.start()
+time.sleep(0.5)
+stop(worker=t.native_id)
+"#;
+
+#[test]
+fn the_threads_of_a_subinterpreter_are_listed_with_their_frames() {
+    for python in interpreters() {
+        let target = Target::start(python, SUBINTERPRETER);
+        let worker = target.truth["worker"].as_u64().unwrap();
+        let mut inside = Vec::new();
+        threads(&target.mem, &target.layout, |thread| {
+            let mut names = Vec::new();
+            walk(&target.mem, &target.layout, thread.tstate, 100, |frame| {
+                let identity = Identity::read(&target.mem, &target.layout, frame.code).unwrap();
+                names.push(target.text(identity.qualname));
+                true
+            });
+            if names == ["inside", "<module>"] {
+                inside.push((thread.native_thread_id, gil(&target.mem, &target.layout, thread.interp).is_some()));
+            }
+            true
+        });
+        // 3.11 and 3.12 run it in the thread state that `create` made, whose thread id stays that of its maker.
+        let expected = if target.layout.minor <= 12 { target.truth["tid"].as_u64().unwrap() } else { worker };
+        assert_eq!(inside, [(expected, true)], "{python:?}");
     }
 }

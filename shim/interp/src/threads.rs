@@ -20,7 +20,8 @@ pub struct Thread {
     pub tstate: u64,
     /// Address of its `PyInterpreterState`.
     pub interp: u64,
-    /// The kernel's id of the thread; 0 before the thread has begun.
+    /// The kernel's id of the thread; 0 before the thread has begun. 3.11 and 3.12 never update it: a thread state of a
+    /// sub-interpreter keeps the id of the thread that made it.
     pub native_thread_id: u64,
 }
 
