@@ -182,6 +182,7 @@ pub(crate) fn realistic() -> Profile {
             outside_scope_memory: memory(31_099, 29_001, 9, 4_099, 0, 0.02),
             tracked_peak_bytes: Some(398 << 20),
             mapped_files_peak_bytes: Some(9 << 20),
+            arenas_peak_bytes: Some(3 << 20),
         },
         files: vec![File {
             path: "/srv/shop/orders.py".into(),
@@ -259,6 +260,7 @@ pub(crate) fn cpu_only() -> Profile {
     profile.totals.outside_scope_memory = Memory::default();
     profile.totals.tracked_peak_bytes = None;
     profile.totals.mapped_files_peak_bytes = None;
+    profile.totals.arenas_peak_bytes = None;
     profile.processes[0].memory = Memory::default();
     profile.totals.alloc_samples = 0;
     profile.leaks = None;
