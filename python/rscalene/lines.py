@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from rscalene._rscalene import Drive, LineOutcome, LineTable
 
-__all__ = ["Options", "TableStream", "decorate", "enabled", "profile", "render", "source_of", "write"]
+__all__ = ["Options", "TableStream", "decorate", "enabled", "profile", "render", "source_of", "swap_code", "write"]
 
 _Decorated = TypeVar("_Decorated")
 
@@ -220,9 +220,8 @@ def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None
     if isinstance(target, staticmethod | classmethod):
         return type(target)(again(target.__func__))
     if isinstance(target, property):
-        accessors = (target.fget, target.fset, target.fdel)
-        watched = [accessor and _function_or_same(accessor, again) for accessor in accessors]
-        return type(target)(*watched, target.__doc__)
+        fget, fset, fdel = (_function_or_same(accessor, again) for accessor in (target.fget, target.fset, target.fdel))
+        return property(fget, fset, fdel, target.__doc__)
     if isinstance(target, functools.cached_property):
         target.func = again(target.func)
         return target
@@ -254,18 +253,27 @@ def _function(func: FunctionType, options: Options, on_end: Callable[[LineOutcom
     return body
 
 
+def swap_code(target: Any, options: Options, on_end: Callable[[LineOutcome], None]) -> None:
+    """Watch a plain function in place: everybody who holds it runs the watched code from now on.
+
+    :raises TypeError: when ``target`` is not a plain Python function.
+    """
+    func = getattr(target, "__func__", target)
+    if not isinstance(func, FunctionType) or func.__code__.co_flags & _DRIVEN:
+        raise TypeError(f"cannot watch {target!r} in place: it is not a plain Python function, decorate it instead")
+    func.__code__ = _watched(func, options, on_end)[0]
+
+
 _DRIVEN = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
 
 #: A closure decorated a million times is one table: (code object, its copy, table) by identity, options and receiver.
 _tables: dict[tuple[int, Options, object], tuple[CodeType, CodeType, LineTable]] = {}
 
 
-def _watched(
-    func: FunctionType, options: Options, on_end: Callable[[LineOutcome], None]
-) -> tuple[CodeType, LineTable]:
+def _watched(func: FunctionType, options: Options, on_end: Callable[[LineOutcome], None]) -> tuple[CodeType, LineTable]:
     original = func.__code__
     receiver = on_end.func if isinstance(on_end, functools.partial) else on_end
-    key = (id(original), options, receiver)
+    key: tuple[int, Options, object] = (id(original), options, receiver)
     try:
         known = _tables.get(key)
     except TypeError:  # a stream that has no hash

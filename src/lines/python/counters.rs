@@ -45,7 +45,8 @@ pub(super) fn resident_bytes() -> i64 {
     pages.iter().fold(0_i64, |sum, digit| sum * 10 + i64::from(digit.wrapping_sub(b'0'))) * page_bytes()
 }
 
-fn page_bytes() -> i64 {
+/// Bytes of a page.
+pub(super) fn page_bytes() -> i64 {
     static PAGE: OnceLock<i64> = OnceLock::new();
     // SAFETY: sysconf has no preconditions.
     *PAGE.get_or_init(|| unsafe { libc::sysconf(libc::_SC_PAGESIZE) })

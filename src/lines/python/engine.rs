@@ -350,8 +350,10 @@ impl Thread {
         }
         let ended = over.then(|| self.take_out(at));
         self.end(start);
-        // Its frame object goes after this event.
-        self.overhead_bytes -= watched.table.frame_bytes.load(Relaxed);
+        if watched.begins_by_hook() {
+            // Its frame object goes after this event.
+            self.overhead_bytes -= watched.table.frame_bytes.load(Relaxed);
+        }
         ended
     }
 

@@ -10,6 +10,7 @@
 mod counters;
 mod drive;
 mod engine;
+mod footprint;
 mod monitoring;
 mod outcome;
 mod prologue;
@@ -28,5 +29,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::LineTable>()?;
     module.add_class::<outcome::LineOutcome>()?;
     module.add_class::<drive::Drive>()?;
+    module.add_class::<footprint::RssSampler>()?;
+    module.add_class::<footprint::ByteCount>()?;
     Ok(())
 }
