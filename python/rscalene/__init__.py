@@ -3,7 +3,25 @@
 Start with ``rscalene run app.py`` in a shell; ``rscalene --help`` lists the rest.
 """
 
-from rscalene._rscalene import __version__
-from rscalene.lines import profile
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__", "profile"]
+from rscalene._rscalene import __version__
+
+if TYPE_CHECKING:
+    from rscalene.footprint import memory, memory_usage, timer
+    from rscalene.lines import profile
+
+__all__ = ["__version__", "memory", "memory_usage", "profile", "timer"]
+
+_HOMES = {"memory": "footprint", "memory_usage": "footprint", "profile": "lines", "timer": "footprint"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: the command line needs none of it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rscalene' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"rscalene.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

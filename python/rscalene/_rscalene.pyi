@@ -4,6 +4,8 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Final, Self, final
 
+__all__ = ["ByteCount", "Drive", "LineOutcome", "LineTable", "RssSampler", "__version__", "main"]
+
 __version__: Final[str]
 
 def main(argv: list[str], executable: str) -> int:
@@ -90,7 +92,7 @@ class Drive:
     def __iter__(self) -> Self: ...
     def __await__(self) -> Self: ...
     def __next__(self) -> Any: ...
-    def send(self, value: Any, /) -> Any:
+    def send(self, value: Any) -> Any:
         """Take the next step with ``value``."""
     def throw(self, *arguments: Any) -> Any:
         """Take the next step with an exception."""
@@ -100,3 +102,26 @@ class Drive:
         """Go on with another awaitable of the same activation."""
     def end(self, exception: BaseException | None = None) -> None:
         """End the session; ``exception`` left the function."""
+
+@final
+class RssSampler:
+    """Samples the resident bytes of a process until it is stopped, the process has gone, or ``limit`` was reached."""
+
+    def __new__(cls, pid: int, interval_s: float, *, children: bool = False, limit: int | None = None) -> Self:
+        """Start sampling on a thread that needs no GIL; ValueError for a negative interval."""
+
+    def stop(self) -> list[tuple[float, list[tuple[int, int]]]]:
+        """Stop, look once more, and return all looks: (seconds since the epoch, [(pid, bytes), ...])."""
+
+    def wait(self) -> list[tuple[float, list[tuple[int, int]]]]:
+        """Wait for the last look and return all, as :meth:`stop` does."""
+
+@final
+class ByteCount:
+    """Bytes that this thread requests and gives back from its creation to :meth:`stop`."""
+
+    def __new__(cls) -> Self:
+        """Start counting; RuntimeError where this process' allocators cannot be hooked."""
+
+    def stop(self) -> int:
+        """Stop, and return the bytes allocated less those freed."""

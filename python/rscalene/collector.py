@@ -1,0 +1,100 @@
+"""One table a function for many calls, printed when you ask: what ``kernprof`` and ``python -m memory_profiler`` do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from rscalene._rscalene import LineOutcome
+from rscalene.lines import Options, TableStream, decorate, enabled, render, swap_code, write
+
+__all__ = ["Collector"]
+
+_Decorated = TypeVar("_Decorated")
+
+
+class Collector:
+    """A decorator that gathers: calls of the same function, in all threads and tasks, share one table.
+
+    Also a context manager, and an object with ``enable_by_count`` and ``disable_by_count``: these only mark a section,
+    since marked functions report by themselves.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        """Gather with ``options``: what is measured, and how :meth:`print_stats` prints it."""
+        self.options = options or Options()
+        self._outcomes: dict[tuple[str, int, str], LineOutcome] = {}
+        self._lock = threading.Lock()
+
+    @overload
+    def __call__(self, func: _Decorated, /, **_ignored: Any) -> _Decorated: ...
+
+    @overload
+    def __call__(self, func: None = None, /, **_ignored: Any) -> Self: ...
+
+    def __call__(self, func: Any = None, /, **_ignored: Any) -> Any:
+        """Decorate ``func``; arguments of other profilers' decorators are accepted and not used."""
+        if func is None:
+            return self
+        return decorate(func, self.options, self._add) if enabled() else func
+
+    def add_function(self, func: Any) -> None:
+        """Watch a plain function in place, without a decorator.
+
+        :raises TypeError: for generator, coroutine and async generator functions, which need the decorator.
+        """
+        if enabled():
+            swap_code(func, self.options, self._add)
+
+    wrap_function = __call__
+
+    def outcomes(self) -> list[LineOutcome]:
+        """Return what was gathered so far, one outcome a function, in the order of files and lines."""
+        with self._lock:
+            return [self._outcomes[key] for key in sorted(self._outcomes)]
+
+    def print_stats(self, stream: TableStream | None = None, **changes: Any) -> None:
+        """Print the tables to ``stream`` (default: that of the options); ``changes`` override other options."""
+        options = replace(self.options, **changes)
+        text = "".join(render(outcome, options) for outcome in self.outcomes())
+        if text:
+            write(stream if stream is not None else options.stream, text)
+
+    def runcall(self, func: Callable[..., _Decorated], /, *args: Any, **kwargs: Any) -> _Decorated:
+        """Call ``func`` once, watched."""
+        return self(func)(*args, **kwargs)
+
+    def runctx(self, statement: str, globals: dict[str, Any], locals: dict[str, Any]) -> Self:
+        """Execute ``statement``; functions that were added report."""
+        exec(statement, globals, locals)
+        return self
+
+    def run(self, statement: str) -> Self:
+        """Execute ``statement`` in ``__main__``."""
+        import __main__
+
+        return self.runctx(statement, vars(__main__), vars(__main__))
+
+    def enable(self) -> None:
+        """Do nothing: marked functions report by themselves."""
+
+    disable = enable_by_count = disable_by_count = enable
+
+    def __enter__(self) -> Self:
+        """Mark a section."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """End the section."""
+
+    def _add(self, outcome: LineOutcome) -> None:
+        key = (outcome.filename, outcome.first_line, outcome.name)
+        with self._lock:
+            known = self._outcomes.setdefault(key, outcome)
+            if known is not outcome:
+                known.merge(outcome)
