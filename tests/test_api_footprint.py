@@ -1,0 +1,118 @@
+"""``memory_usage``, ``memory()`` and ``timer()``."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+
+import pytest
+from rscalene import memory, memory_usage, timer
+
+MIB = 2**20
+
+
+def hold(size: int, seconds: float = 0.2) -> int:
+    block = b"x" * size
+    time.sleep(seconds)
+    return len(block)
+
+
+def test_a_function_is_called_once_and_its_rise_is_seen() -> None:
+    calls: list[int] = []
+
+    def once() -> None:
+        calls.append(1)
+
+    memory_usage(once)
+    assert calls == [1]
+    samples, result = memory_usage((hold, (50 * MIB,)), interval=0.02, retval=True)
+    assert result == 50 * MIB
+    assert max(samples) - samples[0] == pytest.approx(50, abs=6)  # the heap may have had room
+
+
+def test_shapes_are_memory_profilers() -> None:
+    assert len(memory_usage()) == 1
+    assert len(memory_usage(-1, 0.02, 0.1)) == 5
+    assert isinstance(memory_usage(-1, max_usage=True), float)
+    ((mib, at),) = memory_usage(-1, timestamps=True)
+    assert mib > 1
+    assert abs(at - time.time()) < 5
+    stream = io.StringIO()
+    assert memory_usage(hold_tuple(), stream=stream) is None
+    assert stream.getvalue().startswith("MEM ")
+
+
+def hold_tuple() -> tuple[object, ...]:
+    return (hold, (), {"size": 1, "seconds": 0})
+
+
+def test_an_exception_ends_the_samples_and_no_child() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"]) as child:
+        with pytest.raises(ZeroDivisionError):
+            memory_usage(lambda: 1 / 0)
+        assert child.poll() is None
+        child.kill()
+
+
+def test_a_child_is_sampled_until_it_ends_and_counted_with_its_parent() -> None:
+    code = f"block = b'x' * {40 * MIB}\nimport time; time.sleep(0.5)"
+    with subprocess.Popen([sys.executable, "-c", code]) as child:
+        together = memory_usage((time.sleep, (0.4,)), interval=0.05, include_children=True, max_usage=True)
+        alone = memory_usage(-1, max_usage=True)
+        assert together - alone > 35
+        apart = memory_usage((time.sleep, (0.0,)), multiprocess=True)
+        assert len(apart[0]) == 2
+        assert max(memory_usage(child, 0.05)) > 35
+
+
+def test_a_process_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ProcessLookupError):
+        memory_usage(2**22 - 3)
+
+
+def test_memory_prints_one_line_with_exact_net_and_the_peak_inside() -> None:
+    stream = io.StringIO()
+    with memory("load", stream=stream) as section:
+        temporary = b"x" * (80 * MIB)
+        kept = bytes(1_000_003)
+        del temporary
+    assert abs(section.net_bytes - sys.getsizeof(kept)) < 256  # entering and leaving the block itself
+    assert section.peak_bytes / MIB == pytest.approx(80, abs=4)
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("load: wall ")
+    assert ", net +97" in line
+    assert line.endswith(", call 1")
+
+
+def test_a_nested_section_hides_no_peak_from_the_outer_one() -> None:
+    stream = io.StringIO()
+    with memory(stream=stream) as outer:
+        temporary = b"x" * (60 * MIB)
+        del temporary
+        with memory(stream=stream) as inner:
+            pass
+    assert outer.peak_bytes / MIB == pytest.approx(60, abs=4)
+    assert inner.peak_bytes < 4 * MIB
+
+
+def test_decorators_count_their_calls() -> None:
+    stream = io.StringIO()
+
+    @timer(stream=stream)
+    def work(n: int) -> int:
+        return n + 1
+
+    assert [work(1), work(2)] == [2, 3]
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith("call 1")
+    assert second.endswith("call 2")
+    assert "work: wall " in first
+
+
+def test_timer_tells_waiting_from_working() -> None:
+    with timer(stream=io.StringIO()) as section:
+        time.sleep(0.05)
+    assert section.wall_s >= 0.05
+    assert section.cpu_s < 0.04
