@@ -25,7 +25,8 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 demo: $(BUILD)/installed  ## profile examples/demo.py and show the table
-	$(BIN)/rscalene run -o $(BUILD)/demo.json examples/demo.py
+	$(BIN)/rscalene run --quiet --output $(BUILD)/demo.json examples/demo.py
+	$(BIN)/rscalene view $(BUILD)/demo.json
 
 test: test-rust test-python  ## cargo tests, then pytest against the installed wheel
 
