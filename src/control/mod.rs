@@ -3,6 +3,8 @@
 //! Job: turn the words typed into an exit code. Invariant: stdout belongs to the profiled program; whatever rscalene says
 //! while one runs goes to stderr. Neighbours: `python/rscalene/__main__.py` calls [`main`], every other room is used here.
 
+mod config;
+mod doctor;
 mod flags;
 mod output;
 mod program;
@@ -15,7 +17,7 @@ mod words;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use self::flags::{Cli, Command};
 use self::words::Program;
@@ -33,7 +35,16 @@ pub fn main(mut argv: Vec<OsString>, executable: Option<PathBuf>) -> i32 {
         argv.extend(ours);
         program = rest;
     }
-    let cli = match Cli::try_parse_from(argv) {
+    let folder = std::env::current_dir().unwrap_or_default();
+    let words = match config::apply(Cli::command(), &folder) {
+        Ok(words) => words,
+        Err(error) => {
+            output::tell(&error.to_string());
+            return error.code;
+        }
+    };
+    let parsed = words.try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // A closed stdout or stderr leaves nobody to tell.
@@ -55,7 +66,7 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
     match command {
         Command::Run(flags) => run::run(flags, Program::of(program), &interpreter),
         Command::View(flags) => view::view(flags),
-        Command::Doctor(_) => Ok(0),
+        Command::Doctor(flags) => doctor::doctor(flags, &interpreter),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "rscalene", &mut std::io::stdout());
             Ok(0)
