@@ -20,6 +20,8 @@ use crate::threads::{DEPTH, Scratch, TEXT};
 /// Entries of each table. Stacks: one word each, the hash. Code objects: tag and number in one word.
 const STACKS: usize = 1 << 15;
 const CODES: usize = 1 << 15;
+/// Code objects that one walk keeps in mind: recursion comes back to the same few.
+const SEEN: usize = 16;
 /// Neighbouring entries that a code object may lie in.
 const WAYS: usize = 4;
 /// A longer line table is not sent: lines of that function fall back on its first.
@@ -76,13 +78,15 @@ pub(crate) fn capture(segment: &Segment, layout: &Layout, memory: &Guarded, tsta
     let mut hash = 0x51_7c_c1_b7_27_22_0a_95u64;
     let mut instruction = 0;
     let mut sent = true;
-    let mut last = (0u64, 0u32);
+    // Code objects on this thread's own stack cannot die during the walk, so an address stands for one of them.
+    let mut seen = [(0u64, 0u32); SEEN];
     let mut unreadable = 0u64;
     let Scratch { entries, text } = room;
     let result = walk(memory, layout, tstate, DEPTH as u32, |frame| {
-        if frame.code != last.0 {
+        let Some(known) = seen.get_mut((frame.code >> 5) as usize % SEEN) else { return false };
+        if frame.code != known.0 {
             match code_number(segment, layout, memory, frame.code, text) {
-                Numbered::Known(number) => last = (frame.code, number),
+                Numbered::Known(number) => *known = (frame.code, number),
                 Numbered::Unreadable => {
                     unreadable += 1;
                     return true;
@@ -96,7 +100,7 @@ pub(crate) fn capture(segment: &Segment, layout: &Layout, memory: &Guarded, tsta
         if depth == 0 && frame.offset_bytes != u32::MAX {
             instruction = frame.instruction;
         }
-        let entry = StackEntry { code: last.1, offset: frame.offset_bytes };
+        let entry = StackEntry { code: known.1, offset: frame.offset_bytes };
         let Some(place) = entries.get_mut(depth) else { return false };
         *place = entry;
         depth += 1;
