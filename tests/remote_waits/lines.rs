@@ -115,3 +115,28 @@ done()
         close("lambda", seen.line("lambda").wait_s, 0.313, 0.03, 0.03);
     });
 }
+
+#[test]
+fn an_idle_event_loop_waits_on_the_lines_that_await() {
+    let script = "
+import asyncio
+async def leaf(seconds):
+    await asyncio.sleep(seconds)  # leaf
+async def direct():
+    await asyncio.sleep(0.6)  # direct
+async def main():
+    await asyncio.sleep(0.4)  # first
+    await asyncio.gather(leaf(0.6), direct())  # gather
+begin = time.perf_counter()
+asyncio.run(main())  # run
+done(wall=time.perf_counter() - begin)
+";
+    on_each(|python| {
+        let seen = watch(python, script);
+        close(&format!("{python:?} first"), seen.line("first").wait_s, 0.4, 0.03, 0.04);
+        close(&format!("{python:?} leaf"), seen.line("leaf").wait_s, 0.3, 0.03, 0.04);
+        close(&format!("{python:?} direct"), seen.line("direct").wait_s, 0.3, 0.03, 0.04);
+        assert!(seen.line("gather").wait_s < 0.02, "{python:?}: it waits for the tasks alone");
+        assert!(seen.line("run").wait_s < 0.05, "{python:?}: {:?}", seen.line("run"));
+    });
+}

@@ -68,6 +68,12 @@ impl Balance {
         self.last_ns
     }
 
+    /// The place that waiting is still to be credited to.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        self.place
+    }
+
     /// Place of the last look; `None` if it found the thread running.
     #[must_use]
     pub fn blocked(&self) -> Option<Place> {

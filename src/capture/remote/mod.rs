@@ -10,6 +10,7 @@ pub mod balance;
 pub mod memory;
 mod process;
 pub mod stacks;
+mod tasks;
 
 use std::collections::HashMap;
 use std::thread::JoinHandle;

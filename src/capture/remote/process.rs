@@ -17,6 +17,7 @@ use rscalene_wire as wire;
 use super::balance::{Balance, Credit, Place};
 use super::memory::ProcessMemory;
 use super::stacks::{Draft, Stacks};
+use super::tasks::Tasks;
 use super::{MAX_DEPTH, NOTICE_LAYOUT, NOTICE_READ_DENIED, Target};
 use crate::capture::ledger::Ledger;
 use crate::capture::modules::ModuleWatch;
@@ -45,6 +46,7 @@ pub(super) struct Process {
     /// `None`: frames cannot be read, waiting is unknown.
     layout: Option<Layout>,
     stacks: Stacks,
+    tasks: Tasks,
     ledger: Ledger,
     modules: ModuleWatch,
     threads: HashMap<u32, Thread>,
@@ -97,6 +99,7 @@ impl Process {
             memory,
             layout: layout.ok(),
             stacks: Stacks::default(),
+            tasks: Tasks::default(),
             ledger: Ledger::new(target.pid),
             modules: ModuleWatch::new(target.pid),
             threads: HashMap::new(),
@@ -193,6 +196,7 @@ impl Process {
             self.bodies.push(Body::Wait(Wait { time_ns: now_ns, tid, stack, wait_ns, gil_ns }));
         }
         self.ledger.tell(&mut self.bodies);
+        self.tasks.forget(self.threads.values().filter_map(|thread| Some(thread.balance.place()?.stack)));
     }
 
     /// Brings the set of threads up to date; false once the process is gone.
@@ -284,9 +288,11 @@ impl Process {
         let counts = self.layout.is_some() && (python || tid == self.target.pid);
         for Credit { place, wait_ns } in self.credits.drain(..) {
             if counts {
-                let sum = self.waits.entry((tid, place.stack, place.gil.is_some())).or_default();
-                sum.0 += wait_ns;
-                sum.1 += if place.gil == Some(true) { wait_ns } else { 0 };
+                self.tasks.divide(place.stack, wait_ns, |stack, wait_ns| {
+                    let sum = self.waits.entry((tid, stack, place.gil.is_some())).or_default();
+                    sum.0 += wait_ns;
+                    sum.1 += if place.gil == Some(true) { wait_ns } else { 0 };
+                });
             }
         }
         if counts {
@@ -320,7 +326,13 @@ impl Process {
             let after = schedstat.read().ok()?;
             if after.slices == before.slices {
                 let gil = activity.map(|activity| self.waits_for_gil(tid, activity));
-                let stack = draft.map_or(0, |draft| self.stacks.commit(draft, &mut self.bodies));
+                let stack = match draft {
+                    Some((_, tasks)) if !tasks.is_empty() => {
+                        self.tasks.commit(tasks, &mut self.stacks, &mut self.bodies)
+                    }
+                    Some((draft, _)) => self.stacks.commit(draft, &mut self.bodies),
+                    None => 0,
+                };
                 return Some(Place { stack, gil });
             }
             before = after;
@@ -328,11 +340,14 @@ impl Process {
         None
     }
 
-    /// Reads the Python stack of a thread; `None` for a thread without a Python state.
-    fn stack(&mut self, tid: u32) -> Option<Draft> {
+    /// Reads the Python stack of a thread, and those of the tasks that wait in it; `None` for a thread without a Python
+    /// state.
+    fn stack(&mut self, tid: u32) -> Option<(Draft, Vec<Draft>)> {
         let layout = self.layout.as_ref()?;
-        let (tstate, _) = self.states.of(tid, &self.memory, layout)?;
-        self.stacks.read(&self.memory, layout, tstate, MAX_DEPTH)
+        let thread = self.states.of(tid, &self.memory, layout)?;
+        let draft = self.stacks.read(&self.memory, layout, thread.0, MAX_DEPTH)?;
+        let tasks = self.tasks.read(self.target.pid, &self.stacks, (&self.memory, layout), thread, &draft);
+        Some((draft, tasks))
     }
 
     fn waits_for_gil(&mut self, tid: u32, activity: Activity) -> bool {

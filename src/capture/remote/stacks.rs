@@ -27,8 +27,20 @@ const LONGEST_TABLE: u32 = 1 << 20;
 /// What has been defined for one process.
 #[derive(Debug, Default)]
 pub struct Stacks {
-    codes: HashMap<u64, u32>,
+    codes: HashMap<u64, (u32, Role)>,
     stacks: HashSet<u64>,
+}
+
+/// What a code object is to an event loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// `BaseEventLoop.run_forever`, whose first local variable is the loop.
+    RunForever,
+    /// `BaseEventLoop._run_once`: it calls the selector, and then whatever is ready.
+    RunOnce,
+    /// A function of `selectors.py`.
+    Selector,
+    Other,
 }
 
 /// A stack that was read and is not defined yet.
@@ -37,6 +49,25 @@ pub struct Draft {
     frames: Vec<(u64, u32)>,
     codes: Vec<(u64, CodeDef)>,
     flags: u32,
+    /// The thread is an event loop with nothing to do: index and address of its `run_forever` frame.
+    idle_loop: Option<(usize, u64)>,
+}
+
+impl Draft {
+    /// Address of the `run_forever` frame of a thread that is an idle event loop.
+    #[must_use]
+    pub fn idle_loop(&self) -> Option<u64> {
+        self.idle_loop.map(|(_, address)| address)
+    }
+
+    /// The stack of a task of this idle loop: its own frames in those of the loop.
+    #[must_use]
+    pub fn of_task(&self, mut task: Self) -> Self {
+        if let Some((place, _)) = self.idle_loop {
+            task.frames.extend_from_slice(&self.frames[place..]);
+        }
+        task
+    }
 }
 
 impl Stacks {
@@ -47,40 +78,59 @@ impl Stacks {
             frames.push(frame);
             true
         });
-        let mut draft = Draft::default();
-        match walked.end {
-            WalkEnd::Complete | WalkEnd::Stopped => {}
-            WalkEnd::Cut => draft.flags |= CUT,
+        let flags = match walked.end {
+            WalkEnd::Complete | WalkEnd::Stopped => 0,
+            WalkEnd::Cut => CUT,
             WalkEnd::Broken if frames.is_empty() => return None,
-            WalkEnd::Broken => draft.flags |= BROKEN,
-        }
+            WalkEnd::Broken => BROKEN,
+        };
+        Some(self.draft(memory, layout, &frames, flags))
+    }
+
+    /// The draft of a stack of these frames, leaf first.
+    pub fn draft(&self, memory: &impl Memory, layout: &Layout, frames: &[Frame], flags: u32) -> Draft {
+        let mut draft = Draft { flags, ..Draft::default() };
+        let mut roles = Vec::with_capacity(frames.len());
         for frame in frames {
             let Some(identity) = Identity::read(memory, layout, frame.code) else {
                 draft.flags |= BROKEN;
                 continue;
             };
             let hash = identity.hash64();
-            if !self.codes.contains_key(&hash) && !draft.codes.iter().any(|(known, _)| *known == hash) {
-                let Some(code) = read_code(memory, layout, &identity) else {
-                    draft.flags |= BROKEN;
-                    continue;
-                };
-                draft.codes.push((hash, code));
-            }
+            let drafted = || draft.codes.iter().find(|(known, _)| *known == hash).map(|(_, code)| role(code));
+            let role = match self.codes.get(&hash).map(|&(_, role)| role).or_else(drafted) {
+                Some(role) => role,
+                None => {
+                    let Some(code) = read_code(memory, layout, &identity) else {
+                        draft.flags |= BROKEN;
+                        continue;
+                    };
+                    let role = role(&code);
+                    draft.codes.push((hash, code));
+                    role
+                }
+            };
+            roles.push((role, frame.frame));
             draft.frames.push((hash, frame.offset_bytes));
         }
-        Some(draft)
+        if let [(Role::Selector, _), (Role::RunOnce, _), (Role::RunForever, address), ..] = roles[..] {
+            draft.idle_loop = Some((2, address));
+        }
+        draft
     }
 
     /// Takes in a stack whose read was consistent: defines what is new in `out` and answers its hash, 0 for no frames.
     pub fn commit(&mut self, draft: Draft, out: &mut Vec<Body>) -> u64 {
         for (hash, mut code) in draft.codes {
             let number = u32::try_from(self.codes.len() + 1).unwrap_or(CODE_BIT - 1) | CODE_BIT;
-            self.codes.insert(hash, number);
+            if self.codes.contains_key(&hash) {
+                continue;
+            }
+            self.codes.insert(hash, (number, role(&code)));
             code.def.code = number;
             out.push(Body::CodeDef(code));
         }
-        let known = |&(hash, offset): &(u64, u32)| Some(wire::StackEntry { code: *self.codes.get(&hash)?, offset });
+        let known = |&(hash, offset): &(u64, u32)| Some(wire::StackEntry { code: self.codes.get(&hash)?.0, offset });
         let entries: Vec<wire::StackEntry> = draft.frames.iter().filter_map(known).collect();
         if entries.is_empty() {
             return 0;
@@ -97,6 +147,15 @@ impl Stacks {
             out.push(Body::StackDef(StackDef { def, entries }));
         }
         stack
+    }
+}
+
+fn role(code: &CodeDef) -> Role {
+    match code.qualname.as_str() {
+        "BaseEventLoop.run_forever" => Role::RunForever,
+        "BaseEventLoop._run_once" => Role::RunOnce,
+        _ if code.filename.ends_with("selectors.py") || code.filename == "<frozen selectors>" => Role::Selector,
+        _ => Role::Other,
     }
 }
 
