@@ -60,7 +60,7 @@ impl Snapshots {
         let mut sorted: Vec<_> = live.filter(|&(owner, bytes)| owner.some().is_some() && bytes > 0.0).collect();
         sorted.sort_unstable_by_key(|&(owner, _)| owner);
         // Nothing was recorded since the state was reached, so it held at every moment that is due.
-        while self.due(time_ns) {
+        while self.due(time_ns) && self.next_ns < u64::MAX {
             self.points.push((self.next_ns, sorted.clone()));
             if self.points.len() == POINTS {
                 let mut keep = true;
@@ -68,7 +68,7 @@ impl Snapshots {
                     keep = !keep;
                     keep
                 });
-                self.gap_ns *= 2;
+                self.gap_ns = self.gap_ns.saturating_mul(2);
                 self.next_ns = self.points.last().map_or(time_ns, |(at, _)| *at);
             }
             self.next_ns = self.next_ns.saturating_add(self.gap_ns);

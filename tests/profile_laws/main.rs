@@ -1,6 +1,7 @@
 //! Laws of the merge, held against recordings with a known truth.
 
 mod diff;
+mod hostile;
 mod memory;
 mod recording;
 mod time;

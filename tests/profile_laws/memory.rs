@@ -1,6 +1,6 @@
 //! Laws of the merge about memory: estimators, moments, mappings, leaks.
 
-use super::recording::{MS, Recording, file, function, line};
+use super::recording::{Dice, MS, Recording, file, function, line};
 use rscalene::profile::model::Profile;
 use rscalene::transport::event::{Body, ProcessExit};
 use rscalene_wire as wire;
@@ -26,18 +26,6 @@ fn map(run: &mut Recording, stack: u64, address: u64, size: u64, old: (u64, u64)
 
 fn live(profile: &Profile, number: u32) -> u64 {
     line(profile, APP, number).memory.live_bytes.expect("memory was recorded")
-}
-
-/// Random numbers that repeat (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn uniform(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    }
 }
 
 #[test]

@@ -1,0 +1,151 @@
+//! The merge takes whatever comes: events of a corrupt or lying ring, and more of everything than it keeps apart.
+
+use super::recording::{Dice, MS, Recording, cpu, lines_cpu, same};
+use rscalene::transport::event::{Body, CodeDef, Counters, Module, ProcessExit, StackDef, ThreadClock, Wait};
+use rscalene_wire as wire;
+
+/// A number of the kind that breaks arithmetic.
+fn odd(dice: &mut Dice) -> u64 {
+    match dice.bits() % 8 {
+        0 => 0,
+        1 => u64::MAX,
+        2 => 1 << 63,
+        3 => dice.bits(),
+        4 => u64::from(u32::MAX),
+        _ => dice.bits() % 5,
+    }
+}
+
+fn small(dice: &mut Dice) -> u32 {
+    odd(dice) as u32
+}
+
+fn body(dice: &mut Dice) -> Body {
+    let (time_ns, stack, address, size) = (odd(dice), odd(dice) % 7, odd(dice), odd(dice));
+    let (tid, flags, other) = (small(dice), dice.bits() as u8, odd(dice));
+    match dice.bits() % 22 {
+        0 => Body::ProcessStart(wire::ProcessStart {
+            time_ns,
+            pid: tid,
+            python_version: small(dice),
+            ..Default::default()
+        }),
+        1 => Body::ThreadStart(wire::ThreadStart { time_ns, tid, source: tid % 4, cpu_ns: size, interval_ns: other }),
+        2 => Body::ThreadEnd(wire::ThreadEnd { time_ns, tid, cpu_ns: size, system_ns: other, reserved: 0 }),
+        3 => Body::CodeDef(CodeDef {
+            def: wire::CodeDef { code: tid, first_line: small(dice), ..Default::default() },
+            filename: ["", "<string>", "a/../..", "/w/x.py", "\u{0}"][(other % 5) as usize].to_owned(),
+            qualname: "f".repeat((size % 3) as usize),
+            table: (0..dice.bits() % 40).map(|_| dice.bits() as u8).collect(),
+        }),
+        4 | 5 => Body::StackDef(StackDef {
+            def: wire::StackDef { stack, ..Default::default() },
+            entries: (0..other % 9).map(|_| wire::StackEntry { code: small(dice), offset: small(dice) }).collect(),
+        }),
+        6 | 7 => Body::CpuSample {
+            sample: wire::CpuSample {
+                time_ns,
+                stack,
+                pc: address,
+                weight_ns: size,
+                tid,
+                kind: flags,
+                ..Default::default()
+            },
+            flags,
+        },
+        8 => Body::SelfTest(wire::SelfTest { verdict: if other == 3 { 2 } else { 1 }, ..Default::default() }),
+        9 => Body::ProcessEnd(wire::ProcessEnd {
+            time_ns,
+            cpu_ns: size,
+            how: tid % 4,
+            peak_rss: other,
+            ..Default::default()
+        }),
+        10 | 11 => Body::Alloc {
+            alloc: wire::Alloc { time_ns, stack, address, size, interval: other, tid, reserved: 0 },
+            flags,
+        },
+        12 => Body::Free(wire::Free { time_ns, stack, address, tid, reserved: 0 }),
+        13 => Body::Copy(wire::Copy { time_ns, stack, weight: size, tid, reserved: 0 }),
+        14 | 15 => Body::Map {
+            map: wire::Map { time_ns, stack, address, size, old_address: odd(dice), old_size: other },
+            flags,
+        },
+        16 => Body::FreeVolume(wire::FreeVolume { time_ns, stack, weight: size, tid, reserved: 0 }),
+        17 => Body::Notice(wire::Notice { time_ns, code: tid, detail: small(dice) }),
+        18 => Body::Counters(Counters {
+            lost: [size; wire::LOST_KINDS],
+            frames_rejected: other,
+            faults: other,
+            memory_interval_bytes: address,
+            hooked_bytes: size,
+            hooked_count: size,
+            live_bytes: size,
+            malformed: other,
+        }),
+        19 => Body::ThreadClock(ThreadClock { time_ns, tid, cpu_ns: size, name: "\u{1b}[31m".to_owned() }),
+        20 => Body::Wait(Wait { time_ns, tid, stack, wait_ns: size, gil_ns: (other > 2).then_some(other) }),
+        _ => match other % 4 {
+            0 => Body::ProcessExit(ProcessExit {
+                time_ns,
+                code: None,
+                signal: Some(9),
+                peak_rss: Some(size),
+                cpu_ns: Some(other),
+            }),
+            1 => Body::Rss { time_ns, bytes: size },
+            2 => Body::Modules(vec![Module { start: address, end: size, offset: other, path: String::new() }]),
+            _ => Body::Command(vec![String::new()]),
+        },
+    }
+}
+
+#[test]
+fn no_event_however_wrong_breaks_the_merge() {
+    for seed in 1..150 {
+        let mut dice = Dice(seed * 0x9e37_79b9);
+        let mut run = Recording::new("perf", "sampled");
+        for _ in 0..500 {
+            let pid = (dice.bits() % 3) as u32;
+            let body = body(&mut dice);
+            run.feed(pid, body);
+        }
+        let profile = run.finish();
+        assert!(profile.stacks.nodes.iter().enumerate().all(|(at, node)| node.parent.is_none_or(|parent| parent < at)));
+        let text = serde_json::to_string(&profile).expect("every number is finite or null");
+        assert_eq!(
+            serde_json::from_str::<rscalene::profile::model::Profile>(&text).expect("json").files.len(),
+            profile.files.len()
+        );
+    }
+}
+
+#[test]
+fn more_processes_and_threads_than_are_kept_apart_still_add_up() {
+    let mut run = Recording::new("timer", "off");
+    for pid in 1..=600u32 {
+        run.process(pid, 0);
+        let main = run.code(pid, "/w/app.py", "<module>", 1);
+        let stack = run.stack(pid, &[(main, pid % 3)]);
+        for tid in [pid, 1000 + 20 * pid] {
+            run.thread(pid, tid, 2, 0);
+            run.samples(pid, tid, stack, 0, 20);
+            run.end(pid, tid, 20 * MS);
+        }
+        for tid in 1..10u32 {
+            run.thread(pid, 1000 + 20 * pid + tid, 2, 0);
+            run.end(pid, 1000 + 20 * pid + tid, MS);
+        }
+        run.leave(pid, 1, 49 * MS);
+    }
+    let profile = run.finish();
+    same(cpu(&profile.totals.time), 600.0 * 0.049);
+    same(lines_cpu(&profile), 600.0 * 0.04);
+    same(profile.threads.iter().map(|thread| cpu(&thread.time)).sum::<f64>(), 600.0 * 0.049);
+    assert!(profile.threads.len() <= 4096 && profile.processes.len() == 600);
+    let shares =
+        |line: &rscalene::profile::model::Line| line.by_process.iter().map(|share| cpu(&share.time)).sum::<f64>();
+    let shared: f64 = profile.files.iter().flat_map(|file| &file.lines).map(shares).sum();
+    assert!(shared > 256.0 * 0.039 && shared < 24.0, "{shared}");
+}
