@@ -173,7 +173,7 @@ impl Merge {
                 if counters.memory_interval_bytes > 0 && self.first_python.is_none_or(|first| first == pid) {
                     self.memory_interval = Some(counters.memory_interval_bytes);
                 }
-                process.counters = Some(*counters);
+                process.counters = Some(**counters);
             }
             Body::ThreadClock(clock) => process.read_clock(clock),
             Body::Wait(wait) => {

@@ -67,7 +67,7 @@ impl Reader {
             any |= take(&self.arena, ring, &mut self.buffer, dead, out);
             if dead {
                 let ring = self.rings.swap_remove(place);
-                let body = Body::Counters(self.arena.counters(ring.segment, ring.malformed));
+                let body = Body::Counters(Box::new(self.arena.counters(ring.segment, ring.malformed)));
                 out(Event { pid: ring.pid(), body });
                 self.arena.release(ring.segment);
             } else {
@@ -82,7 +82,7 @@ impl Reader {
         self.find_claims();
         for mut ring in std::mem::take(&mut self.rings) {
             take(&self.arena, &mut ring, &mut self.buffer, true, out);
-            let body = Body::Counters(self.arena.counters(ring.segment, ring.malformed));
+            let body = Body::Counters(Box::new(self.arena.counters(ring.segment, ring.malformed)));
             out(Event { pid: ring.pid(), body });
         }
     }

@@ -64,7 +64,7 @@ pub enum Body {
     Notice(wire::Notice),
 
     /// Counters of the process' segment, read by the drain; cumulative, so the last one counts.
-    Counters(Counters),
+    Counters(Box<Counters>),
     /// A thread's exact CPU clock at a moment, read by the launcher; cumulative, so the last one counts.
     ThreadClock(ThreadClock),
     /// Time a thread spent off the CPU.

@@ -257,7 +257,7 @@ fn every_loss_is_counted_and_lost_samples_are_made_up_for() {
     };
     counters.lost[wire::Kind::CpuSample as usize] = 300;
     counters.lost[wire::Kind::Free as usize] = 5;
-    run.feed(1, Body::Counters(counters));
+    run.feed(1, Body::Counters(Box::new(counters)));
     run.end(1, 1, 400 * MS);
     let profile = run.finish();
     assert_eq!(profile.totals.lost_records, 314);
