@@ -4,8 +4,9 @@
 //! seconds. Invariant: what is booked for a thread is its CPU clock, whatever was sampled; a process holds cells, never
 //! samples. Neighbours: `ledger` has the statistics, `book` takes the seconds.
 //!
-//! Threads with few samples are pooled with the others of their process that the same engine sampled, so that their time
-//! goes to lines in the proportion in which all of them were hit; such time belongs to no single thread's share of a line.
+//! Threads with few samples are pooled with the others of their process that the same engine sampled and that lived about
+//! as long (the chance to be hit depends on it), so that their time goes to lines in the proportion in which all of them
+//! were hit; such time belongs to no single thread's share of a line.
 
 use rustc_hash::FxHashMap;
 
@@ -118,10 +119,20 @@ impl ThreadAccount {
     }
 }
 
-/// Threads with few samples, together, by engine.
+/// Threads with few samples, together.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    pools: FxHashMap<Engine, Pool>,
+    pools: FxHashMap<(Engine, Life), Pool>,
+}
+
+/// CPU time of a thread's life, to a factor of four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Life(u32);
+
+impl Life {
+    fn of(clock_ns: f64) -> Self {
+        Self((clock_ns as u64).max(1).ilog2() / 2)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -157,6 +168,7 @@ impl Pools {
         let samples: u64 = thread.seen.samples.iter().sum();
         let seen = Sampled { lost: booking.lost, ..thread.seen };
         let pooled = samples < POOL_BELOW;
+        let pool = (thread.engine, Life::of(clock_ns));
         let own = stretch(thread.engine, &seen, clock_ns, system_ns);
 
         let mut record = ThreadRecord::new(booking.pid, thread.tid, &thread.name);
@@ -173,15 +185,14 @@ impl Pools {
 
         book.add_unseen(booking.process, unseen(before_ns, None).map(|ns| ns / SECOND));
         if pooled {
-            let pool = self.pools.entry(thread.engine).or_default();
-            pool.take(&thread, clock_ns);
+            self.pools.entry(pool).or_default().take(&thread, clock_ns);
         } else {
             book.add_unseen(booking.process, own.rest.map(|ns| ns / SECOND));
         }
         for (place, mut cell) in thread.cells {
             let share = if pooled { Stretch::default() } else { own };
             if pooled {
-                self.pools.entry(thread.engine).or_default().add(place, &cell);
+                self.pools.entry(pool).or_default().add(place, &cell);
                 cell.samples = 0;
             }
             if !pooled || cell.wait_ns > 0 {
@@ -194,8 +205,8 @@ impl Pools {
     /// Books what was pooled.
     pub(crate) fn settle(&mut self, booking: Booking, book: &mut Book) {
         let mut pools: Vec<_> = std::mem::take(&mut self.pools).into_iter().collect();
-        pools.sort_by_key(|(engine, _)| *engine);
-        for (engine, pool) in pools {
+        pools.sort_by_key(|(key, _)| *key);
+        for ((engine, _), pool) in pools {
             let seen = Sampled { lost: booking.lost, ..pool.seen };
             let share = stretch(engine, &seen, pool.clock_ns, Some(pool.system_ns));
             book.add_unseen(booking.process, share.rest.map(|ns| ns / SECOND));

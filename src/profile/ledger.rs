@@ -8,8 +8,10 @@
 //! a gap of two samples' weight is noise and is always closed. A larger gap means that something was not seen (threads
 //! shorter than a tick, lost records, a thread that reads its own clock). Whether what was seen is like what was not
 //! becomes more credible with the number of samples: below [`MANY`] the factor is at most [`FEW_FACTOR`], above it
-//! [`MANY_FACTOR`] for a thread and [`POOL_FACTOR`] for many short threads taken together, whose unseen time is of the
-//! same make as the seen. What remains is reported as not sampled rather than charged to lines that may not have earned it.
+//! [`MANY_FACTOR`]. Many threads of about the same short life, taken together, are another matter: whether the tick met
+//! one was up to chance, so what was not seen is of the same make as what was, and [`POOL_MANY`] samples are enough for a
+//! factor of [`POOL_FACTOR`]. What remains is reported as not sampled rather than charged to lines that may not have
+//! earned it.
 //!
 //! **perf engine.** User-time samples arise every interval of user time: they count as they are, but for half an
 //! interval a thread, which the first gap loses on average. Kernel time is the clock minus user time. Its place is where
@@ -25,8 +27,11 @@ const MANY: u64 = 64;
 const FEW_FACTOR: f64 = 1.25;
 /// Largest factor of one thread with many samples.
 const MANY_FACTOR: f64 = 2.0;
-/// Largest factor of many short threads together.
-const POOL_FACTOR: f64 = 8.0;
+/// Samples of many short threads together from which on a larger factor is credible.
+const POOL_MANY: u64 = 5;
+/// Largest factor of many short threads together: a thread of a millisecond is met by one tick in four, and by then its
+/// timer has expired in one thread of six.
+const POOL_FACTOR: f64 = 32.0;
 
 /// Index of a kind in the arrays below: python, native, system.
 pub(crate) const SYSTEM: usize = 2;
@@ -115,10 +120,10 @@ fn stretch_perf(seen: &Sampled, clock_ns: f64) -> Stretch {
 
 /// As much of `wanted` as `samples` samples that stand for `total` can credibly stand for.
 fn credible(seen: &Sampled, total: f64, samples: u64, wanted: f64) -> f64 {
-    let most = match (samples >= MANY, seen.threads > 1) {
-        (false, _) => FEW_FACTOR,
-        (true, false) => MANY_FACTOR,
-        (true, true) => POOL_FACTOR,
+    let most = match seen.threads {
+        2.. if samples >= POOL_MANY => POOL_FACTOR,
+        1 if samples >= MANY => MANY_FACTOR,
+        _ => FEW_FACTOR,
     };
     let grace = 2.0 * total / samples.max(1) as f64;
     wanted.min((total * most * (1.0 + seen.lost)).max(total + grace))

@@ -179,6 +179,25 @@ fn short_threads_share_their_time_by_what_was_hit_of_all_of_them() {
 }
 
 #[test]
+fn threads_too_short_to_be_hit_do_not_add_to_those_that_were() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    let code = run.code(1, APP, "longer", 1);
+    let stack = run.stack(1, &[(code, 0)]);
+    for number in 0..100u32 {
+        run.thread(1, 100 + number, 2, 0);
+        run.samples(1, 100 + number, stack, 0, 8);
+        run.end(1, 100 + number, 8 * MS);
+        run.thread(1, 1000 + number, 2, 0);
+        run.end(1, 1000 + number, MS / 10);
+    }
+    let profile = run.finish();
+    same(cpu(&line(&profile, APP, 1).time), 0.8);
+    same(cpu(&profile.totals.outside_scope), 0.01);
+    same(profile.totals.unsampled_s.expect("CPU was sampled"), 0.01);
+}
+
+#[test]
 fn a_clock_that_is_read_late_counts_a_thread_once() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);
