@@ -17,3 +17,55 @@ def test_an_unknown_option_is_a_usage_error_on_stderr(rscalene: Run) -> None:
     assert result.returncode == 2
     assert result.stdout == ""
     assert "--frobnicate" in result.stderr
+
+
+def test_options_are_never_abbreviated(rscalene: Run) -> None:
+    assert rscalene("run", "--cpu", "-c", "pass").returncode == 2
+
+
+def test_help_names_every_command_and_option(rscalene: Run) -> None:
+    top = rscalene("--help")
+    assert top.returncode == 0
+    for command in ("run", "view", "doctor", "completions"):
+        assert command in top.stdout
+    run = rscalene("run", "--help").stdout
+    for option in ("--python", "--output", "--cpu-only", "--memory", "--interval", "--duration", "--include", "--top"):
+        assert option in run
+
+
+def test_configuration_environment_and_command_line_rise_in_order(
+    rscalene: Run, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.rscalene]\noutput = 'file.json'\nquiet = true\n")
+    rscalene("run", "-c", "pass")
+    assert (tmp_path / "file.json").is_file()
+    clean_env["RSCALENE_OUTPUT"] = "environment.json"
+    rscalene("run", "-c", "pass", env=clean_env)
+    assert (tmp_path / "environment.json").is_file()
+    rscalene("run", "-o", "typed.json", "-c", "pass", env=clean_env)
+    assert (tmp_path / "typed.json").is_file()
+
+
+def test_a_wrong_configuration_names_its_file(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.rscalene]\nintervall = '1ms'\n")
+    result = rscalene("run", "-c", "pass")
+    assert result.returncode == 2
+    assert "`intervall` is no option" in result.stderr
+    assert str(tmp_path / "pyproject.toml") in result.stderr
+
+
+def test_completions_are_printed_for_shells(rscalene: Run) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        result = rscalene("completions", shell)
+        assert result.returncode == 0
+        assert "cpu-only" in result.stdout
+
+
+def test_the_doctor_says_what_works(rscalene: Run) -> None:
+    result = rscalene("doctor")
+    assert result.returncode == 0
+    assert "starts with the preloaded library" in result.stdout
+    assert "programs can be profiled here" in result.stdout
+    result = rscalene("doctor", "--python", "/nonexistent/python")
+    assert result.returncode == 1
+    assert "hint: " in result.stdout

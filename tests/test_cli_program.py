@@ -1,0 +1,182 @@
+"""The profiled program runs as it would have under plain ``python``."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+FACTS = """\
+import os, sys
+main = sys.modules["__main__"]
+print(sys.argv)
+print(sys.path[0])
+print(sorted(name for name in vars(main) if name.startswith("__")))
+print(getattr(main, "__file__", None), main.__spec__ and main.__spec__.name, main.__package__, main.__doc__)
+print(sys.flags)
+print(os.getcwd(), sys.executable, sys.orig_argv)
+print(sorted(set(os.environ) - {"LD_PRELOAD", "RSCALENE_ARENA"}))
+"""
+SIGNALS = """\
+import os, signal
+print({int(n): str(signal.getsignal(n)) for n in signal.valid_signals() if n not in (signal.SIGKILL, signal.SIGSTOP)})
+print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+status = open("/proc/self/status").read().split()
+print(status[status.index("SigIgn:") + 1])
+print(os.getpgrp() == os.getpgid(os.getppid()))
+"""
+OPEN_FILES = """\
+import os
+def target(fd):
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").split(":")[0]
+    except FileNotFoundError:
+        return None
+print(sorted((fd, target(fd)) for fd in map(int, os.listdir("/proc/self/fd")) if target(fd)))
+"""
+
+
+def same(rscalene: Run, python: Run, *words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run both, hold them to the same stdout and exit code, and return what rscalene's run gave."""
+    expected = python(*words, **options)
+    result = rscalene("run", "-q", *words, **options)
+    assert result.stdout == expected.stdout
+    assert result.returncode == (expected.returncode if expected.returncode >= 0 else 128 - expected.returncode)
+    assert result.stderr == expected.stderr
+    return result
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "",
+        "raise SystemExit",
+        "raise SystemExit(0)",
+        "raise SystemExit(3)",
+        "raise SystemExit(None)",
+        "raise SystemExit('text')",
+        "raise SystemExit(256)",
+        "raise SystemExit(-1)",
+        "import os; os._exit(7)",
+        "import os; os.abort()",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+        "def f():\n    1 / 0\nf()",
+        "if True print('syntax')",
+        "raise KeyboardInterrupt",
+    ],
+)
+def test_a_script_ends_with_the_same_code_and_traceback(rscalene: Run, python: Run, tmp_path: Path, code: str) -> None:
+    (tmp_path / "app.py").write_text(code)
+    same(rscalene, python, "app.py")
+
+
+@pytest.mark.parametrize("source", [FACTS, SIGNALS, OPEN_FILES], ids=["facts", "signals", "files"])
+@pytest.mark.parametrize("form", [["app.py"], ["-m", "app"], ["./app.py", "-q", "--top", "--", "-o", "x"]], ids=str)
+def test_a_program_sees_what_it_would_see_without_us(
+    rscalene: Run, python: Run, tmp_path: Path, source: str, form: Sequence[str]
+) -> None:
+    (tmp_path / "app.py").write_text(source)
+    same(rscalene, python, *form)
+
+
+def test_code_and_standard_input_run_as_with_the_interpreter(rscalene: Run, python: Run) -> None:
+    same(rscalene, python, "-c", FACTS, "-c", "--all")
+    same(rscalene, python, "-", "a", "-m", input=FACTS)
+    same(rscalene, python, "-c", "import sys; print(len(sys.stdin.read()))", input="x" * 100_003)
+
+
+def test_packages_folders_and_zip_files_run(rscalene: Run, python: Run, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(FACTS)
+    with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+        archive.writestr("__main__.py", FACTS)
+    same(rscalene, python, "-m", "package", "x")
+    same(rscalene, python, "package", "x")
+    same(rscalene, python, "app.zip", "x")
+
+
+def test_source_in_another_encoding_runs(rscalene: Run, python: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_bytes("# coding: latin-1\nprint(ascii('\u00e9'))\n".encode("latin-1"))
+    same(rscalene, python, "app.py")
+
+
+def test_much_output_arrives_whole(rscalene: Run, python: Run) -> None:
+    result = same(rscalene, python, "-c", "print('x' * 500_009)")
+    assert len(result.stdout) == 500_010
+
+
+def test_words_behind_two_dashes_are_the_programs(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import sys; print(sys.argv[1:])")
+    assert rscalene("run", "-q", "--", "app.py", "-q").stdout == "['-q']\n"
+    assert rscalene("run", "-q", "app.py", "--", "-q").stdout == "['--', '-q']\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["missing.py"], 127), (["no-such-command"], 127), (["./folder"], 126), (["./plain.sh"], 126), ([], 2)],
+)
+def test_what_cannot_run_is_said_as_env_says_it(rscalene: Run, tmp_path: Path, words: list[str], code: int) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "plain.sh").write_text("true")
+    result = rscalene("run", *words)
+    assert result.returncode == code
+    assert result.stdout == ""
+    assert re.fullmatch(r"rscalene: [^\n]+\nhint: [^\n]+\n", result.stderr)
+
+
+def test_commands_are_looked_up_on_the_path(rscalene: Run, tmp_path: Path, clean_env: dict[str, str]) -> None:
+    tool = tmp_path / "bin" / "tool"
+    tool.parent.mkdir()
+    tool.write_text(f"#!{sys.executable}\nimport sys; print(sys.argv); sys.exit(5)\n")
+    tool.chmod(0o755)
+    clean_env["PATH"] = f"{tool.parent}:{clean_env.get('PATH', os.defpath)}"
+    result = rscalene("run", "-q", "tool", "-x", env=clean_env)
+    assert (result.returncode, result.stdout) == (5, f"['{tool}', '-x']\n")
+    result = rscalene("run", "-q", "sh", "-c", "exit 9")
+    assert result.returncode == 9
+
+
+def test_a_program_without_python_runs_and_is_said_not_to_be_profiled(rscalene: Run) -> None:
+    result = rscalene("run", "echo", "words")
+    assert (result.returncode, result.stdout) == (4, "words\n")
+    assert "nothing was profiled" in result.stderr
+    assert "hint: " in result.stderr
+
+
+def test_another_interpreter_needs_no_rscalene(rscalene: Run, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "other"], check=True)
+    python = tmp_path / "other" / "bin" / "python"
+    code = "import importlib.util, sys; print(importlib.util.find_spec('rscalene'), sys.executable)"
+    result = rscalene("run", "--python", python, "-c", code)
+    assert (result.returncode, result.stdout) == (0, f"None {python}\n")
+    assert "nothing was profiled" not in result.stderr
+
+
+def test_an_empty_environment_is_enough(rscalene: Run) -> None:
+    result = rscalene("run", "-q", "-c", "import os; print(sorted(os.environ))", env={})
+    shown = eval(result.stdout)
+    assert result.returncode == 0
+    assert set(shown) <= {"LD_PRELOAD", "RSCALENE_ARENA", "LC_CTYPE"}
+
+
+def test_what_was_preloaded_stays_behind_us(rscalene: Run, clean_env: dict[str, str]) -> None:
+    clean_env["LD_PRELOAD"] = "libm.so.6"
+    result = rscalene("run", "-q", "-c", "import os; print(os.environ['LD_PRELOAD'])", env=clean_env)
+    first, second = result.stdout.strip().split(":")
+    assert first.endswith("librscalene_shim.so")
+    assert second == "libm.so.6"
+
+
+def test_children_without_python_see_no_harm(rscalene: Run, python: Run) -> None:
+    code = "import subprocess; print(subprocess.run('ls / | sort | head -3; exit 4', shell=True).returncode)"
+    same(rscalene, python, "-c", code)
