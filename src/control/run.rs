@@ -16,7 +16,7 @@ use rscalene_wire as wire;
 
 use super::flags::{CpuSource, MemoryMode, Run};
 use super::shim::Shim;
-use super::spawn::{self, Ended, Forwarding};
+use super::spawn::{self, Ended};
 use super::words::Program;
 use super::{output, program};
 use crate::capture::proc;
@@ -60,13 +60,12 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let arena = Arc::new(arena);
     let preloaded = std::env::var_os("LD_PRELOAD");
     let variables = [("LD_PRELOAD", shim.preload(preloaded.as_deref())), (wire::ARENA_ENV, arena.address())];
-    let forwarding = Forwarding::begin();
+    spawn::forward_signals();
     let started = (SystemTime::now(), proc::monotonic_ns());
     let child =
         spawn::start(&start, &variables, spawn::current_mask()).map_err(|error| cannot_start(&start, &error))?;
     let facts = Facts { started, pid: child.id(), words: start.words, cwd };
     let recorded = record(&arena, &child, flags.duration, merge(flags, scope, started.1))?;
-    drop(forwarding);
     let code = recorded.ended.shell_code();
     let profile = finish(recorded, facts, arena.refused(), flags);
     let reported = output::report(&profile, flags, &typed, program::unreachable(&start.executable));

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use super::program::Start;
 
@@ -17,54 +17,52 @@ use super::program::Start;
 const FORWARDED: [libc::c_int; 7] =
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH];
 
-static CHILD: AtomicI32 = AtomicI32::new(0);
+/// The child's process id; [`STARTING`] before there is one, [`ENDED`] after it.
+static CHILD: AtomicI32 = AtomicI32::new(STARTING);
+/// No child yet: a signal waits in [`PENDING`] for it.
+const STARTING: i32 = 0;
+/// The child is over, and the report is being written.
+const ENDED: i32 = -1;
+/// Signal that came before there was a child to pass it on to; 0: none.
+static PENDING: AtomicI32 = AtomicI32::new(0);
+/// Signals that came while the report was being written: the first is let pass, the second ends us.
+static LATE: AtomicU32 = AtomicU32::new(0);
 
-/// Signal actions of the launcher while a child runs; the former ones come back when it is dropped.
-pub(crate) struct Forwarding {
-    former: Vec<(libc::c_int, libc::sigaction)>,
-}
-
-impl Forwarding {
-    /// Begins to pass signals on. A signal that we were started with ignored stays so (`nohup`).
-    pub(crate) fn begin() -> Self {
-        let mut former = Vec::new();
-        for signal in FORWARDED {
-            // SAFETY: all bytes zero is a valid sigaction.
-            let (mut new, mut old): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
-            new.sa_sigaction = forward as *const () as usize;
-            new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-            // SAFETY: both are valid.
-            unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
-            if old.sa_sigaction == libc::SIG_IGN {
-                continue;
-            }
+/// Begins to pass signals on, until this process ends: a signal during the report must not cost the report. One that we
+/// were started with ignored stays so (`nohup`).
+pub(crate) fn forward_signals() {
+    for signal in FORWARDED {
+        // SAFETY: all bytes zero is a valid sigaction.
+        let (mut new, mut old): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
+        new.sa_sigaction = forward as *const () as usize;
+        new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        // SAFETY: both are valid.
+        unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
+        if old.sa_sigaction != libc::SIG_IGN {
             // SAFETY: the handler only does what may be done in one.
-            if unsafe { libc::sigaction(signal, &raw const new, std::ptr::null_mut()) } == 0 {
-                former.push((signal, old));
-            }
-        }
-        Self { former }
-    }
-}
-
-impl Drop for Forwarding {
-    fn drop(&mut self) {
-        CHILD.store(0, Ordering::Relaxed);
-        for (signal, action) in &self.former {
-            // SAFETY: restores what was there.
-            unsafe { libc::sigaction(*signal, &raw const *action, std::ptr::null_mut()) };
+            unsafe { libc::sigaction(signal, &raw const new, std::ptr::null_mut()) };
         }
     }
 }
 
 /// Passes a signal on, unless the terminal has sent it to the whole group already.
 extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    let child = CHILD.load(Ordering::Relaxed);
     // SAFETY: the kernel passes a valid siginfo.
     let from_terminal = unsafe { (*info).si_code } == libc::SI_KERNEL;
-    if child > 0 && !from_terminal {
-        // SAFETY: the child has not been reaped while its number stands there.
-        unsafe { libc::kill(child, signal) };
+    match CHILD.load(Ordering::Relaxed) {
+        STARTING => PENDING.store(signal, Ordering::Relaxed),
+        ENDED => {
+            let is_request = matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT);
+            if is_request && LATE.fetch_add(1, Ordering::Relaxed) > 0 {
+                // SAFETY: may be called in a handler.
+                unsafe { libc::_exit(128 + signal) };
+            }
+        }
+        child if !from_terminal => {
+            // SAFETY: the child has not been reaped while its number stands there.
+            unsafe { libc::kill(child, signal) };
+        }
+        _ => {}
     }
 }
 
@@ -86,7 +84,13 @@ pub(crate) fn start(start: &Start, variables: &[(&str, OsString)], mask: libc::s
         });
     }
     let child = command.spawn()?;
-    CHILD.store(libc::pid_t::try_from(child.id()).unwrap_or(0), Ordering::Relaxed);
+    let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
+    CHILD.store(pid, Ordering::Relaxed);
+    let pending = PENDING.swap(0, Ordering::Relaxed);
+    if pending != 0 {
+        // SAFETY: the child is not reaped yet.
+        unsafe { libc::kill(pid, pending) };
+    }
     Ok(child)
 }
 
@@ -134,7 +138,7 @@ pub(crate) fn wait(child: &Child, before_reaping: impl FnOnce()) -> io::Result<E
     }
     before_reaping();
     // From here on its number may be given to another process.
-    CHILD.store(0, Ordering::Relaxed);
+    CHILD.store(ENDED, Ordering::Relaxed);
     let mut status = 0;
     // SAFETY: `status` has room for the answer.
     while unsafe { libc::waitpid(pid, &raw mut status, 0) } < 0 {
