@@ -1,0 +1,303 @@
+//! The data that the page's script works on.
+//!
+//! Job: the whole profile as compact JSON; source and figures of each file, and the stacks, deflated apart so that the
+//! page unpacks only what is looked at. Invariant: figures keep four significant digits; what is unknown is `null` or
+//! absent, never 0. Neighbours: `assets/data.js` reads it; `escape` makes it safe inside the script element.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use crate::profile::model::{File, Line, Profile, Time};
+
+use super::cumulative::{WithCallees, by_line, subtrees};
+use super::highlight::{Kind, Run};
+use super::names::FileName;
+use super::stacks::stacks_json;
+use super::text_of_files::FileText;
+
+/// Lines that the table of hottest lines may show, for each figure that it can be sorted by.
+const HOT_LINES: usize = 150;
+/// Characters of source that the table shows.
+const HOT_TEXT: usize = 160;
+/// Points of a series that the page keeps.
+const POINTS: usize = 1200;
+/// 6: the default trade of size and speed.
+const DEFLATE_LEVEL: u8 = 6;
+
+/// The JSON of the page.
+pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText]) -> String {
+    let sums = subtrees(&profile.stacks);
+    let with_callees = by_line(&profile.stacks, &sums);
+    let callees = |file: usize, line: u32| with_callees.get(&(file, line)).copied();
+    let mut blobs = Vec::with_capacity(profile.files.len());
+    for (at, (file, text)) in profile.files.iter().zip(texts).enumerate() {
+        blobs.push(Value::String(pack(&file_json(file, text, &|line| callees(at, line)))));
+    }
+    let (stacks, folded) = stacks_json(&profile.stacks, &sums);
+    let functions: Vec<Value> = profile
+        .files
+        .iter()
+        .enumerate()
+        .flat_map(|(at, file)| {
+            file.functions.iter().map(move |f| {
+                let t = times(&f.own);
+                let c = &f.cumulative;
+                let (cpu, wall) = (c.cpu_s.map(micros), c.wall_s.map(micros));
+                let alloc = c.alloc_bytes.map(|b| rounded(b as f64));
+                json!([at, f.qualname, f.first_line, f.last_line, t[0], t[1], t[2], t[3], cpu, wall, alloc])
+            })
+        })
+        .collect();
+    let value = json!({
+        "elapsed": profile.clock.elapsed_s,
+        "memory": profile.settings.memory.mode,
+        "totals": profile.totals,
+        "files": files_json(profile, names, texts),
+        "functions": functions,
+        "hot": hot_json(profile, texts, &callees),
+        "timeline": {"rss": thinned(&profile.timeline.rss), "live": thinned(&profile.timeline.live)},
+        "leaks": profile.leaks,
+        "stacks": pack(&stacks),
+        "folded": folded,
+        "source": texts.iter().any(|text| !text.ranges.is_empty()),
+        "blobs": blobs,
+    });
+    value.to_string()
+}
+
+/// Deflated and in base64.
+fn pack(json: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(miniz_oxide::deflate::compress_to_vec(json.as_bytes(), DEFLATE_LEVEL))
+}
+
+/// Microseconds to four digits.
+fn micros(seconds: f64) -> i64 {
+    rounded(seconds * 1e6)
+}
+
+/// Four significant digits of a figure; 0 for what is no number.
+pub(super) fn rounded(value: f64) -> i64 {
+    if !value.is_finite() {
+        return 0;
+    }
+    let mut whole = value.round() as i64;
+    let mut scale = 1;
+    while whole.unsigned_abs() >= 10_000 {
+        whole /= 10;
+        scale *= 10;
+    }
+    if scale == 1 { whole } else { (value / scale as f64).round() as i64 * scale }
+}
+
+fn times(time: &Time) -> [Option<i64>; 4] {
+    [time.python_s, time.native_s, time.system_s, time.wait_s].map(|s| s.map(micros))
+}
+
+fn thinned(series: &[(f64, u64)]) -> Vec<(f64, u64)> {
+    let step = series.len().div_ceil(POINTS).max(1);
+    // The largest of each run of points, so that no peak is lost.
+    series.chunks(step).filter_map(|run| run.iter().copied().max_by_key(|point| point.1)).collect()
+}
+
+fn files_json(profile: &Profile, names: &[FileName], texts: &[FileText]) -> Vec<Value> {
+    let files = profile.files.iter().zip(names).zip(texts);
+    files
+        .map(|((file, name), text)| {
+            let mut time = [0.0; 4];
+            let mut memory = [0_u64; 4];
+            for line in &file.lines {
+                let t = &line.time;
+                let m = &line.memory;
+                for (sum, part) in time.iter_mut().zip([t.python_s, t.native_s, t.system_s, t.wait_s]) {
+                    *sum += part.unwrap_or(0.0);
+                }
+                for (sum, part) in memory.iter_mut().zip([m.alloc_bytes, m.live_bytes, m.peak_bytes, m.copy_bytes]) {
+                    *sum = sum.saturating_add(part.unwrap_or(0));
+                }
+            }
+            let last = file.lines.last().map_or(0, |line| line.line).max(text.last_line());
+            json!({"p": file.path, "d": name.shown, "k": name.fragment, "n": last, "lines": file.lines.len(),
+                "changed": text.changed, "t": time.map(micros), "m": memory.map(|b| rounded(b as f64))})
+        })
+        .collect()
+}
+
+/// The figures of a line, under the keys of a file's columns.
+fn figures(line: &Line, callees: Option<WithCallees>) -> [(&'static str, Option<i64>); 22] {
+    let m = &line.memory;
+    let t = times(&line.time);
+    let bytes = |b: Option<u64>| b.map(|b| rounded(b as f64));
+    let error = |e: Option<f64>| e.map(rounded);
+    [
+        ("py", t[0]),
+        ("na", t[1]),
+        ("sy", t[2]),
+        ("wa", t[3]),
+        ("gi", line.time.gil_wait_s.map(micros)),
+        ("cs", Some(line.cpu_samples as i64)),
+        ("al", bytes(m.alloc_bytes)),
+        ("ae", error(m.alloc_bytes_se)),
+        ("ac", bytes(m.alloc_count)),
+        ("fr", bytes(m.free_bytes)),
+        ("in", m.increment_bytes.map(|b| rounded(b as f64))),
+        ("li", bytes(m.live_bytes)),
+        ("le", error(m.live_bytes_se)),
+        ("pk", bytes(m.peak_bytes)),
+        ("pe", error(m.peak_bytes_se)),
+        ("mu", bytes(m.mem_usage_bytes)),
+        ("pa", bytes(m.python_alloc_bytes)),
+        ("cp", bytes(m.copy_bytes)),
+        ("cc", callees.map(|c| micros(c.cpu_s))),
+        ("cw", callees.map(|c| micros(c.wall_s))),
+        ("ca", callees.map(|c| rounded(c.alloc_bytes as f64))),
+        ("ln", Some(i64::from(line.line))),
+    ]
+}
+
+fn native(line: &Line) -> Vec<Value> {
+    line.native.iter().take(12).map(|n| json!([n.object, n.symbol, micros(n.s)])).collect()
+}
+
+/// Lines that lead in any figure.
+fn hot_json(profile: &Profile, texts: &[FileText], callees: &dyn Fn(usize, u32) -> Option<WithCallees>) -> Vec<Value> {
+    let all: Vec<(usize, usize)> =
+        profile.files.iter().enumerate().flat_map(|(f, file)| (0..file.lines.len()).map(move |l| (f, l))).collect();
+    let line = |&(f, l): &(usize, usize)| &profile.files[f].lines[l];
+    let measures: [&dyn Fn(&(usize, usize)) -> f64; 6] = [
+        &|at| super::total_s(&line(at).time),
+        &|at| line(at).memory.alloc_bytes.unwrap_or(0) as f64,
+        &|at| line(at).memory.live_bytes.unwrap_or(0) as f64,
+        &|at| line(at).memory.peak_bytes.unwrap_or(0) as f64,
+        &|at| line(at).memory.copy_bytes.unwrap_or(0) as f64,
+        &|at| callees(at.0, line(at).line).map_or(0.0, |c| c.wall_s),
+    ];
+    let mut chosen = std::collections::BTreeSet::new();
+    for measure in measures {
+        let mut ranked: Vec<(f64, (usize, usize))> =
+            all.iter().map(|at| (measure(at), *at)).filter(|(v, _)| *v > 0.0).collect();
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        chosen.extend(ranked.into_iter().take(HOT_LINES).map(|(_, at)| at));
+    }
+    chosen
+        .iter()
+        .map(|at| {
+            let line = line(at);
+            let mut value = json!({"f": at.0, "fn": line.function});
+            if let Some(text) = texts[at.0].get(line.line) {
+                value["src"] = json!(text.trim().chars().take(HOT_TEXT).collect::<String>());
+            }
+            for (key, figure) in figures(line, callees(at.0, line.line)) {
+                if let Some(figure) = figure {
+                    value[key] = json!(figure);
+                }
+            }
+            if !line.native.is_empty() {
+                value["nat"] = json!(native(line));
+            }
+            value
+        })
+        .collect()
+}
+
+/// One file: ranges of source, runs of colour, and a column a figure.
+fn file_json(file: &File, text: &FileText, callees: &dyn Fn(u32) -> Option<WithCallees>) -> String {
+    let (mut source, mut colours) = (String::new(), String::new());
+    for ((_, lines), highlighted) in text.ranges.iter().zip(text.highlighted()) {
+        for (line, runs) in lines.iter().zip(highlighted) {
+            source.push_str(line);
+            source.push('\n');
+            push_runs(&mut colours, line, &runs);
+            colours.push('\n');
+        }
+    }
+    let ranges: Vec<(u32, usize)> = text.ranges.iter().map(|(start, lines)| (*start, lines.len())).collect();
+    let mut function_names: Vec<&str> = Vec::new();
+    let functions: Vec<usize> = file
+        .lines
+        .iter()
+        .map(|line| {
+            let known = function_names.iter().rposition(|name| *name == line.function);
+            known.unwrap_or_else(|| {
+                function_names.push(&line.function);
+                function_names.len() - 1
+            })
+        })
+        .collect();
+    let natives: serde_json::Map<String, Value> = file
+        .lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| !line.native.is_empty())
+        .map(|(at, line)| (at.to_string(), json!(native(line))))
+        .collect();
+    let head = json!({"rg": ranges, "src": source, "tok": colours, "fns": function_names, "fn": functions, "nat": natives});
+    let mut out = head.to_string();
+    out.pop();
+    push_columns(&mut out, file, callees);
+    out.push('}');
+    out
+}
+
+/// Appends `,"key":[..]` for each figure that is known anywhere, or `,"key":0` where it is 0 everywhere.
+fn push_columns(out: &mut String, file: &File, callees: &dyn Fn(u32) -> Option<WithCallees>) {
+    let rows: Vec<_> = file.lines.iter().map(|line| figures(line, callees(line.line))).collect();
+    let Some(first) = rows.first() else { return };
+    for (column, (key, _)) in first.iter().enumerate() {
+        let values = || rows.iter().map(|row| row[column].1);
+        if values().all(|value| value.is_none()) {
+            continue;
+        }
+        let _ = write!(out, ",\"{key}\":");
+        if values().all(|value| value == Some(0)) {
+            out.push('0');
+            continue;
+        }
+        for (at, value) in values().enumerate() {
+            out.push(if at == 0 { '[' } else { ',' });
+            let _ = match value {
+                Some(value) => write!(out, "{value}"),
+                None => write!(out, "null"),
+            };
+        }
+        out.push(']');
+    }
+}
+
+/// Runs as letter and length in UTF-16 units; trailing plain text is left out.
+fn push_runs(out: &mut String, line: &str, runs: &[Run]) {
+    let mut at = 0;
+    let shown = runs.iter().rposition(|run| run.kind != Kind::Plain).map_or(0, |last| last + 1);
+    for run in &runs[..shown] {
+        let text = &line[at..at + run.len];
+        at += run.len;
+        let _ = write!(out, "{}{}", run.kind.letter(), text.encode_utf16().count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_digits_are_kept() {
+        assert_eq!([0.4, 9999.0, 12345.0, -98765.0, f64::NAN].map(rounded), [0, 9999, 12350, -98770, 0]);
+    }
+
+    #[test]
+    fn thinning_keeps_the_peak() {
+        let series: Vec<(f64, u64)> = (0..10_000).map(|i| (i as f64, if i == 7777 { 99 } else { 1 })).collect();
+        let thin = thinned(&series);
+        assert!(thin.len() <= POINTS);
+        assert!(thin.contains(&(7777.0, 99)));
+    }
+
+    #[test]
+    fn runs_count_utf16_units() {
+        let runs = [Run { kind: Kind::Text, len: 6 }, Run { kind: Kind::Plain, len: 1 }];
+        let mut out = String::new();
+        push_runs(&mut out, "'\u{1f600}' ", &runs);
+        assert_eq!(out, "s4");
+    }
+}

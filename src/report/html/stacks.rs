@@ -1,0 +1,81 @@
+//! The tree of stacks, as small as the flame graph needs it.
+//!
+//! Job: write the tree as columns, and fold branches too small to see into their callers when there are very many.
+//! Invariant: sums stay: what a folded branch cost is its caller's own. Neighbours: `assets/flame.js` draws it.
+
+use serde_json::json;
+
+use crate::profile::model::Stacks;
+
+use super::cumulative::WithCallees;
+use super::payload::rounded;
+
+/// Nodes that the page can hold and still zoom at once.
+const NODES: usize = 40_000;
+
+/// The JSON of the tree, and how many nodes were folded away.
+pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String, usize) {
+    let roots = stacks.nodes.iter().enumerate().filter(|(at, node)| node.parent.is_none_or(|p| p >= *at));
+    let (mut wall, mut bytes) = (0.0, 0.0);
+    for (at, _) in roots {
+        wall += subtrees[at].wall_s;
+        bytes += subtrees[at].alloc_bytes as f64;
+    }
+    let kept = |least: f64| {
+        move |sum: &WithCallees| least == 0.0 || sum.wall_s >= wall * least || (bytes > 0.0 && sum.alloc_bytes as f64 >= bytes * least)
+    };
+    let mut least = 0.0;
+    while subtrees.iter().filter(|sum| kept(least)(sum)).count() > NODES {
+        least = if least == 0.0 { 1e-6 } else { least * 2.0 };
+    }
+    let keep = kept(least);
+    let mut place: Vec<Option<usize>> = Vec::with_capacity(stacks.nodes.len());
+    let (mut parents, mut frames, mut cpu, mut wall_own, mut alloc) = (vec![], vec![], vec![], vec![], vec![]);
+    for (at, node) in stacks.nodes.iter().enumerate() {
+        let parent = node.parent.filter(|&p| p < at);
+        let above = parent.and_then(|p| place[p]);
+        // A node as large as its own subtree is kept whenever its child is, so a kept node's parent is kept too.
+        if keep(&subtrees[at]) && (parent.is_none() || above.is_some()) && node.frame < stacks.frames.len() {
+            place.push(Some(parents.len()));
+            parents.push(above.map_or(-1, |p| p as i64));
+            frames.push(node.frame);
+            cpu.push(node.cpu_s);
+            wall_own.push(node.wall_s);
+            alloc.push(node.alloc_bytes as f64);
+        } else {
+            place.push(above);
+            if let Some(up) = above {
+                cpu[up] += node.cpu_s;
+                wall_own[up] += node.wall_s;
+                alloc[up] += node.alloc_bytes as f64;
+            }
+        }
+    }
+    let folded = stacks.nodes.len() - parents.len();
+    let micros = |seconds: Vec<f64>| seconds.into_iter().map(|s| rounded(s * 1e6)).collect::<Vec<i64>>();
+    let all: Vec<_> = stacks.frames.iter().map(|f| json!([f.file, f.line, f.function])).collect();
+    let alloc: Vec<i64> = alloc.into_iter().map(rounded).collect();
+    let value = json!({"frames": all, "other": stacks.other_files, "p": parents, "f": frames,
+        "c": micros(cpu), "w": micros(wall_own), "a": alloc});
+    (value.to_string(), folded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cumulative::subtrees;
+    use super::*;
+    use crate::profile::model::{StackFrame, StackNode};
+
+    #[test]
+    fn folding_keeps_the_sum() {
+        let mut stacks = Stacks { frames: vec![StackFrame::default()], ..Stacks::default() };
+        stacks.nodes.push(StackNode { wall_s: 1000.0, ..StackNode::default() });
+        for _ in 0..NODES + 5 {
+            stacks.nodes.push(StackNode { parent: Some(0), wall_s: 1e-4, ..StackNode::default() });
+        }
+        let (json, folded) = stacks_json(&stacks, &subtrees(&stacks));
+        assert_eq!(folded, NODES + 5);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["w"], json!([1_004_000_000_u64]));
+    }
+}
