@@ -2,6 +2,7 @@
 
 mod bars;
 pub mod export;
+pub mod html;
 pub mod json;
 pub mod style;
 mod table;

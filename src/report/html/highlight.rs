@@ -72,14 +72,82 @@ const KEYWORDS: [&str; 32] = [
 ];
 
 const BUILTINS: [&str; 76] = [
-    "ArithmeticError", "AssertionError", "AttributeError", "BaseException", "Ellipsis", "Exception", "False",
-    "FileNotFoundError", "ImportError", "IndexError", "KeyError", "KeyboardInterrupt", "LookupError", "MemoryError",
-    "NameError", "None", "NotImplemented", "NotImplementedError", "OSError", "OverflowError", "RuntimeError",
-    "StopIteration", "SystemExit", "True", "TypeError", "ValueError", "ZeroDivisionError", "abs", "all", "any", "bool",
-    "bytearray", "bytes", "callable", "chr", "classmethod", "complex", "dict", "dir", "divmod", "enumerate", "eval",
-    "exec", "filter", "float", "format", "frozenset", "getattr", "hasattr", "hash", "hex", "id", "input", "int",
-    "isinstance", "iter", "len", "list", "map", "max", "memoryview", "min", "next", "object", "open", "ord", "print",
-    "property", "range", "set", "sorted", "str", "sum", "super", "tuple", "zip",
+    "ArithmeticError",
+    "AssertionError",
+    "AttributeError",
+    "BaseException",
+    "Ellipsis",
+    "Exception",
+    "False",
+    "FileNotFoundError",
+    "ImportError",
+    "IndexError",
+    "KeyError",
+    "KeyboardInterrupt",
+    "LookupError",
+    "MemoryError",
+    "NameError",
+    "None",
+    "NotImplemented",
+    "NotImplementedError",
+    "OSError",
+    "OverflowError",
+    "RuntimeError",
+    "StopIteration",
+    "SystemExit",
+    "True",
+    "TypeError",
+    "ValueError",
+    "ZeroDivisionError",
+    "abs",
+    "all",
+    "any",
+    "bool",
+    "bytearray",
+    "bytes",
+    "callable",
+    "chr",
+    "classmethod",
+    "complex",
+    "dict",
+    "dir",
+    "divmod",
+    "enumerate",
+    "eval",
+    "exec",
+    "filter",
+    "float",
+    "format",
+    "frozenset",
+    "getattr",
+    "hasattr",
+    "hash",
+    "hex",
+    "id",
+    "input",
+    "int",
+    "isinstance",
+    "iter",
+    "len",
+    "list",
+    "map",
+    "max",
+    "memoryview",
+    "min",
+    "next",
+    "object",
+    "open",
+    "ord",
+    "print",
+    "property",
+    "range",
+    "set",
+    "sorted",
+    "str",
+    "sum",
+    "super",
+    "tuple",
+    "zip",
 ];
 
 impl Highlighter {
@@ -88,7 +156,9 @@ impl Highlighter {
         let mut scan = Scan { line, at: 0, runs: Vec::new(), defines: false, start: self.starts_statement() };
         while scan.at < line.len() {
             match self.modes.last().copied() {
-                Some(Mode::Text { quote, triple, formatted, spec }) => self.text(&mut scan, quote, triple, formatted, spec),
+                Some(Mode::Text { quote, triple, formatted, spec }) => {
+                    self.text(&mut scan, quote, triple, formatted, spec)
+                }
                 _ => self.code(&mut scan),
             }
         }
@@ -122,7 +192,8 @@ impl Highlighter {
         let mut at = begin;
         while at < bytes.len() {
             let b = bytes[at];
-            let ends = b == quote && (!triple || (bytes.get(at + 1) == Some(&quote) && bytes.get(at + 2) == Some(&quote)));
+            let ends =
+                b == quote && (!triple || (bytes.get(at + 1) == Some(&quote) && bytes.get(at + 2) == Some(&quote)));
             if b == b'\\' {
                 at += 2;
             } else if spec && (b == b'}' || ends) {
@@ -337,23 +408,23 @@ mod tests {
 
     #[test]
     fn fields_of_an_f_string_are_code_even_with_its_own_quotes() {
-        assert_eq!(
-            runs("f\"a{x[\"k\"]!r:>{width}}{{b}}\" if"),
-            ["s:f\"a", "s:\"k\"", "s:>", "s:{{b}}\"", "k:if"]
-        );
+        assert_eq!(runs("f\"a{x[\"k\"]!r:>{width}}{{b}}\" if"), ["s:f\"a", "s:\"k\"", "s:>", "s:{{b}}\"", "k:if"]);
         assert_eq!(runs("rf'''{\nlen(x) # c\n}z'''"), ["s:rf'''", "b:len", "c:# c", "s:z'''"]);
     }
 
     #[test]
     fn soft_keywords_are_keywords_only_where_they_act_as_such() {
-        assert_eq!(runs("match x:\n  case 1: pass\nmatch = 1\ntype X = int\ntype(x)"), [
-            "k:match", "k:case", "n:1", "k:pass", "n:1", "k:type", "b:int"
-        ]);
+        assert_eq!(
+            runs("match x:\n  case 1: pass\nmatch = 1\ntype X = int\ntype(x)"),
+            ["k:match", "k:case", "n:1", "k:pass", "n:1", "k:type", "b:int"]
+        );
     }
 
     #[test]
     fn any_text_is_covered_to_its_end() {
-        for text in ["\\", "'\\", "f'{", "f'{x:", "f'{x:'", "}}))", "é'é\\é'", "\u{0}\u{202e}@", "f'''{f'{f\"{", "0x", "1e+"] {
+        for text in
+            ["\\", "'\\", "f'{", "f'{x:", "f'{x:'", "}}))", "é'é\\é'", "\u{0}\u{202e}@", "f'''{f'{f\"{", "0x", "1e+"]
+        {
             runs(text);
             runs(&format!("{text}\n{text}\n{text}"));
         }

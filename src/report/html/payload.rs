@@ -69,7 +69,8 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
 
 /// Deflated and in base64.
 fn pack(json: &str) -> String {
-    base64::engine::general_purpose::STANDARD.encode(miniz_oxide::deflate::compress_to_vec(json.as_bytes(), DEFLATE_LEVEL))
+    base64::engine::general_purpose::STANDARD
+        .encode(miniz_oxide::deflate::compress_to_vec(json.as_bytes(), DEFLATE_LEVEL))
 }
 
 /// Microseconds to four digits.
@@ -232,7 +233,8 @@ fn file_json(file: &File, text: &FileText, callees: &dyn Fn(u32) -> Option<WithC
         .filter(|(_, line)| !line.native.is_empty())
         .map(|(at, line)| (at.to_string(), json!(native(line))))
         .collect();
-    let head = json!({"rg": ranges, "src": source, "tok": colours, "fns": function_names, "fn": functions, "nat": natives});
+    let head =
+        json!({"rg": ranges, "src": source, "tok": colours, "fns": function_names, "fn": functions, "nat": natives});
     let mut out = head.to_string();
     out.pop();
     push_columns(&mut out, file, callees);

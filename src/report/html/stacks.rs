@@ -22,7 +22,9 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
         bytes += subtrees[at].alloc_bytes as f64;
     }
     let kept = |least: f64| {
-        move |sum: &WithCallees| least == 0.0 || sum.wall_s >= wall * least || (bytes > 0.0 && sum.alloc_bytes as f64 >= bytes * least)
+        move |sum: &WithCallees| {
+            least == 0.0 || sum.wall_s >= wall * least || (bytes > 0.0 && sum.alloc_bytes as f64 >= bytes * least)
+        }
     };
     let mut least = 0.0;
     while subtrees.iter().filter(|sum| kept(least)(sum)).count() > NODES {

@@ -70,7 +70,9 @@ impl FileText {
     /// Lines come in ascending order, so a missing one lies behind all that are there.
     fn append(&mut self, line: u32, kept: &str) {
         match self.ranges.last_mut() {
-            Some((start, lines)) if u64::from(*start) + lines.len() as u64 == u64::from(line) => lines.push(kept.to_owned()),
+            Some((start, lines)) if u64::from(*start) + lines.len() as u64 == u64::from(line) => {
+                lines.push(kept.to_owned())
+            }
             Some((start, lines)) if u64::from(*start) + lines.len() as u64 > u64::from(line) => {}
             _ => self.ranges.push((line, vec![kept.to_owned()])),
         }

@@ -1,0 +1,139 @@
+//! The four answers that a reader opens the page for.
+//!
+//! Job: name the hottest line, its kind of time, the owner of the peak and the likeliest leak. Invariant: an answer
+//! that was not measured says so. Neighbours: `overview` shows them first.
+
+use crate::profile::model::{Line, Time};
+use crate::units;
+
+use super::{Page, escape, total_s};
+
+/// The kinds of time: letter, class, name, seconds.
+pub(super) fn kinds(time: &Time) -> [(char, &'static str, &'static str, Option<f64>); 4] {
+    [
+        ('P', "py", "Python", time.python_s),
+        ('N', "na", "native", time.native_s),
+        ('S', "sy", "system", time.system_s),
+        ('W', "wa", "waiting", time.wait_s),
+    ]
+}
+
+/// The lines of all files with their file's index.
+pub(super) fn lines<'a>(page: &Page<'a>) -> impl Iterator<Item = (usize, &'a Line)> {
+    page.profile.files.iter().enumerate().flat_map(|(at, file)| file.lines.iter().map(move |line| (at, line)))
+}
+
+/// The line with the largest positive figure.
+fn leader<'a>(page: &Page<'a>, figure: impl Fn(&Line) -> f64) -> Option<(usize, &'a Line, f64)> {
+    let scored = lines(page).map(|(file, line)| (file, line, figure(line)));
+    scored.filter(|(_, _, score)| *score > 0.0).max_by(|a, b| a.2.total_cmp(&b.2))
+}
+
+/// `±` and a standard error, when there is one to speak of.
+pub(super) fn plus_minus(error: Option<f64>) -> String {
+    match error {
+        Some(error) if error >= 0.5 => format!(" <span class=\"se\">±{}</span>", units::bytes(error as u64)),
+        _ => String::new(),
+    }
+}
+
+/// Appends the cards.
+pub(super) fn push(out: &mut String, page: &Page<'_>) {
+    out.push_str("<ul class=\"cards\" aria-label=\"Findings\">");
+    push_hottest(out, page);
+    push_kind(out, page);
+    push_peak(out, page);
+    push_leak(out, page);
+    out.push_str("</ul>");
+}
+
+fn push_card(out: &mut String, class: &str, label: &str, figure: &str, body: &str) {
+    out.push_str(&format!(
+        "<li class=\"card {class}\"><h3>{label}</h3><p class=\"figure\">{figure}</p><div class=\"say\">{body}</div></li>"
+    ));
+}
+
+fn place(page: &Page<'_>, file: usize, line: &Line) -> String {
+    let source = page.texts[file].get(line.line).map(str::trim).unwrap_or_default();
+    let code = if source.is_empty() { String::new() } else { format!("<code>{}</code>", escape::text(source)) };
+    format!("{}{code}", page.names[file].link(line.line))
+}
+
+fn push_hottest(out: &mut String, page: &Page<'_>) {
+    let Some((file, line, seconds)) = leader(page, |line| total_s(&line.time)) else {
+        push_card(out, "hottest", "Hottest line", "none", "No line in scope was seen using time.");
+        return;
+    };
+    let all = total_s(&page.profile.totals.time);
+    let kind = kinds(&line.time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
+    let mostly = kind.map_or(String::new(), |(_, class, name, part)| {
+        let share = units::percent_in_prose(part.unwrap_or(0.0) / seconds);
+        format!("<span class=\"tag {class}\">{share} {name}</span>")
+    });
+    let figure = match all > 0.0 {
+        true => format!("{} <small>{}</small>", units::seconds(seconds), units::percent_in_prose(seconds / all)),
+        false => units::seconds(seconds),
+    };
+    push_card(out, "hottest", "Hottest line", &figure, &format!("{}{mostly}", place(page, file, line)));
+}
+
+fn push_kind(out: &mut String, page: &Page<'_>) {
+    let time = &page.profile.totals.time;
+    let all = total_s(time);
+    let largest = kinds(time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
+    let Some((_, class, name, Some(part))) = largest.filter(|_| all > 0.0) else {
+        push_card(out, "kind", "Where the time went", "unknown", "Time was not profiled.");
+        return;
+    };
+    let advice = match class {
+        "py" => "The interpreter runs bytecode: fewer or cheaper Python operations help.",
+        "na" => "C code called from Python: look at the libraries behind the lines.",
+        "sy" => "The kernel works for the program: I/O, page faults, system calls.",
+        _ => "The program sleeps or waits: for I/O, locks or other processes.",
+    };
+    let figure = format!("{} <small>{name}</small>", units::percent_in_prose(part / all));
+    push_card(out, class, "Where the time went", &figure, &format!("<span>{advice}</span>"));
+}
+
+fn push_peak(out: &mut String, page: &Page<'_>) {
+    let Some((file, line, bytes)) = leader(page, |line| line.memory.peak_bytes.unwrap_or(0) as f64) else {
+        let (figure, say) = match page.profile.settings.memory.mode.as_str() {
+            "off" | "" => ("not measured", "Memory was not profiled."),
+            _ => ("none", "No line in scope held memory at the peak."),
+        };
+        push_card(out, "peak", "Owner of the memory peak", figure, say);
+        return;
+    };
+    let of = page
+        .profile
+        .totals
+        .peak_rss_bytes
+        .map_or(String::new(), |peak| format!(" <small>of {}</small>", units::bytes(peak)));
+    let figure = format!("{}{}{of}", units::bytes(bytes as u64), plus_minus(line.memory.peak_bytes_se));
+    push_card(out, "peak", "Owner of the memory peak", &figure, &place(page, file, line));
+}
+
+fn push_leak(out: &mut String, page: &Page<'_>) {
+    let leak = page.profile.leaks.as_ref().map(|leaks| leaks.first());
+    let card = match leak {
+        None => ("not measured".to_owned(), "Growth of memory was not profiled.".to_owned()),
+        Some(None) => ("none found".to_owned(), "No line's live memory grows steadily.".to_owned()),
+        Some(Some(leak)) => {
+            let Some(name) = page.names.get(leak.file) else { return };
+            let source = page.texts[leak.file].get(leak.line).map(str::trim).unwrap_or_default();
+            let more = page.profile.leaks.as_ref().map_or(0, Vec::len) - 1;
+            let others = if more > 0 { format!(", and {more} more") } else { String::new() };
+            (
+                format!("{} <small>growing</small>", units::bytes_per_second(leak.bytes_per_s)),
+                format!(
+                    "{}<code>{}</code><span>{} live at the end, confidence {}{others}</span>",
+                    name.link(leak.line),
+                    escape::text(source),
+                    units::bytes(leak.live_bytes),
+                    units::percent_in_prose(leak.confidence)
+                ),
+            )
+        }
+    };
+    push_card(out, "leak", "Likely leak", &card.0, &card.1);
+}

@@ -1,0 +1,179 @@
+//! The HTML report: one file, no server, no network.
+//!
+//! Job: turn a profile into a page that reads as text without JavaScript (summary, tables, source of the hottest
+//! regions) and comes alive with it (every line, search, flame graph). Invariant: a pure function; nothing in the
+//! profile can become markup or script (`escape`), and a content security policy with the hashes of the two assets
+//! forbids everything else. Neighbours: `profile::model` in, `control` writes the file.
+
+mod cumulative;
+mod escape;
+mod findings;
+mod highlight;
+mod names;
+mod overview;
+mod payload;
+mod source;
+mod stacks;
+mod tables;
+mod text_of_files;
+mod timeline;
+
+use base64::Engine as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::profile::model::{Profile, Time};
+
+use names::FileName;
+use text_of_files::FileText;
+
+/// What the page shows.
+#[derive(Clone, Copy, Debug)]
+pub struct HtmlOptions {
+    /// Show source text. Without it neither files nor the text kept in the profile appear.
+    pub source: bool,
+    /// Lines of annotated source that are readable without JavaScript, and printed.
+    pub static_lines: usize,
+}
+
+impl Default for HtmlOptions {
+    fn default() -> Self {
+        Self { source: true, static_lines: 600 }
+    }
+}
+
+/// Everything that a section of the page is made of.
+struct Page<'a> {
+    profile: &'a Profile,
+    names: Vec<FileName>,
+    texts: Vec<FileText>,
+}
+
+const STYLE: &str = include_str!("assets/style.css");
+const SCRIPT: &str = concat!(
+    "'use strict';(()=>{\n",
+    include_str!("assets/data.js"),
+    include_str!("assets/dom.js"),
+    include_str!("assets/tables.js"),
+    include_str!("assets/timeline.js"),
+    include_str!("assets/source.js"),
+    include_str!("assets/search.js"),
+    include_str!("assets/flame.js"),
+    include_str!("assets/main.js"),
+    "})();"
+);
+
+/// The page. `read_source` gives the text of a file by the path in the profile.
+pub fn render_html(profile: &Profile, options: &HtmlOptions, read_source: &dyn Fn(&str) -> Option<String>) -> String {
+    let text = |file: &crate::profile::model::File| match options.source {
+        true => FileText::new(file, read_source(&file.path)),
+        false => FileText::default(),
+    };
+    let page = Page { profile, names: FileName::all(profile), texts: profile.files.iter().map(text).collect() };
+    let style = style();
+    let mut out = String::with_capacity(1 << 20);
+    push_head(&mut out, profile, &style);
+    overview::push(&mut out, &page);
+    source::push(&mut out, &page, options);
+    out.push_str(
+        "<section id=\"flame\" class=\"view\" aria-labelledby=\"flame-h\"><h2 id=\"flame-h\">Flame graph</h2>\
+         <noscript><p>The flame graph needs JavaScript; the tables and the source do not.</p></noscript></section>",
+    );
+    tables::push_functions(&mut out, &page);
+    tables::push_files(&mut out, &page);
+    tables::push_run(&mut out, &page);
+    out.push_str("</main><div id=\"live\" role=\"status\" aria-live=\"polite\"></div><script type=\"application/json\" id=\"profile-data\">");
+    escape::push_script_json(&mut out, &payload::payload(profile, &page.names, &page.texts));
+    out.push_str("</script><script>");
+    out.push_str(SCRIPT);
+    out.push_str("</script></body></html>\n");
+    out
+}
+
+/// The style sheet: `style.css`, and a class for each per cent of a bar, since the policy forbids style attributes.
+fn style() -> String {
+    let mut style = STYLE.to_owned();
+    for percent in 0..=100 {
+        style.push_str(&format!(".w{percent}{{width:{percent}%}}"));
+    }
+    style
+}
+
+/// The source expression that allows exactly `text`.
+fn hash(text: &str) -> String {
+    format!("'sha256-{}'", base64::engine::general_purpose::STANDARD.encode(Sha256::digest(text.as_bytes())))
+}
+
+fn push_head(out: &mut String, profile: &Profile, style: &str) {
+    let name = program(profile);
+    let policy = format!(
+        "default-src 'none'; script-src {}; style-src {}; base-uri 'none'; form-action 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'",
+        hash(SCRIPT),
+        hash(style)
+    );
+    out.push_str("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" content=\"");
+    escape::push_text(out, &policy);
+    out.push_str(
+        "\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
+         <meta name=\"referrer\" content=\"no-referrer\"><title>",
+    );
+    escape::push_text(out, &name);
+    out.push_str(" \u{b7} rscalene</title><style>");
+    out.push_str(style);
+    out.push_str("</style></head><body><a class=\"skip\" href=\"#overview\">Skip to the summary</a><header class=\"top\"><span class=\"brand\">rscalene</span><h1 title=\"");
+    escape::push_text(out, &profile.target.command.join(" "));
+    out.push_str("\">");
+    escape::push_text(out, &name);
+    out.push_str("</h1><nav aria-label=\"Views\">");
+    for (id, label) in [
+        ("overview", "Overview"),
+        ("source", "Source"),
+        ("flame", "Flame graph"),
+        ("functions", "Functions"),
+        ("files", "Files"),
+        ("run", "Run"),
+    ] {
+        out.push_str(&format!("<a href=\"#{id}\">{label}</a>"));
+    }
+    out.push_str("</nav><div id=\"tools\"></div></header><main>");
+}
+
+/// What was run, in one short name: the script, module or command.
+fn program(profile: &Profile) -> String {
+    let command = &profile.target.command;
+    let is_python = |word: &str| word.rsplit('/').next().unwrap_or(word).starts_with("python");
+    let own = match command.first() {
+        Some(first) if is_python(first) => command.get(1..).unwrap_or_default(),
+        _ => command.as_slice(),
+    };
+    let name = match own.iter().position(|word| !word.starts_with('-')) {
+        Some(at) if at > 0 && own[at - 1] == "-m" => format!("python -m {}", own[at]),
+        Some(at) if at > 0 && own[at - 1] == "-c" => "python -c".to_owned(),
+        Some(at) => own[at].rsplit('/').next().unwrap_or(&own[at]).to_owned(),
+        None => command.first().cloned().unwrap_or_default(),
+    };
+    if name.is_empty() { "profile".to_owned() } else { name }
+}
+
+/// All seconds of a line or function: on and off the CPU.
+fn total_s(time: &Time) -> f64 {
+    [time.python_s, time.native_s, time.system_s, time.wait_s].iter().flatten().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_named_by_its_script_or_module() {
+        let named = |words: &[&str]| {
+            let mut profile = Profile::default();
+            profile.target.command = words.iter().map(|w| (*w).to_owned()).collect();
+            program(&profile)
+        };
+        assert_eq!(named(&["/usr/bin/python3", "-X", "src/app.py", "x"]), "app.py");
+        assert_eq!(named(&["python", "-m", "http.server"]), "python -m http.server");
+        assert_eq!(named(&["gunicorn", "app:app"]), "gunicorn");
+        assert_eq!(named(&[]), "profile");
+    }
+}

@@ -1,0 +1,172 @@
+//! The first screen: notices, findings, the bar of time, the memory timeline, the hottest lines.
+//!
+//! Job: answer at a glance. Invariant: notices and lost records stand above the figures that they qualify.
+//! Neighbours: `findings`, `timeline` and `tables` draw its parts; `assets/tables.js` makes the table sortable.
+
+use crate::profile::model::{Memory, Time};
+use crate::units;
+
+use super::findings::{self, kinds, lines, plus_minus};
+use super::{Page, escape, tables, timeline, total_s};
+
+const HOTTEST: usize = 20;
+const OWNERS: usize = 5;
+
+/// Appends the section.
+pub(super) fn push(out: &mut String, page: &Page<'_>) {
+    out.push_str("<section id=\"overview\" class=\"view\" aria-labelledby=\"overview-h\"><h2 id=\"overview-h\" class=\"sr\">Overview</h2>");
+    push_facts(out, page);
+    push_notices(out, page);
+    findings::push(out, page);
+    push_time(out, &page.profile.totals.time);
+    if page.profile.settings.memory.mode != "off" || page.profile.timeline.rss.len() > 1 {
+        push_memory(out, page);
+    }
+    push_hottest(out, page);
+    out.push_str("</section>");
+}
+
+fn push_facts(out: &mut String, page: &Page<'_>) {
+    let p = page.profile;
+    let mut facts = vec![format!("<b>{}</b> elapsed", units::seconds(p.clock.elapsed_s))];
+    if let Some(cpu) = p.totals.cpu_clock_s {
+        facts.push(format!("<b>{}</b> CPU", units::seconds(cpu)));
+    }
+    if let Some(peak) = p.totals.peak_rss_bytes {
+        facts.push(format!("<b>{}</b> peak RSS", units::bytes(peak)));
+    }
+    if let Some(python) = &p.target.python {
+        facts.push(format!("Python {}", escape::text(python)));
+    }
+    facts.push(match (p.target.exit.code, p.target.exit.signal) {
+        (_, Some(signal)) => format!("ended by signal {signal}"),
+        (Some(code), _) => format!("exit code {code}"),
+        _ => "did not end".to_owned(),
+    });
+    facts.push(format!("{} CPU samples", units::count(p.totals.cpu_samples)));
+    if p.totals.alloc_samples > 0 {
+        facts.push(format!("{} allocation samples", units::count(p.totals.alloc_samples)));
+    }
+    facts.push(format!("{} lost", units::count(p.totals.lost_records)));
+    out.push_str("<ul class=\"facts\" aria-label=\"Run\">");
+    for fact in facts {
+        out.push_str(&format!("<li>{fact}</li>"));
+    }
+    out.push_str("</ul>");
+}
+
+fn push_notices(out: &mut String, page: &Page<'_>) {
+    let p = page.profile;
+    let mut notices: Vec<String> = p.notices.iter().map(|notice| escape::text(notice)).collect();
+    if p.totals.lost_records > 0 {
+        notices.push(format!(
+            "{} records were lost: the figures are low by what they held.",
+            units::count(p.totals.lost_records)
+        ));
+    }
+    if page.texts.iter().any(|text| text.changed) {
+        notices.push("Some files have changed since the run: measured lines show their text as it was.".to_owned());
+    }
+    if notices.is_empty() {
+        return;
+    }
+    out.push_str("<ul class=\"notices\" aria-label=\"Notices\">");
+    for notice in notices {
+        out.push_str(&format!("<li>{notice}</li>"));
+    }
+    out.push_str("</ul>");
+}
+
+/// A stacked bar of time whose full width stands for `scale_s`.
+pub(super) fn bar(time: &Time, scale_s: f64) -> String {
+    let mut out = String::from("<span class=\"bar\" aria-hidden=\"true\">");
+    for (_, class, _, seconds) in kinds(time) {
+        let percent = percent(seconds.unwrap_or(0.0), scale_s);
+        if percent > 0 {
+            out.push_str(&format!("<i class=\"{class} w{percent}\"></i>"));
+        }
+    }
+    out.push_str("</span>");
+    out
+}
+
+/// Whole per cent, at least 1 for anything that is not nothing.
+pub(super) fn percent(part: f64, whole: f64) -> u32 {
+    if part > 0.0 && whole > 0.0 { ((part / whole * 100.0).round() as u32).clamp(1, 100) } else { 0 }
+}
+
+/// The bars of allocated, live and peak bytes.
+pub(super) fn memory_bar(memory: &Memory, scale: f64) -> String {
+    let mut out = String::from("<span class=\"mbar\" aria-hidden=\"true\">");
+    for (class, bytes) in [("al", memory.alloc_bytes), ("li", memory.live_bytes), ("pk", memory.peak_bytes)] {
+        out.push_str(&format!("<i class=\"{class} w{}\"></i>", percent(bytes.unwrap_or(0) as f64, scale)));
+    }
+    out.push_str("</span>");
+    out
+}
+
+/// The dominant kind of time: letter and share, so that colour is never alone.
+pub(super) fn dominant(time: &Time) -> String {
+    let all = total_s(time);
+    let largest = kinds(time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
+    match largest {
+        Some((letter, class, name, Some(part))) if all > 0.0 => {
+            format!("<abbr class=\"kind {class}\" title=\"{name}\">{letter}</abbr> {:.0}", part / all * 100.0)
+        }
+        _ => String::new(),
+    }
+}
+
+fn push_time(out: &mut String, time: &Time) {
+    let all = total_s(time);
+    if all <= 0.0 {
+        return;
+    }
+    out.push_str("<div class=\"panel\"><h3>Time by kind</h3>");
+    out.push_str(&bar(time, all).replace("class=\"bar\"", "class=\"bar big\""));
+    out.push_str("<ul class=\"legend\">");
+    for (letter, class, name, seconds) in kinds(time) {
+        let figure = seconds
+            .map_or("not measured".to_owned(), |s| format!("{} \u{b7} {}", units::seconds(s), units::percent(s / all)));
+        out.push_str(&format!("<li><i class=\"sw {class}\"></i><b>{letter}</b> {name} <span>{figure}</span></li>"));
+    }
+    if let Some(gil) = time.gil_wait_s {
+        out.push_str(&format!("<li><span>of it waiting for the GIL {}</span></li>", units::seconds(gil)));
+    }
+    out.push_str("</ul></div>");
+}
+
+fn push_memory(out: &mut String, page: &Page<'_>) {
+    out.push_str("<div class=\"panel mem\"><div class=\"tlbox\"><h3>Memory over time <span class=\"key\"><i class=\"kr\"></i>resident (RSS) <i class=\"kl\"></i>live, tracked</span></h3>");
+    timeline::push(out, &page.profile.timeline, page.profile.clock.elapsed_s);
+    out.push_str("</div>");
+    let mut owners: Vec<_> = lines(page).filter(|(_, line)| line.memory.peak_bytes.unwrap_or(0) > 0).collect();
+    owners.sort_by_key(|(_, line)| std::cmp::Reverse(line.memory.peak_bytes));
+    if !owners.is_empty() {
+        let scale = owners[0].1.memory.peak_bytes.unwrap_or(0) as f64;
+        out.push_str("<div class=\"owners\"><h3>Who owns the peak</h3><ol>");
+        for (file, line) in owners.iter().take(OWNERS) {
+            let bytes = line.memory.peak_bytes.unwrap_or(0);
+            out.push_str(&format!(
+                "<li>{}<span class=\"n\">{}{}</span><span class=\"bar\" aria-hidden=\"true\"><i class=\"pk w{}\"></i></span></li>",
+                page.names[*file].link(line.line),
+                units::bytes(bytes),
+                plus_minus(line.memory.peak_bytes_se),
+                percent(bytes as f64, scale)
+            ));
+        }
+        out.push_str("</ol></div>");
+    }
+    out.push_str("</div>");
+}
+
+fn push_hottest(out: &mut String, page: &Page<'_>) {
+    let mut hottest: Vec<_> = lines(page).collect();
+    hottest.sort_by(|a, b| {
+        let by_time = total_s(&b.1.time).total_cmp(&total_s(&a.1.time));
+        by_time.then(b.1.memory.alloc_bytes.cmp(&a.1.memory.alloc_bytes))
+    });
+    out.push_str("<div class=\"panel\" id=\"hot\"><h3>Hottest lines</h3>");
+    tables::push_lines(out, page, &hottest[..hottest.len().min(HOTTEST)], "Hottest lines");
+    out.push_str("</div>");
+}

@@ -1,0 +1,256 @@
+//! The tables as HTML: lines, functions, files, threads, processes, and the facts of the run.
+//!
+//! Job: everything tabular, readable without script. Invariant: header cells carry their scope, figures their unit.
+//! Neighbours: `assets/tables.js` replaces lines, functions and files by sortable ones.
+
+use crate::profile::model::{Line, Time};
+use crate::units;
+
+use super::findings::{kinds, plus_minus};
+use super::overview::{bar, dominant, memory_bar};
+use super::{Page, escape, total_s};
+
+/// Rows of a table without script.
+const ROWS: usize = 100;
+
+fn head(out: &mut String, caption: &str, columns: &[&str]) {
+    out.push_str(&format!(
+        "<div class=\"scroll\"><table class=\"t\"><caption class=\"sr\">{caption}</caption><thead><tr>"
+    ));
+    for column in columns {
+        out.push_str(&format!("<th scope=\"col\">{column}</th>"));
+    }
+    out.push_str("</tr></thead><tbody>");
+}
+
+const END: &str = "</tbody></table></div>";
+
+fn bytes(value: Option<u64>) -> String {
+    value.map_or("\u{2013}".to_owned(), units::bytes)
+}
+
+fn seconds(value: Option<f64>) -> String {
+    value.map_or("\u{2013}".to_owned(), units::seconds)
+}
+
+fn has_memory(page: &Page<'_>) -> bool {
+    page.profile.totals.memory.alloc_bytes.is_some()
+}
+
+/// Lines with all their figures.
+pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Line)], caption: &str) {
+    let memory = has_memory(page);
+    let mut columns = vec!["Line", "Source", "Time", "Seconds", "Kind %"];
+    if memory {
+        columns.extend(["Memory", "Allocated", "At peak", "Increment", "Copied"]);
+    }
+    head(out, caption, &columns);
+    let scale = lines.iter().map(|(_, line)| total_s(&line.time)).fold(0.0, f64::max);
+    let scale_bytes = lines.iter().filter_map(|(_, line)| line.memory.alloc_bytes).max().unwrap_or(0) as f64;
+    for (file, line) in lines {
+        let source = page.texts[*file].get(line.line).map(str::trim).unwrap_or_default();
+        out.push_str(&format!(
+            "<tr><th scope=\"row\">{}</th><td class=\"src\"><code>{}</code></td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
+            page.names[*file].link(line.line),
+            escape::text(source),
+            bar(&line.time, scale),
+            units::seconds(total_s(&line.time)),
+            dominant(&line.time)
+        ));
+        if memory {
+            let m = &line.memory;
+            out.push_str(&format!(
+                "<td>{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
+                memory_bar(m, scale_bytes),
+                bytes(m.alloc_bytes),
+                plus_minus(m.alloc_bytes_se),
+                bytes(m.peak_bytes),
+                plus_minus(m.peak_bytes_se),
+                m.increment_bytes.map_or("\u{2013}".to_owned(), units::signed_bytes),
+                bytes(m.copy_bytes)
+            ));
+        }
+        out.push_str("</tr>");
+    }
+    out.push_str(END);
+}
+
+fn open(out: &mut String, id: &str, title: &str) {
+    out.push_str(&format!(
+        "<section id=\"{id}\" class=\"view\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{title}</h2>"
+    ));
+}
+
+/// Functions, costliest first.
+pub(super) fn push_functions(out: &mut String, page: &Page<'_>) {
+    let files = page.profile.files.iter().enumerate();
+    let mut all: Vec<_> = files.flat_map(|(at, file)| file.functions.iter().map(move |f| (at, f))).collect();
+    all.sort_by(|a, b| total_s(&b.1.own).total_cmp(&total_s(&a.1.own)));
+    open(out, "functions", "Functions");
+    head(
+        out,
+        "Functions",
+        &["Function", "Place", "Own time", "Own", "Kind %", "With callees", "Allocated with callees"],
+    );
+    let scale = all.first().map_or(0.0, |(_, f)| total_s(&f.own));
+    for (file, function) in all.iter().take(ROWS) {
+        out.push_str(&format!(
+            "<tr><th scope=\"row\"><code>{}</code></th><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            escape::text(&function.qualname),
+            page.names[*file].link(function.first_line),
+            bar(&function.own, scale),
+            units::seconds(total_s(&function.own)),
+            dominant(&function.own),
+            seconds(function.cumulative.wall_s.or(function.cumulative.cpu_s)),
+            bytes(function.cumulative.alloc_bytes)
+        ));
+    }
+    out.push_str(END);
+    push_rest(out, all.len(), "functions");
+    out.push_str("</section>");
+}
+
+fn push_rest(out: &mut String, count: usize, what: &str) {
+    if count > ROWS {
+        out.push_str(&format!(
+            "<p class=\"none static\">{} more {what} are listed when JavaScript is on.</p>",
+            count - ROWS
+        ));
+    }
+}
+
+/// Files, costliest first.
+pub(super) fn push_files(out: &mut String, page: &Page<'_>) {
+    let mut all: Vec<(usize, Time, u64)> = Vec::new();
+    for (at, file) in page.profile.files.iter().enumerate() {
+        let mut time = Time::default();
+        let mut alloc = 0;
+        for line in &file.lines {
+            for (sum, part) in [
+                (&mut time.python_s, line.time.python_s),
+                (&mut time.native_s, line.time.native_s),
+                (&mut time.system_s, line.time.system_s),
+                (&mut time.wait_s, line.time.wait_s),
+            ] {
+                *sum = part.map(|part| sum.unwrap_or(0.0) + part).or(*sum);
+            }
+            alloc += line.memory.alloc_bytes.unwrap_or(0);
+        }
+        all.push((at, time, alloc));
+    }
+    all.sort_by(|a, b| total_s(&b.1).total_cmp(&total_s(&a.1)).then(b.2.cmp(&a.2)));
+    open(out, "files", "Files");
+    head(out, "Files", &["File", "Time", "Seconds", "Kind %", "Allocated"]);
+    let scale = all.first().map_or(0.0, |file| total_s(&file.1));
+    for (at, time, alloc) in all.iter().take(ROWS) {
+        let name = &page.names[*at];
+        let first = page.profile.files[*at].lines.first().map_or(1, |line| line.line);
+        out.push_str(&format!(
+            "<tr><th scope=\"row\"><a class=\"loc\" href=\"#{}:{first}\">{}</a></th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            name.fragment,
+            escape::text(&name.shown),
+            bar(time, scale),
+            units::seconds(total_s(time)),
+            dominant(time),
+            if has_memory(page) { units::bytes(*alloc) } else { "\u{2013}".to_owned() }
+        ));
+    }
+    out.push_str(END);
+    push_rest(out, all.len(), "files");
+    out.push_str("</section>");
+}
+
+/// The facts of the run, its threads and processes, and what the words mean.
+pub(super) fn push_run(out: &mut String, page: &Page<'_>) {
+    let p = page.profile;
+    open(out, "run", "Run");
+    out.push_str("<dl class=\"run\">");
+    let interval = p
+        .settings
+        .memory
+        .interval_bytes
+        .map_or(String::new(), |bytes| format!(", one sample in {}", units::bytes(bytes)));
+    let coverage = match (p.totals.sampled_cpu_s, p.totals.cpu_clock_s) {
+        (Some(sampled), Some(clock)) if clock > 0.0 => {
+            format!(
+                "{} of {} on the CPU clocks ({})",
+                units::seconds(sampled),
+                units::seconds(clock),
+                units::percent(sampled / clock)
+            )
+        }
+        _ => "unknown".to_owned(),
+    };
+    for (term, fact) in [
+        ("Command", p.target.command.join(" ")),
+        ("Folder", p.target.cwd.clone()),
+        ("Python", p.target.python.clone().unwrap_or_else(|| "none seen".to_owned())),
+        ("Build", if p.target.free_threaded { "free-threaded" } else { "with GIL" }.to_owned()),
+        ("Platform", p.target.platform.clone()),
+        ("Started", p.clock.started_at.clone()),
+        ("CPU samples", format!("{}, every {}", p.settings.cpu.source, units::seconds(p.settings.cpu.interval_s))),
+        ("CPU time sampled", coverage),
+        ("Outside the scope", units::seconds(total_s(&p.totals.outside_scope))),
+        ("Memory samples", format!("{}{interval}", p.settings.memory.mode)),
+        ("Lost records", units::count(p.totals.lost_records)),
+        ("Written by", format!("rscalene {}", p.tool.version)),
+    ] {
+        out.push_str(&format!("<dt>{term}</dt><dd>{}</dd>", escape::text(&fact)));
+    }
+    out.push_str("</dl>");
+    push_threads(out, page);
+    push_processes(out, page);
+    out.push_str(MEANINGS);
+    out.push_str("</section>");
+}
+
+fn push_threads(out: &mut String, page: &Page<'_>) {
+    let threads = &page.profile.threads;
+    out.push_str("<h3>Threads</h3>");
+    head(out, "Threads", &["Thread", "pid", "tid", "Time", "Python", "Native", "System", "Waiting", "CPU clock"]);
+    let scale = threads.iter().map(|thread| total_s(&thread.time)).fold(0.0, f64::max);
+    for thread in threads.iter().take(ROWS) {
+        out.push_str(&format!(
+            "<tr data-pid=\"{0}\"><th scope=\"row\">{1}</th><td class=\"n\">{0}</td><td class=\"n\">{2}</td><td>{3}</td>",
+            thread.pid,
+            escape::text(&thread.name),
+            thread.tid,
+            bar(&thread.time, scale)
+        ));
+        for (_, _, _, part) in kinds(&thread.time) {
+            out.push_str(&format!("<td class=\"n\">{}</td>", seconds(part)));
+        }
+        out.push_str(&format!("<td class=\"n\">{}</td></tr>", seconds(thread.cpu_clock_s)));
+    }
+    out.push_str(END);
+}
+
+fn push_processes(out: &mut String, page: &Page<'_>) {
+    out.push_str("<h3>Processes</h3>");
+    head(out, "Processes", &["pid", "Parent", "Command", "Exit", "Peak RSS"]);
+    for process in page.profile.processes.iter().take(ROWS) {
+        let exit = match (process.exit.code, process.exit.signal) {
+            (_, Some(signal)) => format!("signal {signal}"),
+            (Some(code), _) => code.to_string(),
+            _ => "\u{2013}".to_owned(),
+        };
+        out.push_str(&format!(
+            "<tr data-pid=\"{0}\"><th scope=\"row\">{0}</th><td class=\"n\">{1}</td><td class=\"src\"><code>{2}</code></td><td class=\"n\">{exit}</td><td class=\"n\">{3}</td></tr>",
+            process.pid,
+            process.parent,
+            escape::text(&process.command.join(" ")),
+            bytes(process.peak_rss_bytes)
+        ));
+    }
+    out.push_str(END);
+}
+
+const MEANINGS: &str = "<h3>What the figures mean</h3><dl class=\"run\">\
+<dt>P Python</dt><dd>CPU time executing bytecode, the interpreter's own work included.</dd>\
+<dt>N native</dt><dd>CPU time in C code that the line called: builtins and extension libraries.</dd>\
+<dt>S system</dt><dd>CPU time in the kernel on behalf of the line.</dd>\
+<dt>W waiting</dt><dd>Time off the CPU with this line innermost: sleep, I/O, locks.</dd>\
+<dt>Allocated, live, at peak</dt><dd>Bytes that the line asked for; of these, those not freed when the profile ended; those live at the highest footprint.</dd>\
+<dt>Increment</dt><dd>Allocated minus freed while the line ran.</dd>\
+<dt>Copied</dt><dd>Bytes moved by memcpy and memmove while the line ran.</dd>\
+<dt>±</dt><dd>One standard error: of bytes as recorded with the samples; of time estimated as seconds divided by the square root of the line's CPU samples.</dd></dl>";
