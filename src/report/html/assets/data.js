@@ -1,0 +1,72 @@
+// The embedded profile: figures as microseconds and bytes; files unpack on first use.
+const D = JSON.parse(document.getElementById('profile-data').textContent);
+const MEM = D.totals.alloc_bytes != null;
+const KINDS = [['py', 'P', 'Python'], ['na', 'N', 'native'], ['sy', 'S', 'system'], ['wa', 'W', 'waiting']];
+const state = { cumulative: false, query: '' };
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
+  return JSON.parse(await new Response(stream).text());
+}
+const fileCache = new Map();
+// A file as {last, text(n), colours(n), row(n), rows, functions}; rows are figures by line.
+function loadFile(at) {
+  if (!fileCache.has(at)) fileCache.set(at, unpack(D.blobs[at]).then(raw => readFile(raw, at)));
+  return fileCache.get(at);
+}
+function readFile(raw, at) {
+  const texts = new Map(), colours = new Map(), rows = new Map();
+  const src = raw.src.split('\n'), tok = raw.tok.split('\n');
+  let i = 0;
+  for (const [start, count] of raw.rg) for (let n = start; n < start + count; n++, i++) { texts.set(n, src[i]); colours.set(n, tok[i]); }
+  const columns = Object.keys(raw).filter(k => k.length === 2 && !['rg', 'fn'].includes(k));
+  const lines = raw.ln || [];
+  lines.forEach((n, j) => {
+    const row = { f: at, fn: raw.fns[raw.fn[j]], nat: raw.nat[j] };
+    for (const k of columns) row[k] = raw[k] === 0 ? 0 : raw[k][j];
+    if (rows.has(n)) mergeRow(rows.get(n), row); else rows.set(n, row);
+  });
+  const last = Math.max(0, ...raw.rg.map(([s, c]) => s + c - 1), lines.length ? lines[lines.length - 1] : 0);
+  // Numbers of the lines that can be shown, ascending: files without text have gaps.
+  const numbers = [...new Set([...texts.keys(), ...rows.keys()])].sort((a, b) => a - b);
+  if (texts.size && texts.get(numbers[numbers.length - 1]) === '' && !rows.has(numbers[numbers.length - 1])) numbers.pop();
+  return { at, last, numbers, texts, colours, rows };
+}
+// Two functions may share a line: their figures add up, the process' footprint does not.
+function mergeRow(a, b) {
+  for (const k of Object.keys(b)) {
+    if (typeof b[k] !== 'number' || k === 'f' || k === 'ln') continue;
+    if (['mu', 'cc', 'cw', 'ca'].includes(k)) a[k] = Math.max(a[k] ?? 0, b[k]);
+    else if (['ae', 'le', 'pe'].includes(k)) a[k] = Math.hypot(a[k] ?? 0, b[k]);
+    else a[k] = (a[k] ?? 0) + b[k];
+  }
+  if (b.nat) a.nat = (a.nat || []).concat(b.nat);
+  if (a.fn !== b.fn) a.fn += ', ' + b.fn;
+}
+const own = r => (r.py || 0) + (r.na || 0) + (r.sy || 0) + (r.wa || 0);
+const cost = r => state.cumulative ? Math.max(r.cw || 0, r.cc || 0, own(r)) : own(r);
+const bytesOf = r => state.cumulative ? Math.max(r.ca || 0, r.al || 0) : r.al || 0;
+const TOTAL = 1e6 * ['python_s', 'native_s', 'system_s', 'wait_s'].reduce((s, k) => s + (D.totals[k] || 0), 0);
+function fmtTime(us) {
+  const s = us / 1e6, d = v => v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0);
+  if (!us) return '0 s';
+  if (s < 0.9995e-3) return d(us) + ' µs';
+  if (s < 0.9995) return d(us / 1e3) + ' ms';
+  if (s < 119.5) return d(s) + ' s';
+  const m = Math.round(s);
+  return m < 3600 ? Math.floor(m / 60) + ' min ' + String(m % 60).padStart(2, '0') + ' s' : Math.floor(m / 3600) + ' h ' + String(Math.round(m % 3600 / 60)).padStart(2, '0') + ' min';
+}
+function fmtBytes(b) {
+  if (b == null) return '–';
+  const sign = b < 0 ? '-' : '';
+  b = Math.abs(b);
+  if (b < 1024) return sign + Math.round(b) + ' B';
+  let u = 0;
+  for (b /= 1024; b >= 1023.95 && u < 5; u++) b /= 1024;
+  return sign + b.toFixed(1) + ' ' + ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'][u];
+}
+const fmtPct = v => v >= 0.0995 ? Math.round(v * 100) + '%' : v >= 0.0005 ? (v * 100).toFixed(1) + '%' : v > 0 ? '<0.1%' : '0%';
+const fmtCount = n => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
+const timeError = r => r.cs > 0 ? ((r.py || 0) + (r.na || 0) + (r.sy || 0)) / Math.sqrt(r.cs) : 0;
+const fileAt = new Map(D.files.map((f, i) => [f.k, i]));
+const base = path => path.slice(path.lastIndexOf('/') + 1);
