@@ -1,0 +1,70 @@
+// Views, keys and the tools of the head.
+const VIEWS = ['overview', 'source', 'flame', 'functions', 'files', 'run'];
+const root = document.documentElement;
+function show(view) {
+  for (const v of VIEWS) $(v).classList.toggle('on', v === view);
+  for (const a of document.querySelectorAll('nav a')) if (a.hash === '#' + view) a.setAttribute('aria-current', 'page'); else a.removeAttribute('aria-current');
+  state.view = view;
+}
+async function route() {
+  const hash = location.hash.slice(1);
+  $('results').hidden = true;
+  closePop();
+  if (VIEWS.includes(hash) || !hash) {
+    show(hash || 'overview');
+    if (hash === 'flame') await showFlame();
+    if (hash === 'source' && viewer.file < 0 && D.files.length) await showFile(V.order[0]); else if (hash === 'source' && viewer.data) drawRows(true);
+    if (!hash || hash !== 'source') window.scrollTo(0, 0);
+    return;
+  }
+  const cut = hash.lastIndexOf(':');
+  const file = fileAt.get(cut < 0 ? hash : hash.slice(0, cut));
+  if (file == null) { show('overview'); say('the link names no file of this profile'); return; }
+  show('source');
+  await showFile(file, Number(hash.slice(cut + 1)) || 0);
+}
+function theme() {
+  const dark = (root.dataset.theme || (matchMedia('(prefers-color-scheme:dark)').matches ? 'dark' : 'light')) === 'dark';
+  root.dataset.theme = dark ? 'light' : 'dark';
+  try { localStorage.setItem('rscalene-theme', root.dataset.theme); } catch { /* a page may be denied storage */ }
+  $('theme').setAttribute('aria-pressed', String(!dark));
+}
+function start() {
+  root.classList.add('js');
+  try { const kept = localStorage.getItem('rscalene-theme'); if (kept === 'dark' || kept === 'light') root.dataset.theme = kept; } catch { /* as above */ }
+  const redraw = drawTables();
+  const cumulative = el('button', { type: 'button', id: 'cumulative', 'aria-pressed': 'false', title: 'c: show each line and function with its callees', onclick: e => {
+    state.cumulative = !state.cumulative;
+    cumulative.setAttribute('aria-pressed', String(state.cumulative));
+    redraw();
+    if (viewer.data) drawCode();
+  } }, 'With callees');
+  let timer = 0;
+  const input = el('input', { type: 'search', id: 'search', placeholder: 'Search  /', 'aria-label': 'Search source, functions and files', oninput: e => { clearTimeout(timer); timer = setTimeout(() => search(e.target.value), 120); } });
+  const dark = root.dataset.theme === 'dark' || (!root.dataset.theme && matchMedia('(prefers-color-scheme:dark)').matches);
+  $('tools').append(input, cumulative, el('button', { type: 'button', id: 'theme', 'aria-pressed': String(dark), title: 't', onclick: theme }, 'Dark'), el('button', { type: 'button', id: 'help', 'aria-label': 'Keys', onclick: () => keys.showModal() }, '?'));
+  const keys = el('dialog', { 'aria-label': 'Keys' }, el('h2', null, 'Keys'), el('dl', null, ...[
+    ['1 … 6', 'views'], ['/', 'search'], ['j k', 'next and previous line'], ['n p', 'next and previous hot line, through all files'], ['Enter', 'figures of the line'],
+    ['[ ]', 'previous and next file'], ['e', 'unfold all'], ['c', 'with callees'], ['t', 'light or dark'], ['Esc', 'close'], ['?', 'this list']].flatMap(([k, v]) => [el('dt', null, el('kbd', null, k)), el('dd', null, v)])),
+    el('button', { type: 'button', onclick: () => keys.close() }, 'Close'));
+  document.body.append(keys, el('div', { id: 'results', hidden: true, role: 'region', 'aria-label': 'Search results' }));
+  buildViewer();
+  timelineHover();
+  addEventListener('hashchange', route);
+  addEventListener('keydown', e => {
+    if (e.key === 'Escape') { closePop(); $('results').hidden = true; if (e.target === input) input.blur(); return; }
+    if (e.target === input && e.key === 'Enter') { $('results').querySelector('a')?.click(); V.box.focus(); return; }
+    if (e.target === input && e.key === 'ArrowDown') { e.preventDefault(); $('results').querySelector('a')?.focus(); return; }
+    if (e.target.closest?.('#results') && (e.key === 'ArrowDown' || e.key === 'ArrowUp')) { e.preventDefault(); (e.key === 'ArrowDown' ? e.target.nextElementSibling : e.target.previousElementSibling)?.focus?.(); return; }
+    if (e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName) || keys.open) return;
+    const source = state.view === 'source' && viewer.data;
+    const turn = by => { const at = V.order.indexOf(viewer.file) + by; if (V.order[at] != null) location.hash = '#' + D.files[V.order[at]].k + ':'; };
+    const actions = { '/': () => input.focus(), t: theme, c: () => cumulative.click(), '?': () => keys.showModal(), n: () => { hop(1); }, p: () => { hop(-1); } };
+    if (source) Object.assign(actions, { j: () => step(1), k: () => step(-1), e: toggleAll, '[': () => turn(-1), ']': () => turn(1) });
+    if (source && e.target === V.box) Object.assign(actions, { Enter: () => openPop(viewer.sel), ArrowDown: () => step(1), ArrowUp: () => step(-1) });
+    VIEWS.forEach((v, i) => { actions[String(i + 1)] = () => { location.hash = '#' + v; }; });
+    if (actions[e.key]) { e.preventDefault(); actions[e.key](); }
+  });
+  route();
+}
+start();
