@@ -13,6 +13,7 @@ use super::flags::{Color, Run, Show};
 use super::words::Program;
 use crate::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::profile::model::{FORMAT_NAME, Profile};
+use crate::report::html::{HtmlOptions, render_html};
 use crate::report::json::Layout;
 use crate::report::style::{ColorChoice, Output, Style};
 use crate::report::view::Options;
@@ -155,10 +156,8 @@ pub(crate) fn save(profile: &Profile, path: &Path, show: &Show) -> Result<(), Er
 }
 
 fn html(profile: &Profile, show: &Show) -> String {
-    let style = Style { width: 160, color: false, unicode: true };
-    let table = report::render_table(profile, &options(show), &style, &|path| source_text(path));
-    let escaped = table.replace('&', "&amp;").replace('<', "&lt;");
-    format!("<!doctype html><meta charset=utf-8><title>rscalene</title><pre>{escaped}</pre>\n")
+    let options = HtmlOptions { source: !show.no_source, ..HtmlOptions::default() };
+    render_html(profile, &options, &|path| source_text(path))
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Error {

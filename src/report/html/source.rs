@@ -126,7 +126,7 @@ fn push_source(out: &mut String, text: &super::text_of_files::FileText, highligh
     let runs = &highlighted[range][(number - text.ranges[range].0) as usize];
     let mut at = 0;
     for run in runs {
-        let end = (at + run.len).min(line.floor_char_boundary(LONGEST));
+        let end = (at + run.len).min(cut(line));
         if end <= at {
             out.push('\u{2026}');
             break;
@@ -140,4 +140,12 @@ fn push_source(out: &mut String, text: &super::text_of_files::FileText, highligh
         }
         at += run.len;
     }
+}
+
+/// Where a line is cut: at the last character that fits.
+fn cut(line: &str) -> usize {
+    if line.len() <= LONGEST {
+        return line.len();
+    }
+    (0..=LONGEST).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0)
 }
