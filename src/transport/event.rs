@@ -17,7 +17,6 @@ pub struct Event {
 }
 
 /// What was observed.
-#[expect(clippy::large_enum_variant, reason = "counters are rare, and everybody matches on them by value")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// A Python process armed itself.
