@@ -74,7 +74,7 @@ fn body(dice: &mut Dice) -> Body {
         },
         16 => Body::FreeVolume(wire::FreeVolume { time_ns, stack, weight: size, tid, reserved: 0 }),
         17 => Body::Notice(wire::Notice { time_ns, code: tid, detail: small(dice) }),
-        18 => Body::Counters(Counters {
+        18 => Body::Counters(Box::new(Counters {
             lost: [size; wire::LOST_KINDS],
             frames_rejected: other,
             faults: other,
@@ -83,7 +83,7 @@ fn body(dice: &mut Dice) -> Body {
             hooked_count: size,
             live_bytes: size,
             malformed: other,
-        }),
+        })),
         19 => Body::ThreadClock(ThreadClock { time_ns, tid, cpu_ns: size, name: "\u{1b}[31m".to_owned() }),
         20 => Body::Wait(Wait { time_ns, tid, stack, wait_ns: size, gil_ns: (other > 2).then_some(other) }),
         _ => match other % 4 {
