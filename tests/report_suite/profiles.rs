@@ -91,9 +91,7 @@ fn line(number: u32, function: &str, time: Time, memory: Memory) -> Line {
         time,
         cpu_samples: cpu_ms as u64,
         memory,
-        native: Vec::new(),
-        by_process: Vec::new(),
-        by_thread: Vec::new(),
+        ..Line::default()
     }
 }
 
