@@ -297,12 +297,29 @@ impl<'p> View<'p> {
                 files_left_out = (files_left_out.0 + 1, files_left_out.1 + cpu_s);
             }
         }
-        lines.sort_by(|a, b| compare_lines(options.sort, a, b));
-        lines.truncate(options.top);
+        keep_first(&mut lines, options.top, |a, b| compare_lines(options.sort, a, b));
         sort_files(options.sort, &mut files);
         let functions = functions(profile, &base, options);
         Self { profile, base, present: Present::of(profile), lines, files, files_left_out, functions }
     }
+}
+
+/// The `count` lines with the largest figures above 0, largest first, cold ones too.
+pub(crate) fn largest(profile: &Profile, key: SortKey, count: usize) -> Vec<(Place<'_>, f64)> {
+    let places = profile.files.iter().flat_map(|file| file.lines.iter().map(move |line| Place { file, line }));
+    let figure = |place: &Place<'_>| key.figure(&place.line.time, &place.line.memory).filter(|figure| *figure > 0.0);
+    let mut lines: Vec<_> = places.filter_map(|place| Some((place, figure(&place)?))).collect();
+    keep_first(&mut lines, count, |a, b| compare_lines(key, &a.0, &b.0));
+    lines
+}
+
+/// Sorts, but only as much as it keeps: a profile may have 100,000 lines and a list ten.
+fn keep_first<T>(items: &mut Vec<T>, count: usize, compare: impl Fn(&T, &T) -> Ordering) {
+    if count < items.len() {
+        items.select_nth_unstable_by(count, &compare);
+        items.truncate(count);
+    }
+    items.sort_by(compare);
 }
 
 /// Larger first, unknown last.

@@ -129,6 +129,9 @@ impl<'v> Cells<'v> {
 
     /// Cells of the widest standard error and the space before it.
     fn error_width(&self, figure: Figure) -> usize {
+        if !matches!(figure, Figure::Alloc | Figure::Live | Figure::Peak) {
+            return 0;
+        }
         let lines = self.view.profile.files.iter().flat_map(|file| &file.lines);
         let largest = lines
             .filter_map(|line| error_share(figure, line))

@@ -10,7 +10,7 @@ use crate::profile::model::{Exit, Profile};
 use crate::report::bars::{KINDS, parts, sparkline, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
-use crate::report::view::{Options, Place, SortKey, View, cpu_s, share};
+use crate::report::view::{Place, SortKey, View, cpu_s, largest, share};
 use crate::units;
 
 /// Cells of a fact's name and the space after it.
@@ -24,7 +24,6 @@ const WAIT_SHARE: f64 = 0.1;
 #[must_use]
 pub fn summary_line(profile: &Profile) -> String {
     let style = Style { color: false, unicode: false, ..Style::PLAIN };
-    let view = View::new(profile, &Options { top: 1, min_percent: 0.0, ..Options::default() });
     let mut facts = vec![format!("{} elapsed", units::seconds(profile.clock.elapsed_s))];
     let time = &profile.totals.time;
     if let Some(cpu) = cpu_s(time) {
@@ -38,12 +37,9 @@ pub fn summary_line(profile: &Profile) -> String {
     }
     facts.extend(time.wait_s.map(|wait| format!("{} wait", units::seconds(wait))));
     facts.extend(profile.totals.peak_rss_bytes.map(|peak| format!("peak RSS {}", units::bytes(peak))));
-    if let Some((place, part)) = view
-        .lines
-        .first()
-        .and_then(|place| Some((place, share(cpu_s(&place.line.time), view.base.cpu_s).filter(|part| *part > 0.0)?)))
-    {
-        facts.push(format!("hottest line {} {}", name(profile, place, &style), units::percent_in_prose(part)));
+    let hottest = largest(profile, SortKey::Cpu, 1);
+    if let Some(((place, s), cpu)) = hottest.first().zip(cpu_s(time).filter(|cpu| *cpu > 0.0)) {
+        facts.push(format!("hottest line {} {}", name(profile, place, &style), units::percent_in_prose(s / cpu)));
     }
     if profile.totals.lost_records > 0 {
         facts.push(format!("{} records lost", units::count(profile.totals.lost_records)));
@@ -106,7 +102,7 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
     }
     let waiting = share(time.wait_s, elapsed).is_some_and(|part| part >= WAIT_SHARE);
     if waiting {
-        let named = largest(view, SortKey::Wait)
+        let named = largest(profile, SortKey::Wait, NAMED)
             .into_iter()
             .filter(|(_, s)| *s >= 0.01 * elapsed)
             .map(|(place, s)| (Role::Plain, format!("{} {}", name(profile, &place, style), units::seconds(s))));
@@ -139,7 +135,7 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
         };
         facts.drawn("", &style.painted(Role::Memory, &line));
     }
-    let owners = largest(view, SortKey::Peak).into_iter().filter(|(_, b)| *b >= 0.01 * view.base.peak_bytes);
+    let owners = largest(profile, SortKey::Peak, NAMED).into_iter().filter(|(_, b)| *b >= 0.01 * view.base.peak_bytes);
     let owners = owners.map(|(place, b)| {
         let memory = &place.line.memory;
         let error = relative_error(memory.peak_bytes_se, memory.peak_bytes);
@@ -242,14 +238,6 @@ fn trust(facts: &mut Facts<'_>, view: &View<'_>) {
             notice.split_whitespace().map(|word| (Role::Warning, text::visible(word, facts.style))).collect();
         facts.words("note", &words);
     }
-}
-
-/// The lines with the largest figures, largest first.
-fn largest<'p>(view: &View<'p>, key: SortKey) -> Vec<(Place<'p>, f64)> {
-    let all = Options { sort: key, top: NAMED, min_percent: 0.0, all_lines: false };
-    let lines = View::new(view.profile, &all).lines.into_iter();
-    let figured = lines.filter_map(|place| Some((place, key.figure(&place.line.time, &place.line.memory)?)));
-    figured.filter(|(_, figure)| *figure > 0.0).collect()
 }
 
 fn name(profile: &Profile, place: &Place<'_>, style: &Style) -> String {
