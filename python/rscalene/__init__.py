@@ -10,10 +10,18 @@ from rscalene._rscalene import __version__
 if TYPE_CHECKING:
     from rscalene.footprint import memory, memory_usage, timer
     from rscalene.lines import profile
+    from rscalene.profiler import Profiler, profile_run
 
-__all__ = ["__version__", "memory", "memory_usage", "profile", "timer"]
+__all__ = ["Profiler", "__version__", "memory", "memory_usage", "profile", "profile_run", "timer"]
 
-_HOMES = {"memory": "footprint", "memory_usage": "footprint", "profile": "lines", "timer": "footprint"}
+_HOMES = {
+    "Profiler": "profiler",
+    "memory": "footprint",
+    "memory_usage": "footprint",
+    "profile": "lines",
+    "profile_run": "profiler",
+    "timer": "footprint",
+}
 
 
 def __getattr__(name: str) -> Any:

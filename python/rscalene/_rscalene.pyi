@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Final, Self, final
 
-__all__ = ["ByteCount", "Drive", "LineOutcome", "LineTable", "RssSampler", "__version__", "main"]
+__all__ = ["ByteCount", "Drive", "LineOutcome", "LineTable", "RssSampler", "Sampler", "__version__", "main"]
 
 __version__: Final[str]
 
@@ -125,3 +125,47 @@ class ByteCount:
 
     def stop(self) -> int:
         """Stop, and return the bytes allocated less those freed."""
+
+@final
+class Sampler:
+    """Samples CPU time and waits of this process; :class:`rscalene.Profiler` is its face."""
+
+    def __new__(
+        cls,
+        interval_s: float,
+        *,
+        all: bool = False,
+        include: list[str] = [],
+        exclude: list[str] = [],
+        libraries: list[str] = [],
+        script: str | None = None,
+    ) -> Self:
+        """Set what will be sampled; ValueError for a negative interval or a glob that is none."""
+
+    def start(self) -> None:
+        """Start sampling; RuntimeError when it is running already."""
+
+    def stop(self) -> None:
+        """Stop sampling and make the profile."""
+
+    def pause(self, paused: bool) -> None:
+        """Stop sampling for a while (``True``), or go on."""
+
+    def reset(self) -> None:
+        """Drop what was recorded."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped."""
+
+    def text(self, unicode: bool, color: bool, width: int) -> str:
+        """Return the table; RuntimeError when there is no profile."""
+
+    def json(self) -> str:
+        """Return the profile as JSON, format 1; RuntimeError when there is none."""
+
+    def pstats(self) -> bytes:
+        """Return the profile as ``pstats`` reads it from a file; RuntimeError when there is none."""
+
+    def speedscope(self) -> str:
+        """Return the profile as speedscope reads it; RuntimeError when there is none."""

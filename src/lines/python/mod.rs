@@ -14,6 +14,7 @@ mod footprint;
 mod monitoring;
 mod outcome;
 mod prologue;
+mod sampler;
 mod symbols;
 mod tracing;
 
@@ -31,5 +32,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<drive::Drive>()?;
     module.add_class::<footprint::RssSampler>()?;
     module.add_class::<footprint::ByteCount>()?;
+    module.add_class::<sampler::Sampler>()?;
     Ok(())
 }

@@ -1,0 +1,221 @@
+"""``Profiler``: start and stop by hand, and read the profile in the same program.
+
+A profiler samples the CPU time and the waiting of all Python threads of this process from a thread that needs no GIL:
+no signal is sent and nothing is hooked, so stopping leaves no trace, and any number of profilers may run at once.
+Memory by line is measured by ``rscalene run`` and by ``@rscalene.profile``; here it is the footprint over time.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import locale
+import os
+import pstats
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
+
+from rscalene._rscalene import Sampler
+from rscalene.lines import enabled
+
+__all__ = ["Profiler", "profile_run"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class _Stream(Protocol):
+    def write(self, text: str, /) -> object: ...
+
+
+class Profiler:
+    """Profiles what runs between :meth:`start` and :meth:`stop`, or inside of ``with``.
+
+    >>> with rscalene.Profiler() as p:
+    ...     work()
+    >>> p.print()
+    """
+
+    def __init__(
+        self,
+        *,
+        interval: float = 0.002,
+        all: bool = False,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        memory: bool = True,
+    ) -> None:
+        """Set what will be sampled; nothing runs yet.
+
+        :param interval: wall seconds between two looks at the threads, at least 0.0001. A look costs about 20 us for
+            each thread that runs.
+        :param all: report every line, not only the user's own code.
+        :param include: globs of files to add to the scope.
+        :param exclude: globs of files to take out of it.
+        :param memory: keep the footprint over time in the profile; ``False`` for time alone.
+        :raises ValueError: for an interval below 0 or a glob that is none.
+        """
+        self.memory = memory
+        self._lock = threading.RLock()
+        main = getattr(sys.modules.get("__main__"), "__file__", None)
+        self._sampler = Sampler(
+            interval,
+            all=all,
+            include=list(include),
+            exclude=list(exclude),
+            libraries=_libraries(),
+            script=os.path.abspath(main) if main else None,
+        )
+
+    def start(self) -> Self:
+        """Start; what was recorded before is dropped.
+
+        :raises RuntimeError: when it is running already, or the interpreter's frames cannot be read.
+        """
+        with self._lock:
+            self._sampler.start()
+        return self
+
+    def stop(self) -> Self:
+        """Stop and make the profile; does nothing when it is stopped."""
+        with self._lock:
+            self._sampler.stop()
+        return self
+
+    def pause(self) -> None:
+        """Sample nothing until :meth:`resume`."""
+        self._sampler.pause(True)
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause`."""
+        self._sampler.pause(False)
+
+    def reset(self) -> None:
+        """Drop what was recorded; a running profiler starts over."""
+        with self._lock:
+            running = self.running
+            self._sampler.stop()
+            self._sampler.reset()
+            if running:
+                self._sampler.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._sampler.running
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def print(self, stream: _Stream | None = None) -> None:
+        """Print the table to ``stream`` (default ``sys.stderr``)."""
+        (stream or sys.stderr).write(self.output_text())
+
+    def output_text(self, *, unicode: bool | None = None, color: bool = False, width: int = 120) -> str:
+        """Return the table: summary, hottest lines, annotated source, functions, threads.
+
+        :param unicode: draw with Unicode; the default follows the locale.
+        :param color: with terminal colours.
+        :param width: display cells of a line, at least 40.
+        :raises RuntimeError: when nothing was profiled or it is still running.
+        """
+        if unicode is None:
+            unicode = locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"
+        return self._sampler.text(unicode, color, width)
+
+    def output_json(self) -> str:
+        """Return the profile as JSON, format 1; RuntimeError when there is none."""
+        text = self._sampler.json()
+        if self.memory:
+            return text
+        profile = json.loads(text)
+        profile["timeline"] = {"rss": [], "live": []}
+        return json.dumps(profile)
+
+    def stats(self) -> pstats.Stats:
+        """Return the profile as a real ``pstats.Stats``; RuntimeError when there is none."""
+        data = self._sampler.pstats()
+        with tempfile.NamedTemporaryFile(suffix=".pstats") as file:
+            file.write(data)
+            file.flush()
+            return pstats.Stats(file.name)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the profile to ``path``, whole or not at all, readable by the user alone.
+
+        :param path: the format follows the ending: ``.json``, ``.txt``, ``.pstats`` or ``.prof``, ``.speedscope``.
+        :raises ValueError: for another ending.
+        :raises RuntimeError: when nothing was profiled.
+        """
+        target = Path(path)
+        data = self._encoded(target.suffix.lower())
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
+
+    def _encoded(self, ending: str) -> bytes:
+        if ending == ".json":
+            return self.output_json().encode()
+        if ending == ".txt":
+            return self.output_text(unicode=True).encode()
+        if ending in (".pstats", ".prof"):
+            return self._sampler.pstats()
+        if ending == ".speedscope":
+            return self._sampler.speedscope().encode()
+        raise ValueError(f"cannot tell the format by `{ending}`: end the name in .json, .txt, .pstats or .speedscope")
+
+
+def profile_run(
+    *, path: str | os.PathLike[str] | None = None, stream: _Stream | None = None, **options: Any
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Profile each whole call of the decorated function.
+
+    :param path: save each profile there (see :meth:`Profiler.save`) in place of printing it.
+    :param stream: where to print; default ``sys.stderr``.
+    :param options: as :class:`Profiler` takes them.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        if not enabled():
+            return function
+
+        @functools.wraps(function)
+        def profiled(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            profiler = Profiler(**options)
+            try:
+                with profiler:
+                    return function(*args, **kwargs)
+            finally:
+                if path is None:
+                    profiler.print(stream)
+                else:
+                    profiler.save(path)
+
+        return profiled
+
+    return decorate
+
+
+def _libraries() -> list[str]:
+    """Return the folders that are not the user's own code."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    paths = sysconfig.get_paths()
+    return [*dict.fromkeys(paths[name] for name in names), os.path.dirname(os.path.abspath(__file__))]
