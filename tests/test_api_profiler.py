@@ -1,0 +1,153 @@
+"""``Profiler``: start and stop by hand, several at once, and every way to read the result."""
+
+from __future__ import annotations
+
+import io
+import json
+import marshal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rscalene import Profiler, profile_run
+
+
+def spin(seconds: float) -> int:
+    total = 0
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        for i in range(2_000):
+            total += i * i
+    return total
+
+
+def functions(profile: dict[str, Any]) -> dict[str, float]:
+    """Return self CPU seconds by function of this file."""
+    found: dict[str, float] = {}
+    for file in profile["files"]:
+        if file["path"] == __file__:
+            for function in file["functions"]:
+                times = function["self"]
+                found[function["name"]] = (times["python_s"] or 0) + (times["native_s"] or 0)
+    return found
+
+
+def read(profiler: Profiler) -> dict[str, Any]:
+    profile: dict[str, Any] = json.loads(profiler.output_json())
+    return profile
+
+
+def test_a_block_is_profiled_to_its_line() -> None:
+    with Profiler() as profiler:
+        spin(0.4)
+    profile = read(profiler)
+    assert profile["format"] == {"name": "rscalene-profile", "major": 1, "minor": profile["format"]["minor"]}
+    assert functions(profile)["spin"] == pytest.approx(0.4, rel=0.25)
+    assert "total += i * i" in profiler.output_text(unicode=False)
+
+
+def test_all_threads_are_seen() -> None:
+    def in_thread() -> None:
+        spin(0.3)
+
+    with Profiler() as profiler:
+        thread = threading.Thread(target=in_thread)
+        thread.start()
+        spin(0.3)
+        thread.join()
+    assert functions(read(profiler))["spin"] == pytest.approx(0.6, rel=0.3)
+    assert len(read(profiler)["threads"]) == 2
+
+
+def test_sleeping_is_waiting_on_its_line() -> None:
+    with Profiler() as profiler:
+        time.sleep(0.3)
+    lines = [
+        line for file in read(profiler)["files"] if file["path"] == __file__ for line in file["lines"] if line["wait_s"]
+    ]
+    assert max(line["wait_s"] for line in lines) == pytest.approx(0.3, abs=0.1)
+    assert "time.sleep(0.3)" in max(lines, key=lambda line: line["wait_s"])["source"]
+
+
+def test_profilers_nest_and_overlap() -> None:
+    outer, inner = Profiler(), Profiler()
+    with outer:
+        spin(0.2)
+        with inner:
+            spin(0.2)
+    assert functions(read(outer))["spin"] > 1.5 * functions(read(inner))["spin"]
+
+
+def test_a_paused_profiler_records_nothing() -> None:
+    profiler = Profiler().start()
+    profiler.pause()
+    time.sleep(0.02)
+    spin(0.3)
+    profiler.resume()
+    spin(0.1)
+    profiler.stop()
+    assert functions(read(profiler))["spin"] < 0.25
+
+
+def test_reset_starts_over() -> None:
+    profiler = Profiler().start()
+    spin(0.3)
+    profiler.reset()
+    assert profiler.running
+    spin(0.1)
+    profiler.stop()
+    assert functions(read(profiler))["spin"] < 0.25
+    profiler.reset()
+    with pytest.raises(RuntimeError, match="nothing to report"):
+        profiler.output_text()
+
+
+def test_misuse_is_told_apart() -> None:
+    with pytest.raises(ValueError, match="interval"):
+        Profiler(interval=-1)
+    profiler = Profiler()
+    with pytest.raises(RuntimeError, match="never run"):
+        profiler.output_json()
+    with profiler, pytest.raises(RuntimeError, match="running already"):
+        profiler.start()
+    profiler.stop()
+
+
+def test_the_statistics_are_real_ones() -> None:
+    with Profiler() as profiler:
+        spin(0.2)
+    stats: Any = profiler.stats()
+    assert any(name == "spin" for _, _, name in stats.stats)
+
+
+def test_the_ending_chooses_the_format(tmp_path: Path) -> None:
+    with Profiler(memory=False) as profiler:
+        spin(0.1)
+    for name in ("p.json", "p.txt", "p.pstats", "p.speedscope"):
+        profiler.save(tmp_path / name)
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    assert json.loads((tmp_path / "p.json").read_text())["timeline"]["rss"] == []
+    assert isinstance(marshal.loads((tmp_path / "p.pstats").read_bytes()), dict)
+    with pytest.raises(ValueError, match="end the name"):
+        profiler.save(tmp_path / "p.xyz")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_nothing_is_left_running() -> None:
+    before = len(list(Path("/proc/self/task").iterdir()))
+    with Profiler():
+        assert len(list(Path("/proc/self/task").iterdir())) == before + 1
+    assert len(list(Path("/proc/self/task").iterdir())) == before
+
+
+def test_whole_calls_are_profiled_by_a_decorator() -> None:
+    stream = io.StringIO()
+
+    @profile_run(stream=stream)
+    def work() -> int:
+        return spin(0.1)
+
+    work()
+    assert "total += i * i" in stream.getvalue()
