@@ -14,7 +14,11 @@ use crate::report::view::SortKey;
 /// For every line of a Python program: where its time and its memory go
 #[derive(Debug, Parser)]
 #[command(name = "rscalene", version, infer_long_args = false, infer_subcommands = false, subcommand_required = true)]
-#[command(arg_required_else_help = true, after_help = "Try `rscalene run app.py`.")]
+#[command(
+    arg_required_else_help = true,
+    after_help = "`rscalene lines app.py` prints exact tables of the functions marked with @profile.\n\
+             Try `rscalene run app.py`."
+)]
 pub(crate) struct Cli {
     /// What to do
     #[command(subcommand)]
