@@ -13,6 +13,10 @@ use crate::{process, sys, threads};
 const LOOK: i64 = 2048;
 /// Blocks of at least this many intervals are always recorded: Poisson sampling would take 98.2 % of them anyway.
 const CERTAIN: u64 = 4;
+/// Blocks of at least this many bytes are, however wide the interval: a record costs less than using such a block.
+const LARGE: u64 = 256 * 1024;
+/// A record that seems to take longer was interrupted; the time of others is not our cost.
+const RECORD_NS: u64 = 20_000;
 const FLOOR: u64 = 16 * 1024;
 const CEILING: u64 = 64 * 1024 * 1024;
 /// How often the cost is looked at.
@@ -78,11 +82,12 @@ pub(super) fn never(block: &Tls) {
 
 /// Is a block of `bytes`, already taken off the thread's countdown, a sample? Its interval, and whether it was certain.
 pub(super) fn choose(block: &Tls, bytes: usize) -> Option<(u64, bool)> {
-    let interval = block.interval.get();
-    if interval == 0 {
+    if block.interval.get() == 0 {
+        // The thread's first: it may be a sample as any other.
         draw(block);
-        return None;
+        block.countdown.set(block.countdown.get().saturating_sub_unsigned(bytes as u64));
     }
+    let interval = block.interval.get();
     if bytes >= block.certain.get() {
         // A stratum of its own: the countdown belongs to the smaller blocks.
         block.countdown.set(block.countdown.get().saturating_add(bytes as i64));
@@ -98,7 +103,7 @@ pub(super) fn choose(block: &Tls, bytes: usize) -> Option<(u64, bool)> {
 fn draw(block: &Tls) {
     let interval = INTERVAL.load(Relaxed);
     block.interval.set(interval);
-    block.certain.set((interval * CERTAIN) as usize);
+    block.certain.set((interval * CERTAIN).min(LARGE) as usize);
     block.countdown.set(gap(threads::next_random(block), interval));
 }
 
@@ -156,7 +161,8 @@ pub(super) fn spent(begun_ns: u64) {
         return;
     }
     let now = sys::now_ns();
-    let spent = SPENT_NS.fetch_add(now.saturating_sub(begun_ns), Relaxed) + now.saturating_sub(begun_ns);
+    let cost = now.saturating_sub(begun_ns).min(RECORD_NS);
+    let spent = SPENT_NS.fetch_add(cost, Relaxed) + cost;
     let window = WINDOW.load(Relaxed);
     let passed = now.saturating_sub(window);
     // A burst need not wait for the window's end.

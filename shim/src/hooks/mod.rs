@@ -1,7 +1,7 @@
 //! The allocator's entry points: what the program allocates and frees, sampled by bytes.
 //!
 //! Job: see every way into memory, decide cheaply whether this one is a sample, and record those that are. The sampling
-//! model: blocks of at least four mean intervals are all recorded and stand for themselves; below that a block of `n`
+//! model: blocks of at least four mean intervals, or 256 KiB, are all recorded and stand for themselves; below that a block of `n`
 //! bytes is a sample with probability `1 - exp(-n / T)` (an exponential gap of mean `T` bytes is drawn after every
 //! sample; the gaps are memoryless, so what is left of one is simply dropped), and stands for `n / (1 - exp(-n / T))`
 //! bytes: unbiased for any mix of sizes, whatever order they come in. `T` travels with each sample.
