@@ -6,6 +6,7 @@
 use core::ffi::c_void;
 
 use libc::siginfo_t;
+use rscalene_interp::Memory;
 use rscalene_interp::opcodes::{Op, op_kind};
 use rscalene_wire::{CpuKind, CpuSample, Kind};
 
@@ -90,12 +91,33 @@ pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> b
     true
 }
 
-/// Did the kernel time of this thread grow more than its user time since the last look? The tick that made the timer
-/// fire was charged to one of them just before.
-fn tick_hit_kernel(slot: &Slot) -> bool {
-    let (user, system, _) = sys::usage(libc::RUSAGE_THREAD);
-    let (last_user, last_system) = slot.last_usage.replace((user, system));
-    system.saturating_sub(last_system) > user.saturating_sub(last_user)
+/// Did the tick that made the timer fire hit the kernel at work for this thread?
+///
+/// In a system call it did if the signal came on the way out of one: the program counter then stands behind the call, or
+/// on it where it will be made again. A page fault leaves no such trace; there, the thread's kernel time must have grown
+/// more than its user time since the last look, and faults must have happened. The times alone would not do: the kernel
+/// splits the exact clock by ticks and never takes back, so that they lag behind the truth for many ticks.
+fn tick_hit_kernel(slot: &Slot, memory: &Guarded, pc: u64) -> bool {
+    let (user, system, faults) = sys::usage(libc::RUSAGE_THREAD);
+    let (last_user, last_system, last_faults) = slot.last_usage.replace((user, system, faults));
+    is_system_call(memory, pc.wrapping_sub(SYSTEM_CALL_BYTES))
+        || is_system_call(memory, pc)
+        || (faults != last_faults && system.saturating_sub(last_system) > user.saturating_sub(last_user))
+}
+
+/// Length of the instruction that enters the kernel.
+#[cfg(target_arch = "x86_64")]
+const SYSTEM_CALL_BYTES: u64 = 2;
+#[cfg(target_arch = "aarch64")]
+const SYSTEM_CALL_BYTES: u64 = 4;
+
+#[cfg(target_arch = "x86_64")]
+fn is_system_call(memory: &Guarded, pc: u64) -> bool {
+    memory.u16(pc) == Some(0x050f)
+}
+#[cfg(target_arch = "aarch64")]
+fn is_system_call(memory: &Guarded, pc: u64) -> bool {
+    memory.u32(pc) == Some(0xd400_0001)
 }
 
 fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
@@ -104,14 +126,14 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
         Ours::Perf => (false, 1),
         Ours::Timer(expirations) => (true, *expirations),
     };
-    let system = timer && tick_hit_kernel(slot);
+    let pc = program_counter(context);
+    let memory = Guarded::in_handler(signals::blocks_faults(interrupted_mask(context)));
+    let system = timer && tick_hit_kernel(slot, &memory, pc);
     // Beside perf, which samples user time, the timer only places kernel time.
     if timer && slot.source.get() == 1 && !system {
         return;
     }
-    let pc = program_counter(context);
     let python = start::python();
-    let memory = Guarded::in_handler(signals::blocks_faults(interrupted_mask(context)));
     let tstate = python.thread_state();
     let mut flags = u8::from(timer) | u8::from(tstate == 0) << 1;
     let mut record = CpuSample {

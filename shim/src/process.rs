@@ -291,13 +291,13 @@ pub(crate) fn end(how: u32) {
         return;
     }
     threads::write_ledgers(&segment);
-    let (user_ns, system_ns, peak_rss) = sys::usage(libc::RUSAGE_SELF);
+    let (user_ns, system_ns, _) = sys::usage(libc::RUSAGE_SELF);
     let record = wire::ProcessEnd {
         time_ns: sys::now_ns(),
         cpu_ns: sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID),
         user_ns,
         system_ns,
-        peak_rss,
+        peak_rss: sys::peak_rss(),
         how,
         reserved: 0,
     };

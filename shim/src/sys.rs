@@ -74,7 +74,7 @@ pub(crate) fn thread_cpu_ns(tid: u32) -> u64 {
     clock_ns((!tid << 3 | 6) as i32)
 }
 
-/// User and kernel time in nanoseconds of this thread (`RUSAGE_THREAD`) or process (`RUSAGE_SELF`), and peak RSS bytes.
+/// User and kernel time in nanoseconds of this thread (`RUSAGE_THREAD`) or process (`RUSAGE_SELF`), and its page faults.
 pub(crate) fn usage(who: i32) -> (u64, u64, u64) {
     // SAFETY: all bytes zero is a valid rusage.
     let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
@@ -84,7 +84,28 @@ pub(crate) fn usage(who: i32) -> (u64, u64, u64) {
         return (0, 0, 0);
     }
     let ns = |time: libc::timeval| (time.tv_sec as u64).wrapping_mul(1_000_000_000) + (time.tv_usec as u64) * 1000;
-    (ns(usage.ru_utime), ns(usage.ru_stime), (usage.ru_maxrss as u64).wrapping_mul(1024))
+    (ns(usage.ru_utime), ns(usage.ru_stime), (usage.ru_minflt as u64).wrapping_add(usage.ru_majflt as u64))
+}
+
+/// Highest RSS of this process' program in bytes; 0 where `/proc` does not tell. `ru_maxrss` would remember what the
+/// process was before its exec: a copy of the launcher.
+pub(crate) fn peak_rss() -> u64 {
+    const NAME: &[u8] = b"\nVmHWM:";
+    let fd = open(c"/proc/self/status");
+    if fd < 0 {
+        return 0;
+    }
+    let mut text = [0u8; 2048];
+    // SAFETY: the kernel writes at most as many bytes as `text` has.
+    let got = unsafe { call3(libc::SYS_read, fd as usize, text.as_mut_ptr() as usize, text.len()) };
+    close(fd as i32);
+    let text = text.get(..usize::try_from(got).unwrap_or(0)).unwrap_or(&[]);
+    let Some(at) = text.windows(NAME.len()).position(|window| window == NAME) else { return 0 };
+    let value = text.iter().skip(at + NAME.len()).skip_while(|byte| !byte.is_ascii_digit());
+    let kib = value
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0u64, |sum, byte| sum.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')));
+    kib.wrapping_mul(1024)
 }
 
 /// Anonymous private memory, zero, not resident until touched; null on failure.

@@ -42,7 +42,7 @@ pub(crate) struct Slot {
     perf_page: Cell<*mut u8>,
     timer: Cell<i32>,
     /// User and kernel time at the last timer sample.
-    pub(crate) last_usage: Cell<(u64, u64)>,
+    pub(crate) last_usage: Cell<(u64, u64, u64)>,
     /// CPU nanoseconds between its samples.
     pub(crate) interval_ns: Cell<u64>,
     ending: Cell<u32>,
@@ -172,8 +172,7 @@ fn arm(slot: *mut Slot) {
     this.timer.set(-1);
     this.source.set(0);
     this.ending.set(0);
-    let (user, system, _) = sys::usage(libc::RUSAGE_THREAD);
-    this.last_usage.set((user, system));
+    this.last_usage.set(sys::usage(libc::RUSAGE_THREAD));
     let block = tls();
     block.generation.set(process::generation());
     if block.random.get() == 0 {
