@@ -74,8 +74,8 @@ impl Tree {
 pub(crate) struct Definitions {
     codes: FxHashMap<u32, CodeId>,
     stacks: FxHashMap<u64, Place>,
-    /// The last definition, outermost first, with the places of its prefixes: neighbours share most frames.
-    last: Vec<(StackEntry, Place)>,
+    /// The last definition, outermost first, with its frames and the places of its prefixes: neighbours share most frames.
+    last: Vec<(StackEntry, FrameId, Place)>,
 }
 
 impl Definitions {
@@ -89,21 +89,37 @@ impl Definitions {
     /// Takes in a stack.
     pub(crate) fn define_stack(&mut self, tree: &mut Tree, codes: &mut Codes, names: &mut Names, stack: &StackDef) {
         let outermost_first = stack.entries.iter().rev();
-        let shared = outermost_first.clone().zip(&self.last).take_while(|(entry, (known, _))| *entry == known).count();
+        let shared = outermost_first.clone().zip(&self.last).take_while(|(entry, (known, ..))| *entry == known).count();
         self.last.truncate(shared);
-        let mut place = self.last.last().map_or(Place::NOWHERE, |(_, place)| *place);
+        let mut place = self.last.last().map_or(Place::NOWHERE, |(.., place)| *place);
         for entry in outermost_first.skip(shared) {
             let frame = match self.codes.get(&entry.code) {
                 Some(&code) => codes.frame(names, code, entry.offset),
                 None => codes.unknown(names),
             };
             place.node = tree.child(place.node, frame);
-            if names.in_scope(frame) {
+            if names.in_scope(frame) && !self.is_anothers_text(names, frame) {
                 place.owner = frame;
             }
-            self.last.push((*entry, place));
+            self.last.push((*entry, frame, place));
         }
         self.stacks.insert(stack.def.stack, place);
+    }
+
+    /// Does the frame, called by the last one, run text that code out of scope made and executed under no name (`site` runs
+    /// the lines of `.pth` files so)? Its time belongs to whoever had that code run. A module's text starts at its
+    /// `<module>` frame; a function of such a text that something else calls may be anybody's, and is reported.
+    fn is_anothers_text(&self, names: &Names, frame: FrameId) -> bool {
+        let text = |frame: FrameId| {
+            let function = names.function_name(names.frame_at(frame).function);
+            (&**names.path(function.file) == "<string>").then(|| &*function.qualname == "<module>")
+        };
+        let (Some(module), Some((caller, owner))) =
+            (text(frame), self.last.last().map(|(_, frame, place)| (*frame, place.owner)))
+        else {
+            return false;
+        };
+        (module || text(caller).is_some()) && owner != caller
     }
 
     /// The place of a stack's hash; [`Place::NOWHERE`] for 0 and for a stack whose definition was lost.

@@ -72,6 +72,39 @@ fn time_goes_to_the_innermost_line_in_scope_with_its_kind() {
 }
 
 #[test]
+fn nameless_text_belongs_to_whoever_runs_it() {
+    let mut recording = Recording::new("perf", "off");
+    recording.process(1, 0);
+    recording.thread(1, 1, 1, 0);
+    let site = recording.code(1, "<frozen site>", "addpackage", 10);
+    let user = recording.code(1, "/w/app.py", "f", 10);
+    let library = recording.code(1, "/usr/lib/python3.12/asyncio/events.py", "_run", 10);
+    let module = recording.code(1, "<string>", "<module>", 1);
+    let function = recording.code(1, "<string>", "work", 3);
+    for (frames, count) in [
+        // A line of a .pth file, and a function that it defines and calls.
+        (&[(module, 0), (site, 0)][..], 3),
+        (&[(function, 0), (module, 1), (site, 0)], 5),
+        // exec in the user's code.
+        (&[(module, 2), (user, 0)], 7),
+        (&[(function, 1), (module, 3), (user, 0)], 11),
+        // python -c, also when a library calls back.
+        (&[(module, 4)], 13),
+        (&[(function, 2), (library, 0), (module, 5)], 17),
+    ] {
+        let stack = recording.stack(1, frames);
+        recording.samples(1, 1, stack, 0, count);
+    }
+    recording.end(1, 1, 56 * MS);
+    let profile = recording.finish();
+    for (number, ms) in [(3, 7.0), (4, 11.0), (5, 13.0 + 17.0)] {
+        let found = cpu(&line(&profile, "<string>", number).time) * 1e3;
+        assert!((found - ms).abs() < 0.5, "line {number}: {found}");
+    }
+    assert!((cpu(&profile.totals.outside_scope) * 1e3 - 8.0).abs() < 0.5);
+}
+
+#[test]
 fn recursion_counts_a_function_once_a_sample() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);
