@@ -62,7 +62,7 @@ fn watching_idle_threads_takes_at_most_two_percent_of_a_core() {
         let (share, waited) = share_of_a_core(threads);
         println!("{threads} idle threads: {:.2} % of a core, {waited:.3} s seen", share * 100.0);
         assert!(share < 0.02, "{threads} threads: {share}");
-        assert!(waited > 3.2, "{threads} threads: {waited} s of each were seen");
+        assert!(waited > 3.1, "{threads} threads: {waited} s of each were seen");
     }
 }
 

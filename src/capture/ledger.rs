@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::proc::{self, Clock, Statm};
-use crate::transport::event::{Body, ThreadClock};
+use crate::transport::event::{Body, ProcessExit, ThreadClock};
 
 /// Nanoseconds between two readings of the resident memory at first.
 const RSS_PAUSE_NS: u64 = 10_000_000;
@@ -20,6 +20,7 @@ pub struct Ledger {
     pid: u32,
     threads: HashMap<u32, Entry>,
     statm: Option<Statm>,
+    peak_rss: Option<u64>,
     rss_pause_ns: u64,
     rss_points: u32,
     rss_due_ns: u64,
@@ -41,6 +42,7 @@ impl Ledger {
             pid,
             threads: HashMap::new(),
             statm: Statm::open(pid).ok(),
+            peak_rss: None,
             rss_pause_ns: RSS_PAUSE_NS,
             rss_points: 0,
             rss_due_ns: 0,
@@ -81,8 +83,15 @@ impl Ledger {
         Some(Body::Rss { time_ns: now_ns, bytes })
     }
 
+    /// The end of the process, which nobody but its parent can say more of.
+    #[must_use]
+    pub fn exit(&self, time_ns: u64) -> Body {
+        Body::ProcessExit(ProcessExit { time_ns, peak_rss: self.peak_rss, ..ProcessExit::default() })
+    }
+
     /// The clocks that changed since they were last told.
     pub fn tell(&mut self, out: &mut Vec<Body>) {
+        self.peak_rss = self.peak_rss.max(proc::peak_resident_bytes(self.pid));
         for (&tid, entry) in &mut self.threads {
             if entry.told_ns == Some(entry.clock.run_ns) {
                 continue;

@@ -48,10 +48,10 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// Starts the account at the first look, `unseen_ns` after the last moment at which the thread was not there yet.
-    pub fn open(now_ns: u64, clock: Clock, place: Option<Place>, unseen_ns: u64, credits: &mut Vec<Credit>) -> Self {
+    /// Starts the account at the first look at a thread that was there `before_ns` (as far as can be told).
+    pub fn open(now_ns: u64, clock: Clock, place: Option<Place>, before_ns: u64, credits: &mut Vec<Credit>) -> Self {
         if let Some(place) = place {
-            push(credits, place, unseen_ns / 2);
+            push(credits, place, before_ns);
         }
         Self { settled_ns: now_ns, settled: clock, place, behind_ns: 0, last_ns: now_ns, last: clock, debt_ns: 0 }
     }
@@ -92,7 +92,8 @@ impl Balance {
         let Some(place) = place else { return };
         let waited = self.settle(now_ns, clock);
         match self.place {
-            Some(former) if !ran && waited > 0 => push(credits, former, waited),
+            // It has been in one place; if that is known only now, it was this one.
+            Some(former) if !ran => push(credits, if former.stack == 0 { place } else { former }, waited),
             Some(former) => {
                 let all = u128::from((self.behind_ns + before_ns).max(1));
                 let share = u128::from(waited) * u128::from(self.behind_ns) / all;
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn the_unseen_ends_of_a_life_count_half_where_it_was_blocked() {
         let mut credits = Vec::new();
-        let balance = Balance::open(1_000, clock(5, 0, 1), Some(A), 1_000, &mut credits);
+        let balance = Balance::open(1_000, clock(5, 0, 1), Some(A), 500, &mut credits);
         balance.close(1_600, &mut credits);
         assert_eq!(sum(&credits, A), 500 + 300);
     }

@@ -68,6 +68,8 @@ struct Thread {
     due_ns: u64,
     /// It had a Python frame once.
     python: bool,
+    /// Its place was not found out: its process' thread states had been listed just before.
+    unsure: bool,
     /// Its name was asked for a second time.
     named: bool,
 }
@@ -77,6 +79,8 @@ struct Thread {
 struct States {
     by_tid: HashMap<u32, (u64, u64)>,
     listed_ns: u64,
+    /// The last question was not answered, for a list would have come too soon.
+    too_soon: bool,
     gils: HashMap<u64, Option<(u64, u64)>>,
 }
 
@@ -155,6 +159,7 @@ impl Process {
         }
         if !alive {
             self.close_all(now_ns);
+            self.bodies.push(self.ledger.exit(now_ns));
         } else if now_ns >= self.tell_due_ns {
             self.tell_due_ns = now_ns + TELL_NS;
             self.tell(now_ns);
@@ -222,7 +227,7 @@ impl Process {
         }
         for tid in tids {
             match self.threads.get_mut(&tid) {
-                None => self.open(tid, unseen_ns, keep),
+                None => self.open(tid, (now_ns, unseen_ns / 2), keep),
                 Some(thread) if !thread.named => {
                     thread.named = true;
                     self.ledger.refresh_name(tid);
@@ -233,7 +238,8 @@ impl Process {
         true
     }
 
-    fn open(&mut self, tid: u32, unseen_ns: u64, keep: bool) {
+    /// `listed_ns` is when the thread was found, `before_ns` how long it is taken to have been there then.
+    fn open(&mut self, tid: u32, (listed_ns, before_ns): (u64, u64), keep: bool) {
         let pid = self.target.pid;
         // A thread that ends between the list and here has no clock to read any more.
         let Ok(schedstat) = Schedstat::open(pid, tid, keep) else { return };
@@ -241,10 +247,20 @@ impl Process {
         let now_ns = proc::monotonic_ns();
         let syscall = SyscallFile::open(pid, tid, keep).ok();
         let place = self.inspect(tid, &schedstat, syscall.as_ref(), clock);
-        let balance = Balance::open(now_ns, clock, place, unseen_ns, &mut self.credits);
+        let before_ns = before_ns + (now_ns - listed_ns);
+        let balance = Balance::open(now_ns, clock, place, before_ns, &mut self.credits);
         let python = place.is_some_and(|place| place.stack != 0);
         self.ledger.note(tid, now_ns, clock);
-        let thread = Thread { schedstat, syscall, balance, blocked_since_ns: now_ns, due_ns: 0, python, named: false };
+        let thread = Thread {
+            schedstat,
+            syscall,
+            balance,
+            blocked_since_ns: now_ns,
+            due_ns: 0,
+            python,
+            unsure: self.states.too_soon,
+            named: false,
+        };
         self.threads.insert(tid, thread);
         self.settle(tid, python);
     }
@@ -258,8 +274,16 @@ impl Process {
         };
         let now_ns = proc::monotonic_ns();
         self.ledger.note(tid, now_ns, clock);
-        let same = thread.balance.blocked().filter(|_| clock.slices == thread.balance.clock().slices);
-        let place = same.or_else(|| self.inspect(tid, &thread.schedstat, thread.syscall.as_ref(), clock));
+        let idle = clock.slices == thread.balance.clock().slices && !thread.unsure;
+        let same = thread.balance.blocked().filter(|_| idle);
+        let place = match same {
+            Some(place) => Some(place),
+            None => {
+                let place = self.inspect(tid, &thread.schedstat, thread.syscall.as_ref(), clock);
+                thread.unsure = self.states.too_soon;
+                place
+            }
+        };
         if same.is_none() {
             thread.blocked_since_ns = now_ns;
         }
@@ -309,6 +333,7 @@ impl Process {
         syscall: Option<&SyscallFile>,
         clock: Clock,
     ) -> Option<Place> {
+        self.states.too_soon = false;
         self.layout.as_ref()?;
         let mut before = clock;
         for _ in 0..2 {
@@ -366,6 +391,7 @@ impl Process {
 impl States {
     /// Thread state and interpreter of a kernel thread.
     fn of(&mut self, tid: u32, memory: &ProcessMemory, layout: &Layout) -> Option<(u64, u64)> {
+        self.too_soon = false;
         if let Some(&(tstate, interp)) = self.by_tid.get(&tid) {
             // The thread may have ended its Python life, and the memory may serve another.
             if native_thread_id(memory, layout, tstate) == Some(u64::from(tid)) {
@@ -375,6 +401,7 @@ impl States {
         let now_ns = proc::monotonic_ns();
         // A list costs microseconds a thread: native threads that come and go must not ask for one each time.
         if now_ns - self.listed_ns < 2_000_000 + 20_000 * self.by_tid.len() as u64 {
+            self.too_soon = true;
             return None;
         }
         self.listed_ns = now_ns;
