@@ -26,7 +26,7 @@ done(**truth)
         for (tid, truth) in &threads {
             let truth = truth.as_f64().expect("seconds");
             let waited = seen.line_of(Some(tid.parse().expect("a thread id")), "fight");
-            close(&format!("{python:?} {tid}"), waited.wait_s, truth, 0.05, 0.03);
+            close(&format!("{python:?} {tid}"), waited.wait_s, truth, 0.06, 0.06);
             all += truth;
         }
         assert!(all > 1.0, "{python:?}: one of four runs at a time: {all}");
