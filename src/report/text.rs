@@ -25,13 +25,22 @@ pub(crate) fn width(text: &str) -> usize {
 
 /// Appends `text` to `out`, made harmless, cut at its end to `room` display cells and painted; returns its cells.
 pub(crate) fn fit_onto(out: &mut String, text: &str, room: usize, role: Role, style: &Style) -> usize {
-    // Most lines of most programs: a byte a cell, nothing to replace.
-    if text.len() <= room && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    // Most lines of most programs: a byte a cell, nothing to replace. Clusters are looked for in others only: that
+    // search was a third of the time of a table of 100,000 lines.
+    let head = &text.as_bytes()[..text.len().min(room.saturating_add(1))];
+    let plain = head.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if plain && text.len() <= room {
         style.paint(out, role, text);
         return text.len();
     }
     let ellipsis = style.glyph("\u{2026}", "...");
     let mark = width(ellipsis);
+    if plain && mark <= room {
+        // What follows the cut is plain too, so it cannot combine with the letter before.
+        style.paint(out, role, &text[..room - mark]);
+        style.paint(out, Role::Faint, ellipsis);
+        return room;
+    }
     let mut made = Made::default();
     // Where to cut if the text turns out too long.
     let mut cut = (0, 0);
