@@ -135,9 +135,9 @@ class Sampler:
         interval_s: float,
         *,
         all: bool = False,
-        include: list[str] = [],
-        exclude: list[str] = [],
-        libraries: list[str] = [],
+        include: list[str] = ...,
+        exclude: list[str] = ...,
+        libraries: list[str] = ...,
         script: str | None = None,
     ) -> Self:
         """Set what will be sampled; ValueError for a negative interval or a glob that is none."""

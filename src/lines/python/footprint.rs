@@ -35,12 +35,11 @@ impl RssSampler {
         let stopped = Arc::clone(&stop);
         let interval = Duration::try_from_secs_f64(interval_s)
             .map_err(|error| pyo3::exceptions::PyValueError::new_err(format!("interval: {error}")))?;
+        // The first look is over before the caller goes on.
+        let mut looks: Vec<Look> = look(pid, children).into_iter().collect();
         let sample = move || {
-            let mut looks = Vec::new();
             let started = Instant::now();
-            while limit.is_none_or(|limit| looks.len() < limit) {
-                let Some(look) = look(pid, children) else { break };
-                looks.push(look);
+            while !looks.is_empty() && limit.is_none_or(|limit| looks.len() < limit) {
                 // Sleep in short steps: `stop` must not wait for a long interval.
                 let next = interval.saturating_mul(u32::try_from(looks.len()).unwrap_or(u32::MAX));
                 while !stopped.load(Relaxed) && started.elapsed() < next {
@@ -48,9 +47,11 @@ impl RssSampler {
                     thread::park_timeout(left);
                 }
                 if stopped.load(Relaxed) {
-                    looks.extend(self::look(pid, children));
+                    looks.extend(look(pid, children));
                     break;
                 }
+                let Some(look) = look(pid, children) else { break };
+                looks.push(look);
             }
             looks
         };
