@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,3 +52,28 @@ def invoke(
     """Run one command; ``options`` override what ``subprocess.run`` is given."""
     arguments: dict[str, object] = {"cwd": cwd, "env": env, "input": input, "timeout": 60, **options}
     return subprocess.run(command, capture_output=True, text=True, check=False, **arguments)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture
+def alike(rscalene: Run, python: Run, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Hold a program under ``rscalene run`` to what plain Python makes of it, and give the profile.
+
+    The exit code is the one that a shell reports (128 + signal), both streams must be the same but for addresses.
+    """
+
+    def run(source: str, **options: object) -> dict[str, Any]:
+        (tmp_path / "app.py").write_text(source)
+        plain = python("app.py", **options)
+        profiled = rscalene("run", "-q", "-o", "out.json", "app.py", **options)
+        code = plain.returncode if plain.returncode >= 0 else 128 - plain.returncode
+        assert (profiled.returncode, profiled.stdout) == (code, plain.stdout)
+        assert without_addresses(profiled.stderr) == without_addresses(plain.stderr)
+        profile: dict[str, Any] = json.loads((tmp_path / "out.json").read_text())
+        return profile
+
+    return run
+
+
+def without_addresses(text: str) -> str:
+    """Blank out what differs from one process to the next."""
+    return re.sub(r"0x[0-9a-f]{8,}", "0x", text)

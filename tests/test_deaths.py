@@ -1,0 +1,190 @@
+"""However a program ends, it ends as it would have without us, and what it did is in the profile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Alike = Callable[..., dict[str, Any]]
+
+WORK = """\
+import ctypes, faulthandler, os, resource, signal, sys, threading, time
+def work(seconds=0.1):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        sum(range(1000))
+work()
+"""
+DEEP = "sys.setrecursionlimit(10**9)\ndef deep(one):\n    return sorted([one], key=deep)\ndeep(1)"
+
+
+def cpu(profile: dict[str, Any]) -> float:
+    """Seconds of CPU time that lines of the program were charged."""
+    return sum(
+        float(line["python_s"] + line["native_s"] + line["system_s"])
+        for file in profile["files"]
+        if file["path"].endswith("app.py")
+        for line in file["lines"]
+    )
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "sys.exit()",
+        "sys.exit('text')",
+        "sys.exit(-1)",
+        "sys.exit(2 ** 70)",
+        "sys.exit((1, 2))",
+        "1 / 0",
+        "os._exit(17)",
+        "os.abort()",
+        "threading.Thread(target=os._exit, args=(4,)).start(); time.sleep(30)",
+        "import atexit; atexit.register(print, 'bye')",
+        "os.close(1); print('to nobody')",
+    ],
+)
+def test_an_end_of_its_own_keeps_code_output_and_profile(alike: Alike, end: str) -> None:
+    assert cpu(alike(f"{WORK}\n{end}\n")) > 0.05
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGSEGV", "SIGBUS", "SIGTRAP"])
+def test_a_deadly_signal_is_the_programs_own(alike: Alike, name: str) -> None:
+    profile = alike(f"{WORK}\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\nos.kill(os.getpid(), signal.{name})\n")
+    assert cpu(profile) > 0.05
+    assert profile["target"]["exit"] == {"code": None, "signal": int(signal.Signals[name])}
+
+
+@pytest.mark.parametrize("first", ["", "faulthandler.enable()"])
+@pytest.mark.parametrize("fault", ["ctypes.string_at(0)", DEEP], ids=["null", "stack"])
+def test_a_crash_is_the_programs_own(alike: Alike, first: str, fault: str) -> None:
+    profile = alike(f"{WORK}\n{first}\n{fault}\n")
+    assert profile["target"]["exit"]["signal"] == signal.SIGSEGV
+    assert cpu(profile) > 0.05
+
+
+def test_recursion_and_keyboard_interrupts_are_the_programs_own(alike: Alike) -> None:
+    alike(f"{WORK}\ndef again():\n    again()\ntry:\n    again()\nexcept RecursionError as error:\n    print(error)\n")
+    alike(f"{WORK}\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(1)\n")
+
+
+def test_a_program_out_of_memory_can_go_on(alike: Alike) -> None:
+    source = """
+resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
+try:
+    kept = [bytearray(1 << 20) for _ in range(10000)]
+except MemoryError:
+    print("out of memory")
+work()
+try:
+    bytearray(1 << 60)
+except MemoryError:
+    print("never")
+"""
+    assert cpu(alike(WORK + source)) > 0.1
+
+
+def test_children_that_are_killed_keep_what_they_did(alike: Alike) -> None:
+    profile = alike(
+        f"""{WORK}
+reader, writer = os.pipe()
+pid = os.fork()
+if pid == 0:
+    work(0.3)
+    os.write(writer, b"x")
+    time.sleep(60)
+os.read(reader, 1)
+os.kill(pid, signal.SIGKILL)
+print(os.waitpid(pid, 0)[1])
+"""
+    )
+    child = next(process for process in profile["processes"] if process["pid"] != profile["target"]["pid"])
+    assert child["python_s"] + child["native_s"] + child["system_s"] > 0.2
+
+
+def test_the_program_outlives_a_killed_launcher(tmp_path: Path, clean_env: dict[str, str]) -> None:
+    source = """
+print("begun", flush=True)
+work(0.5)
+import subprocess
+print(subprocess.run([sys.executable, "-c", "print(len([bytes(500) for _ in range(100000)]))"], text=True, stdout=-1))
+if os.fork() == 0:
+    work(0.2)
+    os._exit(0)
+print(os.wait()[1])
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print("end")
+"""
+    (tmp_path / "app.py").write_text(WORK + source)
+    command = [sys.executable, "-m", "rscalene", "run", "-q", "app.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=clean_env, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        lines = [launcher.stdout.readline()]
+        launcher.kill()
+        lines += launcher.stdout.readlines()
+    assert [lines[0], lines[2], lines[3]] == ["begun\n", "0\n", "end\n"]
+    assert "stdout='100000\\n'" in lines[1]
+
+
+def test_a_full_disk_costs_the_file_and_not_the_program(tmp_path: Path, clean_env: dict[str, str]) -> None:
+    (tmp_path / "app.py").write_text(f"{WORK}\nprint('end')\nsys.exit(3)\n")
+    (tmp_path / "full.json").symlink_to("/dev/full")
+    command = [sys.executable, "-m", "rscalene", "run", "-o", "full.json", "app.py"]
+    result = subprocess.run(command, cwd=tmp_path, env=clean_env, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (3, "end\n")
+    assert "cannot write `full.json`" in result.stderr
+
+
+# Two busy threads, a busy child, and short children without end.
+RESTLESS = """\
+import os, threading
+def busy():
+    while True:
+        [bytes(1000) for _ in range(1000)]
+threading.Thread(target=busy, daemon=True).start()
+if os.fork() == 0:
+    busy()
+while True:
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_death_at_a_random_moment_never_hangs_the_launcher(tmp_path: Path, clean_env: dict[str, str]) -> None:
+    (tmp_path / "app.py").write_text(RESTLESS)
+    seeded = random.Random(7)
+    for _ in range(12):
+        profile = tmp_path / "out.json"
+        profile.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "rscalene", "run", "-q", "-o", "out.json", "app.py"]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=clean_env, stderr=subprocess.PIPE, process_group=0
+        ) as launcher:
+            try:
+                time.sleep(0.15 + seeded.random() * 0.3)
+                number = seeded.choice([signal.SIGKILL, signal.SIGTERM])
+                if seeded.random() < 0.5:
+                    launcher.send_signal(number)
+                else:
+                    os.killpg(launcher.pid, number)
+                assert launcher.wait(20) in (-number, 128 + number)
+            finally:
+                # The program's own children outlive it, as they would without us.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(launcher.pid, signal.SIGKILL)
+        if number == signal.SIGTERM and profile.exists():
+            assert json.loads(profile.read_text())["target"]["exit"]["signal"] == signal.SIGTERM

@@ -1,0 +1,209 @@
+"""Programs that use signals, tracers and odd surroundings themselves see none of ours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Alike = Callable[..., dict[str, Any]]
+
+WORK = """\
+import ctypes, os, signal, subprocess, sys, threading, time
+def work(seconds=0.1):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        sum(range(1000))
+"""
+
+
+def test_a_program_can_use_the_profiling_timer(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+hits = []
+signal.signal(signal.SIGPROF, lambda number, frame: hits.append(number))
+signal.setitimer(signal.ITIMER_PROF, 0.02, 0.02)
+work(0.4)
+signal.setitimer(signal.ITIMER_PROF, 0)
+print(len(hits) > 5, set(hits))
+"""
+    )
+
+
+def test_every_signal_is_the_programs_own(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+got = []
+handler = lambda number, frame: got.append(number)
+numbers = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+for number in numbers:
+    before = signal.getsignal(number)
+    print(number, before, signal.signal(number, handler) is before, signal.getsignal(number) is handler)
+work()
+for number in numbers:
+    os.kill(os.getpid(), number)
+    work(0.002)
+print(sorted(got) == numbers, got.count(signal.SIGURG))
+for number in numbers:
+    print(number, signal.signal(number, signal.SIG_DFL) is handler, signal.getsignal(number))
+os.kill(os.getpid(), signal.SIGURG)
+signal.signal(signal.SIGURG, signal.SIG_IGN)
+os.kill(os.getpid(), signal.SIGURG)
+print(signal.getsignal(signal.SIGURG))
+"""
+    )
+
+
+def test_the_mask_is_what_the_program_made_it(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+def mask():
+    return sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+print(mask())
+print(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG, signal.SIGUSR1}))
+os.kill(os.getpid(), signal.SIGUSR1)
+work()
+print(mask(), signal.sigpending(), signal.sigwait({signal.SIGUSR1}))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGURG})
+print(mask())
+signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+thread = threading.Thread(target=lambda: (work(), print(mask())))
+thread.start()
+thread.join()
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+print(mask())
+print(subprocess.run(["grep", "Sig[BIC]", "/proc/self/status"], capture_output=True, text=True).stdout)
+"""
+    )
+
+
+def test_a_thread_can_wait_for_signals(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+thread = threading.Thread(target=lambda: print(signal.sigwaitinfo({signal.SIGUSR1}).si_signo))
+thread.start()
+work()
+os.kill(os.getpid(), signal.SIGUSR1)
+thread.join()
+"""
+    )
+
+
+def test_faulthandler_dumps_what_it_would_dump(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+import faulthandler
+faulthandler.register(signal.SIGUSR1)
+def inner():
+    work()
+    os.kill(os.getpid(), signal.SIGUSR1)
+inner()
+"""
+    )
+
+
+def test_tracers_and_profilers_see_the_program_alone(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+import cProfile, pstats, tracemalloc
+profiler = cProfile.Profile()
+profiler.runcall(lambda: [work(0.05) for _ in range(2)])
+print(sorted((key[2], value[0]) for key, value in pstats.Stats(profiler).stats.items() if key[2] == "work"))
+seen = []
+def trace(frame, event, argument):
+    if frame.f_code.co_name == "traced":
+        seen.append((frame.f_lineno, event))
+    return trace
+def traced():
+    total = 0
+    for number in range(3):
+        total += number
+    return total
+for install in (sys.settrace, sys.setprofile):
+    install(trace)
+    traced()
+    install(None)
+print(seen, sys.gettrace(), sys.getprofile())
+tracemalloc.start()
+kept = [bytearray(1000) for _ in range(10000)]
+first = tracemalloc.take_snapshot().statistics("lineno")[0]
+print(first.traceback, first.size // 1_000_000)
+"""
+    )
+
+
+def test_c_code_can_call_back_from_threads_of_its_own(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+libc = ctypes.CDLL(None)
+order = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int))
+numbers = (ctypes.c_int * 5000)(*[number * 7919 % 5003 for number in range(5000)])
+libc.qsort(numbers, len(numbers), 4, order(lambda left, right: left[0] - right[0]))
+print(list(numbers) == sorted(numbers))
+entry = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+done = []
+begin = entry(lambda argument: done.append(work()))
+thread = ctypes.c_ulong()
+libc.pthread_create(ctypes.byref(thread), None, begin, None)
+libc.pthread_join(thread, None)
+print(done)
+"""
+    )
+
+
+def test_a_program_may_close_every_descriptor(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+os.closerange(3, 65536)
+work(0.2)
+thread = threading.Thread(target=work, args=(0.2,))
+thread.start()
+thread.join()
+print(os.listdir("/proc/self/fd"), os.open("/dev/null", os.O_RDONLY))
+"""
+    )
+    assert profile["totals"]["python_s"] + profile["totals"]["native_s"] == pytest.approx(0.4, abs=0.15)
+
+
+@pytest.mark.parametrize("missing", [("HOME", "TERM"), ("LANG", "LC_ALL")])
+def test_a_bare_environment_changes_nothing(alike: Alike, clean_env: dict[str, str], missing: tuple[str, ...]) -> None:
+    env = {name: value for name, value in clean_env.items() if name not in missing} | {"LC_ALL": "C"}
+    alike(f"{WORK}\nwork()\nprint(sys.getfilesystemencoding(), 'HOME' in os.environ)\n", env=env)
+
+
+# Has the kernel answer EPERM to perf_event_open and process_vm_readv, then becomes the command.
+DENYING = """\
+import ctypes, os, platform, struct, sys
+calls = {"x86_64": (298, 310), "aarch64": (241, 270)}[platform.machine()]
+code = [(0x20, 0, 0, 0), (0x15, 1, 0, calls[0]), (0x15, 0, 1, calls[1]), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)]
+filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
+program = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(filters))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.c_char_p(program), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_where_the_kernel_denies_its_clocks_timers_do(tmp_path: Path, clean_env: dict[str, str]) -> None:
+    (tmp_path / "app.py").write_text(f"{WORK}\nwork(0.3)\nprint('end')\n")
+    run = [sys.executable, "-m", "rscalene", "run", "-q", "-o", "out.json", "app.py"]
+    command = [sys.executable, "-c", DENYING, *run]
+    result = subprocess.run(command, cwd=tmp_path, env=clean_env, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "end\n", "")
+    totals = json.loads((tmp_path / "out.json").read_text())["totals"]
+    assert totals["python_s"] + totals["native_s"] + totals["system_s"] == pytest.approx(0.3, abs=0.15)

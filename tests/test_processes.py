@@ -1,0 +1,226 @@
+"""Every process of a program is followed, whatever starts it, and the program does not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Alike = Callable[..., dict[str, Any]]
+
+# Work on a line of its own: `BURN` seconds of CPU time in a process.
+WORK = """\
+import os, subprocess, sys, threading, time
+def work(seconds=0.15):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        sum(range(1000))  # the line
+    return seconds
+"""
+LINE = 5
+CHILD = "import time\\nend = time.process_time() + 0.15\\nwhile time.process_time() < end: pass"
+
+
+def cpu(times: dict[str, Any]) -> float:
+    """Seconds of CPU time."""
+    return float(times["python_s"] + times["native_s"] + times["system_s"])
+
+
+def busy(profile: dict[str, Any], seconds: float = 0.07) -> int:
+    """Number of processes with that much CPU time of their own."""
+    return sum(cpu(process) > seconds for process in profile["processes"])
+
+
+def on_line(profile: dict[str, Any]) -> float:
+    """Seconds of CPU time on the line of `WORK`, all processes."""
+    return sum(
+        cpu(line)
+        for file in profile["files"]
+        if file["path"].endswith("app.py")
+        for line in file["lines"]
+        if line["line"] == LINE
+    )
+
+
+def test_forked_children_are_followed_and_counted_on_their_lines(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+children = []
+for number in range(4):
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(number)
+    children.append(pid)
+print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
+"""
+    )
+    assert len(profile["processes"]) == 5
+    assert busy(profile) == 4
+    assert on_line(profile) == pytest.approx(0.6, abs=0.2)
+
+
+def test_a_child_of_a_child_is_followed(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+if os.fork() == 0:
+    if os.fork() == 0:
+        work()
+        os._exit(0)
+    os.wait()
+    os._exit(0)
+os.wait()
+"""
+    )
+    assert len(profile["processes"]) == 3
+    assert busy(profile) == 1
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "subprocess.run([sys.executable, '-c', CHILD], check=True)",
+        "subprocess.run([sys.executable, '-c', CHILD], check=True, close_fds=True, start_new_session=True)",
+        "os.waitpid(os.posix_spawn(sys.executable, [sys.executable, '-c', CHILD], os.environ), 0)",
+        "subprocess.run(['sh', '-c', 'true; exec \"$0\" -c \"$1\"', sys.executable, CHILD], check=True)",
+        "os.environ['CHILD'] = CHILD; os.system(f'\"{sys.executable}\" -c \"$CHILD\"; true')",
+    ],
+    ids=["subprocess", "session", "posix_spawn", "shell", "system"],
+)
+def test_an_interpreter_that_is_started_is_followed(alike: Alike, start: str) -> None:
+    profile = alike(f"{WORK}\nCHILD = '{CHILD}'\n{start}\nprint('end')\n")
+    assert len(profile["processes"]) == 2
+    assert busy(profile) == 1
+
+
+def test_children_keep_their_exit_codes_and_streams(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+def run(*words, **options):
+    result = subprocess.run(words, capture_output=True, text=True, **options)
+    print(result.returncode, result.stdout, result.stderr, sep="|")
+run(sys.executable, "-c", "import sys; print(1); sys.exit('two')")
+run(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+run(sys.executable, "-c", "import os; print(os.listdir('/proc/self/fd'))")
+run("sh", "-c", "echo out; echo err >&2; exit 3")
+print(os.system("exit 5"))
+try:
+    subprocess.run(["/no/such/program"])
+except FileNotFoundError as error:
+    print(error)
+"""
+    )
+
+
+def test_a_child_with_an_empty_environment_runs_unprofiled(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+code = "import os; print(sorted(os.environ.items()))"
+print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={}))
+"""
+    )
+    assert len(profile["processes"]) == 1
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pools_work_and_their_workers_are_followed(alike: Alike, method: str) -> None:
+    profile = alike(
+        WORK
+        + f"""
+import concurrent.futures, multiprocessing
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    with context.Pool(2) as pool:
+        print(pool.map(work, [0.15] * 2, chunksize=1))
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+        print(list(pool.map(work, [0.15] * 2)))
+    sleeper = context.Process(target=time.sleep, args=(60,))
+    sleeper.start()
+    sleeper.terminate()
+    sleeper.join()
+    print(sleeper.exitcode)
+"""
+    )
+    assert busy(profile) >= 2
+    assert on_line(profile) == pytest.approx(0.6, abs=0.25)
+
+
+def test_a_program_that_becomes_another_keeps_what_it_did(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+work()
+if len(sys.argv) == 1:
+    os.execv(sys.executable, [sys.executable, __file__, "again"])
+print("again", flush=True)
+os.execvp("sh", ["sh", "-c", "echo shell; exit 9"])
+"""
+    )
+    assert on_line(profile) == pytest.approx(0.3, abs=0.12)
+
+
+def test_an_exec_that_fails_ends_nothing(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+try:
+    os.execv("/no/such/program", ["x"])
+except OSError as error:
+    print(error)
+work()
+"""
+    )
+    assert on_line(profile) == pytest.approx(0.15, abs=0.08)
+
+
+def test_a_daemon_that_closes_everything_goes_on(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.chdir("/")
+        os.dup2(writer, 3)
+        os.closerange(4, 65536)
+        work()
+        os.write(3, b"done")
+        os._exit(0)
+    os._exit(0)
+os.close(writer)
+os.wait()
+print(os.read(reader, 10))
+"""
+    )
+    assert len(profile["processes"]) == 3
+
+
+def test_a_thousand_threads_at_once_and_many_short_ones(alike: Alike) -> None:
+    alike(
+        """
+import threading
+threading.stack_size(128 * 1024)
+barrier = threading.Barrier(1001)
+threads = [threading.Thread(target=barrier.wait) for _ in range(1000)]
+for thread in threads:
+    thread.start()
+barrier.wait()
+for thread in threads:
+    thread.join()
+count = 0
+def add():
+    global count
+    count += 1
+for _ in range(1000):
+    thread = threading.Thread(target=add)
+    thread.start()
+    thread.join()
+print(count)
+"""
+    )
