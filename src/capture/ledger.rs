@@ -61,10 +61,10 @@ impl Ledger {
 
     /// Asks for the name of a thread again: threads are named after they begin.
     pub fn refresh_name(&mut self, tid: u32) {
-        if let Some(entry) = self.threads.get_mut(&tid) {
-            if let Some(comm) = proc::comm(self.pid, tid) {
-                entry.name = named(self.pid, tid, comm);
-            }
+        if let Some(entry) = self.threads.get_mut(&tid)
+            && let Some(comm) = proc::comm(self.pid, tid)
+        {
+            entry.name = named(self.pid, tid, comm);
         }
     }
 
@@ -76,7 +76,7 @@ impl Ledger {
         }
         let bytes = self.statm.as_ref()?.resident_bytes().ok()?;
         self.rss_points += 1;
-        if self.rss_points % RSS_POINTS == 0 {
+        if self.rss_points.is_multiple_of(RSS_POINTS) {
             self.rss_pause_ns *= 2;
         }
         self.rss_due_ns = now_ns + self.rss_pause_ns;

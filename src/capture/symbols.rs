@@ -86,10 +86,10 @@ impl Table {
         });
         let segments = segments.collect();
         let mut found = symbols_of(&file, false);
-        if found.is_empty() {
-            if let Some(path) = path {
-                found = separate_symbols(&file, path).unwrap_or_default();
-            }
+        if found.is_empty()
+            && let Some(path) = path
+        {
+            found = separate_symbols(&file, path).unwrap_or_default();
         }
         found.extend(symbols_of(&file, true));
         found.extend(stubs_of(&file));
