@@ -19,7 +19,7 @@ PYTEST_ARGS ?=
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python build dev lint fmt bench clean
+.PHONY: help demo test test-rust test-python test-browser build dev lint fmt bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -35,6 +35,11 @@ test-rust:  ## the Rust tests
 
 test-python: $(BUILD)/installed  ## pytest against the installed wheel
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-browser: $(BUILD)/installed  ## drive the HTML report in headless Chromium
+	tests/install-chromium
+	$(PIP) install --quiet -r tests/requirements-browser.txt
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/html_browser.py
 
 build: $(BUILD)/wheel  ## the release wheel, in .build/dist
 

@@ -4,6 +4,7 @@
 //! page unpacks only what is looked at. Invariant: figures keep four significant digits; what is unknown is `null` or
 //! absent, never 0. Neighbours: `assets/data.js` reads it; `escape` makes it safe inside the script element.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -31,6 +32,7 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
     let sums = subtrees(&profile.stacks);
     let with_callees = by_line(&profile.stacks, &sums);
     let callees = |file: usize, line: u32| with_callees.get(&(file, line)).copied();
+    let profile = &with_callers(profile, &with_callees);
     let mut blobs = Vec::with_capacity(profile.files.len());
     for (at, (file, text)) in profile.files.iter().zip(texts).enumerate() {
         blobs.push(Value::String(pack(&file_json(file, text, &|line| callees(at, line)))));
@@ -65,6 +67,28 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
         "blobs": blobs,
     });
     value.to_string()
+}
+
+/// The profile with the lines that only call: they have no figures of their own, but their callees' count as theirs.
+fn with_callers(profile: &Profile, callees: &HashMap<(usize, u32), WithCallees>) -> Profile {
+    let mut whole = profile.clone();
+    let mut known: HashSet<(usize, u32)> = whole
+        .files
+        .iter()
+        .enumerate()
+        .flat_map(|(at, file)| file.lines.iter().map(move |line| (at, line.line)))
+        .collect();
+    for frame in &profile.stacks.frames {
+        let place = (frame.file, frame.line);
+        if frame.line > 0 && frame.file < whole.files.len() && callees.contains_key(&place) && known.insert(place) {
+            let line = Line { line: frame.line, function: frame.function.clone(), ..Line::default() };
+            whole.files[frame.file].lines.push(line);
+        }
+    }
+    for file in &mut whole.files {
+        file.lines.sort_by_key(|line| line.line);
+    }
+    whole
 }
 
 /// Deflated and in base64.

@@ -32,7 +32,7 @@ pub(super) fn push(out: &mut String, timeline: &Timeline, elapsed_s: f64) {
          data-end=\"{end}\" data-top=\"{top}\">"
     ));
     let (base, mid) = (HEIGHT - BOTTOM, (HEIGHT - BOTTOM + TOP) / 2.0);
-    for (level, bytes) in [(TOP, top), (mid, top / 2), (base, 0)] {
+    for (level, bytes) in [(TOP, top), (mid, top / 2)] {
         out.push_str(&format!(
             "<path class=\"grid\" d=\"M0 {level}H{WIDTH}\"/><text class=\"ax\" x=\"2\" y=\"{:.1}\">{}</text>",
             level - 3.0,

@@ -83,6 +83,7 @@ function drawFlame(focus) {
   if (total > 0) walk(zoom, 0, w, chain.length);
   flame.box.classList.toggle('mem', flame.metric === 'mem');
   flame.box.classList.toggle('searching', !!flame.query);
+  flame.box.style.maxHeight = (deepest + 1) * FROW + 14 + 'px';
   flame.box.replaceChildren(...out);
   flame.trail.textContent = flame.query ? hits + ' found' : flame.zoom ? 'zoomed on ' + shown(zoom.name) : '';
   if (focus) out.find(b => b.node === focus)?.focus();

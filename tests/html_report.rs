@@ -1,0 +1,61 @@
+//! Laws of the HTML report that need no browser: it is self-contained, inert to what it shows, and bounded.
+
+use rscalene::profile::model::{File, Line, Profile, Time};
+use rscalene::report::html::{HtmlOptions, render_html};
+
+const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u{2028}\"'";
+
+fn profile(lines: u32) -> Profile {
+    let mut profile = Profile::default();
+    profile.target.command = vec!["python".into(), HOSTILE.into()];
+    profile.notices = vec![HOSTILE.into()];
+    profile.totals.time.python_s = Some(f64::from(lines));
+    let line = |line| Line {
+        line,
+        function: HOSTILE.into(),
+        source: Some(format!("SECRET = '{HOSTILE}'")),
+        time: Time { python_s: Some(1.0), ..Time::default() },
+        ..Line::default()
+    };
+    profile.files.push(File { path: HOSTILE.into(), lines: (1..=lines).map(line).collect(), functions: vec![] });
+    profile
+}
+
+#[test]
+fn nothing_shown_becomes_markup() {
+    let page = render_html(&profile(3), &HtmlOptions::default(), &|_| None);
+    assert_eq!(page.matches("<script").count(), 2, "the data and the page's own script");
+    assert_eq!(page.matches("</script").count(), 2);
+    assert!(!page.contains("<img"));
+}
+
+#[test]
+fn the_page_refers_to_nothing_outside_itself() {
+    let page = render_html(&profile(3), &HtmlOptions::default(), &|_| None);
+    let elsewhere = page.replace("http://www.w3.org/2000/svg", "");
+    assert!(!elsewhere.contains("http:") && !elsewhere.contains("https:") && !elsewhere.contains("url("));
+    assert!(page.contains("default-src &#39;none&#39;"));
+}
+
+#[test]
+fn without_source_no_text_of_a_line_is_left() {
+    let options = HtmlOptions { source: false, ..HtmlOptions::default() };
+    let page = render_html(&profile(3), &options, &|_| Some("SECRET".into()));
+    assert!(!page.contains("SECRET"));
+}
+
+#[test]
+fn equal_profiles_give_equal_pages() {
+    let render = || render_html(&profile(50), &HtmlOptions::default(), &|_| None);
+    assert_eq!(render(), render());
+}
+
+#[test]
+fn the_part_without_script_is_bounded() {
+    let rows = |lines| {
+        let page = render_html(&profile(lines), &HtmlOptions::default(), &|_| None);
+        page.matches("class=\"ln\"").count()
+    };
+    assert_eq!(rows(30), 30);
+    assert!(rows(20_000) < 620);
+}
