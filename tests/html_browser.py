@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import html_samples
+import pytest
 
 Open = Callable[..., Any]
 
