@@ -1,7 +1,7 @@
 //! Annotated source: each file's lines with their figures beside them, cold stretches folded.
 //!
 //! Job: `Line #`, figures, `Line Contents`, as in the tables people know. Invariants: a row is written in one pass, so
-//! that 100,000 of them take a fifth of a second at most; a file that changed since it was profiled is not shown beside
+//! that 100,000 of them take about a fifth of a second; a file that changed since it was profiled is not shown beside
 //! figures that are not its own. Neighbours: `cells` fills the columns, `hottest` lists the same lines by cost.
 
 use super::cells::{Cells, Column, Figure, short_path};
