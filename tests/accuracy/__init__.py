@@ -1,0 +1,1 @@
+"""Figures against programs whose truth is known."""

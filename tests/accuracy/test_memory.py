@@ -1,0 +1,90 @@
+"""Memory by line, against programs whose bytes are known."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).parent / "programs" / "few.py"
+
+LARGE = {
+    # mark: bytes allocated, live at the end
+    "pair900": (300 * 900_001, 0),
+    "churn": (400 * 1_048_573, 0),
+    "leaks": (25 * 1_048_549, 25 * 1_048_549),
+    "frees": (25 * 1_048_571, 0),
+    "thread": (100 * 901_775, 100 * 901_775),
+    "malloc": (3_000_017, 3_000_017),
+    "seed": (1_000_003, 0),
+    "realloc": (2_000_003 + 4_000_037 + 8_000_009, 8_000_009),
+    "mmap": (4_194_304, 0),
+    "mremap": (12_582_912, 12_582_912),
+    "anonymous": (6_291_456, 6_291_456),
+    "produces": (50 * 524_309, 0),
+    "peak": (150_000_001, 0),
+}
+
+
+def test_large_blocks_count_to_a_thousandth_of_a_line(measure: Any) -> None:
+    run = measure("blocks.py")
+    for mark, (allocated, live) in LARGE.items():
+        line = run.line(mark)
+        # Small objects beside the blocks are estimates: three of their printed standard errors.
+        for key, truth in {"alloc_bytes": allocated, "live_bytes": live}.items():
+            noise = 3 * line.bytes(f"{key}_se")
+            assert line.bytes(key) == pytest.approx(truth, rel=0.001, abs=100 + noise), (mark, key)
+    assert run.profile["totals"]["lost_records"] == 0
+
+
+def test_blocks_below_the_certain_size_stay_within_their_printed_error(measure: Any) -> None:
+    run = measure("blocks.py")
+    for mark, truth in {"pair200": 300 * 200_003, "keeps20k": 400 * 20_011}.items():
+        line = run.line(mark)
+        # Four: a run asks several lines on several interpreters.
+        assert abs(line.bytes("alloc_bytes") - truth) <= 0.01 * truth + 4 * line.bytes("alloc_bytes_se"), mark
+    keeps = run.line("keeps20k")
+    assert keeps.bytes("live_bytes") == pytest.approx(keeps.bytes("alloc_bytes"))
+
+
+def test_the_peak_belongs_to_the_lines_that_own_it(measure: Any) -> None:
+    run = measure("blocks.py")
+    assert run.line("peak").bytes("peak_bytes") == pytest.approx(150_000_001, rel=0.001)
+    for mark in ("thread", "leaks", "malloc"):
+        assert run.line(mark).bytes("peak_bytes") == run.line(mark).bytes("live_bytes"), mark
+    owned = sum((row["peak_bytes"] or 0) for file in run.profile["files"] for row in file["lines"])
+    owned += run.profile["totals"]["outside_scope_memory"]["peak_bytes"]
+    assert owned == pytest.approx(run.profile["totals"]["tracked_peak_bytes"], rel=0.01)
+
+
+def test_the_peak_footprint_is_the_kernels_own_mark(measure: Any) -> None:
+    run = measure("mark.py")
+    assert run.profile["totals"]["peak_rss_bytes"] == pytest.approx(run.truth["peak_rss_bytes"], rel=0.01)
+
+
+def test_small_objects_stay_within_their_printed_error(measure: Any) -> None:
+    run = measure("small.py")
+    for mark, truth in {"bytes": 100_000 * 133, "ints": 1_000_000 * 32}.items():
+        line = run.line(mark)
+        assert line.bytes("live_bytes_se") > 0
+        # The lists that hold them are blocks of their own on the same line: they grow by an eighth at a time.
+        lists = 9 * 1_000_000
+        least, most = truth - 4 * line.bytes("live_bytes_se"), truth + lists + 4 * line.bytes("live_bytes_se")
+        assert least <= line.bytes("live_bytes") <= most, (mark, line)
+    churned = run.line("lists")
+    assert churned.bytes("live_bytes") <= 4 * max(churned.bytes("live_bytes_se"), 65_536)
+
+
+def test_exact_mode_counts_to_the_byte(measure: Any, interpreter: str) -> None:
+    told = subprocess.run([interpreter, PROGRAM, "truth"], capture_output=True, text=True, check=True)
+    truths = json.loads(told.stdout)
+    assert len(truths) == 5
+    run = measure("few.py", options=("--memory", "exact"))
+    for mark, truth in truths.items():
+        line = run.line(mark)
+        assert line.bytes("live_bytes") == truth, mark
+        assert line.bytes("live_bytes_se") == 0
+    assert run.profile["totals"]["lost_records"] == 0

@@ -1,0 +1,114 @@
+"""CPU and waiting by line, against programs that know their own truth."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+SLACK = 0.02
+"""Two percentage points: the bound on the share of a line at 10,000 samples."""
+
+
+def tolerance(share: float, run: Any) -> float:
+    """Three standard errors of a share at this number of samples, and the bound itself.
+
+    A timer sample stands for several intervals, so what counts is the number of samples that came.
+    """
+    samples = max(run.profile["totals"]["cpu_samples"], 1)
+    return SLACK + 3 * math.sqrt(share * (1 - share) / samples)
+
+
+def clock_adds_up(run: Any) -> bool:
+    totals = run.profile["totals"]
+    parts = [row for file in run.profile["files"] for row in file["lines"]] + [totals["outside_scope"]]
+    found = sum((row[key] or 0.0) for row in parts for key in ("python_s", "native_s", "system_s"))
+    return bool(abs(found / totals["cpu_clock_s"] - 1) < 0.03)
+
+
+def fast(source: str) -> tuple[str, ...]:
+    """A finer interval where the engine can follow it, so that a second gives thousands of samples."""
+    return ("--cpu-only", "--cpu-source", source, "--interval", "250us" if source == "auto" else "1ms")
+
+
+def test_equal_statements_in_a_loop_are_equal(measure: Any, source: str) -> None:
+    run = measure("straight.py", "1.2", options=fast(source))
+    shares = [run.line(f"s{number}").cpu_s for number in range(1, 9)]
+    total = sum(shares)
+    for share in shares:
+        assert share / total == pytest.approx(1 / 8, abs=tolerance(1 / 8, run))
+    assert clock_adds_up(run)
+
+
+def test_pure_python_is_python_and_nothing_of_it_is_system(measure: Any, source: str) -> None:
+    run = measure("straight.py", "0.8", options=fast(source))
+    lines = [run.line(f"s{number}") for number in range(1, 9)]
+    cpu = sum(line.cpu_s for line in lines)
+    assert sum(line.python_s for line in lines) / cpu >= 0.97
+    assert sum(line.system_s for line in lines) / cpu <= 0.02
+
+
+def test_work_costs_the_same_inlined_called_deep_yielded_executed_and_comprehended(measure: Any, source: str) -> None:
+    run = measure("calls.py", "1.2", options=fast(source))
+    total = sum(run.truth.values())
+    functions = {
+        row["qualname"]: row["cumulative"]["cpu_s"] for file in run.profile["files"] for row in file["functions"]
+    }
+    names = {"inlined": "inlined", "called": "called", "generator": "generator", "executed": "executed"}
+    for name, function in names.items():
+        truth = run.truth[name] / total
+        assert functions[function] * 1e9 / total == pytest.approx(truth, abs=tolerance(truth, run)), name
+    # Walking 900 frames for a sample is dear, and it is the program's clock that pays.
+    truth = run.truth["deep"] / total
+    assert functions["deep"] * 1e9 / total == pytest.approx(truth, abs=0.03 + tolerance(truth, run))
+    assert clock_adds_up(run)
+
+
+def test_each_kind_of_work_is_of_its_kind(measure: Any, source: str) -> None:
+    run = measure("kinds.py", "1.5", options=("--cpu-only", "--cpu-source", source))
+    laws = {"python": ("python_s", 0.97), "urandom": ("system_s", 0.95)}
+    laws |= dict.fromkeys(("sorted", "sum", "json", "zlib", "hashlib"), ("native_s", 0.97))
+    for mark, (kind, least) in laws.items():
+        line = run.line(mark)
+        assert line.samples > 0, mark
+        # The law, but for what two samples could have hit beside it.
+        assert getattr(line, kind) / line.cpu_s >= least - 2 / line.samples, (mark, line)
+    # How long a short sleep is off the CPU, and how long it then queues for one, the machine's load decides.
+    assert run.line("sleep").wait_s > 0
+    assert clock_adds_up(run)
+
+
+def test_a_sleeping_line_waits_and_uses_no_cpu(measure: Any, source: str) -> None:
+    run = measure("sleeps.py", options=("--cpu-only", "--cpu-source", source))
+    line = run.line("sleep")
+    assert line.wait_s == pytest.approx(1.0, abs=0.1)
+    assert line.cpu_s <= 0.01
+
+
+def test_threads_of_different_kinds_keep_their_own_time(measure: Any, source: str) -> None:
+    run = measure("threads.py", "0.4", options=("--cpu-only", "--cpu-source", source))
+    for mark, kind in {"pure": "python_s", "native": "native_s", "write": "system_s"}.items():
+        line = run.line(mark)
+        assert getattr(line, kind) / line.cpu_s >= 0.9 - 2 / line.samples, (mark, line)
+    for thread in run.profile["threads"]:
+        if thread["name"] in run.truth:
+            clock = run.truth[thread["name"]]
+            assert thread["cpu_clock_s"] == pytest.approx(clock, abs=0.02 + 0.03 * clock)
+    assert clock_adds_up(run)
+
+
+def test_tasks_of_one_loop_keep_their_own_time(measure: Any, source: str) -> None:
+    run = measure("tasks.py", "0.8", options=fast(source))
+    functions = {
+        row["qualname"]: row["cumulative"]["cpu_s"] for file in run.profile["files"] for row in file["functions"]
+    }
+    total = sum(run.truth.values())
+    for name in ("one", "three"):
+        truth = run.truth[name] / total
+        share = functions[name] / (functions["one"] + functions["three"])
+        assert share == pytest.approx(truth, abs=tolerance(truth, run))
+
+
+def test_what_the_interpreter_runs_at_its_start_is_not_the_users(measure: Any) -> None:
+    assert measure("sleeps.py").elsewhere == set()
