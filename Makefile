@@ -31,7 +31,7 @@ demo: $(BUILD)/installed  ## profile examples/demo.py and show the table
 test: test-rust test-python  ## cargo tests, then pytest against the installed wheel
 
 test-rust:  ## the Rust tests
-	cargo test --workspace --exclude rscalene-shim --locked
+	cargo test --workspace --exclude rscalene-shim --locked --no-fail-fast
 
 test-python: $(BUILD)/installed  ## pytest against the installed wheel
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
