@@ -69,6 +69,7 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let code = recorded.ended.shell_code();
     let profile = finish(recorded, facts, arena.refused(), flags);
     let reported = output::report(&profile, flags, &typed, program::unreachable(&start.executable));
+    spawn::hold_signals();
     Ok(if code == 0 { reported } else { code })
 }
 

@@ -45,6 +45,19 @@ pub(crate) fn forward_signals() {
     }
 }
 
+/// Holds requests to end from now on: everything is done, and the interpreter that runs us resets its signal actions on
+/// its way out, where one would replace the program's exit code.
+pub(crate) fn hold_signals() {
+    // SAFETY: all bytes zero is a valid set.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: the set is valid, and so is the signal.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    // SAFETY: the set is valid, and nothing is asked back.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
 /// Passes a signal on, unless the terminal has sent it to the whole group already.
 extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid siginfo.
