@@ -91,7 +91,7 @@ impl Inside {
     /// Looks at every Python thread.
     pub fn tick(&mut self, out: &mut Vec<Event>) {
         let mut bodies = Vec::new();
-        if self.ticks % LIST_TICKS == 0 {
+        if self.ticks.is_multiple_of(LIST_TICKS) {
             self.list(&mut bodies);
         }
         self.ticks = self.ticks.wrapping_add(1);

@@ -58,7 +58,7 @@ impl Reader {
     pub fn look(&mut self, out: &mut impl FnMut(Event)) -> bool {
         self.find_claims();
         self.looks = self.looks.wrapping_add(1);
-        let ask_owners = self.looks % OWNER_LOOKS == 0;
+        let ask_owners = self.looks.is_multiple_of(OWNER_LOOKS);
         let mut any = false;
         let mut place = 0;
         while let Some(ring) = self.rings.get_mut(place) {

@@ -185,12 +185,15 @@ fn native(line: &Line) -> Vec<Value> {
     line.native.iter().take(12).map(|n| json!([n.object, n.symbol, micros(n.s)])).collect()
 }
 
+/// A figure of a line, which is named by the index of its file and its own.
+type Measure<'a> = &'a dyn Fn(&(usize, usize)) -> f64;
+
 /// Lines that lead in any figure.
 fn hot_json(profile: &Profile, texts: &[FileText], callees: &dyn Fn(usize, u32) -> Option<WithCallees>) -> Vec<Value> {
     let all: Vec<(usize, usize)> =
         profile.files.iter().enumerate().flat_map(|(f, file)| (0..file.lines.len()).map(move |l| (f, l))).collect();
     let line = |&(f, l): &(usize, usize)| &profile.files[f].lines[l];
-    let measures: [&dyn Fn(&(usize, usize)) -> f64; 6] = [
+    let measures: [Measure<'_>; 6] = [
         &|at| super::total_s(&line(at).time),
         &|at| line(at).memory.alloc_bytes.unwrap_or(0) as f64,
         &|at| line(at).memory.live_bytes.unwrap_or(0) as f64,
