@@ -16,6 +16,13 @@ import pytest
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_configure() -> None:
+    """Begin with default actions: a shell that runs the tests in the background ignores some, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def clean_env() -> dict[str, str]:
     """Environment without anything that changes how rscalene or Python behave."""
