@@ -1,4 +1,4 @@
-"""The HTML report driven in headless Chromium: `make test-browser` runs this file (plain `pytest` does not collect it)."""
+"""The HTML report driven in headless Chromium; `make test-browser` runs it, plain `pytest` does not collect it."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ FIGURES = [
     (49, "report", 0.37, 0.0, 0.0, 0.0, 371, 0.0, 0.0, 0.0, 0.0, 0.0),
     (50, "report", 0.29, 0.0, 0.0, 0.0, 288, 0.0, 0.0, 0.0, 0.0, 0.0),
 ]
-NATIVE = {
+NATIVE: dict[int, list[list[Any]]] = {
     13: [["_json.cpython-312-x86_64-linux-gnu.so", "scanner_call", 0.83], ["libc.so.6", None, 0.29]],
     33: [
         ["libopenblas64_p-r0-0cf96a72.so", "dgemm_kernel_HASWELL", 1.9],
@@ -101,9 +101,10 @@ NATIVE = {
 MIB = 1 << 20
 
 
-def line(row: tuple[Any, ...], source: str | None, interval: float = 65536.0) -> Json:
+def line(row: Any, source: str | None, interval: float = 65536.0) -> Json:
     """One line of the profile; times in seconds, memory in MiB."""
-    number, function, python, native, system, wait, samples, alloc, freed, live, peak, copied = row
+    figures: list[Any] = list(row)
+    number, function, python, native, system, wait, samples, alloc, freed, live, peak, copied = figures
 
     def error(mib: float) -> float:
         return math.sqrt(interval * mib * MIB) if mib < 100 else 0.02 * mib * MIB
@@ -235,10 +236,8 @@ def program(folder: Path) -> Json:
         )
         profile["timeline"]["rss"].append([t, int((rss if i != 225 else 812) * MIB)])
         profile["timeline"]["live"].append([t, int((rss - 34) * 0.93 * MIB)])
-    frames, nodes = (
-        [{"file": 0, "function": "<module>", "line": 62}],
-        [{"parent": None, "frame": 0, "cpu_s": 0, "wall_s": 0, "alloc_bytes": 0}],
-    )
+    frames: list[Json] = [{"file": 0, "function": "<module>", "line": 62}]
+    nodes: list[Json] = [{"parent": None, "frame": 0, "cpu_s": 0, "wall_s": 0, "alloc_bytes": 0}]
     calls = {"load": 55, "join": 56, "matrix": 57, "wait_for_upstream": 58, "report": 59}
 
     def node(

@@ -1,6 +1,6 @@
 // The annotated source: one file at a time, rows built only where they are seen.
 const ROW = 20, OVER = 12;
-const viewer = { file: -1, data: null, items: [], sel: 0, open: new Set(), all: false, from: -1, to: -1, columns: 'both' };
+const viewer = { file: -1, data: null, items: [], sel: 0, open: new Set(), all: false, from: -1, to: -1, columns: innerWidth < 700 ? 'time' : 'both' };
 let V = null;
 function buildViewer() {
   const order = D.files.map((f, i) => i).sort((a, b) => D.files[b].t.reduce((s, v) => s + v, 0) - D.files[a].t.reduce((s, v) => s + v, 0) || D.files[b].m[0] - D.files[a].m[0]);
