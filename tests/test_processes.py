@@ -27,7 +27,7 @@ def cpu(times: dict[str, Any]) -> float:
     return float(times["python_s"] + times["native_s"] + times["system_s"])
 
 
-def busy(profile: dict[str, Any], seconds: float = 0.07) -> int:
+def busy(profile: dict[str, Any], seconds: float = 0.12) -> int:
     """Number of processes with that much CPU time of their own."""
     return sum(cpu(process) > seconds for process in profile["processes"])
 

@@ -47,7 +47,9 @@ def test_blocks_below_the_certain_size_stay_within_their_printed_error(measure: 
         # Four: a run asks several lines on several interpreters.
         assert abs(line.bytes("alloc_bytes") - truth) <= 0.01 * truth + 4 * line.bytes("alloc_bytes_se"), mark
     keeps = run.line("keeps20k")
-    assert keeps.bytes("live_bytes") == pytest.approx(keeps.bytes("alloc_bytes"))
+    # The list that keeps them grows on the same line: its former buffers were freed.
+    error = 4 * (keeps.bytes("live_bytes_se") + keeps.bytes("alloc_bytes_se"))
+    assert keeps.bytes("live_bytes") == pytest.approx(keeps.bytes("alloc_bytes"), abs=error)
 
 
 def test_the_peak_belongs_to_the_lines_that_own_it(measure: Any) -> None:

@@ -320,7 +320,7 @@ fn hostile_line(file: u32, number: u32) -> Line {
     let n = f64::from(number);
     let kib = u64::from(number) * 977;
     let text = HOSTILE[number as usize % HOSTILE.len()];
-    let source = if number % 97 == 0 { text.repeat(5000) } else { text.to_owned() };
+    let source = if number.is_multiple_of(97) { text.repeat(5000) } else { text.to_owned() };
     let wild = match (file, number) {
         (0, 1) => memory(u64::MAX >> 11, 0, u64::MAX >> 11, u64::MAX >> 11, 1, 1e280),
         _ => memory(kib, kib / 2, kib / 3, kib / 4, kib, 0.05),
