@@ -99,6 +99,121 @@ thread.join()
     )
 
 
+def test_a_blocked_sample_signal_waits_for_the_program(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+urgent = signal.SIGURG
+got = []
+signal.signal(urgent, lambda number, frame: got.append(number))
+signal.pthread_sigmask(signal.SIG_BLOCK, {urgent})
+work()
+os.kill(os.getpid(), urgent)
+work()
+print(got, signal.sigpending(), signal.sigwait({urgent}), signal.sigpending())
+work()
+print(signal.sigtimedwait({urgent}, 0.05))
+signal.pthread_kill(threading.get_ident(), urgent)
+work()
+print(got, signal.sigpending())
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {urgent})
+print(got, signal.sigpending())
+os.kill(os.getpid(), urgent)
+work()
+print(got)
+"""
+    )
+    assert profile["totals"]["sampled_cpu_s"] > 0.2
+
+
+def test_a_thread_can_wait_for_the_sample_signal_of_another_process(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+urgent = signal.SIGURG
+signal.pthread_sigmask(signal.SIG_BLOCK, {urgent})
+def wait():
+    info = signal.sigwaitinfo({urgent})
+    print(info.si_signo, info.si_code, info.si_pid == os.getpid(), info.si_uid)
+threads = [threading.Thread(target=wait), threading.Thread(target=work, args=(0.2,))]
+for thread in threads:
+    thread.start()
+work(0.05)
+subprocess.run(["sh", "-c", "kill -URG $PPID"])
+for thread in threads:
+    thread.join()
+print(signal.sigpending())
+"""
+    )
+
+
+def test_urgent_data_of_a_socket_is_announced(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+import fcntl, socket
+urgent = signal.SIGURG
+got = []
+signal.signal(urgent, lambda number, frame: got.append(number))
+server = socket.create_server(("127.0.0.1", 0))
+sender = socket.create_connection(server.getsockname())
+receiver, _ = server.accept()
+fcntl.fcntl(receiver, fcntl.F_SETOWN, os.getpid())
+sender.send(b"x", socket.MSG_OOB)
+while not got:
+    work(0.01)
+print(got, receiver.recv(1, socket.MSG_OOB))
+signal.pthread_sigmask(signal.SIG_BLOCK, {urgent})
+work()
+sender.send(b"y", socket.MSG_OOB)
+info = signal.sigtimedwait({urgent}, 10)
+print(got, info.si_signo, info.si_code, receiver.recv(1, socket.MSG_OOB))
+"""
+    )
+
+
+def test_a_descriptor_reads_the_sample_signal(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+import select, struct
+libc = ctypes.CDLL(None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})
+mask = ctypes.create_string_buffer(struct.pack("Q", 1 << (signal.SIGURG - 1)), 128)
+descriptor = libc.signalfd(-1, mask, 0)
+work()
+print(select.select([descriptor], [], [], 0)[0] == [])
+os.kill(os.getpid(), signal.SIGURG)
+work()
+print(select.select([descriptor], [], [], 10)[0] == [descriptor], os.read(descriptor, 128)[:4])
+work()
+print(select.select([descriptor], [], [], 0)[0] == [], signal.sigpending())
+"""
+    )
+
+
+def test_children_inherit_the_mask_as_it_was_made(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG, signal.SIGUSR1})
+show = ["grep", "SigBlk", "/proc/self/status"]
+print(subprocess.run(show, capture_output=True, text=True).stdout)
+code = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout, flush=True)
+os.waitpid(os.posix_spawnp("grep", show, os.environ), 0)
+try:
+    os.execv("/no/such/program", ["x"])
+except OSError:
+    work()
+if os.fork() == 0:
+    print(signal.pthread_sigmask(signal.SIG_BLOCK, []), flush=True)
+    os.execvp("grep", show)
+os.wait()
+"""
+    )
+
+
 def test_faulthandler_dumps_what_it_would_dump(alike: Alike) -> None:
     alike(
         WORK

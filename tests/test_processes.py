@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 Alike = Callable[..., dict[str, Any]]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Work on a line of its own: `BURN` seconds of CPU time in a process.
 WORK = """\
@@ -116,15 +120,60 @@ except FileNotFoundError as error:
     )
 
 
-def test_a_child_with_an_empty_environment_runs_unprofiled(alike: Alike) -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        "print(subprocess.run(SHOW, env={}, capture_output=True, text=True).stdout)",
+        "os.waitpid(os.posix_spawn(sys.executable, SHOW, {'A': 'b'}), 0)",
+        "os.waitpid(os.posix_spawnp(sys.executable, SHOW, {}), 0)",
+        "os.fork() or os.execve(sys.executable, SHOW, {'A': 'b'}); os.wait()",
+        "subprocess.run(['env', '-i', 'C=d', *SHOW])",
+        "subprocess.run(['sh', '-c', '\"$@\"', 'sh', *SHOW], env={'A': 'b'})",
+        "os.environ.clear(); os.fork() or os.execv(sys.executable, SHOW); os.wait()",
+    ],
+    ids=["subprocess", "posix_spawn", "posix_spawnp", "execve", "env", "shell", "execv"],
+)
+def test_a_child_with_a_cleaned_environment_is_followed_and_sees_nothing_of_it(alike: Alike, start: str) -> None:
     profile = alike(
-        WORK
-        + """
-code = "import os; print(sorted(os.environ.items()))"
-print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={}))
+        f"""{WORK}
+SHOW = [sys.executable, "-c", '{CHILD}\\nimport os; print(sorted(os.environ), flush=True)']
+{start}
 """
     )
+    assert busy(profile) == 1
+
+
+def test_environments_of_any_size_are_passed_on(alike: Alike) -> None:
+    alike(
+        WORK
+        + """
+code = "import os; print(len(os.environ), os.environ['V1'])"
+for count in (900, 1100, 5000):
+    env = {f"V{number}": "x" * 10 for number in range(count)}
+    print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout)
+"""
+    )
+
+
+def test_without_children_the_first_process_alone_is_profiled(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        f"""{WORK}
+CHILD = '{CHILD}'
+if len(sys.argv) == 1:
+    subprocess.run([sys.executable, "-c", CHILD])
+    subprocess.run([sys.executable, "-c", CHILD], env={{}})
+    if os.fork() == 0:
+        work()
+        os._exit(0)
+    os.wait()
+    os.execv(sys.executable, [sys.executable, __file__, "again"])
+work()
+"""
+    )
+    assert rscalene("run", "-q", "--no-children", "-o", "out.json", "app.py").returncode == 0
+    profile = json.loads((tmp_path / "out.json").read_text())
     assert len(profile["processes"]) == 1
+    assert on_line(profile) == pytest.approx(0.15, abs=0.08)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

@@ -39,26 +39,47 @@ pub(crate) fn set_program_counter(context: *mut c_void, pc: u64) {
     unsafe { context.cast::<u8>().add(PC).cast::<u64>().write_unaligned(pc) };
 }
 
-fn interrupted_mask(context: *const c_void) -> u64 {
+/// The mask that the interrupted code had, and will have again.
+pub(crate) fn interrupted_mask(context: *const c_void) -> u64 {
     // SAFETY: the kernel passes a ucontext_t, in which the mask lies at `MASK`.
     unsafe { context.cast::<u8>().add(MASK).cast::<u64>().read_unaligned() }
 }
 
+/// Has the interrupted code go on with more signals blocked.
+pub(crate) fn block_behind(context: *mut c_void, signals: u64) {
+    let mask = interrupted_mask(context) | signals;
+    // SAFETY: as above.
+    unsafe { context.cast::<u8>().add(MASK).cast::<u64>().write_unaligned(mask) };
+}
+
 /// A signal of ours, told from one of the program's own.
+#[derive(PartialEq)]
 enum Ours {
     Perf,
     /// With the number of expirations that the signal stands for.
     Timer(u64),
 }
 
-/// Takes a sample if the signal is ours; false leaves it to the program.
+/// Is the signal one of this thread's sources'?
 ///
-/// # Safety
-/// `info` and `context` must be what the kernel passed to the handler.
-pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> bool {
+/// `info` must be what the kernel filled.
+pub(crate) fn is_ours(info: *const siginfo_t) -> bool {
+    whose(info) != Whose::Program
+}
+
+/// Who sent a signal.
+#[derive(PartialEq)]
+enum Whose {
+    Program,
+    /// A source of ours that is gone.
+    Nobody,
+    Ours(Ours),
+}
+
+fn whose(info: *const siginfo_t) -> Whose {
     let block = tls();
     let slot = block.slot.get();
-    // SAFETY: the kernel passed a valid siginfo.
+    // SAFETY: the kernel filled the siginfo.
     let code = unsafe { (*info).si_code };
     let word = |at: usize| {
         // SAFETY: a siginfo is 128 bytes; the union's fields start at byte 16.
@@ -66,22 +87,38 @@ pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> b
     };
     if slot.is_null() || block.generation.get() != process::generation() {
         // A last signal of a source that is gone; the program itself is never sent SI_TIMER by a timer of ours.
-        return code == libc::SI_TIMER && slot.is_null();
+        return if code == libc::SI_TIMER && slot.is_null() { Whose::Nobody } else { Whose::Program };
     }
     // SAFETY: a non-null slot of this generation is this thread's own, mapped for good.
     let slot = unsafe { &*slot };
-    let ours = match code {
+    match code {
         libc::SI_TIMER => {
             let value = u64::from(word(24)) | u64::from(word(28)) << 32;
-            if value != core::ptr::from_ref(slot) as u64 {
-                return false;
+            if value == core::ptr::from_ref(slot) as u64 {
+                Whose::Ours(Ours::Timer(1 + u64::from(word(20))))
+            } else {
+                Whose::Program
             }
-            Ours::Timer(1 + u64::from(word(20)))
         }
         // POLL_IN (1) is what perf reports; the descriptor's number tells ours from a socket's.
-        1..=6 if slot.perf_fd.get() >= 0 && word(24) as i32 == slot.perf_fd.get() => Ours::Perf,
-        _ => return false,
+        1..=6 if slot.perf_fd.get() >= 0 && word(24) as i32 == slot.perf_fd.get() => Whose::Ours(Ours::Perf),
+        _ => Whose::Program,
+    }
+}
+
+/// Takes a sample if the signal is ours; false leaves it to the program.
+///
+/// # Safety
+/// `info` and `context` must be what the kernel passed to the handler.
+pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> bool {
+    let ours = match whose(info) {
+        Whose::Program => return false,
+        Whose::Nobody => return true,
+        Whose::Ours(ours) => ours,
     };
+    let block = tls();
+    // SAFETY: a signal is ours only where this thread has a slot, mapped for good.
+    let slot = unsafe { &*block.slot.get() };
     if !process::stopped() {
         // Our own copies and allocations in here are nobody's.
         let busy = block.busy.replace(1);

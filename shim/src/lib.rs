@@ -8,13 +8,15 @@
 //!
 //! ```text
 //!  start      finds the arena and the interpreter, arms the process      (constructor)
-//!  process    fork, exec, exit: one segment a process                    (atfork, interposers)
+//!  process    fork and exit: one segment a process                       (atfork, interposers)
+//!  exec       exec and posix_spawn: the ledger, the mask, the environment
 //!  threads    a slot a thread: sampling armed at its start, ledger at its end
 //!  clock      the sources of CPU signals: perf task-clock, CPU timers
 //!  handler    one CPU sample: classify, walk, write
 //!  stack      frames to ids: code objects and stacks are sent once
 //!  ring       slots of the segment: reserve, write, commit
-//!  signals    what the program sees of the two signals that we use
+//!  signals    what the program sees of the signals that we use
+//!  urgent     its own SIGURG, where it blocks that
 //!  guard      loads that survive a fault
 //!  hooks      the allocator's entry points
 //!  exact      bytes of this thread, for `@profile`: nothing of it runs unless the extension module asks
@@ -25,6 +27,7 @@
 mod classify;
 mod clock;
 mod exact;
+mod exec;
 mod guard;
 mod handler;
 mod hooks;
@@ -38,6 +41,7 @@ mod start;
 mod sys;
 mod threads;
 mod tls;
+mod urgent;
 
 /// A reachable panic is a link-time fact that a test looks for: the symbol below must not be in the library.
 #[panic_handler]

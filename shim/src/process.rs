@@ -1,8 +1,8 @@
-//! The process: its segment of the arena, and what fork, exec and exit mean for it.
+//! The process: its segment of the arena, and what fork and exit mean for it.
 //!
 //! Invariant: [`segment`] answers only in the process that claimed it: the word that says so lies in a page that the
 //! kernel wipes in a forked child, so that a child made behind libc's back stays silent instead of writing into its
-//! parent's ring. Neighbours: `start` (arms), `threads` (arms each thread), `ring`.
+//! parent's ring. Neighbours: `start` (arms), `threads` (arms each thread), `ring`, `exec`.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -25,10 +25,6 @@ static ARENA_FD: AtomicI32 = AtomicI32::new(0);
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
 static UNDERSCORE_EXIT: Next = Next::new(c"_exit");
-static EXECVE: Next = Next::new(c"execve");
-static EXECV: Next = Next::new(c"execv");
-static EXECVP: Next = Next::new(c"execvp");
-static EXECVPE: Next = Next::new(c"execvpe");
 
 /// Number of the fork generation this process is.
 pub(crate) fn generation() -> u64 {
@@ -60,6 +56,17 @@ pub(crate) fn stopped() -> bool {
     let arena = ARENA.load(Relaxed);
     // SAFETY: as in `settings`; the field is an atomic.
     arena.is_null() || unsafe { (*arena).stop.load(Relaxed) } != 0
+}
+
+/// True where children are not to be profiled.
+pub(crate) fn alone() -> bool {
+    let arena = ARENA.load(Relaxed);
+    !arena.is_null() && (stopped() || settings().follow_children == 0)
+}
+
+/// False in a vfork child, which shares this memory but is another process.
+pub(crate) fn is_own() -> bool {
+    segment().is_some() && sys::pid() == PID.load(Relaxed)
 }
 
 /// Opens the arena that the environment names and checks that it is one of ours; false leaves the process unprofiled.
@@ -149,6 +156,13 @@ pub(crate) fn claim() -> bool {
     };
     let now = sys::now_ns();
     let pid = sys::pid();
+    // Without children, the first to come is the only one, whatever programs it becomes.
+    if let Err(first) = header.first.compare_exchange(0, pid, Relaxed, Relaxed)
+        && header.settings.follow_children == 0
+        && first != pid
+    {
+        return false;
+    }
     let stamp = ((now as u32) | 1) as u64;
     let from = header.hint.fetch_add(1, Relaxed) as usize;
     for step in 0..owners.len() {
@@ -286,8 +300,8 @@ unsafe extern "C" fn in_forked_child() {
 /// Writes every thread's ledger and the process'; once a process.
 pub(crate) fn end(how: u32) {
     let Some(segment) = segment() else { return };
-    // A vfork child shares this memory but is another process: its end is not ours.
-    if sys::pid() != PID.load(Relaxed) {
+    // A vfork child's end is not ours.
+    if !is_own() {
         return;
     }
     threads::write_ledgers(&segment);
@@ -340,46 +354,4 @@ unsafe extern "C" fn _exit(code: c_int) -> ! {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _Exit(code: c_int) -> ! {
     leave(code)
-}
-
-type Words = *const *const c_char;
-
-/// `execve`: the ledger first, since the threads and their clocks go with the old program.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn execve(path: *const c_char, arguments: Words, environment: Words) -> c_int {
-    end(2);
-    call_next!(EXECVE, fn(*const c_char, Words, Words) -> c_int, (path, arguments, environment), -1)
-}
-
-/// `execv`.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn execv(path: *const c_char, arguments: Words) -> c_int {
-    end(2);
-    call_next!(EXECV, fn(*const c_char, Words) -> c_int, (path, arguments), -1)
-}
-
-/// `execvp`.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn execvp(file: *const c_char, arguments: Words) -> c_int {
-    end(2);
-    call_next!(EXECVP, fn(*const c_char, Words) -> c_int, (file, arguments), -1)
-}
-
-/// `execvpe`.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn execvpe(file: *const c_char, arguments: Words, environment: Words) -> c_int {
-    end(2);
-    call_next!(EXECVPE, fn(*const c_char, Words, Words) -> c_int, (file, arguments, environment), -1)
 }

@@ -2,8 +2,8 @@
 //!
 //! Job: SIGURG carries our samples, SIGSEGV and SIGBUS make guarded loads safe, and the program must not notice.
 //! Invariant: once armed, the real actions of these three are ours; what the program asks for is kept in `WANTED` and
-//! answered, chained to and restored from there. SIGURG is never really blocked (a blocked thread would not be
-//! sampled); what the program believes of its mask is kept in the thread's block. Neighbours: `handler`, `guard`.
+//! answered, chained to and restored from there. SIGURG is not really blocked (a blocked thread would not be sampled) until
+//! `urgent` says so; what the program believes of its mask is kept in the thread's block. Neighbours: `handler`, `guard`.
 
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -13,6 +13,7 @@ use libc::{c_int, sigaction as Action, siginfo_t, sigset_t};
 
 use crate::real::{Next, call_next};
 use crate::tls::tls;
+use crate::urgent::{self, BLOCKED, HANDED_OVER};
 use crate::{guard, handler, sys};
 
 /// The signal of the CPU samples. Ignored by default, so one that is still pending when a program calls exec, or
@@ -119,15 +120,28 @@ pub(crate) fn install() {
     }
 }
 
-/// Unblocks our signal in this thread and keeps what the program had asked for in its block.
-pub(crate) fn adopt_mask() {
+/// Are our actions in place?
+pub(crate) fn installed() -> bool {
+    INSTALLED.load(Relaxed)
+}
+
+/// Opens our signal in this thread and keeps what the program believes of its mask, which a new thread has `inherited`
+/// and a forked child keeps.
+pub(crate) fn adopt_mask(inherited: u32) {
+    let block = tls();
+    let word = really(libc::SIG_BLOCK, 0);
+    let blocked = (block.masked.get() | inherited) & BLOCKED | u32::from(word & bit(SAMPLE) != 0);
+    block.masked.set(blocked | (u32::from(blocks_faults(word)) << 1));
+    really(libc::SIG_UNBLOCK, bit(SAMPLE));
+}
+
+/// Changes this thread's real mask; the old one.
+pub(crate) fn really(how: c_int, word: u64) -> u64 {
     // SAFETY: all bytes zero is an empty set.
-    let (mut ours, mut old): (sigset_t, sigset_t) = unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
-    set_first_word(&mut ours, bit(SAMPLE));
-    real_mask(&SIGMASK, libc::SIG_UNBLOCK, &raw const ours, &raw mut old);
-    let word = first_word(&old);
-    let flags = u32::from(word & bit(SAMPLE) != 0) | (u32::from(blocks_faults(word)) << 1);
-    tls().masked.set(flags);
+    let (mut new, mut old): (sigset_t, sigset_t) = unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
+    set_first_word(&mut new, word);
+    real_mask(&SIGMASK, how, &raw const new, &raw mut old);
+    first_word(&old)
 }
 
 fn real_mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
@@ -139,9 +153,11 @@ unsafe extern "C" fn on_sample(signal: c_int, info: *mut siginfo_t, context: *mu
     let _errno = sys::KeepErrno::new();
     // SAFETY: the kernel passes a valid siginfo and context to an SA_SIGINFO handler.
     if unsafe { handler::sample(info, context) } {
-        return;
+        urgent::yield_to_descriptor(context);
+    } else if !urgent::hold(info, context) {
+        urgent::restore(info);
+        chain(0, signal, info, context);
     }
-    chain(0, signal, info, context);
 }
 
 /// A fault: one of our guarded loads, or the program's own.
@@ -256,19 +272,28 @@ fn mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_
         // SAFETY: the caller passes a valid set or null.
         let mut set = unsafe { *new };
         let word = first_word(&set);
-        set_first_word(&mut set, word & !bit(SAMPLE));
         let asked = u32::from(word & bit(SAMPLE) != 0) | (u32::from(blocks_faults(word)) << 1);
+        let after = match how {
+            libc::SIG_BLOCK => before | asked,
+            libc::SIG_UNBLOCK => before & !asked,
+            libc::SIG_SETMASK => asked | before & HANDED_OVER,
+            _ => before,
+        };
+        let stays = after & HANDED_OVER != 0 && after & BLOCKED != 0;
+        let opens = how == libc::SIG_UNBLOCK || (how == libc::SIG_SETMASK && stays);
+        set_first_word(&mut set, if opens { word } else { word & !bit(SAMPLE) });
+        // What is pending is delivered before the call returns: the belief comes first.
+        tls.masked.set(after);
+        if after & BLOCKED == 0 {
+            urgent::take_back(tls, false);
+        }
         let answer = real_mask(next, how, &raw const set, old);
-        if answer == 0 {
-            tls.masked.set(match how {
-                libc::SIG_BLOCK => before | asked,
-                libc::SIG_UNBLOCK => before & !asked,
-                _ => asked,
-            });
+        if answer != 0 {
+            tls.masked.set(before);
         }
         answer
     };
-    if answer == 0 && !old.is_null() && before & 1 != 0 {
+    if answer == 0 && !old.is_null() && before & BLOCKED != 0 {
         // SAFETY: the real call has just filled it.
         let set = unsafe { &mut *old };
         let word = first_word(set);

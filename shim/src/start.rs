@@ -12,7 +12,7 @@ use rscalene_interp::{Layout, Memory, Unsupported};
 
 use crate::guard::Guarded;
 use crate::real::{clear_error, global_symbol};
-use crate::{classify, hooks, process, selftest, signals, sys, threads};
+use crate::{classify, exec, hooks, process, selftest, signals, sys, threads};
 
 /// Addresses of the interpreter's functions; 0 where one is missing.
 #[derive(Clone, Copy)]
@@ -167,6 +167,7 @@ pub(crate) fn ready() -> bool {
 extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const *const c_char) {
     let _errno = sys::KeepErrno::new();
     let Some((launcher, fd, nonce)) = arena_variable(environment) else { return };
+    exec::remember(environment);
     hooks::resolve();
     let initialized = global_symbol(c"Py_IsInitialized");
     if initialized != 0 && process::open_arena(launcher, fd, nonce) && !process::stopped() {
@@ -227,29 +228,11 @@ fn inspect() -> (Python, Option<(u32, u32)>) {
 
 /// The arena's variable in the environment: launcher's pid, descriptor, nonce.
 fn arena_variable(environment: *const *const c_char) -> Option<(u32, u32, u64)> {
-    if environment.is_null() {
-        return None;
-    }
-    let mut entry = environment;
-    loop {
-        // SAFETY: the environment is an array of strings that ends with null.
-        let text = unsafe { *entry };
-        if text.is_null() {
-            return None;
-        }
-        // SAFETY: each entry ends with NUL.
-        let text = unsafe { CStr::from_ptr(text) }.to_bytes();
-        let value = text.strip_prefix(rscalene_wire::ARENA_ENV.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-        if let Some(value) = value {
-            let mut parts = value.split(|byte| *byte == b':');
-            let launcher = number(parts.next()?, 10)?;
-            let fd = number(parts.next()?, 10)?;
-            let nonce = number(parts.next()?, 16)?;
-            return Some((u32::try_from(launcher).ok()?, u32::try_from(fd).ok()?, nonce));
-        }
-        // SAFETY: the array has not ended yet.
-        entry = unsafe { entry.add(1) };
-    }
+    let mut parts = exec::variable(environment, rscalene_wire::ARENA_ENV)?.split(|byte| *byte == b':');
+    let launcher = number(parts.next()?, 10)?;
+    let fd = number(parts.next()?, 10)?;
+    let nonce = number(parts.next()?, 16)?;
+    Some((u32::try_from(launcher).ok()?, u32::try_from(fd).ok()?, nonce))
 }
 
 fn number(text: &[u8], base: u32) -> Option<u64> {

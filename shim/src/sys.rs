@@ -189,6 +189,12 @@ pub(crate) fn sleep_ns(ns: u64) {
     unsafe { call3(libc::SYS_nanosleep, (&raw const time) as usize, 0, 0) };
 }
 
+/// `errno` of this thread.
+pub(crate) fn errno() -> i32 {
+    // SAFETY: libc's location of this thread's errno is valid for its whole life.
+    unsafe { *libc::__errno_location() }
+}
+
 /// Restores `errno` when it goes out of scope.
 pub(crate) struct KeepErrno(i32);
 

@@ -16,6 +16,7 @@ use wire::{Kind, StackEntry};
 use crate::real::{Next, Weak, call_next, weak};
 use crate::ring::Segment;
 use crate::tls::{Tls, tls};
+use crate::urgent::BLOCKED;
 use crate::{clock, process, signals, sys};
 
 /// Frames that one walk keeps; `Settings::max_depth` may ask for fewer.
@@ -152,7 +153,7 @@ pub(crate) fn start() {
 
 /// Gives the current thread a slot and arms its sources.
 pub(crate) fn arm_current() {
-    signals::adopt_mask();
+    signals::adopt_mask(0);
     let slot = acquire();
     if !slot.is_null() {
         arm(slot);
@@ -291,6 +292,33 @@ fn stop_sources(slot: &Slot) {
     }
 }
 
+/// This thread's slot, where it has one of this process.
+fn own_slot() -> Option<&'static Slot> {
+    let block = tls();
+    let slot = block.slot.get();
+    if slot.is_null() || block.generation.get() != process::generation() {
+        return None;
+    }
+    // SAFETY: a slot of this generation is this thread's own, mapped for good.
+    Some(unsafe { &*slot })
+}
+
+/// Stops this thread's sources for a while.
+pub(crate) fn silence() {
+    if let Some(slot) = own_slot() {
+        stop_sources(slot);
+    }
+}
+
+/// Arms this thread's sources again.
+pub(crate) fn resume() {
+    if let Some(slot) = own_slot().filter(|_| process::segment().is_some() && !process::stopped()) {
+        let _errno = sys::KeepErrno::new();
+        slot.source.set(0);
+        arm_sources(slot, &process::settings(), tls());
+    }
+}
+
 fn write_ledger(segment: &Segment, tid: u32, own: bool) {
     let record = wire::ThreadEnd {
         time_ns: sys::now_ns(),
@@ -344,10 +372,8 @@ unsafe extern "C" fn thread_begins(slot: *mut c_void) -> *mut c_void {
     // SAFETY: `pthread_create` handed the slot over to this thread.
     let this = unsafe { &*slot };
     let (entry, argument) = (this.entry.get(), this.argument.get());
-    signals::adopt_mask();
     // What the program believes of the mask is inherited as the mask itself is.
-    let block = tls();
-    block.masked.set(block.masked.get() | this.masked.get());
+    signals::adopt_mask(this.masked.get());
     arm(slot);
     match entry {
         // SAFETY: calls the program's own start function with its own argument.
@@ -389,7 +415,7 @@ unsafe extern "C" fn pthread_create(
     this.tid.set(0);
     this.entry.set(entry);
     this.argument.set(argument);
-    this.masked.set(tls().masked.get() & 1);
+    this.masked.set(tls().masked.get() & BLOCKED);
     let answer = create(Some(thread_begins), slot.cast());
     if answer != 0 {
         release(slot);

@@ -27,7 +27,8 @@ pub(crate) struct Tls {
     pub(crate) random: Cell<u64>,
     /// Depth of our own slow paths: hooks pass straight through while it is not 0.
     pub(crate) busy: Cell<u32>,
-    /// What the program believes of its signal mask: bit 0 our signal is blocked, bit 1 SIGSEGV or SIGBUS is blocked.
+    /// What the program believes of its signal mask: bit 0 our signal is blocked, bit 1 SIGSEGV or SIGBUS is blocked;
+    /// bit 2: our signal is blocked for real.
     pub(crate) masked: Cell<u32>,
     /// Flag of allocation records while a request of Python's object allocators is on its way to `malloc`.
     pub(crate) via_python: Cell<u8>,

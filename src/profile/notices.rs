@@ -17,6 +17,7 @@ pub(crate) fn words(pid: u32, notice: &Notice) -> String {
         5 => format!("the allocator hooks were refused (reason {detail}), so memory is not complete"),
         6 => "another allocator is preloaded; its blocks are recorded as the program asks for them".to_owned(),
         7 => refused_frames(),
+        8 => format!("thread {detail} blocks SIGURG and was sent one, so it is not sampled until it takes it"),
         32 => "the launcher may not read its memory, so what it waits for is unknown".to_owned(),
         33 => format!("the launcher does not know the layout of Python {}, so its waiting is unknown", version(detail)),
         code => format!("the recorder reports notice {code} (detail {detail}), which this build does not know"),

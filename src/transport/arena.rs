@@ -84,6 +84,7 @@ impl Arena {
             wake: AtomicU32::new(0),
             refused: AtomicU64::new(0),
             settings,
+            first: AtomicU32::new(0),
         };
         // SAFETY: the mapping starts with a whole page, aligned, and no target knows of it yet.
         unsafe { arena.base.cast::<ArenaHeader>().write(header) };

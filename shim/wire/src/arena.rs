@@ -68,6 +68,8 @@ pub struct ArenaHeader {
     pub refused: AtomicU64,
     /// What is asked of every shim.
     pub settings: Settings,
+    /// Process id of the first that claimed a segment; 0 before.
+    pub first: AtomicU32,
 }
 
 /// Bytes before segment 0: the header page and the owner words behind it (one `AtomicU64` a segment, from byte

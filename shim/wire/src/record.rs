@@ -358,7 +358,8 @@ pub struct Notice {
     /// When.
     pub time_ns: u64,
     /// 1 unsupported Python version, 2 debug or free-threaded build, 3 perf denied, 4 no timer for a thread,
-    /// 5 allocator hooks refused, 6 foreign allocator preloaded, 7 frames refused by the self-test.
+    /// 5 allocator hooks refused, 6 foreign allocator preloaded, 7 frames refused by the self-test,
+    /// 8 a thread is not sampled since it was sent the SIGURG that it blocks.
     pub code: u32,
     /// errno or another number that belongs to the code.
     pub detail: u32,
