@@ -60,11 +60,14 @@ def visit(browser: Any, pages: dict[str, Path]) -> Iterator[Open]:
     """Open a page at a fragment; at the end the console must be empty (policy violations are logged there)."""
 
     def go(name: str, fragment: str = "") -> Any:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        media(browser, color_scheme="light")
         browser.get("about:blank")
         browser.get(pages[name].as_uri() + fragment)
         return browser
 
     yield go
+    browser.execute_script("localStorage.clear()")
     assert browser.get_log("browser") == []
 
 
@@ -164,6 +167,240 @@ def test_the_flame_graph_zooms_searches_and_links(visit: Open) -> None:
     assert "app.py" in wait(page, "document.querySelector('#flame .none .loc')?.textContent")
     page.execute_script("document.querySelector('[data-metric=mem]').click()")
     assert "iB" in page.execute_script("return document.querySelector('.flame button').title")
+
+
+def choose(page: Any, prefix: str) -> None:
+    """Pick the option of threads and processes that begins with `prefix`."""
+    page.execute_script(
+        "const s = document.getElementById('only-select');"
+        "s.value = [...s.options].find(o => o.text.startsWith(arguments[0])).value;"
+        "s.dispatchEvent(new Event('change'))",
+        prefix,
+    )
+
+
+HOT = "[...document.querySelectorAll('#hot tbody tr')].map(r => [r.children[0].textContent, r.children[3].textContent])"
+
+
+def test_one_thread_alone_fills_tables_and_source_with_its_share(visit: Open) -> None:
+    page = visit("program")
+    choose(page, "worker <1>")
+    assert wait(page, "!document.getElementById('only').hidden")
+    rows = dict(wait(page, f"document.querySelector('#hot tbody th').textContent === 'app.py:38' && {HOT}"))
+    assert rows["app.py:38"] == "1.40 s"
+    assert rows["app.py:25"] == "263 ms"
+    assert "app.py:33" not in rows, "native time of another thread"
+    page.execute_script("location.hash = '#app.py:25'")
+    row = "document.querySelector('tr[data-n=\"25\"]')"
+    assert "263 ms" in wait(page, f"{row}?.textContent")
+    page.execute_script("document.querySelector('#only button').click()")
+    assert wait(page, f"{row}.textContent.includes('2.96 s')")
+    assert page.execute_script("return document.getElementById('only').hidden")
+
+
+def test_one_process_alone_has_its_time_and_its_memory(visit: Open) -> None:
+    page = visit("program")
+    choose(page, "python app.py · 12")
+    assert wait(page, "document.querySelectorAll('#hot tbody tr').length === 1 && " + HOT) == [["app.py:18", "148 ms"]]
+    assert "90.0 MiB" in page.execute_script("return document.querySelector('#hot tbody tr').textContent")
+    functions = "[...document.querySelectorAll('#functions tbody th')].map(e => e.textContent)"
+    assert page.execute_script("return " + functions) == ["price"]
+
+
+def test_the_hottest_lines_all_have_figures_and_room_for_their_source(visit: Open) -> None:
+    page = visit("program")
+    size(page, 1300, 900)
+    assert page.execute_script("return document.querySelector('#hot td.src').getBoundingClientRect().width") >= 230
+    shown = "const t = document.querySelector('#hot .scroll'); return t.scrollWidth <= t.clientWidth + 1"
+    for columns in ("time", "both", "memory"):
+        page.execute_script(f"document.querySelector('#hot [data-key={columns}]').click()")
+        assert page.execute_script(shown), columns
+    page.execute_script("document.querySelector('#hot [data-key=both]').click()")
+    texts = page.execute_script("return [...document.querySelectorAll('#hot tbody tr')].map(r => r.innerText)")
+    assert all(" s" in text or "iB" in text or "ms" in text for text in texts), texts
+
+
+def test_pointing_at_a_line_shows_its_share_of_the_memory_over_time(visit: Open) -> None:
+    page = visit("program")
+    over = "arguments[0].dispatchEvent(new MouseEvent('mouseover', { bubbles: true }))"
+    page.execute_script(over, page.find_element("css selector", ".owners li:nth-child(2)"))
+    assert wait(page, "document.querySelector('#tl .of-line').textContent") == "app.py:25 201.3 MiB"
+    peak = page.find_element("css selector", "#tl .peak circle")
+    importlib.import_module("selenium.webdriver").ActionChains(page).move_to_element(peak).perform()
+    assert "owners of the peak\n381.0 MiB  app.py:13" in wait(page, "document.querySelector('.tlbox .tip').textContent")
+
+
+def test_a_line_names_its_callers_and_its_frames_in_the_graph(visit: Open) -> None:
+    page = visit("program", "#app.py:18")
+    wait(page, "document.querySelector('tr.sel td')").click()
+    assert "app.py:25 join" in wait(page, "document.querySelector('.pop ul[aria-label=\"Called from\"]')?.textContent")
+    assert "worker <1>" in page.execute_script("return document.querySelector('.pop').textContent")
+    page.execute_script("document.getElementById('in-flame').click()")
+    assert wait(page, "[...document.querySelectorAll('.flame .hit')].map(b => b.textContent).join()") == "price:18"
+
+
+def size(page: Any, width: int, height: int) -> None:
+    """Size of the window's inside."""
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def media(page: Any, kind: str = "", **features: str) -> None:
+    """Emulate a medium and preferences of the reader."""
+    wanted = [{"name": "prefers-" + name.replace("_", "-"), "value": value} for name, value in features.items()]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": kind, "features": wanted})
+
+
+VIEWS = ("overview", "source", "flame", "functions", "files", "run")
+
+# Every element with text of its own, its colour against what lies behind it: [ratio, needed, text] of those too faint.
+CONTRAST = """
+const parse = text => {
+  const [r, g, b, a] = text.match(/[-\\d.e]+/g).map(Number), unit = text.startsWith('color(') ? 255 : 1;
+  return [r * unit, g * unit, b * unit, a ?? 1];
+};
+const over = (top, below) => top.slice(0, 3).map((v, i) => v * top[3] + below[i] * (1 - top[3]));
+const luminance = c => c.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const faint = [];
+for (const e of document.querySelectorAll('body *')) {
+  if (!e.checkVisibility({ checkVisibilityCSS: true, checkOpacity: true })) continue;
+  if (e.disabled || e.closest('script, style, .sr, #live')) continue;
+  if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
+  const style = getComputedStyle(e), chain = [];
+  for (let p = e; p; p = p.parentElement) chain.unshift(parse(getComputedStyle(p).backgroundColor));
+  const back = chain.reduce((below, top) => over(top, below), [255, 255, 255]);
+  const ink = over(parse(e instanceof SVGElement ? style.fill : style.color), back);
+  const [a, b] = [luminance(ink), luminance(back)].sort((x, y) => y - x), ratio = (a + 0.05) / (b + 0.05);
+  const big = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+  if (ratio < (big ? 3 : 4.5)) faint.push([ratio.toFixed(2), e.tagName, e.className, e.textContent.slice(0, 40)]);
+}
+return faint;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_stands_out_from_its_ground(visit: Open, scheme: str) -> None:
+    page = visit("program")
+    media(page, color_scheme=scheme)
+    for view in VIEWS:
+        page.execute_script(f"location.hash = '{view}'")
+        wait(page, f"document.querySelector('#{view}').classList.contains('on')")
+        if view == "source":
+            wait(page, "document.querySelector('tr.sel td')").click()
+        time.sleep(0.3)
+        assert page.execute_script(CONTRAST) == [], view
+    media(page)
+
+
+def test_tables_have_captions_and_headers_with_a_scope(visit: Open) -> None:
+    page = visit("program", "#app.py:25")
+    wait(page, "document.querySelector('tr.sel')")
+    bad = page.execute_script(
+        "return [...document.querySelectorAll('table')].filter(t => !t.caption?.textContent || "
+        "[...t.querySelectorAll('thead th')].some(h => h.scope !== 'col' || !h.textContent) || "
+        "[...t.querySelectorAll('tbody th')].some(h => h.scope !== 'row')).map(t => t.outerHTML.slice(0, 200))"
+    )
+    assert bad == []
+    sorts = "return [...document.querySelectorAll('.js .t thead')].map(h => h.querySelectorAll('[aria-sort]').length)"
+    assert page.execute_script(sorts)[:1] == [1]
+
+
+def test_the_focus_goes_through_the_page_in_reading_order(visit: Open) -> None:
+    page = visit("program")
+    assert (
+        page.execute_script(
+            'return document.querySelectorAll(\'[tabindex]:not([tabindex="0"], [tabindex="-1"])\').length'
+        )
+        == 0
+    )
+    seen = []
+    for _ in range(14):
+        press(page, "\ue004")
+        seen.append(page.execute_script(
+            "const e = document.activeElement; return e.id || e.getAttribute('aria-label') || e.textContent"
+        ))  # fmt: skip
+    assert seen[:8] == [
+        "Skip to the summary",
+        "Overview",
+        "Source",
+        "Flame graph",
+        "Functions",
+        "Files",
+        "Run",
+        "search",
+    ]
+    assert seen[8:12] == ["only-select", "cumulative", "theme", "help"]
+    assert seen[12] == "app.py:25", "the hottest line"
+    named = page.execute_script(
+        "return [...document.querySelectorAll('button, select, input, a')].filter(e => "
+        "!(e.textContent.trim() || e.getAttribute('aria-label'))).map(e => e.outerHTML)"
+    )
+    assert named == []
+
+
+def test_nothing_moves_for_a_reader_who_wants_no_motion(visit: Open) -> None:
+    page = visit("program")
+    moving = (
+        "return [...document.querySelectorAll('*')].filter(e => { const s = getComputedStyle(e); return "
+        "s.animationName !== 'none' || s.transitionDuration !== '0s' || s.scrollBehavior !== 'auto'; }).length"
+    )
+    media(page, reduced_motion="reduce")
+    assert page.execute_script(moving) == 0
+    media(page)
+
+
+@pytest.mark.parametrize("width", [1300, 800, 390])
+def test_no_view_is_wider_than_the_window(visit: Open, width: int) -> None:
+    page = visit("program")
+    size(page, width, 800)
+    for view in VIEWS:
+        page.execute_script(f"location.hash = '{view}'")
+        wait(page, f"document.querySelector('#{view}').classList.contains('on')")
+        time.sleep(0.1)
+        over = page.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert over <= 0, view
+
+
+def test_print_shows_everything_readable_and_nothing_to_press(visit: Open) -> None:
+    page = visit("program")
+    media(page, "print")
+    text = page.execute_script("return document.body.innerText")
+    for part in (
+        "Hottest line",
+        "Who owns the peak",
+        "table.setdefault(key, [])",
+        "What the figures mean",
+        "worker <1>",
+    ):
+        assert part in text
+    visible = "[...document.querySelectorAll('nav a, #tools *, .tbar button')].filter(e => e.checkVisibility()).length"
+    assert page.execute_script("return " + visible) == 0
+    media(page)
+
+
+def test_wide_characters_take_two_columns(visit: Open) -> None:
+    page = visit("program", "#app.py:38")
+    wait(page, "document.querySelector('tr.sel .wide')")
+    spacing = page.execute_script(
+        "const w = document.querySelector('tr.sel .wide'), s = getComputedStyle(w), z = document.createElement('span');"
+        "z.style.cssText = 'position:absolute;width:2ch'; w.append(z); const two = z.getBoundingClientRect().width;"
+        "z.remove();"
+        "return [parseFloat(s.letterSpacing) + parseFloat(s.fontSize), two]"
+    )
+    assert spacing[0] == pytest.approx(spacing[1], abs=0.1)
+
+
+def test_without_source_figures_stay_and_text_is_gone(browser: Any, pages: dict[str, Path], tmp_path: Path) -> None:
+    bare = tmp_path / "bare.html"
+    command = [sys.executable, "-m", "rscalene", "view", str(pages["program"].parent / "profile.json")]
+    subprocess.run([*command, "--no-source", "-o", str(bare)], check=True, timeout=110)
+    browser.get(bare.as_uri() + "#app.py:25")
+    assert "2.96 s" in wait(browser, "document.querySelector('tr.sel')?.textContent")
+    everything = browser.execute_script("return document.documentElement.innerHTML")
+    assert "setdefault" not in everything
+    assert "lru_cache" not in everything
+    assert browser.get_log("browser") == []
 
 
 def test_hostile_names_and_source_stay_text(visit: Open) -> None:

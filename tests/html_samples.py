@@ -135,6 +135,19 @@ def line(row: Any, source: str | None, interval: float = 65536.0) -> Json:
     }
 
 
+def share(entry: Json, other: int) -> None:
+    """Split a line: a tenth of its Python time and all of its waiting are thread 1's, a fifth of 18 is process 1's."""
+    python, wait = entry["python_s"], entry["wait_s"]
+    rest = {"native_s": entry["native_s"], "system_s": entry["system_s"], "gil_wait_s": None}
+    none = {"native_s": 0.0, "system_s": 0.0, "gil_wait_s": None}
+    entry["by_thread"] = [{"thread": 0, "python_s": python * 0.9, "wait_s": 0.0, **rest}]
+    if python or wait:
+        entry["by_thread"].append({"thread": 1, "python_s": python * 0.1, "wait_s": wait, **none})
+    entry["by_process"] = [{"process": 0, "python_s": python * (0.8 if other else 1), "wait_s": wait, **rest}]
+    if other:
+        entry["by_process"].append({"process": 1, "python_s": python * 0.2, "alloc_bytes": 90 * MIB, **none})
+
+
 def skeleton(files: list[Json], cwd: str, elapsed: float) -> Json:
     """A profile around files: its totals are their sums."""
     lines = [entry for file in files for entry in file["lines"]]
@@ -290,13 +303,18 @@ def program(folder: Path) -> Json:
     ]
     profile["processes"] = [
         {
-            "pid": 7,
-            "parent": 1,
+            "pid": pid,
+            "parent": parent,
             "command": ["python", "app.py"],
             "exit": {"code": 0, "signal": None},
             "peak_rss_bytes": 812 * MIB,
+            "python_s": python,
+            "alloc_bytes": 90 * MIB,
         }
+        for pid, parent, python in ((7, 1, 5.9), (12, 7, 0.1))
     ]
+    for entry in lines:
+        share(entry, 1 if entry["line"] == 18 else 0)
     profile["leaks"] = [{"file": 0, "line": 42, "live_bytes": 139 * MIB, "bytes_per_s": 11.9 * MIB, "confidence": 0.97}]
     profile["notices"] = ["one child process (pid 12) is statically linked: it could not be profiled"]
     return profile
@@ -359,6 +377,7 @@ def large(folder: Path, files: int = 300, per_file: int = 334) -> Json:
                 0.0,
             )
             lines.append(line(row, source[n]))
+            share(lines[-1], 0)
         functions = [
             {
                 "name": f"f{k}",
@@ -371,7 +390,10 @@ def large(folder: Path, files: int = 300, per_file: int = 334) -> Json:
             for k in range(per_file // 20)
         ]
         entries.append({"path": str(path), "lines": lines, "functions": functions})
-    return skeleton(entries, str(folder), 1000.0)
+    profile = skeleton(entries, str(folder), 1000.0)
+    profile["threads"] = [{"pid": 7, "tid": tid, "name": f"t{tid}", "python_s": 9.0} for tid in (7, 8)]
+    profile["processes"] = [{"pid": 7, "parent": 1, "command": ["python"], "exit": {"code": 0, "signal": None}}]
+    return profile
 
 
 def write(profile: Json, path: Path) -> Path:

@@ -33,6 +33,27 @@ pub(super) fn push_text(out: &mut String, text: &str) {
     out.push_str(&text[plain..]);
 }
 
+/// Appends source text for element content, its wide characters in spans that give them two columns each.
+pub(super) fn push_source(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(start) = rest.find(is_wide) {
+        let end = rest[start..].find(|c| !is_wide(c)).map_or(rest.len(), |len| start + len);
+        push_text(out, &rest[..start]);
+        out.push_str("<span class=\"wide\">");
+        push_text(out, &rest[start..end]);
+        out.push_str("</span>");
+        rest = &rest[end..];
+    }
+    push_text(out, rest);
+}
+
+/// East Asian characters that fonts make one em wide; `WIDE` in `assets/dom.js` names the same.
+fn is_wide(c: char) -> bool {
+    matches!(c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{303e}' | '\u{3041}'..='\u{a4cf}' | '\u{a960}'..='\u{a97f}'
+        | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff01}'..='\u{ff60}'
+        | '\u{ffe0}'..='\u{ffe6}')
+}
+
 /// `text` for element content or a double-quoted attribute.
 pub(super) fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
@@ -95,6 +116,13 @@ mod tests {
     #[test]
     fn markup_in_text_stays_text() {
         assert_eq!(text("<b a=\"1\" c='2'>&"), "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;&amp;");
+    }
+
+    #[test]
+    fn wide_characters_stand_apart() {
+        let mut out = String::new();
+        push_source(&mut out, "합계 = 0 # <합>");
+        assert_eq!(out, "<span class=\"wide\">합계</span> = 0 # &lt;<span class=\"wide\">합</span>&gt;");
     }
 
     #[test]

@@ -29,12 +29,14 @@ fn leader<'a>(page: &Page<'a>, figure: impl Fn(&Line) -> f64) -> Option<(usize, 
     scored.filter(|(_, _, score)| *score > 0.0).max_by(|a, b| a.2.total_cmp(&b.2))
 }
 
-/// `±` and a standard error, when there is one to speak of.
-pub(super) fn plus_minus(error: Option<f64>) -> String {
-    match error {
-        Some(error) if error >= 0.5 => format!(" <span class=\"se\">±{}</span>", units::bytes(error as u64)),
-        _ => String::new(),
+/// `±` and a standard error as a share of its figure, when it is one to speak of.
+pub(super) fn plus_minus(value: Option<u64>, error: Option<f64>) -> String {
+    let (Some(value), Some(error)) = (value.filter(|value| *value > 0), error) else { return String::new() };
+    let share = error / value as f64;
+    if share < 0.005 {
+        return String::new();
     }
+    format!(" <span class=\"se\" title=\"one standard error\">\u{b1}{:.0}%</span>", share * 100.0)
 }
 
 /// Appends the cards.
@@ -74,7 +76,13 @@ fn push_hottest(out: &mut String, page: &Page<'_>) {
         true => format!("{} <small>{}</small>", units::seconds(seconds), units::percent_in_prose(seconds / all)),
         false => units::seconds(seconds),
     };
-    push_card(out, "hottest", "Hottest line", &figure, &format!("{}{mostly}", place(page, file, line)));
+    // A program that mostly waits is still to be told which line works hardest.
+    let cpu = |line: &Line| total_s(&line.time) - line.time.wait_s.unwrap_or(0.0);
+    let working = leader(page, cpu).filter(|(_, other, _)| !std::ptr::eq(*other, line) && cpu(line) < seconds / 2.0);
+    let working = working.map_or(String::new(), |(file, line, cpu_s)| {
+        format!("<span>on the CPU: {} {}</span>", page.names[file].link(line.line), units::seconds(cpu_s))
+    });
+    push_card(out, "hottest", "Hottest line", &figure, &format!("{}{mostly}{working}", place(page, file, line)));
 }
 
 fn push_kind(out: &mut String, page: &Page<'_>) {
@@ -109,7 +117,8 @@ fn push_peak(out: &mut String, page: &Page<'_>) {
         .totals
         .peak_rss_bytes
         .map_or(String::new(), |peak| format!(" <small>of {}</small>", units::bytes(peak)));
-    let figure = format!("{}{}{of}", units::bytes(bytes as u64), plus_minus(line.memory.peak_bytes_se));
+    let figure =
+        format!("{}{}{of}", units::bytes(bytes as u64), plus_minus(line.memory.peak_bytes, line.memory.peak_bytes_se));
     push_card(out, "peak", "Owner of the memory peak", &figure, &place(page, file, line));
 }
 

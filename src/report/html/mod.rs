@@ -5,6 +5,7 @@
 //! profile can become markup or script (`escape`), and a content security policy with the hashes of the two assets
 //! forbids everything else. Neighbours: `profile::model` in, `control` writes the file.
 
+mod columns;
 mod cumulative;
 mod escape;
 mod findings;
@@ -135,7 +136,7 @@ fn push_head(out: &mut String, profile: &Profile, style: &str) {
     ] {
         out.push_str(&format!("<a href=\"#{id}\">{label}</a>"));
     }
-    out.push_str("</nav><div id=\"tools\"></div></header><main>");
+    out.push_str("</nav><div id=\"tools\"></div></header><main><p id=\"only\" class=\"only\" hidden></p>");
 }
 
 /// What was run, in one short name: the script, module or command.

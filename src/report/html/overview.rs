@@ -3,7 +3,7 @@
 //! Job: answer at a glance. Invariant: notices and lost records stand above the figures that they qualify.
 //! Neighbours: `findings`, `timeline` and `tables` draw its parts; `assets/tables.js` makes the table sortable.
 
-use crate::profile::model::{Memory, Time};
+use crate::profile::model::{Line, Memory, Time};
 use crate::units;
 
 use super::findings::{self, kinds, lines, plus_minus};
@@ -80,10 +80,15 @@ fn push_notices(out: &mut String, page: &Page<'_>) {
 /// A stacked bar of time whose full width stands for `scale_s`.
 pub(super) fn bar(time: &Time, scale_s: f64) -> String {
     let mut out = String::from("<span class=\"bar\" aria-hidden=\"true\">");
+    // Each kind ends where the rounded sum of all so far says, so that they add up to what the whole is.
+    let (mut so_far, mut drawn) = (0.0, 0);
     for (_, class, _, seconds) in kinds(time) {
-        let percent = percent(seconds.unwrap_or(0.0), scale_s);
-        if percent > 0 {
-            out.push_str(&format!("<i class=\"{class} w{percent}\"></i>"));
+        let seconds = seconds.unwrap_or(0.0);
+        so_far += seconds;
+        let width = percent(so_far, scale_s).saturating_sub(drawn);
+        if seconds > 0.0 && width > 0 {
+            out.push_str(&format!("<i class=\"{class} w{width}\"></i>"));
+            drawn += width;
         }
     }
     out.push_str("</span>");
@@ -130,7 +135,7 @@ fn push_time(out: &mut String, time: &Time) {
             .map_or("not measured".to_owned(), |s| format!("{} \u{b7} {}", units::seconds(s), units::percent(s / all)));
         out.push_str(&format!("<li><i class=\"sw {class}\"></i><b>{letter}</b> {name} <span>{figure}</span></li>"));
     }
-    if let Some(gil) = time.gil_wait_s {
+    if let Some(gil) = time.gil_wait_s.filter(|gil| *gil > 0.0) {
         out.push_str(&format!("<li><span>of it waiting for the GIL {}</span></li>", units::seconds(gil)));
     }
     out.push_str("</ul></div>");
@@ -148,10 +153,12 @@ fn push_memory(out: &mut String, page: &Page<'_>) {
         for (file, line) in owners.iter().take(OWNERS) {
             let bytes = line.memory.peak_bytes.unwrap_or(0);
             out.push_str(&format!(
-                "<li>{}<span class=\"n\">{}{}</span><span class=\"bar\" aria-hidden=\"true\"><i class=\"pk w{}\"></i></span></li>",
+                "<li data-f=\"{file}\" data-n=\"{}\">{}<span class=\"n\">{}{}</span><code>{}</code><span class=\"bar\" aria-hidden=\"true\"><i class=\"pk w{}\"></i></span></li>",
+                line.line,
                 page.names[*file].link(line.line),
                 units::bytes(bytes),
-                plus_minus(line.memory.peak_bytes_se),
+                plus_minus(line.memory.peak_bytes, line.memory.peak_bytes_se),
+                escape::text(page.texts[*file].get(line.line).map(str::trim).unwrap_or_default()),
                 percent(bytes as f64, scale)
             ));
         }
@@ -161,7 +168,8 @@ fn push_memory(out: &mut String, page: &Page<'_>) {
 }
 
 fn push_hottest(out: &mut String, page: &Page<'_>) {
-    let mut hottest: Vec<_> = lines(page).collect();
+    let worth = |line: &Line| total_s(&line.time) > 0.0 || line.memory.alloc_bytes.unwrap_or(0) > 0;
+    let mut hottest: Vec<_> = lines(page).filter(|(_, line)| worth(line)).collect();
     hottest.sort_by(|a, b| {
         let by_time = total_s(&b.1.time).total_cmp(&total_s(&a.1.time));
         by_time.then(b.1.memory.alloc_bytes.cmp(&a.1.memory.alloc_bytes))

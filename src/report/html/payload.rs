@@ -12,18 +12,20 @@ use serde_json::{Value, json};
 
 use crate::profile::model::{File, Line, Profile, Time};
 
+use super::columns;
 use super::cumulative::{WithCallees, by_line, subtrees};
 use super::highlight::{Kind, Run};
 use super::names::FileName;
 use super::stacks::stacks_json;
 use super::text_of_files::FileText;
+use super::timeline::thinned;
 
 /// Lines that the table of hottest lines may show, for each figure that it can be sorted by.
 const HOT_LINES: usize = 150;
 /// Characters of source that the table shows.
 const HOT_TEXT: usize = 160;
-/// Points of a series that the page keeps.
-const POINTS: usize = 1200;
+/// Stretches of a series that the page keeps, two points each.
+const STRETCHES: usize = 600;
 /// 6: the default trade of size and speed.
 const DEFLATE_LEVEL: u8 = 6;
 
@@ -52,6 +54,16 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
             })
         })
         .collect();
+    let threads: Vec<Value> = profile
+        .threads
+        .iter()
+        .map(|thread| json!({"n": thread.name, "pid": thread.pid, "tid": thread.tid, "t": times(&thread.time)}))
+        .collect();
+    let processes: Vec<Value> = profile
+        .processes
+        .iter()
+        .map(|process| json!({"n": process.command.join(" "), "pid": process.pid, "t": times(&process.time), "al": process.memory.alloc_bytes}))
+        .collect();
     let value = json!({
         "elapsed": profile.clock.elapsed_s,
         "memory": profile.settings.memory.mode,
@@ -59,8 +71,10 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
         "files": files_json(profile, names, texts),
         "functions": functions,
         "hot": hot_json(profile, texts, &callees),
-        "timeline": {"rss": thinned(&profile.timeline.rss), "live": thinned(&profile.timeline.live)},
+        "timeline": {"rss": thinned(&profile.timeline.rss, STRETCHES), "live": thinned(&profile.timeline.live, STRETCHES)},
         "leaks": profile.leaks,
+        "threads": threads,
+        "processes": processes,
         "stacks": pack(&stacks),
         "folded": folded,
         "source": texts.iter().any(|text| !text.ranges.is_empty()),
@@ -98,7 +112,7 @@ fn pack(json: &str) -> String {
 }
 
 /// Microseconds to four digits.
-fn micros(seconds: f64) -> i64 {
+pub(super) fn micros(seconds: f64) -> i64 {
     rounded(seconds * 1e6)
 }
 
@@ -118,12 +132,6 @@ pub(super) fn rounded(value: f64) -> i64 {
 
 fn times(time: &Time) -> [Option<i64>; 4] {
     [time.python_s, time.native_s, time.system_s, time.wait_s].map(|s| s.map(micros))
-}
-
-fn thinned(series: &[(f64, u64)]) -> Vec<(f64, u64)> {
-    let step = series.len().div_ceil(POINTS).max(1);
-    // The largest of each run of points, so that no peak is lost.
-    series.chunks(step).filter_map(|run| run.iter().copied().max_by_key(|point| point.1)).collect()
 }
 
 fn files_json(profile: &Profile, names: &[FileName], texts: &[FileText]) -> Vec<Value> {
@@ -147,38 +155,6 @@ fn files_json(profile: &Profile, names: &[FileName], texts: &[FileText]) -> Vec<
                 "changed": text.changed, "t": time.map(micros), "m": memory.map(|b| rounded(b as f64))})
         })
         .collect()
-}
-
-/// The figures of a line, under the keys of a file's columns.
-fn figures(line: &Line, callees: Option<WithCallees>) -> [(&'static str, Option<i64>); 22] {
-    let m = &line.memory;
-    let t = times(&line.time);
-    let bytes = |b: Option<u64>| b.map(|b| rounded(b as f64));
-    let error = |e: Option<f64>| e.map(rounded);
-    [
-        ("py", t[0]),
-        ("na", t[1]),
-        ("sy", t[2]),
-        ("wa", t[3]),
-        ("gi", line.time.gil_wait_s.map(micros)),
-        ("cs", Some(line.cpu_samples as i64)),
-        ("al", bytes(m.alloc_bytes)),
-        ("ae", error(m.alloc_bytes_se)),
-        ("ac", bytes(m.alloc_count)),
-        ("fr", bytes(m.free_bytes)),
-        ("in", m.increment_bytes.map(|b| rounded(b as f64))),
-        ("li", bytes(m.live_bytes)),
-        ("le", error(m.live_bytes_se)),
-        ("pk", bytes(m.peak_bytes)),
-        ("pe", error(m.peak_bytes_se)),
-        ("mu", bytes(m.mem_usage_bytes)),
-        ("pa", bytes(m.python_alloc_bytes)),
-        ("cp", bytes(m.copy_bytes)),
-        ("cc", callees.map(|c| micros(c.cpu_s))),
-        ("cw", callees.map(|c| micros(c.wall_s))),
-        ("ca", callees.map(|c| rounded(c.alloc_bytes as f64))),
-        ("ln", Some(i64::from(line.line))),
-    ]
 }
 
 fn native(line: &Line) -> Vec<Value> {
@@ -216,7 +192,7 @@ fn hot_json(profile: &Profile, texts: &[FileText], callees: &dyn Fn(usize, u32) 
             if let Some(text) = texts[at.0].get(line.line) {
                 value["src"] = json!(text.trim().chars().take(HOT_TEXT).collect::<String>());
             }
-            for (key, figure) in figures(line, callees(at.0, line.line)) {
+            for (key, figure) in columns::figures(line, callees(at.0, line.line)) {
                 if let Some(figure) = figure {
                     value[key] = json!(figure);
                 }
@@ -264,34 +240,9 @@ fn file_json(file: &File, text: &FileText, callees: &dyn Fn(u32) -> Option<WithC
         json!({"rg": ranges, "src": source, "tok": colours, "fns": function_names, "fn": functions, "nat": natives});
     let mut out = head.to_string();
     out.pop();
-    push_columns(&mut out, file, callees);
+    columns::push_file(&mut out, file, callees);
     out.push('}');
     out
-}
-
-/// Appends `,"key":[..]` for each figure that is known anywhere, or `,"key":0` where it is 0 everywhere.
-fn push_columns(out: &mut String, file: &File, callees: &dyn Fn(u32) -> Option<WithCallees>) {
-    let rows: Vec<_> = file.lines.iter().map(|line| figures(line, callees(line.line))).collect();
-    let Some(first) = rows.first() else { return };
-    for (column, (key, _)) in first.iter().enumerate() {
-        let values = || rows.iter().map(|row| row[column].1);
-        if values().all(|value| value.is_none()) {
-            continue;
-        }
-        let _ = write!(out, ",\"{key}\":");
-        if values().all(|value| value == Some(0)) {
-            out.push('0');
-            continue;
-        }
-        for (at, value) in values().enumerate() {
-            out.push(if at == 0 { '[' } else { ',' });
-            let _ = match value {
-                Some(value) => write!(out, "{value}"),
-                None => write!(out, "null"),
-            };
-        }
-        out.push(']');
-    }
 }
 
 /// Runs as letter and length in UTF-16 units; trailing plain text is left out.
@@ -312,14 +263,6 @@ mod tests {
     #[test]
     fn four_digits_are_kept() {
         assert_eq!([0.4, 9999.0, 12345.0, -98765.0, f64::NAN].map(rounded), [0, 9999, 12350, -98770, 0]);
-    }
-
-    #[test]
-    fn thinning_keeps_the_peak() {
-        let series: Vec<(f64, u64)> = (0..10_000).map(|i| (i as f64, if i == 7777 { 99 } else { 1 })).collect();
-        let thin = thinned(&series);
-        assert!(thin.len() <= POINTS);
-        assert!(thin.contains(&(7777.0, 99)));
     }
 
     #[test]

@@ -132,10 +132,10 @@ fn push_source(out: &mut String, text: &super::text_of_files::FileText, highligh
             break;
         }
         if run.kind == Kind::Plain {
-            escape::push_text(out, &line[at..end]);
+            escape::push_source(out, &line[at..end]);
         } else {
             out.push_str(&format!("<span class=\"t-{}\">", run.kind.letter()));
-            escape::push_text(out, &line[at..end]);
+            escape::push_source(out, &line[at..end]);
             out.push_str("</span>");
         }
         at += run.len;

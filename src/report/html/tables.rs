@@ -63,9 +63,9 @@ pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Li
                 "<td>{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
                 memory_bar(m, scale_bytes),
                 bytes(m.alloc_bytes),
-                plus_minus(m.alloc_bytes_se),
+                plus_minus(m.alloc_bytes, m.alloc_bytes_se),
                 bytes(m.peak_bytes),
-                plus_minus(m.peak_bytes_se),
+                plus_minus(m.peak_bytes, m.peak_bytes_se),
                 m.increment_bytes.map_or("\u{2013}".to_owned(), units::signed_bytes),
                 bytes(m.copy_bytes)
             ));
@@ -253,4 +253,4 @@ const MEANINGS: &str = "<h3>What the figures mean</h3><dl class=\"run\">\
 <dt>Allocated, live, at peak</dt><dd>Bytes that the line asked for; of these, those not freed when the profile ended; those live at the highest footprint.</dd>\
 <dt>Increment</dt><dd>Allocated minus freed while the line ran.</dd>\
 <dt>Copied</dt><dd>Bytes moved by memcpy and memmove while the line ran.</dd>\
-<dt>±</dt><dd>One standard error: of bytes as recorded with the samples; of time estimated as seconds divided by the square root of the line's CPU samples.</dd></dl>";
+<dt>±</dt><dd>One standard error as a share of the figure: of bytes as recorded with the samples; of time estimated as one over the square root of the line's CPU samples.</dd></dl>";

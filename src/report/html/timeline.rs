@@ -1,15 +1,32 @@
 //! The memory timeline as SVG.
 //!
-//! Job: draw RSS and live bytes over the run with the peak marked. Invariant: readable without script and without
-//! colour (the live series is dashed, both are labelled). Neighbours: `assets/timeline.js` adds the hover.
+//! Job: draw RSS and live bytes over the run with the peak marked. Invariants: readable without script and without
+//! colour (the live series is dashed, both are labelled); a value holds until the next point, so the course is drawn
+//! in steps. Neighbours: `assets/timeline.js` adds the hover, `payload` sends the same thinned series.
 
 use crate::profile::model::Timeline;
 use crate::units;
 
 const WIDTH: f64 = 1000.0;
-const HEIGHT: f64 = 170.0;
+const HEIGHT: f64 = 236.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 20.0;
+/// Stretches of a drawn series: about two pixels each.
+const STRETCHES: usize = 400;
+
+/// At most two points for each of `stretches` parts of a series: its largest value, and the one it ended with.
+pub(super) fn thinned(series: &[(f64, u64)], stretches: usize) -> Vec<(f64, u64)> {
+    let step = series.len().div_ceil(stretches).max(1);
+    let mut points = Vec::with_capacity(stretches * 2);
+    for run in series.chunks(step) {
+        let most = (0..run.len()).max_by_key(|&at| (run[at].1, std::cmp::Reverse(at))).unwrap_or(0);
+        points.push(run[most]);
+        if most + 1 < run.len() {
+            points.push(run[run.len() - 1]);
+        }
+    }
+    points
+}
 
 /// Appends the drawing; nothing when there are fewer than two points.
 pub(super) fn push(out: &mut String, timeline: &Timeline, elapsed_s: f64) {
@@ -22,16 +39,25 @@ pub(super) fn push(out: &mut String, timeline: &Timeline, elapsed_s: f64) {
     }
     let x = |t: f64| t / end * WIDTH;
     let y = |bytes: u64| HEIGHT - BOTTOM - bytes as f64 / top as f64 * (HEIGHT - TOP - BOTTOM);
-    let path = |series: &[(f64, u64)]| -> String {
-        let step = series.len().div_ceil(500).max(1);
-        let points = series.chunks(step).filter_map(|run| run.iter().max_by_key(|point| point.1));
-        points.map(|(t, b)| format!("{:.1},{:.1} ", x(*t), y(*b))).collect()
+    let base = HEIGHT - BOTTOM;
+    let steps = |series: &[(f64, u64)]| -> String {
+        let points = thinned(series, STRETCHES);
+        let mut path = String::new();
+        for (at, (t, bytes)) in points.iter().enumerate() {
+            path.push_str(&match at {
+                0 => format!("M{:.1} {:.1}", x(*t), y(*bytes)),
+                _ => format!("H{:.1}V{:.1}", x(*t), y(*bytes)),
+            });
+        }
+        path.push_str(&format!("H{WIDTH}"));
+        path
     };
     out.push_str(&format!(
         "<svg id=\"tl\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Memory over time\" \
-         data-end=\"{end}\" data-top=\"{top}\">"
+         data-end=\"{end}\" data-top=\"{top}\" data-base=\"{base}\" data-room=\"{}\">",
+        base - TOP
     ));
-    let (base, mid) = (HEIGHT - BOTTOM, (HEIGHT - BOTTOM + TOP) / 2.0);
+    let mid = (base + TOP) / 2.0;
     for (level, bytes) in [(TOP, top), (mid, top / 2)] {
         out.push_str(&format!(
             "<path class=\"grid\" d=\"M0 {level}H{WIDTH}\"/><text class=\"ax\" x=\"2\" y=\"{:.1}\">{}</text>",
@@ -39,22 +65,24 @@ pub(super) fn push(out: &mut String, timeline: &Timeline, elapsed_s: f64) {
             units::bytes(bytes)
         ));
     }
-    for quarter in 1..=4 {
-        let t = end * f64::from(quarter) / 4.0;
+    let tick = round_step(end / 4.0);
+    for t in (1..=8).map(|nth| f64::from(nth) * tick).take_while(|t| *t <= end) {
+        let anchor = if x(t) > WIDTH - 25.0 { "end" } else { "mid" };
         out.push_str(&format!(
-            "<text class=\"ax end\" x=\"{:.1}\" y=\"{HEIGHT}\" dy=\"-5\">{}</text>",
+            "<path class=\"grid\" d=\"M{0:.1} {base}v4\"/><text class=\"ax {anchor}\" x=\"{0:.1}\" y=\"{HEIGHT}\" dy=\"-4\">{1}</text>",
             x(t),
             units::seconds(t)
         ));
     }
-    if !timeline.rss.is_empty() {
-        let rss = path(&timeline.rss);
-        let first = x(timeline.rss[0].0);
-        let last = x(timeline.rss[timeline.rss.len() - 1].0);
-        out.push_str(&format!("<polygon class=\"rss-area\" points=\"{first:.1},{base} {rss}{last:.1},{base}\"/><polyline class=\"rss\" points=\"{rss}\"/>"));
+    if let Some(first) = timeline.rss.first() {
+        let path = steps(&timeline.rss);
+        out.push_str(&format!(
+            "<path class=\"rss-area\" d=\"{path}V{base}H{:.1}Z\"/><path class=\"rss\" d=\"{path}\"/>",
+            x(first.0)
+        ));
     }
     if !timeline.live.is_empty() {
-        out.push_str(&format!("<polyline class=\"live\" points=\"{}\"/>", path(&timeline.live)));
+        out.push_str(&format!("<path class=\"live\" d=\"{}\"/>", steps(&timeline.live)));
     }
     if let Some(peak) = timeline.rss.iter().max_by_key(|point| point.1) {
         let (at, label) = (x(peak.0), format!("peak {} at {}", units::bytes(peak.1), units::seconds(peak.0)));
@@ -68,4 +96,38 @@ pub(super) fn push(out: &mut String, timeline: &Timeline, elapsed_s: f64) {
         ));
     }
     out.push_str("</svg>");
+}
+
+/// The largest of 1, 2, 5, 10, ... (and their parts) up to `most`.
+fn round_step(most: f64) -> f64 {
+    let ten = 10_f64.powf(most.log10().floor());
+    [5.0, 2.0].into_iter().map(|times| times * ten).find(|step| *step <= most).unwrap_or(ten)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_the_peak_and_what_follows_it() {
+        let series: Vec<(f64, u64)> = (0..10_000).map(|i| (f64::from(i), if i == 7777 { 99 } else { 1 })).collect();
+        let thin = thinned(&series, 600);
+        assert!(thin.len() <= 1200);
+        assert!(thin.contains(&(7777.0, 99)));
+        let after = thin.iter().find(|point| point.0 > 7777.0).unwrap();
+        assert!(after.0 < 7777.0 + 20.0 && after.1 == 1);
+    }
+
+    #[test]
+    fn a_value_holds_until_the_next_point() {
+        let timeline = Timeline { rss: vec![(0.0, 50), (8.0, 100)], live: vec![] };
+        let mut out = String::new();
+        push(&mut out, &timeline, 10.0);
+        assert!(out.contains("d=\"M0.0 119.0H800.0V22.0H1000\""), "{out}");
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!([9.7, 2.5, 1.0, 0.8].map(round_step), [5.0, 2.0, 1.0, 0.5]);
+    }
 }

@@ -2,40 +2,61 @@
 const D = JSON.parse(document.getElementById('profile-data').textContent);
 const MEM = D.totals.alloc_bytes != null;
 const KINDS = [['py', 'P', 'Python'], ['na', 'N', 'native'], ['sy', 'S', 'system'], ['wa', 'W', 'waiting']];
-const state = { cumulative: false, query: '' };
+// `only`: the thread or process whose share alone is shown; `columns`: which figures the lines show.
+const state = { cumulative: false, query: '', only: null, columns: innerWidth < 700 ? 'time' : 'both', hot: D.hot };
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
   return JSON.parse(await new Response(stream).text());
 }
 const fileCache = new Map();
-// A file as {last, text(n), colours(n), row(n), rows, functions}; rows are figures by line.
+// A file as {last, numbers, texts, colours, rows}; rows are figures by line, of the chosen thread or process alone.
 function loadFile(at) {
   if (!fileCache.has(at)) fileCache.set(at, unpack(D.blobs[at]).then(raw => readFile(raw, at)));
   return fileCache.get(at);
 }
 function readFile(raw, at) {
-  const texts = new Map(), colours = new Map(), rows = new Map();
+  const texts = new Map(), colours = new Map(), whole = new Map();
   const src = raw.src.split('\n'), tok = raw.tok.split('\n');
   let i = 0;
   for (const [start, count] of raw.rg) for (let n = start; n < start + count; n++, i++) { texts.set(n, src[i]); colours.set(n, tok[i]); }
-  const columns = Object.keys(raw).filter(k => k.length === 2 && !['rg', 'fn'].includes(k));
   const lines = raw.ln || [];
-  lines.forEach((n, j) => {
-    const row = { f: at, fn: raw.fns[raw.fn[j]], nat: raw.nat[j] };
-    for (const k of columns) row[k] = raw[k] === 0 ? 0 : raw[k][j];
-    if (rows.has(n)) mergeRow(rows.get(n), row); else rows.set(n, row);
-  });
+  const functionOf = j => raw.fns[raw.fn[j]];
+  const add = (rows, n, row) => { if (rows.has(n)) mergeRow(rows.get(n), row); else rows.set(n, row); };
+  lines.forEach((n, j) => add(whole, n, { ...cells(raw, j), f: at, fn: functionOf(j), nat: raw.nat[j] }));
+  // What threads or processes have of lines; where one has all of a line, its figures are the line's.
+  const shares = (kind, wanted) => {
+    const rows = new Map(), columns = raw[kind];
+    for (let j = 0, line = 0; j < (columns?.n || 0); j++) {
+      const { at: step, of, ...figures } = cells(columns, j);
+      line += step;
+      if (!wanted(of, lines[line])) continue;
+      const { cc, cw, ca, ...row } = Object.values(figures).some(v => v != null) ? figures : cells(raw, line);
+      add(rows, lines[line] + ' ' + of, { ...row, of, ln: lines[line], f: at, fn: functionOf(line) });
+    }
+    return [...rows.values()];
+  };
   const last = Math.max(0, ...raw.rg.map(([s, c]) => s + c - 1), lines.length ? lines[lines.length - 1] : 0);
   // Numbers of the lines that can be shown, ascending: files without text have gaps.
-  const numbers = [...new Set([...texts.keys(), ...rows.keys()])].sort((a, b) => a - b);
-  if (texts.size && texts.get(numbers[numbers.length - 1]) === '' && !rows.has(numbers[numbers.length - 1])) numbers.pop();
-  return { at, last, numbers, texts, colours, rows };
+  const numbers = [...new Set([...texts.keys(), ...whole.keys()])].sort((a, b) => a - b);
+  if (texts.size && texts.get(numbers[numbers.length - 1]) === '' && !whole.has(numbers[numbers.length - 1])) numbers.pop();
+  let only = null, part = null;
+  return { at, last, numbers, texts, colours, shares, get rows() {
+    if (!state.only) return whole;
+    if (only !== state.only) { only = state.only; part = new Map(shares(only.kind, of => of === only.at).map(row => [row.ln, row])); }
+    return part;
+  } };
+}
+// The row of a table of columns; a column that is 0 everywhere is sent as 0.
+function cells(table, j) {
+  const row = {};
+  for (const k in table) if (k.length === 2 && !['rg', 'fn'].includes(k)) row[k] = table[k] === 0 ? 0 : table[k][j];
+  return row;
 }
 // Two functions may share a line: their figures add up, the process' footprint does not.
 function mergeRow(a, b) {
   for (const k of Object.keys(b)) {
-    if (typeof b[k] !== 'number' || k === 'f' || k === 'ln') continue;
+    if (typeof b[k] !== 'number' || ['f', 'ln', 'of'].includes(k)) continue;
     if (['mu', 'cc', 'cw', 'ca'].includes(k)) a[k] = Math.max(a[k] ?? 0, b[k]);
     else if (['ae', 'le', 'pe'].includes(k)) a[k] = Math.hypot(a[k] ?? 0, b[k]);
     else a[k] = (a[k] ?? 0) + b[k];
@@ -44,8 +65,14 @@ function mergeRow(a, b) {
   if (a.fn !== b.fn) a.fn += ', ' + b.fn;
 }
 const own = r => (r.py || 0) + (r.na || 0) + (r.sy || 0) + (r.wa || 0);
-const cost = r => state.cumulative ? Math.max(r.cw || 0, r.cc || 0, own(r)) : own(r);
-const bytesOf = r => state.cumulative ? Math.max(r.ca || 0, r.al || 0) : r.al || 0;
+// What a line's callees take is known of the whole run, not of a thread.
+const withCallees = () => state.cumulative && !state.only;
+const cost = r => withCallees() ? Math.max(r.cw || 0, r.cc || 0, own(r)) : own(r);
+const bytesOf = r => withCallees() ? Math.max(r.ca || 0, r.al || 0) : r.al || 0;
+const worth = r => cost(r) > 0 || bytesOf(r) > 0 || r.li > 0 || r.pk > 0 || r.cp > 0;
+const memoryShown = () => MEM && state.only?.kind !== 'threads';
+const sumOf = times => times.reduce((s, v) => s + (v || 0), 0);
+const total = () => state.only ? sumOf(D[state.only.kind][state.only.at].t) : TOTAL;
 const TOTAL = 1e6 * ['python_s', 'native_s', 'system_s', 'wait_s'].reduce((s, k) => s + (D.totals[k] || 0), 0);
 function fmtTime(us) {
   const s = us / 1e6, d = v => v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0);
@@ -68,5 +95,7 @@ function fmtBytes(b) {
 const fmtPct = v => v >= 0.0995 ? Math.round(v * 100) + '%' : v >= 0.0005 ? (v * 100).toFixed(1) + '%' : v > 0 ? '<0.1%' : '0%';
 const fmtCount = n => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 const timeError = r => r.cs > 0 ? ((r.py || 0) + (r.na || 0) + (r.sy || 0)) / Math.sqrt(r.cs) : 0;
+// A standard error as a share of its figure, when it is one to speak of.
+const fmtError = (value, error) => value && error / value >= 0.005 ? '±' + Math.round(error / value * 100) + '%' : '';
 const fileAt = new Map(D.files.map((f, i) => [f.k, i]));
 const base = path => path.slice(path.lastIndexOf('/') + 1);

@@ -25,9 +25,12 @@ const say = text => { $('live').textContent = text; };
 const width = (part, whole) => part > 0 && whole > 0 ? 'w' + Math.min(100, Math.max(1, Math.round(part / whole * 100))) : 'w0';
 function timeBar(r, scale) {
   const bar = el('span', { class: 'bar', 'aria-hidden': 'true' });
-  for (const [k] of KINDS) if (r[k] > 0) bar.append(el('i', { class: k + ' ' + width(r[k], scale) }));
-  const rest = cost(r) - own(r);
-  if (rest > 0) bar.append(el('i', { class: 'ca ' + width(rest, scale), title: 'in callees' }));
+  // Each kind ends where the rounded sum of all so far says, so that they add up to what the whole is.
+  let soFar = 0, drawn = 0;
+  for (const [k, part] of [...KINDS.map(([k]) => [k, r[k] || 0]), ['ca', Math.max(0, cost(r) - own(r))]]) {
+    const wide = +width(soFar += part, scale).slice(1) - drawn;
+    if (part > 0 && wide > 0) { bar.append(el('i', { class: k + ' w' + wide, title: k === 'ca' ? 'in callees' : null })); drawn += wide; }
+  }
   return bar;
 }
 function memoryBar(r, scale) {
@@ -41,14 +44,38 @@ function kindOf(r) {
   const node = el('span', null, el('abbr', { class: 'kind ' + k, title: name }, letter), ' ' + Math.round(r[k] / all * 100));
   return node;
 }
-function withError(value, error) {
-  if (value == null) return '–';
-  const text = el('span', null, fmtBytes(value));
-  if (error >= 0.5 && error > value * 0.01) text.append(el('span', { class: 'se' }, ' ±' + fmtBytes(error)));
-  return text;
+function withError(text, value, error) {
+  const node = el('span', null, text), about = fmtError(value, error);
+  if (about) node.append(el('span', { class: 'se', title: 'one standard error' }, ' ' + about));
+  return node;
 }
+const timeCell = r => cost(r) ? withError(fmtTime(cost(r)), own(r), withCallees() ? 0 : timeError(r)) : '';
+const bytesCell = (k, error) => r => {
+  const value = k === 'al' ? bytesOf(r) : r[k];
+  return value ? withError(fmtBytes(value), value, value === r[k] ? r[error] : 0) : '';
+};
+// Buttons of which one is pressed.
+function segments(name, choices, chosen, onpick) {
+  return el('span', { class: 'seg', role: 'group', 'aria-label': name }, ...choices.map(([key, label]) => el('button', { type: 'button', 'data-key': key, 'aria-pressed': String(key === chosen), onclick: e => {
+    for (const b of e.target.parentElement.children) b.setAttribute('aria-pressed', String(b === e.target));
+    onpick(key);
+  } }, label)));
+}
+const columnButtons = onpick => MEM ? segments('Columns', [['time', 'Time'], ['both', 'Both'], ['memory', 'Memory']], state.columns, key => {
+  state.columns = key;
+  for (const b of document.querySelectorAll('[aria-label=Columns] button')) b.setAttribute('aria-pressed', String(b.dataset.key === key));
+  onpick();
+}) : null;
+// Name of a native library without its build's details.
+const libraryName = object => shown(base(object).replace(/(-[0-9a-f]{8})?(\.(cpython|abi3)[^.]*)*\.so[.\d]*$/, '')) || shown(object);
 const href = (file, line) => '#' + D.files[file].k + ':' + line;
 const locLink = (file, line) => el('a', { class: 'loc', href: href(file, line), title: shown(D.files[file].d) + ':' + line }, shown(base(D.files[file].d)) + ':' + line);
+// Wide characters take two columns, as in a terminal: `wide` evens out what the font's own width lacks.
+const WIDE = /([\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]+)/;
+function appendText(host, text) {
+  if (!WIDE.test(text)) { host.append(shown(text)); return; }
+  text.split(WIDE).forEach((part, i) => { if (part) host.append(i % 2 ? el('span', { class: 'wide' }, part) : shown(part)); });
+}
 // Coloured source; `query` is marked.
 function paint(parent, text, colours, query) {
   text = text ?? '';
@@ -63,10 +90,10 @@ function paint(parent, text, colours, query) {
     let p = from;
     for (const [a, b] of hits) {
       if (b <= p || a >= to) continue;
-      if (a > p) host.append(shown(text.slice(p, a)));
-      host.append(el('mark', null, shown(text.slice(Math.max(a, p), Math.min(b, to)))));
+      if (a > p) appendText(host, text.slice(p, a));
+      appendText(host.appendChild(el('mark')), text.slice(Math.max(a, p), Math.min(b, to)));
       p = Math.min(b, to);
     }
-    if (p < to) host.append(shown(text.slice(p, to)));
+    if (p < to) appendText(host, text.slice(p, to));
   }
 }

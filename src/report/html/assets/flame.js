@@ -18,10 +18,31 @@ function buildTree(S, byLine) {
   return root;
 }
 function pathOf(S, file) { return file < 0 ? '' : file < D.files.length ? D.files[file].d : S.other[file - D.files.length] || '?'; }
+// What leads to a line: its callers with their share of it, largest first, and how many nodes of the tree it has.
+async function callersOf(file, line) {
+  const S = flame.stacks ??= await unpack(D.stacks);
+  if (!flame.sums) {
+    const [w, a] = flame.sums = [[...S.w], [...S.a]];
+    for (let i = S.p.length - 1; i >= 0; i--) if (S.p[i] >= 0) { w[S.p[i]] += w[i]; a[S.p[i]] += a[i]; }
+  }
+  const here = i => { const [f, l] = S.frames[S.f[i]]; return f === file && l === line; };
+  const found = new Map();
+  let frames = 0;
+  S.p.forEach((parent, i) => {
+    if (!here(i)) return;
+    frames++;
+    for (let up = parent; up >= 0; up = S.p[up]) if (here(up)) return;
+    if (parent < 0) return;
+    const sum = found.get(S.f[parent]) || [0, 0];
+    found.set(S.f[parent], [sum[0] + flame.sums[0][i], sum[1] + flame.sums[1][i]]);
+  });
+  return { frames, callers: [...found].map(([frame, sums]) => [S.frames[frame], ...sums]).sort((a, b) => b[1] - a[1] || b[2] - a[2]) };
+}
 async function showFlame() {
   const section = $('flame');
-  if (!flame.stacks) {
-    flame.stacks = await unpack(D.stacks);
+  if (!flame.box) {
+    flame.stacks ??= await unpack(D.stacks);
+    if (flame.box) return;
     if (!flame.stacks.p.length) { section.append(el('p', { class: 'none' }, 'No stacks were recorded.')); return; }
     const metrics = [['wall', 'Time'], ['cpu', 'CPU'], ...(flame.stacks.a.some(v => v > 0) ? [['mem', 'Memory']] : [])];
     const group = el('span', { class: 'seg', role: 'group', 'aria-label': 'Measure' }, ...metrics.map(([k, label]) => el('button', { type: 'button', 'data-metric': k, 'aria-pressed': String(k === flame.metric), onclick: e => {
@@ -30,11 +51,11 @@ async function showFlame() {
       drawFlame();
     } }, label)));
     flame.trail = el('span', { class: 'none grow' });
-    const lines = el('button', { type: 'button', 'aria-pressed': 'false', onclick: e => { flame.lines = !flame.lines; e.target.setAttribute('aria-pressed', String(flame.lines)); flame.tree = buildTree(flame.stacks, flame.lines); flame.zoom = null; drawFlame(); } }, 'By line');
-    const find = el('input', { type: 'search', placeholder: 'Find in the graph', 'aria-label': 'Find in the graph', oninput: e => { flame.query = e.target.value.toLowerCase(); drawFlame(); } });
+    flame.byLine = el('button', { type: 'button', 'aria-pressed': 'false', onclick: () => { byLine(!flame.lines); drawFlame(); } }, 'By line');
+    flame.find = el('input', { type: 'search', placeholder: 'Find in the graph', 'aria-label': 'Find in the graph', oninput: e => { flame.query = e.target.value.toLowerCase(); flame.mark = null; drawFlame(); } });
     flame.box = el('div', { class: 'flame', role: 'group', 'aria-label': 'Flame graph' });
     flame.tip = el('div', { class: 'none' }, 'Coloured: your code. Grey: libraries. Enter or click zooms, Escape zooms out, arrows move.');
-    section.append(el('div', { class: 'tbar' }, group, lines, el('button', { type: 'button', onclick: () => { flame.zoom = null; drawFlame(); } }, 'Reset zoom'), find, flame.trail), flame.box, flame.tip);
+    section.append(el('div', { class: 'tbar' }, group, flame.byLine, el('button', { type: 'button', onclick: () => { flame.zoom = flame.mark = null; drawFlame(); } }, 'Reset'), flame.find, flame.trail), flame.box, flame.tip);
     if (D.folded) section.append(el('p', { class: 'none' }, fmtCount(D.folded) + ' stacks too small to see are folded into their callers.'));
     flame.tree = buildTree(flame.stacks, false);
     flame.box.addEventListener('click', e => { const b = e.target.closest('button'); if (b) { flame.zoom = b.node; drawFlame(b.node); } });
@@ -42,7 +63,14 @@ async function showFlame() {
     flame.box.addEventListener('keydown', moveInFlame);
     new ResizeObserver(() => drawFlame()).observe(flame.box);
   }
+  if (flame.mark) { flame.query = flame.find.value = ''; byLine(true); }
   drawFlame();
+}
+function byLine(on) {
+  flame.lines = on;
+  flame.byLine.setAttribute('aria-pressed', String(on));
+  flame.tree = buildTree(flame.stacks, on);
+  flame.zoom = null;
 }
 const weigh = n => n[flame.metric];
 const fmtWeight = v => flame.metric === 'mem' ? fmtBytes(v) : fmtTime(v);
@@ -63,7 +91,7 @@ function drawFlame(focus) {
   let hits = 0, deepest = 0;
   const place = (n, x, wide, depth) => {
     if (wide < LEAST || out.length > MOST) return;
-    const hit = flame.query && (n.name.toLowerCase().includes(flame.query) || pathOf(flame.stacks, n.file).toLowerCase().includes(flame.query));
+    const hit = flame.mark ? n.file === flame.mark[0] && n.line === flame.mark[1] : flame.query && (n.name.toLowerCase().includes(flame.query) || pathOf(flame.stacks, n.file).toLowerCase().includes(flame.query));
     if (hit) hits++;
     const b = el('button', { type: 'button', class: (n.file >= 0 && n.file < D.files.length ? 'own' : '') + (hit ? ' hit' : ''), tabindex: n === zoom ? 0 : -1, 'aria-label': label(n), title: label(n) }, wide > 26 ? shown(n.name) + (flame.lines && n.line ? ':' + n.line : '') : '');
     b.node = n;
@@ -82,10 +110,10 @@ function drawFlame(focus) {
   };
   if (total > 0) walk(zoom, 0, w, chain.length);
   flame.box.classList.toggle('mem', flame.metric === 'mem');
-  flame.box.classList.toggle('searching', !!flame.query);
+  flame.box.classList.toggle('searching', !!(flame.query || flame.mark));
   flame.box.style.maxHeight = (deepest + 1) * FROW + 14 + 'px';
   flame.box.replaceChildren(...out);
-  flame.trail.textContent = flame.query ? hits + ' found' : flame.zoom ? 'zoomed on ' + shown(zoom.name) : '';
+  flame.trail.textContent = flame.mark ? hits + ' of ' + shown(base(pathOf(flame.stacks, flame.mark[0]))) + ':' + flame.mark[1] : flame.query ? hits + ' found' : flame.zoom ? 'zoomed on ' + shown(zoom.name) : '';
   if (focus) out.find(b => b.node === focus)?.focus();
 }
 function moveInFlame(e) {

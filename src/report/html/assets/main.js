@@ -1,6 +1,7 @@
 // Views, keys and the tools of the head.
 const VIEWS = ['overview', 'source', 'flame', 'functions', 'files', 'run'];
 const root = document.documentElement;
+let redrawTables = null;
 function show(view) {
   for (const v of VIEWS) $(v).classList.toggle('on', v === view);
   for (const a of document.querySelectorAll('nav a')) if (a.hash === '#' + view) a.setAttribute('aria-current', 'page'); else a.removeAttribute('aria-current');
@@ -23,6 +24,33 @@ async function route() {
   show('source');
   await showFile(file, Number(hash.slice(cut + 1)) || 0);
 }
+const nameOf = (kind, at) => { const { n, pid, tid } = D[kind][at]; return (shown(n) || 'process') + ' · ' + (tid ?? pid); };
+// Shows one thread's or process' share alone; nothing chosen: the whole run.
+async function chooseOnly(kind, at) {
+  const only = state.only = kind ? { kind, at } : null;
+  $('only-select').value = kind ? kind + ' ' + at : '';
+  $('cumulative').disabled = !!only;
+  const note = $('only');
+  note.hidden = !only;
+  if (only) note.replaceChildren('Only ' + (kind === 'threads' ? 'thread ' : 'process '), el('b', null, nameOf(kind, at)),
+    ': tables and source show its share' + (kind === 'threads' && MEM ? ' of the time (memory is not kept by thread)' : '') + '.',
+    el('button', { type: 'button', onclick: () => { chooseOnly(); $('only-select').focus(); } }, 'Show all'));
+  const part = only && await gather();
+  if (only !== state.only) return;
+  redrawTables(part);
+  closePop();
+  if (viewer.data) drawCode();
+  say(only ? 'only ' + nameOf(kind, at) : 'the whole run');
+}
+// The choice, if there is one: the largest come first.
+function onlySelect() {
+  const groups = [['processes', 'Processes'], ['threads', 'Threads']].filter(([kind]) => D[kind].length > 1);
+  if (!groups.length) return null;
+  const option = (kind, at) => el('option', { value: kind + ' ' + at }, nameOf(kind, at) + ' · ' + fmtTime(sumOf(D[kind][at].t)));
+  const largest = kind => D[kind].map((_, at) => at).filter(at => sumOf(D[kind][at].t) > 0 || D[kind][at].al > 0).sort((a, b) => sumOf(D[kind][b].t) - sumOf(D[kind][a].t)).slice(0, 100);
+  return el('select', { id: 'only-select', 'aria-label': 'Threads and processes', onchange: e => { const [kind, at] = e.target.value.split(' '); chooseOnly(kind, +at); } },
+    el('option', { value: '' }, groups.map(g => g[1]).join(', ') + ': all'), ...groups.map(([kind, label]) => el('optgroup', { label }, ...largest(kind).map(at => option(kind, at)))));
+}
 function theme() {
   const dark = (root.dataset.theme || (matchMedia('(prefers-color-scheme:dark)').matches ? 'dark' : 'light')) === 'dark';
   root.dataset.theme = dark ? 'light' : 'dark';
@@ -32,17 +60,17 @@ function theme() {
 function start() {
   root.classList.add('js');
   try { const kept = localStorage.getItem('rscalene-theme'); if (kept === 'dark' || kept === 'light') root.dataset.theme = kept; } catch { /* as above */ }
-  const redraw = drawTables();
+  redrawTables = drawTables();
   const cumulative = el('button', { type: 'button', id: 'cumulative', 'aria-pressed': 'false', title: 'c: show each line and function with its callees', onclick: e => {
     state.cumulative = !state.cumulative;
     cumulative.setAttribute('aria-pressed', String(state.cumulative));
-    redraw();
+    redrawTables();
     if (viewer.data) drawCode();
   } }, 'With callees');
   let timer = 0;
   const input = el('input', { type: 'search', id: 'search', placeholder: 'Search  /', 'aria-label': 'Search source, functions and files', oninput: e => { clearTimeout(timer); timer = setTimeout(() => search(e.target.value), 120); } });
   const dark = root.dataset.theme === 'dark' || (!root.dataset.theme && matchMedia('(prefers-color-scheme:dark)').matches);
-  $('tools').append(input, cumulative, el('button', { type: 'button', id: 'theme', 'aria-pressed': String(dark), title: 't', onclick: theme }, 'Dark'), el('button', { type: 'button', id: 'help', 'aria-label': 'Keys', onclick: () => keys.showModal() }, '?'));
+  $('tools').append(input, ...[onlySelect()].filter(Boolean), cumulative, el('button', { type: 'button', id: 'theme', 'aria-pressed': String(dark), title: 't', onclick: theme }, 'Dark'), el('button', { type: 'button', id: 'help', 'aria-label': 'Keys', onclick: () => keys.showModal() }, '?'));
   const keys = el('dialog', { 'aria-label': 'Keys' }, el('h2', null, 'Keys'), el('dl', null, ...[
     ['1 … 6', 'views'], ['/', 'search'], ['j k', 'next and previous line'], ['n p', 'next and previous hot line, through all files'], ['Enter', 'figures of the line'],
     ['[ ]', 'previous and next file'], ['e', 'unfold all'], ['c', 'with callees'], ['t', 'light or dark'], ['Esc', 'close'], ['?', 'this list']].flatMap(([k, v]) => [el('dt', null, el('kbd', null, k)), el('dd', null, v)])),

@@ -1,6 +1,6 @@
 // The annotated source: one file at a time, rows built only where they are seen.
 const ROW = 20, OVER = 12;
-const viewer = { file: -1, data: null, items: [], sel: 0, open: new Set(), all: false, from: -1, to: -1, columns: innerWidth < 700 ? 'time' : 'both' };
+const viewer = { file: -1, data: null, items: [], sel: 0, open: new Set(), all: false, from: -1, to: -1 };
 let V = null;
 function buildViewer() {
   const order = D.files.map((f, i) => i).sort((a, b) => D.files[b].t.reduce((s, v) => s + v, 0) - D.files[a].t.reduce((s, v) => s + v, 0) || D.files[b].m[0] - D.files[a].m[0]);
@@ -11,12 +11,7 @@ function buildViewer() {
   const table = el('table', { class: 'code' });
   const mini = el('div', { class: 'mini', 'aria-hidden': 'true' });
   const fold = el('button', { type: 'button', id: 'unfold', 'aria-pressed': 'false', title: 'e', onclick: () => toggleAll() }, 'Unfold all');
-  const columns = MEM ? el('span', { class: 'seg', role: 'group', 'aria-label': 'Columns' }, ...['time', 'both', 'memory'].map(c =>
-    el('button', { type: 'button', 'data-columns': c, 'aria-pressed': String(c === viewer.columns), onclick: e => {
-      viewer.columns = c;
-      for (const b of e.target.parentElement.children) b.setAttribute('aria-pressed', String(b === e.target));
-      drawCode();
-    } }, c[0].toUpperCase() + c.slice(1)))) : null;
+  const columns = columnButtons(() => { drawCode(); redrawTables(); });
   const note = el('span', { class: 'none' });
   const pane = el('div', { class: 'pane' }, box, mini);
   box.append(table);
@@ -34,7 +29,7 @@ function buildViewer() {
     openPop(+tr.dataset.n);
   });
   mini.addEventListener('click', e => { box.scrollTop = (e.offsetY / mini.clientHeight) * box.scrollHeight - box.clientHeight / 2; });
-  new ResizeObserver(() => { if (viewer.data) { drawRows(true); drawStrip(strip); } }).observe(box);
+  new ResizeObserver(() => { if (viewer.data) { drawRows(true); if (viewer.sel) hover(viewer.sel); else drawStrip(strip); } }).observe(box);
 }
 const hover = n => { const row = viewer.data.rows.get(n); drawStrip(V.strip, row && (row.pk || row.li) ? row : null, shown(base(D.files[viewer.file].d)) + ':' + n); };
 async function showFile(at, line) {
@@ -71,13 +66,13 @@ function codeColumns() {
   const rows = [...viewer.data.rows.values()];
   const scale = Math.max(1, ...rows.map(cost)), bytes = Math.max(1, ...rows.map(r => r.al || 0));
   viewer.scale = scale;
-  const time = [['Time', '', r => timeBar(r, scale)], ['Seconds', 'n', r => cost(r) ? fmtTime(cost(r)) : ''], ['%', 'n opt', r => cost(r) ? fmtPct(cost(r) / TOTAL) : ''], ['Kind', 'n opt', kindOf]];
-  const number = (k, error) => r => r[k] ? withError(r[k], r[error]) : '';
+  const time = [['Time', '', r => timeBar(r, scale)], ['Seconds', 'n', timeCell], ['%', 'n opt', r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '']];
+  const kinds = KINDS.map(([k, , name]) => [name[0].toUpperCase() + name.slice(1), 'n opt', r => r[k] ? fmtTime(r[k]) : '']);
   const bar = ['Memory', '', r => r.al || r.li || r.pk ? memoryBar(r, bytes) : ''];
-  const few = [bar, ['Allocated', 'n', number('al', 'ae')], ['At peak', 'n opt', number('pk', 'pe')], ['Increment', 'n opt', number('in')], ['Copied', 'n opt', number('cp')]];
-  const many = [bar, ['Allocated', 'n', number('al', 'ae')], ['Live', 'n', number('li', 'le')], ['At peak', 'n', number('pk', 'pe')], ['Increment', 'n', number('in')], ['Copied', 'n', number('cp')], ['Mem usage', 'n opt', number('mu')]];
-  if (!MEM) return time;
-  return { time, both: [...time, ...few], memory: [time[1], ...many] }[viewer.columns];
+  const memory = [bar, ['Allocated', 'n', bytesCell('al', 'ae')], ['At peak', 'n opt', bytesCell('pk', 'pe')]];
+  const rest = cls => [['Live', cls, bytesCell('li', 'le')], ['Increment', cls, bytesCell('in')], ['Copied', cls, bytesCell('cp')]];
+  if (!memoryShown()) return [...time, ...kinds];
+  return { time: [...time, ...kinds], both: [...time, ['Kind %', 'n opt', kindOf], ...memory, ...rest('n wide-only')], memory: [time[1], ...memory, ...rest('n'), ['Mem usage', 'n opt', bytesCell('mu')]] }[state.columns];
 }
 function drawCode() {
   layout();
@@ -94,7 +89,7 @@ function drawMini() {
   const marks = [], count = viewer.items.length || 1;
   viewer.items.forEach((item, i) => {
     const row = item.n && viewer.data.rows.get(item.n);
-    const heat = row ? Math.max(cost(row) / viewer.scale, 0) : 0;
+    const heat = row ? cost(row) / viewer.scale : 0;
     if (heat > 0.02) { const mark = el('i'); mark.style.top = i / count * 100 + '%'; mark.style.opacity = 0.25 + 0.75 * heat; marks.push([heat, mark]); }
   });
   V.mini.replaceChildren(...marks.sort((a, b) => b[0] - a[0]).slice(0, 250).map(m => m[1]));
@@ -125,7 +120,7 @@ function codeRow(n, index) {
   paint(code, text?.length > 2000 ? text.slice(0, 2000) + '…' : text, viewer.data.colours.get(n), state.query);
   if (text == null && r) code.append(el('span', { class: 't-c' }, shown(r.fn)));
   const cell = el('td', { class: 'src' }, code);
-  if (r?.nat) cell.append(el('button', { type: 'button', class: 'nat', tabindex: -1, title: 'native libraries behind this line' }, shown(r.nat[0][0]) + (r.nat.length > 1 ? ' +' + (r.nat.length - 1) : '')));
+  if (r?.nat && r.nat[0][2] > own(r) * 0.05) cell.append(el('button', { type: 'button', class: 'nat', tabindex: -1, title: 'native code behind this line: ' + shown(r.nat[0][0]) }, libraryName(r.nat[0][0]) + (r.nat.length > 1 ? ' +' + (r.nat.length - 1) : '')));
   tr.append(cell);
   return tr;
 }
@@ -153,7 +148,7 @@ function step(by) {
 }
 // The next line of the ranking, in whatever file it lies.
 function hop(by) {
-  const ranked = [...D.hot].sort((a, b) => cost(b) - cost(a) || bytesOf(b) - bytesOf(a));
+  const ranked = [...state.hot].sort((a, b) => cost(b) - cost(a) || bytesOf(b) - bytesOf(a));
   const now = ranked.findIndex(r => r.f === viewer.file && r.ln === viewer.sel);
   const next = ranked[Math.max(0, Math.min(ranked.length - 1, now + by))];
   if (next) location.hash = href(next.f, next.ln);
@@ -169,25 +164,40 @@ function toggleAll() {
 function closePop() { V?.pane.querySelector('.pop')?.remove(); }
 function openPop(n) {
   closePop();
-  const r = viewer.data.rows.get(n);
+  const r = viewer.data.rows.get(n), file = viewer.file;
   if (!r) return;
   const pairs = [];
-  for (const [k, letter, name] of KINDS) if (r[k] != null) pairs.push([letter + ' ' + name, fmtTime(r[k])]);
-  if (r.gi != null) pairs.push(['of it waiting for the GIL', fmtTime(r.gi)]);
+  for (const [k, letter, name] of KINDS) if (r[k]) pairs.push([letter + ' ' + name, fmtTime(r[k])]);
+  if (r.gi) pairs.push(['of it waiting for the GIL', fmtTime(r.gi)]);
   if (timeError(r)) pairs.push(['CPU samples', `${fmtCount(r.cs)} (±${fmtTime(timeError(r))})`]);
-  if (r.cw != null) pairs.push(['with callees', fmtTime(Math.max(r.cw, own(r)))]);
+  if (r.cw > own(r)) pairs.push(['with callees', fmtTime(r.cw)]);
   for (const [k, label, error] of [['al', 'allocated', 'ae'], ['fr', 'freed'], ['in', 'increment'], ['li', 'live at the end', 'le'], ['pk', 'live at the peak', 'pe'], ['pa', 'through Python allocators'], ['cp', 'copied'], ['mu', 'mem usage (RSS)'], ['ca', 'allocated with callees']])
-    if (r[k] != null) pairs.push([label, fmtBytes(r[k]) + (error && r[error] >= 0.5 ? ' ±' + fmtBytes(r[error]) : '')]);
-  if (r.ac != null) pairs.push(['blocks', fmtCount(r.ac)]);
-  const leak = (D.leaks || []).find(l => l.file === viewer.file && l.line === n);
+    if (r[k] && (k !== 'ca' || r.ca > r.al)) pairs.push([label, fmtBytes(r[k]) + (error && r[error] >= 0.5 ? ' ±' + fmtBytes(r[error]) : '')]);
+  if (r.ac) pairs.push(['blocks', fmtCount(r.ac)]);
+  const leak = (D.leaks || []).find(l => l.file === file && l.line === n);
   if (leak) pairs.push(['likely leak', fmtBytes(leak.bytes_per_s) + '/s, confidence ' + fmtPct(leak.confidence)]);
-  const pop = el('div', { class: 'pop', role: 'dialog', 'aria-label': 'Figures of line ' + n },
-    el('h4', null, shown(r.fn) + ' · ' + shown(base(D.files[viewer.file].d)) + ':' + n), el('button', { class: 'x', type: 'button', 'aria-label': 'Close', onclick: () => { closePop(); V.box.focus(); } }, '×'),
-    el('dl', null, ...pairs.flatMap(([k, v]) => [el('dt', null, k), el('dd', null, v)])),
-    r.nat ? el('ul', { 'aria-label': 'Native code' }, ...r.nat.map(([object, symbol, us]) => el('li', null, el('code', null, shown(object) + (symbol ? '  ' + shown(symbol) : '')), el('span', null, fmtTime(us))))) : null);
+  const close = () => { closePop(); V.box.focus(); };
+  const pop = el('div', { class: 'pop', role: 'dialog', tabindex: -1, 'aria-label': 'Figures of line ' + n },
+    el('h4', null, shown(r.fn) + ' · ' + shown(base(D.files[file].d)) + ':' + n), el('button', { class: 'x', type: 'button', 'aria-label': 'Close', onclick: close }, '×'),
+    el('dl', null, ...pairs.flatMap(([k, v]) => [el('dt', null, k), el('dd', null, v)])));
+  const list = (title, rows) => { if (rows.length) pop.append(el('h5', null, title), el('ul', { 'aria-label': title }, ...rows.map(([what, figure]) => el('li', null, what, el('span', null, figure))))); };
+  list('Native code', (r.nat || []).map(([object, symbol, us]) => [el('code', null, shown(object) + (symbol ? '  ' + shown(symbol) : '')), fmtTime(us)]));
+  if (!state.only) for (const [kind, title] of [['threads', 'By thread'], ['processes', 'By process']])
+    list(title, viewer.data.shares(kind, (_, line) => line === n).sort((a, b) => own(b) - own(a)).slice(0, 6).map(row => [
+      el('button', { type: 'button', class: 'link', onclick: () => chooseOnly(kind, row.of) }, nameOf(kind, row.of)), fmtTime(own(row)) + (row.al ? ' · ' + fmtBytes(row.al) : '')]));
   V.pane.append(pop);
   const tr = V.body.querySelector(`tr[data-n="${n}"]`);
-  const y = tr ? tr.getBoundingClientRect().bottom - V.pane.getBoundingClientRect().top : 40;
-  pop.style.left = '120px';
-  pop.style.top = Math.max(4, Math.min(y + 4, V.pane.clientHeight - pop.offsetHeight - 6)) + 'px';
+  const put = () => {
+    const y = tr?.isConnected ? tr.getBoundingClientRect().bottom - V.pane.getBoundingClientRect().top : 40;
+    pop.style.top = Math.max(4, Math.min(y + 4, V.pane.clientHeight - pop.offsetHeight - 6)) + 'px';
+  };
+  put();
+  pop.focus({ preventScroll: true });
+  callersOf(file, n).then(({ callers, frames }) => {
+    if (!pop.isConnected) return;
+    list('Called from', callers.slice(0, 5).map(([[f, line, name], wall, bytes]) => [
+      f < D.files.length ? el('span', null, locLink(f, line), ' ' + shown(name)) : el('span', null, shown(name)), [wall && fmtTime(wall), bytes && fmtBytes(bytes)].filter(Boolean).join(' · ')]));
+    if (frames) pop.append(el('button', { type: 'button', id: 'in-flame', onclick: () => { flame.mark = [file, n]; location.hash = '#flame'; } }, 'Show in the flame graph'));
+    put();
+  });
 }

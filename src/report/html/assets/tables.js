@@ -1,18 +1,18 @@
-// Sortable tables. A column: {key, label, value(row), cell(row), text (sorts as text), cls}.
-function sortable(mount, caption, columns, rows, sort, pageSize) {
-  let key = sort, down = true, limit = pageSize || 60;
-  const body = el('tbody');
-  const heads = columns.map(c => {
-    const th = el('th', { scope: 'col', class: c.cls });
-    if (!c.value) { th.append(c.label); return th; }
-    th.append(el('button', { type: 'button', 'data-key': c.key, onclick: () => {
+// Sortable tables. A column: {key, label, value(row), cell(row), text (sorts as text), cls, title}.
+function sortable(mount, caption, columnsOf, rows, sort, pageSize) {
+  let key = sort, down = true, limit = pageSize || 60, columns, heads;
+  const head = el('tr'), body = el('tbody');
+  const more = el('button', { type: 'button', onclick: () => { limit += 300; draw(); } });
+  function rehead() {
+    columns = columnsOf();
+    heads = columns.map(c => el('th', { scope: 'col', class: c.cls, title: c.title }, c.value ? el('button', { type: 'button', 'data-key': c.key, onclick: () => {
       if (key === c.key) down = !down; else { key = c.key; down = !c.text; }
       draw();
       say('sorted by ' + c.label);
-    } }, c.label));
-    return th;
-  });
-  const more = el('button', { type: 'button', onclick: () => { limit += 300; draw(); } });
+    } }, c.label) : c.label));
+    head.replaceChildren(...heads);
+    if (!columns.some(c => c.key === key)) { key = columns.find(c => c.value && !c.text).key; down = true; }
+  }
   function draw() {
     const column = columns.find(c => c.key === key);
     const sorted = [...rows].sort((a, b) => {
@@ -20,72 +20,95 @@ function sortable(mount, caption, columns, rows, sort, pageSize) {
       return (column.text ? String(x).localeCompare(String(y)) : (x ?? -Infinity) - (y ?? -Infinity)) * (down ? -1 : 1);
     });
     columns.forEach((c, i) => { if (c.key === key) heads[i].setAttribute('aria-sort', down ? 'descending' : 'ascending'); else heads[i].removeAttribute('aria-sort'); });
-    body.replaceChildren(...sorted.slice(0, limit).map(row => el('tr', null, ...columns.map((c, i) =>
-      el(i ? 'td' : 'th', { class: c.cls, scope: i ? null : 'row' }, c.cell(row))))));
+    body.replaceChildren(...sorted.slice(0, limit).map(row => {
+      const tr = el('tr', null, ...columns.map((c, i) => el(i ? 'td' : 'th', { class: c.cls, scope: i ? null : 'row' }, c.cell(row))));
+      tr.row = row;
+      return tr;
+    }));
     more.textContent = 'Show more (' + fmtCount(rows.length - limit) + ')';
     more.hidden = rows.length <= limit;
   }
+  rehead();
   draw();
-  mount.replaceChildren(el('div', { class: 'scroll' }, el('table', { class: 't' }, el('caption', { class: 'sr' }, caption), el('thead', null, el('tr', null, ...heads)), body)), more);
-  return { draw, set(next) { rows = next; draw(); }, sortBy(k) { key = k; down = true; draw(); } };
+  mount.replaceChildren(el('div', { class: 'scroll' }, el('table', { class: 't' }, el('caption', { class: 'sr' }, caption), el('thead', null, head), body)), more);
+  return { set(next, sortBy) { rows = next; if (sortBy) { key = sortBy; down = true; } rehead(); draw(); } };
 }
-const timeColumns = scale => [
-  { key: 'bar', label: 'Time', cls: 'opt', cell: r => timeBar(r, scale()) },
-  { key: 'time', label: 'Seconds', cls: 'n', value: cost, cell: r => {
-    const node = el('span', null, fmtTime(cost(r)));
-    if (!state.cumulative && timeError(r) > 0) node.append(el('span', { class: 'se' }, ' ±' + fmtTime(timeError(r))));
-    return node;
-  } },
-  { key: 'share', label: '%', cls: 'n opt', value: cost, cell: r => fmtPct(cost(r) / TOTAL) },
-  ...KINDS.map(([k, letter, name]) => ({ key: k, label: letter, cls: 'n opt', value: r => r[k], cell: r => r[k] ? Math.round(r[k] / own(r) * 100) + '%' : '' })),
-];
-const memoryColumns = () => !MEM ? [] : [
-  { key: 'mbar', label: 'Memory', cls: 'opt', cell: r => memoryBar(r, hotBytes) },
-  ...[['al', 'Allocated', 'ae'], ['pk', 'At peak', 'pe'], ['li', 'Live', 'le'], ['in', 'Increment'], ['cp', 'Copied']].map(([k, label, error]) =>
-    ({ key: k, label, cls: 'n', value: r => r[k], cell: r => r[k] ? withError(r[k], r[error]) : '' })),
-];
-const hotBytes = Math.max(1, ...D.hot.map(r => r.al || 0));
-let hotScale = 1;
+const kindColumns = () => KINDS.map(([k, , name]) => ({ key: k, label: name[0].toUpperCase() + name.slice(1), cls: 'n', value: r => r[k], cell: r => r[k] ? fmtTime(r[k]) : '' }));
+// The figures of lines; `scale` holds the largest time and the largest bytes of the table.
+function lineColumns(scale) {
+  const time = { key: 'time', label: 'Seconds', cls: 'n', value: cost, cell: timeCell };
+  const bars = [{ key: 'bar', label: 'Time', cls: 'opt', cell: r => timeBar(r, scale.time) }, time, { key: 'share', label: '%', cls: 'n opt', value: cost, cell: r => fmtPct(cost(r) / (total() || 1)) }];
+  const kind = { key: 'kind', label: 'Kind %', cls: 'n opt', cell: kindOf };
+  const number = (k, label, error, cls = 'n') => ({ key: k, label, cls, value: k === 'al' ? bytesOf : r => r[k], cell: bytesCell(k, error) });
+  const memory = [{ key: 'mbar', label: 'Memory', cls: 'opt', title: 'allocated, live at the end, at the peak', cell: r => memoryBar(r, scale.bytes) }, number('al', 'Allocated', 'ae'), number('pk', 'At peak', 'pe')];
+  if (!memoryShown()) return [...bars, ...kindColumns()];
+  return {
+    time: () => [...bars, ...kindColumns()],
+    both: () => [...bars, kind, ...memory, number('li', 'Live', 'le', 'n opt')],
+    memory: () => [...memory, number('li', 'Live', 'le'), number('in', 'Increment'), number('cp', 'Copied')],
+  }[state.columns]();
+}
+// Figures of the chosen thread or process, from all files.
+async function gather() {
+  const files = await Promise.all(D.files.map((_, at) => loadFile(at)));
+  const functions = new Map(), parts = [], hot = [];
+  const add = (sum, row) => { for (const k of ['py', 'na', 'sy', 'wa', 'al', 'li', 'pk', 'cp']) sum[k] = (sum[k] || 0) + (row[k] || 0); };
+  for (const file of files) {
+    const part = {};
+    for (const row of file.rows.values()) {
+      const key = file.at + '\n' + row.fn;
+      if (!functions.has(key)) functions.set(key, {});
+      add(functions.get(key), row);
+      add(part, row);
+      if (worth(row)) hot.push({ ...row, src: file.texts.get(row.ln)?.trim().slice(0, 160) });
+    }
+    parts.push(part);
+  }
+  return { functions, parts, hot };
+}
+// Draws the tables; the answer draws them again, for `part` of the run if there is one.
 function drawTables() {
-  const redraw = [];
-  const rescale = () => { hotScale = Math.max(1, ...D.hot.map(cost)); };
-  rescale();
-  const mount = el('div');
-  const panel = $('hot');
-  panel.replaceChildren(el('h3', null, 'Hottest lines'), mount);
-  const hot = sortable(mount, 'Hottest lines', [
-    { key: 'place', label: 'Line', text: true, value: r => D.files[r.f].d + ':' + String(r.ln).padStart(9), cell: r => locLink(r.f, r.ln) },
-    { key: 'src', label: 'Source', cls: 'src', cell: r => el('code', { title: shown(r.src || r.fn) }, shown(r.src || r.fn)) },
-    ...timeColumns(() => hotScale), ...memoryColumns(),
-  ], D.hot, TOTAL > 0 ? 'time' : 'al', 25);
-  redraw.push(() => { rescale(); hot.draw(); });
-  const functions = D.functions.map(([f, name, first, last, py, na, sy, wa, cc, cw, ca]) => ({ f, name, ln: first, last, py, na, sy, wa, cc, cw, ca }));
-  const ownTop = Math.max(1, ...functions.map(own));
-  const functionMount = el('div');
+  const FUNCTIONS = D.functions.map(([f, name, first, last, py, na, sy, wa, cc, cw, ca]) => ({ f, name, ln: first, last, py, na, sy, wa, cc, cw, ca }));
+  const FILES = D.files.map((f, i) => ({ i, py: f.t[0], na: f.t[1], sy: f.t[2], wa: f.t[3], al: f.m[0], li: f.m[1], pk: f.m[2], cp: f.m[3], d: f.d, lines: f.lines }));
+  const scales = { hot: {}, functions: {}, files: {} };
+  const scale = (name, rows, time) => { Object.assign(scales[name], { time: Math.max(1, ...rows.map(time)), bytes: Math.max(1, ...rows.map(r => r.al || 0)) }); return rows; };
+  const hotRows = () => scale('hot', state.hot.filter(worth), cost);
+  const ownBar = r => { const was = state.cumulative; state.cumulative = false; const bar = timeBar(r, scales.functions.time); state.cumulative = was; return bar; };
+  const place = { key: 'place', label: 'Line', text: true, value: r => D.files[r.f].d + ':' + String(r.ln).padStart(9), cell: r => locLink(r.f, r.ln) };
+  const callees = r => r.cw ?? r.cc;
+  const hotMount = el('div'), functionMount = el('div'), fileMount = el('div');
+  $('hot').replaceChildren(el('div', { class: 'tbar' }, el('h3', null, 'Hottest lines'), el('span', { class: 'grow' }), columnButtons(() => { hot.set(hotRows()); if (viewer.data) drawCode(); })), hotMount);
   $('functions').replaceChildren($('functions-h'), functionMount);
-  const functionTable = sortable(functionMount, 'Functions', [
-    { key: 'name', label: 'Function', text: true, value: r => r.name, cell: r => el('code', null, shown(r.name)) },
-    { key: 'place', label: 'Place', text: true, value: r => D.files[r.f].d + ':' + String(r.ln).padStart(9), cell: r => locLink(r.f, r.ln) },
-    { key: 'bar', label: 'Own time', cls: 'opt', cell: r => { const was = state.cumulative; state.cumulative = false; const bar = timeBar(r, ownTop); state.cumulative = was; return bar; } },
+  $('files').replaceChildren($('files-h'), fileMount);
+  const first = () => total() > 0 ? 'time' : 'al';
+  const hot = sortable(hotMount, 'Hottest lines', () => [place,
+    { key: 'src', label: 'Source', cls: 'src', cell: r => el('code', { title: shown(r.src || r.fn) }, shown(r.src || r.fn)) },
+    ...lineColumns(scales.hot)], hotRows(), first(), 25);
+  const functions = sortable(functionMount, 'Functions', () => [
+    { key: 'name', label: 'Function', text: true, cls: 'name', value: r => r.name, cell: r => el('code', { title: shown(r.name) }, shown(r.name)) },
+    { ...place, label: 'Place' },
+    { key: 'bar', label: 'Own time', cls: 'opt', cell: ownBar },
     { key: 'own', label: 'Own', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
     { key: 'kind', label: 'Kind %', cls: 'n opt', cell: kindOf },
-    { key: 'cum', label: 'With callees', cls: 'n', value: r => r.cw ?? r.cc, cell: r => (r.cw ?? r.cc) == null ? '–' : fmtTime(r.cw ?? r.cc) },
-    { key: 'share', label: '% of run', cls: 'n opt', value: r => r.cw ?? r.cc, cell: r => fmtPct((r.cw ?? r.cc ?? 0) / TOTAL) },
-    ...(MEM ? [{ key: 'ca', label: 'Allocated with callees', cls: 'n', value: r => r.ca, cell: r => fmtBytes(r.ca) }] : []),
-  ], functions, 'own');
-  redraw.push(() => functionTable.sortBy(state.cumulative ? 'cum' : 'own'));
-  const files = D.files.map((f, i) => ({ i, f: i, py: f.t[0], na: f.t[1], sy: f.t[2], wa: f.t[3], al: f.m[0], li: f.m[1], pk: f.m[2], cp: f.m[3], d: f.d, lines: f.lines }));
-  const fileTop = Math.max(1, ...files.map(own)), fileBytes = Math.max(1, ...files.map(r => r.al));
-  const fileMount = el('div');
-  $('files').replaceChildren($('files-h'), fileMount);
-  sortable(fileMount, 'Files', [
-    { key: 'file', label: 'File', text: true, value: r => r.d, cell: r => el('a', { class: 'loc', href: '#' + D.files[r.i].k + ':' }, shown(r.d)) },
+    ...(state.only ? [] : [
+      { key: 'cum', label: 'With callees', cls: 'n', value: callees, cell: r => callees(r) == null ? '–' : fmtTime(callees(r)) },
+      { key: 'share', label: '% of run', cls: 'n opt', value: callees, cell: r => fmtPct((callees(r) ?? 0) / (TOTAL || 1)) },
+      ...(MEM ? [{ key: 'ca', label: 'Allocated with callees', cls: 'n', value: r => r.ca, cell: r => fmtBytes(r.ca) }] : [])]),
+  ], scale('functions', FUNCTIONS, own), 'own');
+  const files = sortable(fileMount, 'Files', () => [
+    { key: 'file', label: 'File', text: true, cls: 'name', value: r => r.d, cell: r => el('a', { class: 'loc', href: '#' + D.files[r.i].k + ':' }, shown(r.d)) },
     { key: 'lines', label: 'Lines', cls: 'n opt', value: r => r.lines, cell: r => fmtCount(r.lines) },
-    { key: 'bar', label: 'Time', cls: 'opt', cell: r => timeBar(r, fileTop) },
+    { key: 'bar', label: 'Time', cls: 'opt', cell: r => timeBar(r, scales.files.time) },
     { key: 'time', label: 'Seconds', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
     { key: 'kind', label: 'Kind %', cls: 'n opt', cell: kindOf },
-    ...(MEM ? [{ key: 'mbar', label: 'Memory', cls: 'opt', cell: r => memoryBar(r, fileBytes) },
+    ...(memoryShown() ? [{ key: 'mbar', label: 'Memory', cls: 'opt', cell: r => memoryBar(r, scales.files.bytes) },
       ...[['al', 'Allocated'], ['pk', 'At peak'], ['li', 'Live'], ['cp', 'Copied']].map(([k, label]) => ({ key: k, label, cls: 'n', value: r => r[k], cell: r => fmtBytes(r[k]) }))] : []),
-  ], files, TOTAL > 0 ? 'time' : 'al', 400);
-  return () => redraw.forEach(f => f());
+  ], scale('files', FILES, own), first(), 400);
+  return part => {
+    state.hot = part ? part.hot : D.hot;
+    hot.set(hotRows());
+    const parts = part ? FUNCTIONS.map(r => ({ f: r.f, name: r.name, ln: r.ln, last: r.last, ...part.functions.get(r.f + '\n' + r.name) })).filter(own) : FUNCTIONS;
+    functions.set(scale('functions', parts, own), withCallees() ? 'cum' : 'own');
+    files.set(scale('files', part ? FILES.map(r => ({ i: r.i, d: r.d, lines: r.lines, ...part.parts[r.i] })).filter(worth) : FILES, own));
+  };
 }

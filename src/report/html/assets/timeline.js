@@ -6,15 +6,15 @@ function timelineHover() {
   if (!picture) return;
   const box = picture.parentElement;
   const tip = el('div', { class: 'tip', hidden: true });
-  const cross = svg('path', { class: 'cross' });
-  picture.append(cross);
+  const cross = svg('path', { class: 'cross' }), share = svg('g', { class: 'of-line' });
+  picture.append(share, cross);
   box.append(tip);
-  const end = +picture.dataset.end;
+  const { end, top, base: floor, room } = Object.fromEntries(Object.entries(picture.dataset).map(([k, v]) => [k, +v]));
   const at = (series, t) => { let best = null; for (const p of series) { if (p[0] > t) break; best = p; } return best ?? series[0]; };
   picture.addEventListener('pointermove', e => {
     const area = picture.getBoundingClientRect();
     const t = Math.max(0, Math.min(1, (e.clientX - area.left) / area.width)) * end;
-    cross.setAttribute('d', 'M' + t / end * 1000 + ' 22V150');
+    cross.setAttribute('d', 'M' + t / end * 1000 + ' ' + (floor - room) + 'V' + floor);
     const rss = at(D.timeline.rss, t), live = at(D.timeline.live, t);
     let text = fmtTime(t * 1e6);
     if (rss) text += '\nRSS ' + fmtBytes(rss[1]);
@@ -26,6 +26,20 @@ function timelineHover() {
     tip.style.left = Math.min(e.clientX - area.left + 14, area.width - 150) + 'px';
   });
   picture.addEventListener('pointerleave', () => { tip.hidden = true; cross.removeAttribute('d'); });
+  // Pointing at a line, in the list of owners or of the hottest lines, shows what it holds at the peak and at the end.
+  const of = e => e.target.closest('#hot tbody tr')?.row || (e.target.closest('.owners li') && D.hot.find(r => r.f === +e.target.closest('li').dataset.f && r.ln === +e.target.closest('li').dataset.n));
+  const point = e => {
+    const row = of(e);
+    share.replaceChildren();
+    if (!row) return;
+    for (const [t, b] of [[PEAK[0], row.pk], [end, row.li]]) if (b > 0) {
+      const x = Math.min(t / end * 1000, 994), y = floor - Math.min(1, b / top) * room;
+      const left = x > 700;
+      share.append(svg('path', { class: 'share', d: `M${x} ${floor}V${y}` }), svg('text', { x: x + (left ? -9 : 9), y: Math.min(floor - 4, y + 12), 'text-anchor': left ? 'end' : 'start' }, `${shown(base(D.files[row.f].d))}:${row.ln} ${fmtBytes(b)}`));
+    }
+  };
+  for (const host of document.querySelectorAll('#hot, .owners')) for (const type of ['mouseover', 'focusin']) host.addEventListener(type, point);
+  for (const host of document.querySelectorAll('#hot, .owners')) for (const type of ['mouseleave', 'focusout']) host.addEventListener(type, () => share.replaceChildren());
 }
 // The strip: RSS behind, the line's bytes at the peak and at the end in front.
 function drawStrip(host, row, name) {
@@ -34,8 +48,8 @@ function drawStrip(host, row, name) {
   const end = Math.max(D.elapsed, series[series.length - 1][0]) || 1, top = PEAK[1] || 1;
   const w = host.clientWidth || 1000, x = t => t / end * (w - 8) + 4, y = b => 44 - b / top * 28;
   host.setAttribute('viewBox', `0 0 ${w} 46`);
-  const points = series.map(([t, b]) => x(t).toFixed(1) + ',' + y(b).toFixed(1)).join(' ');
-  host.replaceChildren(svg('polygon', { class: 'rss-area', points: `${x(series[0][0])},44 ${points} ${x(series[series.length - 1][0])},44` }), svg('polyline', { class: 'rss', points }));
+  const d = series.map(([t, b], i) => (i ? 'H' + x(t).toFixed(1) + 'V' : 'M' + x(t).toFixed(1) + ' ') + y(b).toFixed(1)).join('') + 'H' + x(end).toFixed(1);
+  host.replaceChildren(svg('path', { class: 'rss-area', d: `${d}V44H${x(series[0][0])}Z` }), svg('path', { class: 'rss', d }));
   const label = row ? `${name} holds ${fmtBytes(row.pk ?? null)} at the peak, ${fmtBytes(row.li ?? null)} at the end` : 'Memory (RSS). Point at a line to see its share of the peak and of the end.';
   host.append(svg('text', { x: 4, y: 11 }, label));
   if (row) for (const [t, b] of [[PEAK[0], row.pk], [end, row.li]]) if (b > 0) host.append(svg('path', { class: 'share', d: `M${Math.min(x(t), w - 4)} 44V${Math.min(42, y(b))}` }));

@@ -1,0 +1,167 @@
+//! Figures of lines as columns.
+//!
+//! Job: write the figures of a file's lines, and the shares that threads and processes have in them, one array a
+//! figure, which deflates well. Invariant: a figure that is known nowhere is left out, one that is 0 everywhere is `0`;
+//! what is unknown in one row is `null`. Neighbours: `payload` puts the columns into a file, `assets/data.js` reads.
+
+use std::fmt::Write as _;
+
+use crate::profile::model::{File, Line, Memory, Time};
+
+use super::cumulative::WithCallees;
+use super::payload::{micros, rounded};
+
+/// A figure under the key of its column.
+type Cell = (&'static str, Option<i64>);
+
+/// Appends `,"key":[..]` for each figure of the file's lines, then the shares.
+pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> Option<WithCallees>) {
+    let rows: Vec<_> = file.lines.iter().map(|line| figures(line, callees(line.line))).collect();
+    push_columns(out, &rows);
+    // Who alone ran a line needs no figures: they are the line's.
+    let (mut threads, mut processes, mut last) = (Vec::new(), Vec::new(), (0, 0));
+    for (at, line) in file.lines.iter().enumerate() {
+        for share in &line.by_thread {
+            threads.push(share_of(at - last.0, share.thread, &share.time, share.time == line.time));
+            last.0 = at;
+        }
+        for share in &line.by_process {
+            let alone = share.time == line.time && share.memory == line.memory;
+            let [a, b, c, d, e, f, g] = share_of(at - last.1, share.process, &share.time, alone);
+            let [h, i, j, k, l, m, n, o, p, q, r] = bytes(&share.memory).map(|cell| coarse(cell, alone));
+            processes.push([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r]);
+            last.1 = at;
+        }
+    }
+    push_shares(out, "threads", &threads);
+    push_shares(out, "processes", &processes);
+}
+
+/// The figures of a line, under the keys of a file's columns.
+pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 22] {
+    let [py, na, sy, wa, gi] = seconds(&line.time);
+    let [al, ae, fr, inc, li, le, pk, pe, mu, cp, pa] = bytes(&line.memory);
+    [
+        py,
+        na,
+        sy,
+        wa,
+        gi,
+        ("cs", Some(line.cpu_samples as i64)),
+        al,
+        ae,
+        ("ac", line.memory.alloc_count.map(|count| rounded(count as f64))),
+        fr,
+        inc,
+        li,
+        le,
+        pk,
+        pe,
+        mu,
+        pa,
+        cp,
+        ("cc", callees.map(|c| micros(c.cpu_s))),
+        ("cw", callees.map(|c| micros(c.wall_s))),
+        ("ca", callees.map(|c| rounded(c.alloc_bytes as f64))),
+        ("ln", Some(i64::from(line.line))),
+    ]
+}
+
+fn seconds(time: &Time) -> [Cell; 5] {
+    [
+        ("py", time.python_s.map(micros)),
+        ("na", time.native_s.map(micros)),
+        ("sy", time.system_s.map(micros)),
+        ("wa", time.wait_s.map(micros)),
+        ("gi", time.gil_wait_s.map(micros)),
+    ]
+}
+
+fn bytes(m: &Memory) -> [Cell; 11] {
+    let whole = |bytes: Option<u64>| bytes.map(|b| rounded(b as f64));
+    [
+        ("al", whole(m.alloc_bytes)),
+        ("ae", m.alloc_bytes_se.map(rounded)),
+        ("fr", whole(m.free_bytes)),
+        ("in", m.increment_bytes.map(|b| rounded(b as f64))),
+        ("li", whole(m.live_bytes)),
+        ("le", m.live_bytes_se.map(rounded)),
+        ("pk", whole(m.peak_bytes)),
+        ("pe", m.peak_bytes_se.map(rounded)),
+        ("mu", whole(m.mem_usage_bytes)),
+        ("cp", whole(m.copy_bytes)),
+        ("pa", whole(m.python_alloc_bytes)),
+    ]
+}
+
+/// How many lines on, whose share, and its time.
+fn share_of(step: usize, of: usize, time: &Time, alone: bool) -> [Cell; 7] {
+    let [py, na, sy, wa, gi] = seconds(time).map(|cell| coarse(cell, alone));
+    [("at", Some(step as i64)), ("of", Some(of as i64)), py, na, sy, wa, gi]
+}
+
+/// Three significant digits: shares are many and never summed. Nothing where the line itself says it.
+fn coarse((key, figure): Cell, alone: bool) -> Cell {
+    let short = |figure: i64| {
+        let unit = 10_i64.pow(figure.unsigned_abs().checked_ilog10().unwrap_or(0).saturating_sub(2));
+        (figure + figure.signum() * unit / 2) / unit * unit
+    };
+    (key, figure.filter(|_| !alone).map(short))
+}
+
+fn push_shares<const N: usize>(out: &mut String, name: &str, rows: &[[Cell; N]]) {
+    if rows.is_empty() {
+        return;
+    }
+    let _ = write!(out, ",\"{name}\":{{\"n\":{}", rows.len());
+    push_columns(out, rows);
+    out.push('}');
+}
+
+fn push_columns<const N: usize>(out: &mut String, rows: &[[Cell; N]]) {
+    let Some(first) = rows.first() else { return };
+    for (column, (key, _)) in first.iter().enumerate() {
+        let values = || rows.iter().map(|row| row[column].1);
+        if values().all(|value| value.is_none()) {
+            continue;
+        }
+        let _ = write!(out, ",\"{key}\":");
+        if values().all(|value| value == Some(0)) {
+            out.push('0');
+            continue;
+        }
+        for (at, value) in values().enumerate() {
+            out.push(if at == 0 { '[' } else { ',' });
+            let _ = match value {
+                Some(value) => write!(out, "{value}"),
+                None => write!(out, "null"),
+            };
+        }
+        out.push(']');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::model::ThreadShare;
+
+    #[test]
+    fn shares_name_their_line_and_their_thread() {
+        let python = |s| Time { python_s: Some(s), ..Time::default() };
+        let share = |thread, s| ThreadShare { thread, time: python(s) };
+        let line = |line, by_thread| Line { line, by_thread, ..Line::default() };
+        let lines = vec![
+            line(3, vec![]),
+            line(7, vec![share(0, 2.0), share(4, 0.001_236)]),
+            Line { time: python(1.0), ..line(8, vec![share(4, 1.0)]) },
+        ];
+        let mut out = String::from("{\"x\":0");
+        push_file(&mut out, &File { lines, ..File::default() }, &|_| None);
+        out.push('}');
+        let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let threads = serde_json::json!({"n": 3, "at": [1, 0, 1], "of": [0, 4, 4], "py": [2_000_000, 1240, null]});
+        assert_eq!(value["threads"], threads);
+        assert!(value.get("processes").is_none());
+    }
+}
