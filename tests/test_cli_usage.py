@@ -70,3 +70,13 @@ def test_the_doctor_says_what_works(rscalene: Run) -> None:
     result = rscalene("doctor", "--python", "/nonexistent/python")
     assert result.returncode == 1
     assert "hint: " in result.stdout
+
+
+def test_a_preloaded_sanitizer_is_refused_before_the_program_runs(
+    rscalene: Run, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    env = {**clean_env, "LD_PRELOAD": f"{tmp_path}/other.so:{tmp_path}/libasan.so.8"}
+    result = rscalene("run", "-c", "print('ran')", env=env)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "cannot profile with `libasan.so.8` preloaded" in result.stderr
+    assert "hint: " in result.stderr

@@ -120,6 +120,11 @@ impl Next {
         if known != 0 { known } else { self.look_up() }
     }
 
+    /// Has another function called in its place.
+    pub(crate) fn replace(&self, address: usize) {
+        self.address.store(address, Relaxed);
+    }
+
     #[cold]
     fn look_up(&self) -> usize {
         let found = symbol(libc::RTLD_NEXT, self.name);

@@ -191,6 +191,7 @@ fn arm() {
     unsafe { PYTHON.0.get().write(python) };
     READY.store(true, Release);
     process::announce(false);
+    hooks::announce_allocator();
     if let Some(reason) = refused {
         process::notice(reason.0, reason.1);
         if python.version == 0 {

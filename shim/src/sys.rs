@@ -36,6 +36,13 @@ pub(crate) unsafe fn call3(number: libc::c_long, a: usize, b: usize, c: usize) -
     unsafe { call6(number, a, b, c, 0, 0, 0) }
 }
 
+/// Bytes of a page; a power of two.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: reads what the kernel passed to the process.
+    let bytes = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
+    if bytes.is_power_of_two() { bytes } else { rscalene_wire::PAGE }
+}
+
 /// Process id.
 pub(crate) fn pid() -> u32 {
     // SAFETY: takes nothing.

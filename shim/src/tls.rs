@@ -32,6 +32,8 @@ pub(crate) struct Tls {
     pub(crate) masked: Cell<u32>,
     /// Flag of allocation records while a request of Python's object allocators is on its way to `malloc`.
     pub(crate) via_python: Cell<u8>,
+    /// 1 while an allocator other than libc's works.
+    pub(crate) inside: Cell<u8>,
     /// 1 while the interpreter maps an arena.
     pub(crate) arena: Cell<u8>,
     /// 1 once `copy_countdown` was drawn.

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rscalene_wire as wire;
 
 use super::flags::{CpuSource, MemoryMode, Run};
-use super::shim::Shim;
+use super::shim::{Shim, refuse_sanitizers};
 use super::spawn::{self, Ended};
 use super::words::Program;
 use super::{output, program};
@@ -47,6 +47,8 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let scope = scope(flags, &cwd, start.script.as_deref())?;
     let shim = Shim::find()?;
+    let preloaded = std::env::var_os("LD_PRELOAD");
+    refuse_sanitizers(preloaded.as_deref())?;
     let settings = settings(flags);
     let ring = match flags.memory {
         _ if flags.cpu_only => RING_CPU,
@@ -58,7 +60,6 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
         Error::new(EXIT_NO_PROFILE, format!("cannot make the shared memory of the profile: {error}"), "see `ulimit -a`")
     })?;
     let arena = Arc::new(arena);
-    let preloaded = std::env::var_os("LD_PRELOAD");
     let variables = [("LD_PRELOAD", shim.preload(preloaded.as_deref())), (wire::ARENA_ENV, arena.address())];
     spawn::forward_signals();
     let started = (SystemTime::now(), proc::monotonic_ns());
@@ -234,6 +235,7 @@ fn finish(recorded: Recorded, facts: Facts, refused: u64, flags: &Run) -> Profil
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             pid: facts.pid,
             exit: model::Exit { code: ended.code, signal: ended.signal },
+            allocator: None,
         },
         clock: model::Clock {
             started_at: humantime::format_rfc3339_seconds(facts.started.0).to_string(),

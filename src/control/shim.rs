@@ -8,7 +8,7 @@ use std::ffi::{CStr, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::error::{EXIT_NO_PROFILE, Error};
+use crate::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 
 /// File name of the preloaded library.
 const NAME: &str = "librscalene_shim.so";
@@ -60,6 +60,23 @@ impl Shim {
         }
         value
     }
+}
+
+/// Names of libraries whose allocator must be the first in a process, as our hooks must be.
+const SANITIZERS: [&str; 5] = ["libasan", "libtsan", "liblsan", "libhwasan", "libclang_rt."];
+
+/// Refuses to preload in front of a sanitizer, which would end the program: `before` is the `LD_PRELOAD` of now.
+pub(crate) fn refuse_sanitizers(before: Option<&OsStr>) -> Result<(), Error> {
+    let before = before.unwrap_or_default().to_string_lossy();
+    let files = before.split([' ', ':']).map(|path| path.rsplit('/').next().unwrap_or(path));
+    let Some(file) = files.into_iter().find(|file| SANITIZERS.iter().any(|name| file.starts_with(name))) else {
+        return Ok(());
+    };
+    Err(Error::new(
+        EXIT_USAGE,
+        format!("cannot profile with `{file}` preloaded: a sanitizer must be the first library of its process"),
+        "take it out of LD_PRELOAD; times and bytes under a sanitizer would not be the program's own anyway",
+    ))
 }
 
 /// The folder of the object that this code lies in.

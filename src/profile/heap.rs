@@ -15,7 +15,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::estimate::estimate;
+use super::estimate::{Estimate, estimate};
 use super::intern::FrameId;
 use super::leaks::Snapshots;
 use super::mappings::{Backing, Mappings};
@@ -68,6 +68,9 @@ struct Block {
 
 const SIZE_BITS: u32 = 48;
 
+/// Threads whose last resize is remembered.
+const MOST_RESIZING: usize = 1 << 16;
+
 /// What a change of memory says beside its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
@@ -92,6 +95,8 @@ pub(crate) struct Footprint {
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
     blocks: FxHashMap<u64, Block>,
+    /// Blocks that went into a resize last, by thread: a refusal brings them back.
+    resizing: FxHashMap<u32, (u64, Block)>,
     intervals: Vec<u64>,
     mappings: Mappings,
     cells: FxHashMap<FrameId, Cell>,
@@ -146,14 +151,34 @@ impl Heap {
         one.bytes
     }
 
-    /// A recorded block went, while `running` ran. Returns the bytes that it stood for.
-    pub(crate) fn free(&mut self, at: Moment, running: FrameId, address: u64) -> f64 {
+    /// A recorded block went, while `running` ran.
+    pub(crate) fn free(&mut self, at: Moment, running: FrameId, address: u64) {
         self.begin(at);
-        let bytes = self.forget(at, address);
-        if bytes > 0.0 {
-            self.cell(running).freed_blocks += bytes;
+        if let Some((_, one)) = self.forget(at, address) {
+            self.cell(running).freed_blocks += one.bytes;
         }
-        bytes
+    }
+
+    /// Thread `tid` is about to resize a recorded block: it goes, unless [`Heap::keep`] brings it back.
+    pub(crate) fn resize(&mut self, at: Moment, running: FrameId, address: u64, tid: u32) {
+        self.begin(at);
+        self.resizing.remove(&tid);
+        if let Some((block, one)) = self.forget(at, address) {
+            self.cell(running).freed_blocks += one.bytes;
+            if self.resizing.len() < MOST_RESIZING {
+                self.resizing.insert(tid, (address, block));
+            }
+        }
+    }
+
+    /// The allocator refused to resize the block of thread `tid`: it lives on.
+    pub(crate) fn keep(&mut self, at: Moment, running: FrameId, address: u64, tid: u32) {
+        self.begin(at);
+        let Some((_, block)) = self.resizing.remove(&tid).filter(|(of, _)| *of == address) else { return };
+        let one = self.estimate(block);
+        self.cell(running).freed_blocks -= one.bytes;
+        self.blocks.insert(address, block);
+        self.change(at, block.owner, one.bytes, one.variance);
     }
 
     /// `weight` bytes were freed while `running` ran, whatever allocated them.
@@ -253,13 +278,16 @@ impl Heap {
         }
     }
 
-    fn forget(&mut self, at: Moment, address: u64) -> f64 {
-        let Some(block) = self.blocks.remove(&address) else { return 0.0 };
-        let packed = block.packed;
-        let interval = self.intervals[(packed >> SIZE_BITS) as usize];
-        let one = estimate(packed & ((1 << SIZE_BITS) - 1), interval);
+    fn forget(&mut self, at: Moment, address: u64) -> Option<(Block, Estimate)> {
+        let block = self.blocks.remove(&address)?;
+        let one = self.estimate(block);
         self.change(at, block.owner, -one.bytes, -one.variance);
-        one.bytes
+        Some((block, one))
+    }
+
+    fn estimate(&self, block: Block) -> Estimate {
+        let packed = block.packed;
+        estimate(packed & ((1 << SIZE_BITS) - 1), self.intervals[(packed >> SIZE_BITS) as usize])
     }
 
     fn change(&mut self, at: Moment, owner: FrameId, bytes: f64, variance: f64) {

@@ -83,6 +83,7 @@ pub struct Merge {
     first_python: Option<u32>,
     samples: (u64, u64),
     lost: u64,
+    allocator: Option<String>,
     notices: Vec<String>,
 }
 
@@ -113,6 +114,7 @@ impl Merge {
             first_python: None,
             samples: (0, 0),
             lost: 0,
+            allocator: None,
             notices: Vec::new(),
         }
     }
@@ -169,6 +171,7 @@ impl Merge {
             Body::Map { map, flags } => self.heap(pid, map.time_ns, |process| process.map(map, *flags)),
             Body::FreeVolume(volume) => self.heap(pid, volume.time_ns, |process| process.free_volume(volume)),
             Body::Notice(notice) => self.say(notices::words(pid, notice)),
+            Body::Allocator(library) => drop(self.allocator.get_or_insert_with(|| notices::allocator(library))),
             Body::Counters(counters) => {
                 if counters.memory_interval_bytes > 0 && self.first_python.is_none_or(|first| first == pid) {
                     self.memory_interval = Some(counters.memory_interval_bytes);
@@ -341,6 +344,7 @@ impl Merge {
                 target.python = Some(notices::version(version));
             }
         }
+        target.allocator.clone_from(&self.allocator);
         target
     }
 

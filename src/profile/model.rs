@@ -63,6 +63,9 @@ pub struct Target {
     pub pid: u32,
     /// How it ended.
     pub exit: Exit,
+    /// Allocator behind `malloc`, e.g. `jemalloc`; `None`: libc's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocator: Option<String>,
 }
 
 /// When and for how long.

@@ -15,7 +15,6 @@ pub(crate) fn words(pid: u32, notice: &Notice) -> String {
         3 => format!("perf events are denied (errno {detail}), so CPU timers sample instead, at the kernel's tick"),
         4 => format!("a thread has no timer (errno {detail}), so its CPU time is in the totals alone"),
         5 => format!("the allocator hooks were refused (reason {detail}), so memory is not complete"),
-        6 => "another allocator is preloaded; its blocks are recorded as the program asks for them".to_owned(),
         7 => refused_frames(),
         8 => format!("thread {detail} blocks SIGURG and was sent one, so it is not sampled until it takes it"),
         32 => "the launcher may not read its memory, so what it waits for is unknown".to_owned(),
@@ -29,6 +28,13 @@ pub(crate) fn words(pid: u32, notice: &Notice) -> String {
 pub(crate) fn refused_frames() -> String {
     "frames read from outside differ from the interpreter's own, so no line is trusted and all time is outside scope"
         .to_owned()
+}
+
+/// `jemalloc` for `/usr/lib/libjemalloc.so.2`.
+pub(crate) fn allocator(library: &str) -> String {
+    let file = library.rsplit('/').next().unwrap_or(library);
+    let stem = file.split(".so").next().unwrap_or(file);
+    stem.strip_prefix("lib").filter(|rest| !rest.is_empty()).unwrap_or(stem).to_owned()
 }
 
 /// `3.11.7` for `0x030b07f0`.
@@ -45,7 +51,14 @@ pub(crate) fn version(hex: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::{allocator, version};
+
+    #[test]
+    fn an_allocator_is_named_as_people_name_it() {
+        assert_eq!(allocator("/usr/lib/libjemalloc.so.2"), "jemalloc");
+        assert_eq!(allocator("libtcmalloc_minimal.so.4.5.10"), "tcmalloc_minimal");
+        assert_eq!(allocator("/opt/lib"), "lib");
+    }
 
     #[test]
     fn versions_read_as_people_write_them() {

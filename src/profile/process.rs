@@ -163,7 +163,11 @@ impl Process {
     /// The end of a block.
     pub(crate) fn free(&mut self, free: &wire::Free) {
         let (at, place) = self.running(free.time_ns, free.stack);
-        self.heap.free(at, place.owner, free.address);
+        match free.how {
+            wire::RESIZED => self.heap.resize(at, place.owner, free.address, free.tid),
+            wire::REFUSED => self.heap.keep(at, place.owner, free.address, free.tid),
+            _ => self.heap.free(at, place.owner, free.address),
+        }
     }
 
     /// Freed volume.

@@ -131,7 +131,7 @@ pub fn body(header: RecordHeader, payload: &[u8]) -> Option<Body> {
             stack: b.u64()?,
             address: b.u64()?,
             tid: b.u32()?,
-            reserved: b.u32()?,
+            how: b.u32()?,
         }),
         Kind::Copy => Body::Copy(wire::Copy {
             time_ns: b.u64()?,
@@ -158,6 +158,10 @@ pub fn body(header: RecordHeader, payload: &[u8]) -> Option<Body> {
             tid: b.u32()?,
             reserved: b.u32()?,
         }),
+        Kind::Allocator => {
+            let fixed = wire::Allocator { time_ns: b.u64()?, bytes: b.u64()? };
+            Body::Allocator(b.text(u32::try_from(fixed.bytes).ok()?)?)
+        }
         Kind::Notice => Body::Notice(wire::Notice { time_ns: b.u64()?, code: b.u32()?, detail: b.u32()? }),
     })
 }

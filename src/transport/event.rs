@@ -62,6 +62,8 @@ pub enum Body {
     FreeVolume(wire::FreeVolume),
     /// Something the report must say.
     Notice(wire::Notice),
+    /// Path of the library whose `malloc` is behind the hooks, where it is not libc.
+    Allocator(String),
 
     /// Counters of the process' segment, read by the drain; cumulative, so the last one counts.
     Counters(Box<Counters>),

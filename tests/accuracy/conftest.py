@@ -75,12 +75,15 @@ def source(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def measure(rscalene: Callable[..., Any], tmp_path: Path, interpreter: str) -> Measure:
-    """Run a program under the profiler and read its profile."""
+    """Run a program (its name, or its text) under the profiler and read its profile."""
 
-    def run(program: str, *words: str, options: tuple[str, ...] = ()) -> Measured:
+    def run(program: str, *words: str, options: tuple[str, ...] = (), **more: Any) -> Measured:
         path = PROGRAMS / program
+        if "\n" in program:
+            path = tmp_path / "program.py"
+            path.write_text(program)
         saved = tmp_path / "profile.json"
-        done = rscalene("run", "--python", interpreter, "-o", saved, *options, path, *words, timeout=100)
+        done = rscalene("run", "--python", interpreter, "-o", saved, *options, path, *words, timeout=100, **more)
         assert done.returncode == 0, done.stderr
         profile: dict[str, Any] = {**json.loads(saved.read_text()), "program": str(path)}
         last = next((row for row in reversed(done.stdout.splitlines()) if row.startswith("{")), "{}")

@@ -66,7 +66,7 @@ fn body(dice: &mut Dice) -> Body {
             alloc: wire::Alloc { time_ns, stack, address, size, interval: other, tid, reserved: 0 },
             flags,
         },
-        12 => Body::Free(wire::Free { time_ns, stack, address, tid, reserved: 0 }),
+        12 => Body::Free(wire::Free { time_ns, stack, address, tid, how: tid % 4 }),
         13 => Body::Copy(wire::Copy { time_ns, stack, weight: size, tid, reserved: 0 }),
         14 | 15 => Body::Map {
             map: wire::Map { time_ns, stack, address, size, old_address: odd(dice), old_size: other },

@@ -296,3 +296,20 @@ fn bytes_of_processes_add_up_and_footprints_do_not() {
     let live = |share: &rscalene::profile::model::ProcessShare| share.memory.live_bytes;
     assert_eq!(line(&profile, APP, 1).by_process.iter().map(live).collect::<Vec<_>>(), [Some(1_000_003); 2]);
 }
+
+#[test]
+fn a_block_whose_resize_is_refused_lives_on_and_nobody_freed_it() {
+    let (mut run, at) = recording("exact", 3);
+    let end = |stack, address, tid, how| Body::Free(wire::Free { time_ns: 2, stack, address, tid, how });
+    run.alloc(1, 1, at[0], 1, 70_001, 0);
+    run.alloc(1, 1, at[0], 2, 90_001, 0);
+    run.feed(1, end(at[1], 1, 7, wire::RESIZED));
+    // Another thread gets the address before the answer is known.
+    run.feed(1, end(at[1], 2, 8, wire::RESIZED));
+    run.alloc(1, 3, at[2], 2, 50_021, 0);
+    run.feed(1, end(at[1], 1, 7, wire::REFUSED));
+    run.feed(1, end(at[1], 2, 9, wire::REFUSED));
+    let profile = run.finish();
+    assert_eq!([1, 2, 3].map(|number| live(&profile, number)), [70_001, 0, 50_021]);
+    assert_eq!(line(&profile, APP, 2).memory.free_bytes, Some(90_001));
+}

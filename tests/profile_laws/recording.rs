@@ -109,7 +109,7 @@ impl Recording {
 
     /// A free.
     pub(crate) fn free(&mut self, pid: u32, time_ns: u64, stack: u64, address: u64) {
-        self.feed(pid, Body::Free(wire::Free { time_ns, stack, address, tid: pid, reserved: 0 }));
+        self.feed(pid, Body::Free(wire::Free { time_ns, stack, address, tid: pid, how: wire::FREED }));
     }
 
     /// A process leaves by itself.

@@ -6,20 +6,22 @@
 
 use core::ffi::{c_int, c_void};
 
-use super::{Choice, chosen, forget, interval, keep, live};
+use rscalene_wire as wire;
+
+use super::{Choice, chosen, forget, interval, keep, live, remember};
 use crate::real::{Next, Weak, call_next};
 use crate::tls::tls;
 
-static MALLOC: Next = Next::or_libc(c"malloc", Weak::LibcMalloc);
-static CALLOC: Next = Next::or_libc(c"calloc", Weak::LibcCalloc);
-static REALLOC: Next = Next::or_libc(c"realloc", Weak::LibcRealloc);
+pub(super) static MALLOC: Next = Next::or_libc(c"malloc", Weak::LibcMalloc);
+pub(super) static CALLOC: Next = Next::or_libc(c"calloc", Weak::LibcCalloc);
+pub(super) static REALLOC: Next = Next::or_libc(c"realloc", Weak::LibcRealloc);
 static REALLOCARRAY: Next = Next::new(c"reallocarray");
-static FREE: Next = Next::or_libc(c"free", Weak::LibcFree);
-static POSIX_MEMALIGN: Next = Next::new(c"posix_memalign");
-static ALIGNED_ALLOC: Next = Next::new(c"aligned_alloc");
-static MEMALIGN: Next = Next::or_libc(c"memalign", Weak::LibcMemalign);
-static VALLOC: Next = Next::new(c"valloc");
-static PVALLOC: Next = Next::new(c"pvalloc");
+pub(super) static FREE: Next = Next::or_libc(c"free", Weak::LibcFree);
+pub(super) static POSIX_MEMALIGN: Next = Next::new(c"posix_memalign");
+pub(super) static ALIGNED_ALLOC: Next = Next::new(c"aligned_alloc");
+pub(super) static MEMALIGN: Next = Next::or_libc(c"memalign", Weak::LibcMemalign);
+pub(super) static VALLOC: Next = Next::new(c"valloc");
+pub(super) static PVALLOC: Next = Next::new(c"pvalloc");
 
 /// Looks all of them up, before any look-up can fail: a failed one allocates, and what it allocates must come from, and
 /// go back to, the same allocator.
@@ -29,7 +31,8 @@ pub(super) fn resolve() {
     }
 }
 
-type Block = *mut c_void;
+/// A block, or null.
+pub(super) type Block = *mut c_void;
 const NULL: Block = core::ptr::null_mut();
 
 /// Takes `bytes` off this thread's countdown; a choice where the block is a sample.
@@ -85,49 +88,31 @@ unsafe extern "C" fn realloc(old: Block, bytes: usize) -> Block {
     resize(old, bytes, || call_next!(REALLOC, fn(Block, usize) -> Block, (old, bytes), NULL))
 }
 
-/// `reallocarray`.
+/// `reallocarray`: what the product asks of `realloc`, as libc's own does; only an overflow is left to libc.
 ///
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn reallocarray(old: Block, items: usize, size: usize) -> Block {
     match items.checked_mul(size) {
-        Some(bytes) => {
-            resize(old, bytes, || call_next!(REALLOCARRAY, fn(Block, usize, usize) -> Block, (old, items, size), NULL))
-        }
+        // SAFETY: passed on.
+        Some(bytes) => unsafe { realloc(old, bytes) },
         None => call_next!(REALLOCARRAY, fn(Block, usize, usize) -> Block, (old, items, size), NULL),
     }
 }
 
 fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> Block {
     let choice = count(bytes);
-    let exact = interval::exact();
-    // Out of the table before the allocator may hand the address to another thread, and back if it refuses.
-    let was = !old.is_null() && (exact || live::maybe(old as u64) && live::remove(old as u64));
+    // Said before the allocator may hand the address to another thread, and taken back if it refuses.
+    let said = !old.is_null() && recorded(old) && forget(old as u64, wire::RESIZED);
     let new = real();
-    if was {
-        if new.is_null() && bytes != 0 {
-            if !exact {
-                live::insert(old as u64);
-            }
-            return new;
-        }
-        ended(old as u64);
+    if said && new.is_null() && bytes != 0 {
+        remember(old as u64);
     }
     if let Some(choice) = choice {
         keep(new as u64, bytes, choice);
     }
     new
-}
-
-/// The end of a block whose address has already left the table.
-#[cold]
-#[inline(never)]
-fn ended(address: u64) {
-    if !interval::exact() {
-        live::insert(address);
-    }
-    forget(address);
 }
 
 /// `free`.
@@ -137,7 +122,7 @@ fn ended(address: u64) {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn free(block: Block) {
     if recorded(block) && !block.is_null() {
-        forget(block as u64);
+        forget(block as u64, wire::FREED);
     }
     call_next!(FREE, fn(Block) -> (), (block), ());
 }

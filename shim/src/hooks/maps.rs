@@ -30,7 +30,8 @@ const RESERVED: u8 = 8;
 const UNMAPPED: u64 = u64::MAX;
 
 fn record(flags: u8, address: u64, size: u64, old_address: u64, old_size: u64) {
-    if !interval::running() || !interval::wanted() {
+    // What an allocator maps holds blocks that are counted one by one.
+    if !interval::running() || !interval::wanted() || tls().inside.get() != 0 {
         return;
     }
     let _errno = sys::KeepErrno::new();
@@ -92,13 +93,21 @@ unsafe extern "C" fn mmap64(
     map(at, bytes, protection, flags, fd, offset)
 }
 
-/// `munmap`: recorded before the address can be given to somebody else.
+/// `bytes` as the kernel takes them: whole pages.
+fn whole_pages(bytes: usize) -> u64 {
+    let within = sys::page_size() - 1;
+    (bytes.wrapping_add(within) & !within) as u64
+}
+
+/// `munmap`: recorded before the address can be given to somebody else, unless the kernel is sure to refuse.
 ///
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn munmap(at: Address, bytes: usize) -> c_int {
-    record(0, at as u64, bytes as u64, 0, UNMAPPED);
+    if bytes != 0 && at as usize & (sys::page_size() - 1) == 0 {
+        record(0, at as u64, whole_pages(bytes), 0, UNMAPPED);
+    }
     call_next!(MUNMAP, fn(Address, usize) -> c_int, (at, bytes), -1)
 }
 
@@ -115,7 +124,7 @@ unsafe extern "C" fn mremap(old: Address, old_bytes: usize, bytes: usize, flags:
         ::libc::MAP_FAILED
     );
     if answer != ::libc::MAP_FAILED {
-        record(0, answer as u64, bytes as u64, old as u64, old_bytes as u64);
+        record(0, answer as u64, bytes as u64, old as u64, whole_pages(old_bytes));
     }
     answer
 }

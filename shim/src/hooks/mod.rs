@@ -17,6 +17,7 @@
 //! ```
 
 mod copies;
+mod foreign;
 mod interval;
 mod libc;
 mod live;
@@ -32,6 +33,7 @@ use crate::threads::Slot;
 use crate::tls::{Busy, tls};
 use crate::{process, selftest, stack, start, sys};
 
+pub(crate) use foreign::announce as announce_allocator;
 pub(crate) use python::install as install_python;
 
 /// The block came through Python's object allocators (bit 1 of an allocation record's flags).
@@ -77,15 +79,15 @@ fn record(address: u64, size: u64, interval: u64, flags: u8) {
     }
 }
 
-/// Writes the record of the end of a block that was recorded; the caller is `Busy`.
-fn record_free(address: u64) {
+/// Writes the record of the end of a block that was recorded (see [`wire::Free::how`]); the caller is `Busy`.
+fn record_free(address: u64, how: u32) {
     let Some(segment) = process::segment() else { return };
     if interval::exact() {
         wait_for_room(&segment);
     }
     let (stack, sent) = running_stack(&segment);
     let record =
-        wire::Free { time_ns: sys::now_ns(), stack: if sent { stack } else { 0 }, address, tid: thread(), reserved: 0 };
+        wire::Free { time_ns: sys::now_ns(), stack: if sent { stack } else { 0 }, address, tid: thread(), how };
     segment.emit(Kind::Free, 0, &record, &[]);
 }
 
@@ -131,7 +133,7 @@ fn chosen(bytes: usize) -> Option<Choice> {
         }
         return None;
     }
-    if block.busy.get() != 0 {
+    if block.busy.get() != 0 || block.inside.get() != 0 {
         block.countdown.set(block.countdown.get().saturating_add(bytes as i64).max(0));
         return None;
     }
@@ -163,11 +165,11 @@ fn keep(address: u64, size: usize, choice: Choice) {
 /// Records the end of a block whose address the filter says may have been recorded; true if it was.
 #[cold]
 #[inline(never)]
-fn forget(address: u64) -> bool {
+fn forget(address: u64, how: u32) -> bool {
     if interval::exact() {
         let _errno = sys::KeepErrno::new();
         if let Some(_busy) = Busy::enter() {
-            record_free(address);
+            record_free(address, how);
             return true;
         }
         return false;
@@ -178,15 +180,27 @@ fn forget(address: u64) -> bool {
     let _errno = sys::KeepErrno::new();
     let busy = Busy::enter();
     let begun = sys::now_ns();
-    record_free(address);
+    record_free(address, how);
     interval::spent(begun);
     drop(busy);
     true
 }
 
+/// Records that a block which [`forget`] said is resized lives on as it was.
+#[cold]
+#[inline(never)]
+fn remember(address: u64) {
+    let _errno = sys::KeepErrno::new();
+    let Some(_busy) = Busy::enter() else { return };
+    if interval::exact() || live::insert(address) {
+        record_free(address, wire::REFUSED);
+    }
+}
+
 /// Looks up the allocator behind us.
 pub(crate) fn resolve() {
     libc::resolve();
+    foreign::find();
 }
 
 /// In a forked child: the parent's blocks are not its own.

@@ -16,7 +16,9 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::{CERTAIN, Choice, PYTHON, forget, interval, keep, live};
+use rscalene_wire as wire;
+
+use super::{CERTAIN, Choice, PYTHON, forget, interval, keep, live, remember};
 use crate::process;
 use crate::real::global_symbol;
 use crate::tls::{Busy, tls};
@@ -175,10 +177,12 @@ fn wrapped(bytes: usize, real: impl FnOnce() -> Block) -> Block {
     block
 }
 
-fn unwrapped(block: Block) {
-    if !block.is_null() && tls().busy.get() == 0 && (interval::exact() || live::maybe(block as u64)) {
-        forget(block as u64);
-    }
+/// Records the end of a block that was wrapped; true if it was recorded.
+fn ends(block: Block, how: u32) -> bool {
+    !block.is_null()
+        && tls().busy.get() == 0
+        && (interval::exact() || live::maybe(block as u64))
+        && forget(block as u64, how)
 }
 
 macro_rules! wrapping {
@@ -194,24 +198,15 @@ macro_rules! wrapping {
         }
 
         unsafe extern "C" fn $realloc(context: Context, old: Block, bytes: usize) -> Block {
-            let exact = interval::exact();
-            let was = !old.is_null()
-                && tls().busy.get() == 0
-                && (exact || live::maybe(old as u64) && live::remove(old as u64));
+            let said = ends(old, wire::RESIZED);
             let choice = wrapped_choice(bytes);
             let Some(busy) = Busy::enter() else {
                 return call!($domain.realloc.load(Relaxed), fn(Context, Block, usize) -> Block, (context, old, bytes));
             };
             let new = call!($domain.realloc.load(Relaxed), fn(Context, Block, usize) -> Block, (context, old, bytes));
             drop(busy);
-            if was && !exact {
-                live::insert(old as u64);
-            }
-            if new.is_null() {
-                return new;
-            }
-            if was {
-                forget(old as u64);
+            if said && new.is_null() {
+                remember(old as u64);
             }
             if let Some(choice) = choice {
                 keep(new as u64, bytes.max(1), choice);
@@ -220,7 +215,7 @@ macro_rules! wrapping {
         }
 
         unsafe extern "C" fn $free(context: Context, block: Block) {
-            unwrapped(block);
+            ends(block, wire::FREED);
             let busy = Busy::enter();
             call!($domain.free.load(Relaxed), fn(Context, Block) -> (), (context, block));
             drop(busy);

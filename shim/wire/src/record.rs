@@ -69,6 +69,8 @@ pub enum Kind {
     FreeVolume = 13,
     /// [`Notice`]: something the report must say (an allocator that is in the way, a refusal).
     Notice = 14,
+    /// [`Allocator`], then the path of its library.
+    Allocator = 15,
 }
 
 impl Kind {
@@ -90,6 +92,7 @@ impl Kind {
             12 => Self::Map,
             13 => Self::FreeVolume,
             14 => Self::Notice,
+            15 => Self::Allocator,
             _ => return None,
         })
     }
@@ -286,6 +289,9 @@ pub struct Alloc {
 }
 
 /// The end of a block that was recorded.
+///
+/// A block that is resized ends before the allocator is asked, since another thread may be given its address before the
+/// answer is known. If the allocator refuses, a second record of the same thread says that the block lives on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Free {
@@ -297,9 +303,16 @@ pub struct Free {
     pub address: u64,
     /// Kernel thread id.
     pub tid: u32,
-    /// Reserved, 0.
-    pub reserved: u32,
+    /// One of [`FREED`], [`RESIZED`] and [`REFUSED`].
+    pub how: u32,
 }
+
+/// [`Free::how`]: the block is given back.
+pub const FREED: u32 = 0;
+/// [`Free::how`]: the block is about to become another one.
+pub const RESIZED: u32 = 1;
+/// [`Free::how`]: the thread's last resize was refused, so its block is as it was.
+pub const REFUSED: u32 = 2;
 
 /// Sampled copy volume.
 #[repr(C)]
@@ -351,6 +364,16 @@ pub struct Map {
     pub old_size: u64,
 }
 
+/// The library whose `malloc` is behind the hooks, where it is not libc; its path follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allocator {
+    /// When.
+    pub time_ns: u64,
+    /// Bytes of the path.
+    pub bytes: u64,
+}
+
 /// Something the report must say; [`Notice::code`] is listed in the launcher's messages.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -358,7 +381,7 @@ pub struct Notice {
     /// When.
     pub time_ns: u64,
     /// 1 unsupported Python version, 2 debug or free-threaded build, 3 perf denied, 4 no timer for a thread,
-    /// 5 allocator hooks refused, 6 foreign allocator preloaded, 7 frames refused by the self-test,
+    /// 5 allocator hooks refused, 7 frames refused by the self-test,
     /// 8 a thread is not sampled since it was sent the SIGURG that it blocks.
     pub code: u32,
     /// errno or another number that belongs to the code.

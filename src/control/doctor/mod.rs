@@ -191,18 +191,16 @@ fn cpu(trial: &Trial) -> Check {
 }
 
 fn memory(trial: &Trial) -> Check {
-    match (trial.foreign_allocator, trial.allocations) {
+    match (&trial.allocator, trial.allocations) {
         (_, 0) => Check::bad(
             "memory",
             "no allocation was seen",
             "another allocator may be in the way: see LD_PRELOAD; `--cpu-only` works all the same",
         ),
-        (true, count) => Check::weak(
-            "memory",
-            format!("{count} allocation samples in the trial, with another allocator preloaded"),
-            "its own bookkeeping is not seen",
-        ),
-        (false, count) => Check::good("memory", format!("{count} allocation samples in the trial")),
+        (Some(library), count) => {
+            Check::good("memory", format!("{count} allocation samples in the trial, blocks of `{library}`"))
+        }
+        (None, count) => Check::good("memory", format!("{count} allocation samples in the trial")),
     }
 }
 

@@ -25,8 +25,6 @@ while time.perf_counter() < end:
     kept = [bytes(1009) for _ in range(997)]
 time.sleep(0.15)
 ";
-/// Notice code: another allocator is preloaded.
-const NOTICE_FOREIGN_ALLOCATOR: u32 = 6;
 
 /// What takes the CPU samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,8 +57,8 @@ pub(super) struct Trial {
     pub(super) allocations: usize,
     /// Waiting was seen, with a stack.
     pub(super) waits: bool,
-    /// The shim met another allocator.
-    pub(super) foreign_allocator: bool,
+    /// Library of an allocator other than libc's.
+    pub(super) allocator: Option<String>,
 }
 
 /// A Python version as `PY_VERSION_HEX` has it.
@@ -137,7 +135,7 @@ impl Trial {
             Body::CpuSample { .. } => self.cpu_samples += 1,
             Body::Alloc { .. } => self.allocations += 1,
             Body::Wait(wait) => self.waits |= wait.stack != 0,
-            Body::Notice(notice) => self.foreign_allocator |= notice.code == NOTICE_FOREIGN_ALLOCATOR,
+            Body::Allocator(library) => self.allocator = Some(library.clone()),
             _ => {}
         }
     }

@@ -232,6 +232,7 @@ fn sample(
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             pid: target.pid,
             exit: model::Exit::default(),
+            allocator: None,
         },
         clock: model::Clock {
             started_at: humantime::format_rfc3339_seconds(started.0).to_string(),

@@ -153,6 +153,13 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
         sums.push((Role::Plain, format!("{} allocated{blocks}", units::bytes(b))));
     }
     sums.extend(totals.live_bytes.map(|b| (Role::Plain, format!("{} live at the end", units::bytes(b)))));
+    sums.extend(
+        profile
+            .target
+            .allocator
+            .as_ref()
+            .map(|name| (Role::Plain, format!("allocator {}", text::visible(name, style)))),
+    );
     sums.extend(totals.copy_bytes.filter(|b| *b > 0).map(|b| (Role::Plain, format!("{} copied", units::bytes(b)))));
     facts.push("heap", &sums);
     if let Some(leaks) = profile.leaks.as_ref().filter(|leaks| !leaks.is_empty()) {
