@@ -158,6 +158,7 @@ pub(crate) fn realistic() -> Profile {
             platform: "linux-x86_64".into(),
             pid: 4211,
             exit: Exit { code: Some(0), signal: None },
+            allocator: Some("jemalloc".to_owned()),
             ..Target::default()
         },
         clock: Clock { started_at: "2026-01-01T00:00:00Z".into(), elapsed_s: 3.21 },
