@@ -11,6 +11,8 @@ pub mod error;
 pub mod lines;
 pub mod profile;
 pub mod report;
+#[cfg(feature = "python")]
+pub mod result;
 pub mod transport;
 pub mod units;
 
@@ -32,6 +34,7 @@ mod _rscalene {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::lines::python::register(module)?;
+        crate::result::register(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     from rscalene.footprint import memory, memory_usage, timer
     from rscalene.lines import profile
     from rscalene.profiler import Profiler, profile_run
+    from rscalene.result import Diff, Result, load
 
-__all__ = ["Profiler", "__version__", "memory", "memory_usage", "profile", "profile_run", "timer"]
+__all__ = [
+    "Diff", "Profiler", "Result", "__version__", "load", "memory", "memory_usage", "profile", "profile_run", "timer",
+]  # fmt: skip
 
 _HOMES = {
+    "Diff": "result",
     "Profiler": "profiler",
+    "Result": "result",
+    "load": "result",
     "memory": "footprint",
     "memory_usage": "footprint",
     "profile": "lines",

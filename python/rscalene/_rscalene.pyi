@@ -4,7 +4,10 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Final, Self, final
 
-__all__ = ["ByteCount", "Drive", "LineOutcome", "LineTable", "RssSampler", "Sampler", "__version__", "main"]
+__all__ = [
+    "ByteCount", "DiffData", "Drive", "LineOutcome", "LineTable", "ProfileData", "RssSampler", "Sampler",
+    "__version__", "main",
+]  # fmt: skip
 
 __version__: Final[str]
 
@@ -161,6 +164,9 @@ class Sampler:
     def text(self, unicode: bool, color: bool, width: int) -> str:
         """Return the table; RuntimeError when there is no profile."""
 
+    def result(self) -> ProfileData:
+        """Return the profile as an object of its own; RuntimeError when there is none."""
+
     def json(self) -> str:
         """Return the profile as JSON, format 1; RuntimeError when there is none."""
 
@@ -169,3 +175,73 @@ class Sampler:
 
     def speedscope(self) -> str:
         """Return the profile as speedscope reads it; RuntimeError when there is none."""
+
+@final
+class ProfileData:
+    """A profile; :class:`rscalene.Result` is its face."""
+
+    @staticmethod
+    def read(path: str) -> ProfileData:
+        """Read a file that holds the JSON; OSError or ValueError when it does not."""
+
+    @staticmethod
+    def parse(name: str, bytes: bytes) -> ProfileData:
+        """Take the JSON from memory; ValueError, which calls it ``name``, when it is no profile."""
+
+    def unread(self) -> list[str]:
+        """Return the names of the files of which no line has text."""
+
+    def with_texts(self, files: list[tuple[str, str, str]], title: str | None) -> ProfileData:
+        """Return a copy with other names and the text of files: ``(name, new name, text)``.
+
+        ``title`` becomes the name of what was profiled, unless it is ``None``.
+        """
+
+    def json(self, pretty: bool) -> str:
+        """Return the JSON, format 1."""
+
+    def text(self, unicode: bool, color: bool, width: int, sort: str, top: int) -> str:
+        """Return the table; ValueError for an unknown order."""
+
+    def summary(self) -> str:
+        """Return the run in one line."""
+
+    def html(self, source: bool) -> str:
+        """Return the page."""
+
+    def fragment(self, sort: str, top: int) -> str:
+        """Return the piece of a page that notebooks show; ValueError for an unknown order."""
+
+    def markdown(self, sort: str, top: int) -> str:
+        """Return the hottest lines as Markdown; ValueError for an unknown order."""
+
+    def encode(self, format: str) -> bytes:
+        """Return the profile in a format that ``rscalene view --format`` knows; ValueError for another one."""
+
+    def save(self, path: str) -> None:
+        """Write it to a file; the ending picks the format. ValueError for another ending, OSError."""
+
+    def diff(self, after: ProfileData) -> DiffData:
+        """Return what changed from this profile to ``after``."""
+
+@final
+class DiffData:
+    """What changed between two profiles; :class:`rscalene.Diff` is its face."""
+
+    def json(self) -> str:
+        """Return all figures as JSON."""
+
+    def text(self, unicode: bool, color: bool, width: int, top: int) -> str:
+        """Return the table."""
+
+    def html(self) -> str:
+        """Return the page."""
+
+    def fragment(self, top: int) -> str:
+        """Return the piece of a page that notebooks show."""
+
+    def markdown(self, top: int) -> str:
+        """Return the lines that changed, as Markdown."""
+
+    def save(self, path: str) -> None:
+        """Write it to a file; the ending picks the format. ValueError for another ending, OSError."""

@@ -23,6 +23,7 @@ from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 from rscalene._rscalene import Sampler
 from rscalene.lines import enabled
+from rscalene.result import Result
 
 __all__ = ["Profiler", "profile_run"]
 
@@ -144,6 +145,10 @@ class Profiler:
         profile = json.loads(text)
         profile["timeline"] = {"rss": [], "live": []}
         return json.dumps(profile)
+
+    def result(self) -> Result:
+        """Return the profile as an object to look at and to compute with; RuntimeError when there is none."""
+        return Result(self._sampler.result())
 
     def stats(self) -> pstats.Stats:
         """Return the profile as a real ``pstats.Stats``; RuntimeError when there is none."""

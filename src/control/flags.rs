@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::report::Format;
 use crate::report::view::SortKey;
 
 /// For every line of a Python program: where its time and its memory go
@@ -30,8 +31,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Profile a program
     Run(Run),
-    /// Show a saved profile
+    /// Show a saved profile, or turn it into another format
     View(View),
+    /// Say what changed between two saved profiles
+    Diff(Diff),
     /// Say what works on this machine, and what to do about what does not
     Doctor(Doctor),
     /// Print a completion script for a shell
@@ -55,9 +58,13 @@ pub(crate) struct Run {
     #[arg(long, value_name = "EXE", env = "RSCALENE_PYTHON")]
     pub(crate) python: Option<PathBuf>,
 
-    /// Where to save the profile; the ending picks the format (.json, .html, .txt)
+    /// Where to save the profile; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats)
     #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Open the page in a browser at the end: the file of -o, or a temporary one
+    #[arg(long)]
+    pub(crate) open: bool,
 
     /// Profile CPU time alone; the same as --memory off
     #[arg(long)]
@@ -148,16 +155,72 @@ pub(crate) struct View {
     /// A profile that `rscalene run` saved
     pub(crate) file: PathBuf,
 
+    /// Write it to a file instead; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Format: json, html, text, collapsed, speedscope, pstats; to stdout unless -o names a file
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    pub(crate) format: Option<Format>,
+
+    /// Write HTML, beside the profile unless -o says where
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) html: bool,
+
+    /// Write HTML, as --html does, and open it in a browser
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) open: bool,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// Options of `rscalene diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "Lines pair by their text, so lines that moved are compared with what they were.\n\
+                        A figure in parentheses is within the noise: sampling alone explains it (two standard errors).")]
+pub(crate) struct Diff {
+    /// The earlier profile
+    pub(crate) before: PathBuf,
+
+    /// The later profile
+    pub(crate) after: PathBuf,
+
     /// Write it to a file instead; the ending picks the format (.json, .html, .txt)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Write HTML, beside the profile unless -o says where
-    #[arg(long)]
-    pub(crate) html: bool,
+    /// Print JSON: all lines and functions of either profile
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) json: bool,
 
-    #[command(flatten)]
-    pub(crate) show: Show,
+    /// Open the page in a browser
+    #[arg(long)]
+    pub(crate) open: bool,
+
+    /// Length of the lists of lines and functions
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) top: usize,
+
+    /// Differences below this share of every total are left out
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent)]
+    pub(crate) min_percent: f64,
+
+    /// Show every line of either profile
+    #[arg(long)]
+    pub(crate) all_lines: bool,
+
+    /// Leave source text out
+    #[arg(long)]
+    pub(crate) no_source: bool,
+
+    /// Colours in the table
+    #[arg(long, value_name = "WHEN", default_value = "auto", env = "RSCALENE_COLOR")]
+    pub(crate) color: Color,
+
+    /// Width of the table in columns
+    #[arg(long, value_name = "COLUMNS", env = "RSCALENE_WIDTH")]
+    pub(crate) width: Option<usize>,
 }
 
 /// Options of `rscalene doctor`.
@@ -209,6 +272,13 @@ pub(crate) fn run_command() -> clap::Command {
 fn parse_sort(text: &str) -> Result<SortKey, String> {
     SortKey::from_name(text).ok_or_else(|| {
         let names: Vec<&str> = SortKey::ALL.iter().map(|key| key.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+fn parse_format(text: &str) -> Result<Format, String> {
+    Format::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
         format!("one of {}", names.join(", "))
     })
 }

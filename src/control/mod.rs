@@ -3,10 +3,12 @@
 //! Job: turn the words typed into an exit code. Invariant: stdout belongs to the profiled program; whatever rscalene says
 //! while one runs goes to stderr. Neighbours: `python/rscalene/__main__.py` calls [`main`], every other room is used here.
 
+mod browser;
 mod config;
+mod diff;
 mod doctor;
 mod flags;
-mod output;
+pub(crate) mod output;
 mod program;
 mod run;
 mod shim;
@@ -66,6 +68,7 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
     match command {
         Command::Run(flags) => run::run(flags, Program::of(program), &interpreter),
         Command::View(flags) => view::view(flags),
+        Command::Diff(flags) => diff::diff(flags),
         Command::Doctor(flags) => doctor::doctor(flags, &interpreter),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "rscalene", &mut std::io::stdout());

@@ -9,45 +9,31 @@ use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use super::browser;
 use super::flags::{Color, Run, Show};
 use super::words::Program;
 use crate::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::profile::model::{FORMAT_NAME, Profile};
-use crate::report::html::{HtmlOptions, render_html};
-use crate::report::json::Layout;
+use crate::report::format::{Format, Look};
 use crate::report::style::{ColorChoice, Output, Style};
 use crate::report::view::Options;
 use crate::report::{self};
 
-/// What a file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Json,
-    Html,
-    Text,
-}
-
-impl Format {
-    /// By the ending of its name.
-    pub(crate) fn of(path: &Path) -> Result<Self, Error> {
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("").to_ascii_lowercase();
-        match ending.as_str() {
-            "json" => Ok(Self::Json),
-            "html" | "htm" => Ok(Self::Html),
-            "txt" => Ok(Self::Text),
-            _ => Err(Error::new(
-                EXIT_USAGE,
-                format!("cannot tell the format of `{}` by its ending", path.display()),
-                "end it in `.json`, `.html` or `.txt`",
-            )),
-        }
-    }
+/// The format of a file, by the ending of its name.
+pub(crate) fn format_of(path: &Path) -> Result<Format, Error> {
+    Format::of(path).ok_or_else(|| {
+        Error::new(
+            EXIT_USAGE,
+            format!("cannot tell the format of `{}` by its ending", path.display()),
+            "end it in `.json`, `.html`, `.txt`, `.collapsed`, `.speedscope.json` or `.pstats`",
+        )
+    })
 }
 
 /// Refuses what could not be written anyway, before the program starts.
 pub(crate) fn check(flags: &Run) -> Result<(), Error> {
     let Some(path) = &flags.output else { return Ok(()) };
-    Format::of(path)?;
+    format_of(path)?;
     let folder = folder_of(path);
     if !folder.is_dir() {
         return Err(Error::new(
@@ -93,7 +79,10 @@ pub(crate) fn report(profile: &Profile, flags: &Run, typed: &Program, unreachabl
         tell_raw(&text);
     }
     let saved = match &flags.output {
-        Some(path) => Some(save(profile, path, &flags.show).map(|()| path.clone())),
+        Some(path) => Some(format_of(path).and_then(|format| {
+            save(profile, path, format, &flags.show)?;
+            Ok(path.clone())
+        })),
         None if terminal && !flags.quiet && profile.target.python.is_some() => Some(save_own(profile, typed, flags)),
         None => None,
     };
@@ -101,7 +90,7 @@ pub(crate) fn report(profile: &Profile, flags: &Run, typed: &Program, unreachabl
         Some(Ok(path)) if !flags.quiet => {
             let shown = path.display();
             let next = match Format::of(&path) {
-                Ok(Format::Json) => format!("; `rscalene view {shown}` shows it again"),
+                Some(Format::Json) => format!("; `rscalene view {shown}` shows it again"),
                 _ => String::new(),
             };
             tell(&format!("saved {shown}{next}"));
@@ -112,7 +101,27 @@ pub(crate) fn report(profile: &Profile, flags: &Run, typed: &Program, unreachabl
         }
         _ => {}
     }
+    if flags.open
+        && profile.target.python.is_some()
+        && let Err(error) = open(profile, flags)
+    {
+        tell(&error.to_string());
+    }
     code
+}
+
+/// Opens the page: the file of `-o` if that is one, else a temporary file.
+fn open(profile: &Profile, flags: &Run) -> Result<(), Error> {
+    if let Some(path) = flags.output.as_ref().filter(|path| Format::of(path) == Some(Format::Html)) {
+        return browser::open(path);
+    }
+    let folder = std::env::temp_dir();
+    let file = tempfile::Builder::new().prefix("rscalene-").suffix(".html").tempfile_in(&folder);
+    let kept = file.and_then(|file| file.into_temp_path().keep().map_err(|error| error.error));
+    let path = kept.map_err(|error| cannot_write(&folder, &error))?;
+    save(profile, &path, Format::Html, &flags.show)?;
+    tell(&format!("the page is {}", path.display()));
+    browser::open(&path)
 }
 
 /// The profile that is saved unasked: `rscalene-NAME.json` in the current folder.
@@ -127,7 +136,7 @@ fn save_own(profile: &Profile, typed: &Program, flags: &Run) -> Result<PathBuf, 
             "name another file with `-o`",
         ));
     }
-    save(profile, &path, &flags.show)?;
+    save(profile, &path, Format::Json, &flags.show)?;
     Ok(path)
 }
 
@@ -140,27 +149,19 @@ fn is_profile(path: &Path) -> bool {
 }
 
 /// Writes a profile to a file, whole or not at all.
-pub(crate) fn save(profile: &Profile, path: &Path, show: &Show) -> Result<(), Error> {
-    let mut bytes = Vec::new();
-    match Format::of(path)? {
-        Format::Json => {
-            report::write_json(profile, Layout::Compact, &mut bytes).map_err(|error| cannot_write(path, &error))?
-        }
-        Format::Html => bytes = html(profile, show).into_bytes(),
-        Format::Text => {
-            let text = report::render_table(profile, &options(show), &style(show, false), &|path| source_text(path));
-            bytes = text.into_bytes();
-        }
-    }
+pub(crate) fn save(profile: &Profile, path: &Path, format: Format, show: &Show) -> Result<(), Error> {
+    let bytes = encode(profile, format, show, &style(show, false));
     write_whole(path, &bytes).map_err(|error| cannot_write(path, &error))
 }
 
-fn html(profile: &Profile, show: &Show) -> String {
-    let options = HtmlOptions { source: !show.no_source, ..HtmlOptions::default() };
-    render_html(profile, &options, &|path| source_text(path))
+/// The profile in a format.
+pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style) -> Vec<u8> {
+    let read = |path: &str| if show.no_source { None } else { source_text(path) };
+    let look = Look { options: options(show), style: *style, source: !show.no_source, read_source: &read };
+    format.encode(profile, &look)
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+pub(crate) fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     let hint = match error.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT) => "make room, or name a file on another disk with `-o`",
         Some(libc::EACCES | libc::EPERM | libc::EROFS) => "name a file that you may write with `-o`",
@@ -169,7 +170,7 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     Error::new(EXIT_NO_PROFILE, format!("cannot write `{}`: {error}", path.display()), hint)
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // A device or a pipe cannot be replaced by a file.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
@@ -187,13 +188,18 @@ pub(crate) fn options(show: &Show) -> Options {
 
 /// How a report looks on stderr, or as text in a file.
 pub(crate) fn style(show: &Show, terminal: bool) -> Style {
-    let color = match show.color {
+    styled(show.color, show.width, terminal)
+}
+
+/// As above, from the two options alone.
+pub(crate) fn styled(color: Color, width: Option<usize>, terminal: bool) -> Style {
+    let color = match color {
         Color::Auto => ColorChoice::Auto,
         Color::Always => ColorChoice::Always,
         Color::Never => ColorChoice::Never,
     };
     let output = Output { is_terminal: terminal, columns: if terminal { terminal_columns() } else { None } };
-    Style::resolve(output, |name| std::env::var(name).ok(), color, show.width)
+    Style::resolve(output, |name| std::env::var(name).ok(), color, width)
 }
 
 /// Columns of the terminal that stderr or stdout is.

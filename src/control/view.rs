@@ -1,20 +1,68 @@
-//! `rscalene view`: a saved profile, shown again.
+//! `rscalene view`: a saved profile, shown again or turned into another format.
 //!
-//! Invariant: the file is believed only after it was read as a whole; the table goes to stdout, since no program runs.
-//! Neighbours: `report::json` reads, `output` writes.
+//! Invariant: the file is believed only after it was read as a whole; what is shown goes to stdout, since no program
+//! runs. Neighbours: `report::json` reads, `report::format` encodes, `output` writes.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use super::flags::View;
-use super::output;
+use super::{browser, output};
 use crate::error::{EXIT_USAGE, Error};
-use crate::report;
+use crate::profile::model::Profile;
+use crate::report::{self, Format};
 
 /// Runs the command; the answer is the exit code.
 pub(crate) fn view(flags: &View) -> Result<i32, Error> {
-    let shown = flags.file.display().to_string();
-    let file = File::open(&flags.file).map_err(|error| {
+    let format = format(flags)?;
+    if flags.open && flags.output.is_some() && format != Format::Html {
+        let message = format!("cannot open {} in a browser: `--open` goes with HTML", format.name());
+        return Err(Error::new(EXIT_USAGE, message, "leave `--open` out, or end the name in `.html`"));
+    }
+    let mut profile = read(&flags.file)?;
+    if flags.show.no_source {
+        drop_source(&mut profile);
+    }
+    if let Some(path) = target(flags) {
+        output::save(&profile, &path, format, &flags.show)?;
+        output::tell(&format!("saved {}", path.display()));
+        if flags.open {
+            browser::open(&path)?;
+        }
+        return Ok(0);
+    }
+    let stdout = std::io::stdout();
+    if format == Format::Pstats && stdout.is_terminal() {
+        let message = "cannot show pstats on a terminal: it is binary";
+        return Err(Error::new(EXIT_USAGE, message, "name a file with `-o FILE.pstats`"));
+    }
+    let style = output::style(&flags.show, stdout.is_terminal());
+    // A reader that has seen enough (`| head`) is no error.
+    let _ = stdout.lock().write_all(&output::encode(&profile, format, &flags.show, &style));
+    Ok(0)
+}
+
+/// What was asked for: by word, else by the file's ending, else the table.
+fn format(flags: &View) -> Result<Format, Error> {
+    match (flags.format, &flags.output) {
+        (Some(format), _) => Ok(format),
+        (None, Some(path)) => output::format_of(path),
+        (None, None) if flags.html || flags.open => Ok(Format::Html),
+        (None, None) => Ok(Format::Text),
+    }
+}
+
+/// The file to write: that of `-o`, or for `--html` and `--open` one beside the profile.
+fn target(flags: &View) -> Option<PathBuf> {
+    let beside = || (flags.html || flags.open).then(|| flags.file.with_extension("html"));
+    flags.output.clone().or_else(beside)
+}
+
+/// Reads a saved profile.
+pub(crate) fn read(path: &Path) -> Result<Profile, Error> {
+    let shown = path.display().to_string();
+    let file = File::open(path).map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::NotFound => "no such file".to_owned(),
             std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
@@ -23,25 +71,10 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
         let hint = "`rscalene run -o FILE.json app.py` writes a profile";
         Error::new(EXIT_USAGE, format!("cannot read `{shown}`: {why}"), hint)
     })?;
-    let mut profile = report::read_json(&shown, file)?;
-    if flags.show.no_source {
-        profile.files.iter_mut().flat_map(|file| &mut file.lines).for_each(|line| line.source = None);
-    }
-    let target = match (&flags.output, flags.html) {
-        (Some(path), _) => Some(path.clone()),
-        (None, true) => Some(flags.file.with_extension("html")),
-        (None, false) => None,
-    };
-    if let Some(path) = target {
-        output::save(&profile, &path, &flags.show)?;
-        output::tell(&format!("saved {}", path.display()));
-        return Ok(0);
-    }
-    let style = output::style(&flags.show, std::io::stdout().is_terminal());
-    let no_source = flags.show.no_source;
-    let source = |path: &str| if no_source { None } else { output::source_text(path) };
-    let text = report::render_table(&profile, &output::options(&flags.show), &style, &source);
-    // A reader that has seen enough (`| head`) is no error.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(0)
+    Ok(report::read_json(&shown, file)?)
+}
+
+/// Takes the text of lines out of a profile.
+pub(crate) fn drop_source(profile: &mut Profile) {
+    profile.files.iter_mut().flat_map(|file| &mut file.lines).for_each(|line| line.source = None);
 }

@@ -93,6 +93,9 @@ pub struct FunctionChange {
 pub struct Side {
     /// Command line.
     pub command: Vec<String>,
+    /// Working directory.
+    #[serde(default)]
+    pub cwd: String,
     /// When it started, RFC 3339.
     pub started_at: String,
     /// How it ended.
@@ -316,6 +319,7 @@ fn cpu(time: &super::model::Time) -> Option<f64> {
 fn side(profile: &Profile) -> Side {
     Side {
         command: profile.target.command.clone(),
+        cwd: profile.target.cwd.clone(),
         started_at: profile.clock.started_at.clone(),
         exit: profile.target.exit,
     }

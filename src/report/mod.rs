@@ -1,15 +1,20 @@
 //! Reports: pure functions of a profile. No clock, no environment, no files.
 
 mod bars;
+pub mod diff;
 pub mod export;
+pub mod format;
 pub mod html;
 pub mod json;
+mod markdown;
 pub mod style;
 mod table;
 mod text;
 pub mod view;
 
+pub use format::Format;
 pub use json::{read as read_json, write as write_json};
+pub use markdown::render_markdown;
 pub use style::Style;
 pub use table::{render_table, summary_line};
 pub use view::Options;

@@ -21,6 +21,7 @@ use crate::profile::merge::{Ends, Merge, MergeSettings};
 use crate::profile::model::{self, Profile};
 use crate::profile::scope::{Scope, ScopeRules};
 use crate::report::{self, Options, Style, export, json};
+use crate::result::ProfileData;
 use crate::transport::event::{Body, Event};
 
 const RUN: u8 = 0;
@@ -127,6 +128,11 @@ impl Sampler {
         let style = Style { width: width.max(40), color, unicode };
         let source = |path: &str| std::fs::read_to_string(path).ok();
         Ok(report::render_table(self.profile()?, &Options::default(), &style, &source))
+    }
+
+    /// The profile as an object of its own.
+    fn result(&self) -> PyResult<ProfileData> {
+        Ok(ProfileData::new(self.profile()?.clone()))
     }
 
     /// The profile as JSON, format 1.

@@ -55,7 +55,7 @@ fn is_wide(c: char) -> bool {
 }
 
 /// `text` for element content or a double-quoted attribute.
-pub(super) fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     push_text(&mut out, text);
     out

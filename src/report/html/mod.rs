@@ -9,6 +9,7 @@ mod columns;
 mod cumulative;
 mod escape;
 mod findings;
+mod fragment;
 mod highlight;
 mod names;
 mod overview;
@@ -24,6 +25,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::profile::model::{Profile, Time};
 
+pub(crate) use escape::text as escape_text;
+pub use fragment::{FragmentOptions, render_fragment};
+pub(crate) use fragment::{page_around, wrap as fragment_around};
 use names::FileName;
 use text_of_files::FileText;
 
@@ -49,6 +53,21 @@ struct Page<'a> {
     texts: Vec<FileText>,
 }
 
+impl<'a> Page<'a> {
+    fn new(profile: &'a Profile, source: bool, read_source: &dyn Fn(&str) -> Option<String>) -> Self {
+        let text = |file: &crate::profile::model::File| match source {
+            true => FileText::new(file, read_source(&file.path)),
+            false => FileText::default(),
+        };
+        Self { profile, names: FileName::all(profile), texts: profile.files.iter().map(text).collect() }
+    }
+
+    /// The number of a file of the profile.
+    fn index(&self, file: &crate::profile::model::File) -> usize {
+        self.profile.files.iter().position(|other| std::ptr::eq(other, file)).unwrap_or(0)
+    }
+}
+
 const STYLE: &str = include_str!("assets/style.css");
 const SCRIPT: &str = concat!(
     "'use strict';(()=>{\n",
@@ -65,11 +84,7 @@ const SCRIPT: &str = concat!(
 
 /// The page. `read_source` gives the text of a file by the path in the profile.
 pub fn render_html(profile: &Profile, options: &HtmlOptions, read_source: &dyn Fn(&str) -> Option<String>) -> String {
-    let text = |file: &crate::profile::model::File| match options.source {
-        true => FileText::new(file, read_source(&file.path)),
-        false => FileText::default(),
-    };
-    let page = Page { profile, names: FileName::all(profile), texts: profile.files.iter().map(text).collect() };
+    let page = Page::new(profile, options.source, read_source);
     let style = style();
     let mut out = String::with_capacity(1 << 20);
     push_head(&mut out, profile, &style);

@@ -35,7 +35,7 @@ pub(super) fn push(out: &mut String, page: &Page<'_>, options: &HtmlOptions) {
 }
 
 /// The lines to show by file, costliest regions first until the budget is spent.
-fn choose(page: &Page<'_>, budget: usize) -> BTreeMap<usize, BTreeSet<u32>> {
+pub(super) fn choose(page: &Page<'_>, budget: usize) -> BTreeMap<usize, BTreeSet<u32>> {
     let p = page.profile;
     let all_s = total_s(&p.totals.time).max(f64::MIN_POSITIVE);
     let all_bytes = (p.totals.memory.alloc_bytes.unwrap_or(0) as f64).max(1.0);
@@ -120,7 +120,13 @@ fn push_figures(out: &mut String, line: &Line, scale: f64, scale_bytes: f64, mem
     }
 }
 
-fn push_source(out: &mut String, text: &super::text_of_files::FileText, highlighted: &[Vec<Vec<Run>>], number: u32) {
+/// Appends a line of source in colours; `highlighted` are the runs of `text`.
+pub(super) fn push_source(
+    out: &mut String,
+    text: &super::text_of_files::FileText,
+    highlighted: &[Vec<Vec<Run>>],
+    number: u32,
+) {
     let Some(line) = text.get(number) else { return };
     let range = text.ranges.partition_point(|(start, _)| *start <= number) - 1;
     let runs = &highlighted[range][(number - text.ranges[range].0) as usize];

@@ -305,7 +305,7 @@ pub(super) fn error_text(share: f64, style: &Style) -> String {
 }
 
 /// `path` as a reader of this profile would name it: from its working directory on.
-pub(super) fn short_path<'p>(profile: &Profile, path: &'p str) -> &'p str {
+pub(crate) fn short_path<'p>(profile: &Profile, path: &'p str) -> &'p str {
     let cwd = profile.target.cwd.trim_end_matches('/');
     let inside = path.strip_prefix(cwd).filter(|_| !cwd.is_empty()).and_then(|rest| rest.strip_prefix('/'));
     inside.filter(|rest| !rest.is_empty()).unwrap_or(path)

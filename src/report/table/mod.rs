@@ -19,6 +19,7 @@ use super::text;
 use super::view::{Options, View};
 use crate::profile::model::Profile;
 
+pub(crate) use cells::short_path;
 pub use summary::summary_line;
 
 /// Renders the profile for a terminal of this style. `source` gives the text of a file, where it can be read: it is
@@ -41,7 +42,7 @@ pub fn render_table(
 }
 
 /// A blank line and a section's title, drawn out to the full width.
-fn title(out: &mut String, name: &str, remark: &str, style: &Style) {
+pub(super) fn title(out: &mut String, name: &str, remark: &str, style: &Style) {
     let rule = style.glyph("\u{2500}", "-").repeat(2);
     let name = text::fit(name, style.width.saturating_sub(6), style);
     out.push('\n');
@@ -62,7 +63,7 @@ fn title(out: &mut String, name: &str, remark: &str, style: &Style) {
 }
 
 /// A short list: columns of fixed width, a space apart, without lines; the last takes what it needs.
-struct List {
+pub(super) struct List {
     table: Table,
     widths: Vec<usize>,
     right: Vec<bool>,
@@ -70,7 +71,7 @@ struct List {
 
 impl List {
     /// With these column titles, widths, and whether to align right.
-    fn new(columns: &[(&str, usize, bool)], style: &Style) -> Self {
+    pub(super) fn new(columns: &[(&str, usize, bool)], style: &Style) -> Self {
         let mut table = Table::new();
         table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.remove_style(TableComponent::HeaderLines);
@@ -85,13 +86,13 @@ impl List {
     }
 
     /// Adds a row of painted cells, each of at most its column's width.
-    fn push(&mut self, cells: Vec<String>) {
+    pub(super) fn push(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.widths.len(), "a cell for each column");
         self.table.add_row(cells.into_iter().zip(&self.right).map(|(cell, right)| aligned(cell, *right)));
     }
 
     /// Appends the list.
-    fn render(self, out: &mut String) {
+    pub(super) fn render(self, out: &mut String) {
         for line in self.table.lines() {
             out.push_str(line.trim_end());
             out.push('\n');

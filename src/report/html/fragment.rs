@@ -1,0 +1,334 @@
+//! The report as a piece of another page: what a notebook shows below a cell.
+//!
+//! Job: the run in a line, the hottest lines, and folded away the annotated source and the functions. Invariants: no
+//! script, no frame, no address; without its style (some viewers take it out) it is still tables that can be read; it
+//! takes text and background colours from the page around it, so it fits light and dark. Neighbours: `mod` makes the
+//! whole page out of the same parts, `report::markdown` the same for viewers without HTML.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::profile::model::{Line, Profile, Time};
+use crate::report::view::{Options, SortKey, View, cpu_s, share};
+use crate::units;
+
+use super::findings::{kinds, plus_minus};
+use super::overview::{bar, dominant};
+use super::source::{choose, push_source};
+use super::{Page, escape, hash, program, total_s};
+
+const STYLE: &str = include_str!("assets/fragment.css");
+
+/// Lines of annotated source at most.
+const SOURCE_LINES: usize = 200;
+
+/// What the fragment shows.
+#[derive(Clone, Copy, Debug)]
+pub struct FragmentOptions {
+    /// Length of the lists of lines and of functions.
+    pub top: usize,
+    /// Their order.
+    pub sort: SortKey,
+}
+
+impl Default for FragmentOptions {
+    fn default() -> Self {
+        Self { top: 10, sort: SortKey::Cpu }
+    }
+}
+
+/// The fragment. `read_source` gives the text of a file by the path in the profile.
+#[must_use]
+pub fn render_fragment(
+    profile: &Profile,
+    options: &FragmentOptions,
+    read_source: &dyn Fn(&str) -> Option<String>,
+) -> String {
+    let page = Page::new(profile, true, read_source);
+    let view = View::new(profile, &Options { sort: options.sort, top: options.top, ..Options::default() });
+    let mut body = String::new();
+    push_head(&mut body, profile);
+    push_lines(&mut body, &page, &view);
+    push_sources(&mut body, &page);
+    push_functions(&mut body, &page, &view);
+    wrap(&body)
+}
+
+/// `body` with the style that it needs, as an element of its own.
+pub(crate) fn wrap(body: &str) -> String {
+    let style = style_of(body);
+    format!("<div class=\"rscalene\"><style>{style}</style>{body}</div>\n")
+}
+
+/// A page of its own around `body`, without script.
+pub(crate) fn page_around(title: &str, body: &str) -> String {
+    let (style, title) = (format!("{PAGE_STYLE}{}", style_of(body)), escape::text(title));
+    let policy = format!("default-src 'none'; style-src {}; base-uri 'none'; form-action 'none'", hash(&style));
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{title} \u{b7} rscalene</title>\
+         <style>{style}</style></head><body><main class=\"rscalene\">{body}</main></body></html>\n",
+        escape::text(&policy)
+    )
+}
+
+const PAGE_STYLE: &str = ":root{color-scheme:light dark}body{margin:24px auto;max-width:1280px;padding:0 24px;\
+    font:14px/1.5 system-ui,sans-serif;background:light-dark(#fff,#101216);color:light-dark(#1a1d23,#e6e8ec)}";
+
+fn style_of(body: &str) -> String {
+    let mut style = STYLE.to_owned();
+    for percent in 0..=100 {
+        if body.contains(&format!(" w{percent}\"")) {
+            style.push_str(&format!(".rscalene .w{percent}{{width:{percent}%}}"));
+        }
+    }
+    style
+}
+
+/// Opens a table.
+fn head(out: &mut String, caption: &str, columns: &[&str]) {
+    out.push_str(&format!("<table><caption>{caption}</caption><thead><tr>"));
+    for column in columns {
+        let class = if TEXTS.contains(column) { "" } else { " class=\"n\"" };
+        out.push_str(&format!("<th scope=\"col\"{class}>{column}</th>"));
+    }
+    out.push_str("</tr></thead><tbody>");
+}
+
+/// Columns that do not hold numbers.
+const TEXTS: [&str; 5] = ["Line", "Source", "Time", "Function", "Defined at"];
+
+/// Closes it.
+const END: &str = "</tbody></table>";
+
+fn push_head(out: &mut String, profile: &Profile) {
+    let totals = &profile.totals;
+    let mut facts = vec![format!("<b>{}</b>", escape::text(&program(profile)))];
+    facts.push(format!("{} elapsed", units::seconds(profile.clock.elapsed_s)));
+    facts.extend(cpu_s(&totals.time).map(|cpu| format!("{} CPU", units::seconds(cpu))));
+    facts.extend(totals.peak_rss_bytes.map(|peak| format!("{} peak RSS", units::bytes(peak))));
+    facts.extend(totals.memory.alloc_bytes.map(|bytes| format!("{} allocated", units::bytes(bytes))));
+    facts.push(format!("{} CPU samples", units::count(totals.cpu_samples)));
+    if totals.lost_records > 0 {
+        facts.push(format!("<b>{} records lost</b>: the figures are low", units::count(totals.lost_records)));
+    }
+    out.push_str(&format!("<p class=\"head\">{}</p>", facts.join(" \u{b7} ")));
+    for notice in &profile.notices {
+        out.push_str(&format!("<p class=\"note\">{}</p>", escape::text(notice)));
+    }
+    let time = in_scope(profile);
+    let all = total_s(&time);
+    if all <= 0.0 {
+        return;
+    }
+    out.push_str(&bar(&time, all).replace("class=\"bar\"", "class=\"bar big\""));
+    let legend = kinds(&time).into_iter().filter_map(|(letter, class, name, seconds)| {
+        let seconds = seconds?;
+        let (spelt, part) = (units::seconds(seconds), units::percent_in_prose(seconds / all));
+        Some(format!("<span><i class=\"sw {class}\"></i><b>{letter}</b> {name} {spelt} ({part})</span>"))
+    });
+    out.push_str(&format!("<p class=\"legend\">{}</p>", legend.collect::<Vec<_>>().join(" ")));
+}
+
+/// The time of the lines: what other threads of the program wait outside of them is no answer to a question here.
+fn in_scope(profile: &Profile) -> Time {
+    let mut sum = Time::default();
+    for line in profile.files.iter().flat_map(|file| &file.lines) {
+        let add = |sum: &mut Option<f64>, part: Option<f64>| *sum = part.map(|part| sum.unwrap_or(0.0) + part).or(*sum);
+        add(&mut sum.python_s, line.time.python_s);
+        add(&mut sum.native_s, line.time.native_s);
+        add(&mut sum.system_s, line.time.system_s);
+        add(&mut sum.wait_s, line.time.wait_s);
+    }
+    sum
+}
+
+/// Columns of memory that have anything in them; a cell is narrow, so what is live at the end is left to the page.
+fn memory_columns(view: &View<'_>) -> Vec<&'static str> {
+    let present = &view.present;
+    let all = [
+        ("Allocated", present.alloc),
+        ("At peak", present.peak),
+        ("Increment", present.increment),
+        ("Copied", present.copy),
+        ("Mem usage", present.mem_usage && !present.alloc),
+    ];
+    all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+}
+
+fn push_memory(out: &mut String, columns: &[&str], line: &Line) {
+    let memory = &line.memory;
+    let bytes = |value: Option<u64>| value.filter(|bytes| *bytes > 0).map_or(String::new(), units::bytes);
+    for column in columns {
+        let text = match *column {
+            "Allocated" => {
+                format!("{}{}", bytes(memory.alloc_bytes), plus_minus(memory.alloc_bytes, memory.alloc_bytes_se))
+            }
+            "At peak" => format!("{}{}", bytes(memory.peak_bytes), plus_minus(memory.peak_bytes, memory.peak_bytes_se)),
+            "Increment" => memory.increment_bytes.filter(|b| *b != 0).map_or(String::new(), units::signed_bytes),
+            "Copied" => bytes(memory.copy_bytes),
+            _ => bytes(memory.mem_usage_bytes),
+        };
+        out.push_str(&format!("<td class=\"n\">{text}</td>"));
+    }
+}
+
+fn push_lines(out: &mut String, page: &Page<'_>, view: &View<'_>) {
+    if view.lines.is_empty() {
+        out.push_str("<p class=\"note\">No line in scope was seen using time or memory.</p>");
+        return;
+    }
+    let memory = memory_columns(view);
+    let mut columns = vec!["Line", "Time", "Seconds", "Kind %", "CPU %"];
+    columns.extend(&memory);
+    columns.push("Source");
+    head(out, "Hottest lines", &columns);
+    let scale = view.lines.iter().map(|place| total_s(&place.line.time)).fold(0.0, f64::max);
+    for place in &view.lines {
+        let file = page.index(place.file);
+        let source = page.texts[file].get(place.line.line).map(str::trim).unwrap_or_default();
+        let cpu = share(cpu_s(&place.line.time), view.base.cpu_s).map_or(String::new(), units::percent);
+        out.push_str(&format!(
+            "<tr><th scope=\"row\" title=\"{0}:{1}\">{2}</th><td>{3}</td><td class=\"n\">{4}</td>\
+             <td class=\"n\">{5}</td><td class=\"n\">{cpu}</td>",
+            escape::text(&page.names[file].shown),
+            place.line.line,
+            escape::text(&page.names[file].place(place.line.line)),
+            bar(&place.line.time, scale),
+            units::seconds(total_s(&place.line.time)),
+            dominant(&place.line.time),
+        ));
+        push_memory(out, &memory, place.line);
+        out.push_str(&format!("<td class=\"src\"><code>{}</code></td></tr>", escape::text(source)));
+    }
+    out.push_str(END);
+}
+
+fn push_sources(out: &mut String, page: &Page<'_>) {
+    for (file, numbers) in choose(page, SOURCE_LINES) {
+        out.push_str(&format!(
+            "<details><summary>Annotated source: <code>{}</code></summary>",
+            escape::text(&page.names[file].shown)
+        ));
+        push_file(out, page, file, &numbers);
+        out.push_str("</details>");
+    }
+}
+
+fn push_file(out: &mut String, page: &Page<'_>, file: usize, numbers: &BTreeSet<u32>) {
+    let text = &page.texts[file];
+    let measured: BTreeMap<u32, &Line> = page.profile.files[file].lines.iter().map(|line| (line.line, line)).collect();
+    let scale = measured.values().map(|line| total_s(&line.time)).fold(0.0, f64::max);
+    let memory = measured.values().any(|line| line.memory.alloc_bytes.is_some_and(|bytes| bytes > 0));
+    let mut columns = vec!["Time", "Seconds", "Kind %"];
+    columns.extend(if memory { &["Allocated", "Increment"][..] } else { &[] });
+    columns.extend(["Line #", "Source"]);
+    head(out, "", &columns);
+    let highlighted = text.highlighted();
+    let mut before = None;
+    for &number in numbers {
+        if before.is_some_and(|before| before + 1 != number) {
+            out.push_str(&format!("<tr class=\"gap\"><td colspan=\"{}\">\u{22ef}</td></tr>", columns.len()));
+        }
+        before = Some(number);
+        out.push_str("<tr>");
+        match measured.get(&number) {
+            Some(line) => {
+                let seconds = total_s(&line.time);
+                out.push_str(&format!(
+                    "<td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
+                    bar(&line.time, scale),
+                    if seconds > 0.0 { units::seconds(seconds) } else { String::new() },
+                    dominant(&line.time)
+                ));
+                if memory {
+                    push_memory(out, &["Allocated", "Increment"], line);
+                }
+            }
+            None => out.push_str(&"<td></td>".repeat(columns.len() - 2)),
+        }
+        out.push_str(&format!("<th scope=\"row\" class=\"n\">{number}</th><td class=\"src\"><code>"));
+        push_source(out, text, &highlighted, number);
+        out.push_str("</code></td></tr>");
+    }
+    out.push_str(END);
+}
+
+fn push_functions(out: &mut String, page: &Page<'_>, view: &View<'_>) {
+    if view.functions.is_empty() {
+        return;
+    }
+    let memory = view.functions.iter().any(|place| place.function.cumulative.alloc_bytes.is_some_and(|b| b > 0));
+    out.push_str("<details><summary>Functions</summary>");
+    let mut columns = vec!["Function", "Time", "Own", "Kind %", "With callees"];
+    columns.extend(if memory { &["Allocated with callees"][..] } else { &[] });
+    columns.push("Defined at");
+    head(out, "", &columns);
+    let scale = view.functions.iter().map(|place| total_s(&place.function.own)).fold(0.0, f64::max);
+    for place in &view.functions {
+        let function = place.function;
+        let name = &page.names[page.index(place.file)];
+        let whole = function.cumulative.wall_s.or(function.cumulative.cpu_s);
+        out.push_str(&format!(
+            "<tr><th scope=\"row\"><code>{}</code></th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td>",
+            escape::text(&function.qualname),
+            bar(&function.own, scale),
+            units::seconds(total_s(&function.own)),
+            dominant(&function.own),
+            whole.map_or(String::new(), units::seconds),
+        ));
+        if memory {
+            let bytes = function.cumulative.alloc_bytes.map_or(String::new(), units::bytes);
+            out.push_str(&format!("<td class=\"n\">{bytes}</td>"));
+        }
+        out.push_str(&format!("<td class=\"src\">{}</td></tr>", escape::text(&name.place(function.first_line))));
+    }
+    out.push_str(END);
+    out.push_str("</details>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::model::{File, Function};
+
+    fn hostile() -> Profile {
+        let evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&";
+        let time = Time { python_s: Some(1.0), native_s: Some(0.5), system_s: Some(0.0), ..Time::default() };
+        let line = Line { line: 2, function: evil.into(), source: Some(evil.into()), time, ..Line::default() };
+        let function = Function { name: evil.into(), qualname: evil.into(), own: time, ..Function::default() };
+        let mut profile = Profile::default();
+        profile.totals.time = time;
+        profile.target.command = vec![evil.into()];
+        profile.notices = vec![evil.into()];
+        profile.files.push(File { path: evil.into(), lines: vec![line], functions: vec![function] });
+        profile
+    }
+
+    #[test]
+    fn nothing_in_a_profile_becomes_markup() {
+        let html = render_fragment(&hostile(), &FragmentOptions::default(), &|_| None);
+        for active in ["<script", "<img", "<iframe", "<link", "href=", "src=\"", "http"] {
+            assert!(!html.contains(active), "{active} in {html}");
+        }
+        assert!(html.contains("&lt;script&gt;alert(1)"));
+        assert_eq!(html.matches("<style>").count(), 1);
+    }
+
+    #[test]
+    fn a_profile_without_figures_says_so() {
+        let html = render_fragment(&Profile::default(), &FragmentOptions::default(), &|_| None);
+        assert!(html.contains("No line in scope"), "{html}");
+    }
+
+    #[test]
+    fn every_width_that_is_used_has_its_rule() {
+        let html = render_fragment(&hostile(), &FragmentOptions::default(), &|_| None);
+        for percent in 0..=100 {
+            let used = html.contains(&format!(" w{percent}\""));
+            assert_eq!(used, html.contains(&format!(".w{percent}{{")), "{percent}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The report as Markdown: what a viewer without HTML shows, and what goes into an issue or a chat.
+//!
+//! Job: the run in a line and the hottest lines as a table of GitHub's flavour. Invariant: text from the profile stands
+//! in code spans, in which nothing acts, or is escaped; it cannot end its cell. Neighbour: `html::fragment`.
+
+use super::bars::{KINDS, parts};
+use super::style::Style;
+use super::text;
+use super::view::{Options, View, cpu_s, share};
+use crate::profile::model::{Profile, Time};
+use crate::units;
+
+/// The hottest lines that `options` ask for.
+#[must_use]
+pub fn render_markdown(profile: &Profile, options: &Options) -> String {
+    let view = View::new(profile, options);
+    let totals = &profile.totals;
+    let mut facts = vec![format!("{} elapsed", units::seconds(profile.clock.elapsed_s))];
+    facts.extend(cpu_s(&totals.time).map(|cpu| format!("{} CPU", units::seconds(cpu))));
+    facts.extend(totals.peak_rss_bytes.map(|peak| format!("{} peak RSS", units::bytes(peak))));
+    if totals.lost_records > 0 {
+        facts.push(format!("**{} records lost**", units::count(totals.lost_records)));
+    }
+    let command = profile.target.command.join(" ");
+    let command = if command.is_empty() { String::new() } else { format!("{}: ", code(&command)) };
+    let mut out = format!("{command}{}\n", facts.join(", "));
+    for notice in &profile.notices {
+        out.push_str(&format!("\n> {}\n", plain(notice)));
+    }
+    if view.lines.is_empty() {
+        return out;
+    }
+    let present = &view.present;
+    let mut heads = vec!["Line", "Seconds", "CPU", "Mostly"];
+    heads.extend(present.wait.then_some("Wait"));
+    heads.extend(present.alloc.then_some("Allocated"));
+    heads.extend(present.peak.then_some("At peak"));
+    let numbers = "---:|".repeat(heads.len() - 1);
+    out.push_str(&format!("\n| {} | Source |\n|:---|{numbers}:---|\n", heads.join(" | ")));
+    let bytes = |b: Option<u64>| b.map_or(String::new(), units::bytes);
+    for place in &view.lines {
+        let line = place.line;
+        let path = super::table::short_path(profile, &place.file.path);
+        let mut cells = vec![
+            code(&format!("{path}:{}", line.line)),
+            cpu_s(&line.time).map_or(String::new(), units::seconds),
+            share(cpu_s(&line.time), view.base.cpu_s).map_or(String::new(), units::percent),
+            mostly(&line.time).to_owned(),
+        ];
+        cells.extend(present.wait.then(|| line.time.wait_s.map_or(String::new(), units::seconds)));
+        cells.extend(present.alloc.then(|| bytes(line.memory.alloc_bytes)));
+        cells.extend(present.peak.then(|| bytes(line.memory.peak_bytes)));
+        cells.push(code(line.source.as_deref().unwrap_or("").trim()));
+        out.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    out
+}
+
+/// The name of the largest kind of time.
+fn mostly(time: &Time) -> &'static str {
+    let known = parts(time).map(Option::unwrap_or_default);
+    let largest = known.iter().zip(&KINDS).max_by(|a, b| a.0.total_cmp(b.0));
+    largest.filter(|(part, _)| **part > 0.0).map_or("", |(_, kind)| kind.name)
+}
+
+/// `text` as a code span that may stand in a cell of a table; nothing where there is no text.
+pub(super) fn code(text: &str) -> String {
+    let text = text::visible(text, &Style::PLAIN).replace('|', "\\|");
+    if text.trim().is_empty() {
+        return String::new();
+    }
+    let mut longest = 0;
+    let mut run = 0;
+    for c in text.chars() {
+        run = if c == '`' { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    let fence = "`".repeat(longest + 1);
+    let gap = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{gap}{text}{gap}{fence}")
+}
+
+/// `text` with all that Markdown or HTML would act upon escaped.
+fn plain(text: &str) -> String {
+    let text = text::visible(text, &Style::PLAIN);
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_punctuation() && !".,:;()'%/-".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::model::{File, Line};
+
+    #[test]
+    fn a_code_span_cannot_be_ended_from_within_nor_its_cell() {
+        assert_eq!(code("a | b"), "`a \\| b`");
+        assert_eq!(code("x = `y`"), "`` x = `y` ``");
+        assert_eq!(code("x\n| z"), "`x\u{240a}\\| z`");
+        assert_eq!(code("  "), "");
+    }
+
+    #[test]
+    fn markup_outside_code_is_escaped() {
+        assert_eq!(plain("<b> [x](y) *z*"), "\\<b\\> \\[x\\](y) \\*z\\*");
+    }
+
+    #[test]
+    fn every_row_has_as_many_cells_as_the_head() {
+        let time = Time { python_s: Some(1.0), wait_s: Some(2.0), ..Time::default() };
+        let line = Line { line: 3, source: Some("a | b".into()), time, ..Line::default() };
+        let mut profile = Profile::default();
+        profile.files.push(File { path: "x.py".into(), lines: vec![line], functions: vec![] });
+        let text = render_markdown(&profile, &Options::default());
+        let rows: Vec<&str> = text.lines().filter(|row| row.starts_with('|')).collect();
+        assert_eq!(rows.len(), 3, "{text}");
+        assert!(rows.iter().all(|row| row.replace("\\|", "").matches('|').count() == 7), "{text}");
+        assert!(rows[2].contains("`x.py:3`") && rows[2].contains("wait"), "{text}");
+    }
+}
