@@ -125,14 +125,17 @@ def test_the_statistics_are_real_ones() -> None:
 def test_the_ending_chooses_the_format(tmp_path: Path) -> None:
     with Profiler(memory=False) as profiler:
         spin(0.1)
-    for name in ("p.json", "p.txt", "p.pstats", "p.speedscope"):
+    for name in ("p.json", "p.html", "p.txt", "p.pstats", "p.speedscope"):
         profiler.save(tmp_path / name)
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     assert json.loads((tmp_path / "p.json").read_text())["timeline"]["rss"] == []
     assert isinstance(marshal.loads((tmp_path / "p.pstats").read_bytes()), dict)
     with pytest.raises(ValueError, match="end the name"):
         profiler.save(tmp_path / "p.xyz")
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
+    assert (tmp_path / "p.html").read_text() == profiler.output_html()
+    assert "total += i * i" in profiler.output_html()
+    assert "total += i * i" not in profiler.output_html(source=False)
 
 
 def test_nothing_is_left_running() -> None:

@@ -131,7 +131,7 @@ class ByteCount:
 
 @final
 class Sampler:
-    """Samples CPU time and waits of this process; :class:`rscalene.Profiler` is its face."""
+    """Samples CPU time, waits and allocations of this process; :class:`rscalene.Profiler` is its face."""
 
     def __new__(
         cls,
@@ -142,6 +142,7 @@ class Sampler:
         exclude: list[str] = ...,
         libraries: list[str] = ...,
         script: str | None = None,
+        memory: bool = True,
     ) -> Self:
         """Set what will be sampled; ValueError for a negative interval or a glob that is none."""
 
@@ -161,6 +162,10 @@ class Sampler:
     def running(self) -> bool:
         """Whether it was started and not stopped."""
 
+    @staticmethod
+    def unhook() -> None:
+        """Sample no memory any more, in any sampler: for the interpreter's end, and for forked children."""
+
     def text(self, unicode: bool, color: bool, width: int) -> str:
         """Return the table; RuntimeError when there is no profile."""
 
@@ -169,6 +174,9 @@ class Sampler:
 
     def json(self) -> str:
         """Return the profile as JSON, format 1; RuntimeError when there is none."""
+
+    def html(self, source: bool) -> str:
+        """Return the profile as an HTML page; RuntimeError when there is no profile."""
 
     def pstats(self) -> bytes:
         """Return the profile as ``pstats`` reads it from a file; RuntimeError when there is none."""

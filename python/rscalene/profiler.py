@@ -1,14 +1,15 @@
 """``Profiler``: start and stop by hand, and read the profile in the same program.
 
-A profiler samples the CPU time and the waiting of all Python threads of this process from a thread that needs no GIL:
-no signal is sent and nothing is hooked, so stopping leaves no trace, and any number of profilers may run at once.
-Memory by line is measured by ``rscalene run`` and by ``@rscalene.profile``; here it is the footprint over time.
+A profiler samples the CPU time and the waiting of all Python threads of this process from a thread that needs no GIL
+and sends no signal. With ``memory=True`` it also samples what Python and the loaded libraries allocate: while any such
+profiler runs, the allocators of the process lead through ours, and when the last one stops they are what they were. Any
+number of profilers may run at once and nest. In a forked child none runs.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
-import json
 import locale
 import os
 import pstats
@@ -59,7 +60,9 @@ class Profiler:
         :param all: report every line, not only the user's own code.
         :param include: globs of files to add to the scope.
         :param exclude: globs of files to take out of it.
-        :param memory: keep the footprint over time in the profile; ``False`` for time alone.
+        :param memory: sample allocations, and keep the footprint over time; ``False`` for time alone. What was
+            allocated before the start is not known, and freeing it counts for no line. Under ``rscalene run`` the
+            lines' memory is in the profile of the run, and unknown in this one.
         :raises ValueError: for an interval below 0 or a glob that is none.
         """
         self.memory = memory
@@ -72,6 +75,7 @@ class Profiler:
             exclude=list(exclude),
             libraries=_libraries(),
             script=os.path.abspath(main) if main else None,
+            memory=memory,
         )
 
     def start(self) -> Self:
@@ -139,12 +143,14 @@ class Profiler:
 
     def output_json(self) -> str:
         """Return the profile as JSON, format 1; RuntimeError when there is none."""
-        text = self._sampler.json()
-        if self.memory:
-            return text
-        profile = json.loads(text)
-        profile["timeline"] = {"rss": [], "live": []}
-        return json.dumps(profile)
+        return self._sampler.json()
+
+    def output_html(self, *, source: bool = True) -> str:
+        """Return the profile as one HTML page that needs no network; RuntimeError when there is none.
+
+        :param source: with the source text of the lines.
+        """
+        return self._sampler.html(source)
 
     def result(self) -> Result:
         """Return the profile as an object to look at and to compute with; RuntimeError when there is none."""
@@ -161,7 +167,8 @@ class Profiler:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the profile to ``path``, whole or not at all, readable by the user alone.
 
-        :param path: the format follows the ending: ``.json``, ``.txt``, ``.pstats`` or ``.prof``, ``.speedscope``.
+        :param path: the format follows the ending: ``.json``, ``.html``, ``.txt``, ``.pstats`` or ``.prof``,
+            ``.speedscope``.
         :raises ValueError: for another ending.
         :raises RuntimeError: when nothing was profiled.
         """
@@ -179,13 +186,21 @@ class Profiler:
     def _encoded(self, ending: str) -> bytes:
         if ending == ".json":
             return self.output_json().encode()
+        if ending == ".html":
+            return self.output_html().encode()
         if ending == ".txt":
             return self.output_text(unicode=True).encode()
         if ending in (".pstats", ".prof"):
             return self._sampler.pstats()
         if ending == ".speedscope":
             return self._sampler.speedscope().encode()
-        raise ValueError(f"cannot tell the format by `{ending}`: end the name in .json, .txt, .pstats or .speedscope")
+        known = ".json, .html, .txt, .pstats or .speedscope"
+        raise ValueError(f"cannot tell the format by `{ending}`: end the name in {known}")
+
+
+# At the end, and in a child that has no thread of ours, allocators are given back.
+atexit.register(Sampler.unhook)
+os.register_at_fork(after_in_child=Sampler.unhook)
 
 
 def profile_run(

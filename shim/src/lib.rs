@@ -20,6 +20,7 @@
 //!  guard      loads that survive a fault
 //!  hooks      the allocator's entry points
 //!  exact      bytes of this thread, for `@profile`: nothing of it runs unless the extension module asks
+//!  tap        allocation samples for `Profiler`: the same
 //! ```
 
 #![no_std]
@@ -39,6 +40,7 @@ mod signals;
 mod stack;
 mod start;
 mod sys;
+mod tap;
 mod threads;
 mod tls;
 mod urgent;

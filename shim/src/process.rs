@@ -5,7 +5,7 @@
 //! parent's ring. Neighbours: `start` (arms), `threads` (arms each thread), `ring`, `exec`.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
 
 use rscalene_wire as wire;
@@ -21,6 +21,16 @@ static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 static ALIVE: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
 static PID: AtomicU32 = AtomicU32::new(0);
 static ARENA_FD: AtomicI32 = AtomicI32::new(0);
+/// [`NEVER`], [`LENT`] or [`RETURNED`].
+static LOAN: AtomicU32 = AtomicU32::new(NEVER);
+/// The arena, if there is one, is a launcher's and stays for good.
+const NEVER: u32 = 0;
+/// The extension module of this process lends it.
+const LENT: u32 = 1;
+/// It was lent, and nobody may enter it any more.
+const RETURNED: u32 = 2;
+/// Threads that are in a lent arena.
+static USERS: AtomicU32 = AtomicU32::new(0);
 /// Raised by every fork, so that slots of the parent are told from the child's own.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
@@ -42,6 +52,78 @@ pub(crate) fn segment() -> Option<Segment> {
     let arena = ARENA.load(Relaxed);
     // SAFETY: `claim` stored both before it raised the word; neither mapping is taken away while it is raised.
     Some(unsafe { Segment::new(arena, BASE.load(Relaxed), (*arena).segment_bytes) })
+}
+
+/// Holds a lent arena while it lives.
+pub(crate) struct Using(bool);
+
+/// To be had before anything of the arena is touched outside of `tap`; `None` once the arena was asked back.
+#[inline]
+pub(crate) fn using() -> Option<Using> {
+    if LOAN.load(Relaxed) == NEVER {
+        return Some(Using(false));
+    }
+    // Both orders are SeqCst, as in `take_back`: either it sees this user, or this user sees that it is too late.
+    USERS.fetch_add(1, SeqCst);
+    let using = Using(true);
+    (LOAN.load(SeqCst) == LENT).then_some(using)
+}
+
+impl Drop for Using {
+    fn drop(&mut self) {
+        if self.0 {
+            USERS.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
+/// Does the arena belong to the extension module of this process (now, or before)?
+#[inline]
+pub(crate) fn lent() -> bool {
+    LOAN.load(Relaxed) != NEVER
+}
+
+/// Takes segment 0 of a whole arena that the extension module has mapped; false where the system gives no page.
+///
+/// # Safety
+/// The GIL is held, this process has no segment, and the mapping stays until [`take_back`] has returned.
+pub(crate) unsafe fn lend(arena: *mut ArenaHeader) -> bool {
+    // SAFETY: the module wrote the header; its mapping covers the owner word and the segment behind it.
+    let (owner, base) = unsafe {
+        let first = wire::first_segment((*arena).segment_count) as usize;
+        (&*arena.cast::<u8>().add(PAGE).cast::<AtomicU64>(), arena.cast::<u8>().add(first))
+    };
+    let pid = sys::pid();
+    let stamp = u64::from(sys::now_ns() as u32 | 1);
+    owner.store(stamp << 32 | u64::from(pid), Release);
+    ARENA.store(arena, Relaxed);
+    BASE.store(base, Relaxed);
+    PID.store(pid, Relaxed);
+    if !raise_alive() {
+        forget_loan();
+        return false;
+    }
+    LOAN.store(LENT, SeqCst);
+    true
+}
+
+/// Gives a lent arena back: when this returns, no thread is in it.
+pub(crate) fn take_back() {
+    LOAN.store(RETURNED, SeqCst);
+    while USERS.load(SeqCst) != 0 {
+        sys::sleep_ns(20_000);
+    }
+    forget_loan();
+}
+
+fn forget_loan() {
+    let alive = ALIVE.load(Relaxed);
+    if !alive.is_null() {
+        // SAFETY: the page is never unmapped.
+        unsafe { (*alive).store(0, Release) };
+    }
+    ARENA.store(core::ptr::null_mut(), Relaxed);
+    BASE.store(core::ptr::null_mut(), Relaxed);
 }
 
 /// What the launcher asks for.
@@ -271,6 +353,10 @@ pub(crate) fn watch_forks() {
             library: *const c_void,
         ) -> c_int;
     }
+    static WATCHED: AtomicU32 = AtomicU32::new(0);
+    if WATCHED.swap(1, Relaxed) != 0 {
+        return;
+    }
     // SAFETY: the function lives as long as the process (the library is never unloaded).
     unsafe { __register_atfork(None, None, Some(in_forked_child), core::ptr::null()) };
 }
@@ -285,6 +371,14 @@ unsafe extern "C" fn in_forked_child() {
     threads::forget_all();
     stack::forget_all();
     hooks::forget_all();
+    if lent() {
+        // The module's thread that reads the ring is not in this process. Its mapping is the module's to give back.
+        LOAN.store(RETURNED, SeqCst);
+        USERS.store(0, SeqCst);
+        forget_loan();
+        hooks::stop();
+        return;
+    }
     let old = BASE.swap(core::ptr::null_mut(), Relaxed);
     let settings = settings();
     // SAFETY: the parent's segment is of no use here; the child's mapping of it goes, the parent's stays.

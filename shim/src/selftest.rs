@@ -1,7 +1,7 @@
 //! The start-up self-test: does our frame walk see what the interpreter itself sees?
 //!
-//! Job: once the interpreter runs, at a moment of its own choosing (a pending call, with the GIL held), walk the frames
-//! and compare each code object and offset with `PyEval_GetFrame` and its kin. On a mismatch frames are refused for the
+//! Job: once the interpreter runs, at a moment of its own choosing (a pending call, with the GIL held), or when the
+//! extension module begins to sample, walk the frames and compare each code object and offset with `PyEval_GetFrame` and its kin. On a mismatch frames are refused for the
 //! whole process, and the report says so; totals stay. Invariant: it is the only code of this library that calls the
 //! interpreter, it does so once, and it leaves no reference and no exception behind. Neighbours: `hooks` (asks for it),
 //! `handler` (stops reading frames when it failed).
@@ -57,6 +57,15 @@ pub(crate) fn ask() {
     if unsafe { add(run, core::ptr::null_mut()) } != 0 {
         STATE.store(NOT_ASKED, Relaxed);
     }
+}
+
+/// Runs the test now, once a process: does the walk see what the interpreter sees? Python code runs on this thread, which
+/// holds the GIL.
+pub(crate) fn passes_now() -> bool {
+    if STATE.load(Relaxed) < DECIDED {
+        compare();
+    }
+    STATE.load(Relaxed) == DECIDED + PASSED
 }
 
 fn decide(verdict: u32, frames: u32, at: u32) {

@@ -180,6 +180,19 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = constructor;
 
+/// Looks at the interpreter of a process that no launcher profiles; false where frames cannot be read. The GIL is held.
+pub(crate) fn adopt() -> bool {
+    if !READY.load(Acquire) {
+        let (python, _) = inspect();
+        // SAFETY: nothing reads it before `READY` is raised, and the GIL keeps others from writing.
+        unsafe { PYTHON.0.get().write(python) };
+        READY.store(true, Release);
+        clear_error();
+    }
+    let python = python();
+    python.frames_readable() && !python.calls.incomplete()
+}
+
 fn arm() {
     if !process::claim() {
         return;

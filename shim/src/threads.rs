@@ -136,6 +136,13 @@ fn release(slot: *mut Slot) {
 
 /// Begins to sample: the key that tells of a thread's end, and the current thread.
 pub(crate) fn start() {
+    make_key();
+    ARMED.store(true, Release);
+    arm_current();
+}
+
+/// Makes the key that tells of a thread's end, once.
+pub(crate) fn make_key() {
     let create = weak(Weak::KeyCreate);
     if create != 0 && KEY.load(Relaxed) == u32::MAX {
         let mut key: libc::pthread_key_t = 0;
@@ -147,8 +154,45 @@ pub(crate) fn start() {
             KEY.store(key, Relaxed);
         }
     }
-    ARMED.store(true, Release);
-    arm_current();
+}
+
+/// Gives the current thread, which was never armed, a slot without sources: enough to walk its frames.
+pub(crate) fn adopt() {
+    let block = tls();
+    if block.generation.get() == process::generation() && !block.slot.get().is_null() {
+        return;
+    }
+    let slot = acquire();
+    if slot.is_null() {
+        return;
+    }
+    // SAFETY: `acquire` gave a slot that is mapped for good and that no other thread uses.
+    let this = unsafe { &*slot };
+    clear(this, sys::tid());
+    block.generation.set(process::generation());
+    block.slot.set(slot);
+    hear_of_the_end(slot);
+}
+
+fn clear(slot: &Slot, tid: u32) {
+    slot.tid.set(tid);
+    slot.perf_fd.set(-1);
+    slot.perf_page.set(core::ptr::null_mut());
+    slot.timer.set(-1);
+    slot.source.set(0);
+    slot.ending.set(0);
+}
+
+fn hear_of_the_end(slot: *mut Slot) {
+    let key = KEY.load(Relaxed);
+    let set = weak(Weak::SetSpecific);
+    if key != u32::MAX && set != 0 {
+        // SAFETY: the entry is libc's pthread_setspecific, whose type this is.
+        let set: unsafe extern "C" fn(libc::pthread_key_t, *const c_void) -> c_int =
+            unsafe { core::mem::transmute(set) };
+        // SAFETY: the key is ours.
+        unsafe { set(key, slot.cast()) };
+    }
 }
 
 /// Gives the current thread a slot and arms its sources.
@@ -167,12 +211,7 @@ fn arm(slot: *mut Slot) {
     let this = unsafe { &*slot };
     let settings = process::settings();
     let tid = sys::tid();
-    this.tid.set(tid);
-    this.perf_fd.set(-1);
-    this.perf_page.set(core::ptr::null_mut());
-    this.timer.set(-1);
-    this.source.set(0);
-    this.ending.set(0);
+    clear(this, tid);
     this.last_usage.set(sys::usage(libc::RUSAGE_THREAD));
     let block = tls();
     block.generation.set(process::generation());
@@ -180,15 +219,7 @@ fn arm(slot: *mut Slot) {
         block.random.set(mix(settings.seed ^ sys::now_ns() ^ u64::from(tid) << 32) | 1);
     }
     block.slot.set(slot);
-    let key = KEY.load(Relaxed);
-    let set = weak(Weak::SetSpecific);
-    if key != u32::MAX && set != 0 {
-        // SAFETY: the entry is libc's pthread_setspecific, whose type this is.
-        let set: unsafe extern "C" fn(libc::pthread_key_t, *const c_void) -> c_int =
-            unsafe { core::mem::transmute(set) };
-        // SAFETY: the key is ours.
-        unsafe { set(key, slot.cast()) };
-    }
+    hear_of_the_end(slot);
     arm_sources(this, &settings, block);
     let record = wire::ThreadStart {
         time_ns: sys::now_ns(),
@@ -242,7 +273,11 @@ fn mix(mut x: u64) -> u64 {
 
 /// The next random number of this thread (xorshift64*).
 pub(crate) fn next_random(block: &Tls) -> u64 {
-    let mut x = block.random.get() | 1;
+    let mut x = block.random.get();
+    if x == 0 {
+        // A thread that was never armed.
+        x = mix(sys::now_ns() ^ u64::from(sys::tid()) << 32) | 1;
+    }
     x ^= x >> 12;
     x ^= x << 25;
     x ^= x >> 27;
@@ -263,18 +298,16 @@ unsafe extern "C" fn thread_ends(slot: *mut c_void) {
     }
     let rounds = this.ending.get();
     this.ending.set(rounds + 1);
-    let set = weak(Weak::SetSpecific);
     // POSIX promises at least four rounds of destructors; two of them are the program's.
-    if rounds < 2 && set != 0 {
-        // SAFETY: the entry is libc's pthread_setspecific, whose type this is.
-        let set: unsafe extern "C" fn(libc::pthread_key_t, *const c_void) -> c_int =
-            unsafe { core::mem::transmute(set) };
-        // SAFETY: the key is ours.
-        unsafe { set(KEY.load(Relaxed), slot.cast()) };
+    if rounds < 2 && weak(Weak::SetSpecific) != 0 {
+        hear_of_the_end(slot);
         return;
     }
     stop_sources(this);
-    if let Some(segment) = process::segment() {
+    // Where the arena is lent, others tell the clocks of threads.
+    if !process::lent()
+        && let Some(segment) = process::segment()
+    {
         write_ledger(&segment, this.tid.get(), true);
     }
     block.slot.set(core::ptr::null_mut());

@@ -153,7 +153,7 @@ fn merge(flags: &Run, scope: Scope, start_ns: u64) -> Merge {
             all: flags.scope.all,
         },
     };
-    Merge::new(MergeSettings { settings, start_ns, waits: true }, scope)
+    Merge::new(MergeSettings { settings, start_ns, waits: true, copies_unseen: false }, scope)
 }
 
 /// Collects until the child has ended (or, after `duration`, no more).

@@ -19,6 +19,7 @@ pub(crate) struct Known {
     pub(crate) wait: bool,
     pub(crate) gil: bool,
     pub(crate) memory: bool,
+    pub(crate) copies: bool,
 }
 
 impl Known {
@@ -56,7 +57,7 @@ impl Known {
             peak_bytes_se: error(bytes.peak_variance),
             mem_usage_bytes,
             python_alloc_bytes: Some(whole(bytes.python)),
-            copy_bytes: Some(whole(bytes.copied)),
+            copy_bytes: self.copies.then(|| whole(bytes.copied)),
         }
     }
 }

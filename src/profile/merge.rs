@@ -41,6 +41,8 @@ pub struct MergeSettings {
     pub start_ns: u64,
     /// Off-CPU time was observed.
     pub waits: bool,
+    /// Memory was profiled, but nobody saw what was copied.
+    pub copies_unseen: bool,
 }
 
 /// What the merge asks of the outside when everything has been fed.
@@ -205,7 +207,8 @@ impl Merge {
         }
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
-        let known = Known { cpu, wait: self.settings.waits, gil: self.settings.waits && self.gil_known, memory };
+        let (waits, copies) = (self.settings.waits, memory && !self.settings.copies_unseen);
+        let known = Known { cpu, wait: waits, gil: waits && self.gil_known, memory, copies };
         let sums = lines::totals(&self.book);
         let (names, book) = (&self.names, &self.book);
         let with_callees = functions::cumulative(names, book, &self.tree);

@@ -97,6 +97,12 @@ impl Arena {
         format!("{}:{}:{:x}", std::process::id(), self.file.as_raw_fd(), self.nonce).into()
     }
 
+    /// The whole mapping, for a shim in this very process, which must let go of it before this value is dropped.
+    #[must_use]
+    pub fn lend(&self) -> *mut ArenaHeader {
+        self.base.cast()
+    }
+
     fn header(&self) -> &ArenaHeader {
         // SAFETY: `create` wrote it; what changes later are atomics.
         unsafe { &*self.base.cast::<ArenaHeader>() }

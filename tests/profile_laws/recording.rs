@@ -40,7 +40,7 @@ impl Recording {
             ..Settings::default()
         };
         let scope = Scope::new(rules).expect("the globs are good");
-        let merge = Merge::new(MergeSettings { settings, start_ns: 0, waits: true }, scope);
+        let merge = Merge::new(MergeSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope);
         Self { merge, codes: 0, stacks: 0 }
     }
 

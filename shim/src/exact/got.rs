@@ -5,7 +5,7 @@
 //! signal handlers and allocators, with the GIL held. Neighbour: `native`.
 
 use core::ffi::{CStr, c_int, c_void};
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use super::native::{DLSYM, HOOKS, Hook};
 use crate::sys;
@@ -14,9 +14,15 @@ use crate::sys;
 static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
 static KEEP_OUT: AtomicUsize = AtomicUsize::new(0);
 
+/// One thread changes tables at a time: what one makes writable the other must not protect meanwhile.
+static AT_WORK: AtomicBool = AtomicBool::new(false);
+
 /// Patch what was loaded since the last time.
 pub(super) fn patch(keep_out: usize) -> bool {
     KEEP_OUT.store(keep_out, Relaxed);
+    if AT_WORK.swap(true, Acquire) {
+        return true;
+    }
     let mut loads = 0_u64;
     // SAFETY: the callback only reads, and writes to `loads`.
     unsafe { libc::dl_iterate_phdr(Some(count), (&raw mut loads).cast()) };
@@ -26,7 +32,44 @@ pub(super) fn patch(keep_out: usize) -> bool {
         // SAFETY: the callback changes slots of the objects that the linker lists while it holds its lock.
         unsafe { libc::dl_iterate_phdr(Some(object), core::ptr::null_mut()) };
     }
+    AT_WORK.store(false, Release);
     true
+}
+
+/// A library may have been loaded: patch it, if any is patched now.
+pub(super) fn look() {
+    if SEEN.load(Relaxed) != u64::MAX {
+        patch(KEEP_OUT.load(Relaxed));
+    }
+}
+
+/// Have all slots lead to the real functions again.
+pub(super) fn restore() {
+    if SEEN.load(Relaxed) == u64::MAX || AT_WORK.swap(true, Acquire) {
+        return;
+    }
+    SEEN.store(u64::MAX, Relaxed);
+    // SAFETY: as in `patch`.
+    unsafe { libc::dl_iterate_phdr(Some(undo), core::ptr::null_mut()) };
+    AT_WORK.store(false, Release);
+}
+
+/// Does the address lie in this library? A symbol's own address would not tell: another library's may go before it.
+pub(super) fn is_ours(address: usize) -> bool {
+    let mut found = [address, 0];
+    // SAFETY: the callback reads the objects, and writes to `found`.
+    unsafe { libc::dl_iterate_phdr(Some(holds_us_and), found.as_mut_ptr().cast()) };
+    found[1] != 0
+}
+
+unsafe extern "C" fn holds_us_and(object: *mut libc::dl_phdr_info, _: usize, of: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure, and `of` is the caller's pair.
+    let (image, pair) = unsafe { (Image::of(&*object), &mut *of.cast::<[usize; 2]>()) };
+    if image.holds(patch as *const () as usize) {
+        pair[1] = usize::from(image.holds(pair[0]));
+        return 1;
+    }
+    0
 }
 
 unsafe extern "C" fn count(object: *mut libc::dl_phdr_info, _: usize, into: *mut c_void) -> c_int {
@@ -110,9 +153,26 @@ unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c
     0
 }
 
-/// Libraries that reach functions by name with handles of their own; the interpreter itself where they are built in.
+unsafe extern "C" fn undo(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure.
+    let image = unsafe { Image::of(&*object) };
+    image.slots(HOOKS.len(), |at, _, hook| {
+        // SAFETY: a relocation's target is a mapped, aligned word of the object.
+        if unsafe { (at as *const usize).read_volatile() } == hook.ours() {
+            image.write(at, hook.real());
+        }
+    });
+    0
+}
+
+/// Libraries that reach functions by name with handles of their own: the interpreter, which asks so for the first
+/// function of every extension module that it has loaded, and the bridges to foreign functions.
 fn dlsym_goes_to_us(name: &[u8]) -> bool {
-    name.is_empty() || contains(name, b"_ctypes") || contains(name, b"_cffi_backend") || contains(name, b"libffi")
+    name.is_empty()
+        || contains(name, b"libpython")
+        || contains(name, b"_ctypes")
+        || contains(name, b"_cffi_backend")
+        || contains(name, b"libffi")
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
@@ -201,9 +261,12 @@ impl Image {
         let now = unsafe { slot.read_volatile() };
         // Unbound slots hold an address in the object itself; so do those of an object with an allocator of its own.
         let unbound = !defined && self.holds(now);
-        if hook.real() == 0 || (now != hook.real() && !unbound) {
-            return;
+        if hook.real() != 0 && (now == hook.real() || unbound) {
+            self.write(at, hook.ours());
         }
+    }
+
+    fn write(&self, at: usize, function: usize) {
         let page = at & !4095;
         let protected = self.relro.0 <= at && at < self.relro.1;
         let protect = |how: c_int| {
@@ -214,7 +277,7 @@ impl Image {
             return;
         }
         // SAFETY: writable now; other threads read the word whole, before or after.
-        unsafe { slot.write_volatile(hook.ours()) };
+        unsafe { (at as *mut usize).write_volatile(function) };
         if protected {
             protect(libc::PROT_READ);
         }

@@ -1,6 +1,7 @@
-//! The malloc family, counted.
+//! The malloc and mmap families, counted, and sampled for `tap`.
 //!
-//! Job: stand where the loaded libraries' calls of `malloc` go. Invariant: the answer is always the real function's; a
+//! Job: stand where the loaded libraries' calls of `malloc` go. Sampling is the outer layer, counting the inner one; each
+//! is a load of one word while it is off. Invariant: the answer is always the real function's; a
 //! block is recorded after it was allocated and taken before it is freed, so its address cannot belong to two at once.
 //! Neighbours: `got` puts these functions in place, `python` calls the ones below it with `inside` set.
 
@@ -9,8 +10,8 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rscalene_wire::ExactCounters;
 
-use super::{counters, counting, sizes};
-use crate::real;
+use super::{counters, counting, got, sizes};
+use crate::{hooks, real};
 
 /// A function of the family: its name, where the real one is, and ours.
 pub(super) struct Hook {
@@ -50,11 +51,15 @@ const MEMALIGN: usize = 6;
 const VALLOC: usize = 7;
 const PVALLOC: usize = 8;
 const REALLOCARRAY: usize = 9;
-/// Not of the family: libraries that look the family up by name get ours.
-pub(super) const DLSYM: usize = 10;
+const MMAP: usize = 10;
+const MMAP64: usize = 11;
+const MUNMAP: usize = 12;
+const MREMAP: usize = 13;
+/// Of neither family: libraries that look a function up by name get ours.
+pub(super) const DLSYM: usize = 14;
 
 /// All hooks.
-pub(super) static HOOKS: [Hook; 11] = [
+pub(super) static HOOKS: [Hook; 15] = [
     Hook::new(c"malloc", || malloc as *const () as usize),
     Hook::new(c"calloc", || calloc as *const () as usize),
     Hook::new(c"realloc", || realloc as *const () as usize),
@@ -65,6 +70,10 @@ pub(super) static HOOKS: [Hook; 11] = [
     Hook::new(c"valloc", || valloc as *const () as usize),
     Hook::new(c"pvalloc", || pvalloc as *const () as usize),
     Hook::new(c"reallocarray", || reallocarray as *const () as usize),
+    Hook::new(c"mmap", || mmap as *const () as usize),
+    Hook::new(c"mmap64", || mmap64 as *const () as usize),
+    Hook::new(c"munmap", || munmap as *const () as usize),
+    Hook::new(c"mremap", || mremap as *const () as usize),
     Hook::new(c"dlsym", || dlsym as *const () as usize),
 ];
 
@@ -82,6 +91,11 @@ pub(super) fn find() -> bool {
     }
     real::clear_error();
     [MALLOC, CALLOC, REALLOC, FREE].iter().all(|which| HOOKS[*which].real() != 0)
+}
+
+/// Address of the process' `malloc`, after [`find`].
+pub(super) fn real_malloc() -> usize {
+    HOOKS[MALLOC].real()
 }
 
 /// Call the real function of this index with these types.
@@ -154,34 +168,49 @@ fn tell_watcher(block: *mut c_void) {
     }
 }
 
+/// Runs an allocation of `bytes`, as a possible sample where samples are taken.
+#[inline(always)]
+fn sampled(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    if hooks::tapped() { hooks::allocate(bytes, || hooks::within(call)) } else { call() }
+}
+
+/// Runs an allocation of `bytes`, counted where it is the outermost.
+#[inline(always)]
+fn allocate(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    sampled(bytes, || {
+        let Some(mine) = outermost() else { return call() };
+        let block = inside(mine, call);
+        count_new(mine, block, bytes);
+        block
+    })
+}
+
+/// Runs the change of `old` to `bytes`.
+fn reallocate(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    let counted = || {
+        let Some(mine) = outermost() else {
+            tell_watcher(old);
+            return call();
+        };
+        resize(mine, old, bytes, call)
+    };
+    if hooks::tapped() { hooks::resize(old, bytes, || hooks::within(counted)) } else { counted() }
+}
+
 unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
-    let Some(mine) = outermost() else { return real!(MALLOC, fn(usize) -> *mut c_void, bytes) };
-    let block = inside(mine, || real!(MALLOC, fn(usize) -> *mut c_void, bytes));
-    count_new(mine, block, bytes);
-    block
+    allocate(bytes, || real!(MALLOC, fn(usize) -> *mut c_void, bytes))
 }
 
 unsafe extern "C" fn calloc(count: usize, each: usize) -> *mut c_void {
-    let Some(mine) = outermost() else { return real!(CALLOC, fn(usize, usize) -> *mut c_void, count, each) };
-    let block = inside(mine, || real!(CALLOC, fn(usize, usize) -> *mut c_void, count, each));
-    count_new(mine, block, count.wrapping_mul(each));
-    block
+    allocate(count.wrapping_mul(each), || real!(CALLOC, fn(usize, usize) -> *mut c_void, count, each))
 }
 
 unsafe extern "C" fn realloc(old: *mut c_void, bytes: usize) -> *mut c_void {
-    let Some(mine) = outermost() else {
-        tell_watcher(old);
-        return real!(REALLOC, fn(*mut c_void, usize) -> *mut c_void, old, bytes);
-    };
-    resize(mine, old, bytes, || real!(REALLOC, fn(*mut c_void, usize) -> *mut c_void, old, bytes))
+    reallocate(old, bytes, || real!(REALLOC, fn(*mut c_void, usize) -> *mut c_void, old, bytes))
 }
 
 unsafe extern "C" fn reallocarray(old: *mut c_void, count: usize, each: usize) -> *mut c_void {
-    let Some(mine) = outermost() else {
-        tell_watcher(old);
-        return real!(REALLOCARRAY, fn(*mut c_void, usize, usize) -> *mut c_void, old, count, each);
-    };
-    resize(mine, old, count.wrapping_mul(each), || {
+    reallocate(old, count.wrapping_mul(each), || {
         real!(REALLOCARRAY, fn(*mut c_void, usize, usize) -> *mut c_void, old, count, each)
     })
 }
@@ -209,6 +238,16 @@ fn resize(mine: *mut ExactCounters, old: *mut c_void, bytes: usize, call: impl F
 }
 
 unsafe extern "C" fn free(block: *mut c_void) {
+    if hooks::tapped() {
+        hooks::release(block);
+        hooks::within(|| counted_free(block));
+    } else {
+        counted_free(block);
+    }
+}
+
+#[inline(always)]
+fn counted_free(block: *mut c_void) {
     let Some(mine) = outermost() else {
         tell_watcher(block);
         return real!(FREE, fn(*mut c_void) -> (), block);
@@ -226,48 +265,151 @@ unsafe extern "C" fn free(block: *mut c_void) {
 }
 
 unsafe extern "C" fn posix_memalign(into: *mut *mut c_void, alignment: usize, bytes: usize) -> c_int {
-    let Some(mine) = outermost() else {
-        return real!(POSIX_MEMALIGN, fn(*mut *mut c_void, usize, usize) -> c_int, into, alignment, bytes);
-    };
-    let failed =
-        inside(mine, || real!(POSIX_MEMALIGN, fn(*mut *mut c_void, usize, usize) -> c_int, into, alignment, bytes));
-    if failed == 0 {
-        // SAFETY: the call succeeded, so it wrote the block's address.
-        count_new(mine, unsafe { *into }, bytes);
-    }
+    let mut failed = libc::ENOMEM;
+    allocate(bytes, || {
+        failed = real!(POSIX_MEMALIGN, fn(*mut *mut c_void, usize, usize) -> c_int, into, alignment, bytes);
+        // SAFETY: where the call succeeded it wrote the block's address.
+        if failed == 0 { unsafe { *into } } else { core::ptr::null_mut() }
+    });
     failed
 }
 
 unsafe extern "C" fn aligned_alloc(alignment: usize, bytes: usize) -> *mut c_void {
-    let Some(mine) = outermost() else {
-        return real!(ALIGNED_ALLOC, fn(usize, usize) -> *mut c_void, alignment, bytes);
-    };
-    let block = inside(mine, || real!(ALIGNED_ALLOC, fn(usize, usize) -> *mut c_void, alignment, bytes));
-    count_new(mine, block, bytes);
-    block
+    allocate(bytes, || real!(ALIGNED_ALLOC, fn(usize, usize) -> *mut c_void, alignment, bytes))
 }
 
 unsafe extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
-    let Some(mine) = outermost() else {
-        return real!(MEMALIGN, fn(usize, usize) -> *mut c_void, alignment, bytes);
-    };
-    let block = inside(mine, || real!(MEMALIGN, fn(usize, usize) -> *mut c_void, alignment, bytes));
-    count_new(mine, block, bytes);
-    block
+    allocate(bytes, || real!(MEMALIGN, fn(usize, usize) -> *mut c_void, alignment, bytes))
 }
 
 unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
-    let Some(mine) = outermost() else { return real!(VALLOC, fn(usize) -> *mut c_void, bytes) };
-    let block = inside(mine, || real!(VALLOC, fn(usize) -> *mut c_void, bytes));
-    count_new(mine, block, bytes);
-    block
+    allocate(bytes, || real!(VALLOC, fn(usize) -> *mut c_void, bytes))
 }
 
 unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
-    let Some(mine) = outermost() else { return real!(PVALLOC, fn(usize) -> *mut c_void, bytes) };
-    let block = inside(mine, || real!(PVALLOC, fn(usize) -> *mut c_void, bytes));
-    count_new(mine, block, bytes);
-    block
+    allocate(bytes, || real!(PVALLOC, fn(usize) -> *mut c_void, bytes))
+}
+
+/// Maps: anonymous memory that can be touched is memory that the line took. The arenas of the interpreter's own
+/// allocator come from inside of an allocation, so that they are not counted beside what lies in them.
+fn map(
+    which: usize,
+    at: *mut c_void,
+    bytes: usize,
+    protection: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+) -> *mut c_void {
+    let call = || {
+        let Some(hook) = HOOKS.get(which) else { return libc::MAP_FAILED };
+        // SAFETY: as in `real!`; mmap and mmap64 are the same function where `off_t` has 64 bits.
+        let function: unsafe extern "C" fn(*mut c_void, usize, c_int, c_int, c_int, i64) -> *mut c_void =
+            unsafe { core::mem::transmute(hook.real()) };
+        // SAFETY: the arguments are the caller's own.
+        unsafe { function(at, bytes, protection, flags, fd, offset) }
+    };
+    let mine = outermost();
+    let answer = match mine {
+        Some(mine) => inside(mine, call),
+        None => call(),
+    };
+    if answer == libc::MAP_FAILED {
+        return answer;
+    }
+    if let Some(mine) = mine
+        && flags & libc::MAP_ANONYMOUS != 0
+        && protection != libc::PROT_NONE
+    {
+        count_new(mine, answer, bytes);
+    }
+    if hooks::tapped() {
+        hooks::mapped(answer, bytes, protection, flags, fd);
+    }
+    answer
+}
+
+unsafe extern "C" fn mmap(
+    at: *mut c_void,
+    bytes: usize,
+    how: c_int,
+    flags: c_int,
+    fd: c_int,
+    from: i64,
+) -> *mut c_void {
+    map(MMAP, at, bytes, how, flags, fd, from)
+}
+
+unsafe extern "C" fn mmap64(
+    at: *mut c_void,
+    bytes: usize,
+    how: c_int,
+    flags: c_int,
+    fd: c_int,
+    from: i64,
+) -> *mut c_void {
+    map(MMAP64, at, bytes, how, flags, fd, from)
+}
+
+unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
+    if hooks::tapped() {
+        hooks::unmapping(at, bytes);
+    }
+    let call = || real!(MUNMAP, fn(*mut c_void, usize) -> c_int, at, bytes);
+    let Some(mine) = outermost() else { return call() };
+    let known = sizes::take(at as usize);
+    let failed = inside(mine, call);
+    if let Some(known) = known {
+        if failed != 0 {
+            sizes::record(at as usize, known);
+            return failed;
+        }
+        // SAFETY: the thread's own block.
+        unsafe { counters::freed(mine, known.min(bytes)) };
+        if known > bytes {
+            sizes::record((at as usize).wrapping_add(bytes), known - bytes);
+        }
+    }
+    failed
+}
+
+unsafe extern "C" fn mremap(
+    old: *mut c_void,
+    old_bytes: usize,
+    bytes: usize,
+    flags: c_int,
+    at: *mut c_void,
+) -> *mut c_void {
+    let call = || {
+        real!(
+            MREMAP,
+            fn(*mut c_void, usize, usize, c_int, *mut c_void) -> *mut c_void,
+            old,
+            old_bytes,
+            bytes,
+            flags,
+            at
+        )
+    };
+    let mine = outermost();
+    let known = mine.and_then(|_| sizes::take(old as usize));
+    let answer = match mine {
+        Some(mine) => inside(mine, call),
+        None => call(),
+    };
+    if let (Some(mine), Some(known)) = (mine, known) {
+        if answer == libc::MAP_FAILED {
+            sizes::record(old as usize, known);
+        } else {
+            // SAFETY: the thread's own block.
+            unsafe { counters::freed(mine, known) };
+            count_new(mine, answer, bytes);
+        }
+    }
+    if hooks::tapped() {
+        hooks::moved(old, old_bytes, answer, bytes);
+    }
+    answer
 }
 
 /// For libraries that look functions up with a handle of their own (ctypes, cffi). The real `dlsym` asks who calls only
@@ -277,5 +419,7 @@ unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const libc::c_char) -> us
     if found == 0 {
         return found;
     }
+    // What was loaded a moment ago is asked for its first function.
+    got::look();
     HOOKS.iter().take(DLSYM).find(|hook| hook.real() == found).map_or(found, Hook::ours)
 }

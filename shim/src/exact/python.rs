@@ -12,7 +12,7 @@ use rscalene_wire::ExactCounters;
 
 use super::native::{count_new, inside, outermost};
 use super::{counters, sizes};
-use crate::{real, sys};
+use crate::{hooks, real, sys};
 
 /// `PyMemAllocatorEx`.
 #[repr(C)]
@@ -56,9 +56,17 @@ pub(super) fn remove() {
     remove_from::<2>();
 }
 
+/// Are ours the functions that the interpreter calls?
+pub(super) fn on_top() -> bool {
+    GET.load(Relaxed) != 0 && is_ours::<2>(&get(2))
+}
+
 fn install_in<const DOMAIN: usize>() {
     if IN_PLACE[DOMAIN].swap(1, Relaxed) == 1 {
         return;
+    }
+    if DOMAIN == 0 {
+        hooks::note_kind();
     }
     let current = get(DOMAIN);
     // SAFETY: none of our functions is in the domain, so nobody but a call that is ending reads; the GIL is held.

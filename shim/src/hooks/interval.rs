@@ -62,6 +62,12 @@ pub(super) fn begin() {
     MODE.store(if settings.memory_mode == 2 { EXACT } else { SAMPLED }, Relaxed);
 }
 
+/// Samples no more.
+pub(super) fn stop() {
+    MODE.store(WAITING, Relaxed);
+    PYTHON_LEFT.store(i64::MAX / 2, Relaxed);
+}
+
 fn publish() {
     if let Some(segment) = process::segment() {
         segment.header().memory_interval_bytes.store(if exact() { 0 } else { INTERVAL.load(Relaxed) }, Relaxed);

@@ -35,6 +35,25 @@ pub(super) fn resolve() {
 pub(super) type Block = *mut c_void;
 const NULL: Block = core::ptr::null_mut();
 
+/// Allocates `bytes` with `real`, as one that may be a sample.
+#[inline(always)]
+pub(crate) fn allocate(bytes: usize, real: impl FnOnce() -> Block) -> Block {
+    let choice = count(bytes);
+    let block = real();
+    if let Some(choice) = choice {
+        keep(block as u64, bytes, choice);
+    }
+    block
+}
+
+/// `block` is about to be freed.
+#[inline(always)]
+pub(crate) fn release(block: Block) {
+    if recorded(block) && !block.is_null() {
+        forget(block as u64, wire::FREED);
+    }
+}
+
 /// Takes `bytes` off this thread's countdown; a choice where the block is a sample.
 #[inline(always)]
 fn count(bytes: usize) -> Option<Choice> {
@@ -71,12 +90,7 @@ unsafe extern "C" fn malloc(bytes: usize) -> Block {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn calloc(items: usize, size: usize) -> Block {
     let bytes = items.checked_mul(size).unwrap_or(0);
-    let choice = count(bytes);
-    let block = call_next!(CALLOC, fn(usize, usize) -> Block, (items, size), NULL);
-    if let Some(choice) = choice {
-        keep(block as u64, bytes, choice);
-    }
-    block
+    allocate(bytes, || call_next!(CALLOC, fn(usize, usize) -> Block, (items, size), NULL))
 }
 
 /// `realloc`: to the accounts the end of one block and the beginning of another, to the allocator one call.
@@ -101,7 +115,8 @@ unsafe extern "C" fn reallocarray(old: Block, items: usize, size: usize) -> Bloc
     }
 }
 
-fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> Block {
+/// Resizes `old` to `bytes` with `real`.
+pub(crate) fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> Block {
     let choice = count(bytes);
     // Said before the allocator may hand the address to another thread, and taken back if it refuses.
     let said = !old.is_null() && recorded(old) && forget(old as u64, wire::RESIZED);
@@ -121,9 +136,7 @@ fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> Block {
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn free(block: Block) {
-    if recorded(block) && !block.is_null() {
-        forget(block as u64, wire::FREED);
-    }
+    release(block);
     call_next!(FREE, fn(Block) -> (), (block), ());
 }
 
@@ -153,13 +166,13 @@ unsafe extern "C" fn free_aligned_sized(block: Block, _: usize, _: usize) {
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn posix_memalign(into: *mut Block, alignment: usize, bytes: usize) -> c_int {
-    let choice = count(bytes);
-    let answer =
-        call_next!(POSIX_MEMALIGN, fn(*mut Block, usize, usize) -> c_int, (into, alignment, bytes), ::libc::ENOMEM);
-    if let (0, Some(choice)) = (answer, choice) {
+    let mut answer = ::libc::ENOMEM;
+    allocate(bytes, || {
+        answer =
+            call_next!(POSIX_MEMALIGN, fn(*mut Block, usize, usize) -> c_int, (into, alignment, bytes), ::libc::ENOMEM);
         // SAFETY: on success the allocator has stored the block there.
-        keep(unsafe { *into } as u64, bytes, choice);
-    }
+        if answer == 0 { unsafe { *into } } else { NULL }
+    });
     answer
 }
 
@@ -171,12 +184,7 @@ macro_rules! aligned {
         /// As libc's.
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name(alignment: usize, bytes: usize) -> Block {
-            let choice = count(bytes);
-            let block = call_next!($next, fn(usize, usize) -> Block, (alignment, bytes), NULL);
-            if let Some(choice) = choice {
-                keep(block as u64, bytes, choice);
-            }
-            block
+            allocate(bytes, || call_next!($next, fn(usize, usize) -> Block, (alignment, bytes), NULL))
         }
     };
 }
@@ -191,12 +199,7 @@ macro_rules! paged {
         /// As libc's.
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name(bytes: usize) -> Block {
-            let choice = count(bytes);
-            let block = call_next!($next, fn(usize) -> Block, (bytes), NULL);
-            if let Some(choice) = choice {
-                keep(block as u64, bytes, choice);
-            }
-            block
+            allocate(bytes, || call_next!($next, fn(usize) -> Block, (bytes), NULL))
         }
     };
 }

@@ -30,6 +30,7 @@ const RESERVED: u8 = 8;
 const UNMAPPED: u64 = u64::MAX;
 
 fn record(flags: u8, address: u64, size: u64, old_address: u64, old_size: u64) {
+    let Some(_using) = process::using() else { return };
     // What an allocator maps holds blocks that are counted one by one.
     if !interval::running() || !interval::wanted() || tls().inside.get() != 0 {
         return;
@@ -49,16 +50,37 @@ fn map(at: Address, bytes: usize, protection: c_int, flags: c_int, fd: c_int, of
         (at, bytes, protection, flags, fd, offset),
         ::libc::MAP_FAILED
     );
-    if answer != ::libc::MAP_FAILED {
-        let file = fd >= 0 && flags & ::libc::MAP_ANONYMOUS == 0;
-        let mark = |set: bool, mark: u8| if set { mark } else { 0 };
-        let marks = mark(file, FILE)
-            | mark(flags & ::libc::MAP_SHARED != 0, SHARED)
-            | mark(tls().arena.get() != 0, ARENA)
-            | mark(protection == ::libc::PROT_NONE, RESERVED);
-        record(marks, answer as u64, bytes as u64, 0, 0);
-    }
+    mapped(answer, bytes, protection, flags, fd);
     answer
+}
+
+/// `mmap` answered this.
+pub(crate) fn mapped(answer: Address, bytes: usize, protection: c_int, flags: c_int, fd: c_int) {
+    if answer == ::libc::MAP_FAILED {
+        return;
+    }
+    let file = fd >= 0 && flags & ::libc::MAP_ANONYMOUS == 0;
+    let mark = |set: bool, mark: u8| if set { mark } else { 0 };
+    let marks = mark(file, FILE)
+        | mark(flags & ::libc::MAP_SHARED != 0, SHARED)
+        | mark(tls().arena.get() != 0, ARENA)
+        | mark(protection == ::libc::PROT_NONE, RESERVED);
+    record(marks, answer as u64, bytes as u64, 0, 0);
+}
+
+/// `munmap` is about to be called: recorded before the address can be given to somebody else.
+pub(crate) fn unmapping(at: Address, bytes: usize) {
+    // A call that the kernel is sure to refuse unmaps nothing.
+    if bytes != 0 && at as usize & (sys::page_size() - 1) == 0 {
+        record(0, at as u64, whole_pages(bytes), 0, UNMAPPED);
+    }
+}
+
+/// `mremap` answered this.
+pub(crate) fn moved(old: Address, old_bytes: usize, answer: Address, bytes: usize) {
+    if answer != ::libc::MAP_FAILED {
+        record(0, answer as u64, bytes as u64, old as u64, whole_pages(old_bytes));
+    }
 }
 
 /// `mmap`.
@@ -105,9 +127,7 @@ fn whole_pages(bytes: usize) -> u64 {
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn munmap(at: Address, bytes: usize) -> c_int {
-    if bytes != 0 && at as usize & (sys::page_size() - 1) == 0 {
-        record(0, at as u64, whole_pages(bytes), 0, UNMAPPED);
-    }
+    unmapping(at, bytes);
     call_next!(MUNMAP, fn(Address, usize) -> c_int, (at, bytes), -1)
 }
 
@@ -123,8 +143,6 @@ unsafe extern "C" fn mremap(old: Address, old_bytes: usize, bytes: usize, flags:
         (old, old_bytes, bytes, flags, new),
         ::libc::MAP_FAILED
     );
-    if answer != ::libc::MAP_FAILED {
-        record(0, answer as u64, bytes as u64, old as u64, whole_pages(old_bytes));
-    }
+    moved(old, old_bytes, answer, bytes);
     answer
 }

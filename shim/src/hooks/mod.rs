@@ -24,6 +24,8 @@ mod live;
 mod maps;
 mod python;
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use rscalene_wire as wire;
 use wire::Kind;
 
@@ -31,10 +33,43 @@ use crate::guard::Guarded;
 use crate::ring::Segment;
 use crate::threads::Slot;
 use crate::tls::{Busy, tls};
-use crate::{process, selftest, stack, start, sys};
+use crate::{process, selftest, stack, start, sys, threads};
 
 pub(crate) use foreign::announce as announce_allocator;
-pub(crate) use python::install as install_python;
+pub(crate) use libc::{allocate, release, resize};
+pub(crate) use maps::{mapped, moved, unmapping};
+pub(crate) use python::{install as install_python, note_kind, settle as settle_python};
+
+/// Do the libraries' own tables lead here, on behalf of the extension module?
+static TAPPED: AtomicBool = AtomicBool::new(false);
+
+/// Are allocations sampled that come through the libraries' tables?
+#[inline(always)]
+pub(crate) fn tapped() -> bool {
+    TAPPED.load(Relaxed)
+}
+
+/// Samples allocations into the arena that was lent; false where this process has no allocators to hook. The GIL is held.
+pub(crate) fn tap() -> bool {
+    let begun = live::prepare() && python::tap();
+    TAPPED.store(begun, Relaxed);
+    begun
+}
+
+/// Runs the allocator itself: what it maps holds blocks that are counted one by one.
+#[inline(always)]
+pub(crate) fn within<T>(real: impl FnOnce() -> T) -> T {
+    let before = tls().inside.replace(1);
+    let answer = real();
+    tls().inside.set(before);
+    answer
+}
+
+/// Samples nothing any more. Functions stay where they are: they only pass on.
+pub(crate) fn stop() {
+    TAPPED.store(false, Relaxed);
+    interval::stop();
+}
 
 /// The block came through Python's object allocators (bit 1 of an allocation record's flags).
 const PYTHON: u8 = 2;
@@ -45,6 +80,9 @@ const CERTAIN: u8 = 1;
 fn running_stack(segment: &Segment) -> (u64, bool) {
     let python = start::python();
     let tstate = python.thread_state();
+    if process::lent() {
+        threads::adopt();
+    }
     let slot: *mut Slot = tls().slot.get();
     let (Some(layout), false, false) = (python.layout(), tstate == 0, slot.is_null()) else { return (0, true) };
     if tls().generation.get() != process::generation() {
@@ -123,7 +161,11 @@ struct Choice {
 fn chosen(bytes: usize) -> Option<Choice> {
     let block = tls();
     let _errno = sys::KeepErrno::new();
+    let _using = process::using()?;
     if !interval::running() {
+        if process::lent() {
+            return None;
+        }
         interval::wait(block);
         if start::ready() && selftest::pending() {
             let _busy = Busy::enter()?;
@@ -155,7 +197,7 @@ fn keep(address: u64, size: usize, choice: Choice) {
         return;
     }
     let _errno = sys::KeepErrno::new();
-    if let Some(_busy) = Busy::enter() {
+    if let (Some(_using), Some(_busy)) = (process::using(), Busy::enter()) {
         let begun = sys::now_ns();
         record(address, size as u64, choice.interval, choice.flags);
         interval::spent(begun);
@@ -178,6 +220,7 @@ fn forget(address: u64, how: u32) -> bool {
         return false;
     }
     let _errno = sys::KeepErrno::new();
+    let Some(_using) = process::using() else { return true };
     let busy = Busy::enter();
     let begun = sys::now_ns();
     record_free(address, how);
@@ -191,7 +234,7 @@ fn forget(address: u64, how: u32) -> bool {
 #[inline(never)]
 fn remember(address: u64) {
     let _errno = sys::KeepErrno::new();
-    let Some(_busy) = Busy::enter() else { return };
+    let (Some(_using), Some(_busy)) = (process::using(), Busy::enter()) else { return };
     if interval::exact() || live::insert(address) {
         record_free(address, wire::REFUSED);
     }

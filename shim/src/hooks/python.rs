@@ -14,14 +14,14 @@
 //! Neighbours: `selftest` (the moment with the GIL), `interval`, `libc`.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 
 use rscalene_wire as wire;
 
 use super::{CERTAIN, Choice, PYTHON, forget, interval, keep, live, remember};
-use crate::process;
 use crate::real::global_symbol;
 use crate::tls::{Busy, tls};
+use crate::{exact, process};
 
 type Block = *mut c_void;
 type Context = *mut c_void;
@@ -57,6 +57,8 @@ struct Original {
     calloc: AtomicUsize,
     realloc: AtomicUsize,
     free: AtomicUsize,
+    /// 1 while ours stand above these, on top or below those of somebody else.
+    placed: AtomicUsize,
 }
 
 impl Original {
@@ -66,6 +68,7 @@ impl Original {
             calloc: AtomicUsize::new(0),
             realloc: AtomicUsize::new(0),
             free: AtomicUsize::new(0),
+            placed: AtomicUsize::new(0),
         }
     }
 }
@@ -235,10 +238,28 @@ unsafe extern "C" fn arena_alloc(context: Context, bytes: usize) -> Block {
 }
 
 /// What the interpreter's allocators are.
+#[derive(Clone, Copy, PartialEq)]
+#[repr(u8)]
 enum Kind {
+    Other,
     Pymalloc,
     Malloc,
-    Other,
+}
+
+/// What they were before exact counting put its own functions above them.
+static NOTED: AtomicU8 = AtomicU8::new(Kind::Other as u8);
+
+/// Exact counting is about to put its functions in place: the interpreter will not know its own allocators below them.
+pub(crate) fn note_kind() {
+    NOTED.store(kind() as u8, Relaxed);
+}
+
+fn noted() -> Kind {
+    match NOTED.load(Relaxed) {
+        kind if kind == Kind::Pymalloc as u8 => Kind::Pymalloc,
+        kind if kind == Kind::Malloc as u8 => Kind::Malloc,
+        _ => Kind::Other,
+    }
 }
 
 fn kind() -> Kind {
@@ -263,25 +284,77 @@ pub(crate) fn install() {
     if !interval::wanted() || interval::running() || !live::prepare() {
         return;
     }
+    if !replace_all(kind()) {
+        process::notice(5, 0);
+    }
+    interval::begin();
+}
+
+/// Begins to sample for the extension module, whatever was sampled before is forgotten; the GIL is held.
+pub(super) fn tap() -> bool {
+    live::forget_all();
+    let kind = if exact::on_top() { noted() } else { kind() };
+    let replaced = replace_all(kind);
+    if replaced {
+        interval::begin();
+    }
+    replaced
+}
+
+/// Puts the interpreter's own functions back where nothing is sampled and nobody has put others above ours; the GIL is
+/// held.
+pub(crate) fn settle() {
+    if interval::running() {
+        return;
+    }
+    for (domain, original) in [(MEM, &IN_MEM), (OBJ, &IN_OBJ)] {
+        put_back(domain, original);
+    }
+    unmark_arenas();
+}
+
+fn replace_all(kind: Kind) -> bool {
     let (get, set) = (global_symbol(c"PyMem_GetAllocator"), global_symbol(c"PyMem_SetAllocator"));
     RAW_MALLOC.store(global_symbol(c"PyMem_RawMalloc"), Relaxed);
     RAW_CALLOC.store(global_symbol(c"PyMem_RawCalloc"), Relaxed);
     if get == 0 || set == 0 || RAW_MALLOC.load(Relaxed) == 0 || RAW_CALLOC.load(Relaxed) == 0 {
-        process::notice(5, 0);
-        interval::begin();
-        return;
+        return false;
     }
     mark_arenas();
     let exact = process::settings().memory_mode == 2;
-    let kind = kind();
     interval::begin_python(tls());
-    if !matches!(kind, Kind::Malloc) {
-        let escape = matches!(kind, Kind::Pymalloc) && !exact;
+    if kind != Kind::Malloc {
+        let escape = kind == Kind::Pymalloc && !exact;
         for (domain, original) in [(MEM, &IN_MEM), (OBJ, &IN_OBJ)] {
-            replace(domain, original, escape, get, set);
+            if original.placed.swap(1, Relaxed) == 0 {
+                replace(domain, original, escape, get, set);
+            }
         }
     }
-    interval::begin();
+    true
+}
+
+fn put_back(domain: c_int, original: &'static Original) {
+    let (get, set) = (global_symbol(c"PyMem_GetAllocator"), global_symbol(c"PyMem_SetAllocator"));
+    if original.placed.load(Relaxed) == 0 || get == 0 || set == 0 {
+        return;
+    }
+    let mut allocator = Allocator { context: core::ptr::null_mut(), malloc: 0, calloc: 0, realloc: 0, free: 0 };
+    call!(get, fn(c_int, *mut Allocator) -> (), (domain, &raw mut allocator));
+    let ours: [*const (); 2] = if domain == MEM {
+        [escaping_mem_malloc as *const (), wrapping_mem_malloc as *const ()]
+    } else {
+        [escaping_obj_malloc as *const (), wrapping_obj_malloc as *const ()]
+    };
+    if !ours.map(|function| function as usize).contains(&allocator.malloc) {
+        return;
+    }
+    allocator.malloc = original.malloc.load(Relaxed);
+    allocator.calloc = original.calloc.load(Relaxed);
+    allocator.realloc = original.realloc.load(Relaxed);
+    allocator.free = original.free.load(Relaxed);
+    call!(set, fn(c_int, *mut Allocator) -> (), (domain, &raw mut allocator));
+    original.placed.store(0, Relaxed);
 }
 
 fn replace(domain: c_int, original: &'static Original, escape: bool, get: usize, set: usize) {
@@ -329,10 +402,24 @@ fn mark_arenas() {
     }
     let mut arenas = Arenas { context: core::ptr::null_mut(), alloc: 0, free: 0 };
     call!(get, fn(*mut Arenas) -> (), (&raw mut arenas));
-    if arenas.alloc == 0 {
+    if arenas.alloc == 0 || ARENA_ALLOC.load(Relaxed) != 0 {
         return;
     }
     ARENA_ALLOC.store(arenas.alloc, Relaxed);
     arenas.alloc = arena_alloc as *const () as usize;
     call!(set, fn(*mut Arenas) -> (), (&raw mut arenas));
+}
+
+fn unmark_arenas() {
+    let (get, set) = (global_symbol(c"PyObject_GetArenaAllocator"), global_symbol(c"PyObject_SetArenaAllocator"));
+    if get == 0 || set == 0 {
+        return;
+    }
+    let mut arenas = Arenas { context: core::ptr::null_mut(), alloc: 0, free: 0 };
+    call!(get, fn(*mut Arenas) -> (), (&raw mut arenas));
+    if arenas.alloc == arena_alloc as *const () as usize {
+        arenas.alloc = ARENA_ALLOC.load(Relaxed);
+        call!(set, fn(*mut Arenas) -> (), (&raw mut arenas));
+        ARENA_ALLOC.store(0, Relaxed);
+    }
 }

@@ -20,7 +20,9 @@
 mod arena;
 mod exact;
 mod record;
+mod tap;
 
 pub use arena::*;
 pub use exact::*;
 pub use record::*;
+pub use tap::*;

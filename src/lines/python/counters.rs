@@ -3,10 +3,8 @@
 //! Job: one reading of this thread's net bytes in a few nanoseconds. Invariant: a reading never allocates. Neighbour:
 //! `engine` subtracts what the profiler itself took.
 
-use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 
@@ -14,7 +12,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rscalene_wire::{EXACT_SYMBOL, EXACT_VERSION, ExactCounters, ExactTable};
 
-use super::symbols;
+use super::{shim, symbols};
 
 /// What a table counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +56,7 @@ static EXACT: OnceLock<Result<&'static ExactTable, String>> = OnceLock::new();
 /// Load the shim, if it is not preloaded, and have it see the allocations of the libraries loaded so far.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     if EXACT.get().is_none() {
-        let path = shim_path(py)?;
-        let _ = EXACT.set(load(&path));
+        let _ = EXACT.set(load(py)?);
     }
     let table = match EXACT.get() {
         Some(Ok(table)) => table,
@@ -108,37 +105,20 @@ fn measure_int(py: Python<'_>) {
     mine.detach();
 }
 
-fn shim_path(py: Python<'_>) -> PyResult<CString> {
-    let module: String = py.import("rscalene._rscalene")?.getattr("__file__")?.extract()?;
-    let path = Path::new(&module).with_file_name("librscalene_shim.so");
-    Ok(CString::new(path.into_os_string().into_encoded_bytes())?)
-}
-
-fn load(path: &CStr) -> Result<&'static ExactTable, String> {
-    let mut symbol = symbols::address(EXACT_SYMBOL);
-    if symbol.is_null() {
-        // SAFETY: the path ends with NUL; the library's constructor does nothing without an arena.
-        let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        if library.is_null() {
-            // SAFETY: dlopen has just failed, so there is a message.
-            let why = unsafe { CStr::from_ptr(libc::dlerror()) };
-            return Err(format!("cannot load the shim, {}", why.to_string_lossy()));
-        }
-        // SAFETY: the handle is that of the library just opened.
-        symbol = unsafe { libc::dlsym(library, EXACT_SYMBOL.as_ptr()) };
-    }
-    if symbol.is_null() {
-        return Err(format!("cannot count bytes exactly: `{}` is of another version", path.to_string_lossy()));
-    }
+fn load(py: Python<'_>) -> PyResult<Result<&'static ExactTable, String>> {
+    let symbol = match shim::function(py, EXACT_SYMBOL)? {
+        Ok(symbol) => symbol,
+        Err(why) => return Ok(Err(why)),
+    };
     // SAFETY: the symbol is a function of this type in every version of the shim.
     let answer: extern "C" fn() -> *const ExactTable = unsafe { std::mem::transmute(symbol) };
     // SAFETY: the shim returns a static.
     let table = unsafe { &*answer() };
-    if table.version == EXACT_VERSION {
+    Ok(if table.version == EXACT_VERSION {
         Ok(table)
     } else {
         Err(format!("cannot count bytes exactly: the shim speaks version {}, not {EXACT_VERSION}", table.version))
-    }
+    })
 }
 
 /// This thread's exact counters, while a session that counts bytes runs on it.

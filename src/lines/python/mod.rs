@@ -15,7 +15,9 @@ mod monitoring;
 mod outcome;
 mod prologue;
 mod sampler;
+mod shim;
 mod symbols;
+mod tap;
 mod tracing;
 
 use pyo3::prelude::*;

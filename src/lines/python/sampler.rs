@@ -1,25 +1,28 @@
 //! The sampling API's engine: start, stop and report, inside of the program that is profiled.
 //!
-//! Job: run one thread that samples CPU and waits of all threads of this process, and merge what it saw. Invariant: each
-//! sampler has a thread and a merge of its own, so any number may run at once and nest; a stopped one has left nothing
-//! behind. Neighbours: `capture::inside` and `capture::remote` look, `profile` merges, `report` prints.
+//! Job: run one thread that samples CPU and waits of all threads of this process, and merge what it saw with what `tap`
+//! says of memory. Invariant: each sampler has a thread and a merge of its own, so any number may run at once and nest; a
+//! stopped one has left nothing behind; in a forked child none runs. Neighbours: `capture::inside` and `capture::remote`
+//! look, `profile` merges, `report` prints.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::symbols;
+use super::tap::{self, Ear, Listening};
 use crate::capture::inside::Inside;
 use crate::capture::proc;
 use crate::capture::remote::{Reader, Target};
 use crate::profile::merge::{Ends, Merge, MergeSettings};
 use crate::profile::model::{self, Profile};
 use crate::profile::scope::{Scope, ScopeRules};
+use crate::report::html::{HtmlOptions, render_html};
 use crate::report::{self, Options, Style, export, json};
 use crate::result::ProfileData;
 use crate::transport::event::{Body, Event};
@@ -33,16 +36,26 @@ const STOP: u8 = 2;
 pub(super) struct Sampler {
     interval: Duration,
     rules: ScopeRules,
+    memory: bool,
     state: Arc<AtomicU8>,
-    thread: Option<JoinHandle<Profile>>,
+    running: Option<Running>,
     profile: Option<Profile>,
+}
+
+/// What a sampler has while it runs.
+struct Running {
+    /// The process that started it.
+    pid: u32,
+    thread: JoinHandle<Profile>,
+    listening: Option<Listening>,
 }
 
 #[pymethods]
 impl Sampler {
-    /// `interval_s` between two looks; `libraries` are folders out of scope unless `all`; `script` is in scope.
+    /// `interval_s` between two looks; `libraries` are folders out of scope unless `all`; `script` is in scope; `memory`
+    /// samples allocations.
     #[new]
-    #[pyo3(signature = (interval_s, *, all=false, include=Vec::new(), exclude=Vec::new(), libraries=Vec::new(), script=None))]
+    #[pyo3(signature = (interval_s, *, all=false, include=Vec::new(), exclude=Vec::new(), libraries=Vec::new(), script=None, memory=true))]
     fn new(
         interval_s: f64,
         all: bool,
@@ -50,6 +63,7 @@ impl Sampler {
         exclude: Vec<String>,
         libraries: Vec<String>,
         script: Option<String>,
+        memory: bool,
     ) -> PyResult<Self> {
         let interval = Duration::try_from_secs_f64(interval_s)
             .map_err(|error| PyValueError::new_err(format!("interval: {error}")))?
@@ -57,12 +71,13 @@ impl Sampler {
         let cwd = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
         let rules = ScopeRules { cwd, all, include, exclude, libraries, scripts: script.into_iter().collect() };
         scope(&rules)?;
-        Ok(Self { interval, rules, state: Arc::new(AtomicU8::new(STOP)), thread: None, profile: None })
+        Ok(Self { interval, rules, memory, state: Arc::new(AtomicU8::new(STOP)), running: None, profile: None })
     }
 
     /// Start sampling; what was recorded before is dropped.
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
-        if self.thread.is_some() {
+        self.forget_parents();
+        if self.running.is_some() {
             return Err(PyRuntimeError::new_err("this profiler is running already"));
         }
         let target = target();
@@ -71,33 +86,47 @@ impl Sampler {
         let inside = Inside::new(target, interval_ns, &mut events).map_err(|why| {
             PyRuntimeError::new_err(format!("cannot sample this process, its frames cannot be read: {why:?}"))
         })?;
+        let heard = if self.memory { Some(tap::listen(py)?) } else { None };
+        let (listening, unheard) = match heard {
+            Some(Ok(listening)) => (Some(listening), None),
+            Some(Err(why)) => (None, Some(format!("memory by line is not known: {why}"))),
+            None => (None, None),
+        };
         let started = (SystemTime::now(), proc::monotonic_ns());
+        let mode = if listening.is_some() { "sampled" } else { "off" };
         let settings = model::Settings {
             cpu: model::CpuSettings { source: "timer".to_owned(), interval_s: self.interval.as_secs_f64() },
-            memory: model::MemorySettings { mode: "off".to_owned(), interval_bytes: None },
+            memory: model::MemorySettings { mode: mode.to_owned(), interval_bytes: None },
             scope: model::ScopeSettings {
                 include: self.rules.include.clone(),
                 exclude: self.rules.exclude.clone(),
                 all: self.rules.all,
             },
         };
-        let mut merge = Merge::new(MergeSettings { settings, start_ns: started.1, waits: true }, scope(&self.rules)?);
+        let settings = MergeSettings { settings, start_ns: started.1, waits: true, copies_unseen: true };
+        let mut merge = Merge::new(settings, scope(&self.rules)?);
         for event in events.drain(..) {
             merge.feed(&event);
         }
         self.state = Arc::new(AtomicU8::new(RUN));
-        let (state, interval) = (Arc::clone(&self.state), self.interval);
-        let loop_ = move || sample(inside, merge, target, &state, interval, started);
+        let (state, interval, footprint) = (Arc::clone(&self.state), self.interval, self.memory);
+        let ear = listening.as_ref().map(Listening::ear);
+        let about = About { target, started, footprint, notices: unheard.into_iter().collect() };
+        let loop_ = move || sample(inside, merge, ear, &state, interval, about);
         let thread = py.detach(|| std::thread::Builder::new().name("rscalene-sampler".to_owned()).spawn(loop_));
         let thread = thread.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
-        self.thread = Some(thread);
+        self.running = Some(Running { pid: target.pid, thread, listening });
         self.profile = None;
         Ok(())
     }
 
     /// Stop sampling and make the profile; does nothing when it is stopped.
     fn stop(&mut self, py: Python<'_>) -> PyResult<()> {
-        let Some(thread) = self.thread.take() else { return Ok(()) };
+        self.forget_parents();
+        let Some(Running { thread, listening, .. }) = self.running.take() else { return Ok(()) };
+        if let Some(mut listening) = listening {
+            listening.leave(py);
+        }
         self.state.store(STOP, Relaxed);
         thread.thread().unpark();
         let profile = py.detach(|| thread.join());
@@ -107,7 +136,10 @@ impl Sampler {
 
     /// Stop sampling for a while (`True`), or go on.
     fn pause(&self, paused: bool) {
-        if self.thread.is_some() {
+        if let Some(running) = &self.running {
+            if let Some(listening) = &running.listening {
+                listening.pause(paused);
+            }
             self.state.store(if paused { PAUSE } else { RUN }, Relaxed);
         }
     }
@@ -120,7 +152,13 @@ impl Sampler {
     /// Is it running (or paused)?
     #[getter]
     fn running(&self) -> bool {
-        self.thread.is_some()
+        self.running.as_ref().is_some_and(|running| running.pid == std::process::id())
+    }
+
+    /// Sample no memory any more, in any sampler: the interpreter goes, or this is a forked child.
+    #[staticmethod]
+    fn unhook(py: Python<'_>) {
+        tap::unhook(py);
     }
 
     /// The table as text.
@@ -142,6 +180,12 @@ impl Sampler {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
+    /// The profile as one HTML page.
+    fn html(&self, source: bool) -> PyResult<String> {
+        let options = HtmlOptions { source, ..HtmlOptions::default() };
+        Ok(render_html(self.profile()?, &options, &|path| std::fs::read_to_string(path).ok()))
+    }
+
     /// The profile as `pstats` reads it from a file.
     fn pstats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &export::pstats(self.profile()?)))
@@ -156,14 +200,22 @@ impl Sampler {
 impl Sampler {
     fn profile(&self) -> PyResult<&Profile> {
         self.profile.as_ref().ok_or_else(|| {
-            let why = if self.thread.is_some() { "it is still running" } else { "it was never run" };
+            let why = if self.running() { "it is still running" } else { "it was never run" };
             PyRuntimeError::new_err(format!("this profiler has nothing to report, {why}\nhint: call stop() first"))
         })
+    }
+
+    /// In a forked child there is no thread that would ever end.
+    fn forget_parents(&mut self) {
+        if self.running.as_ref().is_some_and(|running| running.pid != std::process::id()) {
+            std::mem::forget(self.running.take());
+        }
     }
 }
 
 impl Drop for Sampler {
     fn drop(&mut self) {
+        self.forget_parents();
         // The thread ends by itself; nobody waits for its profile.
         self.state.store(STOP, Relaxed);
     }
@@ -187,17 +239,29 @@ fn target() -> Target {
     }
 }
 
-/// The thread: both lookers at their own pace, until it is told to stop.
+/// What the profile says of itself.
+struct About {
+    target: Target,
+    started: (SystemTime, u64),
+    /// Does it keep the footprint over time?
+    footprint: bool,
+    notices: Vec<String>,
+}
+
+/// The thread: all lookers at their own pace, until it is told to stop.
 fn sample(
     mut inside: Inside,
     mut merge: Merge,
-    target: Target,
+    ear: Option<Ear>,
     state: &AtomicU8,
     interval: Duration,
-    started: (SystemTime, u64),
+    about: About,
 ) -> Profile {
-    /// The remote reader's own pace.
+    /// The remote reader's own pace, and the drain's slowest.
     const WAITS: Duration = Duration::from_millis(10);
+    let About { target, started, footprint, notices } = about;
+    let pause = if ear.is_some() { interval.min(WAITS) } else { interval };
+    let mut looked = None::<Instant>;
     let mut events = Vec::new();
     let mut waits = Reader::new();
     waits.watch(target, &mut events);
@@ -214,7 +278,10 @@ fn sample(
                 if std::mem::take(&mut paused) {
                     inside.skip();
                 }
-                inside.tick(&mut events);
+                if looked.is_none_or(|at| at.elapsed() >= interval) {
+                    looked = Some(Instant::now());
+                    inside.tick(&mut events);
+                }
                 let now_ns = proc::monotonic_ns();
                 if u128::from(now_ns - waited_ns) >= WAITS.as_nanos() {
                     waits.tick(&mut events);
@@ -222,12 +289,18 @@ fn sample(
                 }
             }
         }
-        feed(&mut merge, &mut events, own);
-        std::thread::park_timeout(interval);
+        if let Some(ear) = &ear {
+            ear.take(&mut events);
+        }
+        feed(&mut merge, &mut events, own, footprint);
+        std::thread::park_timeout(pause);
     }
     inside.finish(&mut events);
     waits.finish(&mut events);
-    feed(&mut merge, &mut events, own);
+    if let Some(ear) = ear {
+        ear.finish(&mut events);
+    }
+    feed(&mut merge, &mut events, own, footprint);
     merge.finish(Ends {
         tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
         target: model::Target {
@@ -244,7 +317,7 @@ fn sample(
             started_at: humantime::format_rfc3339_seconds(started.0).to_string(),
             elapsed_s: Duration::from_nanos(proc::monotonic_ns().saturating_sub(started.1)).as_secs_f64(),
         },
-        notices: Vec::new(),
+        notices,
         source: &mut |path| {
             let text = std::fs::read_to_string(path).ok()?;
             Some(text.lines().map(str::to_owned).collect())
@@ -254,11 +327,12 @@ fn sample(
 }
 
 /// What the reader saw of the sampling thread itself is no part of the program.
-fn feed(merge: &mut Merge, events: &mut Vec<Event>, own: u32) {
+fn feed(merge: &mut Merge, events: &mut Vec<Event>, own: u32, footprint: bool) {
     for event in events.drain(..) {
         let of_own = match &event.body {
             Body::ThreadClock(clock) => clock.tid == own,
             Body::Wait(wait) => wait.tid == own,
+            Body::Rss { .. } => !footprint,
             _ => false,
         };
         if !of_own {

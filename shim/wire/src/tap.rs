@@ -1,0 +1,57 @@
+//! Allocation samples without a launcher: what the extension module and the shim say to each other in one process.
+//!
+//! The shim exports one function, [`TAP_SYMBOL`], that returns a [`TapTable`]. The module makes an arena of one segment,
+//! lends it to the shim with `begin`, and reads the segment's ring as a launcher would. Invariant: between `begin` and
+//! `end` the arena belongs to both, before and after to the module alone: when `end` returns, no thread of the process is
+//! in the arena any more, and none comes back.
+
+use crate::ArenaHeader;
+
+/// Name of the function that returns the table: `extern "C" fn() -> *const TapTable`.
+pub const TAP_SYMBOL: &core::ffi::CStr = c"rscalene_tap";
+
+/// [`TapTable::version`] that this build speaks.
+pub const TAP_VERSION: u32 = 1;
+
+/// What `begin` answers.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TapAnswer {
+    /// Samples are taken from now on.
+    Begun = 0,
+    /// The shim was preloaded: this process' allocations belong to the launcher.
+    Preloaded = 1,
+    /// This process has no allocator that can be hooked.
+    NoAllocator = 2,
+    /// The interpreter's frames cannot be read, so no line could be named.
+    NoFrames = 3,
+    /// The system gave no memory.
+    NoMemory = 4,
+}
+
+impl TapAnswer {
+    /// The answer of a number; [`TapAnswer::NoAllocator`] for one that this build does not know.
+    #[must_use]
+    pub const fn from_u32(number: u32) -> Self {
+        match number {
+            0 => Self::Begun,
+            1 => Self::Preloaded,
+            3 => Self::NoFrames,
+            4 => Self::NoMemory,
+            _ => Self::NoAllocator,
+        }
+    }
+}
+
+/// What the shim offers. All functions are called with the GIL held, outside of allocators and signal handlers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct TapTable {
+    /// [`TAP_VERSION`].
+    pub version: u32,
+    /// Sample allocations into segment 0 of `arena`, of which the whole is mapped, as its settings say; `keep_out` is an
+    /// address in a library to leave alone. Answers a [`TapAnswer`] as a number.
+    pub begin: unsafe extern "C" fn(arena: *mut ArenaHeader, keep_out: usize) -> u32,
+    /// Stop, unhook, and wait for the last thread to leave the arena. Does nothing where nothing was begun.
+    pub end: unsafe extern "C" fn(),
+}
