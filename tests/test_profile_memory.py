@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -52,6 +53,17 @@ def test_a_deleted_buffer_gives_back_what_it_took() -> None:
     assert rows[1] + rows[3] == 0
     assert rows[2] + rows[4] == 0
     assert abs(rows[2] - 100_003 * 8) <= 56  # the list object itself may come from a freelist
+
+
+def mappings() -> None:
+    mapped = mmap.mmap(-1, 3_000_017)
+    mapped.close()
+
+
+def test_an_anonymous_mapping_counts_by_its_length() -> None:
+    _, rows, _ = watch(mappings)
+    assert 0 <= rows[1] - 3_000_017 < 500  # the mmap object
+    assert rows[2] == -3_000_017
 
 
 def comprehension() -> list[bytes]:
