@@ -97,6 +97,7 @@ function drawFlame(focus) {
     b.node = n;
     b.style.left = x + 'px';
     b.style.width = wide + 'px';
+    if (wide <= 26) b.style.padding = 0;
     b.style.top = depth * FROW + 4 + 'px';
     deepest = Math.max(deepest, depth);
     out.push(b);

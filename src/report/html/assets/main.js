@@ -49,7 +49,7 @@ function onlySelect() {
   const option = (kind, at) => el('option', { value: kind + ' ' + at }, nameOf(kind, at) + ' · ' + fmtTime(sumOf(D[kind][at].t)));
   const largest = kind => D[kind].map((_, at) => at).filter(at => sumOf(D[kind][at].t) > 0 || D[kind][at].al > 0).sort((a, b) => sumOf(D[kind][b].t) - sumOf(D[kind][a].t)).slice(0, 100);
   return el('select', { id: 'only-select', 'aria-label': 'Threads and processes', onchange: e => { const [kind, at] = e.target.value.split(' '); chooseOnly(kind, +at); } },
-    el('option', { value: '' }, groups.map(g => g[1]).join(', ') + ': all'), ...groups.map(([kind, label]) => el('optgroup', { label }, ...largest(kind).map(at => option(kind, at)))));
+    el('option', { value: '' }, 'Whole run'), ...groups.map(([kind, label]) => el('optgroup', { label }, ...largest(kind).map(at => option(kind, at)))));
 }
 function theme() {
   const dark = (root.dataset.theme || (matchMedia('(prefers-color-scheme:dark)').matches ? 'dark' : 'light')) === 'dark';

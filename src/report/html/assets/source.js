@@ -171,7 +171,7 @@ function openPop(n) {
   if (r.gi) pairs.push(['of it waiting for the GIL', fmtTime(r.gi)]);
   if (timeError(r)) pairs.push(['CPU samples', `${fmtCount(r.cs)} (±${fmtTime(timeError(r))})`]);
   if (r.cw > own(r)) pairs.push(['with callees', fmtTime(r.cw)]);
-  for (const [k, label, error] of [['al', 'allocated', 'ae'], ['fr', 'freed'], ['in', 'increment'], ['li', 'live at the end', 'le'], ['pk', 'live at the peak', 'pe'], ['pa', 'through Python allocators'], ['cp', 'copied'], ['mu', 'mem usage (RSS)'], ['ca', 'allocated with callees']])
+  for (const [k, label, error] of [['al', 'allocated', 'ae'], ['fr', 'freed'], ['in', 'increment'], ['li', 'live at the end', 'le'], ['pk', 'live at the peak', 'pe'], ['pa', 'by Python allocators'], ['cp', 'copied'], ['mu', 'mem usage (RSS)'], ['ca', 'allocated with callees']])
     if (r[k] && (k !== 'ca' || r.ca > r.al)) pairs.push([label, fmtBytes(r[k]) + (error && r[error] >= 0.5 ? ' ±' + fmtBytes(r[error]) : '')]);
   if (r.ac) pairs.push(['blocks', fmtCount(r.ac)]);
   const leak = (D.leaks || []).find(l => l.file === file && l.line === n);
@@ -181,7 +181,7 @@ function openPop(n) {
     el('h4', null, shown(r.fn) + ' · ' + shown(base(D.files[file].d)) + ':' + n), el('button', { class: 'x', type: 'button', 'aria-label': 'Close', onclick: close }, '×'),
     el('dl', null, ...pairs.flatMap(([k, v]) => [el('dt', null, k), el('dd', null, v)])));
   const list = (title, rows) => { if (rows.length) pop.append(el('h5', null, title), el('ul', { 'aria-label': title }, ...rows.map(([what, figure]) => el('li', null, what, el('span', null, figure))))); };
-  list('Native code', (r.nat || []).map(([object, symbol, us]) => [el('code', null, shown(object) + (symbol ? '  ' + shown(symbol) : '')), fmtTime(us)]));
+  list('Native code', (r.nat || []).slice(0, 8).map(([object, symbol, us]) => [el('code', null, shown(object) + (symbol ? '  ' + shown(symbol) : '')), fmtTime(us)]));
   if (!state.only) for (const [kind, title] of [['threads', 'By thread'], ['processes', 'By process']])
     list(title, viewer.data.shares(kind, (_, line) => line === n).sort((a, b) => own(b) - own(a)).slice(0, 6).map(row => [
       el('button', { type: 'button', class: 'link', onclick: () => chooseOnly(kind, row.of) }, nameOf(kind, row.of)), fmtTime(own(row)) + (row.al ? ' · ' + fmtBytes(row.al) : '')]));
