@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -180,3 +181,33 @@ def test_what_was_preloaded_stays_behind_us(rscalene: Run, clean_env: dict[str, 
 def test_children_without_python_see_no_harm(rscalene: Run, python: Run) -> None:
     code = "import subprocess; print(subprocess.run('ls / | sort | head -3; exit 4', shell=True).returncode)"
     same(rscalene, python, "-c", code)
+
+
+LOOP = """\
+import sys
+total = 0
+for number in range(400_000):
+    total += number * number % 7
+print(total, sys.stdin.fileno())
+"""
+
+
+@pytest.mark.parametrize("way", ["command", "pipe", "file"])
+def test_a_program_that_is_no_file_has_its_lines_shown(rscalene: Run, python: Run, tmp_path: Path, way: str) -> None:
+    (tmp_path / "loop.txt").write_text(LOOP)
+    words = ["-c", LOOP] if way == "command" else ["-"]
+    with (tmp_path / "loop.txt").open() as script:
+        streams: dict[str, object] = {"input": LOOP if way == "pipe" else ""}
+        if way == "file":
+            streams = {"input": None, "stdin": script}
+        expected = python(*words, **streams)
+        script.seek(0)
+        result = rscalene("run", "-q", "-o", "out.json", *words, **streams)
+    assert (result.returncode, result.stdout, result.stderr) == (0, expected.stdout, "")
+    profile = json.loads((tmp_path / "out.json").read_text())
+    lines = {entry["line"]: entry["source"] for file in profile["files"] for entry in file["lines"]}
+    assert lines[4] == "    total += number * number % 7"
+
+
+def test_a_program_on_standard_input_reads_what_stands_there(rscalene: Run, python: Run) -> None:
+    same(rscalene, python, "-", input="import os, stat\nprint(stat.S_ISFIFO(os.fstat(0).st_mode))\n" + "#" * 200_000)

@@ -8,6 +8,7 @@ mod config;
 mod diff;
 mod doctor;
 mod flags;
+mod given;
 pub(crate) mod output;
 mod program;
 mod run;

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use super::browser;
 use super::flags::{Color, Run, Show};
+use super::given;
 use super::words::Program;
 use crate::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
-use crate::profile::model::{FORMAT_NAME, Profile};
+use crate::profile::model::{FORMAT_NAME, Profile, Target};
 use crate::report::format::{Format, Look};
 use crate::report::style::{ColorChoice, Output, Style};
 use crate::report::view::Options;
@@ -70,7 +71,9 @@ pub(crate) fn report(profile: &Profile, flags: &Run, typed: &Program, unreachabl
     let terminal = std::io::stderr().is_terminal();
     if !flags.quiet && profile.target.python.is_some() {
         let text = if terminal {
-            report::render_table(profile, &options(&flags.show), &style(&flags.show, true), &|path| source_text(path))
+            report::render_table(profile, &options(&flags.show), &style(&flags.show, true), &|path| {
+                source_of(&profile.target, path)
+            })
         } else {
             let mut line = report::summary_line(profile);
             line.push('\n');
@@ -156,7 +159,7 @@ pub(crate) fn save(profile: &Profile, path: &Path, format: Format, show: &Show) 
 
 /// The profile in a format.
 pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style) -> Vec<u8> {
-    let read = |path: &str| if show.no_source { None } else { source_text(path) };
+    let read = |path: &str| if show.no_source { None } else { source_of(&profile.target, path) };
     let look = Look { options: options(show), style: *style, source: !show.no_source, read_source: &read };
     format.encode(profile, &look)
 }
@@ -211,6 +214,11 @@ pub(crate) fn terminal_columns() -> Option<usize> {
         let answer = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
         (answer == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
     })
+}
+
+/// The text that a program's lines stand in: a file, or the code on its command line.
+pub(crate) fn source_of(target: &Target, path: &str) -> Option<String> {
+    given::on_command_line(target, path).or_else(|| source_text(path))
 }
 
 /// The text of a source file: UTF-8, or else Latin-1, which cannot fail.

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rscalene_wire as wire;
 
 use super::flags::{CpuSource, MemoryMode, Run};
+use super::given::Given;
 use super::shim::{Shim, refuse_sanitizers};
 use super::spawn::{self, Ended};
 use super::words::Program;
@@ -62,10 +63,11 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let arena = Arc::new(arena);
     let variables = [("LD_PRELOAD", shim.preload(preloaded.as_deref())), (wire::ARENA_ENV, arena.address())];
     spawn::forward_signals();
+    let given = Given::default();
     let started = (SystemTime::now(), proc::monotonic_ns());
-    let child =
-        spawn::start(&start, &variables, spawn::current_mask()).map_err(|error| cannot_start(&start, &error))?;
-    let facts = Facts { started, pid: child.id(), words: start.words, cwd };
+    let child = spawn::start(&start, &variables, given.stdin(&typed), spawn::current_mask())
+        .map_err(|error| cannot_start(&start, &error))?;
+    let facts = Facts { started, pid: child.id(), words: start.words, cwd, given };
     let recorded = record(&arena, &child, flags.duration, merge(flags, scope, started.1))?;
     let code = recorded.ended.shell_code();
     let profile = finish(recorded, facts, arena.refused(), flags);
@@ -80,6 +82,7 @@ struct Facts {
     pid: u32,
     words: Vec<OsString>,
     cwd: PathBuf,
+    given: Given,
 }
 
 fn cannot_start(start: &program::Start, error: &std::io::Error) -> Error {
@@ -224,19 +227,21 @@ fn finish(recorded: Recorded, facts: Facts, refused: u64, flags: &Run) -> Profil
         notices.push(format!("{refused} processes found no room in the shared memory and were not profiled"));
     }
     let mut symbols = Symbols::new(inodes);
-    let mut source = |path: &str| if flags.show.no_source { None } else { read_source(path) };
+    let target = model::Target {
+        command: facts.words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        cwd: facts.cwd.to_string_lossy().into_owned(),
+        python: None,
+        free_threaded: false,
+        platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+        pid: facts.pid,
+        exit: model::Exit { code: ended.code, signal: ended.signal },
+        allocator: None,
+    };
+    let text = |path: &str| facts.given.text(path).or_else(|| output::source_of(&target, path));
+    let mut source = |path: &str| text(path).filter(|_| !flags.show.no_source).map(|text| lines(&text));
     merge.finish(Ends {
         tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
-        target: model::Target {
-            command: facts.words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
-            cwd: facts.cwd.to_string_lossy().into_owned(),
-            python: None,
-            free_threaded: false,
-            platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
-            pid: facts.pid,
-            exit: model::Exit { code: ended.code, signal: ended.signal },
-            allocator: None,
-        },
+        target: target.clone(),
         clock: model::Clock {
             started_at: humantime::format_rfc3339_seconds(facts.started.0).to_string(),
             elapsed_s: Duration::from_nanos(ended_ns.saturating_sub(facts.started.1)).as_secs_f64(),
@@ -247,9 +252,8 @@ fn finish(recorded: Recorded, facts: Facts, refused: u64, flags: &Run) -> Profil
     })
 }
 
-/// The lines of a source file, in the encoding that its first lines name; Latin-1 where it is not UTF-8.
-pub(crate) fn read_source(path: &str) -> Option<Vec<String>> {
-    output::source_text(path).map(|text| text.lines().map(str::to_owned).collect())
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
 }
 
 fn no_thread(error: &std::io::Error) -> Error {

@@ -79,11 +79,19 @@ extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
     }
 }
 
-/// Starts the program with more environment variables.
-pub(crate) fn start(start: &Start, variables: &[(&str, OsString)], mask: libc::sigset_t) -> io::Result<Child> {
+/// Starts the program with more environment variables, and with another standard input if there is one.
+pub(crate) fn start(
+    start: &Start,
+    variables: &[(&str, OsString)],
+    stdin: Option<io::PipeReader>,
+    mask: libc::sigset_t,
+) -> io::Result<Child> {
     let mut command = Command::new(&start.executable);
     if let Some((name, arguments)) = start.words.split_first() {
         command.arg0(name).args(arguments);
+    }
+    if let Some(stdin) = stdin {
+        command.stdin(stdin);
     }
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     // SAFETY: only async-signal-safe calls.
