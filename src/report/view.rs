@@ -282,7 +282,9 @@ impl<'p> View<'p> {
         let mut lines = Vec::new();
         let mut files = Vec::new();
         let mut files_left_out = (0, 0.0);
-        for (index, file) in profile.files.iter().enumerate() {
+        // A file may have functions alone: all that their lines did was to call what is not in scope.
+        let with_lines = profile.files.iter().enumerate().filter(|(_, file)| !file.lines.is_empty());
+        for (index, file) in with_lines {
             let marked = file.lines.iter().map(|line| {
                 let hot = base.largest_share(&line.time, &line.memory) >= least;
                 (line, hot || leaking.contains(&(index, line.line)))
@@ -399,6 +401,7 @@ fn functions<'p>(profile: &'p Profile, base: &Base, options: &Options) -> Vec<Fu
     let mut functions: Vec<_> = profile
         .files
         .iter()
+        .filter(|file| !file.lines.is_empty())
         .flat_map(|file| file.functions.iter().map(move |function| FunctionPlace { file, function }))
         .filter(warm)
         .collect();

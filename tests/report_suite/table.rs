@@ -236,3 +236,30 @@ fn the_summary_line_holds_the_run_in_one_line() {
          277 ms wait, peak RSS 412 MiB, hottest line orders.py:28 44%"
     );
 }
+
+#[test]
+fn files_elsewhere_are_called_by_their_last_part_unless_two_share_it() {
+    let mut profile = cpu_only();
+    let places = |profile: &Profile| {
+        let text = render(profile, &Options::default(), &plain(160));
+        let list = text.split("Hottest lines").nth(1).unwrap_or_default().split("\n\n").next().unwrap_or_default();
+        list.to_owned()
+    };
+    profile.target.cwd = "/srv/other".into();
+    profile.files[0].path = "/opt/tools/demo.py".into();
+    assert!(!places(&profile).contains("/opt/") && places(&profile).contains("demo.py:"));
+    let mut twin = profile.files[0].clone();
+    twin.path = "/opt/more/demo.py".into();
+    profile.files.push(twin);
+    assert!(places(&profile).contains("/opt/tools/demo.py:") && places(&profile).contains("/opt/more/demo.py:"));
+}
+
+#[test]
+fn functions_of_a_file_without_lines_are_not_listed() {
+    let mut profile = cpu_only();
+    let mut bare = profile.files[0].clone();
+    bare.path = "<string>".into();
+    bare.lines.clear();
+    profile.files.push(bare);
+    assert!(!render(&profile, &Options::default(), &plain(120)).contains("<string>"));
+}

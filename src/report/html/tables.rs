@@ -83,7 +83,7 @@ fn open(out: &mut String, id: &str, title: &str) {
 
 /// Functions, costliest first.
 pub(super) fn push_functions(out: &mut String, page: &Page<'_>) {
-    let files = page.profile.files.iter().enumerate();
+    let files = page.profile.files.iter().enumerate().filter(|(_, file)| !file.lines.is_empty());
     let mut all: Vec<_> = files.flat_map(|(at, file)| file.functions.iter().map(move |f| (at, f))).collect();
     all.sort_by(|a, b| total_s(&b.1.own).total_cmp(&total_s(&a.1.own)));
     open(out, "functions", "Functions");
@@ -122,7 +122,7 @@ fn push_rest(out: &mut String, count: usize, what: &str) {
 /// Files, costliest first.
 pub(super) fn push_files(out: &mut String, page: &Page<'_>) {
     let mut all: Vec<(usize, Time, u64)> = Vec::new();
-    for (at, file) in page.profile.files.iter().enumerate() {
+    for (at, file) in page.profile.files.iter().enumerate().filter(|(_, file)| !file.lines.is_empty()) {
         let mut time = Time::default();
         let mut alloc = 0;
         for line in &file.lines {

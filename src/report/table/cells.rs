@@ -310,3 +310,12 @@ pub(crate) fn short_path<'p>(profile: &Profile, path: &'p str) -> &'p str {
     let inside = path.strip_prefix(cwd).filter(|_| !cwd.is_empty()).and_then(|rest| rest.strip_prefix('/'));
     inside.filter(|rest| !rest.is_empty()).unwrap_or(path)
 }
+
+/// The same in lists, where the place of a line is short: of a file elsewhere the last part alone, if no other file of
+/// the profile has the same.
+pub(super) fn list_path<'p>(profile: &Profile, path: &'p str) -> &'p str {
+    let short = short_path(profile, path);
+    let last = |path: &'p str| path.rsplit('/').next().unwrap_or(path);
+    let alone = || profile.files.iter().filter(|file| file.path.rsplit('/').next() == Some(last(path))).count() == 1;
+    if short.starts_with('/') && alone() { last(path) } else { short }
+}

@@ -3,7 +3,7 @@
 //! Job: the way from a hot line up to the work that causes it. Invariant: rows are in the order of the view.
 //! Neighbour: `hottest` lists lines.
 
-use super::cells::short_path;
+use super::cells::list_path;
 use super::{List, title};
 use crate::profile::model::Function;
 use crate::report::bars::{parts, stacked};
@@ -73,7 +73,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
                 _ => function.cumulative.alloc_bytes.map_or(String::new(), units::bytes),
             });
         }
-        let at = format!("{}:{}", short_path(view.profile, &place.file.path), function.first_line);
+        let at = format!("{}:{}", list_path(view.profile, &place.file.path), function.first_line);
         row.push(style.painted(Role::Faint, &text::fit_end(&at, place_width, style)));
         list.push(row);
     }

@@ -4,7 +4,7 @@
 //! Invariant: rows are in the order of the view. Neighbours: `cells` fills the columns, `annotated` shows the lines in
 //! their files.
 
-use super::cells::{Cells, Column, Figure, short_path};
+use super::cells::{Cells, Column, Figure, list_path};
 use super::{List, title};
 use crate::profile::model::Line;
 use crate::report::style::{Role, Style};
@@ -92,7 +92,7 @@ pub(super) fn source_room(width: usize) -> usize {
 }
 
 fn place_name(view: &View<'_>, place: &Place<'_>) -> String {
-    format!("{}:{}", short_path(view.profile, &place.file.path), place.line.line)
+    format!("{}:{}", list_path(view.profile, &place.file.path), place.line.line)
 }
 
 fn cell(cells: &mut Cells<'_>, column: &Column, line: &Line) -> String {

@@ -4,7 +4,7 @@
 //! Invariants: losses are shown whenever there are any; a fact that is not known is left out, not guessed.
 //! Neighbours: `bars` draws, `hottest` follows.
 
-use super::cells::{error_text, relative_error, short_path};
+use super::cells::{error_text, list_path, relative_error};
 use super::title;
 use crate::profile::model::{Exit, Profile};
 use crate::report::bars::{KINDS, parts, sparkline, stacked};
@@ -57,7 +57,10 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
         format!("Python {version}{threaded}")
     }));
     remark.extend(exit(&profile.target.exit));
-    title(out, &profile.target.command.join(" "), &remark.join(", "), style);
+    let mut words = profile.target.command.iter().map(String::as_str);
+    let program = words.next().map(|first| first.rsplit('/').next().unwrap_or(first));
+    let command: Vec<&str> = program.into_iter().chain(words).collect();
+    title(out, &command.join(" "), &remark.join(", "), style);
     let mut facts = Facts { out, style };
     time(&mut facts, view);
     memory(&mut facts, view);
@@ -92,8 +95,12 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
         facts.drawn("time", &bar);
         let legend = parts(time).into_iter().zip(&KINDS).filter_map(|(part, kind)| {
             let s = part?;
-            let (whole, of) = if kind.name == "wait" { (elapsed, " of wall") } else { (cpu.unwrap_or(0.0), "") };
-            let part = share(Some(s), whole).map(|part| format!(" {}{of}", units::percent_in_prose(part)));
+            let part = match kind.name {
+                // More than the run was long: the sum of all that waited.
+                "wait" if s > elapsed => Some(format!(" in {} threads", units::count(profile.threads.len() as u64))),
+                "wait" => share(Some(s), elapsed).map(|part| format!(" {} of wall", units::percent_in_prose(part))),
+                _ => share(Some(s), cpu.unwrap_or(0.0)).map(|part| format!(" {}", units::percent_in_prose(part))),
+            };
             let text =
                 format!("{} {} {}{}", kind.texture(style), kind.name, units::seconds(s), part.unwrap_or_default());
             Some((kind.role, text))
@@ -167,7 +174,7 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
             .iter()
             .take(NAMED)
             .filter_map(|leak| {
-                let path = short_path(profile, &profile.files.get(leak.file)?.path);
+                let path = list_path(profile, &profile.files.get(leak.file)?.path);
                 let (rate, live) = (units::bytes_per_second(leak.bytes_per_s), units::bytes(leak.live_bytes));
                 let sure = units::percent_in_prose(leak.confidence);
                 let path = text::visible(path, style);
@@ -248,7 +255,7 @@ fn trust(facts: &mut Facts<'_>, view: &View<'_>) {
 }
 
 fn name(profile: &Profile, place: &Place<'_>, style: &Style) -> String {
-    format!("{}:{}", text::visible(short_path(profile, &place.file.path), style), place.line.line)
+    format!("{}:{}", text::visible(list_path(profile, &place.file.path), style), place.line.line)
 }
 
 /// Writes named facts.

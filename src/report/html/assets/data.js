@@ -97,5 +97,7 @@ const fmtCount = n => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 const timeError = r => r.cs > 0 ? ((r.py || 0) + (r.na || 0) + (r.sy || 0)) / Math.sqrt(r.cs) : 0;
 // A standard error as a share of its figure, when it is one to speak of.
 const fmtError = (value, error) => value && error / value >= 0.005 ? '±' + Math.round(error / value * 100) + '%' : '';
+// Has the file figures of its own? Its functions may have called alone.
+const known = file => D.files[file].t.some(v => v) || D.files[file].m.some(v => v);
 const fileAt = new Map(D.files.map((f, i) => [f.k, i]));
 const base = path => path.slice(path.lastIndexOf('/') + 1);

@@ -3,7 +3,7 @@ const ROW = 20, OVER = 12;
 const viewer = { file: -1, data: null, items: [], sel: 0, open: new Set(), all: false, from: -1, to: -1 };
 let V = null;
 function buildViewer() {
-  const order = D.files.map((f, i) => i).sort((a, b) => D.files[b].t.reduce((s, v) => s + v, 0) - D.files[a].t.reduce((s, v) => s + v, 0) || D.files[b].m[0] - D.files[a].m[0]);
+  const order = D.files.map((f, i) => i).filter(known).sort((a, b) => D.files[b].t.reduce((s, v) => s + v, 0) - D.files[a].t.reduce((s, v) => s + v, 0) || D.files[b].m[0] - D.files[a].m[0]);
   const select = el('select', { 'aria-label': 'File', onchange: e => { location.hash = '#' + D.files[+e.target.value].k + ':'; } },
     ...order.map(i => el('option', { value: i }, shown(D.files[i].d) + (TOTAL ? ' · ' + fmtPct(D.files[i].t.reduce((s, v) => s + v, 0) / TOTAL) : ''))));
   const strip = svg('svg', { id: 'strip', role: 'img' });

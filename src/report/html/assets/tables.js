@@ -68,8 +68,8 @@ async function gather() {
 }
 // Draws the tables; the answer draws them again, for `part` of the run if there is one.
 function drawTables() {
-  const FUNCTIONS = D.functions.map(([f, name, first, last, py, na, sy, wa, cc, cw, ca]) => ({ f, name, ln: first, last, py, na, sy, wa, cc, cw, ca }));
-  const FILES = D.files.map((f, i) => ({ i, py: f.t[0], na: f.t[1], sy: f.t[2], wa: f.t[3], al: f.m[0], li: f.m[1], pk: f.m[2], cp: f.m[3], d: f.d, lines: f.lines }));
+  const FUNCTIONS = D.functions.map(([f, name, first, last, py, na, sy, wa, cc, cw, ca]) => ({ f, name, ln: first, last, py, na, sy, wa, cc, cw, ca })).filter(r => known(r.f));
+  const FILES = D.files.map((f, i) => ({ i, py: f.t[0], na: f.t[1], sy: f.t[2], wa: f.t[3], al: f.m[0], li: f.m[1], pk: f.m[2], cp: f.m[3], d: f.d, lines: f.lines })).filter(r => known(r.i));
   const scales = { hot: {}, functions: {}, files: {} };
   const scale = (name, rows, time) => { Object.assign(scales[name], { time: Math.max(1, ...rows.map(time)), bytes: Math.max(1, ...rows.map(r => r.al || 0)) }); return rows; };
   const hotRows = () => scale('hot', state.hot.filter(worth), cost);
