@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import marshal
+import os
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rscalene import Profiler, profile_run
+from rscalene import profile as line_profile
 
 
 def spin(seconds: float) -> int:
@@ -136,6 +140,29 @@ def test_the_ending_chooses_the_format(tmp_path: Path) -> None:
     assert (tmp_path / "p.html").read_text() == profiler.output_html()
     assert "total += i * i" in profiler.output_html()
     assert "total += i * i" not in profiler.output_html(source=False)
+
+
+def test_the_time_table_is_split_while_a_profiler_runs() -> None:
+    def body() -> None:
+        spin(0.2)
+        zlib.compress(incompressible, 9)
+
+    incompressible = os.urandom(8_000_000)
+    tables, cpu_us = [], []
+    for profiler in (Profiler(memory=False), None):
+        stream = io.StringIO()
+        timed = line_profile(time=True, stream=stream)(body)
+        with profiler or contextlib.nullcontext():
+            began = time.thread_time()
+            timed()
+            cpu_us.append((time.thread_time() - began) * 1e6)
+        tables.append({line.split("  ")[-1].strip(): line.split() for line in stream.getvalue().splitlines()})
+    split, plain = tables
+    assert not any("Native" in cells for cells in plain.values())
+    python, native = split["spin(0.2)"], split["zlib.compress(incompressible, 9)"]
+    # Line, hits, time, per hit, per cent, own; then what was sampled, one column or two.
+    assert float(python[6]) == pytest.approx(200_000, rel=0.25)
+    assert float(native[-3]) == pytest.approx(cpu_us[0] - 200_000, rel=0.25)
 
 
 def test_nothing_is_left_running() -> None:

@@ -80,6 +80,8 @@ pub struct Outcome {
     pub base_bytes: i64,
     /// Was memory measured?
     pub memory: bool,
+    /// CPU nanoseconds of each row by a sampler that ran meanwhile: Python's, and native; `None` where none did.
+    pub split: Option<Vec<[u64; 2]>>,
     /// `Some` when an exception left the function.
     pub failure: Option<Failure>,
 }
@@ -89,6 +91,13 @@ impl Outcome {
     #[must_use]
     pub fn total_s(&self) -> f64 {
         clock::seconds(self.total_ticks())
+    }
+
+    /// Cells of the samples on a row: Python, native, and system, which a sampler in the process does not tell apart.
+    fn split_cells(&self, at: usize, cell: impl Fn(f64) -> String) -> [String; 3] {
+        let ns = self.split.as_ref().and_then(|split| split.get(at)).copied().unwrap_or_default();
+        let shown = |ns: u64| if ns == 0 { String::new() } else { cell(ns as f64 / 1e9) };
+        [shown(ns[0]), shown(ns[1]), String::new()]
     }
 
     fn total_ticks(&self) -> u64 {
@@ -137,6 +146,9 @@ fn memory_table(outcome: &Outcome, source: &[String], format: Format) -> String 
     }
     if format.columns == Columns::All {
         let _ = write!(header, " {:>12} {:>12} {:>9} {:>8}", "Time", "Own", "Per Hit", "% Time");
+        if outcome.split.is_some() {
+            header.push_str(SPLIT_HEADER);
+        }
     }
     header.push_str("   Line Contents");
 
@@ -176,6 +188,9 @@ fn memory_table(outcome: &Outcome, source: &[String], format: Format) -> String 
                 cell(time_cell(per_hit)),
                 cell(format!("{:.1}", percent(row.ticks, total)))
             );
+            if outcome.split.is_some() {
+                push_split(&mut text, outcome.split_cells(at, time_cell));
+            }
         }
         let _ = writeln!(text, "   {contents}");
     }
@@ -202,6 +217,15 @@ fn time_cell(seconds: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// The columns of [`Outcome::split`].
+const SPLIT_HEADER: &str = "       Python       Native       System";
+
+fn push_split(text: &mut String, cells: [String; 3]) {
+    for cell in cells {
+        let _ = write!(text, " {cell:>12}");
+    }
+}
+
 fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
 }
@@ -211,6 +235,9 @@ fn time_table(outcome: &Outcome, source: &[String], format: Format) -> String {
     let mut header = format!("{:>6} {:>9} {:>12} {:>8} {:>8}", "Line #", "Hits", "Time", "Per Hit", "% Time");
     if own_column {
         let _ = write!(header, " {:>12}", "Own");
+        if outcome.split.is_some() {
+            header.push_str(SPLIT_HEADER);
+        }
     }
     header.push_str("  Line Contents");
     let total = outcome.total_ticks();
@@ -243,10 +270,14 @@ fn time_table(outcome: &Outcome, source: &[String], format: Format) -> String {
             if own_column {
                 let own = clock::seconds(row.ticks.saturating_sub(row.callee_ticks)) / format.unit_s;
                 let _ = write!(line, " {:>12}", fitting(own, 1, 12));
+                if outcome.split.is_some() {
+                    push_split(&mut line, outcome.split_cells(at, |s| fitting(s / format.unit_s, 1, 12)));
+                }
             }
             format!("{line}  {contents}")
         } else {
-            let blank = 47 + if own_column { 13 } else { 0 } - 6;
+            let split = if own_column && outcome.split.is_some() { SPLIT_HEADER.len() } else { 0 };
+            let blank = 47 + if own_column { 13 + split } else { 0 } - 6;
             format!("{number:>6}{:blank$}  {contents}", "")
         };
         let _ = writeln!(text, "{}", line.trim_end());
@@ -319,6 +350,7 @@ mod tests {
             calls: 1,
             base_bytes: 29_032_972,
             memory: true,
+            split: None,
             failure: None,
         }
     }
@@ -370,6 +402,19 @@ Line #    Mem usage    Increment  Occurrences   Line Contents
         let text = render(&outcome(), &source(), format(Columns::LineProfiler, 1));
         assert!(text.contains("Line #      Hits         Time  Per Hit   % Time  Line Contents\n"));
         assert!(text.contains(&format!("\n{}\n", "=".repeat(62))));
+    }
+
+    #[test]
+    fn sampled_time_stands_beside_own_time_and_is_blank_where_nothing_was_sampled() {
+        let mut outcome = outcome();
+        outcome.split = Some(vec![[0, 0], [0, 0], [1_500_000, 2_000_000], [0, 0]]);
+        let text = render(&outcome, &source(), format(Columns::Time, 1));
+        let rows: Vec<_> = text.lines().filter(|line| line.starts_with("    ")).collect();
+        assert!(text.contains("          Own       Python       Native       System  Line Contents\n"));
+        assert!(rows[2].contains("       1500.0       2000.0               "), "{text}");
+        let ends: Vec<_> = rows.iter().map(|row| row.find("a = [None]").or(row.find("del a"))).collect();
+        assert_eq!(ends[2], ends[3]);
+        assert!(!render(&outcome, &source(), format(Columns::LineProfiler, 1)).contains("Python"));
     }
 
     #[test]

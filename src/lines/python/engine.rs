@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::counters::{self, Source};
-use super::{monitoring, outcome, prologue, symbols, tracing};
+use super::{monitoring, outcome, prologue, split, symbols, tracing};
 use crate::lines::clock;
 use crate::lines::report::{Failure, Outcome};
 use crate::lines::session::{Reading, Session};
@@ -39,6 +39,8 @@ pub(super) struct Table {
     pub(super) own: bool,
     /// Are its sessions driven?
     pub(super) driven: bool,
+    /// Its number in `split`, if its time may be split: steps of a driven session are shorter than a sample.
+    split: Option<usize>,
     on_end: Py<PyAny>,
     /// Address of the function's own code object, once it is watched.
     top_code: AtomicUsize,
@@ -80,7 +82,9 @@ impl LineTable {
         if source == Source::Exact {
             counters::prepare(py)?;
         }
+        let split = (own && !driven).then(|| split::register(&filename, first_line, lines.max(1)));
         let table = Table {
+            split,
             filename,
             name,
             first_line,
@@ -159,12 +163,17 @@ pub(super) struct Running {
     session: Session,
     base_bytes: i64,
     failure: Option<Failure>,
+    /// The samples before it began, and at the end those of its own.
+    before: Option<split::Before>,
+    split: Option<split::Split>,
 }
 
 impl Running {
     fn new(table: &Arc<Table>) -> Box<Self> {
         let base_bytes = if table.source == Source::Nothing { 0 } else { counters::resident_bytes() };
-        Box::new(Self { table: Arc::clone(table), session: Session::new(table.lines), base_bytes, failure: None })
+        let session = Session::new(table.lines);
+        let before = table.split.and_then(split::begin);
+        Box::new(Self { table: Arc::clone(table), session, base_bytes, failure: None, before, split: None })
     }
 
     /// Name of the exception that left the function, on the line under the hand.
@@ -448,7 +457,10 @@ impl Thread {
     }
 
     fn take_out(&mut self, at: usize) -> Ended {
-        let running = self.sessions.remove(at);
+        let mut running = self.sessions.remove(at);
+        if let (Some(table), Some(before)) = (running.table.split, &running.before) {
+            running.split = split::end(table, before);
+        }
         if running.table.source == Source::Exact {
             self.counters.detach();
         }
@@ -506,7 +518,7 @@ impl Ended {
     pub(super) fn announce(self, py: Python<'_>) {
         let start = with_thread(|thread| thread.begin(clock::ticks()));
         let Self(running) = self;
-        let Running { table, session, base_bytes, failure } = *running;
+        let Running { table, session, base_bytes, failure, split, .. } = *running;
         let outcome = Outcome {
             filename: table.filename.clone(),
             name: table.name.clone(),
@@ -515,6 +527,7 @@ impl Ended {
             base_bytes,
             memory: table.source != Source::Nothing,
             failure,
+            split,
             rows: session.rows,
         };
         let told =

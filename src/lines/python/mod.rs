@@ -16,6 +16,7 @@ mod outcome;
 mod prologue;
 mod sampler;
 mod shim;
+mod split;
 mod symbols;
 mod tap;
 mod tracing;

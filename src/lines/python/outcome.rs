@@ -97,6 +97,15 @@ impl LineOutcome {
         for (row, more) in self.outcome.rows.iter_mut().zip(&other.outcome.rows) {
             row.merge(more, offset);
         }
+        self.outcome.split = match (self.outcome.split.take(), &other.outcome.split) {
+            (Some(mut mine), Some(more)) => {
+                for (ns, more) in mine.iter_mut().zip(more) {
+                    *ns = [ns[0] + more[0], ns[1] + more[1]];
+                }
+                Some(mine)
+            }
+            _ => None,
+        };
         if other.outcome.failure.is_some() {
             self.outcome.failure.clone_from(&other.outcome.failure);
         }

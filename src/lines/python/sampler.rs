@@ -14,6 +14,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::split::Tally;
 use super::symbols;
 use super::tap::{self, Ear, Listening};
 use crate::capture::inside::Inside;
@@ -111,7 +112,9 @@ impl Sampler {
         self.state = Arc::new(AtomicU8::new(RUN));
         let (state, interval, footprint) = (Arc::clone(&self.state), self.interval, self.memory);
         let ear = listening.as_ref().map(Listening::ear);
-        let about = About { target, started, footprint, notices: unheard.into_iter().collect() };
+        let notices = unheard.into_iter().collect();
+        // Before its thread runs: a function that begins meanwhile belongs to it.
+        let about = About { target, started, footprint, notices, tally: Tally::claim() };
         let loop_ = move || sample(inside, merge, ear, &state, interval, about);
         let thread = py.detach(|| std::thread::Builder::new().name("rscalene-sampler".to_owned()).spawn(loop_));
         let thread = thread.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
@@ -246,6 +249,8 @@ struct About {
     /// Does it keep the footprint over time?
     footprint: bool,
     notices: Vec<String>,
+    /// Its samples for `@profile`.
+    tally: Option<Tally>,
 }
 
 /// The thread: all lookers at their own pace, until it is told to stop.
@@ -259,7 +264,7 @@ fn sample(
 ) -> Profile {
     /// The remote reader's own pace, and the drain's slowest.
     const WAITS: Duration = Duration::from_millis(10);
-    let About { target, started, footprint, notices } = about;
+    let About { target, started, footprint, notices, mut tally } = about;
     let pause = if ear.is_some() { interval.min(WAITS) } else { interval };
     let mut looked = None::<Instant>;
     let mut events = Vec::new();
@@ -292,9 +297,11 @@ fn sample(
         if let Some(ear) = &ear {
             ear.take(&mut events);
         }
+        events.iter().for_each(|event| tally.iter_mut().for_each(|tally| tally.see(event)));
         feed(&mut merge, &mut events, own, footprint);
         std::thread::park_timeout(pause);
     }
+    drop(tally);
     inside.finish(&mut events);
     waits.finish(&mut events);
     if let Some(ear) = ear {
