@@ -25,7 +25,14 @@ def pytest_configure() -> None:
 
 
 # What is measured against a clock, or races with it, may be disturbed by whatever else the machine does.
-TIMED = {"accuracy", "test_cli_signals.py", "test_deaths.py", "test_neighbours.py", "test_processes.py"}
+TIMED = {
+    "accuracy",
+    "test_api_profiler.py",
+    "test_cli_signals.py",
+    "test_deaths.py",
+    "test_neighbours.py",
+    "test_processes.py",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
