@@ -20,6 +20,7 @@ pub(crate) struct Calls {
     initialized: usize,
     this_thread_state: usize,
     attached_state: usize,
+    finalizing: usize,
     /// `Py_AddPendingCall`.
     pub(crate) add_pending_call: usize,
     /// `PyEval_GetFrame`.
@@ -39,6 +40,7 @@ impl Calls {
         initialized: 0,
         this_thread_state: 0,
         attached_state: 0,
+        finalizing: 0,
         add_pending_call: 0,
         get_frame: 0,
         frame_code: 0,
@@ -55,6 +57,7 @@ impl Calls {
         Self {
             initialized: global_symbol(c"Py_IsInitialized"),
             this_thread_state: global_symbol(c"PyGILState_GetThisThreadState"),
+            finalizing: either(c"Py_IsFinalizing", c"_Py_IsFinalizing"),
             attached_state: either(c"PyThreadState_GetUnchecked", c"_PyThreadState_UncheckedGet"),
             add_pending_call: global_symbol(c"Py_AddPendingCall"),
             get_frame: global_symbol(c"PyEval_GetFrame"),
@@ -108,6 +111,17 @@ impl Python {
         }
         // SAFETY: the address is that of Py_IsInitialized, which reads one flag.
         let function: unsafe extern "C" fn() -> c_int = unsafe { core::mem::transmute(self.calls.initialized) };
+        // SAFETY: may be called at any time.
+        unsafe { function() != 0 }
+    }
+
+    /// Is the interpreter tearing itself down (after the program's own exit functions have run)?
+    pub(crate) fn finalizing(&self) -> bool {
+        if self.calls.finalizing == 0 {
+            return false;
+        }
+        // SAFETY: the address is that of Py_IsFinalizing, which reads one flag.
+        let function: unsafe extern "C" fn() -> c_int = unsafe { core::mem::transmute(self.calls.finalizing) };
         // SAFETY: may be called at any time.
         unsafe { function() != 0 }
     }

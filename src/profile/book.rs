@@ -7,6 +7,7 @@ use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
+use super::estimate::Spread;
 use super::heap::Footprint;
 use super::intern::{FrameId, Interner};
 use super::leaks::Growth;
@@ -37,15 +38,15 @@ pub(crate) struct Amount {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Bytes {
     pub(crate) alloc: f64,
-    pub(crate) alloc_variance: f64,
+    pub(crate) alloc_spread: Spread,
     pub(crate) blocks: f64,
     pub(crate) python: f64,
     pub(crate) copied: f64,
     pub(crate) freed: f64,
     pub(crate) live: f64,
-    pub(crate) live_variance: f64,
+    pub(crate) live_spread: Spread,
     pub(crate) peak: f64,
-    pub(crate) peak_variance: f64,
+    pub(crate) peak_spread: Spread,
     /// Largest footprint of the process meanwhile.
     pub(crate) usage: u64,
 }
@@ -133,15 +134,15 @@ impl Bytes {
     /// Adds another; footprints keep the larger.
     pub(crate) fn add(&mut self, other: &Self) {
         self.alloc += other.alloc;
-        self.alloc_variance += other.alloc_variance;
+        self.alloc_spread.add(other.alloc_spread);
         self.blocks += other.blocks;
         self.python += other.python;
         self.copied += other.copied;
         self.freed += other.freed;
         self.live += other.live;
-        self.live_variance += other.live_variance;
+        self.live_spread.add(other.live_spread);
         self.peak += other.peak;
-        self.peak_variance += other.peak_variance;
+        self.peak_spread.add(other.peak_spread);
         self.usage = self.usage.max(other.usage);
     }
 }

@@ -6,6 +6,11 @@
 //! and, samples being independent, `n² (1 - p) / p²` summed over the samples estimates the variance of the bytes without
 //! bias as well.
 //!
+//! **Few samples.** A number of samples is skewed: five that were expected are three more often than seven, and a sum that
+//! came out low comes with a low variance, so that twice the root of it would hold the truth in nine cases of ten. One more
+//! average sample in the variance mends that: the interval holds the truth in 95 % from three expected samples on, and
+//! with many it changes nothing.
+//!
 //! Invariant: pure. Neighbour: `heap` sums.
 
 /// What a recorded block stands for.
@@ -15,30 +20,71 @@ pub(crate) struct Estimate {
     pub(crate) bytes: f64,
     /// Blocks.
     pub(crate) blocks: f64,
-    /// Variance of `bytes`.
-    pub(crate) variance: f64,
+    /// How far `bytes` may be off.
+    pub(crate) spread: Spread,
+}
+
+/// How far a sum of estimates may be off.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Spread {
+    variance: f64,
+    /// Estimates in it that could have been others.
+    samples: f64,
+}
+
+impl Spread {
+    /// With another estimate in the sum.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.variance += other.variance;
+        self.samples += other.samples;
+    }
+
+    /// What takes one out of the sum when it is added.
+    pub(crate) fn negated(self) -> Self {
+        Self { variance: -self.variance, samples: -self.samples }
+    }
+
+    /// The standard error of the sum.
+    pub(crate) fn error(self) -> f64 {
+        if self.samples < 0.5 {
+            return 0.0;
+        }
+        (self.variance.max(0.0) * (self.samples + 1.0) / self.samples).sqrt()
+    }
 }
 
 /// What a recorded block of `size` bytes stands for, sampled at a mean gap of `interval` bytes (0: always recorded).
 pub(crate) fn estimate(size: u64, interval: u64) -> Estimate {
     let bytes = size as f64;
     if interval == 0 {
-        return Estimate { bytes, blocks: 1.0, variance: 0.0 };
+        return Estimate { bytes, blocks: 1.0, spread: Spread::default() };
     }
     // A block of no bytes cannot be hit; a record that says so counts as the smallest block.
     let n = bytes.max(1.0);
     let p = -(-n / interval as f64).exp_m1();
-    Estimate { bytes: n / p, blocks: 1.0 / p, variance: n * n * (1.0 - p) / (p * p) }
+    let spread = Spread { variance: n * n * (1.0 - p) / (p * p), samples: 1.0 };
+    Estimate { bytes: n / p, blocks: 1.0 / p, spread }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::estimate;
+    use super::{Spread, estimate};
 
     #[test]
     fn a_block_that_is_always_recorded_stands_for_itself() {
         let one = estimate(7919, 0);
-        assert_eq!((one.bytes, one.blocks, one.variance), (7919.0, 1.0, 0.0));
+        assert_eq!((one.bytes, one.blocks, one.spread.error()), (7919.0, 1.0, 0.0));
+    }
+
+    #[test]
+    fn few_samples_have_the_error_of_one_more_and_none_has_none() {
+        let one = estimate(1000, 65_536).spread;
+        let mut sum = Spread::default();
+        (0..4).for_each(|_| sum.add(one));
+        let plain = (4.0 * one.variance).sqrt();
+        assert!((sum.error() / plain - 1.25f64.sqrt()).abs() < 1e-9);
+        (0..4).for_each(|_| sum.add(one.negated()));
+        assert_eq!(sum.error(), 0.0);
     }
 
     #[test]

@@ -11,11 +11,12 @@
 //! since the moment still holds the right figures, and any other put them aside: exact, in constant time a change.
 //!
 //! **The end.** An interpreter that exits tears its modules down and frees what the program kept; nobody asks for that
-//! "live at the end". Tearing down runs without Python frames, so live bytes count at the last record with a stack.
+//! "live at the end". Live bytes count at the moment when it begins; where that is not known (the shim saw nothing after
+//! it), at the last record with a Python stack, since tearing down runs few frames.
 
 use rustc_hash::FxHashMap;
 
-use super::estimate::{Estimate, estimate};
+use super::estimate::{Estimate, Spread, estimate};
 use super::intern::FrameId;
 use super::leaks::Snapshots;
 use super::mappings::{Backing, Mappings};
@@ -25,8 +26,8 @@ use super::mappings::{Backing, Mappings};
 pub(crate) struct Live {
     /// Bytes.
     pub(crate) bytes: f64,
-    /// Variance of `bytes`.
-    pub(crate) variance: f64,
+    /// How far `bytes` may be off.
+    pub(crate) spread: Spread,
 }
 
 /// Figures put aside at a moment.
@@ -41,8 +42,8 @@ struct Aside {
 pub(crate) struct Cell {
     /// Bytes allocated.
     pub(crate) alloc: f64,
-    /// Variance of `alloc`.
-    pub(crate) alloc_variance: f64,
+    /// How far `alloc` may be off.
+    pub(crate) alloc_spread: Spread,
     /// Blocks allocated.
     pub(crate) blocks: f64,
     /// Part of `alloc` through Python's object allocators.
@@ -105,6 +106,7 @@ pub(crate) struct Heap {
     peak_moment: u64,
     python_moment: u64,
     last_python_ns: u64,
+    teardown: bool,
     volume_records: u64,
     files: f64,
     arenas: f64,
@@ -142,12 +144,12 @@ impl Heap {
         self.blocks.insert(address, Block { packed: size | (index << SIZE_BITS), owner });
         let cell = self.cell(owner);
         cell.alloc += one.bytes;
-        cell.alloc_variance += one.variance;
+        cell.alloc_spread.add(one.spread);
         cell.blocks += one.blocks;
         if object {
             cell.python += one.bytes;
         }
-        self.change(at, owner, one.bytes, one.variance);
+        self.change(at, owner, one.bytes, one.spread);
         one.bytes
     }
 
@@ -178,7 +180,7 @@ impl Heap {
         let one = self.estimate(block);
         self.cell(running).freed_blocks -= one.bytes;
         self.blocks.insert(address, block);
-        self.change(at, block.owner, one.bytes, one.variance);
+        self.change(at, block.owner, one.bytes, one.spread);
     }
 
     /// `weight` bytes were freed while `running` ran, whatever allocated them.
@@ -206,7 +208,7 @@ impl Heap {
         let cell = self.cell(owner);
         cell.alloc += bytes;
         cell.blocks += 1.0;
-        self.change(at, owner, bytes, 0.0);
+        self.change(at, owner, bytes, Spread::default());
         bytes
     }
 
@@ -220,7 +222,7 @@ impl Heap {
             let bytes = bytes as f64;
             if run.backing == Backing::Anonymous {
                 self.cell(running).unmapped += bytes;
-                self.change(at, run.owner, -bytes, 0.0);
+                self.change(at, run.owner, -bytes, Spread::default());
             } else {
                 self.apart(run.backing, -bytes);
             }
@@ -229,8 +231,17 @@ impl Heap {
         first
     }
 
+    /// The interpreter begins to tear itself down: code that still runs does not move the end.
+    pub(crate) fn tear_down(&mut self) {
+        self.python_moment += 1;
+        self.teardown = true;
+    }
+
     /// Something else was recorded with a Python stack.
     pub(crate) fn python_ran(&mut self, time_ns: u64) {
+        if self.teardown {
+            return;
+        }
         self.python_moment += 1;
         self.last_python_ns = self.last_python_ns.max(time_ns);
     }
@@ -281,7 +292,7 @@ impl Heap {
     fn forget(&mut self, at: Moment, address: u64) -> Option<(Block, Estimate)> {
         let block = self.blocks.remove(&address)?;
         let one = self.estimate(block);
-        self.change(at, block.owner, -one.bytes, -one.variance);
+        self.change(at, block.owner, -one.bytes, one.spread.negated());
         Some((block, one))
     }
 
@@ -290,15 +301,15 @@ impl Heap {
         estimate(packed & ((1 << SIZE_BITS) - 1), self.intervals[(packed >> SIZE_BITS) as usize])
     }
 
-    fn change(&mut self, at: Moment, owner: FrameId, bytes: f64, variance: f64) {
+    fn change(&mut self, at: Moment, owner: FrameId, bytes: f64, spread: Spread) {
         let (peak, end) = (self.peak_moment, self.python_moment);
         let cell = self.cells.entry(owner).or_default();
         cell.at_peak.put(cell.now, peak);
-        if !at.python {
+        if self.teardown || !at.python {
             cell.at_end.put(cell.now, end);
         }
         cell.now.bytes += bytes;
-        cell.now.variance += variance;
+        cell.now.spread.add(spread);
         self.tracked += bytes;
         if self.tracked > self.highest.tracked {
             self.highest = Footprint { tracked: self.tracked, files: self.files, arenas: self.arenas };

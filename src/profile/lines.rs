@@ -42,19 +42,18 @@ impl Known {
             return Memory { mem_usage_bytes, ..Memory::default() };
         }
         let whole = |value: f64| value.max(0.0).round() as u64;
-        let error = |variance: f64| Some(variance.max(0.0).sqrt());
         let (alloc, freed) = (whole(bytes.alloc), whole(bytes.freed));
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         Memory {
             alloc_bytes: Some(alloc),
-            alloc_bytes_se: error(bytes.alloc_variance),
+            alloc_bytes_se: Some(bytes.alloc_spread.error()),
             alloc_count: Some(whole(bytes.blocks)),
             free_bytes: Some(freed),
             increment_bytes: Some(signed(alloc) - signed(freed)),
             live_bytes: Some(whole(bytes.live)),
-            live_bytes_se: error(bytes.live_variance),
+            live_bytes_se: Some(bytes.live_spread.error()),
             peak_bytes: Some(whole(bytes.peak)),
-            peak_bytes_se: error(bytes.peak_variance),
+            peak_bytes_se: Some(bytes.peak_spread.error()),
             mem_usage_bytes,
             python_alloc_bytes: Some(whole(bytes.python)),
             copy_bytes: self.copies.then(|| whole(bytes.copied)),

@@ -173,6 +173,7 @@ impl Merge {
             Body::Map { map, flags } => self.heap(pid, map.time_ns, |process| process.map(map, *flags)),
             Body::FreeVolume(volume) => self.heap(pid, volume.time_ns, |process| process.free_volume(volume)),
             Body::Notice(notice) => self.say(notices::words(pid, notice)),
+            Body::Teardown(_) => process.heap.tear_down(),
             Body::Allocator(library) => drop(self.allocator.get_or_insert_with(|| notices::allocator(library))),
             Body::Counters(counters) => {
                 if counters.memory_interval_bytes > 0 && self.first_python.is_none_or(|first| first == pid) {

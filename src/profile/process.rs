@@ -230,15 +230,15 @@ impl Process {
         for (owner, cell, sums) in self.heap.owners(self.orderly) {
             let bytes = Bytes {
                 alloc: cell.alloc,
-                alloc_variance: cell.alloc_variance,
+                alloc_spread: cell.alloc_spread,
                 blocks: cell.blocks,
                 python: cell.python,
                 copied: cell.copied,
                 freed: sums.freed,
                 live: sums.live.bytes,
-                live_variance: sums.live.variance,
+                live_spread: sums.live.spread,
                 peak: sums.peak.bytes,
-                peak_variance: sums.peak.variance,
+                peak_spread: sums.peak.spread,
                 usage: 0,
             };
             book.add_bytes(self.row, trusted(owner), &bytes);

@@ -162,6 +162,7 @@ pub fn body(header: RecordHeader, payload: &[u8]) -> Option<Body> {
             let fixed = wire::Allocator { time_ns: b.u64()?, bytes: b.u64()? };
             Body::Allocator(b.text(u32::try_from(fixed.bytes).ok()?)?)
         }
+        Kind::Teardown => Body::Teardown(wire::Teardown { time_ns: b.u64()? }),
         Kind::Notice => Body::Notice(wire::Notice { time_ns: b.u64()?, code: b.u32()?, detail: b.u32()? }),
     })
 }

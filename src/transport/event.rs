@@ -62,6 +62,8 @@ pub enum Body {
     FreeVolume(wire::FreeVolume),
     /// Something the report must say.
     Notice(wire::Notice),
+    /// The interpreter begins to tear itself down.
+    Teardown(wire::Teardown),
     /// Path of the library whose `malloc` is behind the hooks, where it is not libc.
     Allocator(String),
 

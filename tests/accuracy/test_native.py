@@ -90,8 +90,8 @@ MAPS = {
 }
 """Ways to mappings, with whole pages."""
 
-CHURNS = (("churn", 613, 16_000), ("PyObject_free", 100, 30_000))
-"""Ways that are repeated, with their sizes and numbers of blocks."""
+CHURNS = (("churn", 613, 40_000, 150), ("PyObject_free", 100, 400_000, 100))
+"""Ways that are repeated: size and number of blocks, and on how many lines."""
 
 HEAD = """\
 import ctypes, os, sys
@@ -204,17 +204,18 @@ def test_small_blocks_count_within_their_printed_error_and_their_ends_are_seen(m
 
 
 def test_nineteen_of_twenty_intervals_hold_the_truth(measure: Any, library: Path) -> None:
-    calls = [(f"{way}_{number}", way, size, count) for way, size, count in CHURNS for number in range(350)]
-    text = "from itertools import repeat\n" + program(library, calls)
-    text += "".join(f"for _ in repeat(0, 20_000): bytes(100)  # at: bytes_{number}\n" for number in range(300))
-    truths = {mark: size * count for mark, _, size, count in calls}
-    truths |= {f"bytes_{number}": 20_000 * sys.getsizeof(bytes(100)) for number in range(300)}
-    run = measure(text)
+    """A thousand lines of known bytes, each long enough for a few samples at one per cent of its time."""
+    objects = {f"bytes_{number}": 10_000 * sys.getsizeof(bytes(100)) for number in range(750)}
+    calls = [(f"{way}_{number}", way, size, count) for way, size, count, lines in CHURNS for number in range(lines)]
+    text = "from itertools import repeat\n"
+    text += "".join(f"for _ in repeat(0, 10_000): bytes(100)  # at: {mark}\n" for mark in objects)
+    run = measure(text + program(library, calls))
+    truths = objects | {mark: size * count for mark, _, size, count in calls}
     assert len(truths) == 1000
     errors = {mark: abs(run.line(mark).bytes("alloc_bytes") - truth) for mark, truth in truths.items()}
     held = sum(error <= 1.96 * run.line(mark).bytes("alloc_bytes_se") for mark, error in errors.items())
     assert held >= 930
-    # And the estimates are right on average: each is within a tenth or so.
+    # And the estimates are right on average: each is within a third or so.
     mean = sum(run.line(mark).bytes("alloc_bytes") / truth for mark, truth in truths.items()) / 1000
     assert mean == pytest.approx(1, abs=0.05)
 

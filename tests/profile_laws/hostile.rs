@@ -86,7 +86,7 @@ fn body(dice: &mut Dice) -> Body {
         })),
         19 => Body::ThreadClock(ThreadClock { time_ns, tid, cpu_ns: size, name: "\u{1b}[31m".to_owned() }),
         20 => Body::Wait(Wait { time_ns, tid, stack, wait_ns: size, gil_ns: (other > 2).then_some(other) }),
-        _ => match other % 4 {
+        _ => match other % 6 {
             0 => Body::ProcessExit(ProcessExit {
                 time_ns,
                 code: None,
@@ -95,7 +95,9 @@ fn body(dice: &mut Dice) -> Body {
                 cpu_ns: Some(other),
             }),
             1 => Body::Rss { time_ns, bytes: size },
-            2 => Body::Modules(vec![Module { start: address, end: size, offset: other, path: String::new() }]),
+            2 => Body::Teardown(wire::Teardown { time_ns }),
+            3 => Body::Allocator("lib.so".repeat((size % 3) as usize)),
+            4 => Body::Modules(vec![Module { start: address, end: size, offset: other, path: String::new() }]),
             _ => Body::Command(vec![String::new()]),
         },
     }

@@ -76,9 +76,15 @@ const PYTHON: u8 = 2;
 /// The block was certain to be recorded (bit 0).
 const CERTAIN: u8 = 1;
 
+/// Has the launcher been told that the interpreter tears itself down?
+static TEARDOWN: AtomicBool = AtomicBool::new(false);
+
 /// The stack that runs now: its name, and whether the launcher knows it.
 fn running_stack(segment: &Segment) -> (u64, bool) {
     let python = start::python();
+    if !TEARDOWN.load(Relaxed) && python.finalizing() && !TEARDOWN.swap(true, Relaxed) {
+        segment.emit(Kind::Teardown, 0, &wire::Teardown { time_ns: sys::now_ns() }, &[]);
+    }
     let tstate = python.thread_state();
     if process::lent() {
         threads::adopt();
@@ -249,4 +255,5 @@ pub(crate) fn resolve() {
 /// In a forked child: the parent's blocks are not its own.
 pub(crate) fn forget_all() {
     live::forget_all();
+    TEARDOWN.store(false, Relaxed);
 }

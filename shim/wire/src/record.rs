@@ -71,6 +71,8 @@ pub enum Kind {
     Notice = 14,
     /// [`Allocator`], then the path of its library.
     Allocator = 15,
+    /// [`Teardown`].
+    Teardown = 16,
 }
 
 impl Kind {
@@ -93,6 +95,7 @@ impl Kind {
             13 => Self::FreeVolume,
             14 => Self::Notice,
             15 => Self::Allocator,
+            16 => Self::Teardown,
             _ => return None,
         })
     }
@@ -372,6 +375,14 @@ pub struct Allocator {
     pub time_ns: u64,
     /// Bytes of the path.
     pub bytes: u64,
+}
+
+/// The interpreter begins to tear itself down: what is freed from now on, the program has kept to its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Teardown {
+    /// When.
+    pub time_ns: u64,
 }
 
 /// Something the report must say; [`Notice::code`] is listed in the launcher's messages.
