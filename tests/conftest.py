@@ -32,6 +32,7 @@ TIMED = {
     "test_deaths.py",
     "test_neighbours.py",
     "test_processes.py",
+    "test_recover.py",
 }
 
 
@@ -42,14 +43,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
-@pytest.fixture
-def clean_env() -> dict[str, str]:
-    """Environment without anything that changes how rscalene or Python behave."""
-    return {
+@pytest.fixture(scope="session")
+def plain_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment without anything that changes how rscalene or Python behave, and captures out of the user's way."""
+    kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("RSCALENE_", "PYTHON", "LD_")) and name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}
     }
+    return kept | {"XDG_STATE_HOME": str(tmp_path_factory.getbasetemp() / "state")}
+
+
+@pytest.fixture
+def clean_env(plain_env: dict[str, str]) -> dict[str, str]:
+    """The same, to be changed by one test."""
+    return dict(plain_env)
 
 
 @pytest.fixture

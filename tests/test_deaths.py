@@ -145,6 +145,29 @@ print("end")
     assert "stdout='100000\\n'" in lines[1]
 
 
+def test_nobody_waits_for_a_killed_launcher(tmp_path: Path, clean_env: dict[str, str]) -> None:
+    source = """
+print("begun", flush=True)
+sys.stdin.readline()
+signal.alarm(20)
+begun = time.monotonic()
+kept = [bytes(1000) for _ in range(50_000)]
+print(time.monotonic() - begun)
+"""
+    (tmp_path / "app.py").write_text(WORK + source)
+    command = [sys.executable, "-m", "rscalene", "run", "-q", "--memory", "exact", "app.py"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=clean_env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as launcher:
+        assert launcher.stdin is not None
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == "begun\n"
+        launcher.kill()
+        launcher.stdin.write("go\n")
+        launcher.stdin.flush()
+        assert float(launcher.stdout.read()) < 10
+
+
 def test_a_full_disk_costs_the_file_and_not_the_program(tmp_path: Path, clean_env: dict[str, str]) -> None:
     (tmp_path / "app.py").write_text(f"{WORK}\nprint('end')\nsys.exit(3)\n")
     (tmp_path / "full.json").symlink_to("/dev/full")

@@ -140,6 +140,16 @@ pub(crate) fn stopped() -> bool {
     arena.is_null() || unsafe { (*arena).stop.load(Relaxed) } != 0
 }
 
+/// Is there no launcher any more?
+pub(crate) fn launcher_gone() -> bool {
+    let arena = ARENA.load(Relaxed);
+    // SAFETY: as in `settings`; the launcher's pid never changes.
+    let pid = if arena.is_null() { return true } else { unsafe { (*arena).launcher_pid } };
+    // SAFETY: signal 0 only asks.
+    let answer = unsafe { sys::call3(libc::SYS_kill, pid as usize, 0, 0) };
+    answer == -(libc::ESRCH as isize)
+}
+
 /// True where children are not to be profiled.
 pub(crate) fn alone() -> bool {
     let arena = ARENA.load(Relaxed);

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     View(View),
     /// Say what changed between two saved profiles
     Diff(Diff),
+    /// Make a report of what a killed `rscalene run` left behind
+    Recover(Recover),
     /// Say what works on this machine, and what to do about what does not
     Doctor(Doctor),
     /// Print a completion script for a shell
@@ -85,6 +87,10 @@ pub(crate) struct Run {
     /// Stop profiling after this time, e.g. 30s or 5m; the program runs on
     #[arg(long, value_name = "TIME", value_parser = parse_duration, env = "RSCALENE_DURATION")]
     pub(crate) duration: Option<Duration>,
+
+    /// Keep no capture while the program runs (at most 256 MiB, removed after the report): `rscalene recover` has nothing then
+    #[arg(long, env = "RSCALENE_NO_CAPTURE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) no_capture: bool,
 
     /// Profile the first process alone
     #[arg(long)]
@@ -221,6 +227,24 @@ pub(crate) struct Diff {
     /// Width of the table in columns
     #[arg(long, value_name = "COLUMNS", env = "RSCALENE_WIDTH")]
     pub(crate) width: Option<usize>,
+}
+
+/// Options of `rscalene recover`.
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// A capture; the newest that was left behind where none is named
+    pub(crate) capture: Option<PathBuf>,
+
+    /// List the captures that there are
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Write the report to a file instead; the ending picks the format (.json, .html, .txt)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
 }
 
 /// Options of `rscalene doctor`.

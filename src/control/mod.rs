@@ -9,8 +9,10 @@ mod diff;
 mod doctor;
 mod flags;
 mod given;
+mod keep;
 pub(crate) mod output;
 mod program;
+mod recover;
 mod run;
 mod shim;
 mod spawn;
@@ -70,6 +72,7 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
         Command::Run(flags) => run::run(flags, Program::of(program), &interpreter),
         Command::View(flags) => view::view(flags),
         Command::Diff(flags) => diff::diff(flags),
+        Command::Recover(flags) => recover::recover(flags),
         Command::Doctor(flags) => doctor::doctor(flags, &interpreter),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "rscalene", &mut std::io::stdout());

@@ -54,9 +54,23 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Shows and saves; the answer is the exit code for a program that succeeded.
-pub(crate) fn report(profile: &Profile, flags: &Run, typed: &Program, unreachable: Option<(String, String)>) -> i32 {
-    let mut code = 0;
+/// What became of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reported {
+    /// Exit code for a program that succeeded.
+    pub(crate) code: i32,
+    /// The file that was asked for could not be written.
+    pub(crate) unsaved: bool,
+}
+
+/// Shows and saves.
+pub(crate) fn report(
+    profile: &Profile,
+    flags: &Run,
+    typed: &Program,
+    unreachable: Option<(String, String)>,
+) -> Reported {
+    let (mut code, mut unsaved) = (0, false);
     if profile.target.python.is_none() {
         // Nothing answered: no Python, or none that a preload reaches.
         let (why, hint) = unreachable.unwrap_or_else(|| {
@@ -100,7 +114,7 @@ pub(crate) fn report(profile: &Profile, flags: &Run, typed: &Program, unreachabl
         }
         Some(Err(error)) => {
             tell(&error.to_string());
-            code = EXIT_NO_PROFILE;
+            (code, unsaved) = (EXIT_NO_PROFILE, true);
         }
         _ => {}
     }
@@ -110,7 +124,7 @@ pub(crate) fn report(profile: &Profile, flags: &Run, typed: &Program, unreachabl
     {
         tell(&error.to_string());
     }
-    code
+    Reported { code, unsaved }
 }
 
 /// Opens the page: the file of `-o` if that is one, else a temporary file.
@@ -229,6 +243,11 @@ pub(crate) fn source_text(path: &str) -> Option<String> {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
     })
+}
+
+/// Writes to stdout; a reader that has seen enough (`| head`) is no error.
+pub(crate) fn print(bytes: &[u8]) {
+    let _ = std::io::stdout().lock().write_all(bytes);
 }
 
 /// Says a line on stderr; a closed stderr leaves nobody to tell.

@@ -16,6 +16,7 @@ use rscalene_wire as wire;
 
 use super::flags::{CpuSource, MemoryMode, Run};
 use super::given::Given;
+use super::keep::{Keep, Origin};
 use super::shim::{Shim, refuse_sanitizers};
 use super::spawn::{self, Ended};
 use super::words::Program;
@@ -46,7 +47,9 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let chosen = flags.python.as_deref().unwrap_or(interpreter);
     let start = program::resolve(&typed, chosen)?;
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let scope = scope(flags, &cwd, start.script.as_deref())?;
+    let rules = rules(flags, &cwd, start.script.as_deref());
+    let scope = Scope::new(rules.clone())
+        .map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))?;
     let shim = Shim::find()?;
     let preloaded = std::env::var_os("LD_PRELOAD");
     refuse_sanitizers(preloaded.as_deref())?;
@@ -68,12 +71,44 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let child = spawn::start(&start, &variables, given.stdin(&typed), spawn::current_mask())
         .map_err(|error| cannot_start(&start, &error))?;
     let facts = Facts { started, pid: child.id(), words: start.words, cwd, given };
-    let recorded = record(&arena, &child, flags.duration, merge(flags, scope, started.1))?;
+    let keep = if flags.no_capture { None } else { Keep::begin(&origin(flags, &facts, rules)) };
+    let mut recorded = record(&arena, &child, flags.duration, merge(flags, scope, started.1), keep)?;
     let code = recorded.ended.shell_code();
+    let keep = recorded.keep.take();
     let profile = finish(recorded, facts, arena.refused(), flags);
     let reported = output::report(&profile, flags, &typed, program::unreachable(&start.executable));
+    match keep {
+        Some(keep) if reported.unsaved => {
+            let (path, complete) = keep.leave();
+            let kept = if complete { "is kept" } else { "is kept in part" };
+            output::tell(&format!("the recording {kept}: `rscalene recover {} -o FILE` reports it", path.display()));
+        }
+        keep => keep.map_or((), Keep::forget),
+    }
     spawn::hold_signals();
-    Ok(if code == 0 { reported } else { code })
+    Ok(if code == 0 { reported.code } else { code })
+}
+
+fn origin(flags: &Run, facts: &Facts, scope: ScopeRules) -> Origin {
+    Origin {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: shown(&facts.words),
+        cwd: facts.cwd.to_string_lossy().into_owned(),
+        pid: facts.pid,
+        started_at: humantime::format_rfc3339_seconds(facts.started.0).to_string(),
+        start_ns: facts.started.1,
+        settings: model_settings(flags),
+        scope,
+    }
+}
+
+fn shown(words: &[OsString]) -> Vec<String> {
+    words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+/// What it runs on, as profiles say it.
+pub(crate) fn platform() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
 /// What is known of the run besides what was recorded.
@@ -125,21 +160,20 @@ fn settings(flags: &Run) -> wire::Settings {
     }
 }
 
-fn scope(flags: &Run, cwd: &Path, script: Option<&Path>) -> Result<Scope, Error> {
-    let rules = ScopeRules {
+fn rules(flags: &Run, cwd: &Path, script: Option<&Path>) -> ScopeRules {
+    ScopeRules {
         cwd: cwd.to_string_lossy().into_owned(),
         all: flags.scope.all,
         include: flags.scope.include.clone(),
         exclude: flags.scope.exclude.clone(),
         libraries: Vec::new(),
         scripts: script.map(|path| path.to_string_lossy().into_owned()).into_iter().collect(),
-    };
-    Scope::new(rules).map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))
+    }
 }
 
-fn merge(flags: &Run, scope: Scope, start_ns: u64) -> Merge {
+fn model_settings(flags: &Run) -> model::Settings {
     let memory = if flags.cpu_only { MemoryMode::Off } else { flags.memory };
-    let settings = model::Settings {
+    model::Settings {
         cpu: model::CpuSettings { source: "timer".to_owned(), interval_s: flags.interval.as_secs_f64() },
         memory: model::MemorySettings {
             mode: match memory {
@@ -155,16 +189,25 @@ fn merge(flags: &Run, scope: Scope, start_ns: u64) -> Merge {
             exclude: flags.scope.exclude.clone(),
             all: flags.scope.all,
         },
-    };
-    Merge::new(MergeSettings { settings, start_ns, waits: true, copies_unseen: false }, scope)
+    }
+}
+
+fn merge(flags: &Run, scope: Scope, start_ns: u64) -> Merge {
+    Merge::new(MergeSettings { settings: model_settings(flags), start_ns, waits: true, copies_unseen: false }, scope)
 }
 
 /// Collects until the child has ended (or, after `duration`, no more).
-fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, merge: Merge) -> Result<Recorded, Error> {
+fn record(
+    arena: &Arc<Arena>,
+    child: &Child,
+    duration: Option<Duration>,
+    merge: Merge,
+    keep: Option<Keep>,
+) -> Result<Recorded, Error> {
     let (to_merge, events) = bounded::<Event>(EVENTS);
     let merging = std::thread::Builder::new()
         .name("rscalene-merge".into())
-        .spawn(move || consume(merge, &events))
+        .spawn(move || consume(merge, keep, &events))
         .map_err(|error| no_thread(&error))?;
     let remote = Arc::new(Remote::start(to_merge.clone()).map_err(|error| no_thread(&error))?);
     let drain = Drain::start(Arc::clone(arena), to_merge.clone(), {
@@ -199,40 +242,53 @@ fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, merge: 
     let exit = ProcessExit { time_ns: ended_ns, code: ended.code, signal: ended.signal, peak_rss: None, cpu_ns: None };
     let _ = to_merge.send(Event { pid: child.id(), body: Body::ProcessExit(exit) });
     drop(to_merge);
-    let merge = merging.join().map_err(|_| {
+    let (merge, keep) = merging.join().map_err(|_| {
         Error::new(EXIT_NO_PROFILE, "internal error in the merge", "please report it, with the command line")
     })?;
-    Ok(Recorded { merge, ended, ended_ns, inodes })
+    Ok(Recorded { merge, keep, ended, ended_ns, inodes })
 }
 
 /// What a run has left.
 struct Recorded {
     merge: Merge,
+    keep: Option<Keep>,
     ended: Ended,
     ended_ns: u64,
     inodes: HashMap<String, u64>,
 }
 
-fn consume(mut merge: Merge, events: &Receiver<Event>) -> Merge {
-    for event in events {
-        merge.feed(&event);
+fn consume(mut merge: Merge, mut keep: Option<Keep>, events: &Receiver<Event>) -> (Merge, Option<Keep>) {
+    let mut ended = false;
+    loop {
+        match events.recv_timeout(Duration::from_secs(1)) {
+            Ok(event) => {
+                if let Some(keep) = &mut keep {
+                    keep.push(&event);
+                }
+                merge.feed(&event);
+            }
+            Err(RecvTimeoutError::Timeout) => keep.iter_mut().for_each(Keep::tick),
+            Err(RecvTimeoutError::Disconnected) => return (merge, keep),
+        }
+        if let Some(why) = keep.as_ref().and_then(Keep::ended).filter(|_| !std::mem::replace(&mut ended, true)) {
+            merge.say(format!("the capture for `rscalene recover` is not complete: {why}"));
+        }
     }
-    merge
 }
 
 fn finish(recorded: Recorded, facts: Facts, refused: u64, flags: &Run) -> Profile {
-    let Recorded { merge, ended, ended_ns, inodes } = recorded;
+    let Recorded { merge, ended, ended_ns, inodes, .. } = recorded;
     let mut notices = Vec::new();
     if refused > 0 {
         notices.push(format!("{refused} processes found no room in the shared memory and were not profiled"));
     }
     let mut symbols = Symbols::new(inodes);
     let target = model::Target {
-        command: facts.words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        command: shown(&facts.words),
         cwd: facts.cwd.to_string_lossy().into_owned(),
         python: None,
         free_threaded: false,
-        platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+        platform: platform(),
         pid: facts.pid,
         exit: model::Exit { code: ended.code, signal: ended.signal },
         allocator: None,
@@ -252,7 +308,8 @@ fn finish(recorded: Recorded, facts: Facts, refused: u64, flags: &Run) -> Profil
     })
 }
 
-fn lines(text: &str) -> Vec<String> {
+/// A text's lines.
+pub(crate) fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 

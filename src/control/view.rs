@@ -4,7 +4,7 @@
 //! runs. Neighbours: `report::json` reads, `report::format` encodes, `output` writes.
 
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::flags::View;
@@ -32,14 +32,12 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
         }
         return Ok(0);
     }
-    let stdout = std::io::stdout();
-    if format == Format::Pstats && stdout.is_terminal() {
+    let terminal = std::io::stdout().is_terminal();
+    if format == Format::Pstats && terminal {
         let message = "cannot show pstats on a terminal: it is binary";
         return Err(Error::new(EXIT_USAGE, message, "name a file with `-o FILE.pstats`"));
     }
-    let style = output::style(&flags.show, stdout.is_terminal());
-    // A reader that has seen enough (`| head`) is no error.
-    let _ = stdout.lock().write_all(&output::encode(&profile, format, &flags.show, &style));
+    output::print(&output::encode(&profile, format, &flags.show, &output::style(&flags.show, terminal)));
     Ok(0)
 }
 
@@ -63,11 +61,7 @@ fn target(flags: &View) -> Option<PathBuf> {
 pub(crate) fn read(path: &Path) -> Result<Profile, Error> {
     let shown = path.display().to_string();
     let file = File::open(path).map_err(|error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::NotFound => "no such file".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => error.to_string(),
-        };
+        let why = why(&error);
         let hint = "`rscalene run -o FILE.json app.py` writes a profile";
         Error::new(EXIT_USAGE, format!("cannot read `{shown}`: {why}"), hint)
     })?;
@@ -77,4 +71,13 @@ pub(crate) fn read(path: &Path) -> Result<Profile, Error> {
 /// Takes the text of lines out of a profile.
 pub(crate) fn drop_source(profile: &mut Profile) {
     profile.files.iter_mut().flat_map(|file| &mut file.lines).for_each(|line| line.source = None);
+}
+
+/// Why a file cannot be opened.
+pub(crate) fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
 }

@@ -126,6 +126,12 @@ impl Merge {
         &mut self.scope
     }
 
+    /// `CLOCK_MONOTONIC` nanoseconds of the latest event.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
     /// Takes in one event.
     pub fn feed(&mut self, event: &Event) {
         let pid = event.pid;
@@ -334,7 +340,8 @@ impl Merge {
         }
     }
 
-    fn say(&mut self, notice: String) {
+    /// Adds what the report must say.
+    pub fn say(&mut self, notice: String) {
         if self.notices.len() < MOST_NOTICES && !self.notices.contains(&notice) {
             self.notices.push(notice);
         }

@@ -18,9 +18,11 @@
 use std::borrow::Cow;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::{Deserialize, Serialize};
 
 /// What decides the scope, as the launcher knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ScopeRules {
     /// Working directory of the target: relative file names and globs count from here.
     pub cwd: String,

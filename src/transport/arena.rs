@@ -53,10 +53,7 @@ impl Arena {
             .and_then(|all| all.checked_add(first))
             .ok_or_else(|| io::Error::other("the arena is too large"))?;
         let length = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
-        // SAFETY: the descriptor is ours.
-        if unsafe { libc::ftruncate(file.as_raw_fd(), length) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        lengthen(&file, length)?;
         // SAFETY: a fresh shared mapping of our own file.
         let base = unsafe {
             libc::mmap(
@@ -246,6 +243,23 @@ impl Drop for Arena {
         // SAFETY: the mapping is ours and nothing borrows it any more.
         unsafe { libc::munmap(self.base.cast(), self.bytes) };
     }
+}
+
+/// Makes the file this long. A limit on the size of files (`ulimit -f`) means files on disks: where it may be lifted, it
+/// is for this moment.
+fn lengthen(file: &OwnedFd, length: libc::off_t) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is ours.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    let lifted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: the soft limit may be anything up to the hard one.
+    unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const lifted) };
+    // SAFETY: the descriptor is ours.
+    let made = unsafe { libc::ftruncate(file.as_raw_fd(), length) };
+    let error = io::Error::last_os_error();
+    // SAFETY: as it was.
+    unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    if made == 0 { Ok(()) } else { Err(error) }
 }
 
 /// A number that nobody can guess, or at least that no earlier run has used.

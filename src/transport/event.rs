@@ -6,9 +6,10 @@
 //! them. Times are `CLOCK_MONOTONIC` nanoseconds throughout.
 
 use rscalene_wire as wire;
+use serde::{Deserialize, Serialize};
 
 /// One observation about one process.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Process it belongs to.
     pub pid: u32,
@@ -17,7 +18,7 @@ pub struct Event {
 }
 
 /// What was observed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Body {
     /// A Python process armed itself.
     ProcessStart(wire::ProcessStart),
@@ -89,7 +90,7 @@ pub enum Body {
 }
 
 /// A code object of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeDef {
     /// Fixed part (its byte counts describe the fields below as the shim sent them).
     pub def: wire::CodeDef,
@@ -102,7 +103,7 @@ pub struct CodeDef {
 }
 
 /// A stack of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackDef {
     /// Fixed part.
     pub def: wire::StackDef,
@@ -111,7 +112,7 @@ pub struct StackDef {
 }
 
 /// What a segment counted beside its records; every number is a total since the process armed itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Records dropped because the ring was full, by record kind.
     pub lost: [u64; wire::LOST_KINDS],
@@ -132,7 +133,7 @@ pub struct Counters {
 }
 
 /// A thread's CPU clock as the launcher read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadClock {
     /// When.
     pub time_ns: u64,
@@ -145,7 +146,7 @@ pub struct ThreadClock {
 }
 
 /// Time off the CPU between two looks of the launcher.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
     /// When the time below had passed.
     pub time_ns: u64,
@@ -161,7 +162,7 @@ pub struct Wait {
 }
 
 /// The end of a process as its parent or the kernel reports it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessExit {
     /// When.
     pub time_ns: u64,
@@ -176,7 +177,7 @@ pub struct ProcessExit {
 }
 
 /// One executable mapping.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
     /// First address.
     pub start: u64,

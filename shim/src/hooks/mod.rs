@@ -135,17 +135,28 @@ fn record_free(address: u64, how: u32) {
     segment.emit(Kind::Free, 0, &record, &[]);
 }
 
-/// In exact mode the program is slowed to the pace of the drain, for as long as the launcher lives, rather than lose a
-/// block; at most for some two seconds at a time.
+/// In exact mode the program is slowed to the pace of the drain rather than lose a block; but not for a launcher that is
+/// gone, and for one that does nothing only once, for some two seconds.
 fn wait_for_room(segment: &Segment) {
-    for _ in 0..20_000 {
-        if segment.has_room() || process::stopped() {
+    for round in 0..20_000 {
+        if segment.has_room() {
+            GIVEN_UP.store(false, Relaxed);
             return;
+        }
+        if GIVEN_UP.load(Relaxed) || process::stopped() {
+            return;
+        }
+        if round % 100 == 99 && process::launcher_gone() {
+            break;
         }
         segment.wake();
         sys::sleep_ns(100_000);
     }
+    GIVEN_UP.store(true, Relaxed);
 }
+
+/// Nobody makes room.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
 fn thread() -> u32 {
     let slot = tls().slot.get();

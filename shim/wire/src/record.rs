@@ -104,6 +104,7 @@ impl Kind {
 /// A Python process armed itself (also sent by a fork's child, into its own segment).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProcessStart {
     /// When.
     pub time_ns: u64,
@@ -126,6 +127,7 @@ pub struct ProcessStart {
 /// A thread was seen for the first time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ThreadStart {
     /// When.
     pub time_ns: u64,
@@ -142,6 +144,7 @@ pub struct ThreadStart {
 /// A thread ended: its exact ledger.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ThreadEnd {
     /// When.
     pub time_ns: u64,
@@ -160,6 +163,7 @@ pub struct ThreadEnd {
 /// Behind it: `filename_bytes` of UTF-8, `name_bytes` of UTF-8 (the qualified name), `table_bytes` of `co_linetable`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CodeDef {
     /// Number of the code object, unique within the process (never 0).
     pub code: u32,
@@ -178,6 +182,7 @@ pub struct CodeDef {
 /// A stack, sent once before the first record that names it; its [`StackEntry`]s follow, leaf first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StackDef {
     /// Hash of the entries, unique within the process but for collisions of 64 bits; never 0.
     pub stack: u64,
@@ -190,6 +195,7 @@ pub struct StackDef {
 /// One frame of a stack.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StackEntry {
     /// [`CodeDef::code`].
     pub code: u32,
@@ -213,6 +219,7 @@ pub enum CpuKind {
 /// library, or before start-up), bit 2 the thread did not hold the GIL.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CpuSample {
     /// When.
     pub time_ns: u64,
@@ -237,6 +244,7 @@ pub struct CpuSample {
 /// Verdict of the start-up self-test.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SelfTest {
     /// When.
     pub time_ns: u64,
@@ -253,6 +261,7 @@ pub struct SelfTest {
 /// The orderly end of a process (exit, `_exit`, exec).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProcessEnd {
     /// When.
     pub time_ns: u64,
@@ -274,6 +283,7 @@ pub struct ProcessEnd {
 /// bit 1 through Python's object allocators.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Alloc {
     /// When.
     pub time_ns: u64,
@@ -297,6 +307,7 @@ pub struct Alloc {
 /// answer is known. If the allocator refuses, a second record of the same thread says that the block lives on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Free {
     /// When.
     pub time_ns: u64,
@@ -320,6 +331,7 @@ pub const REFUSED: u32 = 2;
 /// Sampled copy volume.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Copy {
     /// When.
     pub time_ns: u64,
@@ -336,6 +348,7 @@ pub struct Copy {
 /// Sampled volume of frees on the running line (weights as in [`Alloc`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FreeVolume {
     /// When.
     pub time_ns: u64,
@@ -352,6 +365,7 @@ pub struct FreeVolume {
 /// A change of the address space by mmap, munmap or mremap. `flags` of the header: bit 0 file-backed, bit 1 shared.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Map {
     /// When.
     pub time_ns: u64,
@@ -380,6 +394,7 @@ pub struct Allocator {
 /// The interpreter begins to tear itself down: what is freed from now on, the program has kept to its end.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Teardown {
     /// When.
     pub time_ns: u64,
@@ -388,6 +403,7 @@ pub struct Teardown {
 /// Something the report must say; [`Notice::code`] is listed in the launcher's messages.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Notice {
     /// When.
     pub time_ns: u64,

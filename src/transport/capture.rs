@@ -1,0 +1,217 @@
+//! The capture: every event of a run in a file, for the day the launcher is killed before it could report.
+//!
+//! Job: write events as they are merged, and read them back. Invariant: a reader believes nothing. What is behind the
+//! first damaged byte is left out and said to be, and no length in a file makes it allocate more than a block.
+//! Neighbours: `control::keep` owns the file, `control::recover` reads it, `event` is what it holds.
+//!
+//! ```text
+//! "rscapt01" | block | block | ...                 the first block: JSON of the caller's, what was run and how
+//! block: bytes unpacked u32 | packed u32 | FNV-1a of what follows u64 | LZ4 block       the others: events, postcard
+//! ```
+//! Numbers are little-endian. The two digits of the magic are raised whenever events are written differently.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::event::Event;
+
+/// First bytes of a capture.
+const MAGIC: &[u8; 8] = b"rscapt01";
+/// A block is written when it has grown to this.
+const BLOCK: usize = 256 * 1024;
+/// A block of one event may be larger: a line table has up to 1 MiB.
+const MOST: usize = 4 << 20;
+/// A block is written after this time at the latest: what a kill may cost.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes before a block.
+const HEAD: usize = 16;
+
+/// A capture that is being written.
+#[derive(Debug)]
+pub struct Writer {
+    file: File,
+    block: Vec<u8>,
+    written: u64,
+    limit: u64,
+    flushed: Instant,
+    ended: Option<String>,
+}
+
+impl Writer {
+    /// Begins a capture of at most `limit` bytes in an empty file.
+    ///
+    /// # Errors
+    /// Those of the file, and of `origin` where it cannot be JSON.
+    pub fn begin(mut file: File, origin: &impl Serialize, limit: u64) -> io::Result<Self> {
+        file.write_all(MAGIC)?;
+        let block = serde_json::to_vec(origin)?;
+        let written = MAGIC.len() as u64;
+        let mut writer = Self { file, block, written, limit, flushed: Instant::now(), ended: None };
+        writer.write()?;
+        Ok(writer)
+    }
+
+    /// Adds an event.
+    pub fn push(&mut self, event: &Event) {
+        if self.ended.is_some() {
+            return;
+        }
+        let before = self.block.len();
+        match postcard::to_io(event, &mut self.block) {
+            Ok(_) => {}
+            Err(error) => {
+                self.block.truncate(before);
+                self.ended = Some(error.to_string());
+            }
+        }
+        if self.block.len() >= BLOCK {
+            self.flush();
+        } else {
+            self.flush_in_time();
+        }
+    }
+
+    /// Writes what there is, if that was not done for a second.
+    pub fn flush_in_time(&mut self) {
+        if self.flushed.elapsed() >= PATIENCE {
+            self.flush();
+        }
+    }
+
+    /// Writes what there is.
+    pub fn flush(&mut self) {
+        if self.ended.is_none()
+            && let Err(error) = self.write()
+        {
+            self.ended = Some(error.to_string());
+        }
+    }
+
+    /// Why nothing is added any more; `None` while all is well.
+    #[must_use]
+    pub fn ended(&self) -> Option<&str> {
+        self.ended.as_deref()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.flushed = Instant::now();
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let packed = lz4_flex::block::compress(&self.block);
+        let bytes = (HEAD + packed.len()) as u64;
+        if self.written + bytes > self.limit {
+            return Err(io::Error::other(format!("it reached {}", crate::units::bytes(self.limit))));
+        }
+        let mut whole = Vec::with_capacity(HEAD + packed.len());
+        whole.extend_from_slice(&(self.block.len() as u32).to_le_bytes());
+        whole.extend_from_slice(&(packed.len() as u32).to_le_bytes());
+        whole.extend_from_slice(&checksum(&packed).to_le_bytes());
+        whole.extend_from_slice(&packed);
+        self.file.write_all(&whole)?;
+        self.written += bytes;
+        self.block.clear();
+        Ok(())
+    }
+}
+
+/// FNV-1a.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Why a capture could not be read, or not to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// It does not begin as a capture does.
+    Foreign,
+    /// A build whose captures are written differently made it.
+    OtherVersion,
+    /// It ends in the middle of something.
+    CutOff,
+    /// Bytes of it are not what was written.
+    Corrupt,
+    /// The file could not be read.
+    Unreadable(io::ErrorKind),
+}
+
+impl From<io::Error> for Damage {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof { Self::CutOff } else { Self::Unreadable(error.kind()) }
+    }
+}
+
+/// A capture that is being read.
+#[derive(Debug)]
+pub struct Reader<R> {
+    from: BufReader<R>,
+    packed: Vec<u8>,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads what the capture says of itself.
+    ///
+    /// # Errors
+    /// It is no capture, or not one of this build, or its beginning is damaged.
+    pub fn open<O: DeserializeOwned>(from: R) -> Result<(Self, O), Damage> {
+        let mut reader = Self { from: BufReader::new(from), packed: Vec::new() };
+        let mut magic = [0; MAGIC.len()];
+        reader.from.read_exact(&mut magic).map_err(|error| match Damage::from(error) {
+            Damage::CutOff => Damage::Foreign,
+            other => other,
+        })?;
+        if &magic != MAGIC {
+            return Err(if magic.starts_with(b"rscapt") { Damage::OtherVersion } else { Damage::Foreign });
+        }
+        let block = reader.block()?.ok_or(Damage::CutOff)?;
+        let origin = serde_json::from_slice(&block).map_err(|_| Damage::Corrupt)?;
+        Ok((reader, origin))
+    }
+
+    /// Gives all events up to the first damage; `None` where there was none.
+    pub fn events(mut self, out: &mut impl FnMut(Event)) -> Option<Damage> {
+        loop {
+            let block = match self.block() {
+                Ok(Some(block)) => block,
+                Ok(None) => return None,
+                Err(damage) => return Some(damage),
+            };
+            let mut rest = block.as_slice();
+            while !rest.is_empty() {
+                match postcard::take_from_bytes(rest) {
+                    Ok((event, behind)) => {
+                        out(event);
+                        rest = behind;
+                    }
+                    Err(_) => return Some(Damage::Corrupt),
+                }
+            }
+        }
+    }
+
+    /// The next block; `None` at the end of the file.
+    fn block(&mut self) -> Result<Option<Vec<u8>>, Damage> {
+        let mut head = Vec::with_capacity(HEAD);
+        self.from.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
+        if head.is_empty() {
+            return Ok(None);
+        }
+        let head: [u8; HEAD] = head.try_into().map_err(|_| Damage::CutOff)?;
+        let number = |at: usize| head.iter().skip(at).take(4).rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        let (bytes, packed) = (number(0), number(4));
+        if bytes > MOST || packed > lz4_flex::block::get_maximum_output_size(MOST) {
+            return Err(Damage::Corrupt);
+        }
+        self.packed.resize(packed, 0);
+        self.from.read_exact(&mut self.packed)?;
+        if checksum(&self.packed).to_le_bytes() != head[8..] {
+            return Err(Damage::Corrupt);
+        }
+        let block = lz4_flex::block::decompress(&self.packed, bytes).map_err(|_| Damage::Corrupt)?;
+        if block.len() == bytes { Ok(Some(block)) } else { Err(Damage::Corrupt) }
+    }
+}

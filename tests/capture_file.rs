@@ -1,0 +1,151 @@
+//! A capture gives back what was put in, and whatever happens to its bytes, only that.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use rscalene::transport::capture::{Damage, Reader, Writer};
+use rscalene::transport::event::{Body, CodeDef, Counters, Event, Module, StackDef, Wait};
+use rscalene_wire as wire;
+
+type Origin = BTreeMap<String, u64>;
+
+/// A cheap generator with a fixed seed (xorshift64*).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % sides.max(1)
+    }
+}
+
+fn events(count: u64) -> Vec<Event> {
+    let mut dice = Dice(7);
+    let event = |number: u64| {
+        let time_ns = number * 1_000_003;
+        let body = match dice.roll(8) {
+            0 => Body::ProcessStart(wire::ProcessStart { time_ns, pid: 7, ..wire::ProcessStart::default() }),
+            1 => Body::CodeDef(CodeDef {
+                def: wire::CodeDef::default(),
+                filename: "app.py".repeat(dice.roll(9) as usize),
+                qualname: "f\u{e9}".to_owned(),
+                table: (0..dice.roll(5000)).map(|byte| (byte ^ number) as u8).collect(),
+            }),
+            2 => Body::StackDef(StackDef {
+                def: wire::StackDef { stack: dice.roll(u64::MAX), depth: 3, flags: 0 },
+                entries: vec![wire::StackEntry { code: 1, offset: number as u32 }; 3],
+            }),
+            3 => Body::CpuSample { sample: wire::CpuSample { time_ns, stack: 5, ..Default::default() }, flags: 4 },
+            4 => Body::Counters(Box::new(Counters {
+                lost: [number; wire::LOST_KINDS],
+                frames_rejected: 0,
+                faults: 1,
+                memory_interval_bytes: u64::MAX,
+                hooked_bytes: 3,
+                hooked_count: 4,
+                live_bytes: 5,
+                malformed: 6,
+            })),
+            5 => Body::Wait(Wait { time_ns, tid: 9, stack: 5, wait_ns: 11, gil_ns: Some(number) }),
+            6 => Body::Modules(vec![Module { start: 1, end: 2, offset: 3, path: "/lib/x.so".to_owned() }]),
+            _ => Body::Rss { time_ns, bytes: dice.roll(1 << 40) },
+        };
+        Event { pid: 7, body }
+    };
+    (0..count).map(event).collect()
+}
+
+fn capture(events: &[Event], limit: u64) -> (Vec<u8>, Option<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("capture");
+    let origin: Origin = [("pid".to_owned(), 7)].into();
+    let mut writer = Writer::begin(File::create(&path).expect("a file"), &origin, limit).expect("begun");
+    events.iter().for_each(|event| writer.push(event));
+    writer.flush();
+    (std::fs::read(&path).expect("readable"), writer.ended().map(str::to_owned))
+}
+
+fn read(bytes: &[u8]) -> Result<(Vec<Event>, Option<Damage>), Damage> {
+    let (reader, origin) = Reader::open::<Origin>(bytes)?;
+    assert_eq!(origin.get("pid"), Some(&7));
+    let mut events = Vec::new();
+    let damage = reader.events(&mut |event| events.push(event));
+    Ok((events, damage))
+}
+
+#[test]
+fn what_was_put_in_comes_out_in_order() {
+    let put = events(1000);
+    let (bytes, ended) = capture(&put, u64::MAX);
+    assert_eq!(ended, None);
+    assert_eq!(read(&bytes), Ok((put, None)));
+}
+
+#[test]
+fn a_cut_gives_the_events_before_it() {
+    let put = events(1000);
+    let (bytes, _) = capture(&put, u64::MAX);
+    let mut dice = Dice(11);
+    let places = (0..24).chain((0..40).map(|_| dice.roll(bytes.len() as u64) as usize));
+    for place in places.chain([bytes.len() - 1]) {
+        match read(&bytes[..place]) {
+            Ok((events, damage)) => {
+                assert!(put.starts_with(&events), "{place}");
+                assert!(damage == Some(Damage::CutOff) || (damage.is_none() && events.len() < put.len()), "{place}");
+            }
+            Err(damage) => assert!(matches!(damage, Damage::Foreign | Damage::CutOff), "{place}: {damage:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_never_changes_an_event() {
+    let put = events(1000);
+    let (bytes, _) = capture(&put, u64::MAX);
+    let mut dice = Dice(13);
+    let places = (0..40).chain((0..60).map(|_| dice.roll(bytes.len() as u64) as usize));
+    for place in places.collect::<Vec<_>>() {
+        let mut bad = bytes.clone();
+        bad[place] ^= 1 + dice.roll(255) as u8;
+        if let Ok((events, damage)) = read(&bad) {
+            assert!(put.starts_with(&events), "{place}");
+            assert!(damage.is_some(), "{place}");
+        }
+    }
+}
+
+#[test]
+fn any_bytes_behind_the_magic_are_refused_or_read_and_never_believed() {
+    let mut dice = Dice(17);
+    for _ in 0..2000 {
+        let mut bytes = b"rscapt01".to_vec();
+        bytes.extend((0..dice.roll(300)).map(|_| dice.roll(256) as u8));
+        assert!(read(&bytes).is_err());
+    }
+    assert_eq!(read(b"rscapt77and so on").err(), Some(Damage::OtherVersion));
+    assert_eq!(read(b"PK\x03\x04 a zip file").err(), Some(Damage::Foreign));
+}
+
+#[test]
+fn a_length_that_lies_costs_no_more_than_a_block() {
+    for (bytes, packed) in [(u32::MAX, 8), (8, u32::MAX), (u32::MAX, u32::MAX), (4 << 20, 4 << 20)] {
+        let mut capture = b"rscapt01".to_vec();
+        capture.extend(bytes.to_le_bytes());
+        capture.extend(packed.to_le_bytes());
+        capture.extend([0; 100]);
+        assert!(matches!(read(&capture), Err(Damage::Corrupt | Damage::CutOff)));
+    }
+}
+
+#[test]
+fn a_capture_that_reaches_its_limit_ends_and_says_so() {
+    let put = events(1000);
+    let (bytes, ended) = capture(&put, 20_000);
+    assert!(bytes.len() <= 20_000);
+    assert!(ended.expect("a reason").contains("it reached"));
+    let (events, damage) = read(&bytes).expect("its beginning is whole");
+    assert!(put.starts_with(&events));
+    assert_eq!(damage, None);
+}
