@@ -1,0 +1,213 @@
+"""What a profiler costs the program: whole programs, plain and under every profiler, in pairs.
+
+The workloads are pyperformance's mdp, raytrace, fannkuch, docutils, pprint, sympy and async_tree, and small programs that
+are bound by one thing each. In every round each contender runs once, right after a plain run; the figure is the ratio of
+the two. Of a run there are four figures: CPU seconds and wall seconds of the workload's own loops (by the program's own
+clocks), CPU seconds of everything that was started (the profiler's processes too), and the largest process' peak RSS.
+
+    python benches/overhead.py [--rounds N] [--only WORKLOAD ...] [--contender NAME ...] [--python EXE] [-o FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import contenders
+from contenders import CONTENDERS, PLAIN, WORKLOADS, Contender, Missing
+
+PYPERFORMANCE = "pyperformance/data-files/benchmarks"
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A program: its file below pyperformance's benchmarks (or ours), its arguments, and how often it loops."""
+
+    name: str
+    file: str
+    words: tuple[str, ...] = ()
+    loops: int = 1
+
+    def path(self) -> Path:
+        if self.file.startswith("bm_"):
+            return contenders.unpacked("pyperformance") / PYPERFORMANCE / self.file
+        return WORKLOADS / self.file
+
+
+def _micro(name: str, loops: int = 1) -> Workload:
+    return Workload(name, "micro.py", (name,), loops)
+
+
+def _tree(kind: str) -> Workload:
+    return Workload(f"async_tree {kind}", "bm_async_tree/run_benchmark.py", (kind,), 2)
+
+
+PROGRAMS = [
+    Workload("mdp", "bm_mdp/run_benchmark.py"),
+    Workload("raytrace", "bm_raytrace/run_benchmark.py", (), 5),
+    Workload("fannkuch", "bm_fannkuch/run_benchmark.py", (), 4),
+    Workload("docutils", "bm_docutils/run_benchmark.py"),
+    Workload("pprint", "bm_pprint/run_benchmark.py"),
+    Workload("sympy", "bm_sympy/run_benchmark.py", (), 3),
+    *map(_tree, ("none", "io", "memoization", "cpu_io_mixed")),
+]
+SMALL = [
+    _micro("recursion", 6),
+    _micro("containers", 12),
+    _micro("comprehensions", 2),
+    _micro("buffers", 8),
+    _micro("documents", 3),
+    _micro("matches", 6),
+    _micro("nothing"),
+]
+
+
+@dataclass
+class Run:
+    """One run: seconds, bytes; the workload's own clocks are ``None`` where it did not come to its end."""
+
+    cpu_s: float | None
+    wall_s: float | None
+    tree_cpu_s: float
+    tree_wall_s: float
+    peak_rss_bytes: int
+    written_bytes: int
+
+
+def run(contender: Contender, binary: Path, workload: Workload) -> Run:
+    """Run the workload once under the contender."""
+    with tempfile.TemporaryDirectory() as folder:
+        clocks, out = Path(folder, "clocks"), Path(folder, "written", "profile")
+        out.parent.mkdir()
+        environ = {
+            **os.environ,
+            "PATH": f"{binary}:{os.environ['PATH']}",
+            "PYTHONHASHSEED": "0",
+            "PYTHONPATH": str(WORKLOADS),
+            "RSCALENE_BENCH_CLOCKS": str(clocks),
+            "RSCALENE_BENCH_LOOPS": str(workload.loops),
+        }
+        words = contender.command(binary, out, [str(workload.path()), *workload.words])
+        began = time.perf_counter()
+        child = subprocess.Popen(
+            words,
+            env=environ,
+            cwd=out.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        alarm = threading.Timer(TIMEOUT_S, os.killpg, (child.pid, signal.SIGKILL))
+        alarm.start()
+        assert child.stderr
+        errors = child.stderr.read().decode(errors="replace")
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.perf_counter() - began
+        alarm.cancel()
+        child.returncode = os.waitstatus_to_exitcode(status)
+        told = [json.loads(row) for row in clocks.read_text().splitlines()] if clocks.exists() else []
+        if not told or child.returncode != 0:
+            print(f"    {contender.name} on {workload.name}: status {child.returncode}: {errors[-300:]}", file=sys.stderr)
+        return Run(
+            cpu_s=sum(one["cpu_s"] for one in told) if told else None,
+            wall_s=sum(one["wall_s"] for one in told) if told else None,
+            tree_cpu_s=usage.ru_utime + usage.ru_stime,
+            tree_wall_s=wall,
+            peak_rss_bytes=usage.ru_maxrss * 1024,
+            written_bytes=sum(path.stat().st_size for path in out.parent.rglob("*") if path.is_file()),
+        )
+
+
+def ratios(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any]:
+    """Return the figures of a contender on a workload from its (plain, profiled) pairs of runs."""
+    figures: dict[str, Any] = {"pairs": len(pairs)}
+    for key in ("cpu_s", "wall_s", "tree_cpu_s", "tree_wall_s", "peak_rss_bytes"):
+        found = [b / a for plain, profiled in pairs if (a := getattr(plain, key)) and (b := getattr(profiled, key))]
+        if found:
+            figures[key.removesuffix("_s").removesuffix("_bytes") + "_ratio"] = {
+                "median": statistics.median(found),
+                "least": min(found),
+                "most": max(found),
+            }
+    added = [profiled.tree_wall_s - plain.tree_wall_s for plain, profiled in pairs]
+    figures["added_wall_s"] = statistics.median(added)
+    figures["written_bytes"] = statistics.median(profiled.written_bytes for _, profiled in pairs)
+    return figures
+
+
+def measure(python: str, programs: Sequence[Workload], chosen: Sequence[Contender], rounds: int) -> dict[str, Any]:
+    """Run everything, and return the document that ``page.py`` renders."""
+    binaries: dict[str, Path] = {}
+    versions: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for contender in [PLAIN, *chosen]:
+        try:
+            binaries[contender.name] = contenders.environment(contender, python)
+            versions[contender.name] = contenders.version(contender, binaries[contender.name])
+        except Missing as why:
+            missing[contender.name] = str(why)
+    results: dict[str, dict[str, Any]] = {}
+    for workload in programs:
+        pairs: dict[str, list[tuple[Run, Run]]] = {}
+        for turn in range(rounds + 1):
+            for contender in chosen:
+                if contender.name in missing:
+                    continue
+                pair = (run(PLAIN, binaries[PLAIN.name], workload), run(contender, binaries[contender.name], workload))
+                # The first round fills caches.
+                if turn > 0:
+                    pairs.setdefault(contender.name, []).append(pair)
+        results[workload.name] = {name: ratios(found) for name, found in pairs.items()}
+        for name, figures in results[workload.name].items():
+            cpu = figures.get("cpu_ratio", {"median": float("nan"), "least": float("nan"), "most": float("nan")})
+            print(
+                f"{workload.name:<24} {name:<34} CPU x{cpu['median']:.3f} ({cpu['least']:.3f} to {cpu['most']:.3f})"
+                f"  all CPU x{figures['tree_cpu_ratio']['median']:.3f}  RSS x{figures['peak_rss_ratio']['median']:.2f}"
+                f"  wrote {figures['written_bytes'] / 1024:,.0f} KiB",
+                flush=True,
+            )
+    return {
+        "measured": "overhead",
+        "machine": contenders.machine(),
+        "python": versions[PLAIN.name],
+        "versions": versions,
+        "missing": missing,
+        "rounds": rounds,
+        "results": results,
+    }
+
+
+def main() -> None:
+    """Measure, print, and write the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs of each (5)")
+    parser.add_argument("--only", nargs="+", help="these workloads alone")
+    parser.add_argument("--contender", nargs="+", help="these contenders alone")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter to measure with")
+    parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
+    programs = [one for one in [*PROGRAMS, *SMALL] if not options.only or one.name in options.only]
+    chosen = [one for one in CONTENDERS if not options.contender or one.name in options.contender]
+    found = measure(options.python, programs, chosen, options.rounds)
+    for name, why in found["missing"].items():
+        print(f"missing: {name}: {why}")
+    if options.output:
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
