@@ -261,7 +261,12 @@ fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
                 slot.source.set(2);
             }
         }
-        Err(error) => process::notice(4, error.unsigned_abs()),
+        Err(error) => {
+            if slot.source.get() == 1 {
+                slot.source.set(3);
+            }
+            process::notice(4, error.unsigned_abs());
+        }
     }
 }
 

@@ -59,6 +59,7 @@ impl ThreadAccount {
         self.engine = match source {
             1 => Engine::Perf,
             2 => Engine::Timer,
+            3 => Engine::PerfAlone,
             _ => Engine::None,
         };
         self.start_ns = cpu_ns;

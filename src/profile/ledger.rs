@@ -13,10 +13,14 @@
 //! factor of [`POOL_FACTOR`]. What remains is reported as not sampled rather than charged to lines that may not have
 //! earned it.
 //!
-//! **perf engine.** User-time samples arise every interval of user time: they count as they are, but for half an
-//! interval a thread, which the first gap loses on average. Kernel time is the clock minus user time. Its place is where
-//! the timer's kernel samples fell; they carry at most what their number can stand for (three sigmas and five samples of
-//! grace): the rest of the kernel time has no place.
+//! **perf engine.** User-time samples arise every interval of the thread's clock that ends in user mode: they count as
+//! they are, but for half an interval a thread, which the first gap loses on average. What the clock has beyond them
+//! bounds the kernel time from above: interrupts, and time that the host took from the machine, are in it too, and they
+//! belong to the line that was interrupted. The timer's ticks beside perf say how often the kernel was met at work for
+//! the thread, without that bias but with the noise of their number. The kernel time is the mean of both, weighted by
+//! their precision ([`RESIDUAL_ERROR`] for the first, the binomial error for the second). Its place is where the ticks
+//! fell; they carry at most what their number can stand for (three sigmas and five samples of grace): the rest of the
+//! kernel time has no place. Without the timer there is the bound alone.
 
 /// Threads with fewer samples than this are taken together with their process' other short threads: a factor of their
 /// own would divide one random number by another, which shifts time away from threads that were luckily hit.
@@ -33,6 +37,11 @@ const POOL_MANY: u64 = 5;
 /// timer has expired in one thread of six.
 const POOL_FACTOR: f64 = 32.0;
 
+/// Share of a thread's clock that interrupts and the host take, as a standard error of the clock beyond user samples.
+const RESIDUAL_ERROR: f64 = 0.02;
+/// Nanoseconds that a tick stands for at least: the kernel's own interval at HZ=250.
+const TICK_NS: f64 = 4e6;
+
 /// Index of a kind in the arrays below: python, native, system.
 pub(crate) const SYSTEM: usize = 2;
 
@@ -44,6 +53,8 @@ pub(crate) enum Engine {
     None,
     /// perf for user time, a timer for kernel time.
     Perf,
+    /// perf for user time, nothing for kernel time.
+    PerfAlone,
     /// A CPU timer.
     Timer,
 }
@@ -79,7 +90,7 @@ pub(crate) fn stretch(engine: Engine, seen: &Sampled, clock_ns: f64, system_ns: 
         return Stretch { factor: [1.0; 3], rest: unseen(clock_ns, system_ns) };
     }
     match engine {
-        Engine::Perf => stretch_perf(seen, clock_ns),
+        Engine::Perf | Engine::PerfAlone => stretch_perf(seen, clock_ns, engine == Engine::Perf),
         Engine::Timer | Engine::None => {
             let factor = credible(seen, total, seen.samples.iter().sum(), clock_ns) / total;
             let rest = (clock_ns - total * factor).max(0.0);
@@ -94,28 +105,37 @@ pub(crate) fn unseen(clock_ns: f64, system_ns: Option<f64>) -> [f64; 3] {
     [0.0, (clock_ns - system).max(0.0), system]
 }
 
-fn stretch_perf(seen: &Sampled, clock_ns: f64) -> Stretch {
+fn stretch_perf(seen: &Sampled, clock_ns: f64, ticks: bool) -> Stretch {
     let user = seen.ns[0] + seen.ns[1];
     let found = (user * (1.0 + seen.lost)).min(clock_ns);
     let first_gaps = (0.5 * seen.interval_ns * seen.threads as f64).min(clock_ns - found);
-    let wanted = if user > 0.0 { found + first_gaps } else { 0.0 };
+    let most = if user > 0.0 { clock_ns - found - first_gaps } else { clock_ns };
+    let hits = seen.samples[SYSTEM] as f64;
+    let kernel = if ticks && user > 0.0 { kernel_ns(seen, clock_ns, most) } else { most };
+    let wanted = clock_ns - kernel;
     let user_factor =
         if user > 0.0 { credible(seen, user, seen.samples[0] + seen.samples[1], wanted) / user } else { 1.0 };
-    let unsampled = (wanted - user * user_factor).max(0.0);
-    let kernel = (clock_ns - wanted).max(0.0);
-    let hits = seen.samples[SYSTEM] as f64;
-    let (system_factor, placed) = if hits > 0.0 && seen.ns[SYSTEM] > 0.0 {
-        let most = seen.ns[SYSTEM] / hits * (hits + 3.0 * hits.sqrt() + 5.0) * (1.0 + seen.lost);
-        (kernel.min(most) / seen.ns[SYSTEM], kernel.min(most))
+    let placed = if hits > 0.0 && seen.ns[SYSTEM] > 0.0 {
+        kernel.min(seen.ns[SYSTEM] / hits * (hits + 3.0 * hits.sqrt() + 5.0) * (1.0 + seen.lost))
     } else {
-        (1.0, 0.0)
+        0.0
     };
-    let mut rest = [0.0, 0.0, kernel - placed];
-    if user > 0.0 {
-        rest[0] = unsampled * seen.ns[0] / user;
-        rest[1] = unsampled * seen.ns[1] / user;
-    }
-    Stretch { factor: [user_factor, user_factor, system_factor], rest }
+    let system_factor = if placed > 0.0 || hits > 0.0 { placed / seen.ns[SYSTEM] } else { 1.0 };
+    let rest = (clock_ns - user * user_factor - placed).max(0.0);
+    Stretch { factor: [user_factor, user_factor, system_factor], rest: [0.0, 0.0, rest] }
+}
+
+/// Kernel time, at most `most`, by what the clock has beyond user samples and by how many ticks met the kernel.
+fn kernel_ns(seen: &Sampled, clock_ns: f64, most: f64) -> f64 {
+    let hits = seen.samples[SYSTEM] as f64;
+    let each = if hits > 0.0 { seen.ns[SYSTEM] / hits } else { TICK_NS }.max(seen.interval_ns);
+    // Half a tick either way: what was met never, or always, may yet be.
+    let ticks = (clock_ns / each).max(1.0);
+    let met = (seen.ns[SYSTEM] * (1.0 + seen.lost) / clock_ns).min(1.0);
+    let smooth = (met * ticks + 0.5) / (ticks + 1.0);
+    let (by_ticks, by_clock) = (ticks / (smooth * (1.0 - smooth)), 1.0 / (RESIDUAL_ERROR * RESIDUAL_ERROR));
+    let share = (met * by_ticks + most / clock_ns * by_clock) / (by_ticks + by_clock);
+    (share * clock_ns).min(most)
 }
 
 /// As much of `wanted` as `samples` samples that stand for `total` can credibly stand for.
@@ -145,7 +165,7 @@ mod tests {
 
     #[test]
     fn factors_times_samples_plus_the_rest_is_the_clock() {
-        for engine in [Engine::Perf, Engine::Timer] {
+        for engine in [Engine::Perf, Engine::PerfAlone, Engine::Timer] {
             for counts in [[0, 0, 0], [1, 0, 0], [900, 80, 20], [0, 0, 7], [40, 0, 1]] {
                 for clock in [0.0, 0.4, 3.0, 41.0, 1000.0, 1900.0, 90_000.0] {
                     for threads in [1, 70] {
@@ -174,19 +194,37 @@ mod tests {
         assert_eq!(answer.rest[0], 350.0 * MS);
     }
 
+    fn system_ms(seen: &Sampled, clock: f64, engine: Engine) -> f64 {
+        let answer = stretch(engine, seen, clock * MS, None);
+        (answer.factor[2] * seen.ns[2] + answer.rest[2]) / MS
+    }
+
     #[test]
-    fn kernel_time_under_perf_is_the_clock_minus_user_time() {
+    fn kernel_time_under_perf_lies_between_the_ticks_and_the_clock_beyond_user_samples() {
         let seen = seen([600.0, 100.0, 280.0], [600, 100, 70], 1);
-        let answer = stretch(Engine::Perf, &seen, 1000.0 * MS, None);
-        let system = answer.factor[2] * seen.ns[2] + answer.rest[2];
-        assert!((system - 299.5 * MS).abs() < 1.0, "{answer:?}");
-        assert_eq!(answer.rest[2], 0.0);
+        let system = system_ms(&seen, 1000.0, Engine::Perf);
+        assert!((280.0..299.5).contains(&system), "{system}");
+        assert!((system_ms(&seen, 1000.0, Engine::PerfAlone) - 299.5).abs() < 1.0);
+    }
+
+    #[test]
+    fn what_interrupts_take_from_a_busy_thread_is_not_its_kernel_time() {
+        let seen = seen([9_000.0, 0.0, 0.0], [9_000, 0, 0], 1);
+        let answer = stretch(Engine::Perf, &seen, 10_000.0 * MS, None);
+        assert!(system_ms(&seen, 10_000.0, Engine::Perf) < 20.0, "{answer:?}");
+        assert!(answer.factor[0] > 1.108, "{answer:?}");
+    }
+
+    #[test]
+    fn a_thread_that_every_tick_meets_in_the_kernel_spends_its_time_there() {
+        let seen = seen([20.0, 0.0, 1960.0], [20, 0, 490], 1);
+        assert!(system_ms(&seen, 2000.0, Engine::Perf) > 0.97 * 2000.0);
     }
 
     #[test]
     fn kernel_time_that_its_samples_cannot_stand_for_has_no_place() {
         let seen = seen([100.0, 0.0, 4.0], [100, 0, 1], 1);
-        let answer = stretch(Engine::Perf, &seen, 1100.0 * MS, None);
+        let answer = stretch(Engine::PerfAlone, &seen, 1100.0 * MS, None);
         assert!(answer.factor[2] <= 9.0 && answer.rest[2] > 900.0 * MS, "{answer:?}");
     }
 

@@ -151,7 +151,7 @@ impl Merge {
             Body::ProcessStart(_) => {}
             Body::ThreadStart(start) => {
                 match start.source {
-                    1 => drop(self.engines.insert(Engine::Perf)),
+                    1 | 3 => drop(self.engines.insert(Engine::Perf)),
                     2 => drop(self.engines.insert(Engine::Timer)),
                     _ => {}
                 }

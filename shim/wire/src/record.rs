@@ -133,7 +133,8 @@ pub struct ThreadStart {
     pub time_ns: u64,
     /// Kernel thread id.
     pub tid: u32,
-    /// What samples it: 0 nothing, 1 perf task-clock (user time) with a timer for kernel time, 2 a CPU timer alone.
+    /// What samples it: 0 nothing, 1 perf task-clock (user time) with a timer for kernel time, 2 a CPU timer alone,
+    /// 3 perf alone.
     pub source: u32,
     /// CPU nanoseconds the thread had used when its sampling began.
     pub cpu_ns: u64,
