@@ -142,6 +142,10 @@ pub(crate) struct Show {
     #[arg(long)]
     pub(crate) all_lines: bool,
 
+    /// List the lines whose live memory grows until the end
+    #[arg(long)]
+    pub(crate) leaks: bool,
+
     /// Leave source text out of the saved profile
     #[arg(long)]
     pub(crate) no_source: bool,

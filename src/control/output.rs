@@ -84,7 +84,7 @@ pub(crate) fn report(
     }
     let terminal = std::io::stderr().is_terminal();
     if !flags.quiet && profile.target.python.is_some() {
-        let text = if terminal {
+        let mut text = if terminal {
             report::render_table(profile, &options(&flags.show), &style(&flags.show, true), &|path| {
                 source_of(&profile.target, path)
             })
@@ -93,6 +93,9 @@ pub(crate) fn report(
             line.push('\n');
             line
         };
+        if flags.show.leaks {
+            text.push_str(&report::render_leaks(profile, &style(&flags.show, terminal)));
+        }
         tell_raw(&text);
     }
     let saved = match &flags.output {
@@ -175,7 +178,11 @@ pub(crate) fn save(profile: &Profile, path: &Path, format: Format, show: &Show) 
 pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style) -> Vec<u8> {
     let read = |path: &str| if show.no_source { None } else { source_of(&profile.target, path) };
     let look = Look { options: options(show), style: *style, source: !show.no_source, read_source: &read };
-    format.encode(profile, &look)
+    let mut bytes = format.encode(profile, &look);
+    if show.leaks && format == Format::Text {
+        bytes.extend_from_slice(report::render_leaks(profile, style).as_bytes());
+    }
+    bytes
 }
 
 pub(crate) fn cannot_write(path: &Path, error: &std::io::Error) -> Error {

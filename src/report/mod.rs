@@ -16,5 +16,5 @@ pub use format::Format;
 pub use json::{read as read_json, write as write_json};
 pub use markdown::render_markdown;
 pub use style::Style;
-pub use table::{render_table, summary_line};
+pub use table::{render_leaks, render_table, summary_line};
 pub use view::Options;

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 PROGRAM = Path(__file__).parent / "programs" / "kept.py"
+LEAKS = PROGRAM.with_name("leaks.py")
 
 LARGE = {
     # mark: bytes allocated, live at the end
@@ -100,3 +101,23 @@ def test_exact_mode_counts_to_the_byte(measure: Any, interpreter: str) -> None:
     assert not {
         mark: (found[mark], truth) for mark, truth in truths.items() if abs(found[mark] - truth) > one_object[mark]
     }
+
+
+def test_leaks_are_listed_and_what_fills_churns_or_is_given_back_is_not(measure: Any, rscalene: Any) -> None:
+    run = measure("leaks.py")
+    leaks = [(Path(run.profile["files"][leak["file"]]["path"]).name, leak["line"]) for leak in run.profile["leaks"]]
+    marks = {
+        row.split("# at: ")[1]: number for number, row in enumerate(LEAKS.read_text().split("\n"), 1) if "# at:" in row
+    }
+    assert leaks == [("leaks.py", marks["leaks"])]
+    (leak,) = run.profile["leaks"]
+    assert leak["confidence"] > 0.99
+    assert leak["bytes_per_s"] == pytest.approx(run.truth["bytes_per_s"], rel=0.2)
+    shown = rscalene("view", "--leaks", "profile.json")
+    assert f"leaks.py:{marks['leaks']} " in shown.stdout.split("Leaks")[1]
+
+
+def test_a_program_without_leaks_is_told_so(rscalene: Any) -> None:
+    done = rscalene("run", "--leaks", "-c", "kept = [bytes(1000) for _ in range(5000)]")
+    assert "none found" in done.stderr
+    assert "memory was not profiled" in rscalene("run", "--leaks", "--cpu-only", "-c", "pass").stderr

@@ -1,8 +1,8 @@
 //! Laws of the table.
 
-use rscalene::profile::model::Profile;
+use rscalene::profile::model::{Leak, Profile};
 use rscalene::report::view::SortKey;
-use rscalene::report::{Options, Style, render_table, summary_line};
+use rscalene::report::{Options, Style, render_leaks, render_table, summary_line};
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -103,7 +103,7 @@ fn unknown_is_blank_and_zero_is_0() {
 #[test]
 fn numbers_are_whole_at_forty_columns() {
     let text = render(&realistic(), &Options::default(), &plain(40));
-    for number in ["3.21 s", "412 MiB", "369 MiB", "2,930", "287,444", "6.14", "44.4%", "1.290 s", "99%", "±3%"] {
+    for number in ["3.21 s", "412 MiB", "369 MiB", "2,930", "287,444", "6.14", "44.4%", "1.290 s", "99.3%", "±3%"] {
         assert!(text.contains(number), "{number} is missing in\n{text}");
     }
 }
@@ -262,4 +262,28 @@ fn functions_of_a_file_without_lines_are_not_listed() {
     bare.lines.clear();
     profile.files.push(bare);
     assert!(!render(&profile, &Options::default(), &plain(120)).contains("<string>"));
+}
+
+#[test]
+fn the_list_of_leaks_always_answers() {
+    let mut profile = realistic();
+    let path = profile.files[0].path.clone();
+    let leak = Leak { file: 0, line: 28, live_bytes: 5 << 20, bytes_per_s: 1_048_576.0, confidence: 0.998 };
+    profile.leaks = Some(vec![leak.clone(), Leak { line: 21, confidence: 0.999_99, ..leak }]);
+    for width in [40, 80, 160] {
+        let listed = render_leaks(&profile, &plain(width));
+        assert!(listed.lines().all(|row| cells(row) <= width), "{listed}");
+    }
+    let listed = render_leaks(&profile, &plain(100));
+    for part in [":28", ":21", "1.00 MiB/s", "5.00 MiB", "99.8%", ">99.9%"] {
+        assert!(listed.contains(part), "{part} of {path} in {listed}");
+    }
+    let whole = render(&profile, &Options::default(), &plain(100));
+    let hint = whole.lines().find(|row| row.contains("leaks")).expect("a hint");
+    assert!(hint.contains(":28 grows 1.00 MiB/s, 99.8% sure") && hint.contains("1 more: --leaks"), "{hint}");
+    profile.leaks = Some(Vec::new());
+    assert!(render_leaks(&profile, &plain(100)).contains("none found"));
+    assert!(!render(&profile, &Options::default(), &plain(100)).contains("leaks"));
+    profile.leaks = None;
+    assert!(render_leaks(&profile, &plain(100)).contains("memory was not profiled"));
 }

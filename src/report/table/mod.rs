@@ -9,6 +9,7 @@ mod annotated;
 mod cells;
 mod functions;
 mod hottest;
+mod leaks;
 mod summary;
 mod tasks;
 
@@ -20,6 +21,7 @@ use super::view::{Options, View};
 use crate::profile::model::Profile;
 
 pub(crate) use cells::short_path;
+pub use leaks::render_leaks;
 pub use summary::summary_line;
 
 /// Renders the profile for a terminal of this style. `source` gives the text of a file, where it can be read: it is

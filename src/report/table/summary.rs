@@ -5,6 +5,7 @@
 //! Neighbours: `bars` draws, `hottest` follows.
 
 use super::cells::{error_text, list_path, relative_error};
+use super::leaks::sure;
 use super::title;
 use crate::profile::model::{Exit, Profile};
 use crate::report::bars::{KINDS, parts, sparkline, stacked};
@@ -169,23 +170,23 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     );
     sums.extend(totals.copy_bytes.filter(|b| *b > 0).map(|b| (Role::Plain, format!("{} copied", units::bytes(b)))));
     facts.push("heap", &sums);
-    if let Some(leaks) = profile.leaks.as_ref().filter(|leaks| !leaks.is_empty()) {
-        let mut named: Vec<_> = leaks
-            .iter()
-            .take(NAMED)
-            .filter_map(|leak| {
-                let path = list_path(profile, &profile.files.get(leak.file)?.path);
-                let (rate, live) = (units::bytes_per_second(leak.bytes_per_s), units::bytes(leak.live_bytes));
-                let sure = units::percent_in_prose(leak.confidence);
-                let path = text::visible(path, style);
-                Some((Role::Warning, format!("{path}:{} grows {rate}, {live} live, {sure} sure", leak.line)))
-            })
-            .collect();
-        if leaks.len() > NAMED {
-            named.push((Role::Plain, format!("{} more", leaks.len() - NAMED)));
-        }
-        facts.push("leaks", &named);
+    facts.push("leaks", &leaks(profile, style));
+}
+
+/// One line: the surest leak, how many more there are, and where they are listed.
+fn leaks(profile: &Profile, style: &Style) -> Vec<(Role, String)> {
+    let leaks = profile.leaks.as_deref().unwrap_or_default();
+    let Some((leak, file)) = leaks.first().and_then(|leak| Some((leak, profile.files.get(leak.file)?))) else {
+        return Vec::new();
+    };
+    let path = text::visible(list_path(profile, &file.path), style);
+    let rate = units::bytes_per_second(leak.bytes_per_s);
+    let mut items = vec![(Role::Warning, format!("{path}:{} grows {rate}, {} sure", leak.line, sure(leak.confidence)))];
+    if leaks.len() > 1 {
+        let more = units::count(leaks.len() as u64 - 1);
+        items.push((Role::Plain, format!("{more} more: --leaks")));
     }
+    items
 }
 
 /// What stands beside the lines at the peak, so that the sum is no mystery: code out of scope, mapped files, and what
