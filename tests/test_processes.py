@@ -273,3 +273,26 @@ for _ in range(1000):
 print(count)
 """
     )
+
+
+def test_the_table_tells_processes_apart(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        WORK
+        + """
+for seconds in (0.1, 0.5):
+    if os.fork() == 0:
+        work(seconds)
+        os._exit(0)
+    os.wait()
+"""
+    )
+    assert rscalene("run", "-q", "-o", "out.json", "app.py").returncode == 0
+    together = rscalene("view", "out.json").stdout
+    apart = rscalene("view", "--per-process", "out.json").stdout
+    assert apart.startswith(together)
+    sections = apart[len(together) :].split("Process ")[1:]
+    assert len(sections) == 3
+    assert [f"app.py:{LINE} " in section for section in sections] == [True, True, False]
+    saved = rscalene("run", "-q", "--per-process", "-o", "out.txt", "app.py")
+    assert saved.returncode == 0
+    assert (tmp_path / "out.txt").read_text().count(f"app.py:{LINE} ") > 2

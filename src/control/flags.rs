@@ -138,6 +138,10 @@ pub(crate) struct Show {
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent, env = "RSCALENE_MIN_PERCENT")]
     pub(crate) min_percent: f64,
 
+    /// Show the hottest lines of each process too
+    #[arg(long)]
+    pub(crate) per_process: bool,
+
     /// Unfold every line
     #[arg(long)]
     pub(crate) all_lines: bool,

@@ -207,7 +207,13 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// What the flags ask of a report.
 pub(crate) fn options(show: &Show) -> Options {
-    Options { sort: show.sort, top: show.top, min_percent: show.min_percent, all_lines: show.all_lines }
+    Options {
+        sort: show.sort,
+        top: show.top,
+        min_percent: show.min_percent,
+        all_lines: show.all_lines,
+        per_process: show.per_process,
+    }
 }
 
 /// How a report looks on stderr, or as text in a file.

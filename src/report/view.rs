@@ -111,11 +111,13 @@ pub struct Options {
     pub min_percent: f64,
     /// Unfold cold lines in annotated source, and show files that have nothing but cold lines.
     pub all_lines: bool,
+    /// Show the hottest lines of each process too.
+    pub per_process: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sort: SortKey::Cpu, top: 10, min_percent: 1.0, all_lines: false }
+        Self { sort: SortKey::Cpu, top: 10, min_percent: 1.0, all_lines: false, per_process: false }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Laws of the table.
 
-use rscalene::profile::model::{Leak, Profile};
+use rscalene::profile::model::{Exit, Leak, Process, ProcessShare, Profile};
 use rscalene::report::view::SortKey;
 use rscalene::report::{Options, Style, render_leaks, render_table, summary_line};
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::profiles::{SOURCE, adversarial, cpu_only, realistic};
+use crate::profiles::{SOURCE, adversarial, cpu_only, realistic, time};
 
 const WIDTHS: [usize; 5] = [40, 60, 80, 120, 200];
 
@@ -286,4 +286,34 @@ fn the_list_of_leaks_always_answers() {
     assert!(!render(&profile, &Options::default(), &plain(100)).contains("leaks"));
     profile.leaks = None;
     assert!(render_leaks(&profile, &plain(100)).contains("memory was not profiled"));
+}
+
+#[test]
+fn each_process_shows_its_own_lines_and_shares() {
+    let mut profile = realistic();
+    profile.processes = (0..25u32)
+        .map(|pid| Process {
+            pid: 100 + pid,
+            command: vec![format!("worker{pid}.py")],
+            exit: Exit { code: Some(pid as i32), signal: None },
+            time: time(1000.0 + f64::from(pid), 0.0, 0.0, 0.0),
+            ..Process::default()
+        })
+        .collect();
+    let lines = &mut profile.files[0].lines;
+    assert!(lines.len() > 1);
+    lines[0].by_process = vec![ProcessShare { process: 24, time: time(512.0, 0.0, 0.0, 0.0), ..Default::default() }];
+    lines[1].by_process = vec![ProcessShare { process: 23, time: time(1023.0, 0.0, 0.0, 0.0), ..Default::default() }];
+    let (first, second) = (lines[0].line, lines[1].line);
+    let text = render(&profile, &Options { per_process: true, ..Options::default() }, &plain(100));
+    let (_, each) = text.split_once("Process 124").expect("the busiest is first");
+    let (busiest, next) = each.split_once("Process 123").expect("the next follows");
+    assert!(
+        busiest.contains("1.02 s CPU") && busiest.contains("exit 24") && busiest.contains("worker24.py"),
+        "{busiest}"
+    );
+    assert!(busiest.contains(&format!(":{first} ")) && busiest.contains("50.0%"), "{busiest}");
+    assert!(next.contains(&format!(":{second} ")) && next.contains("100"), "{next}");
+    assert!(!next.contains("Process 104") && text.contains("and 5 more"));
+    assert!(!render(&profile, &Options::default(), &plain(100)).contains("Process 124"));
 }

@@ -41,6 +41,14 @@ pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style
         remark.push_str("; python, native, system: share of CPU; wait: share of wall");
     }
     title(out, "Hottest lines", &remark, style);
+    rows(out, view, options, style);
+}
+
+/// The list without its title.
+pub(super) fn rows(out: &mut String, view: &View<'_>, options: &Options, style: &Style) {
+    if view.lines.is_empty() {
+        return;
+    }
     let places: Vec<String> = view.lines.iter().map(|place| place_name(view, place)).collect();
     let longest = |names: &[String]| names.iter().map(|name| text::width(name)).max().unwrap_or(0);
     let place_width = longest(&places).clamp(4, (style.width / 4).max(14));

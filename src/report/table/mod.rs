@@ -10,6 +10,7 @@ mod cells;
 mod functions;
 mod hottest;
 mod leaks;
+mod per_process;
 mod summary;
 mod tasks;
 
@@ -40,6 +41,9 @@ pub fn render_table(
     annotated::render(&mut out, &view, options, style, source);
     functions::render(&mut out, &view, style);
     tasks::render(&mut out, profile, style);
+    if options.per_process {
+        per_process::render(&mut out, profile, options, style);
+    }
     out
 }
 

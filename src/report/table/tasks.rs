@@ -4,7 +4,7 @@
 //! sums.
 
 use super::{List, title};
-use crate::profile::model::{Profile, Thread};
+use crate::profile::model::{Exit, Profile, Thread};
 use crate::report::bars::{parts, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
@@ -87,11 +87,7 @@ fn processes(out: &mut String, profile: &Profile, style: &Style) {
     ];
     let mut list = List::new(&heads, style);
     for (seconds, process) in processes.iter().take(ROWS) {
-        let exit = match (process.exit.code, process.exit.signal) {
-            (_, Some(signal)) => format!("signal {signal}"),
-            (Some(code), None) => code.to_string(),
-            (None, None) => String::new(),
-        };
+        let exit = exit(&process.exit);
         list.push(vec![
             process.pid.to_string(),
             units::seconds_in_column(*seconds, decimals),
@@ -102,6 +98,15 @@ fn processes(out: &mut String, profile: &Profile, style: &Style) {
     }
     list.render(out);
     rest(out, processes.len(), style);
+}
+
+/// How a process ended; empty where that is not known.
+pub(super) fn exit(exit: &Exit) -> String {
+    match (exit.code, exit.signal) {
+        (_, Some(signal)) => format!("signal {signal}"),
+        (Some(code), None) => code.to_string(),
+        (None, None) => String::new(),
+    }
 }
 
 fn rest(out: &mut String, rows: usize, style: &Style) {
