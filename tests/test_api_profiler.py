@@ -95,6 +95,21 @@ def test_a_paused_profiler_records_nothing() -> None:
     assert functions(read(profiler))["spin"] < 0.25
 
 
+def test_time_before_the_start_and_in_a_pause_is_not_the_profilers() -> None:
+    spin(0.3)
+    profiler = Profiler(memory=False).start()
+    spin(0.2)
+    profiler.pause()
+    time.sleep(0.02)
+    spin(0.3)
+    profiler.resume()
+    time.sleep(0.02)
+    profiler.stop()
+    totals = read(profiler)["totals"]
+    assert totals["cpu_clock_s"] == pytest.approx(0.2, abs=0.08)
+    assert totals["unsampled_s"] < 0.08
+
+
 def test_reset_starts_over() -> None:
     profiler = Profiler().start()
     spin(0.3)

@@ -27,7 +27,7 @@ def test_options_are_never_abbreviated(rscalene: Run) -> None:
 def test_help_names_every_command_and_option(rscalene: Run) -> None:
     top = rscalene("--help")
     assert top.returncode == 0
-    for command in ("run", "view", "doctor", "completions"):
+    for command in ("run", "view", "diff", "lines", "doctor", "completions"):
         assert command in top.stdout
     run = rscalene("run", "--help").stdout
     for option in ("--python", "--output", "--cpu-only", "--memory", "--interval", "--duration", "--include", "--top"):

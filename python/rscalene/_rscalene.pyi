@@ -143,6 +143,7 @@ class Sampler:
         libraries: list[str] = ...,
         script: str | None = None,
         memory: bool = True,
+        name: str = "profiler",
     ) -> Self:
         """Set what will be sampled; ValueError for a negative interval or a glob that is none."""
 

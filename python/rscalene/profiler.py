@@ -52,6 +52,7 @@ class Profiler:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         memory: bool = True,
+        name: str = "profiler",
     ) -> None:
         """Set what will be sampled; nothing runs yet.
 
@@ -63,6 +64,8 @@ class Profiler:
         :param memory: sample allocations, and keep the footprint over time; ``False`` for time alone. What was
             allocated before the start is not known, and freeing it counts for no line. Under ``rscalene run`` the
             lines' memory is in the profile of the run, and unknown in this one.
+        :param name: under ``rscalene run`` what passes between start and stop is also a section of that name in the
+            profile of the run, with its wall and CPU time, its allocations and its lines; pauses are part of it.
         :raises ValueError: for an interval below 0 or a glob that is none.
         """
         self.memory = memory
@@ -76,6 +79,7 @@ class Profiler:
             libraries=_libraries(),
             script=os.path.abspath(main) if main else None,
             memory=memory,
+            name=name,
         )
 
     def start(self) -> Self:

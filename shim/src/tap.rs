@@ -1,17 +1,17 @@
 //! Sampling for the extension module of this very process: no launcher, nothing preloaded.
 //!
-//! Job: begin and end on the module's word. The reader's question: *what does a profiler that was started by hand change in
+//! Job: begin and end on the module's word, and pass its marks on to a launcher. The reader's question: *what does a profiler that was started by hand change in
 //! the process?* Between `begin` and `end`: the tables of the loaded libraries (`exact::got`) and the functions of the
 //! interpreter's MEM and OBJ domains and of its arenas (`hooks::python`). Invariant: after `end` all of them are what they
 //! were, unless somebody else has put functions above ours, which then only pass on; blocks that were taken elsewhere
 //! meanwhile are freed like any other, since the interpreter hands them to `free` by itself. Neighbours: `wire::tap` is the
 //! contract, `src/lines` drains what is recorded.
 
-use rscalene_wire::{ArenaHeader, TAP_VERSION, TapAnswer, TapTable};
+use rscalene_wire::{ArenaHeader, Kind, Section, TAP_VERSION, TapAnswer, TapTable};
 
 use crate::{exact, hooks, process, selftest, stack, start, sys, threads};
 
-static TABLE: TapTable = TapTable { version: TAP_VERSION, begin, end };
+static TABLE: TapTable = TapTable { version: TAP_VERSION, begin, end, section };
 
 /// The table of sampling on the module's word.
 #[unsafe(no_mangle)]
@@ -70,4 +70,18 @@ unsafe extern "C" fn end() {
     process::take_back();
     hooks::forget_all();
     stack::forget_all();
+}
+
+/// Longer names are cut.
+const NAME_BYTES: usize = 1024;
+
+unsafe extern "C" fn section(section: u32, begins: u32, own_ns: u64, name: *const u8, bytes: usize) -> u32 {
+    let _errno = sys::KeepErrno::new();
+    let Some(segment) = process::segment().filter(|_| !process::lent()) else { return 0 };
+    let cpu_ns = sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID).saturating_sub(own_ns);
+    let record = Section { time_ns: sys::now_ns(), cpu_ns, section, begins };
+    // SAFETY: the caller's promise.
+    let name = unsafe { core::slice::from_raw_parts(name, bytes.min(NAME_BYTES)) };
+    segment.emit(Kind::Section, 0, &record, name);
+    1
 }

@@ -229,7 +229,7 @@ fn end(tid: u32, seen: &Seen, bodies: &mut Vec<Body>) {
 }
 
 /// CPU nanoseconds of a thread of this process; 0 once it is gone.
-fn thread_cpu_ns(tid: u32) -> u64 {
+pub fn thread_cpu_ns(tid: u32) -> u64 {
     // The kernel's own encoding of a per-thread CPU clock: ~tid << 3 | CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED.
     clock_ns((!tid << 3 | 6) as libc::clockid_t)
 }

@@ -4,6 +4,7 @@
 //! here; `run`, `view` and `doctor` give the words their meaning. Neighbours: `words` splits off the program's own
 //! words, `config` supplies defaults from `pyproject.toml`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,11 +16,7 @@ use crate::report::view::SortKey;
 /// For every line of a Python program: where its time and its memory go
 #[derive(Debug, Parser)]
 #[command(name = "rscalene", version, infer_long_args = false, infer_subcommands = false, subcommand_required = true)]
-#[command(
-    arg_required_else_help = true,
-    after_help = "`rscalene lines app.py` prints exact tables of the functions marked with @profile.\n\
-             Try `rscalene run app.py`."
-)]
+#[command(arg_required_else_help = true, after_help = "Try `rscalene run app.py`.")]
 pub(crate) struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -37,6 +34,17 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Make a report of what a killed `rscalene run` left behind
     Recover(Recover),
+    /// Run a program in which @profile needs no import, and print exact tables of the functions so marked
+    #[command(
+        disable_help_flag = true,
+        override_usage = "rscalene lines [OPTIONS] SCRIPT [ARGS]...\n       rscalene lines [OPTIONS] -m MODULE [ARGS]...",
+        after_help = "`rscalene lines --help` describes its options."
+    )]
+    Lines {
+        /// Options, and the program with its own words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SCRIPT")]
+        words: Vec<OsString>,
+    },
     /// Say what works on this machine, and what to do about what does not
     Doctor(Doctor),
     /// Print a completion script for a shell

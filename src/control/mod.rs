@@ -20,6 +20,7 @@ mod view;
 mod words;
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -73,6 +74,13 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
         Command::View(flags) => view::view(flags),
         Command::Diff(flags) => diff::diff(flags),
         Command::Recover(flags) => recover::recover(flags),
+        Command::Lines { words } => {
+            // It runs the program in the interpreter that it measures; the console script does without this.
+            let mut lines = std::process::Command::new(&interpreter);
+            let error = lines.args(["-m", "rscalene.lines_command"]).args(words).exec();
+            let hint = "name another interpreter: `PYTHON -m rscalene lines ...`";
+            Err(Error::new(EXIT_USAGE, format!("cannot run `{}`: {error}", interpreter.display()), hint))
+        }
         Command::Doctor(flags) => doctor::doctor(flags, &interpreter),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "rscalene", &mut std::io::stdout());

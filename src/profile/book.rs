@@ -12,6 +12,7 @@ use super::heap::Footprint;
 use super::intern::{FrameId, Interner};
 use super::leaks::Growth;
 use super::model;
+use super::sections::SectionRecord;
 use super::stacks::{NodeId, Place};
 
 /// Processes and threads that have rows of their own; what comes later shares the last one.
@@ -109,6 +110,8 @@ pub(crate) struct Book {
     /// Seconds of the clocks that no sample stands for.
     pub(crate) unsampled_s: f64,
     pub(crate) growing: Vec<Growth>,
+    /// Stretches that programs marked, by the end of their first call.
+    pub(crate) sections: Vec<SectionRecord>,
     /// Processes and threads that share the last row.
     pub(crate) crowded: (u64, u64),
 }

@@ -178,6 +178,10 @@ impl Merge {
             Body::Copy(copy) => self.heap(pid, copy.time_ns, |process| process.copy(copy)),
             Body::Map { map, flags } => self.heap(pid, map.time_ns, |process| process.map(map, *flags)),
             Body::FreeVolume(volume) => self.heap(pid, volume.time_ns, |process| process.free_volume(volume)),
+            Body::Section { section, name } => {
+                self.now_ns = self.now_ns.max(section.time_ns);
+                process.section(section, name, book);
+            }
             Body::Notice(notice) => self.say(notices::words(pid, notice)),
             Body::Teardown(_) => process.heap.tear_down(),
             Body::Allocator(library) => drop(self.allocator.get_or_insert_with(|| notices::allocator(library))),
@@ -228,6 +232,7 @@ impl Merge {
         totals.alloc_samples = self.samples.1;
         totals.lost_records = self.lost;
         let leaks = memory.then(|| lines::leaks(names, book, &files));
+        let sections = tables::sections(names, book, &files, known, self.settings.start_ns);
         let stacks = tables::stacks(names, book, &self.tree, &files);
         Profile {
             target: self.target(ends.target),
@@ -238,6 +243,7 @@ impl Merge {
             threads: tables::threads(book, known),
             processes: tables::processes(book, known),
             stacks,
+            sections,
             leaks,
             notices: self.notices.into_iter().chain(ends.notices).collect(),
             timeline: Timeline { rss: self.rss.into_points(), live: self.live.into_points() },
@@ -317,6 +323,7 @@ impl Merge {
 
     fn settle_program(&mut self, pid: u32, last: bool) -> (usize, super::process::Earlier) {
         let Some(mut process) = self.running.remove(&pid) else { return Default::default() };
+        process.end_sections(self.now_ns, &mut self.book);
         process.settle(last, &mut self.book);
         self.samples.0 += process.samples.0;
         self.samples.1 += process.samples.1;

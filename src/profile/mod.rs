@@ -26,6 +26,7 @@ mod pairing;
 mod process;
 mod resident;
 pub mod scope;
+mod sections;
 mod stacks;
 pub mod symbolize;
 mod tables;

@@ -415,6 +415,44 @@ pub struct Leak {
     pub confidence: f64,
 }
 
+/// All calls of a stretch of the run that the program marked by name, in one process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Section {
+    /// Name.
+    pub name: String,
+    /// Process id.
+    pub pid: u32,
+    /// Calls.
+    pub count: u64,
+    /// Wall seconds from the start of the run to the beginning of the first call.
+    pub start_s: f64,
+    /// Wall seconds from the start of the run to the end of the last call.
+    pub end_s: f64,
+    /// Wall seconds of all calls.
+    pub elapsed_s: f64,
+    /// CPU seconds of the process meanwhile, all threads; `None` where a call never ended.
+    pub cpu_s: Option<f64>,
+    /// Bytes allocated meanwhile by the process.
+    pub alloc_bytes: Option<u64>,
+    /// Live bytes at the ends less those at the beginnings.
+    pub increment_bytes: Option<i64>,
+    /// What passed on lines in scope, by file and line.
+    pub lines: Vec<SectionLine>,
+}
+
+/// A line in a section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SectionLine {
+    /// Index into [`Profile::files`].
+    pub file: usize,
+    /// Line.
+    pub line: u32,
+    /// CPU seconds: the section's clock, divided as its samples fell.
+    pub cpu_s: Option<f64>,
+    /// Bytes allocated.
+    pub alloc_bytes: Option<u64>,
+}
+
 /// The profile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
@@ -440,6 +478,9 @@ pub struct Profile {
     pub processes: Vec<Process>,
     /// Stacks.
     pub stacks: Stacks,
+    /// Stretches that the program marked, in order of their beginning.
+    #[serde(default)]
+    pub sections: Vec<Section>,
     /// Leaks, surest first; `None` where memory was not profiled.
     #[serde(default)]
     pub leaks: Option<Vec<Leak>>,

@@ -16,6 +16,7 @@ use super::ledger::{Engine, unseen};
 use super::mappings::Backing;
 use super::native::NativeSamples;
 use super::resident::Resident;
+use super::sections::{Open, Standing};
 use super::stacks::{Definitions, NodeId, Place};
 use crate::transport::event::{Counters, ThreadClock, Wait};
 
@@ -70,6 +71,9 @@ pub(crate) struct Process {
     pools: Pools,
     booked_ns: f64,
     allocated: FxHashMap<NodeId, f64>,
+    /// The sum of `allocated`.
+    allocated_bytes: f64,
+    sections: Open,
 }
 
 impl Process {
@@ -129,6 +133,7 @@ impl Process {
     pub(crate) fn cpu_sample(&mut self, sample: &wire::CpuSample, flags: u8) {
         self.samples.0 += 1;
         let place = self.definitions.place(sample.stack);
+        self.sections.sampled(place.owner, sample.weight_ns);
         if sample.stack != 0 {
             self.heap.python_ran(sample.time_ns);
         }
@@ -157,7 +162,29 @@ impl Process {
         let (at, place) = self.running(alloc.time_ns, alloc.stack);
         let interval = if flags & 1 != 0 { 0 } else { alloc.interval };
         let bytes = self.heap.alloc(at, place.owner, alloc.address, alloc.size, interval, flags & 2 != 0);
+        self.add_allocated(place, bytes);
+    }
+
+    fn add_allocated(&mut self, place: Place, bytes: f64) {
         *self.allocated.entry(place.node).or_default() += bytes;
+        self.allocated_bytes += bytes;
+        self.sections.allocated(place.owner, bytes);
+    }
+
+    /// A section begins or ends.
+    pub(crate) fn section(&mut self, mark: &wire::Section, name: &str, book: &mut Book) {
+        let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
+        if mark.begins != 0 {
+            self.sections.begin(mark, name, at);
+        } else {
+            self.sections.end(mark, at, self.row, book);
+        }
+    }
+
+    /// The sections that never ended end now.
+    pub(crate) fn end_sections(&mut self, time_ns: u64, book: &mut Book) {
+        let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
+        self.sections.end_all(time_ns, self.cpu_ns, at, self.row, book);
     }
 
     /// The end of a block.
@@ -195,7 +222,7 @@ impl Process {
             backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);
         }
         let bytes = self.heap.map(at, place.owner, map.address, map.size, backing);
-        *self.allocated.entry(place.node).or_default() += bytes;
+        self.add_allocated(place, bytes);
     }
 
     /// Records and frames of this program that were lost.

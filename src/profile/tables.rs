@@ -3,13 +3,15 @@
 //! Job: turn what the book holds beside lines into the model. Invariant: stacks keep at most [`MOST_NODES`] nodes; the
 //! cost of those that are left out goes to the nearest caller that stays. Neighbours: `lines`, `functions`.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 
 use super::book::{Book, Sums, sorted, sum};
 use super::functions::subtrees;
 use super::intern::{FrameId, Names};
-use super::lines::{Files, Known};
-use super::model::{Process, StackFrame, StackNode, Stacks, Thread, Totals};
+use super::lines::{Files, Known, LineKey};
+use super::model::{Process, Section, SectionLine, StackFrame, StackNode, Stacks, Thread, Totals};
 use super::stacks::Tree;
 
 /// Nodes of the stacks in a profile.
@@ -72,6 +74,48 @@ pub(crate) fn processes(book: &Book, known: Known) -> Vec<Process> {
         }
         rows.push(row);
     }
+    rows
+}
+
+/// The sections, with their lines in order.
+pub(crate) fn sections(names: &Names, book: &Book, files: &Files, known: Known, start_ns: u64) -> Vec<Section> {
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let since = |time_ns: u64| seconds(time_ns.saturating_sub(start_ns));
+    let whole = |bytes: f64| bytes.max(0.0).round() as u64;
+    let mut rows = Vec::with_capacity(book.sections.len());
+    for record in &book.sections {
+        let process = &book.processes[record.process];
+        let cpu_s = record.cpu_ns.map(seconds).filter(|_| known.cpu);
+        // Samples say where, the clock says how much.
+        let scale = cpu_s.map_or(0.0, |s| s / record.passed.sampled_ns.max(1.0));
+        let mut lines: BTreeMap<LineKey, (f64, f64)> = BTreeMap::new();
+        for (owner, &(ns, bytes)) in sorted(&record.passed.lines) {
+            // Lines of a process whose frames were refused are in no file.
+            if process.lines.contains_key(&owner) {
+                let line = lines.entry(files.line_of(names, owner)).or_default();
+                *line = (line.0 + ns, line.1 + bytes);
+            }
+        }
+        let lines = lines.into_iter().map(|((file, line), (ns, bytes))| SectionLine {
+            file,
+            line,
+            cpu_s: cpu_s.map(|_| ns * scale),
+            alloc_bytes: known.memory.then(|| whole(bytes)),
+        });
+        rows.push(Section {
+            name: record.name.clone(),
+            pid: process.row.pid,
+            count: record.count,
+            start_s: since(record.start_ns),
+            end_s: since(record.end_ns),
+            elapsed_s: seconds(record.elapsed_ns),
+            cpu_s,
+            alloc_bytes: known.memory.then(|| whole(record.allocated)),
+            increment_bytes: known.memory.then(|| record.increment.round() as i64),
+            lines: lines.collect(),
+        });
+    }
+    rows.sort_by(|left, right| left.start_s.total_cmp(&right.start_s));
     rows
 }
 

@@ -98,6 +98,10 @@ pub fn body(header: RecordHeader, payload: &[u8]) -> Option<Body> {
             },
             flags,
         },
+        Kind::Section => Body::Section {
+            section: wire::Section { time_ns: b.u64()?, cpu_ns: b.u64()?, section: b.u32()?, begins: b.u32()? },
+            name: String::from_utf8_lossy(b.0).into_owned(),
+        },
         Kind::SelfTest => Body::SelfTest(wire::SelfTest {
             time_ns: b.u64()?,
             verdict: b.u32()?,

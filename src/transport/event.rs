@@ -63,6 +63,13 @@ pub enum Body {
     FreeVolume(wire::FreeVolume),
     /// Something the report must say.
     Notice(wire::Notice),
+    /// A stretch of the run that the program marked begins or ends.
+    Section {
+        /// The mark.
+        section: wire::Section,
+        /// Its name, at its beginning.
+        name: String,
+    },
     /// The interpreter begins to tear itself down.
     Teardown(wire::Teardown),
     /// Path of the library whose `malloc` is behind the hooks, where it is not libc.

@@ -215,6 +215,18 @@ pub(crate) fn realistic() -> Profile {
             memory: memory(2_012_113, 1_990_011, 19_700, 409_600, 22_531, 0.003),
         }],
         stacks: stacks(),
+        sections: vec![Section {
+            name: "load".into(),
+            pid: 4211,
+            count: 3,
+            start_s: 0.5,
+            end_s: 2.5,
+            elapsed_s: 1.25,
+            cpu_s: Some(0.75),
+            alloc_bytes: Some(48 << 20),
+            increment_bytes: Some(16 << 20),
+            lines: vec![SectionLine { file: 0, line: 30, cpu_s: Some(0.5), alloc_bytes: Some(12_289 << 10) }],
+        }],
         leaks: Some(vec![Leak {
             file: 0,
             line: 30,

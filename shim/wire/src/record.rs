@@ -73,6 +73,8 @@ pub enum Kind {
     Allocator = 15,
     /// [`Teardown`].
     Teardown = 16,
+    /// [`Section`], then its name: the program itself marks a stretch of its run.
+    Section = 17,
 }
 
 impl Kind {
@@ -96,6 +98,7 @@ impl Kind {
             14 => Self::Notice,
             15 => Self::Allocator,
             16 => Self::Teardown,
+            17 => Self::Section,
             _ => return None,
         })
     }
@@ -280,6 +283,21 @@ pub struct ProcessEnd {
     pub reserved: u32,
 }
 
+/// A stretch of the run that the program marked begins or ends.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Section {
+    /// When.
+    pub time_ns: u64,
+    /// CPU nanoseconds of the whole process so far, without those of the profiler's own thread in it.
+    pub cpu_ns: u64,
+    /// Number of the section, unique within the process.
+    pub section: u32,
+    /// 1: it begins, and its name follows. 0: it ends.
+    pub begins: u32,
+}
+
 /// One recorded allocation. `flags` of the header: bit 0 always recorded (weight is exactly its size),
 /// bit 1 through Python's object allocators.
 #[repr(C)]
@@ -422,3 +440,4 @@ const _: () = assert!(size_of::<CpuSample>() == 48);
 const _: () = assert!(size_of::<Alloc>() == 48);
 const _: () = assert!(size_of::<Map>() == 48);
 const _: () = assert!(size_of::<ProcessEnd>() == 48);
+const _: () = assert!(size_of::<Section>() == 24);

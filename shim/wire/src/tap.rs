@@ -54,4 +54,7 @@ pub struct TapTable {
     pub begin: unsafe extern "C" fn(arena: *mut ArenaHeader, keep_out: usize) -> u32,
     /// Stop, unhook, and wait for the last thread to leave the arena. Does nothing where nothing was begun.
     pub end: unsafe extern "C" fn(),
+    /// Tell the launcher, if there is one, of the beginning (1) or the end (0) of a section with this number; `own_ns` of
+    /// the process' CPU time are the profiler's own, and `name` has `bytes` bytes. Answers 1 where there is a launcher.
+    pub section: unsafe extern "C" fn(section: u32, begins: u32, own_ns: u64, name: *const u8, bytes: usize) -> u32,
 }

@@ -11,6 +11,7 @@ mod counters;
 mod drive;
 mod engine;
 mod footprint;
+mod intake;
 mod monitoring;
 mod outcome;
 mod prologue;

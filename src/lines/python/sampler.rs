@@ -6,7 +6,7 @@
 //! look, `profile` merges, `report` prints.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,10 +14,11 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::intake::Intake;
 use super::split::Tally;
 use super::symbols;
-use super::tap::{self, Ear, Listening};
-use crate::capture::inside::Inside;
+use super::tap::{self, Ear, Listening, Mark};
+use crate::capture::inside::{Inside, thread_cpu_ns};
 use crate::capture::proc;
 use crate::capture::remote::{Reader, Target};
 use crate::profile::merge::{Ends, Merge, MergeSettings};
@@ -26,7 +27,6 @@ use crate::profile::scope::{Scope, ScopeRules};
 use crate::report::html::{HtmlOptions, render_html};
 use crate::report::{self, Options, Style, export, json};
 use crate::result::ProfileData;
-use crate::transport::event::{Body, Event};
 
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;
@@ -38,6 +38,7 @@ pub(super) struct Sampler {
     interval: Duration,
     rules: ScopeRules,
     memory: bool,
+    name: String,
     state: Arc<AtomicU8>,
     running: Option<Running>,
     profile: Option<Profile>,
@@ -49,14 +50,17 @@ struct Running {
     pid: u32,
     thread: JoinHandle<Profile>,
     listening: Option<Listening>,
+    /// The section of a launcher's profile.
+    mark: Option<Mark>,
 }
 
 #[pymethods]
 impl Sampler {
     /// `interval_s` between two looks; `libraries` are folders out of scope unless `all`; `script` is in scope; `memory`
-    /// samples allocations.
+    /// samples allocations; `name` is that of the section under `rscalene run`.
     #[new]
-    #[pyo3(signature = (interval_s, *, all=false, include=Vec::new(), exclude=Vec::new(), libraries=Vec::new(), script=None, memory=true))]
+    #[pyo3(signature = (interval_s, *, all=false, include=Vec::new(), exclude=Vec::new(), libraries=Vec::new(), script=None, memory=true, name="profiler".to_owned()))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         interval_s: f64,
         all: bool,
@@ -65,6 +69,7 @@ impl Sampler {
         libraries: Vec<String>,
         script: Option<String>,
         memory: bool,
+        name: String,
     ) -> PyResult<Self> {
         let interval = Duration::try_from_secs_f64(interval_s)
             .map_err(|error| PyValueError::new_err(format!("interval: {error}")))?
@@ -72,7 +77,7 @@ impl Sampler {
         let cwd = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
         let rules = ScopeRules { cwd, all, include, exclude, libraries, scripts: script.into_iter().collect() };
         scope(&rules)?;
-        Ok(Self { interval, rules, memory, state: Arc::new(AtomicU8::new(STOP)), running: None, profile: None })
+        Ok(Self { interval, rules, memory, name, state: Arc::new(AtomicU8::new(STOP)), running: None, profile: None })
     }
 
     /// Start sampling; what was recorded before is dropped.
@@ -110,15 +115,19 @@ impl Sampler {
             merge.feed(&event);
         }
         self.state = Arc::new(AtomicU8::new(RUN));
-        let (state, interval, footprint) = (Arc::clone(&self.state), self.interval, self.memory);
+        let (state, interval) = (Arc::clone(&self.state), self.interval);
+        let intake = Intake::new(merge, target.pid, self.memory);
         let ear = listening.as_ref().map(Listening::ear);
         let notices = unheard.into_iter().collect();
         // Before its thread runs: a function that begins meanwhile belongs to it.
-        let about = About { target, started, footprint, notices, tally: Tally::claim() };
-        let loop_ = move || sample(inside, merge, ear, &state, interval, about);
+        let about = About { target, started, notices, tally: Tally::claim() };
+        let own_ns = Arc::new(AtomicU64::new(0));
+        let own = Arc::clone(&own_ns);
+        let loop_ = move || sample(inside, intake, ear, &state, interval, about, &own);
         let thread = py.detach(|| std::thread::Builder::new().name("rscalene-sampler".to_owned()).spawn(loop_));
         let thread = thread.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
-        self.running = Some(Running { pid: target.pid, thread, listening });
+        let mark = Mark::begin(&self.name, &own_ns);
+        self.running = Some(Running { pid: target.pid, thread, listening, mark });
         self.profile = None;
         Ok(())
     }
@@ -126,7 +135,8 @@ impl Sampler {
     /// Stop sampling and make the profile; does nothing when it is stopped.
     fn stop(&mut self, py: Python<'_>) -> PyResult<()> {
         self.forget_parents();
-        let Some(Running { thread, listening, .. }) = self.running.take() else { return Ok(()) };
+        let Some(Running { thread, listening, mark, .. }) = self.running.take() else { return Ok(()) };
+        drop(mark);
         if let Some(mut listening) = listening {
             listening.leave(py);
         }
@@ -246,8 +256,6 @@ fn target() -> Target {
 struct About {
     target: Target,
     started: (SystemTime, u64),
-    /// Does it keep the footprint over time?
-    footprint: bool,
     notices: Vec<String>,
     /// Its samples for `@profile`.
     tally: Option<Tally>,
@@ -256,15 +264,16 @@ struct About {
 /// The thread: all lookers at their own pace, until it is told to stop.
 fn sample(
     mut inside: Inside,
-    mut merge: Merge,
+    mut intake: Intake,
     ear: Option<Ear>,
     state: &AtomicU8,
     interval: Duration,
     about: About,
+    own_ns: &AtomicU64,
 ) -> Profile {
     /// The remote reader's own pace, and the drain's slowest.
     const WAITS: Duration = Duration::from_millis(10);
-    let About { target, started, footprint, notices, mut tally } = about;
+    let About { target, started, notices, mut tally } = about;
     let pause = if ear.is_some() { interval.min(WAITS) } else { interval };
     let mut looked = None::<Instant>;
     let mut events = Vec::new();
@@ -273,14 +282,14 @@ fn sample(
     // SAFETY: gettid takes nothing.
     let own = unsafe { libc::gettid() } as u32;
     inside.keep_out(own);
+    intake.keep_out(own);
     let mut waited_ns = 0;
-    let mut paused = false;
     loop {
         match state.load(Relaxed) {
             STOP => break,
-            PAUSE => paused = true,
+            PAUSE => intake.pause(),
             _ => {
-                if std::mem::take(&mut paused) {
+                if intake.resume() {
                     inside.skip();
                 }
                 if looked.is_none_or(|at| at.elapsed() >= interval) {
@@ -298,7 +307,8 @@ fn sample(
             ear.take(&mut events);
         }
         events.iter().for_each(|event| tally.iter_mut().for_each(|tally| tally.see(event)));
-        feed(&mut merge, &mut events, own, footprint);
+        intake.feed(&mut events);
+        own_ns.store(thread_cpu_ns(own), Relaxed);
         std::thread::park_timeout(pause);
     }
     drop(tally);
@@ -307,8 +317,8 @@ fn sample(
     if let Some(ear) = ear {
         ear.finish(&mut events);
     }
-    feed(&mut merge, &mut events, own, footprint);
-    merge.finish(Ends {
+    intake.feed(&mut events);
+    intake.finish(Ends {
         tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
         target: model::Target {
             command: proc::command_line(target.pid).unwrap_or_default(),
@@ -331,19 +341,4 @@ fn sample(
         },
         lookup: &mut |_, _| None,
     })
-}
-
-/// What the reader saw of the sampling thread itself is no part of the program.
-fn feed(merge: &mut Merge, events: &mut Vec<Event>, own: u32, footprint: bool) {
-    for event in events.drain(..) {
-        let of_own = match &event.body {
-            Body::ThreadClock(clock) => clock.tid == own,
-            Body::Wait(wait) => wait.tid == own,
-            Body::Rss { .. } => !footprint,
-            _ => false,
-        };
-        if !of_own {
-            merge.feed(&event);
-        }
-    }
 }

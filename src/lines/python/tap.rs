@@ -8,12 +8,14 @@
 //! The ring and the queues are behind a lock whose holder never asks for the GIL; a forked child leaves the lock alone.
 
 use std::cell::RefCell;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use rscalene_wire::{PAGE, Settings, TAP_SYMBOL, TAP_VERSION, TapAnswer, TapTable};
 
-use super::shim;
+use super::{shim, symbols};
 use crate::transport::arena::Arena;
 use crate::transport::drain::Reader;
 use crate::transport::event::{Body, Counters, Event};
@@ -120,18 +122,55 @@ fn forget_parents(py: Python<'_>) {
     }
 }
 
-fn begin(py: Python<'_>) -> PyResult<Result<Arc<Tap>, String>> {
-    let symbol = match shim::function(py, TAP_SYMBOL)? {
-        Ok(symbol) => symbol,
-        Err(why) => return Ok(Err(why)),
-    };
+/// A section of the profile that a launcher makes of this process; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Mark {
+    number: u32,
+    table: &'static TapTable,
+    own_ns: Arc<AtomicU64>,
+}
+
+impl Mark {
+    /// Begins a section; `None` where no launcher listens. `own_ns` says how much CPU time the profiler itself takes.
+    pub(super) fn begin(name: &str, own_ns: &Arc<AtomicU64>) -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let symbol = symbols::address(TAP_SYMBOL);
+        let table = if symbol.is_null() { None } else { table(symbol).ok() }?;
+        let mark = Self { number: NUMBER.fetch_add(1, Relaxed), table, own_ns: Arc::clone(own_ns) };
+        // Where nobody listens nothing began: the end would be told to nobody either.
+        mark.tell(1, name).then_some(mark)
+    }
+
+    fn tell(&self, begins: u32, name: &str) -> bool {
+        let own_ns = self.own_ns.load(Relaxed);
+        // SAFETY: the name is valid for the call, and this runs in no allocator.
+        unsafe { (self.table.section)(self.number, begins, own_ns, name.as_ptr(), name.len()) != 0 }
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.tell(0, "");
+    }
+}
+
+fn table(symbol: *mut c_void) -> Result<&'static TapTable, String> {
     // SAFETY: the symbol is a function of this type in every version of the shim that exports it.
     let answer: extern "C" fn() -> *const TapTable = unsafe { std::mem::transmute(symbol) };
     // SAFETY: the shim returns a static.
     let table = unsafe { &*answer() };
-    if table.version != TAP_VERSION {
-        return Ok(Err(format!("the shim speaks version {}, not {TAP_VERSION}", table.version)));
+    if table.version == TAP_VERSION {
+        Ok(table)
+    } else {
+        Err(format!("the shim speaks version {}, not {TAP_VERSION}", table.version))
     }
+}
+
+fn begin(py: Python<'_>) -> PyResult<Result<Arc<Tap>, String>> {
+    let table = match shim::function(py, TAP_SYMBOL)?.and_then(table) {
+        Ok(table) => table,
+        Err(why) => return Ok(Err(why)),
+    };
     let settings = Settings {
         memory_mode: 1,
         memory_interval_bytes: INTERVAL_BYTES,

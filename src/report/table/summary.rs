@@ -18,6 +18,8 @@ use crate::units;
 const LABEL: usize = 9;
 /// Owners of the peak, longest waits and leaks that are named.
 const NAMED: usize = 3;
+/// Sections that are named.
+const SECTIONS: usize = 8;
 /// Waits are named where they take this share of the wall.
 const WAIT_SHARE: f64 = 0.1;
 
@@ -65,6 +67,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     let mut facts = Facts { out, style };
     time(&mut facts, view);
     memory(&mut facts, view);
+    sections(&mut facts, view);
     trust(&mut facts, view);
 }
 
@@ -187,6 +190,23 @@ fn leaks(profile: &Profile, style: &Style) -> Vec<(Role, String)> {
         items.push((Role::Plain, format!("{more} more: --leaks")));
     }
     items
+}
+
+/// The stretches that the program marked.
+fn sections(facts: &mut Facts<'_>, view: &View<'_>) {
+    let rows = &view.profile.sections;
+    let described = rows.iter().take(SECTIONS).map(|row| {
+        let mut text = format!("{} {}", text::visible(&row.name, facts.style), units::seconds(row.elapsed_s));
+        text.extend((row.count > 1).then(|| format!(" in {} calls", units::count(row.count))));
+        text.extend(row.cpu_s.map(|s| format!(", {} CPU", units::seconds(s))));
+        text.extend(row.alloc_bytes.map(|b| format!(", {} allocated", units::bytes(b))));
+        (Role::Plain, text)
+    });
+    let mut items: Vec<_> = described.collect();
+    if rows.len() > SECTIONS {
+        items.push((Role::Faint, format!("{} more", rows.len() - SECTIONS)));
+    }
+    facts.push("sections", &items);
 }
 
 /// What stands beside the lines at the peak, so that the sum is no mystery: code out of scope, mapped files, and what
