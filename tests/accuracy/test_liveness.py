@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from .test_native import compiled
+from compiled import compiled
 
 KEYS = {"alloc": "alloc_bytes", "live": "live_bytes", "peak": "peak_bytes", "free": "free_bytes"}
 EXPECTED = re.compile(r"# expect:((?: \w+=[\d_+*]+)+)$")
@@ -206,7 +205,7 @@ def test_a_killed_program_kept_what_it_had(rscalene: Any, tmp_path: Path) -> Non
 
 
 def test_every_thread_credits_its_own_line_and_frees_count_wherever_they_happen(measure: Any) -> None:
-    library = compiled("native")
+    library = compiled(Path(__file__).parent / "programs" / "native.c")
     run = hold(
         measure,
         f"""

@@ -111,7 +111,7 @@ def test_leaks_are_listed_and_what_fills_churns_or_is_given_back_is_not(measure:
     }
     assert leaks == [("leaks.py", marks["leaks"])]
     (leak,) = run.profile["leaks"]
-    assert leak["confidence"] > 0.99
+    assert leak["confidence"] >= 0.95
     assert leak["bytes_per_s"] == pytest.approx(run.truth["bytes_per_s"], rel=0.2)
     shown = rscalene("view", "--leaks", "profile.json")
     assert f"leaks.py:{marks['leaks']} " in shown.stdout.split("Leaks")[1]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from compiled import compiled
 
 PROGRAMS = Path(__file__).parent / "programs"
-BUILT = Path(__file__).parents[2] / ".build" / "native"
 PAGE = 4096
 
 
@@ -104,22 +102,9 @@ nothing = way("nothing")
 """
 
 
-def compiled(name: str) -> Path:
-    """A C library, compiled where there is a compiler; other root folders of this machine use the same file."""
-    source = PROGRAMS / f"{name}.c"
-    built = BUILT / os.uname().machine / f"lib{name}.so"
-    if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
-        built.parent.mkdir(parents=True, exist_ok=True)
-        fresh = built.with_suffix(f".{os.getpid()}")
-        words = ["cc", "-std=gnu17", "-O0", "-fno-builtin", "-fPIC", "-shared", "-pthread", "-w", "-o"]
-        subprocess.run([*words, str(fresh), str(source)], check=True)
-        fresh.rename(built)
-    return built
-
-
 @pytest.fixture(scope="session")
 def library() -> Path:
-    return compiled("native")
+    return compiled(PROGRAMS / "native.c")
 
 
 def program(library: Path, calls: list[tuple[str, str, int, int]]) -> str:
@@ -232,7 +217,7 @@ def test_a_preloaded_allocator_keeps_working_and_is_named(
     text = program(library, [(way, way, 300_007, 3) for way in BLOCKS])
     text += "served = ctypes.CDLL(None).tiny_served\nserved.restype = ctypes.c_size_t\n"
     text += "import json\nprint(json.dumps({'served': served()}))\n"
-    run = measure(text, env={**clean_env, "LD_PRELOAD": str(compiled("tiny"))})
+    run = measure(text, env={**clean_env, "LD_PRELOAD": str(compiled(PROGRAMS / "tiny.c"))})
     assert run.truth["served"] > 1000
     assert run.profile["target"]["allocator"] == "tiny"
     # Its own mappings are not counted beside the blocks in them.

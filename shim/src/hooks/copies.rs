@@ -8,6 +8,7 @@ use core::ffi::c_void;
 use rscalene_wire as wire;
 use wire::Kind;
 
+use super::libc::jump;
 use super::{interval, running_stack, thread};
 use crate::real::{Next, call_next};
 use crate::tls::{Busy, tls};
@@ -26,14 +27,13 @@ const LOOK: i64 = 1 << 20;
 type Block = *mut c_void;
 type Source = *const c_void;
 
+/// Takes `bytes` off this thread's countdown; true where this copy may be a sample.
 #[inline(always)]
-fn count(bytes: usize) {
+fn runs_out(bytes: usize) -> bool {
     let block = tls();
     let left = block.copy_countdown.get().wrapping_sub(bytes as i64);
     block.copy_countdown.set(left);
-    if left < 0 {
-        sample(bytes);
-    }
+    left < 0
 }
 
 #[cold]
@@ -86,42 +86,50 @@ fn plainly(to: Block, from: Source, bytes: usize) -> Block {
     to
 }
 
-/// `memcpy`.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(to: Block, from: Source, bytes: usize) -> Block {
-    count(bytes);
-    call_next!(MEMCPY, fn(Block, Source, usize) -> Block, (to, from, bytes), plainly(to, from, bytes))
-}
+macro_rules! copying {
+    ($name:ident, $slowly:ident, $next:ident, ($($room:ident: usize)?), $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// # Safety
+        /// As libc's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(to: Block, from: Source, bytes: usize, $($room: usize)?) -> Block {
+            let next = $next.known();
+            if runs_out(bytes) || next == 0 {
+                return $slowly(to, from, bytes, $($room)?);
+            }
+            jump!(next, fn(Block, Source, usize $(, copying!(@type $room))?) -> Block, (to, from, bytes $(, $room)?))
+        }
 
-/// `memmove`.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memmove(to: Block, from: Source, bytes: usize) -> Block {
-    count(bytes);
-    call_next!(MEMMOVE, fn(Block, Source, usize) -> Block, (to, from, bytes), plainly(to, from, bytes))
+        #[cold]
+        #[inline(never)]
+        fn $slowly(to: Block, from: Source, bytes: usize, $($room: usize)?) -> Block {
+            if tls().copy_countdown.get() < 0 {
+                sample(bytes);
+            }
+            call_next!(
+                $next,
+                fn(Block, Source, usize $(, copying!(@type $room))?) -> Block,
+                (to, from, bytes $(, $room)?),
+                plainly(to, from, bytes)
+            )
+        }
+    };
+    (@type $room:ident) => { usize };
 }
-
-/// `memcpy` as compilers call it under `_FORTIFY_SOURCE`.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __memcpy_chk(to: Block, from: Source, bytes: usize, room: usize) -> Block {
-    count(bytes);
-    call_next!(MEMCPY_CHK, fn(Block, Source, usize, usize) -> Block, (to, from, bytes, room), plainly(to, from, bytes))
-}
-
-/// `memmove` as compilers call it under `_FORTIFY_SOURCE`.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __memmove_chk(to: Block, from: Source, bytes: usize, room: usize) -> Block {
-    count(bytes);
-    call_next!(MEMMOVE_CHK, fn(Block, Source, usize, usize) -> Block, (to, from, bytes, room), plainly(to, from, bytes))
-}
+copying!(memcpy, memcpy_slowly, MEMCPY, (), "`memcpy`.");
+copying!(memmove, memmove_slowly, MEMMOVE, (), "`memmove`.");
+copying!(
+    __memcpy_chk,
+    memcpy_chk_slowly,
+    MEMCPY_CHK,
+    (room: usize),
+    "`memcpy` as compilers call it under `_FORTIFY_SOURCE`."
+);
+copying!(
+    __memmove_chk,
+    memmove_chk_slowly,
+    MEMMOVE_CHK,
+    (room: usize),
+    "`memmove` as compilers call it under `_FORTIFY_SOURCE`."
+);

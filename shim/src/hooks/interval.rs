@@ -6,6 +6,7 @@
 
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use super::live;
 use crate::tls::Tls;
 use crate::{process, sys, threads};
 
@@ -59,11 +60,19 @@ pub(super) fn begin() {
     ADAPTIVE.store(settings.memory_adaptive, Relaxed);
     WINDOW.store(sys::now_ns(), Relaxed);
     publish();
-    MODE.store(if settings.memory_mode == 2 { EXACT } else { SAMPLED }, Relaxed);
+    if settings.memory_mode == 2 {
+        live::suspect_all();
+        MODE.store(EXACT, Relaxed);
+    } else {
+        MODE.store(SAMPLED, Relaxed);
+    }
 }
 
 /// Samples no more.
 pub(super) fn stop() {
+    if exact() {
+        live::forget_all();
+    }
     MODE.store(WAITING, Relaxed);
     PYTHON_LEFT.store(i64::MAX / 2, Relaxed);
 }

@@ -8,7 +8,7 @@ use core::ffi::{c_int, c_void};
 
 use rscalene_wire as wire;
 
-use super::{Choice, chosen, forget, interval, keep, live, remember};
+use super::{Choice, chosen, forget, keep, live, remember};
 use crate::real::{Next, Weak, call_next};
 use crate::tls::tls;
 
@@ -49,38 +49,60 @@ pub(crate) fn allocate(bytes: usize, real: impl FnOnce() -> Block) -> Block {
 /// `block` is about to be freed.
 #[inline(always)]
 pub(crate) fn release(block: Block) {
-    if recorded(block) && !block.is_null() {
+    if live::maybe(block as u64) && !block.is_null() {
         forget(block as u64, wire::FREED);
     }
+}
+
+/// Takes `bytes` off this thread's countdown; true where the block may be a sample: then [`chosen`] decides.
+#[inline(always)]
+fn runs_out(bytes: usize) -> bool {
+    let block = tls();
+    let left = block.countdown.get().wrapping_sub(bytes as i64);
+    block.countdown.set(left);
+    left < 0 || bytes >= block.certain.get()
 }
 
 /// Takes `bytes` off this thread's countdown; a choice where the block is a sample.
 #[inline(always)]
 fn count(bytes: usize) -> Option<Choice> {
-    let block = tls();
-    let left = block.countdown.get().wrapping_sub(bytes as i64);
-    block.countdown.set(left);
-    if left < 0 || bytes >= block.certain.get() { chosen(bytes) } else { None }
+    if runs_out(bytes) { chosen(bytes) } else { None }
 }
 
-/// Could this block have been recorded?
-#[inline(always)]
-fn recorded(block: Block) -> bool {
-    live::maybe(block as u64) || interval::exact()
+/// A call of the function behind an interposer as the last thing that the interposer does: a jump.
+macro_rules! jump {
+    ($address:expr, fn($($type:ty),*) -> $ret:ty, ($($argument:expr),*)) => {{
+        // SAFETY: a known address is that of the function that our interposer of this very signature hides.
+        let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute($address) };
+        // SAFETY: the arguments are those that our own caller gave for this function.
+        unsafe { function($($argument),*) }
+    }};
 }
+pub(super) use jump;
 
-/// `malloc`.
+/// `malloc`. Here as in its kin, the path of a block that is no sample is a countdown and a jump; everything else lies
+/// in a function of its own, so that no register is saved on the way.
 ///
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn malloc(bytes: usize) -> Block {
-    if let Some(choice) = count(bytes) {
-        let block = call_next!(MALLOC, fn(usize) -> Block, (bytes), NULL);
-        keep(block as u64, bytes, choice);
-        return block;
+    let next = MALLOC.known();
+    if runs_out(bytes) || next == 0 {
+        return malloc_slowly(bytes);
     }
-    call_next!(MALLOC, fn(usize) -> Block, (bytes), NULL)
+    jump!(next, fn(usize) -> Block, (bytes))
+}
+
+#[cold]
+#[inline(never)]
+fn malloc_slowly(bytes: usize) -> Block {
+    let choice = chosen(bytes);
+    let block = call_next!(MALLOC, fn(usize) -> Block, (bytes), NULL);
+    if let Some(choice) = choice {
+        keep(block as u64, bytes, choice);
+    }
+    block
 }
 
 /// `calloc`.
@@ -89,8 +111,24 @@ unsafe extern "C" fn malloc(bytes: usize) -> Block {
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn calloc(items: usize, size: usize) -> Block {
-    let bytes = items.checked_mul(size).unwrap_or(0);
-    allocate(bytes, || call_next!(CALLOC, fn(usize, usize) -> Block, (items, size), NULL))
+    let next = CALLOC.known();
+    if runs_out(items.wrapping_mul(size)) || next == 0 {
+        return calloc_slowly(items, size);
+    }
+    jump!(next, fn(usize, usize) -> Block, (items, size))
+}
+
+#[cold]
+#[inline(never)]
+fn calloc_slowly(items: usize, size: usize) -> Block {
+    let bytes = items.wrapping_mul(size);
+    let choice = chosen(bytes);
+    let block = call_next!(CALLOC, fn(usize, usize) -> Block, (items, size), NULL);
+    if let Some(choice) = choice {
+        // An overflow gives no block, and nothing is recorded.
+        keep(block as u64, bytes, choice);
+    }
+    block
 }
 
 /// `realloc`: to the accounts the end of one block and the beginning of another, to the allocator one call.
@@ -99,7 +137,18 @@ unsafe extern "C" fn calloc(items: usize, size: usize) -> Block {
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn realloc(old: Block, bytes: usize) -> Block {
-    resize(old, bytes, || call_next!(REALLOC, fn(Block, usize) -> Block, (old, bytes), NULL))
+    let next = REALLOC.known();
+    if runs_out(bytes) || live::maybe(old as u64) || next == 0 {
+        return realloc_slowly(old, bytes);
+    }
+    jump!(next, fn(Block, usize) -> Block, (old, bytes))
+}
+
+#[cold]
+#[inline(never)]
+fn realloc_slowly(old: Block, bytes: usize) -> Block {
+    let choice = chosen(bytes);
+    resized(old, bytes, choice, || call_next!(REALLOC, fn(Block, usize) -> Block, (old, bytes), NULL))
 }
 
 /// `reallocarray`: what the product asks of `realloc`, as libc's own does; only an overflow is left to libc.
@@ -117,9 +166,13 @@ unsafe extern "C" fn reallocarray(old: Block, items: usize, size: usize) -> Bloc
 
 /// Resizes `old` to `bytes` with `real`.
 pub(crate) fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> Block {
-    let choice = count(bytes);
+    resized(old, bytes, count(bytes), real)
+}
+
+#[inline(always)]
+fn resized(old: Block, bytes: usize, choice: Option<Choice>, real: impl FnOnce() -> Block) -> Block {
     // Said before the allocator may hand the address to another thread, and taken back if it refuses.
-    let said = !old.is_null() && recorded(old) && forget(old as u64, wire::RESIZED);
+    let said = !old.is_null() && live::maybe(old as u64) && forget(old as u64, wire::RESIZED);
     let new = real();
     if said && new.is_null() && bytes != 0 {
         remember(old as u64);
@@ -136,6 +189,16 @@ pub(crate) fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> 
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn free(block: Block) {
+    let next = FREE.known();
+    if live::maybe(block as u64) || next == 0 {
+        return free_slowly(block);
+    }
+    jump!(next, fn(Block) -> (), (block));
+}
+
+#[cold]
+#[inline(never)]
+fn free_slowly(block: Block) {
     release(block);
     call_next!(FREE, fn(Block) -> (), (block), ());
 }

@@ -75,6 +75,13 @@ pub(super) fn remove(address: u64) -> bool {
     false
 }
 
+/// Has [`maybe`] say so of every address: in exact mode every end is told.
+pub(super) fn suspect_all() {
+    for count in &FILTER {
+        count.store(1, Relaxed);
+    }
+}
+
 /// Forgets all (in a forked child).
 pub(super) fn forget_all() {
     for count in &FILTER {

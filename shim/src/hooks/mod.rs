@@ -266,5 +266,8 @@ pub(crate) fn resolve() {
 /// In a forked child: the parent's blocks are not its own.
 pub(crate) fn forget_all() {
     live::forget_all();
+    if interval::exact() {
+        live::suspect_all();
+    }
     TEARDOWN.store(false, Relaxed);
 }

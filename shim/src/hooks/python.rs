@@ -121,40 +121,49 @@ fn escape(bytes: usize, raw: impl FnOnce() -> Block) -> Block {
     escaped
 }
 
+// As in `libc`: the path of a small block that is no sample saves no register.
 macro_rules! escaping {
-    ($domain:ident, $malloc:ident, $calloc:ident) => {
+    ($domain:ident, $malloc:ident, $malloc_slowly:ident, $calloc:ident, $calloc_slowly:ident) => {
         unsafe extern "C" fn $malloc(context: Context, bytes: usize) -> Block {
-            if bytes > SMALL {
-                return marked(|| call!($domain.malloc.load(Relaxed), fn(Context, usize) -> Block, (context, bytes)));
-            }
-            if runs_out(bytes) {
-                let block = escape(bytes, || call!(RAW_MALLOC.load(Relaxed), fn(usize) -> Block, (bytes)));
-                if !block.is_null() {
-                    return block;
-                }
+            if bytes > SMALL || runs_out(bytes) {
+                return $malloc_slowly(context, bytes);
             }
             call!($domain.malloc.load(Relaxed), fn(Context, usize) -> Block, (context, bytes))
         }
 
+        #[inline(never)]
+        fn $malloc_slowly(context: Context, bytes: usize) -> Block {
+            let real = || call!($domain.malloc.load(Relaxed), fn(Context, usize) -> Block, (context, bytes));
+            if bytes > SMALL {
+                return marked(real);
+            }
+            let block = escape(bytes, || call!(RAW_MALLOC.load(Relaxed), fn(usize) -> Block, (bytes)));
+            if block.is_null() { real() } else { block }
+        }
+
         unsafe extern "C" fn $calloc(context: Context, items: usize, size: usize) -> Block {
             let bytes = items.saturating_mul(size);
-            if bytes > SMALL {
-                return marked(|| {
-                    call!($domain.calloc.load(Relaxed), fn(Context, usize, usize) -> Block, (context, items, size))
-                });
-            }
-            if runs_out(bytes) {
-                let block = escape(bytes, || call!(RAW_CALLOC.load(Relaxed), fn(usize, usize) -> Block, (items, size)));
-                if !block.is_null() {
-                    return block;
-                }
+            if bytes > SMALL || runs_out(bytes) {
+                return $calloc_slowly(context, items, size);
             }
             call!($domain.calloc.load(Relaxed), fn(Context, usize, usize) -> Block, (context, items, size))
         }
+
+        #[inline(never)]
+        fn $calloc_slowly(context: Context, items: usize, size: usize) -> Block {
+            let bytes = items.saturating_mul(size);
+            let function = || $domain.calloc.load(Relaxed);
+            let real = || call!(function(), fn(Context, usize, usize) -> Block, (context, items, size));
+            if bytes > SMALL {
+                return marked(real);
+            }
+            let block = escape(bytes, || call!(RAW_CALLOC.load(Relaxed), fn(usize, usize) -> Block, (items, size)));
+            if block.is_null() { real() } else { block }
+        }
     };
 }
-escaping!(IN_MEM, escaping_mem_malloc, escaping_mem_calloc);
-escaping!(IN_OBJ, escaping_obj_malloc, escaping_obj_calloc);
+escaping!(IN_MEM, escaping_mem_malloc, mem_malloc_slowly, escaping_mem_calloc, mem_calloc_slowly);
+escaping!(IN_OBJ, escaping_obj_malloc, obj_malloc_slowly, escaping_obj_calloc, obj_calloc_slowly);
 
 /// Is a wrapped block of `bytes` a sample? Large ones under pymalloc come through `malloc` again: those are left to it.
 #[inline(always)]
