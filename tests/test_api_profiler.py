@@ -52,6 +52,15 @@ def test_a_block_is_profiled_to_its_line() -> None:
     assert "total += i * i" in profiler.output_text(unicode=False)
 
 
+def test_what_ran_before_is_no_part_of_the_profile() -> None:
+    spin(0.5)
+    with Profiler() as profiler:
+        spin(0.1)
+    totals = read(profiler)["totals"]
+    assert totals["cpu_clock_s"] == pytest.approx(0.1, abs=0.08)
+    assert totals["python_s"] + totals["native_s"] + totals["system_s"] < 0.2
+
+
 def test_all_threads_are_seen() -> None:
     def in_thread() -> None:
         spin(0.3)
