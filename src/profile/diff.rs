@@ -9,7 +9,7 @@
 //! below [`SIGMAS`] of the two errors together is chance as far as the samples can tell; what varies from run to run
 //! beside sampling (caches, other load) is not in it, so a difference above is a reason to look, not a proof.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -127,16 +127,18 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
     let sides = Sides { before: Figures::of(before), after: Figures::of(after) };
     let mut lines = Vec::new();
     let mut functions = Vec::new();
+    let mut pairs = Vec::new();
+    let none = File::default();
     for (old, new) in pairing::files(&before.files, &after.files) {
         let path = new.or(old).map(|file| file.path.as_str()).unwrap_or_default();
-        let none = File::default();
         let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
         for (old, new) in pairing::lines(&old.lines, &new.lines) {
             lines.push(sides.line(path, old, new));
         }
-        for (old, new) in pairs_of_functions(&old.functions, &new.functions) {
-            functions.push(sides.function(path, old, new));
-        }
+        pairs.extend(pairs_of_functions(&old.functions, &new.functions).into_iter().map(|(old, new)| (path, old, new)));
+    }
+    for (path, old, new) in rejoined(pairs) {
+        functions.push(sides.function(path, old, new));
     }
     let wait = |profile: &Profile| profile.totals.time.wait_s;
     let totals = |profile: &Profile, figures: Figures| Row {
@@ -323,6 +325,31 @@ fn side(profile: &Profile) -> Side {
         started_at: profile.clock.started_at.clone(),
         exit: profile.target.exit,
     }
+}
+
+/// A pair of functions and the path to name it by.
+type PlacedPair<'a> = (&'a str, Option<&'a Function>, Option<&'a Function>);
+
+/// Pairs functions that moved to another file, where their name leaves no doubt.
+fn rejoined(pairs: Vec<PlacedPair<'_>>) -> Vec<PlacedPair<'_>> {
+    let mut alone: BTreeMap<&str, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+    for (at, (_, old, new)) in pairs.iter().enumerate() {
+        match (old, new) {
+            (Some(old), None) => alone.entry(&old.qualname).or_default().0.push(at),
+            (None, Some(new)) => alone.entry(&new.qualname).or_default().1.push(at),
+            _ => {}
+        }
+    }
+    let mut joined = pairs.clone();
+    let mut dropped = BTreeSet::new();
+    for (name, (olds, news)) in alone {
+        // `<module>` and `<lambda>` name nothing.
+        if let ([old_at], [new_at], false) = (olds.as_slice(), news.as_slice(), name.contains('<')) {
+            joined[*new_at].1 = pairs[*old_at].1;
+            dropped.insert(*old_at);
+        }
+    }
+    joined.into_iter().enumerate().filter(|(at, _)| !dropped.contains(at)).map(|(_, pair)| pair).collect()
 }
 
 /// Functions of the same qualified name, in the order of the file where there are several.

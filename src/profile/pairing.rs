@@ -6,7 +6,7 @@
 //! Lines in the same order in both files pair first (a longest common subsequence of texts, as `diff` finds it); what
 //! remains pairs with an equal text anywhere in the file, and then a line without text with its number.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::model::{File, Line};
 
@@ -16,7 +16,8 @@ pub(crate) type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
 /// Cells of the table of common subsequences at most; larger files pair by equal texts alone.
 const MOST_CELLS: usize = 16 << 20;
 
-/// Pairs files: equal paths, then equal names of file and folder, then equal names of file where that is unique.
+/// Pairs files: equal paths, then equal names of file and folder, then equal names of file where that is unique, then
+/// those that say the same (a file that got another name, a cell of a notebook that was run again).
 pub(crate) fn files<'a>(old: &'a [File], new: &'a [File]) -> Vec<Pair<'a, File>> {
     let mut partner: Vec<Option<usize>> = vec![None; new.len()];
     let mut free: Vec<bool> = vec![true; old.len()];
@@ -36,10 +37,45 @@ pub(crate) fn files<'a>(old: &'a [File], new: &'a [File]) -> Vec<Pair<'a, File>>
             }
         }
     }
+    for (old_at, new_at) in alike(old, new, &free, &partner) {
+        free[old_at] = false;
+        partner[new_at] = Some(old_at);
+    }
     let mut pairs: Vec<_> =
         new.iter().zip(partner).map(|(file, old_at)| (old_at.map(|at| &old[at]), Some(file))).collect();
     pairs.extend(old.iter().zip(free).filter(|(_, free)| *free).map(|(file, _)| (Some(file), None)));
     pairs
+}
+
+/// Files alone on their side at most; more of them are left as they are.
+const MOST_ALONE: usize = 200;
+
+/// Of the files that are still alone, those of which half of the lines are the same, most first.
+fn alike(old: &[File], new: &[File], free: &[bool], partner: &[Option<usize>]) -> Vec<(usize, usize)> {
+    let texts = |file: &File| -> HashSet<String> {
+        file.lines.iter().filter_map(|line| line.source.as_deref()).map(|text| text.trim().to_owned()).collect()
+    };
+    let olds: Vec<_> = (0..old.len()).filter(|&at| free[at]).map(|at| (at, texts(&old[at]))).collect();
+    let news: Vec<_> = (0..new.len()).filter(|&at| partner[at].is_none()).map(|at| (at, texts(&new[at]))).collect();
+    if olds.len() > MOST_ALONE || news.len() > MOST_ALONE {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (old_at, old_texts) in &olds {
+        for (new_at, new_texts) in &news {
+            let same = old_texts.intersection(new_texts).count();
+            if same > 0 && 2 * same >= old_texts.len().min(new_texts.len()) {
+                found.push((std::cmp::Reverse(same), *old_at, *new_at));
+            }
+        }
+    }
+    found.sort_unstable();
+    let (mut taken_old, mut taken_new) = (HashSet::new(), HashSet::new());
+    found.retain(|(_, old_at, new_at)| {
+        let alone = !taken_old.contains(old_at) && !taken_new.contains(new_at);
+        alone && taken_old.insert(*old_at) && taken_new.insert(*new_at)
+    });
+    found.into_iter().map(|(_, old_at, new_at)| (old_at, new_at)).collect()
 }
 
 /// Pairs the lines of a file.

@@ -57,6 +57,27 @@ fn lines_that_moved_still_pair() {
 }
 
 #[test]
+fn a_function_that_moved_to_another_file_is_compared_with_what_it_was() {
+    let before = profile("/w/a.py", &[(1, "x = 1", 1.0)]);
+    let after = profile("/w/other.py", &[(1, "y = 2", 3.0)]);
+    let diff = diff(&before, &after);
+    assert_eq!(diff.functions.len(), 1, "{:?}", diff.functions);
+    assert_eq!((diff.functions[0].path.as_str(), diff.functions[0].cpu_s.delta), ("/w/other.py", Some(2.0)));
+}
+
+#[test]
+fn a_cell_that_was_run_again_is_compared_with_what_it_was() {
+    let mut before = profile("In [3]", &[(1, "x = 1", 1.0), (2, "y = 2", 2.0), (3, "z = 3", 2.0)]);
+    before.files.extend(profile("In [1]", &[(1, "other()", 1.0)]).files);
+    let after = profile("In [7]", &[(1, "x = 1", 1.0), (2, "y = 4", 2.0), (3, "z = 3", 2.5)]);
+    let diff = diff(&before, &after);
+    let z = find(&diff, "z = 3");
+    assert_eq!((z.len(), z[0].path.as_str(), z[0].changes.cpu_s.delta), (1, "In [7]", Some(0.5)));
+    assert_eq!(find(&diff, "other()")[0].after_line, None);
+    assert_eq!(find(&diff, "y = 4")[0].before_line, None);
+}
+
+#[test]
 fn a_difference_inside_the_noise_is_said_to_be_so() {
     let before = profile("/w/a.py", &[(1, "a", 1.000), (2, "b", 1.000)]);
     let after = profile("/w/a.py", &[(1, "a", 1.050), (2, "b", 1.200)]);
