@@ -30,6 +30,20 @@ _HOMES = {
 }
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics: what ``%load_ext rscalene`` calls."""
+    from rscalene.magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take them back: what ``%unload_ext rscalene`` calls."""
+    from rscalene.magics import unload
+
+    unload()
+
+
 def __getattr__(name: str) -> Any:
     """Import what is asked for: the command line needs none of it."""
     if name not in _HOMES:

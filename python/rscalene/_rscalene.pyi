@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import CodeType
-from typing import Any, Final, Self, final
+from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
     "ByteCount", "DiffData", "Drive", "LineOutcome", "LineTable", "ProfileData", "RssSampler", "Sampler",
@@ -188,6 +188,9 @@ class Sampler:
 @final
 class ProfileData:
     """A profile; :class:`rscalene.Result` is its face."""
+
+    SORT_KEYS: ClassVar[list[str]]
+    """Orders of lines, files and functions."""
 
     @staticmethod
     def read(path: str) -> ProfileData:

@@ -39,7 +39,7 @@ class Collector:
         """Decorate ``func``; arguments of other profilers' decorators are accepted and not used."""
         if func is None:
             return self
-        return decorate(func, self.options, self._add) if enabled() else func
+        return decorate(func, self.options, self.gather) if enabled() else func
 
     def add_function(self, func: Any) -> None:
         """Watch a plain function in place, without a decorator.
@@ -47,7 +47,7 @@ class Collector:
         :raises TypeError: for generator, coroutine and async generator functions, which need the decorator.
         """
         if enabled():
-            swap_code(func, self.options, self._add)
+            swap_code(func, self.options, self.gather)
 
     wrap_function = __call__
 
@@ -92,7 +92,8 @@ class Collector:
     ) -> None:
         """End the section."""
 
-    def _add(self, outcome: LineOutcome) -> None:
+    def gather(self, outcome: LineOutcome) -> None:
+        """Take the outcome of a call."""
         key = (outcome.filename, outcome.first_line, outcome.name)
         with self._lock:
             known = self._outcomes.setdefault(key, outcome)

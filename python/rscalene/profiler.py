@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 from rscalene._rscalene import Sampler
+from rscalene.cells import titled
 from rscalene.lines import enabled
 from rscalene.result import Result
 
@@ -158,7 +159,7 @@ class Profiler:
 
     def result(self) -> Result:
         """Return the profile as an object to look at and to compute with; RuntimeError when there is none."""
-        return Result(self._sampler.result())
+        return Result(titled(self._sampler.result()))
 
     def stats(self) -> pstats.Stats:
         """Return the profile as a real ``pstats.Stats``; RuntimeError when there is none."""

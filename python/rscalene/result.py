@@ -74,7 +74,8 @@ class Result(_Report):
         self._data = data
         self._dict: dict[str, Any] | None = None
         self._top, self._sort = top, sort
-        data.markdown(sort, 1)  # an unknown order fails here, not in a notebook's display
+        if sort not in ProfileData.SORT_KEYS:
+            raise ValueError(f"sort must be one of {', '.join(ProfileData.SORT_KEYS)}, not {sort!r}")
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

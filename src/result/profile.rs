@@ -42,6 +42,13 @@ impl ProfileData {
 
 #[pymethods]
 impl ProfileData {
+    /// Orders of lines, files and functions.
+    #[classattr]
+    #[pyo3(name = "SORT_KEYS")]
+    fn sort_keys() -> Vec<&'static str> {
+        SortKey::ALL.iter().map(|key| key.name()).collect()
+    }
+
     /// Read a file that holds the JSON.
     #[staticmethod]
     fn read(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
@@ -171,8 +178,7 @@ pub(super) fn style(unicode: bool, color: bool, width: usize) -> Style {
 
 fn sort_key(name: &str) -> PyResult<SortKey> {
     SortKey::from_name(name).ok_or_else(|| {
-        let names: Vec<&str> = SortKey::ALL.iter().map(|key| key.name()).collect();
-        PyValueError::new_err(format!("sort must be one of {}, not `{name}`", names.join(", ")))
+        PyValueError::new_err(format!("sort must be one of {}, not `{name}`", ProfileData::sort_keys().join(", ")))
     })
 }
 

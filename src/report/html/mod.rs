@@ -165,6 +165,8 @@ fn program(profile: &Profile) -> String {
     let name = match own.iter().position(|word| !word.starts_with('-')) {
         Some(at) if at > 0 && own[at - 1] == "-m" => format!("python -m {}", own[at]),
         Some(at) if at > 0 && own[at - 1] == "-c" => "python -c".to_owned(),
+        // A statement of a notebook, which may divide.
+        Some(at) if own[at].starts_with('%') => own[at].clone(),
         Some(at) => own[at].rsplit('/').next().unwrap_or(&own[at]).to_owned(),
         None => command.first().cloned().unwrap_or_default(),
     };
@@ -190,6 +192,7 @@ mod tests {
         assert_eq!(named(&["/usr/bin/python3", "-X", "src/app.py", "x"]), "app.py");
         assert_eq!(named(&["python", "-m", "http.server"]), "python -m http.server");
         assert_eq!(named(&["gunicorn", "app:app"]), "gunicorn");
+        assert_eq!(named(&["%rscalene f(a / b)"]), "%rscalene f(a / b)");
         assert_eq!(named(&[]), "profile");
     }
 }

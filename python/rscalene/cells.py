@@ -1,0 +1,66 @@
+"""Cells of a notebook (and other text that lies in no file): what they are called and what they say.
+
+IPython compiles each cell under the name of a file that does not exist; people know the cell as ``In [7]``. The text is
+where tracebacks find it, in ``linecache``.
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+import re
+import sys
+from typing import Any
+
+from rscalene._rscalene import ProfileData
+
+__all__ = ["BEGIN", "label", "shell", "text_of", "titled"]
+
+#: How the first line of a cell is spelt after ``%%rscalene``, ``%%mprun`` or ``%%lprun`` was turned into a call.
+BEGIN = '__import__("rscalene.magics").magics.begin('
+_BEGIN = re.compile(re.escape(BEGIN) + r'("(?:[^"\\]|\\.)*"), ("(?:[^"\\]|\\.)*")\)')
+_STATEMENT = re.compile(r"<(%\w+) statement \d+>")
+
+
+def shell() -> Any:
+    """Return the running IPython shell, or ``None``; IPython is not imported for it."""
+    core = sys.modules.get("IPython.core.getipython")
+    return core.get_ipython() if core is not None else None
+
+
+def label(filename: str) -> str | None:
+    """Return ``In [7]`` for a cell's file name, ``%rscalene`` for a statement's, ``None`` for other files."""
+    statement = _STATEMENT.fullmatch(filename)
+    if statement:
+        return statement[1]
+    running = shell()
+    if running is None:
+        return None
+    known = running.compile.format_code_name(filename)
+    number = re.search(r"\d+", known[1]) if known else None
+    return f"In [{number[0]}]" if number else None
+
+
+def text_of(filename: str) -> str:
+    """Return the text of a cell as it was typed, empty where nothing is known."""
+    lines = linecache.getlines(filename)
+    if lines and (begin := _BEGIN.match(lines[0])):
+        magic, words = json.loads(begin[1]), json.loads(begin[2])
+        lines = [f"%%{magic} {words}".rstrip() + "\n", *lines[1:]]
+    return "".join(lines)
+
+
+def titled(data: ProfileData, title: str | None = None) -> ProfileData:
+    """Return the profile with cells under the names that people know, and with their text.
+
+    :param title: what was profiled; the default is the command line of the process.
+    """
+    files: list[tuple[str, str, str]] = []
+    taken: dict[str, int] = {}
+    for filename in data.unread():
+        text = text_of(filename)
+        shown = label(filename) or filename
+        taken[shown] = count = taken.get(shown, 0) + 1
+        if text or shown != filename:
+            files.append((filename, shown if count == 1 else f"{shown} ({count})", text))
+    return data.with_texts(files, title) if files or title else data
