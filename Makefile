@@ -19,7 +19,7 @@ PYTEST_ARGS ?=
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser build dev lint fmt bench clean
+.PHONY: help demo test test-rust test-python test-browser build dev lint fmt bench accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -63,8 +63,17 @@ fmt: $(BUILD)/lint.stamp  ## format everything
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(BUILD)/installed  ## the benchmarks
+bench: $(BUILD)/installed  ## every benchmark, beside the other profilers; writes docs/performance.md (an hour)
 	cargo bench --locked
+	$(BIN)/python benches/overhead.py --output benches/results/overhead.json
+	$(BIN)/python benches/scale.py --output benches/results/scale.json
+	$(PIP) install --quiet -r benches/requirements-lines.txt
+	$(BIN)/python benches/line_cost.py --json >benches/results/lines.json
+	$(BIN)/python benches/page.py
+
+accuracy: $(BUILD)/installed  ## error against known truth, beside the other profilers; writes docs/accuracy.md
+	$(BIN)/python benches/accuracy.py --output benches/results/accuracy.json
+	$(BIN)/python benches/page.py
 
 clean:  ## remove everything that was built
 	rm -rf $(BUILD) target

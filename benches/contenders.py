@@ -1,12 +1,13 @@
 """The profilers that are measured, ours among them: how each is installed and how each runs a program.
 
-Every one gets an environment of its own under ``.build/contenders``, from PyPI, with the workloads' requirements. One that
-cannot be installed for an interpreter is reported as missing.
+Every one gets an environment of its own under ``.build/contenders``, from PyPI, with the workloads' requirements. One
+that cannot be installed for an interpreter is reported as missing.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import subprocess
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build"
@@ -22,30 +24,31 @@ REQUIREMENTS = ("docutils==0.18.1", "mpmath==1.2.1", "sympy==1.8")
 """What pyperformance's docutils and sympy workloads ask for."""
 
 Words = Sequence[str]
+Command = Callable[[Path, Path, Words], Words]
 
 
 @dataclass(frozen=True)
 class Contender:
     """A way to run a program under a profiler.
 
-    ``command`` is called with the environment's ``bin`` folder, the file to write the profile to, and the program with its
-    arguments; it returns the whole command line.
+    ``command`` is called with the environment's ``bin`` folder, the file to write the profile to, and the program with
+    its arguments; it returns the whole command line.
     """
 
     name: str
     package: str | None
-    command: Callable[[Path, Path, Words], Words]
+    command: Command
     reports: tuple[str, ...] = ()
     """What its output says by line: ``cpu``, ``kind``, ``memory``, ``peak``."""
     above: tuple[int, int] = (3, 11)
     """The least Python version."""
 
 
-def _python(*options: str) -> Callable[[Path, Path, Words], Words]:
+def _python(*options: str) -> Command:
     return lambda binary, out, program: [str(binary / "python"), *(o.format(out=out) for o in options), *program]
 
 
-def _tool(name: str, *options: str) -> Callable[[Path, Path, Words], Words]:
+def _tool(name: str, *options: str) -> Command:
     return lambda binary, out, program: [str(binary / name), *(o.format(out=out) for o in options), *program]
 
 
@@ -54,11 +57,24 @@ def _py_spy(binary: Path, out: Path, program: Words) -> Words:
     return [str(binary / "py-spy"), *record, str(binary / "python"), *program]
 
 
+def _rscalene(*options: str) -> Command:
+    return _tool("rscalene", "run", "-q", *options, "-o", "{out}.json")
+
+
+def _memray(*options: str) -> Command:
+    return _tool("memray", "run", "-q", "-f", *options, "-o", "{out}")
+
+
+def _sampling(binary: Path, out: Path, program: Words) -> Words:
+    run = ["-m", "profiling.sampling", "run", "--collapsed", "-o", str(out)]
+    return [str(binary / "python"), *run, *program]
+
+
 def _kernprof(binary: Path, out: Path, program: Words) -> Words:
     return [str(binary / "kernprof"), "-l", "-q", "-p", program[0], "-o", str(out), *program]
 
 
-def _scalene(*options: str) -> Callable[[Path, Path, Words], Words]:
+def _scalene(*options: str) -> Command:
     def command(binary: Path, out: Path, program: Words) -> Words:
         script, *words = program
         run = ["-m", "scalene", "run", "--outfile", f"{out}.json", *options]
@@ -68,22 +84,23 @@ def _scalene(*options: str) -> Callable[[Path, Path, Words], Words]:
 
 
 PLAIN = Contender("plain python", None, _python())
+ALL = ("cpu", "kind", "memory", "peak")
 CONTENDERS = [
-    Contender("rscalene --cpu-only", "rscalene", _tool("rscalene", "run", "-q", "--cpu-only", "-o", "{out}.json"), ("cpu", "kind")),
-    Contender("rscalene", "rscalene", _tool("rscalene", "run", "-q", "-o", "{out}.json"), ("cpu", "kind", "memory", "peak")),
-    Contender("rscalene --memory exact", "rscalene", _tool("rscalene", "run", "-q", "--memory", "exact", "-o", "{out}.json"), ("memory", "peak")),
+    Contender("rscalene --cpu-only", "rscalene", _rscalene("--cpu-only"), ("cpu", "kind")),
+    Contender("rscalene", "rscalene", _rscalene(), ALL),
+    Contender("rscalene --memory exact", "rscalene", _rscalene("--memory", "exact"), ("memory", "peak")),
     Contender("scalene --cpu-only", "scalene", _scalene("--cpu-only"), ("cpu", "kind")),
-    Contender("scalene", "scalene", _scalene(), ("cpu", "kind", "memory", "peak")),
-    Contender("memray", "memray", _tool("memray", "run", "-q", "-f", "-o", "{out}"), ("peak",)),
-    Contender("memray --trace-python-allocators", "memray", _tool("memray", "run", "-q", "-f", "--trace-python-allocators", "-o", "{out}"), ("peak",)),
+    Contender("scalene", "scalene", _scalene(), ALL),
+    Contender("memray", "memray", _memray(), ("peak",)),
+    Contender("memray --trace-python-allocators", "memray", _memray("--trace-python-allocators"), ("peak",)),
     Contender("fil", "filprofiler", _tool("fil-profile", "-o", "{out}", "--no-browser", "run"), ("peak",)),
     Contender("py-spy", "py-spy", _py_spy, ("cpu",)),
-    Contender("pyinstrument", "pyinstrument", _tool("pyinstrument", "-r", "json", "-o", "{out}"), ()),
-    Contender("cProfile", "", _python("-m", "cProfile", "-o", "{out}"), ()),
-    Contender("line_profiler (kernprof -l -p)", "line_profiler", _kernprof, ()),
-    Contender("tracemalloc", "", _python("-X", "tracemalloc"), ()),
-    Contender("profiling.sampling", "", _python("-m", "profiling.sampling", "run", "--collapsed", "-o", "{out}"), ("cpu",), (3, 15)),
-]  # fmt: skip
+    Contender("pyinstrument", "pyinstrument", _tool("pyinstrument", "-r", "json", "-o", "{out}")),
+    Contender("cProfile", "", _python("-m", "cProfile", "-o", "{out}")),
+    Contender("line_profiler (kernprof -l -p)", "line_profiler", _kernprof),
+    Contender("tracemalloc", "", _python("-X", "tracemalloc")),
+    Contender("profiling.sampling", "", _sampling, ("cpu",), (3, 15)),
+]
 
 
 class Missing(Exception):
@@ -95,7 +112,9 @@ def environment(contender: Contender, python: str) -> Path:
 
     :raises Missing: when its package cannot be installed.
     """
-    version = subprocess.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True).stdout.strip()
+    version = subprocess.run(
+        [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     if tuple(map(int, version.split("."))) < contender.above:
         raise Missing(f"needs Python {'.'.join(map(str, contender.above))}")
     folder = BUILD / "contenders" / f"{contender.package or 'python'}-{version}"
@@ -103,7 +122,9 @@ def environment(contender: Contender, python: str) -> Path:
     packages = [*REQUIREMENTS, *([contender.package] if contender.package not in (None, "", "rscalene") else [])]
     if not (folder / "made").exists():
         subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-        done = subprocess.run([binary / "python", "-m", "pip", "install", "--quiet", *packages], capture_output=True, text=True)
+        done = subprocess.run(
+            [binary / "python", "-m", "pip", "install", "--quiet", *packages], capture_output=True, text=True
+        )
         if done.returncode != 0:
             raise Missing(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "pip failed")
         (folder / "made").touch()
@@ -119,14 +140,40 @@ def environment(contender: Contender, python: str) -> Path:
 def version(contender: Contender, binary: Path) -> str:
     """Return the contender's version as its package says."""
     package = contender.package
-    code = f"import importlib.metadata as m; print(m.version({package!r}))" if package else "import platform; print(platform.python_version())"
+    code = "import platform; print(platform.python_version())"
+    if package:
+        code = f"import importlib.metadata as m; print(m.version({package!r}))"
     return subprocess.run([binary / "python", "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def write(path: Path, document: dict[str, Any]) -> None:
+    """Write figures as JSON, rounded to four digits behind the point: more is noise."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: rounded(inner) for key, inner in value.items()}
+        return round(value, 4) if isinstance(value, float) else value
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rounded(document), indent=1) + "\n")
 
 
 def machine() -> dict[str, str | int]:
     """Return what the figures depend on: processor, cores, kernel."""
-    model = next((row.split(":", 1)[1].strip() for row in Path("/proc/cpuinfo").read_text().splitlines() if row.startswith("model name")), "unknown")
-    return {"processor": model, "cores": os.cpu_count() or 0, "system": f"{platform.system()} {platform.release()}", "date": datetime.date.today().isoformat()}
+    model = next(
+        (
+            row.split(":", 1)[1].strip()
+            for row in Path("/proc/cpuinfo").read_text().splitlines()
+            if row.startswith("model name")
+        ),
+        "unknown",
+    )
+    return {
+        "processor": model,
+        "cores": os.cpu_count() or 0,
+        "system": f"{platform.system()} {platform.release()}",
+        "date": datetime.date.today().isoformat(),
+    }
 
 
 def unpacked(package: str) -> Path:

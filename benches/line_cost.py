@@ -86,7 +86,7 @@ def main() -> None:
     added = measure(options.repeats)
     version = ".".join(map(str, sys.version_info[:3]))
     if options.json:
-        print(json.dumps({"python": version, "added_ns_per_line": added}))
+        print(json.dumps({"measured": "lines", "python": version, "added_ns_per_line": added}))
         return
     print(f"Python {version}: added nanoseconds a line")
     for name, ns in added.items():

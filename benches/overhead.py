@@ -1,9 +1,10 @@
 """What a profiler costs the program: whole programs, plain and under every profiler, in pairs.
 
-The workloads are pyperformance's mdp, raytrace, fannkuch, docutils, pprint, sympy and async_tree, and small programs that
-are bound by one thing each. In every round each contender runs once, right after a plain run; the figure is the ratio of
-the two. Of a run there are four figures: CPU seconds and wall seconds of the workload's own loops (by the program's own
-clocks), CPU seconds of everything that was started (the profiler's processes too), and the largest process' peak RSS.
+The workloads are pyperformance's mdp, raytrace, fannkuch, docutils, pprint, sympy and async_tree, and small programs
+that are bound by one thing each. In every round each contender runs once, right after a plain run; the figure is the
+ratio of the two. Of a run there are four figures: CPU seconds and wall seconds of the workload's own loops (by the
+program's own clocks), CPU seconds of everything that was started (the profiler's processes too), and the largest
+process' peak RSS.
 
     python benches/overhead.py [--rounds N] [--only WORKLOAD ...] [--contender NAME ...] [--python EXE] [-o FILE]
 """
@@ -42,6 +43,7 @@ class Workload:
     loops: int = 1
 
     def path(self) -> Path:
+        """Return the program's file."""
         if self.file.startswith("bm_"):
             return contenders.unpacked("pyperformance") / PYPERFORMANCE / self.file
         return WORKLOADS / self.file
@@ -121,7 +123,9 @@ def run(contender: Contender, binary: Path, workload: Workload) -> Run:
         child.returncode = os.waitstatus_to_exitcode(status)
         told = [json.loads(row) for row in clocks.read_text().splitlines()] if clocks.exists() else []
         if not told or child.returncode != 0:
-            print(f"    {contender.name} on {workload.name}: status {child.returncode}: {errors[-300:]}", file=sys.stderr)
+            print(
+                f"    {contender.name} on {workload.name}: status {child.returncode}: {errors[-300:]}", file=sys.stderr
+            )
         return Run(
             cpu_s=sum(one["cpu_s"] for one in told) if told else None,
             wall_s=sum(one["wall_s"] for one in told) if told else None,
@@ -206,7 +210,7 @@ def main() -> None:
     for name, why in found["missing"].items():
         print(f"missing: {name}: {why}")
     if options.output:
-        options.output.write_text(json.dumps(found, indent=1) + "\n")
+        contenders.write(options.output, found)
 
 
 if __name__ == "__main__":

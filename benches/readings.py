@@ -1,7 +1,7 @@
 """What each profiler's output says of the lines of one file, in one shape: line number -> figures.
 
-Figures: ``cpu`` (any unit, shares are compared), ``python``, ``native``, ``system`` (parts of it), ``allocated``, ``peak``
-(bytes). A figure that the profiler does not report is absent.
+Figures: ``cpu`` (any unit, shares are compared), ``python``, ``native``, ``system`` (parts of it), ``allocated``,
+``peak`` (bytes). A figure that the profiler does not report is absent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 
 
 def rscalene(binary: Path, out: Path, program: str) -> Lines:
-    """Our JSON."""
+    """Return what our JSON says."""
     profile = json.loads(out.with_name(out.name + ".json").read_text())
     lines: Lines = {}
     for file in profile["files"]:
@@ -34,7 +34,7 @@ def rscalene(binary: Path, out: Path, program: str) -> Lines:
 
 
 def scalene(binary: Path, out: Path, program: str) -> Lines:
-    """scalene's JSON. Its C share includes what it calls system time."""
+    """Return what scalene's JSON says. Its C share includes what it calls system time."""
     profile = json.loads(out.with_name(out.name + ".json").read_text())
     lines: Lines = {}
     for row in profile["files"].get(program, {}).get("lines", []):
@@ -60,14 +60,14 @@ print(json.dumps(lines))
 
 
 def memray(binary: Path, out: Path, program: str) -> Lines:
-    """Memory at the high-water mark, by memray's own reader."""
+    """Return memory at the high-water mark, by memray's own reader."""
     words = [binary / "python", "-c", MEMRAY, out, program]
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     return {int(line): {"peak": float(size)} for line, size in json.loads(told).items()}
 
 
 def fil(binary: Path, out: Path, program: str) -> Lines:
-    """Memory at the peak, from the folded stacks beside fil's page."""
+    """Return memory at the peak, from the folded stacks beside fil's page."""
     found = sorted(out.glob("*/peak-memory.prof"))
     if not found:
         return {}
@@ -76,13 +76,13 @@ def fil(binary: Path, out: Path, program: str) -> Lines:
 
 
 def py_spy(binary: Path, out: Path, program: str) -> Lines:
-    """Samples by line, from raw stacks."""
+    """Return samples by line, from raw stacks."""
     name = re.escape(Path(program).name)
     return _folded(out.read_text(), re.compile(rf"\({name}:(\d+)\)|\([^;()]*/{name}:(\d+)\)"), "cpu")
 
 
 def sampling(binary: Path, out: Path, program: str) -> Lines:
-    """Samples by line, from the collapsed stacks of the standard library's profiler."""
+    """Return samples by line, from the collapsed stacks of the standard library's profiler."""
     name = re.escape(Path(program).name)
     return _folded(out.read_text(), re.compile(rf"{name}:[^;:]*:(\d+)"), "cpu")
 

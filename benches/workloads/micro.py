@@ -21,7 +21,7 @@ def containers():
     """Make and drop lists, tuples, dicts and strings."""
     for turn in range(60_000):
         row = [turn, turn + 1, str(turn)]
-        {"key": row, "other": (turn, row), turn: [row] * 8}
+        row = {"key": row, "other": (turn, row), turn: [row] * 8}
 
 
 def comprehensions():

@@ -1,8 +1,8 @@
 """Stands in for the ``pyperf`` module under the workloads of pyperformance: runs them in this very process.
 
-pyperf starts workers, calibrates and collects metadata; a profiler would be measured on all of that. Here a workload runs
-``RSCALENE_BENCH_LOOPS`` times after its imports, and what it took is appended to the file ``RSCALENE_BENCH_CLOCKS`` as one
-JSON object: ``cpu_s`` and ``wall_s`` of the loops alone.
+pyperf starts workers, calibrates and collects metadata; a profiler would be measured on all of that. Here a workload
+runs ``RSCALENE_BENCH_LOOPS`` times after its imports, and what it took is appended to the file
+``RSCALENE_BENCH_CLOCKS`` as one JSON object: ``cpu_s`` and ``wall_s`` of the loops alone.
 """
 
 import argparse

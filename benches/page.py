@@ -1,0 +1,155 @@
+"""Write docs/performance.md and docs/accuracy.md from the figures in benches/results.
+
+python benches/page.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from contenders import ROOT
+
+RESULTS = ROOT / "benches" / "results"
+MIB = 1024 * 1024
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(['---'] + ['--:'] * (len(head) - 1))}|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def spread(figure: dict[str, float] | None) -> str:
+    """Return a median with its least and most."""
+    if figure is None:
+        return "failed"
+    return f"{figure['median']:.2f} ({figure['least']:.2f}-{figure['most']:.2f})"
+
+
+def facts(found: dict[str, Any]) -> str:
+    """Return what the figures depend on, in a paragraph."""
+    machine = found["machine"]
+    versions = ", ".join(
+        f"{name} {version}" for name, version in sorted(found["versions"].items()) if name != "plain python"
+    )
+    place = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['date']}"
+    said = f"CPython {found['python']} on {place}. {versions}."
+    missing = "; ".join(f"{name}: {why}" for name, why in found["missing"].items())
+    return said + (f"\n\nMissing: {missing}." if missing else "")
+
+
+def overhead(found: dict[str, Any]) -> str:
+    """Return the section of one run of overhead.py."""
+    results = found["results"]
+    names = [name for name in found["versions"] if name != "plain python"]
+    parts = [f"### CPython {found['python']}\n", facts(found), f"\n{found['rounds']} pairs of runs of each.\n"]
+    for title, key in (
+        ("CPU seconds of the program's own work, profiled / plain", "cpu_ratio"),
+        ("CPU seconds of everything that was started, profiled / plain", "tree_cpu_ratio"),
+        ("Peak resident memory of the largest process, profiled / plain", "peak_rss_ratio"),
+    ):
+        rows = [
+            [workload, *(spread(figures[name].get(key)) if name in figures else "-" for name in names)]
+            for workload, figures in results.items()
+        ]
+        parts += [f"\n**{title}**: median (least-most)\n", table(["workload", *names], rows)]
+    rows = [
+        [workload, *(f"{figures[name]['written_bytes'] / MIB:.2f}" if name in figures else "-" for name in names)]
+        for workload, figures in results.items()
+    ]
+    parts += ["\n**Written, MiB**\n", table(["workload", *names], rows)]
+    if nothing := results.get("nothing"):
+        rows = [[name, f"{1000 * nothing[name]['added_wall_s']:.0f}"] for name in names if name in nothing]
+        parts += [
+            "\n**Start and end: wall milliseconds longer than plain, for a program that does nothing**\n",
+            table(["", "ms"], rows),
+        ]
+    return "\n".join(parts)
+
+
+def scale(found: dict[str, Any]) -> str:
+    """Return the section of a run of scale.py."""
+    names = [name for name in found["versions"] if name != "plain python"]
+    rows = []
+    for workload, figures in found["results"].items():
+        what, size = workload.split(" ")
+        rows.append([what, size, *(spread(figures[name].get("cpu_ratio")) for name in names)])
+    head = ["what grows", "to", *names]
+    return "\n".join([facts(found), "", table(head, rows)])
+
+
+def lines(found: dict[str, Any]) -> str:
+    """Return the section of a run of line_cost.py."""
+    rows = [[name, f"{ns:,.0f}"] for name, ns in found["added_ns_per_line"].items()]
+    return f"CPython {found['python']}.\n\n" + table(["", "added ns a line"], rows)
+
+
+def accuracy(found: dict[str, Any]) -> str:
+    """Return the section of a run of accuracy.py."""
+    laws = list(dict.fromkeys(law for figures in found["results"].values() for law in figures))
+    rows = [
+        [
+            name,
+            *(f"{figures[law]['median']:.2f} / {figures[law]['most']:.2f}" if law in figures else "-" for law in laws),
+        ]
+        for name, figures in found["results"].items()
+    ]
+    said = f"{found['runs']} runs; programs that run by the clock run {found['seconds']} CPU seconds."
+    return "\n".join(
+        [
+            f"### CPython {found['python']}\n",
+            facts(found),
+            f"\n{said} Median / most of all lines and runs.\n",
+            table(["", *laws], rows),
+        ]
+    )
+
+
+PERFORMANCE = """# What profiling costs
+
+Every figure is a ratio to a plain run of the same program right before; the machine was not idle in each case, the
+spread says how much that matters. Repeat them with `make bench` (about an hour), or a part with
+`python benches/overhead.py --only mdp --contender rscalene`.
+
+"""
+ACCURACY = """# How far the figures are from the truth
+
+The programs know their truth: lines of equal work, lines whose CPU clock the program reads itself, blocks of known
+sizes. A line that a profiler does not report counts as an error of 100 %. Repeat it with `make accuracy`; the programs
+lie in `tests/accuracy/programs`. What rscalene must reach is also held by the tests beside them, on every supported
+CPython.
+
+* *equal lines*: eight lines of equal work; error of each line's share, in percentage points.
+* *unlike lines*: bytecode, builtins, C libraries and a system call; error of each line's share, in percentage points.
+* *time not in its kind*: how much of each such line's CPU time is not booked as Python, native or system as it is.
+* *allocated* and *peak*: error of each line's bytes, allocated in all and alive at the process' peak. Two of the lines
+  allocate small blocks in the shadow of large ones, which a sampling profiler estimates (rscalene prints its error).
+
+"""
+
+
+def main() -> None:
+    """Write both pages."""
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    of = {
+        kind: [one for one in found if one.get("measured") == kind]
+        for kind in ("overhead", "scale", "lines", "accuracy")
+    }
+    sections = [PERFORMANCE.rstrip() + "\n"]
+    for title, kind, render in (
+        ("Whole programs", "overhead", overhead),
+        ("How the cost grows", "scale", scale),
+        ("`@profile`: the cost of a line", "lines", lines),
+    ):
+        if of[kind]:
+            sections += [f"## {title}\n", *(render(one) for one in of[kind])]
+    (ROOT / "docs" / "performance.md").write_text("\n".join(sections))
+    (ROOT / "docs" / "accuracy.md").write_text(
+        "\n".join([ACCURACY.rstrip() + "\n", *(accuracy(one) for one in of["accuracy"])])
+    )
+
+
+if __name__ == "__main__":
+    main()

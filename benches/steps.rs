@@ -1,0 +1,164 @@
+//! What each step between a record in the ring and a page on the screen takes.
+//!
+//! The input is made here, so that a figure means the same on every machine: one process, four threads, stacks up to
+//! 64 frames deep over 200 functions of 20 files.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rscalene::profile::merge::{Ends, Merge, MergeSettings};
+use rscalene::profile::model::{Clock, CpuSettings, MemorySettings, Profile, Settings, Target, Tool};
+use rscalene::profile::scope::{Scope, ScopeRules};
+use rscalene::report::html::{HtmlOptions, render_html};
+use rscalene::report::json::{self, Layout};
+use rscalene::report::{Options, Style, export, render_table};
+use rscalene::transport::decode;
+use rscalene::transport::event::{Body, CodeDef, Event, StackDef};
+use rscalene_wire as wire;
+
+const PID: u32 = 100;
+const FUNCTIONS: u32 = 200;
+const STACKS: u64 = 2_000;
+const SAMPLES: u64 = 100_000;
+
+/// A location table in which code unit `i` has line `first + i`, for 50 lines.
+fn table() -> Vec<u8> {
+    let entry = |delta: u8| [0x80 | (13 << 3), delta];
+    std::iter::once(entry(0)).chain((1..50).map(|_| entry(2))).flatten().collect()
+}
+
+/// The next of a fixed sequence of random numbers (an xorshift).
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+fn definitions() -> Vec<Body> {
+    let mut bodies = vec![Body::ProcessStart(wire::ProcessStart {
+        pid: PID,
+        python_version: 0x030b_07f0,
+        ..wire::ProcessStart::default()
+    })];
+    for tid in 0..4 {
+        let start = wire::ThreadStart { tid: PID + tid, source: 1, interval_ns: 1_000_000, ..Default::default() };
+        bodies.push(Body::ThreadStart(start));
+    }
+    for code in 1..=FUNCTIONS {
+        let def = wire::CodeDef { code, first_line: code * 50, ..wire::CodeDef::default() };
+        let (filename, qualname) = (format!("/w/module{}.py", code % 20), format!("function{code}"));
+        bodies.push(Body::CodeDef(CodeDef { def, filename, qualname, table: table() }));
+    }
+    let mut state = 7;
+    for stack in 1..=STACKS {
+        let depth = 1 + random(&mut state) % 64;
+        let entries = (0..depth)
+            .map(|_| wire::StackEntry {
+                code: 1 + (random(&mut state) % u64::from(FUNCTIONS)) as u32,
+                offset: 2 * (random(&mut state) % 50) as u32,
+            })
+            .collect();
+        let def = wire::StackDef { stack, depth: depth as u32, flags: 0 };
+        bodies.push(Body::StackDef(StackDef { def, entries }));
+    }
+    bodies
+}
+
+fn events() -> Vec<Event> {
+    let mut bodies = definitions();
+    let mut state = 11;
+    for number in 0..SAMPLES {
+        let sample = wire::CpuSample {
+            time_ns: number * 1_000_000,
+            stack: 1 + random(&mut state) % STACKS,
+            weight_ns: 1_000_000,
+            tid: PID + (number % 4) as u32,
+            kind: (number % 2) as u8,
+            ..wire::CpuSample::default()
+        };
+        bodies.push(Body::CpuSample { sample, flags: 0 });
+    }
+    bodies.into_iter().map(|body| Event { pid: PID, body }).collect()
+}
+
+fn merge() -> Merge {
+    let settings = Settings {
+        cpu: CpuSettings { source: "perf".to_owned(), interval_s: 0.001 },
+        memory: MemorySettings { mode: "off".to_owned(), interval_bytes: None },
+        ..Settings::default()
+    };
+    let rules = ScopeRules { cwd: "/w".to_owned(), ..ScopeRules::default() };
+    let scope = Scope::new(rules).expect("no globs");
+    Merge::new(MergeSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope)
+}
+
+fn profile() -> Profile {
+    let mut merge = merge();
+    for event in events() {
+        merge.feed(&event);
+    }
+    finish(merge)
+}
+
+fn source(_: &str) -> Option<String> {
+    Some("    total = total * 31 + index  # a line\n".repeat(10_100))
+}
+
+fn finish(merge: Merge) -> Profile {
+    let mut lines = |path: &str| source(path).map(|text| text.lines().map(str::to_owned).collect());
+    merge.finish(Ends {
+        tool: Tool { version: "bench".to_owned() },
+        target: Target { pid: PID, ..Target::default() },
+        clock: Clock::default(),
+        notices: Vec::new(),
+        source: &mut lines,
+        lookup: &mut |_, _| None,
+    })
+}
+
+fn steps(criterion: &mut Criterion) {
+    let events = events();
+    let mut group = criterion.benchmark_group("a hundred thousand samples");
+    group.sample_size(10).throughput(Throughput::Elements(SAMPLES));
+    group.bench_function("merge", |bench| {
+        bench.iter_batched(
+            merge,
+            |mut merge| {
+                for event in &events {
+                    merge.feed(event);
+                }
+                finish(merge)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+
+    let sample = wire::CpuSample { stack: 7, weight_ns: 1_000_000, tid: 1, ..wire::CpuSample::default() };
+    // SAFETY: the record is `repr(C)` without padding, and its bytes are only read.
+    let bytes = unsafe { std::slice::from_raw_parts((&raw const sample).cast::<u8>(), size_of::<wire::CpuSample>()) };
+    let kind = wire::Kind::CpuSample as u8;
+    let header = wire::RecordHeader { commit: 0, kind, flags: 0, reserved: 0, payload_bytes: bytes.len() as u32 };
+    criterion
+        .bench_function("decode a sample", |bench| bench.iter(|| decode::body(black_box(header), black_box(bytes))));
+
+    let profile = profile();
+    let style = Style { width: 120, color: true, unicode: true };
+    let mut written = Vec::new();
+    json::write(&profile, Layout::Compact, &mut written).expect("memory is not full");
+    criterion.bench_function("write JSON", |bench| {
+        bench.iter(|| json::write(&profile, Layout::Compact, &mut Vec::with_capacity(written.len())));
+    });
+    criterion.bench_function("read JSON", |bench| bench.iter(|| json::read_bytes("bench.json", black_box(&written))));
+    criterion.bench_function("table", |bench| {
+        bench.iter(|| render_table(black_box(&profile), &Options::default(), &style, &source));
+    });
+    criterion.bench_function("page", |bench| {
+        bench.iter(|| render_html(black_box(&profile), &HtmlOptions::default(), &source));
+    });
+    criterion.bench_function("speedscope", |bench| bench.iter(|| export::speedscope(black_box(&profile))));
+}
+
+criterion_group!(benches, steps);
+criterion_main!(benches);
