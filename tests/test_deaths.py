@@ -101,6 +101,41 @@ except MemoryError:
     assert cpu(alike(WORK + source)) > 0.1
 
 
+# Fills the memory that it may have, a MB at a time, mostly on line 13; slowly, so that a busy machine sees it.
+FILLING = """
+resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))
+kept = []
+statm = open("/proc/self/statm", "rb")
+def fill(share):
+    while statm.seek(0) or int(statm.read().split()[0]) < share * (600 << 8):
+        kept.append(bytearray(1_000_003))
+        time.sleep(0.002)
+other = bytearray(40_000_003)
+"""
+FULL = 13
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "try:\n    fill(2)\nexcept MemoryError:\n    size = len(kept)\n    kept.clear()\n    print(size > 300)",
+        "fill(0.95)\ntime.sleep(0.3)\nos.kill(os.getpid(), signal.SIGKILL)",
+    ],
+    ids=["error", "killed"],
+)
+def test_who_held_the_memory_when_it_ran_out_is_known(alike: Alike, end: str) -> None:
+    profile = alike(f"{WORK}{FILLING}\n{end}\n")
+    (near,) = profile["near_limits"]
+    assert near["limit"] == "address space"
+    assert near["limit_bytes"] == 600 << 20
+    assert near["limit_bytes"] * 0.9 <= near["used_bytes"] <= near["limit_bytes"]
+    (file,) = [index for index, file in enumerate(profile["files"]) if file["path"].endswith("app.py")]
+    first, second = near["lines"][:2]
+    assert (first["file"], first["line"]) == (file, FULL)
+    assert first["live_bytes"] > 300e6
+    assert second["live_bytes"] == pytest.approx(40_000_003, rel=0.01)
+
+
 def test_children_that_are_killed_keep_what_they_did(alike: Alike) -> None:
     profile = alike(
         f"""{WORK}

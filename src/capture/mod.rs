@@ -7,6 +7,7 @@
 
 pub mod inside;
 pub mod ledger;
+pub mod limits;
 pub mod locate;
 pub mod modules;
 pub mod proc;

@@ -14,6 +14,7 @@ use super::leaks::Growth;
 use super::model;
 use super::sections::SectionRecord;
 use super::stacks::{NodeId, Place};
+use crate::transport::event::NearLimit;
 
 /// Processes and threads that have rows of their own; what comes later shares the last one.
 const MOST_ROWS: usize = 4096;
@@ -97,6 +98,15 @@ pub(crate) struct NativePlace {
     pub(crate) offset: u64,
 }
 
+/// A limit that a process came near to, and who held its memory then.
+#[derive(Clone, Debug)]
+pub(crate) struct Near {
+    /// Row of the process.
+    pub(crate) process: usize,
+    pub(crate) what: NearLimit,
+    pub(crate) owners: Vec<(FrameId, f64)>,
+}
+
 /// The book.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
@@ -112,6 +122,7 @@ pub(crate) struct Book {
     pub(crate) growing: Vec<Growth>,
     /// Stretches that programs marked, by the end of their first call.
     pub(crate) sections: Vec<SectionRecord>,
+    pub(crate) near: Vec<Near>,
     /// Processes and threads that share the last row.
     pub(crate) crowded: (u64, u64),
 }

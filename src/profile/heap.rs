@@ -256,6 +256,19 @@ impl Heap {
         self.highest
     }
 
+    /// The owners of most of what lives now, and their bytes.
+    pub(crate) fn largest(&self, count: usize) -> Vec<(FrameId, f64)> {
+        let mut owners: Vec<(FrameId, f64)> = self
+            .cells
+            .iter()
+            .map(|(&owner, cell)| (owner, cell.now.bytes))
+            .filter(|(_, bytes)| *bytes >= 1.0)
+            .collect();
+        owners.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
+        owners.truncate(count);
+        owners
+    }
+
     /// Series of live bytes by owner, up to when Python code last ran.
     pub(crate) fn snapshots(&self) -> (&Snapshots, u64) {
         (&self.snapshots, self.last_python_ns)

@@ -10,7 +10,8 @@ use rustc_hash::FxHashMap;
 
 use super::book::{Amount, Book, Bytes, Sums, sorted};
 use super::intern::{FrameId, FunctionId, Names};
-use super::model::{File, Leak, Line, Memory, NativeSymbol, ProcessShare, ThreadShare, Time};
+use super::model::{File, HeldBytes, Leak, Line, Memory, NativeSymbol, NearLimit, ProcessShare, ThreadShare, Time};
+use crate::transport::event::Limit;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default)]
@@ -169,6 +170,47 @@ pub(crate) fn leaks(names: &Names, book: &Book, files: &Files) -> Vec<Leak> {
     });
     leaks
 }
+
+/// The limits that processes came near to, in the order of time, with the lines in scope that held most.
+pub(crate) fn near_limits(names: &Names, book: &Book, files: &Files, start_ns: u64) -> Vec<NearLimit> {
+    let mut moments: Vec<NearLimit> = book
+        .near
+        .iter()
+        .map(|near| {
+            let mut held: BTreeMap<LineKey, f64> = BTreeMap::new();
+            for (owner, bytes) in &near.owners {
+                let Some(owner) = owner.some() else { continue };
+                let frame = names.frame_at(owner);
+                let file = files.index.get(&names.function_name(frame.function).file.0);
+                file.map(|&file| *held.entry((file, frame.line)).or_default() += bytes);
+            }
+            let mut lines: Vec<HeldBytes> = held
+                .into_iter()
+                .map(|((file, line), bytes)| HeldBytes { file, line, live_bytes: bytes.round() as u64 })
+                .collect();
+            lines.sort_by(|left, right| right.live_bytes.cmp(&left.live_bytes));
+            lines.truncate(NAMED);
+            let limit = match near.what.limit {
+                Limit::AddressSpace => "address space",
+                Limit::Cgroup => "cgroup",
+                Limit::Machine => "machine",
+            };
+            NearLimit {
+                limit: limit.to_owned(),
+                at_s: near.what.time_ns.saturating_sub(start_ns) as f64 / 1e9,
+                process: near.process,
+                used_bytes: near.what.used_bytes,
+                limit_bytes: near.what.limit_bytes,
+                lines,
+            }
+        })
+        .collect();
+    moments.sort_by(|left, right| left.at_s.total_cmp(&right.at_s).then(left.process.cmp(&right.process)));
+    moments
+}
+
+/// Lines that are named of a moment near a limit.
+const NAMED: usize = 5;
 
 fn in_scope<V>(lines: &FxHashMap<FrameId, V>) -> impl Iterator<Item = (FrameId, &V)> {
     sorted(lines).into_iter().filter(|(owner, _)| owner.some().is_some())

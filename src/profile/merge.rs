@@ -204,6 +204,7 @@ impl Merge {
                 process.resident.read(*time_ns, *bytes);
                 self.rss.push(*time_ns, self.rss_bytes);
             }
+            Body::NearLimit(near) => process.near_limit(near, book),
             Body::Modules(modules) => process.native.map().update(modules),
         }
     }
@@ -233,6 +234,7 @@ impl Merge {
         totals.lost_records = self.lost;
         let leaks = memory.then(|| lines::leaks(names, book, &files));
         let sections = tables::sections(names, book, &files, known, self.settings.start_ns);
+        let near_limits = lines::near_limits(names, book, &files, self.settings.start_ns);
         let stacks = tables::stacks(names, book, &self.tree, &files);
         Profile {
             target: self.target(ends.target),
@@ -245,6 +247,7 @@ impl Merge {
             stacks,
             sections,
             leaks,
+            near_limits,
             notices: self.notices.into_iter().chain(ends.notices).collect(),
             timeline: Timeline { rss: self.rss.into_points(), live: self.live.into_points() },
             files: files.files,

@@ -453,6 +453,34 @@ pub struct SectionLine {
     pub alloc_bytes: Option<u64>,
 }
 
+/// What a line held at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBytes {
+    /// Index into [`Profile::files`].
+    pub file: usize,
+    /// Line.
+    pub line: u32,
+    /// Live bytes that it allocated.
+    pub live_bytes: u64,
+}
+
+/// A moment at which a process had used nearly all the memory that it may have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NearLimit {
+    /// `address space`, `cgroup` or `machine`.
+    pub limit: String,
+    /// Seconds after the start.
+    pub at_s: f64,
+    /// Index into [`Profile::processes`].
+    pub process: usize,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Bytes allowed.
+    pub limit_bytes: u64,
+    /// The lines that held most, largest first.
+    pub lines: Vec<HeldBytes>,
+}
+
 /// The profile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
@@ -484,6 +512,9 @@ pub struct Profile {
     /// Leaks, surest first; `None` where memory was not profiled.
     #[serde(default)]
     pub leaks: Option<Vec<Leak>>,
+    /// Moments near the end of memory: the last of each limit and process, in the order of time.
+    #[serde(default)]
+    pub near_limits: Vec<NearLimit>,
     /// What the report must say of the run, in words (denied perf, refused frames, processes that could not be profiled).
     #[serde(default)]
     pub notices: Vec<String>,

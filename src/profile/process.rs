@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use rscalene_wire as wire;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::book::{Book, Bytes};
+use super::book::{Book, Bytes, Near};
 use super::cpu::{Booking, Pools, ThreadAccount};
 use super::heap::{Heap, Moment};
 use super::intern::FrameId;
@@ -18,7 +18,7 @@ use super::native::NativeSamples;
 use super::resident::Resident;
 use super::sections::{Open, Standing};
 use super::stacks::{Definitions, NodeId, Place};
-use crate::transport::event::{Counters, ThreadClock, Wait};
+use crate::transport::event::{Counters, NearLimit, ThreadClock, Wait};
 
 const NATIVE: u8 = wire::CpuKind::Native as u8;
 const SYSTEM: u8 = wire::CpuKind::System as u8;
@@ -32,6 +32,11 @@ pub(crate) struct Earlier {
     main_ns: f64,
     all_ns: f64,
 }
+
+/// Owners of memory that are kept of a moment.
+const OWNERS: usize = 16;
+/// Moments that are kept.
+const MOST_NEAR: usize = 256;
 
 /// A program as it runs.
 #[derive(Debug, Default)]
@@ -194,6 +199,18 @@ impl Process {
             wire::RESIZED => self.heap.resize(at, place.owner, free.address, free.tid),
             wire::REFUSED => self.heap.keep(at, place.owner, free.address, free.tid),
             _ => self.heap.free(at, place.owner, free.address),
+        }
+    }
+
+    /// The memory is nearly used up: who holds it? The latest answer for each limit stands.
+    pub(crate) fn near_limit(&self, what: &NearLimit, book: &mut Book) {
+        let owners = if self.refused { Vec::new() } else { self.heap.largest(OWNERS) };
+        let near = Near { process: self.row, what: *what, owners };
+        let known = |known: &&mut Near| known.process == near.process && known.what.limit == what.limit;
+        if let Some(known) = book.near.iter_mut().find(known) {
+            *known = near;
+        } else if book.near.len() < MOST_NEAR {
+            book.near.push(near);
         }
     }
 

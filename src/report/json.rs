@@ -173,6 +173,15 @@ fn check_indices(profile: &Profile) -> Result<(), String> {
             }
         }
     }
+    for (index, near) in profile.near_limits.iter().enumerate() {
+        if near.process >= processes {
+            return Err(format!("`near_limits[{index}].process` is {}, there are {processes} processes", near.process));
+        }
+        let files = profile.files.len();
+        if let Some(held) = near.lines.iter().find(|held| held.file >= files) {
+            return Err(format!("`near_limits[{index}].lines[].file` is {}, there are {files} files", held.file));
+        }
+    }
     for (index, leak) in profile.leaks.iter().flatten().enumerate() {
         if leak.file >= profile.files.len() {
             return Err(format!("`leaks[{index}].file` is {}, there are {} files", leak.file, profile.files.len()));

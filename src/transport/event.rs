@@ -92,6 +92,8 @@ pub enum Body {
         /// Resident bytes.
         bytes: u64,
     },
+    /// The memory that the process may have is nearly used up.
+    NearLimit(NearLimit),
     /// Executable mappings of a process, complete: replaces what an earlier one said about the same addresses.
     Modules(Vec<Module>),
 }
@@ -181,6 +183,30 @@ pub struct ProcessExit {
     pub peak_rss: Option<u64>,
     /// CPU nanoseconds of the whole process, if known.
     pub cpu_ns: Option<u64>,
+}
+
+/// What limits the memory of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Limit {
+    /// The size of its address space (`RLIMIT_AS`).
+    AddressSpace,
+    /// A cgroup that it is in.
+    Cgroup,
+    /// The memory of the machine.
+    Machine,
+}
+
+/// A limit that is nearly reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearLimit {
+    /// When.
+    pub time_ns: u64,
+    /// Which.
+    pub limit: Limit,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Bytes allowed.
+    pub limit_bytes: u64,
 }
 
 /// One executable mapping.

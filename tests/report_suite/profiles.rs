@@ -234,6 +234,14 @@ pub(crate) fn realistic() -> Profile {
             bytes_per_s: 6_442_450.9,
             confidence: 0.993,
         }]),
+        near_limits: vec![NearLimit {
+            limit: "cgroup".to_owned(),
+            at_s: 1.5,
+            process: 0,
+            used_bytes: 500 << 20,
+            limit_bytes: 512 << 20,
+            lines: vec![HeldBytes { file: 0, line: 28, live_bytes: 400 << 20 }],
+        }],
         notices: Vec::new(),
         ..Profile::default()
     }

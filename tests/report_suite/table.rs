@@ -1,6 +1,6 @@
 //! Laws of the table.
 
-use rscalene::profile::model::{Exit, Leak, Process, ProcessShare, Profile};
+use rscalene::profile::model::{Exit, HeldBytes, Leak, NearLimit, Process, ProcessShare, Profile};
 use rscalene::report::view::SortKey;
 use rscalene::report::{Options, Style, render_leaks, render_table, summary_line};
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -316,4 +316,25 @@ fn each_process_shows_its_own_lines_and_shares() {
     assert!(next.contains(&format!(":{second} ")) && next.contains("100"), "{next}");
     assert!(!next.contains("Process 104") && text.contains("and 5 more"));
     assert!(!render(&profile, &Options::default(), &plain(100)).contains("Process 124"));
+}
+
+#[test]
+fn who_held_the_memory_near_its_end_is_in_the_summary() {
+    let mut profile = realistic();
+    let held = |line, live_bytes| HeldBytes { file: 0, line, live_bytes };
+    let near = |limit: &str, at_s, used_bytes| NearLimit {
+        limit: limit.to_owned(),
+        at_s,
+        process: 0,
+        used_bytes,
+        limit_bytes: 512 << 20,
+        lines: vec![held(28, 400 << 20), held(21, 3 << 20)],
+    };
+    profile.near_limits = vec![near("cgroup", 1.0, 470 << 20), near("cgroup", 2.0, 500 << 20)];
+    let text = render(&profile, &Options::default(), &plain(120));
+    let rows: Vec<&str> = text.lines().filter(|row| row.trim_start().starts_with("limit ")).collect();
+    assert_eq!(rows.len(), 1, "the latest moment stands: {text}");
+    for part in ["500 MiB of 512 MiB (cgroup) at 2.00 s", ":28 held 400 MiB", ":21 held 3.00 MiB"] {
+        assert!(rows[0].contains(part), "{part}: {}", rows[0]);
+    }
 }

@@ -20,6 +20,7 @@ use super::stacks::{Draft, Stacks};
 use super::tasks::Tasks;
 use super::{MAX_DEPTH, NOTICE_LAYOUT, NOTICE_READ_DENIED, Target};
 use crate::capture::ledger::Ledger;
+use crate::capture::limits::Limits;
 use crate::capture::modules::ModuleWatch;
 use crate::capture::proc::{self, Activity, Clock, Schedstat, SyscallFile};
 use crate::transport::event::{Body, Event, Wait};
@@ -48,6 +49,7 @@ pub(super) struct Process {
     stacks: Stacks,
     tasks: Tasks,
     ledger: Ledger,
+    limits: Limits,
     modules: ModuleWatch,
     threads: HashMap<u32, Thread>,
     states: States,
@@ -105,6 +107,7 @@ impl Process {
             stacks: Stacks::default(),
             tasks: Tasks::default(),
             ledger: Ledger::new(target.pid),
+            limits: Limits::new(target.pid),
             modules: ModuleWatch::new(target.pid),
             threads: HashMap::new(),
             states: States::default(),
@@ -155,6 +158,7 @@ impl Process {
         }
         if alive {
             self.bodies.extend(self.ledger.rss(now_ns));
+            self.bodies.extend(self.limits.look(now_ns).into_iter().map(Body::NearLimit));
             self.bodies.extend(self.modules.poll(Instant::now()).map(Body::Modules));
         }
         if !alive {

@@ -7,7 +7,7 @@
 use super::cells::{error_text, list_path, relative_error};
 use super::leaks::sure;
 use super::title;
-use crate::profile::model::{Exit, Profile};
+use crate::profile::model::{Exit, NearLimit, Profile};
 use crate::report::bars::{KINDS, parts, sparkline, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
@@ -68,6 +68,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     time(&mut facts, view);
     memory(&mut facts, view);
     sections(&mut facts, view);
+    limits(&mut facts, view);
     trust(&mut facts, view);
 }
 
@@ -226,6 +227,28 @@ fn rest_of_peak(profile: &Profile) -> impl Iterator<Item = String> {
     let parts = [("outside scope", outside), ("mapped files", mapped), ("untracked", untracked)];
     let parts = parts.into_iter().filter_map(move |(name, bytes)| Some((name, bytes.filter(|b| *b > least)?)));
     parts.map(|(name, bytes)| format!("{name} {}", units::bytes(bytes)))
+}
+
+/// Who held the memory when it nearly ran out: the latest moment of each limit.
+fn limits(facts: &mut Facts<'_>, view: &View<'_>) {
+    let profile = view.profile;
+    let mut latest: Vec<&NearLimit> = Vec::new();
+    for near in profile.near_limits.iter().rev() {
+        if !latest.iter().any(|known| known.limit == near.limit) {
+            latest.push(near);
+        }
+    }
+    for near in latest.iter().rev() {
+        let (used, most) = (units::bytes(near.used_bytes), units::bytes(near.limit_bytes));
+        let limit = text::visible(&near.limit, facts.style);
+        let mut items = vec![(Role::Warning, format!("{used} of {most} ({limit}) at {}", units::seconds(near.at_s)))];
+        items.extend(near.lines.iter().take(NAMED).filter_map(|held| {
+            let path = list_path(profile, &profile.files.get(held.file)?.path);
+            let name = format!("{}:{}", text::visible(&path, facts.style), held.line);
+            Some((Role::Plain, format!("{name} held {}", units::bytes(held.live_bytes))))
+        }));
+        facts.push("limit", &items);
+    }
 }
 
 /// What the figures rest on: samples, losses, notices.

@@ -1,0 +1,208 @@
+//! How near a process is to the end of its memory.
+//!
+//! Job: compare what is used with what is allowed: by the process' address space (`ulimit -v`), by its cgroups (version
+//! 1 or 2, its own and those around it), by the machine. Invariant: only files are read, and each kind is told anew only
+//! as it comes nearer, so a process at its limit causes a handful of events. Page cache that the kernel can take back is
+//! not counted as used. Neighbours: `remote` asks, `profile` then notes which lines own the memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::transport::event::{Limit, NearLimit};
+
+/// Share of a limit from which on it is near.
+const NEAR: f64 = 0.9;
+/// It is told again where this much more of the limit is used.
+const STEP: f64 = 0.02;
+/// Nanoseconds between two looks, and near a limit: a look costs some 30 us.
+const PAUSE_NS: u64 = 100_000_000;
+const SHORT_PAUSE_NS: u64 = 20_000_000;
+/// No machine is so small that a process of this size fills it.
+const SMALL: u64 = 64 << 20;
+/// Share of a limit from which on the looks come fast.
+const UNDER_WATCH: f64 = 0.6;
+/// Nanoseconds for which a process whose cgroups have no limit is believed to have none.
+const FREE_NS: u64 = 5_000_000_000;
+
+/// The limits of one process.
+#[derive(Debug)]
+pub struct Limits {
+    pid: u32,
+    /// `/`, but in tests.
+    root: PathBuf,
+    due_ns: u64,
+    cgroups_due_ns: u64,
+    /// Share of the limit at the last event, by kind.
+    told: [f64; 3],
+}
+
+impl Limits {
+    /// Those of process `pid`.
+    #[must_use]
+    pub fn new(pid: u32) -> Self {
+        Self::under(Path::new("/"), pid)
+    }
+
+    /// The same, with `/proc` and `/sys` below another folder.
+    #[must_use]
+    pub fn under(root: &Path, pid: u32) -> Self {
+        Self { pid, root: root.to_owned(), due_ns: 0, cgroups_due_ns: 0, told: [0.0; 3] }
+    }
+
+    /// What has come near since the last look.
+    pub fn look(&mut self, now_ns: u64) -> Vec<NearLimit> {
+        if now_ns < self.due_ns {
+            return Vec::new();
+        }
+        let status = self.read(&format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let cgroups = if now_ns >= self.cgroups_due_ns { self.cgroups() } else { None };
+        if cgroups.is_none() && now_ns >= self.cgroups_due_ns {
+            self.cgroups_due_ns = now_ns + FREE_NS;
+        }
+        let kinds = [
+            (Limit::AddressSpace, self.address_space(&status)),
+            (Limit::Cgroup, cgroups),
+            (Limit::Machine, self.machine(&status)),
+        ];
+        let mut near = Vec::new();
+        self.due_ns = now_ns + PAUSE_NS;
+        for ((limit, found), told) in kinds.into_iter().zip(&mut self.told) {
+            let Some((used, most)) = found.filter(|(_, most)| *most > 0) else { continue };
+            let share = used as f64 / most as f64;
+            if share >= UNDER_WATCH {
+                self.due_ns = now_ns + SHORT_PAUSE_NS;
+            }
+            if share >= NEAR && share >= *told + STEP {
+                *told = share;
+                near.push(NearLimit { time_ns: now_ns, limit, used_bytes: used, limit_bytes: most });
+            }
+        }
+        near
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.root.join(path.trim_start_matches('/'))).ok()
+    }
+
+    fn address_space(&self, status: &str) -> Option<(u64, u64)> {
+        let limits = self.read(&format!("/proc/{}/limits", self.pid))?;
+        let row = limits.lines().find_map(|row| row.strip_prefix("Max address space"))?;
+        let most = row.split_ascii_whitespace().next()?.parse().ok()?;
+        Some((kib(status, "VmSize:")?, most))
+    }
+
+    /// The tightest of the cgroups around the process.
+    fn cgroups(&self) -> Option<(u64, u64)> {
+        let groups = self.read(&format!("/proc/{}/cgroup", self.pid))?;
+        let found = groups.lines().flat_map(|row| {
+            let mut parts = row.splitn(3, ':').skip(1);
+            let (controllers, path) = (parts.next().unwrap_or(""), parts.next().unwrap_or("/"));
+            let (folder, files) = if controllers.is_empty() {
+                ("/sys/fs/cgroup", ["memory.max", "memory.current", "inactive_file "])
+            } else if controllers.split(',').any(|controller| controller == "memory") {
+                ("/sys/fs/cgroup/memory", ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "])
+            } else {
+                return Vec::new();
+            };
+            let folders = Path::new(path).ancestors().map(|part| format!("{folder}{}", part.display()));
+            folders.filter_map(|folder| self.cgroup(&folder, files)).collect()
+        });
+        found.max_by(|(used, most), (used2, most2)| {
+            (*used as f64 / *most as f64).total_cmp(&(*used2 as f64 / *most2 as f64))
+        })
+    }
+
+    fn cgroup(&self, folder: &str, [most, used, cache]: [&str; 3]) -> Option<(u64, u64)> {
+        // "max" where there is no limit; version 1 says a number that no machine has.
+        let most = self.read(&format!("{folder}/{most}"))?.trim().parse().ok().filter(|most| *most < 1 << 60)?;
+        let used: u64 = self.read(&format!("{folder}/{used}"))?.trim().parse().ok()?;
+        let stat = self.read(&format!("{folder}/memory.stat")).unwrap_or_default();
+        let cache = stat.lines().find_map(|row| row.strip_prefix(cache)?.trim().parse().ok()).unwrap_or(0);
+        Some((used.saturating_sub(cache), most))
+    }
+
+    fn machine(&self, status: &str) -> Option<(u64, u64)> {
+        // Another program may be the one that takes it all.
+        let resident = kib(status, "VmRSS:").filter(|bytes| *bytes >= SMALL)?;
+        let info = self.read("/proc/meminfo")?;
+        let (all, available) = (kib(&info, "MemTotal:")?, kib(&info, "MemAvailable:")?);
+        (resident >= all / 4).then_some((all.saturating_sub(available), all))
+    }
+}
+
+/// The bytes that a row of `/proc` gives in kB.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let row = text.lines().find_map(|row| row.strip_prefix(name))?;
+    Some(row.split_ascii_whitespace().next()?.parse::<u64>().ok()?.saturating_mul(1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn put(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+
+    fn shown(near: &[NearLimit]) -> Vec<(Limit, u64, u64)> {
+        near.iter().map(|near| (near.limit, near.used_bytes, near.limit_bytes)).collect()
+    }
+
+    #[test]
+    fn the_tightest_cgroup_counts_without_its_page_cache() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        put(root, "proc/7/cgroup", "0::/outer/inner\n");
+        put(root, "sys/fs/cgroup/outer/memory.max", "1000000\n");
+        put(root, "sys/fs/cgroup/outer/memory.current", "950000\n");
+        put(root, "sys/fs/cgroup/outer/memory.stat", "anon 1\ninactive_file 20000\n");
+        put(root, "sys/fs/cgroup/outer/inner/memory.max", "max\n");
+        put(root, "sys/fs/cgroup/outer/inner/memory.current", "940000\n");
+        let mut limits = Limits::under(root, 7);
+        assert_eq!(shown(&limits.look(SECOND)), [(Limit::Cgroup, 930_000, 1_000_000)]);
+        // Not again before it comes nearer, and not at every moment.
+        assert_eq!(limits.look(2 * SECOND), []);
+        put(root, "sys/fs/cgroup/outer/memory.current", "990000\n");
+        assert_eq!(limits.look(2 * SECOND + 1), []);
+        assert_eq!(shown(&limits.look(3 * SECOND)), [(Limit::Cgroup, 970_000, 1_000_000)]);
+    }
+
+    #[test]
+    fn cgroups_of_version_1_are_understood() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        put(root, "proc/7/cgroup", "9:cpu,memory:/job\n0::/\n");
+        put(root, "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+        put(root, "sys/fs/cgroup/memory/memory.usage_in_bytes", "5\n");
+        put(root, "sys/fs/cgroup/memory/job/memory.limit_in_bytes", "1000000\n");
+        put(root, "sys/fs/cgroup/memory/job/memory.usage_in_bytes", "999000\n");
+        put(root, "sys/fs/cgroup/memory/job/memory.stat", "inactive_file 1\ntotal_inactive_file 50000\n");
+        assert_eq!(shown(&Limits::under(root, 7).look(SECOND)), [(Limit::Cgroup, 949_000, 1_000_000)]);
+    }
+
+    #[test]
+    fn the_machine_counts_only_for_those_that_fill_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        put(root, "proc/meminfo", "MemTotal:       100000 kB\nMemFree: 1 kB\nMemAvailable:     5000 kB\n");
+        put(root, "proc/7/status", "Name:\tx\nVmSize:\t 99 kB\nVmRSS:\t 10000 kB\n");
+        assert_eq!(Limits::under(root, 7).look(SECOND), []);
+        put(root, "proc/7/status", "Name:\tx\nVmSize:\t 99900 kB\nVmRSS:\t 80000 kB\n");
+        let whole = (Limit::Machine, 95_000 * 1024, 100_000 * 1024);
+        assert_eq!(shown(&Limits::under(root, 7).look(SECOND)), [whole]);
+        put(root, "proc/7/limits", "Limit  Soft  Hard  Units\nMax address space   104857600   unlimited   bytes\n");
+        assert_eq!(
+            shown(&Limits::under(root, 7).look(SECOND)),
+            [(Limit::AddressSpace, 99_900 * 1024, 100 << 20), whole]
+        );
+    }
+
+    #[test]
+    fn no_limit_and_no_files_are_no_news() {
+        assert_eq!(Limits::under(Path::new("/no/such/folder"), 7).look(SECOND), []);
+    }
+}
