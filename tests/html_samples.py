@@ -378,6 +378,7 @@ def large(folder: Path, files: int = 300, per_file: int = 334) -> Json:
             )
             lines.append(line(row, source[n]))
             share(lines[-1], 0)
+            del lines[-1]["by_process"]
         functions = [
             {
                 "name": f"f{k}",
@@ -391,6 +392,17 @@ def large(folder: Path, files: int = 300, per_file: int = 334) -> Json:
         ]
         entries.append({"path": str(path), "lines": lines, "functions": functions})
     profile = skeleton(entries, str(folder), 1000.0)
+    frames: list[Json] = [{"file": 0, "function": "<module>", "line": 1}]
+    nodes: list[Json] = [{"parent": None, "frame": 0, "cpu_s": 0.0, "wall_s": 0.0, "alloc_bytes": 0}]
+    for index, entry in enumerate(entries):
+        above = 0
+        for n, measured in enumerate(entry["lines"][::3]):
+            frames.append({"file": index, "function": measured["function"], "line": measured["line"]})
+            seconds = measured["python_s"]
+            figures = {"cpu_s": seconds, "wall_s": seconds, "alloc_bytes": measured["alloc_bytes"]}
+            nodes.append({"parent": above, "frame": len(frames) - 1, **figures})
+            above = len(nodes) - 1 if n % 20 else 0
+    profile["stacks"] = {"frames": frames, "nodes": nodes, "other_files": []}
     profile["threads"] = [{"pid": 7, "tid": tid, "name": f"t{tid}", "python_s": 9.0} for tid in (7, 8)]
     profile["processes"] = [{"pid": 7, "parent": 1, "command": ["python"], "exit": {"code": 0, "signal": None}}]
     return profile

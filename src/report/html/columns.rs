@@ -9,14 +9,25 @@ use std::fmt::Write as _;
 use crate::profile::model::{File, Line, Memory, Time};
 
 use super::cumulative::WithCallees;
-use super::payload::{micros, rounded};
+use super::payload::{micros, rounded, to_digits};
 
 /// A figure under the key of its column.
 type Cell = (&'static str, Option<i64>);
 
 /// Appends `,"key":[..]` for each figure of the file's lines, then the shares.
 pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> Option<WithCallees>) {
-    let rows: Vec<_> = file.lines.iter().map(|line| figures(line, callees(line.line))).collect();
+    let mut before = 0;
+    let rows: Vec<_> = file
+        .lines
+        .iter()
+        .map(|line| {
+            let mut row = figures(line, callees(line.line));
+            // How many lines on: small numbers that repeat.
+            row[21].1 = Some(i64::from(line.line) - before);
+            before = i64::from(line.line);
+            row
+        })
+        .collect();
     push_columns(out, &rows);
     // Who alone ran a line needs no figures: they are the line's.
     let (mut threads, mut processes, mut last) = (Vec::new(), Vec::new(), (0, 0));
@@ -50,7 +61,7 @@ pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 22] {
         ("cs", Some(line.cpu_samples as i64)),
         al,
         ae,
-        ("ac", line.memory.alloc_count.map(|count| rounded(count as f64))),
+        ("ac", line.memory.alloc_count.map(|count| to_digits(3, count as f64))),
         fr,
         inc,
         li,
@@ -78,19 +89,22 @@ fn seconds(time: &Time) -> [Cell; 5] {
 }
 
 fn bytes(m: &Memory) -> [Cell; 11] {
+    // Four digits of what is shown with four, fewer of what only the details of a line tell, two of an error.
     let whole = |bytes: Option<u64>| bytes.map(|b| rounded(b as f64));
+    let detail = |bytes: Option<u64>| bytes.map(|b| to_digits(3, b as f64));
+    let error = |error: Option<f64>| error.map(|bytes| to_digits(2, bytes));
     [
         ("al", whole(m.alloc_bytes)),
-        ("ae", m.alloc_bytes_se.map(rounded)),
-        ("fr", whole(m.free_bytes)),
+        ("ae", error(m.alloc_bytes_se)),
+        ("fr", detail(m.free_bytes)),
         ("in", m.increment_bytes.map(|b| rounded(b as f64))),
         ("li", whole(m.live_bytes)),
-        ("le", m.live_bytes_se.map(rounded)),
+        ("le", error(m.live_bytes_se)),
         ("pk", whole(m.peak_bytes)),
-        ("pe", m.peak_bytes_se.map(rounded)),
-        ("mu", whole(m.mem_usage_bytes)),
+        ("pe", error(m.peak_bytes_se)),
+        ("mu", detail(m.mem_usage_bytes)),
         ("cp", whole(m.copy_bytes)),
-        ("pa", whole(m.python_alloc_bytes)),
+        ("pa", detail(m.python_alloc_bytes)),
     ]
 }
 
@@ -102,11 +116,7 @@ fn share_of(step: usize, of: usize, time: &Time, alone: bool) -> [Cell; 7] {
 
 /// Three significant digits: shares are many and never summed. Nothing where the line itself says it.
 fn coarse((key, figure): Cell, alone: bool) -> Cell {
-    let short = |figure: i64| {
-        let unit = 10_i64.pow(figure.unsigned_abs().checked_ilog10().unwrap_or(0).saturating_sub(2));
-        (figure + figure.signum() * unit / 2) / unit * unit
-    };
-    (key, figure.filter(|_| !alone).map(short))
+    (key, figure.filter(|_| !alone).map(|figure| to_digits(3, figure as f64)))
 }
 
 fn push_shares<const N: usize>(out: &mut String, name: &str, rows: &[[Cell; N]]) {

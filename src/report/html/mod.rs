@@ -70,7 +70,7 @@ impl<'a> Page<'a> {
 
 const STYLE: &str = include_str!("assets/style.css");
 const SCRIPT: &str = concat!(
-    "'use strict';(()=>{\n",
+    "'use strict';(async()=>{\n",
     include_str!("assets/data.js"),
     include_str!("assets/dom.js"),
     include_str!("assets/tables.js"),

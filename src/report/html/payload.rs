@@ -1,11 +1,12 @@
 //! The data that the page's script works on.
 //!
-//! Job: the whole profile as compact JSON; source and figures of each file, and the stacks, deflated apart so that the
-//! page unpacks only what is looked at. Invariant: figures keep four significant digits; what is unknown is `null` or
+//! Job: the whole profile as compact JSON: the overview, source and figures of each file, and the stacks, deflated apart
+//! so that the page unpacks only what is looked at. Invariant: figures keep four significant digits; what is unknown is `null` or
 //! absent, never 0. Neighbours: `assets/data.js` reads it; `escape` makes it safe inside the script element.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -35,10 +36,7 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
     let with_callees = by_line(&profile.stacks, &sums);
     let callees = |file: usize, line: u32| with_callees.get(&(file, line)).copied();
     let profile = &with_callers(profile, &with_callees);
-    let mut blobs = Vec::with_capacity(profile.files.len());
-    for (at, (file, text)) in profile.files.iter().zip(texts).enumerate() {
-        blobs.push(Value::String(pack(&file_json(file, text, &|line| callees(at, line)))));
-    }
+    let blobs = packed(profile.files.len(), &|at| file_json(&profile.files[at], &texts[at], &|line| callees(at, line)));
     let (stacks, folded) = stacks_json(&profile.stacks, &sums);
     let functions: Vec<Value> = profile
         .files
@@ -64,7 +62,7 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
         .iter()
         .map(|process| json!({"n": process.command.join(" "), "pid": process.pid, "t": times(&process.time), "al": process.memory.alloc_bytes}))
         .collect();
-    let value = json!({
+    let head = json!({
         "elapsed": profile.clock.elapsed_s,
         "memory": profile.settings.memory.mode,
         "totals": profile.totals,
@@ -75,12 +73,10 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
         "leaks": profile.leaks,
         "threads": threads,
         "processes": processes,
-        "stacks": pack(&stacks),
         "folded": folded,
         "source": texts.iter().any(|text| !text.ranges.is_empty()),
-        "blobs": blobs,
     });
-    value.to_string()
+    json!({"head": pack(&head.to_string()), "stacks": pack(&stacks), "blobs": blobs}).to_string()
 }
 
 /// The profile with the lines that only call: they have no figures of their own, but their callees' count as theirs.
@@ -105,6 +101,26 @@ fn with_callers(profile: &Profile, callees: &HashMap<(usize, u32), WithCallees>)
     whole
 }
 
+/// What `json` gives for each number, packed: on all cores, as most of the time goes into it.
+fn packed(count: usize, json: &(dyn Fn(usize) -> String + Sync)) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let numbers = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < count));
+        numbers.map(|at| (at, pack(&json(at)))).collect::<Vec<_>>()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count.div_ceil(8));
+    let mut all = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        all.extend(
+            others.into_iter().flat_map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+        );
+        all
+    });
+    all.sort_unstable_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, packed)| packed).collect()
+}
+
 /// Deflated and in base64.
 fn pack(json: &str) -> String {
     base64::engine::general_purpose::STANDARD
@@ -118,16 +134,17 @@ pub(super) fn micros(seconds: f64) -> i64 {
 
 /// Four significant digits of a figure; 0 for what is no number.
 pub(super) fn rounded(value: f64) -> i64 {
+    to_digits(4, value)
+}
+
+/// The leading digits of a figure; 0 for what is no number.
+pub(super) fn to_digits(digits: u32, value: f64) -> i64 {
     if !value.is_finite() {
         return 0;
     }
-    let mut whole = value.round() as i64;
-    let mut scale = 1;
-    while whole.unsigned_abs() >= 10_000 {
-        whole /= 10;
-        scale *= 10;
-    }
-    if scale == 1 { whole } else { (value / scale as f64).round() as i64 * scale }
+    let length = (value.abs().round() as u64).checked_ilog10().map_or(1, |last| last + 1);
+    let unit = 10_f64.powi(length.saturating_sub(digits) as i32);
+    ((value / unit).round() * unit) as i64
 }
 
 fn times(time: &Time) -> [Option<i64>; 4] {
@@ -263,6 +280,7 @@ mod tests {
     #[test]
     fn four_digits_are_kept() {
         assert_eq!([0.4, 9999.0, 12345.0, -98765.0, f64::NAN].map(rounded), [0, 9999, 12350, -98770, 0]);
+        assert_eq!([149.6, 0.0, -1999.0].map(|value| to_digits(2, value)), [150, 0, -2000]);
     }
 
     #[test]

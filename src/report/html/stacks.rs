@@ -3,6 +3,8 @@
 //! Job: write the tree as columns, and fold branches too small to see into their callers when there are very many.
 //! Invariant: sums stay: what a folded branch cost is its caller's own. Neighbours: `assets/flame.js` draws it.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use crate::profile::model::Stacks;
@@ -31,6 +33,7 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
         least = if least == 0.0 { 1e-6 } else { least * 2.0 };
     }
     let keep = kept(least);
+    let mut before = 0;
     let mut place: Vec<Option<usize>> = Vec::with_capacity(stacks.nodes.len());
     let (mut parents, mut frames, mut cpu, mut wall_own, mut alloc) = (vec![], vec![], vec![], vec![], vec![]);
     for (at, node) in stacks.nodes.iter().enumerate() {
@@ -39,8 +42,10 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
         // A node as large as its own subtree is kept whenever its child is, so a kept node's parent is kept too.
         if keep(&subtrees[at]) && (parent.is_none() || above.is_some()) && node.frame < stacks.frames.len() {
             place.push(Some(parents.len()));
-            parents.push(above.map_or(-1, |p| p as i64));
-            frames.push(node.frame);
+            // How far back the parent is, and how far on the frame: small numbers, which deflate well.
+            parents.push(above.map_or(0, |above| parents.len() - above));
+            frames.push(node.frame as i64 - before);
+            before = node.frame as i64;
             cpu.push(node.cpu_s);
             wall_own.push(node.wall_s);
             alloc.push(node.alloc_bytes as f64);
@@ -55,9 +60,22 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
     }
     let folded = stacks.nodes.len() - parents.len();
     let micros = |seconds: Vec<f64>| seconds.into_iter().map(|s| rounded(s * 1e6)).collect::<Vec<i64>>();
-    let all: Vec<_> = stacks.frames.iter().map(|f| json!([f.file, f.line, f.function])).collect();
+    let mut names: Vec<&str> = Vec::new();
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let functions: Vec<usize> = stacks
+        .frames
+        .iter()
+        .map(|frame| {
+            *numbers.entry(&frame.function).or_insert_with(|| {
+                names.push(&frame.function);
+                names.len() - 1
+            })
+        })
+        .collect();
+    let files: Vec<usize> = stacks.frames.iter().map(|frame| frame.file).collect();
+    let lines: Vec<u32> = stacks.frames.iter().map(|frame| frame.line).collect();
     let alloc: Vec<i64> = alloc.into_iter().map(rounded).collect();
-    let value = json!({"frames": all, "other": stacks.other_files, "p": parents, "f": frames,
+    let value = json!({"names": names, "functions": functions, "files": files, "lines": lines, "other": stacks.other_files, "p": parents, "f": frames,
         "c": micros(cpu), "w": micros(wall_own), "a": alloc});
     (value.to_string(), folded)
 }

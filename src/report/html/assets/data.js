@@ -1,5 +1,6 @@
 // The embedded profile: figures as microseconds and bytes; files unpack on first use.
 const D = JSON.parse(document.getElementById('profile-data').textContent);
+Object.assign(D, await unpack(D.head));
 const MEM = D.totals.alloc_bytes != null;
 const KINDS = [['py', 'P', 'Python'], ['na', 'N', 'native'], ['sy', 'S', 'system'], ['wa', 'W', 'waiting']];
 // `only`: the thread or process whose share alone is shown; `columns`: which figures the lines show.
@@ -20,10 +21,11 @@ function readFile(raw, at) {
   const src = raw.src.split('\n'), tok = raw.tok.split('\n');
   let i = 0;
   for (const [start, count] of raw.rg) for (let n = start; n < start + count; n++, i++) { texts.set(n, src[i]); colours.set(n, tok[i]); }
-  const lines = raw.ln || [];
+  let line = 0;
+  const lines = (raw.ln || []).map(step => line += step);
   const functionOf = j => raw.fns[raw.fn[j]];
   const add = (rows, n, row) => { if (rows.has(n)) mergeRow(rows.get(n), row); else rows.set(n, row); };
-  lines.forEach((n, j) => add(whole, n, { ...cells(raw, j), f: at, fn: functionOf(j), nat: raw.nat[j] }));
+  lines.forEach((n, j) => add(whole, n, { ...cells(raw, j), ln: n, f: at, fn: functionOf(j), nat: raw.nat[j] }));
   // What threads or processes have of lines; where one has all of a line, its figures are the line's.
   const shares = (kind, wanted) => {
     const rows = new Map(), columns = raw[kind];

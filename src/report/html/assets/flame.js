@@ -18,9 +18,18 @@ function buildTree(S, byLine) {
   return root;
 }
 function pathOf(S, file) { return file < 0 ? '' : file < D.files.length ? D.files[file].d : S.other[file - D.files.length] || '?'; }
+async function loadStacks() {
+  if (flame.stacks) return flame.stacks;
+  const S = await unpack(D.stacks);
+  let frame = 0;
+  S.p = S.p.map((back, i) => back ? i - back : -1);
+  S.f = S.f.map(step => frame += step);
+  S.frames = S.files.map((file, i) => [file, S.lines[i], S.names[S.functions[i]]]);
+  return flame.stacks ??= S;
+}
 // What leads to a line: its callers with their share of it, largest first, and how many nodes of the tree it has.
 async function callersOf(file, line) {
-  const S = flame.stacks ??= await unpack(D.stacks);
+  const S = await loadStacks();
   if (!flame.sums) {
     const [w, a] = flame.sums = [[...S.w], [...S.a]];
     for (let i = S.p.length - 1; i >= 0; i--) if (S.p[i] >= 0) { w[S.p[i]] += w[i]; a[S.p[i]] += a[i]; }
@@ -41,7 +50,7 @@ async function callersOf(file, line) {
 async function showFlame() {
   const section = $('flame');
   if (!flame.box) {
-    flame.stacks ??= await unpack(D.stacks);
+    await loadStacks();
     if (flame.box) return;
     if (!flame.stacks.p.length) { section.append(el('p', { class: 'none' }, 'No stacks were recorded.')); return; }
     const metrics = [['wall', 'Time'], ['cpu', 'CPU'], ...(flame.stacks.a.some(v => v > 0) ? [['mem', 'Memory']] : [])];
