@@ -351,7 +351,7 @@ def large(folder: Path, files: int = 300, per_file: int = 334) -> Json:
     """Very many files; every line has figures, as from about a million samples."""
     rng = random.Random(11)
     words = PROGRAM.splitlines()
-    entries = []
+    entries: list[Json] = []
     for index in range(files):
         path = folder / f"pkg{index % 17}" / f"module_{index:03}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
