@@ -59,7 +59,7 @@ impl Sampler {
     /// `interval_s` between two looks; `libraries` are folders out of scope unless `all`; `script` is in scope; `memory`
     /// samples allocations; `name` is that of the section under `rscalene run`.
     #[new]
-    #[pyo3(signature = (interval_s, *, all=false, include=Vec::new(), exclude=Vec::new(), libraries=Vec::new(), script=None, memory=true, name="profiler".to_owned()))]
+    #[pyo3(signature = (interval_s, *, all=false, include=Vec::new(), exclude=Vec::new(), libraries=Vec::new(), script=None, memory=true, name="profiler"))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         interval_s: f64,
@@ -69,7 +69,7 @@ impl Sampler {
         libraries: Vec<String>,
         script: Option<String>,
         memory: bool,
-        name: String,
+        name: &str,
     ) -> PyResult<Self> {
         let interval = Duration::try_from_secs_f64(interval_s)
             .map_err(|error| PyValueError::new_err(format!("interval: {error}")))?
@@ -77,6 +77,7 @@ impl Sampler {
         let cwd = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
         let rules = ScopeRules { cwd, all, include, exclude, libraries, scripts: script.into_iter().collect() };
         scope(&rules)?;
+        let name = name.to_owned();
         Ok(Self { interval, rules, memory, name, state: Arc::new(AtomicU8::new(STOP)), running: None, profile: None })
     }
 
