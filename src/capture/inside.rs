@@ -40,6 +40,8 @@ pub struct Inside {
     keep_out: HashSet<u32>,
     interval_ns: u64,
     ticks: u32,
+    /// The thread that used most CPU time since the last tick, and how much.
+    busiest: (u32, u64),
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Inside {
             keep_out: HashSet::new(),
             interval_ns,
             ticks: 0,
+            busiest: (0, 0),
         })
     }
 
@@ -95,11 +98,18 @@ impl Inside {
             self.list(&mut bodies);
         }
         self.ticks = self.ticks.wrapping_add(1);
+        self.busiest = (0, 0);
         let tids: Vec<u32> = self.seen.keys().copied().collect();
         for tid in tids {
             self.look(tid, &mut bodies);
         }
         self.deliver(bodies, out);
+    }
+
+    /// The thread that used most CPU time since the tick before the last; `None` where none used any.
+    #[must_use]
+    pub fn busiest(&self) -> Option<u32> {
+        Some(self.busiest.0).filter(|&tid| tid != 0)
     }
 
     /// What passed since the last tick is forgotten: sampling was paused.
@@ -164,6 +174,9 @@ impl Inside {
         }
         seen.cpu_ns = cpu_ns;
         seen.pending_ns += passed;
+        if passed > self.busiest.1 {
+            self.busiest = (tid, passed);
+        }
         // A thread that is blocked now ran somewhere else before.
         let runs = seen.syscall.as_ref().is_none_or(|file| matches!(file.read(), Ok(Activity::Running)));
         let Some(&tstate) = self.states.get(&tid) else { return };

@@ -5,6 +5,7 @@
 //! it is never stopped, signalled or written to. Neighbours: `transport::event` is the language of all answers,
 //! `control` starts the observers and hands their events to `profile`.
 
+pub mod apart;
 pub mod inside;
 pub mod ledger;
 pub mod limits;

@@ -18,6 +18,7 @@ use super::intake::Intake;
 use super::split::Tally;
 use super::symbols;
 use super::tap::{self, Ear, Listening, Mark};
+use crate::capture::apart::Apart;
 use crate::capture::inside::{Inside, thread_cpu_ns};
 use crate::capture::proc;
 use crate::capture::remote::{Reader, Target};
@@ -276,7 +277,7 @@ fn sample(
     const WAITS: Duration = Duration::from_millis(10);
     let About { target, started, notices, mut tally } = about;
     let pause = if ear.is_some() { interval.min(WAITS) } else { interval };
-    let mut looked = None::<Instant>;
+    let (mut looked, mut apart) = (None::<Instant>, Apart::new());
     let mut events = Vec::new();
     let mut waits = Reader::new();
     waits.watch(target, &mut events);
@@ -296,6 +297,9 @@ fn sample(
                 if looked.is_none_or(|at| at.elapsed() >= interval) {
                     looked = Some(Instant::now());
                     inside.tick(&mut events);
+                    if let (Some(apart), Some(tid)) = (&mut apart, inside.busiest()) {
+                        apart.keep(tid);
+                    }
                 }
                 let now_ns = proc::monotonic_ns();
                 if u128::from(now_ns - waited_ns) >= WAITS.as_nanos() {
