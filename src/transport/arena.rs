@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rscalene_wire as wire;
 use wire::{ARENA_MAGIC, ArenaHeader, PAGE, SLOT, SegmentHeader, Settings, WIRE_VERSION};
@@ -267,6 +267,10 @@ fn random() -> u64 {
     let mut bytes = [0u8; 8];
     // SAFETY: `bytes` has room for what is asked.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
-    let clock = crate::capture::proc::monotonic_ns();
-    if got == 8 { u64::from_ne_bytes(bytes) } else { clock ^ u64::from(std::process::id()) << 32 }
+    if got == 8 {
+        return u64::from_ne_bytes(bytes);
+    }
+    let clock =
+        SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| u64::from(time.subsec_nanos()) ^ time.as_secs() << 30);
+    clock ^ u64::from(std::process::id()) << 32
 }

@@ -83,7 +83,7 @@ def measure(rscalene: Callable[..., Any], tmp_path: Path, interpreter: str) -> M
             path = tmp_path / "program.py"
             path.write_text(program)
         saved = tmp_path / "profile.json"
-        done = rscalene("run", "--python", interpreter, "-o", saved, *options, path, *words, timeout=100, **more)
+        done = rscalene("run", "--python", interpreter, "-o", saved, *options, path, *words, **{"timeout": 100, **more})
         assert done.returncode == 0, done.stderr
         profile: dict[str, Any] = {**json.loads(saved.read_text()), "program": str(path)}
         last = next((row for row in reversed(done.stdout.splitlines()) if row.startswith("{")), "{}")
