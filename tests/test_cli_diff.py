@@ -37,7 +37,7 @@ def test_a_difference_inside_the_noise_is_said_to_be_so(rscalene: Run, program: 
     after.write_text(json.dumps(profile))
     text = rscalene("diff", program, after).stdout
     assert "within the noise" in text
-    assert "1 line differ by no more than chance" in text
+    assert "1 line differs by no more than chance" in text
     assert "(+2.00 ms)" in rscalene("diff", program, after, "--all-lines").stdout
     assert json.loads(rscalene("diff", "--json", program, after).stdout)["totals"]["cpu_s"]["noise"] is True
 

@@ -65,7 +65,7 @@ fn mostly(time: &Time) -> &'static str {
 
 /// `text` as a code span that may stand in a cell of a table; nothing where there is no text.
 pub(super) fn code(text: &str) -> String {
-    let text = text::visible(text, &Style::PLAIN).replace('|', "\\|");
+    let text = escape_pipes(&text::visible(text, &Style::PLAIN));
     if text.trim().is_empty() {
         return String::new();
     }
@@ -78,6 +78,21 @@ pub(super) fn code(text: &str) -> String {
     let fence = "`".repeat(longest + 1);
     let gap = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     format!("{fence}{gap}{text}{gap}{fence}")
+}
+
+/// A backslash before each `|`; one more where backslashes before it would pair with that (a table's cells are cut
+/// before code spans are looked for).
+fn escape_pipes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut is_open = false;
+    for c in text.chars() {
+        if c == '|' {
+            out.push_str(if is_open { "\\\\" } else { "\\" });
+        }
+        is_open = c == '\\' && !is_open;
+        out.push(c);
+    }
+    out
 }
 
 /// `text` with all that Markdown or HTML would act upon escaped.
@@ -101,6 +116,7 @@ mod tests {
     #[test]
     fn a_code_span_cannot_be_ended_from_within_nor_its_cell() {
         assert_eq!(code("a | b"), "`a \\| b`");
+        assert_eq!(code(r"a \| b \\| c"), r"`a \\\| b \\\| c`");
         assert_eq!(code("x = `y`"), "`` x = `y` ``");
         assert_eq!(code("x\n| z"), "`x\u{240a}\\| z`");
         assert_eq!(code("  "), "");

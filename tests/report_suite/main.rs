@@ -1,5 +1,6 @@
 //! Laws of the reports, over profiles made by hand.
 
+mod difference;
 mod export;
 mod json;
 mod profiles;

@@ -24,18 +24,18 @@ pub fn render_markdown(diff: &Diff, options: &DiffOptions) -> String {
     }
     if !selected.lines.is_empty() {
         let columns = columns(&selected.lines);
-        let heads: Vec<&str> = columns.iter().map(|(name, _, _)| *name).collect();
-        let numbers = "---:|".repeat(heads.len() + 1);
-        out.push_str(&format!("\n| Line | CPU before | {} | Source |\n|:---|{numbers}:---|\n", heads.join(" | ")));
+        let mut heads = vec!["Line", "CPU before"];
+        heads.extend(columns.iter().map(|(name, _, _)| *name));
+        let numbers = "---:|".repeat(heads.len() - 1);
+        out.push_str(&format!("\n| {} | Source |\n|:---|{numbers}:---|\n", heads.join(" | ")));
         for line in &selected.lines {
-            let cells: Vec<String> = columns.iter().map(|(_, unit, of)| unit.delta(of(line))).collect();
-            out.push_str(&format!(
-                "| {} | {} | {} | {} |\n",
+            let mut cells = vec![
                 code(&place(diff, &line.path, line.before_line, line.after_line)),
                 Unit::Seconds.plain(line.changes.cpu_s.before),
-                cells.join(" | "),
-                code(line.source.as_deref().unwrap_or("").trim())
-            ));
+            ];
+            cells.extend(columns.iter().map(|(_, unit, of)| unit.delta(of(line))));
+            cells.push(code(line.source.as_deref().unwrap_or("").trim()));
+            out.push_str(&format!("| {} |\n", cells.join(" | ")));
         }
     }
     if !selected.rest.is_empty() {

@@ -131,16 +131,18 @@ impl<'d> Selected<'d> {
                 || least.bytes(&function.cumulative_alloc_bytes)
         });
         let functions = functions.take(if options.all_lines { usize::MAX } else { options.top }).collect();
-        let count = |n: u64, what: &str| {
-            let lines = if n == 1 { "line" } else { "lines" };
-            (n > 0).then(|| format!("{} {lines} {what}", units::count(n)))
+        let count = |n: u64, one: &str, many: &str| match n {
+            0 => None,
+            1 => Some(format!("1 line {one}")),
+            n => Some(format!("{} lines {many}", units::count(n))),
         };
         let shown_too = if options.all_lines { 0 } else { cut as u64 };
+        let little = format!("changed by less than {}%", options.min_percent);
         let rest = [
-            count(shown_too, "more changed"),
-            count(chance, "differ by no more than chance"),
-            count(small, &format!("changed by less than {}%", options.min_percent)),
-            count(same, "are the same"),
+            count(shown_too, "more changed", "more changed"),
+            count(chance, "differs by no more than chance", "differ by no more than chance"),
+            count(small, &little, &little),
+            count(same, "is the same", "are the same"),
         ];
         Self { lines, functions, rest: rest.into_iter().flatten().collect() }
     }
