@@ -52,7 +52,6 @@ def test_a_block_is_profiled_to_its_line() -> None:
     assert "total += i * i" in profiler.output_text(unicode=False)
 
 
-<<<<<<< HEAD
 def test_what_ran_before_is_no_part_of_the_profile() -> None:
     spin(0.5)
     with Profiler() as profiler:
@@ -60,7 +59,8 @@ def test_what_ran_before_is_no_part_of_the_profile() -> None:
     totals = read(profiler)["totals"]
     assert totals["cpu_clock_s"] == pytest.approx(0.1, abs=0.08)
     assert totals["python_s"] + totals["native_s"] + totals["system_s"] < 0.2
-=======
+
+
 def test_system_calls_are_not_seen_more_often_than_they_take_time() -> None:
     with Profiler(memory=False) as profiler:
         spin(0.5)
@@ -68,7 +68,6 @@ def test_system_calls_are_not_seen_more_often_than_they_take_time() -> None:
     asking = sum(line["native_s"] for line in lines if "while time.thread_time()" in line["source"])
     # About 1 % here; 30 % and more if the sampler shared the only free core with its target.
     assert asking < (0.05 if len(os.sched_getaffinity(0)) > 1 else 0.5)
->>>>>>> 47763b0 (Sample from another core than the target's, and show defaults in the sampler's signature)
 
 
 def test_all_threads_are_seen() -> None:
