@@ -50,7 +50,7 @@ fn events(count: u64) -> Vec<Event> {
             })),
             5 => Body::Wait(Wait { time_ns, tid: 9, stack: 5, wait_ns: 11, gil_ns: Some(number) }),
             6 => Body::Modules(vec![Module { start: 1, end: 2, offset: 3, path: "/lib/x.so".to_owned() }]),
-            _ => Body::Rss { time_ns, bytes: dice.roll(1 << 40) },
+            _ => Body::Rss { time_ns, bytes: dice.roll(1 << 40), files: 4096 },
         };
         Event { pid: 7, body }
     };

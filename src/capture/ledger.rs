@@ -24,6 +24,9 @@ pub struct Ledger {
     rss_pause_ns: u64,
     rss_points: u32,
     rss_due_ns: u64,
+    /// The largest footprint whose pages of files were asked for, and these.
+    rss_most: u64,
+    rss_files: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ impl Ledger {
             rss_pause_ns: RSS_PAUSE_NS,
             rss_points: 0,
             rss_due_ns: 0,
+            rss_most: 0,
+            rss_files: 0,
         }
     }
 
@@ -80,7 +85,12 @@ impl Ledger {
             self.rss_pause_ns *= 2;
         }
         self.rss_due_ns = now_ns + self.rss_pause_ns;
-        Some(Body::Rss { time_ns: now_ns, bytes })
+        // What the largest footprint is made of is asked for as it grows; the answer takes longer than the footprint.
+        if bytes > self.rss_most + self.rss_most / 64 {
+            self.rss_most = bytes;
+            self.rss_files = proc::resident_file_bytes(self.pid).unwrap_or(0);
+        }
+        Some(Body::Rss { time_ns: now_ns, bytes, files: self.rss_files })
     }
 
     /// The end of the process, which nobody but its parent can say more of.

@@ -233,8 +233,18 @@ pub fn command_line(pid: u32) -> Option<Vec<String>> {
 /// High-water mark of the resident bytes (`VmHWM`); `None` if the process is gone or a zombie.
 #[must_use]
 pub fn peak_resident_bytes(pid: u32) -> Option<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// The part of the resident bytes that is pages of files (`RssFile`); `None` if the process is gone or a zombie.
+#[must_use]
+pub fn resident_file_bytes(pid: u32) -> Option<u64> {
+    status_bytes(pid, "RssFile:")
+}
+
+fn status_bytes(pid: u32, name: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
@@ -324,6 +334,7 @@ mod tests {
         assert_eq!(stat(pid).expect("alive").parent, std::os::unix::process::parent_id());
         assert!(!command_line(pid).expect("alive").is_empty());
         let resident = Statm::open(pid).and_then(|file| file.resident_bytes()).expect("alive");
+        assert!(resident_file_bytes(pid).is_some_and(|files| files > 0 && files < resident));
         assert!(peak_resident_bytes(pid).expect("alive") + 1_048_576 >= resident);
         assert!(Schedstat::open(pid, pid, true).and_then(|file| file.read()).expect("alive").slices > 0);
     }

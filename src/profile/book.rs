@@ -77,6 +77,8 @@ pub(crate) struct ProcessRecord {
     pub(crate) lines: FxHashMap<FrameId, Sums>,
     /// Its footprint at the high-water mark of its tracked bytes.
     pub(crate) footprint: Footprint,
+    /// The largest footprint that was read, and the part of it that was pages of files.
+    pub(crate) resident: Option<(u64, u64)>,
 }
 
 /// One thread.

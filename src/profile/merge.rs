@@ -198,10 +198,10 @@ impl Merge {
             }
             Body::ProcessExit(exit) => self.exit_process(pid, exit),
             Body::Command(command) => book.processes[process.row].row.command.clone_from(command),
-            Body::Rss { time_ns, bytes } => {
+            Body::Rss { time_ns, bytes, files } => {
                 self.now_ns = self.now_ns.max(*time_ns);
                 self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now()).saturating_add(*bytes);
-                process.resident.read(*time_ns, *bytes);
+                process.resident.read(*time_ns, *bytes, *files);
                 self.rss.push(*time_ns, self.rss_bytes);
             }
             Body::NearLimit(near) => process.near_limit(near, book),
@@ -333,8 +333,9 @@ impl Merge {
         self.lost = self.lost.saturating_add(process.lost());
         self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now());
         self.live_bytes -= process.heap.tracked();
-        let peak = &mut self.book.processes[process.row].row.peak_rss_bytes;
-        *peak = (*peak).max(process.resident.peak());
+        let record = &mut self.book.processes[process.row];
+        record.resident = record.resident.max(process.resident.peak());
+        record.row.peak_rss_bytes = record.row.peak_rss_bytes.max(record.resident.map(|(bytes, _)| bytes));
         (process.row, process.earlier)
     }
 

@@ -208,6 +208,9 @@ pub struct Totals {
     /// Bytes of mapped files at that moment, which no line owns.
     #[serde(default)]
     pub mapped_files_peak_bytes: Option<u64>,
+    /// The part of `peak_rss_bytes` that was pages of files: libraries and mapped files.
+    #[serde(default)]
+    pub resident_files_peak_bytes: Option<u64>,
     /// Bytes of the arenas of Python's object allocator at that moment; what is used of them is tracked block by block.
     #[serde(default)]
     pub arenas_peak_bytes: Option<u64>,

@@ -25,7 +25,8 @@ struct Usage {
 pub(crate) struct Resident {
     before: Option<Reading>,
     last: Option<Reading>,
-    peak: Option<u64>,
+    /// The largest reading, and the part of it that was pages of files.
+    peak: Option<(u64, u64)>,
     usage: FxHashMap<FrameId, Usage>,
     /// Owners with a record since the last reading.
     active: Vec<FrameId>,
@@ -51,7 +52,7 @@ impl Resident {
     }
 
     /// The footprint was read.
-    pub(crate) fn read(&mut self, time_ns: u64, bytes: u64) {
+    pub(crate) fn read(&mut self, time_ns: u64, bytes: u64, files: u64) {
         let since = self.last.map_or(0, |last| last.time_ns.midpoint(time_ns));
         for owner in self.active.drain(..) {
             if let Some(usage) = self.usage.get_mut(&owner).filter(|usage| usage.active_ns >= since) {
@@ -60,7 +61,7 @@ impl Resident {
         }
         self.before = self.last;
         self.last = Some(Reading { time_ns, bytes });
-        self.peak = self.peak.max(Some(bytes));
+        self.peak = self.peak.max(Some((bytes, files)));
     }
 
     /// The last reading.
@@ -68,8 +69,8 @@ impl Resident {
         self.last.map_or(0, |last| last.bytes)
     }
 
-    /// The largest reading.
-    pub(crate) fn peak(&self) -> Option<u64> {
+    /// The largest reading, and the part of it that was pages of files.
+    pub(crate) fn peak(&self) -> Option<(u64, u64)> {
         self.peak
     }
 
@@ -86,23 +87,23 @@ mod tests {
     #[test]
     fn a_record_gets_the_reading_nearest_in_time() {
         let mut resident = Resident::default();
-        resident.read(100, 10);
+        resident.read(100, 10, 1);
         resident.ran(FrameId(1), 120);
         resident.ran(FrameId(2), 190);
-        resident.read(200, 99);
+        resident.read(200, 99, 7);
         resident.ran(FrameId(3), 210);
         let most: std::collections::BTreeMap<_, _> = resident.owners().collect();
         assert_eq!(most[&FrameId(1)], 10);
         assert_eq!(most[&FrameId(2)], 99);
         assert_eq!(most[&FrameId(3)], 99);
-        assert_eq!(resident.peak(), Some(99));
+        assert_eq!(resident.peak(), Some((99, 7)));
     }
 
     #[test]
     fn a_record_that_arrives_late_still_gets_the_reading_of_its_time() {
         let mut resident = Resident::default();
-        resident.read(100, 10);
-        resident.read(200, 99);
+        resident.read(100, 10, 1);
+        resident.read(200, 99, 7);
         resident.ran(FrameId(1), 110);
         assert_eq!(resident.owners().collect::<Vec<_>>(), [(FrameId(1), 10)]);
     }

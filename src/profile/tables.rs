@@ -34,6 +34,10 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
         time: known.time(&all.time),
         memory,
         peak_rss_bytes: book.processes.iter().filter_map(|process| process.row.peak_rss_bytes).max(),
+        resident_files_peak_bytes: {
+            let largest = book.processes.iter().max_by_key(|process| process.row.peak_rss_bytes);
+            largest.and_then(|process| Some(process.resident?.1))
+        },
         cpu_clock_s: clock.filter(|_| known.cpu).map(|_| all.time.cpu_s()),
         sampled_cpu_s: known.cpu.then_some((all.time.cpu_s() - book.unsampled_s).max(0.0)),
         unsampled_s: known.cpu.then_some(book.unsampled_s),

@@ -91,6 +91,8 @@ pub enum Body {
         time_ns: u64,
         /// Resident bytes.
         bytes: u64,
+        /// The part of them that is pages of files (libraries, mapped files), as last read.
+        files: u64,
     },
     /// The memory that the process may have is nearly used up.
     NearLimit(NearLimit),

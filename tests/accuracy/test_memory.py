@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,16 @@ def test_a_program_without_leaks_is_told_so(rscalene: Any) -> None:
     done = rscalene("run", "--leaks", "-c", "kept = [bytes(1000) for _ in range(5000)]")
     assert "none found" in done.stderr
     assert "memory was not profiled" in rscalene("run", "--leaks", "--cpu-only", "-c", "pass").stderr
+
+
+def test_resident_memory_is_told_apart_from_what_was_asked_for(measure: Any, rscalene: Any) -> None:
+    text = "import mmap\nkept = mmap.mmap(-1, 300_003_328)  # at: whole\nkept[:100_003_840] = bytes(100_003_840)\n"
+    run = measure(text)
+    totals = run.profile["totals"]
+    assert run.line("whole").bytes("live_bytes") == 300_003_328
+    own = totals["peak_rss_bytes"] - totals["resident_files_peak_bytes"]
+    # The map's touched pages and the interpreter; the string of zeros that was copied is nowhere.
+    assert 100_000_000 < own < 130_000_000
+    assert totals["tracked_peak_bytes"] == pytest.approx(400_007_168, rel=0.02)
+    shown = rscalene("view", "profile.json", "--width", "100").stdout
+    assert re.search(r"resident .* of \S+ MiB asked for . 2\d\d MiB untouched", shown), shown

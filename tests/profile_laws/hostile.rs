@@ -94,7 +94,7 @@ fn body(dice: &mut Dice) -> Body {
                 peak_rss: Some(size),
                 cpu_ns: Some(other),
             }),
-            1 => Body::Rss { time_ns, bytes: size },
+            1 => Body::Rss { time_ns, bytes: size, files: other },
             2 => Body::Teardown(wire::Teardown { time_ns }),
             3 => Body::Allocator("lib.so".repeat((size % 3) as usize)),
             4 => Body::Modules(vec![Module { start: address, end: size, offset: other, path: String::new() }]),

@@ -286,13 +286,14 @@ fn bytes_of_processes_add_up_and_footprints_do_not() {
         run.process(pid, 0);
         let main = run.code(pid, APP, "<module>", 1);
         let stack = run.stack(pid, &[(main, 0)]);
-        run.feed(pid, Body::Rss { time_ns: 10 * u64::from(pid), bytes: rss });
+        run.feed(pid, Body::Rss { time_ns: 10 * u64::from(pid), bytes: rss, files: rss / 2 });
         run.alloc(pid, 10 * u64::from(pid) + 1, stack, 64, 1_000_003, 0);
     }
     let profile = run.finish();
     let memory = line(&profile, APP, 1).memory;
     assert_eq!((memory.live_bytes, memory.mem_usage_bytes), (Some(2_000_006), Some(9 << 20)));
     assert_eq!(profile.totals.peak_rss_bytes, Some(9 << 20));
+    assert_eq!(profile.totals.resident_files_peak_bytes, Some(9 << 19));
     assert_eq!(profile.timeline.rss.last().map(|&(_, bytes)| bytes), Some(14 << 20));
     let live = |share: &rscalene::profile::model::ProcessShare| share.memory.live_bytes;
     assert_eq!(line(&profile, APP, 1).by_process.iter().map(live).collect::<Vec<_>>(), [Some(1_000_003); 2]);

@@ -157,6 +157,7 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     let mut owners: Vec<_> = owners.collect();
     owners.extend(rest_of_peak(profile).map(|text| (Role::Faint, text)));
     facts.push("at peak", &owners);
+    facts.push("resident", &resident(profile).map(|text| (Role::Plain, text)).collect::<Vec<_>>());
 
     let totals = &profile.totals.memory;
     let mut sums = Vec::new();
@@ -210,8 +211,29 @@ fn sections(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("sections", &items);
 }
 
-/// What stands beside the lines at the peak, so that the sum is no mystery: code out of scope, mapped files, and what
-/// is resident without being tracked (the interpreter itself, allocators' spare memory).
+/// What the resident memory at its peak was made of, so that it and what the lines asked for are no two mysteries: pages
+/// of files, and memory of the program's own, some of what was asked for never touched or some of it nobody's.
+fn resident(profile: &Profile) -> impl Iterator<Item = String> {
+    let totals = &profile.totals;
+    // The peak is of one process: with several, a difference to the sum of all would mean nothing.
+    let known = totals.peak_rss_bytes.zip(totals.resident_files_peak_bytes).zip(totals.tracked_peak_bytes);
+    let parts = known.filter(|_| profile.processes.len() <= 1).map(|((rss, shared), tracked)| {
+        let own = rss.saturating_sub(shared);
+        let blocks = if tracked > own {
+            let (own, tracked, rest) = (units::bytes(own), units::bytes(tracked), units::bytes(tracked - own));
+            [format!("{own} of {tracked} asked for"), format!("{rest} untouched")]
+        } else {
+            let rest = units::bytes(own - tracked);
+            [format!("{} asked for", units::bytes(tracked)), format!("{rest} interpreter and spare")]
+        };
+        let [blocks, rest] = blocks;
+        [format!("{} files and libraries", units::bytes(shared)), blocks, rest]
+    });
+    parts.into_iter().flatten()
+}
+
+/// What stands beside the lines at the peak: code out of scope, mapped files, and in profiles that do not tell files from
+/// other memory, what is resident without being tracked.
 fn rest_of_peak(profile: &Profile) -> impl Iterator<Item = String> {
     let totals = &profile.totals;
     let outside = totals.outside_scope_memory.peak_bytes;
@@ -221,7 +243,7 @@ fn rest_of_peak(profile: &Profile) -> impl Iterator<Item = String> {
     let untracked = totals
         .peak_rss_bytes
         .zip(totals.tracked_peak_bytes)
-        .filter(|_| alone)
+        .filter(|_| alone && totals.resident_files_peak_bytes.is_none())
         .and_then(|(rss, tracked)| rss.checked_sub(tracked.saturating_add(mapped.unwrap_or(0))));
     let least = totals.peak_rss_bytes.unwrap_or(0) / 100;
     let parts = [("outside scope", outside), ("mapped files", mapped), ("untracked", untracked)];
