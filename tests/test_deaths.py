@@ -228,10 +228,15 @@ while True:
 """
 
 
-def test_death_at_a_random_moment_never_hangs_the_launcher(tmp_path: Path, clean_env: dict[str, str]) -> None:
+def test_death_at_a_random_moment_never_hangs_the_launcher(
+    tmp_path: Path, clean_env: dict[str, str], rscalene: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """``RSCALENE_DEATHS`` sets the number of rounds."""
     (tmp_path / "app.py").write_text(RESTLESS)
+    clean_env["XDG_STATE_HOME"] = str(tmp_path / "state")
+    captures = tmp_path / "state" / "rscalene"
     seeded = random.Random(7)
-    for _ in range(12):
+    for _ in range(int(os.environ.get("RSCALENE_DEATHS", "12"))):
         profile = tmp_path / "out.json"
         profile.unlink(missing_ok=True)
         command = [sys.executable, "-m", "rscalene", "run", "-q", "-o", "out.json", "app.py"]
@@ -252,3 +257,10 @@ def test_death_at_a_random_moment_never_hangs_the_launcher(tmp_path: Path, clean
                     os.killpg(launcher.pid, signal.SIGKILL)
         if number == signal.SIGTERM and profile.exists():
             assert json.loads(profile.read_text())["target"]["exit"]["signal"] == signal.SIGTERM
+        # A capture is left by a killed launcher alone, and can always be read.
+        for capture in captures.iterdir():
+            assert number == signal.SIGKILL
+            back = rscalene("recover", capture, "-o", "back.json")
+            assert back.returncode == 0, back.stderr
+            assert json.loads((tmp_path / "back.json").read_text())["target"]["command"][-1] == "app.py"
+            capture.unlink()

@@ -46,6 +46,8 @@ const LIMIT: u64 = 256 << 20;
 const KEPT: usize = 8;
 /// Ending of a capture's name.
 const ENDING: &str = "capture";
+/// Ending while it does not say yet what it is.
+const UNNAMED: &str = "new";
 
 /// The capture of this run; it stays on disk until [`Keep::forget`].
 #[derive(Debug)]
@@ -62,14 +64,17 @@ impl Keep {
         let (file, path) = tempfile::Builder::new()
             .prefix("")
             .rand_bytes(16)
-            .suffix(&format!(".{ENDING}"))
+            .suffix(&format!(".{UNNAMED}"))
             .tempfile_in(&folder)
             .ok()?
             .keep()
             .ok()?;
         lock(&file);
-        match Writer::begin(file, origin, LIMIT) {
-            Ok(writer) => Some(Self { writer, path }),
+        // It gets its name when it says what it is: one that a kill left before that is no capture.
+        let named = path.with_extension(ENDING);
+        let begun = Writer::begin(file, origin, LIMIT).and_then(|writer| fs::rename(&path, &named).map(|()| writer));
+        match begun {
+            Ok(writer) => Some(Self { writer, path: named }),
             Err(_) => {
                 let _ = fs::remove_file(path);
                 None
@@ -120,7 +125,7 @@ pub(crate) struct Found {
 /// All captures of this user, newest first.
 pub(crate) fn found() -> Vec<Found> {
     let mut all: Vec<Found> =
-        folders().iter().filter(|folder| is_own(folder)).flat_map(|folder| inside(folder)).collect();
+        folders().iter().filter(|folder| is_own(folder)).flat_map(|folder| inside(folder, ENDING)).collect();
     all.sort_by_key(|found| std::cmp::Reverse(found.written));
     all
 }
@@ -154,12 +159,12 @@ fn is_own(folder: &Path) -> bool {
         .is_ok_and(|facts| facts.is_dir() && facts.uid() == user && facts.mode().trailing_zeros() >= 6)
 }
 
-fn inside(folder: &Path) -> Vec<Found> {
+fn inside(folder: &Path, ending: &str) -> Vec<Found> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let found = entries.flatten().filter_map(|entry| {
         let path = entry.path();
         let facts = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-        if path.extension()? != ENDING {
+        if path.extension()? != ending {
             return None;
         }
         let running = File::open(&path).is_ok_and(|file| !lock(&file));
@@ -168,9 +173,13 @@ fn inside(folder: &Path) -> Vec<Found> {
     found.collect()
 }
 
-/// Removes the oldest of too many.
+/// Removes the oldest of too many, and what never became one.
 fn prune(folder: &Path) {
-    let mut left: Vec<Found> = inside(folder).into_iter().filter(|found| !found.running).collect();
+    let over = |ending: &str| inside(folder, ending).into_iter().filter(|found| !found.running);
+    for found in over(UNNAMED) {
+        let _ = fs::remove_file(&found.path);
+    }
+    let mut left: Vec<Found> = over(ENDING).collect();
     left.sort_by_key(|found| std::cmp::Reverse(found.written));
     for found in left.iter().skip(KEPT) {
         let _ = fs::remove_file(&found.path);

@@ -3,6 +3,7 @@
 mod difference;
 mod export;
 mod json;
+mod mutated;
 mod profiles;
 mod schema;
 mod table;
