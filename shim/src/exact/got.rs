@@ -7,7 +7,7 @@
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use super::native::{DLSYM, HOOKS, Hook};
+use super::native::{self, DLSYM, HOOKS, Hook};
 use crate::sys;
 
 /// Libraries loaded so far, at the last look; `u64::MAX` before the first.
@@ -148,7 +148,13 @@ unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c
     let linker = contains(name, b"/ld-linux") || contains(name, b"vdso") || contains(name, b"/ld-musl");
     if !ours && !linker {
         let wanted = if dlsym_goes_to_us(name) { HOOKS.len() } else { DLSYM };
-        image.slots(wanted, |at, defined, hook| image.redirect(at, defined, hook));
+        // What the allocator itself maps holds blocks that are counted one by one.
+        let allocator = image.holds(native::real_malloc());
+        image.slots(wanted, |at, defined, hook| {
+            if !(allocator && hook.maps()) {
+                image.redirect(at, defined, hook);
+            }
+        });
     }
     0
 }

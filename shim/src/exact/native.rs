@@ -30,6 +30,11 @@ impl Hook {
         self.real.load(Relaxed)
     }
 
+    /// Is it of the mmap family?
+    pub(super) fn maps(&self) -> bool {
+        HOOKS.get(MMAP..DLSYM).is_some_and(|maps| maps.as_ptr_range().contains(&core::ptr::from_ref(self)))
+    }
+
     /// The real function is elsewhere than `dlsym` said.
     pub(super) fn correct(&self, address: usize) {
         self.real.store(address, Relaxed);
