@@ -4,4 +4,5 @@ mod diff;
 mod hostile;
 mod memory;
 mod recording;
+mod sections;
 mod time;
