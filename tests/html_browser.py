@@ -156,6 +156,7 @@ def test_native_code_behind_a_line_is_a_click_away(visit: Open) -> None:
     assert "dgemm_kernel_HASWELL" in wait(page, "document.querySelector('.pop')?.textContent")
     press(page, "\ue00c")
     assert page.execute_script("return document.querySelector('.pop') === null")
+    assert page.execute_script("return document.activeElement.className") == "codebox", "keys go on from there"
 
 
 def test_the_flame_graph_zooms_searches_and_links(visit: Open) -> None:
@@ -196,6 +197,8 @@ def test_one_thread_alone_fills_tables_and_source_with_its_share(visit: Open) ->
     page.execute_script("document.querySelector('#only button').click()")
     assert wait(page, f"{row}.textContent.includes('2.96 s')")
     assert page.execute_script("return document.getElementById('only').hidden")
+    page.execute_script("document.querySelector('#run [aria-label^=\"Only worker\"]').click()")
+    assert wait(page, "document.querySelector('#hot tbody th').textContent") == "app.py:38"
 
 
 def test_one_process_alone_has_its_time_and_its_memory(visit: Open) -> None:
@@ -382,13 +385,15 @@ def test_print_shows_everything_readable_and_nothing_to_press(visit: Open) -> No
 def test_wide_characters_take_two_columns(visit: Open) -> None:
     page = visit("program", "#app.py:38")
     wait(page, "document.querySelector('tr.sel .wide')")
-    spacing = page.execute_script(
-        "const w = document.querySelector('tr.sel .wide'), s = getComputedStyle(w), z = document.createElement('span');"
+    width, two = page.execute_script(
+        "const w = document.querySelector('tr.sel .wide'), z = document.createElement('span');"
         "z.style.cssText = 'position:absolute;width:2ch'; w.append(z); const two = z.getBoundingClientRect().width;"
-        "z.remove();"
-        "return [parseFloat(s.letterSpacing) + parseFloat(s.fontSize), two]"
+        "z.remove(); return [w.getBoundingClientRect().width / w.textContent.length, two]"
     )
-    assert spacing[0] == pytest.approx(spacing[1], abs=0.1)
+    # Where no font has the characters, their stand-in may be wider than two columns.
+    assert width >= two - 0.1
+    if page.execute_script("return document.querySelector('tr.sel .wide').style.letterSpacing") != "0em":
+        assert width == pytest.approx(two, abs=0.1)
 
 
 def test_without_source_figures_stay_and_text_is_gone(browser: Any, pages: dict[str, Path], tmp_path: Path) -> None:

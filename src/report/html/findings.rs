@@ -39,6 +39,17 @@ pub(super) fn plus_minus(value: Option<u64>, error: Option<f64>) -> String {
     format!(" <span class=\"se\" title=\"one standard error\">\u{b1}{:.0}%</span>", share * 100.0)
 }
 
+/// The same of a line's CPU time: one over the root of its samples, as a share of all its time.
+pub(super) fn time_error(line: &Line) -> String {
+    let all = total_s(&line.time);
+    let cpu = all - line.time.wait_s.unwrap_or(0.0);
+    let share = cpu / all / (line.cpu_samples as f64).sqrt();
+    if !share.is_finite() || share < 0.005 {
+        return String::new();
+    }
+    format!(" <span class=\"se\" title=\"one standard error\">\u{b1}{:.0}%</span>", share * 100.0)
+}
+
 /// Appends the cards.
 pub(super) fn push(out: &mut String, page: &Page<'_>) {
     out.push_str("<ul class=\"cards\" aria-label=\"Findings\">");

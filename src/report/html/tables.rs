@@ -6,7 +6,7 @@
 use crate::profile::model::{Line, Time};
 use crate::units;
 
-use super::findings::{kinds, plus_minus};
+use super::findings::{kinds, plus_minus, time_error};
 use super::overview::{bar, dominant, memory_bar};
 use super::{Page, escape, total_s};
 
@@ -18,7 +18,11 @@ fn head(out: &mut String, caption: &str, columns: &[&str]) {
         "<div class=\"scroll\"><table class=\"t\"><caption class=\"sr\">{caption}</caption><thead><tr>"
     ));
     for column in columns {
-        out.push_str(&format!("<th scope=\"col\">{column}</th>"));
+        // `#` marks a column of numbers, which stand on the right.
+        out.push_str(&match column.strip_prefix('#') {
+            Some(name) => format!("<th scope=\"col\" class=\"n\">{name}</th>"),
+            None => format!("<th scope=\"col\">{column}</th>"),
+        });
     }
     out.push_str("</tr></thead><tbody>");
 }
@@ -40,9 +44,9 @@ fn has_memory(page: &Page<'_>) -> bool {
 /// Lines with all their figures.
 pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Line)], caption: &str) {
     let memory = has_memory(page);
-    let mut columns = vec!["Line", "Source", "Time", "Seconds", "Kind %"];
+    let mut columns = vec!["Line", "Source", "Time", "#Seconds", "#Kind %"];
     if memory {
-        columns.extend(["Memory", "Allocated", "At peak", "Increment", "Copied"]);
+        columns.extend(["Memory", "#Allocated", "#At peak", "#Increment", "#Copied"]);
     }
     head(out, caption, &columns);
     let scale = lines.iter().map(|(_, line)| total_s(&line.time)).fold(0.0, f64::max);
@@ -54,7 +58,7 @@ pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Li
             page.names[*file].link(line.line),
             escape::text(source),
             bar(&line.time, scale),
-            units::seconds(total_s(&line.time)),
+            format!("{}{}", units::seconds(total_s(&line.time)), time_error(line)),
             dominant(&line.time)
         ));
         if memory {
@@ -90,7 +94,7 @@ pub(super) fn push_functions(out: &mut String, page: &Page<'_>) {
     head(
         out,
         "Functions",
-        &["Function", "Place", "Own time", "Own", "Kind %", "With callees", "Allocated with callees"],
+        &["Function", "Place", "Own time", "#Own", "#Kind %", "#With callees", "#Allocated with callees"],
     );
     let scale = all.first().map_or(0.0, |(_, f)| total_s(&f.own));
     for (file, function) in all.iter().take(ROWS) {
@@ -140,7 +144,7 @@ pub(super) fn push_files(out: &mut String, page: &Page<'_>) {
     }
     all.sort_by(|a, b| total_s(&b.1).total_cmp(&total_s(&a.1)).then(b.2.cmp(&a.2)));
     open(out, "files", "Files");
-    head(out, "Files", &["File", "Time", "Seconds", "Kind %", "Allocated"]);
+    head(out, "Files", &["File", "Time", "#Seconds", "#Kind %", "#Allocated"]);
     let scale = all.first().map_or(0.0, |file| total_s(&file.1));
     for (at, time, alloc) in all.iter().take(ROWS) {
         let name = &page.names[*at];
@@ -207,7 +211,11 @@ pub(super) fn push_run(out: &mut String, page: &Page<'_>) {
 fn push_threads(out: &mut String, page: &Page<'_>) {
     let threads = &page.profile.threads;
     out.push_str("<h3>Threads</h3>");
-    head(out, "Threads", &["Thread", "pid", "tid", "Time", "Python", "Native", "System", "Waiting", "CPU clock"]);
+    head(
+        out,
+        "Threads",
+        &["Thread", "#pid", "#tid", "Time", "#Python", "#Native", "#System", "#Waiting", "#CPU clock"],
+    );
     let scale = threads.iter().map(|thread| total_s(&thread.time)).fold(0.0, f64::max);
     for thread in threads.iter().take(ROWS) {
         out.push_str(&format!(
@@ -227,7 +235,7 @@ fn push_threads(out: &mut String, page: &Page<'_>) {
 
 fn push_processes(out: &mut String, page: &Page<'_>) {
     out.push_str("<h3>Processes</h3>");
-    head(out, "Processes", &["pid", "Parent", "Command", "Exit", "Peak RSS"]);
+    head(out, "Processes", &["pid", "#Parent", "Command", "#Exit", "#Peak RSS"]);
     for process in page.profile.processes.iter().take(ROWS) {
         let exit = match (process.exit.code, process.exit.signal) {
             (_, Some(signal)) => format!("signal {signal}"),

@@ -74,7 +74,25 @@ const locLink = (file, line) => el('a', { class: 'loc', href: href(file, line), 
 const WIDE = /([\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]+)/;
 function appendText(host, text) {
   if (!WIDE.test(text)) { host.append(shown(text)); return; }
-  text.split(WIDE).forEach((part, i) => { if (part) host.append(i % 2 ? el('span', { class: 'wide' }, part) : shown(part)); });
+  text.split(WIDE).forEach((part, i) => { if (part) host.append(i % 2 ? wide(part) : shown(part)); });
+}
+function wide(text) {
+  const span = el('span', { class: 'wide' }, text);
+  span.style.letterSpacing = spacing(text[0]) + 'em';
+  return span;
+}
+// What a wide character's own width lacks to two columns, in ems; scripts may come from different fonts.
+const spacings = new Map();
+function spacing(character) {
+  const script = /[\u1100-\u11ff\ua960-\ua97f\uac00-\ud7a3]/.test(character) ? 'hangul' : /[\u3041-\u30ff]/.test(character) ? 'kana' : 'han';
+  if (!spacings.has(script)) {
+    const pen = el('canvas').getContext('2d');
+    const probe = document.body.appendChild(el('code')), { fontSize, fontFamily } = getComputedStyle(probe);
+    pen.font = fontSize + ' ' + fontFamily;
+    probe.remove();
+    spacings.set(script, Math.max(0, 2 * pen.measureText('0').width - pen.measureText(character).width) / parseFloat(fontSize));
+  }
+  return spacings.get(script);
 }
 // Coloured source; `query` is marked.
 function paint(parent, text, colours, query) {

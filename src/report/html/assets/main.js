@@ -22,6 +22,7 @@ async function route() {
   const file = fileAt.get(cut < 0 ? hash : hash.slice(0, cut));
   if (file == null) { show('overview'); say('the link names no file of this profile'); return; }
   show('source');
+  window.scrollTo(0, 0);
   await showFile(file, Number(hash.slice(cut + 1)) || 0);
 }
 const nameOf = (kind, at) => { const { n, pid, tid } = D[kind][at]; return (shown(n) || 'process') + ' · ' + (tid ?? pid); };
@@ -76,6 +77,10 @@ function start() {
     ['[ ]', 'previous and next file'], ['e', 'unfold all'], ['c', 'with callees'], ['t', 'light or dark'], ['Esc', 'close'], ['?', 'this list']].flatMap(([k, v]) => [el('dt', null, el('kbd', null, k)), el('dd', null, v)])),
     el('button', { type: 'button', onclick: () => keys.close() }, 'Close'));
   document.body.append(keys, el('div', { id: 'results', hidden: true, role: 'region', 'aria-label': 'Search results' }));
+  for (const [kind, table] of [['threads', 'Threads'], ['processes', 'Processes']]) if (D[kind].length > 1) {
+    const rows = [...document.querySelectorAll('#run table')].find(t => t.caption.textContent === table).tBodies[0].rows;
+    [...rows].forEach((tr, at) => tr.cells[0].append(' ', el('button', { type: 'button', class: 'link only-this', 'aria-label': 'Only ' + nameOf(kind, at), onclick: () => { chooseOnly(kind, at); location.hash = '#overview'; } }, 'only this')));
+  }
   buildViewer();
   timelineHover();
   addEventListener('hashchange', route);

@@ -161,7 +161,11 @@ function toggleAll() {
   drawCode();
   if (keep) reveal(keep);
 }
-function closePop() { V?.pane.querySelector('.pop')?.remove(); }
+function closePop() {
+  const pop = V?.pane.querySelector('.pop'), inside = pop?.contains(document.activeElement);
+  pop?.remove();
+  if (inside) V.box.focus({ preventScroll: true });
+}
 function openPop(n) {
   closePop();
   const r = viewer.data.rows.get(n), file = viewer.file;
@@ -178,9 +182,9 @@ function openPop(n) {
   if (leak) pairs.push(['likely leak', fmtBytes(leak.bytes_per_s) + '/s, confidence ' + fmtPct(leak.confidence)]);
   const close = () => { closePop(); V.box.focus(); };
   const pop = el('div', { class: 'pop', role: 'dialog', tabindex: -1, 'aria-label': 'Figures of line ' + n },
-    el('h4', null, shown(r.fn) + ' · ' + shown(base(D.files[file].d)) + ':' + n), el('button', { class: 'x', type: 'button', 'aria-label': 'Close', onclick: close }, '×'),
+    el('h3', null, shown(r.fn) + ' · ' + shown(base(D.files[file].d)) + ':' + n), el('button', { class: 'x', type: 'button', 'aria-label': 'Close', onclick: close }, '×'),
     el('dl', null, ...pairs.flatMap(([k, v]) => [el('dt', null, k), el('dd', null, v)])));
-  const list = (title, rows) => { if (rows.length) pop.append(el('h5', null, title), el('ul', { 'aria-label': title }, ...rows.map(([what, figure]) => el('li', null, what, el('span', null, figure))))); };
+  const list = (title, rows) => { if (rows.length) pop.append(el('h4', null, title), el('ul', { 'aria-label': title }, ...rows.map(([what, figure]) => el('li', null, what, el('span', null, figure))))); };
   list('Native code', (r.nat || []).slice(0, 8).map(([object, symbol, us]) => [el('code', null, shown(object) + (symbol ? '  ' + shown(symbol) : '')), fmtTime(us)]));
   if (!state.only) for (const [kind, title] of [['threads', 'By thread'], ['processes', 'By process']])
     list(title, viewer.data.shares(kind, (_, line) => line === n).sort((a, b) => own(b) - own(a)).slice(0, 6).map(row => [
