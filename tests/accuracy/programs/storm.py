@@ -1,4 +1,4 @@
-"""Everything that makes a frame walk hard, at once, until a CPU second is reached; no line here is reached but by work."""
+"""Everything that makes a frame walk hard, at once, for some CPU seconds; no line here is reached but by work."""
 
 import gc
 import os
