@@ -1,8 +1,8 @@
 //! How far apart samples are, and what they may cost.
 //!
 //! Invariant: the interval a countdown was drawn with travels with the sample that ends it, so a change in between
-//! biases nothing. The budget: sampling may take about 1 % of the time that passes; above it the interval doubles, well
-//! below it halves, not under 16 KiB. Neighbours: `hooks` (asks), the segment's header (shows the interval).
+//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the time that passes; the interval
+//! grows and shrinks with what they took, not under 16 KiB. Neighbours: `hooks` (asks), the segment's header (shows the interval).
 
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -19,9 +19,10 @@ const LARGE: u64 = 256 * 1024;
 /// A record that seems to take longer was interrupted; the time of others is not our cost.
 const RECORD_NS: u64 = 20_000;
 const FLOOR: u64 = 16 * 1024;
-const CEILING: u64 = 64 * 1024 * 1024;
+/// Blocks below 256 KiB that come faster than this interval can follow cost more to make than one record in sixteen does.
+const CEILING: u64 = 4 * 1024 * 1024;
 /// How often the cost is looked at.
-const WINDOW_NS: u64 = 50_000_000;
+const WINDOW_NS: u64 = 10_000_000;
 
 const WAITING: u32 = 0;
 const SAMPLED: u32 = 1;
@@ -170,13 +171,16 @@ pub(super) fn one_minus_exp(x: f64) -> f64 {
     d
 }
 
-/// Counts what a record cost, and adapts the interval when a window is over.
-pub(super) fn spent(begun_ns: u64) {
-    if ADAPTIVE.load(Relaxed) == 0 {
+/// Counts what the record of a block of `bytes` cost, and adapts the interval when a window is over.
+///
+/// Large blocks are left out: they are recorded at any interval, and a wider one would only blur the others.
+pub(super) fn spent(begun_ns: u64, bytes: u64) {
+    if ADAPTIVE.load(Relaxed) == 0 || bytes >= LARGE {
         return;
     }
     let now = sys::now_ns();
-    let cost = now.saturating_sub(begun_ns).min(RECORD_NS);
+    // The end of the block will be recorded as well.
+    let cost = 2 * now.saturating_sub(begun_ns).min(RECORD_NS);
     let spent = SPENT_NS.fetch_add(cost, Relaxed) + cost;
     let window = WINDOW.load(Relaxed);
     let passed = now.saturating_sub(window);
@@ -189,13 +193,15 @@ pub(super) fn spent(begun_ns: u64) {
     }
     SPENT_NS.store(0, Relaxed);
     let interval = INTERVAL.load(Relaxed);
-    let next = if spent * 100 > passed {
-        (interval * 2).min(CEILING)
-    } else if spent * 400 < passed {
-        (interval / 2).max(FLOOR)
-    } else {
+    // What sampling costs is inversely proportional to the interval: one step leads to where it costs 1 %.
+    let share = spent as f64 * 100.0 / passed.max(1) as f64;
+    if (0.7..1.4).contains(&share) {
         return;
-    };
+    }
+    let next = ((interval as f64 * share.clamp(0.125, 8.0)) as u64).clamp(FLOOR, CEILING);
+    if next == interval {
+        return;
+    }
     INTERVAL.store(next, Relaxed);
     publish();
 }

@@ -217,7 +217,7 @@ fn keep(address: u64, size: usize, choice: Choice) {
     if let (Some(_using), Some(_busy)) = (process::using(), Busy::enter()) {
         let begun = sys::now_ns();
         record(address, size as u64, choice.interval, choice.flags);
-        interval::spent(begun);
+        interval::spent(begun, size as u64);
     }
 }
 
@@ -239,9 +239,7 @@ fn forget(address: u64, how: u32) -> bool {
     let _errno = sys::KeepErrno::new();
     let Some(_using) = process::using() else { return true };
     let busy = Busy::enter();
-    let begun = sys::now_ns();
     record_free(address, how);
-    interval::spent(begun);
     drop(busy);
     true
 }
