@@ -31,6 +31,7 @@ TIMED = {
     "test_cli_signals.py",
     "test_deaths.py",
     "test_neighbours.py",
+    "test_notebook.py",
     "test_processes.py",
     "test_recover.py",
 }

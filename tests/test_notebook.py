@@ -174,6 +174,8 @@ def test_a_statement_is_profiled(run: Run) -> None:
     assert "In [2]:4" in lines(cell)
     assert "%rscalene a = spin(1_000_000) / 2" in shown(cell, "text/html")
     assert run("a > 0").outputs[0].data["text/plain"] == "True"
+    assert "%rscalene a = spin(1_000_000) / 2" in shown(run("%rscalene a = spin(1_000_000) / 2"))
+    assert "run_line_magic" not in shown(run("%rscalene --top 100 a = spin(1_000_000) / 2"))
     cell = run("r = %rscalene -r spin(1000)\ntype(r).__name__")
     assert cell.outputs[-1].data["text/plain"] == "'Result'"
 

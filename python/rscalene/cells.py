@@ -33,12 +33,8 @@ def label(filename: str) -> str | None:
     statement = _STATEMENT.fullmatch(filename)
     if statement:
         return statement[1]
-    running = shell()
-    if running is None:
-        return None
-    known = running.compile.format_code_name(filename)
-    number = re.search(r"\d+", known[1]) if known else None
-    return f"In [{number[0]}]" if number else None
+    number = _number(filename)
+    return None if number is None else f"In [{number}]"
 
 
 def text_of(filename: str) -> str:
@@ -47,7 +43,25 @@ def text_of(filename: str) -> str:
     if lines and (begin := _BEGIN.match(lines[0])):
         magic, words = json.loads(begin[1]), json.loads(begin[2])
         lines = [f"%%{magic} {words}".rstrip() + "\n", *lines[1:]]
-    return "".join(lines)
+    return _typed(filename, "".join(lines))
+
+
+def _number(filename: str) -> int | None:
+    running = shell()
+    known = running.compile.format_code_name(filename) if running is not None else None
+    number = re.search(r"\d+", known[1]) if known else None
+    return int(number[0]) if number else None
+
+
+def _typed(filename: str, text: str) -> str:
+    """Return what was typed where ``text`` is what IPython made of it, if their lines are the same lines."""
+    number, running = _number(filename), shell()
+    typed = running.history_manager.input_hist_raw if number is not None else []
+    if number is None or number >= len(typed):
+        return text
+    raw: str = typed[number]
+    is_this = running.compile.get_code_name(raw, text, number) == filename
+    return raw if is_this and len(raw.splitlines()) == len(text.splitlines()) else text
 
 
 def titled(data: ProfileData, title: str | None = None) -> ProfileData:

@@ -113,7 +113,7 @@ pub struct Diff {
     pub elapsed_s: Change,
     /// Peak RSS in bytes.
     pub peak_rss_bytes: Change,
-    /// Sums over the runs.
+    /// Sums over the runs; of the seconds off the CPU, those of lines in scope.
     pub totals: Changes,
     /// Lines, largest difference first.
     pub lines: Vec<LineChange>,
@@ -140,7 +140,11 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
     for (path, old, new) in rejoined(pairs) {
         functions.push(sides.function(path, old, new));
     }
-    let wait = |profile: &Profile| profile.totals.time.wait_s;
+    // Threads that idle outside of the program's lines (pools, a notebook's kernel) would drown the lines' own waiting.
+    let wait = |profile: &Profile| {
+        let totals = &profile.totals;
+        totals.time.wait_s.map(|all| (all - totals.outside_scope.wait_s.unwrap_or(0.0)).max(0.0))
+    };
     let totals = |profile: &Profile, figures: Figures| Row {
         cpu_s: cpu(&profile.totals.time),
         wait_s: wait(profile),
@@ -343,8 +347,8 @@ fn rejoined(pairs: Vec<PlacedPair<'_>>) -> Vec<PlacedPair<'_>> {
     let mut joined = pairs.clone();
     let mut dropped = BTreeSet::new();
     for (name, (olds, news)) in alone {
-        // `<module>` and `<lambda>` name nothing.
-        if let ([old_at], [new_at], false) = (olds.as_slice(), news.as_slice(), name.contains('<')) {
+        // `<module>` and a bare `<lambda>` name nothing.
+        if let ([old_at], [new_at], false) = (olds.as_slice(), news.as_slice(), name.starts_with('<')) {
             joined[*new_at].1 = pairs[*old_at].1;
             dropped.insert(*old_at);
         }
