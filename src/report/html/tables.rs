@@ -54,11 +54,12 @@ pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Li
     for (file, line) in lines {
         let source = page.texts[*file].get(line.line).map(str::trim).unwrap_or_default();
         out.push_str(&format!(
-            "<tr><th scope=\"row\">{}</th><td class=\"src\"><code>{}</code></td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
+            "<tr><th scope=\"row\">{}</th><td class=\"src\"><code>{}</code></td><td>{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td>",
             page.names[*file].link(line.line),
             escape::text(source),
             bar(&line.time, scale),
-            format!("{}{}", units::seconds(total_s(&line.time)), time_error(line)),
+            units::seconds(total_s(&line.time)),
+            time_error(line),
             dominant(&line.time)
         ));
         if memory {
