@@ -182,13 +182,15 @@ pub(crate) fn near_limits(names: &Names, book: &Book, files: &Files, start_ns: u
                 let Some(owner) = owner.some() else { continue };
                 let frame = names.frame_at(owner);
                 let file = files.index.get(&names.function_name(frame.function).file.0);
-                file.map(|&file| *held.entry((file, frame.line)).or_default() += bytes);
+                if let Some(&file) = file {
+                    *held.entry((file, frame.line)).or_default() += bytes;
+                }
             }
             let mut lines: Vec<HeldBytes> = held
                 .into_iter()
                 .map(|((file, line), bytes)| HeldBytes { file, line, live_bytes: bytes.round() as u64 })
                 .collect();
-            lines.sort_by(|left, right| right.live_bytes.cmp(&left.live_bytes));
+            lines.sort_by_key(|line| std::cmp::Reverse(line.live_bytes));
             lines.truncate(NAMED);
             let limit = match near.what.limit {
                 Limit::AddressSpace => "address space",

@@ -266,7 +266,7 @@ fn limits(facts: &mut Facts<'_>, view: &View<'_>) {
         let mut items = vec![(Role::Warning, format!("{used} of {most} ({limit}) at {}", units::seconds(near.at_s)))];
         items.extend(near.lines.iter().take(NAMED).filter_map(|held| {
             let path = list_path(profile, &profile.files.get(held.file)?.path);
-            let name = format!("{}:{}", text::visible(&path, facts.style), held.line);
+            let name = format!("{}:{}", text::visible(path, facts.style), held.line);
             Some((Role::Plain, format!("{name} held {}", units::bytes(held.live_bytes))))
         }));
         facts.push("limit", &items);
