@@ -77,6 +77,16 @@ def test_in_a_pipe_one_line_is_said_and_nothing_is_saved(rscalene: Run, app: Pat
     assert sorted(tmp_path.iterdir()) == [app]
 
 
+def test_verbose_says_what_is_started_and_what_was_recorded(rscalene: Run, app: Path) -> None:
+    done = rscalene("run", "-v", "-q", app)
+    started, recorded = done.stderr.splitlines()
+    assert str(app) in started
+    assert "LD_PRELOAD=" in started
+    assert "RSCALENE_ARENA=" in started
+    assert re.search(r"[\d,]+ CPU samples every 5\.00 ms \((perf|timer)\), [\d,]+ allocation samples", recorded)
+    assert "records lost; the launcher took" in recorded
+
+
 def test_quiet_says_nothing_and_saves_what_was_asked_for(rscalene: Run, app: Path, tmp_path: Path) -> None:
     result = rscalene("run", "-q", "-o", "out.json", app)
     assert (result.returncode, result.stderr) == (0, "")

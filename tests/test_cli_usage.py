@@ -8,6 +8,12 @@ from pathlib import Path
 from conftest import Run
 
 
+def test_a_program_in_place_of_a_command_is_told_of_run(rscalene: Run) -> None:
+    done = rscalene("app.py")
+    assert done.returncode == 2
+    assert "hint: to profile a program, type `rscalene run PROGRAM`" in done.stderr
+
+
 def test_version_names_the_installed_distribution(rscalene: Run) -> None:
     result = rscalene("--version")
     assert (result.returncode, result.stdout) == (0, f"rscalene {version('rscalene')}\n")

@@ -113,6 +113,10 @@ pub(crate) struct Run {
     /// Print nothing and save nothing, unless -o asks for it
     #[arg(short, long, env = "RSCALENE_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) quiet: bool,
+
+    /// Say what is started, what was recorded and what that took
+    #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) verbose: bool,
 }
 
 /// Whose lines are reported.

@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 use self::flags::{Cli, Command};
@@ -55,6 +56,9 @@ pub fn main(mut argv: Vec<OsString>, executable: Option<PathBuf>) -> i32 {
         Err(error) => {
             // A closed stdout or stderr leaves nobody to tell.
             let _ = error.print();
+            if error.kind() == ErrorKind::InvalidSubcommand {
+                output::tell("hint: to profile a program, type `rscalene run PROGRAM`");
+            }
             return if error.use_stderr() { EXIT_USAGE } else { 0 };
         }
     };

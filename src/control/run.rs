@@ -31,6 +31,7 @@ use crate::profile::scope::{Scope, ScopeRules};
 use crate::transport::arena::Arena;
 use crate::transport::drain::Drain;
 use crate::transport::event::{Body, Event, ProcessExit};
+use crate::units;
 
 /// Processes that can be profiled at a time.
 const SEGMENTS: u32 = 1024;
@@ -66,6 +67,9 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let arena = Arc::new(arena);
     let variables = [("LD_PRELOAD", shim.preload(preloaded.as_deref())), (wire::ARENA_ENV, arena.address())];
     spawn::forward_signals();
+    if flags.verbose {
+        output::tell(&format!("rscalene: runs {}, {}", shown(&start.words).join(" "), recorder(&variables)));
+    }
     let given = Given::default();
     let started = (SystemTime::now(), proc::monotonic_ns());
     let child = spawn::start(&start, &variables, given.stdin(&typed), spawn::current_mask())
@@ -76,6 +80,9 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let code = recorded.ended.shell_code();
     let keep = recorded.keep.take();
     let profile = finish(recorded, facts, arena.refused(), flags);
+    if flags.verbose {
+        output::tell(&format!("rscalene: {}", effort(&profile)));
+    }
     let reported = output::report(&profile, flags, &typed, program::unreachable(&start.executable));
     match keep {
         Some(keep) if reported.unsaved => {
@@ -100,6 +107,26 @@ fn origin(flags: &Run, facts: &Facts, scope: ScopeRules) -> Origin {
         settings: model_settings(flags),
         scope,
     }
+}
+
+/// What the program gets in its environment.
+fn recorder(variables: &[(&str, OsString)]) -> String {
+    let words: Vec<_> = variables.iter().map(|(name, value)| format!("{name}={}", value.to_string_lossy())).collect();
+    format!("with {}", words.join(" "))
+}
+
+/// What was recorded, and what it took of this process so far.
+fn effort(profile: &Profile) -> String {
+    let totals = &profile.totals;
+    format!(
+        "{} CPU samples every {} ({}), {} allocation samples, {} records lost; the launcher took {} of CPU",
+        units::count(totals.cpu_samples),
+        units::seconds(profile.settings.cpu.interval_s),
+        profile.settings.cpu.source,
+        units::count(totals.alloc_samples),
+        units::count(totals.lost_records),
+        units::seconds(proc::own_cpu().as_secs_f64()),
+    )
 }
 
 fn shown(words: &[OsString]) -> Vec<String> {
