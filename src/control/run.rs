@@ -40,7 +40,7 @@ const EVENTS: usize = 64 * 1024;
 /// Ring bytes of a process: a tenth of a second of a busy program.
 const RING_CPU: usize = 2 << 20;
 const RING_MEMORY: usize = 4 << 20;
-const RING_EXACT: usize = 16 << 20;
+const RING_EXACT: usize = 8 << 20;
 
 /// Runs the command; the answer is the exit code.
 pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32, Error> {

@@ -12,6 +12,7 @@ import pytest
 
 PROGRAM = Path(__file__).parent / "programs" / "kept.py"
 LEAKS = PROGRAM.with_name("leaks.py")
+GROWTH = PROGRAM.with_name("growth.py")
 
 LARGE = {
     # mark: bytes allocated, live at the end
@@ -135,3 +136,11 @@ def test_resident_memory_is_told_apart_from_what_was_asked_for(measure: Any, rsc
     assert totals["tracked_peak_bytes"] == pytest.approx(400_007_168, rel=0.02)
     shown = rscalene("view", "profile.json", "--width", "100").stdout
     assert re.search(r"resident .* of \S+ MiB asked for . 2\d\d MiB untouched", shown), shown
+
+
+@pytest.mark.parametrize(("mode", "scale"), [("sampled", "1"), ("exact", "0.1")])
+def test_the_programs_footprint_grows_by_little(measure: Any, interpreter: str, mode: str, scale: str) -> None:
+    plain = subprocess.run([interpreter, GROWTH, scale], capture_output=True, text=True, check=True)
+    without = json.loads(plain.stdout)["peak_rss_bytes"]
+    profiled = measure("growth.py", scale, options=("--memory", mode)).truth["peak_rss_bytes"]
+    assert profiled <= 1.05 * without + 16 * 1024 * 1024, (profiled / 2**20, without / 2**20)
