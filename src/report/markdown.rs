@@ -13,7 +13,10 @@ use crate::units;
 /// The hottest lines that `options` ask for.
 #[must_use]
 pub fn render_markdown(profile: &Profile, options: &Options) -> String {
-    let view = View::new(profile, options);
+    let mut view = View::new(profile, options);
+    if view.lines.is_empty() {
+        view = View::new(profile, &Options { min_percent: 0.0, ..*options });
+    }
     let totals = &profile.totals;
     let mut facts = vec![format!("{} elapsed", units::seconds(profile.clock.elapsed_s))];
     facts.extend(cpu_s(&totals.time).map(|cpu| format!("{} CPU", units::seconds(cpu))));
@@ -125,6 +128,16 @@ mod tests {
     #[test]
     fn markup_outside_code_is_escaped() {
         assert_eq!(plain("<b> [x](y) *z*"), "\\<b\\> \\[x\\](y) \\*z\\*");
+    }
+
+    #[test]
+    fn the_hottest_line_is_named_however_cold_it_is() {
+        let line = |line| Line { line, time: Time { python_s: Some(1e-3), ..Time::default() }, ..Line::default() };
+        let mut profile = Profile::default();
+        profile.totals.time.python_s = Some(1.0);
+        profile.files.push(File { path: "x.py".into(), lines: (1..=1000).map(line).collect(), functions: vec![] });
+        let text = render_markdown(&profile, &Options::default());
+        assert_eq!(text.matches("`x.py:").count(), 10, "{text}");
     }
 
     #[test]

@@ -44,7 +44,13 @@ pub fn render_fragment(
     read_source: &dyn Fn(&str) -> Option<String>,
 ) -> String {
     let page = Page::new(profile, true, read_source);
-    let view = View::new(profile, &Options { sort: options.sort, top: options.top, ..Options::default() });
+    let mut wish = Options { sort: options.sort, top: options.top, ..Options::default() };
+    let mut view = View::new(profile, &wish);
+    if view.lines.is_empty() {
+        // All lines are cold: the hottest of them is still the hottest.
+        wish.min_percent = 0.0;
+        view = View::new(profile, &wish);
+    }
     let mut body = String::new();
     push_head(&mut body, profile);
     push_lines(&mut body, &page, &view);
