@@ -12,6 +12,13 @@ use crate::sys;
 
 /// Libraries loaded so far, at the last look; `u64::MAX` before the first.
 static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
+/// Some were left for the next look; no process loads this many.
+const NOT_ALL: u64 = u64::MAX - 1;
+static DEFERRED: AtomicBool = AtomicBool::new(false);
+/// Looks that left something.
+static WAITED: AtomicU64 = AtomicU64::new(0);
+const PATIENCE: u64 = 8;
+static PATIENCE_IS_OVER: AtomicBool = AtomicBool::new(false);
 static KEEP_OUT: AtomicUsize = AtomicUsize::new(0);
 
 /// One thread changes tables at a time: what one makes writable the other must not protect meanwhile.
@@ -31,6 +38,14 @@ pub(super) fn patch(keep_out: usize) -> bool {
         unsafe { libc::dl_iterate_phdr(Some(program), core::ptr::null_mut()) };
         // SAFETY: the callback changes slots of the objects that the linker lists while it holds its lock.
         unsafe { libc::dl_iterate_phdr(Some(object), core::ptr::null_mut()) };
+    }
+    // Looked at again; a table that nobody ever protects is taken as it is.
+    let again = DEFERRED.swap(false, Relaxed);
+    let waited = if again { WAITED.load(Relaxed) + 1 } else { 0 };
+    WAITED.store(waited, Relaxed);
+    PATIENCE_IS_OVER.store(waited >= PATIENCE, Relaxed);
+    if again {
+        SEEN.store(NOT_ALL, Relaxed);
     }
     AT_WORK.store(false, Release);
     true
@@ -76,6 +91,19 @@ unsafe extern "C" fn count(object: *mut libc::dl_phdr_info, _: usize, into: *mut
     // SAFETY: the linker passes a filled structure, and `into` is the caller's counter.
     unsafe { *into.cast::<u64>() = (*object).dlpi_adds };
     1
+}
+
+/// The page that an address lies in.
+fn page_of(address: usize) -> usize {
+    address & !(sys::page_size() - 1)
+}
+
+/// May the page be written to? Unknown (Linux before 5.14) reads as no.
+fn writable(page: usize) -> bool {
+    /// `MADV_POPULATE_WRITE`: fails where writing would, and changes no byte where it would not.
+    const POPULATE_WRITE: usize = 23;
+    // SAFETY: see above; the page belongs to an object that the linker lists while it holds its lock.
+    unsafe { sys::call3(libc::SYS_madvise, page, sys::page_size(), POPULATE_WRITE) == 0 }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -145,6 +173,10 @@ unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c
         (Image::of(object), name.to_bytes())
     };
     let ours = image.holds(patch as *const () as usize) || image.holds(KEEP_OUT.load(Relaxed));
+    if image.in_the_making() && !PATIENCE_IS_OVER.load(Relaxed) {
+        DEFERRED.store(true, Relaxed);
+        return 0;
+    }
     let linker = contains(name, b"/ld-linux") || contains(name, b"vdso") || contains(name, b"/ld-musl");
     if !ours && !linker {
         let wanted = if dlsym_goes_to_us(name) { HOOKS.len() } else { DLSYM };
@@ -200,11 +232,20 @@ impl Image {
                     image.high = image.high.max(start + header.p_memsz as usize);
                 }
                 libc::PT_DYNAMIC => image.dynamic = start,
-                libc::PT_GNU_RELRO => image.relro = (start, start + header.p_memsz as usize),
+                // Whole pages only, as the linker protects them.
+                libc::PT_GNU_RELRO => {
+                    image.relro = (page_of(start), page_of(start + header.p_memsz as usize));
+                }
                 _ => {}
             }
         }
         image
+    }
+
+    /// Is the linker still at work on this object, in another thread's `dlopen`? It protects last what it relocates, and
+    /// whoever protects it sooner would have the linker fault.
+    fn in_the_making(&self) -> bool {
+        self.relro.0 < self.relro.1 && writable(self.relro.0)
     }
 
     fn holds(&self, address: usize) -> bool {
@@ -273,11 +314,11 @@ impl Image {
     }
 
     fn write(&self, at: usize, function: usize) {
-        let page = at & !4095;
-        let protected = self.relro.0 <= at && at < self.relro.1;
+        let page = page_of(at);
+        let protected = self.relro.0 <= at && at < self.relro.1 && !writable(page);
         let protect = |how: c_int| {
             // SAFETY: the page belongs to the object's table; its contents stay.
-            unsafe { sys::call3(libc::SYS_mprotect, page, 4096, how as usize) >= 0 }
+            unsafe { sys::call3(libc::SYS_mprotect, page, sys::page_size(), how as usize) >= 0 }
         };
         if protected && !protect(libc::PROT_READ | libc::PROT_WRITE) {
             return;
