@@ -12,7 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CALLS 40
+#define CALLS 16
+#define WARM 6
 #define KINDS 5
 static const char *const NAMES[KINDS] = {"malloc", "free", "calloc", "realloc", "memcpy"};
 
@@ -20,7 +21,7 @@ static void __attribute__((noinline, noclone)) mark(void) { __asm__ volatile("" 
 
 static void work(void) {
     static char from[64], to[64];
-    for (int i = 0; i < CALLS + 20; i++) {
+    for (int i = 0; i < CALLS + WARM; i++) {
         mark();
         void *block = malloc(24);
         mark();
@@ -84,7 +85,7 @@ int main(void) {
             continue;
         }
         /* The first rounds bind symbols and fill caches. */
-        int kind = marks % (KINDS + 1), call = marks / (KINDS + 1) - 20;
+        int kind = marks % (KINDS + 1), call = marks / (KINDS + 1) - WARM;
         if (marks >= 0 && call >= 0 && kind < KINDS) {
             counts[kind][call] = steps;
             if (call == CALLS - 1 && kind == KINDS - 1) {
