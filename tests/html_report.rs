@@ -1,6 +1,6 @@
 //! Laws of the HTML report that need no browser: it is self-contained, inert to what it shows, and bounded.
 
-use rscalene::profile::model::{File, Line, Profile, Time};
+use rscalene::profile::model::{File, Line, Profile, Section, SectionLine, Time};
 use rscalene::report::html::{HtmlOptions, render_html};
 
 const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u{2028}\"'";
@@ -17,6 +17,14 @@ fn profile(lines: u32) -> Profile {
         time: Time { python_s: Some(1.0), ..Time::default() },
         ..Line::default()
     };
+    let hot = vec![SectionLine { file: 0, line: 2, cpu_s: Some(0.25), alloc_bytes: None }];
+    profile.sections.push(Section {
+        name: HOSTILE.into(),
+        count: 3,
+        cpu_s: Some(0.5),
+        lines: hot,
+        ..Section::default()
+    });
     profile.files.push(File { path: HOSTILE.into(), lines: (1..=lines).map(line).collect(), functions: vec![] });
     profile
 }
@@ -27,6 +35,14 @@ fn nothing_shown_becomes_markup() {
     assert_eq!(page.matches("<script").count(), 2, "the data and the page's own script");
     assert_eq!(page.matches("</script").count(), 2);
     assert!(!page.contains("<img"));
+}
+
+#[test]
+fn the_sections_are_in_the_run_with_their_hottest_lines() {
+    let page = render_html(&profile(3), &HtmlOptions::default(), &|_| None);
+    let (_, rest) = page.split_once("<h3>Sections</h3>").expect("there is a section");
+    let row = rest.split("</table>").next().expect("it has a table");
+    assert!(row.contains(">500 ms<") && row.contains(":2 250 ms"), "{row}");
 }
 
 #[test]

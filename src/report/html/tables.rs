@@ -203,10 +203,49 @@ pub(super) fn push_run(out: &mut String, page: &Page<'_>) {
         out.push_str(&format!("<dt>{term}</dt><dd>{}</dd>", escape::text(&fact)));
     }
     out.push_str("</dl>");
+    push_sections(out, page);
     push_threads(out, page);
     push_processes(out, page);
     out.push_str(MEANINGS);
     out.push_str("</section>");
+}
+
+fn push_sections(out: &mut String, page: &Page<'_>) {
+    let sections = &page.profile.sections;
+    if sections.is_empty() {
+        return;
+    }
+    out.push_str("<h3>Sections</h3>");
+    let columns = ["Section", "#pid", "#Calls", "#From", "#To", "#Wall", "#CPU", "#Allocated", "Hottest lines"];
+    head(out, "Sections", &columns);
+    for section in sections.iter().take(ROWS) {
+        out.push_str(&format!(
+            "<tr data-pid=\"{}\"><th scope=\"row\">{}</th>",
+            section.pid,
+            escape::text(&section.name)
+        ));
+        let wall = [section.start_s, section.end_s, section.elapsed_s].map(units::seconds);
+        let figures = [
+            section.pid.to_string(),
+            units::count(section.count),
+            wall[0].clone(),
+            wall[1].clone(),
+            wall[2].clone(),
+            seconds(section.cpu_s),
+            bytes(section.alloc_bytes),
+        ];
+        for figure in figures {
+            out.push_str(&format!("<td class=\"n\">{figure}</td>"));
+        }
+        let mut lines: Vec<_> = section.lines.iter().filter(|line| line.cpu_s.is_some_and(|s| s > 0.0)).collect();
+        lines.sort_by(|left, right| right.cpu_s.unwrap_or(0.0).total_cmp(&left.cpu_s.unwrap_or(0.0)));
+        let hottest = lines.iter().take(3).filter_map(|line| {
+            let name = page.names.get(line.file)?;
+            Some(format!("{}:{} {}", escape::text(&name.shown), line.line, seconds(line.cpu_s)))
+        });
+        out.push_str(&format!("<td>{}</td></tr>", hottest.collect::<Vec<_>>().join(", ")));
+    }
+    out.push_str(END);
 }
 
 fn push_threads(out: &mut String, page: &Page<'_>) {
