@@ -73,6 +73,18 @@ impl Ledger {
         }
     }
 
+    /// Python's own name for a thread that the kernel has no name of its own for.
+    pub fn rename(&mut self, tid: u32, python: &str) {
+        if let Some(entry) = self.threads.get_mut(&tid)
+            && entry.name == format!("Thread-{tid}")
+            && !python.is_empty()
+        {
+            python.clone_into(&mut entry.name);
+            // Told again, though its clock may stand still.
+            entry.told_ns = None;
+        }
+    }
+
     /// Reads the resident memory if a reading is due. The pause doubles every few hundred points, so a run of any length
     /// gives a bounded number of them.
     pub fn rss(&mut self, now_ns: u64) -> Option<Body> {

@@ -56,6 +56,33 @@ done(slept=truth[0])
 }
 
 #[test]
+fn threads_have_the_names_that_python_gave_them() {
+    let script = "
+class Own(threading.Thread):
+    def __init__(self, name):
+        self.first, self.second = 'not the name', 12345
+        super().__init__(name=name, daemon=True)
+    def run(self):
+        rest()
+def rest():
+    time.sleep(0.5); spin(0.02); time.sleep(0.2)
+threads = [threading.Thread(target=rest, name='loader'), threading.Thread(target=rest, name='löscher'), Own('of a class')]
+for t in threads: t.start()
+truth = {t.name: t.native_id for t in threads}
+for t in threads: t.join()
+done(**truth)
+";
+    on_each(|python| {
+        let seen = watch(python, script);
+        let clocks = seen.clocks();
+        for (name, tid) in seen.truth.as_object().expect("a number for each thread") {
+            let tid = u32::try_from(tid.as_u64().expect("a number")).expect("a thread id");
+            assert_eq!(&clocks[&tid].name, name, "{python:?}");
+        }
+    });
+}
+
+#[test]
 fn clocks_and_names_of_threads_are_told() {
     let script = "
 def work():

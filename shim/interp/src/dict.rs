@@ -1,8 +1,8 @@
-//! Dictionaries and weak sets of 3.11 to 3.13, as far as the way to asyncio's tasks leads through them.
+//! Dictionaries and weak sets of 3.11 to 3.13, as far as the way to asyncio's tasks and the names of threads leads.
 //!
 //! Job: look a name up in `sys.modules` and in a module. Invariant: only combined tables are read (no module has a
 //! split one), and each at most [`LIMIT`] entries long. The numbers are those of the headers of 3.11.7, 3.12.1 and
-//! 3.13.0, which agree but for [`weak_set_data`]. Neighbour: `tasks`, the only user.
+//! 3.13.0, which agree but for [`attributes`]. Neighbours: `tasks` and `names`, the users.
 
 use crate::layout::Layout;
 use crate::memory::{Memory, at};
@@ -56,18 +56,47 @@ pub(crate) fn module_attribute<M: Memory>(
     lookup(mem, layout, mem.u64(at(module, MODULE_DICT))?, name)
 }
 
+/// Shows every value of the dictionary at `dict`, whatever its keys.
+pub(crate) fn values<M: Memory>(mem: &M, dict: u64, mut visit: impl FnMut(u64)) {
+    let read = || {
+        let keys = mem.u64(at(dict, KEYS))?;
+        let index_bytes = 1u64.checked_shl(u32::from(mem.u8(at(keys, LOG2_INDEX_BYTES))?))?;
+        Some((keys, index_bytes, mem.u8(at(keys, KIND))?, mem.u64(at(keys, ENTRIES))?))
+    };
+    let Some((keys, index_bytes, kind, count)) = read() else { return };
+    let (value_offset, stride) = match kind {
+        0 => (16, 24u64),
+        1 => (8, 16),
+        _ => return,
+    };
+    let mut entry = keys.wrapping_add(INDEX).wrapping_add(index_bytes);
+    for _ in 0..count.min(LIMIT) {
+        let Some(value) = mem.u64(at(entry, value_offset)) else { return };
+        if value != 0 {
+            visit(value);
+        }
+        entry = entry.wrapping_add(stride);
+    }
+}
+
 /// The set inside the `weakref.WeakSet` at `weak_set`: `data`, the first attribute that its `__init__` sets.
 pub(crate) fn weak_set_data<M: Memory>(mem: &M, layout: &Layout, weak_set: u64) -> Option<u64> {
+    mem.u64(attributes(mem, layout, weak_set)?)
+}
+
+/// Where the attributes of the object at `object` lie, in the order in which its class first set them; `None` where they
+/// are a dictionary of their own.
+pub(crate) fn attributes<M: Memory>(mem: &M, layout: &Layout, object: u64) -> Option<u64> {
     match layout.minor {
         // A pointer to the values lies four words before the object.
-        11 => mem.u64(mem.u64(weak_set.wrapping_sub(32))?),
+        11 => mem.u64(object.wrapping_sub(32)).filter(|values| *values != 0),
         // Three words before it, less one: an even word is a dictionary instead.
         12 => {
-            let tagged = mem.u64(weak_set.wrapping_sub(24))?;
-            if tagged & 1 == 0 { None } else { mem.u64(tagged.wrapping_add(1)) }
+            let tagged = mem.u64(object.wrapping_sub(24))?;
+            if tagged & 1 == 0 { None } else { Some(tagged.wrapping_add(1)) }
         }
         // The values are part of the object: capacity, size, embedded, valid (bytes), then pointers from word 1 on.
-        13 if mem.u8(weak_set.wrapping_add(19))? == 1 => mem.u64(weak_set.wrapping_add(24)),
+        13 if mem.u8(object.wrapping_add(19))? == 1 => Some(object.wrapping_add(24)),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod balance;
 pub mod memory;
+mod names;
 mod process;
 pub mod stacks;
 mod tasks;

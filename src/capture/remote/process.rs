@@ -16,6 +16,7 @@ use rscalene_wire as wire;
 
 use super::balance::{Balance, Credit, Place};
 use super::memory::ProcessMemory;
+use super::names::Names;
 use super::stacks::{Draft, Stacks};
 use super::tasks::Tasks;
 use super::{MAX_DEPTH, NOTICE_LAYOUT, NOTICE_READ_DENIED, Target};
@@ -49,6 +50,7 @@ pub(super) struct Process {
     stacks: Stacks,
     tasks: Tasks,
     ledger: Ledger,
+    names: Names,
     limits: Limits,
     modules: ModuleWatch,
     threads: HashMap<u32, Thread>,
@@ -107,6 +109,7 @@ impl Process {
             stacks: Stacks::default(),
             tasks: Tasks::default(),
             ledger: Ledger::new(target.pid),
+            names: Names::default(),
             limits: Limits::new(target.pid),
             modules: ModuleWatch::new(target.pid),
             threads: HashMap::new(),
@@ -235,11 +238,24 @@ impl Process {
                 Some(thread) if !thread.named => {
                     thread.named = true;
                     self.ledger.refresh_name(tid);
+                    self.names.wanted();
                 }
                 Some(_) => {}
             }
         }
+        self.name_threads(now_ns);
         true
+    }
+
+    /// Asks the interpreter for the names that it alone knows.
+    fn name_threads(&mut self, now_ns: u64) {
+        let Some(layout) = &self.layout else { return };
+        let Some(&(_, interp)) = self.states.by_tid.values().next() else { return };
+        self.memory.forget();
+        let threads = &self.threads;
+        for (tid, name) in self.names.look(now_ns, &self.memory, layout, interp, |tid| threads.contains_key(&tid)) {
+            self.ledger.rename(tid, &name);
+        }
     }
 
     /// `listed_ns` is when the thread was found, `before_ns` how long it is taken to have been there then.
