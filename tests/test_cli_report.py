@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pty
@@ -37,10 +38,12 @@ class Terminal:
             os.chdir(cwd)
             os.execve(sys.executable, [sys.executable, "-m", "rscalene", *words], env)
         self.text = ""
+        # A read may end in the middle of a character.
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
 
     def read_until(self, part: str) -> None:
         while part not in self.text:
-            self.text += os.read(self.fd, 65536).decode()
+            self.text += self.decoder.decode(os.read(self.fd, 65536))
 
     def type(self, keys: bytes) -> None:
         os.write(self.fd, keys)
@@ -53,7 +56,7 @@ class Terminal:
                 break
             if not data:
                 break
-            self.text += data.decode()
+            self.text += self.decoder.decode(data)
         os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
