@@ -66,6 +66,19 @@ print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
     assert on_line(profile) == pytest.approx(0.6, abs=0.2)
 
 
+def test_children_that_live_for_a_moment_are_counted_once_and_not_complained_of(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+for _ in range(8):
+    children = [os.fork() or os._exit(len([bytes(600) for _ in range(1000)]) and 0) for _ in range(10)]
+    print([os.waitpid(pid, 0)[1] for pid in children])
+"""
+    )
+    assert len(profile["processes"]) == 81
+    assert profile["notices"] == []
+
+
 def test_a_child_of_a_child_is_followed(alike: Alike) -> None:
     profile = alike(
         WORK

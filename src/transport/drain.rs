@@ -198,10 +198,13 @@ impl Drain {
             let mut reader = Reader::new(Arc::clone(&arena));
             // Nobody takes events any more only when the launcher gives up: the rings are still kept empty.
             let mut out = |event: Event| {
-                if let Body::ProcessStart(start) = &event.body {
-                    born(event.pid, start);
-                }
+                let (pid, start) =
+                    (event.pid, if let Body::ProcessStart(start) = &event.body { Some(*start) } else { None });
                 drop(events.send(event));
+                // Afterwards: whoever is shown it may at once have something to say of it.
+                if let Some(start) = start {
+                    born(pid, &start);
+                }
             };
             while !asked.load(Ordering::Acquire) {
                 reader.look(&mut out);

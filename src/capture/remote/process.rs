@@ -97,7 +97,9 @@ impl Process {
             Ok(()) => Layout::of(target.version, target.runtime, target.code_type, &memory),
             Err(_) => Err(Unsupported::Unreadable),
         };
-        if layout.is_err() {
+        // One that is ending has no memory any more, whoever it was.
+        let gone = || memory.probe(target.runtime).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH));
+        if layout.is_err() && !gone() {
             let code = if memory.denied() { NOTICE_READ_DENIED } else { NOTICE_LAYOUT };
             bodies.push(Body::Notice(wire::Notice { time_ns: now_ns, code, detail: target.version }));
         }
