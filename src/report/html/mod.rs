@@ -11,6 +11,7 @@ mod escape;
 mod findings;
 mod fragment;
 mod highlight;
+mod moments;
 mod names;
 mod overview;
 mod payload;

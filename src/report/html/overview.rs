@@ -7,7 +7,7 @@ use crate::profile::model::{Line, Memory, Time};
 use crate::units;
 
 use super::findings::{self, kinds, lines, plus_minus};
-use super::{Page, escape, tables, timeline, total_s};
+use super::{Page, escape, moments, tables, timeline, total_s};
 
 const HOTTEST: usize = 20;
 const OWNERS: usize = 5;
@@ -22,6 +22,7 @@ pub(super) fn push(out: &mut String, page: &Page<'_>) {
     if page.profile.settings.memory.mode != "off" || page.profile.timeline.rss.len() > 1 {
         push_memory(out, page);
     }
+    moments::push_leaks(out, page);
     push_hottest(out, page);
     out.push_str("</section>");
 }
@@ -67,6 +68,7 @@ fn push_notices(out: &mut String, page: &Page<'_>) {
     if page.texts.iter().any(|text| text.changed) {
         notices.push("Some files have changed since the run: measured lines show their text as it was.".to_owned());
     }
+    notices.extend(moments::limits(page));
     if notices.is_empty() {
         return;
     }
@@ -162,7 +164,9 @@ fn push_memory(out: &mut String, page: &Page<'_>) {
                 percent(bytes as f64, scale)
             ));
         }
-        out.push_str("</ol></div>");
+        out.push_str("</ol>");
+        moments::push_made_of(out, page);
+        out.push_str("</div>");
     }
     out.push_str("</div>");
 }

@@ -13,7 +13,8 @@ use super::{Page, escape, total_s};
 /// Rows of a table without script.
 const ROWS: usize = 100;
 
-fn head(out: &mut String, caption: &str, columns: &[&str]) {
+/// Opens a table; `#` marks a column of numbers.
+pub(super) fn head(out: &mut String, caption: &str, columns: &[&str]) {
     out.push_str(&format!(
         "<div class=\"scroll\"><table class=\"t\"><caption class=\"sr\">{caption}</caption><thead><tr>"
     ));
@@ -27,7 +28,8 @@ fn head(out: &mut String, caption: &str, columns: &[&str]) {
     out.push_str("</tr></thead><tbody>");
 }
 
-const END: &str = "</tbody></table></div>";
+/// Closes a table.
+pub(super) const END: &str = "</tbody></table></div>";
 
 fn bytes(value: Option<u64>) -> String {
     value.map_or("\u{2013}".to_owned(), units::bytes)

@@ -23,6 +23,7 @@ use crate::profile::model::Profile;
 
 pub(crate) use cells::short_path;
 pub use leaks::render_leaks;
+pub(super) use summary::resident as peak_made_of;
 pub use summary::summary_line;
 
 /// Renders the profile for a terminal of this style. `source` gives the text of a file, where it can be read: it is

@@ -213,7 +213,7 @@ fn sections(facts: &mut Facts<'_>, view: &View<'_>) {
 
 /// What the resident memory at its peak was made of, so that it and what the lines asked for are no two mysteries: pages
 /// of files, and memory of the program's own, some of what was asked for never touched or some of it nobody's.
-fn resident(profile: &Profile) -> impl Iterator<Item = String> {
+pub(crate) fn resident(profile: &Profile) -> impl Iterator<Item = String> {
     let totals = &profile.totals;
     // The peak is of one process: with several, a difference to the sum of all would mean nothing.
     let known = totals.peak_rss_bytes.zip(totals.resident_files_peak_bytes).zip(totals.tracked_peak_bytes);
