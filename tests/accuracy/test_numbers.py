@@ -1,0 +1,78 @@
+"""Arrays and parsed data: memory that libraries take in large pieces, some of it never touched."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from .test_liveness import hold
+
+
+@pytest.fixture
+def interpreter() -> str:
+    """The one that has the libraries (pandas brings numpy)."""
+    return sys.executable
+
+
+def test_arrays_and_their_temporaries_belong_to_their_lines(measure: Any) -> None:
+    hold(
+        measure,
+        """
+import numpy as np
+a = np.ones(4_000_003)  # expect: alloc=32_000_024 live=32_000_024 peak=32_000_024
+b = np.ones(4_000_003)  # expect: alloc=32_000_024 live=32_000_024 peak=32_000_024
+c = a + b  # expect: alloc=32_000_024 live=32_000_024 peak=32_000_024
+for _ in range(20): a + b  # expect: alloc=20*32_000_024 live=0
+d = (a + b) * a - b  # expect: live=32_000_024
+a[:] = np.sort(c)  # expect: alloc=32_000_024 free=32_000_024 live=0
+""",
+    )
+
+
+def test_arrays_that_are_half_touched_are_asked_for_whole_and_resident_by_half(measure: Any) -> None:
+    run = hold(
+        measure,
+        """
+import numpy as np
+e = np.empty(32_000_011)  # expect: alloc=256_000_088 live=256_000_088
+e[:16_000_000] = 1
+z = np.zeros(64_000_037)  # expect: alloc=512_000_296 live=512_000_296
+z[:16_000_000] = 1
+""",
+    )
+    # Two times 128 MB, and numpy with its workspaces.
+    assert 256_000_000 < run.profile["totals"]["peak_rss_bytes"] < 400_000_000
+
+
+def test_frames_belong_to_the_lines_that_make_them(measure: Any) -> None:
+    hold(
+        measure,
+        """
+import numpy as np, pandas as pd
+frame = pd.DataFrame(np.ones((1_000_003, 8)))  # expect: live=0 peak=64_000_192
+total = frame + frame  # expect: live=64_000_192
+part = frame[0] * 2  # expect: live=8_000_024
+frame = None
+""",
+    )
+
+
+def test_parsed_json_belongs_to_the_line_that_parses(measure: Any) -> None:
+    run = measure(
+        """
+import json, sys
+text = json.dumps([{"name": f"row {i}", "number": i + 1000.5, "list": [i + 1000, None]} for i in range(50_000)])
+data = json.loads(text)  # at: loads
+def size(what, seen):
+    if id(what) in seen or what is None:
+        return 0
+    seen.add(id(what))
+    parts = [*what, *what.values()] if isinstance(what, dict) else what if isinstance(what, list) else ()
+    return sys.getsizeof(what) + sum(size(part, seen) for part in parts)
+print(json.dumps({"bytes": size(data, set())}))
+"""
+    )
+    line = run.line("loads")
+    assert line.bytes("live_bytes") == pytest.approx(run.truth["bytes"], rel=0.02, abs=4 * line.bytes("live_bytes_se"))
