@@ -265,7 +265,7 @@ last = Thing("last")
 def test_an_allocation_that_fails_fails_as_it_would_without_us(alike: Callable[..., dict[str, Any]]) -> None:
     alike("""
 import ctypes, resource
-resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 for size in (1 << 40, 1 << 62):
     try:
         bytearray(size)
@@ -273,7 +273,7 @@ for size in (1 << 40, 1 << 62):
         print("MemoryError", error)
 block = bytearray(b"x") * 1_000_003
 try:
-    block.extend(bytearray(2 << 30) * 2)
+    block.extend(bytes(700 << 20))
 except MemoryError:
     print(len(block), block[0], block[-1])
 libc = ctypes.CDLL(None, use_errno=True)
