@@ -16,18 +16,26 @@ import pytest
 Open = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The sample profiles, rendered by the command."""
-    made = {}
-    for name in ("program", "hostile", "large"):
-        folder = tmp_path_factory.mktemp(name)
+class Pages(dict[str, Path]):
+    """The sample profiles, rendered by the command when they are first asked for."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        super().__init__()
+        self.folders = folders
+
+    def __missing__(self, name: str) -> Path:
+        folder = self.folders.mktemp(name)
         profile = html_samples.write(getattr(html_samples, name)(folder), folder / "profile.json")
-        made[name] = folder / "report.html"
-        subprocess.run(
-            [sys.executable, "-m", "rscalene", "view", str(profile), "-o", str(made[name])], check=True, timeout=110
-        )
-    return made
+        page = self[name] = folder / "report.html"
+        command = [sys.executable, "-m", "rscalene", "view", str(profile), "-o", str(page)]
+        subprocess.run(command, check=True, timeout=110)
+        return page
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    """The pages, by the name of their sample."""
+    return Pages(tmp_path_factory)
 
 
 def chromium(folder: Path, *, javascript: bool = True) -> Any:
