@@ -25,7 +25,7 @@ async function route() {
   window.scrollTo(0, 0);
   await showFile(file, Number(hash.slice(cut + 1)) || 0);
 }
-const nameOf = (kind, at) => { const { n, pid, tid } = D[kind][at]; return (shown(n) || 'process') + ' · ' + (tid ?? pid); };
+const nameOf = (kind, at) => { const { n, pid, tid } = D[kind][at]; return (shown(kind === 'processes' ? n.replace(/^\S*\//, '') : n) || 'process') + ' · ' + (tid ?? pid); };
 // Shows one thread's or process' share alone; nothing chosen: the whole run.
 async function chooseOnly(kind, at) {
   const only = state.only = kind ? { kind, at } : null;
