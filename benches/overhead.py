@@ -30,7 +30,7 @@ import contenders
 from contenders import CONTENDERS, PLAIN, WORKLOADS, Contender, Missing
 
 PYPERFORMANCE = "pyperformance/data-files/benchmarks"
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)

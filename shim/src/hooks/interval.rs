@@ -1,8 +1,9 @@
 //! How far apart samples are, and what they may cost.
 //!
 //! Invariant: the interval a countdown was drawn with travels with the sample that ends it, so a change in between
-//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the time that passes; the interval
-//! grows and shrinks with what they took, not under 16 KiB. Neighbours: `hooks` (asks), the segment's header (shows the interval).
+//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the time that passes, and what was
+//! saved of it before; the interval grows and shrinks with what they took, not under 16 KiB. Neighbours: `hooks` (asks),
+//! the segment's header (shows the interval).
 
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -17,12 +18,18 @@ const CERTAIN: u64 = 4;
 /// Blocks of at least this many bytes are, however wide the interval: a record costs less than using such a block.
 const LARGE: u64 = 256 * 1024;
 /// A record that seems to take longer was interrupted; the time of others is not our cost.
-const RECORD_NS: u64 = 20_000;
+const RECORD_NS: u64 = 5_000;
 const FLOOR: u64 = 16 * 1024;
 /// Blocks below 256 KiB that come faster than this interval can follow cost more to make than one record in sixteen does.
 const CEILING: u64 = 4 * 1024 * 1024;
 /// How often the cost is looked at.
 const WINDOW_NS: u64 = 10_000_000;
+/// What may be spent at once before the cost is looked at.
+const BURST_NS: u64 = 200_000;
+/// What was not spent is saved, up to as much as a third of a second may cost.
+const SAVINGS_NS: i64 = 3_000_000;
+/// What was spent too much is paid back within a twentieth of a second: other lines are not to suffer for it for long.
+const DEBT_NS: i64 = 500_000;
 
 const WAITING: u32 = 0;
 const SAMPLED: u32 = 1;
@@ -30,6 +37,7 @@ const EXACT: u32 = 2;
 static MODE: AtomicU32 = AtomicU32::new(WAITING);
 static INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
 static ADAPTIVE: AtomicU32 = AtomicU32::new(0);
+static SAVED_NS: AtomicI64 = AtomicI64::new(SAVINGS_NS);
 static SPENT_NS: AtomicU64 = AtomicU64::new(0);
 static WINDOW: AtomicU64 = AtomicU64::new(0);
 
@@ -60,6 +68,7 @@ pub(super) fn begin() {
     INTERVAL.store(settings.memory_interval_bytes.clamp(1, CEILING), Relaxed);
     ADAPTIVE.store(settings.memory_adaptive, Relaxed);
     WINDOW.store(sys::now_ns(), Relaxed);
+    SAVED_NS.store(SAVINGS_NS, Relaxed);
     publish();
     if settings.memory_mode == 2 {
         live::suspect_all();
@@ -185,7 +194,7 @@ pub(super) fn spent(begun_ns: u64, bytes: u64) {
     let window = WINDOW.load(Relaxed);
     let passed = now.saturating_sub(window);
     // A burst need not wait for the window's end.
-    if passed < WINDOW_NS && spent < WINDOW_NS / 50 {
+    if passed < WINDOW_NS && spent < BURST_NS {
         return;
     }
     if WINDOW.compare_exchange(window, now, Relaxed, Relaxed).is_err() {
@@ -193,12 +202,15 @@ pub(super) fn spent(begun_ns: u64, bytes: u64) {
     }
     SPENT_NS.store(0, Relaxed);
     let interval = INTERVAL.load(Relaxed);
-    // What sampling costs is inversely proportional to the interval: one step leads to where it costs 1 %.
+    // What sampling costs is inversely proportional to the interval: a few steps lead to where it costs 1 %.
     let share = spent as f64 * 100.0 / passed.max(1) as f64;
-    if (0.7..1.4).contains(&share) {
+    let saved = (SAVED_NS.load(Relaxed) + (passed / 100) as i64 - spent as i64).clamp(-DEBT_NS, SAVINGS_NS);
+    SAVED_NS.store(saved, Relaxed);
+    // What a short burst takes too much was saved before it: its lines are worth it.
+    if (0.7..1.4).contains(&share) || (share > 1.0) != (saved < 0) {
         return;
     }
-    let next = ((interval as f64 * share.clamp(0.125, 8.0)) as u64).clamp(FLOOR, CEILING);
+    let next = ((interval as f64 * share.clamp(0.25, 2.0)) as u64).clamp(FLOOR, CEILING);
     if next == interval {
         return;
     }
