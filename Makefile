@@ -19,7 +19,7 @@ PYTEST_ARGS ?=
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser build dev lint fmt bench accuracy clean
+.PHONY: help demo test test-rust test-python test-browser build dev lint fmt bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -70,6 +70,9 @@ bench: $(BUILD)/installed  ## every benchmark, beside the other profilers; write
 	$(PIP) install --quiet -r benches/requirements-lines.txt
 	$(BIN)/python benches/line_cost.py --json >benches/results/lines.json
 	$(BIN)/python benches/page.py
+
+bench-quick: $(BUILD)/installed  ## instructions of the hooks and error against known truth, held to their bounds (part of `test`)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_hook_cost.py tests/accuracy
 
 accuracy: $(BUILD)/installed  ## error against known truth, beside the other profilers; writes docs/accuracy.md
 	$(BIN)/python benches/accuracy.py --output benches/results/accuracy.json

@@ -111,7 +111,8 @@ PERFORMANCE = """# What profiling costs
 
 Every figure is a ratio to a plain run of the same program right before; the machine was not idle in each case, the
 spread says how much that matters. Repeat them with `make bench` (about an hour), or a part with
-`python benches/overhead.py --only mdp --contender rscalene`.
+`python benches/overhead.py --only mdp --contender rscalene`. What cannot depend on the machine, the
+instructions that the hooks add to `malloc`, `free` and their kin, is held by `make bench-quick`, a part of the tests.
 
 """
 ACCURACY = """# How far the figures are from the truth
