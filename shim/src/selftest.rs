@@ -1,10 +1,10 @@
 //! The start-up self-test: does our frame walk see what the interpreter itself sees?
 //!
 //! Job: once the interpreter runs, at a moment of its own choosing (a pending call, with the GIL held), or when the
-//! extension module begins to sample, walk the frames and compare each code object and offset with `PyEval_GetFrame` and its kin. On a mismatch frames are refused for the
-//! whole process, and the report says so; totals stay. Invariant: it is the only code of this library that calls the
-//! interpreter, it does so once, and it leaves no reference and no exception behind. Neighbours: `hooks` (asks for it),
-//! `handler` (stops reading frames when it failed).
+//! extension module begins to sample, walk the frames and compare each code object and offset with `PyEval_GetFrame`
+//! and its kin. On a mismatch frames are refused for the whole process, and the report says so; totals stay. Invariant:
+//! it is the only code of this library that calls the interpreter, it does so once, and it leaves no reference and no
+//! exception behind. Neighbours: `hooks` (asks for it), `handler` (stops reading frames when it failed).
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -1,11 +1,12 @@
 //! Sampling for the extension module of this very process: no launcher, nothing preloaded.
 //!
-//! Job: begin and end on the module's word, and pass its marks on to a launcher. The reader's question: *what does a profiler that was started by hand change in
-//! the process?* Between `begin` and `end`: the tables of the loaded libraries (`exact::got`) and the functions of the
-//! interpreter's MEM and OBJ domains and of its arenas (`hooks::python`). Invariant: after `end` all of them are what they
-//! were, unless somebody else has put functions above ours, which then only pass on; blocks that were taken elsewhere
-//! meanwhile are freed like any other, since the interpreter hands them to `free` by itself. Neighbours: `wire::tap` is the
-//! contract, `src/lines` drains what is recorded.
+//! Job: begin and end on the module's word, and pass its marks on to a launcher. The reader's question: *what does a
+//! profiler that was started by hand change in the process?* Between `begin` and `end`: the tables of the loaded
+//! libraries (`exact::got`) and the functions of the interpreter's MEM and OBJ domains and of its arenas
+//! (`hooks::python`). Invariant: after `end` all of them are what they were, unless somebody else has put functions
+//! above ours, which then only pass on; blocks that were taken elsewhere meanwhile are freed like any other, since the
+//! interpreter hands them to `free` by itself. Neighbours: `wire::tap` is the contract, `src/lines` drains what is
+//! recorded.
 
 use rscalene_wire::{ArenaHeader, Kind, Section, TAP_VERSION, TapAnswer, TapTable};
 
