@@ -200,12 +200,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs of each (5)")
     parser.add_argument("--only", nargs="+", help="these workloads alone")
-    parser.add_argument("--contender", nargs="+", help="these contenders alone")
+    parser.add_argument("--contender", nargs="+", default=["ours", "others"], help="names, or `ours`, `others`")
     parser.add_argument("--python", default=sys.executable, help="the interpreter to measure with")
     parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     programs = [one for one in [*PROGRAMS, *SMALL] if not options.only or one.name in options.only]
-    chosen = [one for one in CONTENDERS if not options.contender or one.name in options.contender]
+    group = {one.name: "ours" if one.package == "rscalene" else "others" for one in CONTENDERS}
+    chosen = [one for one in CONTENDERS if {one.name, group[one.name]} & set(options.contender)]
     found = measure(options.python, programs, chosen, options.rounds)
     for name, why in found["missing"].items():
         print(f"missing: {name}: {why}")

@@ -44,7 +44,8 @@ def overhead(found: dict[str, Any]) -> str:
     """Return the section of one run of overhead.py."""
     results = found["results"]
     names = [name for name in found["versions"] if name != "plain python"]
-    parts = [f"### CPython {found['python']}\n", facts(found), f"\n{found['rounds']} pairs of runs of each.\n"]
+    title = f"### CPython {found['python']}, {found['rounds']} pairs of runs of each\n"
+    parts = [title, facts(found)]
     for title, key in (
         ("CPU seconds of the program's own work, profiled / plain", "cpu_ratio"),
         ("CPU seconds of everything that was started, profiled / plain", "tree_cpu_ratio"),
