@@ -87,7 +87,7 @@ HANDED_ON = {"string", "list", "set", "large", "dict", "ints", "floats", "tuples
 """Lines on which the interpreter may take an object from a list of free ones, or leave one there.
 
 Such an object does not come from its allocator: tracemalloc gives it to the line that takes it, we give its memory to
-the line that once asked for it.
+the line that once asked for it. A line of these takes a list and a tuple at most, of 56 and 64 bytes.
 """
 
 
@@ -99,9 +99,9 @@ def test_exact_mode_counts_to_the_byte(measure: Any, interpreter: str) -> None:
     found = {mark: run.line(mark).bytes("live_bytes") for mark in truths}
     assert all(run.line(mark).bytes("live_bytes_se") == 0 for mark in truths)
     assert run.profile["totals"]["lost_records"] == 0
-    one_object = {mark: 64 if mark in HANDED_ON else 0 for mark in truths}
+    handed_on = {mark: 120 if mark in HANDED_ON else 0 for mark in truths}
     assert not {
-        mark: (found[mark], truth) for mark, truth in truths.items() if abs(found[mark] - truth) > one_object[mark]
+        mark: (found[mark], truth) for mark, truth in truths.items() if abs(found[mark] - truth) > handed_on[mark]
     }
 
 
