@@ -18,7 +18,7 @@ const CERTAIN: u64 = 4;
 /// Blocks of at least this many bytes are, however wide the interval: a record costs less than using such a block.
 const LARGE: u64 = 256 * 1024;
 /// A record that seems to take longer was interrupted; the time of others is not our cost.
-const RECORD_NS: u64 = 5_000;
+const RECORD_NS: u64 = 20_000;
 const FLOOR: u64 = 16 * 1024;
 /// Blocks below 256 KiB that come faster than this interval can follow cost more to make than one record in sixteen does.
 const CEILING: u64 = 4 * 1024 * 1024;
