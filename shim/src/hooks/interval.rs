@@ -18,7 +18,7 @@ const CERTAIN: u64 = 4;
 /// Blocks of at least this many bytes are, however wide the interval: a record costs less than using such a block.
 const LARGE: u64 = 256 * 1024;
 /// A record that seems to take longer was interrupted; the time of others is not our cost.
-const RECORD_NS: u64 = 20_000;
+const RECORD_NS: u64 = 10_000;
 const FLOOR: u64 = 16 * 1024;
 /// Blocks below 256 KiB that come faster than this interval can follow cost more to make than one record in sixteen does.
 const CEILING: u64 = 4 * 1024 * 1024;
@@ -26,8 +26,8 @@ const CEILING: u64 = 4 * 1024 * 1024;
 const WINDOW_NS: u64 = 10_000_000;
 /// What may be spent at once before the cost is looked at.
 const BURST_NS: u64 = 200_000;
-/// What was not spent is saved, up to as much as a third of a second may cost.
-const SAVINGS_NS: i64 = 3_000_000;
+/// What was not spent is saved, up to as much as a second may cost.
+const SAVINGS_NS: i64 = 10_000_000;
 /// A stretch that was begun by hand may be short and all that is asked about: it begins with more.
 const SAVINGS_BY_HAND_NS: i64 = 20_000_000;
 /// What was spent too much is paid back within a twentieth of a second: other lines are not to suffer for it for long.
