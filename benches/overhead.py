@@ -153,8 +153,13 @@ def ratios(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any]:
     return figures
 
 
-def measure(python: str, programs: Sequence[Workload], chosen: Sequence[Contender], rounds: int) -> dict[str, Any]:
-    """Run everything, and return the document that ``page.py`` renders."""
+def measure(
+    python: str, programs: Sequence[Workload], chosen: Sequence[Contender], rounds: int, output: Path | None, kind: str
+) -> dict[str, str]:
+    """Run everything; after each workload, write what is known as the document that ``page.py`` renders.
+
+    Returns the contenders that are missing, and why.
+    """
     binaries: dict[str, Path] = {}
     versions: dict[str, str] = {}
     missing: dict[str, str] = {}
@@ -184,15 +189,18 @@ def measure(python: str, programs: Sequence[Workload], chosen: Sequence[Contende
                 f"  wrote {figures['written_bytes'] / 1024:,.0f} KiB",
                 flush=True,
             )
-    return {
-        "measured": "overhead",
-        "machine": contenders.machine(),
-        "python": versions[PLAIN.name],
-        "versions": versions,
-        "missing": missing,
-        "rounds": rounds,
-        "results": results,
-    }
+        if output:
+            document = {
+                "measured": kind,
+                "machine": contenders.machine(),
+                "python": versions[PLAIN.name],
+                "versions": versions,
+                "missing": missing,
+                "rounds": rounds,
+                "results": results,
+            }
+            contenders.write(output, document)
+    return missing
 
 
 def main() -> None:
@@ -207,11 +215,9 @@ def main() -> None:
     programs = [one for one in [*PROGRAMS, *SMALL] if not options.only or one.name in options.only]
     group = {one.name: "ours" if one.package == "rscalene" else "others" for one in CONTENDERS}
     chosen = [one for one in CONTENDERS if {one.name, group[one.name]} & set(options.contender)]
-    found = measure(options.python, programs, chosen, options.rounds)
-    for name, why in found["missing"].items():
+    missing = measure(options.python, programs, chosen, options.rounds, options.output, "overhead")
+    for name, why in missing.items():
         print(f"missing: {name}: {why}")
-    if options.output:
-        contenders.write(options.output, found)
 
 
 if __name__ == "__main__":

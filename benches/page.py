@@ -44,7 +44,7 @@ def overhead(found: dict[str, Any]) -> str:
     """Return the section of one run of overhead.py."""
     results = found["results"]
     names = [name for name in found["versions"] if name != "plain python"]
-    title = f"### CPython {found['python']}, {found['rounds']} pairs of runs of each\n"
+    title = f"### CPython {found['python']}, pairs of runs of each: {found['rounds']}\n"
     parts = [title, facts(found)]
     for title, key in (
         ("CPU seconds of the program's own work, profiled / plain", "cpu_ratio"),
@@ -54,6 +54,8 @@ def overhead(found: dict[str, Any]) -> str:
         rows = [
             [workload, *(spread(figures[name].get(key)) if name in figures else "-" for name in names)]
             for workload, figures in results.items()
+            # What does nothing has no work of its own.
+            if (workload, key) != ("nothing", "cpu_ratio")
         ]
         parts += [f"\n**{title}**: median (least-most)\n", table(["workload", *names], rows)]
     rows = [
@@ -110,8 +112,8 @@ def accuracy(found: dict[str, Any]) -> str:
 
 PERFORMANCE = """# What profiling costs
 
-Every figure is a ratio to a plain run of the same program right before; the machine was not idle in each case, the
-spread says how much that matters. Repeat them with `make bench` (about an hour), or a part with
+Every figure is a ratio to a plain run of the same program right before. The machine is a virtual one on a busy host: the
+same pair of programs differs by some 10 % from run to run, as the spread shows. Repeat them with `make bench` (about an hour), or a part with
 `python benches/overhead.py --only mdp --contender rscalene`. What cannot depend on the machine, the
 instructions that the hooks add to `malloc`, `free` and their kin, is held by `make bench-quick`, a part of the tests.
 
@@ -134,7 +136,7 @@ CPython.
 
 def main() -> None:
     """Write both pages."""
-    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"), key=lambda path: path.stem)]
     of = {
         kind: [one for one in found if one.get("measured") == kind]
         for kind in ("overhead", "scale", "lines", "accuracy")

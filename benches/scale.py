@@ -12,7 +12,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import contenders
 from contenders import CONTENDERS
 from overhead import Workload, measure
 
@@ -37,9 +36,7 @@ def main() -> None:
         Workload(f"{name} {size}", "sizes.py", (name, str(size))) for name, sizes in SIZES.items() for size in sizes
     ]
     chosen = [one for one in CONTENDERS if one.name in ("rscalene", "rscalene --cpu-only")]
-    found = measure(options.python, programs, chosen, options.rounds) | {"measured": "scale"}
-    if options.output:
-        contenders.write(options.output, found)
+    measure(options.python, programs, chosen, options.rounds, options.output, "scale")
 
 
 if __name__ == "__main__":
