@@ -63,7 +63,7 @@ fmt: $(BUILD)/lint.stamp  ## format everything
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(BUILD)/installed  ## every benchmark, beside the other profilers; writes docs/performance.md (an hour)
+bench: $(BUILD)/installed  ## every benchmark, beside the other profilers; writes docs/performance.md; takes long
 	cargo bench --locked
 	$(BIN)/python benches/overhead.py --contender ours --output benches/results/overhead.json
 	$(BIN)/python benches/overhead.py --rounds 1 --contender others --output benches/results/overhead-others.json

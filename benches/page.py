@@ -113,8 +113,8 @@ def accuracy(found: dict[str, Any]) -> str:
 PERFORMANCE = """# What profiling costs
 
 Every figure is a ratio to a plain run of the same program right before. The machine is a virtual one on a busy host:
-the same pair of programs differs by some 10 % from run to run, as the spread shows. Repeat them with `make bench`
-(about an hour), or a part with `python benches/overhead.py --only mdp --contender rscalene`. What cannot depend on the
+the same pair of programs differs by some 10 % from run to run, as the spread shows. Repeat them with `make bench`,
+which takes long, or a part with `python benches/overhead.py --only mdp --contender rscalene`. What cannot depend on the
 machine, the instructions that the hooks add to `malloc`, `free` and their kin, is held by `make bench-quick`, a part of
 the tests.
 

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import webbrowser
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -34,14 +35,16 @@ def load(path: str | os.PathLike[str]) -> Result:
     return Result(ProfileData.read(os.fspath(path)))
 
 
-class _Report:
+class _Report(ABC):
     """What results and differences share: how they are shown."""
 
+    @abstractmethod
     def to_text(self, *, unicode: bool = True, color: bool = False, width: int = 120, top: int = 10) -> str:
-        raise NotImplementedError
+        """Return the table."""
 
+    @abstractmethod
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        raise NotImplementedError
+        """Return the page; write it to ``path`` where one is given."""
 
     def __str__(self) -> str:
         return self.to_text()
