@@ -175,7 +175,8 @@ def test_a_pause_leaves_out_what_is_allocated_in_it() -> None:
     KEPT.append(bytearray(7_000_003))
     profiler.stop()
     lines = lines_of(profiler)
-    assert "KEPT.append(bytearray(5_000_011))" not in lines
+    # A look that was under way may still give it time.
+    assert not lines.get("KEPT.append(bytearray(5_000_011))", {}).get("alloc_bytes")
     assert is_about(lines["KEPT.append(bytearray(3_000_017))"], 3_000_017)
     assert is_about(lines["KEPT.append(bytearray(7_000_003))"], 7_000_003)
 
