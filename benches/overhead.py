@@ -2,11 +2,13 @@
 
 The workloads are pyperformance's mdp, raytrace, fannkuch, docutils, pprint, sympy and async_tree, and small programs
 that are bound by one thing each. In every round each contender runs once, right after a plain run; the figure is the
-ratio of the two. Of a run there are four figures: CPU seconds and wall seconds of the workload's own loops (by the
-program's own clocks), CPU seconds of everything that was started (the profiler's processes too), and the largest
-process' peak RSS.
+ratio of the two. With ``--together`` the two run at once and share one core, in turns of milliseconds: whatever slows
+the machine meets both alike, so that small costs can be told from noise. Of a run there are four figures: CPU seconds
+and wall seconds of the workload's own loops (by the program's own clocks), CPU seconds of everything that was started
+(the profiler's processes too), and the largest process' peak RSS.
 
-    python benches/overhead.py [--rounds N] [--only WORKLOAD ...] [--contender NAME ...] [--python EXE] [-o FILE]
+    python benches/overhead.py [--rounds N] [--together] [--only WORKLOAD ...] [--contender NAME ...] [--python EXE]
+        [-o FILE]
 """
 
 from __future__ import annotations
@@ -89,57 +91,89 @@ class Run:
     written_bytes: int
 
 
-def run(contender: Contender, binary: Path, workload: Workload) -> Run:
-    """Run the workload once under the contender."""
-    with tempfile.TemporaryDirectory() as folder:
-        clocks, out = Path(folder, "clocks"), Path(folder, "written", "profile")
-        out.parent.mkdir()
-        environ = {
-            **os.environ,
-            "PATH": f"{binary}:{os.environ['PATH']}",
-            "PYTHONHASHSEED": "0",
-            "PYTHONPATH": str(WORKLOADS),
-            "RSCALENE_BENCH_CLOCKS": str(clocks),
-            "RSCALENE_BENCH_LOOPS": str(workload.loops),
-        }
-        words = contender.command(binary, out, [str(workload.path()), *workload.words])
-        began = time.perf_counter()
+@dataclass
+class Started:
+    """A run that is under way."""
+
+    name: str
+    child: subprocess.Popen[bytes]
+    alarm: threading.Timer
+    folder: tempfile.TemporaryDirectory[str]
+    began: float
+
+
+def start(contender: Contender, binary: Path, workload: Workload, core: int | None = None) -> Started:
+    """Start the workload under the contender, on one core alone if one is named."""
+    folder = tempfile.TemporaryDirectory()
+    clocks, out = Path(folder.name, "clocks"), Path(folder.name, "written", "profile")
+    out.parent.mkdir()
+    environ = {
+        **os.environ,
+        "PATH": f"{binary}:{os.environ['PATH']}",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": str(WORKLOADS),
+        "RSCALENE_BENCH_CLOCKS": str(clocks),
+        "RSCALENE_BENCH_LOOPS": str(workload.loops),
+    }
+    began = time.perf_counter()
+    with Path(folder.name, "errors").open("wb") as errors:
         child = subprocess.Popen(
-            words,
+            contender.command(binary, out, [str(workload.path()), *workload.words]),
             env=environ,
             cwd=out.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=errors,
             start_new_session=True,
         )
-        alarm = threading.Timer(TIMEOUT_S, os.killpg, (child.pid, signal.SIGKILL))
-        alarm.start()
-        assert child.stderr
-        errors = child.stderr.read().decode(errors="replace")
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - began
-        alarm.cancel()
-        child.returncode = os.waitstatus_to_exitcode(status)
+    if core is not None:
+        os.sched_setaffinity(child.pid, {core})
+    alarm = threading.Timer(TIMEOUT_S, os.killpg, (child.pid, signal.SIGKILL))
+    alarm.start()
+    return Started(f"{contender.name} on {workload.name}", child, alarm, folder, began)
+
+
+def finish(started: Started) -> Run:
+    """Wait for a run's end and return its figures."""
+    _, status, usage = os.wait4(started.child.pid, 0)
+    wall = time.perf_counter() - started.began
+    started.alarm.cancel()
+    started.child.returncode = os.waitstatus_to_exitcode(status)
+    with started.folder as folder:
+        clocks, written = Path(folder, "clocks"), Path(folder, "written")
         told = [json.loads(row) for row in clocks.read_text().splitlines()] if clocks.exists() else []
-        if not told or child.returncode != 0:
-            print(
-                f"    {contender.name} on {workload.name}: status {child.returncode}: {errors[-300:]}", file=sys.stderr
-            )
+        if not told or started.child.returncode != 0:
+            errors = Path(folder, "errors").read_text(errors="replace")[-300:]
+            print(f"    {started.name}: status {started.child.returncode}: {errors}", file=sys.stderr)
         return Run(
             cpu_s=sum(one["cpu_s"] for one in told) if told else None,
             wall_s=sum(one["wall_s"] for one in told) if told else None,
             tree_cpu_s=usage.ru_utime + usage.ru_stime,
             tree_wall_s=wall,
             peak_rss_bytes=usage.ru_maxrss * 1024,
-            written_bytes=sum(path.stat().st_size for path in out.parent.rglob("*") if path.is_file()),
+            written_bytes=sum(path.stat().st_size for path in written.rglob("*") if path.is_file()),
         )
 
 
-def ratios(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any]:
-    """Return the figures of a contender on a workload from its (plain, profiled) pairs of runs."""
+def pair(contender: Contender, binaries: dict[str, Path], workload: Workload, together: bool) -> tuple[Run, Run]:
+    """Run the workload plain and under the contender: one after the other, or both at once on one core."""
+    plain, profiled = (PLAIN, binaries[PLAIN.name], workload), (contender, binaries[contender.name], workload)
+    if not together:
+        return finish(start(*plain)), finish(start(*profiled))
+    core = max(os.sched_getaffinity(0))
+    running = [start(*profiled, core), start(*plain, core)]
+    after, before = map(finish, running)
+    return before, after
+
+
+def ratios(pairs: Sequence[tuple[Run, Run]], together: bool) -> dict[str, Any]:
+    """Return the figures of a contender on a workload from its (plain, profiled) pairs of runs.
+
+    Those that ran at once have no wall time of their own.
+    """
     figures: dict[str, Any] = {"pairs": len(pairs)}
-    for key in ("cpu_s", "wall_s", "tree_cpu_s", "tree_wall_s", "peak_rss_bytes"):
+    walls = () if together else ("wall_s", "tree_wall_s")
+    for key in ("cpu_s", "tree_cpu_s", "peak_rss_bytes", *walls):
         found = [b / a for plain, profiled in pairs if (a := getattr(plain, key)) and (b := getattr(profiled, key))]
         if found:
             figures[key.removesuffix("_s").removesuffix("_bytes") + "_ratio"] = {
@@ -147,14 +181,21 @@ def ratios(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any]:
                 "least": min(found),
                 "most": max(found),
             }
-    added = [profiled.tree_wall_s - plain.tree_wall_s for plain, profiled in pairs]
-    figures["added_wall_s"] = statistics.median(added)
+    if not together:
+        added = [profiled.tree_wall_s - plain.tree_wall_s for plain, profiled in pairs]
+        figures["added_wall_s"] = statistics.median(added)
     figures["written_bytes"] = statistics.median(profiled.written_bytes for _, profiled in pairs)
     return figures
 
 
 def measure(
-    python: str, programs: Sequence[Workload], chosen: Sequence[Contender], rounds: int, output: Path | None, kind: str
+    python: str,
+    programs: Sequence[Workload],
+    chosen: Sequence[Contender],
+    rounds: int,
+    output: Path | None,
+    kind: str,
+    together: bool = False,
 ) -> dict[str, str]:
     """Run everything; after each workload, write what is known as the document that ``page.py`` renders.
 
@@ -176,11 +217,11 @@ def measure(
             for contender in chosen:
                 if contender.name in missing:
                     continue
-                pair = (run(PLAIN, binaries[PLAIN.name], workload), run(contender, binaries[contender.name], workload))
+                found = pair(contender, binaries, workload, together)
                 # The first round fills caches.
                 if turn > 0:
-                    pairs.setdefault(contender.name, []).append(pair)
-        results[workload.name] = {name: ratios(found) for name, found in pairs.items()}
+                    pairs.setdefault(contender.name, []).append(found)
+        results[workload.name] = {name: ratios(found, together) for name, found in pairs.items()}
         for name, figures in results[workload.name].items():
             cpu = figures.get("cpu_ratio", {"median": float("nan"), "least": float("nan"), "most": float("nan")})
             print(
@@ -197,6 +238,7 @@ def measure(
                 "versions": versions,
                 "missing": missing,
                 "rounds": rounds,
+                "together": together,
                 "results": results,
             }
             contenders.write(output, document)
@@ -209,13 +251,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs of each (5)")
     parser.add_argument("--only", nargs="+", help="these workloads alone")
     parser.add_argument("--contender", nargs="+", default=["ours", "others"], help="names, or `ours`, `others`")
+    parser.add_argument("--together", action="store_true", help="run each pair at once, on one core: less noise")
     parser.add_argument("--python", default=sys.executable, help="the interpreter to measure with")
     parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     programs = [one for one in [*PROGRAMS, *SMALL] if not options.only or one.name in options.only]
     group = {one.name: "ours" if one.package == "rscalene" else "others" for one in CONTENDERS}
     chosen = [one for one in CONTENDERS if {one.name, group[one.name]} & set(options.contender)]
-    missing = measure(options.python, programs, chosen, options.rounds, options.output, "overhead")
+    missing = measure(options.python, programs, chosen, options.rounds, options.output, "overhead", options.together)
     for name, why in missing.items():
         print(f"missing: {name}: {why}")
 
