@@ -56,6 +56,18 @@ impl Mappings {
         }
     }
 
+    /// The parts of `size` bytes that are reserved and no more: where they begin, and their bytes.
+    pub(crate) fn reserved(&self, address: u64, size: u64) -> Vec<(u64, u64)> {
+        let end = address.saturating_add(size);
+        let before = self.runs.range(..address).next_back();
+        before
+            .into_iter()
+            .chain(self.runs.range(address..end))
+            .filter(|(_, run)| run.backing == Backing::Reserved && run.end > address)
+            .map(|(&start, run)| (start.max(address), run.end.min(end) - start.max(address)))
+            .collect()
+    }
+
     /// Unmaps `size` bytes; `gone` hears of every run of known bytes that goes.
     pub(crate) fn unmap(&mut self, address: u64, size: u64, mut gone: impl FnMut(Mapping, u64)) {
         let end = address.saturating_add(size);
@@ -104,5 +116,18 @@ mod tests {
         assert_eq!(unmapped(&mut maps, 6 * PAGE, 3), [(1, 2), (2, 1)]);
         assert_eq!(unmapped(&mut maps, 0, 1000), [(1, 2), (1, 2), (2, 3)]);
         assert_eq!(unmapped(&mut maps, 0, u64::MAX / PAGE), []);
+    }
+
+    #[test]
+    fn only_what_is_reserved_can_be_opened() {
+        let mut maps = Mappings::default();
+        maps.map(0, 4 * PAGE, FrameId(1), Backing::Reserved);
+        maps.map(4 * PAGE, 4 * PAGE, FrameId(2), Backing::Anonymous);
+        maps.map(8 * PAGE, 2 * PAGE, FrameId(3), Backing::Reserved);
+        maps.map(20 * PAGE, 2 * PAGE, FrameId(3), Backing::Reserved);
+        assert_eq!(maps.reserved(PAGE, 8 * PAGE), [(PAGE, 3 * PAGE), (8 * PAGE, PAGE)]);
+        assert_eq!(maps.reserved(4 * PAGE, 4 * PAGE), []);
+        assert_eq!(maps.reserved(10 * PAGE, 10 * PAGE), []);
+        assert_eq!(maps.reserved(u64::MAX - 1, u64::MAX), []);
     }
 }

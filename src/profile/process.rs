@@ -229,8 +229,13 @@ impl Process {
     /// A change of the address space.
     pub(crate) fn map(&mut self, map: &wire::Map, flags: u8) {
         let (at, place) = self.running(map.time_ns, map.stack);
-        if map.old_size == u64::MAX {
+        if map.old_size == wire::UNMAPPED {
             self.heap.unmap(at, place.owner, map.address, map.size);
+            return;
+        }
+        if map.old_size == wire::OPENED {
+            let bytes = self.heap.open(at, place.owner, map.address, map.size);
+            self.add_allocated(place, bytes);
             return;
         }
         let mut backing = Backing::of(flags);

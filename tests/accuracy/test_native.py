@@ -72,6 +72,8 @@ MAPS = {
     "mmap_churn": gone(),
     "mmap_noreserve": kept(),
     "mmap_none": kept(0),
+    "mprotect_opens": Way(lambda size: size + PAGE, lambda size: 0),
+    "mprotect_closes": gone(),
     "mmap_shared": kept(),
     "mmap_file": kept(0),
     "mmap_over": Way(lambda size: 2 * size - 2 * PAGE, lambda size: size - 2 * PAGE),

@@ -60,11 +60,12 @@ const MMAP: usize = 10;
 const MMAP64: usize = 11;
 const MUNMAP: usize = 12;
 const MREMAP: usize = 13;
+const MPROTECT: usize = 14;
 /// Of neither family: libraries that look a function up by name get ours.
-pub(super) const DLSYM: usize = 14;
+pub(super) const DLSYM: usize = 15;
 
 /// All hooks.
-pub(super) static HOOKS: [Hook; 15] = [
+pub(super) static HOOKS: [Hook; 16] = [
     Hook::new(c"malloc", || malloc as *const () as usize),
     Hook::new(c"calloc", || calloc as *const () as usize),
     Hook::new(c"realloc", || realloc as *const () as usize),
@@ -79,6 +80,7 @@ pub(super) static HOOKS: [Hook; 15] = [
     Hook::new(c"mmap64", || mmap64 as *const () as usize),
     Hook::new(c"munmap", || munmap as *const () as usize),
     Hook::new(c"mremap", || mremap as *const () as usize),
+    Hook::new(c"mprotect", || mprotect as *const () as usize),
     Hook::new(c"dlsym", || dlsym as *const () as usize),
 ];
 
@@ -415,6 +417,14 @@ unsafe extern "C" fn mremap(
         hooks::moved(old, old_bytes, answer, bytes);
     }
     answer
+}
+
+unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, protection: c_int) -> c_int {
+    let failed = real!(MPROTECT, fn(*mut c_void, usize, c_int) -> c_int, at, bytes, protection);
+    if failed == 0 && hooks::tapped() {
+        hooks::protected(at, bytes, protection);
+    }
+    failed
 }
 
 /// For libraries that look functions up with a handle of their own (ctypes, cffi). The real `dlsym` asks who calls only

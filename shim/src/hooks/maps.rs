@@ -1,9 +1,10 @@
 //! The mmap family: mappings that the program makes itself, all of them recorded.
 //!
 //! Invariant: what libc maps for its own heap does not come this way, so nothing is counted twice; the arenas of
-//! Python's allocator do, and are marked. Neighbours: `hooks`, `python` (marks the arenas).
+//! Python's allocator do, and are marked. Address space that cannot be touched is nobody's memory until `mprotect` opens it. Neighbours: `hooks`, `python` (marks the arenas).
 
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rscalene_wire as wire;
 use wire::Kind;
@@ -16,6 +17,10 @@ use crate::{process, sys};
 static MMAP: Next = Next::new(c"mmap");
 static MUNMAP: Next = Next::new(c"munmap");
 static MREMAP: Next = Next::new(c"mremap");
+static MPROTECT: Next = Next::new(c"mprotect");
+
+/// Was address space mapped that cannot be touched? Without it no change of protection is of interest.
+static RESERVES: AtomicBool = AtomicBool::new(false);
 
 type Address = *mut c_void;
 
@@ -25,9 +30,6 @@ const SHARED: u8 = 2;
 const ARENA: u8 = 4;
 /// Address space only: nothing in it can be touched.
 const RESERVED: u8 = 8;
-
-/// The mark of an unmapping in `wire::Map::old_size`.
-const UNMAPPED: u64 = u64::MAX;
 
 fn record(flags: u8, address: u64, size: u64, old_address: u64, old_size: u64) {
     let Some(_using) = process::using() else { return };
@@ -65,14 +67,24 @@ pub(crate) fn mapped(answer: Address, bytes: usize, protection: c_int, flags: c_
         | mark(flags & ::libc::MAP_SHARED != 0, SHARED)
         | mark(tls().arena.get() != 0, ARENA)
         | mark(protection == ::libc::PROT_NONE, RESERVED);
+    if marks & RESERVED != 0 {
+        RESERVES.store(true, Relaxed);
+    }
     record(marks, answer as u64, bytes as u64, 0, 0);
+}
+
+/// `mprotect` has let `bytes` at `at` be used so.
+pub(crate) fn protected(at: Address, bytes: usize, protection: c_int) {
+    if RESERVES.load(Relaxed) && protection != ::libc::PROT_NONE {
+        record(0, at as u64, whole_pages(bytes), 0, wire::OPENED);
+    }
 }
 
 /// `munmap` is about to be called: recorded before the address can be given to somebody else.
 pub(crate) fn unmapping(at: Address, bytes: usize) {
     // A call that the kernel is sure to refuse unmaps nothing.
     if bytes != 0 && at as usize & (sys::page_size() - 1) == 0 {
-        record(0, at as u64, whole_pages(bytes), 0, UNMAPPED);
+        record(0, at as u64, whole_pages(bytes), 0, wire::UNMAPPED);
     }
 }
 
@@ -144,5 +156,18 @@ unsafe extern "C" fn mremap(old: Address, old_bytes: usize, bytes: usize, flags:
         ::libc::MAP_FAILED
     );
     moved(old, old_bytes, answer, bytes);
+    answer
+}
+
+/// `mprotect`: what was reserved may be touched from now on.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mprotect(at: Address, bytes: usize, protection: c_int) -> c_int {
+    let answer = call_next!(MPROTECT, fn(Address, usize, c_int) -> c_int, (at, bytes, protection), -1);
+    if answer == 0 {
+        protected(at, bytes, protection);
+    }
     answer
 }

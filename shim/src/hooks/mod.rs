@@ -37,7 +37,7 @@ use crate::{process, selftest, stack, start, sys, threads};
 
 pub(crate) use foreign::announce as announce_allocator;
 pub(crate) use libc::{allocate, release, resize};
-pub(crate) use maps::{mapped, moved, unmapping};
+pub(crate) use maps::{mapped, moved, protected, unmapping};
 pub(crate) use python::{install as install_python, note_kind, settle as settle_python};
 
 /// Do the libraries' own tables lead here, on behalf of the extension module?

@@ -396,9 +396,15 @@ pub struct Map {
     pub size: u64,
     /// Former address (mremap), else 0.
     pub old_address: u64,
-    /// Former bytes (mremap); else for map 0 and for unmap `u64::MAX`.
+    /// Former bytes (mremap); else for map 0, for unmap [`UNMAPPED`], for address space that may be touched from now on
+    /// (mprotect) [`OPENED`].
     pub old_size: u64,
 }
+
+/// [`Map::old_size`] of an unmapping.
+pub const UNMAPPED: u64 = u64::MAX;
+/// [`Map::old_size`] of address space that was opened.
+pub const OPENED: u64 = u64::MAX - 1;
 
 /// The library whose `malloc` is behind the hooks, where it is not libc; its path follows.
 #[repr(C)]

@@ -131,6 +131,12 @@ WAY(munmap_middle, check(munmap(mapped(NULL, size, RW, 0) + PAGE, PAGE) == 0, "m
 /* Two pages and a byte: the kernel takes three. */
 WAY(munmap_odd, check(munmap(mapped(NULL, size, RW, 0), 2 * PAGE + 1) == 0, "munmap");)
 WAY(munmap_refused, check(munmap(mapped(NULL, size, RW, 0) + 1, PAGE) == -1 && errno == EINVAL, "EINVAL");)
+static void opened(char *at, size_t bytes, int protection) { check(mprotect(at, bytes, protection) == 0, "mprotect"); }
+/* Address space becomes memory piece by piece, some of it twice, and goes as a whole. */
+WAY(mprotect_opens, char *place = mapped(NULL, 3 * size, PROT_NONE, MAP_NORESERVE); opened(place, size * PAGE, RW);
+    opened(place + PAGE * (size - 1), 2 * PAGE, RW); opened(place, PAGE, PROT_NONE); opened(place, PAGE, PROT_READ);)
+WAY(mprotect_closes, char *place = mapped(NULL, 2 * size, PROT_NONE, 0); opened(place, size * PAGE, RW);
+    check(munmap(place, 2 * size * PAGE) == 0, "munmap");)
 /* Two maps side by side in a place that was reserved, gone with one call that names more than both. */
 WAY(munmap_two, char *place = mapped(NULL, 2 * size + 2, PROT_NONE, MAP_NORESERVE);
     mapped(place + PAGE, size, RW, MAP_FIXED); mapped(place + (1 + size) * PAGE, size, RW, MAP_FIXED);
