@@ -36,6 +36,7 @@ TIMED = {
     "test_notebook.py",
     "test_processes.py",
     "test_recover.py",
+    "test_surroundings.py",
 }
 
 
@@ -86,9 +87,10 @@ def python(tmp_path: Path, clean_env: dict[str, str]) -> Run:
 def invoke(
     command: Sequence[str], cwd: Path, env: dict[str, str], input: str, options: dict[str, object]
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command; ``options`` override what ``subprocess.run`` is given."""
+    """Run one command, behind a ``prefix``; the other ``options`` override what ``subprocess.run`` is given."""
+    prefix: Sequence[str] = options.pop("prefix", ())  # type: ignore[assignment]
     arguments: dict[str, object] = {"cwd": cwd, "env": env, "input": input, "timeout": 60, **options}
-    return subprocess.run(command, capture_output=True, text=True, check=False, **arguments)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run([*prefix, *command], capture_output=True, text=True, check=False, **arguments)  # type: ignore[call-overload, no-any-return]
 
 
 @pytest.fixture

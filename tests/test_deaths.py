@@ -15,17 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workload import WORK
 
 Alike = Callable[..., dict[str, Any]]
 
-WORK = """\
-import ctypes, faulthandler, os, resource, signal, sys, threading, time
-def work(seconds=0.1):
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        sum(range(1000))
-work()
-"""
+# Some work is done before the end comes.
+BEGIN = f"{WORK}work()\n"
 DEEP = "sys.setrecursionlimit(10**9)\ndef deep(one):\n    return sorted([one], key=deep)\ndeep(1)"
 
 
@@ -56,12 +51,12 @@ def cpu(profile: dict[str, Any]) -> float:
     ],
 )
 def test_an_end_of_its_own_keeps_code_output_and_profile(alike: Alike, end: str) -> None:
-    assert cpu(alike(f"{WORK}\n{end}\n")) > 0.05
+    assert cpu(alike(f"{BEGIN}\n{end}\n")) > 0.05
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGSEGV", "SIGBUS", "SIGTRAP"])
 def test_a_deadly_signal_is_the_programs_own(alike: Alike, name: str) -> None:
-    profile = alike(f"{WORK}\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\nos.kill(os.getpid(), signal.{name})\n")
+    profile = alike(f"{BEGIN}\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\nos.kill(os.getpid(), signal.{name})\n")
     assert cpu(profile) > 0.05
     assert profile["target"]["exit"] == {"code": None, "signal": int(signal.Signals[name])}
 
@@ -75,14 +70,14 @@ if sys.version_info < (3, 12):
 @pytest.mark.parametrize("first", ["", "faulthandler.enable()"])
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_crash_is_the_programs_own(alike: Alike, first: str, fault: str) -> None:
-    profile = alike(f"{WORK}\n{first}\n{fault}\n")
+    profile = alike(f"{BEGIN}\n{first}\n{fault}\n")
     assert profile["target"]["exit"] == {"code": None, "signal": signal.SIGSEGV}
     assert cpu(profile) > 0.05
 
 
 def test_recursion_and_keyboard_interrupts_are_the_programs_own(alike: Alike) -> None:
-    alike(f"{WORK}\ndef again():\n    again()\ntry:\n    again()\nexcept RecursionError as error:\n    print(error)\n")
-    alike(f"{WORK}\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(1)\n")
+    alike(f"{BEGIN}\ndef again():\n    again()\ntry:\n    again()\nexcept RecursionError as error:\n    print(error)\n")
+    alike(f"{BEGIN}\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(1)\n")
 
 
 def test_a_program_out_of_memory_can_go_on(alike: Alike) -> None:
@@ -98,10 +93,10 @@ try:
 except MemoryError:
     print("never")
 """
-    assert cpu(alike(WORK + source)) > 0.1
+    assert cpu(alike(BEGIN + source)) > 0.1
 
 
-# Fills the memory that it may have, a MB at a time, mostly on line 13; slowly, so that a busy machine sees it.
+# Fills the memory that it may have, a MB at a time, mostly on one line; slowly, so that a busy machine sees it.
 FILLING = """
 resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))
 kept = []
@@ -112,7 +107,7 @@ def fill(share):
         time.sleep(0.002)
 other = bytearray(40_000_003)
 """
-FULL = 13
+FULL = 1 + f"{BEGIN}{FILLING}".splitlines().index("        kept.append(bytearray(1_000_003))")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +119,7 @@ FULL = 13
     ids=["error", "killed"],
 )
 def test_who_held_the_memory_when_it_ran_out_is_known(alike: Alike, end: str) -> None:
-    profile = alike(f"{WORK}{FILLING}\n{end}\n")
+    profile = alike(f"{BEGIN}{FILLING}\n{end}\n")
     (near,) = profile["near_limits"]
     assert near["limit"] == "address space"
     assert near["limit_bytes"] == 600 << 20
@@ -138,7 +133,7 @@ def test_who_held_the_memory_when_it_ran_out_is_known(alike: Alike, end: str) ->
 
 def test_children_that_are_killed_keep_what_they_did(alike: Alike) -> None:
     profile = alike(
-        f"""{WORK}
+        f"""{BEGIN}
 reader, writer = os.pipe()
 pid = os.fork()
 if pid == 0:
@@ -169,7 +164,7 @@ thread.start()
 thread.join()
 print("end")
 """
-    (tmp_path / "app.py").write_text(WORK + source)
+    (tmp_path / "app.py").write_text(BEGIN + source)
     command = [sys.executable, "-m", "rscalene", "run", "-q", "app.py"]
     with subprocess.Popen(command, cwd=tmp_path, env=clean_env, stdout=subprocess.PIPE, text=True) as launcher:
         assert launcher.stdout is not None
@@ -189,7 +184,7 @@ begun = time.monotonic()
 kept = [bytes(1000) for _ in range(50_000)]
 print(time.monotonic() - begun)
 """
-    (tmp_path / "app.py").write_text(WORK + source)
+    (tmp_path / "app.py").write_text(BEGIN + source)
     command = [sys.executable, "-m", "rscalene", "run", "-q", "--memory", "exact", "app.py"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=clean_env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -204,7 +199,7 @@ print(time.monotonic() - begun)
 
 
 def test_a_full_disk_costs_the_file_and_not_the_program(tmp_path: Path, clean_env: dict[str, str]) -> None:
-    (tmp_path / "app.py").write_text(f"{WORK}\nprint('end')\nsys.exit(3)\n")
+    (tmp_path / "app.py").write_text(f"{BEGIN}\nprint('end')\nsys.exit(3)\n")
     (tmp_path / "full.json").symlink_to("/dev/full")
     command = [sys.executable, "-m", "rscalene", "run", "-o", "full.json", "app.py"]
     result = subprocess.run(command, cwd=tmp_path, env=clean_env, capture_output=True, text=True, check=False)

@@ -10,16 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workload import WORK
 
 Alike = Callable[..., dict[str, Any]]
-
-WORK = """\
-import ctypes, os, signal, subprocess, sys, threading, time
-def work(seconds=0.1):
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        sum(range(1000))
-"""
 
 
 def test_a_program_can_use_the_profiling_timer(alike: Alike) -> None:

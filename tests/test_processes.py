@@ -9,20 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workload import LINE, WORK
 
 Alike = Callable[..., dict[str, Any]]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-# Work on a line of its own: `BURN` seconds of CPU time in a process.
-WORK = """\
-import os, subprocess, sys, threading, time
-def work(seconds=0.15):
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        sum(range(1000))  # the line
-    return seconds
-"""
-LINE = 5
 CHILD = "import time\\nend = time.process_time() + 0.15\\nwhile time.process_time() < end: pass"
 
 
