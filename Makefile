@@ -19,7 +19,7 @@ PYTEST_ARGS ?=
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser build dev lint fmt bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-root build dev lint fmt bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -40,6 +40,13 @@ test-browser: $(BUILD)/installed  ## drive the HTML report in headless Chromium
 	tests/install-chromium
 	$(PIP) install --quiet -r tests/requirements-browser.txt
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/html_browser.py tests/notebook_browser.py
+
+test-servers: $(BUILD)/installed  ## real servers, workers and reloaders under the profiler
+	$(PIP) install --quiet -r tests/requirements-servers.txt
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 300 tests/servers.py
+
+test-root: $(BUILD)/installed  ## have the kernel kill a program for want of memory (makes a cgroup: as root)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/oom_kill.py
 
 build: $(BUILD)/wheel  ## the release wheel, in .build/dist
 

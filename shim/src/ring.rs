@@ -53,16 +53,23 @@ impl Segment {
         let total = payload + size_of::<RecordHeader>();
         let needed = total.div_ceil(SLOT) as u64;
         let header = self.header();
-        let mut head = header.head.load(Relaxed);
+        // Pairs with the Release of whoever moved it: the tail that gave them room is then seen here, too.
+        let mut head = header.head.load(Acquire);
         loop {
             // Pairs with the Release store of the drain: what it has consumed may be written again.
             let tail = header.tail.load(Acquire);
             let used = head.wrapping_sub(tail);
-            if needed > u64::from(MAX_SLOTS) || used + needed > self.slots {
+            if needed > u64::from(MAX_SLOTS) || used.saturating_add(needed) > self.slots {
+                // A head that the drain has overtaken was read too long ago: this thread was held up in between.
+                let now = header.head.load(Acquire);
+                if used > self.slots && now != head {
+                    head = now;
+                    continue;
+                }
                 self.lose(kind, 1);
                 return None;
             }
-            match header.head.compare_exchange_weak(head, head + needed, Relaxed, Relaxed) {
+            match header.head.compare_exchange_weak(head, head + needed, Release, Acquire) {
                 Ok(_) => {
                     let half = self.slots / 2;
                     if used < half && used + needed >= half {
