@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyGeneratorExit, PyStopAsyncIteration, PyStopIteration};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyString, PyTuple};
 
 use super::engine::{Ended, LineTable, Running, Table, with_thread};
+use super::outcome::exception_name;
 use super::tracing;
 
 /// Wraps a generator or a coroutine of the function that `table` watches; itself an iterator and an awaitable.
@@ -41,20 +43,20 @@ impl Drive {
     }
 
     fn __next__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Self::step(slf, "send", (slf.py().None(),))
+        Self::step(slf, intern!(slf.py(), "send"), (slf.py().None(),))
     }
 
     fn send(slf: &Bound<'_, Self>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
-        Self::step(slf, "send", (value,))
+        Self::step(slf, intern!(slf.py(), "send"), (value,))
     }
 
     #[pyo3(signature = (*arguments))]
     fn throw(slf: &Bound<'_, Self>, arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
-        Self::step(slf, "throw", arguments.clone())
+        Self::step(slf, intern!(slf.py(), "throw"), arguments.clone())
     }
 
     fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let closed = Self::step(slf, "close", ());
+        let closed = Self::step(slf, intern!(slf.py(), "close"), ());
         Self::finish(slf, None);
         closed.map(drop)
     }
@@ -89,7 +91,7 @@ impl Drop for Drive {
 }
 
 impl Drive {
-    fn step<'py, A>(slf: &Bound<'py, Self>, method: &str, arguments: A) -> PyResult<Py<PyAny>>
+    fn step<'py, A>(slf: &Bound<'py, Self>, method: &Bound<'py, PyString>, arguments: A) -> PyResult<Py<PyAny>>
     where
         A: pyo3::call::PyCallArgs<'py>,
     {
@@ -128,8 +130,7 @@ impl Drive {
             ]
             .contains(&true)
         {
-            let name = error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
-            running.fail(name);
+            running.fail(exception_name(&error.get_type(py)));
         }
         Ended::of(running).announce(py);
     }

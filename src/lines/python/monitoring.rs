@@ -15,6 +15,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::engine::{Place, Scratch, with_thread};
+use super::outcome::exception_name;
 use crate::lines::clock;
 
 /// Report the events of `code`; `calls` as well, where own time is asked for.
@@ -200,8 +201,13 @@ unsafe extern "C" fn on_unwind(
     if !super::engine::registry(py).contains_key(&code) {
         return none();
     }
-    let name = exception.get_type().name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
-    let ended = with_thread(|thread| thread.leave(py, code, Some(&name), Scratch::of(offset), began)).flatten();
+    let start = with_thread(|thread| thread.begin(began));
+    let name = exception_name(&exception.get_type());
+    let ended = with_thread(|thread| {
+        start.into_iter().for_each(|start| thread.end(start));
+        thread.leave(py, code, Some(&name), Scratch::of(offset), clock::ticks())
+    })
+    .flatten();
     if let Some(ended) = ended {
         ended.announce(py);
     }

@@ -5,6 +5,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyType, PyTypeMethods};
 
 use crate::lines::clock;
 use crate::lines::report::{self, Columns, Format, Outcome};
@@ -19,6 +20,13 @@ impl LineOutcome {
     pub(super) fn new(outcome: Outcome) -> Self {
         Self { outcome }
     }
+}
+
+/// Name of an exception's type. Asked without a lookup of attributes: the interpreter would cache it, and drop some
+/// older entry on a line of the program.
+pub(super) fn exception_name(kind: &Bound<'_, PyAny>) -> String {
+    let name = kind.cast::<PyType>().map_err(PyErr::from).and_then(PyTypeMethods::name);
+    name.map_or_else(|_| "an exception".to_owned(), |name| name.to_string())
 }
 
 #[pymethods]

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use super::engine::{LineTable, Place, Scratch, registry, with_thread};
 use super::monitoring::Callback;
+use super::outcome::exception_name;
 use super::symbols::{self, TraceFunction};
 use crate::lines::clock;
 
@@ -153,9 +154,12 @@ unsafe extern "C" fn on_event(
         EXCEPTION if registry(py).contains_key(&code) => {
             // SAFETY: the argument is the tuple of type, value and traceback.
             let raised = unsafe { Bound::from_borrowed_ptr(py, argument) };
-            let name =
-                raised.get_item(0).and_then(|kind| kind.getattr("__name__")?.extract::<String>()).unwrap_or_default();
-            with_thread(|thread| thread.raised = Some(name));
+            let start = with_thread(|thread| thread.begin(began));
+            let name = raised.get_item(0).map_or_else(|_| String::new(), |kind| exception_name(&kind));
+            with_thread(|thread| {
+                thread.raised = Some(name);
+                start.into_iter().for_each(|start| thread.end(start));
+            });
         }
         RETURN => {
             if !registry(py).contains_key(&code) {
