@@ -236,7 +236,8 @@ def test_a_block_older_than_the_counting_counts_as_what_its_allocator_holds() ->
     old_blocks.extend(bytes(size) for size in (1_000_003, 5_003, 1_000_003, 5_003))
     _, rows, _ = watch(frees_old_blocks)
     for row, size in zip(rows[1:], (5_003 + 33, 1_000_003 + 33), strict=True):
-        assert size <= -row <= size + 8_192 * (size > 100_000) + 48
+        # Rounding to 16 bytes, a rest too small for a block, and the list's array of four pointers.
+        assert size <= -row <= size + 8_192 * (size > 100_000) + 96
 
 
 def resident() -> bytearray:
