@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,6 @@ def test_profilers_nest_and_overlap() -> None:
 def test_a_paused_profiler_records_nothing() -> None:
     profiler = Profiler().start()
     profiler.pause()
-    time.sleep(0.02)
     spin(0.3)
     profiler.resume()
     spin(0.1)
@@ -118,14 +118,58 @@ def test_time_before_the_start_and_in_a_pause_is_not_the_profilers() -> None:
     profiler = Profiler(memory=False).start()
     spin(0.2)
     profiler.pause()
-    time.sleep(0.02)
     spin(0.3)
     profiler.resume()
-    time.sleep(0.02)
     profiler.stop()
     totals = read(profiler)["totals"]
     assert totals["cpu_clock_s"] == pytest.approx(0.2, abs=0.08)
     assert totals["unsampled_s"] < 0.08
+
+
+def test_a_pause_begins_and_ends_with_its_call() -> None:
+    def outside() -> None:
+        spin(0.02)
+
+    profiler = Profiler(memory=False, interval=0.5).start()
+    for _ in range(5):
+        profiler.pause()
+        outside()
+        profiler.resume()
+    profiler.pause()
+    outside()
+    time.sleep(0.1)
+    profiler.stop()
+    totals = read(profiler)["totals"]
+    assert totals["cpu_clock_s"] < 0.02
+    assert totals["wait_s"] < 0.05
+    assert "outside" not in functions(read(profiler))
+
+
+def test_a_profiler_can_be_asked_from_any_thread_at_any_time() -> None:
+    profiler = Profiler(memory=False)
+    over = threading.Event()
+    wrong: list[BaseException] = []
+
+    def ask(*calls: Callable[[], object]) -> None:
+        while not over.is_set():
+            try:
+                for call in calls:
+                    call()
+            except BaseException as error:
+                wrong.append(error)
+                return
+
+    asking = (lambda: profiler.running, profiler.pause, profiler.resume)
+    threads = [threading.Thread(target=ask, args=asking) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(10):
+        profiler.start()
+        profiler.stop()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_reset_starts_over() -> None:

@@ -99,12 +99,14 @@ class Profiler:
         return self
 
     def pause(self) -> None:
-        """Sample nothing until :meth:`resume`."""
-        self._sampler.pause(True)
+        """Sample nothing until :meth:`resume`: what happens after this call has returned is in no figure."""
+        with self._lock:
+            self._sampler.pause(True)
 
     def resume(self) -> None:
-        """Go on after :meth:`pause`."""
-        self._sampler.pause(False)
+        """Go on after :meth:`pause`, from this call on."""
+        with self._lock:
+            self._sampler.pause(False)
 
     def reset(self) -> None:
         """Drop what was recorded; a running profiler starts over."""
@@ -118,7 +120,8 @@ class Profiler:
     @property
     def running(self) -> bool:
         """Whether it was started and not stopped."""
-        return self._sampler.running
+        with self._lock:
+            return self._sampler.running
 
     def __enter__(self) -> Self:
         """Start."""

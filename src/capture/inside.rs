@@ -112,6 +112,21 @@ impl Inside {
         Some(self.busiest.0).filter(|&tid| tid != 0)
     }
 
+    /// Sampling pauses: what is pending goes where its thread was last.
+    pub fn rest(&mut self, out: &mut Vec<Event>) {
+        let mut bodies = Vec::new();
+        for (tid, seen) in &mut self.seen {
+            let cpu_ns = thread_cpu_ns(*tid).max(seen.cpu_ns);
+            seen.pending_ns += cpu_ns - seen.cpu_ns;
+            seen.cpu_ns = cpu_ns;
+            if seen.pending_ns > 0 && seen.stack != 0 {
+                bodies.push(sample(*tid, seen));
+                seen.pending_ns = 0;
+            }
+        }
+        self.deliver(bodies, out);
+    }
+
     /// What passed since the last tick is forgotten: sampling was paused.
     pub fn skip(&mut self) {
         for (tid, seen) in &mut self.seen {

@@ -41,6 +41,11 @@ impl Intake {
         self.paused.get_or_insert_with(|| clocks(self.pid));
     }
 
+    /// Is it paused?
+    pub(super) fn paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
     /// Goes on; true if there was a pause.
     pub(super) fn resume(&mut self) -> bool {
         let Some(paused) = self.paused.take() else { return false };

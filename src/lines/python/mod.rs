@@ -14,6 +14,7 @@ mod footprint;
 mod intake;
 mod monitoring;
 mod outcome;
+mod pace;
 mod prologue;
 mod sampler;
 mod shim;

@@ -6,7 +6,7 @@
 //! look, `profile` merges, `report` prints.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::intake::Intake;
+use super::pace::{Goes, Pace, State};
 use super::split::Tally;
 use super::symbols;
 use super::tap::{self, Ear, Listening, Mark};
@@ -29,10 +30,6 @@ use crate::report::html::{HtmlOptions, render_html};
 use crate::report::{self, Options, Style, export, json};
 use crate::result::ProfileData;
 
-const RUN: u8 = 0;
-const PAUSE: u8 = 1;
-const STOP: u8 = 2;
-
 /// Samples this process. See `rscalene.Profiler`.
 #[pyclass(module = "rscalene._rscalene")]
 pub(super) struct Sampler {
@@ -40,7 +37,7 @@ pub(super) struct Sampler {
     rules: ScopeRules,
     memory: bool,
     name: String,
-    state: Arc<AtomicU8>,
+    pace: Arc<Pace>,
     running: Option<Running>,
     profile: Option<Profile>,
 }
@@ -79,7 +76,7 @@ impl Sampler {
         let rules = ScopeRules { cwd, all, include, exclude, libraries, scripts: script.into_iter().collect() };
         scope(&rules)?;
         let name = name.to_owned();
-        Ok(Self { interval, rules, memory, name, state: Arc::new(AtomicU8::new(STOP)), running: None, profile: None })
+        Ok(Self { interval, rules, memory, name, pace: Arc::new(Pace::new()), running: None, profile: None })
     }
 
     /// Start sampling; what was recorded before is dropped.
@@ -91,7 +88,7 @@ impl Sampler {
         let target = target();
         let mut events = Vec::new();
         let interval_ns = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
-        let inside = Inside::new(target, interval_ns, &mut events).map_err(|why| {
+        let mut inside = Inside::new(target, interval_ns, &mut events).map_err(|why| {
             PyRuntimeError::new_err(format!("cannot sample this process, its frames cannot be read: {why:?}"))
         })?;
         let heard = if self.memory { Some(tap::listen(py)?) } else { None };
@@ -112,20 +109,20 @@ impl Sampler {
             },
         };
         let settings = MergeSettings { settings, start_ns: started.1, waits: true, copies_unseen: true };
-        let mut merge = Merge::new(settings, scope(&self.rules)?);
-        for event in events.drain(..) {
-            merge.feed(&event);
-        }
-        self.state = Arc::new(AtomicU8::new(RUN));
-        let (state, interval) = (Arc::clone(&self.state), self.interval);
-        let intake = Intake::new(merge, target.pid, self.memory);
+        let merge = Merge::new(settings, scope(&self.rules)?);
+        self.pace = Arc::new(Pace::new());
+        let (pace, interval) = (Arc::clone(&self.pace), self.interval);
+        let mut intake = Intake::new(merge, target.pid, self.memory);
+        // The clocks of the threads that are there count from here, however late the sampler's own thread comes to run.
+        inside.tick(&mut events);
+        intake.feed(&mut events);
         let ear = listening.as_ref().map(Listening::ear);
         let notices = unheard.into_iter().collect();
         // Before its thread runs: a function that begins meanwhile belongs to it.
         let about = About { target, started, notices, tally: Tally::claim() };
         let own_ns = Arc::new(AtomicU64::new(0));
         let own = Arc::clone(&own_ns);
-        let loop_ = move || sample(inside, intake, ear, &state, interval, about, &own);
+        let loop_ = move || sample(inside, intake, ear, &pace, interval, about, &own);
         let thread = py.detach(|| std::thread::Builder::new().name("rscalene-sampler".to_owned()).spawn(loop_));
         let thread = thread.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
         let mark = Mark::begin(&self.name, &own_ns);
@@ -142,21 +139,22 @@ impl Sampler {
         if let Some(mut listening) = listening {
             listening.leave(py);
         }
-        self.state.store(STOP, Relaxed);
+        self.pace.tell(State::Stop);
         thread.thread().unpark();
         let profile = py.detach(|| thread.join());
         self.profile = Some(profile.map_err(|_| PyRuntimeError::new_err("internal error in the sampling thread"))?);
         Ok(())
     }
 
-    /// Stop sampling for a while (`True`), or go on.
-    fn pause(&self, paused: bool) {
-        if let Some(running) = &self.running {
-            if let Some(listening) = &running.listening {
-                listening.pause(paused);
-            }
-            self.state.store(if paused { PAUSE } else { RUN }, Relaxed);
+    /// Stop sampling for a while (`True`), or go on. Has taken effect when it returns.
+    fn pause(&mut self, py: Python<'_>, paused: bool) {
+        self.forget_parents();
+        let Some(running) = &self.running else { return };
+        if let Some(listening) = &running.listening {
+            listening.pause(paused);
         }
+        let (pace, thread) = (&self.pace, running.thread.thread());
+        py.detach(|| pace.ask(if paused { State::Pause } else { State::Run }, thread));
     }
 
     /// Drop what was recorded.
@@ -232,7 +230,7 @@ impl Drop for Sampler {
     fn drop(&mut self) {
         self.forget_parents();
         // The thread ends by itself; nobody waits for its profile.
-        self.state.store(STOP, Relaxed);
+        self.pace.tell(State::Stop);
     }
 }
 
@@ -268,13 +266,14 @@ fn sample(
     mut inside: Inside,
     mut intake: Intake,
     ear: Option<Ear>,
-    state: &AtomicU8,
+    pace: &Pace,
     interval: Duration,
     about: About,
     own_ns: &AtomicU64,
 ) -> Profile {
     /// The remote reader's own pace, and the drain's slowest.
     const WAITS: Duration = Duration::from_millis(10);
+    let _goes = Goes(pace);
     let About { target, started, notices, mut tally } = about;
     let pause = if ear.is_some() { interval.min(WAITS) } else { interval };
     let (mut looked, mut apart) = (None::<Instant>, Apart::new());
@@ -287,12 +286,18 @@ fn sample(
     intake.keep_out(own);
     let mut waited_ns = 0;
     loop {
-        match state.load(Relaxed) {
-            STOP => break,
-            PAUSE => intake.pause(),
-            _ => {
+        let state = pace.wanted();
+        match state {
+            State::Stop => break,
+            State::Pause if intake.paused() => {}
+            State::Pause => {
+                inside.rest(&mut events);
+                std::mem::take(&mut waits).finish(&mut events);
+            }
+            State::Run => {
                 if intake.resume() {
                     inside.skip();
+                    waits.watch(target, &mut events);
                 }
                 if looked.is_none_or(|at| at.elapsed() >= interval) {
                     looked = Some(Instant::now());
@@ -313,11 +318,20 @@ fn sample(
         }
         events.iter().for_each(|event| tally.iter_mut().for_each(|tally| tally.see(event)));
         intake.feed(&mut events);
+        if state == State::Pause {
+            intake.pause();
+        }
         own_ns.store(thread_cpu_ns(own), Relaxed);
+        pace.reach(state);
         std::thread::park_timeout(pause);
     }
     drop(tally);
+    if intake.resume() {
+        inside.skip();
+    }
     inside.finish(&mut events);
+    // Even a stretch too short for its thread to run in has a footprint.
+    waits.tick(&mut events);
     waits.finish(&mut events);
     if let Some(ear) = ear {
         ear.finish(&mut events);
