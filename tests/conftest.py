@@ -27,7 +27,6 @@ def pytest_configure() -> None:
 # What is measured against a clock, or races with it, may be disturbed by whatever else the machine does.
 TIMED = {
     "accuracy",
-    "test_api_memory.py",
     "test_api_profiler.py",
     "test_api_sections.py",
     "test_cli_signals.py",
