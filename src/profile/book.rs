@@ -13,6 +13,7 @@ use super::intern::{FrameId, Interner};
 use super::leaks::Growth;
 use super::model;
 use super::sections::SectionRecord;
+use super::shares::NodeShares;
 use super::stacks::{NodeId, Place};
 use crate::transport::event::NearLimit;
 
@@ -66,6 +67,8 @@ pub(crate) struct NodeSums {
     pub(crate) cpu_s: f64,
     pub(crate) wait_s: f64,
     pub(crate) alloc: f64,
+    /// Live at the peak of the process.
+    pub(crate) peak: f64,
 }
 
 /// One process.
@@ -90,7 +93,15 @@ pub(crate) struct ThreadRecord {
     pub(crate) amount: Amount,
     pub(crate) clock_s: Option<f64>,
     /// Its share of the lines.
-    pub(crate) lines: FxHashMap<FrameId, Amount>,
+    pub(crate) lines: FxHashMap<FrameId, ThreadSums>,
+}
+
+/// What a thread has of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ThreadSums {
+    pub(crate) time: Amount,
+    /// Bytes allocated.
+    pub(crate) alloc: f64,
 }
 
 /// A place in native code: a file by its number, and an offset in it.
@@ -115,6 +126,10 @@ pub(crate) struct Book {
     pub(crate) processes: Vec<ProcessRecord>,
     pub(crate) threads: Vec<ThreadRecord>,
     pub(crate) nodes: Vec<NodeSums>,
+    /// What each thread has of the stacks.
+    pub(crate) thread_nodes: NodeShares,
+    /// What each process has of the stacks.
+    pub(crate) process_nodes: NodeShares,
     /// Nanoseconds of native samples by line and place.
     pub(crate) native: FxHashMap<(FrameId, NativePlace), f64>,
     /// Paths of native objects.
@@ -143,6 +158,16 @@ impl Amount {
     /// CPU seconds of all kinds.
     pub(crate) fn cpu_s(&self) -> f64 {
         self.s.iter().sum()
+    }
+}
+
+impl NodeSums {
+    /// Adds another.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.cpu_s += other.cpu_s;
+        self.wait_s += other.wait_s;
+        self.alloc += other.alloc;
+        self.peak += other.peak;
     }
 }
 
@@ -220,12 +245,10 @@ impl Book {
     /// Books time.
     pub(crate) fn add(&mut self, process: usize, thread: Option<usize>, place: Place, amount: &Amount) {
         self.line(process, place.owner).time.add(amount);
-        if let Some(node) = self.node(place.node) {
-            node.cpu_s += amount.cpu_s();
-            node.wait_s += amount.wait_s;
-        }
+        let sums = NodeSums { cpu_s: amount.cpu_s(), wait_s: amount.wait_s, ..NodeSums::default() };
+        self.add_node(process, thread, place.node, &sums);
         if let (Some(thread), Some(owner)) = (thread, place.owner.some()) {
-            self.threads[thread].lines.entry(owner).or_default().add(amount);
+            self.threads[thread].lines.entry(owner).or_default().time.add(amount);
         }
     }
 
@@ -241,11 +264,17 @@ impl Book {
         self.line(process, owner).bytes.add(bytes);
     }
 
-    /// Books bytes allocated in a stack.
-    pub(crate) fn add_stack_bytes(&mut self, node: NodeId, bytes: f64) {
-        if let Some(node) = self.node(node) {
-            node.alloc += bytes;
+    /// Books bytes that a thread allocated in a place.
+    pub(crate) fn add_allocated(&mut self, process: usize, thread: Option<usize>, place: Place, bytes: f64) {
+        self.add_node(process, thread, place.node, &NodeSums { alloc: bytes, ..NodeSums::default() });
+        if let (Some(thread), Some(owner)) = (thread, place.owner.some()) {
+            self.threads[thread].lines.entry(owner).or_default().alloc += bytes;
         }
+    }
+
+    /// Books bytes of a stack that were live at the peak.
+    pub(crate) fn add_peak(&mut self, process: usize, node: NodeId, bytes: f64) {
+        self.add_node(process, None, node, &NodeSums { peak: bytes, ..NodeSums::default() });
     }
 
     /// Books nanoseconds of native samples.
@@ -266,12 +295,18 @@ impl Book {
         self.processes[row].lines.entry(owner).or_default()
     }
 
-    fn node(&mut self, node: NodeId) -> Option<&mut NodeSums> {
-        let index = node.index()?;
+    fn add_node(&mut self, process: usize, thread: Option<usize>, node: NodeId, sums: &NodeSums) {
+        let Some(index) = node.index() else { return };
         if self.nodes.len() <= index {
             self.nodes.resize(index + 1, NodeSums::default());
         }
-        self.nodes.get_mut(index)
+        self.nodes[index].add(sums);
+        if self.keeps_shares(process) {
+            self.process_nodes.add(node, process, sums);
+        }
+        if let Some(thread) = thread {
+            self.thread_nodes.add(node, thread, sums);
+        }
     }
 }
 

@@ -159,8 +159,14 @@ pub(crate) struct Booking {
 
 impl Pools {
     /// Books an ended thread, or pools it. `earlier_ns` of its clock were booked before (by the program it was before
-    /// an exec). Returns the nanoseconds of its clock that are booked or pooled now.
-    pub(crate) fn retire(&mut self, thread: ThreadAccount, earlier_ns: f64, booking: Booking, book: &mut Book) -> f64 {
+    /// an exec). Returns the nanoseconds of its clock that are booked or pooled now, and its row if its shares are kept.
+    pub(crate) fn retire(
+        &mut self,
+        thread: ThreadAccount,
+        earlier_ns: f64,
+        booking: Booking,
+        book: &mut Book,
+    ) -> (f64, Option<usize>) {
         let whole_ns = thread.clock_ns();
         let life_ns = (whole_ns.unwrap_or(0.0) - earlier_ns).max(0.0);
         let before_ns = (thread.start_ns as f64 - earlier_ns).clamp(0.0, life_ns);
@@ -200,7 +206,7 @@ impl Pools {
                 book.add(booking.process, index, booking.visible(place), &cell.amount(&share));
             }
         }
-        life_ns
+        (life_ns, index)
     }
 
     /// Books what was pooled.

@@ -61,10 +61,7 @@ pub(crate) fn subtrees(book: &Book, tree: &Tree) -> Vec<NodeSums> {
     for node in (0..nodes.len()).rev() {
         if let Some(parent) = nodes[node].0.index() {
             let child = sums[node];
-            let parent = &mut sums[parent];
-            parent.cpu_s += child.cpu_s;
-            parent.wait_s += child.wait_s;
-            parent.alloc += child.alloc;
+            sums[parent].add(&child);
         }
     }
     sums
@@ -101,11 +98,7 @@ pub(crate) fn cumulative(names: &Names, book: &Book, tree: &Tree) -> Vec<NodeSum
             continue;
         }
         if depth[function] == 0 {
-            let sum = &mut sums[function];
-            let subtree = &subtrees[node as usize];
-            sum.cpu_s += subtree.cpu_s;
-            sum.wait_s += subtree.wait_s;
-            sum.alloc += subtree.alloc;
+            sums[function].add(&subtrees[node as usize]);
         }
         depth[function] += 1;
         path.push((node, true));

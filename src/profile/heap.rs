@@ -20,6 +20,8 @@ use super::estimate::{Estimate, Spread, estimate};
 use super::intern::FrameId;
 use super::leaks::Snapshots;
 use super::mappings::{Backing, Mappings};
+use super::sites::{SiteId, Sites};
+use super::stacks::{NodeId, Place};
 
 /// Live figures of an owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -64,7 +66,7 @@ pub(crate) struct Cell {
 struct Block {
     /// Low 48 bits: size; high 16: index of the interval.
     packed: u64,
-    owner: FrameId,
+    site: SiteId,
 }
 
 const SIZE_BITS: u32 = 48;
@@ -101,6 +103,7 @@ pub(crate) struct Heap {
     intervals: Vec<u64>,
     mappings: Mappings,
     cells: FxHashMap<FrameId, Cell>,
+    sites: Sites,
     tracked: f64,
     highest: Footprint,
     peak_moment: u64,
@@ -129,7 +132,7 @@ impl Heap {
     pub(crate) fn alloc(
         &mut self,
         at: Moment,
-        owner: FrameId,
+        place: Place,
         address: u64,
         size: u64,
         interval: u64,
@@ -141,15 +144,16 @@ impl Heap {
         self.forget(at, address);
         let index = self.interval_index(interval);
         let size = size.min((1 << SIZE_BITS) - 1);
-        self.blocks.insert(address, Block { packed: size | (index << SIZE_BITS), owner });
-        let cell = self.cell(owner);
+        let site = self.sites.number(place);
+        self.blocks.insert(address, Block { packed: size | (index << SIZE_BITS), site });
+        let cell = self.cell(place.owner);
         cell.alloc += one.bytes;
         cell.alloc_spread.add(one.spread);
         cell.blocks += one.blocks;
         if object {
             cell.python += one.bytes;
         }
-        self.change(at, owner, one.bytes, one.spread);
+        self.change(at, site, one.bytes, one.spread);
         one.bytes
     }
 
@@ -180,7 +184,7 @@ impl Heap {
         let one = self.estimate(block);
         self.cell(running).freed_blocks -= one.bytes;
         self.blocks.insert(address, block);
-        self.change(at, block.owner, one.bytes, one.spread);
+        self.change(at, block.site, one.bytes, one.spread);
     }
 
     /// `weight` bytes were freed while `running` ran, whatever allocated them.
@@ -197,18 +201,19 @@ impl Heap {
     }
 
     /// Memory was mapped. Returns the bytes that count as allocated.
-    pub(crate) fn map(&mut self, at: Moment, owner: FrameId, address: u64, size: u64, backing: Backing) -> f64 {
-        self.unmap(at, owner, address, size);
-        self.mappings.map(address, size, owner, backing);
+    pub(crate) fn map(&mut self, at: Moment, place: Place, address: u64, size: u64, backing: Backing) -> f64 {
+        self.unmap(at, place.owner, address, size);
+        let site = self.sites.number(place);
+        self.mappings.map(address, size, site, backing);
         let bytes = size as f64;
         if backing != Backing::Anonymous {
             self.apart(backing, bytes);
             return 0.0;
         }
-        let cell = self.cell(owner);
+        let cell = self.cell(place.owner);
         cell.alloc += bytes;
         cell.blocks += 1.0;
-        self.change(at, owner, bytes, Spread::default());
+        self.change(at, site, bytes, Spread::default());
         bytes
     }
 
@@ -222,7 +227,7 @@ impl Heap {
             let bytes = bytes as f64;
             if run.backing == Backing::Anonymous {
                 self.cell(running).unmapped += bytes;
-                self.change(at, run.owner, -bytes, Spread::default());
+                self.change(at, run.site, -bytes, Spread::default());
             } else {
                 self.apart(run.backing, -bytes);
             }
@@ -277,6 +282,11 @@ impl Heap {
         owners
     }
 
+    /// What each stack had at the high-water mark.
+    pub(crate) fn peak_by_stack(&self) -> impl Iterator<Item = (NodeId, f64)> {
+        self.sites.at_peak(self.peak_moment)
+    }
+
     /// Series of live bytes by owner, up to when Python code last ran.
     pub(crate) fn snapshots(&self) -> (&Snapshots, u64) {
         (&self.snapshots, self.last_python_ns)
@@ -313,7 +323,7 @@ impl Heap {
     fn forget(&mut self, at: Moment, address: u64) -> Option<(Block, Estimate)> {
         let block = self.blocks.remove(&address)?;
         let one = self.estimate(block);
-        self.change(at, block.owner, -one.bytes, one.spread.negated());
+        self.change(at, block.site, -one.bytes, one.spread.negated());
         Some((block, one))
     }
 
@@ -322,9 +332,10 @@ impl Heap {
         estimate(packed & ((1 << SIZE_BITS) - 1), self.intervals[(packed >> SIZE_BITS) as usize])
     }
 
-    fn change(&mut self, at: Moment, owner: FrameId, bytes: f64, spread: Spread) {
+    fn change(&mut self, at: Moment, site: SiteId, bytes: f64, spread: Spread) {
         let (peak, end) = (self.peak_moment, self.python_moment);
-        let cell = self.cells.entry(owner).or_default();
+        self.sites.change(site, bytes, peak);
+        let cell = self.cells.entry(self.sites.owner(site)).or_default();
         cell.at_peak.put(cell.now, peak);
         if self.teardown || !at.python {
             cell.at_end.put(cell.now, end);

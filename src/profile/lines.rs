@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::book::{Amount, Book, Bytes, Sums, sorted};
+use super::book::{Amount, Book, Bytes, Sums, ThreadSums, sorted};
 use super::intern::{FrameId, FunctionId, Names};
 use super::model::{File, HeldBytes, Leak, Line, Memory, NativeSymbol, NearLimit, ProcessShare, ThreadShare, Time};
 use crate::transport::event::Limit;
@@ -143,7 +143,9 @@ impl Files {
         if book.threads.len() > 1 {
             for (thread, record) in book.threads.iter().enumerate() {
                 for (owner, amount) in in_scope(&record.lines) {
-                    drafts.entry(key(owner)).or_default().threads.entry(thread).or_default().add(amount);
+                    let sums = drafts.entry(key(owner)).or_default().threads.entry(thread).or_default();
+                    sums.time.add(&amount.time);
+                    sums.alloc += amount.alloc;
                 }
             }
         }
@@ -225,7 +227,7 @@ struct Draft {
     /// The owner with the largest figures, which names the function.
     first: Option<(FrameId, f64, f64)>,
     processes: BTreeMap<usize, Sums>,
-    threads: BTreeMap<usize, Amount>,
+    threads: BTreeMap<usize, ThreadSums>,
 }
 
 impl Draft {
@@ -267,7 +269,11 @@ impl Draft {
             by_thread: self
                 .threads
                 .into_iter()
-                .map(|(thread, amount)| ThreadShare { thread, time: known.time(&amount) })
+                .map(|(thread, sums)| ThreadShare {
+                    thread,
+                    time: known.time(&sums.time),
+                    alloc_bytes: known.memory.then(|| sums.alloc.max(0.0).round() as u64),
+                })
                 .collect(),
         }
     }

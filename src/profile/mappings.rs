@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::intern::FrameId;
+use super::sites::SiteId;
 
 /// What is behind a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Backing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     /// Who mapped it.
-    pub(crate) owner: FrameId,
+    pub(crate) site: SiteId,
     /// What is behind it.
     pub(crate) backing: Backing,
     end: u64,
@@ -50,9 +50,9 @@ pub(crate) struct Mappings {
 
 impl Mappings {
     /// Maps `size` bytes; call [`Mappings::unmap`] first for what lay there.
-    pub(crate) fn map(&mut self, address: u64, size: u64, owner: FrameId, backing: Backing) {
+    pub(crate) fn map(&mut self, address: u64, size: u64, site: SiteId, backing: Backing) {
         if size > 0 {
-            self.runs.insert(address, Mapping { owner, backing, end: address.saturating_add(size) });
+            self.runs.insert(address, Mapping { site, backing, end: address.saturating_add(size) });
         }
     }
 
@@ -95,21 +95,21 @@ impl Mappings {
 
 #[cfg(test)]
 mod tests {
-    use super::{Backing, FrameId, Mappings};
+    use super::{Backing, Mappings, SiteId};
 
     const PAGE: u64 = 4096;
 
     fn unmapped(maps: &mut Mappings, address: u64, pages: u64) -> Vec<(u32, u64)> {
         let mut gone = Vec::new();
-        maps.unmap(address, pages * PAGE, |run, bytes| gone.push((run.owner.0, bytes / PAGE)));
+        maps.unmap(address, pages * PAGE, |run, bytes| gone.push((run.site.0, bytes / PAGE)));
         gone
     }
 
     #[test]
     fn every_byte_goes_once_however_it_is_cut() {
         let mut maps = Mappings::default();
-        maps.map(0, 8 * PAGE, FrameId(1), Backing::Anonymous);
-        maps.map(8 * PAGE, 4 * PAGE, FrameId(2), Backing::File);
+        maps.map(0, 8 * PAGE, SiteId(1), Backing::Anonymous);
+        maps.map(8 * PAGE, 4 * PAGE, SiteId(2), Backing::File);
         assert_eq!(unmapped(&mut maps, 3 * PAGE, 1), [(1, 1)]);
         assert_eq!(unmapped(&mut maps, 3 * PAGE, 1), []);
         assert_eq!(unmapped(&mut maps, 0, 1), [(1, 1)]);

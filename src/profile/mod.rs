@@ -27,6 +27,8 @@ mod process;
 mod resident;
 pub mod scope;
 mod sections;
+mod shares;
+mod sites;
 mod stacks;
 pub mod symbolize;
 mod tables;

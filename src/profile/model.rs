@@ -276,6 +276,9 @@ pub struct ThreadShare {
     /// Its time.
     #[serde(flatten)]
     pub time: Time,
+    /// Bytes that it allocated; `None`: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alloc_bytes: Option<u64>,
 }
 
 /// Own and callees' cost of a function.
@@ -389,6 +392,48 @@ pub struct StackNode {
     pub wall_s: f64,
     /// Own bytes allocated.
     pub alloc_bytes: u64,
+    /// Own bytes live at the peak.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peak_bytes: u64,
+}
+
+/// What one thread has of a node of the stacks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThreadStack {
+    /// Index into [`Stacks::nodes`].
+    pub node: usize,
+    /// Index into [`Profile::threads`].
+    pub thread: usize,
+    /// Own CPU seconds.
+    pub cpu_s: f64,
+    /// Own CPU and off-CPU seconds.
+    pub wall_s: f64,
+    /// Own bytes allocated.
+    pub alloc_bytes: u64,
+}
+
+/// What one process has of a node of the stacks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessStack {
+    /// Index into [`Stacks::nodes`].
+    pub node: usize,
+    /// Index into [`Profile::processes`].
+    pub process: usize,
+    /// Own CPU seconds.
+    pub cpu_s: f64,
+    /// Own CPU and off-CPU seconds.
+    pub wall_s: f64,
+    /// Own bytes allocated.
+    pub alloc_bytes: u64,
+    /// Own bytes live at the peak.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peak_bytes: u64,
+}
+
+/// Serde takes what it skips by reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// All stacks, in scope or not.
@@ -401,6 +446,12 @@ pub struct Stacks {
     /// Paths of files out of scope, whose indices follow those of [`Profile::files`].
     #[serde(default)]
     pub other_files: Vec<String>,
+    /// Shares of the threads in the nodes' own figures, where there are several and not too many shares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_thread: Vec<ThreadStack>,
+    /// Shares of the processes, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_process: Vec<ProcessStack>,
 }
 
 /// A line whose live bytes grow with time.

@@ -3,7 +3,7 @@
 //! Job: hold what one process (or what it was between two execs) defined and did, in sums, and settle it at its end.
 //! Invariant: a forked child, like any new program, starts with nothing defined. Neighbours: `merge` routes events here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rscalene_wire as wire;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -17,7 +17,7 @@ use super::mappings::Backing;
 use super::native::NativeSamples;
 use super::resident::Resident;
 use super::sections::{Open, Standing};
-use super::stacks::{Definitions, NodeId, Place};
+use super::stacks::{Definitions, Place};
 use crate::transport::event::{Counters, NearLimit, ThreadClock, Wait};
 
 const NATIVE: u8 = wire::CpuKind::Native as u8;
@@ -32,6 +32,9 @@ pub(crate) struct Earlier {
     main_ns: f64,
     all_ns: f64,
 }
+
+/// The thread of mappings, whose records name none.
+const NOBODY: u32 = 0;
 
 /// Owners of memory that are kept of a moment.
 const OWNERS: usize = 16;
@@ -75,7 +78,10 @@ pub(crate) struct Process {
     gone: FxHashSet<u32>,
     pools: Pools,
     booked_ns: f64,
-    allocated: FxHashMap<NodeId, f64>,
+    /// Bytes by thread and place.
+    allocated: FxHashMap<u32, FxHashMap<Place, f64>>,
+    /// The same of ended threads, by their rows in the book; it is booked when it is known whether frames are trusted.
+    ended_allocated: BTreeMap<Option<usize>, FxHashMap<Place, f64>>,
     /// The sum of `allocated`.
     allocated_bytes: f64,
     sections: Open,
@@ -166,12 +172,12 @@ impl Process {
         self.samples.1 += 1;
         let (at, place) = self.running(alloc.time_ns, alloc.stack);
         let interval = if flags & 1 != 0 { 0 } else { alloc.interval };
-        let bytes = self.heap.alloc(at, place.owner, alloc.address, alloc.size, interval, flags & 2 != 0);
-        self.add_allocated(place, bytes);
+        let bytes = self.heap.alloc(at, place, alloc.address, alloc.size, interval, flags & 2 != 0);
+        self.add_allocated(alloc.tid, place, bytes);
     }
 
-    fn add_allocated(&mut self, place: Place, bytes: f64) {
-        *self.allocated.entry(place.node).or_default() += bytes;
+    fn add_allocated(&mut self, tid: u32, place: Place, bytes: f64) {
+        *self.allocated.entry(tid).or_default().entry(place).or_default() += bytes;
         self.allocated_bytes += bytes;
         self.sections.allocated(place.owner, bytes);
     }
@@ -243,8 +249,11 @@ impl Process {
             // What moves keeps what is behind it.
             backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);
         }
-        let bytes = self.heap.map(at, place.owner, map.address, map.size, backing);
-        self.add_allocated(place, bytes);
+        let bytes = self.heap.map(at, place, map.address, map.size, backing);
+        // What is mapped but not allocated is no line's.
+        if bytes > 0.0 {
+            self.add_allocated(NOBODY, place, bytes);
+        }
     }
 
     /// Records and frames of this program that were lost.
@@ -302,8 +311,18 @@ impl Process {
         if self.refused {
             return;
         }
-        for (&node, &bytes) in &self.allocated {
-            book.add_stack_bytes(node, bytes);
+        let mut tids: Vec<u32> = self.allocated.keys().copied().collect();
+        tids.sort_unstable();
+        for tid in tids {
+            self.end_allocated(tid, None);
+        }
+        for (thread, places) in std::mem::take(&mut self.ended_allocated) {
+            for (place, bytes) in places {
+                book.add_allocated(self.row, thread, place, bytes);
+            }
+        }
+        for (node, bytes) in self.heap.peak_by_stack() {
+            book.add_peak(self.row, node, bytes);
         }
         let (snapshots, last_python_ns) = self.heap.snapshots();
         book.growing.extend(snapshots.growing(if self.orderly { last_python_ns } else { u64::MAX }));
@@ -313,12 +332,22 @@ impl Process {
         let Some(thread) = self.threads.remove(&tid) else { return };
         let main = tid == self.pid;
         let earlier_ns = if main { self.earlier.main_ns } else { 0.0 };
-        let booked_ns = self.pools.retire(thread, earlier_ns, self.booking(), book);
+        let (booked_ns, row) = self.pools.retire(thread, earlier_ns, self.booking(), book);
+        self.end_allocated(tid, row);
         self.booked_ns += booked_ns;
         if main {
             self.earlier.main_ns += booked_ns;
         } else {
             self.gone.insert(tid);
+        }
+    }
+
+    /// Lays aside what a thread allocated, `row` being its row in the book.
+    fn end_allocated(&mut self, tid: u32, row: Option<usize>) {
+        let Some(places) = self.allocated.remove(&tid) else { return };
+        let sums = self.ended_allocated.entry(row).or_default();
+        for (place, bytes) in places {
+            *sums.entry(place).or_default() += bytes;
         }
     }
 

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::book::{Book, Sums, sorted, sum};
+use super::book::{Book, NodeSums, Sums, sorted, sum};
 use super::functions::subtrees;
 use super::intern::{FrameId, Names};
 use super::lines::{Files, Known, LineKey};
-use super::model::{Process, Section, SectionLine, StackFrame, StackNode, Stacks, Thread, Totals};
+use super::model::{
+    Process, ProcessStack, Section, SectionLine, StackFrame, StackNode, Stacks, Thread, ThreadStack, Totals,
+};
+use super::shares::NodeShares;
 use super::stacks::Tree;
 
 /// Nodes of the stacks in a profile.
@@ -127,20 +130,23 @@ pub(crate) fn sections(names: &Names, book: &Book, files: &Files, known: Known, 
 pub(crate) fn stacks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> Stacks {
     let keep = kept(book, tree);
     let mut own = book.nodes.clone();
-    own.resize(tree.nodes().len(), super::book::NodeSums::default());
+    own.resize(tree.nodes().len(), NodeSums::default());
     for node in (0..own.len()).rev().filter(|&node| !keep[node]) {
         if let Some(parent) = tree.nodes()[node].0.index() {
             let lost = own[node];
-            own[parent].cpu_s += lost.cpu_s;
-            own[parent].wait_s += lost.wait_s;
-            own[parent].alloc += lost.alloc;
+            own[parent].add(&lost);
         }
     }
     let mut stacks = Stacks::default();
     let mut other_files: FxHashMap<u32, usize> = FxHashMap::default();
     let mut frames: FxHashMap<FrameId, usize> = FxHashMap::default();
-    let mut places = vec![0usize; own.len()];
-    for (node, &(parent, frame)) in tree.nodes().iter().enumerate().filter(|(node, _)| keep[*node]) {
+    let mut places: Vec<Option<usize>> = vec![None; own.len()];
+    for (node, &(parent, frame)) in tree.nodes().iter().enumerate() {
+        let above = parent.index().and_then(|parent| places[parent]);
+        if !keep[node] {
+            places[node] = above;
+            continue;
+        }
         let frame = *frames.entry(frame).or_insert_with(|| {
             let at = names.frame_at(frame);
             let function = names.function_name(at.function);
@@ -153,17 +159,56 @@ pub(crate) fn stacks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> 
             stacks.frames.push(StackFrame { file, function: function.qualname.to_string(), line: at.line });
             stacks.frames.len() - 1
         });
-        places[node] = stacks.nodes.len();
+        places[node] = Some(stacks.nodes.len());
         let sums = own[node];
         stacks.nodes.push(StackNode {
-            parent: parent.index().map(|parent| places[parent]),
+            parent: above,
             frame,
             cpu_s: sums.cpu_s,
             wall_s: sums.cpu_s + sums.wait_s,
-            alloc_bytes: sums.alloc.max(0.0).round() as u64,
+            alloc_bytes: whole_bytes(sums.alloc),
+            peak_bytes: whole_bytes(sums.peak),
         });
     }
+    if book.threads.len() > 1 {
+        stacks.by_thread = merged(&book.thread_nodes, &places)
+            .map(|((node, thread), sums)| ThreadStack {
+                node,
+                thread,
+                cpu_s: sums.cpu_s,
+                wall_s: sums.cpu_s + sums.wait_s,
+                alloc_bytes: whole_bytes(sums.alloc),
+            })
+            .collect();
+    }
+    if book.processes.len() > 1 {
+        stacks.by_process = merged(&book.process_nodes, &places)
+            .map(|((node, process), sums)| ProcessStack {
+                node,
+                process,
+                cpu_s: sums.cpu_s,
+                wall_s: sums.cpu_s + sums.wait_s,
+                alloc_bytes: whole_bytes(sums.alloc),
+                peak_bytes: whole_bytes(sums.peak),
+            })
+            .collect();
+    }
     stacks
+}
+
+/// Shares in the nodes that stayed, those of the others being their callers'; in the order of nodes.
+fn merged(shares: &NodeShares, places: &[Option<usize>]) -> impl Iterator<Item = ((usize, usize), NodeSums)> {
+    let mut merged: BTreeMap<(usize, usize), NodeSums> = BTreeMap::new();
+    for (node, sharer, sums) in shares.sorted() {
+        if let Some(place) = node.index().and_then(|node| places[node]) {
+            merged.entry((place, sharer)).or_default().add(sums);
+        }
+    }
+    merged.into_iter()
+}
+
+fn whole_bytes(bytes: f64) -> u64 {
+    bytes.max(0.0).round() as u64
 }
 
 /// Which nodes stay: those with any cost under them, the largest if there are too many. A caller's subtree is never

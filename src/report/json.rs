@@ -142,7 +142,7 @@ fn check_format(name: &str, text: &str) -> Result<(), ReadError> {
 
 /// Every index leads to something, and callers stand before the called.
 fn check_indices(profile: &Profile) -> Result<(), String> {
-    let Stacks { frames, nodes, other_files } = &profile.stacks;
+    let Stacks { frames, nodes, other_files, by_thread, by_process } = &profile.stacks;
     let files = profile.files.len() + other_files.len();
     for (index, frame) in frames.iter().enumerate() {
         if frame.file >= files {
@@ -158,6 +158,20 @@ fn check_indices(profile: &Profile) -> Result<(), String> {
         }
     }
     let (threads, processes) = (profile.threads.len(), profile.processes.len());
+    for (index, share) in by_thread.iter().enumerate() {
+        if share.node >= nodes.len() || share.thread >= threads {
+            let there = format!("there are {} nodes and {threads} threads", nodes.len());
+            let at = format!("`stacks.by_thread[{index}]` is of node {}", share.node);
+            return Err(format!("{at} and thread {}, {there}", share.thread));
+        }
+    }
+    for (index, share) in by_process.iter().enumerate() {
+        if share.node >= nodes.len() || share.process >= processes {
+            let there = format!("there are {} nodes and {processes} processes", nodes.len());
+            let at = format!("`stacks.by_process[{index}]` is of node {}", share.node);
+            return Err(format!("{at} and process {}, {there}", share.process));
+        }
+    }
     for (file_index, file) in profile.files.iter().enumerate() {
         for (line_index, line) in file.lines.iter().enumerate() {
             let place = || format!("`files[{file_index}].lines[{line_index}]");
@@ -234,6 +248,14 @@ fn finite(original: &Profile) -> Cow<'_, Profile> {
     for node in &mut profile.stacks.nodes {
         mend.plain(&mut node.cpu_s);
         mend.plain(&mut node.wall_s);
+    }
+    for share in &mut profile.stacks.by_thread {
+        mend.plain(&mut share.cpu_s);
+        mend.plain(&mut share.wall_s);
+    }
+    for share in &mut profile.stacks.by_process {
+        mend.plain(&mut share.cpu_s);
+        mend.plain(&mut share.wall_s);
     }
     for leak in profile.leaks.iter_mut().flatten() {
         mend.plain(&mut leak.bytes_per_s);

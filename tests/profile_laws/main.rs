@@ -5,4 +5,5 @@ mod hostile;
 mod memory;
 mod recording;
 mod sections;
+mod stacks;
 mod time;

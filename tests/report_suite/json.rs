@@ -160,7 +160,7 @@ fn nesting_without_end_and_numbers_out_of_range_are_refused() {
 #[test]
 fn indices_that_lead_nowhere_are_refused() {
     type Harm = fn(&mut Profile);
-    let cases: [(Harm, &str); 7] = [
+    let cases: [(Harm, &str); 11] = [
         (
             |p| p.files[0].lines[7].by_thread[0].thread = 2,
             "`files[0].lines[7].by_thread[0].thread` is 2, there are 2 threads",
@@ -170,6 +170,10 @@ fn indices_that_lead_nowhere_are_refused() {
         (|p| p.stacks.nodes[1].frame = 5, "`stacks.nodes[1].frame` is 5, there are 5 frames"),
         (|p| p.stacks.nodes[1].parent = Some(1), "`stacks.nodes[1].parent` is 1, which is not before it"),
         (|p| p.stacks.nodes[0].parent = Some(usize::MAX), "`stacks.nodes[0].parent`"),
+        (|p| p.stacks.by_thread[0].node = 6, "`stacks.by_thread[0]` is of node 6 and thread 1, there are 6 nodes"),
+        (|p| p.stacks.by_thread[0].thread = 2, "`stacks.by_thread[0]` is of node 2 and thread 2"),
+        (|p| p.stacks.by_process[0].node = 6, "`stacks.by_process[0]` is of node 6 and process 0"),
+        (|p| p.stacks.by_process[0].process = 9, "`stacks.by_process[0]` is of node 2 and process 9"),
         (|p| p.leaks.as_mut().unwrap()[0].file = 1, "`leaks[0].file` is 1, there are 1 files"),
     ];
     for (harm, why) in cases {

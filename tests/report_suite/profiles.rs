@@ -131,7 +131,7 @@ pub(crate) fn realistic() -> Profile {
         NativeSymbol { object: "libopenblas64_.so".into(), symbol: Some("dgemm_kernel_HASWELL".into()), s: 1.02 },
         NativeSymbol { object: "libc.so.6".into(), symbol: None, s: 0.11 },
     ];
-    lines[7].by_thread = vec![ThreadShare { thread: 0, time: lines[7].time }];
+    lines[7].by_thread = vec![ThreadShare { thread: 0, time: lines[7].time, alloc_bytes: Some(4096) }];
     lines[7].by_process = vec![ProcessShare { process: 0, time: lines[7].time, memory: lines[7].memory }];
     lines[3].native =
         vec![NativeSymbol { object: "_json.so".into(), symbol: Some("scan_once_unicode".into()), s: 0.199 }];
@@ -251,7 +251,14 @@ pub(crate) fn realistic() -> Profile {
 /// `<module>` calls `main`, which calls `simulate` (which calls itself once), which calls into a file out of scope.
 fn stacks() -> Stacks {
     let frame = |file, function: &str, line| StackFrame { file, function: function.into(), line };
-    let node = |parent, frame, cpu_s: f64| StackNode { parent, frame, cpu_s, wall_s: cpu_s * 1.5, alloc_bytes: 4096 };
+    let node = |parent, frame, cpu_s: f64| StackNode {
+        parent,
+        frame,
+        cpu_s,
+        wall_s: cpu_s * 1.5,
+        alloc_bytes: 4096,
+        peak_bytes: 2048,
+    };
     Stacks {
         frames: vec![
             frame(0, "<module>", 52),
@@ -269,6 +276,14 @@ fn stacks() -> Stacks {
             node(Some(1), 3, 0.0625),
         ],
         other_files: vec!["/usr/lib/python3/random.py".into()],
+        by_thread: vec![ThreadStack { node: 2, thread: 1, cpu_s: 1.0, wall_s: 1.5, alloc_bytes: 4096 }],
+        by_process: vec![ProcessStack {
+            node: 2,
+            cpu_s: 1.0,
+            alloc_bytes: 4096,
+            peak_bytes: 2048,
+            ..Default::default()
+        }],
     }
 }
 

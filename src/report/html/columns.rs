@@ -33,7 +33,10 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
     let (mut threads, mut processes, mut last) = (Vec::new(), Vec::new(), (0, 0));
     for (at, line) in file.lines.iter().enumerate() {
         for share in &line.by_thread {
-            threads.push(share_of(at - last.0, share.thread, &share.time, share.time == line.time));
+            // Its memory is told apart from the line's even where its time is all there is.
+            let memory = ("al", share.alloc_bytes.map(|b| to_digits(3, b as f64)));
+            let [a, b, c, d, e, f, g] = share_of(at - last.0, share.thread, &share.time, share.time == line.time);
+            threads.push([a, b, c, d, e, f, g, memory]);
             last.0 = at;
         }
         for share in &line.by_process {
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn shares_name_their_line_and_their_thread() {
         let python = |s| Time { python_s: Some(s), ..Time::default() };
-        let share = |thread, s| ThreadShare { thread, time: python(s) };
+        let share = |thread, s| ThreadShare { thread, time: python(s), alloc_bytes: None };
         let line = |line, by_thread| Line { line, by_thread, ..Line::default() };
         let lines = vec![
             line(3, vec![]),

@@ -44,27 +44,43 @@ pub(super) fn subtrees(stacks: &Stacks) -> Vec<WithCallees> {
 
 /// Sums by (file, line), files as the frames number them.
 pub(super) fn by_line(stacks: &Stacks, subtrees: &[WithCallees]) -> HashMap<(usize, u32), WithCallees> {
-    let mut sums: HashMap<(usize, u32), WithCallees> = HashMap::new();
-    // A node's line is repeated when an ancestor has it: each node keeps its nearest ancestor's answer by walking up,
-    // bounded by the depth of the stack.
-    for (at, node) in stacks.nodes.iter().enumerate() {
-        let Some(frame) = stacks.frames.get(node.frame) else { continue };
-        let key = (frame.file, frame.line);
-        let mut above = node.parent.filter(|&parent| parent < at);
-        let mut repeated = false;
-        while let Some(up) = above {
-            let ancestor = &stacks.nodes[up];
-            repeated = stacks.frames.get(ancestor.frame).is_some_and(|f| (f.file, f.line) == key);
-            if repeated {
-                break;
-            }
-            above = ancestor.parent.filter(|&parent| parent < up);
-        }
-        if !repeated {
-            sums.entry(key).or_default().add(subtrees[at]);
+    let mut numbers: HashMap<(usize, u32), usize> = HashMap::new();
+    let lines: Vec<usize> = stacks
+        .frames
+        .iter()
+        .map(|frame| {
+            let next = numbers.len();
+            *numbers.entry((frame.file, frame.line)).or_insert(next)
+        })
+        .collect();
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); stacks.nodes.len()];
+    let mut open: Vec<(usize, bool)> = Vec::new();
+    for (at, node) in stacks.nodes.iter().enumerate().rev() {
+        match node.parent.filter(|&parent| parent < at) {
+            Some(parent) => children[parent].push(at),
+            None => open.push((at, false)),
         }
     }
-    sums
+    // Each node is met on the way down and on the way up, so that a line knows whether it is on the stack already:
+    // looking for it among the callers would take the square of a deep recursion.
+    let mut sums = vec![None::<WithCallees>; numbers.len()];
+    let mut depth = vec![0_usize; numbers.len()];
+    while let Some((at, left)) = open.pop() {
+        let line = lines.get(stacks.nodes[at].frame);
+        if left {
+            line.into_iter().for_each(|&line| depth[line] -= 1);
+            continue;
+        }
+        if let Some(&line) = line {
+            if depth[line] == 0 {
+                sums[line].get_or_insert_default().add(subtrees[at]);
+            }
+            depth[line] += 1;
+        }
+        open.push((at, true));
+        open.extend(children[at].iter().map(|&child| (child, false)));
+    }
+    numbers.into_iter().filter_map(|(place, line)| Some((place, sums[line]?))).collect()
 }
 
 #[cfg(test)]
@@ -75,11 +91,12 @@ mod tests {
     #[test]
     fn recursion_counts_once() {
         let frame = |line| StackFrame { file: 0, function: "f".into(), line };
-        let node = |parent, frame| StackNode { parent, frame, cpu_s: 1.0, wall_s: 2.0, alloc_bytes: 3 };
+        let figures = StackNode { cpu_s: 1.0, wall_s: 2.0, alloc_bytes: 3, ..StackNode::default() };
+        let node = |parent, frame| StackNode { parent, frame, ..figures.clone() };
         let stacks = Stacks {
             frames: vec![frame(1), frame(2)],
             nodes: vec![node(None, 0), node(Some(0), 1), node(Some(1), 0), node(Some(2), 1)],
-            other_files: vec![],
+            ..Stacks::default()
         };
         let sums = by_line(&stacks, &subtrees(&stacks));
         assert_eq!(sums[&(0, 1)], WithCallees { cpu_s: 4.0, wall_s: 8.0, alloc_bytes: 12 });

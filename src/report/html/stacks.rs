@@ -3,14 +3,14 @@
 //! Job: write the tree as columns, and fold branches too small to see into their callers when there are very many.
 //! Invariant: sums stay: what a folded branch cost is its caller's own. Neighbours: `assets/flame.js` draws it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::profile::model::Stacks;
 
 use super::cumulative::WithCallees;
-use super::payload::rounded;
+use super::payload::{rounded, to_digits};
 
 /// Nodes that the page can hold and still zoom at once.
 const NODES: usize = 40_000;
@@ -35,7 +35,8 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
     let keep = kept(least);
     let mut before = 0;
     let mut place: Vec<Option<usize>> = Vec::with_capacity(stacks.nodes.len());
-    let (mut parents, mut frames, mut cpu, mut wall_own, mut alloc) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut parents, mut frames) = (vec![], vec![]);
+    let (mut cpu, mut wall_own, mut alloc, mut peak) = (vec![], vec![], vec![], vec![]);
     for (at, node) in stacks.nodes.iter().enumerate() {
         let parent = node.parent.filter(|&p| p < at);
         let above = parent.and_then(|p| place[p]);
@@ -49,12 +50,14 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
             cpu.push(node.cpu_s);
             wall_own.push(node.wall_s);
             alloc.push(node.alloc_bytes as f64);
+            peak.push(node.peak_bytes as f64);
         } else {
             place.push(above);
             if let Some(up) = above {
                 cpu[up] += node.cpu_s;
                 wall_own[up] += node.wall_s;
                 alloc[up] += node.alloc_bytes as f64;
+                peak[up] += node.peak_bytes as f64;
             }
         }
     }
@@ -74,10 +77,33 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
         .collect();
     let files: Vec<usize> = stacks.frames.iter().map(|frame| frame.file).collect();
     let lines: Vec<u32> = stacks.frames.iter().map(|frame| frame.line).collect();
-    let alloc: Vec<i64> = alloc.into_iter().map(rounded).collect();
+    let whole = |bytes: Vec<f64>| bytes.into_iter().map(rounded).collect::<Vec<i64>>();
+    let (alloc, peak) = (whole(alloc), whole(peak));
     let value = json!({"names": names, "functions": functions, "files": files, "lines": lines, "other": stacks.other_files, "p": parents, "f": frames,
-        "c": micros(cpu), "w": micros(wall_own), "a": alloc});
+        "c": micros(cpu), "w": micros(wall_own), "a": alloc, "k": peak,
+        "threads": shares(stacks.by_thread.iter().map(|s| (s.node, s.thread, [s.wall_s * 1e6, s.cpu_s * 1e6, s.alloc_bytes as f64, 0.0])), &place),
+        "processes": shares(stacks.by_process.iter().map(|s| (s.node, s.process, [s.wall_s * 1e6, s.cpu_s * 1e6, s.alloc_bytes as f64, s.peak_bytes as f64])), &place)});
     (value.to_string(), folded)
+}
+
+/// Shares in the nodes that the page has, as columns: how many nodes on, whose, then time, CPU time, bytes allocated and
+/// bytes at the peak. Three digits: they are many, and sums of them are drawn, not told to the byte.
+fn shares(all: impl Iterator<Item = (usize, usize, [f64; 4])>, place: &[Option<usize>]) -> Value {
+    let mut merged: BTreeMap<(usize, usize), [f64; 4]> = BTreeMap::new();
+    for (node, of, figures) in all {
+        let Some(&Some(node)) = place.get(node) else { continue };
+        let sums = merged.entry((node, of)).or_default();
+        sums.iter_mut().zip(figures).for_each(|(sum, figure)| *sum += figure);
+    }
+    let mut before = 0;
+    let mut nodes = Vec::with_capacity(merged.len());
+    for (node, _) in merged.keys() {
+        nodes.push(node - before);
+        before = *node;
+    }
+    let of: Vec<usize> = merged.keys().map(|(_, of)| *of).collect();
+    let figures = [0, 1, 2, 3].map(|at| merged.values().map(|figures| to_digits(3, figures[at])).collect::<Vec<i64>>());
+    json!({"n": nodes, "of": of, "w": figures[0], "c": figures[1], "a": figures[2], "k": figures[3]})
 }
 
 #[cfg(test)]

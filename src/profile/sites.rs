@@ -1,0 +1,59 @@
+//! Where live bytes come from: a line with its stack.
+//!
+//! Job: give each such place a small number, which blocks carry, and know what each stack had at the high-water mark.
+//! Invariant: as `heap` has it: figures are put aside once before they change after a moment. Neighbours: `heap` and
+//! `mappings` hold the numbers.
+
+use rustc_hash::FxHashMap;
+
+use super::intern::FrameId;
+use super::stacks::{NodeId, Place};
+
+/// The number of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SiteId(pub(crate) u32);
+
+#[derive(Clone, Copy, Debug)]
+struct Site {
+    place: Place,
+    bytes: f64,
+    aside: f64,
+    moment: u64,
+}
+
+/// The places that allocated.
+#[derive(Debug, Default)]
+pub(crate) struct Sites {
+    numbers: FxHashMap<Place, SiteId>,
+    sites: Vec<Site>,
+}
+
+impl Sites {
+    /// The number of a place.
+    pub(crate) fn number(&mut self, place: Place) -> SiteId {
+        *self.numbers.entry(place).or_insert_with(|| {
+            self.sites.push(Site { place, bytes: 0.0, aside: 0.0, moment: 0 });
+            SiteId((self.sites.len() - 1) as u32)
+        })
+    }
+
+    /// The line of a place.
+    pub(crate) fn owner(&self, site: SiteId) -> FrameId {
+        self.sites[site.0 as usize].place.owner
+    }
+
+    /// Changes what a place has live, after the peak of number `moment`.
+    pub(crate) fn change(&mut self, site: SiteId, bytes: f64, moment: u64) {
+        let site = &mut self.sites[site.0 as usize];
+        if site.moment != moment {
+            (site.aside, site.moment) = (site.bytes, moment);
+        }
+        site.bytes += bytes;
+    }
+
+    /// What each stack had at the peak of number `moment`, the latest.
+    pub(crate) fn at_peak(&self, moment: u64) -> impl Iterator<Item = (NodeId, f64)> {
+        let had = move |site: &Site| if site.moment == moment { site.aside } else { site.bytes };
+        self.sites.iter().map(move |site| (site.place.node, had(site))).filter(|(_, bytes)| *bytes >= 0.5)
+    }
+}
