@@ -26,14 +26,14 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
     }
     let mut before = view::read(&flags.before)?;
     let mut after = view::read(&flags.after)?;
-    if flags.no_source {
+    if flags.paper.no_source {
         view::drop_source(&mut before);
         view::drop_source(&mut after);
     }
     let diff = compare(&before, &after);
     let options = DiffOptions { top: flags.top, min_percent: flags.min_percent, all_lines: flags.all_lines };
     if let (Some(path), Some(format)) = (&flags.output, format) {
-        let style = output::styled(flags.color, flags.width, false);
+        let style = output::styled(&flags.paper, false);
         let bytes = format.encode(&diff, &options, &style);
         output::write_whole(path, &bytes).map_err(|error| output::cannot_write(path, &error))?;
         output::tell(&format!("saved {}", path.display()));
@@ -45,7 +45,7 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
     let text = if flags.json {
         render_json(&diff)
     } else {
-        render_table(&diff, &options, &output::styled(flags.color, flags.width, std::io::stdout().is_terminal()))
+        render_table(&diff, &options, &output::styled(&flags.paper, std::io::stdout().is_terminal()))
     };
     // A reader that has seen enough (`| head`) is no error.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());

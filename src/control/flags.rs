@@ -162,7 +162,14 @@ pub(crate) struct Show {
     #[arg(long)]
     pub(crate) leaks: bool,
 
-    /// Leave source text out of the saved profile
+    #[command(flatten)]
+    pub(crate) paper: Paper,
+}
+
+/// What a report is written on.
+#[derive(Debug, Args)]
+pub(crate) struct Paper {
+    /// Leave source text out of what is saved
     #[arg(long)]
     pub(crate) no_source: bool,
 
@@ -236,17 +243,8 @@ pub(crate) struct Diff {
     #[arg(long)]
     pub(crate) all_lines: bool,
 
-    /// Leave source text out
-    #[arg(long)]
-    pub(crate) no_source: bool,
-
-    /// Colours in the table
-    #[arg(long, value_name = "WHEN", default_value = "auto", env = "RSCALENE_COLOR")]
-    pub(crate) color: Color,
-
-    /// Width of the table in columns
-    #[arg(long, value_name = "COLUMNS", env = "RSCALENE_WIDTH")]
-    pub(crate) width: Option<usize>,
+    #[command(flatten)]
+    pub(crate) paper: Paper,
 }
 
 /// Options of `rscalene recover`.

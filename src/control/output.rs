@@ -10,7 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use super::browser;
-use super::flags::{Color, Run, Show};
+use super::flags::{Color, Paper, Run, Show};
 use super::given;
 use super::words::Program;
 use crate::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
@@ -176,8 +176,8 @@ pub(crate) fn save(profile: &Profile, path: &Path, format: Format, show: &Show) 
 
 /// The profile in a format.
 pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style) -> Vec<u8> {
-    let read = |path: &str| if show.no_source { None } else { source_of(&profile.target, path) };
-    let look = Look { options: options(show), style: *style, source: !show.no_source, read_source: &read };
+    let read = |path: &str| if show.paper.no_source { None } else { source_of(&profile.target, path) };
+    let look = Look { options: options(show), style: *style, source: !show.paper.no_source, read_source: &read };
     let mut bytes = format.encode(profile, &look);
     if show.leaks && format == Format::Text {
         bytes.extend_from_slice(report::render_leaks(profile, style).as_bytes());
@@ -218,18 +218,18 @@ pub(crate) fn options(show: &Show) -> Options {
 
 /// How a report looks on stderr, or as text in a file.
 pub(crate) fn style(show: &Show, terminal: bool) -> Style {
-    styled(show.color, show.width, terminal)
+    styled(&show.paper, terminal)
 }
 
-/// As above, from the two options alone.
-pub(crate) fn styled(color: Color, width: Option<usize>, terminal: bool) -> Style {
-    let color = match color {
+/// As above, from what it is written on alone.
+pub(crate) fn styled(paper: &Paper, terminal: bool) -> Style {
+    let color = match paper.color {
         Color::Auto => ColorChoice::Auto,
         Color::Always => ColorChoice::Always,
         Color::Never => ColorChoice::Never,
     };
     let output = Output { is_terminal: terminal, columns: if terminal { terminal_columns() } else { None } };
-    Style::resolve(output, |name| std::env::var(name).ok(), color, width)
+    Style::resolve(output, |name| std::env::var(name).ok(), color, paper.width)
 }
 
 /// Columns of the terminal that stderr or stdout is.

@@ -35,7 +35,7 @@ pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
         None => keep::found().into_iter().find(|found| !found.running).map(|found| found.path).ok_or_else(nothing)?,
     };
     let format = flags.output.as_deref().map_or(Ok(Format::Text), output::format_of)?;
-    let profile = profile(&path, flags.show.no_source)?;
+    let profile = profile(&path, flags.show.paper.no_source)?;
     if let Some(path) = &flags.output {
         output::save(&profile, path, format, &flags.show)?;
         output::tell(&format!("saved {}", path.display()));

@@ -321,7 +321,7 @@ fn finish(recorded: Recorded, facts: Facts, refused: u64, flags: &Run) -> Profil
         allocator: None,
     };
     let text = |path: &str| facts.given.text(path).or_else(|| output::source_of(&target, path));
-    let mut source = |path: &str| text(path).filter(|_| !flags.show.no_source).map(|text| lines(&text));
+    let mut source = |path: &str| text(path).filter(|_| !flags.show.paper.no_source).map(|text| lines(&text));
     merge.finish(Ends {
         tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
         target: target.clone(),
