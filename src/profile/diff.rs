@@ -176,6 +176,8 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
 struct Figures {
     /// CPU seconds that a sample stands for; `None` without samples.
     weight_s: Option<f64>,
+    /// Bytes that a sample of all allocations stands for; `None` where their error is not known, 0 where there is none.
+    weight_bytes: Option<f64>,
     cpu: bool,
     wait: bool,
     memory: bool,
@@ -202,6 +204,12 @@ impl Figures {
         let samples = totals.cpu_samples as f64;
         Self {
             weight_s: totals.sampled_cpu_s.or(cpu(&totals.time)).filter(|_| samples > 0.0).map(|cpu_s| cpu_s / samples),
+            // As if all samples were alike: functions carry no errors of their own.
+            weight_bytes: totals
+                .memory
+                .alloc_bytes
+                .zip(totals.memory.alloc_bytes_se)
+                .map(|(bytes, error)| error * error / (bytes as f64).max(1.0)),
             cpu: cpu(&totals.time).is_some(),
             wait: totals.time.wait_s.is_some(),
             memory: totals.memory.alloc_bytes.is_some(),
@@ -255,9 +263,11 @@ impl Sides {
             (side(old, &self.before), side(new, &self.after))
         };
         let weights = (self.before.weight_s, self.after.weight_s);
-        let seconds = |(old, new): (Option<f64>, Option<f64>)| {
+        let sampled = |(old, new): (Option<f64>, Option<f64>), weights: (Option<f64>, Option<f64>)| {
             change(old, new, sampled_error(old, weights.0).zip(sampled_error(new, weights.1)).map(together))
         };
+        let seconds = |pair| sampled(pair, weights);
+        let byte_weights = (self.before.weight_bytes, self.after.weight_bytes);
         let plain = |(old, new)| change(old, new, None);
         FunctionChange {
             path: path.to_owned(),
@@ -267,10 +277,10 @@ impl Sides {
             cpu_s: seconds(pair(&|function| cpu(&function.own), |figures| figures.cpu)),
             wait_s: plain(pair(&|function| function.own.wait_s, |figures| figures.wait)),
             cumulative_cpu_s: seconds(pair(&|function| function.cumulative.cpu_s, |figures| figures.cpu)),
-            cumulative_alloc_bytes: plain(pair(
-                &|function| function.cumulative.alloc_bytes.map(|bytes| bytes as f64),
-                |figures| figures.memory,
-            )),
+            cumulative_alloc_bytes: sampled(
+                pair(&|function| function.cumulative.alloc_bytes.map(|bytes| bytes as f64), |figures| figures.memory),
+                byte_weights,
+            ),
         }
     }
 }
@@ -309,9 +319,9 @@ fn change(before: Option<f64>, after: Option<f64>, se: Option<f64>) -> Change {
     Change { before, after, delta, se: se.filter(|_| delta.is_some()), noise }
 }
 
-fn sampled_error(seconds: Option<f64>, weight_s: Option<f64>) -> Option<f64> {
-    let weight_s = weight_s?;
-    Some((seconds?.max(weight_s) * weight_s).sqrt())
+fn sampled_error(figure: Option<f64>, weight: Option<f64>) -> Option<f64> {
+    let weight = weight?;
+    Some((figure?.max(weight) * weight).sqrt())
 }
 
 fn together((one, other): (f64, f64)) -> f64 {

@@ -112,3 +112,23 @@ fn what_was_not_measured_has_no_difference() {
     let text = serde_json::to_string(&diff).expect("json");
     assert_eq!(serde_json::from_str::<Diff>(&text).expect("json"), diff);
 }
+
+#[test]
+fn what_functions_allocate_differs_by_chance_as_far_as_samples_tell() {
+    // Ten thousand bytes in all, of which a sample stands for a hundred: a function of 2,500 is known to 500.
+    let side = |bytes| {
+        let mut side = profile("/w/a.py", &[(1, "x = 1", 1.0)]);
+        side.totals.memory = Memory { alloc_bytes: Some(10_000), alloc_bytes_se: Some(1000.0), ..Memory::default() };
+        side.files[0].functions[0].cumulative.alloc_bytes = Some(bytes);
+        side
+    };
+    let of = |bytes| diff(&side(2500), &side(bytes)).functions[0].cumulative_alloc_bytes;
+    assert!(of(3500).noise, "{:?}", of(3500));
+    assert!(!of(5500).noise, "{:?}", of(5500));
+    let exact = |bytes| {
+        let mut side = side(bytes);
+        side.totals.memory.alloc_bytes_se = Some(0.0);
+        side
+    };
+    assert!(!diff(&exact(2500), &exact(2501)).functions[0].cumulative_alloc_bytes.noise);
+}
