@@ -215,7 +215,59 @@ def test_one_process_alone_has_its_time_and_its_memory(visit: Open) -> None:
     assert wait(page, "document.querySelectorAll('#hot tbody tr').length === 1 && " + HOT) == [["app.py:18", "148 ms"]]
     assert "90.0 MiB" in page.execute_script("return document.querySelector('#hot tbody tr').textContent")
     functions = "[...document.querySelectorAll('#functions tbody th')].map(e => e.textContent)"
-    assert page.execute_script("return " + functions) == ["price"]
+    assert page.execute_script("return " + functions) == ["price", "join", "main"], "with those that led to it"
+
+
+def test_one_thread_alone_has_cards_and_a_flame_graph_of_its_own(visit: Open) -> None:
+    page = visit("program", "#flame")
+    names = "[...document.querySelectorAll('.flame button')].map(b => b.textContent)"
+    assert "matrix" in wait(page, f"{names}.length > 3 && {names}")
+    choose(page, "worker <1>")
+    assert "wait_for_upstream" in wait(page, f"!{names}.includes('matrix') && {names}")
+    assert page.execute_script("return document.querySelector('[data-metric=peak]').disabled")
+    cards = "[...document.querySelectorAll('.card')].map(c => c.innerText)"
+    page.execute_script("location.hash = '#overview'")
+    hottest, kind, *_ = wait(page, f"document.querySelector('#overview.on') && {cards}")
+    assert "app.py:38" in hottest
+    assert "waiting" in kind
+    page.execute_script("document.getElementById('cumulative').click()")
+    rows = dict(wait(page, HOT))
+    assert rows["app.py:62"] == rows["app.py:58"] or float(rows["app.py:62"].split()[0]) > 1.4, rows
+    page.execute_script("document.getElementById('cumulative').click()")
+    page.execute_script("document.querySelector('#only button').click()")
+    assert wait(page, f"{cards}[0].includes('app.py:25') && {cards}.length") == 4
+    page.execute_script("location.hash = '#flame'")
+    assert "matrix" in wait(page, f"{names}.includes('matrix') && {names}")
+
+
+def test_the_flame_graph_of_the_peak_shows_who_held_it(visit: Open) -> None:
+    page = visit("program")
+    page.execute_script("document.getElementById('peak-flame').click()")
+    title = "document.querySelector('.flame button')?.title"
+    whole = wait(page, title)
+    choose(page, "python app.py · 12")
+    assert "7.00 MiB" in wait(page, f"{title} !== arguments[0] && {title}".replace("arguments[0]", repr(whole)))
+    assert (
+        page.execute_script("return document.querySelector('[data-metric=peak]').getAttribute('aria-pressed')")
+        == "true"
+    )
+
+
+def test_a_run_that_ended_at_once_says_that_there_is_nothing(visit: Open) -> None:
+    page = visit("idle")
+    for view in VIEWS:
+        page.execute_script(f"location.hash = '{view}'")
+        wait(page, f"document.querySelector('#{view}').classList.contains('on')")
+        text = f"document.getElementById('{view}').innerText"
+        said = {
+            "overview": "has a figure",
+            "source": "has a figure",
+            "functions": "has a figure",
+            "files": "has a figure",
+        }
+        assert wait(page, f"{text}.includes({said.get(view, 'o')!r})"), view
+    for key in "/npj?":
+        press(page, key)
 
 
 def test_the_hottest_lines_all_have_figures_and_room_for_their_source(visit: Open) -> None:
@@ -235,10 +287,10 @@ def test_pointing_at_a_line_shows_its_share_of_the_memory_over_time(visit: Open)
     page = visit("program")
     over = "arguments[0].dispatchEvent(new MouseEvent('mouseover', { bubbles: true }))"
     page.execute_script(over, page.find_element("css selector", ".owners li:nth-child(2)"))
-    assert wait(page, "document.querySelector('#tl .of-line').textContent") == "app.py:25 201.3 MiB"
+    assert wait(page, "document.querySelector('#tl .of-line').textContent") == "app.py:25 201 MiB"
     peak = page.find_element("css selector", "#tl .peak circle")
     importlib.import_module("selenium.webdriver").ActionChains(page).move_to_element(peak).perform()
-    assert "owners of the peak\n381.0 MiB  app.py:13" in wait(page, "document.querySelector('.tlbox .tip').textContent")
+    assert "owners of the peak\n381 MiB  app.py:13" in wait(page, "document.querySelector('.tlbox .tip').textContent")
 
 
 def test_a_line_names_its_callers_and_its_frames_in_the_graph(visit: Open) -> None:

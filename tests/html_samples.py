@@ -257,12 +257,15 @@ def program(folder: Path) -> Json:
         parent: int, file: int, function: str, number: int, cpu: float = 0, wall: float = 0, alloc: int = 0
     ) -> int:
         frames.append({"file": file, "function": function, "line": number})
-        nodes.append({"parent": parent, "frame": len(frames) - 1, "cpu_s": cpu, "wall_s": wall, "alloc_bytes": alloc})
+        figures = {"cpu_s": cpu, "wall_s": wall, "alloc_bytes": alloc}
+        nodes.append({"parent": parent, "frame": len(frames) - 1, **figures})
         return len(nodes) - 1
 
     callers = {name: node(0, 0, "main", number) for name, number in calls.items()}
     callers["price"] = node(callers["join"], 0, "join", 25)
     callers["remember"] = node(callers["report"], 0, "report", 49)
+    by_thread: list[Json] = []
+    by_process: list[Json] = []
     for entry in lines:
         cpu = entry["python_s"] + entry["native_s"] + entry["system_s"]
         leaf = node(
@@ -274,9 +277,23 @@ def program(folder: Path) -> Json:
             cpu + entry["wait_s"],
             entry["alloc_bytes"],
         )
+        nodes[leaf]["peak_bytes"] = entry["peak_bytes"]
+        tenth, wait = entry["python_s"] * 0.1, entry["wait_s"]
+        of_first = {"cpu_s": cpu - tenth, "wall_s": cpu - tenth, "alloc_bytes": entry["alloc_bytes"]}
+        of_second = {"cpu_s": tenth, "wall_s": tenth + wait, "alloc_bytes": 0}
+        by_thread += [{"node": leaf, "thread": 0, **of_first}, {"node": leaf, "thread": 1, **of_second}]
+        of_child = {"cpu_s": 0.1, "wall_s": 0.1, "alloc_bytes": 90 * MIB, "peak_bytes": 7 * MIB}
+        if entry["line"] == 18:
+            by_process.append({"node": leaf, "process": 1, **of_child})
         if entry["line"] == 13:
             node(leaf, 1, "JSONDecoder.decode", 338, 0.6, 0.6, 90 * MIB)
-    profile["stacks"] = {"frames": frames, "nodes": nodes, "other_files": ["/usr/lib/python3.12/json/decoder.py"]}
+    profile["stacks"] = {
+        "frames": frames,
+        "nodes": nodes,
+        "other_files": ["/usr/lib/python3.12/json/decoder.py"],
+        "by_thread": by_thread,
+        "by_process": by_process,
+    }
     profile["threads"] = [
         {
             "pid": 7,
@@ -317,6 +334,17 @@ def program(folder: Path) -> Json:
         share(entry, 1 if entry["line"] == 18 else 0)
     profile["leaks"] = [{"file": 0, "line": 42, "live_bytes": 139 * MIB, "bytes_per_s": 11.9 * MIB, "confidence": 0.97}]
     profile["notices"] = ["one child process (pid 12) is statically linked: it could not be profiled"]
+    return profile
+
+
+def idle(folder: Path) -> Json:
+    """A program that ended before anything of it was seen: a function, no line, no stack, no memory."""
+    path = folder / "app.py"
+    path.write_text("def main(): pass\n", encoding="utf-8")
+    function = {"name": "main", "qualname": "main", "first_line": 1, "last_line": 1, "cumulative": {"cpu_s": 0.01}}
+    function["self"] = {"python_s": 0.0, "native_s": 0.0, "system_s": 0.0, "wait_s": 0.0}
+    profile = skeleton([{"path": str(path), "lines": [], "functions": [function]}], str(folder), 0.02)
+    profile["totals"]["lost_records"] = 0
     return profile
 
 

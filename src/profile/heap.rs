@@ -238,10 +238,10 @@ impl Heap {
 
     /// Memory may be touched from now on: what of it was reserved is mapped only now. Returns the bytes that count as
     /// allocated.
-    pub(crate) fn open(&mut self, at: Moment, owner: FrameId, address: u64, size: u64) -> f64 {
+    pub(crate) fn open(&mut self, at: Moment, place: Place, address: u64, size: u64) -> f64 {
         self.begin(at);
         let reserved = self.mappings.reserved(address, size);
-        reserved.into_iter().map(|(start, bytes)| self.map(at, owner, start, bytes, Backing::Anonymous)).sum()
+        reserved.into_iter().map(|(start, bytes)| self.map(at, place, start, bytes, Backing::Anonymous)).sum()
     }
 
     /// The interpreter begins to tear itself down: code that still runs does not move the end.

@@ -121,10 +121,10 @@ mod tests {
     #[test]
     fn only_what_is_reserved_can_be_opened() {
         let mut maps = Mappings::default();
-        maps.map(0, 4 * PAGE, FrameId(1), Backing::Reserved);
-        maps.map(4 * PAGE, 4 * PAGE, FrameId(2), Backing::Anonymous);
-        maps.map(8 * PAGE, 2 * PAGE, FrameId(3), Backing::Reserved);
-        maps.map(20 * PAGE, 2 * PAGE, FrameId(3), Backing::Reserved);
+        maps.map(0, 4 * PAGE, SiteId(1), Backing::Reserved);
+        maps.map(4 * PAGE, 4 * PAGE, SiteId(2), Backing::Anonymous);
+        maps.map(8 * PAGE, 2 * PAGE, SiteId(3), Backing::Reserved);
+        maps.map(20 * PAGE, 2 * PAGE, SiteId(3), Backing::Reserved);
         assert_eq!(maps.reserved(PAGE, 8 * PAGE), [(PAGE, 3 * PAGE), (8 * PAGE, PAGE)]);
         assert_eq!(maps.reserved(4 * PAGE, 4 * PAGE), []);
         assert_eq!(maps.reserved(10 * PAGE, 10 * PAGE), []);

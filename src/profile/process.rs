@@ -240,8 +240,8 @@ impl Process {
             return;
         }
         if map.old_size == wire::OPENED {
-            let bytes = self.heap.open(at, place.owner, map.address, map.size);
-            self.add_allocated(place, bytes);
+            let bytes = self.heap.open(at, place, map.address, map.size);
+            self.add_mapped(place, bytes);
             return;
         }
         let mut backing = Backing::of(flags);
@@ -250,7 +250,11 @@ impl Process {
             backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);
         }
         let bytes = self.heap.map(at, place, map.address, map.size, backing);
-        // What is mapped but not allocated is no line's.
+        self.add_mapped(place, bytes);
+    }
+
+    /// Books what a mapping counts as allocated; what is mapped but not allocated is no line's.
+    fn add_mapped(&mut self, place: Place, bytes: f64) {
         if bytes > 0.0 {
             self.add_allocated(NOBODY, place, bytes);
         }

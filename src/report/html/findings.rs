@@ -123,11 +123,9 @@ fn push_peak(out: &mut String, page: &Page<'_>) {
         push_card(out, "peak", "Owner of the memory peak", figure, say);
         return;
     };
-    let of = page
-        .profile
-        .totals
-        .peak_rss_bytes
-        .map_or(String::new(), |peak| format!(" <small>of {}</small>", units::bytes(peak)));
+    // Of what all lines held then: the footprint may be smaller (memory never touched) or of one process alone.
+    let held = page.profile.totals.tracked_peak_bytes;
+    let of = held.map_or(String::new(), |held| format!(" <small>of {} live</small>", units::bytes(held)));
     let figure =
         format!("{}{}{of}", units::bytes(bytes as u64), plus_minus(line.memory.peak_bytes, line.memory.peak_bytes_se));
     push_card(out, "peak", "Owner of the memory peak", &figure, &place(page, file, line));

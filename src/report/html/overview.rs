@@ -44,9 +44,11 @@ fn push_facts(out: &mut String, page: &Page<'_>) {
         (Some(code), _) => format!("exit code {code}"),
         _ => "did not end".to_owned(),
     });
-    facts.push(format!("{} CPU samples", units::count(p.totals.cpu_samples)));
+    let samples =
+        |count: u64, kind: &str| format!("{} {kind} sample{}", units::count(count), if count == 1 { "" } else { "s" });
+    facts.push(samples(p.totals.cpu_samples, "CPU"));
     if p.totals.alloc_samples > 0 {
-        facts.push(format!("{} allocation samples", units::count(p.totals.alloc_samples)));
+        facts.push(samples(p.totals.alloc_samples, "allocation"));
     }
     facts.push(format!("{} lost", units::count(p.totals.lost_records)));
     out.push_str("<ul class=\"facts\" aria-label=\"Run\">");
@@ -129,7 +131,7 @@ fn push_time(out: &mut String, time: &Time) {
     if all <= 0.0 {
         return;
     }
-    out.push_str("<div class=\"panel\"><h3>Time by kind</h3>");
+    out.push_str("<div class=\"panel\" id=\"time\"><h3>Time by kind</h3>");
     out.push_str(&bar(time, all).replace("class=\"bar\"", "class=\"bar big\""));
     out.push_str("<ul class=\"legend\">");
     for (letter, class, name, seconds) in kinds(time) {
@@ -144,7 +146,11 @@ fn push_time(out: &mut String, time: &Time) {
 }
 
 fn push_memory(out: &mut String, page: &Page<'_>) {
-    out.push_str("<div class=\"panel mem\"><div class=\"tlbox\"><h3>Memory over time <span class=\"key\"><i class=\"kr\"></i>resident (RSS) <i class=\"kl\"></i>live, tracked</span></h3>");
+    out.push_str("<div class=\"panel mem\"><div class=\"tlbox\"><h3>Memory over time <span class=\"key\"><i class=\"kr\"></i>resident (RSS)");
+    if !page.profile.timeline.live.is_empty() {
+        out.push_str(" <i class=\"kl\"></i>live, tracked");
+    }
+    out.push_str("</span></h3>");
     timeline::push(out, &page.profile.timeline, page.profile.clock.elapsed_s);
     out.push_str("</div>");
     let mut owners: Vec<_> = lines(page).filter(|(_, line)| line.memory.peak_bytes.unwrap_or(0) > 0).collect();
@@ -179,6 +185,10 @@ fn push_hottest(out: &mut String, page: &Page<'_>) {
         by_time.then(b.1.memory.alloc_bytes.cmp(&a.1.memory.alloc_bytes))
     });
     out.push_str("<div class=\"panel\" id=\"hot\"><h3>Hottest lines</h3>");
-    tables::push_lines(out, page, &hottest[..hottest.len().min(HOTTEST)], "Hottest lines");
+    if hottest.is_empty() {
+        out.push_str("<p class=\"none\">No line in scope has a figure.</p>");
+    } else {
+        tables::push_lines(out, page, &hottest[..hottest.len().min(HOTTEST)], "Hottest lines");
+    }
     out.push_str("</div>");
 }

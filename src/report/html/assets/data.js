@@ -3,8 +3,8 @@ const D = JSON.parse(document.getElementById('profile-data').textContent);
 Object.assign(D, await unpack(D.head));
 const MEM = D.totals.alloc_bytes != null;
 const KINDS = [['py', 'P', 'Python'], ['na', 'N', 'native'], ['sy', 'S', 'system'], ['wa', 'W', 'waiting']];
-// `only`: the thread or process whose share alone is shown; `columns`: which figures the lines show.
-const state = { cumulative: false, query: '', only: null, columns: innerWidth < 700 ? 'time' : 'both', hot: D.hot };
+// `only`: the thread or process whose share alone is shown, `part` its tables, `callees` what its lines call; `columns`: which figures the lines show.
+const state = { cumulative: false, query: '', only: null, part: null, callees: null, columns: innerWidth < 700 ? 'time' : 'both', hot: D.hot };
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
@@ -33,7 +33,11 @@ function readFile(raw, at) {
       const { at: step, of, ...figures } = cells(columns, j);
       line += step;
       if (!wanted(of, lines[line])) continue;
-      const { cc, cw, ca, ...row } = Object.values(figures).some(v => v != null) ? figures : cells(raw, line);
+      let row = figures;
+      if (['py', 'na', 'sy', 'wa'].every(k => figures[k] == null)) {
+        const { py, na, sy, wa, gi, cs, cc, cw, ca, ln, ...memory } = cells(raw, line);
+        row = { ...(kind === 'threads' ? {} : memory), py, na, sy, wa, gi, cs, ...(kind === 'threads' && { al: figures.al }) };
+      }
       add(rows, lines[line] + ' ' + of, { ...row, of, ln: lines[line], f: at, fn: functionOf(line) });
     }
     return [...rows.values()];
@@ -45,7 +49,13 @@ function readFile(raw, at) {
   let only = null, part = null;
   return { at, last, numbers, texts, colours, shares, get rows() {
     if (!state.only) return whole;
-    if (only !== state.only) { only = state.only; part = new Map(shares(only.kind, of => of === only.at).map(row => [row.ln, row])); }
+    if (only !== state.only) { only = state.only; part = new Map(shares(only.kind, of => of === only.at).map(row => [row.ln, row]));
+      // What its callees take comes from the stacks; lines that only call have no figures but those.
+      for (const [n, sums] of state.callees?.lines.get(at) || []) {
+        if (!part.has(n)) part.set(n, { ln: n, f: at, fn: sums.name });
+        Object.assign(part.get(n), { cw: sums.w, cc: sums.c, ca: sums.a });
+      }
+    }
     return part;
   } };
 }
@@ -67,11 +77,12 @@ function mergeRow(a, b) {
   if (a.fn !== b.fn) a.fn += ', ' + b.fn;
 }
 const own = r => (r.py || 0) + (r.na || 0) + (r.sy || 0) + (r.wa || 0);
-// What a line's callees take is known of the whole run, not of a thread.
-const withCallees = () => state.cumulative && !state.only;
+// What the callees of a thread's or process' lines take is known where its share of the stacks is.
+const withCallees = () => state.cumulative && (!state.only || state.callees);
 const cost = r => withCallees() ? Math.max(r.cw || 0, r.cc || 0, own(r)) : own(r);
 const bytesOf = r => withCallees() ? Math.max(r.ca || 0, r.al || 0) : r.al || 0;
 const worth = r => cost(r) > 0 || bytesOf(r) > 0 || r.li > 0 || r.pk > 0 || r.cp > 0;
+const blocksShown = () => MEM && state.only?.kind === 'threads';
 const memoryShown = () => MEM && state.only?.kind !== 'threads';
 const sumOf = times => times.reduce((s, v) => s + (v || 0), 0);
 const total = () => state.only ? sumOf(D[state.only.kind][state.only.at].t) : TOTAL;
@@ -79,7 +90,7 @@ const TOTAL = 1e6 * ['python_s', 'native_s', 'system_s', 'wait_s'].reduce((s, k)
 function fmtTime(us) {
   const s = us / 1e6, d = v => v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0);
   if (!us) return '0 s';
-  if (s < 0.9995e-3) return d(us) + ' µs';
+  if (s < 0.9995e-3) return d(us) + ' us';
   if (s < 0.9995) return d(us / 1e3) + ' ms';
   if (s < 119.5) return d(s) + ' s';
   const m = Math.round(s);
@@ -91,8 +102,8 @@ function fmtBytes(b) {
   b = Math.abs(b);
   if (b < 1024) return sign + Math.round(b) + ' B';
   let u = 0;
-  for (b /= 1024; b >= 1023.95 && u < 5; u++) b /= 1024;
-  return sign + b.toFixed(1) + ' ' + ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'][u];
+  for (b /= 1024; b >= 1023.5 && u < 5; u++) b /= 1024;
+  return sign + b.toFixed(b < 9.995 ? 2 : b < 99.95 ? 1 : 0) + ' ' + ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'][u];
 }
 const fmtPct = v => v >= 0.0995 ? Math.round(v * 100) + '%' : v >= 0.0005 ? (v * 100).toFixed(1) + '%' : v > 0 ? '<0.1%' : '0%';
 const fmtCount = n => String(n).replace(/\B(?=(\d{3})+$)/g, ',');

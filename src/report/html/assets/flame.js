@@ -2,17 +2,18 @@
 const FROW = 19, LEAST = 2, MOST = 2500;
 const flame = { tree: null, metric: 'wall', zoom: null, lines: false };
 function buildTree(S, byLine) {
-  const root = { name: 'all', file: -1, line: 0, wall: 0, cpu: 0, mem: 0, kids: new Map(), up: null, depth: 0 };
+  const { w, c, a, k } = figuresOf(S);
+  const root = { name: 'all', file: -1, line: 0, wall: 0, cpu: 0, mem: 0, peak: 0, kids: new Map(), up: null, depth: 0 };
   const nodes = [];
   S.p.forEach((parent, i) => {
     const [file, line, name] = S.frames[S.f[i]];
     const up = parent < 0 ? root : nodes[parent];
     const key = file + '\n' + name + (byLine ? '\n' + line : '');
     let node = up.kids.get(key);
-    if (!node) up.kids.set(key, node = { name, file, line, best: -1, wall: 0, cpu: 0, mem: 0, kids: new Map(), up, depth: up.depth + 1 });
+    if (!node) up.kids.set(key, node = { name, file, line, best: -1, wall: 0, cpu: 0, mem: 0, peak: 0, kids: new Map(), up, depth: up.depth + 1 });
     // A function stands for the line of it that costs most here.
-    if (S.w[i] > node.best) { node.best = S.w[i]; node.line = line; }
-    for (let n = node; n; n = n.up) { n.wall += S.w[i]; n.cpu += S.c[i]; n.mem += S.a[i]; }
+    if (w[i] > node.best) { node.best = w[i]; node.line = line; }
+    if (w[i] || a[i] || k[i]) for (let n = node; n; n = n.up) { n.wall += w[i]; n.cpu += c[i]; n.mem += a[i]; n.peak += k[i]; }
     nodes.push(node);
   });
   return root;
@@ -25,20 +26,76 @@ async function loadStacks() {
   S.p = S.p.map((back, i) => back ? i - back : -1);
   S.f = S.f.map(step => frame += step);
   S.frames = S.files.map((file, i) => [file, S.lines[i], S.names[S.functions[i]]]);
+  for (const kind of ['threads', 'processes']) { let node = 0; S[kind].n = S[kind].n.map(step => node += step); }
   return flame.stacks ??= S;
+}
+// The nodes' own time, CPU time, bytes allocated and bytes at the peak: of the run, or of the chosen thread or process.
+function figuresOf(S) {
+  const only = state.callees && state.only;
+  if (!only) return S;
+  const shares = S[only.kind], figures = Object.fromEntries([...'wcak'].map(key => [key, new Array(S.p.length).fill(0)]));
+  shares.n.forEach((node, i) => { if (shares.of[i] === only.at) for (const key of 'wcak') figures[key][node] += shares[key][i]; });
+  return figures;
+}
+// The nodes' figures with their descendants'.
+function subtrees(S, keys) {
+  const own = figuresOf(S);
+  return keys.map(key => {
+    const sums = [...own[key]];
+    for (let i = S.p.length - 1; i >= 0; i--) if (S.p[i] >= 0) sums[S.p[i]] += sums[i];
+    return sums;
+  });
+}
+// What lines and functions of the chosen thread or process take with their callees, recursion counted once; null where
+// the profile does not say.
+async function calleesOfOnly() {
+  const S = await loadStacks();
+  if (!S[state.only.kind].n.length) return null;
+  state.callees = { lines: new Map(), functions: new Map() };
+  const [w, c, a] = subtrees(S, ['w', 'c', 'a']);
+  const add = (map, key, i, name) => {
+    const sums = map.get(key) || { w: 0, c: 0, a: 0, name };
+    map.set(key, Object.assign(sums, { w: sums.w + w[i], c: sums.c + c[i], a: sums.a + a[i] }));
+  };
+  S.p.forEach((parent, i) => {
+    if (!w[i] && !a[i]) return;
+    const [file, line, name] = S.frames[S.f[i]];
+    if (file >= D.files.length) return;
+    let again = false, within = false;
+    for (let up = parent; up >= 0 && !again; up = S.p[up]) {
+      const [f, l, n] = S.frames[S.f[up]];
+      if (f === file && n === name) within = true;
+      again = f === file && l === line;
+    }
+    if (!state.callees.lines.has(file)) state.callees.lines.set(file, new Map());
+    if (!again) add(state.callees.lines.get(file), line, i, name);
+    if (!within && !again) add(state.callees.functions, file + '\n' + name, i);
+  });
+  return state.callees;
+}
+// Draws the graph for another thread or process, or for the run.
+function refilterFlame() {
+  flame.sums = null;
+  if (!flame.tree) return;
+  for (const b of document.querySelectorAll('[data-metric=peak]')) b.disabled = state.only?.kind === 'threads';
+  if (flame.metric === 'peak' && state.only?.kind === 'threads') setMetric('mem');
+  flame.tree = buildTree(flame.stacks, flame.lines);
+  flame.zoom = null;
+  drawFlame();
+}
+function setMetric(metric) {
+  flame.metric = metric;
+  for (const b of document.querySelectorAll('[data-metric]')) b.setAttribute('aria-pressed', String(b.dataset.metric === metric));
 }
 // What leads to a line: its callers with their share of it, largest first, and how many nodes of the tree it has.
 async function callersOf(file, line) {
   const S = await loadStacks();
-  if (!flame.sums) {
-    const [w, a] = flame.sums = [[...S.w], [...S.a]];
-    for (let i = S.p.length - 1; i >= 0; i--) if (S.p[i] >= 0) { w[S.p[i]] += w[i]; a[S.p[i]] += a[i]; }
-  }
+  flame.sums ||= subtrees(S, ['w', 'a']);
   const here = i => { const [f, l] = S.frames[S.f[i]]; return f === file && l === line; };
   const found = new Map();
   let frames = 0;
   S.p.forEach((parent, i) => {
-    if (!here(i)) return;
+    if (!here(i) || !flame.sums[0][i] && !flame.sums[1][i]) return;
     frames++;
     for (let up = parent; up >= 0; up = S.p[up]) if (here(up)) return;
     if (parent < 0) return;
@@ -53,12 +110,11 @@ async function showFlame() {
     await loadStacks();
     if (flame.box) return;
     if (!flame.stacks.p.length) { section.append(el('p', { class: 'none' }, 'No stacks were recorded.')); return; }
-    const metrics = [['wall', 'Time'], ['cpu', 'CPU'], ...(flame.stacks.a.some(v => v > 0) ? [['mem', 'Memory']] : [])];
-    const group = el('span', { class: 'seg', role: 'group', 'aria-label': 'Measure' }, ...metrics.map(([k, label]) => el('button', { type: 'button', 'data-metric': k, 'aria-pressed': String(k === flame.metric), onclick: e => {
-      flame.metric = k;
-      for (const b of group.children) b.setAttribute('aria-pressed', String(b === e.target));
-      drawFlame();
-    } }, label)));
+    const has = key => flame.stacks[key].some(v => v > 0);
+    const metrics = [['wall', 'Time', 'w', 'on and off the CPU'], ['cpu', 'CPU', 'c', 'on the CPU'], ['mem', 'Allocated', 'a', 'bytes allocated'], ['peak', 'At peak', 'k', 'who holds the memory at its peak']].filter(([,, key]) => has(key));
+    if (!metrics.length) { section.append(el('p', { class: 'none' }, 'No stack has any figure.')); return; }
+    if (!metrics.some(([k]) => k === flame.metric)) flame.metric = metrics[0][0];
+    const group = el('span', { class: 'seg', role: 'group', 'aria-label': 'Measure' }, ...metrics.map(([k, label, , title]) => el('button', { type: 'button', title, disabled: k === 'peak' && state.only?.kind === 'threads', 'data-metric': k, 'aria-pressed': String(k === flame.metric), onclick: () => { setMetric(k); drawFlame(); } }, label)));
     flame.trail = el('span', { class: 'none grow' });
     flame.byLine = el('button', { type: 'button', 'aria-pressed': 'false', onclick: () => { byLine(!flame.lines); drawFlame(); } }, 'By line');
     flame.find = el('input', { type: 'search', placeholder: 'Find in the graph', 'aria-label': 'Find in the graph', oninput: e => { flame.query = e.target.value.toLowerCase(); flame.mark = null; drawFlame(); } });
@@ -82,7 +138,8 @@ function byLine(on) {
   flame.zoom = null;
 }
 const weigh = n => n[flame.metric];
-const fmtWeight = v => flame.metric === 'mem' ? fmtBytes(v) : fmtTime(v);
+const ofMemory = () => flame.metric === 'mem' || flame.metric === 'peak';
+const fmtWeight = v => ofMemory() ? fmtBytes(v) : fmtTime(v);
 function label(n) {
   const kids = [...n.kids.values()].reduce((s, k) => s + weigh(k), 0);
   return `${shown(n.name)} · ${fmtWeight(weigh(n))} (${fmtPct(weigh(n) / (weigh(flame.tree) || 1))}), own ${fmtWeight(Math.max(0, weigh(n) - kids))}`;
@@ -119,10 +176,10 @@ function drawFlame(focus) {
     for (const kid of [...n.kids.values()].sort((a, b) => weigh(b) - weigh(a))) { const k = weigh(kid) / (weigh(n) || 1) * wide; walk(kid, at, k, depth + 1); at += k; }
   };
   if (total > 0) walk(zoom, 0, w, chain.length);
-  flame.box.classList.toggle('mem', flame.metric === 'mem');
+  flame.box.classList.toggle('mem', ofMemory());
   flame.box.classList.toggle('searching', !!(flame.query || flame.mark));
   flame.box.style.maxHeight = (deepest + 1) * FROW + 14 + 'px';
-  flame.box.replaceChildren(...out);
+  flame.box.replaceChildren(...(out.length ? out : [el('p', { class: 'none' }, 'Nothing was seen of this here.')]));
   flame.trail.textContent = flame.mark ? hits + ' of ' + shown(base(pathOf(flame.stacks, flame.mark[0]))) + ':' + flame.mark[1] : flame.query ? hits + ' found' : flame.zoom ? 'zoomed on ' + shown(zoom.name) : '';
   if (focus) out.find(b => b.node === focus)?.focus();
 }

@@ -14,7 +14,7 @@ async function route() {
   if (VIEWS.includes(hash) || !hash) {
     show(hash || 'overview');
     if (hash === 'flame') await showFlame();
-    if (hash === 'source' && viewer.file < 0 && D.files.length) await showFile(V.order[0]); else if (hash === 'source' && viewer.data) drawRows(true);
+    if (hash === 'source' && viewer.file < 0 && V.order.length) await showFile(V.order[0]); else if (hash === 'source' && viewer.data) drawRows(true);
     if (!hash || hash !== 'source') window.scrollTo(0, 0);
     return;
   }
@@ -30,18 +30,47 @@ const nameOf = (kind, at) => { const { n, pid, tid } = D[kind][at]; return (show
 async function chooseOnly(kind, at) {
   const only = state.only = kind ? { kind, at } : null;
   $('only-select').value = kind ? kind + ' ' + at : '';
-  $('cumulative').disabled = !!only;
+  state.callees = null;
+  if (only) await calleesOfOnly();
+  if (only !== state.only) return;
+  $('cumulative').disabled = !!only && !state.callees;
+  root.classList.toggle('one-thread', only?.kind === 'threads');
   const note = $('only');
   note.hidden = !only;
   if (only) note.replaceChildren('Only ' + (kind === 'threads' ? 'thread ' : 'process '), el('b', null, nameOf(kind, at)),
-    ': tables and source show its share' + (kind === 'threads' && MEM ? ' of the time (memory is not kept by thread)' : '') + '.',
+    ': ' + (kind === 'threads' && MEM ? 'its time and what it allocated' : 'its share') + '. ' + (MEM ? 'Memory over time, the leaks' : 'The facts of the run') + (state.callees ? ' are' : ' and the flame graph (the profile holds no shares of stacks) are') + ' of the whole run.',
     el('button', { type: 'button', onclick: () => { chooseOnly(); $('only-select').focus(); } }, 'Show all'));
   const part = only && await gather();
   if (only !== state.only) return;
-  redrawTables(part);
+  state.part = part;
+  drawHead(part);
+  redrawTables();
+  refilterFlame();
   closePop();
   if (viewer.data) drawCode();
   say(only ? 'only ' + nameOf(kind, at) : 'the whole run');
+}
+// The cards and the bar of the chosen thread or process; without one, those that the page came with.
+function drawHead(part) {
+  const cards = document.querySelector('.cards'), time = $('time');
+  flame.head ??= [cards, time].map(e => e && [...e.childNodes]);
+  const [theirs, bar] = flame.head;
+  if (!part) { cards.replaceChildren(...theirs); time?.replaceChildren(...bar); return; }
+  const card = (cls, label, figure, small, ...body) => el('li', { class: 'card ' + cls }, el('h3', null, label), el('p', { class: 'figure' }, figure, small ? ' ' : null, small ? el('small', null, small) : null), el('div', { class: 'say' }, ...body));
+  const largest = figure => part.hot.reduce((a, b) => figure(b) > (a ? figure(a) : 0) ? b : a, null);
+  const placed = r => [locLink(r.f, r.ln), el('code', null, shown(r.src || r.fn))];
+  const { at, kind } = state.only, t = D[kind][at].t, all = sumOf(t);
+  const hottest = largest(own), k = t.indexOf(Math.max(...t)), holder = largest(r => kind === 'threads' ? r.al || 0 : r.pk || 0);
+  const memory = kind === 'threads' ? ['Allocates most', 'al'] : ['Owner of its memory peak', 'pk'];
+  cards.replaceChildren(
+    hottest ? card('hottest', 'Hottest line', fmtTime(own(hottest)), fmtPct(own(hottest) / (all || 1)), ...placed(hottest)) : card('hottest', 'Hottest line', 'none', '', 'No line in scope was seen using its time.'),
+    all > 0 ? card(KINDS[k][0], 'Where its time went', fmtPct(t[k] / all), KINDS[k][2], `${fmtTime(all)} in all`) : card('kind', 'Where its time went', 'nowhere', '', 'No time of it was seen.'),
+    holder ? card('peak', memory[0], fmtBytes(holder[memory[1]]), '', ...placed(holder)) : card('peak', memory[0], MEM ? 'none' : 'not measured', '', MEM ? 'No line in scope has any.' : 'Memory was not profiled.'),
+    theirs[3]);
+  const row = Object.fromEntries(KINDS.map(([key], i) => [key, t[i] || 0])), wide = timeBar(row, all || 1);
+  wide.classList.add('big');
+  time?.replaceChildren(el('h3', null, 'Time by kind'), wide, el('ul', { class: 'legend' }, ...KINDS.map(([key, letter, name], i) =>
+    el('li', null, el('i', { class: 'sw ' + key }), el('b', null, letter), ' ' + name + ' ', el('span', null, t[i] == null ? 'not measured' : fmtTime(t[i]) + ' · ' + fmtPct(t[i] / (all || 1)))))));
 }
 // The choice, if there is one: the largest come first.
 function onlySelect() {
@@ -82,6 +111,8 @@ function start() {
     [...rows].forEach((tr, at) => tr.cells[0].append(' ', el('button', { type: 'button', class: 'link only-this', 'aria-label': 'Only ' + nameOf(kind, at), onclick: () => { chooseOnly(kind, at); location.hash = '#overview'; } }, 'only this')));
   }
   buildViewer();
+  const owned = document.querySelector('.owners');
+  if (owned) owned.append(el('button', { type: 'button', id: 'peak-flame', onclick: () => { flame.metric = 'peak'; setMetric('peak'); location.hash = '#flame'; } }, 'Who called them'));
   timelineHover();
   addEventListener('hashchange', route);
   addEventListener('keydown', e => {

@@ -4,6 +4,11 @@ const viewer = { file: -1, data: null, items: [], sel: 0, open: new Set(), all: 
 let V = null;
 function buildViewer() {
   const order = D.files.map((f, i) => i).filter(known).sort((a, b) => D.files[b].t.reduce((s, v) => s + v, 0) - D.files[a].t.reduce((s, v) => s + v, 0) || D.files[b].m[0] - D.files[a].m[0]);
+  if (!order.length) {
+    $('viewer').append(el('p', { class: 'none' }, 'No line in scope has a figure.'));
+    V = { order, pane: el('div'), box: el('div') };
+    return;
+  }
   const select = el('select', { 'aria-label': 'File', onchange: e => { location.hash = '#' + D.files[+e.target.value].k + ':'; } },
     ...order.map(i => el('option', { value: i }, shown(D.files[i].d) + (TOTAL ? ' · ' + fmtPct(D.files[i].t.reduce((s, v) => s + v, 0) / TOTAL) : ''))));
   const strip = svg('svg', { id: 'strip', role: 'img' });
@@ -33,6 +38,7 @@ function buildViewer() {
 }
 const hover = n => { const row = viewer.data.rows.get(n); drawStrip(V.strip, row && (row.pk || row.li) ? row : null, shown(base(D.files[viewer.file].d)) + ':' + n); };
 async function showFile(at, line) {
+  if (!V.order.length) return;
   if (viewer.file !== at) {
     const data = await loadFile(at);
     Object.assign(viewer, { file: at, data, open: new Set(), all: false, sel: 0 });
@@ -71,7 +77,7 @@ function codeColumns() {
   const bar = ['Memory', '', r => r.al || r.li || r.pk ? memoryBar(r, bytes) : ''];
   const memory = [bar, ['Allocated', 'n', bytesCell('al', 'ae')], ['At peak', 'n opt', bytesCell('pk', 'pe')]];
   const rest = cls => [['Live', cls, bytesCell('li', 'le')], ['Increment', cls, bytesCell('in')], ['Copied', cls, bytesCell('cp')]];
-  if (!memoryShown()) return [...time, ...kinds];
+  if (!memoryShown()) return [...time, ...kinds, ...(blocksShown() ? [['Allocated', 'n', bytesCell('al')]] : [])];
   return { time: [...time, ...kinds], both: [...time, ['Kind %', 'n opt', kindOf], ...memory, ...rest('n wide-only')], memory: [time[1], ...memory, ...rest('n'), ['Mem usage', 'n opt', bytesCell('mu')]] }[state.columns];
 }
 function drawCode() {

@@ -27,10 +27,14 @@ function sortable(mount, caption, columnsOf, rows, sort, pageSize) {
     }));
     more.textContent = 'Show more (' + fmtCount(rows.length - limit) + ')';
     more.hidden = rows.length <= limit;
+    nothing.hidden = rows.length > 0;
+    table.hidden = !rows.length;
   }
+  const table = el('div', { class: 'scroll' }, el('table', { class: 't' }, el('caption', { class: 'sr' }, caption), el('thead', null, head), body));
+  const nothing = el('p', { class: 'none' }, 'Nothing in scope has a figure.');
   rehead();
   draw();
-  mount.replaceChildren(el('div', { class: 'scroll' }, el('table', { class: 't' }, el('caption', { class: 'sr' }, caption), el('thead', null, head), body)), more);
+  mount.replaceChildren(table, nothing, more);
   return { set(next, sortBy) { rows = next; if (sortBy) { key = sortBy; down = true; } rehead(); draw(); } };
 }
 const kindColumns = () => KINDS.map(([k, , name]) => ({ key: k, label: name[0].toUpperCase() + name.slice(1), cls: 'n', value: r => r[k], cell: r => r[k] ? fmtTime(r[k]) : '' }));
@@ -41,7 +45,7 @@ function lineColumns(scale) {
   const kind = { key: 'kind', label: 'Kind %', cls: 'n opt', cell: kindOf };
   const number = (k, label, error, cls = 'n') => ({ key: k, label, cls, value: k === 'al' ? bytesOf : r => r[k], cell: bytesCell(k, error) });
   const memory = [{ key: 'mbar', label: 'Memory', cls: 'opt', title: 'allocated, live at the end, at the peak', cell: r => memoryBar(r, scale.bytes) }, number('al', 'Allocated', 'ae'), number('pk', 'At peak', 'pe')];
-  if (!memoryShown()) return [...bars, ...kindColumns()];
+  if (!memoryShown()) return [...bars, ...kindColumns(), ...(blocksShown() ? [number('al', 'Allocated')] : [])];
   return {
     time: () => [...bars, ...kindColumns()],
     both: () => [...bars, kind, ...memory, number('li', 'Live', 'le', 'n opt')],
@@ -60,7 +64,7 @@ async function gather() {
       if (!functions.has(key)) functions.set(key, {});
       add(functions.get(key), row);
       add(part, row);
-      if (worth(row)) hot.push({ ...row, src: file.texts.get(row.ln)?.trim().slice(0, 160) });
+      if (worth(row) || row.cw || row.ca) hot.push({ ...row, src: file.texts.get(row.ln)?.trim().slice(0, 160) });
     }
     parts.push(part);
   }
@@ -90,9 +94,9 @@ function drawTables() {
     { key: 'bar', label: 'Own time', cls: 'opt', cell: ownBar },
     { key: 'own', label: 'Own', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
     { key: 'kind', label: 'Kind %', cls: 'n opt', cell: kindOf },
-    ...(state.only ? [] : [
+    ...(state.only && !state.callees ? [] : [
       { key: 'cum', label: 'With callees', cls: 'n', value: callees, cell: r => callees(r) == null ? '–' : fmtTime(callees(r)) },
-      { key: 'share', label: '% of run', cls: 'n opt', value: callees, cell: r => fmtPct((callees(r) ?? 0) / (TOTAL || 1)) },
+      { key: 'share', label: state.only ? '%' : '% of run', cls: 'n opt', value: callees, cell: r => fmtPct((callees(r) ?? 0) / (total() || 1)) },
       ...(MEM ? [{ key: 'ca', label: 'Allocated with callees', cls: 'n', value: r => r.ca, cell: r => fmtBytes(r.ca) }] : [])]),
   ], scale('functions', FUNCTIONS, own), 'own');
   const files = sortable(fileMount, 'Files', () => [
@@ -102,12 +106,17 @@ function drawTables() {
     { key: 'time', label: 'Seconds', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
     { key: 'kind', label: 'Kind %', cls: 'n opt', cell: kindOf },
     ...(memoryShown() ? [{ key: 'mbar', label: 'Memory', cls: 'opt', cell: r => memoryBar(r, scales.files.bytes) },
-      ...[['al', 'Allocated'], ['pk', 'At peak'], ['li', 'Live'], ['cp', 'Copied']].map(([k, label]) => ({ key: k, label, cls: 'n', value: r => r[k], cell: r => fmtBytes(r[k]) }))] : []),
+      ...[['al', 'Allocated'], ['pk', 'At peak'], ['li', 'Live'], ['cp', 'Copied']].map(([k, label]) => ({ key: k, label, cls: 'n', value: r => r[k], cell: r => fmtBytes(r[k]) }))] : blocksShown() ? [{ key: 'al', label: 'Allocated', cls: 'n', value: r => r.al, cell: r => fmtBytes(r.al) }] : []),
   ], scale('files', FILES, own), first(), 400);
-  return part => {
+  return () => {
+    const { part } = state;
     state.hot = part ? part.hot : D.hot;
     hot.set(hotRows());
-    const parts = part ? FUNCTIONS.map(r => ({ f: r.f, name: r.name, ln: r.ln, last: r.last, ...part.functions.get(r.f + '\n' + r.name) })).filter(own) : FUNCTIONS;
+    const withTheirs = r => {
+      const key = r.f + '\n' + r.name, sums = state.callees?.functions.get(key);
+      return { f: r.f, name: r.name, ln: r.ln, last: r.last, ...part.functions.get(key), ...(sums && { cw: sums.w, cc: sums.c, ca: sums.a }) };
+    };
+    const parts = part ? FUNCTIONS.map(withTheirs).filter(r => own(r) || r.cw || r.ca) : FUNCTIONS;
     functions.set(scale('functions', parts, own), withCallees() ? 'cum' : 'own');
     files.set(scale('files', part ? FILES.map(r => ({ i: r.i, d: r.d, lines: r.lines, ...part.parts[r.i] })).filter(worth) : FILES, own));
   };
