@@ -76,3 +76,21 @@ print(json.dumps({"bytes": size(data, set())}))
     )
     line = run.line("loads")
     assert line.bytes("live_bytes") == pytest.approx(run.truth["bytes"], rel=0.02, abs=4 * line.bytes("live_bytes_se"))
+
+
+def test_small_blocks_that_grow_count_at_their_size(measure: Any) -> None:
+    run = measure(
+        """
+import json, sys
+rows = [[] for _ in range(100_000)]
+empty = sys.getsizeof([])
+for turn in range(7):
+    for row in rows:
+        row.append(None)  # at: append
+print(json.dumps({"bytes": sum(map(sys.getsizeof, rows)) - len(rows) * empty}))
+"""
+    )
+    line = run.line("append")
+    assert line.bytes("live_bytes") == pytest.approx(run.truth["bytes"], abs=3 * line.bytes("live_bytes_se"))
+    # Every list was made with four places and resized to eight.
+    assert line.bytes("alloc_bytes") == pytest.approx(1.5 * run.truth["bytes"], abs=3 * line.bytes("alloc_bytes_se"))

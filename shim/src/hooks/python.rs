@@ -3,14 +3,15 @@
 //! Job: see objects of up to 512 bytes, which the interpreter's allocator carves out of its own arenas; larger ones it
 //! asks `malloc` for, where they are seen anyway. Two ways in:
 //!
-//! * **escape** (pymalloc, sampled): only `malloc` and `calloc` of the MEM and OBJ domains are replaced. A block that is
-//!   a sample is taken from the RAW domain instead. pymalloc gives a foreign block that it is asked to free or resize to
-//!   RAW by itself, where the libc hooks see it: the end of sampled blocks is known, and every other free costs nothing.
+//! * **escape** (pymalloc, sampled): `malloc`, `calloc` and `realloc` of the MEM and OBJ domains are replaced. A block
+//!   that is a sample is taken from the RAW domain instead. pymalloc gives a foreign block that it is asked to free or
+//!   resize to RAW by itself, where the libc hooks see it: the end of sampled blocks is known, and every other free costs
+//!   nothing. A resized block ends and begins, in place or not.
 //! * **wrap** (exact mode, debug allocators, allocators that others installed): `malloc`, `calloc`, `realloc` and `free`
 //!   are replaced and passed on.
 //!
 //! Under `PYTHONMALLOC=malloc` neither is needed. Invariant: installed once, with the GIL held; only function pointers
-//! change, contexts stay. What pymalloc resizes in place below 512 bytes is not seen when sampling.
+//! change, contexts stay.
 //! Neighbours: `selftest` (the moment with the GIL), `interval`, `libc`.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -123,7 +124,15 @@ fn escape(bytes: usize, raw: impl FnOnce() -> Block) -> Block {
 
 // As in `libc`: the path of a small block that is no sample saves no register.
 macro_rules! escaping {
-    ($domain:ident, $malloc:ident, $malloc_slowly:ident, $calloc:ident, $calloc_slowly:ident) => {
+    (
+        $domain:ident,
+        $malloc:ident,
+        $malloc_slowly:ident,
+        $calloc:ident,
+        $calloc_slowly:ident,
+        $realloc:ident,
+        $realloc_slowly:ident
+    ) => {
         unsafe extern "C" fn $malloc(context: Context, bytes: usize) -> Block {
             if bytes > SMALL || runs_out(bytes) {
                 return $malloc_slowly(context, bytes);
@@ -160,10 +169,55 @@ macro_rules! escaping {
             let block = escape(bytes, || call!(RAW_CALLOC.load(Relaxed), fn(usize, usize) -> Block, (items, size)));
             if block.is_null() { real() } else { block }
         }
+
+        unsafe extern "C" fn $realloc(context: Context, old: Block, bytes: usize) -> Block {
+            if bytes > SMALL || runs_out(bytes) {
+                return $realloc_slowly(context, old, bytes);
+            }
+            call!($domain.realloc.load(Relaxed), fn(Context, Block, usize) -> Block, (context, old, bytes))
+        }
+
+        #[inline(never)]
+        fn $realloc_slowly(context: Context, old: Block, bytes: usize) -> Block {
+            let real =
+                || call!($domain.realloc.load(Relaxed), fn(Context, Block, usize) -> Block, (context, old, bytes));
+            if bytes > SMALL {
+                return marked(real);
+            }
+            // How much the old block holds only its allocator knows: it resizes, and what it made is moved.
+            let resized = real();
+            if resized.is_null() {
+                return resized;
+            }
+            let block = escape(bytes, || call!(RAW_MALLOC.load(Relaxed), fn(usize) -> Block, (bytes)));
+            if block.is_null() {
+                return resized;
+            }
+            // SAFETY: both hold `bytes`, and one of them was made just now.
+            unsafe { core::ptr::copy_nonoverlapping(resized.cast::<u8>(), block.cast::<u8>(), bytes) };
+            call!($domain.free.load(Relaxed), fn(Context, Block) -> (), (context, resized));
+            block
+        }
     };
 }
-escaping!(IN_MEM, escaping_mem_malloc, mem_malloc_slowly, escaping_mem_calloc, mem_calloc_slowly);
-escaping!(IN_OBJ, escaping_obj_malloc, obj_malloc_slowly, escaping_obj_calloc, obj_calloc_slowly);
+escaping!(
+    IN_MEM,
+    escaping_mem_malloc,
+    mem_malloc_slowly,
+    escaping_mem_calloc,
+    mem_calloc_slowly,
+    escaping_mem_realloc,
+    mem_realloc_slowly
+);
+escaping!(
+    IN_OBJ,
+    escaping_obj_malloc,
+    obj_malloc_slowly,
+    escaping_obj_calloc,
+    obj_calloc_slowly,
+    escaping_obj_realloc,
+    obj_realloc_slowly
+);
 
 /// Is a wrapped block of `bytes` a sample? Large ones under pymalloc come through `malloc` again: those are left to it.
 #[inline(always)]
@@ -375,13 +429,13 @@ fn replace(domain: c_int, original: &'static Original, escape: bool, get: usize,
     original.free.store(allocator.free, Relaxed);
     let mem = domain == MEM;
     if escape {
-        let (malloc, calloc): (*const (), *const ()) = if mem {
-            (escaping_mem_malloc as *const (), escaping_mem_calloc as *const ())
+        let functions: [*const (); 3] = if mem {
+            [escaping_mem_malloc as *const (), escaping_mem_calloc as *const (), escaping_mem_realloc as *const ()]
         } else {
-            (escaping_obj_malloc as *const (), escaping_obj_calloc as *const ())
+            [escaping_obj_malloc as *const (), escaping_obj_calloc as *const (), escaping_obj_realloc as *const ()]
         };
-        allocator.malloc = malloc as usize;
-        allocator.calloc = calloc as usize;
+        let [malloc, calloc, realloc] = functions.map(|function| function as usize);
+        allocator = Allocator { malloc, calloc, realloc, ..allocator };
     } else {
         let functions: [*const (); 4] = if mem {
             [
