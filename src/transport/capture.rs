@@ -55,7 +55,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Adds an event.
+    /// Adds an event; call [`Writer::flush_in_time`] whenever no other one waits.
     pub fn push(&mut self, event: &Event) {
         if self.ended.is_some() {
             return;
@@ -70,8 +70,6 @@ impl Writer {
         }
         if self.block.len() >= BLOCK {
             self.flush();
-        } else {
-            self.flush_in_time();
         }
     }
 

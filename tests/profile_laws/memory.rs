@@ -155,7 +155,7 @@ fn frees_are_credited_to_the_running_line_and_live_bytes_to_the_allocating_one()
     let (live, freed) = (giver.live_bytes.expect("memory"), taker.free_bytes.expect("memory"));
     assert!(live.abs_diff(freed) <= 1 && giver.free_bytes == Some(0), "{giver:?} {taker:?}");
     let (alloc_se, live_se) = (giver.alloc_bytes_se.expect("memory"), giver.live_bytes_se.expect("memory"));
-    // One more than the samples that there were: 100 and 50.
+    // Two more than the samples that there were: 100 and 50.
     assert!((alloc_se / live_se - (102f64 / 52.0).sqrt()).abs() < 1e-9);
 }
 
