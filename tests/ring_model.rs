@@ -4,9 +4,8 @@
 //! same orders of memory: what the real ones do with pointers is left out, and a slot's bytes are a cell that complains
 //! if two sides touch it at once. Neighbour: `ring_protocol.rs`, which tries the real drain under stress.
 
-use std::sync::Arc;
-
 use loom::cell::UnsafeCell;
+use loom::sync::Arc;
 use loom::sync::atomic::AtomicU64;
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use loom::thread;
