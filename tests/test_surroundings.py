@@ -26,7 +26,11 @@ After = Callable[[str], list[str]]
 @pytest.fixture(scope="session")
 def after() -> After:
     """Where a process may have mounts of its own: as root, else where users may have namespaces, else by sudo."""
-    for words in (["unshare", "-m"], ["unshare", "-rm"], ["sudo", "-nE", "unshare", "-m"]):
+    ways = [["unshare", "-m"], ["unshare", "-rm"], ["sudo", "-nE", "unshare", "-m"]]
+    if " shared:" not in Path("/proc/self/mountinfo").read_text():
+        # Within a chroot; nobody outside sees what is mounted here.
+        ways.append(["unshare", "-m", "--propagation", "unchanged"])
+    for words in ways:
         try:
             subprocess.run([*words, "mount", "-t", "tmpfs", "none", "/tmp"], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
