@@ -28,7 +28,7 @@ pub(crate) fn fill(
     for (number, sums) in with_callees.iter().enumerate() {
         let id = FunctionId(number as u32);
         let name = names.function_name(id);
-        let Some(&file) = files.index.get(&name.file.0).filter(|_| name.in_scope) else { continue };
+        let Some(&file) = files.index.get(&name.file.0).filter(|_| name.may_own) else { continue };
         if !own.contains_key(&id) && *sums == NodeSums::default() {
             continue;
         }
@@ -67,12 +67,12 @@ pub(crate) fn subtrees(book: &Book, tree: &Tree) -> Vec<NodeSums> {
     sums
 }
 
-/// The functions in scope that any cost ran under.
+/// The functions in scope that any cost ran under, as far as they may own some.
 pub(crate) fn listed(names: &Names, with_callees: &[NodeSums]) -> impl Iterator<Item = FunctionId> {
     (0..names.function_count())
         .filter(|&number| with_callees[number] != NodeSums::default())
         .map(|number| FunctionId(number as u32))
-        .filter(|&id| names.function_name(id).in_scope)
+        .filter(|&id| names.function_name(id).may_own)
 }
 
 /// For every function, the sums of the subtrees in which it is outermost.

@@ -44,6 +44,8 @@ pub(crate) struct FunctionName {
     pub(crate) last_line: u32,
     /// Do its lines belong to the report?
     pub(crate) in_scope: bool,
+    /// Has it stood on a stack as more than another's text, so that it may own time?
+    pub(crate) may_own: bool,
 }
 
 /// What a [`FrameId`] stands for.
@@ -96,6 +98,7 @@ impl Names {
                 first_line,
                 last_line: first_line,
                 in_scope: in_scope(),
+                may_own: false,
             });
         }
         id
@@ -110,6 +113,12 @@ impl Names {
     pub(crate) fn extend_function(&mut self, function: FunctionId, line: u32) {
         let last = &mut self.functions[function.0 as usize].last_line;
         *last = (*last).max(line);
+    }
+
+    /// Says that the function of a frame may own time.
+    pub(crate) fn let_own(&mut self, frame: FrameId) {
+        let function = self.frame_at(frame).function;
+        self.functions[function.0 as usize].may_own = true;
     }
 
     /// Functions so far.

@@ -100,6 +100,7 @@ impl Definitions {
             place.node = tree.child(place.node, frame);
             if names.in_scope(frame) && !self.is_anothers_text(names, frame) {
                 place.owner = frame;
+                names.let_own(frame);
             }
             self.last.push((*entry, frame, place));
         }

@@ -105,6 +105,19 @@ fn nameless_text_belongs_to_whoever_runs_it() {
 }
 
 #[test]
+fn nameless_text_that_another_runs_is_no_file_of_the_report() {
+    let mut recording = Recording::new("perf", "off");
+    recording.process(1, 0);
+    recording.thread(1, 1, 1, 0);
+    let site = recording.code(1, "<frozen site>", "addpackage", 10);
+    let module = recording.code(1, "<string>", "<module>", 1);
+    let stack = recording.stack(1, &[(module, 0), (site, 0)]);
+    recording.samples(1, 1, stack, 0, 3);
+    recording.end(1, 1, 3 * MS);
+    assert!(recording.finish().files.is_empty());
+}
+
+#[test]
 fn recursion_counts_a_function_once_a_sample() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);
