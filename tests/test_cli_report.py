@@ -115,6 +115,28 @@ def test_a_full_disk_is_said_and_the_line_still_comes(rscalene: Run, app: Path, 
     assert " CPU " in result.stderr
 
 
+@pytest.mark.parametrize("change", ["path.unlink()", "path.write_text('# new' + chr(10) + path.read_text())"])
+def test_lines_show_the_text_that_ran_though_the_script_is_removed_or_edited_meanwhile(
+    rscalene: Run, tmp_path: Path, change: str
+) -> None:
+    change = f"import pathlib; path = pathlib.Path(__file__); {change}"
+    (tmp_path / "app.py").write_text(f"{change}\n{SPIN}")
+    assert rscalene("run", "-q", "--cpu-only", "-o", "out.json", "app.py").returncode == 0
+    files = json.loads((tmp_path / "out.json").read_text())["files"]
+    (file,) = [file for file in files if file["path"].endswith("/app.py")]
+    assert {line["line"]: line["source"] for line in file["lines"]}[5] == SPIN.splitlines()[3]
+
+
+def test_a_module_shows_the_text_that_it_had_when_it_was_first_seen(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "spin.py").write_text(SPIN)
+    (tmp_path / "app.py").write_text("import spin, pathlib; pathlib.Path(spin.__file__).unlink()")
+    assert rscalene("run", "-q", "--cpu-only", "-o", "out.json", "app.py").returncode == 0
+    files = json.loads((tmp_path / "out.json").read_text())["files"]
+    (file,) = [file for file in files if file["path"].endswith("/spin.py")]
+    assert {line["line"]: line["source"] for line in file["lines"]}[4] == SPIN.splitlines()[3]
+    assert not (tmp_path / "spin.py").exists()
+
+
 def test_on_a_terminal_the_table_comes_with_the_next_command(
     app: Path, tmp_path: Path, terminal_env: dict[str, str]
 ) -> None:

@@ -16,6 +16,7 @@ mod recover;
 mod run;
 mod shim;
 mod spawn;
+mod texts;
 mod view;
 mod words;
 

@@ -54,6 +54,9 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Gives the text of a file, as far as it can be had.
+pub(crate) type ReadSource<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// What became of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reported {
@@ -69,6 +72,7 @@ pub(crate) fn report(
     flags: &Run,
     typed: &Program,
     unreachable: Option<(String, String)>,
+    source: ReadSource<'_>,
 ) -> Reported {
     let (mut code, mut unsaved) = (0, false);
     if profile.target.python.is_none() {
@@ -85,9 +89,7 @@ pub(crate) fn report(
     let terminal = std::io::stderr().is_terminal();
     if !flags.quiet && profile.target.python.is_some() {
         let mut text = if terminal {
-            report::render_table(profile, &options(&flags.show), &style(&flags.show, true), &|path| {
-                source_of(&profile.target, path)
-            })
+            report::render_table(profile, &options(&flags.show), &style(&flags.show, true), source)
         } else {
             let mut line = report::summary_line(profile);
             line.push('\n');
@@ -100,10 +102,12 @@ pub(crate) fn report(
     }
     let saved = match &flags.output {
         Some(path) => Some(format_of(path).and_then(|format| {
-            save(profile, path, format, &flags.show)?;
+            save(profile, path, format, &flags.show, source)?;
             Ok(path.clone())
         })),
-        None if terminal && !flags.quiet && profile.target.python.is_some() => Some(save_own(profile, typed, flags)),
+        None if terminal && !flags.quiet && profile.target.python.is_some() => {
+            Some(save_own(profile, typed, flags, source))
+        }
         None => None,
     };
     match saved {
@@ -123,7 +127,7 @@ pub(crate) fn report(
     }
     if flags.open
         && profile.target.python.is_some()
-        && let Err(error) = open(profile, flags)
+        && let Err(error) = open(profile, flags, source)
     {
         tell(&error.to_string());
     }
@@ -131,7 +135,7 @@ pub(crate) fn report(
 }
 
 /// Opens the page: the file of `-o` if that is one, else a temporary file.
-fn open(profile: &Profile, flags: &Run) -> Result<(), Error> {
+fn open(profile: &Profile, flags: &Run, source: ReadSource<'_>) -> Result<(), Error> {
     if let Some(path) = flags.output.as_ref().filter(|path| Format::of(path) == Some(Format::Html)) {
         return browser::open(path);
     }
@@ -139,13 +143,13 @@ fn open(profile: &Profile, flags: &Run) -> Result<(), Error> {
     let file = tempfile::Builder::new().prefix("rscalene-").suffix(".html").tempfile_in(&folder);
     let kept = file.and_then(|file| file.into_temp_path().keep().map_err(|error| error.error));
     let path = kept.map_err(|error| cannot_write(&folder, &error))?;
-    save(profile, &path, Format::Html, &flags.show)?;
+    save(profile, &path, Format::Html, &flags.show, source)?;
     tell(&format!("the page is {}", path.display()));
     browser::open(&path)
 }
 
 /// The profile that is saved unasked: `rscalene-NAME.json` in the current folder.
-fn save_own(profile: &Profile, typed: &Program, flags: &Run) -> Result<PathBuf, Error> {
+fn save_own(profile: &Profile, typed: &Program, flags: &Run, source: ReadSource<'_>) -> Result<PathBuf, Error> {
     let name: String =
         typed.name().chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
     let path = PathBuf::from(format!("rscalene-{name}.json"));
@@ -156,7 +160,7 @@ fn save_own(profile: &Profile, typed: &Program, flags: &Run) -> Result<PathBuf, 
             "name another file with `-o`",
         ));
     }
-    save(profile, &path, Format::Json, &flags.show)?;
+    save(profile, &path, Format::Json, &flags.show, source)?;
     Ok(path)
 }
 
@@ -169,14 +173,20 @@ fn is_profile(path: &Path) -> bool {
 }
 
 /// Writes a profile to a file, whole or not at all.
-pub(crate) fn save(profile: &Profile, path: &Path, format: Format, show: &Show) -> Result<(), Error> {
-    let bytes = encode(profile, format, show, &style(show, false));
+pub(crate) fn save(
+    profile: &Profile,
+    path: &Path,
+    format: Format,
+    show: &Show,
+    source: ReadSource<'_>,
+) -> Result<(), Error> {
+    let bytes = encode(profile, format, show, &style(show, false), source);
     write_whole(path, &bytes).map_err(|error| cannot_write(path, &error))
 }
 
 /// The profile in a format.
-pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style) -> Vec<u8> {
-    let read = |path: &str| if show.paper.no_source { None } else { source_of(&profile.target, path) };
+pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style, source: ReadSource<'_>) -> Vec<u8> {
+    let read = |path: &str| if show.paper.no_source { None } else { source(path) };
     let look = Look { options: options(show), style: *style, source: !show.paper.no_source, read_source: &read };
     let mut bytes = format.encode(profile, &look);
     if show.leaks && format == Format::Text {
@@ -245,7 +255,7 @@ pub(crate) fn terminal_columns() -> Option<usize> {
 
 /// The text that a program's lines stand in: a file, or the code on its command line.
 pub(crate) fn source_of(target: &Target, path: &str) -> Option<String> {
-    given::on_command_line(target, path).or_else(|| source_text(path))
+    given::on_command_line(&target.command, path).or_else(|| source_text(path))
 }
 
 /// The text of a source file: UTF-8, or else Latin-1, which cannot fail.

@@ -36,13 +36,14 @@ pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
     };
     let format = flags.output.as_deref().map_or(Ok(Format::Text), output::format_of)?;
     let profile = profile(&path, flags.show.paper.no_source)?;
+    let source = |path: &str| output::source_of(&profile.target, path);
     if let Some(path) = &flags.output {
-        output::save(&profile, path, format, &flags.show)?;
+        output::save(&profile, path, format, &flags.show, &source)?;
         output::tell(&format!("saved {}", path.display()));
         return Ok(0);
     }
     let style = output::style(&flags.show, std::io::stdout().is_terminal());
-    output::print(&output::encode(&profile, format, &flags.show, &style));
+    output::print(&output::encode(&profile, format, &flags.show, &style, &source));
     Ok(0)
 }
 

@@ -15,10 +15,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rscalene_wire as wire;
 
 use super::flags::{CpuSource, MemoryMode, Run};
-use super::given::Given;
+use super::given::{self, Given};
 use super::keep::{Keep, Origin};
 use super::shim::{Shim, refuse_sanitizers};
 use super::spawn::{self, Ended};
+use super::texts::Texts;
 use super::words::Program;
 use super::{output, program};
 use crate::capture::proc;
@@ -71,19 +72,27 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
         output::tell(&format!("rscalene: runs {}, {}", shown(&start.words).join(" "), recorder(&variables)));
     }
     let given = Given::default();
+    let mut texts = (!flags.show.paper.no_source).then(Texts::default);
+    if let (Some(texts), Some(script)) = (&mut texts, start.script.as_deref().and_then(Path::to_str)) {
+        // Before it runs: a script may remove itself in its first line.
+        texts.take(&scope.absolute(script));
+    }
     let started = (SystemTime::now(), proc::monotonic_ns());
     let child = spawn::start(&start, &variables, given.stdin(&typed), spawn::current_mask())
         .map_err(|error| cannot_start(&start, &error))?;
     let facts = Facts { started, pid: child.id(), words: start.words, cwd, given };
     let keep = if flags.no_capture { None } else { Keep::begin(&origin(flags, &facts, rules)) };
-    let mut recorded = record(&arena, &child, flags.duration, merge(flags, scope, started.1), keep)?;
+    let mut recorded =
+        record(&arena, &child, flags.duration, Taking { merge: merge(flags, scope, started.1), keep, texts })?;
     let code = recorded.ended.shell_code();
-    let keep = recorded.keep.take();
-    let profile = finish(recorded, facts, arena.refused(), flags);
+    let keep = recorded.taken.keep.take();
+    let texts = recorded.taken.texts.take();
+    let source = |path: &str| facts.source(texts.as_ref(), path);
+    let profile = finish(recorded, &facts, arena.refused(), flags, &source);
     if flags.verbose {
         output::tell(&format!("rscalene: {}", effort(&profile)));
     }
-    let reported = output::report(&profile, flags, &typed, program::unreachable(&start.executable));
+    let reported = output::report(&profile, flags, &typed, program::unreachable(&start.executable), &source);
     match keep {
         Some(keep) if reported.unsaved => {
             let (path, complete) = keep.leave();
@@ -145,6 +154,14 @@ struct Facts {
     words: Vec<OsString>,
     cwd: PathBuf,
     given: Given,
+}
+
+impl Facts {
+    /// The text that lines of the program stand in: as it was given or found while it ran, else as it is now.
+    fn source(&self, texts: Option<&Texts>, path: &str) -> Option<String> {
+        let given = || self.given.text(path).or_else(|| given::on_command_line(&shown(&self.words), path));
+        given().or_else(|| texts?.text(path)).or_else(|| output::source_text(path))
+    }
 }
 
 fn cannot_start(start: &program::Start, error: &std::io::Error) -> Error {
@@ -224,17 +241,11 @@ fn merge(flags: &Run, scope: Scope, start_ns: u64) -> Merge {
 }
 
 /// Collects until the child has ended (or, after `duration`, no more).
-fn record(
-    arena: &Arc<Arena>,
-    child: &Child,
-    duration: Option<Duration>,
-    merge: Merge,
-    keep: Option<Keep>,
-) -> Result<Recorded, Error> {
+fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking: Taking) -> Result<Recorded, Error> {
     let (to_merge, events) = bounded::<Event>(EVENTS);
     let merging = std::thread::Builder::new()
         .name("rscalene-merge".into())
-        .spawn(move || consume(merge, keep, &events))
+        .spawn(move || consume(taking, &events))
         .map_err(|error| no_thread(&error))?;
     let remote = Arc::new(Remote::start(to_merge.clone()).map_err(|error| no_thread(&error))?);
     let drain = Drain::start(Arc::clone(arena), to_merge.clone(), {
@@ -269,22 +280,30 @@ fn record(
     let exit = ProcessExit { time_ns: ended_ns, code: ended.code, signal: ended.signal, peak_rss: None, cpu_ns: None };
     let _ = to_merge.send(Event { pid: child.id(), body: Body::ProcessExit(exit) });
     drop(to_merge);
-    let (merge, keep) = merging.join().map_err(|_| {
+    let taken = merging.join().map_err(|_| {
         Error::new(EXIT_NO_PROFILE, "internal error in the merge", "please report it, with the command line")
     })?;
-    Ok(Recorded { merge, keep, ended, ended_ns, inodes })
+    Ok(Recorded { taken, ended, ended_ns, inodes })
+}
+
+/// What takes in the events of a run.
+struct Taking {
+    merge: Merge,
+    keep: Option<Keep>,
+    /// `None` where no text is wanted.
+    texts: Option<Texts>,
 }
 
 /// What a run has left.
 struct Recorded {
-    merge: Merge,
-    keep: Option<Keep>,
+    taken: Taking,
     ended: Ended,
     ended_ns: u64,
     inodes: HashMap<String, u64>,
 }
 
-fn consume(mut merge: Merge, mut keep: Option<Keep>, events: &Receiver<Event>) -> (Merge, Option<Keep>) {
+fn consume(taking: Taking, events: &Receiver<Event>) -> Taking {
+    let Taking { mut merge, mut keep, mut texts } = taking;
     let mut ended = false;
     loop {
         // The clock is read only where there is nothing to do: twice for every event was a seventh of the launcher's time.
@@ -298,9 +317,15 @@ fn consume(mut merge: Merge, mut keep: Option<Keep>, events: &Receiver<Event>) -
                     keep.push(&event);
                 }
                 merge.feed(&event);
+                if let (Some(texts), Body::CodeDef(code)) = (&mut texts, &event.body)
+                    && !texts.meet(&code.filename)
+                    && let Some(path) = merge.reported(code)
+                {
+                    texts.take(&path);
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return (merge, keep),
+            Err(RecvTimeoutError::Disconnected) => return Taking { merge, keep, texts },
         }
         if let Some(why) = keep.as_ref().and_then(Keep::ended).filter(|_| !std::mem::replace(&mut ended, true)) {
             merge.say(format!("the capture for `rscalene recover` is not complete: {why}"));
@@ -308,8 +333,8 @@ fn consume(mut merge: Merge, mut keep: Option<Keep>, events: &Receiver<Event>) -
     }
 }
 
-fn finish(recorded: Recorded, facts: Facts, refused: u64, flags: &Run) -> Profile {
-    let Recorded { merge, ended, ended_ns, inodes, .. } = recorded;
+fn finish(recorded: Recorded, facts: &Facts, refused: u64, flags: &Run, text: output::ReadSource<'_>) -> Profile {
+    let Recorded { taken: Taking { merge, .. }, ended, ended_ns, inodes } = recorded;
     let mut notices = Vec::new();
     if refused > 0 {
         notices.push(format!("{refused} processes found no room in the shared memory and were not profiled"));
@@ -325,11 +350,10 @@ fn finish(recorded: Recorded, facts: Facts, refused: u64, flags: &Run) -> Profil
         exit: model::Exit { code: ended.code, signal: ended.signal },
         allocator: None,
     };
-    let text = |path: &str| facts.given.text(path).or_else(|| output::source_of(&target, path));
     let mut source = |path: &str| text(path).filter(|_| !flags.show.paper.no_source).map(|text| lines(&text));
     merge.finish(Ends {
         tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
-        target: target.clone(),
+        target,
         clock: model::Clock {
             started_at: humantime::format_rfc3339_seconds(facts.started.0).to_string(),
             elapsed_s: Duration::from_nanos(ended_ns.saturating_sub(facts.started.1)).as_secs_f64(),

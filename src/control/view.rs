@@ -24,8 +24,9 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
     if flags.show.paper.no_source {
         drop_source(&mut profile);
     }
+    let source = |path: &str| output::source_of(&profile.target, path);
     if let Some(path) = target(flags) {
-        output::save(&profile, &path, format, &flags.show)?;
+        output::save(&profile, &path, format, &flags.show, &source)?;
         output::tell(&format!("saved {}", path.display()));
         if flags.open {
             browser::open(&path)?;
@@ -37,7 +38,8 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
         let message = "cannot show pstats on a terminal: it is binary";
         return Err(Error::new(EXIT_USAGE, message, "name a file with `-o FILE.pstats`"));
     }
-    output::print(&output::encode(&profile, format, &flags.show, &output::style(&flags.show, terminal)));
+    let style = output::style(&flags.show, terminal);
+    output::print(&output::encode(&profile, format, &flags.show, &style, &source));
     Ok(0)
 }
 
@@ -78,6 +80,7 @@ pub(crate) fn why(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -25,7 +25,7 @@ use super::stacks::Tree;
 use super::symbolize::Lookup;
 use super::tables;
 use super::timeline::Series;
-use crate::transport::event::{Body, Event, ProcessExit};
+use crate::transport::event::{Body, CodeDef, Event, ProcessExit};
 
 /// Ended processes that are kept open for records that arrive late.
 const LEAVING: usize = 16;
@@ -124,6 +124,13 @@ impl Merge {
     /// The scope, to add library folders of interpreters as they are met.
     pub fn scope_mut(&mut self) -> &mut Scope {
         &mut self.scope
+    }
+
+    /// The path of a code object's file, if its lines are reported.
+    #[must_use]
+    pub fn reported(&self, code: &CodeDef) -> Option<String> {
+        let path = self.scope.absolute(&code.filename);
+        self.scope.holds(&path, &code.qualname, code.def.first_line.max(1)).then(|| path.into_owned())
     }
 
     /// `CLOCK_MONOTONIC` nanoseconds of the latest event.

@@ -1,0 +1,88 @@
+//! The text of source files as it was when the program came upon them.
+//!
+//! Job: read a file when its code is first heard of, so that lines show what ran, though the file be edited or removed
+//! while the program goes on. Invariants: a text that was taken never changes; what is taken is bounded, and what finds
+//! no room is read at the end as if there were no such memory. Neighbours: `run` feeds it, `output` reads files, `given`
+//! knows the text of programs that are no files.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use super::output;
+
+/// Bytes of one text that is kept: source that somebody wrote is smaller.
+const MOST: u64 = 4 << 20;
+/// Bytes of all texts.
+const ROOM: usize = 32 << 20;
+
+/// Texts by path.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    asked: HashSet<String>,
+    taken: HashMap<String, String>,
+    bytes: usize,
+}
+
+impl Texts {
+    /// Has this name been met before? It counts as met from now on.
+    pub(crate) fn meet(&mut self, name: &str) -> bool {
+        self.asked.contains(name) || !self.asked.insert(name.to_owned())
+    }
+
+    /// Takes the text of the file as it is now, unless an earlier one is there.
+    pub(crate) fn take(&mut self, path: &str) {
+        let size = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|file| file.len());
+        let fits = size.is_some_and(|size| size <= MOST && self.bytes + size as usize <= ROOM);
+        if !fits || self.taken.contains_key(path) {
+            return;
+        }
+        if let Some(text) = output::source_text(path) {
+            self.bytes += text.len();
+            self.taken.insert(path.to_owned(), text);
+        }
+    }
+
+    /// The text that was taken.
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
+        self.taken.get(path).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_the_first_one_that_was_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("app.py");
+        let path = file.to_str().expect("UTF-8");
+        let mut texts = Texts::default();
+        texts.take(path);
+        assert_eq!(texts.text(path), None);
+        for text in ["a", "b"] {
+            fs::write(&file, text).expect("written");
+            texts.take(path);
+        }
+        assert_eq!(texts.text(path).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn what_is_too_large_or_no_file_is_not_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("large.py");
+        fs::File::create(&file).expect("made").set_len(MOST + 1).expect("sized");
+        let mut texts = Texts::default();
+        for path in [file.as_path(), folder.path()] {
+            let path = path.to_str().expect("UTF-8");
+            texts.take(path);
+            assert_eq!(texts.text(path), None);
+        }
+    }
+
+    #[test]
+    fn a_name_is_new_once() {
+        let mut texts = Texts::default();
+        assert_eq!([texts.meet("a"), texts.meet("b"), texts.meet("a")], [false, false, true]);
+    }
+}
