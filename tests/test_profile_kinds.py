@@ -340,3 +340,29 @@ def test_the_environment_turns_decorators_off(monkeypatch: pytest.MonkeyPatch) -
     assert rscalene.profile(plain) is plain
     assert rscalene.profile(precision=4)(plain) is plain
     assert rscalene.timer()(plain) is plain
+
+
+def test_cached_functions_are_watched_below_their_cache() -> None:
+    stream = io.StringIO()
+
+    @rscalene.profile(stream=stream)
+    @functools.lru_cache(maxsize=3)
+    def twice(x: int) -> int:
+        return 2 * x
+
+    @rscalene.profile(stream=stream)
+    class Numbers:
+        @functools.cache  # noqa: B019
+        def half(self) -> int:
+            return 1
+
+        def add(self, a: int, b: int) -> int:
+            return a + b
+
+        more = rscalene.profile(functools.partialmethod(add, 1), stream=stream)
+
+    assert [twice(4), twice(4)] == [8, 8]
+    assert (twice.cache_info().hits, twice.cache_parameters()["maxsize"], twice.__name__) == (1, 3, "twice")
+    numbers = Numbers()
+    assert [numbers.half(), numbers.half(), numbers.more(2)] == [1, 1, 3]
+    assert stream.getvalue().count("Line #") == 3

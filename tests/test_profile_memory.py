@@ -146,6 +146,27 @@ def test_an_exception_that_is_caught_costs_the_same_every_time() -> None:
     assert len(seen) == 1, seen
 
 
+def returns_nothing() -> None:
+    a = None
+    return a
+
+
+outcomes_inside: list[LineOutcome] = []
+watched_inside = decorate(returns_nothing, Options(), outcomes_inside.append)
+
+
+def calls_watched() -> None:
+    watched_inside()
+    watched_inside()
+
+
+def test_a_watched_function_that_is_called_adds_nothing_of_the_profilers_own() -> None:
+    outcomes_inside.clear()
+    _, rows, _ = watch(calls_watched)
+    assert rows == [0, 0, 0]
+    assert [[row[4] for row in outcome.rows()] for outcome in outcomes_inside[-2:]] == [[0, 0, 0]] * 2
+
+
 def steps() -> Iterator[bytes]:
     kept = []
     for size in (1_009, 2_003):

@@ -125,7 +125,7 @@ def profile(
     """Print a table of the decorated function's lines each time its outermost call ends.
 
     Goes on functions, methods, generator, coroutine and async generator functions, on either side of ``staticmethod``,
-    ``classmethod`` and ``property``, and on classes (all functions defined in them).
+    ``classmethod``, ``property`` and ``functools.lru_cache``, and on classes (all functions defined in them).
 
     :param stream: where the table goes: an object with ``write``, a path (cleared by the first table, appended to
         by the next ones), or a logger (level INFO). The default is ``sys.stdout`` at the time of printing.
@@ -217,7 +217,7 @@ def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None
     again = functools.partial(decorate, options=options, on_end=on_end)
     if isinstance(target, type):
         for name, member in list(vars(target).items()):
-            if isinstance(member, FunctionType | staticmethod | classmethod | property | functools.cached_property):
+            if isinstance(member, _MEMBERS):
                 setattr(target, name, again(member))
         return target
     if isinstance(target, staticmethod | classmethod):
@@ -228,6 +228,11 @@ def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None
     if isinstance(target, functools.cached_property):
         target.func = again(target.func)
         return target
+    if isinstance(target, _CACHED):
+        cached = functools.lru_cache(**target.cache_parameters())(again(target.__wrapped__))
+        return functools.update_wrapper(cached, target)
+    if isinstance(target, functools.partialmethod):
+        return functools.partialmethod(again(target.func), *target.args, **target.keywords)
     if isinstance(target, functools.partial):
         return functools.partial(again(target.func), *target.args, **target.keywords)
     if isinstance(target, MethodType):
@@ -235,6 +240,13 @@ def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None
     if isinstance(target, FunctionType):
         return _function(target, options, on_end)
     raise TypeError(f"cannot profile the lines of {target!r}: it has no Python code")
+
+
+#: What ``functools.lru_cache`` makes.
+_CACHED: Any = type(functools.lru_cache(len))
+
+#: What is decorated of a class.
+_MEMBERS = (FunctionType, staticmethod, classmethod, property, functools.cached_property, _CACHED)
 
 
 def _function_or_same(accessor: Any, again: Callable[[Any], Any]) -> Any:

@@ -303,7 +303,7 @@ impl Thread {
     /// A watched code object starts or goes on.
     pub(super) fn enter(&mut self, held: Python<'_>, code: usize, place: Place, scratch: Scratch, began: u64) {
         let Some(watched) = registry(held).get(&code) else { return };
-        let start = self.begin(began);
+        let mut start = self.begin(began);
         let table = &watched.table;
         let starts = matches!(place, Place::Start) && watched.top;
         let at = match self.position(table) {
@@ -319,7 +319,10 @@ impl Thread {
                 Place::Offset(offset) => watched.row_at(offset),
                 Place::Line(line) => watched.row(line),
             };
-            let now = self.reading(table.source, began, scratch);
+            // What a new session took is settled first: the reading must not hold it.
+            self.end(start);
+            start = self.begin(clock::ticks());
+            let now = self.reading(table.source, start.ticks, scratch);
             if let Some(running) = self.sessions.get_mut(at) {
                 running.session.calls += u64::from(starts);
                 running.session.enter(code, row, now);
@@ -517,6 +520,14 @@ impl Ended {
     /// Tell Python. What goes wrong there is reported as unraisable; the time and the bytes it takes are the profiler's own.
     pub(super) fn announce(self, py: Python<'_>) {
         let start = with_thread(|thread| thread.begin(clock::ticks()));
+        // All of the session is gone when this returns.
+        self.tell(py);
+        if let Some(start) = start {
+            with_thread(|thread| thread.end(start));
+        }
+    }
+
+    fn tell(self, py: Python<'_>) {
         let Self(running) = self;
         let Running { table, session, base_bytes, failure, split, .. } = *running;
         let outcome = Outcome {
@@ -534,9 +545,6 @@ impl Ended {
             Py::new(py, outcome::LineOutcome::new(outcome)).and_then(|outcome| table.on_end.call1(py, (outcome,)));
         if let Err(error) = told {
             error.write_unraisable(py, None);
-        }
-        if let Some(start) = start {
-            with_thread(|thread| thread.end(start));
         }
     }
 }
