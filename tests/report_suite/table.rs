@@ -338,3 +338,14 @@ fn who_held_the_memory_near_its_end_is_in_the_summary() {
         assert!(rows[0].contains(part), "{part}: {}", rows[0]);
     }
 }
+
+#[test]
+fn threads_that_idle_outside_the_program_are_told_apart_from_its_waits() {
+    let mut profile = realistic();
+    let lines = profile.totals.time.wait_s.unwrap_or(0.0);
+    profile.totals.time.wait_s = Some(lines + 90.0);
+    profile.totals.outside_scope.wait_s = Some(90.0);
+    let text = render(&profile, &Options::default(), &plain(120));
+    assert!(text.contains("of waiting threads outside these files"), "{text}");
+    assert!(!text.contains("wait 90") && !text.contains(" in 2 threads"), "{text}");
+}

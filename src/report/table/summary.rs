@@ -7,7 +7,7 @@
 use super::cells::{error_text, list_path, relative_error};
 use super::leaks::sure;
 use super::title;
-use crate::profile::model::{Exit, NearLimit, Profile};
+use crate::profile::model::{Exit, NearLimit, Profile, Time, Totals};
 use crate::report::bars::{KINDS, parts, sparkline, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
@@ -38,7 +38,7 @@ pub fn summary_line(profile: &Profile) -> String {
         let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
         facts.push(format!("{} CPU{kinds}", units::seconds(cpu)));
     }
-    facts.extend(time.wait_s.map(|wait| format!("{} wait", units::seconds(wait))));
+    facts.extend(wait_inside(&profile.totals).map(|wait| format!("{} wait", units::seconds(wait))));
     facts.extend(profile.totals.peak_rss_bytes.map(|peak| format!("peak RSS {}", units::bytes(peak))));
     let hottest = largest(profile, SortKey::Cpu, 1);
     if let Some(((place, s), cpu)) = hottest.first().zip(cpu_s(time).filter(|cpu| *cpu > 0.0)) {
@@ -92,6 +92,8 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
     items.extend(profile.totals.peak_rss_bytes.map(|peak| (Role::Strong, format!("{} peak RSS", units::bytes(peak)))));
     facts.push("total", &items);
 
+    // Threads that idle outside of the program's lines (pools, a notebook's kernel) would drown what the lines wait.
+    let time = &Time { wait_s: wait_inside(&profile.totals), ..*time };
     let known = parts(time).map(Option::unwrap_or_default);
     let sum: f64 = known.iter().sum();
     if sum > 0.0 {
@@ -124,6 +126,11 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
         }
         facts.push("waits", &named);
     }
+}
+
+/// Seconds off the CPU on lines in scope.
+fn wait_inside(totals: &Totals) -> Option<f64> {
+    totals.time.wait_s.map(|all| (all - totals.outside_scope.wait_s.unwrap_or(0.0)).max(0.0))
 }
 
 fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
@@ -309,9 +316,13 @@ fn trust(facts: &mut Facts<'_>, view: &View<'_>) {
         facts.push("lost", &[(Role::Warning, text)]);
     }
     let outside = cpu_s(&totals.outside_scope).and_then(|s| Some((s, share(Some(s), view.base.cpu_s)?)));
-    if let Some((s, part)) = outside.filter(|(_, part)| *part >= 0.01) {
-        let text = format!("{} CPU ({}) outside these files", units::seconds(s), units::percent_in_prose(part));
-        facts.push("scope", &[(Role::Plain, text)]);
+    let cpu = outside.filter(|(_, part)| *part >= 0.01);
+    let cpu = cpu.map(|(s, part)| format!("{} CPU ({})", units::seconds(s), units::percent_in_prose(part)));
+    let wait = totals.outside_scope.wait_s.filter(|s| *s >= 0.01 * profile.clock.elapsed_s && *s > 0.0);
+    let wait = wait.map(|s| format!("{} of waiting threads", units::seconds(s)));
+    let outside: Vec<String> = cpu.into_iter().chain(wait).collect();
+    if !outside.is_empty() {
+        facts.push("scope", &[(Role::Plain, format!("{} outside these files", outside.join(" and ")))]);
     }
     for notice in &profile.notices {
         let words: Vec<_> =
