@@ -31,6 +31,18 @@ fn cells(row: &str) -> usize {
 }
 
 #[test]
+fn a_statement_is_told_whole_and_an_interpreter_by_its_name() {
+    let mut profile = realistic();
+    for (command, title) in [
+        (vec!["%rscalene a = spin(6) / 2"], "── %rscalene a = spin(6) / 2 ──"),
+        (vec!["/usr/bin/python", "a/app.py"], "── python a/app.py ──"),
+    ] {
+        profile.target.command = command.into_iter().map(str::to_owned).collect();
+        assert!(render(&profile, &Options::default(), &plain(120)).contains(title), "{title}");
+    }
+}
+
+#[test]
 fn no_row_is_wider_than_the_terminal() {
     for profile in [realistic(), cpu_only(), adversarial(), Profile::default()] {
         for width in WIDTHS {

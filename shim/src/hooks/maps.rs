@@ -1,7 +1,8 @@
 //! The mmap family: mappings that the program makes itself, all of them recorded.
 //!
 //! Invariant: what libc maps for its own heap does not come this way, so nothing is counted twice; the arenas of
-//! Python's allocator do, and are marked. Address space that cannot be touched is nobody's memory until `mprotect` opens it. Neighbours: `hooks`, `python` (marks the arenas).
+//! Python's allocator do, and are marked. Address space that cannot be touched is nobody's memory until `mprotect`
+//! opens it. Neighbours: `hooks`, `python` (marks the arenas).
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -60,16 +60,24 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
         format!("Python {version}{threaded}")
     }));
     remark.extend(exit(&profile.target.exit));
-    let mut words = profile.target.command.iter().map(String::as_str);
-    let program = words.next().map(|first| first.rsplit('/').next().unwrap_or(first));
-    let command: Vec<&str> = program.into_iter().chain(words).collect();
-    title(out, &command.join(" "), &remark.join(", "), style);
+    title(out, &command(&profile.target.command), &remark.join(", "), style);
     let mut facts = Facts { out, style };
     time(&mut facts, view);
     memory(&mut facts, view);
     sections(&mut facts, view);
     limits(&mut facts, view);
     trust(&mut facts, view);
+}
+
+/// The command line, its interpreter by name alone; one word may be a statement, and is told as it is.
+fn command(words: &[String]) -> String {
+    match words {
+        [first, rest @ ..] if !rest.is_empty() => {
+            let name = first.rsplit('/').next().unwrap_or(first);
+            std::iter::once(name).chain(rest.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+        }
+        words => words.concat(),
+    }
 }
 
 fn exit(exit: &Exit) -> Option<String> {
