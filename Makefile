@@ -45,8 +45,8 @@ test-servers: $(BUILD)/installed  ## real servers, workers and reloaders under t
 	$(PIP) install --quiet -r tests/requirements-servers.txt
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 300 tests/servers.py
 
-test-root: $(BUILD)/installed  ## have the kernel kill a program for want of memory (makes a cgroup: as root)
-	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/oom_kill.py
+test-root: $(BUILD)/installed  ## odd disks, and death for want of memory (mounts, makes a cgroup: as root)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/mounts.py tests/oom_kill.py
 
 build: $(BUILD)/wheel  ## the release wheel, in .build/dist
 
