@@ -72,7 +72,8 @@ fmt: $(BUILD)/lint.stamp  ## format everything
 
 bench: $(BUILD)/installed  ## every benchmark, beside the other profilers; writes docs/performance.md; takes long
 	cargo bench --locked
-	$(BIN)/python benches/overhead.py --contender ours --output benches/results/overhead.json
+	$(BIN)/python benches/overhead.py --together --contender ours --output benches/results/overhead.json
+	$(BIN)/python benches/overhead.py --only nothing --contender ours --output benches/results/overhead-start.json
 	$(BIN)/python benches/overhead.py --rounds 1 --contender others --output benches/results/overhead-others.json
 	$(BIN)/python benches/scale.py --output benches/results/scale.json
 	$(PIP) install --quiet -r benches/requirements-lines.txt

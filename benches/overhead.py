@@ -256,6 +256,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     programs = [one for one in [*PROGRAMS, *SMALL] if not options.only or one.name in options.only]
+    if options.together:
+        # What does nothing has no work that could be shared.
+        programs = [one for one in programs if one.name != "nothing"]
     group = {one.name: "ours" if one.package == "rscalene" else "others" for one in CONTENDERS}
     chosen = [one for one in CONTENDERS if {one.name, group[one.name]} & set(options.contender)]
     missing = measure(options.python, programs, chosen, options.rounds, options.output, "overhead", options.together)

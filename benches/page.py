@@ -44,7 +44,8 @@ def overhead(found: dict[str, Any]) -> str:
     """Return the section of one run of overhead.py."""
     results = found["results"]
     names = [name for name in found["versions"] if name != "plain python"]
-    title = f"### CPython {found['python']}, pairs of runs of each: {found['rounds']}\n"
+    how = "at once, sharing one core" if found.get("together") else "one after the other"
+    title = f"### CPython {found['python']}, {found['rounds']} pairs of runs of each, {how}\n"
     parts = [title, facts(found)]
     for title, key in (
         ("CPU seconds of the program's own work, profiled / plain", "cpu_ratio"),
@@ -63,7 +64,8 @@ def overhead(found: dict[str, Any]) -> str:
         for workload, figures in results.items()
     ]
     parts += ["\n**Written, MiB**\n", table(["workload", *names], rows)]
-    if nothing := results.get("nothing"):
+    nothing = results.get("nothing", {})
+    if any("added_wall_s" in figures for figures in nothing.values()):
         rows = [[name, f"{1000 * nothing[name]['added_wall_s']:.0f}"] for name in names if name in nothing]
         parts += [
             "\n**Start and end: wall milliseconds longer than plain, for a program that does nothing**\n",
@@ -112,11 +114,13 @@ def accuracy(found: dict[str, Any]) -> str:
 
 PERFORMANCE = """# What profiling costs
 
-Every figure is a ratio to a plain run of the same program right before. The machine is a virtual one on a busy host:
-the same pair of programs differs by some 10 % from run to run, as the spread shows. Repeat them with `make bench`,
-which takes long, or a part with `python benches/overhead.py --only mdp --contender rscalene`. What cannot depend on the
-machine, the instructions that the hooks add to `malloc`, `free` and their kin, is held by `make bench-quick`, a part of
-the tests.
+Every figure is a ratio to a plain run of the same program. The machine is a virtual one on a busy host: two runs of
+the same program, one after the other, differ by some 10 %. So for small costs the plain run and the profiled one run
+at once and share one core, in turns of milliseconds: whatever slows the machine meets both alike. Figures of other
+profilers, whose costs are larger, and of start and end come from runs one after the other. Repeat them with `make
+bench`, which takes long, or a part with `python benches/overhead.py --together --only mdp --contender rscalene`. What
+cannot depend on the machine, the instructions that the hooks add to `malloc`, `free` and their kin, is held by `make
+bench-quick`, a part of the tests.
 
 """
 ACCURACY = """# How far the figures are from the truth
