@@ -246,7 +246,7 @@ def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None
 _CACHED: Any = type(functools.lru_cache(len))
 
 #: What is decorated of a class.
-_MEMBERS = (FunctionType, staticmethod, classmethod, property, functools.cached_property, _CACHED)
+_MEMBERS: tuple[Any, ...] = (FunctionType, staticmethod, classmethod, property, functools.cached_property, _CACHED)
 
 
 def _function_or_same(accessor: Any, again: Callable[[Any], Any]) -> Any:
