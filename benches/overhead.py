@@ -103,7 +103,7 @@ class Started:
 
 
 def start(contender: Contender, binary: Path, workload: Workload, core: int | None = None) -> Started:
-    """Start the workload under the contender, on one core alone if one is named."""
+    """Start the workload under the contender, its own work on one core alone if one is named."""
     folder = tempfile.TemporaryDirectory()
     clocks, out = Path(folder.name, "clocks"), Path(folder.name, "written", "profile")
     out.parent.mkdir()
@@ -114,6 +114,7 @@ def start(contender: Contender, binary: Path, workload: Workload, core: int | No
         "PYTHONPATH": str(WORKLOADS),
         "RSCALENE_BENCH_CLOCKS": str(clocks),
         "RSCALENE_BENCH_LOOPS": str(workload.loops),
+        **({"RSCALENE_BENCH_CORE": str(core)} if core is not None else {}),
     }
     began = time.perf_counter()
     with Path(folder.name, "errors").open("wb") as errors:
@@ -126,8 +127,6 @@ def start(contender: Contender, binary: Path, workload: Workload, core: int | No
             stderr=errors,
             start_new_session=True,
         )
-    if core is not None:
-        os.sched_setaffinity(child.pid, {core})
     alarm = threading.Timer(TIMEOUT_S, os.killpg, (child.pid, signal.SIGKILL))
     alarm.start()
     return Started(f"{contender.name} on {workload.name}", child, alarm, folder, began)

@@ -2,7 +2,8 @@
 
 pyperf starts workers, calibrates and collects metadata; a profiler would be measured on all of that. Here a workload
 runs ``RSCALENE_BENCH_LOOPS`` times after its imports, and what it took is appended to the file
-``RSCALENE_BENCH_CLOCKS`` as one JSON object: ``cpu_s`` and ``wall_s`` of the loops alone.
+``RSCALENE_BENCH_CLOCKS`` as one JSON object: ``cpu_s`` and ``wall_s`` of the loops alone. ``RSCALENE_BENCH_CORE`` names
+the one core to run on.
 """
 
 import argparse
@@ -50,6 +51,8 @@ class Runner:
         self._clocked(loop)
 
     def _clocked(self, work):
+        if core := os.environ.get("RSCALENE_BENCH_CORE"):
+            os.sched_setaffinity(0, {int(core)})
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}

@@ -154,18 +154,24 @@ pub(crate) fn start_timer(tid: u32, value: usize, first_ns: u64, interval_ns: u6
     if made < 0 {
         return Err(made as i32);
     }
-    let time = |ns: u64| libc::timespec {
-        tv_sec: (ns / 1_000_000_000) as libc::time_t,
-        tv_nsec: (ns % 1_000_000_000) as libc::c_long,
-    };
-    let spec = libc::itimerspec { it_interval: time(interval_ns.max(1)), it_value: time(first_ns.max(1)) };
-    // SAFETY: `id` is the timer just made; `spec` is ours.
-    let set = unsafe { sys::call6(libc::SYS_timer_settime, id as usize, 0, (&raw const spec) as usize, 0, 0, 0) };
+    let set = set_timer(id, first_ns, interval_ns);
     if set < 0 {
         stop_timer(id);
         return Err(set as i32);
     }
     Ok(id)
+}
+
+/// Makes a timer of ours fire at `first_ns` of its thread's CPU time from now, and every `interval_ns` after that; a
+/// negative errno where it cannot.
+pub(crate) fn set_timer(id: i32, first_ns: u64, interval_ns: u64) -> isize {
+    let time = |ns: u64| libc::timespec {
+        tv_sec: (ns / 1_000_000_000) as libc::time_t,
+        tv_nsec: (ns % 1_000_000_000) as libc::c_long,
+    };
+    let spec = libc::itimerspec { it_interval: time(interval_ns.max(1)), it_value: time(first_ns.max(1)) };
+    // SAFETY: `spec` is ours; a number that is no timer is refused.
+    unsafe { sys::call6(libc::SYS_timer_settime, id as usize, 0, (&raw const spec) as usize, 0, 0, 0) }
 }
 
 /// Ends a timer of ours.

@@ -166,9 +166,13 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
     let pc = program_counter(context);
     let memory = Guarded::in_handler(signals::blocks_faults(interrupted_mask(context)));
     let system = timer && tick_hit_kernel(slot, &memory, pc);
+    let distance = if timer { slot.timer_ns.get() } else { slot.interval_ns.get() };
     // Beside perf, which samples user time, the timer only places kernel time.
-    if timer && slot.source.get() == 1 && !system {
-        return;
+    if timer && slot.source.get() == 1 {
+        slot.pace_timer(system);
+        if !system {
+            return;
+        }
     }
     let python = start::python();
     let tstate = python.thread_state();
@@ -176,7 +180,7 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
     let mut record = CpuSample {
         time_ns: sys::now_ns(),
         pc,
-        weight_ns: slot.interval_ns.get().saturating_mul(expirations),
+        weight_ns: distance.saturating_mul(expirations),
         tid: slot.tid.get(),
         kind: if system { CpuKind::System } else { CpuKind::Native } as u8,
         ..CpuSample::default()
