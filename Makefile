@@ -71,7 +71,7 @@ fmt: $(BUILD)/lint.stamp  ## format everything
 	$(BIN)/ruff format
 
 bench: $(BUILD)/installed  ## every benchmark, beside the other profilers; writes docs/performance.md; takes long
-	cargo bench --locked
+	RSCALENE_SHIM=$$(realpath $(VENV)/lib/python*/site-packages/rscalene/librscalene_shim.so) cargo bench --locked
 	$(BIN)/python benches/overhead.py --together --contender ours --output benches/results/overhead.json
 	$(BIN)/python benches/overhead.py --only nothing --contender ours --output benches/results/overhead-start.json
 	$(BIN)/python benches/overhead.py --rounds 1 --contender others --output benches/results/overhead-others.json

@@ -1,9 +1,8 @@
 """How far each profiler's figures are from the truth, on programs that know it.
 
-The programs are those of ``tests/accuracy/programs``: lines are marked ``# at: NAME``, the truth is what the
-program's own clocks say or what its source says (bytes). Errors are in percentage points of the marked lines' CPU
-time, in per cent of a line's true bytes; kinds are right by the share of the line's time that is given to the right
-kind.
+The programs are those of ``tests/accuracy/programs``, their truth is in ``truths.py``. Errors are in percentage points
+of the CPU time of what is compared, in per cent of a line's true bytes; kinds are right by the share of the line's time
+that is given to the right kind. A profiler is asked for what it reports, and nothing else.
 
     python benches/accuracy.py [--runs N] [--seconds S] [--contender NAME ...] [--python EXE] [-o FILE]
 """
@@ -11,68 +10,44 @@ kind.
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from json import loads
 from pathlib import Path
 from typing import Any
 
 import contenders
-from contenders import CONTENDERS, ROOT, Contender, Missing
-from readings import READERS, Lines
+import truths
+from contenders import CONTENDERS, Contender, Missing
+from readings import FUNCTIONS, LINES, Functions, Lines
+from truths import PROGRAMS, marks
 
-PROGRAMS = ROOT / "tests" / "accuracy" / "programs"
 TIMEOUT_S = 120
-EQUAL = tuple(f"s{number}" for number in range(1, 9))
-SPENT = {
-    "pure": ("python", "python"),
-    "sorts": ("sorted", "native"),
-    "sums": ("sum", "native"),
-    "dumps": ("json", "native"),
-    "compresses": ("zlib", "native"),
-    "hashes": ("hashlib", "native"),
-    "reads": ("urandom", "system"),
-}
-"""Clock of kinds.py -> its line's mark, its kind."""
-ALLOCATED = {
-    "pair900": 300 * 900_001,
-    "pair200": 300 * 200_003,
-    "churn": 400 * 1_048_573,
-    "keeps20k": 400 * 20_011,
-    "leaks": 25 * 1_048_549,
-    "frees": 25 * 1_048_571,
-    "thread": 100 * 901_775,
-    "malloc": 3_000_017,
-    "mremap": 12_582_912,
-    "produces": 50 * 524_309,
-}
-PEAK = {
-    "peak": 150_000_001,
-    "leaks": 25 * 1_048_549,
-    "thread": 100 * 901_775,
-    "malloc": 3_000_017,
-    "keeps20k": 400 * 20_011,
-    "realloc": 8_000_009,
-    "anonymous": 6_291_456,
-}
-"""Marks of blocks.py -> bytes."""
 
 
-def marks(program: Path) -> dict[str, int]:
-    """Return mark -> line number."""
-    rows = enumerate(program.read_text().splitlines(), 1)
-    return {match[1]: number for number, text in rows if (match := re.search(r"# at: (\w+)$", text))}
+@dataclass(frozen=True)
+class Ran:
+    """One run of a program under a contender: what the profiler says and what the program's clocks say."""
+
+    lines: Lines
+    functions: Functions
+    clocks: dict[str, float]
+
+    def cpu(self, line: int) -> float:
+        """Return the CPU time of a line and of the head of its loop, which is the line above."""
+        return sum(self.lines.get(line - up, {}).get("cpu", 0.0) for up in (0, 1))
 
 
-def profile(contender: Contender, binary: Path, name: str, *words: str) -> tuple[Lines, dict[str, float]] | None:
+def profile(contender: Contender, binary: Path, name: str, *words: str) -> Ran | None:
     """Run a program of ours under the contender; None when that failed."""
     program = PROGRAMS / name
+    tool = contender.name.split()[0]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "profile")
         command = contender.command(binary, out, [str(program), *words])
@@ -85,53 +60,116 @@ def profile(contender: Contender, binary: Path, name: str, *words: str) -> tuple
         alarm.cancel()
         told = [row for row in said.splitlines() if row.startswith("{")]
         try:
-            lines = READERS[contender.package or ""](binary, out, str(program))
+            lines = LINES[tool](binary, out, str(program)) if tool in LINES else {}
+            functions = FUNCTIONS[tool](binary, out, str(program)) if tool in FUNCTIONS else {}
         except (OSError, ValueError, KeyError, subprocess.CalledProcessError) as error:
             print(
                 f"    {contender.name} on {name}: status {child.returncode}: {error}: {errors[-200:]}", file=sys.stderr
             )
             return None
-        return lines, json.loads(told[-1]) if told else {}
+        return Ran(lines, functions, loads(told[-1]) if told else {})
 
 
 def shares(found: dict[str, float], truth: dict[str, float]) -> list[float]:
-    """Return each mark's error in percentage points of their sum."""
-    whole, true_whole = sum(found.get(mark, 0.0) for mark in truth), sum(truth.values())
-    return [100 * abs((found.get(mark, 0.0) / whole if whole else 0.0) - truth[mark] / true_whole) for mark in truth]
+    """Return each one's error in percentage points of their sum."""
+    whole, true_whole = sum(found.get(name, 0.0) for name in truth), sum(truth.values())
+    return [100 * abs((found.get(name, 0.0) / whole if whole else 0.0) - truth[name] / true_whole) for name in truth]
 
 
-def of_cpu(contender: Contender, binary: Path, seconds: str) -> dict[str, list[float]]:
-    """Return errors of one run: shares of equal lines, shares of unlike lines, time that is not in its kind."""
+def of_equal_lines(ran: Ran) -> list[float]:
+    """Lines of equal work: straight.py."""
+    at = marks("straight.py")
+    return shares({mark: ran.lines.get(at[mark], {}).get("cpu", 0.0) for mark in at}, dict.fromkeys(truths.EQUAL, 1.0))
+
+
+def of_clocks(program: str, clocks: dict[str, str]) -> Callable[[Ran], list[float]]:
+    """Lines of unequal work, whose clocks (clock -> mark) the program reads."""
+
+    def law(ran: Ran) -> list[float]:
+        at = marks(program)
+        return shares(
+            {clock: ran.cpu(at[mark]) for clock, mark in clocks.items()}, {name: ran.clocks[name] for name in clocks}
+        )
+
+    return law
+
+
+def of_kinds(ran: Ran) -> list[float]:
+    """How much of each line's time is not in its kind: kinds.py."""
+    at, wrong = marks("kinds.py"), []
+    for mark, kind in truths.KINDS.values():
+        line = ran.lines.get(at[mark], {})
+        wrong.append(100 - 100 * line.get(kind, 0.0) / line["cpu"] if line.get("cpu") else 100.0)
+    return wrong
+
+
+def of_calls(ran: Ran) -> list[float]:
+    """Equal work in two functions, in one of them behind a call: calls.py."""
+    return shares(ran.functions, {name: ran.clocks[name] for name in truths.CALLS})[:1]
+
+
+def of_bytes(program: str, key: str, truth: dict[str, int]) -> Callable[[Ran], list[float]]:
+    """Bytes of lines."""
+
+    def law(ran: Ran) -> list[float]:
+        at = marks(program)
+        return [100 * abs(ran.lines.get(at[mark], {}).get(key, 0.0) / size - 1) for mark, size in truth.items()]
+
+    return law
+
+
+@dataclass(frozen=True)
+class Law:
+    """What is compared: who reports it, in which program, and how the errors of a run are found."""
+
+    name: str
+    asks: str
+    program: str
+    timed: bool
+    errors: Callable[[Ran], list[float]]
+
+
+LAWS = (
+    Law("equal lines: error, points", "cpu", "straight.py", True, of_equal_lines),
+    Law(
+        "unlike lines: error, points",
+        "cpu",
+        "kinds.py",
+        True,
+        of_clocks("kinds.py", {clock: mark for clock, (mark, _) in truths.KINDS.items()}),
+    ),
+    Law("time not in its kind, per cent", "kind", "kinds.py", True, of_kinds),
+    Law("work behind calls: error, points", "functions", "calls.py", True, of_calls),
+    Law("threads: error, points", "cpu", "threads.py", True, of_clocks("threads.py", truths.THREADS)),
+    Law("processes: error, points", "cpu", "processes.py", True, of_clocks("processes.py", truths.PROCESSES)),
+    Law(
+        "allocated bytes: error, per cent",
+        "memory",
+        "blocks.py",
+        False,
+        of_bytes("blocks.py", "allocated", truths.ALLOCATED),
+    ),
+    Law("bytes at the peak: error, per cent", "peak", "blocks.py", False, of_bytes("blocks.py", "peak", truths.PEAK)),
+    Law("bytes kept: error, per cent", "kept", "blocks.py", False, of_bytes("blocks.py", "kept", truths.KEPT)),
+    Law("bytes copied: error, per cent", "copy", "copies.py", False, of_bytes("copies.py", "copied", truths.COPIED)),
+)
+
+
+def once(contender: Contender, binary: Path, seconds: str, laws: Iterable[Law]) -> dict[str, list[float]]:
+    """Return the errors of one run of every program that the contender is asked about."""
     errors: dict[str, list[float]] = {}
-    if ran := profile(contender, binary, "straight.py", seconds):
-        at = marks(PROGRAMS / "straight.py")
-        found = {mark: ran[0].get(at[mark], {}).get("cpu", 0.0) for mark in EQUAL}
-        errors["equal lines: error, points"] = shares(found, dict.fromkeys(EQUAL, 1.0))
-    if (ran := profile(contender, binary, "kinds.py", seconds)) and ran[1]:
-        lines, spent = ran
-        at = marks(PROGRAMS / "kinds.py")
-        truth = {mark: spent[clock] for clock, (mark, _) in SPENT.items()}
-        # The clock is around the function: the loop's head, the line above, belongs to it.
-        found = {mark: sum(lines.get(at[mark] - up, {}).get("cpu", 0.0) for up in (0, 1)) for mark in truth}
-        errors["unlike lines: error, points"] = shares(found, truth)
-        if "kind" in contender.reports:
-            right = []
-            for mark, kind in SPENT.values():
-                line = lines.get(at[mark], {})
-                right.append(100 * line.get(kind, 0.0) / line["cpu"] if line.get("cpu") else 0.0)
-            errors["time not in its kind, per cent"] = [100 - share for share in right]
-    return errors
-
-
-def of_memory(contender: Contender, binary: Path) -> dict[str, list[float]]:
-    """Return errors of one run, in per cent of the true bytes; a line that is not reported counts 100."""
-    errors: dict[str, list[float]] = {}
-    if ran := profile(contender, binary, "blocks.py"):
-        at = marks(PROGRAMS / "blocks.py")
-        for key, truth, wanted in (("allocated", ALLOCATED, "memory"), ("peak", PEAK, "peak")):
-            if wanted in contender.reports:
-                found = {mark: ran[0].get(at[mark], {}).get(key, 0.0) for mark in truth}
-                errors[f"{key} bytes: error, per cent"] = [100 * abs(found[mark] / truth[mark] - 1) for mark in truth]
+    ran: dict[str, Ran | None] = {}
+    for law in laws:
+        if law.asks not in contender.reports:
+            continue
+        if law.program not in ran:
+            ran[law.program] = profile(contender, binary, law.program, *([seconds] if law.timed else []))
+        try:
+            found = ran[law.program]
+            errors[law.name] = law.errors(found) if found else []
+        except KeyError as clock:
+            print(f"    {contender.name} on {law.program}: the program did not tell {clock}", file=sys.stderr)
+            errors[law.name] = []
     return errors
 
 
@@ -149,18 +187,15 @@ def measure(python: str, chosen: Sequence[Contender], runs: int, seconds: str) -
         versions[contender.name] = contenders.version(contender, binary)
         errors: dict[str, list[float]] = {}
         for _ in range(runs):
-            once = of_cpu(contender, binary, seconds) if "cpu" in contender.reports else {}
-            once |= of_memory(contender, binary) if {"memory", "peak"} & set(contender.reports) else {}
-            for law, found in once.items():
+            for law, found in once(contender, binary, seconds, LAWS).items():
                 errors.setdefault(law, []).extend(found)
         results[contender.name] = {
-            law: {"median": statistics.median(found), "most": max(found)} for law, found in errors.items()
+            law: {"median": statistics.median(found), "most": max(found)} if found else None
+            for law, found in errors.items()
         }
         for law, figures in results[contender.name].items():
-            print(
-                f"{contender.name:<34} {law:<34} median {figures['median']:8.2f}  most {figures['most']:8.2f}",
-                flush=True,
-            )
+            said = f"median {figures['median']:8.2f}  most {figures['most']:8.2f}" if figures else "failed"
+            print(f"{contender.name:<34} {law:<34} {said}", flush=True)
     return {
         "measured": "accuracy",
         "machine": contenders.machine(),

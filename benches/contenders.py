@@ -39,7 +39,8 @@ class Contender:
     package: str | None
     command: Command
     reports: tuple[str, ...] = ()
-    """What its output says by line: ``cpu``, ``kind``, ``memory``, ``peak``."""
+    """What its output says: ``cpu``, ``kind``, ``memory`` (allocated), ``peak``, ``kept``, ``copy`` by line; and
+    ``functions``."""
     above: tuple[int, int] = (3, 11)
     """The least Python version."""
 
@@ -53,7 +54,7 @@ def _tool(name: str, *options: str) -> Command:
 
 
 def _py_spy(binary: Path, out: Path, program: Words) -> Words:
-    record = ["record", "--format", "raw", "--output", str(out), "--rate", "100", "--"]
+    record = ["record", "--subprocesses", "--format", "raw", "--output", str(out), "--rate", "100", "--"]
     return [str(binary / "py-spy"), *record, str(binary / "python"), *program]
 
 
@@ -74,6 +75,10 @@ def _kernprof(binary: Path, out: Path, program: Words) -> Words:
     return [str(binary / "kernprof"), "-l", "-q", "-p", program[0], "-o", str(out), *program]
 
 
+def _memory_profiler(binary: Path, out: Path, program: Words) -> Words:
+    return [str(binary / "python"), str(WORKLOADS / "decorated.py"), str(out), *program]
+
+
 def _scalene(*options: str) -> Command:
     def command(binary: Path, out: Path, program: Words) -> Words:
         script, *words = program
@@ -84,22 +89,23 @@ def _scalene(*options: str) -> Command:
 
 
 PLAIN = Contender("plain python", None, _python())
-ALL = ("cpu", "kind", "memory", "peak")
+TIME = ("cpu", "kind", "functions")
 CONTENDERS = [
-    Contender("rscalene --cpu-only", "rscalene", _rscalene("--cpu-only"), ("cpu", "kind")),
-    Contender("rscalene", "rscalene", _rscalene(), ALL),
-    Contender("rscalene --memory exact", "rscalene", _rscalene("--memory", "exact"), ("memory", "peak")),
-    Contender("scalene --cpu-only", "scalene", _scalene("--cpu-only"), ("cpu", "kind")),
-    Contender("scalene", "scalene", _scalene(), ALL),
-    Contender("memray", "memray", _memray(), ("peak",)),
-    Contender("memray --trace-python-allocators", "memray", _memray("--trace-python-allocators"), ("peak",)),
+    Contender("rscalene --cpu-only", "rscalene", _rscalene("--cpu-only"), TIME),
+    Contender("rscalene", "rscalene", _rscalene(), (*TIME, "memory", "peak", "kept", "copy")),
+    Contender("rscalene --memory exact", "rscalene", _rscalene("--memory", "exact"), ("memory", "peak", "kept")),
+    Contender("scalene --cpu-only", "scalene", _scalene("--cpu-only"), TIME),
+    Contender("scalene", "scalene", _scalene(), (*TIME, "memory", "peak", "copy")),
+    Contender("memray", "memray", _memray(), ("peak", "kept")),
+    Contender("memray --trace-python-allocators", "memray", _memray("--trace-python-allocators"), ("peak", "kept")),
     Contender("fil", "filprofiler", _tool("fil-profile", "-o", "{out}", "--no-browser", "run"), ("peak",)),
-    Contender("py-spy", "py-spy", _py_spy, ("cpu",)),
-    Contender("pyinstrument", "pyinstrument", _tool("pyinstrument", "-r", "json", "-o", "{out}")),
-    Contender("cProfile", "", _python("-m", "cProfile", "-o", "{out}")),
-    Contender("line_profiler (kernprof -l -p)", "line_profiler", _kernprof),
+    Contender("py-spy", "py-spy", _py_spy, ("cpu", "functions")),
+    Contender("pyinstrument", "pyinstrument", _tool("pyinstrument", "-r", "json", "-o", "{out}"), ("functions",)),
+    Contender("cProfile", "", _python("-m", "cProfile", "-o", "{out}"), ("functions",)),
+    Contender("line_profiler (every function)", "line_profiler", _kernprof, ("cpu", "functions")),
+    Contender("memory_profiler (every function)", "memory_profiler", _memory_profiler, ("kept",)),
     Contender("tracemalloc", "", _python("-X", "tracemalloc")),
-    Contender("profiling.sampling", "", _sampling, ("cpu",), (3, 15)),
+    Contender("profiling.sampling", "", _sampling, ("cpu", "functions"), (3, 15)),
 ]
 
 
@@ -180,6 +186,8 @@ def unpacked(package: str) -> Path:
     """Return the folder with the unpacked wheel of ``package`` from PyPI: workloads are taken from there."""
     folder = BUILD / "contenders" / f"{package}-unpacked"
     if not folder.exists():
+        # The interpreter that runs this may have no pip of its own.
+        binary = environment(PLAIN, sys.executable)
         target = ["--target", folder, "--no-deps", "--quiet"]
-        subprocess.run([sys.executable, "-m", "pip", "install", *target, package], check=True)
+        subprocess.run([binary / "python", "-m", "pip", "install", *target, package], check=True)
     return folder

@@ -2,8 +2,9 @@
 
 The workloads are pyperformance's mdp, raytrace, fannkuch, docutils, pprint, sympy and async_tree, and small programs
 that are bound by one thing each. In every round each contender runs once, right after a plain run; the figure is the
-ratio of the two. With ``--together`` the two run at once and share one core, in turns of milliseconds: whatever slows
-the machine meets both alike, so that small costs can be told from noise. Of a run there are four figures: CPU seconds
+ratio of the two. A run that is not done after two minutes is ended, and what it took until then is a lower bound. With
+``--together`` the two run at once and share one core, in turns of milliseconds: whatever slows the machine meets both
+alike, so that small costs can be told from noise. Of a run there are four figures: CPU seconds
 and wall seconds of the workload's own loops (by the program's own clocks), CPU seconds of everything that was started
 (the profiler's processes too), and the largest process' peak RSS.
 
@@ -32,7 +33,8 @@ import contenders
 from contenders import CONTENDERS, PLAIN, WORKLOADS, Contender, Missing
 
 PYPERFORMANCE = "pyperformance/data-files/benchmarks"
-TIMEOUT_S = 300
+TIMEOUT_S = 120
+"""A run that takes longer is ended."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def _tree(kind: str) -> Workload:
     return Workload(f"async_tree {kind}", "bm_async_tree/run_benchmark.py", (kind,), 2)
 
 
+NOTHING = _micro("nothing")
 PROGRAMS = [
     Workload("mdp", "bm_mdp/run_benchmark.py"),
     Workload("raytrace", "bm_raytrace/run_benchmark.py", (), 5),
@@ -75,13 +78,16 @@ SMALL = [
     _micro("buffers", 8),
     _micro("documents", 3),
     _micro("matches", 6),
-    _micro("nothing"),
+    NOTHING,
 ]
 
 
 @dataclass
 class Run:
-    """One run: seconds, bytes; the workload's own clocks are ``None`` where it did not come to its end."""
+    """One run: seconds, bytes; the workload's own clocks are ``None`` where it did not come to its end.
+
+    ``ended``: it took too long, so that the other figures are those of a part.
+    """
 
     cpu_s: float | None
     wall_s: float | None
@@ -89,6 +95,7 @@ class Run:
     tree_wall_s: float
     peak_rss_bytes: int
     written_bytes: int
+    ended: bool = False
 
 
 @dataclass
@@ -136,12 +143,15 @@ def finish(started: Started) -> Run:
     """Wait for a run's end and return its figures."""
     _, status, usage = os.wait4(started.child.pid, 0)
     wall = time.perf_counter() - started.began
+    ended = wall >= TIMEOUT_S
     started.alarm.cancel()
     started.child.returncode = os.waitstatus_to_exitcode(status)
     with started.folder as folder:
         clocks, written = Path(folder, "clocks"), Path(folder, "written")
         told = [json.loads(row) for row in clocks.read_text().splitlines()] if clocks.exists() else []
-        if not told or started.child.returncode != 0:
+        if ended:
+            print(f"    {started.name}: ended after {TIMEOUT_S} s", file=sys.stderr)
+        elif not told or started.child.returncode != 0:
             errors = Path(folder, "errors").read_text(errors="replace")[-300:]
             print(f"    {started.name}: status {started.child.returncode}: {errors}", file=sys.stderr)
         return Run(
@@ -151,6 +161,7 @@ def finish(started: Started) -> Run:
             tree_wall_s=wall,
             peak_rss_bytes=usage.ru_maxrss * 1024,
             written_bytes=sum(path.stat().st_size for path in written.rglob("*") if path.is_file()),
+            ended=ended,
         )
 
 
@@ -168,9 +179,13 @@ def pair(contender: Contender, binaries: dict[str, Path], workload: Workload, to
 def ratios(pairs: Sequence[tuple[Run, Run]], together: bool) -> dict[str, Any]:
     """Return the figures of a contender on a workload from its (plain, profiled) pairs of runs.
 
-    Those that ran at once have no wall time of their own.
+    Those that ran at once have no wall time of their own. Where a profiled run was ended there is but ``above``: a
+    ratio that it exceeds.
     """
     figures: dict[str, Any] = {"pairs": len(pairs)}
+    if any(profiled.ended for _, profiled in pairs):
+        figures["above"] = min(profiled.tree_cpu_s / plain.tree_cpu_s for plain, profiled in pairs if profiled.ended)
+        return figures
     walls = () if together else ("wall_s", "tree_wall_s")
     for key in ("cpu_s", "tree_cpu_s", "peak_rss_bytes", *walls):
         found = [b / a for plain, profiled in pairs if (a := getattr(plain, key)) and (b := getattr(profiled, key))]
@@ -210,18 +225,23 @@ def measure(
         except Missing as why:
             missing[contender.name] = str(why)
     results: dict[str, dict[str, Any]] = {}
+    present = [one for one in chosen if one.name not in missing]
+    for contender in present:
+        # Fills the caches of the profilers; those of a workload are filled by a run of its own.
+        finish(start(contender, binaries[contender.name], NOTHING))
     for workload in programs:
-        pairs: dict[str, list[tuple[Run, Run]]] = {}
-        for turn in range(rounds + 1):
-            for contender in chosen:
-                if contender.name in missing:
-                    continue
-                found = pair(contender, binaries, workload, together)
-                # The first round fills caches.
-                if turn > 0:
-                    pairs.setdefault(contender.name, []).append(found)
+        finish(start(PLAIN, binaries[PLAIN.name], workload))
+        pairs: dict[str, list[tuple[Run, Run]]] = {one.name: [] for one in present}
+        for _ in range(rounds):
+            for contender in present:
+                # What took too long once takes too long again.
+                if not any(profiled.ended for _, profiled in pairs[contender.name]):
+                    pairs[contender.name].append(pair(contender, binaries, workload, together))
         results[workload.name] = {name: ratios(found, together) for name, found in pairs.items()}
         for name, figures in results[workload.name].items():
+            if "above" in figures:
+                print(f"{workload.name:<24} {name:<34} CPU above x{figures['above']:.0f}", flush=True)
+                continue
             cpu = figures.get("cpu_ratio", {"median": float("nan"), "least": float("nan"), "most": float("nan")})
             print(
                 f"{workload.name:<24} {name:<34} CPU x{cpu['median']:.3f} ({cpu['least']:.3f} to {cpu['most']:.3f})"

@@ -25,6 +25,8 @@ def spread(figure: dict[str, float] | None) -> str:
     """Return a median with its least and most."""
     if figure is None:
         return "failed"
+    if figure["least"] == figure["most"]:
+        return f"{figure['median']:.2f}"
     return f"{figure['median']:.2f} ({figure['least']:.2f}-{figure['most']:.2f})"
 
 
@@ -44,23 +46,38 @@ def overhead(found: dict[str, Any]) -> str:
     """Return the section of one run of overhead.py."""
     results = found["results"]
     names = [name for name in found["versions"] if name != "plain python"]
+
+    def cell(figures: dict[str, Any] | None, key: str) -> str:
+        if figures is None:
+            return "-"
+        return f"> {figures['above']:.0f}" if "above" in figures else spread(figures.get(key))
+
     how = "at once, sharing one core" if found.get("together") else "one after the other"
     title = f"### CPython {found['python']}, {found['rounds']} pairs of runs of each, {how}\n"
     parts = [title, facts(found)]
     for title, key in (
         ("CPU seconds of the program's own work, profiled / plain", "cpu_ratio"),
+        ("Wall seconds of the program's own work, profiled / plain", "wall_ratio"),
         ("CPU seconds of everything that was started, profiled / plain", "tree_cpu_ratio"),
         ("Peak resident memory of the largest process, profiled / plain", "peak_rss_ratio"),
     ):
+        if found.get("together") and key == "wall_ratio":
+            continue
         rows = [
-            [workload, *(spread(figures[name].get(key)) if name in figures else "-" for name in names)]
+            [workload, *(cell(figures.get(name), key) for name in names)]
             for workload, figures in results.items()
             # What does nothing has no work of its own.
-            if (workload, key) != ("nothing", "cpu_ratio")
+            if workload != "nothing" or key not in ("cpu_ratio", "wall_ratio")
         ]
         parts += [f"\n**{title}**: median (least-most)\n", table(["workload", *names], rows)]
     rows = [
-        [workload, *(f"{figures[name]['written_bytes'] / MIB:.2f}" if name in figures else "-" for name in names)]
+        [
+            workload,
+            *(
+                f"{size / MIB:.2f}" if (size := figures.get(name, {}).get("written_bytes")) is not None else "-"
+                for name in names
+            ),
+        ]
         for workload, figures in results.items()
     ]
     parts += ["\n**Written, MiB**\n", table(["workload", *names], rows)]
@@ -92,24 +109,28 @@ def lines(found: dict[str, Any]) -> str:
 
 
 def accuracy(found: dict[str, Any]) -> str:
-    """Return the section of a run of accuracy.py."""
+    """Return the section of a run of accuracy.py: a row for each law, a column for each profiler that is asked."""
     laws = list(dict.fromkeys(law for figures in found["results"].values() for law in figures))
-    rows = [
-        [
-            name,
-            *(f"{figures[law]['median']:.2f} / {figures[law]['most']:.2f}" if law in figures else "-" for law in laws),
-        ]
-        for name, figures in found["results"].items()
-    ]
     said = f"{found['runs']} runs; programs that run by the clock run {found['seconds']} CPU seconds."
-    return "\n".join(
-        [
-            f"### CPython {found['python']}\n",
-            facts(found),
-            f"\n{said} Median / most of all lines and runs.\n",
-            table(["", *laws], rows),
+    parts = [f"### CPython {found['python']}\n", facts(found), f"\n{said} Median / most of all figures and runs.\n"]
+    for title, asked in (
+        ("Time", [law for law in laws if "points" in law or "kind" in law]),
+        ("Memory", [law for law in laws if "bytes" in law]),
+    ):
+        rows = [
+            [name, *(error(figures, law) for law in asked)]
+            for name, figures in found["results"].items()
+            if any(law in figures for law in asked)
         ]
-    )
+        parts += [f"**{title}**\n", table(["", *asked], rows)]
+    return "\n".join(parts)
+
+
+def error(figures: dict[str, Any], law: str) -> str:
+    """Return a cell: the median error and the largest."""
+    if law not in figures:
+        return "-"
+    return f"{figures[law]['median']:.2f} / {figures[law]['most']:.2f}" if figures[law] else "failed"
 
 
 PERFORMANCE = """# What profiling costs
@@ -133,8 +154,15 @@ CPython.
 * *equal lines*: eight lines of equal work; error of each line's share, in percentage points.
 * *unlike lines*: bytecode, builtins, C libraries and a system call; error of each line's share, in percentage points.
 * *time not in its kind*: how much of each such line's CPU time is not booked as Python, native or system as it is.
-* *allocated* and *peak*: error of each line's bytes, allocated in all and alive at the process' peak. Two of the lines
-  allocate small blocks in the shadow of large ones, which a sampling profiler estimates (rscalene prints its error).
+* *work behind calls*: equal work in two functions, in one of them behind a call; error of a function's share.
+* *threads*, *processes*: a line in each of four threads (one sleeps), or in a process, a forked and a spawned child;
+  error of each line's share of the CPU time of all.
+* *allocated*, *at the peak*, *kept*: error of each line's bytes, allocated in all, alive at the process' peak, alive at
+  the end. Two of the lines allocate small blocks in the shadow of large ones, which a sampling profiler estimates
+  (rscalene prints its error). memory_profiler's increment is counted as what is kept.
+* *copied*: error of the bytes that each line copies.
+
+line_profiler, pyinstrument and cProfile tell wall time, not CPU time, and are held against the same clocks.
 
 """
 

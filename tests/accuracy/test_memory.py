@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -30,6 +31,27 @@ LARGE = {
     "produces": (50 * 524_309, 0),
     "peak": (150_000_001, 0),
 }
+
+COPIED = {
+    # mark: how often, bytes each time
+    "bytearray": (40, 256 * 65_537),
+    "slice": (40, 256 * 65_537),
+    "memmove": (40, 256 * 65_537),
+    "pieces": (800, 1_000_003),
+}
+COPY_INTERVAL = 4 * 1024 * 1024
+"""Mean bytes between two samples of copies."""
+
+
+def test_each_line_has_the_volume_that_it_copies(measure: Any) -> None:
+    run = measure("copies.py")
+    for mark, (count, size) in COPIED.items():
+        # A copy of n bytes is a sample with probability p = 1 - exp(-n / T) and stands for n / p.
+        missed = math.exp(-size / COPY_INTERVAL)
+        error = size * math.sqrt(count * missed / (1 - missed))
+        assert run.line(mark).bytes("copy_bytes") == pytest.approx(count * size, abs=4 * error), mark
+    elsewhere = run.profile["totals"]["copy_bytes"] - sum(run.line(mark).bytes("copy_bytes") for mark in COPIED)
+    assert elsewhere < 0.1 * sum(count * size for count, size in COPIED.values())
 
 
 def test_large_blocks_count_to_a_thousandth_of_a_line(measure: Any) -> None:

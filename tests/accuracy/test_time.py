@@ -99,6 +99,16 @@ def test_threads_of_different_kinds_keep_their_own_time(measure: Any, source: st
     assert clock_adds_up(run)
 
 
+def test_processes_keep_their_own_time(measure: Any, source: str) -> None:
+    run = measure("processes.py", "1.6", options=("--cpu-only", "--cpu-source", source, "--interval", "1ms"))
+    assert len(run.profile["processes"]) >= 3
+    for mark, clock in run.truth.items():
+        line, loop = run.line(mark), run.line(f"{mark}_loop")
+        assert line.cpu_s + loop.cpu_s == pytest.approx(clock, abs=0.02 + 0.03 * clock), mark
+        assert line.python_s / line.cpu_s >= 0.97 - 2 / line.samples, mark
+    assert clock_adds_up(run)
+
+
 def test_tasks_of_one_loop_keep_their_own_time(measure: Any, source: str) -> None:
     run = measure("tasks.py", "0.8", options=fast(source))
     functions = {

@@ -1,11 +1,19 @@
-//! What each step between a record in the ring and a page on the screen takes.
+//! What each step takes between a call of the allocator, or a sample, and a page on the screen.
 //!
 //! The input is made here, so that a figure means the same on every machine: one process, four threads, stacks up to
-//! 64 frames deep over 200 functions of 20 files.
+//! 64 frames deep over 200 functions of 20 files. The hooks are measured by this very program, started once more with the
+//! shim (`RSCALENE_SHIM` names it) and once without.
+
+mod frames;
+#[path = "../../tests/ring_target/mod.rs"]
+mod ring_target;
 
 use std::hint::black_box;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 use rscalene::profile::merge::{Ends, Merge, MergeSettings};
 use rscalene::profile::model::{Clock, CpuSettings, MemorySettings, Profile, Settings, Target, Tool};
 use rscalene::profile::scope::{Scope, ScopeRules};
@@ -13,7 +21,9 @@ use rscalene::report::html::{HtmlOptions, render_html};
 use rscalene::report::json::{self, Layout};
 use rscalene::report::{Options, Style, export, render_table};
 use rscalene::transport::decode;
+use rscalene::transport::drain::Reader;
 use rscalene::transport::event::{Body, CodeDef, Event, StackDef};
+use rscalene_interp::walk_from;
 use rscalene_wire as wire;
 
 const PID: u32 = 100;
@@ -160,5 +170,98 @@ fn steps(criterion: &mut Criterion) {
     criterion.bench_function("speedscope", |bench| bench.iter(|| export::speedscope(black_box(&profile))));
 }
 
-criterion_group!(benches, steps);
-criterion_main!(benches);
+/// Records through a ring: written as the shim does, drained and decoded.
+fn ring(criterion: &mut Criterion) {
+    const RECORDS: u64 = 1_000;
+    let (arena, target) = ring_target::arena(1 << 20);
+    target.claim(0, std::process::id());
+    let mut reader = Reader::new(Arc::clone(&arena));
+    let mut group = criterion.benchmark_group("ring");
+    group.throughput(Throughput::Elements(RECORDS));
+    group.bench_function("write and drain", |bench| {
+        bench.iter(|| {
+            for number in 0..RECORDS {
+                assert!(target.emit(0, wire::Kind::Free, &[number, 1, number << 4, 1]), "there is room");
+            }
+            reader.look(&mut |event| {
+                black_box(event);
+            });
+        });
+    });
+    group.finish();
+}
+
+/// The walk over the frames of a thread, read from an array.
+fn walks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("walk");
+    for depth in [1, 20, 200] {
+        let (memory, layout, leaf) = frames::chain(depth);
+        group.throughput(Throughput::Elements(depth));
+        group.bench_function(format!("{depth} frames"), |bench| {
+            bench.iter(|| walk_from(black_box(&memory), &layout, leaf, 1_024, |frame| frame.code != 0));
+        });
+    }
+    group.finish();
+}
+
+/// Tells the program that it is the measured one, what to do and how often.
+const PART: &str = "RSCALENE_BENCH_PART";
+const SHIM: &str = "RSCALENE_SHIM";
+
+/// Calls of the allocator and of `memcpy`, and what they took.
+fn part(name: &str, rounds: u64) -> Duration {
+    let (from, mut into) = ([1_u8; 64], [0_u8; 64]);
+    let start = Instant::now();
+    for _ in 0..rounds {
+        // SAFETY: each block is given back once, and both arrays hold the bytes that are copied.
+        unsafe {
+            match name {
+                "malloc and free" => libc::free(black_box(libc::malloc(black_box(24)))),
+                "calloc and free" => libc::free(black_box(libc::calloc(1, black_box(24)))),
+                "realloc" => libc::free(black_box(libc::realloc(libc::malloc(black_box(24)), black_box(40)))),
+                _ => {
+                    libc::memcpy(into.as_mut_ptr().cast(), black_box(&from).as_ptr().cast(), black_box(64));
+                }
+            }
+        }
+        black_box(&mut into);
+    }
+    start.elapsed()
+}
+
+/// What the hooks add where nothing is recorded.
+fn hooks(criterion: &mut Criterion) {
+    let Some(shim) = std::env::var_os(SHIM) else {
+        println!("hooks: left out, `{SHIM}` names no shim");
+        return;
+    };
+    let own = std::env::current_exe().expect("this program");
+    let mut group = criterion.benchmark_group("hooks");
+    group.sample_size(10);
+    for name in ["malloc and free", "calloc and free", "realloc", "memcpy"] {
+        for (way, preload) in [("plain", None), ("preloaded", Some(&shim))] {
+            group.bench_function(format!("{name}, {way}"), |bench| {
+                bench.iter_custom(|rounds| {
+                    let mut child = Command::new(&own);
+                    child.env(PART, format!("{rounds} {name}")).envs(preload.map(|shim| ("LD_PRELOAD", shim)));
+                    let said = child.output().expect("it starts").stdout;
+                    let nanos = String::from_utf8_lossy(&said).trim().parse().expect("nanoseconds");
+                    Duration::from_nanos(nanos)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, hooks, walks, ring, steps);
+
+fn main() {
+    if let Ok(asked) = std::env::var(PART) {
+        let (rounds, name) = asked.split_once(' ').expect("rounds and a name");
+        println!("{}", part(name, rounds.parse().expect("a number")).as_nanos());
+        return;
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
