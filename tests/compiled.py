@@ -9,8 +9,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / ".build" / "native" / os.uname().machine
 
 
-def compiled(source: Path, *, program: bool = False) -> Path:
-    """A library (or a program) from one C file.
+def compiled(source: Path, *, program: bool = False, needs: Path | None = None) -> Path:
+    """A library (or a program) from one C file; one that it `needs` is looked for beside it.
 
     Other root folders of this machine, which may have no compiler, use the file that was made in the first.
     """
@@ -18,8 +18,10 @@ def compiled(source: Path, *, program: bool = False) -> Path:
     if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
         FOLDER.mkdir(parents=True, exist_ok=True)
         fresh = built.with_suffix(f".{os.getpid()}")
-        kind = ["-O1"] if program else ["-O0", "-fPIC", "-shared"]
+        kind = ["-O1"] if program else ["-O0", "-fPIC", "-shared", "-fexceptions"]
         command = ["cc", "-std=gnu17", "-fno-builtin", "-pthread", "-w", *kind, "-o", str(fresh), str(source)]
+        if needs:
+            command += [f"-L{needs.parent}", f"-l:{needs.name}", "-Wl,--enable-new-dtags,-rpath,$ORIGIN"]
         subprocess.run(command, check=True)
         fresh.rename(built)
     return built

@@ -157,6 +157,15 @@ def test_every_way_to_mappings_counts_to_the_byte(measure: Any, library: Path) -
     assert not [each for each in wrong if each]
 
 
+def test_what_libc_allocates_for_a_caller_counts_to_the_byte(measure: Any, library: Path) -> None:
+    text = program(library, [("getline", "getline", 5003, 1), ("open_memstream", "open_memstream", 5003, 1)])
+    text += "import json\nprint(json.dumps({'line': ctypes.c_size_t.in_dll(lib, 'line_bytes').value}))\n"
+    run = measure(text, options=("--memory", "exact"))
+    for mark, truth in {"getline": run.truth["line"], "open_memstream": 5003 + 1}.items():
+        assert run.line(mark).bytes("live_bytes") - run.line("nothing").bytes("live_bytes") == truth, mark
+        assert run.line(mark).bytes("alloc_bytes") >= truth
+
+
 def test_large_blocks_count_to_a_thousandth(measure: Any, library: Path) -> None:
     run = measure(program(library, [(way, way, 300_007, 3) for way in BLOCKS]))
     assert not [each for way in BLOCKS if (each := beyond_a_thousandth(run, way, truth_of(BLOCKS[way], 300_007, 3)))]
