@@ -1,7 +1,7 @@
 //! How far apart samples are, and what they may cost.
 //!
 //! Invariant: the interval a countdown was drawn with travels with the sample that ends it, so a change in between
-//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the time that passes, and what was
+//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the process' CPU time, and what was
 //! saved of it before; the interval grows and shrinks with what they took, not under 16 KiB. Neighbours: `hooks` (asks),
 //! the segment's header (shows the interval).
 
@@ -17,15 +17,17 @@ const LOOK: i64 = 2048;
 const CERTAIN: u64 = 4;
 /// Blocks of at least this many bytes are, however wide the interval: a record costs less than using such a block.
 const LARGE: u64 = 256 * 1024;
-/// A record that seems to take longer was interrupted; the time of others is not our cost.
+/// A record that seems to take longer, or many times what records take of late, was interrupted; the time of others is
+/// not our cost.
 const RECORD_NS: u64 = 10_000;
+const INTERRUPTED: u64 = 4;
 /// What a sample costs in all, in times of writing its record: its end is recorded as well, and as much again goes to
 /// caches that both leave colder (measured: CPU time of whole programs).
 const WHOLE: u64 = 4;
 const FLOOR: u64 = 16 * 1024;
 /// Blocks below 256 KiB that come faster than this interval can follow cost more to make than one record in sixteen does.
 const CEILING: u64 = 4 * 1024 * 1024;
-/// How often the cost is looked at.
+/// CPU time between two looks at the cost.
 const WINDOW_NS: u64 = 10_000_000;
 /// What may be spent at once before the cost is looked at.
 const BURST_NS: u64 = 200_000;
@@ -33,8 +35,14 @@ const BURST_NS: u64 = 200_000;
 const SAVINGS_NS: i64 = 10_000_000;
 /// A stretch that was begun by hand may be short and all that is asked about: it begins with more.
 const SAVINGS_BY_HAND_NS: i64 = 20_000_000;
-/// What was spent too much is paid back within a twentieth of a second: other lines are not to suffer for it for long.
-const DEBT_NS: i64 = 500_000;
+/// What is saved is spent, and what is owed paid back, at the rate that would end it in this time. So a burst begins with
+/// several times the samples, and has ever fewer, down to what it may cost for good; one line after the other gets its
+/// share, none suffers for those before it.
+const EVEN_NS: f64 = 250_000_000.0;
+/// What was spent too much is owed, up to this.
+const DEBT_NS: i64 = 1_000_000;
+/// Share of the time that sampling may take for good.
+const SHARE: f64 = 0.01;
 
 const WAITING: u32 = 0;
 const SAMPLED: u32 = 1;
@@ -43,8 +51,12 @@ static MODE: AtomicU32 = AtomicU32::new(WAITING);
 static INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
 static ADAPTIVE: AtomicU32 = AtomicU32::new(0);
 static SAVED_NS: AtomicI64 = AtomicI64::new(SAVINGS_NS);
+/// What a record takes of late.
+static TYPICAL_NS: AtomicU64 = AtomicU64::new(500);
 static SPENT_NS: AtomicU64 = AtomicU64::new(0);
-static WINDOW: AtomicU64 = AtomicU64::new(0);
+/// When to look at the cost again, and the process' CPU time when it was looked at.
+static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
+static WINDOW_CPU: AtomicU64 = AtomicU64::new(0);
 
 /// The countdown of Python's object allocators, which run under the GIL: plain loads and stores.
 pub(super) static PYTHON_LEFT: AtomicI64 = AtomicI64::new(0);
@@ -72,7 +84,8 @@ pub(super) fn begin() {
     let settings = process::settings();
     INTERVAL.store(settings.memory_interval_bytes.clamp(1, CEILING), Relaxed);
     ADAPTIVE.store(settings.memory_adaptive, Relaxed);
-    WINDOW.store(sys::now_ns(), Relaxed);
+    NEXT_LOOK.store(sys::now_ns() + WINDOW_NS, Relaxed);
+    WINDOW_CPU.store(cpu_ns(), Relaxed);
     SAVED_NS.store(most_savings(), Relaxed);
     publish();
     if settings.memory_mode == 2 {
@@ -90,6 +103,11 @@ pub(super) fn stop() {
     }
     MODE.store(WAITING, Relaxed);
     PYTHON_LEFT.store(i64::MAX / 2, Relaxed);
+}
+
+/// CPU nanoseconds of all threads of this process.
+fn cpu_ns() -> u64 {
+    sys::clock_ns(::libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 fn most_savings() -> i64 {
@@ -197,28 +215,39 @@ pub(super) fn spent(begun_ns: u64, bytes: u64) {
         return;
     }
     let now = sys::now_ns();
-    let cost = WHOLE * now.saturating_sub(begun_ns).min(RECORD_NS);
+    let typical = TYPICAL_NS.load(Relaxed);
+    let took = now.saturating_sub(begun_ns).min(RECORD_NS).min(INTERRUPTED * typical);
+    TYPICAL_NS.store((typical * 15 + took).div_ceil(16), Relaxed);
+    let cost = WHOLE * took;
     let spent = SPENT_NS.fetch_add(cost, Relaxed) + cost;
-    let window = WINDOW.load(Relaxed);
-    let passed = now.saturating_sub(window);
     // A burst need not wait for the window's end.
-    if passed < WINDOW_NS && spent < BURST_NS {
+    let look = NEXT_LOOK.load(Relaxed);
+    if now < look && spent < BURST_NS {
         return;
     }
-    if WINDOW.compare_exchange(window, now, Relaxed, Relaxed).is_err() {
+    // Of the CPU's time, not the clock's: where many programs share a core, what we take is taken from this one.
+    let cpu = cpu_ns();
+    let passed = cpu.saturating_sub(WINDOW_CPU.load(Relaxed));
+    let left = if spent < BURST_NS { WINDOW_NS.saturating_sub(passed) } else { 0 };
+    let next = now + if left == 0 { WINDOW_NS } else { left };
+    if NEXT_LOOK.compare_exchange(look, next, Relaxed, Relaxed).is_err() || left > 0 {
         return;
     }
+    WINDOW_CPU.store(cpu, Relaxed);
+    let passed = passed.max(spent);
     SPENT_NS.store(0, Relaxed);
     let interval = INTERVAL.load(Relaxed);
-    // What sampling costs is inversely proportional to the interval: a few steps lead to where it costs 1 %.
-    let share = spent as f64 * 100.0 / passed.max(1) as f64;
-    let saved = (SAVED_NS.load(Relaxed) + (passed / 100) as i64 - spent as i64).clamp(-DEBT_NS, most_savings());
+    let earned = (passed as f64 * SHARE) as i64;
+    let saved = (SAVED_NS.load(Relaxed) + earned - spent as i64).clamp(-DEBT_NS, most_savings());
     SAVED_NS.store(saved, Relaxed);
-    // What a short burst takes too much was saved before it: its lines are worth it.
-    if (0.7..1.4).contains(&share) || (share > 1.0) != (saved < 0) {
-        return;
-    }
-    let next = ((interval as f64 * share.clamp(0.25, 2.0)) as u64).clamp(FLOOR, CEILING);
+    // What sampling costs is inversely proportional to the interval.
+    let may = (SHARE + saved as f64 / EVEN_NS).max(SHARE / 4.0);
+    let times = spent as f64 / (passed as f64 * may);
+    // What begins after a rest, and a program does, is not made to pay before it has spent a quarter of what is saved.
+    let times = if saved > most_savings() / 4 * 3 { times.min(1.0) } else { times };
+    // What a window's few samples took is known to a third or so: half of the way, unless there is far to go.
+    let times = if times < 0.5 { times.max(0.25) } else { (1.0 + times.min(3.0)) / 2.0 };
+    let next = ((interval as f64 * times) as u64).clamp(FLOOR, CEILING);
     if next == interval {
         return;
     }
