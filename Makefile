@@ -19,7 +19,7 @@ PYTEST_ARGS ?=
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser test-servers test-root build dev lint fmt bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root build dev lint fmt bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -44,6 +44,10 @@ test-browser: $(BUILD)/installed  ## drive the HTML report in headless Chromium
 test-servers: $(BUILD)/installed  ## real servers, workers and reloaders under the profiler
 	$(PIP) install --quiet -r tests/requirements-servers.txt
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 300 tests/servers.py
+
+test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloaded (fetched from Debian)
+	tests/install-allocators
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/allocators.py
 
 test-root: $(BUILD)/installed  ## odd disks, and death for want of memory (mounts, makes a cgroup: as root)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/mounts.py tests/oom_kill.py
