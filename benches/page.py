@@ -143,6 +143,13 @@ bench`, which takes long, or a part with `python benches/overhead.py --together 
 cannot depend on the machine, the instructions that the hooks add to `malloc`, `free` and their kin, is held by `make
 bench-quick`, a part of the tests.
 
+Programs that do little but make and drop small objects cost the most, and more under builds that were optimised by
+profile: those have the interpreter's allocator inlined wherever it is called, behind a look at whether it is still the
+one in use, and whoever replaces it loses that. Measured for lists and dicts with Debian's CPython 3.14, seven pairs of
+runs at once, medians: functions that do nothing but jump on to the interpreter's own cost 2.5 %; with those that count
+bytes, the hooks of libc and samples of CPU time it is 5.7 %; with samples of memory 8.5 %. A call of ours that is no
+sample is nine instructions, the last of them the jump on: no frame, no lock.
+
 """
 ACCURACY = """# How far the figures are from the truth
 

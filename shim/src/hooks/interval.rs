@@ -1,9 +1,9 @@
 //! How far apart samples are, and what they may cost.
 //!
 //! Invariant: the interval a countdown was drawn with travels with the sample that ends it, so a change in between
-//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the process' CPU time, and what was
-//! saved of it before; the interval grows and shrinks with what they took, not under 16 KiB. Neighbours: `hooks` (asks),
-//! the segment's header (shows the interval).
+//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the process' CPU time (or a quarter of
+//! that of the time on the wall, where a program mostly waits), and what was saved of it before; the interval grows and
+//! shrinks with what they took, not under 16 KiB. Neighbours: `hooks` (asks), the segment's header (shows the interval).
 
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -21,12 +21,15 @@ const LARGE: u64 = 256 * 1024;
 /// not our cost.
 const RECORD_NS: u64 = 10_000;
 const INTERRUPTED: u64 = 4;
-/// What a sample costs in all, in times of writing its record: its end is recorded as well, and as much again goes to
-/// caches that both leave colder (measured: CPU time of whole programs).
-const WHOLE: u64 = 4;
+/// What a sample costs in all: writing its record and that of its end, and what both leave colder in the caches, which is
+/// as much again where they are quick (measured: CPU time of whole programs).
+const RECORDS: u64 = 2;
+const COLDER_NS: u64 = 1_000;
 const FLOOR: u64 = 16 * 1024;
 /// Blocks below 256 KiB that come faster than this interval can follow cost more to make than one record in sixteen does.
 const CEILING: u64 = 4 * 1024 * 1024;
+/// A program that mostly waits is taken to use this part of a core: its few samples cost nobody anything.
+const LEAST_USE: u64 = 4;
 /// CPU time between two looks at the cost.
 const WINDOW_NS: u64 = 10_000_000;
 /// What may be spent at once before the cost is looked at.
@@ -54,8 +57,9 @@ static SAVED_NS: AtomicI64 = AtomicI64::new(SAVINGS_NS);
 /// What a record takes of late.
 static TYPICAL_NS: AtomicU64 = AtomicU64::new(500);
 static SPENT_NS: AtomicU64 = AtomicU64::new(0);
-/// When to look at the cost again, and the process' CPU time when it was looked at.
+/// When to look at the cost again; the time and the process' CPU time when it was looked at.
 static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
+static WINDOW: AtomicU64 = AtomicU64::new(0);
 static WINDOW_CPU: AtomicU64 = AtomicU64::new(0);
 
 /// The countdown of Python's object allocators, which run under the GIL: plain loads and stores.
@@ -84,7 +88,9 @@ pub(super) fn begin() {
     let settings = process::settings();
     INTERVAL.store(settings.memory_interval_bytes.clamp(1, CEILING), Relaxed);
     ADAPTIVE.store(settings.memory_adaptive, Relaxed);
-    NEXT_LOOK.store(sys::now_ns() + WINDOW_NS, Relaxed);
+    let now = sys::now_ns();
+    NEXT_LOOK.store(now + WINDOW_NS, Relaxed);
+    WINDOW.store(now, Relaxed);
     WINDOW_CPU.store(cpu_ns(), Relaxed);
     SAVED_NS.store(most_savings(), Relaxed);
     publish();
@@ -218,7 +224,7 @@ pub(super) fn spent(begun_ns: u64, bytes: u64) {
     let typical = TYPICAL_NS.load(Relaxed);
     let took = now.saturating_sub(begun_ns).min(RECORD_NS).min(INTERRUPTED * typical);
     TYPICAL_NS.store((typical * 15 + took).div_ceil(16), Relaxed);
-    let cost = WHOLE * took;
+    let cost = RECORDS * took + COLDER_NS;
     let spent = SPENT_NS.fetch_add(cost, Relaxed) + cost;
     // A burst need not wait for the window's end.
     let look = NEXT_LOOK.load(Relaxed);
@@ -227,12 +233,14 @@ pub(super) fn spent(begun_ns: u64, bytes: u64) {
     }
     // Of the CPU's time, not the clock's: where many programs share a core, what we take is taken from this one.
     let cpu = cpu_ns();
-    let passed = cpu.saturating_sub(WINDOW_CPU.load(Relaxed));
+    let waited = now.saturating_sub(WINDOW.load(Relaxed)) / LEAST_USE;
+    let passed = cpu.saturating_sub(WINDOW_CPU.load(Relaxed)).max(waited);
     let left = if spent < BURST_NS { WINDOW_NS.saturating_sub(passed) } else { 0 };
     let next = now + if left == 0 { WINDOW_NS } else { left };
     if NEXT_LOOK.compare_exchange(look, next, Relaxed, Relaxed).is_err() || left > 0 {
         return;
     }
+    WINDOW.store(now, Relaxed);
     WINDOW_CPU.store(cpu, Relaxed);
     let passed = passed.max(spent);
     SPENT_NS.store(0, Relaxed);
