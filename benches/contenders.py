@@ -20,8 +20,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build"
 WORKLOADS = Path(__file__).resolve().parent / "workloads"
-REQUIREMENTS = ("docutils==0.18.1", "mpmath==1.2.1", "sympy==1.8")
-"""What pyperformance's docutils and sympy workloads ask for."""
+REQUIREMENTS = ("docutils==0.18.1", "mpmath==1.2.1", "sympy==1.8", "setuptools==80.9.0; python_version >= '3.12'")
+"""What pyperformance's docutils and sympy workloads ask for; this sympy needs distutils, which 3.12 no longer has."""
 
 Words = Sequence[str]
 Command = Callable[[Path, Path, Words], Words]
