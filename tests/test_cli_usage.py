@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,6 +52,19 @@ def test_configuration_environment_and_command_line_rise_in_order(
     assert (tmp_path / "environment.json").is_file()
     rscalene("run", "-o", "typed.json", "-c", "pass", env=clean_env)
     assert (tmp_path / "typed.json").is_file()
+
+
+def test_samples_come_a_hundred_times_a_second_unless_told_otherwise(
+    rscalene: Run, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    def interval(*words: str, **more: str) -> float:
+        done = rscalene("run", "-q", "-o", "out.json", *words, "-c", "pass", env={**clean_env, **more})
+        assert done.returncode == 0, done.stderr
+        return float(json.loads((tmp_path / "out.json").read_text())["settings"]["cpu"]["interval_s"])
+
+    assert interval() == 0.01
+    assert interval(RSCALENE_INTERVAL="2ms") == 0.002
+    assert interval("--interval", "250us", RSCALENE_INTERVAL="2ms") == 0.00025
 
 
 def test_a_wrong_configuration_names_its_file(rscalene: Run, tmp_path: Path) -> None:

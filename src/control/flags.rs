@@ -85,7 +85,7 @@ pub(crate) struct Run {
     pub(crate) memory: MemoryMode,
 
     /// CPU time between two samples of a thread, e.g. 1ms or 250us
-    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = parse_interval, env = "RSCALENE_INTERVAL")]
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, env = "RSCALENE_INTERVAL")]
     pub(crate) interval: Duration,
 
     /// What drives the CPU samples
