@@ -21,6 +21,8 @@ use crate::{process, signals, stack, start, sys};
 const PC: usize = 40 + 16 * 8;
 #[cfg(target_arch = "aarch64")]
 const PC: usize = 176 + 8 + 31 * 8 + 8;
+/// Bytes from the start of a `ucontext_t` to the interrupted stack pointer, which stands before the counter.
+const SP: usize = PC - 8;
 /// Bytes from the start of a `ucontext_t` to the first word of the interrupted signal mask.
 #[cfg(target_arch = "x86_64")]
 const MASK: usize = 40 + 256;
@@ -31,6 +33,12 @@ const MASK: usize = 40;
 pub(crate) fn program_counter(context: *const c_void) -> u64 {
     // SAFETY: the kernel passes a ucontext_t, in which the counter lies at `PC`.
     unsafe { context.cast::<u8>().add(PC).cast::<u64>().read_unaligned() }
+}
+
+/// The interrupted stack pointer.
+fn stack_pointer(context: *const c_void) -> u64 {
+    // SAFETY: the kernel passes a ucontext_t, in which the pointer lies at `SP`.
+    unsafe { context.cast::<u8>().add(SP).cast::<u64>().read_unaligned() }
 }
 
 /// Has the interrupted code go on elsewhere.
@@ -175,8 +183,8 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
         }
     }
     let python = start::python();
-    let tstate = python.thread_state();
-    let mut flags = u8::from(timer) | u8::from(tstate == 0) << 1;
+    let own = python.thread_state();
+    let mut flags = u8::from(timer) | u8::from(own == 0) << 1;
     let mut record = CpuSample {
         time_ns: sys::now_ns(),
         pc,
@@ -185,9 +193,10 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
         kind: if system { CpuKind::System } else { CpuKind::Native } as u8,
         ..CpuSample::default()
     };
-    if tstate != 0
+    if own != 0
         && let Some(layout) = python.layout()
     {
+        let tstate = python.running_state(layout, &memory, stack_pointer(context));
         if python.attached_state() != tstate {
             flags |= 4;
         }

@@ -8,10 +8,11 @@ use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
-use rscalene_interp::{Layout, Memory, Unsupported};
+use rscalene_interp::{Layout, Memory, Unsupported, running};
 
 use crate::guard::Guarded;
 use crate::real::{clear_error, global_symbol};
+use crate::tls::tls;
 use crate::{classify, exec, hooks, process, selftest, signals, sys, threads};
 
 /// Addresses of the interpreter's functions; 0 where one is missing.
@@ -88,11 +89,20 @@ pub(crate) struct Python {
     /// Its functions.
     pub(crate) calls: Calls,
     layout: Option<Layout>,
+    /// An address at the end of the first thread's stack; 0 where none is known.
+    first_stack_end: u64,
 }
 
 impl Python {
-    const NONE: Self =
-        Self { version: 0, runtime: 0, code_type: 0, free_threaded: false, calls: Calls::NONE, layout: None };
+    const NONE: Self = Self {
+        version: 0,
+        runtime: 0,
+        code_type: 0,
+        free_threaded: false,
+        calls: Calls::NONE,
+        layout: None,
+        first_stack_end: 0,
+    };
 
     /// Can frames be read at all?
     pub(crate) fn frames_readable(&self) -> bool {
@@ -126,13 +136,22 @@ impl Python {
         unsafe { function() != 0 }
     }
 
-    /// This thread's state, held or not; 0 in a thread without one.
-    ///
-    /// Before 3.12 a thread keeps its first state there even while it runs in a sub-interpreter, so the attached state
-    /// is preferred when it is this thread's own.
+    /// This thread's state, held or not; 0 in a thread without one. In 3.11 the first that it had, whichever runs.
     #[inline]
     pub(crate) fn thread_state(&self) -> u64 {
         call_state(self.calls.this_thread_state)
+    }
+
+    /// The state that runs in this thread, which has one and whose stack pointer is `sp`.
+    #[inline]
+    pub(crate) fn running_state(&self, layout: &Layout, memory: &Guarded, sp: u64) -> u64 {
+        let own = self.thread_state();
+        if layout.minor != 11 {
+            return own;
+        }
+        // A thread's own block lies behind its stack, but for the first thread, whose stack lies behind all else.
+        let block = core::ptr::from_ref(tls()) as u64;
+        running(memory, layout, own, sp, if block > sp { block } else { self.first_stack_end })
     }
 
     /// The attached state: this thread's (3.12 and later) or whichever thread holds the GIL (3.11); 0 for none.
@@ -185,7 +204,7 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
     hooks::resolve();
     let initialized = global_symbol(c"Py_IsInitialized");
     if initialized != 0 && process::open_arena(launcher, fd, nonce) && !process::stopped() {
-        arm();
+        arm(environment as u64);
     }
     clear_error();
 }
@@ -207,12 +226,14 @@ pub(crate) fn adopt() -> bool {
     python.frames_readable() && !python.calls.incomplete()
 }
 
-fn arm() {
+fn arm(first_stack_end: u64) {
     if !process::claim() {
         return;
     }
     signals::install();
-    let (python, refused) = inspect();
+    let (mut python, refused) = inspect();
+    // The environment that a program is given lies above its stack.
+    python.first_stack_end = first_stack_end;
     classify::note_objects(python.calls.initialized as u64);
     // SAFETY: nothing reads it before `READY` is raised.
     unsafe { PYTHON.0.get().write(python) };

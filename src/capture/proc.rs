@@ -33,14 +33,30 @@ pub enum Activity {
     /// On a CPU, or ready to run.
     Running,
     /// Blocked outside a system call (a page fault, say).
-    Blocked,
+    Blocked {
+        /// Its stack pointer.
+        sp: u64,
+    },
     /// Blocked in a system call.
     Syscall {
         /// Its number.
         number: u64,
         /// Its six arguments.
         arguments: [u64; 6],
+        /// Its stack pointer.
+        sp: u64,
     },
+}
+
+impl Activity {
+    /// The stack pointer of a thread that is blocked.
+    #[must_use]
+    pub fn stack_pointer(self) -> Option<u64> {
+        match self {
+            Self::Running => None,
+            Self::Blocked { sp } | Self::Syscall { sp, .. } => Some(sp),
+        }
+    }
 }
 
 /// A thread's `syscall` file.
@@ -287,12 +303,13 @@ fn parse_activity(text: &str) -> Option<Activity> {
         return Some(Activity::Running);
     }
     let number: i64 = first.parse().ok()?;
-    let Ok(number) = u64::try_from(number) else { return Some(Activity::Blocked) };
+    let mut word = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let Ok(number) = u64::try_from(number) else { return Some(Activity::Blocked { sp: word()? }) };
     let mut arguments = [0; 6];
     for argument in &mut arguments {
-        *argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+        *argument = word()?;
     }
-    Some(Activity::Syscall { number, arguments })
+    Some(Activity::Syscall { number, arguments, sp: word()? })
 }
 
 /// The name in parentheses may hold anything, parentheses too, so fields are counted from the last one.
@@ -320,9 +337,10 @@ mod tests {
     #[test]
     fn the_three_forms_of_the_syscall_file_are_told_apart() {
         assert_eq!(parse_activity("running\n"), Some(Activity::Running));
-        assert_eq!(parse_activity("-1 0x7ffe 0x7f00\n"), Some(Activity::Blocked));
+        assert_eq!(parse_activity("-1 0x7ffe 0x7f00\n"), Some(Activity::Blocked { sp: 0x7ffe }));
         let futex = parse_activity("202 0x10 0x80 0x2 0x0 0x0 0xffffffff 0x7ffe 0x7f00\n");
-        assert_eq!(futex, Some(Activity::Syscall { number: 202, arguments: [16, 128, 2, 0, 0, 0xffff_ffff] }));
+        let arguments = [16, 128, 2, 0, 0, 0xffff_ffff];
+        assert_eq!(futex, Some(Activity::Syscall { number: 202, arguments, sp: 0x7ffe }));
         assert_eq!(parse_activity("202 0x10"), None);
     }
 

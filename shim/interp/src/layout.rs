@@ -38,6 +38,8 @@ pub(crate) struct ThreadFields {
     pub(crate) cframe_frame: Option<u32>,
     pub(crate) thread_id: u32,
     pub(crate) native_thread_id: u32,
+    /// Of `_status`; `None` before 3.13, where it does not tell which state a thread runs.
+    pub(crate) status: Option<u32>,
 }
 
 /// Offsets of `_PyInterpreterFrame`.
@@ -172,6 +174,7 @@ fn python_3_11(version: u32, runtime: u64, code_type: u64) -> Layout {
             cframe_frame: Some(8),
             thread_id: 152,
             native_thread_id: 160,
+            status: None,
         },
         frame: FrameFields {
             previous: 48,

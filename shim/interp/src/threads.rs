@@ -39,20 +39,40 @@ pub struct Gil {
 }
 
 /// Shows every thread state of every interpreter until `visit` answers false; answers whether the lists were read to
-/// their ends.
+/// their ends. Younger interpreters come first.
 pub fn threads<M: Memory>(mem: &M, layout: &Layout, mut visit: impl FnMut(Thread) -> bool) -> bool {
+    let mut whole = true;
+    let ended = each_state(mem, layout, 0, |tstate, interp| {
+        let Some(native_thread_id) = native_thread_id(mem, layout, tstate) else {
+            whole = false;
+            return false;
+        };
+        visit(Thread { tstate, interp, native_thread_id })
+    });
+    ended && whole
+}
+
+/// Shows address and interpreter of every thread state, but for those of the interpreter at `except`, until `visit`
+/// answers false; answers whether the lists were read to their ends.
+#[inline]
+pub(crate) fn each_state<M: Memory>(
+    mem: &M,
+    layout: &Layout,
+    except: u64,
+    mut visit: impl FnMut(u64, u64) -> bool,
+) -> bool {
     let fields = &layout.runtime_fields;
     let Some(mut interp) = mem.u64(at(layout.runtime, fields.interpreters_head)) else { return false };
     for _ in 0..LIST_LIMIT {
         if interp == 0 {
             return true;
         }
-        let Some(mut tstate) = mem.u64(at(interp, fields.threads_head)) else { return false };
+        let head = if interp == except { Some(0) } else { mem.u64(at(interp, fields.threads_head)) };
+        let Some(mut tstate) = head else { return false };
         let mut left = LIST_LIMIT;
         while tstate != 0 && left > 0 {
             left = left.saturating_sub(1);
-            let Some(native_thread_id) = native_thread_id(mem, layout, tstate) else { return false };
-            if !visit(Thread { tstate, interp, native_thread_id }) {
+            if !visit(tstate, interp) {
                 return true;
             }
             let Some(next) = mem.u64(at(tstate, layout.thread.next)) else { return false };

@@ -96,7 +96,10 @@ fn running_stack(segment: &Segment) -> (u64, bool) {
     }
     // SAFETY: the slot is this thread's own; the room is used under `Busy`, so by one hook at a time.
     let room = unsafe { (*slot).scratch(false) };
-    let walked = stack::capture(segment, layout, &Guarded::here(), tstate, room);
+    let memory = Guarded::here();
+    // Anything on this very stack will do for its pointer.
+    let tstate = python.running_state(layout, &memory, (&raw const memory) as u64);
+    let walked = stack::capture(segment, layout, &memory, tstate, room);
     (walked.stack, walked.sent)
 }
 

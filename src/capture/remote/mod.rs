@@ -11,6 +11,7 @@ pub mod memory;
 mod names;
 mod process;
 pub mod stacks;
+mod states;
 mod tasks;
 
 use std::collections::HashMap;

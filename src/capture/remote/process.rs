@@ -11,13 +11,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use rscalene_interp::{Layout, Unsupported, gil, native_thread_id, threads};
+use rscalene_interp::{Layout, Unsupported, gil};
 use rscalene_wire as wire;
 
 use super::balance::{Balance, Credit, Place};
 use super::memory::ProcessMemory;
 use super::names::Names;
 use super::stacks::{Draft, Stacks};
+use super::states::States;
 use super::tasks::Tasks;
 use super::{MAX_DEPTH, NOTICE_LAYOUT, NOTICE_READ_DENIED, Target};
 use crate::capture::ledger::Ledger;
@@ -76,16 +77,6 @@ struct Thread {
     unsure: bool,
     /// Its name was asked for a second time.
     named: bool,
-}
-
-/// Thread states by kernel thread, and their interpreters' GILs.
-#[derive(Debug, Default)]
-struct States {
-    by_tid: HashMap<u32, (u64, u64)>,
-    listed_ns: u64,
-    /// The last question was not answered, for a list would have come too soon.
-    too_soon: bool,
-    gils: HashMap<u64, Option<(u64, u64)>>,
 }
 
 impl Process {
@@ -252,7 +243,7 @@ impl Process {
     /// Asks the interpreter for the names that it alone knows.
     fn name_threads(&mut self, now_ns: u64) {
         let Some(layout) = &self.layout else { return };
-        let Some(&(_, interp)) = self.states.by_tid.values().next() else { return };
+        let Some(interp) = self.states.oldest() else { return };
         self.memory.forget();
         let threads = &self.threads;
         for (tid, name) in self.names.look(now_ns, &self.memory, layout, interp, |tid| threads.contains_key(&tid)) {
@@ -280,7 +271,7 @@ impl Process {
             blocked_since_ns: now_ns,
             due_ns: 0,
             python,
-            unsure: self.states.too_soon,
+            unsure: self.states.too_soon(),
             named: false,
         };
         self.threads.insert(tid, thread);
@@ -302,7 +293,7 @@ impl Process {
             Some(place) => Some(place),
             None => {
                 let place = self.inspect(tid, &thread.schedstat, thread.syscall.as_ref(), clock);
-                thread.unsure = self.states.too_soon;
+                thread.unsure = self.states.too_soon();
                 place
             }
         };
@@ -324,7 +315,7 @@ impl Process {
 
     fn close(&mut self, tid: u32, now_ns: u64) {
         let Some(thread) = self.threads.remove(&tid) else { return };
-        self.states.by_tid.remove(&tid);
+        self.states.forget(tid);
         thread.balance.close(now_ns, &mut self.credits);
         self.settle(tid, thread.python);
     }
@@ -355,7 +346,7 @@ impl Process {
         syscall: Option<&SyscallFile>,
         clock: Clock,
     ) -> Option<Place> {
-        self.states.too_soon = false;
+        self.states.begin();
         self.layout.as_ref()?;
         let mut before = clock;
         for _ in 0..2 {
@@ -369,10 +360,11 @@ impl Process {
                 },
             };
             self.memory.forget();
-            let draft = self.stack(tid);
+            let state = self.state(tid, activity.and_then(Activity::stack_pointer));
+            let draft = state.and_then(|state| self.stack(state));
             let after = schedstat.read().ok()?;
             if after.slices == before.slices {
-                let gil = activity.map(|activity| self.waits_for_gil(tid, activity));
+                let gil = activity.map(|activity| self.waits_for_gil(state, activity));
                 let stack = match draft {
                     Some((_, tasks)) if !tasks.is_empty() => {
                         self.tasks.commit(tasks, &mut self.stacks, &mut self.bodies)
@@ -387,54 +379,25 @@ impl Process {
         None
     }
 
-    /// Reads the Python stack of a thread, and those of the tasks that wait in it; `None` for a thread without a Python
-    /// state.
-    fn stack(&mut self, tid: u32) -> Option<(Draft, Vec<Draft>)> {
+    /// The state that a thread runs whose stack pointer is `sp`, and its interpreter; `None` for a thread without one.
+    fn state(&mut self, tid: u32, sp: Option<u64>) -> Option<(u64, u64)> {
+        self.states.of(tid, sp, &self.memory, self.layout.as_ref()?)
+    }
+
+    /// Reads the Python stack of a thread state, and those of the tasks that wait in it.
+    fn stack(&mut self, state: (u64, u64)) -> Option<(Draft, Vec<Draft>)> {
         let layout = self.layout.as_ref()?;
-        let thread = self.states.of(tid, &self.memory, layout)?;
-        let draft = self.stacks.read(&self.memory, layout, thread.0, MAX_DEPTH)?;
-        let tasks = self.tasks.read(self.target.pid, &self.stacks, (&self.memory, layout), thread, &draft);
+        let draft = self.stacks.read(&self.memory, layout, state.0, MAX_DEPTH)?;
+        let tasks = self.tasks.read(self.target.pid, &self.stacks, (&self.memory, layout), state, &draft);
         Some((draft, tasks))
     }
 
-    fn waits_for_gil(&mut self, tid: u32, activity: Activity) -> bool {
-        let Activity::Syscall { number, arguments: [word, ..] } = activity else { return false };
+    fn waits_for_gil(&mut self, state: Option<(u64, u64)>, activity: Activity) -> bool {
+        let Activity::Syscall { number, arguments: [word, ..], .. } = activity else { return false };
         let futex = u64::try_from(libc::SYS_futex).is_ok_and(|futex| futex == number);
-        let (Some(layout), Some(&(_, interp)), true) = (&self.layout, self.states.by_tid.get(&tid), futex) else {
-            return false;
-        };
+        let (Some(layout), Some((_, interp)), true) = (&self.layout, state, futex) else { return false };
         let memory = &self.memory;
-        let range =
-            self.states.gils.entry(interp).or_insert_with(|| gil(memory, layout, interp).map(|g| (g.start, g.end)));
+        let range = self.states.gil(interp, || gil(memory, layout, interp).map(|gil| (gil.start, gil.end)));
         range.is_some_and(|(start, end)| (start..end).contains(&word))
-    }
-}
-
-impl States {
-    /// Thread state and interpreter of a kernel thread.
-    fn of(&mut self, tid: u32, memory: &ProcessMemory, layout: &Layout) -> Option<(u64, u64)> {
-        self.too_soon = false;
-        if let Some(&(tstate, interp)) = self.by_tid.get(&tid) {
-            // The thread may have ended its Python life, and the memory may serve another.
-            if native_thread_id(memory, layout, tstate) == Some(u64::from(tid)) {
-                return Some((tstate, interp));
-            }
-        }
-        let now_ns = proc::monotonic_ns();
-        // A list costs microseconds a thread: native threads that come and go must not ask for one each time.
-        if now_ns - self.listed_ns < 2_000_000 + 20_000 * self.by_tid.len() as u64 {
-            self.too_soon = true;
-            return None;
-        }
-        self.listed_ns = now_ns;
-        self.by_tid.clear();
-        threads(memory, layout, |thread| {
-            if let Ok(tid) = u32::try_from(thread.native_thread_id) {
-                self.by_tid.insert(tid, (thread.tstate, thread.interp));
-            }
-            true
-        });
-        self.gils.retain(|interp, range| range.is_some() && self.by_tid.values().any(|(_, known)| known == interp));
-        self.by_tid.get(&tid).copied()
     }
 }
