@@ -21,10 +21,28 @@ def test_version_names_the_installed_distribution(rscalene: Run) -> None:
 
 
 def test_an_unknown_option_is_a_usage_error_on_stderr(rscalene: Run) -> None:
-    result = rscalene("--frobnicate")
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert "--frobnicate" in result.stderr
+    for words in (["--frobnicate"], ["run", "--frobnicate", "app.py"], ["view", "--frobnicate"]):
+        result = rscalene(*words)
+        assert result.returncode == 2
+        assert result.stdout == ""
+        assert "--frobnicate" in result.stderr
+        assert "hint: `rscalene COMMAND --help`" in result.stderr
+
+
+def test_a_value_that_cannot_be_is_told_with_what_can(rscalene: Run) -> None:
+    for option, value, can in (
+        ("--interval", "1us", "from 50us to 1s"),
+        ("--interval", "soon", "a time such as 250us"),
+        ("--top", "x", "a whole number"),
+        ("--min-percent", "101", "a number from 0 to 100"),
+        ("--sort", "speed", "one of cpu"),
+        ("--memory", "some", "sampled, exact, off"),
+    ):
+        result = rscalene("run", option, value, "-c", "print('ran')")
+        assert (result.returncode, result.stdout) == (2, ""), option
+        assert option in result.stderr
+        assert can in result.stderr
+        assert "\nhint: " in result.stderr
 
 
 def test_options_are_never_abbreviated(rscalene: Run) -> None:
@@ -52,6 +70,28 @@ def test_configuration_environment_and_command_line_rise_in_order(
     assert (tmp_path / "environment.json").is_file()
     rscalene("run", "-o", "typed.json", "-c", "pass", env=clean_env)
     assert (tmp_path / "typed.json").is_file()
+
+
+def test_memory_is_left_out_and_measured_by_the_last_word(
+    rscalene: Run, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    def mode(*words: str, **more: str) -> str:
+        done = rscalene("run", "-q", "-o", "out.json", *words, "-c", "pass", env={**clean_env, **more})
+        assert done.returncode == 0, done.stderr
+        return str(json.loads((tmp_path / "out.json").read_text())["settings"]["memory"]["mode"])
+
+    for how in ("exact", "sampled"):
+        both = rscalene("run", "--memory", how, "--cpu-only", "-c", "print('ran')")
+        assert (both.returncode, both.stdout) == (2, "")
+        assert f"cannot use `--cpu-only` with `--memory {how}`" in both.stderr
+        assert "hint: " in both.stderr
+    assert mode("--memory", "off", "--cpu-only") == "off"
+    assert mode("--cpu-only", RSCALENE_MEMORY="exact") == "off"
+    assert mode("--memory", "exact", RSCALENE_CPU_ONLY="1") == "exact"
+    assert mode(RSCALENE_CPU_ONLY="1") == "off"
+    (tmp_path / "pyproject.toml").write_text("[tool.rscalene]\ncpu-only = true\n")
+    assert mode() == "off"
+    assert mode("--memory", "sampled") == "sampled"
 
 
 def test_samples_come_a_hundred_times_a_second_unless_told_otherwise(

@@ -8,8 +8,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::error::{EXIT_USAGE, Error};
 use crate::report::Format;
 use crate::report::view::SortKey;
 
@@ -77,7 +79,7 @@ pub(crate) struct Run {
     pub(crate) open: bool,
 
     /// Profile CPU time alone; the same as --memory off
-    #[arg(long)]
+    #[arg(long, env = "RSCALENE_CPU_ONLY", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) cpu_only: bool,
 
     /// How memory is profiled
@@ -101,7 +103,7 @@ pub(crate) struct Run {
     pub(crate) no_capture: bool,
 
     /// Profile the first process alone
-    #[arg(long)]
+    #[arg(long, env = "RSCALENE_NO_CHILDREN", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_children: bool,
 
     #[command(flatten)]
@@ -131,7 +133,7 @@ pub(crate) struct ScopeFlags {
     pub(crate) exclude: Vec<String>,
 
     /// Report every file: the standard library and installed packages too
-    #[arg(long)]
+    #[arg(long, env = "RSCALENE_ALL", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) all: bool,
 }
 
@@ -143,7 +145,7 @@ pub(crate) struct Show {
     pub(crate) sort: SortKey,
 
     /// Length of the list of hottest lines
-    #[arg(long, value_name = "N", default_value_t = 10, env = "RSCALENE_TOP")]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = parse_count, env = "RSCALENE_TOP")]
     pub(crate) top: usize,
 
     /// Lines below this share of every total are folded
@@ -151,15 +153,15 @@ pub(crate) struct Show {
     pub(crate) min_percent: f64,
 
     /// Show the hottest lines of each process too
-    #[arg(long)]
+    #[arg(long, env = "RSCALENE_PER_PROCESS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) per_process: bool,
 
     /// Unfold every line
-    #[arg(long)]
+    #[arg(long, env = "RSCALENE_ALL_LINES", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) all_lines: bool,
 
     /// List the lines whose live memory grows until the end
-    #[arg(long)]
+    #[arg(long, env = "RSCALENE_LEAKS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) leaks: bool,
 
     #[command(flatten)]
@@ -170,7 +172,7 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Paper {
     /// Leave source text out of what is saved
-    #[arg(long)]
+    #[arg(long, env = "RSCALENE_NO_SOURCE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_source: bool,
 
     /// Colours in the table
@@ -178,7 +180,7 @@ pub(crate) struct Paper {
     pub(crate) color: Color,
 
     /// Width of the table in columns
-    #[arg(long, value_name = "COLUMNS", env = "RSCALENE_WIDTH")]
+    #[arg(long, value_name = "COLUMNS", value_parser = parse_count, env = "RSCALENE_WIDTH")]
     pub(crate) width: Option<usize>,
 }
 
@@ -232,7 +234,7 @@ pub(crate) struct Diff {
     pub(crate) open: bool,
 
     /// Length of the lists of lines and functions
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = parse_count)]
     pub(crate) top: usize,
 
     /// Differences below this share of every total are left out
@@ -306,6 +308,40 @@ pub(crate) enum Color {
     Never,
 }
 
+impl Run {
+    /// Brings `--cpu-only` and `--memory` together into the latter: what was said nearer to the command line counts.
+    ///
+    /// # Errors
+    /// The same place says both.
+    pub(crate) fn settle_memory(&mut self, said: &ArgMatches) -> Result<(), Error> {
+        if !self.cpu_only || self.memory == MemoryMode::Off {
+            return Ok(());
+        }
+        let rank = |id: &str| match said.value_source(id) {
+            Some(ValueSource::CommandLine) => 2,
+            Some(ValueSource::EnvVariable) => 1,
+            // The configuration, or nobody.
+            _ => 0,
+        };
+        let (without, with) = (rank("cpu_only"), rank("memory"));
+        if without < with {
+            self.cpu_only = false;
+            return Ok(());
+        }
+        // In the configuration, `sampled` cannot be told from what holds where nothing is said.
+        if without == with && (without > 0 || self.memory == MemoryMode::Exact) {
+            let how = self.memory.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            return Err(Error::new(
+                EXIT_USAGE,
+                format!("cannot use `--cpu-only` with `--memory {how}`: it leaves memory out"),
+                "give one of the two",
+            ));
+        }
+        self.memory = MemoryMode::Off;
+        Ok(())
+    }
+}
+
 /// The `run` command as clap sees it.
 pub(crate) fn run_command() -> clap::Command {
     Cli::command().find_subcommand("run").cloned().unwrap_or_default()
@@ -323,6 +359,10 @@ fn parse_format(text: &str) -> Result<Format, String> {
         let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
         format!("one of {}", names.join(", "))
     })
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "a whole number, as in 20".to_owned())
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {

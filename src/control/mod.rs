@@ -51,26 +51,43 @@ pub fn main(mut argv: Vec<OsString>, executable: Option<PathBuf>) -> i32 {
             return error.code;
         }
     };
-    let parsed = words.try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
-        Err(error) => {
-            // A closed stdout or stderr leaves nobody to tell.
-            let _ = error.print();
-            if error.kind() == ErrorKind::InvalidSubcommand {
-                output::tell("hint: to profile a program, type `rscalene run PROGRAM`");
-            }
-            return if error.use_stderr() { EXIT_USAGE } else { 0 };
-        }
+    let parsed = words.try_get_matches_from(argv);
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
+    let (mut cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refuse(&error),
+    };
+    let settled = match (&mut cli.command, matches.subcommand()) {
+        (Command::Run(flags), Some((_, said))) => flags.settle_memory(said),
+        _ => Ok(()),
     };
     let interpreter = executable.unwrap_or_else(|| PathBuf::from("python3"));
-    match command(&cli.command, program, interpreter) {
+    match settled.and_then(|()| command(&cli.command, program, interpreter)) {
         Ok(code) => code,
         Err(error) => {
             output::tell(&error.to_string());
             error.code
         }
     }
+}
+
+/// What clap says at the end of its errors, where ours have a hint.
+const MORE: &str = "For more information, try '--help'.";
+
+/// Shows why the words could not be taken, or the help that they ask for; the answer is the exit code.
+fn refuse(error: &clap::Error) -> i32 {
+    let hint = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // A closed stdout or stderr leaves nobody to show it to.
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE } else { 0 };
+        }
+        ErrorKind::InvalidSubcommand => "to profile a program, type `rscalene run PROGRAM`",
+        _ => "`rscalene COMMAND --help` describes the options of a command",
+    };
+    let text = error.render().to_string();
+    output::tell(&format!("{}\nhint: {hint}", text.trim_end().trim_end_matches(MORE).trim_end()));
+    EXIT_USAGE
 }
 
 fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> Result<i32, Error> {

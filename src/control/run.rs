@@ -57,7 +57,6 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     refuse_sanitizers(preloaded.as_deref())?;
     let settings = settings(flags);
     let ring = match flags.memory {
-        _ if flags.cpu_only => RING_CPU,
         MemoryMode::Off => RING_CPU,
         MemoryMode::Sampled => RING_MEMORY,
         MemoryMode::Exact => RING_EXACT,
@@ -182,7 +181,7 @@ fn cannot_start(start: &program::Start, error: &std::io::Error) -> Error {
 }
 
 fn settings(flags: &Run) -> wire::Settings {
-    let memory = if flags.cpu_only { MemoryMode::Off } else { flags.memory };
+    let memory = flags.memory;
     wire::Settings {
         cpu_mode: match flags.cpu_source {
             CpuSource::Auto => 1,
@@ -216,7 +215,7 @@ fn rules(flags: &Run, cwd: &Path, script: Option<&Path>) -> ScopeRules {
 }
 
 fn model_settings(flags: &Run) -> model::Settings {
-    let memory = if flags.cpu_only { MemoryMode::Off } else { flags.memory };
+    let memory = flags.memory;
     model::Settings {
         cpu: model::CpuSettings { source: "timer".to_owned(), interval_s: flags.interval.as_secs_f64() },
         memory: model::MemorySettings {
