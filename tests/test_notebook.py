@@ -238,6 +238,7 @@ def test_memit_prints_the_highest_footprint(run: Run) -> None:
     cell = run("%%memit -o -q -r 2 size = 10_000_000\nkept = bytearray(size)")
     assert cell.outputs[0].data["text/plain"].startswith("<MemitResult : peak memory: ")
     assert run("%memit -c -i 0.01 pass").outputs[0].text.startswith("peak memory: ")
+    assert printed(run("%memit -cr 2 pass; print('again')")).count("again") == 2, "flags together, as getopt has them"
 
 
 @pytest.mark.parametrize(

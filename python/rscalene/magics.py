@@ -322,13 +322,12 @@ def _parsed(parser: _Words, line: str) -> tuple[argparse.Namespace, str]:
     """Return the options that ``line`` begins with and the statement behind them, untouched."""
     words: list[str] = []
     rest = line.strip()
-    takes_value = {name for action in parser._actions if action.nargs != 0 for name in action.option_strings}
     while rest.startswith("-") and rest != "-":
         word, rest = _word(parser, rest)
         if word == "--":
             break
         words.append(word)
-        if word in takes_value:
+        if _takes_value(parser, word):
             if not rest:
                 parser.error(f"argument {word}: expected one argument")
             value, rest = _word(parser, rest)
@@ -337,6 +336,15 @@ def _parsed(parser: _Words, line: str) -> tuple[argparse.Namespace, str]:
         return parser.parse_args(words), rest
     except argparse.ArgumentError as error:
         parser.error(str(error))
+
+
+def _takes_value(parser: _Words, word: str) -> bool:
+    """Tell whether the next word is the value of an option of ``word``, where flags may stand before it (``-cr 3``)."""
+    takes = {name: action.nargs != 0 for action in parser._actions for name in action.option_strings}
+    if word in takes or word.startswith("--"):
+        return takes.get(word, False)
+    *flags, last = (f"-{letter}" for letter in word[1:])
+    return takes.get(last, False) and not any(takes.get(flag, True) for flag in flags)
 
 
 def _word(parser: _Words, text: str) -> tuple[str, str]:
