@@ -61,6 +61,18 @@ fn without_source_no_text_of_a_line_is_left() {
 }
 
 #[test]
+fn what_threads_wait_outside_of_the_lines_is_told_and_not_drawn() {
+    let mut profile = profile(3);
+    profile.clock.elapsed_s = 5.0;
+    profile.totals.time.wait_s = Some(98.0);
+    profile.totals.outside_scope.wait_s = Some(97.0);
+    let page = render_html(&profile, &HtmlOptions::default(), &|_| None);
+    assert!(page.contains("75% <small>Python"), "3 s of 4");
+    assert!(page.contains("waiting <span>1.00 s \u{b7} 25.0%"));
+    assert!(page.contains("97.0 s that threads waited outside"));
+}
+
+#[test]
 fn equal_profiles_give_equal_pages() {
     let render = || render_html(&profile(50), &HtmlOptions::default(), &|_| None);
     assert_eq!(render(), render());

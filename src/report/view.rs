@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
-use crate::profile::model::{File, Function, Line, Memory, Profile, Time};
+use crate::profile::model::{File, Function, Line, Memory, Profile, Time, Totals};
 
 /// What orders lines, files and functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,6 +125,21 @@ impl Default for Options {
 #[must_use]
 pub fn cpu_s(time: &Time) -> Option<f64> {
     [time.python_s, time.native_s, time.system_s].into_iter().flatten().reduce(|sum, s| sum + s)
+}
+
+/// The time of the run without what threads wait outside of the lines in scope: pools and servers that idle, a
+/// notebook's kernel, would drown what the lines wait.
+#[must_use]
+pub fn time_inside(totals: &Totals) -> Time {
+    let less = |all: Option<f64>, outside: Option<f64>| all.map(|all| (all - outside.unwrap_or(0.0)).max(0.0));
+    let (time, outside) = (&totals.time, &totals.outside_scope);
+    Time { wait_s: less(time.wait_s, outside.wait_s), gil_wait_s: less(time.gil_wait_s, outside.gil_wait_s), ..*time }
+}
+
+/// What threads waited outside of the lines in scope, where it is to be spoken of.
+#[must_use]
+pub fn wait_outside(profile: &Profile) -> Option<f64> {
+    profile.totals.outside_scope.wait_s.filter(|s| *s >= 0.01 * profile.clock.elapsed_s && *s > 0.0)
 }
 
 /// What shares are taken of.

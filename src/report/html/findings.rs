@@ -4,6 +4,7 @@
 //! that was not measured says so. Neighbours: `overview` shows them first.
 
 use crate::profile::model::{Line, Time};
+use crate::report::view::time_inside;
 use crate::units;
 
 use super::{Page, escape, total_s};
@@ -77,7 +78,7 @@ fn push_hottest(out: &mut String, page: &Page<'_>) {
         push_card(out, "hottest", "Hottest line", "none", "No line in scope was seen using time.");
         return;
     };
-    let all = total_s(&page.profile.totals.time);
+    let all = total_s(&time_inside(&page.profile.totals));
     let kind = kinds(&line.time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
     let mostly = kind.map_or(String::new(), |(_, class, name, part)| {
         let share = units::percent_in_prose(part.unwrap_or(0.0) / seconds);
@@ -97,7 +98,7 @@ fn push_hottest(out: &mut String, page: &Page<'_>) {
 }
 
 fn push_kind(out: &mut String, page: &Page<'_>) {
-    let time = &page.profile.totals.time;
+    let time = &time_inside(&page.profile.totals);
     let all = total_s(time);
     let largest = kinds(time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
     let Some((_, class, name, Some(part))) = largest.filter(|_| all > 0.0) else {

@@ -3,7 +3,8 @@
 //! Job: answer at a glance. Invariant: notices and lost records stand above the figures that they qualify.
 //! Neighbours: `findings`, `timeline` and `tables` draw its parts; `assets/tables.js` makes the table sortable.
 
-use crate::profile::model::{Line, Memory, Time};
+use crate::profile::model::{Line, Memory, Profile, Time};
+use crate::report::view::{time_inside, wait_outside};
 use crate::units;
 
 use super::findings::{self, kinds, lines, plus_minus};
@@ -18,7 +19,7 @@ pub(super) fn push(out: &mut String, page: &Page<'_>) {
     push_facts(out, page);
     push_notices(out, page);
     findings::push(out, page);
-    push_time(out, &page.profile.totals.time);
+    push_time(out, page.profile);
     if page.profile.settings.memory.mode != "off" || page.profile.timeline.rss.len() > 1 {
         push_memory(out, page);
     }
@@ -34,7 +35,9 @@ fn push_facts(out: &mut String, page: &Page<'_>) {
         facts.push(format!("<b>{}</b> CPU", units::seconds(cpu)));
     }
     if let Some(peak) = p.totals.peak_rss_bytes {
-        facts.push(format!("<b>{}</b> peak RSS", units::bytes(peak)));
+        // The curve below is of all processes together.
+        let of = if p.processes.len() > 1 { " of the largest process" } else { "" };
+        facts.push(format!("<b>{}</b> peak RSS{of}", units::bytes(peak)));
     }
     if let Some(python) = &p.target.python {
         facts.push(format!("Python {}", escape::text(python)));
@@ -50,7 +53,11 @@ fn push_facts(out: &mut String, page: &Page<'_>) {
     if p.totals.alloc_samples > 0 {
         facts.push(samples(p.totals.alloc_samples, "allocation"));
     }
-    facts.push(format!("{} lost", units::count(p.totals.lost_records)));
+    facts.push(match p.totals.lost_records {
+        0 => "no records lost".to_owned(),
+        1 => "<b>1 record lost</b>".to_owned(),
+        lost => format!("<b>{} records lost</b>", units::count(lost)),
+    });
     out.push_str("<ul class=\"facts\" aria-label=\"Run\">");
     for fact in facts {
         out.push_str(&format!("<li>{fact}</li>"));
@@ -126,7 +133,8 @@ pub(super) fn dominant(time: &Time) -> String {
     }
 }
 
-fn push_time(out: &mut String, time: &Time) {
+fn push_time(out: &mut String, profile: &Profile) {
+    let time = &time_inside(&profile.totals);
     let all = total_s(time);
     if all <= 0.0 {
         return;
@@ -142,16 +150,24 @@ fn push_time(out: &mut String, time: &Time) {
     if let Some(gil) = time.gil_wait_s.filter(|gil| *gil > 0.0) {
         out.push_str(&format!("<li><span>of it waiting for the GIL {}</span></li>", units::seconds(gil)));
     }
+    if let Some(outside) = wait_outside(profile) {
+        let spelt = units::seconds(outside);
+        out.push_str(&format!("<li><span>not drawn: {spelt} that threads waited outside these files</span></li>"));
+    }
     out.push_str("</ul></div>");
 }
 
 fn push_memory(out: &mut String, page: &Page<'_>) {
     out.push_str("<div class=\"panel mem\"><div class=\"tlbox\"><h3>Memory over time <span class=\"key\"><i class=\"kr\"></i>resident (RSS)");
+    if page.profile.processes.len() > 1 {
+        out.push_str(" of all processes");
+    }
     if !page.profile.timeline.live.is_empty() {
         out.push_str(" <i class=\"kl\"></i>live, tracked");
     }
     out.push_str("</span></h3>");
     timeline::push(out, &page.profile.timeline, page.profile.clock.elapsed_s);
+    moments::push_made_of(out, page);
     out.push_str("</div>");
     let mut owners: Vec<_> = lines(page).filter(|(_, line)| line.memory.peak_bytes.unwrap_or(0) > 0).collect();
     owners.sort_by_key(|(_, line)| std::cmp::Reverse(line.memory.peak_bytes));
@@ -170,9 +186,7 @@ fn push_memory(out: &mut String, page: &Page<'_>) {
                 percent(bytes as f64, scale)
             ));
         }
-        out.push_str("</ol>");
-        moments::push_made_of(out, page);
-        out.push_str("</div>");
+        out.push_str("</ol></div>");
     }
     out.push_str("</div>");
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::profile::model::Line;
+use crate::report::view::time_inside;
 use crate::units;
 
 use super::findings::lines;
@@ -34,21 +35,26 @@ pub(super) fn push(out: &mut String, page: &Page<'_>, options: &HtmlOptions) {
     out.push_str("</div></section>");
 }
 
-/// The lines to show by file, costliest regions first until the budget is spent.
-pub(super) fn choose(page: &Page<'_>, budget: usize) -> BTreeMap<usize, BTreeSet<u32>> {
+/// The lines to show by file, costliest regions first until the budget is spent; the file of the costliest line leads.
+pub(super) fn choose(page: &Page<'_>, budget: usize) -> Vec<(usize, BTreeSet<u32>)> {
     let p = page.profile;
-    let all_s = total_s(&p.totals.time).max(f64::MIN_POSITIVE);
+    let all_s = total_s(&time_inside(&p.totals)).max(f64::MIN_POSITIVE);
     let all_bytes = (p.totals.memory.alloc_bytes.unwrap_or(0) as f64).max(1.0);
     let heat = |line: &Line| total_s(&line.time) / all_s + line.memory.alloc_bytes.unwrap_or(0) as f64 / all_bytes;
     let mut ranked: Vec<(f64, usize, u32)> = lines(page).map(|(file, line)| (heat(line), file, line.line)).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut chosen: BTreeMap<usize, BTreeSet<u32>> = BTreeMap::new();
+    let mut chosen: Vec<(usize, BTreeSet<u32>)> = Vec::new();
+    let mut place: BTreeMap<usize, usize> = BTreeMap::new();
     let mut count = 0;
     for (_, file, line) in ranked {
         if count >= budget {
             break;
         }
-        let numbers = chosen.entry(file).or_default();
+        let at = *place.entry(file).or_insert_with(|| {
+            chosen.push((file, BTreeSet::new()));
+            chosen.len() - 1
+        });
+        let numbers = &mut chosen[at].1;
         for near in line.saturating_sub(AROUND).max(1)..=line.saturating_add(AROUND) {
             let shown = near == line || page.texts[file].get(near).is_some();
             count += usize::from(shown && numbers.insert(near));

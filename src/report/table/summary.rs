@@ -7,11 +7,11 @@
 use super::cells::{error_text, list_path, relative_error};
 use super::leaks::sure;
 use super::title;
-use crate::profile::model::{Exit, NearLimit, Profile, Time, Totals};
+use crate::profile::model::{Exit, NearLimit, Profile};
 use crate::report::bars::{KINDS, parts, sparkline, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
-use crate::report::view::{Place, SortKey, View, cpu_s, largest, share};
+use crate::report::view::{Place, SortKey, View, cpu_s, largest, share, time_inside, wait_outside};
 use crate::units;
 
 /// Cells of a fact's name and the space after it.
@@ -38,7 +38,7 @@ pub fn summary_line(profile: &Profile) -> String {
         let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
         facts.push(format!("{} CPU{kinds}", units::seconds(cpu)));
     }
-    facts.extend(wait_inside(&profile.totals).map(|wait| format!("{} wait", units::seconds(wait))));
+    facts.extend(time_inside(&profile.totals).wait_s.map(|wait| format!("{} wait", units::seconds(wait))));
     facts.extend(profile.totals.peak_rss_bytes.map(|peak| format!("peak RSS {}", units::bytes(peak))));
     let hottest = largest(profile, SortKey::Cpu, 1);
     if let Some(((place, s), cpu)) = hottest.first().zip(cpu_s(time).filter(|cpu| *cpu > 0.0)) {
@@ -100,8 +100,7 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
     items.extend(profile.totals.peak_rss_bytes.map(|peak| (Role::Strong, format!("{} peak RSS", units::bytes(peak)))));
     facts.push("total", &items);
 
-    // Threads that idle outside of the program's lines (pools, a notebook's kernel) would drown what the lines wait.
-    let time = &Time { wait_s: wait_inside(&profile.totals), ..*time };
+    let time = &time_inside(&profile.totals);
     let known = parts(time).map(Option::unwrap_or_default);
     let sum: f64 = known.iter().sum();
     if sum > 0.0 {
@@ -134,11 +133,6 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
         }
         facts.push("waits", &named);
     }
-}
-
-/// Seconds off the CPU on lines in scope.
-fn wait_inside(totals: &Totals) -> Option<f64> {
-    totals.time.wait_s.map(|all| (all - totals.outside_scope.wait_s.unwrap_or(0.0)).max(0.0))
 }
 
 fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
@@ -326,8 +320,7 @@ fn trust(facts: &mut Facts<'_>, view: &View<'_>) {
     let outside = cpu_s(&totals.outside_scope).and_then(|s| Some((s, share(Some(s), view.base.cpu_s)?)));
     let cpu = outside.filter(|(_, part)| *part >= 0.01);
     let cpu = cpu.map(|(s, part)| format!("{} CPU ({})", units::seconds(s), units::percent_in_prose(part)));
-    let wait = totals.outside_scope.wait_s.filter(|s| *s >= 0.01 * profile.clock.elapsed_s && *s > 0.0);
-    let wait = wait.map(|s| format!("{} of waiting threads", units::seconds(s)));
+    let wait = wait_outside(profile).map(|s| format!("{} of waiting threads", units::seconds(s)));
     let outside: Vec<String> = cpu.into_iter().chain(wait).collect();
     if !outside.is_empty() {
         facts.push("scope", &[(Role::Plain, format!("{} outside these files", outside.join(" and ")))]);

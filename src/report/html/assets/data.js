@@ -86,7 +86,11 @@ const blocksShown = () => MEM && state.only?.kind === 'threads';
 const memoryShown = () => MEM && state.only?.kind !== 'threads';
 const sumOf = times => times.reduce((s, v) => s + (v || 0), 0);
 const total = () => state.only ? sumOf(D[state.only.kind][state.only.at].t) : TOTAL;
-const TOTAL = 1e6 * ['python_s', 'native_s', 'system_s', 'wait_s'].reduce((s, k) => s + (D.totals[k] || 0), 0);
+// Without what threads wait outside of the lines in scope, as in the head.
+const TOTAL = 1e6 * Math.max(0, ['python_s', 'native_s', 'system_s', 'wait_s'].reduce((s, k) => s + (D.totals[k] || 0), 0) - (D.totals.outside_scope?.wait_s || 0));
+// Figures that no line has, since they could not be measured: they get no column, where an empty cell would read as none.
+const UNKNOWN = new Set(['py', 'na', 'sy', 'wa', 'pk', 'li', 'in', 'cp', 'mu'].filter(k => D.hot.every(r => r[k] == null)));
+const measured = ([key]) => !UNKNOWN.has(key);
 function fmtTime(us) {
   const s = us / 1e6, d = v => v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0);
   if (!us) return '0 s';
