@@ -9,12 +9,12 @@
 //! below [`SIGMAS`] of the two errors together is chance as far as the samples can tell; what varies from run to run
 //! beside sampling (caches, other load) is not in it, so a difference above is a reason to look, not a proof.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::model::{Exit, File, Function, Line, Profile};
-use super::pairing;
+use super::pairing::{self, Pair};
 
 /// Standard errors that a difference has to exceed.
 pub const SIGMAS: f64 = 2.0;
@@ -74,6 +74,9 @@ pub struct FunctionChange {
     pub path: String,
     /// Its qualified name.
     pub qualname: String,
+    /// Its qualified name before, where that was another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_qualname: Option<String>,
     /// Its first line before.
     pub before_line: Option<u32>,
     /// Its first line after.
@@ -132,10 +135,12 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
     for (old, new) in pairing::files(&before.files, &after.files) {
         let path = new.or(old).map(|file| file.path.as_str()).unwrap_or_default();
         let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
-        for (old, new) in pairing::lines(&old.lines, &new.lines) {
-            lines.push(sides.line(path, old, new));
+        let same = pairing::lines(&old.lines, &new.lines);
+        for (old, new) in &same {
+            lines.push(sides.line(path, *old, *new));
         }
-        pairs.extend(pairs_of_functions(&old.functions, &new.functions).into_iter().map(|(old, new)| (path, old, new)));
+        let functions = renamed(pairs_of_functions(&old.functions, &new.functions), &same);
+        pairs.extend(functions.into_iter().map(|(old, new)| (path, old, new)));
     }
     for (path, old, new) in rejoined(pairs) {
         functions.push(sides.function(path, old, new));
@@ -272,6 +277,10 @@ impl Sides {
         FunctionChange {
             path: path.to_owned(),
             qualname: new.or(old).map(|function| function.qualname.clone()).unwrap_or_default(),
+            before_qualname: old
+                .zip(new)
+                .filter(|(old, new)| old.qualname != new.qualname)
+                .map(|(old, _)| old.qualname.clone()),
             before_line: old.map(|function| function.first_line),
             after_line: new.map(|function| function.first_line),
             cpu_s: seconds(pair(&|function| cpu(&function.own), |figures| figures.cpu)),
@@ -366,11 +375,26 @@ fn rejoined(pairs: Vec<PlacedPair<'_>>) -> Vec<PlacedPair<'_>> {
     joined.into_iter().enumerate().filter(|(at, _)| !dropped.contains(at)).map(|(_, pair)| pair).collect()
 }
 
+/// Joins functions of a file that are alone on their side and whose lines are mostly the same.
+fn renamed<'a>(pairs: Vec<Pair<'a, Function>>, lines: &[Pair<'a, Line>]) -> Vec<Pair<'a, Function>> {
+    let name = |function: Option<&'a Function>| function.map(|function| function.qualname.as_str());
+    let alone = |side: Option<&'a Function>, other: Option<&'a Function>| name(side).filter(|_| other.is_none());
+    let old: HashSet<&str> = pairs.iter().filter_map(|(old, new)| alone(*old, *new)).collect();
+    let new: HashSet<&str> = pairs.iter().filter_map(|(old, new)| alone(*new, *old)).collect();
+    let mut joined = pairs;
+    for (before, after) in pairing::renamed(lines, &old, &new) {
+        let at_old = joined.iter().position(|(old, new)| new.is_none() && name(*old) == Some(before));
+        let at_new = joined.iter().position(|(old, new)| old.is_none() && name(*new) == Some(after));
+        if let (Some(at_old), Some(at_new)) = (at_old, at_new) {
+            joined[at_new].0 = joined[at_old].0;
+            joined.remove(at_old);
+        }
+    }
+    joined
+}
+
 /// Functions of the same qualified name, in the order of the file where there are several.
-fn pairs_of_functions<'a>(
-    old: &'a [Function],
-    new: &'a [Function],
-) -> Vec<(Option<&'a Function>, Option<&'a Function>)> {
+fn pairs_of_functions<'a>(old: &'a [Function], new: &'a [Function]) -> Vec<Pair<'a, Function>> {
     let mut waiting: BTreeMap<&str, std::collections::VecDeque<&Function>> = BTreeMap::new();
     for function in old {
         waiting.entry(&function.qualname).or_default().push_back(function);

@@ -1,12 +1,13 @@
-//! Which lines and files of two profiles are the same.
+//! Which lines, files and functions of two profiles are the same.
 //!
-//! Job: pair files by path, and lines by their text, so that lines which moved still pair. Invariant: each line and file
+//! Job: pair files by path, and lines by their text, so that lines which moved still pair, and with them functions that
+//! got another name. Invariant: each line and file
 //! of either side is in the answer exactly once. Neighbour: `diff` subtracts the pairs.
 //!
 //! Lines in the same order in both files pair first (a longest common subsequence of texts, as `diff` finds it); what
 //! remains pairs with an equal text anywhere in the file, and then a line without text with its number.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::model::{File, Line};
 
@@ -108,6 +109,56 @@ pub(crate) fn lines<'a>(old: &'a [Line], new: &'a [Line]) -> Vec<Pair<'a, Line>>
     pairs.extend(old.iter().zip(free).filter(|(_, free)| *free).map(|(line, _)| (Some(line), None)));
     pairs
 }
+
+/// Functions that have another name now: of the qualified names that are alone on their side, those whose lines are
+/// mostly the same. What stands inside of a function speaks for it, too: a comprehension has the lines of its own.
+pub(crate) fn renamed<'a>(
+    lines: &[Pair<'a, Line>],
+    old: &HashSet<&str>,
+    new: &HashSet<&str>,
+) -> Vec<(&'a str, &'a str)> {
+    let mut same: BTreeMap<(&'a str, &'a str), usize> = BTreeMap::new();
+    let (mut old_lines, mut new_lines): (HashMap<&str, usize>, HashMap<&str, usize>) = Default::default();
+    for (before, after) in lines {
+        let before = before.map(|line| line.function.as_str());
+        let after = after.map(|line| line.function.as_str());
+        before.into_iter().flat_map(around).for_each(|name| *old_lines.entry(name).or_default() += 1);
+        after.into_iter().flat_map(around).for_each(|name| *new_lines.entry(name).or_default() += 1);
+        let (Some(before), Some(after)) = (before, after) else { continue };
+        for (before, after) in around(before).zip(around(after)) {
+            if old.contains(before) && new.contains(after) {
+                *same.entry((before, after)).or_default() += 1;
+            }
+            if last_name(before) != last_name(after) {
+                break;
+            }
+        }
+    }
+    let mut found: Vec<_> = same
+        .into_iter()
+        .filter(|((before, after), count)| 2 * count >= old_lines[before].max(new_lines[after]))
+        .map(|(names, count)| (std::cmp::Reverse(count), names))
+        .collect();
+    found.sort_unstable();
+    let (mut taken_old, mut taken_new) = (HashSet::new(), HashSet::new());
+    found.retain(|(_, (before, after))| {
+        let alone = !taken_old.contains(before) && !taken_new.contains(after);
+        alone && taken_old.insert(*before) && taken_new.insert(*after)
+    });
+    found.into_iter().map(|(_, names)| names).collect()
+}
+
+/// A qualified name and those of the functions around it, inwards first.
+fn around(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| name.rsplit_once(LOCALS).map(|(outer, _)| outer))
+}
+
+fn last_name(name: &str) -> &str {
+    name.rsplit_once(LOCALS).map_or(name, |(_, last)| last)
+}
+
+/// What stands between the name of a function and that of one inside of it.
+const LOCALS: &str = ".<locals>.";
 
 /// Indices of a longest common subsequence of known texts.
 fn in_order(old: &[Option<&str>], new: &[Option<&str>]) -> Vec<(usize, usize)> {

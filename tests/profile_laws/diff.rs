@@ -66,6 +66,30 @@ fn a_function_that_moved_to_another_file_is_compared_with_what_it_was() {
 }
 
 #[test]
+fn a_function_with_another_name_is_compared_with_what_it_was() {
+    let named = |mut profile: Profile, name: &str| {
+        let inner = format!("{name}.<locals>.<listcomp>");
+        for line in &mut profile.files[0].lines {
+            line.function.clone_from(&inner);
+        }
+        let whole = &profile.files[0].functions[0];
+        let functions = [name, &inner].map(|name| Function { qualname: name.to_owned(), ..whole.clone() });
+        profile.files[0].functions = functions.to_vec();
+        profile
+    };
+    let before = named(profile("/w/a.py", &[(1, "x = 1", 1.0), (2, "y = 2", 1.0)]), "parse");
+    let after = named(profile("/w/a.py", &[(5, "x = 1", 1.0), (6, "y = 3", 3.0)]), "load");
+    let found = diff(&before, &after);
+    let names: Vec<_> = found.functions.iter().map(|f| (f.qualname.as_str(), f.before_qualname.as_deref())).collect();
+    let inner = ("load.<locals>.<listcomp>", Some("parse.<locals>.<listcomp>"));
+    assert!(names.len() == 2 && names.contains(&("load", Some("parse"))) && names.contains(&inner), "{names:?}");
+    assert!(found.functions.iter().all(|function| function.cpu_s.delta == Some(2.0)));
+    // Another function with a line of the same text is not it.
+    let other = named(profile("/w/a.py", &[(1, "x = 1", 1.0), (2, "a", 1.0), (3, "b", 1.0)]), "other");
+    assert!(diff(&before, &other).functions.iter().all(|function| function.before_qualname.is_none()));
+}
+
+#[test]
 fn a_cell_that_was_run_again_is_compared_with_what_it_was() {
     let mut before = profile("In [3]", &[(1, "x = 1", 1.0), (2, "y = 2", 2.0), (3, "z = 3", 2.0)]);
     before.files.extend(profile("In [1]", &[(1, "other()", 1.0)]).files);

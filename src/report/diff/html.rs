@@ -3,7 +3,9 @@
 //! Job: totals, lines and functions as tables. Invariant: as the page of a profile: nothing in the profiles becomes
 //! markup, and a content security policy forbids everything but the style. Neighbour: `report::html` has the parts.
 
-use super::{DiffOptions, FUNCTION_COLUMNS, Selected, Unit, columns, name, percent, place, totals, verdict};
+use super::{
+    DiffOptions, FUNCTION_COLUMNS, Selected, Unit, columns, function_name, name, percent, place, totals, verdict,
+};
 use crate::profile::diff::{Change, Diff};
 use crate::report::html::{escape_text, fragment_around, page_around};
 
@@ -22,8 +24,13 @@ pub fn render_fragment(diff: &Diff, options: &DiffOptions) -> String {
 
 fn body(diff: &Diff, options: &DiffOptions) -> String {
     let selected = Selected::of(diff, options);
+    let when = [&diff.before.started_at, &diff.after.started_at].map(|at| escape_text(at));
+    let when = match when.iter().any(|at| at.is_empty()) {
+        true => String::new(),
+        false => format!("started {} \u{2192} {} \u{b7} ", when[0], when[1]),
+    };
     let mut out = format!(
-        "<p class=\"head\"><b>{}</b> \u{b7} figures in parentheses are within the noise</p>",
+        "<p class=\"head\"><b>{}</b></p><p class=\"rest\">{when}figures in parentheses are within the noise</p>",
         escape_text(&name(diff))
     );
     head(&mut out, "Totals", &["Figure", "Before", "After", "Change", "Share", "Verdict"]);
@@ -80,7 +87,7 @@ fn push_functions(out: &mut String, diff: &Diff, selected: &Selected<'_>) {
     heads.push("Defined at");
     head(out, "Functions", &heads);
     for function in &selected.functions {
-        out.push_str(&format!("<tr><th scope=\"row\"><code>{}</code></th>", escape_text(&function.qualname)));
+        out.push_str(&format!("<tr><th scope=\"row\"><code>{}</code></th>", escape_text(&function_name(function))));
         FUNCTION_COLUMNS.iter().for_each(|(_, unit, of)| out.push_str(&delta(*unit, of(function))));
         let at = place(diff, &function.path, function.before_line, function.after_line);
         out.push_str(&format!("<td class=\"src\">{}</td></tr>", escape_text(&at)));

@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::style::Style;
+use super::table::command;
 use crate::profile::diff::{Change, Diff, FunctionChange, LineChange};
 use crate::profile::model::Format as Version;
 use crate::units;
@@ -280,9 +281,17 @@ fn short<'p>(diff: &Diff, path: &'p str) -> &'p str {
     inside.filter(|rest| !rest.is_empty()).unwrap_or(path)
 }
 
+/// A function's name, with the one that it had if that was another.
+fn function_name(function: &FunctionChange) -> String {
+    match &function.before_qualname {
+        Some(before) => format!("{} (was {before})", function.qualname),
+        None => function.qualname.clone(),
+    }
+}
+
 /// What was run, on both sides.
 fn name(diff: &Diff) -> String {
-    let (before, after) = (diff.before.command.join(" "), diff.after.command.join(" "));
+    let (before, after) = (command(&diff.before.command), command(&diff.after.command));
     if before == after { after } else { format!("{before} -> {after}") }
 }
 

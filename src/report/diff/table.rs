@@ -3,7 +3,9 @@
 //! Job: totals, lines and functions as three lists. Invariant: no line is wider than the style's width; nothing from
 //! the profiles reaches the terminal unchecked. Neighbours: `mod` chooses and spells, `report::table` lays out.
 
-use super::{DiffOptions, FUNCTION_COLUMNS, Selected, Unit, columns, name, percent, place, totals, verdict};
+use super::{
+    DiffOptions, FUNCTION_COLUMNS, Selected, Unit, columns, function_name, name, percent, place, totals, verdict,
+};
 use crate::profile::diff::{Change, Diff, LineChange};
 use crate::report::style::{Role, Style};
 use crate::report::table::{List, title};
@@ -144,7 +146,7 @@ fn push_functions(out: &mut String, diff: &Diff, selected: &Selected<'_>, style:
     heads.push(("Defined at", place_width, false));
     let mut list = List::new(&heads, style);
     for function in &selected.functions {
-        let mut row = vec![text::fit(&function.qualname, name_width, style)];
+        let mut row = vec![text::fit(&function_name(function), name_width, style)];
         row.extend(chosen.iter().map(|(_, unit, of)| painted(*unit, of(function), style)));
         let at = place(diff, &function.path, function.before_line, function.after_line);
         row.push(style.painted(Role::Faint, &text::fit_end(&at, place_width, style)));

@@ -80,7 +80,10 @@ pub(crate) fn page_around(title: &str, body: &str) -> String {
 }
 
 const PAGE_STYLE: &str = ":root{color-scheme:light dark}body{margin:24px auto;max-width:1280px;padding:0 24px;\
-    font:14px/1.5 system-ui,sans-serif;background:light-dark(#fff,#101216);color:light-dark(#1a1d23,#e6e8ec)}";
+    font:14px/1.5 system-ui,sans-serif;background:light-dark(#fff,#101216);color:light-dark(#1a1d23,#e6e8ec)}\
+    main.rscalene.rscalene{font-size:13.5px}main.rscalene.rscalene table{margin:14px 0 22px;font-size:13px}\
+    main.rscalene.rscalene caption{font-size:15px;padding:4px 0}main.rscalene.rscalene th,main.rscalene.rscalene td\
+    {padding:4px 18px 4px 0}main.rscalene .head{font-size:15px}";
 
 fn style_of(body: &str) -> String {
     let mut style = STYLE.to_owned();

@@ -23,8 +23,8 @@ use crate::profile::model::Profile;
 
 pub(crate) use cells::short_path;
 pub use leaks::render_leaks;
-pub(super) use summary::resident as peak_made_of;
 pub use summary::summary_line;
+pub(super) use summary::{command, resident as peak_made_of};
 
 /// Renders the profile for a terminal of this style. `source` gives the text of a file, where it can be read: it is
 /// shown around the lines that have figures.

@@ -70,7 +70,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
 }
 
 /// The command line, its interpreter by name alone; one word may be a statement, and is told as it is.
-fn command(words: &[String]) -> String {
+pub(in crate::report) fn command(words: &[String]) -> String {
     match words {
         [first, rest @ ..] if !rest.is_empty() => {
             let name = first.rsplit('/').next().unwrap_or(first);
