@@ -49,7 +49,7 @@ pub(super) fn push_source(out: &mut String, text: &str) {
 
 /// East Asian characters that fonts make one em wide; `WIDE` in `assets/dom.js` names the same.
 fn is_wide(c: char) -> bool {
-    matches!(c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{303e}' | '\u{3041}'..='\u{a4cf}' | '\u{a960}'..='\u{a97f}'
+    matches!(c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{303e}' | '\u{3041}'..='\u{3163}' | '\u{3165}'..='\u{a4cf}' | '\u{a960}'..='\u{a97f}'
         | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff01}'..='\u{ff60}'
         | '\u{ffe0}'..='\u{ffe6}')
 }
@@ -71,8 +71,15 @@ fn visible(c: char) -> Option<String> {
         | '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{2069}'
+        | '\u{ad}'
+        | '\u{34f}'
         | '\u{61c}'
-        | '\u{feff}' => Some(format!("\u{27e8}U+{:04X}\u{27e9}", c as u32)),
+        | '\u{180e}'
+        | '\u{3164}'
+        | '\u{feff}'
+        | '\u{ffa0}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}' => Some(format!("\u{27e8}U+{:04X}\u{27e9}", c as u32)),
         _ => None,
     }
 }
@@ -129,6 +136,10 @@ mod tests {
     fn characters_that_hide_or_reorder_are_shown() {
         assert_eq!(text("a\u{202e}b\0c\u{7f}"), "a\u{27e8}U+202E\u{27e9}b\u{2400}c\u{2421}");
         assert_eq!(text("tab\tstays"), "tab\tstays");
+        assert_eq!(
+            text("a\u{3164}\u{ad}\u{e0041}"),
+            "a\u{27e8}U+3164\u{27e9}\u{27e8}U+00AD\u{27e9}\u{27e8}U+E0041\u{27e9}"
+        );
     }
 
     #[test]

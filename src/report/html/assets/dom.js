@@ -16,9 +16,9 @@ function svg(tag, attributes, text) {
   return node;
 }
 // Invisible and reordering characters are shown, as in the static part.
-const HIDDEN = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const HIDDEN = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\u3164\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
 const shown = text => text.replace(HIDDEN, c => {
-  const n = c.charCodeAt(0);
+  const n = c.codePointAt(0);
   return n === 10 ? '\u2424' : n < 32 ? String.fromCharCode(0x2400 + n) : n === 127 ? '\u2421' : '⟨U+' + n.toString(16).toUpperCase().padStart(4, '0') + '⟩';
 });
 const say = text => { $('live').textContent = text; };
