@@ -109,6 +109,23 @@ def test_a_click_on_a_header_sorts_and_says_so(visit: Open) -> None:
     )
 
 
+def test_every_column_sorts(visit: Open) -> None:
+    page = visit("program")
+    wait(page, "document.querySelector('#hot thead')")
+    dead = "[...document.querySelectorAll('.js #hot th, .js #functions thead th, .js #files thead th')]"
+    dead += ".filter(h => h.scope === 'col' && !h.querySelector('button')).map(h => h.textContent)"
+    assert page.execute_script("return " + dead) == []
+    page.execute_script("document.querySelector('#hot button[data-key=kind]').click()")
+    kinds = "[...document.querySelectorAll('#hot tbody .kind')].map(e => e.textContent).join('')"
+    assert wait(page, kinds).rstrip("W").rstrip("S").rstrip("N").rstrip("P") == "", "kind by kind"
+    page.execute_script("document.querySelector('#hot button[data-key=src]').click()")
+    sources = "[...document.querySelectorAll('#hot tbody td.src')].map(e => e.textContent)"
+    texts = page.execute_script("return " + sources)
+    assert texts == page.execute_script(f"return {sources}.sort((a, b) => a.localeCompare(b))")
+    page.execute_script("document.querySelector('#hot td.src a').click()")
+    assert wait(page, "document.querySelector('tr.sel code')?.textContent.trim()") == texts[0]
+
+
 def test_a_permanent_link_opens_its_line_and_keys_move_on(visit: Open) -> None:
     page = visit("program", "#app.py:25")
     assert wait(page, "document.querySelector('tr.sel')?.dataset.n") == "25"
@@ -129,6 +146,15 @@ def test_cold_code_is_folded_and_unfolds(visit: Open) -> None:
     wait(page, "document.querySelector('tr.fold button')")
     page.execute_script("document.querySelector('tr.fold button').click()")
     assert wait(page, "document.querySelector('tr[data-n=\"3\"]').textContent.includes('import json')")
+
+
+def test_every_row_of_the_source_is_as_tall_as_scrolling_counts_on(visit: Open) -> None:
+    page = visit("program", "#app.py:25")
+    for columns in ("time", "both", "memory"):
+        wait(page, "document.querySelector('tr.sel')")
+        page.execute_script(f"document.querySelector('#viewer [data-key={columns}]').click()")
+        heights = "[...document.querySelectorAll('#viewer tr[data-n]')].map(r => r.getBoundingClientRect().height)"
+        assert set(page.execute_script("return " + heights)) == {20}, columns
 
 
 def test_search_finds_source_and_leads_to_it(visit: Open) -> None:
@@ -159,7 +185,8 @@ def test_cumulative_figures_hold_what_a_line_calls(visit: Open) -> None:
 
 def test_native_code_behind_a_line_is_a_click_away(visit: Open) -> None:
     page = visit("program", "#app.py:33")
-    wait(page, "document.querySelector('tr.sel .nat')")
+    chip = wait(page, "document.querySelector('tr.sel .nat')?.textContent")
+    assert chip == "libopenblas64_p-r0", "two symbols of one library"
     page.execute_script("document.querySelector('tr.sel .nat').click()")
     assert "dgemm_kernel_HASWELL" in wait(page, "document.querySelector('.pop')?.textContent")
     press(page, "\ue00c")
@@ -238,6 +265,14 @@ def test_one_thread_alone_has_cards_and_a_flame_graph_of_its_own(visit: Open) ->
     assert wait(page, f"{cards}[0].includes('app.py:25') && {cards}.length") == 4
     page.execute_script("location.hash = '#flame'")
     assert "matrix" in wait(page, f"{names}.includes('matrix') && {names}")
+
+
+def test_a_thread_that_few_samples_met_says_what_no_line_has_of_it(visit: Open) -> None:
+    for sample, said in (("rarely_met", True), ("program", False)):
+        page = visit(sample)
+        choose(page, "worker <1>")
+        note = wait(page, "!document.getElementById('only').hidden && document.getElementById('only').textContent")
+        assert ("2.00 s of its CPU time are on no line" in note) == said, note
 
 
 def test_the_flame_graph_of_the_peak_shows_who_held_it(visit: Open) -> None:

@@ -14,7 +14,7 @@ const NAMED: usize = 5;
 /// Rows of a list.
 const ROWS: usize = 50;
 
-/// What the resident memory at its peak was made of, under the owners.
+/// What the resident memory at its peak was made of, under its course.
 pub(super) fn push_made_of(out: &mut String, page: &Page<'_>) {
     let parts: Vec<String> = crate::report::table::peak_made_of(page.profile).collect();
     if !parts.is_empty() {

@@ -8,7 +8,7 @@ use crate::profile::model::Timeline;
 use crate::units;
 
 const WIDTH: f64 = 1000.0;
-const HEIGHT: f64 = 236.0;
+const HEIGHT: f64 = 270.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 20.0;
 /// Stretches of a drawn series: about two pixels each.
@@ -123,7 +123,7 @@ mod tests {
         let timeline = Timeline { rss: vec![(0.0, 50), (8.0, 100)], live: vec![] };
         let mut out = String::new();
         push(&mut out, &timeline, 10.0);
-        assert!(out.contains("d=\"M0.0 119.0H800.0V22.0H1000\""), "{out}");
+        assert!(out.contains("d=\"M0.0 136.0H800.0V22.0H1000\""), "{out}");
     }
 
     #[test]

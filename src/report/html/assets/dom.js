@@ -54,6 +54,8 @@ const bytesCell = (k, error) => r => {
   const value = k === 'al' ? bytesOf(r) : r[k];
   return value ? withError(fmtBytes(value), value, value === r[k] ? r[error] : 0) : '';
 };
+// What the memory bar's three parts are.
+const memoryLegend = () => el('span', { class: 'key memory-key', hidden: state.columns === 'time' }, ...[['al', 'allocated'], ['li', 'live at the end'], ['pk', 'at the peak']].filter(measured).flatMap(([k, name]) => [el('i', { class: 'mk ' + k }), name]));
 // Buttons of which one is pressed.
 function segments(name, choices, chosen, onpick) {
   return el('span', { class: 'seg', role: 'group', 'aria-label': name }, ...choices.map(([key, label]) => el('button', { type: 'button', 'data-key': key, 'aria-pressed': String(key === chosen), onclick: e => {
@@ -64,14 +66,21 @@ function segments(name, choices, chosen, onpick) {
 const columnButtons = onpick => MEM ? segments('Columns', [['time', 'Time'], ['both', 'Both'], ['memory', 'Memory']], state.columns, key => {
   state.columns = key;
   for (const b of document.querySelectorAll('[aria-label=Columns] button')) b.setAttribute('aria-pressed', String(b.dataset.key === key));
+  for (const legend of document.querySelectorAll('.memory-key')) legend.hidden = key === 'time';
   onpick();
 }) : null;
+// The native code behind a line by library, largest first.
+function librariesOf(r) {
+  const sums = new Map();
+  for (const [object, , us] of r.nat || []) sums.set(object, (sums.get(object) || 0) + us);
+  return [...sums].sort((a, b) => b[1] - a[1]);
+}
 // Name of a native library without its build's details.
 const libraryName = object => shown(base(object).replace(/(-[0-9a-f]{8})?(\.(cpython|abi3)[^.]*)*\.so[.\d]*$/, '')) || shown(object);
 const href = (file, line) => '#' + D.files[file].k + ':' + line;
 const locLink = (file, line) => el('a', { class: 'loc', href: href(file, line), title: shown(D.files[file].d) + ':' + line }, shown(base(D.files[file].d)) + ':' + line);
 // Wide characters take two columns, as in a terminal: `wide` evens out what the font's own width lacks.
-const WIDE = /([\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]+)/;
+const WIDE = /([\u1100-\u115f\u2e80-\u303e\u3041-\u3163\u3165-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]+)/;
 function appendText(host, text) {
   if (!WIDE.test(text)) { host.append(shown(text)); return; }
   text.split(WIDE).forEach((part, i) => { if (part) host.append(i % 2 ? wide(part) : shown(part)); });

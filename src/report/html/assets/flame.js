@@ -52,6 +52,7 @@ async function calleesOfOnly() {
   const S = await loadStacks();
   if (!S[state.only.kind].n.length) return null;
   state.callees = { lines: new Map(), functions: new Map() };
+  state.callees.cpu = sumOf(figuresOf(S).c);
   const [w, c, a] = subtrees(S, ['w', 'c', 'a']);
   const add = (map, key, i, name) => {
     const sums = map.get(key) || { w: 0, c: 0, a: 0, name };

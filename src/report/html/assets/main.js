@@ -26,6 +26,11 @@ async function route() {
   await showFile(file, Number(hash.slice(cut + 1)) || 0);
 }
 const nameOf = (kind, at) => { const { n, pid, tid } = D[kind][at]; return (shown(kind === 'processes' ? n.replace(/^\S*\//, '') : n) || 'process') + ' · ' + (tid ?? pid); };
+// What a thread took that no line has as its share: threads of few samples are known by their clocks alone.
+function unplaced(kind, at) {
+  const cpu = sumOf(D[kind][at].t.slice(0, 3)), less = cpu - (state.callees?.cpu ?? cpu);
+  return less > cpu / 10 && less >= 1000 ? fmtTime(less) + ' of its CPU time are on no line: too few samples met it. ' : '';
+}
 // Shows one thread's or process' share alone; nothing chosen: the whole run.
 async function chooseOnly(kind, at) {
   const only = state.only = kind ? { kind, at } : null;
@@ -38,7 +43,7 @@ async function chooseOnly(kind, at) {
   const note = $('only');
   note.hidden = !only;
   if (only) note.replaceChildren('Only ' + (kind === 'threads' ? 'thread ' : 'process '), el('b', null, nameOf(kind, at)),
-    ': ' + (kind === 'threads' && MEM ? 'its time and what it allocated' : 'its share') + '. ' + (MEM ? 'Memory over time, the leaks' : 'The facts of the run') + (state.callees ? ' are' : ' and the flame graph (the profile holds no shares of stacks) are') + ' of the whole run.',
+    ': ' + (kind === 'threads' && MEM ? 'its time and what it allocated' : 'its share') + '. ' + (MEM ? 'Memory over time, the leaks' : 'The facts of the run') + (state.callees ? ' are' : ' and the flame graph (the profile holds no shares of stacks) are') + ' of the whole run. ' + unplaced(kind, at),
     el('button', { type: 'button', onclick: () => { chooseOnly(); $('only-select').focus(); } }, 'Show all'));
   const part = only && await gather();
   if (only !== state.only) return;
@@ -58,12 +63,16 @@ function drawHead(part) {
   if (!part) { cards.replaceChildren(...theirs); time?.replaceChildren(...bar); return; }
   const card = (cls, label, figure, small, ...body) => el('li', { class: 'card ' + cls }, el('h3', null, label), el('p', { class: 'figure' }, figure, small ? ' ' : null, small ? el('small', null, small) : null), el('div', { class: 'say' }, ...body));
   const largest = figure => part.hot.reduce((a, b) => figure(b) > (a ? figure(a) : 0) ? b : a, null);
+  const mostly = r => {
+    const [key, , name] = KINDS.reduce((a, b) => (r[b[0]] || 0) > (r[a[0]] || 0) ? b : a);
+    return el('span', { class: 'tag ' + key }, fmtPct(r[key] / own(r)) + ' ' + name);
+  };
   const placed = r => [locLink(r.f, r.ln), el('code', null, shown(r.src || r.fn))];
   const { at, kind } = state.only, t = D[kind][at].t, all = sumOf(t);
   const hottest = largest(own), k = t.indexOf(Math.max(...t)), holder = largest(r => kind === 'threads' ? r.al || 0 : r.pk || 0);
   const memory = kind === 'threads' ? ['Allocates most', 'al'] : ['Owner of its memory peak', 'pk'];
   cards.replaceChildren(
-    hottest ? card('hottest', 'Hottest line', fmtTime(own(hottest)), fmtPct(own(hottest) / (all || 1)), ...placed(hottest)) : card('hottest', 'Hottest line', 'none', '', 'No line in scope was seen using its time.'),
+    hottest ? card('hottest', 'Hottest line', fmtTime(own(hottest)), fmtPct(own(hottest) / (all || 1)), ...placed(hottest), mostly(hottest)) : card('hottest', 'Hottest line', 'none', '', 'No line in scope was seen using its time.'),
     all > 0 ? card(KINDS[k][0], 'Where its time went', fmtPct(t[k] / all), KINDS[k][2], `${fmtTime(all)} in all`) : card('kind', 'Where its time went', 'nowhere', '', 'No time of it was seen.'),
     holder ? card('peak', memory[0], fmtBytes(holder[memory[1]]), '', ...placed(holder)) : card('peak', memory[0], MEM ? 'none' : 'not measured', '', MEM ? 'No line in scope has any.' : 'Memory was not profiled.'),
     theirs[3]);
@@ -112,7 +121,7 @@ function start() {
   }
   buildViewer();
   const owned = document.querySelector('.owners');
-  if (owned) owned.append(el('button', { type: 'button', id: 'peak-flame', onclick: () => { flame.metric = 'peak'; setMetric('peak'); location.hash = '#flame'; } }, 'Who called them'));
+  if (owned) owned.querySelector('h3').append(el('button', { type: 'button', class: 'link', id: 'peak-flame', onclick: () => { flame.metric = 'peak'; setMetric('peak'); location.hash = '#flame'; } }, 'Who called them'));
   timelineHover();
   addEventListener('hashchange', route);
   addEventListener('keydown', e => {

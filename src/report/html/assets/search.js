@@ -1,3 +1,9 @@
+// A text in which what was looked for is marked.
+function marked(text, query) {
+  const host = el('span');
+  paint(host, text, '', query);
+  return host.childNodes;
+}
 // Text search over source, functions and paths.
 let searchRun = 0;
 async function search(text) {
@@ -16,7 +22,7 @@ async function search(text) {
     for (const [n, source] of data.texts) if (source && source.toLowerCase().includes(query)) add(at, n, source.trim().slice(0, 160));
   }
   box.replaceChildren(el('p', null, count ? fmtCount(count) + ' found' + (count > found.length ? ', the first ' + found.length + ' shown' : '') : 'nothing found'),
-    ...found.map(([file, line, label]) => el('a', { href: line ? href(file, line) : '#' + D.files[file].k + ':' }, el('span', null, shown(base(D.files[file].d)) + (line ? ':' + line : '')), shown(label))));
+    ...found.map(([file, line, label]) => el('a', { href: line ? href(file, line) : '#' + D.files[file].k + ':' }, el('span', null, shown(base(D.files[file].d)) + (line ? ':' + line : '')), ...marked(label, query))));
   box.hidden = false;
   say(count + ' found');
 }

@@ -22,7 +22,7 @@ function buildViewer() {
   box.append(table);
   $('viewer').append(el('div', { class: 'tbar' }, select,
     el('button', { type: 'button', title: 'p', onclick: () => hop(-1) }, '↑ Hotter'), el('button', { type: 'button', title: 'n', onclick: () => hop(1) }, '↓ Next hot'),
-    fold, columns, el('span', { class: 'grow' }), note), strip, pane);
+    fold, columns, memoryShown() ? memoryLegend() : null, el('span', { class: 'grow' }), note), strip, pane);
   V = { order, select, strip, box, table, mini, fold, note, pane };
   let queued = false;
   box.addEventListener('scroll', () => { if (!queued) { queued = true; requestAnimationFrame(() => { queued = false; closePop(); drawRows(); }); } }, { passive: true });
@@ -73,12 +73,13 @@ function codeColumns() {
   const scale = Math.max(1, ...rows.map(cost)), bytes = Math.max(1, ...rows.map(r => r.al || 0));
   viewer.scale = scale;
   const time = [['Time', '', r => timeBar(r, scale)], ['Seconds', 'n', timeCell], ['%', 'n opt', r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '']];
-  const kinds = KINDS.map(([k, , name]) => [name[0].toUpperCase() + name.slice(1), 'n opt', r => r[k] ? fmtTime(r[k]) : '']);
+  const kinds = KINDS.filter(measured).map(([k, , name]) => [name[0].toUpperCase() + name.slice(1), 'n opt', r => r[k] ? fmtTime(r[k]) : '']);
   const bar = ['Memory', '', r => r.al || r.li || r.pk ? memoryBar(r, bytes) : ''];
-  const memory = [bar, ['Allocated', 'n', bytesCell('al', 'ae')], ['At peak', 'n opt', bytesCell('pk', 'pe')]];
-  const rest = cls => [['Live', cls, bytesCell('li', 'le')], ['Increment', cls, bytesCell('in')], ['Copied', cls, bytesCell('cp')]];
+  const figures = list => list.filter(measured).map(([k, ...column]) => column);
+  const memory = [bar, ...figures([['al', 'Allocated', 'n', bytesCell('al', 'ae')], ['pk', 'At peak', 'n opt', bytesCell('pk', 'pe')]])];
+  const rest = cls => figures([['li', 'Live', cls, bytesCell('li', 'le')], ['in', 'Increment', cls, bytesCell('in')], ['cp', 'Copied', cls, bytesCell('cp')]]);
   if (!memoryShown()) return [...time, ...kinds, ...(blocksShown() ? [['Allocated', 'n', bytesCell('al')]] : [])];
-  return { time: [...time, ...kinds], both: [...time, ['Kind %', 'n opt', kindOf], ...memory, ...rest('n wide-only')], memory: [time[1], ...memory, ...rest('n'), ['Mem usage', 'n opt', bytesCell('mu')]] }[state.columns];
+  return { time: [...time, ...kinds], both: [...time, ['Kind %', 'n opt', kindOf], ...memory, ...rest('n wide-only')], memory: [time[1], ...memory, ...rest('n'), ...figures([['mu', 'Mem usage', 'n opt', bytesCell('mu')]])] }[state.columns];
 }
 function drawCode() {
   layout();
@@ -126,7 +127,8 @@ function codeRow(n, index) {
   paint(code, text?.length > 2000 ? text.slice(0, 2000) + '…' : text, viewer.data.colours.get(n), state.query);
   if (text == null && r) code.append(el('span', { class: 't-c' }, shown(r.fn)));
   const cell = el('td', { class: 'src' }, code);
-  if (r?.nat && r.nat[0][2] > own(r) * 0.05) cell.append(el('button', { type: 'button', class: 'nat', tabindex: -1, title: 'native code behind this line: ' + shown(r.nat[0][0]) }, libraryName(r.nat[0][0]) + (r.nat.length > 1 ? ' +' + (r.nat.length - 1) : '')));
+  const libraries = r?.nat ? librariesOf(r) : [];
+  if (libraries.length && libraries[0][1] > own(r) * 0.05) cell.append(el('button', { type: 'button', class: 'nat', tabindex: -1, title: 'native code behind this line:\n' + libraries.slice(0, 6).map(([object, us]) => fmtTime(us) + '  ' + shown(base(object))).join('\n') }, libraryName(libraries[0][0]) + (libraries.length > 1 ? ' +' + (libraries.length - 1) : '')));
   tr.append(cell);
   return tr;
 }

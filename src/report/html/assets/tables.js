@@ -37,20 +37,25 @@ function sortable(mount, caption, columnsOf, rows, sort, pageSize) {
   mount.replaceChildren(table, nothing, more);
   return { set(next, sortBy) { rows = next; if (sortBy) { key = sortBy; down = true; } rehead(); draw(); } };
 }
-const kindColumns = () => KINDS.map(([k, , name]) => ({ key: k, label: name[0].toUpperCase() + name.slice(1), cls: 'n', value: r => r[k], cell: r => r[k] ? fmtTime(r[k]) : '' }));
+const kindColumns = () => KINDS.filter(measured).map(([k, , name]) => ({ key: k, label: name[0].toUpperCase() + name.slice(1), cls: 'n', value: r => r[k], cell: r => r[k] ? fmtTime(r[k]) : '' }));
+// Sorts by kind, then by its share.
+const kindColumn = () => ({ key: 'kind', label: 'Kind %', cls: 'n opt', value: kindRank, cell: kindOf });
+function kindRank(r) {
+  const parts = KINDS.map(([k]) => r[k] || 0), most = Math.max(...parts);
+  return most ? KINDS.length - parts.indexOf(most) + most / own(r) / 2 : 0;
+}
 // The figures of lines; `scale` holds the largest time and the largest bytes of the table.
 function lineColumns(scale) {
   const time = { key: 'time', label: 'Seconds', cls: 'n', value: cost, cell: timeCell };
-  const bars = [{ key: 'bar', label: 'Time', cls: 'opt', cell: r => timeBar(r, scale.time) }, time, { key: 'share', label: '%', cls: 'n opt', value: cost, cell: r => fmtPct(cost(r) / (total() || 1)) }];
-  const kind = { key: 'kind', label: 'Kind %', cls: 'n opt', cell: kindOf };
+  const bars = [{ key: 'bar', label: 'Time', cls: 'opt', value: cost, cell: r => timeBar(r, scale.time) }, time, { key: 'share', label: '%', cls: 'n opt', value: cost, cell: r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '' }];
   const number = (k, label, error, cls = 'n') => ({ key: k, label, cls, value: k === 'al' ? bytesOf : r => r[k], cell: bytesCell(k, error) });
-  const memory = [{ key: 'mbar', label: 'Memory', cls: 'opt', title: 'allocated, live at the end, at the peak', cell: r => memoryBar(r, scale.bytes) }, number('al', 'Allocated', 'ae'), number('pk', 'At peak', 'pe')];
+  const memory = [{ key: 'mbar', label: 'Memory', cls: 'opt', title: 'allocated, live at the end, at the peak', value: bytesOf, cell: r => memoryBar(r, scale.bytes) }, number('al', 'Allocated', 'ae'), number('pk', 'At peak', 'pe')];
   if (!memoryShown()) return [...bars, ...kindColumns(), ...(blocksShown() ? [number('al', 'Allocated')] : [])];
   return {
     time: () => [...bars, ...kindColumns()],
-    both: () => [...bars, kind, ...memory, number('li', 'Live', 'le', 'n opt')],
+    both: () => [...bars, kindColumn(), ...memory, number('li', 'Live', 'le', 'n opt')],
     memory: () => [...memory, number('li', 'Live', 'le'), number('in', 'Increment'), number('cp', 'Copied')],
-  }[state.columns]();
+  }[state.columns]().filter(c => !UNKNOWN.has(c.key));
 }
 // Figures of the chosen thread or process, from all files.
 async function gather() {
@@ -81,19 +86,19 @@ function drawTables() {
   const place = { key: 'place', label: 'Line', text: true, value: r => D.files[r.f].d + ':' + String(r.ln).padStart(9), cell: r => locLink(r.f, r.ln) };
   const callees = r => r.cw ?? r.cc;
   const hotMount = el('div'), functionMount = el('div'), fileMount = el('div');
-  $('hot').replaceChildren(el('div', { class: 'tbar' }, el('h3', null, 'Hottest lines'), el('span', { class: 'grow' }), columnButtons(() => { hot.set(hotRows()); if (viewer.data) drawCode(); })), hotMount);
+  $('hot').replaceChildren(el('div', { class: 'tbar' }, el('h3', null, 'Hottest lines'), el('span', { class: 'grow' }), MEM ? memoryLegend() : null, columnButtons(() => { hot.set(hotRows()); if (viewer.data) drawCode(); })), hotMount);
   $('functions').replaceChildren($('functions-h'), functionMount);
   $('files').replaceChildren($('files-h'), fileMount);
   const first = () => total() > 0 ? 'time' : 'al';
   const hot = sortable(hotMount, 'Hottest lines', () => [place,
-    { key: 'src', label: 'Source', cls: 'src', cell: r => el('code', { title: shown(r.src || r.fn) }, shown(r.src || r.fn)) },
+    { key: 'src', label: 'Source', cls: 'src', text: true, value: r => r.src || r.fn, cell: r => el('a', { class: 'plain', tabindex: -1, href: href(r.f, r.ln) }, el('code', { title: shown(r.src || r.fn) }, shown(r.src || r.fn))) },
     ...lineColumns(scales.hot)], hotRows(), first(), 25);
   const functions = sortable(functionMount, 'Functions', () => [
     { key: 'name', label: 'Function', text: true, cls: 'name', value: r => r.name, cell: r => el('code', { title: shown(r.name) }, shown(r.name)) },
     { ...place, label: 'Place' },
-    { key: 'bar', label: 'Own time', cls: 'opt', cell: ownBar },
+    { key: 'bar', label: 'Own time', cls: 'opt', value: own, cell: ownBar },
     { key: 'own', label: 'Own', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
-    { key: 'kind', label: 'Kind %', cls: 'n opt', cell: kindOf },
+    kindColumn(),
     ...(state.only && !state.callees ? [] : [
       { key: 'cum', label: 'With callees', cls: 'n', value: callees, cell: r => callees(r) == null ? '–' : fmtTime(callees(r)) },
       { key: 'share', label: state.only ? '%' : '% of run', cls: 'n opt', value: callees, cell: r => fmtPct((callees(r) ?? 0) / (total() || 1)) },
@@ -102,11 +107,11 @@ function drawTables() {
   const files = sortable(fileMount, 'Files', () => [
     { key: 'file', label: 'File', text: true, cls: 'name', value: r => r.d, cell: r => el('a', { class: 'loc', href: '#' + D.files[r.i].k + ':' }, shown(r.d)) },
     { key: 'lines', label: 'Lines', cls: 'n opt', value: r => r.lines, cell: r => fmtCount(r.lines) },
-    { key: 'bar', label: 'Time', cls: 'opt', cell: r => timeBar(r, scales.files.time) },
+    { key: 'bar', label: 'Time', cls: 'opt', value: own, cell: r => timeBar(r, scales.files.time) },
     { key: 'time', label: 'Seconds', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
-    { key: 'kind', label: 'Kind %', cls: 'n opt', cell: kindOf },
-    ...(memoryShown() ? [{ key: 'mbar', label: 'Memory', cls: 'opt', cell: r => memoryBar(r, scales.files.bytes) },
-      ...[['al', 'Allocated'], ['pk', 'At peak'], ['li', 'Live'], ['cp', 'Copied']].map(([k, label]) => ({ key: k, label, cls: 'n', value: r => r[k], cell: r => fmtBytes(r[k]) }))] : blocksShown() ? [{ key: 'al', label: 'Allocated', cls: 'n', value: r => r.al, cell: r => fmtBytes(r.al) }] : []),
+    kindColumn(),
+    ...(memoryShown() ? [{ key: 'mbar', label: 'Memory', cls: 'opt', value: r => r.al, cell: r => memoryBar(r, scales.files.bytes) },
+      ...[['al', 'Allocated'], ['pk', 'At peak'], ['li', 'Live'], ['cp', 'Copied']].filter(measured).map(([k, label]) => ({ key: k, label, cls: 'n', value: r => r[k], cell: r => r[k] ? fmtBytes(r[k]) : '' }))] : blocksShown() ? [{ key: 'al', label: 'Allocated', cls: 'n', value: r => r.al, cell: r => fmtBytes(r.al) }] : []),
   ], scale('files', FILES, own), first(), 400);
   return () => {
     const { part } = state;
