@@ -160,6 +160,22 @@ def test_resident_memory_is_told_apart_from_what_was_asked_for(measure: Any, rsc
     assert re.search(r"resident .* of \S+ MiB asked for . 2\d\d MiB untouched", shown), shown
 
 
+@pytest.mark.parametrize("mode", ["sampled", "exact"])
+def test_the_interpreters_arenas_are_told_apart_and_go_when_they_are_freed(measure: Any, mode: str) -> None:
+    run = measure(
+        """
+gone = [bytes(200) for _ in range(100_000)]
+del gone
+kept = [bytes(200) for _ in range(40_000)]
+large = bytes(60_000_000)
+""",
+        options=("--memory", mode),
+    )
+    # At the peak 40,000 blocks of 240 bytes were left of 100,000, some of them in arenas from before the interpreter
+    # was up; an arena that holds one block of others' stays.
+    assert 8_000_000 < run.profile["totals"]["arenas_peak_bytes"] < 20_000_000
+
+
 @pytest.mark.parametrize(("mode", "scale"), [("sampled", "1"), ("exact", "0.1")])
 def test_the_programs_footprint_grows_by_little(measure: Any, interpreter: str, mode: str, scale: str) -> None:
     plain = subprocess.run([interpreter, GROWTH, scale], capture_output=True, text=True, check=True)

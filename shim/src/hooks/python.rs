@@ -77,6 +77,7 @@ impl Original {
 static IN_MEM: Original = Original::new();
 static IN_OBJ: Original = Original::new();
 static ARENA_ALLOC: AtomicUsize = AtomicUsize::new(0);
+static ARENA_FREE: AtomicUsize = AtomicUsize::new(0);
 static RAW_MALLOC: AtomicUsize = AtomicUsize::new(0);
 static RAW_CALLOC: AtomicUsize = AtomicUsize::new(0);
 
@@ -300,6 +301,14 @@ unsafe extern "C" fn arena_alloc(context: Context, bytes: usize) -> Block {
     arena
 }
 
+/// The end of an arena, which is marked for the same reason.
+unsafe extern "C" fn arena_free(context: Context, arena: Block, bytes: usize) {
+    let block = tls();
+    block.arena.set(1);
+    call!(ARENA_FREE.load(Relaxed), fn(Context, Block, usize) -> (), (context, arena, bytes));
+    block.arena.set(0);
+}
+
 /// What the interpreter's allocators are.
 #[derive(Clone, Copy, PartialEq)]
 #[repr(u8)]
@@ -469,7 +478,9 @@ fn mark_arenas() {
         return;
     }
     ARENA_ALLOC.store(arenas.alloc, Relaxed);
+    ARENA_FREE.store(arenas.free, Relaxed);
     arenas.alloc = arena_alloc as *const () as usize;
+    arenas.free = arena_free as *const () as usize;
     call!(set, fn(*mut Arenas) -> (), (&raw mut arenas));
 }
 
@@ -482,6 +493,7 @@ fn unmark_arenas() {
     call!(get, fn(*mut Arenas) -> (), (&raw mut arenas));
     if arenas.alloc == arena_alloc as *const () as usize {
         arenas.alloc = ARENA_ALLOC.load(Relaxed);
+        arenas.free = ARENA_FREE.load(Relaxed);
         call!(set, fn(*mut Arenas) -> (), (&raw mut arenas));
         ARENA_ALLOC.store(0, Relaxed);
     }
