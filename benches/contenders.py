@@ -67,7 +67,7 @@ def _memray(*options: str) -> Command:
 
 
 def _sampling(binary: Path, out: Path, program: Words) -> Words:
-    run = ["-m", "profiling.sampling", "run", "--collapsed", "-o", str(out)]
+    run = ["-m", "profiling.sampling", "run", "-a", "--mode", "cpu", "--collapsed", "-o", str(out)]
     return [str(binary / "python"), *run, *program]
 
 
@@ -105,7 +105,7 @@ CONTENDERS = [
     Contender("line_profiler (every function)", "line_profiler", _kernprof, ("cpu", "functions")),
     Contender("memory_profiler (every function)", "memory_profiler", _memory_profiler, ("kept",)),
     Contender("tracemalloc", "", _python("-X", "tracemalloc")),
-    Contender("profiling.sampling", "", _sampling, ("cpu", "functions"), (3, 15)),
+    Contender("profiling.sampling -a --mode cpu", "", _sampling, ("cpu", "functions"), (3, 15)),
 ]
 
 
