@@ -1,6 +1,6 @@
 //! Laws of the HTML report that need no browser: it is self-contained, inert to what it shows, and bounded.
 
-use rscalene::profile::model::{File, Line, Profile, Section, SectionLine, Time};
+use rscalene::profile::model::{File, Line, Profile, Section, SectionLine, Thread, Time};
 use rscalene::report::html::{HtmlOptions, render_html};
 
 const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u{2028}\"'";
@@ -70,6 +70,25 @@ fn what_threads_wait_outside_of_the_lines_is_told_and_not_drawn() {
     assert!(page.contains("75% <small>Python"), "3 s of 4");
     assert!(page.contains("waiting <span>1.00 s \u{b7} 25.0%"));
     assert!(page.contains("97.0 s that threads waited outside"));
+}
+
+#[test]
+fn the_busiest_threads_are_listed_and_the_others_counted() {
+    let mut profile = profile(3);
+    let thread = |tid: u32| Thread {
+        pid: 1,
+        tid,
+        name: format!("t{tid}"),
+        time: Time { python_s: Some(f64::from(tid)), ..Time::default() },
+        ..Thread::default()
+    };
+    profile.threads = (1..=150).map(thread).collect();
+    let page = render_html(&profile, &HtmlOptions::default(), &|_| None);
+    let (_, rest) = page.split_once("<h3>Threads</h3>").expect("there are threads");
+    let rows: Vec<&str> = rest.split("</table>").next().expect("a table").split("<tr data-at=").skip(1).collect();
+    assert_eq!(rows.len(), 100);
+    assert!(rows[0].starts_with("\"149\"") && rows[0].contains(">t150<"), "{}", rows[0]);
+    assert!(rest.contains("50 more threads, which took less time,"));
 }
 
 #[test]

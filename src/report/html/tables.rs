@@ -126,6 +126,13 @@ fn push_rest(out: &mut String, count: usize, what: &str) {
     }
 }
 
+/// Says how many rows a table leaves out that the script does not list either.
+fn push_unlisted(out: &mut String, count: usize, what: &str) {
+    if count > ROWS {
+        out.push_str(&format!("<p class=\"none\">{} more {what} are in the JSON alone.</p>", count - ROWS));
+    }
+}
+
 /// Files, costliest first.
 pub(super) fn push_files(out: &mut String, page: &Page<'_>) {
     let mut all: Vec<(usize, Time, u64)> = Vec::new();
@@ -259,9 +266,11 @@ fn push_threads(out: &mut String, page: &Page<'_>) {
         &["Thread", "#pid", "#tid", "Time", "#Python", "#Native", "#System", "#Waiting", "#CPU clock"],
     );
     let scale = threads.iter().map(|thread| total_s(&thread.time)).fold(0.0, f64::max);
-    for thread in threads.iter().take(ROWS) {
+    let mut busiest: Vec<_> = threads.iter().enumerate().collect();
+    busiest.sort_by(|a, b| total_s(&b.1.time).total_cmp(&total_s(&a.1.time)));
+    for (at, thread) in busiest.into_iter().take(ROWS) {
         out.push_str(&format!(
-            "<tr data-pid=\"{0}\"><th scope=\"row\">{1}</th><td class=\"n\">{0}</td><td class=\"n\">{2}</td><td>{3}</td>",
+            "<tr data-at=\"{at}\" data-pid=\"{0}\"><th scope=\"row\">{1}</th><td class=\"n\">{0}</td><td class=\"n\">{2}</td><td>{3}</td>",
             thread.pid,
             escape::text(&thread.name),
             thread.tid,
@@ -273,19 +282,20 @@ fn push_threads(out: &mut String, page: &Page<'_>) {
         out.push_str(&format!("<td class=\"n\">{}</td></tr>", seconds(thread.cpu_clock_s)));
     }
     out.push_str(END);
+    push_unlisted(out, threads.len(), "threads, which took less time,");
 }
 
 fn push_processes(out: &mut String, page: &Page<'_>) {
     out.push_str("<h3>Processes</h3>");
     head(out, "Processes", &["pid", "#Parent", "Command", "#Exit", "#Peak RSS"]);
-    for process in page.profile.processes.iter().take(ROWS) {
+    for (at, process) in page.profile.processes.iter().enumerate().take(ROWS) {
         let exit = match (process.exit.code, process.exit.signal) {
             (_, Some(signal)) => format!("signal {signal}"),
             (Some(code), _) => code.to_string(),
             _ => "\u{2013}".to_owned(),
         };
         out.push_str(&format!(
-            "<tr data-pid=\"{0}\"><th scope=\"row\">{0}</th><td class=\"n\">{1}</td><td class=\"src\"><code>{2}</code></td><td class=\"n\">{exit}</td><td class=\"n\">{3}</td></tr>",
+            "<tr data-at=\"{at}\" data-pid=\"{0}\"><th scope=\"row\">{0}</th><td class=\"n\">{1}</td><td class=\"src\"><code>{2}</code></td><td class=\"n\">{exit}</td><td class=\"n\">{3}</td></tr>",
             process.pid,
             process.parent,
             escape::text(&process.command.join(" ")),
@@ -293,6 +303,7 @@ fn push_processes(out: &mut String, page: &Page<'_>) {
         ));
     }
     out.push_str(END);
+    push_unlisted(out, page.profile.processes.len(), "processes");
 }
 
 const MEANINGS: &str = "<h3>What the figures mean</h3><dl class=\"run\">\

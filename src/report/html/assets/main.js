@@ -117,7 +117,7 @@ function start() {
   document.body.append(keys, el('div', { id: 'results', hidden: true, role: 'region', 'aria-label': 'Search results' }));
   for (const [kind, table] of [['threads', 'Threads'], ['processes', 'Processes']]) if (D[kind].length > 1) {
     const rows = [...document.querySelectorAll('#run table')].find(t => t.caption.textContent === table).tBodies[0].rows;
-    [...rows].forEach((tr, at) => tr.cells[0].append(' ', el('button', { type: 'button', class: 'link only-this', 'aria-label': 'Only ' + nameOf(kind, at), onclick: () => { chooseOnly(kind, at); location.hash = '#overview'; } }, 'only this')));
+    for (const tr of rows) { const at = +tr.dataset.at; tr.cells[0].append(' ', el('button', { type: 'button', class: 'link only-this', 'aria-label': 'Only ' + nameOf(kind, at), onclick: () => { chooseOnly(kind, at); location.hash = '#overview'; } }, 'only this')); }
   }
   buildViewer();
   const owned = document.querySelector('.owners');
