@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import io
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from rscalene import memory, memory_usage, timer
@@ -67,6 +70,18 @@ def test_a_child_is_sampled_until_it_ends_and_counted_with_its_parent() -> None:
         assert max(memory_usage(child, 0.05)) > 35
 
 
+def test_what_cannot_be_sampled_is_refused() -> None:
+    with pytest.raises(ValueError, match="give a pid, a Popen, or a function"):
+        memory_usage("nothing")
+    with pytest.raises(ValueError, match="args is a tuple of its own"):
+        memory_usage((hold, (1,), {}, 2))
+    with pytest.raises(ValueError, match="backend must be"):
+        memory_usage(-1, backend="nonsense")
+    # Three steps of 0.1 s, though 0.3 / 0.1 is a little less than 3; and a list is as good as a tuple.
+    assert len(memory_usage(-1, 0.01, 0.03)) == 3
+    assert memory_usage([hold, (1, 0.0)], retval=True)[1] == 1
+
+
 def test_a_process_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ProcessLookupError):
         memory_usage(2**22 - 3)
@@ -109,6 +124,33 @@ def test_decorators_count_their_calls() -> None:
     assert first.endswith("call 1")
     assert second.endswith("call 2")
     assert "work: wall " in first
+
+
+def test_a_coroutine_and_a_generator_are_measured_until_they_end() -> None:
+    stream = io.StringIO()
+
+    @timer(stream=stream)
+    async def pause() -> int:
+        await asyncio.sleep(0.05)
+        return 7
+
+    @memory(stream=stream)
+    def pauses() -> Iterator[int]:
+        time.sleep(0.05)
+        yield 7
+
+    assert inspect.iscoroutinefunction(pause)
+    assert inspect.isgeneratorfunction(pauses)
+    assert asyncio.run(pause()) == 7
+    assert list(pauses()) == [7]
+    walls = [float(line.split("wall ")[1].split(" ms")[0]) for line in stream.getvalue().splitlines()]
+    assert len(walls) == 2
+    assert min(walls) >= 50
+    with pytest.raises(TypeError, match="async generator"):
+
+        @timer()
+        async def items() -> AsyncIterator[int]:
+            yield 1
 
 
 def test_timer_tells_waiting_from_working() -> None:

@@ -7,17 +7,19 @@ Numbers come from ``/proc`` (resident memory: what the kernel charges) and from 
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar, cast
 
 from rscalene._rscalene import ByteCount, RssSampler
-from rscalene.lines import enabled
+from rscalene.lines import Options, enabled
 
 __all__ = ["memory", "memory_usage", "timer"]
 
@@ -48,8 +50,8 @@ def memory_usage(
     A function is called once, whatever it takes; when it raises, the sampling ends and the exception goes on. Samples
     are taken by a thread that needs no GIL, at the start, every ``interval`` seconds and at the end.
 
-    :param proc: -1 for this process, a pid, a ``subprocess.Popen``, or what to call: a function, ``(f, args)`` or
-        ``(f, args, kwargs)``.
+    :param proc: -1 for this process, a pid, a ``subprocess.Popen``, or what to call: a function, or a tuple or list of
+        ``f``, ``args`` and ``kwargs``, of which the last ones may be left out.
     :param interval: seconds between samples.
     :param timeout: seconds to sample a process for. A pid without one is sampled once, a ``Popen`` until it ends.
     :param timestamps: return ``(MiB, seconds since the epoch)`` in place of ``MiB``.
@@ -58,14 +60,16 @@ def memory_usage(
     :param max_usage: return the greatest sample alone.
     :param retval: return ``(samples, what the function returned)``.
     :param stream: write ``MEM`` (and ``CHLD``) lines, as mprof reads them, and return None for the samples.
-    :param backend: accepted for memory_profiler's sake; resident memory is read from ``/proc`` in every case.
+    :param backend: a name that memory_profiler knows; resident memory is read from ``/proc`` in every case.
     :param max_iterations: accepted for memory_profiler's sake; a function is never called again.
     :returns: a list of MiB; see the parameters for the other shapes.
     :raises ProcessLookupError: when the process to look at does not exist.
+    :raises ValueError: for something else than a process or a call, and for a backend that nobody knows.
     """
+    Options(backend=backend or "rss")
     children = include_children or multiprocess
     result: Any = None
-    if callable(proc) or isinstance(proc, tuple):
+    if callable(proc) or isinstance(proc, tuple | list):
         function, args, kwargs = _call_of(proc)
         sampler = RssSampler(os.getpid(), interval, children=children)
         try:
@@ -89,6 +93,8 @@ def memory_usage(
 def _call_of(proc: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     if callable(proc):
         return proc, (), {}
+    if not 1 <= len(proc) <= 3:
+        raise ValueError(f"a call is (f, args, kwargs), not {len(proc)} things\nhint: args is a tuple of its own")
     function, *rest = proc
     args = tuple(rest[0]) if rest else ()
     kwargs = dict(rest[1]) if len(rest) > 1 else {}
@@ -96,10 +102,13 @@ def _call_of(proc: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, 
 
 
 def _process_of(proc: Any, interval: float, timeout: float | None) -> tuple[int, int | None]:
-    limit = None if timeout is None else max(int(timeout / interval), 1)
+    limit = None if timeout is None else max(round(timeout / interval), 1)
     if hasattr(proc, "poll"):
         return int(proc.pid), limit
-    pid = os.getpid() if proc == -1 else int(proc)
+    try:
+        pid = os.getpid() if proc == -1 else int(proc)
+    except (TypeError, ValueError):
+        raise ValueError(f"cannot sample {proc!r}\nhint: give a pid, a Popen, or a function to call") from None
     return pid, limit or 1
 
 
@@ -119,6 +128,38 @@ def _samples(
     return samples
 
 
+def around(function: Callable[_P, _R], section: Callable[[], AbstractContextManager[object]]) -> Callable[_P, _R]:
+    """Return ``function`` with each of its calls inside of a section of its own, until what it began has ended."""
+    if inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"cannot measure the calls of the async generator function {function.__qualname__!r}\n"
+            "hint: use `with` inside of it, or `@profile`"
+        )
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def awaited(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            with section():
+                return await function(*args, **kwargs)
+
+        return cast("Callable[_P, _R]", awaited)
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def iterated(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            with section():
+                return (yield from function(*args, **kwargs))
+
+        return cast("Callable[_P, _R]", iterated)
+
+    @functools.wraps(function)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with section():
+            return function(*args, **kwargs)
+
+    return called
+
+
 class _Section(ABC):
     """A context manager and a decorator that prints one line."""
 
@@ -129,19 +170,18 @@ class _Section(ABC):
         self.calls = 0
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        """Decorate ``function``: one line a call. ``RSCALENE=0`` returns it as it is."""
+        """Decorate ``function``: one line a call, a coroutine's or a generator's when it has ended.
+
+        ``RSCALENE=0`` returns it as it is.
+
+        :raises TypeError: for an async generator function.
+        """
         if not enabled():
             return function
         if self.name is None:
             self.name = function.__qualname__
 
-        @functools.wraps(function)
-        def measured(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            section = self._again()
-            with section:
-                return function(*args, **kwargs)
-
-        return measured
+        return around(function, self._again)
 
     @abstractmethod
     def __enter__(self) -> Self: ...
