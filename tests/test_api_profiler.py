@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -10,7 +11,7 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,15 @@ def test_a_profiler_can_be_asked_from_any_thread_at_any_time() -> None:
                 wrong.append(error)
                 return
 
-    asking = (lambda: profiler.running, profiler.pause, profiler.resume)
+    def read_out() -> None:
+        for read in (profiler.output_text, profiler.output_json):
+            try:
+                read()
+            except RuntimeError as none_yet:
+                if "nothing to report" not in str(none_yet):
+                    raise
+
+    asking = (lambda: profiler.running, profiler.pause, profiler.resume, read_out)
     threads = [threading.Thread(target=ask, args=asking) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -188,6 +197,8 @@ def test_reset_starts_over() -> None:
 def test_misuse_is_told_apart() -> None:
     with pytest.raises(ValueError, match="interval"):
         Profiler(interval=-1)
+    with pytest.raises(TypeError, match="lists of globs"):
+        Profiler(include="*.py")
     profiler = Profiler()
     with pytest.raises(RuntimeError, match="never run"):
         profiler.output_json()
@@ -206,14 +217,17 @@ def test_the_statistics_are_real_ones() -> None:
 def test_the_ending_chooses_the_format(tmp_path: Path) -> None:
     with Profiler(memory=False) as profiler:
         spin(0.1)
-    for name in ("p.json", "p.html", "p.txt", "p.pstats", "p.speedscope"):
+    for name in ("p.json", "p.html", "p.txt", "p.pstats", "p.speedscope.json", "p.collapsed"):
         profiler.save(tmp_path / name)
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     assert json.loads((tmp_path / "p.json").read_text())["timeline"]["rss"] == []
     assert isinstance(marshal.loads((tmp_path / "p.pstats").read_bytes()), dict)
-    with pytest.raises(ValueError, match="end the name"):
+    assert "rscalene-profile" not in (tmp_path / "p.speedscope.json").read_text()
+    with pytest.raises(ValueError, match="hint: end it in"):
         profiler.save(tmp_path / "p.xyz")
-    assert len(list(tmp_path.iterdir())) == 5
+    with pytest.raises(FileNotFoundError, match=r"cannot write `.*nowhere/p\.json`"):
+        profiler.save(tmp_path / "nowhere" / "p.json")
+    assert len(list(tmp_path.iterdir())) == 6
     assert (tmp_path / "p.html").read_text() == profiler.output_html()
     assert "total += i * i" in profiler.output_html()
     assert "total += i * i" not in profiler.output_html(source=False)
@@ -237,9 +251,92 @@ def test_the_time_table_is_split_while_a_profiler_runs() -> None:
     split, plain = tables
     assert not any("Native" in cells for cells in plain.values())
     python, native = split["spin(0.2)"], split["zlib.compress(incompressible, 9)"]
-    # Line, hits, time, per hit, per cent, own; then what was sampled, one column or two.
+    # Line, hits, time, per hit, per cent, own; then what was sampled, one column or more.
     assert float(python[6]) == pytest.approx(200_000, rel=0.25)
-    assert float(native[-3]) == pytest.approx(cpu_us[0] - 200_000, rel=0.25)
+    sampled = [float(cell) for cell in native[6:-2]]
+    assert sum(sampled) == pytest.approx(cpu_us[0] - 200_000, rel=0.25)
+    assert max(sampled) > 0.8 * sum(sampled)
+
+
+def read_random(seconds: float) -> None:
+    with open("/dev/urandom", "rb", buffering=0) as file:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            file.read(1 << 20)
+
+
+def test_kernel_time_is_told_apart_as_the_kernel_tells_it() -> None:
+    def body() -> None:
+        spin(0.3)
+        read_random(0.4)
+
+    stream = io.StringIO()
+    timed = line_profile(time=True, stream=stream)(body)
+    with Profiler(memory=False) as profiler:
+        timed()
+    profile = read(profiler)
+    lines = {line["source"].strip(): line for file in profile["files"] for line in file["lines"]}
+    reading, adding = lines["file.read(1 << 20)"], lines["total += i * i"]
+    assert reading["system_s"] == pytest.approx(0.4, rel=0.25)
+    assert reading["system_s"] > 0.8 * (reading["python_s"] + reading["native_s"] + reading["system_s"])
+    assert adding["system_s"] < 0.1 * adding["python_s"]
+    assert profile["totals"]["system_s"] == pytest.approx(0.4, rel=0.3)
+    main = next(thread for thread in profile["threads"] if thread["tid"] == threading.get_native_id())
+    assert main["system_s"] == pytest.approx(profile["totals"]["system_s"], rel=0.05)
+    rows = [line for line in stream.getvalue().splitlines() if line.endswith("read_random(0.4)")]
+    assert float(rows[0].split()[-2]) == pytest.approx(400_000, rel=0.25)
+
+
+def test_kernel_time_without_a_tick_is_unknown_and_not_zero() -> None:
+    for _ in range(50):
+        with Profiler(memory=False) as profiler:
+            sum(range(20_000))
+        totals = read(profiler)["totals"]
+        if totals["system_s"] is None:
+            break
+    assert totals["system_s"] is None
+    assert totals["python_s"] is not None
+    assert "system 0" not in profiler.output_text(unicode=False)
+
+
+def test_the_steps_of_a_generator_are_split_too() -> None:
+    stream = io.StringIO()
+
+    @line_profile(time=True, stream=stream)
+    def steps() -> Iterator[int]:
+        for number in range(20):
+            spin(0.01)
+            yield number
+
+    with Profiler(memory=False):
+        for _ in steps():
+            spin(0.01)
+    row = next(line for line in stream.getvalue().splitlines() if line.endswith("spin(0.01)"))
+    # Line, hits, time, per hit, per cent, own, python.
+    assert float(row.split()[6]) == pytest.approx(200_000, rel=0.5)
+
+
+def test_a_profiler_does_not_see_the_threads_of_others() -> None:
+    profilers = [Profiler(memory=number % 2 == 0) for number in range(6)]
+
+    def short_ones() -> None:
+        for _ in range(10):
+            with Profiler(memory=False):
+                time.sleep(0.002)
+
+    beside = threading.Thread(target=short_ones)
+    for profiler in profilers:
+        profiler.start()
+    beside.start()
+    spin(0.1)
+    beside.join()
+    for profiler in profilers:
+        profiler.stop()
+    program = {threading.get_native_id(), beside.native_id}
+    for profiler in profilers:
+        seen = {thread["tid"] for thread in read(profiler)["threads"]}
+        assert seen <= program
+        assert threading.get_native_id() in seen
 
 
 def test_nothing_is_left_running() -> None:
@@ -258,3 +355,29 @@ def test_whole_calls_are_profiled_by_a_decorator() -> None:
 
     work()
     assert "total += i * i" in stream.getvalue()
+    with contextlib.redirect_stderr(io.StringIO()) as shown:
+        assert profile_run(spin)(0.1) > 0
+    assert "total += i * i" in shown.getvalue()
+
+
+def test_a_coroutine_and_a_generator_are_profiled_until_they_end() -> None:
+    first, second = io.StringIO(), io.StringIO()
+
+    @profile_run(stream=first, memory=False)
+    async def answer() -> int:
+        await asyncio.sleep(0)
+        return spin(0.1)
+
+    @profile_run(stream=second, memory=False)
+    def numbers() -> Iterator[int]:
+        yield spin(0.1)
+
+    assert asyncio.run(answer()) > 0
+    assert "total += i * i" in first.getvalue()
+    assert len(list(numbers())) == 1
+    assert "total += i * i" in second.getvalue()
+    with pytest.raises(TypeError, match="async generator"):
+
+        @profile_run()
+        async def items() -> AsyncIterator[int]:
+            yield 1

@@ -182,9 +182,6 @@ class Sampler:
     def pstats(self) -> bytes:
         """Return the profile as ``pstats`` reads it from a file; RuntimeError when there is none."""
 
-    def speedscope(self) -> str:
-        """Return the profile as speedscope reads it; RuntimeError when there is none."""
-
 @final
 class ProfileData:
     """A profile; :class:`rscalene.Result` is its face."""

@@ -135,9 +135,8 @@ def profile(
     :param columns: ``"memory"`` (the default), ``"classic"`` (memory_profiler before 0.58), ``"time"``,
         ``"line_profiler"`` (``"time"`` without own time), or ``"all"``.
     :param time: the same as ``columns="time"``. While a :class:`rscalene.Profiler` runs, the columns with own time also
-        show the CPU time that it sampled on each line of a plain function, callees included: Python's, and native, with
-        the kernel's in either; cells are blank where no sample fell, and System always is, since nothing in the
-        process tells it apart.
+        show the CPU time that it sampled on each line, callees included: Python's, native, and the kernel's. Cells are
+        blank where no sample fell; a coroutine's steps of less than a sample's 2 ms share theirs with their neighbours.
     :param peak: add the column ``Peak``: the highest transient above the memory at which the line began.
     :param name: a title printed before the table, and the function's name in the time table.
     :raises ValueError: for columns, a backend or a precision that does not exist.

@@ -1,29 +1,29 @@
 """``Profiler``: start and stop by hand, and read the profile in the same program.
 
 A profiler samples the CPU time and the waiting of all Python threads of this process from a thread that needs no GIL
-and sends no signal. With ``memory=True`` it also samples what Python and the loaded libraries allocate: while any such
-profiler runs, the allocators of the process lead through ours, and when the last one stops they are what they were. Any
-number of profilers may run at once and nest. In a forked child none runs.
+and sends no signal; what the scheduler's ticks met in the kernel is system time, unknown where there was no tick. The
+threads of profilers are in no profile. With ``memory=True`` it also samples what Python and the loaded libraries
+allocate: while any such profiler runs, the allocators of the process lead through ours, and when the last one stops
+they are what they were. Any number of profilers may run at once and nest. In a forked child none runs.
 """
 
 from __future__ import annotations
 
 import atexit
-import functools
+import contextlib
 import locale
 import os
 import pstats
 import sys
-import sysconfig
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from rscalene._rscalene import Sampler
 from rscalene.cells import titled
+from rscalene.footprint import around
 from rscalene.lines import enabled
 from rscalene.result import Result
 
@@ -68,7 +68,10 @@ class Profiler:
         :param name: under ``rscalene run`` what passes between start and stop is also a section of that name in the
             profile of the run, with its wall and CPU time, its allocations and its lines; pauses are part of it.
         :raises ValueError: for an interval below 0 or a glob that is none.
+        :raises TypeError: for one glob in place of a list of them.
         """
+        if isinstance(include, str) or isinstance(exclude, str):
+            raise TypeError("include and exclude are lists of globs\nhint: put the one glob in a list")
         self.memory = memory
         self._lock = threading.RLock()
         main = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -77,7 +80,7 @@ class Profiler:
             all=all,
             include=list(include),
             exclude=list(exclude),
-            libraries=_libraries(),
+            libraries=[os.path.dirname(os.path.abspath(__file__))],
             script=os.path.abspath(main) if main else None,
             memory=memory,
             name=name,
@@ -147,26 +150,32 @@ class Profiler:
         """
         if unicode is None:
             unicode = locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"
-        return self._sampler.text(unicode, color, width)
+        with self._lock:
+            return self._sampler.text(unicode, color, width)
 
     def output_json(self) -> str:
         """Return the profile as JSON, format 1; RuntimeError when there is none."""
-        return self._sampler.json()
+        with self._lock:
+            return self._sampler.json()
 
     def output_html(self, *, source: bool = True) -> str:
         """Return the profile as one HTML page that needs no network; RuntimeError when there is none.
 
         :param source: with the source text of the lines.
         """
-        return self._sampler.html(source)
+        with self._lock:
+            return self._sampler.html(source)
 
     def result(self) -> Result:
         """Return the profile as an object to look at and to compute with; RuntimeError when there is none."""
-        return Result(titled(self._sampler.result()))
+        with self._lock:
+            profile = self._sampler.result()
+        return Result(titled(profile))
 
     def stats(self) -> pstats.Stats:
         """Return the profile as a real ``pstats.Stats``; RuntimeError when there is none."""
-        data = self._sampler.pstats()
+        with self._lock:
+            data = self._sampler.pstats()
         with tempfile.NamedTemporaryFile(suffix=".pstats") as file:
             file.write(data)
             file.flush()
@@ -175,35 +184,15 @@ class Profiler:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the profile to ``path``, whole or not at all, readable by the user alone.
 
-        :param path: the format follows the ending: ``.json``, ``.html``, ``.txt``, ``.pstats`` or ``.prof``,
-            ``.speedscope``.
+        :param path: the format follows the ending: ``.json``, ``.html``, ``.txt``, ``.collapsed``,
+            ``.speedscope.json``, ``.pstats`` or ``.prof``.
         :raises ValueError: for another ending.
+        :raises OSError: when the file cannot be written.
         :raises RuntimeError: when nothing was profiled.
         """
-        target = Path(path)
-        data = self._encoded(target.suffix.lower())
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(name, target)
-        except BaseException:
-            os.unlink(name)
-            raise
-
-    def _encoded(self, ending: str) -> bytes:
-        if ending == ".json":
-            return self.output_json().encode()
-        if ending == ".html":
-            return self.output_html().encode()
-        if ending == ".txt":
-            return self.output_text(unicode=True).encode()
-        if ending in (".pstats", ".prof"):
-            return self._sampler.pstats()
-        if ending == ".speedscope":
-            return self._sampler.speedscope().encode()
-        known = ".json, .html, .txt, .pstats or .speedscope"
-        raise ValueError(f"cannot tell the format by `{ending}`: end the name in {known}")
+        with self._lock:
+            profile = self._sampler.result()
+        profile.save(os.fspath(path))
 
 
 # At the end, and in a child that has no thread of ours, allocators are given back.
@@ -211,39 +200,55 @@ atexit.register(Sampler.unhook)
 os.register_at_fork(after_in_child=Sampler.unhook)
 
 
+@overload
+def profile_run(function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+
+
+@overload
 def profile_run(
-    *, path: str | os.PathLike[str] | None = None, stream: _Stream | None = None, **options: Any
-) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Profile each whole call of the decorated function.
+    function: None = None,
+    /,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    stream: _Stream | None = None,
+    **options: Any,
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+
+
+def profile_run(
+    function: Any = None,
+    /,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    stream: _Stream | None = None,
+    **options: Any,
+) -> Any:
+    """Profile each whole call of the decorated function; of a coroutine or a generator, until it has ended.
+
+    Goes with or without parentheses.
 
     :param path: save each profile there (see :meth:`Profiler.save`) in place of printing it.
     :param stream: where to print; default ``sys.stderr``.
     :param options: as :class:`Profiler` takes them.
+    :raises TypeError: for an async generator function.
     """
+
+    @contextlib.contextmanager
+    def call() -> Iterator[None]:
+        profiler = Profiler(**options)
+        try:
+            with profiler:
+                yield
+        finally:
+            if path is None:
+                profiler.print(stream)
+            else:
+                profiler.save(path)
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         if not enabled():
             return function
 
-        @functools.wraps(function)
-        def profiled(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            profiler = Profiler(**options)
-            try:
-                with profiler:
-                    return function(*args, **kwargs)
-            finally:
-                if path is None:
-                    profiler.print(stream)
-                else:
-                    profiler.save(path)
+        return around(function, call)
 
-        return profiled
-
-    return decorate
-
-
-def _libraries() -> list[str]:
-    """Return the folders that are not the user's own code."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    paths = sysconfig.get_paths()
-    return [*dict.fromkeys(paths[name] for name in names), os.path.dirname(os.path.abspath(__file__))]
+    return decorate if function is None else decorate(function)

@@ -2,8 +2,10 @@
 //!
 //! Job: serve the sampling API where nothing is preloaded. The reader's question: *on which lines did the threads burn
 //! their CPU time?* Invariant: no signal is sent, nothing is hooked, and every nanosecond that a thread's CPU clock
-//! advances between two ticks goes to exactly one stack: the one it was seen running in next. Neighbours: `remote`
-//! supplies the waits of the same threads, `profile` merges both, `lines::python::sampler` keeps the time.
+//! advances between two ticks goes to exactly one stack: the one it was seen running in next. How much of it was the
+//! kernel's nobody can see from here, but the scheduler's tick does: what it counted goes along with each sample.
+//! Neighbours: `remote` supplies the waits of the same threads, `profile` merges both, `lines::python::sampler` keeps the
+//! time.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +17,7 @@ use super::proc::{self, Activity, SyscallFile};
 use super::remote::Target;
 use super::remote::memory::ProcessMemory;
 use super::remote::stacks::{CODE_BIT, Stacks};
-use crate::transport::event::{Body, Event};
+use crate::transport::event::{Body, Event, Ticks};
 
 /// Ticks between two lists of the threads.
 const LIST_TICKS: u32 = 8;
@@ -27,6 +29,8 @@ const MAX_DEPTH: u32 = 1_024;
 const STACK_BIT: u64 = 1 << 62;
 /// Flag of a sample that a timer made.
 const TIMER: u8 = 1;
+/// [`wire::ThreadStart::source`]: looks from outside, with [`Ticks`] for kernel time.
+const LOOKS: u32 = 4;
 
 /// The sampler, without its thread.
 #[derive(Debug)]
@@ -49,8 +53,25 @@ struct Seen {
     syscall: Option<SyscallFile>,
     cpu_ns: u64,
     pending_ns: u64,
+    counted: Counted,
+    kernel_ns: u64,
     stack: u64,
     kind: u8,
+}
+
+/// The user's and the kernel's ticks of a thread so far, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    user_ns: u64,
+    kernel_ns: u64,
+}
+
+impl Counted {
+    fn of(tid: u32) -> Self {
+        let user_ns = clock_ns(thread_clock(tid, CPUCLOCK_VIRT));
+        let kernel_ns = clock_ns(thread_clock(tid, CPUCLOCK_PROF)).saturating_sub(user_ns);
+        Self { user_ns, kernel_ns }
+    }
 }
 
 impl Inside {
@@ -120,8 +141,7 @@ impl Inside {
             seen.pending_ns += cpu_ns - seen.cpu_ns;
             seen.cpu_ns = cpu_ns;
             if seen.pending_ns > 0 && seen.stack != 0 {
-                bodies.push(sample(*tid, seen));
-                seen.pending_ns = 0;
+                seen.sample(*tid, &mut bodies);
             }
         }
         self.deliver(bodies, out);
@@ -131,6 +151,7 @@ impl Inside {
     pub fn skip(&mut self) {
         for (tid, seen) in &mut self.seen {
             seen.cpu_ns = thread_cpu_ns(*tid);
+            seen.counted = Counted::of(*tid);
         }
     }
 
@@ -141,7 +162,7 @@ impl Inside {
             let cpu_ns = thread_cpu_ns(tid).max(seen.cpu_ns);
             seen.pending_ns += cpu_ns - seen.cpu_ns;
             seen.cpu_ns = cpu_ns;
-            end(tid, &seen, &mut bodies);
+            seen.end(tid, &mut bodies);
         }
         self.deliver(bodies, out);
     }
@@ -165,17 +186,18 @@ impl Inside {
         let ended: Vec<u32> = self.seen.keys().filter(|tid| !alive.contains(tid)).copied().collect();
         for tid in ended {
             if let Some(seen) = self.seen.remove(&tid) {
-                end(tid, &seen, bodies);
+                seen.end(tid, bodies);
             }
         }
         for tid in alive {
             if self.states.contains_key(&tid) && !self.seen.contains_key(&tid) {
                 let cpu_ns = thread_cpu_ns(tid);
                 let time_ns = proc::monotonic_ns();
-                let start = wire::ThreadStart { time_ns, tid, source: 2, cpu_ns, interval_ns: self.interval_ns };
+                let start = wire::ThreadStart { time_ns, tid, source: LOOKS, cpu_ns, interval_ns: self.interval_ns };
                 bodies.push(Body::ThreadStart(start));
                 let syscall = SyscallFile::open(self.target.pid, tid, true).ok();
-                self.seen.insert(tid, Seen { syscall, cpu_ns, pending_ns: 0, stack: 0, kind: 0 });
+                let (counted, kernel_ns) = (Counted::of(tid), 0);
+                self.seen.insert(tid, Seen { syscall, cpu_ns, pending_ns: 0, counted, kernel_ns, stack: 0, kind: 0 });
             }
         }
     }
@@ -216,8 +238,40 @@ impl Inside {
         seen.stack = stack ^ STACK_BIT;
         let native = op_kind(self.layout.minor, opcode[0]) == Op::CallsC;
         seen.kind = if native { wire::CpuKind::Native } else { wire::CpuKind::Python } as u8;
-        bodies.push(sample(tid, seen));
-        seen.pending_ns = 0;
+        seen.sample(tid, bodies);
+    }
+}
+
+impl Seen {
+    /// What is pending becomes a sample.
+    fn sample(&mut self, tid: u32, bodies: &mut Vec<Body>) {
+        let sample = wire::CpuSample {
+            time_ns: proc::monotonic_ns(),
+            stack: self.stack,
+            weight_ns: self.pending_ns,
+            tid,
+            kind: self.kind,
+            ..wire::CpuSample::default()
+        };
+        bodies.push(Body::CpuSample { sample, flags: TIMER });
+        self.pending_ns = 0;
+        let now = Counted::of(tid);
+        let user_ns = now.user_ns.saturating_sub(self.counted.user_ns);
+        let kernel_ns = now.kernel_ns.saturating_sub(self.counted.kernel_ns);
+        // A thread that is gone counts nothing, not less.
+        if user_ns + kernel_ns > 0 {
+            self.counted = now;
+            self.kernel_ns += kernel_ns;
+            bodies.push(Body::Ticks(Ticks { tid, stack: self.stack, kind: self.kind, user_ns, kernel_ns }));
+        }
+    }
+
+    fn end(mut self, tid: u32, bodies: &mut Vec<Body>) {
+        if self.pending_ns > 0 && self.stack != 0 {
+            self.sample(tid, bodies);
+        }
+        let (time_ns, cpu_ns, system_ns) = (proc::monotonic_ns(), self.cpu_ns, self.kernel_ns);
+        bodies.push(Body::ThreadEnd(wire::ThreadEnd { time_ns, tid, reserved: 0, cpu_ns, system_ns }));
     }
 }
 
@@ -236,30 +290,20 @@ fn ours(mut body: Body) -> Body {
     body
 }
 
-fn sample(tid: u32, seen: &Seen) -> Body {
-    let sample = wire::CpuSample {
-        time_ns: proc::monotonic_ns(),
-        stack: seen.stack,
-        weight_ns: seen.pending_ns,
-        tid,
-        kind: seen.kind,
-        ..wire::CpuSample::default()
-    };
-    Body::CpuSample { sample, flags: TIMER }
-}
-
-fn end(tid: u32, seen: &Seen, bodies: &mut Vec<Body>) {
-    if seen.pending_ns > 0 && seen.stack != 0 {
-        bodies.push(sample(tid, seen));
-    }
-    let time_ns = proc::monotonic_ns();
-    bodies.push(Body::ThreadEnd(wire::ThreadEnd { time_ns, tid, reserved: 0, cpu_ns: seen.cpu_ns, system_ns: 0 }));
-}
+/// The kernel's clocks of a thread: user and kernel ticks, user ticks alone, and the exact one.
+const CPUCLOCK_PROF: u32 = 0;
+const CPUCLOCK_VIRT: u32 = 1;
+const CPUCLOCK_SCHED: u32 = 2;
 
 /// CPU nanoseconds of a thread of this process; 0 once it is gone.
 pub fn thread_cpu_ns(tid: u32) -> u64 {
-    // The kernel's own encoding of a per-thread CPU clock: ~tid << 3 | CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED.
-    clock_ns((!tid << 3 | 6) as libc::clockid_t)
+    clock_ns(thread_clock(tid, CPUCLOCK_SCHED))
+}
+
+/// The kernel's own encoding of a per-thread CPU clock.
+fn thread_clock(tid: u32, which: u32) -> libc::clockid_t {
+    const CPUCLOCK_PERTHREAD: u32 = 4;
+    (!tid << 3 | CPUCLOCK_PERTHREAD | which) as libc::clockid_t
 }
 
 fn clock_ns(clock: libc::clockid_t) -> u64 {

@@ -80,8 +80,9 @@ pub struct Outcome {
     pub base_bytes: i64,
     /// Was memory measured?
     pub memory: bool,
-    /// CPU nanoseconds of each row by a sampler that ran meanwhile: Python's, and native; `None` where none did.
-    pub split: Option<Vec<[u64; 2]>>,
+    /// CPU nanoseconds of each row by a sampler that ran meanwhile: Python's, native, and the kernel's; `None` where none
+    /// did.
+    pub split: Option<Vec<[u64; 3]>>,
     /// `Some` when an exception left the function.
     pub failure: Option<Failure>,
 }
@@ -93,11 +94,10 @@ impl Outcome {
         clock::seconds(self.total_ticks())
     }
 
-    /// Cells of the samples on a row: Python, native, and system, which a sampler in the process does not tell apart.
+    /// Cells of the samples on a row: Python, native, and system; blank where no sample fell.
     fn split_cells(&self, at: usize, cell: impl Fn(f64) -> String) -> [String; 3] {
         let ns = self.split.as_ref().and_then(|split| split.get(at)).copied().unwrap_or_default();
-        let shown = |ns: u64| if ns == 0 { String::new() } else { cell(ns as f64 / 1e9) };
-        [shown(ns[0]), shown(ns[1]), String::new()]
+        ns.map(|ns| if ns == 0 { String::new() } else { cell(ns as f64 / 1e9) })
     }
 
     fn total_ticks(&self) -> u64 {
@@ -407,13 +407,14 @@ Line #    Mem usage    Increment  Occurrences   Line Contents
     #[test]
     fn sampled_time_stands_beside_own_time_and_is_blank_where_nothing_was_sampled() {
         let mut outcome = outcome();
-        outcome.split = Some(vec![[0, 0], [0, 0], [1_500_000, 2_000_000], [0, 0]]);
+        outcome.split = Some(vec![[0; 3], [0; 3], [1_500_000, 2_000_000, 0], [0, 0, 250_000]]);
         let text = render(&outcome, &source(), format(Columns::Time, 1));
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with("    ")).collect();
         assert!(text.contains("          Own       Python       Native       System  Line Contents\n"));
         assert!(rows[2].contains("       1500.0       2000.0               "), "{text}");
         let ends: Vec<_> = rows.iter().map(|row| row.find("a = [None]").or(row.find("del a"))).collect();
         assert_eq!(ends[2], ends[3]);
+        assert!(rows[3].contains("        250.0  "), "{text}");
         assert!(!render(&outcome, &source(), format(Columns::LineProfiler, 1)).contains("Python"));
     }
 

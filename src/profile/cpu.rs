@@ -11,6 +11,7 @@
 use rustc_hash::FxHashMap;
 
 use super::book::{Amount, Book, ThreadRecord};
+use super::intern::FrameId;
 use super::ledger::{Engine, POOL_BELOW, SYSTEM, Sampled, Stretch, stretch, unseen};
 use super::stacks::Place;
 
@@ -40,6 +41,26 @@ pub(crate) struct ThreadAccount {
     system_ns: Option<u64>,
     seen: Sampled,
     cells: FxHashMap<Place, Cell>,
+    /// Ticks by line, user's and kernel's, of samples of Python and of native code.
+    ticks: FxHashMap<FrameId, [Ticked; 2]>,
+}
+
+/// Nanoseconds of ticks: the user's, and the kernel's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ticked([f64; 2]);
+
+impl Ticked {
+    /// Adds ticks.
+    pub(crate) fn add(&mut self, user_ns: u64, kernel_ns: u64) {
+        self.0[0] += user_ns as f64;
+        self.0[1] += kernel_ns as f64;
+    }
+
+    /// The part of them that met the kernel; `None` without any.
+    pub(crate) fn kernel(self) -> Option<f64> {
+        let [user, kernel] = self.0;
+        (user + kernel > 0.0).then(|| kernel / (user + kernel))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +81,7 @@ impl ThreadAccount {
             1 => Engine::Perf,
             2 => Engine::Timer,
             3 => Engine::PerfAlone,
+            4 => Engine::Looks,
             _ => Engine::None,
         };
         self.start_ns = cpu_ns;
@@ -93,6 +115,32 @@ impl ThreadAccount {
         self.seen.samples[kind] += 1;
         if self.clock.is_some_and(|last| time_ns > last.time_ns) {
             self.since_ns += ns;
+        }
+    }
+
+    /// Ticks that met it on the line `owner`, in a stretch whose sample was of `kind` (0 or 1).
+    pub(crate) fn ticks(&mut self, owner: FrameId, kind: usize, user_ns: u64, kernel_ns: u64) {
+        self.ticks.entry(owner).or_default()[kind].add(user_ns, kernel_ns);
+    }
+
+    /// Gives the kernel its part of what was sampled: that of the line's ticks, and of all ticks where a line has none.
+    fn divide(&mut self) {
+        let mut all = [Ticked::default(); 2];
+        for line in self.ticks.values() {
+            for (sum, ticked) in all.iter_mut().zip(line) {
+                sum.0[0] += ticked.0[0];
+                sum.0[1] += ticked.0[1];
+            }
+        }
+        for (place, cell) in &mut self.cells {
+            let line = self.ticks.get(&place.owner).copied().unwrap_or_default();
+            for kind in 0..SYSTEM {
+                let kernel = line[kind].kernel().or_else(|| all[kind].kernel()).unwrap_or(0.0) * cell.ns[kind];
+                for ns in [&mut cell.ns, &mut self.seen.ns] {
+                    ns[kind] -= kernel;
+                    ns[SYSTEM] += kernel;
+                }
+            }
         }
     }
 
@@ -162,11 +210,12 @@ impl Pools {
     /// an exec). Returns the nanoseconds of its clock that are booked or pooled now, and its row if its shares are kept.
     pub(crate) fn retire(
         &mut self,
-        thread: ThreadAccount,
+        mut thread: ThreadAccount,
         earlier_ns: f64,
         booking: Booking,
         book: &mut Book,
     ) -> (f64, Option<usize>) {
+        thread.divide();
         let whole_ns = thread.clock_ns();
         let life_ns = (whole_ns.unwrap_or(0.0) - earlier_ns).max(0.0);
         let before_ns = (thread.start_ns as f64 - earlier_ns).clamp(0.0, life_ns);

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::book::{Amount, Book, Bytes, Sums, ThreadSums, sorted};
 use super::intern::{FrameId, FunctionId, Names};
+use super::ledger::SYSTEM;
 use super::model::{File, HeldBytes, Leak, Line, Memory, NativeSymbol, NearLimit, ProcessShare, ThreadShare, Time};
 use crate::transport::event::Limit;
 
@@ -17,6 +18,7 @@ use crate::transport::event::Limit;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Known {
     pub(crate) cpu: bool,
+    pub(crate) system: bool,
     pub(crate) wait: bool,
     pub(crate) gil: bool,
     pub(crate) memory: bool,
@@ -30,7 +32,7 @@ impl Known {
         Time {
             python_s: cpu(0),
             native_s: cpu(1),
-            system_s: cpu(2),
+            system_s: cpu(SYSTEM).filter(|_| self.system),
             wait_s: self.wait.then_some(amount.wait_s),
             gil_wait_s: self.gil.then_some(amount.gil_s),
         }

@@ -79,6 +79,7 @@ pub struct Merge {
     live_bytes: f64,
     now_ns: u64,
     gil_known: bool,
+    ticked: bool,
     engines: FxHashSet<Engine>,
     memory_interval: Option<u64>,
     pythons: FxHashMap<u32, (u32, bool)>,
@@ -110,6 +111,7 @@ impl Merge {
             live_bytes: 0.0,
             now_ns: start_ns,
             gil_known: false,
+            ticked: false,
             engines: FxHashSet::default(),
             memory_interval: None,
             pythons: FxHashMap::default(),
@@ -160,6 +162,7 @@ impl Merge {
                 match start.source {
                     1 | 3 => drop(self.engines.insert(Engine::Perf)),
                     2 => drop(self.engines.insert(Engine::Timer)),
+                    4 => drop(self.engines.insert(Engine::Looks)),
                     _ => {}
                 }
                 process.start_thread(start, book);
@@ -199,6 +202,10 @@ impl Merge {
                 process.counters = Some(**counters);
             }
             Body::ThreadClock(clock) => process.read_clock(clock),
+            Body::Ticks(ticks) => {
+                self.ticked = true;
+                process.ticks(ticks);
+            }
             Body::Wait(wait) => {
                 self.gil_known |= wait.gil_ns.is_some();
                 process.wait(wait);
@@ -227,7 +234,9 @@ impl Merge {
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
         let (waits, copies) = (self.settings.waits, memory && !self.settings.copies_unseen);
-        let known = Known { cpu, wait: waits, gil: waits && self.gil_known, memory, copies };
+        // Looks alone cannot tell the kernel's time.
+        let system = cpu && (self.ticked || !self.engines.contains(&Engine::Looks));
+        let known = Known { cpu, system, wait: waits, gil: waits && self.gil_known, memory, copies };
         let sums = lines::totals(&self.book);
         let (names, book) = (&self.names, &self.book);
         let with_callees = functions::cumulative(names, book, &self.tree);
@@ -380,7 +389,7 @@ impl Merge {
     fn used_settings(&self, known: Known) -> Settings {
         let mut settings = self.settings.settings.clone();
         let perf = self.engines.contains(&Engine::Perf);
-        let timer = self.engines.contains(&Engine::Timer);
+        let timer = self.engines.contains(&Engine::Timer) || self.engines.contains(&Engine::Looks);
         let used = match (perf, timer) {
             (true, true) => Some("mixed"),
             (true, false) => Some("perf"),

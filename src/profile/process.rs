@@ -18,7 +18,7 @@ use super::native::NativeSamples;
 use super::resident::Resident;
 use super::sections::{Open, Standing};
 use super::stacks::{Definitions, Place};
-use crate::transport::event::{Counters, NearLimit, ThreadClock, Wait};
+use crate::transport::event::{Counters, NearLimit, ThreadClock, Ticks, Wait};
 
 const NATIVE: u8 = wire::CpuKind::Native as u8;
 const SYSTEM: u8 = wire::CpuKind::System as u8;
@@ -156,6 +156,12 @@ impl Process {
         }
         let kind = usize::from(sample.kind.min(SYSTEM));
         self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags & 1 != 0);
+    }
+
+    /// Ticks of the stretch of a sample.
+    pub(crate) fn ticks(&mut self, ticks: &Ticks) {
+        let owner = self.definitions.place(ticks.stack).owner;
+        self.thread(ticks.tid).ticks(owner, usize::from(ticks.kind.min(NATIVE)), ticks.user_ns, ticks.kernel_ns);
     }
 
     /// Time off the CPU.

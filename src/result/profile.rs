@@ -194,7 +194,13 @@ fn cannot_read(name: &str, error: &std::io::Error) -> PyErr {
 
 /// An `OSError` of the class that belongs to the error's number.
 fn os_error(error: &std::io::Error, message: String) -> PyErr {
-    match error.raw_os_error() {
+    // What is said of a temporary file carries no number.
+    let by_kind = || match error.kind() {
+        std::io::ErrorKind::NotFound => Some(libc::ENOENT),
+        std::io::ErrorKind::PermissionDenied => Some(libc::EACCES),
+        _ => None,
+    };
+    match error.raw_os_error().or_else(by_kind) {
         Some(number) => PyOSError::new_err((number, message)),
         None => PyOSError::new_err(message),
     }

@@ -98,6 +98,8 @@ pub enum Body {
     NearLimit(NearLimit),
     /// Executable mappings of a process, complete: replaces what an earlier one said about the same addresses.
     Modules(Vec<Module>),
+    /// Where the scheduler's tick met a thread, behind the sample of the same stretch.
+    Ticks(Ticks),
 }
 
 /// A code object of a process.
@@ -170,6 +172,22 @@ pub struct Wait {
     pub wait_ns: u64,
     /// Part of it spent waiting for the GIL; `None` where the version cannot tell.
     pub gil_ns: Option<u64>,
+}
+
+/// What the kernel counts of a sampled stretch: the CPU time between two ticks is the user's or the kernel's, as the
+/// second one finds the thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticks {
+    /// Kernel thread id.
+    pub tid: u32,
+    /// The stack of the sample.
+    pub stack: u64,
+    /// The kind of the sample: [`wire::CpuKind::Python`] or [`wire::CpuKind::Native`], as a number.
+    pub kind: u8,
+    /// Nanoseconds of ticks that met the user's code.
+    pub user_ns: u64,
+    /// Nanoseconds of ticks that met the kernel.
+    pub kernel_ns: u64,
 }
 
 /// The end of a process as its parent or the kernel reports it.

@@ -2,7 +2,7 @@
 
 use super::recording::{MS, Recording, cpu, file, function, line, lines_cpu, same};
 use rscalene::profile::scope::ScopeRules;
-use rscalene::transport::event::{Body, Counters, Module, Wait};
+use rscalene::transport::event::{Body, Counters, Module, Ticks, Wait};
 use rscalene_wire as wire;
 
 const APP: &str = "/w/app.py";
@@ -430,4 +430,44 @@ fn a_million_samples_of_deep_stacks_merge_to_the_same_bytes_twice() {
     let (once, twice) = (record(1_000_000), record(1_000_000));
     assert_eq!(serde_json::to_string(&once).expect("json"), serde_json::to_string(&twice).expect("json"));
     same(lines_cpu(&once), 1000.0);
+}
+
+#[test]
+fn ticks_divide_the_samples_of_their_line_and_none_of_another() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    let work = run.code(1, APP, "work", 10);
+    let reading = run.stack(1, &[(work, 3)]);
+    let adding = run.stack(1, &[(work, 7)]);
+    run.thread(1, 1, 4, 0);
+    run.samples(1, 1, reading, 1, 100);
+    run.samples(1, 1, adding, 0, 300);
+    let ticks = |stack: u64, kind: u8, user: u64, kernel: u64| {
+        Body::Ticks(Ticks { tid: 1, stack, kind, user_ns: user * 4 * MS, kernel_ns: kernel * 4 * MS })
+    };
+    run.feed(1, ticks(reading, 1, 5, 20));
+    run.feed(1, ticks(adding, 0, 75, 0));
+    run.end(1, 1, 400 * MS);
+    let profile = run.finish();
+    let (reading, adding) = (&line(&profile, APP, 13).time, &line(&profile, APP, 17).time);
+    same(reading.system_s.expect("ticks came"), 0.08);
+    same(reading.native_s.expect("it was sampled"), 0.02);
+    same(adding.system_s.expect("ticks came"), 0.0);
+    same(adding.python_s.expect("it was sampled"), 0.3);
+    same(cpu(&profile.totals.time), 0.4);
+}
+
+#[test]
+fn looks_without_ticks_leave_the_kernels_time_unknown() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    let work = run.code(1, APP, "work", 10);
+    let here = run.stack(1, &[(work, 3)]);
+    run.thread(1, 1, 4, 0);
+    run.samples(1, 1, here, 0, 2);
+    run.end(1, 1, 2 * MS);
+    let profile = run.finish();
+    assert_eq!(profile.totals.time.system_s, None);
+    assert_eq!(line(&profile, APP, 13).time.system_s, None);
+    same(line(&profile, APP, 13).time.python_s.expect("it was sampled"), 0.002);
 }

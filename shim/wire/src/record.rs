@@ -137,7 +137,7 @@ pub struct ThreadStart {
     /// Kernel thread id.
     pub tid: u32,
     /// What samples it: 0 nothing, 1 perf task-clock (user time) with a timer for kernel time, 2 a CPU timer alone,
-    /// 3 perf alone.
+    /// 3 perf alone, 4 looks from another thread, with the ticks that the kernel counts.
     pub source: u32,
     /// CPU nanoseconds the thread had used when its sampling began.
     pub cpu_ns: u64,

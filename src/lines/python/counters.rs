@@ -172,6 +172,22 @@ impl Mine {
         }
     }
 
+    /// The highest net since the last [`Mine::take`]; `None` where nothing is counted.
+    #[inline(always)]
+    pub(super) fn high(&self) -> Option<i64> {
+        // SAFETY: as in `take`.
+        unsafe { self.counters.as_ref() }.map(|counters| counters.high)
+    }
+
+    /// Another one is the highest.
+    #[inline(always)]
+    pub(super) fn set_high(&mut self, high: i64) {
+        // SAFETY: as in `take`.
+        if let Some(counters) = unsafe { self.counters.as_mut() } {
+            counters.high = high;
+        }
+    }
+
     /// A session that counts starts on this thread.
     pub(super) fn attach(&mut self) {
         if let Some(Ok(table)) = EXACT.get() {

@@ -39,7 +39,7 @@ pub(super) struct Table {
     pub(super) own: bool,
     /// Are its sessions driven?
     pub(super) driven: bool,
-    /// Its number in `split`, if its time may be split: steps of a driven session are shorter than a sample.
+    /// Its number in `split`, if its time may be split.
     split: Option<usize>,
     on_end: Py<PyAny>,
     /// Address of the function's own code object, once it is watched.
@@ -82,7 +82,7 @@ impl LineTable {
         if source == Source::Exact {
             counters::prepare(py)?;
         }
-        let split = (own && !driven).then(|| split::register(&filename, first_line, lines.max(1)));
+        let split = if own { split::register(&filename, first_line, lines.max(1)) } else { None };
         let table = Table {
             split,
             filename,
@@ -163,17 +163,15 @@ pub(super) struct Running {
     session: Session,
     base_bytes: i64,
     failure: Option<Failure>,
-    /// The samples before it began, and at the end those of its own.
-    before: Option<split::Before>,
-    split: Option<split::Split>,
+    /// What a sampler sees of it.
+    share: split::Share,
 }
 
 impl Running {
     fn new(table: &Arc<Table>) -> Box<Self> {
         let base_bytes = if table.source == Source::Nothing { 0 } else { counters::resident_bytes() };
         let session = Session::new(table.lines);
-        let before = table.split.and_then(split::begin);
-        Box::new(Self { table: Arc::clone(table), session, base_bytes, failure: None, before, split: None })
+        Box::new(Self { table: Arc::clone(table), session, base_bytes, failure: None, share: split::Share::new() })
     }
 
     /// Name of the exception that left the function, on the line under the hand.
@@ -238,6 +236,17 @@ pub(super) struct Ended(Box<Running>);
 pub(super) struct Began {
     ticks: u64,
     net: i64,
+    high: Option<i64>,
+}
+
+/// Runs `work` of the profiler's own on a line of the program: the time is the line's, the bytes are nobody's.
+pub(super) fn keep_bytes_out<R>(work: impl FnOnce() -> R) -> R {
+    let began = with_thread(|thread| thread.begin(0));
+    let answer = work();
+    if let Some(began) = began {
+        with_thread(|thread| thread.settle_bytes(began));
+    }
+    answer
 }
 
 impl Thread {
@@ -452,7 +461,10 @@ impl Thread {
         self.sessions.iter().rposition(|running| Arc::ptr_eq(&running.table, table))
     }
 
-    fn put(&mut self, running: Box<Running>) {
+    fn put(&mut self, mut running: Box<Running>) {
+        if let Some(table) = running.table.split {
+            running.share.step_in(table);
+        }
         if running.table.source == Source::Exact {
             self.counters.attach();
         }
@@ -461,8 +473,8 @@ impl Thread {
 
     fn take_out(&mut self, at: usize) -> Ended {
         let mut running = self.sessions.remove(at);
-        if let (Some(table), Some(before)) = (running.table.split, &running.before) {
-            running.split = split::end(table, before);
+        if let Some(table) = running.table.split {
+            running.share.step_out(table);
         }
         if running.table.source == Source::Exact {
             self.counters.detach();
@@ -471,12 +483,21 @@ impl Thread {
     }
 
     pub(super) fn begin(&mut self, ticks: u64) -> Began {
-        Began { ticks, net: self.counters.net() }
+        Began { ticks, net: self.counters.net(), high: self.counters.high() }
     }
 
     pub(super) fn end(&mut self, began: Began) {
         self.overhead_ticks += clock::ticks().wrapping_sub(began.ticks);
-        self.overhead_bytes += self.counters.net() - began.net;
+        self.settle_bytes(began);
+    }
+
+    fn settle_bytes(&mut self, began: Began) {
+        let kept = self.counters.net() - began.net;
+        self.overhead_bytes += kept;
+        if let Some(high) = began.high {
+            // Nor is what was freed again anybody's peak.
+            self.counters.set_high(high + kept);
+        }
     }
 }
 
@@ -529,7 +550,8 @@ impl Ended {
 
     fn tell(self, py: Python<'_>) {
         let Self(running) = self;
-        let Running { table, session, base_bytes, failure, split, .. } = *running;
+        let Running { table, session, base_bytes, failure, share } = *running;
+        let split = table.split.and_then(|_| share.rows());
         let outcome = Outcome {
             filename: table.filename.clone(),
             name: table.name.clone(),

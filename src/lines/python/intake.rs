@@ -1,11 +1,12 @@
 //! What of a sampler's observations its profile is made of.
 //!
-//! Job: leave out what happened before the sampler began, while it was paused, and in its own thread. Invariant: the
-//! clock of a thread that is older than the sampler counts from the sampler's start, and stands still in a pause, so that
+//! Job: leave out what happened before the sampler began, while it was paused, and in the threads of all samplers.
+//! Invariant: the clock of a thread that is older than the sampler counts from the sampler's start, and stands still in a pause, so that
 //! the profile's CPU time is that of the stretch alone. Neighbours: `sampler` feeds, `profile` merges.
 
 use std::collections::HashMap;
 
+use super::company::Member;
 use crate::capture::inside::thread_cpu_ns;
 use crate::capture::proc;
 use crate::profile::merge::{Ends, Merge};
@@ -17,7 +18,7 @@ use crate::transport::event::{Body, Event};
 pub(super) struct Intake {
     merge: Merge,
     pid: u32,
-    own: u32,
+    company: Member,
     footprint: bool,
     /// CPU nanoseconds of each thread that are not the stretch's.
     before: HashMap<u32, u64>,
@@ -28,12 +29,12 @@ pub(super) struct Intake {
 impl Intake {
     /// The stretch begins now. `footprint`: the course of the resident memory is wanted.
     pub(super) fn new(merge: Merge, pid: u32, footprint: bool) -> Self {
-        Self { merge, pid, own: 0, footprint, before: clocks(pid), paused: None }
+        Self { merge, pid, company: Member::join(), footprint, before: clocks(pid), paused: None }
     }
 
-    /// The sampler's own thread is no part of the program.
-    pub(super) fn keep_out(&mut self, own: u32) {
-        self.own = own;
+    /// Number of the sampler among those that run.
+    pub(super) fn member(&self) -> u64 {
+        self.company.id()
     }
 
     /// Nothing counts until [`Intake::resume`].
@@ -57,10 +58,11 @@ impl Intake {
 
     /// Takes in what was observed.
     pub(super) fn feed(&mut self, events: &mut Vec<Event>) {
+        let samplers = self.company.threads();
         for mut event in events.drain(..) {
             match &mut event.body {
-                Body::ThreadClock(clock) if clock.tid == self.own => continue,
-                Body::Wait(wait) if wait.tid == self.own => continue,
+                Body::ThreadClock(clock) if samplers.contains(&clock.tid) => continue,
+                Body::Wait(wait) if samplers.contains(&wait.tid) => continue,
                 Body::Rss { .. } if !self.footprint => continue,
                 Body::ThreadClock(clock) => clock.cpu_ns = since(&self.before, clock.tid, clock.cpu_ns),
                 Body::ThreadStart(start) => start.cpu_ns = since(&self.before, start.tid, start.cpu_ns),

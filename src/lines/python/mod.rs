@@ -7,6 +7,7 @@
 //! From 3.12 on the events are local ones of `sys.monitoring`, asked for on the decorated code objects only. On 3.11 they
 //! come through `PyEval_SetTrace`, which a call at the head of the decorated code object switches on.
 
+mod company;
 mod counters;
 mod drive;
 mod engine;

@@ -108,7 +108,7 @@ impl LineOutcome {
         self.outcome.split = match (self.outcome.split.take(), &other.outcome.split) {
             (Some(mut mine), Some(more)) => {
                 for (ns, more) in mine.iter_mut().zip(more) {
-                    *ns = [ns[0] + more[0], ns[1] + more[1]];
+                    *ns = [ns[0] + more[0], ns[1] + more[1], ns[2] + more[2]];
                 }
                 Some(mine)
             }

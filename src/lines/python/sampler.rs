@@ -12,8 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
+use super::company;
+use super::engine::keep_bytes_out;
 use super::intake::Intake;
 use super::pace::{Goes, Pace, State};
 use super::split::Tally;
@@ -54,21 +57,24 @@ struct Running {
 
 #[pymethods]
 impl Sampler {
-    /// `interval_s` between two looks; `libraries` are folders out of scope unless `all`; `script` is in scope; `memory`
-    /// samples allocations; `name` is that of the section under `rscalene run`.
+    /// `interval_s` between two looks; `libraries` are folders that are out of scope unless `all`, beside the
+    /// interpreter's; `script` is in scope; `memory` samples allocations; `name` is that of the section under
+    /// `rscalene run`.
     #[new]
     #[pyo3(signature = (interval_s, *, all=false, include=Vec::new(), exclude=Vec::new(), libraries=Vec::new(), script=None, memory=true, name="profiler"))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
+        py: Python<'_>,
         interval_s: f64,
         all: bool,
         include: Vec<String>,
         exclude: Vec<String>,
-        libraries: Vec<String>,
+        mut libraries: Vec<String>,
         script: Option<String>,
         memory: bool,
         name: &str,
     ) -> PyResult<Self> {
+        libraries.extend(keep_bytes_out(|| interpreters_folders(py))?.iter().cloned());
         let interval = Duration::try_from_secs_f64(interval_s)
             .map_err(|error| PyValueError::new_err(format!("interval: {error}")))?
             .max(Duration::from_micros(100));
@@ -85,64 +91,14 @@ impl Sampler {
         if self.running.is_some() {
             return Err(PyRuntimeError::new_err("this profiler is running already"));
         }
-        let target = target();
-        let mut events = Vec::new();
-        let interval_ns = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
-        let mut inside = Inside::new(target, interval_ns, &mut events).map_err(|why| {
-            PyRuntimeError::new_err(format!("cannot sample this process, its frames cannot be read: {why:?}"))
-        })?;
-        let heard = if self.memory { Some(tap::listen(py)?) } else { None };
-        let (listening, unheard) = match heard {
-            Some(Ok(listening)) => (Some(listening), None),
-            Some(Err(why)) => (None, Some(format!("memory by line is not known: {why}"))),
-            None => (None, None),
-        };
-        let started = (SystemTime::now(), proc::monotonic_ns());
-        let mode = if listening.is_some() { "sampled" } else { "off" };
-        let settings = model::Settings {
-            cpu: model::CpuSettings { source: "timer".to_owned(), interval_s: self.interval.as_secs_f64() },
-            memory: model::MemorySettings { mode: mode.to_owned(), interval_bytes: None },
-            scope: model::ScopeSettings {
-                include: self.rules.include.clone(),
-                exclude: self.rules.exclude.clone(),
-                all: self.rules.all,
-            },
-        };
-        let settings = MergeSettings { settings, start_ns: started.1, waits: true, copies_unseen: true };
-        let merge = Merge::new(settings, scope(&self.rules)?);
-        self.pace = Arc::new(Pace::new());
-        let (pace, interval) = (Arc::clone(&self.pace), self.interval);
-        let mut intake = Intake::new(merge, target.pid, self.memory);
-        // The clocks of the threads that are there count from here, however late the sampler's own thread comes to run.
-        inside.tick(&mut events);
-        intake.feed(&mut events);
-        let ear = listening.as_ref().map(Listening::ear);
-        let notices = unheard.into_iter().collect();
-        // Before its thread runs: a function that begins meanwhile belongs to it.
-        let about = About { target, started, notices, tally: Tally::claim() };
-        let own_ns = Arc::new(AtomicU64::new(0));
-        let own = Arc::clone(&own_ns);
-        let loop_ = move || sample(inside, intake, ear, &pace, interval, about, &own);
-        let thread = py.detach(|| std::thread::Builder::new().name("rscalene-sampler".to_owned()).spawn(loop_));
-        let thread = thread.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
-        let mark = Mark::begin(&self.name, &own_ns);
-        self.running = Some(Running { pid: target.pid, thread, listening, mark });
-        self.profile = None;
-        Ok(())
+        keep_bytes_out(|| self.begin(py))
     }
 
     /// Stop sampling and make the profile; does nothing when it is stopped.
     fn stop(&mut self, py: Python<'_>) -> PyResult<()> {
         self.forget_parents();
-        let Some(Running { thread, listening, mark, .. }) = self.running.take() else { return Ok(()) };
-        drop(mark);
-        if let Some(mut listening) = listening {
-            listening.leave(py);
-        }
-        self.pace.tell(State::Stop);
-        thread.thread().unpark();
-        let profile = py.detach(|| thread.join());
-        self.profile = Some(profile.map_err(|_| PyRuntimeError::new_err("internal error in the sampling thread"))?);
+        let Some(running) = self.running.take() else { return Ok(()) };
+        self.profile = Some(keep_bytes_out(|| running.end(py, &self.pace))?);
         Ok(())
     }
 
@@ -154,7 +110,8 @@ impl Sampler {
             listening.pause(paused);
         }
         let (pace, thread) = (&self.pace, running.thread.thread());
-        py.detach(|| pace.ask(if paused { State::Pause } else { State::Run }, thread));
+        let state = if paused { State::Pause } else { State::Run };
+        keep_bytes_out(|| py.detach(|| pace.ask(state, thread)));
     }
 
     /// Drop what was recorded.
@@ -203,14 +160,79 @@ impl Sampler {
     fn pstats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &export::pstats(self.profile()?)))
     }
+}
 
-    /// The profile as speedscope reads it.
-    fn speedscope(&self) -> PyResult<String> {
-        Ok(export::speedscope(self.profile()?))
+impl Running {
+    fn end(self, py: Python<'_>, pace: &Pace) -> PyResult<Profile> {
+        let Self { thread, listening, mark, .. } = self;
+        drop(mark);
+        if let Some(mut listening) = listening {
+            listening.leave(py);
+        }
+        pace.tell(State::Stop);
+        thread.thread().unpark();
+        let profile = py.detach(|| thread.join());
+        profile.map_err(|_| PyRuntimeError::new_err("internal error in the sampling thread"))
     }
 }
 
 impl Sampler {
+    fn begin(&mut self, py: Python<'_>) -> PyResult<()> {
+        let target = target();
+        let mut events = Vec::new();
+        let interval_ns = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
+        let mut inside = Inside::new(target, interval_ns, &mut events).map_err(|why| {
+            PyRuntimeError::new_err(format!("cannot sample this process, its frames cannot be read: {why:?}"))
+        })?;
+        let heard = if self.memory { Some(tap::listen(py)?) } else { None };
+        let (listening, unheard) = match heard {
+            Some(Ok(listening)) => (Some(listening), None),
+            Some(Err(why)) => (None, Some(format!("memory by line is not known: {why}"))),
+            None => (None, None),
+        };
+        let started = (SystemTime::now(), proc::monotonic_ns());
+        let mode = if listening.is_some() { "sampled" } else { "off" };
+        let settings = model::Settings {
+            cpu: model::CpuSettings { source: "timer".to_owned(), interval_s: self.interval.as_secs_f64() },
+            memory: model::MemorySettings { mode: mode.to_owned(), interval_bytes: None },
+            scope: model::ScopeSettings {
+                include: self.rules.include.clone(),
+                exclude: self.rules.exclude.clone(),
+                all: self.rules.all,
+            },
+        };
+        let settings = MergeSettings { settings, start_ns: started.1, waits: true, copies_unseen: true };
+        let merge = Merge::new(settings, scope(&self.rules)?);
+        self.pace = Arc::new(Pace::new());
+        let (pace, interval) = (Arc::clone(&self.pace), self.interval);
+        let mut intake = Intake::new(merge, target.pid, self.memory);
+        // The clocks of the threads that are there count from here, however late the sampler's own thread comes to run.
+        inside.tick(&mut events);
+        intake.feed(&mut events);
+        let ear = listening.as_ref().map(Listening::ear);
+        let notices = unheard.into_iter().collect();
+        // Before its thread runs: a function that begins meanwhile belongs to it.
+        let about = About { target, started, notices, tally: Tally::claim() };
+        let own_ns = Arc::new(AtomicU64::new(0));
+        let own = Arc::clone(&own_ns);
+        let member = intake.member();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let loop_ = move || {
+            let _ = tell.send(this_thread());
+            sample(inside, intake, ear, &pace, interval, about, &own)
+        };
+        let spawn = move || {
+            let thread = std::thread::Builder::new().name("rscalene-sampler".to_owned()).spawn(loop_)?;
+            Ok((thread, told.recv().unwrap_or(0)))
+        };
+        let thread = py.detach(|| company::enlist(member, spawn));
+        let thread = thread.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
+        let mark = Mark::begin(&self.name, &own_ns);
+        self.running = Some(Running { pid: target.pid, thread, listening, mark });
+        self.profile = None;
+        Ok(())
+    }
+
     fn profile(&self) -> PyResult<&Profile> {
         self.profile.as_ref().ok_or_else(|| {
             let why = if self.running() { "it is still running" } else { "it was never run" };
@@ -234,6 +256,16 @@ impl Drop for Sampler {
     }
 }
 
+/// Folders of the standard library and of what is installed beside it.
+fn interpreters_folders(py: Python<'_>) -> PyResult<&'static [String]> {
+    static KNOWN: PyOnceLock<Vec<String>> = PyOnceLock::new();
+    let ask = || {
+        let paths = py.import("sysconfig")?.call_method0("get_paths")?;
+        ["stdlib", "platstdlib", "purelib", "platlib"].iter().map(|name| paths.get_item(name)?.extract()).collect()
+    };
+    Ok(KNOWN.get_or_try_init(py, ask)?)
+}
+
 fn scope(rules: &ScopeRules) -> PyResult<Scope> {
     Scope::new(rules.clone()).map_err(|bad| PyValueError::new_err(bad.to_string()))
 }
@@ -250,6 +282,11 @@ fn target() -> Target {
         code_type: at(c"PyCode_Type"),
         version: u32::try_from(version).unwrap_or(0),
     }
+}
+
+fn this_thread() -> u32 {
+    // SAFETY: gettid takes nothing.
+    (unsafe { libc::gettid() }) as u32
 }
 
 /// What the profile says of itself.
@@ -278,12 +315,9 @@ fn sample(
     let pause = if ear.is_some() { interval.min(WAITS) } else { interval };
     let (mut looked, mut apart) = (None::<Instant>, Apart::new());
     let mut events = Vec::new();
+    let own = this_thread();
     let mut waits = Reader::new();
     waits.watch(target, &mut events);
-    // SAFETY: gettid takes nothing.
-    let own = unsafe { libc::gettid() } as u32;
-    inside.keep_out(own);
-    intake.keep_out(own);
     let mut waited_ns = 0;
     loop {
         let state = pace.wanted();

@@ -1,30 +1,62 @@
-//! Python and native time of the lines of `@profile`, from the samples of a `Profiler` that runs meanwhile.
+//! Python, native and system time of the lines of `@profile`, from the samples of a `Profiler` that runs meanwhile.
 //!
 //! Job: one sampler at a time (the first) adds its CPU samples up by thread, table and row; a session reads its thread's
-//! sums when it begins and when it ends. Invariant: a sample counts for the innermost frame that lies in a table, as the
-//! session's own clock does; without a sampler over the whole session there is nothing to read. Neighbours: `sampler`
-//! feeds, `engine` reads, `report` prints.
+//! sums when it comes to the thread and when it leaves it (a driven one does at every step, and takes what came late along
+//! at the next one). Invariant: a sample counts for the innermost frame that lies in a table,
+//! as the session's own clock does; without a sampler over the whole session there is nothing to read. Neighbours:
+//! `sampler` feeds, `engine` reads, `report` prints.
 
 use std::collections::HashMap;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rscalene_interp::linetable::line_at;
 use rscalene_wire::CpuKind;
 
+use super::company::ForkLock;
 use crate::transport::event::{Body, CodeDef, Event, StackDef};
 
-/// Nanoseconds of rows: Python's, and native.
-pub(super) type Split = Vec<[u64; 2]>;
+/// What was sampled of a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sampled {
+    /// Nanoseconds of samples in Python, and in native code.
+    ns: [u64; 2],
+    /// Nanoseconds of the scheduler's ticks on either: those that met the user's code, and the kernel.
+    ticks: [[u64; 2]; 2],
+}
+
+impl Sampled {
+    fn change(&mut self, by: &Self, change: fn(u64, u64) -> u64) {
+        for kind in 0..2 {
+            self.ns[kind] = change(self.ns[kind], by.ns[kind]);
+            for (mine, theirs) in self.ticks[kind].iter_mut().zip(by.ticks[kind]) {
+                *mine = change(*mine, theirs);
+            }
+        }
+    }
+
+    /// The kernel's part of the samples of a kind; `None` without ticks.
+    fn kernel(&self, kind: usize) -> Option<f64> {
+        let [user, kernel] = self.ticks[kind].map(|ns| ns as f64);
+        (user + kernel > 0.0).then(|| kernel / (user + kernel))
+    }
+}
+
+/// Nanoseconds of a row: Python's, native, and the kernel's.
+type Row = [u64; 3];
 
 /// The sampler that feeds; 0 for none. Written under the lock, read without it to see that there is none.
 static OWNER: AtomicU64 = AtomicU64::new(0);
-static STATE: Mutex<State> = Mutex::new(State { tables: Vec::new(), sums: None, samplers: 0 });
+static STATE: ForkLock<State> =
+    ForkLock::new(State { tables: Vec::new(), sums: None, left: None, sessions: 0, samplers: 0 });
 
 struct State {
     tables: Vec<Lines>,
     /// By thread and table.
-    sums: Option<HashMap<(u32, usize), Split>>,
+    sums: Option<HashMap<(u32, usize), Vec<Sampled>>>,
+    /// The session that left a thread last, by thread and table.
+    left: Option<HashMap<(u32, usize), u64>>,
+    sessions: u64,
     samplers: u64,
 }
 
@@ -34,53 +66,107 @@ struct Lines {
     rows: usize,
 }
 
-fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+/// `None` in a forked child that can never have it.
+fn state() -> Option<MutexGuard<'static, State>> {
+    let (mut state, fresh) = STATE.take()?;
+    if fresh && state.sums.take().is_some() {
+        // The parent's sampler.
+        OWNER.store(0, Relaxed);
+    }
+    Some(state)
 }
 
 /// Makes the lines of a table known; returns its number.
-pub(super) fn register(filename: &str, first: u32, rows: usize) -> usize {
-    let mut state = state();
+pub(super) fn register(filename: &str, first: u32, rows: usize) -> Option<usize> {
+    let mut state = state()?;
     state.tables.push(Lines { filename: filename.to_owned(), first, rows });
-    state.tables.len() - 1
+    Some(state.tables.len() - 1)
 }
 
-/// What a session found when it began.
-pub(super) struct Before {
+/// What is sampled of a session.
+pub(super) struct Share {
+    /// Its number; 0 before its first step.
+    id: u64,
+    /// The sampler that ran when it began, and at every step so far; 0 for none.
     owner: u64,
-    tid: u32,
-    sums: Split,
+    /// On this thread since then.
+    step: Option<(u32, Vec<Sampled>)>,
+    /// What there was on a thread when it left it.
+    left: Option<(u32, Vec<Sampled>)>,
+    rows: Vec<Sampled>,
 }
 
-/// A session of `table` begins on this thread; `None` where no sampler runs.
-pub(super) fn begin(table: usize) -> Option<Before> {
-    if OWNER.load(Relaxed) == 0 {
-        return None;
+impl Share {
+    /// A session begins.
+    pub(super) fn new() -> Self {
+        Self { id: 0, owner: OWNER.load(Relaxed), step: None, left: None, rows: Vec::new() }
     }
-    let state = state();
-    // SAFETY: gettid takes nothing.
-    let tid = unsafe { libc::gettid() } as u32;
-    Some(Before { owner: OWNER.load(Relaxed), tid, sums: state.read(tid, table) })
-}
 
-/// It ends: its rows, if the same sampler still runs.
-pub(super) fn end(table: usize, before: &Before) -> Option<Split> {
-    let state = state();
-    if OWNER.load(Relaxed) != before.owner {
-        return None;
+    /// It comes to this thread.
+    pub(super) fn step_in(&mut self, table: usize) {
+        if self.owner == 0 {
+            return;
+        }
+        let Some(mut state) = state() else { return };
+        if self.id == 0 {
+            state.sessions += 1;
+            self.id = state.sessions;
+        }
+        // SAFETY: gettid takes nothing.
+        let tid = unsafe { libc::gettid() } as u32;
+        // What was added up since it left this thread is late news of its step, unless another has been here.
+        let last = state.left.as_ref().and_then(|left| left.get(&(tid, table))) == Some(&self.id);
+        let since = self.left.take().filter(|(of, _)| last && *of == tid);
+        self.step = since.or_else(|| Some((tid, state.read(tid, table))));
     }
-    let mut now = state.read(before.tid, table);
-    for (now, before) in now.iter_mut().zip(&before.sums) {
-        *now = [now[0].saturating_sub(before[0]), now[1].saturating_sub(before[1])];
+
+    /// It leaves it.
+    pub(super) fn step_out(&mut self, table: usize) {
+        let Some((tid, before)) = self.step.take() else { return };
+        let Some(mut state) = state() else { return self.owner = 0 };
+        if OWNER.load(Relaxed) != self.owner {
+            self.owner = 0;
+            return;
+        }
+        let mut passed = state.read(tid, table);
+        state.left.get_or_insert_with(HashMap::new).insert((tid, table), self.id);
+        self.left = Some((tid, passed.clone()));
+        for (passed, before) in passed.iter_mut().zip(&before) {
+            passed.change(before, u64::saturating_sub);
+        }
+        self.rows.resize(passed.len(), Sampled::default());
+        for (row, passed) in self.rows.iter_mut().zip(&passed) {
+            row.change(passed, u64::saturating_add);
+        }
     }
-    Some(now)
+
+    /// It has ended: its rows, if one sampler ran all the time. The kernel's part is that of the row's ticks, or of all
+    /// of the session's where a row has none.
+    pub(super) fn rows(&self) -> Option<Vec<Row>> {
+        if self.owner == 0 {
+            return None;
+        }
+        let mut all = Sampled::default();
+        self.rows.iter().for_each(|row| all.change(row, u64::saturating_add));
+        let divided = |row: &Sampled| {
+            let mut ns = [row.ns[0], row.ns[1], 0];
+            for kind in 0..2 {
+                let part = row.kernel(kind).or_else(|| all.kernel(kind)).unwrap_or(0.0);
+                let kernel = (row.ns[kind] as f64 * part).round() as u64;
+                ns[kind] -= kernel.min(ns[kind]);
+                ns[2] += kernel;
+            }
+            ns
+        };
+        Some(self.rows.iter().map(divided).collect())
+    }
 }
 
 impl State {
-    fn read(&self, tid: u32, table: usize) -> Split {
+    fn read(&self, tid: u32, table: usize) -> Vec<Sampled> {
         let rows = self.tables.get(table).map_or(0, |lines| lines.rows);
         let known = self.sums.as_ref().and_then(|sums| sums.get(&(tid, table)));
-        known.cloned().unwrap_or_else(|| vec![[0; 2]; rows])
+        known.cloned().unwrap_or_else(|| vec![Sampled::default(); rows])
     }
 }
 
@@ -96,7 +182,7 @@ pub(super) struct Tally {
 impl Tally {
     /// Begins to add up; `None` where another sampler does.
     pub(super) fn claim() -> Option<Self> {
-        let mut state = state();
+        let mut state = state()?;
         if OWNER.load(Relaxed) != 0 {
             return None;
         }
@@ -109,25 +195,36 @@ impl Tally {
     /// Takes in what the sampler saw. What runs through a table was defined after the table was made known.
     pub(super) fn see(&mut self, event: &Event) {
         match &event.body {
-            Body::CodeDef(code) if state().tables.iter().any(|lines| lines.filename == code.filename) => {
+            Body::CodeDef(code)
+                if state().is_some_and(|state| state.tables.iter().any(|lines| lines.filename == code.filename)) =>
+            {
                 self.codes.insert(code.def.code, code.clone());
             }
             Body::StackDef(stack) => self.define(stack),
             Body::CpuSample { sample, .. } => {
-                let Some(rows) = self.stacks.get(&sample.stack) else { return };
-                let native = usize::from(sample.kind == CpuKind::Native as u8);
-                let mut state = state();
-                let State { tables, sums, .. } = &mut *state;
-                let Some(sums) = sums.as_mut().filter(|_| OWNER.load(Relaxed) == self.owner) else { return };
-                for &(table, row) in rows {
-                    let empty = || vec![[0; 2]; tables.get(table).map_or(0, |lines| lines.rows)];
-                    let split = sums.entry((sample.tid, table)).or_insert_with(empty);
-                    if let Some(ns) = split.get_mut(row) {
-                        ns[native] += sample.weight_ns;
-                    }
-                }
+                let mut seen = Sampled::default();
+                seen.ns[usize::from(sample.kind == CpuKind::Native as u8)] = sample.weight_ns;
+                self.add(sample.tid, sample.stack, &seen);
+            }
+            Body::Ticks(ticks) => {
+                let mut seen = Sampled::default();
+                seen.ticks[usize::from(ticks.kind == CpuKind::Native as u8)] = [ticks.user_ns, ticks.kernel_ns];
+                self.add(ticks.tid, ticks.stack, &seen);
             }
             _ => {}
+        }
+    }
+
+    fn add(&self, tid: u32, stack: u64, seen: &Sampled) {
+        let Some(rows) = self.stacks.get(&stack) else { return };
+        let Some(mut state) = state() else { return };
+        let State { tables, sums, .. } = &mut *state;
+        let Some(sums) = sums.as_mut().filter(|_| OWNER.load(Relaxed) == self.owner) else { return };
+        for &(table, row) in rows {
+            let empty = || vec![Sampled::default(); tables.get(table).map_or(0, |lines| lines.rows)];
+            if let Some(row) = sums.entry((tid, table)).or_insert_with(empty).get_mut(row) {
+                row.change(seen, u64::saturating_add);
+            }
         }
     }
 
@@ -136,7 +233,7 @@ impl Tally {
             return;
         }
         let mut found: Vec<(usize, usize)> = Vec::new();
-        let state = state();
+        let Some(state) = state() else { return };
         for entry in &stack.entries {
             let Some(code) = self.codes.get(&entry.code) else { continue };
             let first = code.def.first_line;
@@ -158,10 +255,11 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        let mut state = state();
+        let Some(mut state) = state() else { return };
         if OWNER.load(Relaxed) == self.owner {
             OWNER.store(0, Relaxed);
             state.sums = None;
+            state.left = None;
         }
     }
 }
