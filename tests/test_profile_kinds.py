@@ -9,6 +9,7 @@ import io
 import pickle
 import sys
 import threading
+import types
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
@@ -208,6 +209,33 @@ def test_generators_pass_values_exceptions_and_results_through() -> None:
     assert next(conversation) == 5
     assert len(outcomes) == 1
     assert outcomes[0].failure is None
+
+
+def test_a_generator_that_is_awaited_stays_awaitable() -> None:
+    @rscalene.profile(stream=io.StringIO())
+    @types.coroutine
+    def pause() -> Generator[None, None, int]:
+        yield
+        return 3
+
+    async def answer() -> int:
+        return await pause()
+
+    assert asyncio.run(answer()) == 3
+
+
+def test_the_first_row_of_a_generator_is_its_entry() -> None:
+    stream = io.StringIO()
+
+    @rscalene.profile(stream=stream, precision=3)
+    def numbers() -> Iterator[int]:
+        yield 1
+        yield 2
+
+    assert list(numbers()) == [1, 2]
+    rows = [line.split() for line in stream.getvalue().splitlines() if " MiB " in line]
+    assert rows[0][1] == rows[0][3]
+    assert rows[0][5:7] == ["1", "@rscalene.profile(stream=stream,"]
 
 
 def test_a_generator_that_is_dropped_has_its_table() -> None:

@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import threading
+import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -328,6 +329,8 @@ def _generator_function(func: FunctionType, body: FunctionType, table: LineTable
     def watched(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         return (yield from Drive(table, body(*args, **kwargs)))
 
+    if func.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+        types.coroutine(watched)  # sets the flag in place
     return cast(FunctionType, watched)
 
 

@@ -11,9 +11,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
-use super::engine::{Ended, LineTable, Running, Table, with_thread};
+use super::engine::{Ended, LineTable, Running, Table, Thread, with_thread};
 use super::outcome::exception_name;
-use super::tracing;
+use super::{symbols, tracing};
 
 /// Wraps a generator or a coroutine of the function that `table` watches; itself an iterator and an awaitable.
 #[pyclass(module = "rscalene._rscalene")]
@@ -21,6 +21,8 @@ pub(super) struct Drive {
     inner: Py<PyAny>,
     table: Arc<Table>,
     running: Option<Box<Running>>,
+    /// Has its first step been taken?
+    begun: bool,
     /// Is the end of `inner` not the end of the session?
     many: bool,
 }
@@ -31,7 +33,7 @@ impl Drive {
     #[new]
     #[pyo3(signature = (table, inner, *, many=false))]
     fn new(table: &Bound<'_, LineTable>, inner: Py<PyAny>, many: bool) -> Self {
-        Self { inner, table: Arc::clone(&table.get().table), running: None, many }
+        Self { inner, table: Arc::clone(&table.get().table), running: None, begun: false, many }
     }
 
     fn __iter__(slf: Py<Self>) -> Py<Self> {
@@ -99,7 +101,10 @@ impl Drive {
         let (inner, table, entered) = {
             let mut this = slf.borrow_mut();
             let this = &mut *this;
-            let entered = with_thread(|thread| thread.step_in(&this.table, &mut this.running)).unwrap_or(false);
+            // From 3.12 on the interpreter tells the start from the steps behind it.
+            let starts = !std::mem::replace(&mut this.begun, true) && symbols::minor(py) < 12;
+            let step = |thread: &mut Thread| thread.step_in(&this.table, &mut this.running, starts);
+            let entered = with_thread(step).unwrap_or(false);
             (this.inner.bind(py).clone(), Arc::clone(&this.table), entered)
         };
         if entered {

@@ -429,12 +429,18 @@ impl Thread {
         self.overhead_ticks += clock::ticks().wrapping_sub(began);
     }
 
-    /// Put a driven session on this thread, or join the one of the same table that runs here. Returns whether it was put.
-    pub(super) fn step_in(&mut self, table: &Arc<Table>, kept: &mut Option<Box<Running>>) -> bool {
+    /// Put a driven session on this thread, or join the one of the same table that runs here; with `starts` the step is
+    /// an activation's first. Returns whether it was put.
+    pub(super) fn step_in(&mut self, table: &Arc<Table>, kept: &mut Option<Box<Running>>, starts: bool) -> bool {
         let start = self.begin(clock::ticks());
         let joined = kept.is_none() && self.position(table).is_some();
         if !joined {
             self.put(kept.take().unwrap_or_else(|| Running::new(table)));
+        }
+        if let Some(at) = self.position(table)
+            && let Some(running) = self.sessions.get_mut(at)
+        {
+            running.session.calls += u64::from(starts);
         }
         self.end(start);
         !joined
