@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import rscalene
 from conftest import Run
+from rscalene import profile
 from rscalene.lines import Options
 
 MEMORY_HEADER = "Line #    Mem usage    Increment  Occurrences   Line Contents"
@@ -59,7 +60,14 @@ def test_time_columns_are_line_profilers_with_own_time() -> None:
     assert "Line #      Hits         Time  Per Hit   % Time          Own  Line Contents\n" in text
     assert "Timer unit: 1e-06 s" in text
     percent = [float(line.split()[4]) for line in text.splitlines() if re.match(r" +\d+ +1 ", line)]
-    assert sum(percent) == pytest.approx(100, abs=6)  # the rest passed before the first line
+    assert sum(percent) == pytest.approx(100, abs=0.3)
+
+
+def test_the_unit_stands_once_above_line_profilers_tables(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("@profile\ndef a(): pass\n@profile\ndef b(): pass\na(); b()\n")
+    shown = rscalene("lines", "--columns", "line_profiler", "app.py").stdout
+    assert shown.startswith("Timer unit: 1e-06 s\n\nTotal time: ")
+    assert shown.count("Timer unit") == 1
 
 
 def test_all_columns_and_peak() -> None:
@@ -80,6 +88,26 @@ def test_a_path_is_cleared_once_and_then_appended_to(tmp_path: Path) -> None:
     text = path.read_text()
     assert text.count(MEMORY_HEADER) == 2
     assert "old" not in text
+
+
+def test_a_table_that_cannot_be_written_is_shown_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rscalene: Run
+) -> None:
+    @profile(stream=tmp_path / "nowhere" / "tables.txt")
+    def work() -> int:
+        return 1
+
+    assert work() == 1
+    shown = capsys.readouterr().err
+    assert "cannot write to `" in shown
+    assert "No such file or directory\nhint: " in shown
+    assert MEMORY_HEADER in shown
+    assert "Traceback" not in shown
+    (tmp_path / "app.py").write_text("@profile\ndef work():\n    return 1\nwork()\n")
+    ran = rscalene("lines", "-o", "nowhere/tables.txt", "app.py")
+    assert ran.returncode == 4
+    assert MEMORY_HEADER in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_a_logger_gets_the_table(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from rscalene._rscalene import LineOutcome
-from rscalene.lines import Options, TableStream, decorate, enabled, render, swap_code, write
+from rscalene.lines import Options, TableStream, decorate, enabled, render, swap_code, write_or_show
 
 __all__ = ["Collector"]
 
@@ -56,12 +56,18 @@ class Collector:
         with self._lock:
             return [self._outcomes[key] for key in sorted(self._outcomes)]
 
-    def print_stats(self, stream: TableStream | None = None, **changes: Any) -> None:
-        """Print the tables to ``stream`` (default: that of the options); ``changes`` override other options."""
+    def tables(self, **changes: Any) -> str:
+        """Return the tables as text; ``changes`` override the options."""
         options = replace(self.options, **changes)
         text = "".join(render(outcome, options) for outcome in self.outcomes())
+        unit = options.columns == "line_profiler" and text
+        return f"Timer unit: {options.unit_s:g} s\n\n{text}" if unit else text
+
+    def print_stats(self, stream: TableStream | None = None, **changes: Any) -> None:
+        """Print the tables to ``stream`` (default: that of the options); ``changes`` override other options."""
+        text = self.tables(**changes)
         if text:
-            write(stream if stream is not None else options.stream, text)
+            write_or_show(stream if stream is not None else self.options.stream, text)
 
     def runcall(self, func: Callable[..., _Decorated], /, *args: Any, **kwargs: Any) -> _Decorated:
         """Call ``func`` once, watched."""

@@ -25,7 +25,18 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from rscalene._rscalene import Drive, LineOutcome, LineTable
 
-__all__ = ["Options", "TableStream", "decorate", "enabled", "profile", "render", "source_of", "swap_code", "write"]
+__all__ = [
+    "Options",
+    "TableStream",
+    "decorate",
+    "enabled",
+    "profile",
+    "render",
+    "source_of",
+    "swap_code",
+    "write",
+    "write_or_show",
+]
 
 _Decorated = TypeVar("_Decorated")
 
@@ -64,6 +75,9 @@ class Options:
             raise ValueError(f"columns must be one of {', '.join(_COLUMNS)}, not {self.columns!r}")
         if self.backend not in _EXACT_BACKENDS + _RESIDENT_BACKENDS:
             raise ValueError(f"backend must be 'exact', 'rss' or 'tracemalloc', not {self.backend!r}")
+        stream: object = self.stream
+        if not (stream is None or isinstance(stream, str | os.PathLike | logging.Logger) or hasattr(stream, "write")):
+            raise TypeError(f"stream must have `write`, or be a path or a logger, not {stream!r}")
         if not isinstance(self.precision, int) or not 0 <= self.precision <= 12:
             raise ValueError(f"precision must be between 0 and 12 decimals, not {self.precision!r}")
 
@@ -141,7 +155,7 @@ def profile(
     :param peak: add the column ``Peak``: the highest transient above the memory at which the line began.
     :param name: a title printed before the table, and the function's name in the time table.
     :raises ValueError: for columns, a backend or a precision that does not exist.
-    :raises TypeError: when the object to decorate has no Python code.
+    :raises TypeError: when the object to decorate has no Python code, or ``stream`` cannot be written to.
     :raises RuntimeError: when no tool id of ``sys.monitoring`` is free.
     """
     options = Options(
@@ -162,7 +176,7 @@ def _profile_with(options: Options, target: Any) -> Any:
 
 
 def _print(options: Options, outcome: LineOutcome) -> None:
-    write(options.stream, render(outcome, options))
+    write_or_show(options.stream, render(outcome, options))
 
 
 def render(outcome: LineOutcome, options: Options) -> str:
@@ -207,6 +221,20 @@ def write(stream: TableStream | None, text: str) -> None:
             _begun.add(path)
         else:
             stream.write(text)
+
+
+def write_or_show(stream: TableStream | None, text: str) -> bool:
+    """As :func:`write`; what cannot be written there goes to ``sys.stderr``, with the reason. True if it could."""
+    try:
+        write(stream, text)
+    except Exception as error:
+        where = (
+            "sys.stdout" if stream is None else f"{stream}" if isinstance(stream, str | os.PathLike) else f"{stream!r}"
+        )
+        why = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
+        sys.stderr.write(f"rscalene: cannot write to `{where}`: {why}\nhint: this is what would be there\n{text}")
+        return False
+    return True
 
 
 def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None]) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from rscalene.collector import Collector
-from rscalene.lines import Options
+from rscalene.lines import Options, write_or_show
 
 __all__ = ["main"]
 
@@ -62,9 +62,11 @@ def main(argv: Sequence[str]) -> int:
     collector = Collector(options)
     vars(builtins)["profile"] = collector
     try:
-        return _run_module(given.module) if given.module else _run_script(program)
+        code = _run_module(given.module) if given.module else _run_script(program)
     finally:
-        collector.print_stats()
+        text = collector.tables()
+        written = not text or write_or_show(options.stream, text)
+    return code if written else code or 4
 
 
 def _run_module(words: list[str]) -> int:

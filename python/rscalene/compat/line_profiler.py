@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar, overload
 
 from rscalene.collector import Collector
-from rscalene.lines import Options, TableStream, write
+from rscalene.lines import Options, TableStream
 
 __all__ = ["LineProfiler", "LineStats", "profile"]
 
@@ -51,10 +51,7 @@ class LineProfiler(Collector):
 
     def print_stats(self, stream: TableStream | None = None, output_unit: float | None = None, **_ignored: Any) -> None:
         """Print the tables to ``stream``; times in units of ``output_unit`` seconds (default 1e-6)."""
-        unit = output_unit or 1e-6
-        if self.outcomes():
-            write(stream if stream is not None else self.options.stream, f"Timer unit: {unit:g} s\n\n")
-            super().print_stats(stream, unit_s=unit)
+        super().print_stats(stream, unit_s=output_unit or 1e-6)
 
 
 class _GlobalProfiler(LineProfiler):
