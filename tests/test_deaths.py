@@ -96,6 +96,26 @@ except MemoryError:
     assert cpu(alike(BEGIN + source)) > 0.1
 
 
+def test_a_limit_on_memory_that_was_there_before_leaves_room_for_both(alike: Alike) -> None:
+    source = """
+kept = [bytearray(300_000_007)]
+try:
+    while True:
+        kept.append(bytearray(10_000_019))
+except MemoryError:
+    kept.clear()
+    print("out of memory")
+children = [os.fork() or (work(), os._exit(0)) for _ in range(3)]
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
+    limited = ("sh", "-c", 'ulimit -v 1000000; exec "$@"', "sh")
+    profile = alike(BEGIN + source, prefix=limited)
+    assert len(profile["processes"]) == 4
+    lines = {row["source"].strip(): row["alloc_bytes"] for file in profile["files"] for row in file["lines"]}
+    assert lines["kept = [bytearray(300_000_007)]"] == pytest.approx(300_000_007, rel=0.001)
+    assert lines["kept.append(bytearray(10_000_019))"] > 200_000_000
+
+
 # Fills the memory that it may have, a MB at a time, mostly on one line; slowly, so that a busy machine sees it.
 FILLING = """
 resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))

@@ -33,12 +33,13 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// Makes an arena of `segments` segments, one a process, of `segment_bytes` bytes each (whole pages). The memory is
-    /// only taken where it is written to.
+    /// Makes an arena of `segments` segments, one a process, of `segment_bytes` bytes each (whole pages); of fewer where
+    /// address space is limited. The memory is only taken where it is written to.
     ///
     /// # Errors
     /// The system gives no memory or no descriptor.
     pub fn create(settings: Settings, segments: u32, segment_bytes: usize) -> io::Result<Self> {
+        let segments = affordable(segments, segment_bytes);
         let name = CString::new("rscalene-arena").unwrap_or_default();
         // SAFETY: the name ends with NUL.
         let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
@@ -243,6 +244,18 @@ impl Drop for Arena {
         // SAFETY: the mapping is ours and nothing borrows it any more.
         unsafe { libc::munmap(self.base.cast(), self.bytes) };
     }
+}
+
+/// As many of the segments as fit a quarter of the address space that this process may have, one at least.
+fn affordable(segments: u32, segment_bytes: usize) -> u32 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is ours and as large as the kernel's struct.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    if status != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
+        return segments;
+    }
+    let most = limit.rlim_cur / 4 / segment_bytes.max(1) as u64;
+    segments.min(u32::try_from(most).unwrap_or(u32::MAX).max(1))
 }
 
 /// Makes the file this long. A limit on the size of files (`ulimit -f`) means files on disks: where it may be lifted, it
