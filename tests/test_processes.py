@@ -57,6 +57,46 @@ print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
     assert on_line(profile) == pytest.approx(0.6, abs=0.2)
 
 
+def test_the_profile_says_with_what_code_each_process_ended(alike: Alike, tmp_path: Path) -> None:
+    profile = alike(
+        WORK
+        + """
+import json, multiprocessing
+told = {os.getpid(): 3}
+for code, end in [
+    (0, lambda: os._exit(0)),
+    (7, lambda: os._exit(7)),
+    (255, lambda: os._exit(-1)),
+    (None, lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    (None, os.abort),
+]:
+    pid = os.fork() or end()
+    os.waitpid(pid, 0)
+    told[pid] = code
+for code, source in [
+    (0, ""),
+    (5, "import sys; sys.exit(5)"),
+    (1, "1 / 0"),
+    (120, "import os; print(1); os.close(1)"),
+    (None, "import os; os.execv('/bin/sh', ['sh', '-c', 'exit 9'])"),
+]:
+    child = subprocess.Popen([sys.executable, "-c", source], stdout=-1, stderr=-1)
+    child.communicate()
+    told[child.pid] = code
+child = multiprocessing.get_context("fork").Process(target=sys.exit, args=(4,))
+child.start()
+child.join()
+told[child.pid] = 4
+json.dump(told, open("told.json", "w"))
+sys.exit(3)
+"""
+    )
+    told = json.loads((tmp_path / "told.json").read_text())
+    ends = {str(process["pid"]): process["exit"] for process in profile["processes"]}
+    assert {pid: ends[pid] for pid in told} == {pid: {"code": code, "signal": None} for pid, code in told.items()}
+    assert len(told) == 12
+
+
 def test_children_that_live_for_a_moment_are_counted_once_and_not_complained_of(alike: Alike) -> None:
     profile = alike(
         WORK

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
 use rscalene_wire as wire;
 use wire::{ArenaHeader, Kind, PAGE};
 
-use crate::real::{Next, call_next};
+use crate::real::{Next, call_next, global_symbol};
 use crate::ring::Segment;
 use crate::{hooks, selftest, stack, start, sys, threads};
 
@@ -401,8 +401,8 @@ unsafe extern "C" fn in_forked_child() {
     threads::arm_current();
 }
 
-/// Writes every thread's ledger and the process'; once a process.
-pub(crate) fn end(how: u32) {
+/// Writes every thread's ledger and the process', with the exit code where it is known.
+pub(crate) fn end(how: u32, code: Option<c_int>) {
     let Some(segment) = segment() else { return };
     // A vfork child's end is not ours.
     if !is_own() {
@@ -417,16 +417,41 @@ pub(crate) fn end(how: u32) {
         system_ns,
         peak_rss: sys::peak_rss(),
         how,
-        reserved: 0,
+        // The kernel keeps the low byte.
+        status: code.map_or(0, |code| wire::STATUS_KNOWN | (code as u32 & 0xff)),
     };
     segment.emit(Kind::ProcessEnd, 0, &record, &[]);
     segment.wake();
 }
 
-/// Runs when the process ends by `exit` or by returning from `main`.
+/// Has libc call us when the process ends by `exit` or by returning from `main`. What is asked for before `main` comes
+/// last, behind the destructors of all libraries.
+pub(crate) fn watch_exit() {
+    let address = global_symbol(c"on_exit");
+    if address == 0 {
+        return;
+    }
+    // SAFETY: the address is that of libc's on_exit, whose type this is.
+    let on_exit: unsafe extern "C" fn(unsafe extern "C" fn(c_int, *mut c_void), *mut c_void) -> c_int =
+        unsafe { core::mem::transmute(address) };
+    // SAFETY: the function lives as long as the process (the library is never unloaded).
+    let failed = unsafe { on_exit(exits, core::ptr::null_mut()) };
+    WATCHED_EXIT.store(u32::from(failed == 0), Relaxed);
+}
+
+static WATCHED_EXIT: AtomicU32 = AtomicU32::new(0);
+
+unsafe extern "C" fn exits(code: c_int, _: *mut c_void) {
+    let _errno = sys::KeepErrno::new();
+    end(0, Some(code));
+}
+
+/// The same where libc has no `on_exit`, which alone tells the code.
 extern "C" fn at_exit() {
     let _errno = sys::KeepErrno::new();
-    end(0);
+    if WATCHED_EXIT.load(Relaxed) == 0 {
+        end(0, None);
+    }
 }
 
 #[used]
@@ -434,7 +459,7 @@ extern "C" fn at_exit() {
 static AT_EXIT: extern "C" fn() = at_exit;
 
 fn leave(code: c_int) -> ! {
-    end(1);
+    end(1, Some(code));
     call_next!(UNDERSCORE_EXIT, fn(c_int) -> (), (code), ());
     loop {
         // SAFETY: ends the process.

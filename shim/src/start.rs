@@ -247,6 +247,7 @@ fn arm(first_stack_end: u64) {
         }
     }
     process::watch_forks();
+    process::watch_exit();
     threads::start();
 }
 

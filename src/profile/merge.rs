@@ -303,9 +303,11 @@ impl Merge {
         let Some(process) = self.running.get_mut(&pid) else { return };
         process.cpu_ns = Some(end.cpu_ns);
         process.orderly = end.how == 0;
-        let peak = &mut self.book.processes[process.row].row.peak_rss_bytes;
-        *peak = (*peak).max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
+        let row = &mut self.book.processes[process.row].row;
+        row.peak_rss_bytes = row.peak_rss_bytes.max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
         if end.how != 2 {
+            let code = (end.status & wire::STATUS_KNOWN != 0).then(|| (end.status & 0xff).cast_signed());
+            row.exit = Exit { code, signal: None };
             self.leave(pid);
         }
     }
@@ -314,7 +316,10 @@ impl Merge {
         self.now_ns = self.now_ns.max(exit.time_ns);
         let Some(process) = self.running.get_mut(&pid) else { return };
         let row = &mut self.book.processes[process.row].row;
-        row.exit = Exit { code: exit.code, signal: exit.signal };
+        // Of children the launcher sees that they are gone, not how.
+        if exit.code.or(exit.signal).is_some() {
+            row.exit = Exit { code: exit.code, signal: exit.signal };
+        }
         row.peak_rss_bytes = row.peak_rss_bytes.max(exit.peak_rss.filter(|&bytes| bytes > 0));
         self.leave(pid);
     }
@@ -381,6 +386,11 @@ impl Merge {
             if target.python.is_none() && version != 0 {
                 target.python = Some(notices::version(version));
             }
+        }
+        if target.exit == Exit::default()
+            && let Some(process) = self.book.processes.iter().rfind(|process| process.row.pid == target.pid)
+        {
+            target.exit = process.row.exit;
         }
         target.allocator.clone_from(&self.allocator);
         target

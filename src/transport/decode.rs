@@ -116,7 +116,7 @@ pub fn body(header: RecordHeader, payload: &[u8]) -> Option<Body> {
             system_ns: b.u64()?,
             peak_rss: b.u64()?,
             how: b.u32()?,
-            reserved: b.u32()?,
+            status: b.u32()?,
         }),
         Kind::Alloc => Body::Alloc {
             alloc: wire::Alloc {

@@ -59,6 +59,7 @@ fn body(dice: &mut Dice) -> Body {
             time_ns,
             cpu_ns: size,
             how: tid % 4,
+            status: small(dice),
             peak_rss: other,
             ..Default::default()
         }),

@@ -2,7 +2,7 @@
 
 use super::recording::{MS, Recording, cpu, file, function, line, lines_cpu, same};
 use rscalene::profile::scope::ScopeRules;
-use rscalene::transport::event::{Body, Counters, Module, Ticks, Wait};
+use rscalene::transport::event::{Body, Counters, Module, ProcessExit, Ticks, Wait};
 use rscalene_wire as wire;
 
 const APP: &str = "/w/app.py";
@@ -198,6 +198,28 @@ fn an_exec_goes_on_with_the_clock_and_counts_nothing_twice() {
     same(cpu(&line(&profile, "/w/after.py", 1).time), 0.050);
     same(cpu(&profile.totals.outside_scope), 0.010);
     assert_eq!(profile.processes.len(), 1);
+}
+
+#[test]
+fn a_process_ends_with_the_code_that_it_or_the_launcher_tells_and_else_with_none() {
+    let mut run = Recording::new("perf", "off");
+    for pid in 1..=5 {
+        run.process(pid, 1);
+    }
+    let end = |how, status| Body::ProcessEnd(wire::ProcessEnd { how, status, ..Default::default() });
+    run.feed(1, end(0, wire::STATUS_KNOWN | 3));
+    run.feed(2, end(1, wire::STATUS_KNOWN));
+    run.feed(3, end(0, 0));
+    run.feed(4, end(2, wire::STATUS_KNOWN | 4));
+    run.feed(5, end(0, wire::STATUS_KNOWN | 5));
+    let killed = ProcessExit { time_ns: 9, code: None, signal: Some(9), peak_rss: None, cpu_ns: None };
+    run.feed(5, Body::ProcessExit(killed));
+    let profile = run.finish();
+    let mut ends: Vec<_> = profile.processes.iter().map(|process| (process.pid, process.exit)).collect();
+    ends.sort_unstable_by_key(|(pid, _)| *pid);
+    let codes: Vec<_> = ends.iter().map(|(_, exit)| exit.code).collect();
+    assert_eq!(codes, [Some(3), Some(0), None, None, None]);
+    assert_eq!(ends[4].1.signal, Some(9));
 }
 
 #[test]

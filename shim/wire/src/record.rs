@@ -279,9 +279,12 @@ pub struct ProcessEnd {
     pub peak_rss: u64,
     /// 0 exit, 1 `_exit`, 2 exec.
     pub how: u32,
-    /// Reserved, 0.
-    pub reserved: u32,
+    /// What the parent is told: [`STATUS_KNOWN`] and the exit code (0 to 255); 0 where it is not known.
+    pub status: u32,
 }
+
+/// Bit of [`ProcessEnd::status`]: the rest of it is an exit code.
+pub const STATUS_KNOWN: u32 = 1 << 8;
 
 /// A stretch of the run that the program marked begins or ends.
 #[repr(C)]
