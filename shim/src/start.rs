@@ -272,7 +272,10 @@ fn inspect() -> (Python, Option<(u32, u32)>) {
             (python, None)
         }
         Err(Unsupported::Version(_)) => (python, Some((1, python.version))),
-        Err(_) => (python, Some((2, python.version))),
+        Err(refused) => {
+            python.free_threaded = matches!(refused, Unsupported::FreeThreaded(_));
+            (python, Some((2, python.version)))
+        }
     }
 }
 

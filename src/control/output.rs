@@ -71,23 +71,19 @@ pub(crate) fn report(
     profile: &Profile,
     flags: &Run,
     typed: &Program,
-    unreachable: Option<(String, String)>,
+    unprofiled: Option<Error>,
     source: ReadSource<'_>,
 ) -> Reported {
     let (mut code, mut unsaved) = (0, false);
-    if profile.target.python.is_none() {
-        // Nothing answered: no Python, or none that a preload reaches.
-        let (why, hint) = unreachable.unwrap_or_else(|| {
-            let hint = "`rscalene doctor` tells what works here; CPython 3.11 to 3.15 is supported";
-            ("no supported Python ran in the program".to_owned(), hint.to_owned())
-        });
-        code = EXIT_NO_PROFILE;
+    let profiled = unprofiled.is_none();
+    if let Some(error) = unprofiled {
+        code = error.code;
         if !flags.quiet {
-            tell(&Error::new(code, format!("nothing was profiled: {why}"), hint).to_string());
+            tell(&error.to_string());
         }
     }
     let terminal = std::io::stderr().is_terminal();
-    if !flags.quiet && profile.target.python.is_some() {
+    if !flags.quiet && profiled {
         let mut text = if terminal {
             report::render_table(profile, &options(&flags.show), &style(&flags.show, true), source)
         } else {
@@ -105,9 +101,7 @@ pub(crate) fn report(
             save(profile, path, format, &flags.show, source)?;
             Ok(path.clone())
         })),
-        None if terminal && !flags.quiet && profile.target.python.is_some() => {
-            Some(save_own(profile, typed, flags, source))
-        }
+        None if terminal && !flags.quiet && profiled => Some(save_own(profile, typed, flags, source)),
         None => None,
     };
     match saved {
@@ -126,7 +120,7 @@ pub(crate) fn report(
         _ => {}
     }
     if flags.open
-        && profile.target.python.is_some()
+        && profiled
         && let Err(error) = open(profile, flags, source)
     {
         tell(&error.to_string());

@@ -87,11 +87,13 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let keep = recorded.taken.keep.take();
     let texts = recorded.taken.texts.take();
     let source = |path: &str| facts.source(texts.as_ref(), path);
+    let refused = recorded.taken.merge.refused(facts.pid);
     let profile = finish(recorded, &facts, arena.refused(), flags, &source);
     if flags.verbose {
         output::tell(&format!("rscalene: {}", effort(&profile)));
     }
-    let reported = output::report(&profile, flags, &typed, program::unreachable(&start.executable), &source);
+    let unprofiled = unprofiled(&profile, &start.executable, refused);
+    let reported = output::report(&profile, flags, &typed, unprofiled, &source);
     match keep {
         Some(keep) if reported.unsaved => {
             let (path, complete) = keep.leave();
@@ -102,6 +104,23 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     }
     spawn::hold_signals();
     Ok(if code == 0 { reported.code } else { code })
+}
+
+/// Why there are no lines, and what to do, where the program's interpreter (`refused`) or the lack of one is the reason.
+fn unprofiled(profile: &Profile, executable: &Path, refused: Option<String>) -> Option<Error> {
+    let supported = "CPython 3.11 to 3.15 is supported";
+    let error = |(why, hint)| Error::new(EXIT_NO_PROFILE, why, hint);
+    if profile.target.python.is_none() {
+        // Nothing answered: no Python, or none that a preload reaches.
+        let (why, hint) = program::unreachable(executable).unwrap_or_else(|| {
+            let hint = format!("`rscalene doctor` tells what works here; {supported}");
+            ("no supported Python ran in the program".to_owned(), hint)
+        });
+        return Some(error((format!("nothing was profiled: {why}"), hint)));
+    }
+    let refused = refused.filter(|_| profile.files.is_empty())?;
+    let why = format!("no line was profiled: this build of {refused} is not supported, and there are only totals");
+    Some(error((why, format!("use a regular build (`rscalene run --python PATH ...`); {supported}"))))
 }
 
 fn origin(flags: &Run, facts: &Facts, scope: ScopeRules) -> Origin {

@@ -61,6 +61,15 @@ pub struct Ends<'a> {
     pub lookup: &'a mut Lookup<'a>,
 }
 
+/// The interpreter of a process.
+#[derive(Debug)]
+struct Python {
+    version: u32,
+    free_threaded: bool,
+    /// Its frames cannot be read.
+    refused: bool,
+}
+
 /// Events on their way to a profile.
 #[derive(Debug)]
 pub struct Merge {
@@ -82,7 +91,7 @@ pub struct Merge {
     ticked: bool,
     engines: FxHashSet<Engine>,
     memory_interval: Option<u64>,
-    pythons: FxHashMap<u32, (u32, bool)>,
+    pythons: FxHashMap<u32, Python>,
     first_python: Option<u32>,
     samples: (u64, u64),
     lost: u64,
@@ -273,7 +282,11 @@ impl Merge {
 
     fn start_process(&mut self, pid: u32, start: &wire::ProcessStart) {
         self.now_ns = self.now_ns.max(start.time_ns);
-        self.pythons.entry(pid).or_insert((start.python_version, start.flags & 1 != 0));
+        self.pythons.entry(pid).or_insert(Python {
+            version: start.python_version,
+            free_threaded: start.flags & 1 != 0,
+            refused: start.flags & 4 != 0,
+        });
         self.first_python.get_or_insert(pid);
         self.gone.remove(&pid);
         let row = ProcessRow { pid, parent: start.parent, ..ProcessRow::default() };
@@ -379,9 +392,20 @@ impl Merge {
         }
     }
 
+    /// The interpreter of the target, where its frames cannot be read: which it is.
+    #[must_use]
+    pub fn refused(&self, target: u32) -> Option<String> {
+        let python = self.python(target).filter(|python| python.refused)?;
+        let without = if python.free_threaded { " without the GIL (free-threaded)" } else { "" };
+        Some(format!("Python {}{without}", notices::version(python.version)))
+    }
+
+    fn python(&self, target: u32) -> Option<&Python> {
+        self.pythons.get(&target).or_else(|| self.pythons.get(&self.first_python?))
+    }
+
     fn target(&self, mut target: Target) -> Target {
-        let python = self.pythons.get(&target.pid).or_else(|| self.pythons.get(&self.first_python?));
-        if let Some(&(version, free_threaded)) = python {
+        if let Some(&Python { version, free_threaded, .. }) = self.python(target.pid) {
             target.free_threaded |= free_threaded;
             if target.python.is_none() && version != 0 {
                 target.python = Some(notices::version(version));

@@ -9,9 +9,11 @@ use rscalene_wire::Notice;
 pub(crate) fn words(pid: u32, notice: &Notice) -> String {
     let detail = notice.detail;
     let what = match notice.code {
-        1 => format!("Python {} is not supported, so nothing but CPU totals was recorded", version(detail)),
-        2 => "this build of Python (debug or free-threaded) is not supported, so nothing but CPU totals was recorded"
-            .to_owned(),
+        1 => format!("Python {} is not supported, so nothing but totals was recorded", version(detail)),
+        2 => format!(
+            "this build of Python {} (debug or free-threaded) is not supported, so nothing but totals was recorded",
+            version(detail)
+        ),
         3 => format!("perf events are denied (errno {detail}), so CPU timers sample instead, at the kernel's tick"),
         4 => format!("a thread has no timer (errno {detail}), so its CPU time is in the totals alone"),
         5 => format!("the allocator hooks were refused (reason {detail}), so memory is not complete"),
