@@ -1,4 +1,4 @@
-"""Real servers, their workers and their reloaders under `rscalene run`: `make test-servers` (not part of `make test`).
+"""Real servers, their workers, reloaders and greenlets under `rscalene run`: `make test-servers` (not in `make test`).
 
 Each is run twice, plain and profiled: both must answer, end by the same signal with the same exit code, and leave
 nobody behind; the profile must have the processes that answered, and their time on the line that took it.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workload import LINE, WORK
+from workload import LINE, WORK, seconds
 
 # What each answer costs, on line `LINE` of `burn.py`.
 COST = 0.03
@@ -206,3 +206,57 @@ def test_a_reloader_restarts_its_server(apps: Path, clean_env: dict[str, str], w
         pytest.fail("the server is not restarted")
 
     both([*words, str(port)], apps, clean_env, ask, signal.SIGINT, group=True)
+
+
+GREENLETS = (
+    WORK
+    + """
+from gevent import monkey
+monkey.patch_all()
+import gevent, gevent.pool, gevent.queue, gevent.subprocess, gevent.threadpool, greenlet, socket
+def serve(server):
+    while True:
+        client, _ = server.accept()
+        gevent.spawn(lambda client: client.sendall(client.recv(100).upper()) or client.close(), client)
+def ask(number):
+    with socket.create_connection(server.getsockname()) as client:
+        client.sendall(b"number %d" % number)
+        work(0.01)
+        return client.recv(100)
+server = socket.create_server(("127.0.0.1", 0))
+gevent.spawn(serve, server)
+print(gevent.pool.Pool(5).map(ask, range(20)))
+print(gevent.threadpool.ThreadPool(2).map(work, [0.05] * 4))
+threads = [threading.Thread(target=time.sleep, args=(0.05,)) for _ in range(50)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+code = "import time; end = time.process_time() + 0.2\\nwhile time.process_time() < end: pass\\nprint(1)"
+print(gevent.subprocess.check_output([sys.executable, "-c", code]))
+if os.fork() == 0:
+    print(gevent.pool.Pool(2).map(work, [0.05, 0.05]), flush=True)
+    os._exit(0)
+print(os.wait()[1])
+try:
+    with gevent.Timeout(0.1):
+        gevent.sleep(10)
+except gevent.Timeout as timeout:
+    print(timeout)
+signal.signal(signal.SIGTERM, lambda *_: print("asked to end"))
+os.kill(os.getpid(), signal.SIGTERM)
+def deep(level):
+    if level:
+        greenlet.getcurrent().parent.switch(level)
+        deep(level - 1)
+lets = [greenlet.greenlet(deep) for _ in range(50)]
+print(sum(let.switch(40) or 0 for let in lets), sum(let.switch() or 0 for let in lets))
+sys.exit(5)
+"""
+)
+
+
+def test_greenlets_do_what_they_did(alike: Callable[..., dict[str, Any]]) -> None:
+    profile = alike(GREENLETS)
+    assert seconds(profile) > 20 * 0.01 + 4 * 0.05
+    assert len(profile["processes"]) == 3

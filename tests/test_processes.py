@@ -294,7 +294,7 @@ print(os.read(reader, 10))
     assert len(profile["processes"]) == 3
 
 
-def test_a_thousand_threads_at_once_and_many_short_ones(alike: Alike) -> None:
+def test_a_thousand_threads_at_once_and_ten_thousand_short_ones(alike: Alike) -> None:
     alike(
         """
 import threading
@@ -310,7 +310,7 @@ count = 0
 def add():
     global count
     count += 1
-for _ in range(1000):
+for _ in range(10_000):
     thread = threading.Thread(target=add)
     thread.start()
     thread.join()
