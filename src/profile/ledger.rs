@@ -122,7 +122,8 @@ fn stretch_perf(seen: &Sampled, clock_ns: f64, ticks: bool) -> Stretch {
     } else {
         0.0
     };
-    let system_factor = if placed > 0.0 || hits > 0.0 { placed / seen.ns[SYSTEM] } else { 1.0 };
+    // Samples that stand for no time can be had from a ring that lies.
+    let system_factor = if seen.ns[SYSTEM] > 0.0 { placed / seen.ns[SYSTEM] } else { 1.0 };
     let rest = (clock_ns - user * user_factor - placed).max(0.0);
     Stretch { factor: [user_factor, user_factor, system_factor], rest: [0.0, 0.0, rest] }
 }
@@ -236,6 +237,18 @@ mod tests {
         let answer = stretch(Engine::Perf, &seen, 1000.0 * MS, None);
         assert!((answer.factor[0] - 1000.0 / 1010.0).abs() < 1e-12);
         assert_eq!(answer.factor[2], 0.0);
+    }
+
+    #[test]
+    fn samples_that_stand_for_no_time_have_a_factor_all_the_same() {
+        for engine in [Engine::Perf, Engine::PerfAlone, Engine::Timer] {
+            for ns in [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0; 3]] {
+                for clock in [0.0, 10.0] {
+                    let answer = stretch(engine, &seen(ns, [1, 1, 1], 1), clock * MS, None);
+                    assert!(answer.rest.iter().chain(&answer.factor).all(|value| value.is_finite()), "{answer:?}");
+                }
+            }
+        }
     }
 
     #[test]
