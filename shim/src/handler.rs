@@ -182,13 +182,21 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
             return;
         }
     }
+    let mut weight_ns = distance.saturating_mul(expirations);
+    if timer && slot.source.get() != 1 {
+        // The timer comes at every tick, to tell its kernel time apart; samples are due at the interval.
+        weight_ns = slot.due(weight_ns);
+        if weight_ns == 0 {
+            return;
+        }
+    }
     let python = start::python();
     let own = python.thread_state();
     let mut flags = u8::from(timer) | u8::from(own == 0) << 1;
     let mut record = CpuSample {
         time_ns: sys::now_ns(),
         pc,
-        weight_ns: distance.saturating_mul(expirations),
+        weight_ns,
         tid: slot.tid.get(),
         kind: if system { CpuKind::System } else { CpuKind::Native } as u8,
         ..CpuSample::default()

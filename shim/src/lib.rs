@@ -32,6 +32,7 @@ mod exec;
 mod guard;
 mod handler;
 mod hooks;
+mod pace;
 mod process;
 mod real;
 mod ring;

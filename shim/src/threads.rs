@@ -17,7 +17,7 @@ use crate::real::{Next, Weak, call_next, weak};
 use crate::ring::Segment;
 use crate::tls::{Tls, tls};
 use crate::urgent::BLOCKED;
-use crate::{clock, process, signals, sys};
+use crate::{clock, pace, process, signals, sys};
 
 /// Frames that one walk keeps; `Settings::max_depth` may ask for fewer.
 pub(crate) const DEPTH: usize = 1024;
@@ -41,15 +41,18 @@ pub(crate) struct Slot {
     /// Number of the descriptor that the perf event had; -1 without one.
     pub(crate) perf_fd: Cell<i32>,
     perf_page: Cell<*mut u8>,
-    timer: Cell<i32>,
+    /// Its timer; negative without one.
+    pub(crate) timer: Cell<i32>,
     /// CPU nanoseconds between the timer's signals.
     pub(crate) timer_ns: Cell<u64>,
     /// Signals of the timer since the last that met the kernel.
-    quiet: Cell<u32>,
+    pub(crate) quiet: Cell<u32>,
     /// User and kernel time at the last timer sample.
     pub(crate) last_usage: Cell<(u64, u64, u64)>,
     /// CPU nanoseconds between its samples.
     pub(crate) interval_ns: Cell<u64>,
+    /// CPU nanoseconds of the timer's signals that no sample stands for yet; less than an interval.
+    pub(crate) owed_ns: Cell<u64>,
     ending: Cell<u32>,
     entry: Cell<Option<Entry>>,
     argument: Cell<*mut c_void>,
@@ -57,12 +60,6 @@ pub(crate) struct Slot {
     /// One for the signal handler, one for the hooks that it may interrupt.
     scratch: [UnsafeCell<Scratch>; 2],
 }
-
-/// Signals that did not meet the kernel after which the timer beside perf comes less often.
-const QUIET: u32 = 64;
-/// How much less often, and to what at least (a few of the kernel's ticks).
-const LESS_OFTEN: u64 = 4;
-const SELDOM_NS: u64 = 16_000_000;
 
 type Entry = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 
@@ -241,21 +238,6 @@ fn arm(slot: *mut Slot) {
     segment.emit(Kind::ThreadStart, 0, &record, &[]);
 }
 
-impl Slot {
-    /// The timer beside perf has fired: `hit` says whether it met the kernel at work for this thread. Where it never does
-    /// it costs and tells nothing, so it slows down; how far apart its signals are is decided before the one that counts
-    /// for that distance, so no kernel time weighs more or less for it. Called in the thread's own handler.
-    pub(crate) fn pace_timer(&self, hit: bool) {
-        let interval = self.interval_ns.get();
-        self.quiet.set(if hit { 0 } else { self.quiet.get().saturating_add(1) });
-        let wanted =
-            if self.quiet.get() < QUIET { interval } else { (interval * LESS_OFTEN).max(SELDOM_NS).max(interval) };
-        if wanted != self.timer_ns.get() && clock::set_timer(self.timer.get(), wanted, wanted) >= 0 {
-            self.timer_ns.set(wanted);
-        }
-    }
-}
-
 fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
     // A little less than asked, and no divisor of anything: work that repeats at the round interval is not met at the
     // same place every time.
@@ -278,10 +260,13 @@ fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
     if slot.source.get() == 0 && settings.cpu_mode == 2 {
         return;
     }
-    slot.timer_ns.set(interval);
+    let apart = interval.min(pace::TICK_NS);
+    slot.timer_ns.set(apart);
     slot.quiet.set(0);
-    let first = 1 + next_random(block) % interval.max(4_000_000);
-    match clock::start_timer(slot.tid.get(), core::ptr::from_ref(slot) as usize, first, interval) {
+    // Where in an interval a thread begins is chance: those that end within one have their share of samples, too.
+    slot.owed_ns.set(next_random(block) % interval);
+    let first = 1 + next_random(block) % apart.max(4_000_000);
+    match clock::start_timer(slot.tid.get(), core::ptr::from_ref(slot) as usize, first, apart) {
         Ok(id) => {
             slot.timer.set(id);
             if slot.source.get() == 0 {

@@ -80,6 +80,19 @@ def test_each_kind_of_work_is_of_its_kind(measure: Any, source: str) -> None:
     assert clock_adds_up(run)
 
 
+def test_kernel_time_of_page_faults_stays_off_the_line_behind_them(measure: Any, source: str) -> None:
+    # At the default interval, which is longer than a tick.
+    run = measure("faults.py", "3", options=("--cpu-only", "--cpu-source", source))
+    faults, pure = run.line("faults"), run.line("pure")
+    assert faults.system_s / faults.cpu_s >= 0.5
+    # A look at all ticks of an interval made it a quarter and more; what is left are ticks between the two.
+    assert pure.system_s / pure.cpu_s <= 0.15
+    total = sum(run.truth.values())
+    share = run.truth["faults"] / total
+    assert faults.cpu_s / (faults.cpu_s + pure.cpu_s) == pytest.approx(share, abs=tolerance(share, run))
+    assert clock_adds_up(run)
+
+
 def test_a_sleeping_line_waits_and_uses_no_cpu(measure: Any, source: str) -> None:
     run = measure("sleeps.py", options=("--cpu-only", "--cpu-source", source))
     line = run.line("sleep")
