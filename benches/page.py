@@ -39,7 +39,10 @@ def facts(found: dict[str, Any]) -> str:
     place = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['date']}"
     said = f"CPython {found['python']} on {place}. {versions}."
     missing = "; ".join(f"{name}: {why}" for name, why in found["missing"].items())
-    return said + (f"\n\nMissing: {missing}." if missing else "")
+    notes = [f"\n\nMissing: {missing}."] if missing else []
+    if note := found.get("note"):
+        notes.append(f"\n\n{note}")
+    return said + "".join(notes)
 
 
 def overhead(found: dict[str, Any]) -> str:
@@ -61,7 +64,7 @@ def overhead(found: dict[str, Any]) -> str:
         ("CPU seconds of everything that was started, profiled / plain", "tree_cpu_ratio"),
         ("Peak resident memory of the largest process, profiled / plain", "peak_rss_ratio"),
     ):
-        if found.get("together") and key == "wall_ratio":
+        if not any(key in figures for row in results.values() for figures in row.values()):
             continue
         rows = [
             [workload, *(cell(figures.get(name), key) for name in names)]
@@ -166,7 +169,8 @@ CPython.
   error of each line's share of the CPU time of all.
 * *allocated*, *at the peak*, *kept*: error of each line's bytes, allocated in all, alive at the process' peak, alive at
   the end. Two of the lines allocate small blocks in the shadow of large ones, which a sampling profiler estimates
-  (rscalene prints its error). memory_profiler's increment is counted as what is kept.
+  (rscalene prints its error). memory_profiler's increment is counted as what is kept; it sees resident memory, and most
+  of these blocks are never touched.
 * *copied*: error of the bytes that each line copies.
 
 line_profiler, pyinstrument and cProfile tell wall time, not CPU time, and are held against the same clocks.
