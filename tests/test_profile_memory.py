@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import mmap
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -270,6 +272,32 @@ def test_the_resident_backend_shows_what_became_resident() -> None:
     decorate(resident, Options(backend="rss"), outcomes.append)()
     increment = {row[0]: row[4] for row in outcomes[0].rows()}[outcomes[0].first_line + 1]
     assert increment == pytest.approx(50_000_000, rel=0.05)
+
+
+def test_a_program_that_closes_every_descriptor_is_still_measured(tmp_path: Path) -> None:
+    program = """
+import os, rscalene
+from rscalene.lines import Options, decorate
+def resident():
+    return bytearray(b"x") * 50_000_000
+grown = []
+def keep(outcome):
+    grown.append(next(row[4] for row in outcome.rows() if row[0] == outcome.first_line + 1))
+watched = decorate(resident, Options(backend="rss"), keep)
+watched()
+os.closerange(3, 1024)
+own = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
+watched()
+for descriptor in own:
+    os.close(descriptor)
+print(*grown)
+"""
+    path = tmp_path / "program.py"
+    path.write_text(program)
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before == pytest.approx(50_000_000, rel=0.05)
+    assert after == pytest.approx(50_000_000, rel=0.05)
 
 
 def million() -> int:

@@ -4,7 +4,8 @@
 //! `engine` subtracts what the profiler itself took.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{IntoRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 
@@ -27,20 +28,49 @@ pub(super) enum Source {
 
 /// Resident bytes of this process now; 0 where `/proc` does not say.
 pub(super) fn resident_bytes() -> i64 {
-    static STATM: Mutex<Option<(u32, File)>> = Mutex::new(None);
+    static STATM: Mutex<Option<Statm>> = Mutex::new(None);
     let Ok(mut kept) = STATM.lock() else { return 0 };
     let pid = std::process::id();
-    // After a fork the file would still be the parent's.
-    if kept.as_ref().is_none_or(|(of, _)| *of != pid) {
-        *kept = File::open("/proc/self/statm").ok().map(|file| (pid, file));
+    if kept.as_ref().is_none_or(|statm| statm.pid != pid || !statm.is_ours()) {
+        *kept = Statm::open(pid);
     }
-    let Some((_, file)) = kept.as_ref() else { return 0 };
-    let mut text = [0_u8; 128];
-    // SAFETY: the buffer is as long as stated, and the file stays open for the life of the process.
-    let length = unsafe { libc::pread(file.as_raw_fd(), text.as_mut_ptr().cast(), text.len(), 0) };
-    let text = text.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
-    let pages = text.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    pages.iter().fold(0_i64, |sum, digit| sum * 10 + i64::from(digit.wrapping_sub(b'0'))) * page_bytes()
+    kept.as_ref().map_or(0, Statm::resident_pages) * page_bytes()
+}
+
+/// `/proc/self/statm`, open. A program may close descriptors that it knows nothing of, and their numbers then belong to
+/// files of its own: so the descriptor is looked at before it is used, and never closed.
+struct Statm {
+    pid: u32,
+    descriptor: RawFd,
+    identity: (u64, u64),
+}
+
+impl Statm {
+    fn open(pid: u32) -> Option<Self> {
+        let file = File::open("/proc/self/statm").ok()?;
+        let facts = file.metadata().ok()?;
+        Some(Self { pid, identity: (facts.dev(), facts.ino()), descriptor: file.into_raw_fd() })
+    }
+
+    fn is_ours(&self) -> bool {
+        let mut facts = std::mem::MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: the kernel fills the whole structure where it answers 0; any number may be asked about.
+        if unsafe { libc::fstat(self.descriptor, facts.as_mut_ptr()) } != 0 {
+            return false;
+        }
+        // SAFETY: it was filled.
+        let facts = unsafe { facts.assume_init() };
+        (facts.st_dev, facts.st_ino) == self.identity
+    }
+
+    fn resident_pages(&self) -> i64 {
+        let mut text = [0_u8; 128];
+        // SAFETY: the buffer is as long as stated; whatever the number leads to, nothing but the buffer is written.
+        let length = unsafe { libc::pread(self.descriptor, text.as_mut_ptr().cast(), text.len(), 0) };
+        let text = text.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
+        let pages = text.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        pages.iter().fold(0_i64, |sum, digit| sum * 10 + i64::from(digit.wrapping_sub(b'0')))
+    }
 }
 
 /// Bytes of a page.
