@@ -125,7 +125,8 @@ def accuracy(found: dict[str, Any]) -> str:
             for name, figures in found["results"].items()
             if any(law in figures for law in asked)
         ]
-        parts += [f"**{title}**\n", table(["", *asked], rows)]
+        if rows:
+            parts += [f"**{title}**\n", table(["", *asked], rows)]
     return "\n".join(parts)
 
 

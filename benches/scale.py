@@ -1,7 +1,7 @@
 """How the cost of profiling grows: with allocations, threads, depth of the stack, length of the run, number of lines.
 
-Each row is a program of one size, run plain and under ``rscalene run`` in turn; the figure is the median ratio of the
-CPU seconds of the program's own work, beside the CPU seconds of the launcher and the bytes it wrote.
+Each row is a program of one size, run plain and under ``rscalene run`` at once on one core; the figure is the median
+ratio of the CPU seconds of the program's own work, beside that of all that was started and the bytes it wrote.
 
     python benches/scale.py [--rounds N] [--python EXE] [-o FILE]
 """
@@ -36,7 +36,7 @@ def main() -> None:
         Workload(f"{name} {size}", "sizes.py", (name, str(size))) for name, sizes in SIZES.items() for size in sizes
     ]
     chosen = [one for one in CONTENDERS if one.name in ("rscalene", "rscalene --cpu-only")]
-    measure(options.python, programs, chosen, options.rounds, options.output, "scale")
+    measure(options.python, programs, chosen, options.rounds, options.output, "scale", together=True)
 
 
 if __name__ == "__main__":
