@@ -4,14 +4,16 @@
 //! sleeping one. Two sources:
 //!
 //! * a perf task-clock event (`exclude_kernel`, which is all that `perf_event_paranoid` 2 allows, and which never
-//!   interrupts a blocking call): exact to the interval, user time only;
+//!   interrupts a blocking call): exact to the nanosecond, user time only. Its period is fixed for its life, so that its
+//!   distances are made random by replacing it;
 //! * a POSIX timer on the thread's CPU clock: works everywhere, fires at kernel ticks (250 a second at HZ=250) and
 //!   carries the missed expirations in `si_overrun`. Beside perf it only serves to place kernel time.
 //!
 //! Invariant: no descriptor stays open. A perf event lives as long as its page is mapped, so the descriptor is closed
 //! at once: the program's own descriptors keep their numbers, and a daemon that closes them all closes nothing of
-//! ours. Neither source survives fork (the page is not inherited) or exec. `PERF_EVENT_IOC_REFRESH` is never used.
+//! ours. A child that another thread forks in between closes its copy (`threads::forget_all`). Neither source survives fork (the page is not inherited) or exec. `PERF_EVENT_IOC_REFRESH` is never used.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::signals::SAMPLE;
@@ -60,8 +62,44 @@ pub(crate) struct Perf {
     pub(crate) fd: i32,
 }
 
-/// Starts a perf event on a thread; the negative errno where it is denied (then it is not tried again).
-pub(crate) fn start_perf(tid: u32, interval_ns: u64) -> Result<Perf, i32> {
+/// Starts a perf event on the current thread, whose id is `tid`, that fires every `period_ns` of its CPU time; the
+/// negative errno where it is denied (then it is not tried again). The descriptor is noted in `open` while there is one.
+pub(crate) fn start_perf(tid: u32, period_ns: u64, open: &Cell<i32>) -> Result<Perf, i32> {
+    with_event(tid, period_ns, open, |fd| {
+        let page = sys::map_shared(fd, 0, PAGE);
+        if page.is_null() { Err(-libc::EPERM) } else { Ok(Perf { page, fd }) }
+    })
+}
+
+/// What became of a perf event that was to be replaced.
+pub(crate) enum Replaced {
+    /// The new one runs, under this number.
+    By(i32),
+    /// There is no new one; the old one goes on.
+    Not,
+    /// There is neither.
+    Gone,
+}
+
+/// Replaces a perf event of the current thread by one of another period, in the same page.
+///
+/// # Safety
+/// `page` must come from [`start_perf`] on this thread and must not have been ended.
+pub(crate) unsafe fn replace_perf(page: *mut u8, tid: u32, period_ns: u64, open: &Cell<i32>) -> Replaced {
+    let replaced = with_event(tid, period_ns, open, |fd| {
+        // SAFETY: the page is ours, and it keeps nothing but the event that goes.
+        Ok(if unsafe { sys::map_shared_over(page, fd, PAGE) } { Replaced::By(fd) } else { Replaced::Gone })
+    });
+    replaced.unwrap_or(Replaced::Not)
+}
+
+/// Opens a perf event and makes it send its signals, has `keep` map it, and closes its descriptor.
+fn with_event<T>(
+    tid: u32,
+    period_ns: u64,
+    open: &Cell<i32>,
+    keep: impl FnOnce(i32) -> Result<T, i32>,
+) -> Result<T, i32> {
     if PERF_DENIED.load(Relaxed) {
         return Err(-libc::EACCES);
     }
@@ -69,7 +107,7 @@ pub(crate) fn start_perf(tid: u32, interval_ns: u64) -> Result<Perf, i32> {
         kind: PERF_TYPE_SOFTWARE,
         size: size_of::<Attributes>() as u32,
         config: PERF_COUNT_SW_TASK_CLOCK,
-        period: interval_ns,
+        period: period_ns,
         sample_type: 0,
         read_format: 0,
         flags: EXCLUDE_KERNEL_AND_HV,
@@ -96,25 +134,19 @@ pub(crate) fn start_perf(tid: u32, interval_ns: u64) -> Result<Perf, i32> {
         }
         return Err(fd);
     }
-    let page = sys::map_shared(fd, 0, PAGE);
+    open.set(fd);
     let owner = Owner { kind: F_OWNER_TID, pid: tid as i32 };
     let fcntl = |command: usize, argument: usize| {
         // SAFETY: acts on our own descriptor; `argument` is what the command expects.
         unsafe { sys::call3(libc::SYS_fcntl, fd as usize, command, argument) }
     };
-    let ready = !page.is_null()
-        && fcntl(F_SETSIG, SAMPLE as usize) >= 0
+    let ready = fcntl(F_SETSIG, SAMPLE as usize) >= 0
         && fcntl(F_SETOWN_EX, (&raw const owner) as usize) >= 0
         && fcntl(libc::F_SETFL as usize, (libc::O_ASYNC | libc::O_NONBLOCK) as usize) >= 0;
+    let kept = if ready { keep(fd) } else { Err(-libc::EPERM) };
     sys::close(fd);
-    if ready {
-        return Ok(Perf { page, fd });
-    }
-    if !page.is_null() {
-        // SAFETY: nobody else knows the page.
-        unsafe { sys::unmap(page, PAGE) };
-    }
-    Err(-libc::EPERM)
+    open.set(-1);
+    kept
 }
 
 /// Ends a perf event.

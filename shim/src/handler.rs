@@ -12,6 +12,7 @@ use rscalene_wire::{CpuKind, CpuSample, Kind};
 
 use crate::classify::{Place, place};
 use crate::guard::Guarded;
+use crate::ring::Segment;
 use crate::threads::Slot;
 use crate::tls::tls;
 use crate::{process, signals, stack, start, sys};
@@ -109,7 +110,11 @@ fn whose(info: *const siginfo_t) -> Whose {
             }
         }
         // POLL_IN (1) is what perf reports; the descriptor's number tells ours from a socket's.
-        1..=6 if slot.perf_fd.get() >= 0 && word(24) as i32 == slot.perf_fd.get() => Whose::Ours(Ours::Perf),
+        1..=6 if slot.perf_fd.get() >= 0 => match word(24) as i32 {
+            fd if fd == slot.perf_fd.get() => Whose::Ours(Ours::Perf),
+            fd if fd == slot.former_fd.get() => Whose::Nobody,
+            _ => Whose::Program,
+        },
         _ => Whose::Program,
     }
 }
@@ -171,25 +176,40 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
         Ours::Perf => (false, 1),
         Ours::Timer(expirations) => (true, *expirations),
     };
-    let pc = program_counter(context);
+    let beside_perf = timer && slot.source.get() == 1;
     let memory = Guarded::in_handler(signals::blocks_faults(interrupted_mask(context)));
-    let system = timer && tick_hit_kernel(slot, &memory, pc);
-    let distance = if timer { slot.timer_ns.get() } else { slot.interval_ns.get() };
-    // Beside perf, which samples user time, the timer only places kernel time.
-    if timer && slot.source.get() == 1 {
+    let system = timer && tick_hit_kernel(slot, &memory, program_counter(context));
+    let distance = if timer { slot.timer_ns.get() } else { slot.gap_ns.get() };
+    let passed_ns = distance.saturating_mul(expirations);
+    let weight_ns = match (timer, beside_perf) {
+        // Beside perf, which samples user time, the timer only places kernel time.
+        (_, true) if !system => 0,
+        // Alone it comes at every tick, to tell its kernel time apart; samples are due at the interval.
+        (true, false) => slot.due(passed_ns, tls()),
+        _ => passed_ns,
+    };
+    if weight_ns > 0 {
+        write(slot, &segment, &memory, context, timer, system, weight_ns);
+    }
+    if beside_perf {
         slot.pace_timer(system);
-        if !system {
-            return;
-        }
     }
-    let mut weight_ns = distance.saturating_mul(expirations);
-    if timer && slot.source.get() != 1 {
-        // The timer comes at every tick, to tell its kernel time apart; samples are due at the interval.
-        weight_ns = slot.due(weight_ns);
-        if weight_ns == 0 {
-            return;
-        }
+    if !timer || beside_perf {
+        slot.vary_perf(passed_ns, !timer, tls());
     }
+}
+
+/// Walks the stack and sends a sample that stands for `weight_ns`.
+fn write(
+    slot: &Slot,
+    segment: &Segment,
+    memory: &Guarded,
+    context: *const c_void,
+    timer: bool,
+    system: bool,
+    weight_ns: u64,
+) {
+    let pc = program_counter(context);
     let python = start::python();
     let own = python.thread_state();
     let mut flags = u8::from(timer) | u8::from(own == 0) << 1;
@@ -204,19 +224,19 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
     if own != 0
         && let Some(layout) = python.layout()
     {
-        let tstate = python.running_state(layout, &memory, stack_pointer(context));
+        let tstate = python.running_state(layout, memory, stack_pointer(context));
         if python.attached_state() != tstate {
             flags |= 4;
         }
         // SAFETY: this is the slot's own thread, and handlers of this signal do not nest.
         let room = unsafe { slot.scratch(true) };
-        let walked = stack::capture(&segment, layout, &memory, tstate, room);
+        let walked = stack::capture(segment, layout, memory, tstate, room);
         if !walked.sent {
             segment.lose(Kind::CpuSample, 1);
             return;
         }
         record.stack = walked.stack;
-        let opcode = stack::opcode(&memory, walked.instruction);
+        let opcode = stack::opcode(memory, walked.instruction);
         record.opcode = opcode.unwrap_or(0);
         if !system && walked.stack != 0 && place(pc) == Place::Neutral {
             let calls_c = opcode.is_some_and(|opcode| op_kind(layout.minor, opcode) == Op::CallsC);

@@ -142,6 +142,16 @@ pub(crate) fn map_shared(fd: i32, offset: u64, bytes: usize) -> *mut u8 {
     if at < 0 { core::ptr::null_mut() } else { at as *mut u8 }
 }
 
+/// Shared memory of a file in place of what is mapped at `at`; false on failure, and then nothing may be left there.
+///
+/// # Safety
+/// `at..at + bytes` must be a mapping of ours that nothing uses.
+pub(crate) unsafe fn map_shared_over(at: *mut u8, fd: i32, bytes: usize) -> bool {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+    // SAFETY: the caller vouches for the range.
+    unsafe { call6(libc::SYS_mmap, at as usize, bytes, protection as usize, flags as usize, fd as usize, 0) >= 0 }
+}
+
 /// Gives a mapping of ours back.
 ///
 /// # Safety

@@ -40,6 +40,10 @@ pub(crate) struct Slot {
     pub(crate) source: Cell<u32>,
     /// Number of the descriptor that the perf event had; -1 without one.
     pub(crate) perf_fd: Cell<i32>,
+    /// The same of the event before it, of which a last signal may come.
+    pub(crate) former_fd: Cell<i32>,
+    /// Descriptor of an event that is just being made; -1 at all other times.
+    opening: Cell<i32>,
     perf_page: Cell<*mut u8>,
     /// Its timer; negative without one.
     pub(crate) timer: Cell<i32>,
@@ -49,10 +53,14 @@ pub(crate) struct Slot {
     pub(crate) quiet: Cell<u32>,
     /// User and kernel time at the last timer sample.
     pub(crate) last_usage: Cell<(u64, u64, u64)>,
-    /// CPU nanoseconds between its samples.
+    /// CPU nanoseconds between its samples, on average.
     pub(crate) interval_ns: Cell<u64>,
-    /// CPU nanoseconds of the timer's signals that no sample stands for yet; less than an interval.
+    /// CPU nanoseconds that the next sample stands for (at least, where the timer takes it).
+    pub(crate) gap_ns: Cell<u64>,
+    /// CPU nanoseconds of the timer's signals that no sample stands for yet; less than the gap.
     pub(crate) owed_ns: Cell<u64>,
+    /// CPU nanoseconds since the perf event was made, as far as its own and the timer's signals tell.
+    pub(crate) perf_age_ns: Cell<u64>,
     ending: Cell<u32>,
     entry: Cell<Option<Entry>>,
     argument: Cell<*mut c_void>,
@@ -184,6 +192,8 @@ pub(crate) fn adopt() {
 fn clear(slot: &Slot, tid: u32) {
     slot.tid.set(tid);
     slot.perf_fd.set(-1);
+    slot.former_fd.set(-1);
+    slot.opening.set(-1);
     slot.perf_page.set(core::ptr::null_mut());
     slot.timer.set(-1);
     slot.source.set(0);
@@ -239,15 +249,14 @@ fn arm(slot: *mut Slot) {
 }
 
 fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
-    // A little less than asked, and no divisor of anything: work that repeats at the round interval is not met at the
-    // same place every time.
-    let interval = (settings.cpu_interval_ns - settings.cpu_interval_ns / 333).max(20_000);
+    let interval = settings.cpu_interval_ns.max(20_000);
     slot.interval_ns.set(interval);
     if settings.cpu_mode == 0 {
         return;
     }
+    slot.begin_gaps(block);
     if settings.cpu_mode != 3 {
-        match clock::start_perf(slot.tid.get(), interval) {
+        match clock::start_perf(slot.tid.get(), slot.first_period(), &slot.opening) {
             Ok(perf) => {
                 slot.perf_fd.set(perf.fd);
                 slot.perf_page.set(perf.page);
@@ -263,8 +272,6 @@ fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
     let apart = interval.min(pace::TICK_NS);
     slot.timer_ns.set(apart);
     slot.quiet.set(0);
-    // Where in an interval a thread begins is chance: those that end within one have their share of samples, too.
-    slot.owed_ns.set(next_random(block) % interval);
     let first = 1 + next_random(block) % apart.max(4_000_000);
     match clock::start_timer(slot.tid.get(), core::ptr::from_ref(slot) as usize, first, apart) {
         Ok(id) => {
@@ -342,6 +349,29 @@ fn stop_sources(slot: &Slot) {
     }
 }
 
+/// Makes the current thread's perf event, if it has one, fire every `period_ns` from now on.
+pub(crate) fn replace_perf(slot: &Slot, period_ns: u64) {
+    let page = slot.perf_page.get();
+    if page.is_null() {
+        return;
+    }
+    // SAFETY: the page came from `start_perf` on this thread, and has not been ended.
+    match unsafe { clock::replace_perf(page, slot.tid.get(), period_ns, &slot.opening) } {
+        clock::Replaced::By(fd) => {
+            slot.former_fd.set(slot.perf_fd.replace(fd));
+            slot.gap_ns.set(period_ns);
+            slot.perf_age_ns.set(0);
+        }
+        clock::Replaced::Not => {}
+        clock::Replaced::Gone => {
+            slot.perf_page.set(core::ptr::null_mut());
+            stop_sources(slot);
+            slot.source.set(0);
+            arm_sources(slot, &process::settings(), tls());
+        }
+    }
+}
+
 /// This thread's slot, where it has one of this process.
 fn own_slot() -> Option<&'static Slot> {
     let block = tls();
@@ -408,7 +438,13 @@ pub(crate) fn forget_all() {
         used.store(0, Release);
         for at in 0..CHUNK {
             // SAFETY: the chunk holds `CHUNK` slots, and only this thread is left.
-            unsafe { (*base.add(at)).tid.set(0) };
+            let slot = unsafe { &*base.add(at) };
+            // Zero in a slot that was never used.
+            let opening = slot.opening.replace(-1);
+            if opening > 0 {
+                sys::close(opening);
+            }
+            slot.tid.set(0);
         }
     }
     let block = tls();

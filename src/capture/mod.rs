@@ -7,6 +7,7 @@
 
 pub mod apart;
 pub mod inside;
+pub mod jitter;
 pub mod ledger;
 pub mod limits;
 pub mod locate;

@@ -13,12 +13,12 @@
 //! factor of [`POOL_FACTOR`]. What remains is reported as not sampled rather than charged to lines that may not have
 //! earned it.
 //!
-//! **perf engine.** User-time samples arise every interval of the thread's clock that ends in user mode: they count as
-//! they are, but for half an interval a thread, which the first gap loses on average. What the clock has beyond them
-//! bounds the kernel time from above: interrupts, and time that the host took from the machine, are in it too, and they
-//! belong to the line that was interrupted. The timer's ticks beside perf say how often the kernel was met at work for
-//! the thread, without that bias but with the noise of their number. The kernel time is the mean of both, weighted by
-//! their precision ([`RESIDUAL_ERROR`] for the first, the binomial error for the second). Its place is where the ticks
+//! **perf engine.** User-time samples arise after every gap of the thread's clock that ends in user mode, and stand for
+//! their gap; the first gap begins at random before the thread, so that nothing is lost on average. What the clock has
+//! beyond them bounds the kernel time from above: interrupts, and time that the host took from the machine, are in it too,
+//! and they belong to the line that was interrupted. The timer's ticks beside perf say how often the kernel was met at work
+//! for the thread, without that bias but with the noise of their number. The kernel time is the mean of both, weighted by
+//! their precision ([`RESIDUAL_ERROR`] and [`ENDS_ERROR`] for the first, the binomial error for the second). Its place is where the ticks
 //! fell; they carry at most what their number can stand for (three sigmas and five samples of grace): the rest of the
 //! kernel time has no place. Without the timer there is the bound alone.
 
@@ -39,6 +39,9 @@ const POOL_FACTOR: f64 = 32.0;
 
 /// Share of a thread's clock that interrupts and the host take, as a standard error of the clock beyond user samples.
 const RESIDUAL_ERROR: f64 = 0.02;
+/// Standard error of what samples stand for, in intervals a thread: the part of the first gap that lay before it, less
+/// that of the last which it did not live to see, for gaps of half an interval to one and a half.
+const ENDS_ERROR: f64 = 0.5;
 /// Nanoseconds that a tick stands for at least: the kernel's own interval at HZ=250.
 const TICK_NS: f64 = 4e6;
 
@@ -110,8 +113,7 @@ pub(crate) fn unseen(clock_ns: f64, system_ns: Option<f64>) -> [f64; 3] {
 fn stretch_perf(seen: &Sampled, clock_ns: f64, ticks: bool) -> Stretch {
     let user = seen.ns[0] + seen.ns[1];
     let found = (user * (1.0 + seen.lost)).min(clock_ns);
-    let first_gaps = (0.5 * seen.interval_ns * seen.threads as f64).min(clock_ns - found);
-    let most = if user > 0.0 { clock_ns - found - first_gaps } else { clock_ns };
+    let most = clock_ns - found;
     let hits = seen.samples[SYSTEM] as f64;
     let kernel = if ticks && user > 0.0 { kernel_ns(seen, clock_ns, most) } else { most };
     let wanted = clock_ns - kernel;
@@ -136,7 +138,9 @@ fn kernel_ns(seen: &Sampled, clock_ns: f64, most: f64) -> f64 {
     let ticks = (clock_ns / each).max(1.0);
     let met = (seen.ns[SYSTEM] * (1.0 + seen.lost) / clock_ns).min(1.0);
     let smooth = (met * ticks + 0.5) / (ticks + 1.0);
-    let (by_ticks, by_clock) = (ticks / (smooth * (1.0 - smooth)), 1.0 / (RESIDUAL_ERROR * RESIDUAL_ERROR));
+    let ends = ENDS_ERROR * seen.interval_ns / clock_ns;
+    let by_clock = 1.0 / (RESIDUAL_ERROR * RESIDUAL_ERROR + seen.threads as f64 * ends * ends);
+    let by_ticks = ticks / (smooth * (1.0 - smooth));
     let share = (met * by_ticks + most / clock_ns * by_clock) / (by_ticks + by_clock);
     (share * clock_ns).min(most)
 }

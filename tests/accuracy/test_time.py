@@ -66,6 +66,20 @@ def test_work_costs_the_same_inlined_called_deep_yielded_executed_and_comprehend
     assert clock_adds_up(run)
 
 
+@pytest.mark.parametrize("intervals", [1.0, 0.997, 2.0])
+def test_a_cycle_does_not_keep_step_with_the_samples(measure: Any, source: str, intervals: float) -> None:
+    # The timer comes at the kernel's ticks alone: what keeps step with those cannot be helped, and this does not.
+    interval, seconds = (0.002, 2) if source == "auto" else (0.0091, 4)
+    options = ("--cpu-only", "--cpu-source", source, "--interval", f"{interval}s")
+    run = measure("cycle.py", str(seconds), str(interval * intervals), options=options)
+    spent = {
+        row["qualname"]: row["cumulative"]["cpu_s"] for file in run.profile["files"] for row in file["functions"]
+    }
+    truth = run.truth["first"] / sum(run.truth.values())
+    share = spent.get("first", 0.0) / (spent.get("first", 0.0) + spent.get("second", 0.0))
+    assert share == pytest.approx(truth, abs=tolerance(truth, run))
+
+
 def test_each_kind_of_work_is_of_its_kind(measure: Any, source: str) -> None:
     run = measure("kinds.py", "1.5", options=("--cpu-only", "--cpu-source", source))
     laws = {"python": ("python_s", 0.97), "urandom": ("system_s", 0.95)}

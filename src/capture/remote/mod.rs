@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use self::process::Process;
+use super::jitter::Jitter;
 use super::proc;
 use crate::transport::event::Event;
 
@@ -238,27 +239,9 @@ impl Budget {
         let passed = self.filled.elapsed().as_secs_f64();
         self.filled += Duration::from_secs_f64(passed);
         self.left_s = (self.left_s + passed * SHARE).min(SAVINGS_S);
-        let pause = TICK.mul_f64(0.5 + self.jitter.next());
+        let pause = self.jitter.around(TICK);
         let owed = Duration::from_secs_f64((-self.left_s).max(0.0) / SHARE);
         pause.max(owed).min(LONGEST_PAUSE)
-    }
-}
-
-/// Random numbers from 0 to 1 (xorshift64*): only the evenness of ticks is at stake.
-#[derive(Debug)]
-struct Jitter(u64);
-
-impl Jitter {
-    fn new() -> Self {
-        Self(proc::monotonic_ns() | 1)
-    }
-
-    fn next(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
-        f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
     }
 }
 

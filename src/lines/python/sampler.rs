@@ -24,6 +24,7 @@ use super::symbols;
 use super::tap::{self, Ear, Listening, Mark};
 use crate::capture::apart::Apart;
 use crate::capture::inside::{Inside, thread_cpu_ns};
+use crate::capture::jitter::Jitter;
 use crate::capture::proc;
 use crate::capture::remote::{Reader, Target};
 use crate::profile::merge::{Ends, Merge, MergeSettings};
@@ -312,8 +313,7 @@ fn sample(
     const WAITS: Duration = Duration::from_millis(10);
     let _goes = Goes(pace);
     let About { target, started, notices, mut tally } = about;
-    let pause = if ear.is_some() { interval.min(WAITS) } else { interval };
-    let (mut looked, mut apart) = (None::<Instant>, Apart::new());
+    let (mut due, mut jitter, mut apart) = (Instant::now(), Jitter::new(), Apart::new());
     let mut events = Vec::new();
     let own = this_thread();
     let mut waits = Reader::new();
@@ -333,8 +333,9 @@ fn sample(
                     inside.skip();
                     waits.watch(target, &mut events);
                 }
-                if looked.is_none_or(|at| at.elapsed() >= interval) {
-                    looked = Some(Instant::now());
+                let now = Instant::now();
+                if now >= due {
+                    due = now + jitter.around(interval);
                     inside.tick(&mut events);
                     if let (Some(apart), Some(tid)) = (&mut apart, inside.busiest()) {
                         apart.keep(tid);
@@ -357,7 +358,11 @@ fn sample(
         }
         own_ns.store(thread_cpu_ns(own), Relaxed);
         pace.reach(state);
-        std::thread::park_timeout(pause);
+        let pause = match state {
+            State::Run => due.saturating_duration_since(Instant::now()),
+            _ => interval,
+        };
+        std::thread::park_timeout(if ear.is_some() { pause.min(WAITS) } else { pause });
     }
     drop(tally);
     if intake.resume() {
