@@ -365,6 +365,7 @@ impl Merge {
         self.samples.0 += process.samples.0;
         self.samples.1 += process.samples.1;
         self.lost = self.lost.saturating_add(process.lost());
+        process.counters.iter().filter_map(|counters| notices::losses(pid, counters)).for_each(|text| self.say(text));
         self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now());
         self.live_bytes -= process.heap.tracked();
         let record = &mut self.book.processes[process.row];

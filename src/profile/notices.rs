@@ -3,7 +3,9 @@
 //! Job: one sentence for each notice of the wire, once a process. Invariant: unknown codes are shown by number, never
 //! dropped. Neighbour: `merge` collects them into the profile.
 
-use rscalene_wire::Notice;
+use rscalene_wire::{Kind, Notice};
+
+use crate::transport::event::Counters;
 
 /// The sentence for a notice of process `pid`.
 pub(crate) fn words(pid: u32, notice: &Notice) -> String {
@@ -32,6 +34,32 @@ pub(crate) fn refused_frames() -> String {
         .to_owned()
 }
 
+/// What process `pid` lost, by what it was; `None` if nothing.
+pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<String> {
+    let of_kind = |(number, &count): (usize, &u64)| {
+        let what = match u8::try_from(number).ok().and_then(Kind::from_u8) {
+            Some(Kind::CpuSample) => "CPU samples",
+            Some(Kind::Alloc) => "allocation samples",
+            Some(Kind::Free | Kind::FreeVolume) => "ends of allocations",
+            Some(Kind::Copy) => "copy samples",
+            Some(Kind::CodeDef | Kind::StackDef) => "names of code and stacks",
+            _ => "other records",
+        };
+        (what, count)
+    };
+    let apart = [("frames that could not be read", counters.frames_rejected), ("records cut off", counters.malformed)];
+    let parts: Vec<String> = counters
+        .lost
+        .iter()
+        .enumerate()
+        .map(of_kind)
+        .chain(apart)
+        .filter(|&(_, count)| count > 0)
+        .map(|(what, count)| format!("{what} {count}"))
+        .collect();
+    (!parts.is_empty()).then(|| format!("process {pid} lost records: {}", parts.join(", ")))
+}
+
 /// `jemalloc` for `/usr/lib/libjemalloc.so.2`.
 pub(crate) fn allocator(library: &str) -> String {
     let file = library.rsplit('/').next().unwrap_or(library);
@@ -53,7 +81,20 @@ pub(crate) fn version(hex: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{allocator, version};
+    use rscalene_wire::Kind;
+
+    use super::{allocator, losses, version};
+    use crate::transport::event::Counters;
+
+    #[test]
+    fn what_was_lost_is_named() {
+        let mut counters = Counters::default();
+        assert_eq!(losses(7, &counters), None);
+        counters.lost[Kind::CpuSample as usize] = 2;
+        counters.frames_rejected = 1;
+        let text = losses(7, &counters);
+        assert_eq!(text.as_deref(), Some("process 7 lost records: CPU samples 2, frames that could not be read 1"));
+    }
 
     #[test]
     fn an_allocator_is_named_as_people_name_it() {

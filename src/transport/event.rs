@@ -125,7 +125,7 @@ pub struct StackDef {
 }
 
 /// What a segment counted beside its records; every number is a total since the process armed itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Records dropped because the ring was full, by record kind.
     pub lost: [u64; wire::LOST_KINDS],
