@@ -97,8 +97,12 @@ pub(crate) fn capture(segment: &Segment, layout: &Layout, memory: &Guarded, tsta
                 }
             }
         }
-        if depth == 0 && frame.offset_bytes != u32::MAX {
-            instruction = frame.instruction;
+        if depth == 0 {
+            // Those inside of it have returned: their code objects are on their way out.
+            unreadable = 0;
+            if frame.offset_bytes != u32::MAX {
+                instruction = frame.instruction;
+            }
         }
         let entry = StackEntry { code: known.1, offset: frame.offset_bytes };
         let Some(place) = entries.get_mut(depth) else { return false };

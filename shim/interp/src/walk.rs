@@ -2,8 +2,8 @@
 //!
 //! Job: follow `previous` from the current frame and say, for each, which code object it runs and where in it. The
 //! reader's question: *may the thread be running meanwhile?* It may: every load can fail, a frame whose code object is
-//! not one (3.11 and 3.12 clear it before they unlink the frame) is skipped and counted, and the number of steps is
-//! bounded. Invariant: at most `2 * max + 64` frames are looked at. Neighbours: `layout` says where the fields lie,
+//! not one is skipped, and the number of steps is bounded. Innermost frames of that kind have returned (3.11 and 3.12
+//! give up the code object before they unlink the frame); any other is counted. Invariant: at most `2 * max + 64` frames are looked at. Neighbours: `layout` says where the fields lie,
 //! `identity` and `linetable` make sense of the pair (code, offset).
 
 use crate::layout::Layout;
@@ -17,6 +17,8 @@ const OWNER_INTERPRETER: u8 = 3;
 const OWN_CODE_FLAG: u32 = 0x0200_0000;
 /// Bytes of bytecode that such a code object has at most: four instructions in 3.13 to 3.15, doubled.
 const OWN_CODE_LIMIT: u32 = 16;
+/// Bytes from a `_PyCFrame`'s frame to the `_PyCFrame` before it.
+const PREVIOUS: u32 = 8;
 /// Extra steps that a walk may spend on frames which it does not show.
 const SKIP_ALLOWANCE: u32 = 64;
 
@@ -54,7 +56,7 @@ pub struct Walk {
     pub end: WalkEnd,
     /// Frames shown to the visitor.
     pub frames: u32,
-    /// Frames passed over because their code object was none.
+    /// Frames passed over because their code object was none, without the innermost ones if any frame was shown.
     pub rejected: u32,
 }
 
@@ -62,16 +64,23 @@ pub struct Walk {
 ///
 /// A thread state that runs no Python code gives no frames and [`WalkEnd::Complete`].
 #[inline]
-pub fn walk<M: Memory>(mem: &M, layout: &Layout, tstate: u64, max: u32, visit: impl FnMut(Frame) -> bool) -> Walk {
-    let root = mem.u64(at(tstate, layout.thread.frame_root));
-    let first = match layout.thread.cframe_frame {
-        Some(offset) => root.and_then(|cframe| mem.u64(at(cframe, offset))),
-        None => root,
+pub fn walk<M: Memory>(mem: &M, layout: &Layout, tstate: u64, max: u32, mut visit: impl FnMut(Frame) -> bool) -> Walk {
+    let broken = Walk { end: WalkEnd::Broken, frames: 0, rejected: 0 };
+    let Some(root) = mem.u64(at(tstate, layout.thread.frame_root)) else { return broken };
+    let Some(offset) = layout.thread.cframe_frame else { return walk_from(mem, layout, root, max, visit) };
+    let walked = match mem.u64(at(root, offset)) {
+        Some(frame) => walk_from(mem, layout, frame, max, &mut visit),
+        None => broken,
     };
-    match first {
-        Some(frame) => walk_from(mem, layout, frame, max, visit),
-        None => Walk { end: WalkEnd::Broken, frames: 0, rejected: 0 },
+    // 3.11 and 3.12 hang in a `_PyCFrame` from the C stack before they say which frame it runs: whatever lay there is read
+    // until then, and what called it is in the one before.
+    if walked.end == WalkEnd::Broken && walked.frames == 0 {
+        let before = mem.u64(at(root, offset.saturating_add(PREVIOUS))).filter(|&before| before != 0);
+        if let Some(frame) = before.and_then(|before| mem.u64(at(before, offset))) {
+            return walk_from(mem, layout, frame, max, visit);
+        }
     }
+    walked
 }
 
 /// As [`walk`], from the `_PyInterpreterFrame` at `frame` outwards.
@@ -97,6 +106,9 @@ pub fn walk_from<M: Memory>(
             match read_frame(mem, layout, frame, link) {
                 Reading::Python(_) if walk.frames >= max => return Walk { end: WalkEnd::Cut, ..walk },
                 Reading::Python(shown) => {
+                    if walk.frames == 0 {
+                        walk.rejected = 0;
+                    }
                     walk.frames = walk.frames.saturating_add(1);
                     if !visit(shown) {
                         return Walk { end: WalkEnd::Stopped, ..walk };

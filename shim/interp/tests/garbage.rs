@@ -109,7 +109,7 @@ fn a_chain_in_a_circle_is_cut() {
 }
 
 #[test]
-fn a_frame_whose_code_object_is_none_is_passed_over_and_counted() {
+fn a_frame_whose_code_object_is_none_is_passed_over_and_counted_unless_it_has_returned() {
     let mut mem = Array::zeroed(BASE, 0x4000);
     let (a, b, code) = (BASE + 0x1000, BASE + 0x2000, BASE + 0x3000);
     put_code(&mut mem, code, 8);
@@ -121,8 +121,44 @@ fn a_frame_whose_code_object_is_none_is_passed_over_and_counted() {
         seen.push((frame.frame, frame.offset_bytes));
         true
     });
-    assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Complete, 1, 1));
+    // The innermost: it is just returning.
+    assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Complete, 1, 0));
     assert_eq!(seen, [(b, 4)]);
+    // Behind one that runs.
+    put_frame(&mut mem, b, code, a, 4);
+    put_frame(&mut mem, a, 0xdead_beef_0000, 0, 2);
+    let walked = walk_from(&mem, &layout, b, 100, |_| true);
+    assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Complete, 1, 1));
+    // Nothing else is there: nobody knows what it was.
+    let walked = walk_from(&mem, &layout, a, 100, |_| true);
+    assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Complete, 0, 1));
+}
+
+#[test]
+fn a_call_that_does_not_say_yet_what_it_runs_is_its_callers() {
+    let mut mem = Array::zeroed(BASE, 0x4000);
+    let (tstate, entered, before) = (BASE + 0x200, BASE + 0x300, BASE + 0x400);
+    let (stale, caller, code) = (BASE + 0x1000, BASE + 0x2000, BASE + 0x3000);
+    put_code(&mut mem, code, 8);
+    put_frame(&mut mem, caller, code, 0, 4);
+    // What lay on the stack: a frame that is gone, whose own caller is no frame at all.
+    put_frame(&mut mem, stale, 0xdead_beef_0000, 0xdead_beef_0000, 2);
+    mem.put_u64(tstate + 56, entered);
+    mem.put_u64(entered, stale);
+    mem.put_u64(entered + 8, before);
+    mem.put_u64(before, caller);
+    let layout = layout(V3_12, &mem);
+    for garbage in [stale, 0xdead_beef_0000, 7] {
+        mem.put_u64(entered, garbage);
+        let mut seen = Vec::new();
+        let walked = walk(&mem, &layout, tstate, 100, |frame| {
+            seen.push(frame.frame);
+            true
+        });
+        assert_eq!((walked.end, walked.rejected, seen), (WalkEnd::Complete, 0, vec![caller]), "{garbage:#x}");
+    }
+    mem.put_u64(entered + 8, 0);
+    assert_eq!(walk(&mem, &layout, tstate, 100, |_| true).end, WalkEnd::Broken);
 }
 
 #[test]

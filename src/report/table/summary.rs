@@ -312,7 +312,7 @@ fn trust(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("samples", &items);
     if totals.lost_records > 0 {
         let text = format!(
-            "{} records were dropped: figures are too low by what they held",
+            "{} records or frames were lost: figures are too low by what they held",
             units::count(totals.lost_records)
         );
         facts.push("lost", &[(Role::Warning, text)]);
