@@ -31,7 +31,7 @@ demo: $(BUILD)/installed  ## profile examples/demo.py and show the table
 test: test-rust test-python  ## cargo tests, then pytest against the installed wheel
 
 test-rust:  ## the Rust tests
-	cargo test --workspace --exclude rscalene-shim --locked --no-fail-fast
+	cargo test --workspace --exclude 'rscalene-shim*' --locked --no-fail-fast
 
 test-python: $(BUILD)/installed  ## pytest against the installed wheel
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -45,7 +45,7 @@ test-servers: $(BUILD)/installed  ## real servers, workers and reloaders under t
 	$(PIP) install --quiet -r tests/requirements-servers.txt
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 300 tests/servers.py
 
-test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloaded (fetched from Debian)
+test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloaded (fetched from Debian; needs a C++ compiler)
 	tests/install-allocators
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/allocators.py
 
@@ -61,9 +61,9 @@ dev: $(BUILD)/venv.stamp  ## a debug build, installed in .build/venv
 
 lint: $(BUILD)/lint.stamp $(BUILD)/installed  ## rustfmt, clippy, ruff, mypy, stubtest
 	cargo fmt --all --check
-	cargo clippy --workspace --exclude rscalene-shim --all-targets --locked -- -D warnings
+	cargo clippy --workspace --exclude 'rscalene-shim*' --all-targets --locked -- -D warnings
 	cargo clippy --package rscalene --features python --locked -- -D warnings
-	cargo clippy --package rscalene-shim --profile shim --locked -- -D warnings
+	cargo clippy --package rscalene-shim --package rscalene-shim-cxx --profile shim --locked -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -1,4 +1,4 @@
-"""C code of the tests, compiled under .build/ where there is a compiler."""
+"""C and C++ code of the tests, compiled under .build/ where there is a compiler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parents[1] / ".build" / "native" / os.uname().machine
 
 
 def compiled(source: Path, *, program: bool = False, needs: Path | None = None) -> Path:
-    """A library (or a program) from one C file; one that it `needs` is looked for beside it.
+    """A library (or a program) from one C or C++ file; one that it `needs` is looked for beside it.
 
     Other root folders of this machine, which may have no compiler, use the file that was made in the first.
     """
@@ -19,7 +19,8 @@ def compiled(source: Path, *, program: bool = False, needs: Path | None = None) 
         FOLDER.mkdir(parents=True, exist_ok=True)
         fresh = built.with_suffix(f".{os.getpid()}")
         kind = ["-O1"] if program else ["-O0", "-fPIC", "-shared", "-fexceptions"]
-        command = ["cc", "-std=gnu17", "-fno-builtin", "-pthread", "-w", *kind, "-o", str(fresh), str(source)]
+        compiler = ["c++", "-std=c++17"] if source.suffix == ".cpp" else ["cc", "-std=gnu17"]
+        command = [*compiler, "-fno-builtin", "-pthread", "-w", *kind, "-o", str(fresh), str(source)]
         if needs:
             command += [f"-L{needs.parent}", f"-l:{needs.name}", "-Wl,--enable-new-dtags,-rpath,$ORIGIN"]
         subprocess.run(command, check=True)

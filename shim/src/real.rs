@@ -22,16 +22,18 @@ global_asm!(
     ".weak __libc_realloc",
     ".weak __libc_free",
     ".weak __libc_memalign",
+    ".weak rscalene_cxx_look_up",
     ".hidden rscalene_weak",
     ".globl rscalene_weak",
     "rscalene_weak:",
     ".quad dlsym, pthread_key_create, pthread_setspecific, _dl_find_object",
     ".quad __libc_malloc, __libc_calloc, __libc_realloc, __libc_free, __libc_memalign",
+    ".quad rscalene_cxx_look_up",
     ".text",
 );
 
 unsafe extern "C" {
-    static rscalene_weak: [usize; 9];
+    static rscalene_weak: [usize; 10];
 }
 
 /// A function that may be missing.
@@ -47,6 +49,7 @@ pub(crate) enum Weak {
     LibcRealloc = 6,
     LibcFree = 7,
     LibcMemalign = 8,
+    CxxLookUp = 9,
 }
 
 /// Address of a weak function; 0 where the process has none.
@@ -71,6 +74,26 @@ pub(crate) fn symbol(handle: *mut c_void, name: &CStr) -> usize {
     let dlsym: unsafe extern "C" fn(*mut c_void, *const libc::c_char) -> usize = unsafe { core::mem::transmute(dlsym) };
     // SAFETY: `name` ends with NUL.
     unsafe { dlsym(handle, name.as_ptr()) }
+}
+
+/// Are C++'s operators those of the library that leads them to us?
+pub(crate) fn operators_in_front() -> bool {
+    weak(Weak::CxxLookUp) != 0
+}
+
+/// Address of the C++ operator of this name behind the library that leads it to us; 0 where there is none, `None` inside
+/// of another look-up.
+pub(crate) fn operator(name: &CStr) -> Option<usize> {
+    let (dlsym, look_up) = (weak(Weak::Dlsym), weak(Weak::CxxLookUp));
+    let _looking = LookUp::enter()?;
+    if dlsym == 0 || look_up == 0 {
+        return Some(0);
+    }
+    // SAFETY: a non-null entry of the table is that library's function, whose type this is.
+    let look_up: unsafe extern "C" fn(*mut c_void, *const libc::c_char, usize) -> usize =
+        unsafe { core::mem::transmute(look_up) };
+    // SAFETY: `name` ends with NUL, and the third is libc's `dlsym`, whose caller is to be that library.
+    Some(unsafe { look_up(libc::RTLD_NEXT, name.as_ptr(), dlsym) })
 }
 
 /// Address of a symbol anywhere in the process; 0 where there is none.

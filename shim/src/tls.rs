@@ -25,6 +25,8 @@ pub(crate) struct Tls {
     pub(crate) generation: Cell<u64>,
     /// State of this thread's random numbers.
     pub(crate) random: Cell<u64>,
+    /// `countdown` as it was when C++'s `new` asked the allocator.
+    pub(crate) outside: Cell<i64>,
     /// Depth of our own slow paths: hooks pass straight through while it is not 0.
     pub(crate) busy: Cell<u32>,
     /// What the program believes of its signal mask: bit 0 our signal is blocked, bit 1 SIGSEGV or SIGBUS is blocked;

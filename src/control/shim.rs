@@ -1,22 +1,27 @@
 //! Where the preloaded library lies, and how the environment names it to the program.
 //!
 //! Invariant: what was preloaded before stays preloaded, behind us. `LD_PRELOAD` is split at spaces and colons, so a
-//! path with one of them is reached through a link of a plain name in a folder that only the user can enter.
-//! Neighbours: `build.rs` builds the library, `run` preloads it.
+//! path with one of them is reached through a link of a plain name in a folder that only the user can enter. The library
+//! that leads C++'s operators to the shim is named only before one that brings its own: elsewhere nothing stands before
+//! libstdc++. Neighbours: `build.rs` builds the libraries, `run` preloads them.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 
 /// File name of the preloaded library.
 const NAME: &str = "librscalene_shim.so";
+/// File name of the library that leads C++'s operators to it.
+const CXX_NAME: &str = "librscalene_shim_cxx.so";
 
 /// The preloaded library, ready to be named.
 #[derive(Debug)]
 pub(crate) struct Shim {
     path: PathBuf,
+    /// The library beside it for C++'s operators; none where the installation has none.
+    cxx: Option<PathBuf>,
     /// Holds the link while the program runs.
     _folder: Option<tempfile::TempDir>,
 }
@@ -33,14 +38,18 @@ impl Shim {
             ));
         };
         let path = std::path::absolute(&path).unwrap_or(path);
+        let cxx = Some(path.with_file_name(CXX_NAME)).filter(|cxx| cxx.is_file());
         if !path.as_os_str().as_bytes().iter().any(|byte| b" :".contains(byte)) {
-            return Ok(Self { path, _folder: None });
+            return Ok(Self { path, cxx, _folder: None });
         }
         let link = || -> std::io::Result<Self> {
             let folder = tempfile::Builder::new().prefix("rscalene-").tempdir()?;
-            let plain = folder.path().join(NAME);
-            std::os::unix::fs::symlink(&path, &plain)?;
-            Ok(Self { path: plain, _folder: Some(folder) })
+            let plain = |path: &Path, name: &str| {
+                let plain = folder.path().join(name);
+                std::os::unix::fs::symlink(path, &plain).map(|()| plain)
+            };
+            let cxx = cxx.as_deref().map(|cxx| plain(cxx, CXX_NAME)).transpose()?;
+            Ok(Self { path: plain(&path, NAME)?, cxx, _folder: Some(folder) })
         };
         link().map_err(|error| {
             Error::new(
@@ -54,6 +63,10 @@ impl Shim {
     /// Value of `LD_PRELOAD` for the program, which has `before` now.
     pub(crate) fn preload(&self, before: Option<&OsStr>) -> OsString {
         let mut value = self.path.clone().into_os_string();
+        if let Some(cxx) = self.cxx.as_ref().filter(|_| brings_operators(before)) {
+            value.push(":");
+            value.push(cxx);
+        }
         if let Some(before) = before.filter(|before| !before.is_empty()) {
             value.push(":");
             value.push(before);
@@ -79,17 +92,78 @@ pub(crate) fn refuse_sanitizers(before: Option<&OsStr>) -> Result<(), Error> {
     ))
 }
 
+/// C++'s operators that none of the others can stand in for: an allocator that brings its own has all of them.
+const OPERATORS: [&CStr; 6] = [
+    c"_Znwm",
+    c"_ZnwmRKSt9nothrow_t",
+    c"_ZnwmSt11align_val_t",
+    c"_ZnwmSt11align_val_tRKSt9nothrow_t",
+    c"_ZdlPv",
+    c"_ZdlPvSt11align_val_t",
+];
+
+/// Does a preloaded library bring C++'s operators? Preloaded libraries are in this process as well, where the dynamic
+/// linker has found them; `before` is the `LD_PRELOAD` of now.
+fn brings_operators(before: Option<&OsStr>) -> bool {
+    // SAFETY: the names end with NUL; looks only.
+    let objects = OPERATORS.map(|name| object_of(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }));
+    let [Some(object), others @ ..] = &objects else { return false };
+    let same = others.iter().all(|other| other.as_ref() == Some(object));
+    let file = std::fs::read("/etc/ld.so.preload").unwrap_or_default();
+    same && preloads(before.unwrap_or_default().as_bytes(), &file, object)
+}
+
+/// Is `object` a library that the variable or the file of this content preload, from every folder alike?
+fn preloads(variable: &[u8], file: &[u8], object: &Path) -> bool {
+    let lines = file.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b'#').next());
+    let mut entries = lines.chain([variable]).flat_map(|text| text.split(|byte| b" :\t".contains(byte)));
+    entries.any(|entry| {
+        let path = Path::new(OsStr::from_bytes(entry));
+        let anywhere = path.is_absolute() || !entry.contains(&b'/');
+        anywhere && path.file_name().is_some() && path.file_name() == object.file_name()
+    })
+}
+
 /// The folder of the object that this code lies in.
 fn beside_this_module() -> Option<PathBuf> {
+    Some(object_of(beside_this_module as *mut libc::c_void)?.parent()?.join(NAME))
+}
+
+/// The object that an address lies in.
+fn object_of(address: *mut libc::c_void) -> Option<PathBuf> {
     // SAFETY: all bytes zero is a valid Dl_info.
     let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // SAFETY: the address is that of a function of this object; `info` has room for the answer.
-    let found = unsafe { libc::dladdr(beside_this_module as *const libc::c_void, &raw mut info) };
+    // SAFETY: only looks the address up, whatever it is; `info` has room for the answer.
+    let found = unsafe { libc::dladdr(address, &raw mut info) };
     if found == 0 || info.dli_fname.is_null() {
         return None;
     }
     // SAFETY: the dynamic linker's names end with NUL.
     let name = unsafe { CStr::from_ptr(info.dli_fname) };
-    let object = PathBuf::from(OsStr::from_bytes(name.to_bytes()));
-    Some(object.parent()?.join(NAME))
+    Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preloaded_library_is_known_by_its_file_name() {
+        let object = Path::new("/usr/lib/libtcmalloc.so.4");
+        let cases: [(&str, &str, bool); 9] = [
+            ("/usr/lib/libtcmalloc.so.4", "", true),
+            ("libm.so.6 libtcmalloc.so.4", "", true),
+            ("/usr/$LIB/libtcmalloc.so.4:libm.so.6", "", true),
+            ("", "# ours\nlibm.so.6\n/usr/lib/libtcmalloc.so.4 # theirs\n", true),
+            ("", "# /usr/lib/libtcmalloc.so.4\n", false),
+            ("libtcmalloc.so", "", false),
+            // It is not there in another folder.
+            ("./libtcmalloc.so.4", "", false),
+            ("", "", false),
+            (":", "\n", false),
+        ];
+        for (variable, file, truth) in cases {
+            assert_eq!(preloads(variable.as_bytes(), file.as_bytes(), object), truth, "{variable:?} {file:?}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ static FOUND: AtomicBool = AtomicBool::new(false);
 /// Marks the thread while the allocator works: nothing that it does is the program's, and its own allocations move no
 /// countdown.
 #[inline(always)]
-fn marked<T>(real: impl FnOnce() -> T) -> T {
+pub(super) fn marked<T>(real: impl FnOnce() -> T) -> T {
     let block = tls();
     let (before, left) = (block.inside.replace(1), block.countdown.get());
     let answer = real();

@@ -33,7 +33,7 @@ pub(super) fn resolve() {
 
 /// A block, or null.
 pub(super) type Block = *mut c_void;
-const NULL: Block = core::ptr::null_mut();
+pub(super) const NULL: Block = core::ptr::null_mut();
 
 /// Allocates `bytes` with `real`, as one that may be a sample.
 #[inline(always)]
@@ -65,7 +65,7 @@ fn runs_out(bytes: usize) -> bool {
 
 /// Takes `bytes` off this thread's countdown; a choice where the block is a sample.
 #[inline(always)]
-fn count(bytes: usize) -> Option<Choice> {
+pub(super) fn count(bytes: usize) -> Option<Choice> {
     if runs_out(bytes) { chosen(bytes) } else { None }
 }
 

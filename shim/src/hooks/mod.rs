@@ -7,16 +7,18 @@
 //! bytes: unbiased for any mix of sizes, whatever order they come in. `T` travels with each sample.
 //! Invariant: the fast path is a countdown in the thread's block on the way in and one byte of a counting filter on the
 //! way out; a recorded block's end is recorded before the block is really given back, so that nobody can get its
-//! address in between. Neighbours: `libc`, `python`, `maps`, `copies` (the entry points), `interval`, `live`.
+//! address in between. Neighbours: `libc`, `cxx`, `python`, `maps`, `copies` (the entry points), `interval`, `live`.
 //!
 //! ```text
 //!  malloc family --> libc ---\                       /--> live (addresses of recorded blocks)
+//!  new, delete  --> cxx -----\
 //!  PyMem, PyObject -> python --> interval: a sample? --> record (stack, ring)
 //!  mmap family  --> maps ----/
 //!  memcpy       --> copies
 //! ```
 
 mod copies;
+mod cxx;
 mod foreign;
 mod interval;
 mod libc;
@@ -261,6 +263,7 @@ fn remember(address: u64) {
 /// Looks up the allocator behind us.
 pub(crate) fn resolve() {
     libc::resolve();
+    cxx::resolve();
     foreign::find();
 }
 
