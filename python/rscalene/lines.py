@@ -140,7 +140,8 @@ def profile(
     """Print a table of the decorated function's lines each time its outermost call ends.
 
     Goes on functions, methods, generator, coroutine and async generator functions, on either side of ``staticmethod``,
-    ``classmethod``, ``property`` and ``functools.lru_cache``, and on classes (all functions defined in them).
+    ``classmethod``, ``property`` and ``functools.lru_cache``, and on classes (all functions defined in them). A
+    function that is decorated twice has one report, as the outer decorator asks.
 
     :param stream: where the table goes: an object with ``write``, a path (cleared by the first table, appended to
         by the next ones), or a logger (level INFO). The default is ``sys.stdout`` at the time of printing.

@@ -72,9 +72,7 @@ def test_a_cycle_does_not_keep_step_with_the_samples(measure: Any, source: str, 
     interval, seconds = (0.002, 2) if source == "auto" else (0.0091, 4)
     options = ("--cpu-only", "--cpu-source", source, "--interval", f"{interval}s")
     run = measure("cycle.py", str(seconds), str(interval * intervals), options=options)
-    spent = {
-        row["qualname"]: row["cumulative"]["cpu_s"] for file in run.profile["files"] for row in file["functions"]
-    }
+    spent = {row["qualname"]: row["cumulative"]["cpu_s"] for file in run.profile["files"] for row in file["functions"]}
     truth = run.truth["first"] / sum(run.truth.values())
     share = spent.get("first", 0.0) / (spent.get("first", 0.0) + spent.get("second", 0.0))
     assert share == pytest.approx(truth, abs=tolerance(truth, run))
