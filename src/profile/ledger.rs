@@ -15,13 +15,13 @@
 //!
 //! **perf engine.** User-time samples arise after every gap of the thread's clock that ends in user mode, and stand for
 //! their gap; the first gap begins at random before the thread, so that nothing is lost on average. What the clock has
-//! beyond them bounds the kernel time from above: interrupts, and time that the host took from the machine, are in it too,
+//! beyond them is about the kernel time: interrupts, and time that the host took from the machine, are in it too,
 //! and they belong to the line that was interrupted. The timer's ticks beside perf say how often the kernel was met at work
 //! for the thread, without that bias but with the noise of their number. The kernel time is the mean of both, weighted by
 //! their precision ([`RESIDUAL_ERROR`] and [`ENDS_ERROR`] for the first, the binomial error for the second); that of the
 //! ticks alone where they tell of more than the clock has left by two standard errors. Its place is where the ticks
 //! fell; they carry at most what their number can stand for (three sigmas and five samples of grace): the rest of the
-//! kernel time has no place. Without the timer there is the bound alone.
+//! kernel time has no place. Without the timer there is the clock's figure alone.
 
 /// Threads with fewer samples than this are taken together with their process' other short threads: a factor of their
 /// own would divide one random number by another, which shifts time away from threads that were luckily hit.
@@ -113,9 +113,9 @@ pub(crate) fn unseen(clock_ns: f64, system_ns: Option<f64>) -> [f64; 3] {
 
 fn stretch_perf(seen: &Sampled, clock_ns: f64, ticks: bool) -> Stretch {
     let user = seen.ns[0] + seen.ns[1];
-    let most = clock_ns - user * (1.0 + seen.lost);
+    let left_ns = clock_ns - user * (1.0 + seen.lost);
     let hits = seen.samples[SYSTEM] as f64;
-    let kernel = if ticks && user > 0.0 { kernel_ns(seen, clock_ns, most) } else { most.max(0.0) };
+    let kernel = if ticks && user > 0.0 { kernel_ns(seen, clock_ns, left_ns) } else { left_ns.max(0.0) };
     let wanted = clock_ns - kernel;
     let user_factor =
         if user > 0.0 { credible(seen, user, seen.samples[0] + seen.samples[1], wanted) / user } else { 1.0 };
@@ -130,8 +130,8 @@ fn stretch_perf(seen: &Sampled, clock_ns: f64, ticks: bool) -> Stretch {
     Stretch { factor: [user_factor, user_factor, system_factor], rest: [0.0, 0.0, rest] }
 }
 
-/// Kernel time, by what the clock has beyond user samples (`most`) and by how many ticks met the kernel.
-fn kernel_ns(seen: &Sampled, clock_ns: f64, most: f64) -> f64 {
+/// Kernel time, by what the clock has beyond user samples (`left_ns`) and by how many ticks met the kernel.
+fn kernel_ns(seen: &Sampled, clock_ns: f64, left_ns: f64) -> f64 {
     if clock_ns <= 0.0 {
         return 0.0;
     }
@@ -146,7 +146,7 @@ fn kernel_ns(seen: &Sampled, clock_ns: f64, most: f64) -> f64 {
     let gaps_variance = smooth * (1.0 - smooth) * seen.interval_ns / clock_ns;
     let ends = ENDS_ERROR * seen.interval_ns / clock_ns;
     let clock_variance = RESIDUAL_ERROR * RESIDUAL_ERROR + seen.threads as f64 * ends * ends + gaps_variance;
-    let beyond = most / clock_ns;
+    let beyond = left_ns / clock_ns;
     // A host that takes the core away stops the thread's clock and not the event's: user samples are then too many, and
     // too little is left beyond them.
     if met - beyond > 2.0 * (clock_variance + ticks_variance).sqrt() {
