@@ -228,6 +228,13 @@ pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
     parse_stat(&String::from_utf8_lossy(&bytes)).map(|stat| stat.state)
 }
 
+/// Times that a thread gave its core up by itself (`voluntary_ctxt_switches`): it blocked. `None` if it is gone.
+#[must_use]
+pub fn blocks(pid: u32, tid: u32) -> Option<u64> {
+    let bytes = read_whole(&format!("/proc/{pid}/task/{tid}/status"), 4_096).ok()?;
+    field(&String::from_utf8_lossy(&bytes), "voluntary_ctxt_switches:")?.parse().ok()
+}
+
 /// Name of a thread as the kernel knows it (at most 15 bytes); `None` if the thread is gone.
 #[must_use]
 pub fn comm(pid: u32, tid: u32) -> Option<String> {
@@ -260,8 +267,13 @@ pub fn resident_file_bytes(pid: u32) -> Option<u64> {
 
 fn status_bytes(pid: u32, name: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+    let kibibytes = field(&text, name)?.strip_suffix("kB")?.trim_end().parse::<u64>().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// A field of `status`.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 /// `CLOCK_MONOTONIC`, in nanoseconds: the clock of all events.
@@ -354,6 +366,7 @@ mod tests {
         let resident = Statm::open(pid).and_then(|file| file.resident_bytes()).expect("alive");
         assert!(resident_file_bytes(pid).is_some_and(|files| files > 0 && files < resident));
         assert!(peak_resident_bytes(pid).expect("alive") + 1_048_576 >= resident);
+        assert!(blocks(pid, pid).is_some());
         assert!(Schedstat::open(pid, pid, true).and_then(|file| file.read()).expect("alive").slices > 0);
     }
 }

@@ -9,8 +9,17 @@
 //! so sums are made up at looks that find the thread blocked. What passed between two such looks is divided between
 //! their two places by the distances to the looks beside them: each look stands for half of the time up to its neighbours,
 //! so waits shorter than the distance of two looks come out right on average.
+//!
+//! A hypervisor that takes a core away leaves time that is wall time but neither CPU time nor a wait for a core. A thread
+//! that did not block in between cannot have waited, so what its clock lacks over such a stretch of running looks was taken
+//! by the host, and is no waiting. What is subtracted is the least that it can have been.
 
 use crate::capture::proc::Clock;
+
+/// The longest scheduler tick of any kernel: a running thread's clock is no older.
+const LONGEST_TICK_NS: u64 = 10_000_000;
+/// Time that a running thread's clock lacks and that is not worth asking for.
+const LITTLE_NS: u64 = 2_000_000;
 
 /// Where a thread was seen blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +39,28 @@ pub struct Credit {
     pub wait_ns: u64,
 }
 
+/// How often a thread has blocked, and its clock right after that was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    /// Times it gave its core up by itself, over its life.
+    pub count: u64,
+    /// When the clock was read.
+    pub now_ns: u64,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Looks in a row that found the thread running.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    first: Blocks,
+    /// The last look up to which it is known not to have blocked.
+    proved_ns: u64,
+    proved: Clock,
+    /// It had the same slice at all looks since then.
+    sure: bool,
+}
+
 /// The running account of one thread.
 #[derive(Clone, Debug)]
 pub struct Balance {
@@ -45,6 +76,23 @@ pub struct Balance {
     last: Clock,
     /// Waiting that was credited too early, since a wait for a core had not been counted yet; paid back first.
     debt_ns: u64,
+    stretch: Option<Stretch>,
+    /// What the host took since the last settlement, before `stretch`.
+    taken_ns: u64,
+}
+
+impl Stretch {
+    fn new(first: Blocks) -> Self {
+        Self { first, proved_ns: first.now_ns, proved: first.clock, sure: true }
+    }
+
+    /// The least that the host took of it, told by a later reading of the clock: that one holds what a running thread's
+    /// clock lacks, a wait for a core and a part of a tick.
+    fn taken_ns(&self, later: Clock) -> u64 {
+        let wait_ns = later.delay_ns.saturating_sub(self.proved.delay_ns);
+        let late_ns = later.run_ns.saturating_sub(self.proved.run_ns).min(LONGEST_TICK_NS);
+        lacking(self.first.now_ns, self.first.clock, self.proved_ns, self.proved).saturating_sub(wait_ns + late_ns)
+    }
 }
 
 impl Balance {
@@ -53,7 +101,17 @@ impl Balance {
         if let Some(place) = place {
             push(credits, place, before_ns);
         }
-        Self { settled_ns: now_ns, settled: clock, place, behind_ns: 0, last_ns: now_ns, last: clock, debt_ns: 0 }
+        Self {
+            settled_ns: now_ns,
+            settled: clock,
+            place,
+            behind_ns: 0,
+            last_ns: now_ns,
+            last: clock,
+            debt_ns: 0,
+            stretch: None,
+            taken_ns: 0,
+        }
     }
 
     /// Clock at the last look.
@@ -80,16 +138,24 @@ impl Balance {
         self.place.filter(|_| self.settled_ns == self.last_ns)
     }
 
-    /// Takes in a look. `place` is `None` where the thread was running or ready to run.
-    pub fn look(&mut self, now_ns: u64, clock: Clock, place: Option<Place>, credits: &mut Vec<Credit>) {
+    /// Takes in a look. `place` is `None` where the thread was running or ready to run; `blocks` is asked only then, and
+    /// not each time, how often it has blocked.
+    pub fn look(
+        &mut self,
+        now_ns: u64,
+        clock: Clock,
+        place: Option<Place>,
+        blocks: impl FnOnce() -> Option<Blocks>,
+        credits: &mut Vec<Credit>,
+    ) {
         let before_ns = now_ns.saturating_sub(self.last_ns);
         if self.behind_ns == 0 {
             self.behind_ns = before_ns;
         }
         self.last_ns = now_ns;
         let ran = clock.slices != self.last.slices || self.blocked_before(now_ns, before_ns).is_none();
-        self.last = clock;
-        let Some(place) = place else { return };
+        let former = std::mem::replace(&mut self.last, clock);
+        let Some(place) = place else { return self.run_on(now_ns, clock, former, blocks) };
         let waited = self.settle(now_ns, clock);
         match self.place {
             // It has been in one place; if that is known only now, it was this one.
@@ -119,6 +185,27 @@ impl Balance {
         }
     }
 
+    /// A look that found the thread running.
+    fn run_on(&mut self, now_ns: u64, clock: Clock, former: Clock, blocks: impl FnOnce() -> Option<Blocks>) {
+        let Some(stretch) = &mut self.stretch else {
+            self.stretch = blocks().map(Stretch::new);
+            return;
+        };
+        stretch.sure &= clock.slices == former.slices;
+        if !stretch.sure {
+            if lacking(stretch.proved_ns, stretch.proved, now_ns, clock) < LITTLE_NS {
+                return;
+            }
+            let asked = blocks();
+            if asked.is_none_or(|asked| asked.count != stretch.first.count) {
+                self.taken_ns += stretch.taken_ns(clock);
+                self.stretch = asked.map(Stretch::new);
+                return;
+            }
+        }
+        (stretch.proved_ns, stretch.proved, stretch.sure) = (now_ns, clock, true);
+    }
+
     /// The look before this one found the thread blocked.
     fn blocked_before(&self, now_ns: u64, before_ns: u64) -> Option<Place> {
         self.place.filter(|_| self.settled_ns == now_ns - before_ns)
@@ -133,8 +220,16 @@ impl Balance {
         self.debt_ns = owed.saturating_sub(waited);
         self.settled_ns = now_ns;
         self.settled = clock;
-        waited.saturating_sub(owed)
+        let taken = self.taken_ns + self.stretch.take().map_or(0, |stretch| stretch.taken_ns(clock));
+        self.taken_ns = 0;
+        waited.saturating_sub(owed).saturating_sub(taken)
     }
+}
+
+/// Time between two readings of a clock that is neither on a core nor a wait for one.
+fn lacking(from_ns: u64, from: Clock, to_ns: u64, to: Clock) -> u64 {
+    let counted = to.run_ns.saturating_sub(from.run_ns) + to.delay_ns.saturating_sub(from.delay_ns);
+    to_ns.saturating_sub(from_ns).saturating_sub(counted)
 }
 
 fn push(credits: &mut Vec<Credit>, place: Place, wait_ns: u64) {
@@ -154,6 +249,11 @@ mod tests {
         Clock { run_ns, delay_ns, slices }
     }
 
+    /// The thread has always run: nobody asks.
+    fn never() -> Option<Blocks> {
+        None
+    }
+
     fn sum(credits: &[Credit], place: Place) -> u64 {
         credits.iter().filter(|credit| credit.place == place).map(|credit| credit.wait_ns).sum()
     }
@@ -162,8 +262,8 @@ mod tests {
     fn a_thread_that_did_not_run_waited_all_the_time_where_it_was() {
         let mut credits = Vec::new();
         let mut balance = Balance::open(1_000, clock(70, 30, 4), Some(A), 0, &mut credits);
-        balance.look(1_500, clock(70, 30, 4), Some(A), &mut credits);
-        balance.look(4_000, clock(70, 30, 4), Some(A), &mut credits);
+        balance.look(1_500, clock(70, 30, 4), Some(A), never, &mut credits);
+        balance.look(4_000, clock(70, 30, 4), Some(A), never, &mut credits);
         assert_eq!(credits, [Credit { place: A, wait_ns: 500 }, Credit { place: A, wait_ns: 2_500 }]);
     }
 
@@ -171,7 +271,7 @@ mod tests {
     fn waiting_for_a_core_is_no_waiting() {
         let mut credits = Vec::new();
         let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
-        balance.look(1_000, clock(300, 500, 9), Some(A), &mut credits);
+        balance.look(1_000, clock(300, 500, 9), Some(A), never, &mut credits);
         assert_eq!(credits, [Credit { place: A, wait_ns: 200 }]);
     }
 
@@ -179,7 +279,7 @@ mod tests {
     fn the_time_between_two_places_is_halved_between_them() {
         let mut credits = Vec::new();
         let mut balance = Balance::open(0, clock(0, 0, 1), Some(A), 0, &mut credits);
-        balance.look(1_000, clock(100, 100, 2), Some(B), &mut credits);
+        balance.look(1_000, clock(100, 100, 2), Some(B), never, &mut credits);
         assert_eq!((sum(&credits, A), sum(&credits, B)), (400, 400));
     }
 
@@ -187,10 +287,10 @@ mod tests {
     fn looks_at_a_running_thread_leave_its_waits_to_the_looks_around_them() {
         let mut credits = Vec::new();
         let mut balance = Balance::open(0, clock(0, 0, 1), Some(A), 0, &mut credits);
-        balance.look(300, clock(0, 0, 2), None, &mut credits);
-        balance.look(900, clock(500, 0, 3), None, &mut credits);
+        balance.look(300, clock(0, 0, 2), None, never, &mut credits);
+        balance.look(900, clock(500, 0, 3), None, never, &mut credits);
         assert_eq!(credits, []);
-        balance.look(1_000, clock(600, 0, 4), Some(B), &mut credits);
+        balance.look(1_000, clock(600, 0, 4), Some(B), never, &mut credits);
         assert_eq!((sum(&credits, A), sum(&credits, B)), (300, 100));
     }
 
@@ -198,9 +298,9 @@ mod tests {
     fn a_delay_that_the_kernel_counts_late_is_paid_back() {
         let mut credits = Vec::new();
         let mut balance = Balance::open(0, clock(0, 0, 1), Some(A), 0, &mut credits);
-        balance.look(1_000, clock(0, 0, 1), Some(A), &mut credits);
-        balance.look(1_100, clock(50, 200, 2), Some(A), &mut credits);
-        balance.look(2_100, clock(50, 200, 2), Some(A), &mut credits);
+        balance.look(1_000, clock(0, 0, 1), Some(A), never, &mut credits);
+        balance.look(1_100, clock(50, 200, 2), Some(A), never, &mut credits);
+        balance.look(2_100, clock(50, 200, 2), Some(A), never, &mut credits);
         assert_eq!(sum(&credits, A), 2_100 - 50 - 200);
     }
 
@@ -210,5 +310,52 @@ mod tests {
         let balance = Balance::open(1_000, clock(5, 0, 1), Some(A), 500, &mut credits);
         balance.close(1_600, &mut credits);
         assert_eq!(sum(&credits, A), 500 + 300);
+    }
+
+    const MS: u64 = 1_000_000;
+
+    /// A thread that computes for a second, of which the host takes one part in `taken`, and then sleeps for 400 ms; the
+    /// kernel counts what it runs at each look, and it is given a new slice at each that `switches` says yes to.
+    fn computes_and_sleeps(taken: u64, blocked: u64, switches: impl Fn(u64) -> bool) -> u64 {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
+        let mut slices = 1;
+        for look in 1..=100 {
+            slices += u64::from(switches(look));
+            let (now_ns, clock) = (look * 10 * MS, clock(look * (10 - taken) * MS, 0, slices));
+            let count = 7 + blocked * look;
+            balance.look(now_ns, clock, None, || Some(Blocks { count, now_ns, clock }), &mut credits);
+        }
+        let end = clock(100 * (10 - taken) * MS, 0, slices);
+        balance.look(1_000 * MS, end, Some(A), never, &mut credits);
+        balance.look(1_400 * MS, end, Some(A), never, &mut credits);
+        sum(&credits, A)
+    }
+
+    #[test]
+    fn what_a_host_takes_of_a_computing_thread_is_no_waiting() {
+        assert_eq!(computes_and_sleeps(0, 0, |_| false), 400 * MS);
+        for switches in [|_| false, |_| true, |look| look % 7 == 0] as [fn(u64) -> bool; 3] {
+            let waited = computes_and_sleeps(3, 0, switches);
+            // The first look is before the first answer, and a tick may be missing.
+            assert!((400 * MS..=(400 + 3 + 10) * MS).contains(&waited), "{waited}");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_blocked_between_two_looks_may_have_waited_all_its_clock_lacks() {
+        assert_eq!(computes_and_sleeps(3, 1, |_| true), 700 * MS);
+    }
+
+    #[test]
+    fn a_wait_for_a_core_that_lasts_at_a_look_is_not_taken_for_the_hosts() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
+        for (now_ns, clock) in [(10 * MS, clock(10 * MS, 0, 2)), (100 * MS, clock(40 * MS, 0, 2))] {
+            balance.look(now_ns, clock, None, || Some(Blocks { count: 7, now_ns, clock }), &mut credits);
+        }
+        // It had been waiting for a core for 60 ms, waits 20 more, and blocks for 50.
+        balance.look(170 * MS, clock(40 * MS, 80 * MS, 3), Some(A), never, &mut credits);
+        assert_eq!(sum(&credits, A), 50 * MS);
     }
 }

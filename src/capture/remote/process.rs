@@ -14,7 +14,7 @@ use std::time::Instant;
 use rscalene_interp::{Layout, Unsupported, gil};
 use rscalene_wire as wire;
 
-use super::balance::{Balance, Credit, Place};
+use super::balance::{Balance, Blocks, Credit, Place};
 use super::memory::ProcessMemory;
 use super::names::Names;
 use super::stacks::{Draft, Stacks};
@@ -300,7 +300,12 @@ impl Process {
         if same.is_none() {
             thread.blocked_since_ns = now_ns;
         }
-        thread.balance.look(now_ns, clock, place, &mut self.credits);
+        let (pid, schedstat) = (self.target.pid, &thread.schedstat);
+        let blocks = || {
+            let count = proc::blocks(pid, tid)?;
+            Some(Blocks { count, clock: schedstat.read().ok()?, now_ns: proc::monotonic_ns() })
+        };
+        thread.balance.look(now_ns, clock, place, blocks, &mut self.credits);
         thread.python |= place.is_some_and(|place| place.stack != 0);
         let longest = LONGEST_NS + LONGEST_EACH_NS * self.threads.len() as u64;
         thread.due_ns = match self.layout {
