@@ -30,6 +30,23 @@ const MASK: usize = 40 + 256;
 #[cfg(target_arch = "aarch64")]
 const MASK: usize = 40;
 
+/// Registers that hold whatever the compiler likes: all but the program counter (x86-64), and the stack pointer (aarch64).
+#[cfg(target_arch = "x86_64")]
+const REGISTERS: usize = 16;
+#[cfg(target_arch = "aarch64")]
+const REGISTERS: usize = 31;
+/// Bytes from the start of a `ucontext_t` to the first of them.
+#[cfg(target_arch = "x86_64")]
+const REGISTER: usize = PC - REGISTERS * 8;
+#[cfg(target_arch = "aarch64")]
+const REGISTER: usize = SP - REGISTERS * 8;
+
+/// What the interrupted code had in its registers.
+fn registers(context: *const c_void) -> [u64; REGISTERS] {
+    // SAFETY: the kernel passes a ucontext_t, in which they lie from `REGISTER` on.
+    unsafe { context.cast::<u8>().add(REGISTER).cast::<[u64; REGISTERS]>().read_unaligned() }
+}
+
 /// The interrupted program counter.
 pub(crate) fn program_counter(context: *const c_void) -> u64 {
     // SAFETY: the kernel passes a ucontext_t, in which the counter lies at `PC`.
@@ -230,7 +247,7 @@ fn write(
         }
         // SAFETY: this is the slot's own thread, and handlers of this signal do not nest.
         let room = unsafe { slot.scratch(true) };
-        let walked = stack::capture(segment, layout, memory, tstate, room);
+        let walked = stack::capture(segment, layout, memory, tstate, &registers(context), room);
         if !walked.sent {
             segment.lose(Kind::CpuSample, 1);
             return;

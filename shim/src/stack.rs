@@ -8,7 +8,7 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
-use rscalene_interp::{Identity, Layout, Memory, WalkEnd, text, walk};
+use rscalene_interp::{Identity, Layout, Memory, WalkEnd, text, walk_interrupted};
 use rscalene_wire as wire;
 use wire::{Kind, StackEntry};
 
@@ -72,8 +72,16 @@ pub(crate) struct Walked {
     pub(crate) sent: bool,
 }
 
-/// Walks the frames of the thread state and sees to it that the launcher knows the stack.
-pub(crate) fn capture(segment: &Segment, layout: &Layout, memory: &Guarded, tstate: u64, room: &mut Scratch) -> Walked {
+/// Walks the frames of the thread state and sees to it that the launcher knows the stack. `registers`: those of the thread
+/// where it was interrupted.
+pub(crate) fn capture(
+    segment: &Segment,
+    layout: &Layout,
+    memory: &Guarded,
+    tstate: u64,
+    registers: &[u64],
+    room: &mut Scratch,
+) -> Walked {
     let mut depth = 0usize;
     let mut hash = 0x51_7c_c1_b7_27_22_0a_95u64;
     let mut instruction = 0;
@@ -82,7 +90,7 @@ pub(crate) fn capture(segment: &Segment, layout: &Layout, memory: &Guarded, tsta
     let mut seen = [(0u64, 0u32); SEEN];
     let mut unreadable = 0u64;
     let Scratch { entries, text } = room;
-    let result = walk(memory, layout, tstate, DEPTH as u32, |frame| {
+    let result = walk_interrupted(memory, layout, tstate, registers, DEPTH as u32, |frame| {
         let Some(known) = seen.get_mut((frame.code >> 5) as usize % SEEN) else { return false };
         if frame.code != known.0 {
             match code_number(segment, layout, memory, frame.code, text) {

@@ -38,4 +38,4 @@ pub use running::{interpreter, is_bound, running};
 pub use tasks::{Awaited, Task, TaskSource, await_chain, tasks};
 pub use text::text;
 pub use threads::{Gil, Thread, gil, native_thread_id, threads};
-pub use walk::{Frame, Walk, WalkEnd, code_bytes, first_local, walk, walk_from};
+pub use walk::{Frame, Walk, WalkEnd, code_bytes, first_local, walk, walk_from, walk_interrupted};

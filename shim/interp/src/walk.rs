@@ -3,8 +3,9 @@
 //! Job: follow `previous` from the current frame and say, for each, which code object it runs and where in it. The
 //! reader's question: *may the thread be running meanwhile?* It may: every load can fail, a frame whose code object is
 //! not one is skipped, and the number of steps is bounded. Innermost frames of that kind have returned (3.11 and 3.12
-//! give up the code object before they unlink the frame); any other is counted. Invariant: at most `2 * max + 64` frames are looked at. Neighbours: `layout` says where the fields lie,
-//! `identity` and `linetable` make sense of the pair (code, offset).
+//! give up the code object before they unlink the frame); any other is counted. Invariant: at most `2 * max + 64` frames are shown or
+//! passed over. Neighbours: `layout` says where the fields lie, `identity` and `linetable` make sense of the pair (code,
+//! offset).
 
 use crate::layout::Layout;
 use crate::memory::{Memory, at, unaligned};
@@ -19,6 +20,12 @@ const OWN_CODE_FLAG: u32 = 0x0200_0000;
 const OWN_CODE_LIMIT: u32 = 16;
 /// Bytes from a `_PyCFrame`'s frame to the `_PyCFrame` before it.
 const PREVIOUS: u32 = 8;
+/// Bytes from a frame's `is_entry` to its owner, in 3.11.
+const IS_ENTRY: u32 = 1;
+/// Callers of a frame that are asked whose evaluation loop it runs in.
+const LOOP_FRAMES: u32 = 1024;
+/// An address that no frame has.
+const NOWHERE: u64 = 1;
 /// Extra steps that a walk may spend on frames which it does not show.
 const SKIP_ALLOWANCE: u32 = 64;
 
@@ -64,31 +71,58 @@ pub struct Walk {
 ///
 /// A thread state that runs no Python code gives no frames and [`WalkEnd::Complete`].
 #[inline]
-pub fn walk<M: Memory>(mem: &M, layout: &Layout, tstate: u64, max: u32, mut visit: impl FnMut(Frame) -> bool) -> Walk {
+pub fn walk<M: Memory>(mem: &M, layout: &Layout, tstate: u64, max: u32, visit: impl FnMut(Frame) -> bool) -> Walk {
+    walk_interrupted(mem, layout, tstate, &[], max, visit)
+}
+
+/// As [`walk`], of a thread that was interrupted between two instructions and had these `registers`.
+#[inline]
+pub fn walk_interrupted<M: Memory>(
+    mem: &M,
+    layout: &Layout,
+    tstate: u64,
+    registers: &[u64],
+    max: u32,
+    mut visit: impl FnMut(Frame) -> bool,
+) -> Walk {
     let broken = Walk { end: WalkEnd::Broken, frames: 0, rejected: 0 };
     let Some(root) = mem.u64(at(tstate, layout.thread.frame_root)) else { return broken };
     let Some(offset) = layout.thread.cframe_frame else { return walk_from(mem, layout, root, max, visit) };
+    let outer = || {
+        let before = mem.u64(at(root, offset.saturating_add(PREVIOUS))).filter(|&before| before != 0)?;
+        mem.u64(at(before, offset))
+    };
     let walked = match mem.u64(at(root, offset)) {
-        Some(frame) => walk_from(mem, layout, frame, max, &mut visit),
+        Some(frame) => {
+            let caller = unlinked(mem, layout, frame, registers, outer);
+            follow(mem, layout, frame, caller, max, &mut visit)
+        }
         None => broken,
     };
     // 3.11 and 3.12 hang in a `_PyCFrame` from the C stack before they say which frame it runs: whatever lay there is read
     // until then, and what called it is in the one before.
-    if walked.end == WalkEnd::Broken && walked.frames == 0 {
-        let before = mem.u64(at(root, offset.saturating_add(PREVIOUS))).filter(|&before| before != 0);
-        if let Some(frame) = before.and_then(|before| mem.u64(at(before, offset))) {
-            return walk_from(mem, layout, frame, max, visit);
-        }
+    if walked.end == WalkEnd::Broken
+        && walked.frames == 0
+        && let Some(frame) = outer()
+    {
+        return walk_from(mem, layout, frame, max, visit);
     }
     walked
 }
 
 /// As [`walk`], from the `_PyInterpreterFrame` at `frame` outwards.
 #[inline]
-pub fn walk_from<M: Memory>(
+pub fn walk_from<M: Memory>(mem: &M, layout: &Layout, frame: u64, max: u32, visit: impl FnMut(Frame) -> bool) -> Walk {
+    follow(mem, layout, frame, None, max, visit)
+}
+
+/// `caller`: what called the first frame, where its own link does not say.
+#[inline]
+fn follow<M: Memory>(
     mem: &M,
     layout: &Layout,
     mut frame: u64,
+    mut caller: Option<u64>,
     max: u32,
     mut visit: impl FnMut(Frame) -> bool,
 ) -> Walk {
@@ -118,12 +152,62 @@ pub fn walk_from<M: Memory>(
                 Reading::Garbage => walk.rejected = walk.rejected.saturating_add(1),
             }
         }
-        if link.previous == frame {
+        let previous = caller.take().unwrap_or(link.previous);
+        if previous == frame {
             return Walk { end: WalkEnd::Broken, ..walk };
+        }
+        frame = previous;
+    }
+    walk
+}
+
+/// What called the current frame, at `frame`, where its link is still that of an earlier frame in its place.
+///
+/// 3.11 makes a called frame the current one before it links it to its caller, as compilers order the two stores. In
+/// between, the caller is in a register. Known by this: a frame that no C code has entered is called in its own evaluation
+/// loop, so its callers lead to the frame that C code entered there, and that one to `outer`, the current frame of the loop
+/// around it.
+fn unlinked<M: Memory>(
+    mem: &M,
+    layout: &Layout,
+    frame: u64,
+    registers: &[u64],
+    outer: impl FnOnce() -> Option<u64>,
+) -> Option<u64> {
+    if layout.minor != 11 || registers.is_empty() {
+        return None;
+    }
+    let link = read_link(mem, layout, frame)?;
+    let (start, _) = code_bytes(mem, layout, link.executable)?;
+    let begun = link.instruction.wrapping_add(2) != start;
+    if begun || mem.u8(at(frame, layout.frame.owner.saturating_sub(IS_ENTRY)))? != 0 {
+        return None;
+    }
+    let outer = outer()?;
+    if in_loop(mem, layout, link.previous, outer) != Some(false) {
+        return None;
+    }
+    let is_caller = |&&register: &&u64| {
+        register != frame
+            && single(mem, layout, register).is_some()
+            && in_loop(mem, layout, register, outer) == Some(true)
+    };
+    registers.iter().find(is_caller).copied().or(Some(NOWHERE))
+}
+
+/// Whether the frame at `frame` runs in the evaluation loop that was entered from `outer`, as far as its callers tell.
+fn in_loop<M: Memory>(mem: &M, layout: &Layout, mut frame: u64, outer: u64) -> Option<bool> {
+    for _ in 0..LOOP_FRAMES {
+        if frame == outer || frame == 0 {
+            return Some(false);
+        }
+        let link = read_link(mem, layout, frame)?;
+        if mem.u8(at(frame, layout.frame.owner.saturating_sub(IS_ENTRY)))? != 0 {
+            return Some(link.previous == outer);
         }
         frame = link.previous;
     }
-    walk
+    None
 }
 
 /// The bytecode of the code object at `code`: its address and its size in bytes. `None` unless it is a code object.

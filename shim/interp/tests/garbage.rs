@@ -1,7 +1,9 @@
 //! Memory that is wrong in every way: nothing may panic, hang or be believed.
 
 use rscalene_interp::linetable::{Location, line_at, locations};
-use rscalene_interp::{Identity, Layout, Memory, Unsupported, WalkEnd, gil, text, threads, walk, walk_from};
+use rscalene_interp::{
+    Identity, Layout, Memory, Unsupported, WalkEnd, gil, text, threads, walk, walk_from, walk_interrupted,
+};
 
 /// Bytes from an address on; everything else cannot be read.
 struct Array {
@@ -162,6 +164,51 @@ fn a_call_that_does_not_say_yet_what_it_runs_is_its_callers() {
 }
 
 #[test]
+fn a_frame_that_is_current_before_it_is_linked_was_called_by_the_one_in_a_register() {
+    let mut mem = Array::zeroed(BASE, 0x6000);
+    let (tstate, inner, outer, code) = (BASE + 0x200, BASE + 0x300, BASE + 0x400, BASE + 0x5000);
+    let [callee, generator, around, gone] = [0x1000, 0x2000, 0x3000, 0x4000].map(|place| BASE + place);
+    put_code(&mut mem, code, 8);
+    // A 3.11 frame: code, caller, instruction before the next one, and whether C code entered it.
+    let put = |mem: &mut Array, frame: u64, previous: u64, offset: u64, entry: u8| {
+        mem.put_u64(frame + 32, code);
+        mem.put_u64(frame + 48, previous);
+        mem.put_u64(frame + 56, (code + 184).wrapping_add(offset));
+        mem.put(frame + 68, &[entry]);
+    };
+    put(&mut mem, generator, around, 4, 1);
+    put(&mut mem, around, 0, 6, 1);
+    put(&mut mem, gone, around, 4, 0);
+    mem.put_u64(tstate + 56, inner);
+    mem.put_u64(inner + 8, callee);
+    mem.put_u64(inner + 16, outer);
+    mem.put_u64(outer + 8, around);
+    let layout = layout(V3_11, &mem);
+    let registers = [0, 7, 0xdead_beef_0000, code, callee, around, gone, generator];
+    let begins = 0u64.wrapping_sub(2);
+    // Called from the loop around it before; never; by a frame that is gone; and as its link says.
+    for (previous, offset, entry, expected) in [
+        (around, begins, 0, vec![callee, generator, around]),
+        (0, begins, 0, vec![callee, generator, around]),
+        (gone, begins, 0, vec![callee, generator, around]),
+        (generator, begins, 0, vec![callee, generator, around]),
+        (around, begins, 1, vec![callee, around]),
+        (around, 2, 0, vec![callee, around]),
+    ] {
+        put(&mut mem, callee, previous, offset, entry);
+        let mut seen = Vec::new();
+        let walked = walk_interrupted(&mem, &layout, tstate, &registers, 100, |frame| {
+            seen.push(frame.frame);
+            true
+        });
+        assert_eq!((walked.end, walked.rejected, seen), (WalkEnd::Complete, 0, expected), "{previous:#x} {offset}");
+    }
+    put(&mut mem, callee, around, begins, 0);
+    let walked = walk_interrupted(&mem, &layout, tstate, &registers[..7], 100, |_| true);
+    assert_eq!((walked.end, walked.frames), (WalkEnd::Broken, 1), "who called it is not known");
+}
+
+#[test]
 fn an_instruction_outside_the_bytecode_has_no_offset() {
     let mut mem = Array::zeroed(BASE, 0x4000);
     let (frame, code) = (BASE + 0x1000, BASE + 0x3000);
@@ -212,6 +259,7 @@ fn random_memory_never_panics_nor_hangs() {
         let mut out = [0; 64];
         for addr in (BASE..BASE + 0x1000).step_by(64) {
             walk(&mem, &layout, addr, 1000, |_| true);
+            walk_interrupted(&mem, &layout, addr, &[next(), addr, addr + 64], 1000, |_| true);
             if let Some(identity) = Identity::read(&mem, &layout, addr) {
                 assert_ne!(identity.hash64(), 0);
             }

@@ -101,7 +101,7 @@ fn running_stack(segment: &Segment) -> (u64, bool) {
     let memory = Guarded::here();
     // Anything on this very stack will do for its pointer.
     let tstate = python.running_state(layout, &memory, (&raw const memory) as u64);
-    let walked = stack::capture(segment, layout, &memory, tstate, room);
+    let walked = stack::capture(segment, layout, &memory, tstate, &[], room);
     (walked.stack, walked.sent)
 }
 
