@@ -100,3 +100,14 @@ def test_line_profilers_global_decorator_prints_at_exit(python: Run, tmp_path: P
     result = python("app.py")
     assert result.stdout.startswith("done\nTimer unit: 1e-06 s\n")
     assert "Function: f at line 2" in result.stdout
+
+
+def test_functions_that_were_never_called_are_in_tables_of_time(python: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "@profile\ndef called():\n    return 1\n@profile\ndef never(n):\n    x = n\n    return x\ncalled()\n"
+    )
+    shown = python("-m", "rscalene", "lines", "--columns", "line_profiler", "app.py").stdout
+    table = shown[shown.index("Total time: 0 s\n") :]
+    assert "Function: never at line 4" in table
+    assert "     6                                               x = n\n" in table
+    assert "never" not in python("-m", "rscalene", "lines", "app.py").stdout.replace("def never", "")

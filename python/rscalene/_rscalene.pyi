@@ -43,6 +43,9 @@ class LineTable:
     def instrumented(self, code: CodeType) -> CodeType:
         """Return a copy of ``code`` that reports its calls, or ``code`` where the interpreter reports them."""
 
+    def unused(self) -> LineOutcome:
+        """Return the outcome of no call at all."""
+
     def watch(self, codes: list[CodeType]) -> None:
         """Watch these code objects, the function's own first, for the rest of the process' life."""
 

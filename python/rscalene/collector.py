@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from rscalene._rscalene import LineOutcome
-from rscalene.lines import Options, TableStream, decorate, enabled, render, swap_code, write_or_show
+from rscalene.lines import Options, TableStream, decorate, enabled, render, swap_code, tables_for, write_or_show
 
 __all__ = ["Collector"]
 
@@ -57,11 +57,24 @@ class Collector:
             return [self._outcomes[key] for key in sorted(self._outcomes)]
 
     def tables(self, **changes: Any) -> str:
-        """Return the tables as text; ``changes`` override the options."""
+        """Return the tables as text; ``changes`` override the options.
+
+        Tables of time have the functions that were never called too, as those of line_profiler do.
+        """
         options = replace(self.options, **changes)
-        text = "".join(render(outcome, options) for outcome in self.outcomes())
+        outcomes = self.outcomes()
+        if options.columns in ("time", "line_profiler"):
+            outcomes = self._with_unused(outcomes)
+        text = "".join(render(outcome, options) for outcome in outcomes)
         unit = options.columns == "line_profiler" and text
         return f"Timer unit: {options.unit_s:g} s\n\n{text}" if unit else text
+
+    def _with_unused(self, called: list[LineOutcome]) -> list[LineOutcome]:
+        found = {_key(outcome): outcome for outcome in called}
+        for table in tables_for(self.gather):
+            unused = table.unused()
+            found.setdefault(_key(unused), unused)
+        return [found[key] for key in sorted(found)]
 
     def print_stats(self, stream: TableStream | None = None, **changes: Any) -> None:
         """Print the tables to ``stream`` (default: that of the options); ``changes`` override other options."""
@@ -100,8 +113,12 @@ class Collector:
 
     def gather(self, outcome: LineOutcome) -> None:
         """Take the outcome of a call."""
-        key = (outcome.filename, outcome.first_line, outcome.name)
         with self._lock:
-            known = self._outcomes.setdefault(key, outcome)
+            known = self._outcomes.setdefault(_key(outcome), outcome)
             if known is not outcome:
                 known.merge(outcome)
+
+
+def _key(outcome: LineOutcome) -> tuple[str, int, str]:
+    """Tell functions apart, in the order in which they are printed."""
+    return outcome.filename, outcome.first_line, outcome.name

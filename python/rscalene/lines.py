@@ -314,6 +314,11 @@ _DRIVEN = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERAT
 _tables: dict[tuple[int, Options, object], tuple[CodeType, CodeType, LineTable]] = {}
 
 
+def tables_for(on_end: Callable[[LineOutcome], None]) -> list[LineTable]:
+    """Return the table of each function whose outcomes go to ``on_end``, called or not."""
+    return [table for (_, _, receiver), (_, _, table) in list(_tables.items()) if receiver == on_end]
+
+
 def _watched(func: FunctionType, options: Options, on_end: Callable[[LineOutcome], None]) -> tuple[CodeType, LineTable]:
     original = func.__code__
     receiver = on_end.func if isinstance(on_end, functools.partial) else on_end

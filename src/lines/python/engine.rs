@@ -52,6 +52,20 @@ impl Table {
     pub(super) fn top_code(&self) -> usize {
         self.top_code.load(Relaxed)
     }
+
+    fn outcome(&self, session: Session, base_bytes: i64) -> Outcome {
+        Outcome {
+            filename: self.filename.clone(),
+            name: self.name.clone(),
+            first_line: self.first_line,
+            calls: session.calls,
+            base_bytes,
+            memory: self.source != Source::Nothing,
+            failure: None,
+            split: None,
+            rows: session.rows,
+        }
+    }
 }
 
 #[pymethods]
@@ -106,6 +120,11 @@ impl LineTable {
         }
         let hook = tracing::hook(slf.as_any())?;
         prologue::prepend_call(code, &hook)
+    }
+
+    /// The outcome of no call at all.
+    fn unused(&self) -> outcome::LineOutcome {
+        outcome::LineOutcome::new(self.table.outcome(Session::new(self.table.lines), 0))
     }
 
     /// Watch these code objects, the function's own first. They live as long as the process.
@@ -558,17 +577,7 @@ impl Ended {
         let Self(running) = self;
         let Running { table, session, base_bytes, failure, share } = *running;
         let split = table.split.and_then(|_| share.rows());
-        let outcome = Outcome {
-            filename: table.filename.clone(),
-            name: table.name.clone(),
-            first_line: table.first_line,
-            calls: session.calls,
-            base_bytes,
-            memory: table.source != Source::Nothing,
-            failure,
-            split,
-            rows: session.rows,
-        };
+        let outcome = Outcome { failure, split, ..table.outcome(session, base_bytes) };
         let told =
             Py::new(py, outcome::LineOutcome::new(outcome)).and_then(|outcome| table.on_end.call1(py, (outcome,)));
         if let Err(error) = told {
