@@ -1,6 +1,6 @@
 //! Laws of the table.
 
-use rscalene::profile::model::{Exit, HeldBytes, Leak, NearLimit, Process, ProcessShare, Profile};
+use rscalene::profile::model::{Exit, HeldBytes, Leak, NearLimit, Process, ProcessShare, Profile, Timeline};
 use rscalene::report::view::SortKey;
 use rscalene::report::{Options, Style, render_leaks, render_table, summary_line};
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -360,4 +360,17 @@ fn threads_that_idle_outside_the_program_are_told_apart_from_its_waits() {
     let text = render(&profile, &Options::default(), &plain(120));
     assert!(text.contains("of waiting threads outside these files"), "{text}");
     assert!(!text.contains("wait 90") && !text.contains(" in 2 threads"), "{text}");
+}
+
+#[test]
+fn a_peak_of_lines_at_another_moment_than_the_highest_rss_is_dated() {
+    let mut profile = realistic();
+    profile.timeline = Timeline {
+        rss: vec![(0.0, 10 << 20), (1.0, 400 << 20), (3.0, 412 << 20)],
+        live: vec![(0.0, 0), (1.0, 398 << 20), (3.0, 100 << 20)],
+    };
+    let table = render(&profile, &Options::default(), &plain(120));
+    assert!(table.contains("lines held most at 1.00 s"), "{table}");
+    profile.timeline.live[2].1 = 397 << 20;
+    assert!(!render(&profile, &Options::default(), &plain(120)).contains("lines held most"));
 }

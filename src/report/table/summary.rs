@@ -165,6 +165,10 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     });
     let mut owners: Vec<_> = owners.collect();
     owners.extend(rest_of_peak(profile).map(|text| (Role::Faint, text)));
+    if !owners.is_empty() {
+        let at = other_peak(profile).map(|at| format!("lines held most at {}", units::seconds(at)));
+        owners.extend(at.map(|text| (Role::Faint, text)));
+    }
     facts.push("at peak", &owners);
     facts.push("resident", &resident(profile).map(|text| (Role::Plain, text)).collect::<Vec<_>>());
 
@@ -185,6 +189,17 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     sums.extend(totals.copy_bytes.filter(|b| *b > 0).map(|b| (Role::Plain, format!("{} copied", units::bytes(b)))));
     facts.push("heap", &sums);
     facts.push("leaks", &leaks(profile, style));
+}
+
+/// When lines held most memory, if that was at another moment than the highest RSS, and they held clearly less then.
+fn other_peak(profile: &Profile) -> Option<f64> {
+    let highest = |series: &[(f64, u64)]| series.iter().copied().max_by_key(|(_, value)| *value);
+    let (resident_at, _) = highest(&profile.timeline.rss)?;
+    let live = &profile.timeline.live;
+    let (at, most) = highest(live)?;
+    let then = live.iter().rev().find(|(time, _)| *time <= resident_at)?.1;
+    let apart = (at - resident_at).abs() > profile.clock.elapsed_s / 20.0;
+    (apart && (then as f64) < 0.95 * most as f64).then_some(at)
 }
 
 /// One line: the surest leak, how many more there are, and where they are listed.
