@@ -6,6 +6,7 @@
 //!                     `-> book: settled seconds and bytes -> lines, functions, tables -> model::Profile
 //! ```
 
+mod beside;
 mod book;
 mod code;
 mod cpu;

@@ -229,6 +229,7 @@ pub struct NativeSymbol {
 
 /// One line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "super::beside::LineKeys")]
 pub struct Line {
     /// Line number, from 1.
     pub line: u32,
@@ -257,6 +258,7 @@ pub struct Line {
 
 /// What one process adds to a line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "super::beside::ProcessShareKeys")]
 pub struct ProcessShare {
     /// Index into [`Profile::processes`].
     pub process: usize,
@@ -270,6 +272,7 @@ pub struct ProcessShare {
 
 /// What one thread adds to a line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "super::beside::ThreadShareKeys")]
 pub struct ThreadShare {
     /// Index into [`Profile::threads`].
     pub thread: usize,

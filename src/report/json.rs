@@ -86,8 +86,18 @@ pub fn read_bytes(name: &str, bytes: &[u8]) -> Result<Profile, ReadError> {
         let why = format!("it is not UTF-8 text (byte {})", error.valid_up_to());
         refuse(name, &why, "give the JSON that rscalene wrote, not a compressed or binary file")
     })?;
-    check_format(name, text)?;
-    let profile: Profile = serde_json::from_str(text).map_err(|error| broken(name, text, &error))?;
+    let profile = match serde_json::from_str::<Profile>(text) {
+        // A list would do for a struct, and its items for the fields.
+        Ok(profile) if is_known(&profile.format) && text.trim_start().starts_with('{') => profile,
+        // Whatever else is wrong, the format is told first: the shape of all other keys depends on it.
+        read => {
+            check_format(name, text)?;
+            return Err(match read {
+                Ok(_) => refuse(name, "it is JSON, but not a profile", RECORD_AGAIN),
+                Err(error) => broken(name, text, &error),
+            });
+        }
+    };
     check_indices(&profile).map_err(|why| refuse(name, &why, RECORD_AGAIN))?;
     Ok(profile)
 }
@@ -112,14 +122,17 @@ fn broken(name: &str, text: &str, error: &serde_json::Error) -> ReadError {
     }
 }
 
-/// The one key that every version of the format has, read before all others: their shape depends on it.
+fn is_known(format: &Format) -> bool {
+    format.name == FORMAT_NAME && (1..=FORMAT_MAJOR).contains(&format.major)
+}
+
+/// The one key that every version of the format has, read apart where not all could be read.
 fn check_format(name: &str, text: &str) -> Result<(), ReadError> {
     #[derive(Deserialize)]
     struct Head {
         format: Option<serde_json::Value>,
     }
     let foreign = |why: &str| refuse(name, why, "give the JSON that `rscalene run -o NAME.json` wrote");
-    // A list would do for a struct, and its items for the fields.
     if !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
         return Err(foreign("it is JSON, but not a profile"));
     }
