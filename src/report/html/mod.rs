@@ -21,6 +21,8 @@ mod tables;
 mod text_of_files;
 mod timeline;
 
+use std::panic::resume_unwind;
+
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
@@ -86,23 +88,37 @@ const SCRIPT: &str = concat!(
 /// The page. `read_source` gives the text of a file by the path in the profile.
 pub fn render_html(profile: &Profile, options: &HtmlOptions, read_source: &dyn Fn(&str) -> Option<String>) -> String {
     let page = Page::new(profile, options.source, read_source);
+    let data = || payload::payload(profile, &page.names, &page.texts);
+    // The page and the data of its script take about as long; where there is no other thread, one comes after the other.
+    let (mut out, data) = std::thread::scope(|scope| {
+        let other = std::thread::Builder::new().spawn_scoped(scope, data);
+        let out = without_data(&page, options);
+        let data = other.map_or_else(|_| data(), |other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (out, data)
+    });
+    out.push_str("<script type=\"application/json\" id=\"profile-data\">");
+    escape::push_script_json(&mut out, &data);
+    out.push_str("</script><script>");
+    out.push_str(SCRIPT);
+    out.push_str("</script></body></html>\n");
+    out
+}
+
+/// The page up to its scripts.
+fn without_data(page: &Page<'_>, options: &HtmlOptions) -> String {
     let style = style();
     let mut out = String::with_capacity(1 << 20);
-    push_head(&mut out, profile, &style);
-    overview::push(&mut out, &page);
-    source::push(&mut out, &page, options);
+    push_head(&mut out, page.profile, &style);
+    overview::push(&mut out, page);
+    source::push(&mut out, page, options);
     out.push_str(
         "<section id=\"flame\" class=\"view\" aria-labelledby=\"flame-h\"><h2 id=\"flame-h\">Flame graph</h2>\
          <noscript><p>The flame graph needs JavaScript; the tables and the source do not.</p></noscript></section>",
     );
-    tables::push_functions(&mut out, &page);
-    tables::push_files(&mut out, &page);
-    tables::push_run(&mut out, &page);
-    out.push_str("</main><div id=\"live\" role=\"status\" aria-live=\"polite\"></div><script type=\"application/json\" id=\"profile-data\">");
-    escape::push_script_json(&mut out, &payload::payload(profile, &page.names, &page.texts));
-    out.push_str("</script><script>");
-    out.push_str(SCRIPT);
-    out.push_str("</script></body></html>\n");
+    tables::push_functions(&mut out, page);
+    tables::push_files(&mut out, page);
+    tables::push_run(&mut out, page);
+    out.push_str("</main><div id=\"live\" role=\"status\" aria-live=\"polite\"></div>");
     out
 }
 
