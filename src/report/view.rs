@@ -333,7 +333,7 @@ pub(crate) fn largest(profile: &Profile, key: SortKey, count: usize) -> Vec<(Pla
 }
 
 /// Sorts, but only as much as it keeps: a profile may have 100,000 lines and a list ten.
-fn keep_first<T>(items: &mut Vec<T>, count: usize, compare: impl Fn(&T, &T) -> Ordering) {
+pub(crate) fn keep_first<T>(items: &mut Vec<T>, count: usize, compare: impl Fn(&T, &T) -> Ordering) {
     if count < items.len() {
         items.select_nth_unstable_by(count, &compare);
         items.truncate(count);

@@ -4,7 +4,7 @@
 //! Neighbours: `findings`, `timeline` and `tables` draw its parts; `assets/tables.js` makes the table sortable.
 
 use crate::profile::model::{Line, Memory, Profile, Time};
-use crate::report::view::{time_inside, wait_outside};
+use crate::report::view::{keep_first, time_inside, wait_outside};
 use crate::units;
 
 use super::findings::{self, kinds, lines, plus_minus};
@@ -170,11 +170,13 @@ fn push_memory(out: &mut String, page: &Page<'_>) {
     moments::push_made_of(out, page);
     out.push_str("</div>");
     let mut owners: Vec<_> = lines(page).filter(|(_, line)| line.memory.peak_bytes.unwrap_or(0) > 0).collect();
-    owners.sort_by_key(|(_, line)| std::cmp::Reverse(line.memory.peak_bytes));
+    keep_first(&mut owners, OWNERS, |a, b| {
+        b.1.memory.peak_bytes.cmp(&a.1.memory.peak_bytes).then((a.0, a.1.line).cmp(&(b.0, b.1.line)))
+    });
     if !owners.is_empty() {
         let scale = owners[0].1.memory.peak_bytes.unwrap_or(0) as f64;
         out.push_str("<div class=\"owners\"><h3>Who owns the peak</h3><ol>");
-        for (file, line) in owners.iter().take(OWNERS) {
+        for (file, line) in &owners {
             let bytes = line.memory.peak_bytes.unwrap_or(0);
             out.push_str(&format!(
                 "<li data-f=\"{file}\" data-n=\"{}\">{}<span class=\"n\">{}{}</span><code>{}</code><span class=\"bar\" aria-hidden=\"true\"><i class=\"pk w{}\"></i></span></li>",
@@ -194,15 +196,16 @@ fn push_memory(out: &mut String, page: &Page<'_>) {
 fn push_hottest(out: &mut String, page: &Page<'_>) {
     let worth = |line: &Line| total_s(&line.time) > 0.0 || line.memory.alloc_bytes.unwrap_or(0) > 0;
     let mut hottest: Vec<_> = lines(page).filter(|(_, line)| worth(line)).collect();
-    hottest.sort_by(|a, b| {
+    keep_first(&mut hottest, HOTTEST, |a, b| {
         let by_time = total_s(&b.1.time).total_cmp(&total_s(&a.1.time));
-        by_time.then(b.1.memory.alloc_bytes.cmp(&a.1.memory.alloc_bytes))
+        let by_bytes = || b.1.memory.alloc_bytes.cmp(&a.1.memory.alloc_bytes);
+        by_time.then_with(by_bytes).then_with(|| (a.0, a.1.line).cmp(&(b.0, b.1.line)))
     });
     out.push_str("<div class=\"panel\" id=\"hot\"><h3>Hottest lines</h3>");
     if hottest.is_empty() {
         out.push_str("<p class=\"none\">No line in scope has a figure.</p>");
     } else {
-        tables::push_lines(out, page, &hottest[..hottest.len().min(HOTTEST)], "Hottest lines");
+        tables::push_lines(out, page, &hottest, "Hottest lines");
     }
     out.push_str("</div>");
 }
