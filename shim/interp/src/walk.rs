@@ -3,9 +3,9 @@
 //! Job: follow `previous` from the current frame and say, for each, which code object it runs and where in it. The
 //! reader's question: *may the thread be running meanwhile?* It may: every load can fail, a frame whose code object is
 //! not one is skipped, and the number of steps is bounded. Innermost frames of that kind have returned (3.11 and 3.12
-//! give up the code object before they unlink the frame); any other is counted. Invariant: at most `2 * max + 64` frames are shown or
-//! passed over. Neighbours: `layout` says where the fields lie, `identity` and `linetable` make sense of the pair (code,
-//! offset).
+//! give up the code object before they unlink the frame); any other is counted. Invariant: at most `2 * max + 64`
+//! frames are shown or passed over. Neighbours: `layout` says where the fields lie, `identity` and `linetable` make
+//! sense of the pair (code, offset).
 
 use crate::layout::Layout;
 use crate::memory::{Memory, at, unaligned};
