@@ -52,6 +52,11 @@ def edges(profile: dict[str, Any]) -> set[tuple[Frame | None, Frame]]:
     return {(caller, frames[node["frame"]]) for caller, node in zip(callers, nodes, strict=True)}
 
 
+def came_by_perf(run: Any) -> bool:
+    """Perf comes when it is asked to, the timer at the kernel's ticks, which are few."""
+    return bool(run.profile["settings"]["cpu"]["source"] == "perf")
+
+
 def is_legal(caller: Frame | None, callee: Frame, body: dict[str, set[int]]) -> bool:
     """Can the program be on this line of this function, called from that line?"""
     path, name, line = callee
@@ -93,8 +98,7 @@ def test_a_storm_of_frames_breaks_nothing_and_names_no_wrong_line(measure: Any, 
     totals = run.profile["totals"]
     samples = totals["cpu_samples"]
     print(f"{samples:,} samples, {totals['lost_records']:,} lost records")
-    # Perf comes when it is asked to, the timer at the kernel's ticks.
-    assert samples > (1_000 if source == "perf" else 20) * float(SECONDS)
+    assert samples > (1_000 if came_by_perf(run) else 20) * float(SECONDS)
     # What did not arrive is counted, and is the exception.
     assert totals["lost_records"] <= 0.05 * (samples + totals["lost_records"])
     body = bodies()
@@ -113,11 +117,19 @@ def test_a_storm_of_frames_breaks_nothing_and_names_no_wrong_line(measure: Any, 
 def test_a_function_is_called_by_the_one_that_calls_it(measure: Any, source: str) -> None:
     """Frames of a generator and of what runs it lie in turn in the same place: what is left there is no caller."""
     run = measure("callers.py", "1", options=("--cpu-only", "--cpu-source", source, "--interval", "100us"))
-    callers: dict[str, set[str | None]] = {}
+    callers: dict[str, list[str | None]] = {}
     for caller, callee in edges(run.profile):
-        callers.setdefault(callee[1], set()).add(caller and caller[1])
+        callers.setdefault(callee[1], []).append(caller and caller[1])
     squares = "inner.<locals>.squares"
-    assert callers["numbers.<locals>.<lambda>"] == {"numbers"}
-    assert callers["plain"] == {"loop", "inner"}
-    assert callers[f"{squares}.<locals>.<genexpr>"] == {squares}
-    assert callers[squares] == {"inner"}
+    unknown = 0
+    for name, expected in {
+        "numbers.<locals>.<lambda>": {"numbers"},
+        "plain": {"loop", "inner"},
+        f"{squares}.<locals>.<genexpr>": {squares},
+        squares: {"inner"},
+    }.items():
+        found = set(callers.get(name, []))
+        assert found - {None} <= expected, name
+        assert not came_by_perf(run) or found >= expected, name
+        unknown += callers.get(name, []).count(None)
+    assert unknown <= run.profile["totals"]["lost_records"]

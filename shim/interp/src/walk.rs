@@ -161,12 +161,11 @@ fn follow<M: Memory>(
     walk
 }
 
-/// What called the current frame, at `frame`, where its link is still that of an earlier frame in its place.
+/// What called the current frame, at `frame`, where its link is still that of an earlier frame in its place, or none.
 ///
-/// 3.11 makes a called frame the current one before it links it to its caller, as compilers order the two stores. In
-/// between, the caller is in a register. Known by this: a frame that no C code has entered is called in its own evaluation
-/// loop, so its callers lead to the frame that C code entered there, and that one to `outer`, the current frame of the loop
-/// around it.
+/// 3.11 and 3.12 make a called function or resumed generator the current frame before they link it to its caller, as
+/// compilers order the two stores. In between, the caller is in a register. Known by this: the callers of a frame lead to
+/// where C code entered its evaluation loop, and from there to `outer`, the current frame of the loop around it.
 fn unlinked<M: Memory>(
     mem: &M,
     layout: &Layout,
@@ -174,13 +173,13 @@ fn unlinked<M: Memory>(
     registers: &[u64],
     outer: impl FnOnce() -> Option<u64>,
 ) -> Option<u64> {
-    if layout.minor != 11 || registers.is_empty() {
+    if registers.is_empty() {
         return None;
     }
     let link = read_link(mem, layout, frame)?;
     let (start, _) = code_bytes(mem, layout, link.executable)?;
     let begun = link.instruction.wrapping_add(2) != start;
-    if begun || mem.u8(at(frame, layout.frame.owner.saturating_sub(IS_ENTRY)))? != 0 {
+    if begun && link.previous != 0 || is_entry(mem, layout, frame, link)? {
         return None;
     }
     let outer = outer()?;
@@ -202,12 +201,20 @@ fn in_loop<M: Memory>(mem: &M, layout: &Layout, mut frame: u64, outer: u64) -> O
             return Some(false);
         }
         let link = read_link(mem, layout, frame)?;
-        if mem.u8(at(frame, layout.frame.owner.saturating_sub(IS_ENTRY)))? != 0 {
+        if is_entry(mem, layout, frame, link)? {
             return Some(link.previous == outer);
         }
         frame = link.previous;
     }
     None
+}
+
+/// Whether C code entered an evaluation loop with this frame: one of the program in 3.11, one of the interpreter in 3.12.
+fn is_entry<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Option<bool> {
+    match layout.minor {
+        11 => Some(mem.u8(at(frame, layout.frame.owner.saturating_sub(IS_ENTRY)))? != 0),
+        _ => Some(link.owner >= OWNER_INTERPRETER),
+    }
 }
 
 /// The bytecode of the code object at `code`: its address and its size in bytes. `None` unless it is a code object.

@@ -209,6 +209,38 @@ fn a_frame_that_is_current_before_it_is_linked_was_called_by_the_one_in_a_regist
 }
 
 #[test]
+fn a_generator_that_is_current_before_it_is_linked_is_run_by_the_frame_in_a_register() {
+    let mut mem = Array::zeroed(BASE, 0x7000);
+    let (tstate, inner, outer, code) = (BASE + 0x200, BASE + 0x300, BASE + 0x400, BASE + 0x6000);
+    let [generator, caller, entered, around, first] =
+        [0x1000, 0x2000, 0x3000, 0x4000, 0x5000].map(|place| BASE + place);
+    put_code(&mut mem, code, 8);
+    // C code entered a loop for `around`, and from there one for `caller`.
+    put_frame(&mut mem, caller, code, entered, 4);
+    put_frame(&mut mem, around, code, first, 4);
+    for (frame, previous) in [(entered, around), (first, 0)] {
+        put_frame(&mut mem, frame, 0, previous, 0);
+        mem.put(frame + 70, &[3]);
+    }
+    mem.put_u64(tstate + 56, inner);
+    mem.put_u64(inner, generator);
+    mem.put_u64(inner + 8, outer);
+    mem.put_u64(outer, around);
+    let layout = layout(V3_12, &mem);
+    let begins = 0u64.wrapping_sub(2);
+    for (previous, offset) in [(0, 6), (0, begins), (around, begins), (caller, 6), (caller, begins)] {
+        put_frame(&mut mem, generator, code, previous, offset);
+        let mut seen = Vec::new();
+        let registers = [0, generator, around, entered, caller];
+        let walked = walk_interrupted(&mem, &layout, tstate, &registers, 100, |frame| {
+            seen.push(frame.frame);
+            true
+        });
+        assert_eq!((walked.end, seen), (WalkEnd::Complete, vec![generator, caller, around]), "{previous:#x} {offset}");
+    }
+}
+
+#[test]
 fn an_instruction_outside_the_bytecode_has_no_offset() {
     let mut mem = Array::zeroed(BASE, 0x4000);
     let (frame, code) = (BASE + 0x1000, BASE + 0x3000);
