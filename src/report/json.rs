@@ -86,18 +86,18 @@ pub fn read_bytes(name: &str, bytes: &[u8]) -> Result<Profile, ReadError> {
         let why = format!("it is not UTF-8 text (byte {})", error.valid_up_to());
         refuse(name, &why, "give the JSON that rscalene wrote, not a compressed or binary file")
     })?;
-    let profile = match serde_json::from_str::<Profile>(text) {
-        // A list would do for a struct, and its items for the fields.
-        Ok(profile) if is_known(&profile.format) && text.trim_start().starts_with('{') => profile,
-        // Whatever else is wrong, the format is told first: the shape of all other keys depends on it.
-        read => {
+    let profile: Profile = match serde_json::from_str(text) {
+        Ok(profile) => profile,
+        Err(error) => {
+            // Whatever else is wrong, the format is told first: the shape of all other keys depends on it.
             check_format(name, text)?;
-            return Err(match read {
-                Ok(_) => refuse(name, "it is JSON, but not a profile", RECORD_AGAIN),
-                Err(error) => broken(name, text, &error),
-            });
+            return Err(broken(name, text, &error));
         }
     };
+    // A list would do for a struct, and its items for the fields.
+    if !is_known(&profile.format) || !text.trim_start().starts_with('{') {
+        check_format(name, text)?;
+    }
     check_indices(&profile).map_err(|why| refuse(name, &why, RECORD_AGAIN))?;
     Ok(profile)
 }

@@ -109,6 +109,10 @@ def test_a_storm_of_frames_breaks_nothing_and_names_no_wrong_line(measure: Any, 
     unknown = [edge for edge in wrong if edge[0] is None]
     assert len(unknown) <= totals["lost_records"], unknown
     assert [edge for edge in wrong if edge not in unknown] == []
+    everywhere = set.union(*body.values())
+    for file in run.profile["files"]:
+        numbers = {row["line"] for row in file["lines"] if row["cpu_samples"]}
+        assert numbers <= (everywhere if file["path"] == str(PROGRAM) else {1, 2, 3, 4}), file["path"]
     parts = [row for file in run.profile["files"] for row in file["lines"]] + [totals["outside_scope"]]
     booked = sum((row[key] or 0.0) for row in parts for key in ("python_s", "native_s", "system_s"))
     assert booked == pytest.approx(totals["cpu_clock_s"], rel=0.03)
