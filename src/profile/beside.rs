@@ -1,7 +1,7 @@
 //! Reading what has its time and memory beside its other keys.
 //!
 //! Job: what `#[serde(flatten)]` reads, for those parts of a profile of which there are many. Invariant: the keys are those
-//! that the model writes. Neighbour: `model` names these as what its parts are read from. serde's own flattening keeps each
+//! that the model writes (`user_s` no line has: where the kinds are not known, no line is). Neighbour: `model` names these as what its parts are read from. serde's own flattening keeps each
 //! object as a tree before it finds its fields, which took more than half of the reading of a large profile.
 
 use serde::Deserialize;
@@ -42,6 +42,7 @@ macro_rules! with_time_and_memory {
                         system_s: keys.system_s,
                         wait_s: keys.wait_s,
                         gil_wait_s: keys.gil_wait_s,
+                        user_s: None,
                     },
                     memory: Memory {
                         alloc_bytes: keys.alloc_bytes,
@@ -94,6 +95,6 @@ pub(super) struct ThreadShareKeys {
 impl From<ThreadShareKeys> for ThreadShare {
     fn from(keys: ThreadShareKeys) -> Self {
         let ThreadShareKeys { thread, python_s, native_s, system_s, wait_s, gil_wait_s, alloc_bytes } = keys;
-        Self { thread, time: Time { python_s, native_s, system_s, wait_s, gil_wait_s }, alloc_bytes }
+        Self { thread, time: Time { python_s, native_s, system_s, wait_s, gil_wait_s, user_s: None }, alloc_bytes }
     }
 }

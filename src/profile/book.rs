@@ -35,6 +35,8 @@ pub(crate) struct Amount {
     pub(crate) wait_s: f64,
     /// Part of it waiting for the GIL.
     pub(crate) gil_s: f64,
+    /// CPU seconds in user code of which nobody knows whether they were Python or native; in none of `s`.
+    pub(crate) unsplit_s: f64,
 }
 
 /// Memory of something, in bytes.
@@ -82,6 +84,8 @@ pub(crate) struct ProcessRecord {
     pub(crate) footprint: Footprint,
     /// The largest footprint that was read, and the part of it that was pages of files.
     pub(crate) resident: Option<(u64, u64)>,
+    /// What its threads wait for is not known.
+    pub(crate) hidden_waits: bool,
 }
 
 /// One thread.
@@ -92,6 +96,8 @@ pub(crate) struct ThreadRecord {
     pub(crate) name: String,
     pub(crate) amount: Amount,
     pub(crate) clock_s: Option<f64>,
+    /// What it waits for is not known.
+    pub(crate) hidden_waits: bool,
     /// Its share of the lines.
     pub(crate) lines: FxHashMap<FrameId, ThreadSums>,
 }
@@ -153,11 +159,12 @@ impl Amount {
         self.samples += other.samples;
         self.wait_s += other.wait_s;
         self.gil_s += other.gil_s;
+        self.unsplit_s += other.unsplit_s;
     }
 
     /// CPU seconds of all kinds.
     pub(crate) fn cpu_s(&self) -> f64 {
-        self.s.iter().sum()
+        self.s.iter().sum::<f64>() + self.unsplit_s
     }
 }
 
@@ -206,11 +213,6 @@ impl ThreadRecord {
         };
         Self { pid, tid, name, ..Self::default() }
     }
-
-    /// Adds CPU seconds that were not sampled: nobody's Python, so native.
-    pub(crate) fn add_unseen(&mut self, seconds: f64) {
-        self.amount.s[1] += seconds;
-    }
 }
 
 impl Book {
@@ -253,8 +255,7 @@ impl Book {
     }
 
     /// Books CPU seconds that no sample stands for.
-    pub(crate) fn add_unseen(&mut self, process: usize, s: [f64; 3]) {
-        let amount = Amount { s, ..Amount::default() };
+    pub(crate) fn add_unseen(&mut self, process: usize, amount: Amount) {
         self.unsampled_s += amount.cpu_s();
         self.line(process, FrameId::NONE).time.add(&amount);
     }

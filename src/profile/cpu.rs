@@ -199,8 +199,10 @@ pub(crate) struct Booking {
     pub(crate) process: usize,
     /// Process id.
     pub(crate) pid: u32,
-    /// Frames cannot be trusted: everything lies outside scope.
+    /// Frames cannot be trusted: everything lies outside scope, and Python is not told from native code.
     pub(crate) refused: bool,
+    /// Nobody sees what the threads wait for.
+    pub(crate) hidden_waits: bool,
     /// CPU samples lost for each that arrived.
     pub(crate) lost: f64,
 }
@@ -229,21 +231,23 @@ impl Pools {
 
         let mut record = ThreadRecord::new(booking.pid, thread.tid, &thread.name);
         record.clock_s = whole_ns.map(|_| life_ns / SECOND);
-        record.add_unseen(before_ns / SECOND);
-        for kind in 0..3 {
-            record.amount.s[kind] += (own.factor[kind] * seen.ns[kind] + own.rest[kind]) / SECOND;
+        let mut s = unseen(before_ns, None);
+        for (kind, ns) in s.iter_mut().enumerate() {
+            *ns += own.factor[kind] * seen.ns[kind] + own.rest[kind];
         }
+        record.amount = booking.amount(s);
+        record.hidden_waits = booking.hidden_waits;
         for cell in thread.cells.values() {
             record.amount.wait_s += cell.wait_ns as f64 / SECOND;
             record.amount.gil_s += cell.gil_ns as f64 / SECOND;
         }
         let index = book.add_thread(record);
 
-        book.add_unseen(booking.process, unseen(before_ns, None).map(|ns| ns / SECOND));
+        book.add_unseen(booking.process, booking.amount(unseen(before_ns, None)));
         if pooled {
             self.pools.entry(pool).or_default().take(&thread, clock_ns);
         } else {
-            book.add_unseen(booking.process, own.rest.map(|ns| ns / SECOND));
+            book.add_unseen(booking.process, booking.amount(own.rest));
         }
         for (place, mut cell) in thread.cells {
             let share = if pooled { Stretch::default() } else { own };
@@ -252,7 +256,7 @@ impl Pools {
                 cell.samples = 0;
             }
             if !pooled || cell.wait_ns > 0 {
-                book.add(booking.process, index, booking.visible(place), &cell.amount(&share));
+                book.add(booking.process, index, booking.visible(place), &cell.amount(&share, booking));
             }
         }
         (life_ns, index)
@@ -265,11 +269,11 @@ impl Pools {
         for ((engine, _), pool) in pools {
             let seen = Sampled { lost: booking.lost, ..pool.seen };
             let share = stretch(engine, &seen, pool.clock_ns, Some(pool.system_ns));
-            book.add_unseen(booking.process, share.rest.map(|ns| ns / SECOND));
+            book.add_unseen(booking.process, booking.amount(share.rest));
             for (place, mut cell) in pool.cells {
                 cell.wait_ns = 0;
                 cell.gil_ns = 0;
-                book.add(booking.process, None, booking.visible(place), &cell.amount(&share));
+                book.add(booking.process, None, booking.visible(place), &cell.amount(&share, booking));
             }
         }
     }
@@ -304,19 +308,29 @@ impl Booking {
     pub(crate) fn visible(self, place: Place) -> Place {
         if self.refused { Place::NOWHERE } else { place }
     }
+
+    /// Nanoseconds by kind as seconds: without frames, nobody knows what of the user's time was Python.
+    pub(crate) fn amount(self, ns: [f64; 3]) -> Amount {
+        let [python, native, system] = ns.map(|ns| ns / SECOND);
+        if self.refused {
+            Amount { s: [0.0, 0.0, system], unsplit_s: python + native, ..Amount::default() }
+        } else {
+            Amount { s: [python, native, system], ..Amount::default() }
+        }
+    }
 }
 
 impl Cell {
-    fn amount(&self, stretch: &Stretch) -> Amount {
-        let mut s = [0.0; 3];
-        for (kind, seconds) in s.iter_mut().enumerate().take(SYSTEM + 1) {
-            *seconds = self.ns[kind] * stretch.factor[kind] / SECOND;
+    fn amount(&self, stretch: &Stretch, booking: Booking) -> Amount {
+        let mut ns = self.ns;
+        for (ns, factor) in ns.iter_mut().zip(stretch.factor) {
+            *ns *= factor;
         }
         Amount {
-            s,
             samples: u64::from(self.samples),
             wait_s: self.wait_ns as f64 / SECOND,
             gil_s: self.gil_ns as f64 / SECOND,
+            ..booking.amount(ns)
         }
     }
 }

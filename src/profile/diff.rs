@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::book::sum;
 use super::model::{Exit, File, Function, Line, Profile};
 use super::pairing::{self, Pair};
 
@@ -338,7 +339,8 @@ fn together((one, other): (f64, f64)) -> f64 {
 }
 
 fn cpu(time: &super::model::Time) -> Option<f64> {
-    Some(time.python_s? + time.native_s? + time.system_s?)
+    let split = time.python_s.zip(time.native_s).map(|(python, native)| python + native);
+    Some(sum(split, time.user_s)? + time.system_s?)
 }
 
 fn side(profile: &Profile) -> Side {

@@ -26,15 +26,23 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// The same, but that waits are unknown if they are `hidden`.
+    pub(crate) fn without_waits_if(self, hidden: bool) -> Self {
+        Self { wait: self.wait && !hidden, gil: self.gil && !hidden, ..self }
+    }
+
     /// Time in the terms of the model.
     pub(crate) fn time(self, amount: &Amount) -> Time {
-        let cpu = |kind: usize| self.cpu.then_some(amount.s[kind]);
+        // What was not told apart is no zero.
+        let told = amount.unsplit_s == 0.0 || amount.s[0] + amount.s[1] > 0.0;
+        let cpu = |kind: usize| (self.cpu && (told || kind == SYSTEM)).then_some(amount.s[kind]);
         Time {
             python_s: cpu(0),
             native_s: cpu(1),
             system_s: cpu(SYSTEM).filter(|_| self.system),
             wait_s: self.wait.then_some(amount.wait_s),
             gil_wait_s: self.gil.then_some(amount.gil_s),
+            user_s: (self.cpu && amount.unsplit_s > 0.0).then_some(amount.unsplit_s),
         }
     }
 

@@ -201,7 +201,11 @@ impl Merge {
                 self.now_ns = self.now_ns.max(section.time_ns);
                 process.section(section, name, book);
             }
-            Body::Notice(notice) => self.say(notices::words(pid, notice)),
+            Body::Notice(notice) => {
+                process.hidden_waits |= notices::hides_waits(notice);
+                book.processes[process.row].hidden_waits |= process.hidden_waits;
+                self.say(notices::words(pid, notice));
+            }
             Body::Teardown(_) => process.heap.tear_down(),
             Body::Allocator(library) => drop(self.allocator.get_or_insert_with(|| notices::allocator(library))),
             Body::Counters(counters) => {
@@ -242,7 +246,9 @@ impl Merge {
         }
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
-        let (waits, copies) = (self.settings.waits, memory && !self.settings.copies_unseen);
+        let copies = memory && !self.settings.copies_unseen;
+        let hidden = !self.book.processes.is_empty() && self.book.processes.iter().all(|process| process.hidden_waits);
+        let waits = self.settings.waits && !hidden;
         // Looks alone cannot tell the kernel's time.
         let system = cpu && (self.ticked || !self.engines.contains(&Engine::Looks));
         let known = Known { cpu, system, wait: waits, gil: waits && self.gil_known, memory, copies };
@@ -307,6 +313,7 @@ impl Merge {
             None => Process::new(pid, self.book.add_process(row)),
         };
         next.armed = true;
+        next.refused = start.flags & 4 != 0;
         self.book.processes[next.row].row.parent = start.parent;
         self.running.insert(pid, next);
     }

@@ -131,6 +131,10 @@ pub struct Time {
     /// Part of `wait_s` spent waiting for the GIL.
     #[serde(default)]
     pub gil_wait_s: Option<f64>,
+    /// CPU seconds in user code that could not be told apart into `python_s` and `native_s`, which it is no part of:
+    /// those of processes whose Python is not supported. `None`: there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_s: Option<f64>,
 }
 
 /// Memory of a line, function or process. `None`: not measured.

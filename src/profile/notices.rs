@@ -28,6 +28,11 @@ pub(crate) fn words(pid: u32, notice: &Notice) -> String {
     format!("process {pid}: {what}")
 }
 
+/// Does the notice say that nobody sees what the process waits for?
+pub(crate) fn hides_waits(notice: &Notice) -> bool {
+    matches!(notice.code, 32 | 33)
+}
+
 /// What is said of a process whose frames were read wrongly.
 pub(crate) fn refused_frames() -> String {
     "frames read from outside differ from the interpreter's own, so no line is trusted and all time is outside scope"

@@ -56,6 +56,8 @@ pub(crate) struct Process {
     pub(crate) orderly: bool,
     /// Frames read by the shim cannot be trusted.
     pub(crate) refused: bool,
+    /// Nobody sees what its threads wait for.
+    pub(crate) hidden_waits: bool,
     /// Stacks and code objects.
     pub(crate) definitions: Definitions,
     /// What its segment counted.
@@ -285,7 +287,7 @@ impl Process {
         self.earlier.all_ns += self.booked_ns;
         if let Some(cpu_ns) = self.cpu_ns.filter(|_| last) {
             let unknown = (cpu_ns as f64 - self.earlier.all_ns).max(0.0);
-            book.add_unseen(self.row, unseen(unknown, None).map(|ns| ns / 1e9));
+            book.add_unseen(self.row, self.booking().amount(unseen(unknown, None)));
         }
         self.settle_memory(book);
         if !self.refused {
@@ -364,7 +366,8 @@ impl Process {
     fn booking(&self) -> Booking {
         let lost = self.counters.as_ref().map_or(0, |counters| counters.lost[wire::Kind::CpuSample as usize]);
         let lost = lost as f64 / self.samples.0.max(1) as f64;
-        Booking { process: self.row, pid: self.pid, refused: self.refused, lost }
+        let (process, hidden_waits) = (self.row, self.hidden_waits);
+        Booking { process, pid: self.pid, refused: self.refused, hidden_waits, lost }
     }
 
     fn running(&mut self, time_ns: u64, stack: u64) -> (Moment, Place) {

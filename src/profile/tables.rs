@@ -59,7 +59,7 @@ pub(crate) fn threads(book: &Book, known: Known) -> Vec<Thread> {
         pid: thread.pid,
         tid: thread.tid,
         name: thread.name.clone(),
-        time: known.time(&thread.amount),
+        time: known.without_waits_if(thread.hidden_waits).time(&thread.amount),
         cpu_clock_s: thread.clock_s,
     };
     book.threads.iter().map(row).collect()
@@ -76,7 +76,7 @@ pub(crate) fn processes(book: &Book, known: Known) -> Vec<Process> {
                 all.add(sums);
             }
             all.bytes.usage = 0;
-            row.time = known.time(&all.time);
+            row.time = known.without_waits_if(process.hidden_waits).time(&all.time);
             row.memory = known.memory(&all.bytes);
         }
         rows.push(row);

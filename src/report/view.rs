@@ -124,7 +124,7 @@ impl Default for Options {
 /// CPU seconds of all kinds that are known; `None` where none is.
 #[must_use]
 pub fn cpu_s(time: &Time) -> Option<f64> {
-    [time.python_s, time.native_s, time.system_s].into_iter().flatten().reduce(|sum, s| sum + s)
+    [time.python_s, time.native_s, time.system_s, time.user_s].into_iter().flatten().reduce(|sum, s| sum + s)
 }
 
 /// The time of the run without what threads wait outside of the lines in scope: pools and servers that idle, a

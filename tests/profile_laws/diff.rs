@@ -4,7 +4,7 @@ use rscalene::profile::diff::{Diff, LineChange, diff};
 use rscalene::profile::model::{Cumulative, File, Function, Line, Memory, Profile, Time, Totals};
 
 fn time(seconds: f64) -> Time {
-    Time { python_s: Some(seconds), native_s: Some(0.0), system_s: Some(0.0), wait_s: Some(0.0), gil_wait_s: None }
+    Time { python_s: Some(seconds), native_s: Some(0.0), system_s: Some(0.0), wait_s: Some(0.0), ..Time::default() }
 }
 
 /// A profile of one file whose lines are (number, text, seconds), sampled every millisecond.

@@ -60,7 +60,7 @@ if __name__ == "__main__":
 /// Time in milliseconds: python, native, system, wait.
 pub(crate) fn time(python: f64, native: f64, system: f64, wait: f64) -> Time {
     let s = |ms: f64| Some(ms / 1e3);
-    Time { python_s: s(python), native_s: s(native), system_s: s(system), wait_s: s(wait), gil_wait_s: None }
+    Time { python_s: s(python), native_s: s(native), system_s: s(system), wait_s: s(wait), ..Time::default() }
 }
 
 /// Memory in KiB: allocated, freed, live, at peak, copied; standard errors of `error` of each.
@@ -141,7 +141,7 @@ pub(crate) fn realistic() -> Profile {
         native_s: sum(|line| line.time.native_s),
         system_s: sum(|line| line.time.system_s),
         wait_s: sum(|line| line.time.wait_s),
-        gil_wait_s: None,
+        ..Time::default()
     };
     let rss = (0..320_u64).map(|i| {
         let at = i as f64 / 100.0;

@@ -102,7 +102,7 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
 
     let time = &time_inside(&profile.totals);
     let known = parts(time).map(Option::unwrap_or_default);
-    let sum: f64 = known.iter().sum();
+    let sum: f64 = known.iter().sum::<f64>() + time.user_s.unwrap_or(0.0);
     if sum > 0.0 {
         let mut bar = String::new();
         stacked(&mut bar, known, sum, style.width.saturating_sub(LABEL).min(72), style);
@@ -119,7 +119,13 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
                 format!("{} {} {}{}", kind.texture(style), kind.name, units::seconds(s), part.unwrap_or_default());
             Some((kind.role, text))
         });
-        facts.push("", &legend.collect::<Vec<_>>());
+        let mut legend: Vec<_> = legend.collect();
+        legend.extend(time.user_s.map(|s| {
+            let part = share(Some(s), cpu.unwrap_or(0.0)).map(|part| format!(" {}", units::percent_in_prose(part)));
+            let part = part.unwrap_or_default();
+            (Role::Plain, format!("Python or native, not known which {}{part}", units::seconds(s)))
+        }));
+        facts.push("", &legend);
     }
     let waiting = share(time.wait_s, elapsed).is_some_and(|part| part >= WAIT_SHARE);
     if waiting {
