@@ -31,13 +31,13 @@ use crate::profile::model::{self, Profile};
 use crate::profile::scope::{Scope, ScopeRules};
 use crate::transport::arena::Arena;
 use crate::transport::drain::Drain;
-use crate::transport::event::{Body, Event, ProcessExit};
+use crate::transport::event::{Batch, Body, Event, ProcessExit};
 use crate::units;
 
 /// Processes that can be profiled at a time.
 const SEGMENTS: u32 = 1024;
-/// Events on their way to the merge: enough for a burst, little enough for memory.
-const EVENTS: usize = 64 * 1024;
+/// Batches of events on their way to the merge: enough for a burst, little enough for memory.
+const BATCHES: usize = 256;
 /// Ring bytes of a process: a tenth of a second of a busy program.
 const RING_CPU: usize = 2 << 20;
 const RING_MEMORY: usize = 4 << 20;
@@ -152,7 +152,7 @@ fn effort(profile: &Profile) -> String {
         profile.settings.cpu.source,
         units::count(totals.alloc_samples),
         units::count(totals.lost_records),
-        units::seconds(proc::own_cpu().as_secs_f64()),
+        units::seconds(proc::whole_cpu().as_secs_f64()),
     )
 }
 
@@ -260,7 +260,7 @@ fn merge(flags: &Run, scope: Scope, start_ns: u64) -> Merge {
 
 /// Collects until the child has ended (or, after `duration`, no more).
 fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking: Taking) -> Result<Recorded, Error> {
-    let (to_merge, events) = bounded::<Event>(EVENTS);
+    let (to_merge, events) = bounded::<Batch>(BATCHES);
     let merging = std::thread::Builder::new()
         .name("rscalene-merge".into())
         .spawn(move || consume(taking, &events))
@@ -296,7 +296,7 @@ fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking:
     // What outlives the program is watched no longer, and its shims need not go on.
     arena.stop();
     let exit = ProcessExit { time_ns: ended_ns, code: ended.code, signal: ended.signal, peak_rss: None, cpu_ns: None };
-    let _ = to_merge.send(Event { pid: child.id(), body: Body::ProcessExit(exit) });
+    let _ = to_merge.send(vec![Event { pid: child.id(), body: Body::ProcessExit(exit) }]);
     drop(to_merge);
     let taken = merging.join().map_err(|_| {
         Error::new(EXIT_NO_PROFILE, "internal error in the merge", "please report it, with the command line")
@@ -320,26 +320,28 @@ struct Recorded {
     inodes: HashMap<String, u64>,
 }
 
-fn consume(taking: Taking, events: &Receiver<Event>) -> Taking {
+fn consume(taking: Taking, events: &Receiver<Batch>) -> Taking {
     let Taking { mut merge, mut keep, mut texts } = taking;
     let mut ended = false;
     loop {
-        // The clock is read only where there is nothing to do: twice for every event was a seventh of the launcher's time.
+        // The clock is read only where there is nothing to do.
         let next = events.try_recv().or_else(|_| {
             keep.iter_mut().for_each(Keep::tick);
             events.recv_timeout(Duration::from_secs(1))
         });
         match next {
-            Ok(event) => {
-                if let Some(keep) = &mut keep {
-                    keep.push(&event);
-                }
-                merge.feed(&event);
-                if let (Some(texts), Body::CodeDef(code)) = (&mut texts, &event.body)
-                    && !texts.meet(&code.filename)
-                    && let Some(path) = merge.reported(code)
-                {
-                    texts.take(&path);
+            Ok(batch) => {
+                for event in &batch {
+                    if let Some(keep) = &mut keep {
+                        keep.push(event);
+                    }
+                    merge.feed(event);
+                    if let (Some(texts), Body::CodeDef(code)) = (&mut texts, &event.body)
+                        && !texts.meet(&code.filename)
+                        && let Some(path) = merge.reported(code)
+                    {
+                        texts.take(&path);
+                    }
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}

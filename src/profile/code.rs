@@ -1,9 +1,11 @@
 //! Code objects: from (process' code number, byte offset) to a frame.
 //!
-//! Job: keep each distinct line table once, however many processes send it, and decode an offset once. Invariant: an
-//! offset without a line takes the line before it in the table, and what no table covers takes the function's first
-//! line, so every frame has a line from 1 on. Neighbours: `rscalene_interp::linetable` decodes, `stacks` asks.
+//! Job: keep each distinct line table once, however many processes send it, and decode it once, when it is first asked.
+//! Invariant: an offset without a line takes the line before it in the table, and what no table covers takes the
+//! function's first line, so every frame has a line from 1 on. Neighbours: `rscalene_interp::linetable` decodes, `stacks`
+//! asks.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use rscalene_interp::linetable::locations;
@@ -22,6 +24,8 @@ struct Code {
     function: FunctionId,
     first_line: u32,
     table: Arc<[u8]>,
+    /// Where the bytecode of each line ends, and the line, in the order of the bytecode; once it was asked for.
+    lines: OnceCell<Box<[(u32, u32)]>>,
 }
 
 /// The distinct code objects.
@@ -46,7 +50,7 @@ impl Codes {
         if id == next {
             let last = locations(&table, first_line).filter_map(|place| place.end_line.max(place.line)).max();
             names.extend_function(function, last.unwrap_or(first_line));
-            self.codes.push(Code { function, first_line, table });
+            self.codes.push(Code { function, first_line, table, lines: OnceCell::new() });
         }
         id
     }
@@ -73,15 +77,21 @@ impl Codes {
 
 impl Code {
     fn line(&self, offset: u32) -> u32 {
+        let lines = self.lines.get_or_init(|| self.decode());
+        let at = lines.partition_point(|&(end, _)| end <= offset);
+        lines.get(at).map_or(self.first_line, |&(_, line)| line)
+    }
+
+    fn decode(&self) -> Box<[(u32, u32)]> {
+        let mut lines: Vec<(u32, u32)> = Vec::new();
         let mut before = self.first_line;
         for place in locations(&self.table, self.first_line) {
-            if let Some(line) = place.line.filter(|&line| line > 0) {
-                before = line;
-            }
-            if offset < place.end {
-                return before;
+            before = place.line.filter(|&line| line > 0).unwrap_or(before);
+            match lines.last_mut() {
+                Some((end, line)) if *line == before => *end = place.end,
+                _ => lines.push((place.end, before)),
             }
         }
-        self.first_line
+        lines.into()
     }
 }

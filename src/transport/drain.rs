@@ -15,10 +15,12 @@ use rscalene_wire::{MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
 
 use super::arena::Arena;
 use super::decode;
-use super::event::{Body, Event};
+use super::event::{Batch, Body, Event};
 
 /// Pause between two looks while something is running.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Events that go to the merge at a time: a hand-over costs as much as what is done with an event.
+const BATCH: usize = 256;
 /// Looks between two questions whether the owners still live.
 const OWNER_LOOKS: u32 = 10;
 
@@ -189,7 +191,7 @@ impl Drain {
     /// The system has no thread left.
     pub fn start(
         arena: Arc<Arena>,
-        events: Sender<Event>,
+        events: Sender<Batch>,
         born: impl Fn(u32, &ProcessStart) + Send + 'static,
     ) -> std::io::Result<Self> {
         let finish = Arc::new(AtomicBool::new(false));
@@ -197,20 +199,32 @@ impl Drain {
         let thread = std::thread::Builder::new().name("rscalene-drain".into()).spawn(move || {
             let mut reader = Reader::new(Arc::clone(&arena));
             // Nobody takes events any more only when the launcher gives up: the rings are still kept empty.
-            let mut out = |event: Event| {
+            let mut batch = Batch::new();
+            let send = |batch: &mut Batch| {
+                if !batch.is_empty() {
+                    let next = Batch::with_capacity(batch.len());
+                    drop(events.send(std::mem::replace(batch, next)));
+                }
+            };
+            let take = |batch: &mut Batch, event: Event| {
                 let (pid, start) =
                     (event.pid, if let Body::ProcessStart(start) = &event.body { Some(*start) } else { None });
-                drop(events.send(event));
+                batch.push(event);
+                if batch.len() >= BATCH || start.is_some() {
+                    send(batch);
+                }
                 // Afterwards: whoever is shown it may at once have something to say of it.
                 if let Some(start) = start {
                     born(pid, &start);
                 }
             };
             while !asked.load(Ordering::Acquire) {
-                reader.look(&mut out);
+                reader.look(&mut |event| take(&mut batch, event));
+                send(&mut batch);
                 arena.wait(PAUSE);
             }
-            reader.finish(&mut out);
+            reader.finish(&mut |event| take(&mut batch, event));
+            send(&mut batch);
         })?;
         Ok(Self { finish, thread: Some(thread) })
     }

@@ -17,6 +17,9 @@ pub struct Event {
     pub body: Body,
 }
 
+/// Events in their order, as they are handed from thread to thread.
+pub type Batch = Vec<Event>;
+
 /// What was observed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Body {

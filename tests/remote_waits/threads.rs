@@ -150,7 +150,7 @@ time.sleep(0.5)
             std::thread::sleep(Duration::from_millis(10));
         }
         reader.finish(&mut out);
-        out.into_iter().for_each(|event| send.send(event).expect("the test listens"));
+        send.send(out).expect("the test listens");
     });
     watcher.join().expect("no panic");
     let seen = started.seen(truth, &events);

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use crossbeam_channel::{Receiver, unbounded};
 use rscalene::capture::locate::Runtime;
 use rscalene::capture::remote::{Remote, Target};
-use rscalene::transport::event::{Body, CodeDef, Event, StackDef, ThreadClock, Wait};
+use rscalene::transport::event::{Batch, Body, CodeDef, Event, StackDef, ThreadClock, Wait};
 use rscalene_interp::linetable;
 use serde_json::Value;
 
@@ -115,10 +115,10 @@ impl Started {
     }
 
     /// Sums up the events.
-    pub(crate) fn seen(mut self, truth: Value, events: &Receiver<Event>) -> Seen {
+    pub(crate) fn seen(mut self, truth: Value, events: &Receiver<Batch>) -> Seen {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        Seen::new(truth, self.script.clone(), events.try_iter().collect())
+        Seen::new(truth, self.script.clone(), events.try_iter().flatten().collect())
     }
 }
 

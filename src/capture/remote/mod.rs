@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use self::process::Process;
 use super::jitter::Jitter;
 use super::proc;
-use crate::transport::event::Event;
+use crate::transport::event::{Batch, Event};
 
 /// [`Notice`](rscalene_wire::Notice) code: the launcher may not read the process, so its waiting is unknown.
 pub const NOTICE_READ_DENIED: u32 = 32;
@@ -136,7 +136,7 @@ impl Remote {
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn start(events: Sender<Event>) -> std::io::Result<Self> {
+    pub fn start(events: Sender<Batch>) -> std::io::Result<Self> {
         let (commands, targets) = unbounded();
         let thread =
             std::thread::Builder::new().name("rscalene-remote".into()).spawn(move || run(&targets, &events))?;
@@ -176,7 +176,7 @@ impl Drop for Remote {
     }
 }
 
-fn run(targets: &Receiver<Target>, events: &Sender<Event>) -> HashMap<String, u64> {
+fn run(targets: &Receiver<Target>, events: &Sender<Batch>) -> HashMap<String, u64> {
     ask_for_short_slices();
     let mut reader = Reader::new();
     let mut out = Vec::new();
@@ -201,16 +201,12 @@ fn run(targets: &Receiver<Target>, events: &Sender<Event>) -> HashMap<String, u6
             }
             Err(TryRecvError::Disconnected) => {
                 let inodes = reader.finish(&mut out);
-                for event in out {
-                    let _ = events.send(event);
-                }
+                let _ = events.send(out);
                 return inodes;
             }
         }
-        for event in out.drain(..) {
-            if events.send(event).is_err() {
-                return HashMap::new();
-            }
+        if !out.is_empty() && events.send(std::mem::take(&mut out)).is_err() {
+            return HashMap::new();
         }
         budget.spend(proc::own_cpu().saturating_sub(cpu));
     }

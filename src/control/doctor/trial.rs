@@ -15,7 +15,7 @@ use crate::capture::remote::{Remote, Target};
 use crate::control::shim::Shim;
 use crate::transport::arena::Arena;
 use crate::transport::drain::Drain;
-use crate::transport::event::{Body, Event};
+use crate::transport::event::{Batch, Body};
 
 /// Computes and allocates for a while, then sleeps.
 const PROGRAM: &str = "\
@@ -87,7 +87,7 @@ impl Trial {
             seed: 1,
         };
         let arena = Arc::new(Arena::create(settings, 16, 4 << 20)?);
-        let (sender, events) = unbounded::<Event>();
+        let (sender, events) = unbounded::<Batch>();
         let remote = Arc::new(Remote::start(sender.clone())?);
         let drain = Drain::start(Arc::clone(&arena), sender, {
             let remote = Arc::clone(&remote);
@@ -115,7 +115,7 @@ impl Trial {
         if let Some(remote) = Arc::into_inner(remote) {
             remote.stop();
         }
-        for event in events.try_iter() {
+        for event in events.try_iter().flatten() {
             trial.note(&event.body);
         }
         Ok(trial)
