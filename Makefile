@@ -15,11 +15,12 @@ DIST := $(BUILD)/dist
 SOURCES := $(shell find src shim python build.rs Cargo.toml Cargo.lock pyproject.toml README.md -type f \
 	-not -name '*.pyc' -not -path '*/__pycache__/*' 2>/dev/null)
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 20
 
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root build dev lint fmt bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root test-limits fuzz build dev lint fmt bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -52,6 +53,12 @@ test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloade
 test-root: $(BUILD)/installed  ## odd disks, and death for want of memory (mounts, makes a cgroup: as root)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/mounts.py tests/oom_kill.py
 
+test-limits: $(BUILD)/installed  ## what the launcher takes of large programs (about a minute and a half)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/limits.py
+
+fuzz:  ## fuzz what reads untrusted bytes, guided by coverage, FUZZ_SECONDS each target (needs a C++ compiler)
+	tests/fuzz/run $(FUZZ_SECONDS)
+
 build: $(BUILD)/wheel  ## the release wheel, in .build/dist
 
 dev: $(BUILD)/venv.stamp  ## a debug build, installed in .build/venv
@@ -76,9 +83,11 @@ fmt: $(BUILD)/lint.stamp  ## format everything
 
 bench: $(BUILD)/installed  ## every benchmark, beside the other profilers; writes docs/performance.md; takes long
 	RSCALENE_SHIM=$$(realpath $(VENV)/lib/python*/site-packages/rscalene/librscalene_shim.so) cargo bench --locked
-	$(BIN)/python benches/overhead.py --together --contender ours --output benches/results/overhead.json
+	$(BIN)/python benches/overhead.py --rounds 3 --together --contender "rscalene --cpu-only" rscalene \
+		--output benches/results/overhead.json
 	$(BIN)/python benches/overhead.py --only nothing --contender ours --output benches/results/overhead-start.json
-	$(BIN)/python benches/overhead.py --rounds 1 --contender others --output benches/results/overhead-others.json
+	$(BIN)/python benches/overhead.py --rounds 1 --shorter 4 --contender others "rscalene --memory exact" \
+		--output benches/results/overhead-others.json
 	$(BIN)/python benches/scale.py --output benches/results/scale.json
 	$(PIP) install --quiet -r benches/requirements-lines.txt
 	$(BIN)/python benches/line_cost.py --json >benches/results/lines.json

@@ -268,18 +268,15 @@ def main() -> None:
     """Measure, print, and write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs of each (5)")
-    parser.add_argument("--shorter", type=int, default=1, help="loop so many times less often: for large costs (1)")
+    parser.add_argument("--shorter", type=int, default=1, help="loop programs so many times less often: for large costs (1)")
     parser.add_argument("--only", nargs="+", help="these workloads alone")
     parser.add_argument("--contender", nargs="+", default=["ours", "others"], help="names, or `ours`, `others`")
     parser.add_argument("--together", action="store_true", help="run each pair at once, on one core: less noise")
     parser.add_argument("--python", default=sys.executable, help="the interpreter to measure with")
     parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
-    programs = [
-        replace(one, loops=max(1, one.loops // options.shorter))
-        for one in [*PROGRAMS, *SMALL]
-        if not options.only or one.name in options.only
-    ]
+    shortened = [replace(one, loops=max(1, one.loops // options.shorter)) for one in PROGRAMS]
+    programs = [one for one in [*shortened, *SMALL] if not options.only or one.name in options.only]
     if options.together:
         # What does nothing has no work that could be shared.
         programs = [one for one in programs if one.name != "nothing"]

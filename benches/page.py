@@ -53,7 +53,10 @@ def overhead(found: dict[str, Any]) -> str:
     def cell(figures: dict[str, Any] | None, key: str) -> str:
         if figures is None:
             return "-"
-        return f"> {figures['above']:.0f}" if "above" in figures else spread(figures.get(key))
+        if (above := figures.get("above")) is None:
+            return spread(figures.get(key))
+        # It waits for something that does not come, or works in a process that was ended with it.
+        return f"> {above:.0f}" if above > 1 else "no end"
 
     how = "at once, sharing one core" if found.get("together") else "one after the other"
     title = f"### CPython {found['python']}, {found['rounds']} pairs of runs of each, {how}\n"
