@@ -27,6 +27,7 @@ def pytest_configure() -> None:
 # What is measured against a clock, or races with it, may be disturbed by whatever else the machine does.
 TIMED = {
     "accuracy",
+    "limits.py",
     "test_api_profiler.py",
     "test_api_sections.py",
     "test_cli_signals.py",
