@@ -268,7 +268,9 @@ def main() -> None:
     """Measure, print, and write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs of each (5)")
-    parser.add_argument("--shorter", type=int, default=1, help="loop programs so many times less often: for large costs (1)")
+    parser.add_argument(
+        "--shorter", type=int, default=1, help="loop programs so many times less often: for large costs (1)"
+    )
     parser.add_argument("--only", nargs="+", help="these workloads alone")
     parser.add_argument("--contender", nargs="+", default=["ours", "others"], help="names, or `ours`, `others`")
     parser.add_argument("--together", action="store_true", help="run each pair at once, on one core: less noise")
