@@ -15,12 +15,12 @@ DIST := $(BUILD)/dist
 SOURCES := $(shell find src shim python build.rs Cargo.toml Cargo.lock pyproject.toml README.md -type f \
 	-not -name '*.pyc' -not -path '*/__pycache__/*' 2>/dev/null)
 PYTEST_ARGS ?=
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 10
 
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root test-limits fuzz build dev lint fmt bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root test-limits test-memcheck fuzz build dev lint fmt bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -55,6 +55,11 @@ test-root: $(BUILD)/installed  ## odd disks, and death for want of memory (mount
 
 test-limits: $(BUILD)/installed  ## what the launcher takes of large programs (about a minute and a half)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/limits.py
+
+test-memcheck:  ## what reads untrusted bytes, and the rings, under valgrind's memcheck (needs valgrind)
+	CARGO_TARGET_$(subst -,_,$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z A-Z))_RUNNER="valgrind --quiet --error-exitcode=99" \
+		RSCALENE_FUZZ_ROUNDS=2 cargo test --package rscalene --package rscalene-interp --locked \
+		--test corpus_suite --test capture_file --test ring_protocol --test garbage
 
 fuzz:  ## fuzz what reads untrusted bytes, guided by coverage, FUZZ_SECONDS each target (needs a C++ compiler)
 	tests/fuzz/run $(FUZZ_SECONDS)
