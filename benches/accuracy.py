@@ -62,7 +62,7 @@ def profile(contender: Contender, binary: Path, name: str, *words: str) -> Ran |
         try:
             lines = LINES[tool](binary, out, str(program)) if tool in LINES else {}
             functions = FUNCTIONS[tool](binary, out, str(program)) if tool in FUNCTIONS else {}
-        except (OSError, ValueError, KeyError, subprocess.CalledProcessError) as error:
+        except (OSError, ValueError, KeyError, RecursionError, subprocess.CalledProcessError) as error:
             print(
                 f"    {contender.name} on {name}: status {child.returncode}: {error}: {errors[-200:]}", file=sys.stderr
             )
@@ -173,8 +173,11 @@ def once(contender: Contender, binary: Path, seconds: str, laws: Iterable[Law]) 
     return errors
 
 
-def measure(python: str, chosen: Sequence[Contender], runs: int, seconds: str) -> dict[str, Any]:
-    """Run everything, and return the document that ``page.py`` renders."""
+def measure(python: str, chosen: Sequence[Contender], runs: int, seconds: str, output: Path | None) -> dict[str, str]:
+    """Run everything; after each contender, write what is known as the document that ``page.py`` renders.
+
+    Returns the contenders that are missing, and why.
+    """
     results: dict[str, dict[str, Any]] = {}
     versions: dict[str, str] = {}
     missing: dict[str, str] = {}
@@ -196,16 +199,19 @@ def measure(python: str, chosen: Sequence[Contender], runs: int, seconds: str) -
         for law, figures in results[contender.name].items():
             said = f"median {figures['median']:8.2f}  most {figures['most']:8.2f}" if figures else "failed"
             print(f"{contender.name:<34} {law:<34} {said}", flush=True)
-    return {
-        "measured": "accuracy",
-        "machine": contenders.machine(),
-        "python": python_version(python),
-        "versions": versions,
-        "missing": missing,
-        "runs": runs,
-        "seconds": seconds,
-        "results": results,
-    }
+        if output:
+            document = {
+                "measured": "accuracy",
+                "machine": contenders.machine(),
+                "python": python_version(python),
+                "versions": versions,
+                "missing": missing,
+                "runs": runs,
+                "seconds": seconds,
+                "results": results,
+            }
+            contenders.write(output, document)
+    return missing
 
 
 def python_version(python: str) -> str:
@@ -224,11 +230,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     chosen = [one for one in CONTENDERS if one.reports and (not options.contender or one.name in options.contender)]
-    found = measure(options.python, chosen, options.runs, options.seconds)
-    for name, why in found["missing"].items():
+    missing = measure(options.python, chosen, options.runs, options.seconds, options.output)
+    for name, why in missing.items():
         print(f"missing: {name}: {why}")
-    if options.output:
-        contenders.write(options.output, found)
 
 
 if __name__ == "__main__":

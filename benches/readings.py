@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,9 @@ Lines = dict[int, dict[str, float]]
 Functions = dict[str, float]
 
 MIB = 1024 * 1024
+
+# Trees of calls are as deep as the program that made them.
+sys.setrecursionlimit(100_000)
 
 
 def rscalene(binary: Path, out: Path, program: str) -> Lines:

@@ -46,6 +46,16 @@ fn the_sections_are_in_the_run_with_their_hottest_lines() {
 }
 
 #[test]
+fn time_of_no_known_kind_is_told_apart() {
+    let mut profile = Profile::default();
+    profile.totals.time = Time { system_s: Some(0.25), user_s: Some(0.75), ..Time::default() };
+    let page = render_html(&profile, &HtmlOptions::default(), &|_| None);
+    assert!(page.contains("not known which <span>750 ms \u{b7} 75.0%"));
+    assert!(page.contains("Python is not told from native code"));
+    assert!(!page.contains("The kernel works for the program"));
+}
+
+#[test]
 fn the_page_refers_to_nothing_outside_itself() {
     let page = render_html(&profile(3), &HtmlOptions::default(), &|_| None);
     let elsewhere = page.replace("http://www.w3.org/2000/svg", "");

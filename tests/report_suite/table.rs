@@ -1,6 +1,6 @@
 //! Laws of the table.
 
-use rscalene::profile::model::{Exit, HeldBytes, Leak, NearLimit, Process, ProcessShare, Profile, Timeline};
+use rscalene::profile::model::{Exit, HeldBytes, Leak, NearLimit, Process, ProcessShare, Profile, Time, Timeline};
 use rscalene::report::view::SortKey;
 use rscalene::report::{Options, Style, render_leaks, render_table, summary_line};
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -40,6 +40,17 @@ fn a_statement_is_told_whole_and_an_interpreter_by_its_name() {
         profile.target.command = command.into_iter().map(str::to_owned).collect();
         assert!(render(&profile, &Options::default(), &plain(120)).contains(title), "{title}");
     }
+}
+
+#[test]
+fn what_is_neither_python_nor_native_for_all_we_know_is_told_apart() {
+    let mut profile = Profile::default();
+    profile.totals.time = Time { system_s: Some(0.25), user_s: Some(0.75), ..Time::default() };
+    let table = render(&profile, &Options::default(), &plain(120));
+    assert!(table.contains("1.00 s CPU") && table.contains("system 250 ms 25%"), "{table}");
+    assert!(table.contains("Python or native, not known which 750 ms 75%"), "{table}");
+    assert!(!table.contains("native 0") && !table.contains("wait"), "{table}");
+    assert!(summary_line(&profile).contains("1.00 s CPU (system 25%)"), "{}", summary_line(&profile));
 }
 
 #[test]

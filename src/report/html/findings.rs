@@ -101,6 +101,10 @@ fn push_kind(out: &mut String, page: &Page<'_>) {
     let time = &time_inside(&page.profile.totals);
     let all = total_s(time);
     let largest = kinds(time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
+    if time.user_s.is_some_and(|user| user > all / 2.0) {
+        push_card(out, "kind", "Where the time went", "unknown", "Python is not told from native code here.");
+        return;
+    }
     let Some((_, class, name, Some(part))) = largest.filter(|_| all > 0.0) else {
         push_card(out, "kind", "Where the time went", "unknown", "Time was not profiled.");
         return;

@@ -192,7 +192,7 @@ fn program(profile: &Profile) -> String {
 
 /// All seconds of a line or function: on and off the CPU.
 fn total_s(time: &Time) -> f64 {
-    [time.python_s, time.native_s, time.system_s, time.wait_s].iter().flatten().sum()
+    [time.python_s, time.native_s, time.system_s, time.user_s, time.wait_s].iter().flatten().sum()
 }
 
 #[cfg(test)]

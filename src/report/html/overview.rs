@@ -147,6 +147,10 @@ fn push_time(out: &mut String, profile: &Profile) {
             .map_or("not measured".to_owned(), |s| format!("{} \u{b7} {}", units::seconds(s), units::percent(s / all)));
         out.push_str(&format!("<li><i class=\"sw {class}\"></i><b>{letter}</b> {name} <span>{figure}</span></li>"));
     }
+    if let Some(user) = time.user_s {
+        let (spelt, share) = (units::seconds(user), units::percent(user / all));
+        out.push_str(&format!("<li>Python or native, not known which <span>{spelt} \u{b7} {share}</span></li>"));
+    }
     if let Some(gil) = time.gil_wait_s.filter(|gil| *gil > 0.0) {
         out.push_str(&format!("<li><span>of it waiting for the GIL {}</span></li>", units::seconds(gil)));
     }
