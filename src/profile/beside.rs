@@ -1,8 +1,9 @@
 //! Reading what has its time and memory beside its other keys.
 //!
 //! Job: what `#[serde(flatten)]` reads, for those parts of a profile of which there are many. Invariant: the keys are those
-//! that the model writes (`user_s` no line has: where the kinds are not known, no line is). Neighbour: `model` names these as what its parts are read from. serde's own flattening keeps each
-//! object as a tree before it finds its fields, which took more than half of the reading of a large profile.
+//! that the model writes; `user_s` is in none of them, since there are no lines where kinds of time are not known.
+//! Neighbour: `model` names these as what its parts are read from. serde's own flattening keeps each object as a tree
+//! before it finds its fields, which took more than half of the reading of a large profile.
 
 use serde::Deserialize;
 
