@@ -58,8 +58,7 @@ test-limits: $(BUILD)/installed  ## what the launcher takes of large programs (a
 
 test-memcheck:  ## what reads untrusted bytes, and the rings, under valgrind's memcheck (needs valgrind)
 	CARGO_TARGET_$(subst -,_,$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z A-Z))_RUNNER="valgrind --quiet --error-exitcode=99" \
-		RSCALENE_FUZZ_ROUNDS=2 cargo test --package rscalene --package rscalene-interp --locked \
-		--test corpus_suite --test capture_file --test ring_protocol --test garbage
+		RSCALENE_FUZZ_ROUNDS=2 cargo test --locked --test corpus_suite --test capture_file --test ring_protocol
 
 fuzz:  ## fuzz what reads untrusted bytes, guided by coverage, FUZZ_SECONDS each target (needs a C++ compiler)
 	tests/fuzz/run $(FUZZ_SECONDS)
