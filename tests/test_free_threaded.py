@@ -102,7 +102,8 @@ if sys.version_info >= (3, 13) or "RSCALENE_FREE_THREADED" in os.environ:
         for time in [totals, totals["outside_scope"], *profile["processes"], *profile["threads"]]:
             assert time["python_s"] is None or time["python_s"] == 0 == time.get("user_s", 0)
             assert time["native_s"] is None or time["native_s"] == 0 == time.get("user_s", 0)
-            assert time["wait_s"] is None
+        # It waits for its children: that is seen from outside where the layout is known, else it is not known.
+        assert totals["wait_s"] is None or totals["wait_s"] > 0.1
         assert totals["python_s"] is totals["native_s"] is None
         assert totals["user_s"] + totals["system_s"] > 0.4
         assert len(profile["processes"]) == 3
