@@ -198,11 +198,11 @@ impl Drain {
         let asked = Arc::clone(&finish);
         let thread = std::thread::Builder::new().name("rscalene-drain".into()).spawn(move || {
             let mut reader = Reader::new(Arc::clone(&arena));
-            // Nobody takes events any more only when the launcher gives up: the rings are still kept empty.
             let mut batch = Batch::new();
             let send = |batch: &mut Batch| {
                 if !batch.is_empty() {
                     let next = Batch::with_capacity(batch.len());
+                    // Nobody takes events any more only when the launcher gives up: the rings are still kept empty.
                     drop(events.send(std::mem::replace(batch, next)));
                 }
             };

@@ -4,6 +4,7 @@ mod diff;
 mod hostile;
 mod memory;
 mod recording;
+mod refused;
 mod sections;
 mod stacks;
 mod time;
