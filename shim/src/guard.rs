@@ -1,137 +1,79 @@
-//! Loads that survive a fault, and the handler that makes them so.
+//! Loads that survive a fault, and the table that says where they go on.
 //!
-//! Job: read another moment's interpreter structures, which may be gone. Invariant: the only instructions that may
-//! fault lie between `rscalene_guarded` and `rscalene_guarded_end`; the SIGSEGV/SIGBUS handler sends those, and no
-//! others, to `rscalene_guarded_fail`. A thread that blocks SIGSEGV would be killed by such a fault, so it reads
-//! through the kernel instead. Neighbours: `signals` (which installs the handler and chains the rest), `stack`.
+//! Job: read another moment's interpreter structures, which may be gone. Invariant: every instruction that may fault has
+//! an entry in the section `rscalene_guarded` with the place where it goes on as refused; the SIGSEGV/SIGBUS handler
+//! sends those, and no others, there. A thread that blocks SIGSEGV would be killed by such a fault, so it reads through
+//! the kernel instead. Neighbours: `signals` (which installs the handler and chains the rest), `stack`.
 
-use core::arch::global_asm;
+use core::arch::asm;
 use core::sync::atomic::Ordering::Relaxed;
 
 use rscalene_interp::Memory;
 
 use crate::{process, sys, tls::tls};
 
-/// A loaded word, and whether the load went well; returned in two registers.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Loaded {
-    value: u64,
-    ok: u64,
+/// What a refused instruction goes on with: 0 in `ok`, and what stands behind it.
+#[cfg(target_arch = "x86_64")]
+macro_rules! landing {
+    () => {
+        "4: mov {ok:e}, 0\njmp 3b"
+    };
+}
+#[cfg(target_arch = "aarch64")]
+macro_rules! landing {
+    () => {
+        "4: mov {ok:w}, #0\nb 3b"
+    };
 }
 
-#[cfg(target_arch = "x86_64")]
-global_asm!(
-    ".text",
-    ".p2align 4",
-    ".hidden rscalene_guarded",
-    ".hidden rscalene_guarded_end",
-    ".hidden rscalene_guarded_fail",
-    ".hidden rscalene_load64",
-    ".hidden rscalene_load32",
-    ".hidden rscalene_load16",
-    ".hidden rscalene_load8",
-    ".hidden rscalene_copy",
-    ".globl rscalene_guarded, rscalene_guarded_end, rscalene_guarded_fail",
-    ".globl rscalene_load64, rscalene_load32, rscalene_load16, rscalene_load8, rscalene_copy",
-    "rscalene_guarded:",
-    "rscalene_load64:",
-    "mov rax, qword ptr [rdi]",
-    "mov edx, 1",
-    "ret",
-    "rscalene_load32:",
-    "mov eax, dword ptr [rdi]",
-    "mov edx, 1",
-    "ret",
-    "rscalene_load16:",
-    "movzx eax, word ptr [rdi]",
-    "mov edx, 1",
-    "ret",
-    "rscalene_load8:",
-    "movzx eax, byte ptr [rdi]",
-    "mov edx, 1",
-    "ret",
-    // rdi: to, rsi: from, rdx: bytes (in rcx for rep)
-    "rscalene_copy:",
-    "mov rcx, rdx",
-    "rep movsb",
-    "mov edx, 1",
-    "ret",
-    "rscalene_guarded_end:",
-    "rscalene_guarded_fail:",
-    "xor eax, eax",
-    "xor edx, edx",
-    "ret",
-);
+/// Runs instructions of which the one at label 2 may fault; answers whether it did not. Landing and entry lie in sections
+/// of their own, so that a load is one instruction where it stands; `R` has the linker keep entries that nothing names.
+macro_rules! guarded {
+    ([$($instruction:literal),+], $($operands:tt)+) => {{
+        let mut ok = 1u32;
+        asm!(
+            $($instruction,)+
+            "3:",
+            ".pushsection .text.rscalene_refused, \"ax\"",
+            landing!(),
+            ".popsection",
+            ".pushsection rscalene_guarded, \"aR\"",
+            ".balign 4",
+            ".long 2b - .",
+            ".long 4b - .",
+            ".popsection",
+            ok = inout(reg) ok,
+            $($operands)+
+        );
+        ok != 0
+    }};
+}
 
-#[cfg(target_arch = "aarch64")]
-global_asm!(
-    ".text",
-    ".p2align 4",
-    ".hidden rscalene_guarded",
-    ".hidden rscalene_guarded_end",
-    ".hidden rscalene_guarded_fail",
-    ".hidden rscalene_load64",
-    ".hidden rscalene_load32",
-    ".hidden rscalene_load16",
-    ".hidden rscalene_load8",
-    ".hidden rscalene_copy",
-    ".globl rscalene_guarded, rscalene_guarded_end, rscalene_guarded_fail",
-    ".globl rscalene_load64, rscalene_load32, rscalene_load16, rscalene_load8, rscalene_copy",
-    "rscalene_guarded:",
-    "rscalene_load64:",
-    "ldr x0, [x0]",
-    "mov x1, #1",
-    "ret",
-    "rscalene_load32:",
-    "ldr w0, [x0]",
-    "mov x1, #1",
-    "ret",
-    "rscalene_load16:",
-    "ldrh w0, [x0]",
-    "mov x1, #1",
-    "ret",
-    "rscalene_load8:",
-    "ldrb w0, [x0]",
-    "mov x1, #1",
-    "ret",
-    "rscalene_copy:",
-    "cbz x2, 3f",
-    "2:",
-    "ldrb w3, [x1], #1",
-    "strb w3, [x0], #1",
-    "subs x2, x2, #1",
-    "b.ne 2b",
-    "3:",
-    "mov x1, #1",
-    "ret",
-    "rscalene_guarded_end:",
-    "rscalene_guarded_fail:",
-    "mov x0, #0",
-    "mov x1, #0",
-    "ret",
-);
+/// An instruction that may fault, and where it goes on then: each as its distance from the number itself.
+#[repr(C)]
+struct Entry {
+    instruction: i32,
+    landing: i32,
+}
 
 unsafe extern "C" {
-    static rscalene_guarded: u8;
-    static rscalene_guarded_end: u8;
-    static rscalene_guarded_fail: u8;
-    fn rscalene_load64(address: u64) -> Loaded;
-    fn rscalene_load32(address: u64) -> Loaded;
-    fn rscalene_load16(address: u64) -> Loaded;
-    fn rscalene_load8(address: u64) -> Loaded;
-    fn rscalene_copy(to: *mut u8, from: u64, bytes: usize) -> Loaded;
+    // Made by the linker: where the section begins and ends.
+    static __start_rscalene_guarded: Entry;
+    static __stop_rscalene_guarded: Entry;
 }
 
 /// Where a fault at `pc` goes on, if the fault is one of ours.
 pub(crate) fn recovery(pc: u64) -> Option<u64> {
-    let (from, to) = ((&raw const rscalene_guarded) as u64, (&raw const rscalene_guarded_end) as u64);
-    (from..to).contains(&pc).then(|| {
-        if let Some(segment) = process::segment() {
-            segment.header().faults.fetch_add(1, Relaxed);
-        }
-        (&raw const rscalene_guarded_fail) as u64
-    })
+    let (first, end) = (&raw const __start_rscalene_guarded, &raw const __stop_rscalene_guarded);
+    let count = (end as usize - first as usize) / size_of::<Entry>();
+    // SAFETY: the linker gathered the section's entries, and nothing else, between the two.
+    let entries = unsafe { core::slice::from_raw_parts(first, count) };
+    let target = |distance: &i32| (&raw const *distance as u64).wrapping_add_signed(i64::from(*distance));
+    let entry = entries.iter().find(|entry| target(&entry.instruction) == pc)?;
+    if let Some(segment) = process::segment() {
+        segment.header().faults.fetch_add(1, Relaxed);
+    }
+    Some(target(&entry.landing))
 }
 
 /// This process' memory, read so that a bad address is an answer and not a crash.
@@ -158,37 +100,46 @@ impl Guarded {
 }
 
 macro_rules! load {
-    ($self:ident, $address:ident, $stub:ident, $type:ty) => {{
+    ($self:ident, $address:ident, $instruction:literal, $loaded:ty, $type:ty) => {{
         if $self.through_kernel {
             let mut bytes = [0u8; size_of::<$type>()];
             return Self::kernel_read($address, &mut bytes).then(|| <$type>::from_ne_bytes(bytes));
         }
-        // SAFETY: a fault inside the stub is answered with `ok` 0 by the handler that `start` installed before any
-        // reader exists, and this thread does not block that signal.
-        let loaded = unsafe { $stub($address) };
-        (loaded.ok != 0).then_some(loaded.value as $type)
+        let value: $loaded;
+        // SAFETY: only reads; a fault is answered with `ok` 0 by the handler that `start` installed before any reader
+        // exists, and this thread does not block that signal.
+        let ok = unsafe {
+            guarded!(
+                [$instruction],
+                value = lateout(reg) value,
+                address = in(reg) $address,
+                options(readonly, nostack, preserves_flags),
+            )
+        };
+        ok.then_some(value as $type)
     }};
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Memory for Guarded {
     #[inline]
     fn u64(&self, address: u64) -> Option<u64> {
-        load!(self, address, rscalene_load64, u64)
+        load!(self, address, "2: mov {value}, qword ptr [{address}]", u64, u64)
     }
 
     #[inline]
     fn u32(&self, address: u64) -> Option<u32> {
-        load!(self, address, rscalene_load32, u32)
+        load!(self, address, "2: mov {value:e}, dword ptr [{address}]", u32, u32)
     }
 
     #[inline]
     fn u16(&self, address: u64) -> Option<u16> {
-        load!(self, address, rscalene_load16, u16)
+        load!(self, address, "2: movzx {value:e}, word ptr [{address}]", u32, u16)
     }
 
     #[inline]
     fn u8(&self, address: u64) -> Option<u8> {
-        load!(self, address, rscalene_load8, u8)
+        load!(self, address, "2: movzx {value:e}, byte ptr [{address}]", u32, u8)
     }
 
     fn bytes(&self, address: u64, into: &mut [u8]) -> bool {
@@ -196,6 +147,60 @@ impl Memory for Guarded {
             return Self::kernel_read(address, into);
         }
         // SAFETY: writes only into `into`; faults on `address` are answered as above.
-        unsafe { rscalene_copy(into.as_mut_ptr(), address, into.len()) }.ok != 0
+        unsafe {
+            guarded!(
+                ["2: rep movsb"],
+                inout("rdi") into.as_mut_ptr() => _,
+                inout("rsi") address => _,
+                inout("rcx") into.len() => _,
+                options(nostack, preserves_flags),
+            )
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Memory for Guarded {
+    #[inline]
+    fn u64(&self, address: u64) -> Option<u64> {
+        load!(self, address, "2: ldr {value:x}, [{address}]", u64, u64)
+    }
+
+    #[inline]
+    fn u32(&self, address: u64) -> Option<u32> {
+        load!(self, address, "2: ldr {value:w}, [{address}]", u32, u32)
+    }
+
+    #[inline]
+    fn u16(&self, address: u64) -> Option<u16> {
+        load!(self, address, "2: ldrh {value:w}, [{address}]", u32, u16)
+    }
+
+    #[inline]
+    fn u8(&self, address: u64) -> Option<u8> {
+        load!(self, address, "2: ldrb {value:w}, [{address}]", u32, u8)
+    }
+
+    fn bytes(&self, address: u64, into: &mut [u8]) -> bool {
+        if self.through_kernel {
+            return Self::kernel_read(address, into);
+        }
+        // SAFETY: writes only into `into`; faults on `address` are answered as above.
+        unsafe {
+            guarded!(
+                [
+                    "cbz {left}, 3f",
+                    "2: ldrb {byte:w}, [{from}], #1",
+                    "strb {byte:w}, [{to}], #1",
+                    "subs {left}, {left}, #1",
+                    "b.ne 2b"
+                ],
+                to = inout(reg) into.as_mut_ptr() => _,
+                from = inout(reg) address => _,
+                left = inout(reg) into.len() => _,
+                byte = out(reg) _,
+                options(nostack),
+            )
+        }
     }
 }

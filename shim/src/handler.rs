@@ -247,7 +247,7 @@ fn write(
         }
         // SAFETY: this is the slot's own thread, and handlers of this signal do not nest.
         let room = unsafe { slot.scratch(true) };
-        let walked = stack::capture(segment, layout, memory, tstate, &registers(context), room);
+        let walked = stack::capture(segment, layout, memory, tstate, &registers(context), false, room);
         if !walked.sent {
             segment.lose(Kind::CpuSample, 1);
             return;

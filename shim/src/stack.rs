@@ -4,6 +4,10 @@
 //! of its code objects; if any of them found no room, the stack is not remembered as sent, and the record that would
 //! have named it is counted as lost. The tables only remember what was sent: an entry that another one pushed out is
 //! sent again. Neighbours: `guard` (memory), `interp` (walk), `ring`.
+//!
+//! **Which code object is this?** Its address does not say, so its identity is read, which is most of what a frame costs.
+//! Exact mode sees every block that is handed out, and a code object at an address means that the address was handed out
+//! for it: there the number of an address is remembered until the address is handed out again.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
@@ -17,9 +21,12 @@ use crate::ring::Segment;
 use crate::sys;
 use crate::threads::{DEPTH, Scratch, TEXT};
 
-/// Entries of each table. Stacks: one word each, the hash. Code objects: tag and number in one word.
+/// Entries of each table. Stacks: one word each, the hash. Code objects: tag and number in one word. Addresses: what of the
+/// address is not the place in the table, and the number, in one word.
 const STACKS: usize = 1 << 15;
 const CODES: usize = 1 << 15;
+const ADDRESSES: usize = 1 << 12;
+const ALL: usize = STACKS + CODES + ADDRESSES;
 /// Code objects that one walk keeps in mind: recursion comes back to the same few.
 const SEEN: usize = 16;
 /// Neighbouring entries that a code object may lie in.
@@ -33,7 +40,7 @@ static NEXT_CODE: AtomicU32 = AtomicU32::new(1);
 fn table(offset: usize, len: usize) -> Option<&'static [AtomicU64]> {
     let mut base = TABLES.load(Acquire);
     if base.is_null() {
-        let bytes = (STACKS + CODES) * size_of::<AtomicU64>();
+        let bytes = ALL * size_of::<AtomicU64>();
         let fresh = sys::map_private(bytes).cast::<AtomicU64>();
         if fresh.is_null() {
             return None;
@@ -47,7 +54,7 @@ fn table(offset: usize, len: usize) -> Option<&'static [AtomicU64]> {
             }
         }
     }
-    // SAFETY: both tables lie in the mapping, which is never unmapped; zero bytes are valid entries.
+    // SAFETY: all tables lie in the mapping, which is never unmapped; zero bytes are valid entries.
     Some(unsafe { core::slice::from_raw_parts(base.add(offset), len) })
 }
 
@@ -55,11 +62,37 @@ fn table(offset: usize, len: usize) -> Option<&'static [AtomicU64]> {
 pub(crate) fn forget_all() {
     let base = TABLES.load(Acquire);
     if !base.is_null() {
-        let bytes = (STACKS + CODES) * size_of::<AtomicU64>();
+        let bytes = ALL * size_of::<AtomicU64>();
         // SAFETY: the tables are ours; their pages read zero afterwards.
         unsafe { sys::call3(libc::SYS_madvise, base as usize, bytes, libc::MADV_DONTNEED as usize) };
     }
     NEXT_CODE.store(1, Relaxed);
+}
+
+/// Place and mark of a code object's address in the table of addresses: together they are all of it but four zero bits.
+fn by_address(code: u64) -> Option<(&'static AtomicU64, u64)> {
+    let mark = code >> 16;
+    if mark > u64::from(u32::MAX) {
+        return None;
+    }
+    let place = table(STACKS + CODES, ADDRESSES)?.get((code >> 4) as usize % ADDRESSES)?;
+    Some((place, mark << 32))
+}
+
+/// Exact mode: a block was handed out, so what was known of a code object at this address is over.
+pub(crate) fn handed_out(address: u64) {
+    if let Some((place, mark)) = by_address(address)
+        && place.load(Relaxed) >> 32 << 32 == mark
+    {
+        place.store(0, Relaxed);
+    }
+}
+
+/// Exact mode begins: what was handed out before was not seen.
+pub(crate) fn forget_addresses() {
+    for place in table(STACKS + CODES, ADDRESSES).unwrap_or(&[]) {
+        place.store(0, Relaxed);
+    }
 }
 
 /// What a walk found.
@@ -73,13 +106,15 @@ pub(crate) struct Walked {
 }
 
 /// Walks the frames of the thread state and sees to it that the launcher knows the stack. `registers`: those of the thread
-/// where it was interrupted.
+/// where it was interrupted. `all_seen`: every block is, so that addresses may be believed.
+#[expect(clippy::too_many_arguments)]
 pub(crate) fn capture(
     segment: &Segment,
     layout: &Layout,
     memory: &Guarded,
     tstate: u64,
     registers: &[u64],
+    all_seen: bool,
     room: &mut Scratch,
 ) -> Walked {
     let mut depth = 0usize;
@@ -93,7 +128,12 @@ pub(crate) fn capture(
     let result = walk_interrupted(memory, layout, tstate, registers, DEPTH as u32, |frame| {
         let Some(known) = seen.get_mut((frame.code >> 5) as usize % SEEN) else { return false };
         if frame.code != known.0 {
-            match code_number(segment, layout, memory, frame.code, text) {
+            let numbered = if all_seen {
+                number_by_address(segment, layout, memory, frame.code, text)
+            } else {
+                code_number(segment, layout, memory, frame.code, text)
+            };
+            match numbered {
                 Numbered::Known(number) => *known = (frame.code, number),
                 Numbered::Unreadable => {
                     unreadable += 1;
@@ -162,6 +202,27 @@ enum Numbered {
     Unreadable,
     /// There was no room to tell it.
     Unsent,
+}
+
+/// As [`code_number`], which is asked once for each time that the address was handed out.
+fn number_by_address(
+    segment: &Segment,
+    layout: &Layout,
+    memory: &Guarded,
+    code: u64,
+    buffer: &mut [u8; TEXT],
+) -> Numbered {
+    let Some((place, mark)) = by_address(code) else { return code_number(segment, layout, memory, code, buffer) };
+    // Acquire: whoever reads the number here writes its record behind the code object's.
+    let word = place.load(Acquire);
+    if word >> 32 << 32 == mark && word != 0 {
+        return Numbered::Known(word as u32);
+    }
+    let numbered = code_number(segment, layout, memory, code, buffer);
+    if let Numbered::Known(number) = numbered {
+        place.store(mark | u64::from(number), Release);
+    }
+    numbered
 }
 
 /// The number of a code object, announced if it is new.

@@ -11,7 +11,7 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rscalene_wire as wire;
 
 use super::flags::{CpuSource, MemoryMode, Run};
@@ -261,12 +261,13 @@ fn merge(flags: &Run, scope: Scope, start_ns: u64) -> Merge {
 /// Collects until the child has ended (or, after `duration`, no more).
 fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking: Taking) -> Result<Recorded, Error> {
     let (to_merge, events) = bounded::<Batch>(BATCHES);
+    let (taken_in, spare) = bounded::<Batch>(BATCHES);
     let merging = std::thread::Builder::new()
         .name("rscalene-merge".into())
-        .spawn(move || consume(taking, &events))
+        .spawn(move || consume(taking, &events, &taken_in))
         .map_err(|error| no_thread(&error))?;
     let remote = Arc::new(Remote::start(to_merge.clone()).map_err(|error| no_thread(&error))?);
-    let drain = Drain::start(Arc::clone(arena), to_merge.clone(), {
+    let drain = Drain::start(Arc::clone(arena), to_merge.clone(), spare, {
         let remote = Arc::clone(&remote);
         move |pid, start| {
             let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);
@@ -320,7 +321,7 @@ struct Recorded {
     inodes: HashMap<String, u64>,
 }
 
-fn consume(taking: Taking, events: &Receiver<Batch>) -> Taking {
+fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -> Taking {
     let Taking { mut merge, mut keep, mut texts } = taking;
     let mut ended = false;
     loop {
@@ -330,7 +331,7 @@ fn consume(taking: Taking, events: &Receiver<Batch>) -> Taking {
             events.recv_timeout(Duration::from_secs(1))
         });
         match next {
-            Ok(batch) => {
+            Ok(mut batch) => {
                 for event in &batch {
                     if let Some(keep) = &mut keep {
                         keep.push(event);
@@ -343,6 +344,9 @@ fn consume(taking: Taking, events: &Receiver<Batch>) -> Taking {
                         texts.take(&path);
                     }
                 }
+                batch.clear();
+                // Where there are enough, or nobody fills them any more, it is freed.
+                let _ = taken_in.try_send(batch);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Taking { merge, keep, texts },

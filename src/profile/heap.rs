@@ -140,12 +140,14 @@ impl Heap {
     ) -> f64 {
         self.begin(at);
         let one = estimate(size, interval);
-        // The end of a block that was here before did not reach us.
-        self.forget(at, address);
         let index = self.interval_index(interval);
         let size = size.min((1 << SIZE_BITS) - 1);
         let site = self.sites.number(place);
-        self.blocks.insert(address, Block { packed: size | (index << SIZE_BITS), site });
+        let before = self.blocks.insert(address, Block { packed: size | (index << SIZE_BITS), site });
+        if let Some(before) = before {
+            // Its end did not reach us.
+            self.went(at, before);
+        }
         let cell = self.cell(place.owner);
         cell.alloc += one.bytes;
         cell.alloc_spread.add(one.spread);
@@ -322,9 +324,13 @@ impl Heap {
 
     fn forget(&mut self, at: Moment, address: u64) -> Option<(Block, Estimate)> {
         let block = self.blocks.remove(&address)?;
+        Some((block, self.went(at, block)))
+    }
+
+    fn went(&mut self, at: Moment, block: Block) -> Estimate {
         let one = self.estimate(block);
         self.change(at, block.site, -one.bytes, one.spread.negated());
-        Some((block, one))
+        one
     }
 
     fn estimate(&self, block: Block) -> Estimate {

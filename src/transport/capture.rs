@@ -35,6 +35,8 @@ const HEAD: usize = 16;
 pub struct Writer {
     file: File,
     block: Vec<u8>,
+    /// A block as it is written, head and all.
+    packed: Vec<u8>,
     written: u64,
     limit: u64,
     flushed: Instant,
@@ -50,7 +52,7 @@ impl Writer {
         file.write_all(MAGIC)?;
         let block = serde_json::to_vec(origin)?;
         let written = MAGIC.len() as u64;
-        let mut writer = Self { file, block, written, limit, flushed: Instant::now(), ended: None };
+        let mut writer = Self { file, block, packed: Vec::new(), written, limit, flushed: Instant::now(), ended: None };
         writer.write()?;
         Ok(writer)
     }
@@ -100,18 +102,21 @@ impl Writer {
         if self.block.is_empty() {
             return Ok(());
         }
-        let packed = lz4_flex::block::compress(&self.block);
-        let bytes = (HEAD + packed.len()) as u64;
-        if self.written + bytes > self.limit {
+        let most = lz4_flex::block::get_maximum_output_size(self.block.len());
+        self.packed.resize(HEAD + most, 0);
+        let (head, body) = self.packed.split_at_mut(HEAD);
+        let size = lz4_flex::block::compress_into(&self.block, body).map_err(io::Error::other)?;
+        let bytes = HEAD + size;
+        if self.written + bytes as u64 > self.limit {
             return Err(io::Error::other(format!("it reached {}", crate::units::bytes(self.limit))));
         }
-        let mut whole = Vec::with_capacity(HEAD + packed.len());
-        whole.extend_from_slice(&(self.block.len() as u32).to_le_bytes());
-        whole.extend_from_slice(&(packed.len() as u32).to_le_bytes());
-        whole.extend_from_slice(&checksum(&packed).to_le_bytes());
-        whole.extend_from_slice(&packed);
-        self.file.write_all(&whole)?;
-        self.written += bytes;
+        let (sizes, sum) = head.split_at_mut(8);
+        let (unpacked, packed) = sizes.split_at_mut(4);
+        unpacked.copy_from_slice(&(self.block.len() as u32).to_le_bytes());
+        packed.copy_from_slice(&(size as u32).to_le_bytes());
+        sum.copy_from_slice(&checksum(&body[..size]).to_le_bytes());
+        self.file.write_all(&self.packed[..bytes])?;
+        self.written += bytes as u64;
         self.block.clear();
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use rscalene_wire::{MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
 
 use super::arena::Arena;
@@ -185,13 +185,16 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Starts the thread; what it reads goes to `events`, and `born` is shown every process that arms itself.
+    /// Starts the thread; what it reads goes to `events`, and `born` is shown every process that arms itself. `spare` has
+    /// batches that were taken in, to be filled again: memory that one thread allocates and another frees goes back to the
+    /// system and comes from it all the time.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn start(
         arena: Arc<Arena>,
         events: Sender<Batch>,
+        spare: Receiver<Batch>,
         born: impl Fn(u32, &ProcessStart) + Send + 'static,
     ) -> std::io::Result<Self> {
         let finish = Arc::new(AtomicBool::new(false));
@@ -201,7 +204,7 @@ impl Drain {
             let mut batch = Batch::new();
             let send = |batch: &mut Batch| {
                 if !batch.is_empty() {
-                    let next = Batch::with_capacity(batch.len());
+                    let next = spare.try_recv().unwrap_or_else(|_| Batch::with_capacity(BATCH));
                     // Nobody takes events any more only when the launcher gives up: the rings are still kept empty.
                     drop(events.send(std::mem::replace(batch, next)));
                 }

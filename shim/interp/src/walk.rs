@@ -251,7 +251,7 @@ struct Link {
     owner: u8,
 }
 
-#[inline]
+#[inline(always)]
 fn read_link<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Link> {
     if unaligned(frame) {
         return None;
@@ -273,7 +273,7 @@ enum Reading {
     Garbage,
 }
 
-#[inline]
+#[inline(always)]
 fn read_frame<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Reading {
     let code = link.executable & !TAG;
     let Some((main, size)) = code_bytes(mem, layout, code) else { return Reading::Garbage };

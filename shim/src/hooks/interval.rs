@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::live;
 use crate::tls::Tls;
-use crate::{process, sys, threads};
+use crate::{process, stack, sys, threads};
 
 /// Bytes a thread may allocate between two looks at whether the interpreter is up.
 const LOOK: i64 = 2048;
@@ -96,6 +96,7 @@ pub(super) fn begin() {
     publish();
     if settings.memory_mode == 2 {
         live::suspect_all();
+        stack::forget_addresses();
         MODE.store(EXACT, Relaxed);
     } else {
         MODE.store(SAMPLED, Relaxed);
@@ -213,13 +214,15 @@ pub(super) fn one_minus_exp(x: f64) -> f64 {
     d
 }
 
-/// Counts what the record of a block of `bytes` cost, and adapts the interval when a window is over.
+/// When the record of a block of `bytes` begins, where its cost is to be counted.
 ///
 /// Large blocks are left out: they are recorded at any interval, and a wider one would only blur the others.
-pub(super) fn spent(begun_ns: u64, bytes: u64) {
-    if ADAPTIVE.load(Relaxed) == 0 || bytes >= LARGE {
-        return;
-    }
+pub(super) fn costs_begin(bytes: u64) -> Option<u64> {
+    (!exact() && ADAPTIVE.load(Relaxed) != 0 && bytes < LARGE).then(sys::now_ns)
+}
+
+/// Counts what a record cost that began then, and adapts the interval when a window is over.
+pub(super) fn spent(begun_ns: u64) {
     let now = sys::now_ns();
     let typical = TYPICAL_NS.load(Relaxed);
     let took = now.saturating_sub(begun_ns).min(RECORD_NS).min(INTERRUPTED * typical);

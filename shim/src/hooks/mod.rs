@@ -101,7 +101,9 @@ fn running_stack(segment: &Segment) -> (u64, bool) {
     let memory = Guarded::here();
     // Anything on this very stack will do for its pointer.
     let tstate = python.running_state(layout, &memory, (&raw const memory) as u64);
-    let walked = stack::capture(segment, layout, &memory, tstate, &[], room);
+    // Where blocks are freed and handed out without the GIL, a frame may be older than its code object's address.
+    let all_seen = interval::exact() && !layout.free_threaded;
+    let walked = stack::capture(segment, layout, &memory, tstate, &[], all_seen, room);
     (walked.stack, walked.sent)
 }
 
@@ -113,6 +115,9 @@ fn record(address: u64, size: u64, interval: u64, flags: u8) {
         wait_for_room(&segment);
     }
     let (stack, sent) = running_stack(&segment);
+    if exact {
+        stack::handed_out(address);
+    }
     if !sent {
         segment.lose(Kind::Alloc, 1);
         return;
@@ -220,9 +225,11 @@ fn keep(address: u64, size: usize, choice: Choice) {
     }
     let _errno = sys::KeepErrno::new();
     if let (Some(_using), Some(_busy)) = (process::using(), Busy::enter()) {
-        let begun = sys::now_ns();
+        let begun = interval::costs_begin(size as u64);
         record(address, size as u64, choice.interval, choice.flags);
-        interval::spent(begun, size as u64);
+        if let Some(begun) = begun {
+            interval::spent(begun);
+        }
     }
 }
 

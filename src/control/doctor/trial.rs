@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{never, unbounded};
 use rscalene_wire as wire;
 
 use crate::capture::remote::{Remote, Target};
@@ -89,7 +89,7 @@ impl Trial {
         let arena = Arc::new(Arena::create(settings, 16, 4 << 20)?);
         let (sender, events) = unbounded::<Batch>();
         let remote = Arc::new(Remote::start(sender.clone())?);
-        let drain = Drain::start(Arc::clone(&arena), sender, {
+        let drain = Drain::start(Arc::clone(&arena), sender, never(), {
             let remote = Arc::clone(&remote);
             move |pid, start| {
                 let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);
