@@ -368,7 +368,11 @@ pub(crate) fn watch_forks() {
         return;
     }
     // SAFETY: the function lives as long as the process (the library is never unloaded).
-    unsafe { __register_atfork(None, None, Some(in_forked_child), core::ptr::null()) };
+    unsafe { __register_atfork(None, Some(in_forking_parent), Some(in_forked_child), core::ptr::null()) };
+}
+
+unsafe extern "C" fn in_forking_parent() {
+    hooks::share_savings();
 }
 
 /// A forked child: a segment, tables and timers of its own.

@@ -43,6 +43,13 @@ impl Limits {
         Self::under(Path::new("/"), pid)
     }
 
+    /// Those of process `pid`, which this one has just forked: it was no nearer to its limits then than this one is.
+    #[must_use]
+    pub fn of_child(&self, pid: u32, now_ns: u64) -> Self {
+        let (due_ns, cgroups_due_ns) = (now_ns + SHORT_PAUSE_NS, self.cgroups_due_ns);
+        Self { due_ns, cgroups_due_ns, ..Self::under(&self.root, pid) }
+    }
+
     /// The same, with `/proc` and `/sys` below another folder.
     #[must_use]
     pub fn under(root: &Path, pid: u32) -> Self {

@@ -46,6 +46,12 @@ impl ModuleWatch {
         Self { pid, last: Vec::new(), inodes: HashMap::new(), due: None, pause: SHORTEST }
     }
 
+    /// The same, first read when the process has lived for a while: those of a forked one are its parent's until then.
+    #[must_use]
+    pub fn later(pid: u32, now: Instant) -> Self {
+        Self { due: Some(now + SHORTEST), ..Self::new(pid) }
+    }
+
     /// Reads the mappings if a reading is due; the answer is `Some` where they changed.
     ///
     /// The time between readings doubles while nothing changes.

@@ -270,8 +270,7 @@ fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking:
     let drain = Drain::start(Arc::clone(arena), to_merge.clone(), spare, {
         let remote = Arc::clone(&remote);
         move |pid, start| {
-            let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);
-            remote.watch(Target { pid, runtime, code_type, version });
+            remote.watch(Target::armed(pid, start));
         }
     })
     .map_err(|error| no_thread(&error))?;

@@ -313,6 +313,7 @@ impl Merge {
             None => Process::new(pid, self.book.add_process(row)),
         };
         next.armed = true;
+        next.forked_from = (start.flags & 2 != 0).then_some(start.parent);
         next.refused = start.flags & 4 != 0;
         self.book.processes[next.row].row.parent = start.parent;
         self.running.insert(pid, next);
@@ -367,6 +368,13 @@ impl Merge {
 
     fn settle_program(&mut self, pid: u32, last: bool) -> (usize, super::process::Earlier) {
         let Some(mut process) = self.running.remove(&pid) else { return Default::default() };
+        if process.native.unmapped() {
+            // It did not live long enough to have another than the one that it was forked with.
+            let parent = process.forked_from.and_then(|parent| self.running.get_mut(&parent));
+            if let Some(parent) = parent {
+                process.native.map().clone_from(parent.native.map());
+            }
+        }
         process.end_sections(self.now_ns, &mut self.book);
         process.settle(last, &mut self.book);
         self.samples.0 += process.samples.0;

@@ -31,6 +31,11 @@ impl NativeSamples {
         &mut self.map
     }
 
+    /// Are there samples, and no mappings to look them up in?
+    pub(crate) fn unmapped(&self) -> bool {
+        self.map.is_empty() && !self.ns.is_empty()
+    }
+
     /// A sample of `weight_ns` at `pc`, on the line of `owner`.
     pub(crate) fn sample(&mut self, owner: FrameId, pc: u64, weight_ns: u64) {
         let pc = if self.ns.len() < MOST_COUNTERS { pc } else { 0 };

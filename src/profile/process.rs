@@ -48,6 +48,8 @@ pub(crate) struct Process {
     pub(crate) row: usize,
     /// Process id.
     pub(crate) pid: u32,
+    /// The process that forked it.
+    pub(crate) forked_from: Option<u32>,
     /// It armed itself (else the launcher alone speaks of it).
     pub(crate) armed: bool,
     /// It ended, or became another program.

@@ -42,6 +42,12 @@ impl AddressMap {
         }
     }
 
+    /// Is nothing known?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.modules.is_empty()
+    }
+
     /// The mapping that holds `pc`.
     #[must_use]
     pub fn find(&self, pc: u64) -> Option<&Module> {

@@ -97,7 +97,7 @@ impl Started {
         output.read_line(&mut String::new()).expect("the script begins");
         let runtime = Runtime::locate(child.id()).expect("the interpreter is located");
         let Runtime { runtime, code_type, version, .. } = runtime;
-        let target = Target { pid: child.id(), runtime, code_type, version };
+        let target = Target { pid: child.id(), runtime, code_type, version, forked: None };
         Self { child, target, output, script }
     }
 

@@ -34,6 +34,8 @@ const LEAST_USE: u64 = 4;
 const WINDOW_NS: u64 = 10_000_000;
 /// What may be spent at once before the cost is looked at.
 const BURST_NS: u64 = 200_000;
+/// The same in a forked child, which may not live long: at first, and twice as much after each look.
+const FIRST_BURST_NS: u64 = 20_000;
 /// What was not spent is saved, up to as much as a second may cost.
 const SAVINGS_NS: i64 = 10_000_000;
 /// A stretch that was begun by hand may be short and all that is asked about: it begins with more.
@@ -57,6 +59,7 @@ static SAVED_NS: AtomicI64 = AtomicI64::new(SAVINGS_NS);
 /// What a record takes of late.
 static TYPICAL_NS: AtomicU64 = AtomicU64::new(500);
 static SPENT_NS: AtomicU64 = AtomicU64::new(0);
+static MAY_SPEND_NS: AtomicU64 = AtomicU64::new(BURST_NS);
 /// When to look at the cost again; the time and the process' CPU time when it was looked at.
 static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
 static WINDOW: AtomicU64 = AtomicU64::new(0);
@@ -88,10 +91,7 @@ pub(super) fn begin() {
     let settings = process::settings();
     INTERVAL.store(settings.memory_interval_bytes.clamp(1, CEILING), Relaxed);
     ADAPTIVE.store(settings.memory_adaptive, Relaxed);
-    let now = sys::now_ns();
-    NEXT_LOOK.store(now + WINDOW_NS, Relaxed);
-    WINDOW.store(now, Relaxed);
-    WINDOW_CPU.store(cpu_ns(), Relaxed);
+    begin_window();
     SAVED_NS.store(most_savings(), Relaxed);
     publish();
     if settings.memory_mode == 2 {
@@ -101,6 +101,29 @@ pub(super) fn begin() {
     } else {
         MODE.store(SAMPLED, Relaxed);
     }
+}
+
+fn begin_window() {
+    let now = sys::now_ns();
+    NEXT_LOOK.store(now + WINDOW_NS, Relaxed);
+    WINDOW.store(now, Relaxed);
+    WINDOW_CPU.store(cpu_ns(), Relaxed);
+    SPENT_NS.store(0, Relaxed);
+}
+
+/// In both processes after a fork: they share what was saved, so that many children cost no more than one.
+pub(crate) fn share_savings() {
+    let saved = SAVED_NS.load(Relaxed);
+    if saved > 0 {
+        SAVED_NS.store(saved / 2, Relaxed);
+    }
+}
+
+/// In a forked child: its own time begins.
+pub(super) fn begin_child() {
+    share_savings();
+    begin_window();
+    MAY_SPEND_NS.store(FIRST_BURST_NS, Relaxed);
 }
 
 /// Samples no more.
@@ -231,20 +254,22 @@ pub(super) fn spent(begun_ns: u64) {
     let spent = SPENT_NS.fetch_add(cost, Relaxed) + cost;
     // A burst need not wait for the window's end.
     let look = NEXT_LOOK.load(Relaxed);
-    if now < look && spent < BURST_NS {
+    let burst = MAY_SPEND_NS.load(Relaxed);
+    if now < look && spent < burst {
         return;
     }
     // Of the CPU's time, not the clock's: where many programs share a core, what we take is taken from this one.
     let cpu = cpu_ns();
     let waited = now.saturating_sub(WINDOW.load(Relaxed)) / LEAST_USE;
     let passed = cpu.saturating_sub(WINDOW_CPU.load(Relaxed)).max(waited);
-    let left = if spent < BURST_NS { WINDOW_NS.saturating_sub(passed) } else { 0 };
+    let left = if spent < burst { WINDOW_NS.saturating_sub(passed) } else { 0 };
     let next = now + if left == 0 { WINDOW_NS } else { left };
     if NEXT_LOOK.compare_exchange(look, next, Relaxed, Relaxed).is_err() || left > 0 {
         return;
     }
     WINDOW.store(now, Relaxed);
     WINDOW_CPU.store(cpu, Relaxed);
+    MAY_SPEND_NS.store((burst * 2).min(BURST_NS), Relaxed);
     let passed = passed.max(spent);
     SPENT_NS.store(0, Relaxed);
     let interval = INTERVAL.load(Relaxed);

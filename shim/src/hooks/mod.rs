@@ -38,6 +38,7 @@ use crate::tls::{Busy, tls};
 use crate::{process, selftest, stack, start, sys, threads};
 
 pub(crate) use foreign::announce as announce_allocator;
+pub(crate) use interval::share_savings;
 pub(crate) use libc::{allocate, release, resize};
 pub(crate) use maps::{mapped, moved, protected, unmapping};
 pub(crate) use python::{install as install_python, note_kind, settle as settle_python};
@@ -280,5 +281,6 @@ pub(crate) fn forget_all() {
     if interval::exact() {
         live::suspect_all();
     }
+    interval::begin_child();
     TEARDOWN.store(false, Relaxed);
 }

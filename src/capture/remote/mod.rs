@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use rscalene_wire::ProcessStart;
 
 use self::process::Process;
 use super::jitter::Jitter;
@@ -55,6 +56,27 @@ pub struct Target {
     pub code_type: u64,
     /// `PY_VERSION_HEX`.
     pub version: u32,
+    /// It was forked: from which process, and when. What it is and what it has mapped, it has from there.
+    pub forked: Option<Forked>,
+}
+
+/// Where a forked process comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forked {
+    /// Process id of its parent.
+    pub parent: u32,
+    /// When.
+    pub time_ns: u64,
+}
+
+impl Target {
+    /// A process that armed itself.
+    #[must_use]
+    pub fn armed(pid: u32, start: &ProcessStart) -> Self {
+        let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);
+        let forked = Forked { parent: start.parent, time_ns: start.time_ns };
+        Self { pid, runtime, code_type, version, forked: (start.flags & 2 != 0).then_some(forked) }
+    }
 }
 
 /// The reader without its thread: for callers that keep time themselves.
@@ -85,12 +107,19 @@ impl Reader {
         Self { processes: Vec::new(), inodes: HashMap::new(), file_limit: descriptor_limit() / FILE_SHARE }
     }
 
-    /// Begins to watch a process. One with the same number that is still watched (it called exec) ends first.
-    pub fn watch(&mut self, target: Target, out: &mut Vec<Event>) {
+    /// Begins to watch a process. One with the same number that is still watched (it called exec) ends first. Answers
+    /// whether it wants to be looked at at once: a forked one is like its parent, and may not live long enough to be worth
+    /// more than a process' ordinary tick.
+    pub fn watch(&mut self, target: Target, out: &mut Vec<Event>) -> bool {
         if let Some(place) = self.processes.iter().position(|process| process.pid() == target.pid) {
             self.end(place, out);
         }
-        self.processes.push(Process::new(target, proc::monotonic_ns()));
+        let now_ns = proc::monotonic_ns();
+        let parent = |forked: Forked| self.processes.iter().find(|process| process.pid() == forked.parent);
+        let child = target.forked.and_then(|forked| parent(forked)?.child(target, forked.time_ns, now_ns));
+        let at_once = child.is_none();
+        self.processes.push(child.unwrap_or_else(|| Process::new(target, now_ns)));
+        at_once
     }
 
     /// Looks at everything that is due.
@@ -186,9 +215,9 @@ fn run(targets: &Receiver<Target>, events: &Sender<Batch>) -> HashMap<String, u6
         let cpu = proc::own_cpu();
         match targets.try_recv() {
             Ok(target) => {
-                reader.watch(target, &mut out);
-                // A new process is looked at at once, whenever the others are due.
-                due = Instant::now();
+                if reader.watch(target, &mut out) {
+                    due = Instant::now();
+                }
             }
             Err(TryRecvError::Empty) if reader.processes.is_empty() => std::thread::park(),
             Err(TryRecvError::Empty) if Instant::now() < due => {

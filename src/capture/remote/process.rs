@@ -44,7 +44,9 @@ const TELL_NS: u64 = 200_000_000;
 #[derive(Debug)]
 pub(super) struct Process {
     target: Target,
+    /// Known from the first list of its threads on.
     start_ticks: Option<u64>,
+    command: Option<Vec<String>>,
     memory: ProcessMemory,
     /// `None`: frames cannot be read, waiting is unknown.
     layout: Option<Layout>,
@@ -83,33 +85,56 @@ impl Process {
     /// Begins to watch.
     pub(super) fn new(target: Target, now_ns: u64) -> Self {
         let memory = ProcessMemory::new(target.pid);
-        let mut bodies = Vec::new();
         let layout = match memory.probe(target.runtime) {
             Ok(()) => Layout::of(target.version, target.runtime, target.code_type, &memory),
             Err(_) => Err(Unsupported::Unreadable),
         };
         // One that is ending has no memory any more, whoever it was.
         let gone = || memory.probe(target.runtime).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH));
-        if layout.is_err() && !gone() {
+        let notice = (layout.is_err() && !gone()).then(|| {
             let code = if memory.denied() { NOTICE_READ_DENIED } else { NOTICE_LAYOUT };
-            bodies.push(Body::Notice(wire::Notice { time_ns: now_ns, code, detail: target.version }));
-        }
-        bodies.extend(proc::command_line(target.pid).map(Body::Command));
+            Body::Notice(wire::Notice { time_ns: now_ns, code, detail: target.version })
+        });
+        let command = proc::command_line(target.pid);
+        let limits = Limits::new(target.pid);
+        let mut process = Self::begin(target, (memory, layout.ok()), command, limits, now_ns);
+        process.bodies.extend(notice);
+        process
+    }
+
+    /// A process that this one forked at `time_ns`; `None` where it is another program by now.
+    pub(super) fn child(&self, target: Target, time_ns: u64, now_ns: u64) -> Option<Self> {
+        let same = (target.runtime, target.version) == (self.target.runtime, self.target.version);
+        let layout = self.layout.filter(|_| same)?;
+        let limits = self.limits.of_child(target.pid, now_ns);
+        let read = (ProcessMemory::new(target.pid), Some(layout));
+        let child = Self::begin(target, read, self.command.clone(), limits, now_ns);
+        Some(Self { modules: ModuleWatch::later(target.pid, Instant::now()), counted_ns: time_ns.min(now_ns), ..child })
+    }
+
+    fn begin(
+        target: Target,
+        (memory, layout): (ProcessMemory, Option<Layout>),
+        command: Option<Vec<String>>,
+        limits: Limits,
+        now_ns: u64,
+    ) -> Self {
         Self {
-            start_ticks: proc::stat(target.pid).ok().map(|stat| stat.start_ticks),
+            start_ticks: None,
             memory,
-            layout: layout.ok(),
+            layout,
             stacks: Stacks::default(),
             tasks: Tasks::default(),
             ledger: Ledger::new(target.pid),
             names: Names::default(),
-            limits: Limits::new(target.pid),
+            limits,
             modules: ModuleWatch::new(target.pid),
             threads: HashMap::new(),
             states: States::default(),
             waits: HashMap::new(),
             credits: Vec::new(),
-            bodies,
+            bodies: command.clone().map(Body::Command).into_iter().collect(),
+            command,
             counted_ns: now_ns,
             list_due_ns: 0,
             tell_due_ns: now_ns + TELL_NS,
@@ -213,7 +238,10 @@ impl Process {
         }
         self.list_due_ns = now_ns + LIST_NS + LIST_EACH_NS * count;
         let gone = match proc::stat(pid) {
-            Ok(stat) => Some(stat.start_ticks) != self.start_ticks || matches!(stat.state, 'Z' | 'X') && count <= 1,
+            Ok(stat) => {
+                let started = *self.start_ticks.get_or_insert(stat.start_ticks);
+                stat.start_ticks != started || matches!(stat.state, 'Z' | 'X') && count <= 1
+            }
             Err(_) => true,
         };
         let Ok(tids) = proc::threads(pid) else { return false };
@@ -227,7 +255,8 @@ impl Process {
         }
         for tid in tids {
             match self.threads.get_mut(&tid) {
-                None => self.open(tid, (now_ns, unseen_ns / 2), keep),
+                // The first thread was there all the time, any other for half of it, for all that is known.
+                None => self.open(tid, (now_ns, if tid == pid { unseen_ns } else { unseen_ns / 2 }), keep),
                 Some(thread) if !thread.named => {
                     thread.named = true;
                     self.ledger.refresh_name(tid);
@@ -261,6 +290,9 @@ impl Process {
         let syscall = SyscallFile::open(pid, tid, keep).ok();
         let place = self.inspect(tid, &schedstat, syscall.as_ref(), clock);
         let before_ns = before_ns + (now_ns - listed_ns);
+        // Of a life that was seen whole, the clock says what was no waiting.
+        let ran_ns = if tid == pid { clock.run_ns + clock.delay_ns } else { 0 };
+        let before_ns = before_ns.saturating_sub(ran_ns);
         let balance = Balance::open(now_ns, clock, place, before_ns, &mut self.credits);
         let python = place.is_some_and(|place| place.stack != 0);
         self.ledger.note(tid, now_ns, clock);

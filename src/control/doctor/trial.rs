@@ -92,8 +92,7 @@ impl Trial {
         let drain = Drain::start(Arc::clone(&arena), sender, never(), {
             let remote = Arc::clone(&remote);
             move |pid, start| {
-                let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);
-                remote.watch(Target { pid, runtime, code_type, version });
+                remote.watch(Target::armed(pid, start));
             }
         })?;
         let mut child = Command::new(executable)

@@ -282,6 +282,7 @@ fn target() -> Target {
         runtime: at(c"_PyRuntime"),
         code_type: at(c"PyCode_Type"),
         version: u32::try_from(version).unwrap_or(0),
+        forked: None,
     }
 }
 
