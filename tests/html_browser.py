@@ -275,6 +275,18 @@ def test_a_thread_that_few_samples_met_says_what_no_line_has_of_it(visit: Open) 
         assert ("2.00 s of its CPU time are on no line" in note) == said, note
 
 
+def test_user_time_that_nobody_can_divide_is_no_system_time(visit: Open) -> None:
+    page = visit("undivided")
+    choose(page, "python app.py · 12")
+    assert wait(page, "!document.getElementById('only').hidden")
+    card = page.execute_script("return [...document.querySelectorAll('.card')].map(c => c.innerText)[1]")
+    assert "unknown" in card, card
+    assert "not told from native" in card, card
+    legend = page.execute_script("return document.getElementById('time').innerText")
+    assert "not known which 900 ms · 90%" in legend, legend
+    assert "system 100 ms · 10%" in legend, legend
+
+
 def test_the_flame_graph_of_the_peak_shows_who_held_it(visit: Open) -> None:
     page = visit("program")
     page.execute_script("document.getElementById('peak-flame').click()")

@@ -356,6 +356,13 @@ def rarely_met(folder: Path) -> Json:
     return profile
 
 
+def undivided(folder: Path) -> Json:
+    """The same program with a child whose interpreter's frames cannot be read: its user time is one sum."""
+    profile = program(folder)
+    profile["processes"][1] |= {"python_s": None, "native_s": None, "system_s": 0.1, "user_s": 0.9}
+    return profile
+
+
 HOSTILE = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">\u202e\u2028'
 
 

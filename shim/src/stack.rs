@@ -107,7 +107,6 @@ pub(crate) struct Walked {
 
 /// Walks the frames of the thread state and sees to it that the launcher knows the stack. `registers`: those of the thread
 /// where it was interrupted. `all_seen`: every block is, so that addresses may be believed.
-#[expect(clippy::too_many_arguments)]
 pub(crate) fn capture(
     segment: &Segment,
     layout: &Layout,

@@ -18,11 +18,11 @@ use super::decode;
 use super::event::{Batch, Body, Event};
 
 /// Pause between two looks while something is running.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
 /// Events that go to the merge at a time: a hand-over costs as much as what is done with an event.
 const BATCH: usize = 256;
 /// Looks between two questions whether the owners still live.
-const OWNER_LOOKS: u32 = 10;
+const OWNER_LOOKS: u32 = 5;
 
 /// What is kept of a claimed segment.
 #[derive(Debug)]

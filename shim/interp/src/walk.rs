@@ -252,6 +252,7 @@ struct Link {
 }
 
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "measured: a walk takes a sixth less")]
 fn read_link<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Link> {
     if unaligned(frame) {
         return None;
@@ -274,6 +275,7 @@ enum Reading {
 }
 
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "measured: a walk takes a sixth less")]
 fn read_frame<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Reading {
     let code = link.executable & !TAG;
     let Some((main, size)) = code_bytes(mem, layout, code) else { return Reading::Garbage };

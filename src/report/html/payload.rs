@@ -60,12 +60,12 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
     let threads: Vec<Value> = profile
         .threads
         .iter()
-        .map(|thread| json!({"n": thread.name, "pid": thread.pid, "tid": thread.tid, "t": times(&thread.time)}))
+        .map(|thread| json!({"n": thread.name, "pid": thread.pid, "tid": thread.tid, "t": times(&thread.time), "us": user(&thread.time)}))
         .collect();
     let processes: Vec<Value> = profile
         .processes
         .iter()
-        .map(|process| json!({"n": process.command.join(" "), "pid": process.pid, "t": times(&process.time), "al": process.memory.alloc_bytes}))
+        .map(|process| json!({"n": process.command.join(" "), "pid": process.pid, "t": times(&process.time), "us": user(&process.time), "al": process.memory.alloc_bytes}))
         .collect();
     let head = json!({
         "elapsed": profile.clock.elapsed_s,
@@ -162,6 +162,11 @@ pub(super) fn to_digits(digits: u32, value: f64) -> i64 {
 
 fn times(time: &Time) -> [Option<i64>; 4] {
     [time.python_s, time.native_s, time.system_s, time.wait_s].map(|s| s.map(micros))
+}
+
+/// User time that nobody can divide.
+fn user(time: &Time) -> Option<i64> {
+    time.user_s.map(micros)
 }
 
 fn files_json(files: &[Cow<'_, File>], names: &[FileName], texts: &[FileText]) -> Vec<Value> {

@@ -85,9 +85,11 @@ const worth = r => cost(r) > 0 || bytesOf(r) > 0 || r.li > 0 || r.pk > 0 || r.cp
 const blocksShown = () => MEM && state.only?.kind === 'threads';
 const memoryShown = () => MEM && state.only?.kind !== 'threads';
 const sumOf = times => times.reduce((s, v) => s + (v || 0), 0);
-const total = () => state.only ? sumOf(D[state.only.kind][state.only.at].t) : TOTAL;
+// All time of a thread or process, with the user time that nobody can divide.
+const timeOf = one => sumOf(one.t) + (one.us || 0);
+const total = () => state.only ? timeOf(D[state.only.kind][state.only.at]) : TOTAL;
 // Without what threads wait outside of the lines in scope, as in the head.
-const TOTAL = 1e6 * Math.max(0, ['python_s', 'native_s', 'system_s', 'wait_s'].reduce((s, k) => s + (D.totals[k] || 0), 0) - (D.totals.outside_scope?.wait_s || 0));
+const TOTAL = 1e6 * Math.max(0, ['python_s', 'native_s', 'system_s', 'user_s', 'wait_s'].reduce((s, k) => s + (D.totals[k] || 0), 0) - (D.totals.outside_scope?.wait_s || 0));
 // Figures that no line has, since they could not be measured: they get no column, where an empty cell would read as none.
 const UNKNOWN = new Set(['py', 'na', 'sy', 'wa', 'pk', 'li', 'in', 'cp', 'mu'].filter(k => D.hot.every(r => r[k] == null)));
 const measured = ([key]) => !UNKNOWN.has(key);

@@ -68,25 +68,25 @@ function drawHead(part) {
     return el('span', { class: 'tag ' + key }, fmtPct(r[key] / own(r)) + ' ' + name);
   };
   const placed = r => [locLink(r.f, r.ln), el('code', null, shown(r.src || r.fn))];
-  const { at, kind } = state.only, t = D[kind][at].t, all = sumOf(t);
+  const { at, kind } = state.only, { t, us } = D[kind][at], all = timeOf(D[kind][at]);
   const hottest = largest(own), k = t.indexOf(Math.max(...t)), holder = largest(r => kind === 'threads' ? r.al || 0 : r.pk || 0);
   const memory = kind === 'threads' ? ['Allocates most', 'al'] : ['Owner of its memory peak', 'pk'];
   cards.replaceChildren(
     hottest ? card('hottest', 'Hottest line', fmtTime(own(hottest)), fmtPct(own(hottest) / (all || 1)), ...placed(hottest), mostly(hottest)) : card('hottest', 'Hottest line', 'none', '', 'No line in scope was seen using its time.'),
-    all > 0 ? card(KINDS[k][0], 'Where its time went', fmtPct(t[k] / all), KINDS[k][2], `${fmtTime(all)} in all`) : card('kind', 'Where its time went', 'nowhere', '', 'No time of it was seen.'),
+    us > all / 2 ? card('kind', 'Where its time went', 'unknown', '', 'Python is not told from native code here.') : all > 0 ? card(KINDS[k][0], 'Where its time went', fmtPct(t[k] / all), KINDS[k][2], `${fmtTime(all)} in all`) : card('kind', 'Where its time went', 'nowhere', '', 'No time of it was seen.'),
     holder ? card('peak', memory[0], fmtBytes(holder[memory[1]]), '', ...placed(holder)) : card('peak', memory[0], MEM ? 'none' : 'not measured', '', MEM ? 'No line in scope has any.' : 'Memory was not profiled.'),
     theirs[3]);
   const row = Object.fromEntries(KINDS.map(([key], i) => [key, t[i] || 0])), wide = timeBar(row, all || 1);
   wide.classList.add('big');
   time?.replaceChildren(el('h3', null, 'Time by kind'), wide, el('ul', { class: 'legend' }, ...KINDS.map(([key, letter, name], i) =>
-    el('li', null, el('i', { class: 'sw ' + key }), el('b', null, letter), ' ' + name + ' ', el('span', null, t[i] == null ? 'not measured' : fmtTime(t[i]) + ' · ' + fmtPct(t[i] / (all || 1)))))));
+    el('li', null, el('i', { class: 'sw ' + key }), el('b', null, letter), ' ' + name + ' ', el('span', null, t[i] == null ? 'not measured' : fmtTime(t[i]) + ' · ' + fmtPct(t[i] / (all || 1))))), us ? el('li', null, 'Python or native, not known which ', el('span', null, fmtTime(us) + ' · ' + fmtPct(us / all))) : null));
 }
 // The choice, if there is one: the largest come first.
 function onlySelect() {
   const groups = [['processes', 'Processes'], ['threads', 'Threads']].filter(([kind]) => D[kind].length > 1);
   if (!groups.length) return null;
-  const option = (kind, at) => el('option', { value: kind + ' ' + at }, nameOf(kind, at) + ' · ' + fmtTime(sumOf(D[kind][at].t)));
-  const largest = kind => D[kind].map((_, at) => at).filter(at => sumOf(D[kind][at].t) > 0 || D[kind][at].al > 0).sort((a, b) => sumOf(D[kind][b].t) - sumOf(D[kind][a].t)).slice(0, 100);
+  const option = (kind, at) => el('option', { value: kind + ' ' + at }, nameOf(kind, at) + ' · ' + fmtTime(timeOf(D[kind][at])));
+  const largest = kind => D[kind].map((_, at) => at).filter(at => timeOf(D[kind][at]) > 0 || D[kind][at].al > 0).sort((a, b) => timeOf(D[kind][b]) - timeOf(D[kind][a])).slice(0, 100);
   return el('select', { id: 'only-select', 'aria-label': 'Threads and processes', onchange: e => { const [kind, at] = e.target.value.split(' '); chooseOnly(kind, +at); } },
     el('option', { value: '' }, 'Whole run'), ...groups.map(([kind, label]) => el('optgroup', { label }, ...largest(kind).map(at => option(kind, at)))));
 }
