@@ -40,7 +40,7 @@ test-python: $(BUILD)/installed  ## pytest against the installed wheel
 test-browser: $(BUILD)/installed  ## drive the HTML report in headless Chromium
 	tests/install-chromium
 	$(PIP) install --quiet -r tests/requirements-browser.txt
-	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/html_browser.py tests/notebook_browser.py
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/browser/{views,access,notebook}.py
 
 test-servers: $(BUILD)/installed  ## real servers, workers and reloaders under the profiler
 	$(PIP) install --quiet -r tests/requirements-servers.txt

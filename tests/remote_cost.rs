@@ -80,7 +80,7 @@ fn a_look_at_an_unchanged_thread_costs_microseconds() {
     started.go();
     started.hear();
     let (mut reader, mut out) = (Reader::new(), Vec::new());
-    reader.watch(started.target, &mut out);
+    reader.watch(started.target, true, &mut out);
     for _ in 0..20 {
         reader.tick(&mut out);
     }

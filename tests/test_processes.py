@@ -110,6 +110,26 @@ for _ in range(8):
     assert profile["notices"] == []
 
 
+def test_many_children_cost_no_more_samples_than_one_process_with_all_their_work(rscalene: Run, tmp_path: Path) -> None:
+    samples = {}
+    for children in (0, 100):
+        (tmp_path / "app.py").write_text(
+            f"""
+import os
+for _ in range(100):
+    if not {children} or not os.fork():
+        kept = [[number] for number in range(40_000)]
+        {children} and os._exit(0)
+    else:
+        os.wait()
+"""
+        )
+        rscalene("run", "-q", "-o", "out.json", "app.py")
+        samples[children] = json.loads((tmp_path / "out.json").read_text())["totals"]["alloc_samples"]
+    assert samples[100] > 200
+    assert samples[100] < samples[0], samples
+
+
 def test_a_child_of_a_child_is_followed(alike: Alike) -> None:
     profile = alike(
         WORK

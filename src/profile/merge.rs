@@ -232,7 +232,7 @@ impl Merge {
                 self.rss.push(*time_ns, self.rss_bytes);
             }
             Body::NearLimit(near) => process.near_limit(near, book),
-            Body::Modules(modules) => process.native.map().update(modules),
+            Body::Modules(modules) => process.native.map_mut().update(modules),
         }
     }
 
@@ -241,9 +241,8 @@ impl Merge {
     pub fn finish(mut self, ends: Ends<'_>) -> Profile {
         let mut pids: Vec<u32> = self.running.keys().copied().collect();
         pids.sort_unstable();
-        for pid in pids {
-            self.settle(pid);
-        }
+        pids.iter().for_each(|&pid| self.inherit_mappings(pid));
+        pids.into_iter().for_each(|pid| self.settle(pid));
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
         let copies = memory && !self.settings.copies_unseen;
@@ -366,15 +365,27 @@ impl Merge {
         }
     }
 
-    fn settle_program(&mut self, pid: u32, last: bool) -> (usize, super::process::Earlier) {
-        let Some(mut process) = self.running.remove(&pid) else { return Default::default() };
-        if process.native.unmapped() {
-            // It did not live long enough to have another than the one that it was forked with.
-            let parent = process.forked_from.and_then(|parent| self.running.get_mut(&parent));
-            if let Some(parent) = parent {
-                process.native.map().clone_from(parent.native.map());
+    /// A forked process that did not live long enough for the launcher to read its mappings still has those of its parent.
+    fn inherit_mappings(&mut self, pid: u32) {
+        let Some(mut process) = self.running.get(&pid).filter(|process| process.native.unmapped()) else { return };
+        // More ancestors than there are processes would be a circle.
+        for _ in 0..self.running.len() {
+            let parent = process.forked_from.and_then(|parent| self.running.get(&parent));
+            let Some(parent) = parent else { return };
+            process = parent;
+            if !process.native.map().is_empty() {
+                break;
             }
         }
+        let map = process.native.map().clone();
+        if let Some(process) = self.running.get_mut(&pid) {
+            *process.native.map_mut() = map;
+        }
+    }
+
+    fn settle_program(&mut self, pid: u32, last: bool) -> (usize, super::process::Earlier) {
+        self.inherit_mappings(pid);
+        let Some(mut process) = self.running.remove(&pid) else { return Default::default() };
         process.end_sections(self.now_ns, &mut self.book);
         process.settle(last, &mut self.book);
         self.samples.0 += process.samples.0;

@@ -26,8 +26,13 @@ pub(crate) struct NativeSamples {
 }
 
 impl NativeSamples {
-    /// Takes in the process' mappings.
-    pub(crate) fn map(&mut self) -> &mut AddressMap {
+    /// The process' mappings.
+    pub(crate) fn map(&self) -> &AddressMap {
+        &self.map
+    }
+
+    /// The same, to take in more.
+    pub(crate) fn map_mut(&mut self) -> &mut AddressMap {
         &mut self.map
     }
 

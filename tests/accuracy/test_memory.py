@@ -127,6 +127,37 @@ def test_exact_mode_counts_to_the_byte(measure: Any, interpreter: str) -> None:
     }
 
 
+def test_functions_made_one_after_the_other_in_the_same_place_are_told_apart(measure: Any) -> None:
+    run = measure(
+        """
+import json, sys
+
+def make(number):
+    text = "def made():" + "\\n" * number + f" return bytes({number + 1000})"
+    scope = {}
+    exec(compile(text, f"made{number}.py", "exec"), scope)
+    return scope["made"]
+
+kept, places = {}, set()
+for number in range(1, 120):
+    function = make(number)
+    kept[number] = function()
+    places.add(id(function.__code__))
+    del function
+print(json.dumps({"places": len(places), **{n: sys.getsizeof(block) for n, block in kept.items()}}))
+""",
+        options=("--memory", "exact"),
+    )
+    truth = {int(number): size for number, size in run.truth.items() if number != "places"}
+    assert run.truth["places"] < len(truth), "no address was used again"
+    found = {
+        int(Path(file["path"]).stem.removeprefix("made")): {row["line"]: row["live_bytes"] for row in file["lines"]}
+        for file in run.profile["files"]
+        if Path(file["path"]).name.startswith("made")
+    }
+    assert {number: lines.get(number + 1) for number, lines in found.items()} == truth
+
+
 def test_leaks_are_listed_and_what_fills_churns_or_is_given_back_is_not(measure: Any, rscalene: Any) -> None:
     run = measure("leaks.py")
     leaks = [(Path(run.profile["files"][leak["file"]]["path"]).name, leak["line"]) for leak in run.profile["leaks"]]

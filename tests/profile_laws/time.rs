@@ -373,6 +373,31 @@ fn native_shares_of_a_line_add_up_and_each_place_is_looked_up_once() {
 }
 
 #[test]
+fn a_forked_process_that_told_no_mappings_of_its_own_has_those_of_its_parent() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    let library = Module { start: 0x6000, end: 0x8000, offset: 0, path: "/x/libblas.so.3".to_owned() };
+    run.feed(1, Body::Modules(vec![library]));
+    for (pid, flags) in [(2, 2), (3, 0)] {
+        let start = wire::ProcessStart { pid, parent: 1, flags, python_version: 0x030c_01f0, ..Default::default() };
+        run.feed(pid, Body::ProcessStart(start));
+        let code = run.code(pid, APP, "work", 10 * pid);
+        let stack = run.stack(pid, &[(code, 0)]);
+        run.thread(pid, pid, 2, 0);
+        run.samples(pid, pid, stack, 1, 5);
+        run.sample(pid, pid, stack, 1, MS, 0x7000);
+        run.end(pid, pid, 6 * MS);
+        run.leave(pid, 1, 6 * MS);
+    }
+    let profile = run.finish();
+    let objects = |number| -> Vec<String> {
+        line(&profile, APP, number).native.iter().map(|place| place.object.clone()).collect()
+    };
+    assert_eq!(objects(20), ["[unknown]", "libblas.so.3"], "forked");
+    assert_eq!(objects(30), ["[unknown]"], "another program");
+}
+
+#[test]
 fn a_line_is_named_after_the_function_that_costs_most_on_it_and_shows_its_source() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);

@@ -144,7 +144,7 @@ time.sleep(0.5)
     let watcher = std::thread::spawn(move || {
         drop_capabilities();
         let (mut reader, mut out) = (Reader::new(), Vec::new());
-        reader.watch(target, &mut out);
+        reader.watch(target, true, &mut out);
         for _ in 0..20 {
             reader.tick(&mut out);
             std::thread::sleep(Duration::from_millis(10));

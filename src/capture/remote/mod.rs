@@ -107,19 +107,23 @@ impl Reader {
         Self { processes: Vec::new(), inodes: HashMap::new(), file_limit: descriptor_limit() / FILE_SHARE }
     }
 
-    /// Begins to watch a process. One with the same number that is still watched (it called exec) ends first. Answers
-    /// whether it wants to be looked at at once: a forked one is like its parent, and may not live long enough to be worth
-    /// more than a process' ordinary tick.
-    pub fn watch(&mut self, target: Target, out: &mut Vec<Event>) -> bool {
+    /// Begins to watch a process, with a first look. One with the same number that is still watched (it called exec) ends
+    /// first. Without `spare` time a forked one, which is like its parent, has its first look when it has lived for a tick.
+    pub fn watch(&mut self, target: Target, spare: bool, out: &mut Vec<Event>) {
         if let Some(place) = self.processes.iter().position(|process| process.pid() == target.pid) {
             self.end(place, out);
         }
         let now_ns = proc::monotonic_ns();
         let parent = |forked: Forked| self.processes.iter().find(|process| process.pid() == forked.parent);
         let child = target.forked.and_then(|forked| parent(forked)?.child(target, forked.time_ns, now_ns));
-        let at_once = child.is_none();
-        self.processes.push(child.unwrap_or_else(|| Process::new(target, now_ns)));
-        at_once
+        let at_once = spare || child.is_none();
+        let mut process = child.unwrap_or_else(|| Process::new(target, now_ns));
+        let open: usize = self.processes.iter().map(Process::open_files).sum();
+        if !at_once || process.tick(open < self.file_limit, out) {
+            self.processes.push(process);
+        } else {
+            self.inodes.extend(process.inodes().clone());
+        }
     }
 
     /// Looks at everything that is due.
@@ -215,9 +219,11 @@ fn run(targets: &Receiver<Target>, events: &Sender<Batch>) -> HashMap<String, u6
         let cpu = proc::own_cpu();
         match targets.try_recv() {
             Ok(target) => {
-                if reader.watch(target, &mut out) {
-                    due = Instant::now();
-                }
+                let first = reader.processes.is_empty();
+                reader.watch(target, budget.spare(), &mut out);
+                // Those that rest need not wait for it, nor it for them.
+                let next = Instant::now() + budget.pause();
+                due = if first { next } else { due.min(next) };
             }
             Err(TryRecvError::Empty) if reader.processes.is_empty() => std::thread::park(),
             Err(TryRecvError::Empty) if Instant::now() < due => {
@@ -258,12 +264,22 @@ impl Budget {
         self.left_s -= cost.as_secs_f64();
     }
 
-    /// The pause to the next tick: between half and one and a half times [`TICK`], so that nothing periodic in the target
-    /// keeps step with it, and longer until the budget is even again.
-    fn pause(&mut self) -> Duration {
+    /// Is there something left?
+    fn spare(&mut self) -> bool {
+        self.fill();
+        self.left_s > 0.0
+    }
+
+    fn fill(&mut self) {
         let passed = self.filled.elapsed().as_secs_f64();
         self.filled += Duration::from_secs_f64(passed);
         self.left_s = (self.left_s + passed * SHARE).min(SAVINGS_S);
+    }
+
+    /// The pause to the next tick: between half and one and a half times [`TICK`], so that nothing periodic in the target
+    /// keeps step with it, and longer until the budget is even again.
+    fn pause(&mut self) -> Duration {
+        self.fill();
         let pause = self.jitter.around(TICK);
         let owed = Duration::from_secs_f64((-self.left_s).max(0.0) / SHARE);
         pause.max(owed).min(LONGEST_PAUSE)

@@ -318,7 +318,7 @@ fn sample(
     let mut events = Vec::new();
     let own = this_thread();
     let mut waits = Reader::new();
-    waits.watch(target, &mut events);
+    waits.watch(target, true, &mut events);
     let mut waited_ns = 0;
     loop {
         let state = pace.wanted();
@@ -332,7 +332,7 @@ fn sample(
             State::Run => {
                 if intake.resume() {
                     inside.skip();
-                    waits.watch(target, &mut events);
+                    waits.watch(target, true, &mut events);
                 }
                 let now = Instant::now();
                 if now >= due {

@@ -1,4 +1,4 @@
-"""The HTML report driven in headless Chromium; `make test-browser` runs it, plain `pytest` does not collect it."""
+"""What the views of the report show, and how a reader gets from one to another."""
 
 from __future__ import annotations
 
@@ -6,93 +6,12 @@ import importlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import html_samples
 import pytest
 
-Open = Callable[..., Any]
-
-
-class Pages(dict[str, Path]):
-    """The sample profiles, rendered by the command when they are first asked for."""
-
-    def __init__(self, folders: pytest.TempPathFactory) -> None:
-        super().__init__()
-        self.folders = folders
-
-    def __missing__(self, name: str) -> Path:
-        folder = self.folders.mktemp(name)
-        profile = html_samples.write(getattr(html_samples, name)(folder), folder / "profile.json")
-        page = self[name] = folder / "report.html"
-        command = [sys.executable, "-m", "rscalene", "view", str(profile), "-o", str(page)]
-        subprocess.run(command, check=True, timeout=110)
-        return page
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
-    """The pages, by the name of their sample."""
-    return Pages(tmp_path_factory)
-
-
-def chromium(folder: Path, *, javascript: bool = True) -> Any:
-    """A new headless browser with a profile of its own."""
-    webdriver = importlib.import_module("selenium.webdriver")
-    service = importlib.import_module("selenium.webdriver.chrome.service")
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for flag in (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-        "disable-component-update", "disable-sync", "window-size=1440,900", f"user-data-dir={folder}",
-    ):  # fmt: skip
-        options.add_argument("--" + flag)
-    if not javascript:
-        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=service.Service("/usr/bin/chromedriver"))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """One browser for all tests of the module."""
-    driver = chromium(tmp_path_factory.mktemp("user"))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def visit(browser: Any, pages: dict[str, Path]) -> Iterator[Open]:
-    """Open a page at a fragment; at the end the console must be empty (policy violations are logged there)."""
-
-    def go(name: str, fragment: str = "") -> Any:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        media(browser, color_scheme="light")
-        browser.get("about:blank")
-        browser.get(pages[name].as_uri() + fragment)
-        return browser
-
-    yield go
-    browser.execute_script("localStorage.clear()")
-    assert browser.get_log("browser") == []
-
-
-def wait(browser: Any, script: str) -> Any:
-    """The first true value of a script, within 10 seconds."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        value = browser.execute_script("return " + script)
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"never true: {script}")
-
-
-def press(browser: Any, key: str) -> None:
-    """One key, wherever the focus is."""
-    browser.switch_to.active_element.send_keys(key)
+from .driver import VIEWS, Open, choose, press, size, wait
 
 
 def test_a_click_on_a_header_sorts_and_says_so(visit: Open) -> None:
@@ -203,16 +122,6 @@ def test_the_flame_graph_zooms_searches_and_links(visit: Open) -> None:
     assert "app.py" in wait(page, "document.querySelector('#flame .none .loc')?.textContent")
     page.execute_script("document.querySelector('[data-metric=mem]').click()")
     assert "iB" in page.execute_script("return document.querySelector('.flame button').title")
-
-
-def choose(page: Any, prefix: str) -> None:
-    """Pick the option of threads and processes that begins with `prefix`."""
-    page.execute_script(
-        "const s = document.getElementById('only-select');"
-        "s.value = [...s.options].find(o => o.text.startsWith(arguments[0])).value;"
-        "s.dispatchEvent(new Event('change'))",
-        prefix,
-    )
 
 
 HOT = "[...document.querySelectorAll('#hot tbody tr')].map(r => [r.children[0].textContent, r.children[3].textContent])"
@@ -349,146 +258,6 @@ def test_a_line_names_its_callers_and_its_frames_in_the_graph(visit: Open) -> No
     assert wait(page, "[...document.querySelectorAll('.flame .hit')].map(b => b.textContent).join()") == "price:18"
 
 
-def size(page: Any, width: int, height: int) -> None:
-    """Size of the window's inside."""
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def media(page: Any, kind: str = "", **features: str) -> None:
-    """Emulate a medium and preferences of the reader."""
-    wanted = [{"name": "prefers-" + name.replace("_", "-"), "value": value} for name, value in features.items()]
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": kind, "features": wanted})
-
-
-VIEWS = ("overview", "source", "flame", "functions", "files", "run")
-
-# Every element with text of its own, its colour against what lies behind it: [ratio, needed, text] of those too faint.
-CONTRAST = """
-const parse = text => {
-  const [r, g, b, a] = text.match(/[-\\d.e]+/g).map(Number), unit = text.startsWith('color(') ? 255 : 1;
-  return [r * unit, g * unit, b * unit, a ?? 1];
-};
-const over = (top, below) => top.slice(0, 3).map((v, i) => v * top[3] + below[i] * (1 - top[3]));
-const luminance = c => c.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-const faint = [];
-for (const e of document.querySelectorAll('body *')) {
-  if (!e.checkVisibility({ checkVisibilityCSS: true, checkOpacity: true })) continue;
-  if (e.disabled || e.closest('script, style, .sr, #live')) continue;
-  if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
-  const style = getComputedStyle(e), chain = [];
-  for (let p = e; p; p = p.parentElement) chain.unshift(parse(getComputedStyle(p).backgroundColor));
-  const back = chain.reduce((below, top) => over(top, below), [255, 255, 255]);
-  const ink = over(parse(e instanceof SVGElement ? style.fill : style.color), back);
-  const [a, b] = [luminance(ink), luminance(back)].sort((x, y) => y - x), ratio = (a + 0.05) / (b + 0.05);
-  const big = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
-  if (ratio < (big ? 3 : 4.5)) faint.push([ratio.toFixed(2), e.tagName, e.className, e.textContent.slice(0, 40)]);
-}
-return faint;
-"""
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_stands_out_from_its_ground(visit: Open, scheme: str) -> None:
-    page = visit("program")
-    media(page, color_scheme=scheme)
-    for view in VIEWS:
-        page.execute_script(f"location.hash = '{view}'")
-        wait(page, f"document.querySelector('#{view}').classList.contains('on')")
-        if view == "source":
-            wait(page, "document.querySelector('tr.sel td')").click()
-        time.sleep(0.3)
-        assert page.execute_script(CONTRAST) == [], view
-    media(page)
-
-
-def test_tables_have_captions_and_headers_with_a_scope(visit: Open) -> None:
-    page = visit("program", "#app.py:25")
-    wait(page, "document.querySelector('tr.sel')")
-    bad = page.execute_script(
-        "return [...document.querySelectorAll('table')].filter(t => !t.caption?.textContent || "
-        "[...t.querySelectorAll('thead th')].some(h => h.scope !== 'col' || !h.textContent) || "
-        "[...t.querySelectorAll('tbody th')].some(h => h.scope !== 'row')).map(t => t.outerHTML.slice(0, 200))"
-    )
-    assert bad == []
-    sorts = "return [...document.querySelectorAll('.js .t thead')].map(h => h.querySelectorAll('[aria-sort]').length)"
-    assert page.execute_script(sorts)[:1] == [1]
-
-
-def test_the_focus_goes_through_the_page_in_reading_order(visit: Open) -> None:
-    page = visit("program")
-    assert (
-        page.execute_script(
-            'return document.querySelectorAll(\'[tabindex]:not([tabindex="0"], [tabindex="-1"])\').length'
-        )
-        == 0
-    )
-    seen = []
-    for _ in range(14):
-        press(page, "\ue004")
-        seen.append(page.execute_script(
-            "const e = document.activeElement; return e.id || e.getAttribute('aria-label') || e.textContent"
-        ))  # fmt: skip
-    assert seen[:8] == [
-        "Skip to the summary",
-        "Overview",
-        "Source",
-        "Flame graph",
-        "Functions",
-        "Files",
-        "Run",
-        "search",
-    ]
-    assert seen[8:12] == ["only-select", "cumulative", "theme", "help"]
-    assert seen[12] == "app.py:25", "the hottest line"
-    named = page.execute_script(
-        "return [...document.querySelectorAll('button, select, input, a')].filter(e => "
-        "!(e.textContent.trim() || e.getAttribute('aria-label'))).map(e => e.outerHTML)"
-    )
-    assert named == []
-
-
-def test_nothing_moves_for_a_reader_who_wants_no_motion(visit: Open) -> None:
-    page = visit("program")
-    moving = (
-        "return [...document.querySelectorAll('*')].filter(e => { const s = getComputedStyle(e); return "
-        "s.animationName !== 'none' || s.transitionDuration !== '0s' || s.scrollBehavior !== 'auto'; }).length"
-    )
-    media(page, reduced_motion="reduce")
-    assert page.execute_script(moving) == 0
-    media(page)
-
-
-@pytest.mark.parametrize("width", [1300, 800, 390])
-def test_no_view_is_wider_than_the_window(visit: Open, width: int) -> None:
-    page = visit("program")
-    size(page, width, 800)
-    for view in VIEWS:
-        page.execute_script(f"location.hash = '{view}'")
-        wait(page, f"document.querySelector('#{view}').classList.contains('on')")
-        time.sleep(0.1)
-        over = page.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert over <= 0, view
-
-
-def test_print_shows_everything_readable_and_nothing_to_press(visit: Open) -> None:
-    page = visit("program")
-    media(page, "print")
-    text = page.execute_script("return document.body.innerText")
-    for part in (
-        "Hottest line",
-        "Who owns the peak",
-        "table.setdefault(key, [])",
-        "What the figures mean",
-        "worker <1>",
-    ):
-        assert part in text
-    visible = "[...document.querySelectorAll('nav a, #tools *, .tbar button')].filter(e => e.checkVisibility()).length"
-    assert page.execute_script("return " + visible) == 0
-    media(page)
-
-
 def test_wide_characters_take_two_columns(visit: Open) -> None:
     page = visit("program", "#app.py:38")
     wait(page, "document.querySelector('tr.sel .wide')")
@@ -546,17 +315,3 @@ def test_every_line_of_a_very_large_profile_is_reached_at_once(visit: Open, page
     press(page, "/")
     press(page, "pkg3/module_003")
     assert wait(page, "document.querySelector('#results a')?.textContent.includes('module_003')")
-
-
-def test_without_javascript_the_answers_and_the_source_are_there(pages: dict[str, Path], tmp_path: Path) -> None:
-    driver = chromium(tmp_path / "user", javascript=False)
-    try:
-        driver.get(pages["program"].as_uri())
-        text = driver.find_element("css selector", "body").text
-        assert "Hottest line" in text
-        assert "11.9 MiB/s" in text
-        assert "2.96 s ±2%" in text
-        assert "table.setdefault(key, [])" in text
-        assert driver.find_elements("css selector", "[id='app.py:25']")
-    finally:
-        driver.quit()

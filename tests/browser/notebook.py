@@ -1,17 +1,15 @@
-"""The stored notebook, converted and looked at in headless Chromium; `make test-browser` runs it."""
+"""The stored notebook, converted and looked at in headless Chromium."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from html_browser import chromium
 
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "notebook.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 
 #: Contrast (WCAG) of each piece of text with what lies behind it, and its size against the room it has.
 LOOK = """
@@ -47,14 +45,6 @@ document.querySelectorAll('.rscalene').forEach((output) => {
 });
 return least;
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """One browser for all tests of the module."""
-    driver = chromium(tmp_path_factory.mktemp("user"))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(params=["light", "dark"])
