@@ -11,6 +11,7 @@
 //!  process    fork and exit: one segment a process                       (atfork, interposers)
 //!  exec       exec and posix_spawn: the ledger, the mask, the environment
 //!  threads    a slot a thread: sampling armed at its start, ledger at its end
+//!  pthread    pthread_create: where threads are made
 //!  clock      the sources of CPU signals: perf task-clock, CPU timers
 //!  handler    one CPU sample: classify, walk, write
 //!  stack      frames to ids: code objects and stacks are sent once
@@ -34,6 +35,7 @@ mod handler;
 mod hooks;
 mod pace;
 mod process;
+mod pthread;
 mod real;
 mod ring;
 mod selftest;

@@ -1,8 +1,7 @@
 //! Threads: a slot each, sampling armed at their start, the exact ledger at their end.
 //!
 //! Invariant: slots are never given back to the kernel, so a pointer to one is always readable; a slot is in use while
-//! its bit is set. Threads are met where they are made (`pthread_create`), those made by C libraries too, and each arms
-//! its own sources, so nothing is missed between its first instruction and the first tick. Neighbours: `clock` (the
+//! its bit is set. Each thread arms its own sources. Neighbours: `pthread` (where threads are made), `clock` (the
 //! sources), `handler` (uses the slot), `process` (fork, end).
 
 use core::cell::{Cell, UnsafeCell};
@@ -13,10 +12,9 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 use rscalene_wire as wire;
 use wire::{Kind, StackEntry};
 
-use crate::real::{Next, Weak, call_next, weak};
+use crate::real::{Weak, weak};
 use crate::ring::Segment;
 use crate::tls::{Tls, tls};
-use crate::urgent::BLOCKED;
 use crate::{clock, pace, process, signals, sys};
 
 /// Frames that one walk keeps; `Settings::max_depth` may ask for fewer.
@@ -62,14 +60,25 @@ pub(crate) struct Slot {
     /// CPU nanoseconds since the perf event was made, as far as its own and the timer's signals tell.
     pub(crate) perf_age_ns: Cell<u64>,
     ending: Cell<u32>,
-    entry: Cell<Option<Entry>>,
-    argument: Cell<*mut c_void>,
-    masked: Cell<u32>,
+    /// What the thread is made for: its function, the argument, and what the program believes of its mask.
+    pub(crate) task: Cell<Task>,
     /// One for the signal handler, one for the hooks that it may interrupt.
     scratch: [UnsafeCell<Scratch>; 2],
 }
 
-type Entry = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
+/// First function of a thread.
+pub(crate) type Entry = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
+
+/// What a thread is made for.
+#[derive(Clone, Copy)]
+pub(crate) struct Task {
+    /// Its first function.
+    pub(crate) entry: Option<Entry>,
+    /// What that is given.
+    pub(crate) argument: *mut c_void,
+    /// The signals of ours that it believes to block.
+    pub(crate) masked: u32,
+}
 
 impl Slot {
     /// Room for a walk: `handler` says who asks.
@@ -92,9 +101,8 @@ static USED: [AtomicU32; CHUNKS] = [const { AtomicU32::new(0) }; CHUNKS];
 static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
 static ARMED: AtomicBool = AtomicBool::new(false);
 
-static PTHREAD_CREATE: Next = Next::new(c"pthread_create");
-
-fn acquire() -> *mut Slot {
+/// A slot that nobody uses; null where there is no memory for one.
+pub(crate) fn acquire() -> *mut Slot {
     for (used, chunk) in USED.iter().zip(&SLOTS) {
         let mut bits = used.load(Relaxed);
         while bits != u32::MAX {
@@ -135,7 +143,8 @@ fn chunk_memory(chunk: &AtomicPtr<Slot>) -> *mut Slot {
     }
 }
 
-fn release(slot: *mut Slot) {
+/// Nobody uses the slot any more.
+pub(crate) fn release(slot: *mut Slot) {
     for (used, chunk) in USED.iter().zip(&SLOTS) {
         let base = chunk.load(Acquire);
         if base.is_null() {
@@ -154,6 +163,11 @@ pub(crate) fn start() {
     make_key();
     ARMED.store(true, Release);
     arm_current();
+}
+
+/// Does sampling run?
+pub(crate) fn armed() -> bool {
+    ARMED.load(Acquire)
 }
 
 /// Makes the key that tells of a thread's end, once.
@@ -222,7 +236,7 @@ pub(crate) fn arm_current() {
 }
 
 /// Arms the sources of the current thread, whose slot this is.
-fn arm(slot: *mut Slot) {
+pub(crate) fn arm(slot: *mut Slot) {
     let Some(segment) = process::segment() else { return };
     // SAFETY: `acquire` gave a slot that is mapped for good and that no other thread uses.
     let this = unsafe { &*slot };
@@ -450,61 +464,4 @@ pub(crate) fn forget_all() {
     let block = tls();
     block.slot.set(core::ptr::null_mut());
     block.busy.set(0);
-}
-
-/// First function of a thread that the program made.
-unsafe extern "C" fn thread_begins(slot: *mut c_void) -> *mut c_void {
-    let slot = slot.cast::<Slot>();
-    // SAFETY: `pthread_create` handed the slot over to this thread.
-    let this = unsafe { &*slot };
-    let (entry, argument) = (this.entry.get(), this.argument.get());
-    // What the program believes of the mask is inherited as the mask itself is.
-    signals::adopt_mask(this.masked.get());
-    arm(slot);
-    match entry {
-        // SAFETY: calls the program's own start function with its own argument.
-        Some(entry) => unsafe { entry(argument) },
-        None => core::ptr::null_mut(),
-    }
-}
-
-type Attributes = *const libc::pthread_attr_t;
-
-/// `pthread_create`: the new thread arms itself before it runs the program's function.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_create(
-    thread: *mut libc::pthread_t,
-    attributes: Attributes,
-    entry: Option<Entry>,
-    argument: *mut c_void,
-) -> c_int {
-    let create = |entry: Option<Entry>, argument: *mut c_void| {
-        call_next!(
-            PTHREAD_CREATE,
-            fn(*mut libc::pthread_t, Attributes, Option<Entry>, *mut c_void) -> c_int,
-            (thread, attributes, entry, argument),
-            libc::EAGAIN
-        )
-    };
-    if !ARMED.load(Acquire) || process::segment().is_none() || process::stopped() {
-        return create(entry, argument);
-    }
-    let slot = acquire();
-    if slot.is_null() {
-        return create(entry, argument);
-    }
-    // SAFETY: the slot is this thread's until the new one begins.
-    let this = unsafe { &*slot };
-    this.tid.set(0);
-    this.entry.set(entry);
-    this.argument.set(argument);
-    this.masked.set(tls().masked.get() & BLOCKED);
-    let answer = create(Some(thread_begins), slot.cast());
-    if answer != 0 {
-        release(slot);
-    }
-    answer
 }
