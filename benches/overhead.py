@@ -210,6 +210,7 @@ def measure(
     output: Path | None,
     kind: str,
     together: bool = False,
+    note: str = "",
 ) -> dict[str, str]:
     """Run everything; after each workload, write what is known as the document that ``page.py`` renders.
 
@@ -259,6 +260,7 @@ def measure(
                 "rounds": rounds,
                 "together": together,
                 "results": results,
+                **({"note": note} if note else {}),
             }
             contenders.write(output, document)
     return missing
@@ -284,7 +286,16 @@ def main() -> None:
         programs = [one for one in programs if one.name != "nothing"]
     group = {one.name: "ours" if one.package == "rscalene" else "others" for one in CONTENDERS}
     chosen = [one for one in CONTENDERS if {one.name, group[one.name]} & set(options.contender)]
-    missing = measure(options.python, programs, chosen, options.rounds, options.output, "overhead", options.together)
+    notes = []
+    if options.shorter > 1:
+        notes.append(
+            f"The programs of pyperformance loop {options.shorter} times less often than in the other tables; a run that"
+            f" was not done after {TIMEOUT_S} seconds was ended."
+        )
+    if options.rounds == 1 and not options.together:
+        notes.append("Single pairs: two plain runs differ by some 10 %, now and then by 30 %.")
+    rounds, together, note = options.rounds, options.together, " ".join(notes)
+    missing = measure(options.python, programs, chosen, rounds, options.output, "overhead", together, note)
     for name, why in missing.items():
         print(f"missing: {name}: {why}")
 
