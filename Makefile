@@ -90,8 +90,10 @@ bench: $(BUILD)/installed  ## every benchmark, beside the other profilers; write
 	$(BIN)/python benches/overhead.py --rounds 3 --together --contender "rscalene --cpu-only" rscalene \
 		--output benches/results/overhead.json
 	$(BIN)/python benches/overhead.py --only nothing --contender ours --output benches/results/overhead-start.json
-	$(BIN)/python benches/overhead.py --rounds 1 --shorter 4 --contender others "rscalene --memory exact" \
+	$(BIN)/python benches/overhead.py --rounds 1 --shorter 4 --contender others \
 		--output benches/results/overhead-others.json
+	$(BIN)/python benches/overhead.py --rounds 1 --shorter 4 --contender "rscalene --memory exact" \
+		"memray --trace-python-allocators" --output benches/results/overhead-exact.json
 	$(BIN)/python benches/scale.py --output benches/results/scale.json
 	$(PIP) install --quiet -r benches/requirements-lines.txt
 	$(BIN)/python benches/line_cost.py --json >benches/results/lines.json
