@@ -2,11 +2,11 @@
 
 The workloads are pyperformance's mdp, raytrace, fannkuch, docutils, pprint, sympy and async_tree, and small programs
 that are bound by one thing each. In every round each contender runs once, right after a plain run; the figure is the
-ratio of the two. A run is ended after half a minute, and what it took until then is a lower bound. With
-``--together`` the two run at once and share one core, in turns of milliseconds: whatever slows the machine meets both
-alike, so that small costs can be told from noise. Of a run there are four figures: CPU seconds
-and wall seconds of the workload's own loops (by the program's own clocks), CPU seconds of everything that was started
-(the profiler's processes too), and the largest process' peak RSS.
+ratio of the two. A run is ended after half a minute, and what it took until then is a lower bound. With ``--together``
+the two run at once and share one core, in turns of milliseconds: whatever slows the machine meets both alike, so that
+small costs can be told from noise. Of a run there are four figures: CPU seconds and wall seconds of the workload's own
+loops (by the program's own clocks), CPU seconds of everything that was started (the profiler's processes too), and the
+largest process' peak RSS.
 
     python benches/overhead.py [--rounds N] [--together] [--shorter N] [--only WORKLOAD ...] [--contender NAME ...]
         [--python EXE] [-o FILE]

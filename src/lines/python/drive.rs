@@ -11,8 +11,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
-use super::engine::{Ended, LineTable, Running, Table, Thread, with_thread};
+use super::engine::{Ended, Running, Thread, with_thread};
 use super::outcome::exception_name;
+use super::table::{LineTable, Table};
 use super::{symbols, tracing};
 
 /// Wraps a generator or a coroutine of the function that `table` watches; itself an iterator and an awaitable.

@@ -21,6 +21,7 @@ mod sampler;
 mod shim;
 mod split;
 mod symbols;
+mod table;
 mod tap;
 mod tracing;
 
@@ -33,7 +34,7 @@ use pyo3::prelude::*;
 /// When the module cannot take a name.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     super::clock::prepare();
-    module.add_class::<engine::LineTable>()?;
+    module.add_class::<table::LineTable>()?;
     module.add_class::<outcome::LineOutcome>()?;
     module.add_class::<drive::Drive>()?;
     module.add_class::<footprint::RssSampler>()?;

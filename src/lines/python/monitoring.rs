@@ -198,7 +198,7 @@ unsafe extern "C" fn on_unwind(
         let offset = ffi::PyLong_AsLong(*arguments.add(1)) as u32;
         (py, *arguments as usize, offset, Bound::from_borrowed_ptr(py, *arguments.add(2)))
     };
-    if !super::engine::registry(py).contains_key(&code) {
+    if !super::table::registry(py).contains_key(&code) {
         return none();
     }
     let start = with_thread(|thread| thread.begin(began));

@@ -12,10 +12,11 @@ use std::sync::OnceLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::engine::{LineTable, Place, Scratch, registry, with_thread};
+use super::engine::{Place, Scratch, with_thread};
 use super::monitoring::Callback;
 use super::outcome::exception_name;
 use super::symbols::{self, TraceFunction};
+use super::table::{LineTable, registry};
 use crate::lines::clock;
 
 /// The tracer before ours, with a reference to its object.
