@@ -196,8 +196,7 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
     let beside_perf = timer && slot.source.get() == 1;
     let memory = Guarded::in_handler(signals::blocks_faults(interrupted_mask(context)));
     let system = timer && tick_hit_kernel(slot, &memory, program_counter(context));
-    let distance = if timer { slot.timer_ns.get() } else { slot.gap_ns.get() };
-    let passed_ns = distance.saturating_mul(expirations);
+    let passed_ns = if timer { slot.passed_ns(expirations) } else { slot.gap_ns.get() };
     let weight_ns = match (timer, beside_perf) {
         // Beside perf, which samples user time, the timer only places kernel time.
         (_, true) if !system => 0,

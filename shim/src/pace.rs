@@ -6,7 +6,7 @@
 
 use crate::threads::{Slot, next_random};
 use crate::tls::Tls;
-use crate::{clock, threads};
+use crate::{clock, sys, threads};
 
 /// CPU time after which a perf event makes room for one of another period, and at least an interval. With periods evenly
 /// drawn, the error that a program's cycle can make is on average that of samples at random, however many samples a
@@ -23,22 +23,62 @@ const QUIET: u32 = 64;
 const LESS_OFTEN: u64 = 4;
 const SELDOM_NS: u64 = 16_000_000;
 
-/// The timer fires at least this often while it meets the kernel: a tick of a kernel with 250 a second, and a little less.
-/// What a look at several ticks sees of the kernel's time would all be charged to where the last of them hit.
-pub(crate) const TICK_NS: u64 = 3_990_000;
+/// The timer is seen at least this often while it meets the kernel: at each tick of a kernel with 250 a second. What a look
+/// at several ticks sees of the kernel's time would all be charged to where the last of them hit.
+const LOOK_NS: u64 = 3_990_000;
+/// Between ticks that are as long the timer fires so often (its signals still come at ticks alone): one that follows close
+/// on a late signal is not missed, and the number of times tells how much CPU time has passed. No whole number a tick, so
+/// that what is cut off is not always the same.
+const A_TICK: f64 = 97.618;
+
+/// Nanoseconds between two ticks of the kernel.
+fn tick_ns() -> u64 {
+    sys::resolution_ns(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// How far apart the timer fires while it meets the kernel.
+pub(crate) fn often() -> u64 {
+    if tick_ns() > LOOK_NS { (tick_ns() as f64 / A_TICK) as u64 } else { LOOK_NS }
+}
+
+/// Nanoseconds since the last tick.
+fn since_tick() -> u64 {
+    sys::now_ns().saturating_sub(sys::clock_ns(libc::CLOCK_MONOTONIC_COARSE))
+}
 
 impl Slot {
     /// The timer beside perf has fired: `hit` says whether it met the kernel at work for this thread. Where it never does
     /// it costs and tells nothing, so it slows down; how far apart its signals are is decided before the one that counts
     /// for that distance, so no kernel time weighs more or less for it. Called in the thread's own handler.
     pub(crate) fn pace_timer(&self, hit: bool) {
-        let interval = self.interval_ns.get().min(TICK_NS);
+        let interval = self.interval_ns.get().min(often());
         self.quiet.set(if hit { 0 } else { self.quiet.get().saturating_add(1) });
         let wanted =
             if self.quiet.get() < QUIET { interval } else { (interval * LESS_OFTEN).max(SELDOM_NS).max(interval) };
         if wanted != self.timer_ns.get() && clock::set_timer(self.timer.get(), wanted, wanted) >= 0 {
             self.timer_ns.set(wanted);
         }
+    }
+
+    /// The thread begins between two ticks: the first that it meets stands for a whole one, as those that it does not meet
+    /// stand for nothing.
+    pub(crate) fn begin_ticks(&self) {
+        self.late_ns.set(since_tick());
+    }
+
+    /// CPU nanoseconds from the tick before to the one at which the timer fired, so many times. The signal comes when the
+    /// thread leaves the kernel, which may be much later: what passed since is the next tick's, whoever that meets. Called
+    /// in the thread's own handler.
+    pub(crate) fn passed_ns(&self, expirations: u64) -> u64 {
+        let all = self.timer_ns.get().saturating_mul(expirations);
+        let before = self.late_ns.replace(since_tick());
+        if self.timer_ns.get() >= LOOK_NS {
+            return all;
+        }
+        let all = all.saturating_add(before);
+        let late = self.late_ns.get().min(all);
+        self.late_ns.set(late);
+        all - late
     }
 
     /// Draws the first gap. It began before the thread did, anywhere within it: those that end within one have their share
@@ -76,13 +116,14 @@ impl Slot {
     /// The timer stands for so much CPU time: what a sample stands for now, or zero where none is due. Called in the
     /// thread's own handler.
     pub(crate) fn due(&self, spent_ns: u64, block: &Tls) -> u64 {
-        let all = self.owed_ns.get().saturating_add(spent_ns);
-        let due = all >= self.gap_ns.get();
-        self.owed_ns.set(if due { 0 } else { all });
-        if due {
-            self.gap_ns.set(self.draw(block));
+        let mut left = self.owed_ns.get().saturating_add(spent_ns);
+        let mut due = 0;
+        while left >= self.gap_ns.get() {
+            left -= self.gap_ns.get();
+            due += self.gap_ns.replace(self.draw(block));
         }
-        if due { all } else { 0 }
+        self.owed_ns.set(left);
+        due
     }
 
     /// So much CPU time has passed, by a signal of the perf event (`fired`) or of the timer beside it: an event that is old

@@ -69,6 +69,14 @@ pub(crate) fn clock_ns(clock: i32) -> u64 {
     if failed != 0 { 0 } else { (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64) }
 }
 
+/// Nanoseconds between two readings of a clock that differ; 0 where it does not tell.
+pub(crate) fn resolution_ns(clock: i32) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours; libc answers from the vdso.
+    let failed = unsafe { libc::clock_getres(clock, &raw mut time) };
+    if failed != 0 { 0 } else { time.tv_nsec as u64 }
+}
+
 /// `CLOCK_MONOTONIC` nanoseconds.
 #[inline]
 pub(crate) fn now_ns() -> u64 {

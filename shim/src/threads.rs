@@ -47,6 +47,8 @@ pub(crate) struct Slot {
     pub(crate) timer: Cell<i32>,
     /// CPU nanoseconds between the timer's signals.
     pub(crate) timer_ns: Cell<u64>,
+    /// Nanoseconds from the last tick that the timer was seen at to its signal: of the next one's time they are the first.
+    pub(crate) late_ns: Cell<u64>,
     /// Signals of the timer since the last that met the kernel.
     pub(crate) quiet: Cell<u32>,
     /// User and kernel time at the last timer sample.
@@ -283,10 +285,11 @@ fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
     if slot.source.get() == 0 && settings.cpu_mode == 2 {
         return;
     }
-    let apart = interval.min(pace::TICK_NS);
+    let apart = interval.min(pace::often());
     slot.timer_ns.set(apart);
     slot.quiet.set(0);
-    let first = 1 + next_random(block) % apart.max(4_000_000);
+    slot.begin_ticks();
+    let first = 1 + next_random(block) % apart.max(1);
     match clock::start_timer(slot.tid.get(), core::ptr::from_ref(slot) as usize, first, apart) {
         Ok(id) => {
             slot.timer.set(id);

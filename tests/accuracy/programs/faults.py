@@ -16,7 +16,7 @@ def main(seconds):
         bytearray(37 << 20)  # at: faults
         SPENT["faults"] += clock() - before
         before = clock()
-        for i in range(100_003):
+        for i in range(100_003):  # at: loop
             x = (x * 31 + i) % 65_537  # at: pure
         SPENT["pure"] += clock() - before
 
