@@ -138,6 +138,7 @@ LAWS = (
         True,
         of_clocks("kinds.py", {clock: mark for clock, (mark, _) in truths.KINDS.items()}),
     ),
+    Law("behind long system calls: error, points", "cpu", "late.py", True, of_clocks("late.py", truths.LATE)),
     Law("time not in its kind, per cent", "kind", "kinds.py", True, of_kinds),
     Law("work behind calls: error, points", "functions", "calls.py", True, of_calls),
     Law("threads: error, points", "cpu", "threads.py", True, of_clocks("threads.py", truths.THREADS)),

@@ -167,6 +167,8 @@ CPython.
 
 * *equal lines*: eight lines of equal work; error of each line's share, in percentage points.
 * *unlike lines*: bytecode, builtins, C libraries and a system call; error of each line's share, in percentage points.
+* *behind long system calls*: calls of about 5 ms, longer than a tick of most kernels, and bytecode right behind each;
+  error of each line's share. A signal comes when the call ends, which is where sampling profilers go wrong.
 * *time not in its kind*: how much of each such line's CPU time is not booked as Python, native or system as it is.
 * *work behind calls*: equal work in two functions, in one of them behind a call; error of a function's share.
 * *threads*, *processes*: a line in each of four threads (one sleeps), or in a process, a forked and a spawned child;

@@ -34,6 +34,9 @@ THREADS = {"pure": "pure", "native": "native", "writes": "write"}
 PROCESSES = {"parent": "parent", "forked": "forked", "spawned": "spawned"}
 """Clock of a process of processes.py -> its line's mark."""
 
+LATE = {"call": "call", "pure": "pure"}
+"""Clock of late.py -> its line's mark."""
+
 ALLOCATED = {
     "pair900": 300 * 900_001,
     "pair200": 300 * 200_003,
