@@ -23,22 +23,20 @@ const QUIET: u32 = 64;
 const LESS_OFTEN: u64 = 4;
 const SELDOM_NS: u64 = 16_000_000;
 
-/// The timer is seen at least this often while it meets the kernel: at each tick of a kernel with 250 a second. What a look
-/// at several ticks sees of the kernel's time would all be charged to where the last of them hit.
+/// The timer fires at least this often while it meets the kernel: at each tick of a kernel with 250 a second. What a look at
+/// several ticks sees of the kernel's time would all be charged to where the last of them hit.
 const LOOK_NS: u64 = 3_990_000;
-/// Between ticks that are as long the timer fires so often (its signals still come at ticks alone): one that follows close
+/// Where ticks are longer than this each one is looked at.
+const SHORT_TICK_NS: u64 = LOOK_NS / 2;
+/// Between such ticks the timer fires so often (its signals still come at ticks alone): one that follows close
 /// on a late signal is not missed, and the number of times tells how much CPU time has passed. No whole number a tick, so
 /// that what is cut off is not always the same.
 const A_TICK: f64 = 97.618;
 
-/// Nanoseconds between two ticks of the kernel.
-fn tick_ns() -> u64 {
-    sys::resolution_ns(libc::CLOCK_MONOTONIC_COARSE)
-}
-
 /// How far apart the timer fires while it meets the kernel.
 pub(crate) fn often() -> u64 {
-    if tick_ns() > LOOK_NS { (tick_ns() as f64 / A_TICK) as u64 } else { LOOK_NS }
+    let tick_ns = sys::resolution_ns(libc::CLOCK_MONOTONIC_COARSE);
+    if tick_ns > SHORT_TICK_NS { (tick_ns as f64 / A_TICK) as u64 } else { LOOK_NS }
 }
 
 /// Nanoseconds since the last tick.
