@@ -34,7 +34,7 @@ const LEAST_USE: u64 = 4;
 const WINDOW_NS: u64 = 10_000_000;
 /// What may be spent at once before the cost is looked at.
 const BURST_NS: u64 = 200_000;
-/// The same in a forked child, which may not live long: at first, and twice as much after each look.
+/// The same in a forked child, which may not live long: at first, and twice as much after each look that finds it cheap.
 const FIRST_BURST_NS: u64 = 20_000;
 /// What was not spent is saved, up to as much as a second may cost.
 const SAVINGS_NS: i64 = 10_000_000;
@@ -269,7 +269,6 @@ pub(super) fn spent(begun_ns: u64) {
     }
     WINDOW.store(now, Relaxed);
     WINDOW_CPU.store(cpu, Relaxed);
-    MAY_SPEND_NS.store((burst * 2).min(BURST_NS), Relaxed);
     let passed = passed.max(spent);
     SPENT_NS.store(0, Relaxed);
     let interval = INTERVAL.load(Relaxed);
@@ -279,10 +278,13 @@ pub(super) fn spent(begun_ns: u64) {
     // What sampling costs is inversely proportional to the interval.
     let may = (SHARE + saved as f64 / EVEN_NS).max(SHARE / 4.0);
     let times = spent as f64 / (passed as f64 * may);
+    if times < 1.0 {
+        MAY_SPEND_NS.store((burst * 2).min(BURST_NS), Relaxed);
+    }
     // What begins after a rest, and a program does, is not made to pay before it has spent a quarter of what is saved.
     let times = if saved > most_savings() / 4 * 3 { times.min(1.0) } else { times };
     // What a window's few samples took is known to a third or so: half of the way, unless there is far to go.
-    let times = if times < 0.5 { times.max(0.25) } else { (1.0 + times.min(3.0)) / 2.0 };
+    let times = if times < 0.5 { times.max(0.25) } else { (1.0 + times.min(15.0)) / 2.0 };
     let next = ((interval as f64 * times) as u64).clamp(FLOOR, CEILING);
     if next == interval {
         return;
