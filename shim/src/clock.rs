@@ -172,8 +172,7 @@ const SIGEV_THREAD_ID: i32 = 4;
 
 /// Starts a CPU timer on a thread of this process; the timer's id, or the negative errno.
 ///
-/// `value` comes back in the signal; the first expiry is at `first_ns`, random, so that work aligned with the kernel's
-/// tick is not always missed.
+/// `value` comes back in the signal; the first expiry is at `first_ns` of the thread's CPU time from now.
 pub(crate) fn start_timer(tid: u32, value: usize, first_ns: u64, interval_ns: u64) -> Result<i32, i32> {
     let event = Event { value, signal: SAMPLE, notify: SIGEV_THREAD_ID, tid: tid as i32, pad: [0; 11] };
     let mut id: i32 = -1;
