@@ -65,8 +65,8 @@ for _ in range(100):
         os.waitpid(pid, 0)
 """
 
-# The same, a hundred a second.
-CHILDREN = CHILDREN_AT_ONCE.replace("import os", "import os, time") + "    time.sleep(0.08)\n"
+# The same, sixty a second.
+CHILDREN = CHILDREN_AT_ONCE.replace("import os", "import os, time") + "    time.sleep(0.13)\n"
 
 # A gigabyte in a million blocks, and then short-lived ones.
 HEAP = """
