@@ -53,7 +53,7 @@ test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloade
 test-root: $(BUILD)/installed  ## odd disks, and death for want of memory (mounts, makes a cgroup: as root)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/mounts.py tests/oom_kill.py
 
-test-limits: $(BUILD)/installed  ## what the launcher takes of large programs (about a minute and a half)
+test-limits: $(BUILD)/installed  ## what the launcher takes of large programs (about two minutes)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/limits.py
 
 test-memcheck:  ## what reads untrusted bytes, and the rings, under valgrind's memcheck (needs valgrind)
