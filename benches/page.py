@@ -168,7 +168,7 @@ CPython.
 * *equal lines*: eight lines of equal work; error of each line's share, in percentage points.
 * *unlike lines*: bytecode, builtins, C libraries and a system call; error of each line's share, in percentage points.
 * *behind long system calls*: calls of about 5 ms, longer than a tick of most kernels, and bytecode right behind each;
-  error of each line's share. A signal comes when the call ends, which is where sampling profilers go wrong.
+  error of each line's share. A CPU timer's signal comes when the call ends, however early in it the timer fired.
 * *time not in its kind*: how much of each such line's CPU time is not booked as Python, native or system as it is.
 * *work behind calls*: equal work in two functions, in one of them behind a call; error of a function's share.
 * *threads*, *processes*: a line in each of four threads (one sleeps), or in a process, a forked and a spawned child;
@@ -180,6 +180,8 @@ CPython.
 * *copied*: error of the bytes that each line copies.
 
 line_profiler, pyinstrument and cProfile tell wall time, not CPU time, and are held against the same clocks.
+profiling.sampling is run without `--subprocesses`, which writes a file for each process; these are not merged here, so
+of the three processes it sees one.
 
 """
 

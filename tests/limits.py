@@ -23,7 +23,7 @@ MOST_WHERE_NOTHING_REPEATS = 0.07
 """The same where every sample has a line and a stack of its own."""
 MOST_BYTES = 200 << 20
 PROCESS_S = 0.001
-"""What one of many processes at once takes of the launcher beside that, however short it lives (0.4 ms here)."""
+"""What one of many processes at once takes of the launcher beside that, however short it lives (0.2 to 0.4 ms here)."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 BLOCKS = """

@@ -2,7 +2,8 @@
 //!
 //! Job: give samples at the interval that was asked for, on average, at distances drawn at random; look at every tick while
 //! kernel time is about, at few where there is none. Invariants: a sample stands for the distance to the one before it;
-//! what all signals stand for is what all samples stand for, but for a gap a thread at either end, which is chance. Neighbours: `handler` asks, `threads` arms, `clock` sets the timer.
+//! what all signals stand for is what all samples stand for, but for a gap a thread at either end, which is chance.
+//! Neighbours: `handler` asks, `threads` arms, `clock` sets the timer.
 
 use crate::threads::{Slot, next_random};
 use crate::tls::Tls;
@@ -28,9 +29,9 @@ const SELDOM_NS: u64 = 16_000_000;
 const LOOK_NS: u64 = 3_990_000;
 /// Where ticks are longer than this each one is looked at.
 const SHORT_TICK_NS: u64 = LOOK_NS / 2;
-/// Between such ticks the timer fires so often (its signals still come at ticks alone): one that follows close
-/// on a late signal is not missed, and the number of times tells how much CPU time has passed. No whole number a tick, so
-/// that what is cut off is not always the same.
+/// Between such ticks the timer fires so often (its signals still come at ticks alone): one that follows close on a late
+/// signal is not missed, and the number of times tells how much CPU time has passed. No whole number a tick, so that what
+/// is cut off is not always the same.
 const A_TICK: f64 = 97.618;
 
 /// How far apart the timer fires while it meets the kernel.

@@ -111,7 +111,7 @@ fn begin_window() {
     SPENT_NS.store(0, Relaxed);
 }
 
-/// In both processes after a fork: they share what was saved, so that many children cost no more than one.
+/// In both processes after a fork: they share what was saved, so that each of many children does not have it anew.
 pub(crate) fn share_savings() {
     let saved = SAVED_NS.load(Relaxed);
     if saved > 0 {
