@@ -22,7 +22,7 @@ def spin(seconds):
     end = time.thread_time() + seconds
     x = 1
     while time.thread_time() < end:
-        for i in range(2000):
+        for i in range(2000):  # at: inside_loop
             x = (x * 31 + i) % 65_537  # at: inside
 
 
@@ -47,7 +47,7 @@ def outer(seconds):
     end = time.thread_time() + seconds
     x = 1
     while time.thread_time() < end:
-        for i in range(2000):
+        for i in range(2000):  # at: outer_loop
             x = (x * 31 + i) % 65_537  # at: outer
 
 
