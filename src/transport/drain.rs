@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use rscalene_wire::{MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
@@ -21,8 +21,9 @@ use super::event::{Batch, Body, Event};
 const PAUSE: Duration = Duration::from_millis(20);
 /// Events that go to the merge at a time: a hand-over costs as much as what is done with an event.
 const BATCH: usize = 256;
-/// Looks between two questions whether the owners still live.
-const OWNER_LOOKS: u32 = 5;
+/// Time between two questions whether the owners still live. Not a number of looks: those come with every process that
+/// starts.
+const OWNERS: Duration = Duration::from_millis(100);
 
 /// What is kept of a claimed segment.
 #[derive(Debug)]
@@ -46,21 +47,23 @@ pub struct Reader {
     arena: Arc<Arena>,
     rings: Vec<Ring>,
     buffer: Vec<u8>,
-    looks: u32,
+    asked: Instant,
 }
 
 impl Reader {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(arena: Arc<Arena>) -> Self {
-        Self { arena, rings: Vec::new(), buffer: Vec::new(), looks: 0 }
+        Self { arena, rings: Vec::new(), buffer: Vec::new(), asked: Instant::now() }
     }
 
     /// Takes everything that is there; `out` gets the events. Answers whether there was anything.
     pub fn look(&mut self, out: &mut impl FnMut(Event)) -> bool {
         self.find_claims();
-        self.looks = self.looks.wrapping_add(1);
-        let ask_owners = self.looks.is_multiple_of(OWNER_LOOKS);
+        let ask_owners = self.asked.elapsed() >= OWNERS;
+        if ask_owners {
+            self.asked = Instant::now();
+        }
         let mut any = false;
         let mut place = 0;
         while let Some(ring) = self.rings.get_mut(place) {
