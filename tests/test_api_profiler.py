@@ -197,6 +197,8 @@ def test_reset_starts_over() -> None:
 def test_misuse_is_told_apart() -> None:
     with pytest.raises(ValueError, match="interval"):
         Profiler(interval=-1)
+    with pytest.raises(TypeError, match="number of seconds"):
+        Profiler(interval="1ms")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="lists of globs"):
         Profiler(include="*.py")
     profiler = Profiler()

@@ -68,8 +68,10 @@ class Profiler:
         :param name: under ``rscalene run`` what passes between start and stop is also a section of that name in the
             profile of the run, with its wall and CPU time, its allocations and its lines; pauses are part of it.
         :raises ValueError: for an interval below 0 or a glob that is none.
-        :raises TypeError: for one glob in place of a list of them.
+        :raises TypeError: for one glob in place of a list of them, or an interval with a unit.
         """
+        if isinstance(interval, str):
+            raise TypeError(f"interval is a number of seconds, not {interval!r}\nhint: 0.001 is a millisecond")
         if isinstance(include, str) or isinstance(exclude, str):
             raise TypeError("include and exclude are lists of globs\nhint: put the one glob in a list")
         self.memory = memory
