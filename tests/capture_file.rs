@@ -3,38 +3,27 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
+use fastrand::Rng;
 use rscalene::transport::capture::{Damage, Reader, Writer};
 use rscalene::transport::event::{Body, CodeDef, Counters, Event, Module, StackDef, Wait};
 use rscalene_wire as wire;
 
 type Origin = BTreeMap<String, u64>;
 
-/// A cheap generator with a fixed seed (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % sides.max(1)
-    }
-}
-
 fn events(count: u64) -> Vec<Event> {
-    let mut dice = Dice(7);
+    let mut dice = Rng::with_seed(7);
     let event = |number: u64| {
         let time_ns = number * 1_000_003;
-        let body = match dice.roll(8) {
+        let body = match dice.u64(..8) {
             0 => Body::ProcessStart(wire::ProcessStart { time_ns, pid: 7, ..wire::ProcessStart::default() }),
             1 => Body::CodeDef(CodeDef {
                 def: wire::CodeDef::default(),
-                filename: "app.py".repeat(dice.roll(9) as usize),
+                filename: "app.py".repeat(dice.usize(..9)),
                 qualname: "f\u{e9}".to_owned(),
-                table: (0..dice.roll(5000)).map(|byte| (byte ^ number) as u8).collect(),
+                table: (0..dice.u64(..5000)).map(|byte| (byte ^ number) as u8).collect(),
             }),
             2 => Body::StackDef(StackDef {
-                def: wire::StackDef { stack: dice.roll(u64::MAX), depth: 3, flags: 0 },
+                def: wire::StackDef { stack: dice.u64(..), depth: 3, flags: 0 },
                 entries: vec![wire::StackEntry { code: 1, offset: number as u32 }; 3],
             }),
             3 => Body::CpuSample { sample: wire::CpuSample { time_ns, stack: 5, ..Default::default() }, flags: 4 },
@@ -50,7 +39,7 @@ fn events(count: u64) -> Vec<Event> {
             })),
             5 => Body::Wait(Wait { time_ns, tid: 9, stack: 5, wait_ns: 11, gil_ns: Some(number) }),
             6 => Body::Modules(vec![Module { start: 1, end: 2, offset: 3, path: "/lib/x.so".to_owned() }]),
-            _ => Body::Rss { time_ns, bytes: dice.roll(1 << 40), files: 4096 },
+            _ => Body::Rss { time_ns, bytes: dice.u64(..1 << 40), files: 4096 },
         };
         Event { pid: 7, body }
     };
@@ -87,8 +76,8 @@ fn what_was_put_in_comes_out_in_order() {
 fn a_cut_gives_the_events_before_it() {
     let put = events(1000);
     let (bytes, _) = capture(&put, u64::MAX);
-    let mut dice = Dice(11);
-    let places = (0..24).chain((0..40).map(|_| dice.roll(bytes.len() as u64) as usize));
+    let mut dice = Rng::with_seed(11);
+    let places = (0..24).chain((0..40).map(|_| dice.usize(..bytes.len())));
     for place in places.chain([bytes.len() - 1]) {
         match read(&bytes[..place]) {
             Ok((events, damage)) => {
@@ -104,11 +93,11 @@ fn a_cut_gives_the_events_before_it() {
 fn a_changed_byte_never_changes_an_event() {
     let put = events(1000);
     let (bytes, _) = capture(&put, u64::MAX);
-    let mut dice = Dice(13);
-    let places = (0..40).chain((0..60).map(|_| dice.roll(bytes.len() as u64) as usize));
+    let mut dice = Rng::with_seed(13);
+    let places = (0..40).chain((0..60).map(|_| dice.usize(..bytes.len())));
     for place in places.collect::<Vec<_>>() {
         let mut bad = bytes.clone();
-        bad[place] ^= 1 + dice.roll(255) as u8;
+        bad[place] ^= 1 + dice.u8(..255);
         if let Ok((events, damage)) = read(&bad) {
             assert!(put.starts_with(&events), "{place}");
             assert!(damage.is_some(), "{place}");
@@ -118,10 +107,10 @@ fn a_changed_byte_never_changes_an_event() {
 
 #[test]
 fn any_bytes_behind_the_magic_are_refused_or_read_and_never_believed() {
-    let mut dice = Dice(17);
+    let mut dice = Rng::with_seed(17);
     for _ in 0..2000 {
         let mut bytes = b"rscapt01".to_vec();
-        bytes.extend((0..dice.roll(300)).map(|_| dice.roll(256) as u8));
+        bytes.extend((0..dice.u64(..300)).map(|_| dice.u8(..)));
         assert!(read(&bytes).is_err());
     }
     assert_eq!(read(b"rscapt77and so on").err(), Some(Damage::OtherVersion));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use fastrand::Rng;
 use ring_target::{SEGMENTS, arena};
 use rscalene::transport::drain::Reader;
 use rscalene::transport::event::{Body, Event};
@@ -85,16 +86,10 @@ fn records_of_many_writers_arrive_once_whole_and_in_each_writers_order() {
 
 #[test]
 fn a_target_that_writes_anything_anywhere_breaks_nothing_and_is_read_in_bounded_time() {
-    let mut state = 0x1234_5678_9abc_def1_u64;
-    let mut dice = move |sides: u64| {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        state.wrapping_mul(0x2545_f491_4f6c_dd1d) % sides
-    };
+    let mut dice = Rng::with_seed(29);
     let rounds = std::env::var("RSCALENE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(60);
     for _ in 0..rounds {
-        let segment_bytes = PAGE * (2 + dice(3) as usize);
+        let segment_bytes = PAGE * (2 + dice.usize(..3));
         let (arena, target) = arena(segment_bytes);
         let mut reader = Reader::new(Arc::clone(&arena));
         let mut events = 0_u64;
@@ -102,27 +97,28 @@ fn a_target_that_writes_anything_anywhere_breaks_nothing_and_is_read_in_bounded_
             target.claim(number, std::process::id());
         }
         for _ in 0..20 {
-            for _ in 0..dice(40) {
-                let number = dice(u64::from(SEGMENTS)) as u32;
+            for _ in 0..dice.u64(..40) {
+                let number = dice.u32(..SEGMENTS);
                 let slots = ((segment_bytes - PAGE) / SLOT) as u64;
-                match dice(6) {
+                match dice.u64(..6) {
                     // A record that says anything about itself.
                     0..=2 => {
-                        let payload: Vec<u64> = (0..dice(20)).map(|_| dice(u64::MAX) >> (dice(8) * 8)).collect();
-                        target.emit(number, Kind::from_u8(1 + dice(14) as u8).expect("a kind"), &payload);
+                        let payload: Vec<u64> =
+                            (0..dice.u64(..20)).map(|_| dice.u64(..) >> (dice.u64(..8) * 8)).collect();
+                        target.emit(number, Kind::from_u8(1 + dice.u8(..14)).expect("a kind"), &payload);
                     }
                     // A committed slot of noise.
                     3 => {
-                        let position = dice(slots);
+                        let position = dice.u64(..slots);
                         let at = target.segment(number) + PAGE + position as usize * SLOT;
                         for word in 1..8 {
-                            target.word(at + word * 8).store(dice(u64::MAX) >> (dice(8) * 8), Relaxed);
+                            target.word(at + word * 8).store(dice.u64(..) >> (dice.u64(..8) * 8), Relaxed);
                         }
                         target.word(at).store(wire::commit_word(position), Release);
                     }
                     // Positions that lie.
-                    4 => target.header(number).head.store(dice(u64::MAX) >> (dice(8) * 8), Release),
-                    _ => target.header(number).tail.store(dice(u64::MAX), Release),
+                    4 => target.header(number).head.store(dice.u64(..) >> (dice.u64(..8) * 8), Release),
+                    _ => target.header(number).tail.store(dice.u64(..), Release),
                 }
             }
             reader.look(&mut |_| events += 1);

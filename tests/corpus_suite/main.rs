@@ -9,33 +9,22 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use fastrand::Rng;
 use targets::{TARGETS, Target};
 
-/// A cheap generator with a fixed seed (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % sides.max(1) as u64) as usize
-    }
-}
-
 /// Changes some bytes: others, odd ones, some more or less, a part of another input.
-fn change(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
-    for _ in 0..=dice.roll(4) {
-        let at = dice.roll(bytes.len() + 1);
-        match dice.roll(7) {
-            0 | 1 if at < bytes.len() => bytes[at] ^= 1 << dice.roll(8),
-            2 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][dice.roll(5)],
+fn change(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Rng) {
+    for _ in 0..=dice.usize(..4) {
+        let at = dice.usize(..bytes.len() + 1);
+        match dice.usize(..7) {
+            0 | 1 if at < bytes.len() => bytes[at] ^= 1 << dice.usize(..8),
+            2 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][dice.usize(..5)],
             3 => bytes.truncate(at),
-            4 => drop(bytes.splice(at..(at + dice.roll(16)).min(bytes.len()), [])),
-            5 => drop(bytes.splice(at..at, std::iter::repeat_n(dice.roll(256) as u8, 1 + dice.roll(16)))),
+            4 => drop(bytes.splice(at..(at + dice.usize(..16)).min(bytes.len()), [])),
+            5 => drop(bytes.splice(at..at, std::iter::repeat_n(dice.usize(..256) as u8, 1 + dice.usize(..16)))),
             _ => {
-                let from = dice.roll(other.len() + 1);
-                let part = &other[from..(from + dice.roll(64)).min(other.len())];
+                let from = dice.usize(..other.len() + 1);
+                let part = &other[from..(from + dice.usize(..64)).min(other.len())];
                 drop(bytes.splice(at..at, part.iter().copied()));
             }
         }
@@ -68,10 +57,10 @@ fn what_is_in_the_corpus_breaks_nothing_changed_or_not() {
         for bytes in &inputs {
             try_one(name, target, bytes, &folder);
         }
-        let mut dice = Dice(29);
+        let mut dice = Rng::with_seed(29);
         for _ in 0..rounds {
-            let mut bytes = inputs[dice.roll(inputs.len())].clone();
-            let other = &inputs[dice.roll(inputs.len())];
+            let mut bytes = inputs[dice.usize(..inputs.len())].clone();
+            let other = &inputs[dice.usize(..inputs.len())];
             change(&mut bytes, other, &mut dice);
             try_one(name, target, &bytes, &folder);
         }

@@ -1,29 +1,30 @@
 //! The merge takes whatever comes: events of a corrupt or lying ring, and more of everything than it keeps apart.
 
-use super::recording::{Dice, MS, Recording, cpu, lines_cpu, same};
+use super::recording::{MS, Recording, cpu, lines_cpu, same};
+use fastrand::Rng;
 use rscalene::transport::event::{Body, CodeDef, Counters, Module, ProcessExit, StackDef, ThreadClock, Wait};
 use rscalene_wire as wire;
 
 /// A number of the kind that breaks arithmetic.
-fn odd(dice: &mut Dice) -> u64 {
-    match dice.bits() % 8 {
+fn odd(dice: &mut Rng) -> u64 {
+    match dice.u64(..8) {
         0 => 0,
         1 => u64::MAX,
         2 => 1 << 63,
-        3 => dice.bits(),
+        3 => dice.u64(..),
         4 => u64::from(u32::MAX),
-        _ => dice.bits() % 5,
+        _ => dice.u64(..5),
     }
 }
 
-fn small(dice: &mut Dice) -> u32 {
+fn small(dice: &mut Rng) -> u32 {
     odd(dice) as u32
 }
 
-fn body(dice: &mut Dice) -> Body {
+fn body(dice: &mut Rng) -> Body {
     let (time_ns, stack, address, size) = (odd(dice), odd(dice) % 7, odd(dice), odd(dice));
-    let (tid, flags, other) = (small(dice), dice.bits() as u8, odd(dice));
-    match dice.bits() % 22 {
+    let (tid, flags, other) = (small(dice), dice.u8(..), odd(dice));
+    match dice.u64(..22) {
         0 => Body::ProcessStart(wire::ProcessStart {
             time_ns,
             pid: tid,
@@ -36,7 +37,7 @@ fn body(dice: &mut Dice) -> Body {
             def: wire::CodeDef { code: tid, first_line: small(dice), ..Default::default() },
             filename: ["", "<string>", "a/../..", "/w/x.py", "\u{0}"][(other % 5) as usize].to_owned(),
             qualname: "f".repeat((size % 3) as usize),
-            table: (0..dice.bits() % 40).map(|_| dice.bits() as u8).collect(),
+            table: (0..dice.u64(..40)).map(|_| dice.u8(..)).collect(),
         }),
         4 | 5 => Body::StackDef(StackDef {
             def: wire::StackDef { stack, ..Default::default() },
@@ -107,10 +108,10 @@ fn body(dice: &mut Dice) -> Body {
 #[test]
 fn no_event_however_wrong_breaks_the_merge() {
     for seed in 1..150 {
-        let mut dice = Dice(seed * 0x9e37_79b9);
+        let mut dice = Rng::with_seed(seed * 0x9e37_79b9);
         let mut run = Recording::new("perf", "sampled");
         for _ in 0..500 {
-            let pid = (dice.bits() % 3) as u32;
+            let pid = dice.u32(..3);
             let body = body(&mut dice);
             run.feed(pid, body);
         }

@@ -1,6 +1,7 @@
 //! Laws of the merge about memory: estimators, moments, mappings, leaks.
 
-use super::recording::{Dice, MS, Recording, file, function, line};
+use super::recording::{MS, Recording, file, function, line};
+use fastrand::Rng;
 use rscalene::profile::model::Profile;
 use rscalene::transport::event::{Body, ProcessExit};
 use rscalene_wire as wire;
@@ -187,14 +188,14 @@ fn memory_that_was_not_recorded_is_unknown_and_not_zero() {
 }
 
 /// The shim's sampler: a block of `size` bytes is recorded with probability `1 - exp(-size / T)`.
-fn sampled(dice: &mut Dice, size: u64, interval: u64) -> bool {
-    dice.uniform() < -(-(size as f64) / interval as f64).exp_m1()
+fn sampled(dice: &mut Rng, size: u64, interval: u64) -> bool {
+    dice.f64() < -(-(size as f64) / interval as f64).exp_m1()
 }
 
 #[test]
 fn estimates_are_unbiased_and_their_intervals_hold_the_truth() {
     const RUNS: u64 = 1000;
-    let mut dice = Dice(20_261_121);
+    let mut dice = Rng::with_seed(20_261_121);
     let (mut sum, mut squares) = (0.0, 0.0);
     let mut held = [0u64; 3];
     // Small blocks, medium ones, and an interval that adapts on the way; the last third is freed again at once, so the
@@ -214,7 +215,7 @@ fn estimates_are_unbiased_and_their_intervals_hold_the_truth() {
         let (mut run, at) = recording("sampled", 1);
         for (block, &(size, interval, chance, freed)) in blocks.iter().enumerate() {
             let block = block as u64;
-            if dice.uniform() < chance {
+            if dice.f64() < chance {
                 run.alloc(1, block, at[0], block + 1, size, interval);
                 if freed {
                     run.free(1, block, at[0], block + 1);
@@ -248,7 +249,7 @@ fn estimates_are_unbiased_and_their_intervals_hold_the_truth() {
 
 #[test]
 fn a_leak_is_listed_and_a_cache_and_churn_are_not() {
-    let mut dice = Dice(7);
+    let mut dice = Rng::with_seed(7);
     let (mut run, at) = recording("sampled", 4);
     let mut address = 0;
     let mut block = |run: &mut Recording, time, stack, size| {

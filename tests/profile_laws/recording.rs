@@ -173,21 +173,3 @@ pub(crate) fn lines_cpu(profile: &Profile) -> f64 {
 pub(crate) fn same(left: f64, right: f64) {
     assert!((left - right).abs() < 1e-9 * (1.0 + right.abs()), "{left} is not {right}");
 }
-
-/// Random numbers that repeat (xorshift64*).
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    /// 64 random bits.
-    pub(crate) fn bits(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// A random number between 0 and 1.
-    pub(crate) fn uniform(&mut self) -> f64 {
-        ((self.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    }
-}

@@ -1,23 +1,12 @@
 //! Profiles that somebody changed: what is read can be shown in every format, and everything else is refused.
 
+use fastrand::Rng;
 use rscalene::report::format::Look;
 use rscalene::report::json::Layout;
 use rscalene::report::{Format, Options, Style, read_json, write_json};
 use serde_json::Value;
 
 use super::profiles::realistic;
-
-/// A cheap generator with a fixed seed (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % sides.max(1) as u64) as usize
-    }
-}
 
 /// Values that break what does not look.
 const ODD: [&str; 14] = [
@@ -38,28 +27,28 @@ const ODD: [&str; 14] = [
 ];
 
 /// Changes one thing somewhere below `value`.
-fn mutate(value: &mut Value, dice: &mut Dice) {
+fn mutate(value: &mut Value, dice: &mut Rng) {
     let odd = || ODD.map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
     match value {
-        Value::Object(entries) if !entries.is_empty() && dice.roll(8) > 0 => {
-            let place = dice.roll(entries.len());
+        Value::Object(entries) if !entries.is_empty() && dice.usize(..8) > 0 => {
+            let place = dice.usize(..entries.len());
             let key = entries.keys().nth(place).cloned().expect("a key");
-            if dice.roll(20) == 0 {
+            if dice.usize(..20) == 0 {
                 entries.remove(&key);
             } else if let Some(inner) = entries.get_mut(&key) {
                 mutate(inner, dice);
             }
         }
-        Value::Array(items) if !items.is_empty() && dice.roll(8) > 0 => {
-            let place = dice.roll(items.len());
-            match dice.roll(12) {
+        Value::Array(items) if !items.is_empty() && dice.usize(..8) > 0 => {
+            let place = dice.usize(..items.len());
+            match dice.usize(..12) {
                 0 => drop(items.remove(place)),
                 1 => items.push(items[place].clone()),
                 2 => items.reverse(),
                 _ => mutate(&mut items[place], dice),
             }
         }
-        other => *other = odd()[dice.roll(ODD.len())].clone(),
+        other => *other = odd()[dice.usize(..ODD.len())].clone(),
     }
 }
 
@@ -74,12 +63,12 @@ fn show(profile: &rscalene::profile::model::Profile) {
 #[test]
 fn what_is_read_can_be_shown_in_every_format() {
     let whole = serde_json::to_value(realistic()).expect("JSON");
-    let mut dice = Dice(19);
+    let mut dice = Rng::with_seed(19);
     let rounds = std::env::var("RSCALENE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(300);
     let (mut read, mut refused) = (0, 0);
     for _ in 0..rounds {
         let mut value = whole.clone();
-        for _ in 0..=dice.roll(4) {
+        for _ in 0..=dice.usize(..4) {
             mutate(&mut value, &mut dice);
         }
         match read_json("run.json", value.to_string().as_bytes()) {
@@ -100,13 +89,13 @@ fn what_is_read_can_be_shown_in_every_format() {
 fn changed_bytes_are_refused_or_shown() {
     let mut whole = Vec::new();
     write_json(&realistic(), Layout::Compact, &mut whole).expect("written");
-    let mut dice = Dice(23);
+    let mut dice = Rng::with_seed(23);
     let rounds = std::env::var("RSCALENE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(300);
     for _ in 0..rounds {
         let mut bytes = whole.clone();
-        for _ in 0..=dice.roll(3) {
-            let place = dice.roll(bytes.len());
-            bytes[place] = b"0123456789-e.,:[]{}\"ntf\xff\x00"[dice.roll(25)];
+        for _ in 0..=dice.usize(..3) {
+            let place = dice.usize(..bytes.len());
+            bytes[place] = b"0123456789-e.,:[]{}\"ntf\xff\x00"[dice.usize(..25)];
         }
         if let Ok(profile) = read_json("run.json", bytes.as_slice()) {
             show(&profile);
