@@ -15,3 +15,4 @@ pub mod modules;
 pub mod proc;
 pub mod remote;
 pub mod symbols;
+pub mod turns;

@@ -24,6 +24,7 @@ use rscalene_wire::ProcessStart;
 use self::process::Process;
 use super::jitter::Jitter;
 use super::proc;
+use super::turns;
 use crate::transport::event::{Batch, Event};
 
 /// [`Notice`](rscalene_wire::Notice) code: the launcher may not read the process, so its waiting is unknown.
@@ -210,7 +211,7 @@ impl Drop for Remote {
 }
 
 fn run(targets: &Receiver<Target>, events: &Sender<Batch>) -> HashMap<String, u64> {
-    ask_for_short_slices();
+    turns::ask_for_short_ones();
     let mut reader = Reader::new();
     let mut out = Vec::new();
     let mut budget = Budget::new();
@@ -284,32 +285,6 @@ impl Budget {
         let owed = Duration::from_secs_f64((-self.left_s).max(0.0) / SHARE);
         pause.max(owed).min(LONGEST_PAUSE)
     }
-}
-
-/// Asks the scheduler for short turns, which come soon, in exchange for long ones: ticks keep their time on a busy machine.
-///
-/// Kernels before 6.12 ignore it; no privilege is needed, and no more CPU is given.
-fn ask_for_short_slices() {
-    /// `struct sched_attr`, as first published.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Attributes {
-        size: u32,
-        policy: u32,
-        flags: u64,
-        nice: i32,
-        priority: u32,
-        slice_ns: u64,
-        deadline_ns: u64,
-        period_ns: u64,
-    }
-    // SAFETY: `getpriority` reads a number of the calling thread.
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    let size = u32::try_from(size_of::<Attributes>()).unwrap_or(0);
-    let attributes = Attributes { size, nice, slice_ns: 100_000, ..Attributes::default() };
-    // SAFETY: the kernel reads `size` bytes of `attributes` and changes the calling thread alone. A refusal leaves it as
-    // it was, which is good enough.
-    let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
 }
 
 /// File descriptors that this process may have.

@@ -27,6 +27,7 @@ use crate::capture::inside::{Inside, thread_cpu_ns};
 use crate::capture::jitter::Jitter;
 use crate::capture::proc;
 use crate::capture::remote::{Reader, Target};
+use crate::capture::turns;
 use crate::profile::merge::{Ends, Merge, MergeSettings};
 use crate::profile::model::{self, Profile};
 use crate::profile::scope::{Scope, ScopeRules};
@@ -314,6 +315,7 @@ fn sample(
     const WAITS: Duration = Duration::from_millis(10);
     let _goes = Goes(pace);
     let About { target, started, notices, mut tally } = about;
+    turns::ask_for_short_ones();
     let (mut due, mut jitter, mut apart) = (Instant::now(), Jitter::new(), Apart::new());
     let mut events = Vec::new();
     let own = this_thread();
