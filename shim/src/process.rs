@@ -425,7 +425,6 @@ pub(crate) fn end(how: u32, code: Option<c_int>) {
         status: code.map_or(0, |code| wire::STATUS_KNOWN | (code as u32 & 0xff)),
     };
     segment.emit(Kind::ProcessEnd, 0, &record, &[]);
-    segment.wake();
 }
 
 /// Has libc call us when the process ends by `exit` or by returning from `main`. What is asked for before `main` comes

@@ -44,7 +44,7 @@ impl Ledger {
         Self {
             pid,
             threads: HashMap::new(),
-            statm: Statm::open(pid).ok(),
+            statm: None,
             peak_rss: None,
             rss_pause_ns: RSS_PAUSE_NS,
             rss_points: 0,
@@ -91,6 +91,9 @@ impl Ledger {
         if now_ns < self.rss_due_ns {
             return None;
         }
+        if self.statm.is_none() {
+            self.statm = Statm::open(self.pid).ok();
+        }
         let bytes = self.statm.as_ref()?.resident_bytes().ok()?;
         self.rss_points += 1;
         if self.rss_points.is_multiple_of(RSS_POINTS) {
@@ -111,9 +114,13 @@ impl Ledger {
         Body::ProcessExit(ProcessExit { time_ns, peak_rss: self.peak_rss, ..ProcessExit::default() })
     }
 
+    /// Reads the highest resident memory, which a process that has ended no longer has.
+    pub fn read_peak(&mut self) {
+        self.peak_rss = self.peak_rss.max(proc::peak_resident_bytes(self.pid));
+    }
+
     /// The clocks that changed since they were last told.
     pub fn tell(&mut self, out: &mut Vec<Body>) {
-        self.peak_rss = self.peak_rss.max(proc::peak_resident_bytes(self.pid));
         for (&tid, entry) in &mut self.threads {
             if entry.told_ns == Some(entry.clock.run_ns) {
                 continue;

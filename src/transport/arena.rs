@@ -16,6 +16,9 @@ use wire::{ARENA_MAGIC, ArenaHeader, PAGE, SLOT, SegmentHeader, Settings, WIRE_V
 
 use super::event::Counters;
 
+/// Slots up to whose use a segment stays in memory when its owner is dead.
+const KEPT_SLOTS: u64 = (4 * PAGE / SLOT) as u64;
+
 /// The arena of one run; unmapped and forgotten with the last process that has it.
 #[derive(Debug)]
 pub struct Arena {
@@ -201,15 +204,34 @@ impl Arena {
 
     /// Gives a segment whose owner is dead, and whose ring is drained, back: its pages read zero again.
     pub fn release(&self, segment: u32) {
+        let used = self.head(segment).min(self.slots());
+        let cleaned = if used <= KEPT_SLOTS { self.zero(segment, used) } else { self.punch(segment) };
+        // A segment that could not be cleaned is never handed out again.
+        if cleaned {
+            self.owner_word(segment).store(0, Release);
+        }
+    }
+
+    /// Gives a segment's memory back to the system.
+    fn punch(&self, segment: u32) -> bool {
         let offset = libc::off_t::try_from(self.offset(segment)).unwrap_or(0);
         let length = libc::off_t::try_from(self.segment_bytes).unwrap_or(0);
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         // SAFETY: our own file; nobody reads the segment any more.
-        let punched = unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, length) } == 0;
-        // A segment that could not be cleaned is never handed out again.
-        if punched {
-            self.owner_word(segment).store(0, Release);
+        unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, length) == 0 }
+    }
+
+    /// Clears a segment of which so many slots were used, and keeps its memory for the next owner: with many short
+    /// processes the system would be asked for the same pages again and again.
+    fn zero(&self, segment: u32, slots: u64) -> bool {
+        let bytes = usize::try_from(slots).unwrap_or(0) * SLOT;
+        // SAFETY: header and slots lie in the segment, and nobody reads or writes it any more.
+        unsafe {
+            let header = self.base.add(self.offset(segment));
+            header.write_bytes(0, size_of::<SegmentHeader>());
+            header.add(PAGE).write_bytes(0, bytes);
         }
+        true
     }
 
     /// Processes that found no free segment.
@@ -221,6 +243,14 @@ impl Arena {
     /// Asks every shim to stop.
     pub fn stop(&self) {
         self.header().stop.store(1, Release);
+    }
+
+    /// Ends a [`wait`](Self::wait), this one or the next.
+    pub fn wake(&self) {
+        let word = &self.header().wake;
+        word.fetch_add(1, Relaxed);
+        // SAFETY: the word lives in the mapping; FUTEX_WAKE does not even read it.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
     }
 
     /// Sleeps until a shim has something urgent, or for `patience`.

@@ -19,6 +19,8 @@ use super::event::{Batch, Body, Event};
 
 /// Pause between two looks while something is running.
 const PAUSE: Duration = Duration::from_millis(20);
+/// The same where somebody asks for a look: one serves all who ask within it.
+const SHORT_PAUSE: Duration = Duration::from_millis(2);
 /// Events that go to the merge at a time: a hand-over costs as much as what is done with an event.
 const BATCH: usize = 256;
 /// Time between two questions whether the owners still live. Not a number of looks: those come with every process that
@@ -183,6 +185,7 @@ fn record(
 /// The drain's thread.
 #[derive(Debug)]
 pub struct Drain {
+    arena: Arc<Arena>,
     finish: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -201,7 +204,7 @@ impl Drain {
         born: impl Fn(u32, &ProcessStart) + Send + 'static,
     ) -> std::io::Result<Self> {
         let finish = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&finish);
+        let (asked, theirs) = (Arc::clone(&finish), Arc::clone(&arena));
         let thread = std::thread::Builder::new().name("rscalene-drain".into()).spawn(move || {
             let mut reader = Reader::new(Arc::clone(&arena));
             let mut batch = Batch::new();
@@ -212,27 +215,32 @@ impl Drain {
                     drop(events.send(std::mem::replace(batch, next)));
                 }
             };
-            let take = |batch: &mut Batch, event: Event| {
-                let (pid, start) =
-                    (event.pid, if let Body::ProcessStart(start) = &event.body { Some(*start) } else { None });
-                batch.push(event);
-                if batch.len() >= BATCH || start.is_some() {
-                    send(batch);
+            let mut starts = Vec::new();
+            let take = |batch: &mut Batch, starts: &mut Vec<(u32, ProcessStart)>, event: Event| {
+                if let Body::ProcessStart(start) = &event.body {
+                    starts.push((event.pid, *start));
                 }
-                // Afterwards: whoever is shown it may at once have something to say of it.
-                if let Some(start) = start {
-                    born(pid, &start);
+                batch.push(event);
+                if batch.len() >= BATCH {
+                    send(batch);
                 }
             };
             while !asked.load(Ordering::Acquire) {
-                reader.look(&mut |event| take(&mut batch, event));
+                let began = Instant::now();
+                reader.look(&mut |event| take(&mut batch, &mut starts, event));
                 send(&mut batch);
+                // Afterwards: whoever is shown one may at once have something to say of it.
+                starts.drain(..).for_each(|(pid, start)| born(pid, &start));
                 arena.wait(PAUSE);
+                if !asked.load(Ordering::Acquire) {
+                    std::thread::sleep(SHORT_PAUSE.saturating_sub(began.elapsed()));
+                }
             }
-            reader.finish(&mut |event| take(&mut batch, event));
+            reader.finish(&mut |event| take(&mut batch, &mut starts, event));
             send(&mut batch);
+            starts.drain(..).for_each(|(pid, start)| born(pid, &start));
         })?;
-        Ok(Self { finish, thread: Some(thread) })
+        Ok(Self { arena: theirs, finish, thread: Some(thread) })
     }
 
     /// Takes all that is left and ends the thread.
@@ -242,6 +250,7 @@ impl Drain {
 
     fn end(&mut self) {
         self.finish.store(true, Ordering::Release);
+        self.arena.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

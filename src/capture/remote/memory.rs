@@ -18,6 +18,7 @@ const BLOCKS: usize = 128;
 #[derive(Debug)]
 pub struct ProcessMemory {
     pid: libc::pid_t,
+    /// Empty until something is read through it: most processes are never looked into.
     blocks: RefCell<Vec<(u64, [u8; BLOCK])>>,
     denied: Cell<bool>,
 }
@@ -27,7 +28,7 @@ impl ProcessMemory {
     #[must_use]
     pub fn new(pid: u32) -> Self {
         let pid = libc::pid_t::try_from(pid).unwrap_or(0);
-        Self { pid, blocks: RefCell::new(vec![(u64::MAX, [0; BLOCK]); BLOCKS]), denied: Cell::new(false) }
+        Self { pid, blocks: RefCell::default(), denied: Cell::new(false) }
     }
 
     /// Forgets what was read: the next look sees the memory of its own moment.
@@ -74,6 +75,9 @@ impl ProcessMemory {
     fn within(&self, addr: u64, into: &mut [u8]) -> bool {
         let start = addr & !(BLOCK as u64 - 1);
         let mut blocks = self.blocks.borrow_mut();
+        if blocks.is_empty() {
+            blocks.resize(BLOCKS, (u64::MAX, [0; BLOCK]));
+        }
         let place = usize::try_from(start / BLOCK as u64).unwrap_or(0) & (BLOCKS - 1);
         let block = &mut blocks[place];
         if block.0 != start {

@@ -15,6 +15,8 @@ mod states;
 mod tasks;
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -92,6 +94,8 @@ pub struct Reader {
 #[derive(Debug)]
 pub struct Remote {
     commands: Option<Sender<Target>>,
+    /// The thread has time to look at a forked process at once; where not, there is no hurry to tell it.
+    spare: Arc<AtomicBool>,
     thread: Option<JoinHandle<HashMap<String, u64>>>,
 }
 
@@ -172,9 +176,11 @@ impl Remote {
     /// The system has no thread left.
     pub fn start(events: Sender<Batch>) -> std::io::Result<Self> {
         let (commands, targets) = unbounded();
+        let spare = Arc::new(AtomicBool::new(true));
+        let told = Arc::clone(&spare);
         let thread =
-            std::thread::Builder::new().name("rscalene-remote".into()).spawn(move || run(&targets, &events))?;
-        Ok(Self { commands: Some(commands), thread: Some(thread) })
+            std::thread::Builder::new().name("rscalene-remote".into()).spawn(move || run(&targets, &told, &events))?;
+        Ok(Self { commands: Some(commands), spare, thread: Some(thread) })
     }
 
     /// Begins to watch a process.
@@ -183,7 +189,9 @@ impl Remote {
             // The thread ends early only if nobody takes its events any more.
             let _ = commands.send(target);
         }
-        self.wake();
+        if target.forked.is_none() || self.spare.load(Ordering::SeqCst) {
+            self.wake();
+        }
     }
 
     /// Takes a last look, ends the thread, and answers the inode of every library seen, by path.
@@ -210,7 +218,7 @@ impl Drop for Remote {
     }
 }
 
-fn run(targets: &Receiver<Target>, events: &Sender<Batch>) -> HashMap<String, u64> {
+fn run(targets: &Receiver<Target>, spare: &AtomicBool, events: &Sender<Batch>) -> HashMap<String, u64> {
     turns::ask_for_short_ones();
     let mut reader = Reader::new();
     let mut out = Vec::new();
@@ -218,6 +226,8 @@ fn run(targets: &Receiver<Target>, events: &Sender<Batch>) -> HashMap<String, u6
     let mut due = Instant::now();
     loop {
         let cpu = proc::own_cpu();
+        // Before the look for targets: who sends one behind it sees this, and wakes.
+        spare.store(budget.spare() || reader.processes.is_empty(), Ordering::SeqCst);
         match targets.try_recv() {
             Ok(target) => {
                 let first = reader.processes.is_empty();

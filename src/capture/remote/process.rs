@@ -187,6 +187,7 @@ impl Process {
             self.bodies.push(self.ledger.exit(now_ns));
         } else if now_ns >= self.tell_due_ns {
             self.tell_due_ns = now_ns + TELL_NS;
+            self.ledger.read_peak();
             self.tell(now_ns);
         }
         self.deliver(out);
@@ -201,6 +202,7 @@ impl Process {
         }
         let now_ns = proc::monotonic_ns();
         self.bodies.extend(self.modules.refresh().map(Body::Modules));
+        self.ledger.read_peak();
         // Alive threads were looked at just now, so nothing is left unseen.
         self.close_all(now_ns);
         self.deliver(out);
