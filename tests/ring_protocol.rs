@@ -85,6 +85,31 @@ fn records_of_many_writers_arrive_once_whole_and_in_each_writers_order() {
 }
 
 #[test]
+fn the_ring_of_a_dead_process_is_handed_out_as_new() {
+    let (arena, target) = arena(PAGE * 32);
+    let mut gone = std::process::Command::new("true").spawn().expect("a process");
+    gone.wait().expect("its end");
+    // Few records, whose memory is kept, and many, whose memory is given back.
+    for records in [3, 700] {
+        target.claim(1, gone.id());
+        for number in 0..records {
+            assert!(target.emit(1, Kind::StackDef, &[number, 0]));
+        }
+        target.header(1).lost[3].store(5, Relaxed);
+        let mut reader = Reader::new(Arc::clone(&arena));
+        let mut events = Vec::new();
+        while arena.owner(1) != 0 {
+            reader.look(&mut |event| events.push(event));
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(events.len() as u64, records + 1, "the records and the counters");
+        assert!(matches!(&events[events.len() - 1].body, Body::Counters(counters) if counters.lost[3] == 5));
+        let words = (target.segment(1)..target.segment(2)).step_by(8);
+        assert!(words.into_iter().all(|address| target.word(address).load(Relaxed) == 0));
+    }
+}
+
+#[test]
 fn a_target_that_writes_anything_anywhere_breaks_nothing_and_is_read_in_bounded_time() {
     let mut dice = Rng::with_seed(29);
     let rounds = std::env::var("RSCALENE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(60);
