@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workload import WORK
+from workload import WORK, dropped, seconds
 
 Alike = Callable[..., dict[str, Any]]
 
@@ -149,6 +149,18 @@ def test_who_held_the_memory_when_it_ran_out_is_known(alike: Alike, end: str) ->
     assert (first["file"], first["line"]) == (file, FULL)
     assert first["live_bytes"] > 300e6
     assert second["live_bytes"] == pytest.approx(40_000_003, rel=0.01)
+
+
+def test_the_first_thread_may_end_before_the_others(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+threading.Thread(target=lambda: print(work(0.6), flush=True)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    )
+    assert seconds(profile) == pytest.approx(0.6, abs=0.15)
+    assert not dropped(profile)
 
 
 def test_children_that_are_killed_keep_what_they_did(alike: Alike) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workload import WORK
+from workload import WORK, seconds
 
 Alike = Callable[..., dict[str, Any]]
 
@@ -285,6 +285,19 @@ print(os.listdir("/proc/self/fd"), os.open("/dev/null", os.O_RDONLY))
 """
     )
     assert profile["totals"]["python_s"] + profile["totals"]["native_s"] == pytest.approx(0.4, abs=0.15)
+
+
+def test_a_process_may_have_any_name(alike: Alike) -> None:
+    profile = alike(
+        WORK
+        + """
+ctypes.CDLL(None).prctl(15, b"\\xff\\xfe) Z 1", 0, 0, 0)
+work(0.6)
+print(open("/proc/self/comm", "rb").read())
+"""
+    )
+    assert seconds(profile) == pytest.approx(0.6, abs=0.15)
+    assert not profile["notices"]
 
 
 @pytest.mark.parametrize("missing", [("HOME", "TERM"), ("LANG", "LC_ALL")])

@@ -205,11 +205,13 @@ impl Arena {
     /// Gives a segment whose owner is dead, and whose ring is drained, back: its pages read zero again.
     pub fn release(&self, segment: u32) {
         let used = self.head(segment).min(self.slots());
-        let cleaned = if used <= KEPT_SLOTS { self.zero(segment, used) } else { self.punch(segment) };
-        // A segment that could not be cleaned is never handed out again.
-        if cleaned {
-            self.owner_word(segment).store(0, Release);
+        if used <= KEPT_SLOTS {
+            self.zero(segment, used);
+        } else if !self.punch(segment) {
+            // A segment that could not be cleaned is never handed out again.
+            return;
         }
+        self.owner_word(segment).store(0, Release);
     }
 
     /// Gives a segment's memory back to the system.
@@ -223,7 +225,7 @@ impl Arena {
 
     /// Clears a segment of which so many slots were used, and keeps its memory for the next owner: with many short
     /// processes the system would be asked for the same pages again and again.
-    fn zero(&self, segment: u32, slots: u64) -> bool {
+    fn zero(&self, segment: u32, slots: u64) {
         let bytes = usize::try_from(slots).unwrap_or(0) * SLOT;
         // SAFETY: header and slots lie in the segment, and nobody reads or writes it any more.
         unsafe {
@@ -231,7 +233,6 @@ impl Arena {
             header.write_bytes(0, size_of::<SegmentHeader>());
             header.add(PAGE).write_bytes(0, bytes);
         }
-        true
     }
 
     /// Processes that found no free segment.

@@ -104,13 +104,21 @@ impl Reader {
     }
 }
 
-/// Does a process with this number exist (a zombie does)?
+/// Does a process with this number run? A zombie does not, unless it is the first thread alone that has ended.
 fn alive(pid: u32) -> bool {
+    /// Places of state and number of threads behind the name, which ends with the last parenthesis.
+    const STATE: usize = 0;
+    const THREADS: usize = 17;
     let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
     // SAFETY: signal 0 only asks.
     if unsafe { libc::kill(pid, 0) } == 0 {
-        return std::fs::read_to_string(format!("/proc/{pid}/stat"))
-            .is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X'])));
+        // Bytes: a process names itself as it likes.
+        let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return false };
+        let stat = String::from_utf8_lossy(&stat);
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+        let ended = fields.get(STATE).is_none_or(|state| matches!(*state, "Z" | "X"));
+        let threads = fields.get(THREADS).and_then(|threads| threads.parse().ok()).unwrap_or(1);
+        return !ended || threads > 1;
     }
     std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
