@@ -13,6 +13,7 @@ pub mod profile;
 pub mod report;
 #[cfg(feature = "python")]
 pub mod result;
+pub mod source;
 pub mod transport;
 pub mod units;
 

@@ -1,4 +1,4 @@
-"""Odd disks change neither the program nor, where it can be had, its profile.
+"""Odd disks and namespaces change neither the program nor, where it can be had, its profile.
 
 What has to be mounted is mounted in a namespace of the command's own, which ends with it. Needs the right to make one:
 `make test-root`.
@@ -7,7 +7,9 @@ What has to be mounted is mounted in a namespace of the command's own, which end
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,3 +99,14 @@ print(os.wait()[1], os.listdir("/"))
     )
     assert len(profile["processes"]) == 2
     assert seconds(profile) == pytest.approx(0.6, abs=0.25)
+
+
+def test_a_process_in_a_pid_namespace_is_not_taken_for_another(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(f"{WORK}\nwork()\nprint(os.getpid())\n")
+    unshare = ["unshare", "-pf"] if os.geteuid() == 0 else ["unshare", "-rpf"]
+    result = rscalene("run", "-o", "out.json", *unshare, sys.executable, "app.py")
+    assert (result.returncode, result.stdout) == (4, "1\n")
+    assert "in a container or sandbox, run `rscalene` inside" in result.stderr
+    profile = json.loads((tmp_path / "out.json").read_text())
+    assert [process["pid"] for process in profile["processes"]] == [profile["target"]["pid"]]
+    assert any(text.startswith("processes in PID namespaces of their own") for text in profile["notices"])

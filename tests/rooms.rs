@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A room of `src` and the rooms it may name. `error` and `units` are everybody's.
+/// A room of `src` and the rooms it may name. `error`, `source` and `units` are everybody's.
 const MAY_USE: [(&str, &[&str]); 7] = [
     ("transport", &[]),
     ("capture", &["transport"]),

@@ -84,6 +84,16 @@ def test_system_calls_are_not_seen_more_often_than_they_take_time(cores: str) ->
         assert asking < 0.1
 
 
+def test_source_in_another_encoding_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "old.py"
+    path.write_bytes("# -*- coding: latin-1 -*-\nfor i in range(3_000_000): x = i  # caf\xe9\n".encode("latin-1"))
+    code = compile(path.read_bytes(), str(path), "exec")
+    with Profiler(memory=False, include=["*/old.py"]) as profiler:
+        exec(code)
+    assert "caf\xe9" in profiler.output_text()
+    assert "caf\xe9" in profiler.output_json()
+
+
 def test_all_threads_are_seen() -> None:
     def in_thread() -> None:
         spin(0.3)

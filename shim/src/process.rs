@@ -255,6 +255,11 @@ pub(crate) fn claim() -> bool {
     {
         return false;
     }
+    // In a PID namespace of its own: the launcher would take its number for another process.
+    if ![0, pid].contains(&sys::pid_in_proc()) {
+        header.elsewhere.fetch_add(1, Relaxed);
+        return false;
+    }
     let stamp = ((now as u32) | 1) as u64;
     let from = header.hint.fetch_add(1, Relaxed) as usize;
     for step in 0..owners.len() {

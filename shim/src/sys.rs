@@ -49,6 +49,16 @@ pub(crate) fn pid() -> u32 {
     (unsafe { call3(libc::SYS_getpid, 0, 0, 0) }) as u32
 }
 
+/// Process id as the mounted `/proc` has it; 0 where there is none.
+pub(crate) fn pid_in_proc() -> u32 {
+    let mut digits = [0u8; 10];
+    let (path, into) = (c"/proc/self".as_ptr() as usize, digits.as_mut_ptr() as usize);
+    // SAFETY: the path ends with NUL, and the kernel writes no more bytes than there are.
+    let length = unsafe { call6(libc::SYS_readlinkat, libc::AT_FDCWD as usize, path, into, digits.len(), 0, 0) };
+    let digits = digits.iter().take(usize::try_from(length).unwrap_or(0));
+    digits.fold(0, |number: u32, digit| number.wrapping_mul(10).wrapping_add(u32::from(digit.wrapping_sub(b'0'))))
+}
+
 /// Parent's process id.
 pub(crate) fn parent_pid() -> u32 {
     // SAFETY: takes nothing.

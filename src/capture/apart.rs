@@ -60,7 +60,8 @@ impl Apart {
 
 /// The processor that a thread of this process ran on last.
 fn processor(tid: u32) -> Option<usize> {
-    parse_processor(&fs::read_to_string(format!("/proc/self/task/{tid}/stat")).ok()?)
+    // Bytes: a thread names itself as it likes.
+    parse_processor(&String::from_utf8_lossy(&fs::read(format!("/proc/self/task/{tid}/stat")).ok()?))
 }
 
 /// Field 39. The name in parentheses may hold anything, so fields are counted from behind it, where the third begins.

@@ -88,7 +88,9 @@ impl Limits {
     }
 
     fn read(&self, path: &str) -> Option<String> {
-        fs::read_to_string(self.root.join(path.trim_start_matches('/'))).ok()
+        // Bytes: a process names itself as it likes.
+        let bytes = fs::read(self.root.join(path.trim_start_matches('/'))).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn address_space(&self, status: &str) -> Option<(u64, u64)> {

@@ -266,8 +266,9 @@ pub fn resident_file_bytes(pid: u32) -> Option<u64> {
 }
 
 fn status_bytes(pid: u32, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kibibytes = field(&text, name)?.strip_suffix("kB")?.trim_end().parse::<u64>().ok()?;
+    // Bytes: a process names itself as it likes.
+    let text = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let kibibytes = field(&String::from_utf8_lossy(&text), name)?.strip_suffix("kB")?.trim_end().parse::<u64>().ok()?;
     Some(kibibytes * 1024)
 }
 

@@ -19,6 +19,7 @@ use crate::report::format::{Format, Look};
 use crate::report::style::{ColorChoice, Output, Style};
 use crate::report::view::Options;
 use crate::report::{self};
+use crate::source;
 
 /// The format of a file, by the ending of its name.
 pub(crate) fn format_of(path: &Path) -> Result<Format, Error> {
@@ -249,17 +250,7 @@ pub(crate) fn terminal_columns() -> Option<usize> {
 
 /// The text that a program's lines stand in: a file, or the code on its command line.
 pub(crate) fn source_of(target: &Target, path: &str) -> Option<String> {
-    given::on_command_line(&target.command, path).or_else(|| source_text(path))
-}
-
-/// The text of a source file: UTF-8, or else Latin-1, which cannot fail.
-pub(crate) fn source_text(path: &str) -> Option<String> {
-    let bytes = fs::read(path).ok().filter(|_| !path.starts_with('<'))?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").map_or(bytes.as_slice(), |rest| rest);
-    Some(match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
-    })
+    given::on_command_line(&target.command, path).or_else(|| source::text(path))
 }
 
 /// Writes to stdout; a reader that has seen enough (`| head`) is no error.

@@ -29,6 +29,7 @@ use crate::error::{EXIT_CANNOT_RUN, EXIT_NO_PROFILE, EXIT_NOT_FOUND, EXIT_USAGE,
 use crate::profile::merge::{Ends, Merge, MergeSettings};
 use crate::profile::model::{self, Profile};
 use crate::profile::scope::{Scope, ScopeRules};
+use crate::source;
 use crate::transport::arena::Arena;
 use crate::transport::drain::Drain;
 use crate::transport::event::{Batch, Body, Event, ProcessExit};
@@ -88,7 +89,7 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let texts = recorded.taken.texts.take();
     let source = |path: &str| facts.source(texts.as_ref(), path);
     let refused = recorded.taken.merge.refused(facts.pid);
-    let profile = finish(recorded, &facts, arena.refused(), flags, &source);
+    let profile = finish(recorded, &facts, &arena, flags, &source);
     if flags.verbose {
         output::tell(&format!("rscalene: {}", effort(&profile)));
     }
@@ -113,7 +114,9 @@ fn unprofiled(profile: &Profile, executable: &Path, refused: Option<String>) -> 
     if profile.target.python.is_none() {
         // Nothing answered: no Python, or none that a preload reaches.
         let (why, hint) = program::unreachable(executable).unwrap_or_else(|| {
-            let hint = format!("`rscalene doctor` tells what works here; {supported}");
+            let hint = format!(
+                "`rscalene doctor` tells what works here; {supported}; in a container or sandbox, run `rscalene` inside"
+            );
             ("no supported Python ran in the program".to_owned(), hint)
         });
         return Some(error((format!("nothing was profiled: {why}"), hint)));
@@ -178,7 +181,7 @@ impl Facts {
     /// The text that lines of the program stand in: as it was given or found while it ran, else as it is now.
     fn source(&self, texts: Option<&Texts>, path: &str) -> Option<String> {
         let given = || self.given.text(path).or_else(|| given::on_command_line(&shown(&self.words), path));
-        given().or_else(|| texts?.text(path)).or_else(|| output::source_text(path))
+        given().or_else(|| texts?.text(path)).or_else(|| source::text(path))
     }
 }
 
@@ -356,11 +359,16 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
     }
 }
 
-fn finish(recorded: Recorded, facts: &Facts, refused: u64, flags: &Run, text: output::ReadSource<'_>) -> Profile {
+fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, flags: &Run, text: output::ReadSource<'_>) -> Profile {
     let Recorded { taken: Taking { merge, .. }, ended, ended_ns, inodes } = recorded;
     let mut notices = Vec::new();
-    if refused > 0 {
-        notices.push(format!("{refused} processes found no room in the shared memory and were not profiled"));
+    for (count, which) in [
+        (arena.refused(), "that found no room in the shared memory"),
+        (arena.elsewhere().into(), "in PID namespaces of their own, as in a sandbox"),
+    ] {
+        if count > 0 {
+            notices.push(format!("processes {which}: {count}; they were not profiled"));
+        }
     }
     let mut symbols = Symbols::new(inodes);
     let target = model::Target {

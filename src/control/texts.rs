@@ -2,13 +2,13 @@
 //!
 //! Job: read a file when its code is first heard of, so that lines show what ran, though the file be edited or removed
 //! while the program goes on. Invariants: a text that was taken never changes; what is taken is bounded, and what finds
-//! no room is read at the end as if there were no such memory. Neighbours: `run` feeds it, `output` reads files, `given`
+//! no room is read at the end as if there were no such memory. Neighbours: `run` feeds it, `source` reads files, `given`
 //! knows the text of programs that are no files.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use super::output;
+use crate::source;
 
 /// Bytes of one text that is kept: source that somebody wrote is smaller.
 const MOST: u64 = 4 << 20;
@@ -36,7 +36,7 @@ impl Texts {
         if !fits || self.taken.contains_key(path) {
             return;
         }
-        if let Some(text) = output::source_text(path) {
+        if let Some(text) = source::text(path) {
             self.bytes += text.len();
             self.taken.insert(path.to_owned(), text);
         }

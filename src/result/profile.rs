@@ -14,12 +14,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::difference::DiffData;
-use crate::control::output::{format_of, source_text, write_whole};
+use crate::control::output::{format_of, write_whole};
 use crate::profile::model::Profile;
 use crate::report::format::{Format, Look};
 use crate::report::html::{FragmentOptions, HtmlOptions, render_fragment, render_html};
 use crate::report::view::{Options, SortKey};
 use crate::report::{self, Style, json};
+use crate::source;
 
 /// A profile. See `rscalene.Result`.
 #[pyclass(module = "rscalene._rscalene", frozen)]
@@ -36,7 +37,7 @@ impl ProfileData {
     }
 
     fn source(&self, path: &str) -> Option<String> {
-        self.texts.get(path).cloned().or_else(|| source_text(path))
+        self.texts.get(path).cloned().or_else(|| source::text(path))
     }
 }
 

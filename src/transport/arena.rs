@@ -86,6 +86,7 @@ impl Arena {
             refused: AtomicU64::new(0),
             settings,
             first: AtomicU32::new(0),
+            elsewhere: AtomicU32::new(0),
         };
         // SAFETY: the mapping starts with a whole page, aligned, and no target knows of it yet.
         unsafe { arena.base.cast::<ArenaHeader>().write(header) };
@@ -239,6 +240,12 @@ impl Arena {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.header().refused.load(Relaxed)
+    }
+
+    /// Processes that were left alone, since they have a PID namespace of their own.
+    #[must_use]
+    pub fn elsewhere(&self) -> u32 {
+        self.header().elsewhere.load(Relaxed)
     }
 
     /// Asks every shim to stop.

@@ -70,6 +70,8 @@ pub struct ArenaHeader {
     pub settings: Settings,
     /// Process id of the first that claimed a segment; 0 before.
     pub first: AtomicU32,
+    /// Processes in a PID namespace of their own, which stay unprofiled: their numbers mean other processes here.
+    pub elsewhere: AtomicU32,
 }
 
 /// Bytes before segment 0: the header page and the owner words behind it (one `AtomicU64` a segment, from byte

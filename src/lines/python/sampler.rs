@@ -34,6 +34,7 @@ use crate::profile::scope::{Scope, ScopeRules};
 use crate::report::html::{HtmlOptions, render_html};
 use crate::report::{self, Options, Style, export, json};
 use crate::result::ProfileData;
+use crate::source;
 
 /// Samples this process. See `rscalene.Profiler`.
 #[pyclass(module = "rscalene._rscalene")]
@@ -136,8 +137,7 @@ impl Sampler {
     /// The table as text.
     fn text(&self, unicode: bool, color: bool, width: usize) -> PyResult<String> {
         let style = Style { width: width.max(40), color, unicode };
-        let source = |path: &str| std::fs::read_to_string(path).ok();
-        Ok(report::render_table(self.profile()?, &Options::default(), &style, &source))
+        Ok(report::render_table(self.profile()?, &Options::default(), &style, &source::text))
     }
 
     /// The profile as an object of its own.
@@ -155,7 +155,7 @@ impl Sampler {
     /// The profile as one HTML page.
     fn html(&self, source: bool) -> PyResult<String> {
         let options = HtmlOptions { source, ..HtmlOptions::default() };
-        Ok(render_html(self.profile()?, &options, &|path| std::fs::read_to_string(path).ok()))
+        Ok(render_html(self.profile()?, &options, &source::text))
     }
 
     /// The profile as `pstats` reads it from a file.
@@ -397,7 +397,7 @@ fn sample(
         },
         notices,
         source: &mut |path| {
-            let text = std::fs::read_to_string(path).ok()?;
+            let text = source::text(path)?;
             Some(text.lines().map(str::to_owned).collect())
         },
         lookup: &mut |_, _| None,

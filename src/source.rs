@@ -1,0 +1,16 @@
+//! The text of source files.
+//!
+//! Job: read one as Python would, as far as its lines go. Neighbours: `control`, `result` and the sampling API show lines.
+
+use std::fs;
+
+/// The text of a source file: UTF-8, or else Latin-1, which cannot fail; `None` where there is no such file.
+#[must_use]
+pub fn text(path: &str) -> Option<String> {
+    let bytes = fs::read(path).ok().filter(|_| !path.starts_with('<'))?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").map_or(bytes.as_slice(), |rest| rest);
+    Some(match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    })
+}
