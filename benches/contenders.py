@@ -67,7 +67,7 @@ def _memray(*options: str) -> Command:
 
 
 def _sampling(binary: Path, out: Path, program: Words) -> Words:
-    run = ["-m", "profiling.sampling", "run", "-a", "--mode", "cpu", "--collapsed", "-o", str(out)]
+    run = ["-m", "profiling.sampling", "run", "-a", "--mode", "cpu", "--subprocesses", "--collapsed", "-o", str(out)]
     return [str(binary / "python"), *run, *program]
 
 

@@ -180,8 +180,7 @@ CPython.
 * *copied*: error of the bytes that each line copies.
 
 line_profiler, pyinstrument and cProfile tell wall time, not CPU time, and are held against the same clocks.
-profiling.sampling is run without `--subprocesses`, which writes a file for each process; these are not merged here, so
-of the three processes it sees one.
+profiling.sampling is run with `--subprocesses`, and its files, one a process, are added up.
 
 """
 

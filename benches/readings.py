@@ -133,12 +133,17 @@ def py_spy(binary: Path, out: Path, program: str) -> Lines:
 
 def sampling(binary: Path, out: Path, program: str) -> Lines:
     """Return samples by line, from the collapsed stacks of the standard library's profiler."""
-    return _folded(out.read_text(), re.compile(SAMPLING.format(name=re.escape(Path(program).name))), "cpu")
+    return _folded(_of_all_processes(out), re.compile(SAMPLING.format(name=re.escape(Path(program).name))), "cpu")
 
 
 def _document(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(out.with_name(out.name + ".json").read_text())
     return found
+
+
+def _of_all_processes(out: Path) -> str:
+    """Return the folded stacks of a file and of those beside it that carry the number of a child."""
+    return "".join(file.read_text() for file in [out, *sorted(out.parent.glob(f"{out.name}_*"))])
 
 
 def _stacks(text: str) -> list[tuple[list[str], float]]:
@@ -179,7 +184,7 @@ def functions_of_line_profiler(binary: Path, out: Path, program: str) -> Functio
 def functions_of_stacks(binary: Path, out: Path, program: str) -> Functions:
     """Return samples by function, callees' in it, from folded stacks of py-spy or the standard library's profiler."""
     found: Functions = defaultdict(float)
-    for stack, number in _stacks(out.read_text()):
+    for stack, number in _stacks(_of_all_processes(out)):
         for name in {name for frame in stack for name in re.findall(r"\w+", frame)}:
             found[name] += number
     return found
