@@ -101,12 +101,23 @@ print(os.wait()[1], os.listdir("/"))
     assert seconds(profile) == pytest.approx(0.6, abs=0.25)
 
 
+NEW_PIDS = ["unshare", "-pf"] if os.geteuid() == 0 else ["unshare", "-rpf"]
+
+
 def test_a_process_in_a_pid_namespace_is_not_taken_for_another(rscalene: Run, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(f"{WORK}\nwork()\nprint(os.getpid())\n")
-    unshare = ["unshare", "-pf"] if os.geteuid() == 0 else ["unshare", "-rpf"]
-    result = rscalene("run", "-o", "out.json", *unshare, sys.executable, "app.py")
+    result = rscalene("run", "-o", "out.json", *NEW_PIDS, sys.executable, "app.py")
     assert (result.returncode, result.stdout) == (4, "1\n")
     assert "in a container or sandbox, run `rscalene` inside" in result.stderr
     profile = json.loads((tmp_path / "out.json").read_text())
     assert [process["pid"] for process in profile["processes"]] == [profile["target"]["pid"]]
     assert any(text.startswith("processes in PID namespaces of their own") for text in profile["notices"])
+
+
+def test_a_proc_of_other_processes_is_refused(rscalene: Run, after: After, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("print('ran')\n")
+    for prefix, why in [(NEW_PIDS, "that of another PID namespace"), (after("umount -l /proc"), "there is no `/proc`")]:
+        result = rscalene("run", "app.py", prefix=prefix)
+        assert (result.returncode, result.stdout) == (4, "")
+        assert why in result.stderr
+        assert "hint: mount it" in result.stderr

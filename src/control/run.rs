@@ -17,7 +17,7 @@ use rscalene_wire as wire;
 use super::flags::{CpuSource, MemoryMode, Run};
 use super::given::{self, Given};
 use super::keep::{Keep, Origin};
-use super::shim::{Shim, refuse_sanitizers};
+use super::shim::{Shim, refuse_foreign_proc, refuse_sanitizers};
 use super::spawn::{self, Ended};
 use super::texts::Texts;
 use super::words::Program;
@@ -56,6 +56,7 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let shim = Shim::find()?;
     let preloaded = std::env::var_os("LD_PRELOAD");
     refuse_sanitizers(preloaded.as_deref())?;
+    refuse_foreign_proc()?;
     let settings = settings(flags);
     let ring = match flags.memory {
         MemoryMode::Off => RING_CPU,

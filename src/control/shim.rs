@@ -92,6 +92,23 @@ pub(crate) fn refuse_sanitizers(before: Option<&OsStr>) -> Result<(), Error> {
     ))
 }
 
+/// Refuses to run without a `/proc` in which processes have the numbers that they have here: the shim finds the shared
+/// memory there, and what is said of a process would be said of another one.
+pub(crate) fn refuse_foreign_proc() -> Result<(), Error> {
+    let own = std::process::id().to_string();
+    match std::fs::read_link("/proc/self") {
+        Ok(number) if number.as_os_str() == own.as_str() => Ok(()),
+        found => Err(Error::new(
+            EXIT_NO_PROFILE,
+            match found {
+                Ok(_) => "cannot profile: `/proc` is that of another PID namespace",
+                Err(_) => "cannot profile: there is no `/proc`",
+            },
+            "mount it: `mount -t proc proc /proc`, or `unshare --mount-proc` for a namespace of its own",
+        )),
+    }
+}
+
 /// C++'s operators that none of the others can stand in for: an allocator that brings its own has all of them.
 const OPERATORS: [&CStr; 6] = [
     c"_Znwm",
