@@ -300,8 +300,7 @@ impl Merge {
             Some(known) if !known.armed && !known.ended => self.running.remove(&pid).expect("it is there"),
             // An exec: the same process, another program.
             Some(known) if !known.ended => {
-                let (row, earlier) = self.settle_program(pid, false);
-                Process::after_exec(pid, row, earlier)
+                self.settle_program(pid, false).map_or_else(Process::default, Process::after_exec)
             }
             // The number of a process that ended.
             Some(_) => {
@@ -383,9 +382,9 @@ impl Merge {
         }
     }
 
-    fn settle_program(&mut self, pid: u32, last: bool) -> (usize, super::process::Earlier) {
+    fn settle_program(&mut self, pid: u32, last: bool) -> Option<Process> {
         self.inherit_mappings(pid);
-        let Some(mut process) = self.running.remove(&pid) else { return Default::default() };
+        let mut process = self.running.remove(&pid)?;
         process.end_sections(self.now_ns, &mut self.book);
         process.settle(last, &mut self.book);
         self.samples.0 += process.samples.0;
@@ -397,7 +396,7 @@ impl Merge {
         let record = &mut self.book.processes[process.row];
         record.resident = record.resident.max(process.resident.peak());
         record.row.peak_rss_bytes = record.row.peak_rss_bytes.max(record.resident.map(|(bytes, _)| bytes));
-        (process.row, process.earlier)
+        Some(process)
     }
 
     fn heap(&mut self, pid: u32, time_ns: u64, change: impl FnOnce(&mut Process)) {

@@ -97,9 +97,9 @@ impl Process {
         Self { pid, row, ..Self::default() }
     }
 
-    /// The program that this process becomes by an exec, whose predecessors booked `earlier`.
-    pub(crate) fn after_exec(pid: u32, row: usize, earlier: Earlier) -> Self {
-        Self { earlier, ..Self::new(pid, row) }
+    /// The program that this one becomes by an exec. The threads that ended with this one may still be spoken of.
+    pub(crate) fn after_exec(self) -> Self {
+        Self { earlier: self.earlier, gone: self.gone, ..Self::new(self.pid, self.row) }
     }
 
     /// The account of a thread.

@@ -183,9 +183,13 @@ fn an_exec_goes_on_with_the_clock_and_counts_nothing_twice() {
     let stack = run.stack(1, &[(code, 0)]);
     run.thread(1, 1, 2, 0);
     run.samples(1, 1, stack, 0, 40);
+    run.thread(1, 2, 2, 0);
+    run.end(1, 2, 0);
     run.leave(1, 2, 40 * MS);
     run.clock(1, 1, 5, 40 * MS);
     run.process(1, 0);
+    // The launcher's last look at the program before, whose other thread is over.
+    run.clock(1, 2, 5, 30 * MS);
     run.thread(1, 1, 2, 50 * MS);
     let code = run.code(1, "/w/after.py", "after", 1);
     let stack = run.stack(1, &[(code, 0)]);
