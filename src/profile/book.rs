@@ -228,6 +228,13 @@ impl Book {
         self.processes.len() - 1
     }
 
+    /// Names the row that many processes share, to which each has said what it is.
+    pub(crate) fn name_crowd(&mut self) {
+        if let Some(last) = self.processes.last_mut().filter(|_| self.crowded.0 > 0) {
+            last.row = model::Process { command: vec!["other processes".to_owned()], ..model::Process::default() };
+        }
+    }
+
     /// Enters a thread; the answer is `None` where its shares of lines are not kept.
     pub(crate) fn add_thread(&mut self, record: ThreadRecord) -> Option<usize> {
         if self.threads.len() >= MOST_ROWS {

@@ -243,6 +243,8 @@ impl Merge {
         pids.sort_unstable();
         pids.iter().for_each(|&pid| self.inherit_mappings(pid));
         pids.into_iter().for_each(|pid| self.settle(pid));
+        self.book.name_crowd();
+        notices::crowds(self.book.crowded).into_iter().for_each(|text| self.say(text));
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
         let copies = memory && !self.settings.copies_unseen;

@@ -65,6 +65,15 @@ pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<String> {
     (!parts.is_empty()).then(|| format!("process {pid} lost records: {}", parts.join(", ")))
 }
 
+/// The sentences for processes and threads, of which so many found no row of their own and share the last one.
+pub(crate) fn crowds((processes, threads): (u64, u64)) -> Vec<String> {
+    let told = |count: u64, what: &str| {
+        (count > 0)
+            .then(|| format!("there were too many {what} for a row each: the last {} are told as one", count + 1))
+    };
+    [told(processes, "processes"), told(threads, "threads")].into_iter().flatten().collect()
+}
+
 /// `jemalloc` for `/usr/lib/libjemalloc.so.2`.
 pub(crate) fn allocator(library: &str) -> String {
     let file = library.rsplit('/').next().unwrap_or(library);

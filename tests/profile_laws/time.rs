@@ -501,3 +501,26 @@ fn looks_without_ticks_leave_the_kernels_time_unknown() {
     assert_eq!(line(&profile, APP, 13).time.system_s, None);
     same(line(&profile, APP, 13).time.python_s.expect("it was sampled"), 0.002);
 }
+
+#[test]
+fn more_processes_than_there_are_rows_share_the_last_one_and_it_is_said() {
+    let mut run = Recording::new("timer", "off");
+    for pid in 1..=5_000 {
+        run.process(pid, 0);
+        run.feed(pid, Body::Command(vec!["python".to_owned(), format!("{pid}.py")]));
+        run.thread(pid, pid, 2, 0);
+        run.samples(pid, pid, 0, 0, 1);
+        run.end(pid, pid, MS);
+        run.leave(pid, 0, MS);
+    }
+    let profile = run.finish();
+    same(cpu(&profile.totals.time), 5.0);
+    let shared = profile.processes.iter().find(|process| process.pid == 0).expect("a row of many");
+    assert_eq!(shared.command, ["other processes"]);
+    let many = 5_000 - profile.processes.len() + 1;
+    assert_eq!(shared.time.python_s, None, "unknown, not zero");
+    for what in ["processes", "threads"] {
+        let told = format!("there were too many {what} for a row each: the last {many} are told as one");
+        assert!(profile.notices.contains(&told), "{:?}", profile.notices);
+    }
+}
