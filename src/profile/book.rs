@@ -145,6 +145,8 @@ pub(crate) struct Book {
     pub(crate) growing: Vec<Growth>,
     /// Stretches that programs marked, by the end of their first call.
     pub(crate) sections: Vec<SectionRecord>,
+    /// Calls of sections that are in no row.
+    pub(crate) sections_left_out: u64,
     pub(crate) near: Vec<Near>,
     /// Processes and threads that share the last row.
     pub(crate) crowded: (u64, u64),

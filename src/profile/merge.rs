@@ -97,6 +97,8 @@ pub struct Merge {
     lost: u64,
     allocator: Option<String>,
     notices: Vec<String>,
+    /// Notices that found no room.
+    untold: u64,
 }
 
 impl Merge {
@@ -129,6 +131,7 @@ impl Merge {
             lost: 0,
             allocator: None,
             notices: Vec::new(),
+            untold: 0,
         }
     }
 
@@ -244,7 +247,6 @@ impl Merge {
         pids.iter().for_each(|&pid| self.inherit_mappings(pid));
         pids.into_iter().for_each(|pid| self.settle(pid));
         self.book.name_crowd();
-        notices::crowds(self.book.crowded).into_iter().for_each(|text| self.say(text));
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
         let copies = memory && !self.settings.copies_unseen;
@@ -280,7 +282,7 @@ impl Merge {
             sections,
             leaks,
             near_limits,
-            notices: self.notices.into_iter().chain(ends.notices).collect(),
+            notices: [self.notices, ends.notices, notices::left_out(book, self.untold)].concat(),
             timeline: Timeline { rss: self.rss.into_points(), live: self.live.into_points() },
             files: files.files,
             ..Profile::default()
@@ -415,8 +417,13 @@ impl Merge {
 
     /// Adds what the report must say.
     pub fn say(&mut self, notice: String) {
-        if self.notices.len() < MOST_NOTICES && !self.notices.contains(&notice) {
+        if self.notices.contains(&notice) {
+            return;
+        }
+        if self.notices.len() < MOST_NOTICES {
             self.notices.push(notice);
+        } else {
+            self.untold += 1;
         }
     }
 

@@ -5,6 +5,7 @@
 
 use rscalene_wire::{Kind, Notice};
 
+use super::book::Book;
 use crate::transport::event::Counters;
 
 /// The sentence for a notice of process `pid`.
@@ -65,13 +66,19 @@ pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<String> {
     (!parts.is_empty()).then(|| format!("process {pid} lost records: {}", parts.join(", ")))
 }
 
-/// The sentences for processes and threads, of which so many found no row of their own and share the last one.
-pub(crate) fn crowds((processes, threads): (u64, u64)) -> Vec<String> {
-    let told = |count: u64, what: &str| {
-        (count > 0)
-            .then(|| format!("there were too many {what} for a row each: the last {} are told as one", count + 1))
-    };
-    [told(processes, "processes"), told(threads, "threads")].into_iter().flatten().collect()
+/// The sentences for what found no room: processes and threads share the last row, sections and `notices` have none.
+pub(crate) fn left_out(book: &Book, notices: u64) -> Vec<String> {
+    let (processes, threads) = book.crowded;
+    let shared = [(processes, "processes"), (threads, "threads")].map(|(count, what)| {
+        let last = count + 1;
+        (count, format!("there were too many {what} for a row each: the last {last} are told as one"))
+    });
+    let sections = book.sections_left_out;
+    let untold = [
+        (sections, format!("there were too many names of sections: {sections} calls are in no row")),
+        (notices, format!("{notices} more notices were left out")),
+    ];
+    shared.into_iter().chain(untold).filter(|(count, _)| *count > 0).map(|(_, text)| text).collect()
 }
 
 /// `jemalloc` for `/usr/lib/libjemalloc.so.2`.

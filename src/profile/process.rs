@@ -196,7 +196,7 @@ impl Process {
     pub(crate) fn section(&mut self, mark: &wire::Section, name: &str, book: &mut Book) {
         let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
         if mark.begins != 0 {
-            self.sections.begin(mark, name, at);
+            book.sections_left_out += u64::from(!self.sections.begin(mark, name, at));
         } else {
             self.sections.end(mark, at, self.row, book);
         }

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::book::Book;
 use super::intern::FrameId;
 
-/// Names that are kept; what comes later is in no row.
+/// Names that are kept; what comes later is in no row, and counted.
 const MOST_NAMES: usize = 1024;
 
 /// The sections of a process that have begun.
@@ -66,8 +66,8 @@ pub(crate) struct Standing {
 }
 
 impl Open {
-    /// A section begins.
-    pub(crate) fn begin(&mut self, mark: &wire::Section, name: &str, at: Standing) {
+    /// A section begins; false where there are too many at a time.
+    pub(crate) fn begin(&mut self, mark: &wire::Section, name: &str, at: Standing) -> bool {
         let begun = Begun {
             name: name.to_owned(),
             time_ns: mark.time_ns,
@@ -76,9 +76,11 @@ impl Open {
             tracked: at.tracked,
             passed: Lines::default(),
         };
-        if self.sections.len() < MOST_NAMES {
+        let room = self.sections.len() < MOST_NAMES;
+        if room {
             self.sections.insert(mark.section, begun);
         }
+        room
     }
 
     /// It ends.
@@ -119,6 +121,7 @@ impl Begun {
     fn close(self, time_ns: u64, cpu_ns: Option<u64>, at: Standing, process: usize, book: &mut Book) {
         let known = book.sections.iter().position(|row| row.process == process && row.name == self.name);
         if known.is_none() && book.sections.len() >= MOST_NAMES {
+            book.sections_left_out += 1;
             return;
         }
         let row = known.unwrap_or_else(|| {

@@ -512,6 +512,9 @@ fn more_processes_than_there_are_rows_share_the_last_one_and_it_is_said() {
         run.samples(pid, pid, 0, 0, 1);
         run.end(pid, pid, MS);
         run.leave(pid, 0, MS);
+        if pid > 4_900 {
+            run.feed(pid, Body::Notice(wire::Notice { code: 4, detail: 11, ..Default::default() }));
+        }
     }
     let profile = run.finish();
     same(cpu(&profile.totals.time), 5.0);
@@ -523,4 +526,6 @@ fn more_processes_than_there_are_rows_share_the_last_one_and_it_is_said() {
         let told = format!("there were too many {what} for a row each: the last {many} are told as one");
         assert!(profile.notices.contains(&told), "{:?}", profile.notices);
     }
+    let (last, rest) = profile.notices.split_last().expect("some");
+    assert_eq!(*last, format!("{} more notices were left out", 100 - (rest.len() - 2)));
 }
