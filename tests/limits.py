@@ -51,6 +51,19 @@ for number in range(10_000):
     thread.join()
 """
 
+PROCESSES_AT_ONCE = """
+import os, time
+pids = []
+for _ in range(900):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(15)
+        os._exit(0)
+    pids.append(pid)
+for pid in pids:
+    os.waitpid(pid, 0)
+"""
+
 CHILDREN_AT_ONCE = """
 import os
 for _ in range(100):
@@ -140,14 +153,14 @@ def watched(folder: Path, environ: dict[str, str], source: str, *flags: str) -> 
 
 @pytest.mark.parametrize(
     "source",
-    [BLOCKS, THREADS_AT_ONCE, THREADS_IN_A_ROW, CHILDREN, CHILDREN_AT_ONCE, HEAP, LINES],
-    ids=["blocks", "threads_at_once", "threads_in_a_row", "children", "children_at_once", "heap", "lines"],
+    [BLOCKS, THREADS_AT_ONCE, THREADS_IN_A_ROW, PROCESSES_AT_ONCE, CHILDREN, CHILDREN_AT_ONCE, HEAP, LINES],
+    ids="blocks threads_at_once threads_in_a_row processes_at_once children children_at_once heap lines".split(),
 )
 def test_the_launcher_takes_little(tmp_path: Path, clean_env: dict[str, str], source: str) -> None:
     found = watched(tmp_path, clean_env, source)
     processes = len(found.profile["processes"])
     most = MOST_WHERE_NOTHING_REPEATS if source == LINES else MOST_OF_A_CORE
-    more_s = PROCESS_S * processes if source == CHILDREN_AT_ONCE else 0.0
+    more_s = PROCESS_S * processes if source in (PROCESSES_AT_ONCE, CHILDREN_AT_ONCE) else 0.0
     assert found.cpu_s <= most * found.wall_s + more_s
     assert found.peak_bytes <= MOST_BYTES
     # Bounded, and nothing dropped in silence: what was lost is counted, and here nothing is.

@@ -5,6 +5,7 @@
 mod ring_target;
 
 use std::collections::HashMap;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -84,10 +85,37 @@ fn records_of_many_writers_arrive_once_whole_and_in_each_writers_order() {
     assert!(next.values().all(|rounds| *rounds == ROUNDS));
 }
 
+/// A process that lives until it is killed.
+fn sleeper() -> Child {
+    Command::new("sleep").arg("1000").spawn().expect("a process")
+}
+
+#[test]
+fn what_a_process_wrote_before_an_exec_comes_first_and_its_ring_is_free() {
+    let (arena, target) = arena(PAGE * 2);
+    let mut owner = sleeper();
+    let mut reader = Reader::new(Arc::clone(&arena));
+    let mut events = Vec::new();
+    // Backwards, and with another ring in front: the order of the segments does not matter.
+    target.claim(0, std::process::id());
+    for (segment, program) in [(3, 1), (2, 2), (1, 3)] {
+        target.claim(segment, owner.id());
+        reader.look(&mut |event| events.push(event));
+        assert!(target.emit(segment, Kind::StackDef, &[program, 0]));
+    }
+    reader.look(&mut |event| events.push(event));
+    owner.kill().expect("it lives");
+    owner.wait().expect("its end");
+    let programs: Vec<_> =
+        events.iter().map(|event| if let Body::StackDef(stack) = &event.body { stack.def.stack } else { 0 }).collect();
+    assert_eq!(programs, [1, 0, 2, 0, 3], "each with its counters behind it");
+    assert_eq!([0, 1, 2, 3].map(|segment| arena.owner(segment) != 0), [true, true, false, false]);
+}
+
 #[test]
 fn the_ring_of_a_dead_process_is_handed_out_as_new() {
     let (arena, target) = arena(PAGE * 32);
-    let mut gone = std::process::Command::new("true").spawn().expect("a process");
+    let mut gone = Command::new("true").spawn().expect("a process");
     gone.wait().expect("its end");
     // Few records, whose memory is kept, and many, whose memory is given back.
     for records in [3, 700] {
@@ -112,14 +140,15 @@ fn the_ring_of_a_dead_process_is_handed_out_as_new() {
 #[test]
 fn a_target_that_writes_anything_anywhere_breaks_nothing_and_is_read_in_bounded_time() {
     let mut dice = Rng::with_seed(29);
+    let mut owners: Vec<_> = (0..SEGMENTS).map(|_| sleeper()).collect();
     let rounds = std::env::var("RSCALENE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(60);
     for _ in 0..rounds {
         let segment_bytes = PAGE * (2 + dice.usize(..3));
         let (arena, target) = arena(segment_bytes);
         let mut reader = Reader::new(Arc::clone(&arena));
         let mut events = 0_u64;
-        for number in 0..SEGMENTS {
-            target.claim(number, std::process::id());
+        for (number, owner) in (0..).zip(&owners) {
+            target.claim(number, owner.id());
         }
         for _ in 0..20 {
             for _ in 0..dice.u64(..40) {
@@ -152,5 +181,9 @@ fn a_target_that_writes_anything_anywhere_breaks_nothing_and_is_read_in_bounded_
         assert!(events >= u64::from(SEGMENTS), "the counters of each segment come at the end");
         // SAFETY: the mapping of this round, which nobody uses any more.
         unsafe { libc::munmap(target.base as *mut libc::c_void, target.bytes) };
+    }
+    for owner in &mut owners {
+        owner.kill().expect("it lives");
+        owner.wait().expect("its end");
     }
 }

@@ -168,7 +168,7 @@ fn extended(environment: Words, address: bool, preload: bool, start: impl FnOnce
 
 /// An exec: the ledger first, since the threads and their clocks go with the old program, and the mask.
 fn becoming(exec: impl FnOnce() -> c_int) -> c_int {
-    process::end(2, None);
+    process::end(rscalene_wire::BY_EXEC, None);
     let leaves = process::is_own();
     let shown = urgent::show_mask(leaves);
     let answer = exec();

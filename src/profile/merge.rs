@@ -328,7 +328,7 @@ impl Merge {
         process.orderly = end.how == 0;
         let row = &mut self.book.processes[process.row].row;
         row.peak_rss_bytes = row.peak_rss_bytes.max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
-        if end.how != 2 {
+        if end.how != wire::BY_EXEC {
             let code = (end.status & wire::STATUS_KNOWN != 0).then(|| (end.status & 0xff).cast_signed());
             row.exit = Exit { code, signal: None };
             self.leave(pid);

@@ -203,16 +203,18 @@ impl Arena {
         }
     }
 
-    /// Gives a segment whose owner is dead, and whose ring is drained, back: its pages read zero again.
-    pub fn release(&self, segment: u32) {
+    /// Gives a segment whose owner is dead, and whose ring is drained, back: its pages read zero again. False where that
+    /// fails: it is never handed out again.
+    #[must_use]
+    pub fn release(&self, segment: u32) -> bool {
         let used = self.head(segment).min(self.slots());
         if used <= KEPT_SLOTS {
             self.zero(segment, used);
         } else if !self.punch(segment) {
-            // A segment that could not be cleaned is never handed out again.
-            return;
+            return false;
         }
         self.owner_word(segment).store(0, Release);
+        true
     }
 
     /// Gives a segment's memory back to the system.

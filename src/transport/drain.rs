@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use rscalene_wire::{MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
+use rscalene_wire::{BY_EXEC, MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
 
 use super::arena::Arena;
 use super::decode;
@@ -28,6 +28,8 @@ const BATCH: usize = 256;
 const OWNERS: Duration = Duration::from_millis(100);
 /// The same where most segments are taken: a process that finds none stays unseen.
 const OWNERS_WHEN_FULL: Duration = Duration::from_millis(10);
+/// Owners that are asked at a time, in turn, beside those that said that they end: a question costs 10 us.
+const ASKED: usize = 32;
 
 /// What is kept of a claimed segment.
 #[derive(Debug)]
@@ -36,6 +38,10 @@ struct Ring {
     owner: u64,
     position: u64,
     malformed: u64,
+    /// Its owner said that it ends.
+    ended: bool,
+    /// Its owner has another ring, so it is another program by now.
+    left: bool,
 }
 
 impl Ring {
@@ -50,36 +56,63 @@ impl Ring {
 pub struct Reader {
     arena: Arc<Arena>,
     rings: Vec<Ring>,
+    /// The claim of each segment that has a ring; 0 for the others.
+    claims: Vec<u64>,
     buffer: Vec<u8>,
     asked: Instant,
+    /// Place of the ring whose owner is asked next.
+    turn: usize,
 }
 
 impl Reader {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(arena: Arc<Arena>) -> Self {
-        Self { arena, rings: Vec::new(), buffer: Vec::new(), asked: Instant::now() }
+        let claims = vec![0; arena.segments() as usize];
+        Self { arena, rings: Vec::new(), claims, buffer: Vec::new(), asked: Instant::now(), turn: 0 }
     }
 
     /// Takes everything that is there; `out` gets the events. Answers whether there was anything.
     pub fn look(&mut self, out: &mut impl FnMut(Event)) -> bool {
         self.find_claims();
-        let full = self.rings.len() * 4 > self.arena.segments() as usize * 3;
+        let full = self.rings.len() * 16 > self.arena.segments() as usize * 15;
         let ask_owners = self.asked.elapsed() >= if full { OWNERS_WHEN_FULL } else { OWNERS };
+        let turn = self.turn..self.turn + ASKED;
         if ask_owners {
             self.asked = Instant::now();
+            self.turn = if turn.end < self.rings.len() { turn.end } else { 0 };
         }
+        // What a program wrote before an exec comes before what the next one writes.
+        let mut any = self.take_where(|ring, _| ring.left, |ring, _| ring.left, out);
+        // Asked before the look: what a dead owner wrote is all there by then.
+        let dead = |ring: &Ring, place| ask_owners && (ring.ended || turn.contains(&place)) && !alive(ring.pid());
+        any |= self.take_where(|_, _| true, dead, out);
+        any
+    }
+
+    /// Takes what is there of the rings that are `chosen`, and gives those back whose owner is `dead`.
+    fn take_where(
+        &mut self,
+        chosen: impl Fn(&Ring, usize) -> bool,
+        dead: impl Fn(&Ring, usize) -> bool,
+        out: &mut impl FnMut(Event),
+    ) -> bool {
         let mut any = false;
         let mut place = 0;
         while let Some(ring) = self.rings.get_mut(place) {
-            // Asked before the look: what a dead owner wrote is all there by then.
-            let dead = ask_owners && !alive(ring.pid());
+            if !chosen(ring, place) {
+                place += 1;
+                continue;
+            }
+            let dead = dead(ring, place);
             any |= take(&self.arena, ring, &mut self.buffer, dead, out);
             if dead {
                 let ring = self.rings.swap_remove(place);
                 let body = Body::Counters(Box::new(self.arena.counters(ring.segment, ring.malformed)));
                 out(Event { pid: ring.pid(), body });
-                self.arena.release(ring.segment);
+                if self.arena.release(ring.segment) {
+                    self.claims[ring.segment as usize] = 0;
+                }
             } else {
                 place += 1;
             }
@@ -98,11 +131,16 @@ impl Reader {
     }
 
     fn find_claims(&mut self) {
-        for segment in 0..self.arena.segments() {
+        for (segment, known) in (0..).zip(&mut self.claims) {
             let owner = self.arena.owner(segment);
-            if owner != 0 && !self.rings.iter().any(|ring| ring.segment == segment) {
-                self.rings.push(Ring { segment, owner, position: 0, malformed: 0 });
+            // A segment that has a ring keeps it, whatever becomes of its claim.
+            if owner == 0 || *known != 0 {
+                continue;
             }
+            *known = owner;
+            let ring = Ring { segment, owner, position: 0, malformed: 0, ended: false, left: false };
+            self.rings.iter_mut().filter(|other| other.pid() == ring.pid()).for_each(|other| other.left = true);
+            self.rings.push(ring);
         }
     }
 }
@@ -187,7 +225,10 @@ fn record(
     };
     let payload = whole.get(size_of::<RecordHeader>()..bytes).unwrap_or(&[]);
     match decode::body(header, payload) {
-        Some(body) => out(Event { pid: ring.pid(), body }),
+        Some(body) => {
+            ring.ended |= matches!(&body, Body::ProcessEnd(end) if end.how != BY_EXEC);
+            out(Event { pid: ring.pid(), body });
+        }
         None => ring.malformed += 1,
     }
     slots

@@ -277,12 +277,14 @@ pub struct ProcessEnd {
     pub system_ns: u64,
     /// Peak RSS in bytes (`ru_maxrss`).
     pub peak_rss: u64,
-    /// 0 exit, 1 `_exit`, 2 exec.
+    /// 0 exit, 1 `_exit`, [`BY_EXEC`].
     pub how: u32,
     /// What the parent is told: [`STATUS_KNOWN`] and the exit code (0 to 255); 0 where it is not known.
     pub status: u32,
 }
 
+/// [`ProcessEnd::how`]: it becomes another program, unless that fails.
+pub const BY_EXEC: u32 = 2;
 /// Bit of [`ProcessEnd::status`]: the rest of it is an exit code.
 pub const STATUS_KNOWN: u32 = 1 << 8;
 

@@ -37,6 +37,8 @@ const LONGEST_EACH_NS: u64 = 250_000;
 const LIST_NS: u64 = 100_000_000;
 /// The same grows by this for every thread.
 const LIST_EACH_NS: u64 = 100_000;
+/// Time after which everything that is looked at from time to time has been looked at, but for the resident memory.
+const SETTLED_NS: u64 = 2_000_000_000;
 /// Time between two deliveries of waits and clocks.
 const TELL_NS: u64 = 200_000_000;
 
@@ -64,6 +66,10 @@ pub(super) struct Process {
     counted_ns: u64,
     list_due_ns: u64,
     tell_due_ns: u64,
+    /// When a thread was last seen to have run.
+    ran_ns: u64,
+    /// The resident memory was read since then.
+    rss_read: bool,
 }
 
 #[derive(Debug)]
@@ -138,6 +144,8 @@ impl Process {
             counted_ns: now_ns,
             list_due_ns: 0,
             tell_due_ns: now_ns + TELL_NS,
+            ran_ns: now_ns,
+            rss_read: false,
             target,
         }
     }
@@ -177,8 +185,10 @@ impl Process {
                 alive = self.find_threads(now_ns, unseen_ns, keep);
             }
         }
-        if alive {
-            self.bodies.extend(self.ledger.rss(now_ns));
+        if alive && self.may_have_changed(now_ns) {
+            let rss = self.ledger.rss(now_ns);
+            self.rss_read |= rss.is_some();
+            self.bodies.extend(rss);
             self.bodies.extend(self.limits.look(now_ns).into_iter().map(Body::NearLimit));
             self.bodies.extend(self.modules.poll(Instant::now()).map(Body::Modules));
         }
@@ -187,11 +197,25 @@ impl Process {
             self.bodies.push(self.ledger.exit(now_ns));
         } else if now_ns >= self.tell_due_ns {
             self.tell_due_ns = now_ns + TELL_NS;
-            self.ledger.read_peak();
+            if self.may_have_changed(now_ns) {
+                self.ledger.read_peak();
+            }
             self.tell(now_ns);
         }
         self.deliver(out);
         alive
+    }
+
+    /// A process that sleeps has the memory and the libraries that it had: once all have been looked at, they are left
+    /// alone.
+    fn may_have_changed(&self, now_ns: u64) -> bool {
+        !self.rss_read || now_ns.saturating_sub(self.ran_ns) < SETTLED_NS
+    }
+
+    /// A thread was seen to have run.
+    fn has_run(&mut self, now_ns: u64) {
+        self.ran_ns = now_ns;
+        self.rss_read = false;
     }
 
     /// The end of watching: a last look at everything.
@@ -309,6 +333,7 @@ impl Process {
             named: false,
         };
         self.threads.insert(tid, thread);
+        self.has_run(now_ns);
         self.settle(tid, python);
     }
 
@@ -321,7 +346,11 @@ impl Process {
         };
         let now_ns = proc::monotonic_ns();
         self.ledger.note(tid, now_ns, clock);
-        let idle = clock.slices == thread.balance.clock().slices && !thread.unsure;
+        let before = thread.balance.clock();
+        if (clock.run_ns, clock.slices) != (before.run_ns, before.slices) {
+            self.has_run(now_ns);
+        }
+        let idle = clock.slices == before.slices && !thread.unsure;
         let same = thread.balance.blocked().filter(|_| idle);
         let place = match same {
             Some(place) => Some(place),
