@@ -154,7 +154,16 @@ def watched(folder: Path, environ: dict[str, str], source: str, *flags: str) -> 
 @pytest.mark.parametrize(
     "source",
     [BLOCKS, THREADS_AT_ONCE, THREADS_IN_A_ROW, PROCESSES_AT_ONCE, CHILDREN, CHILDREN_AT_ONCE, HEAP, LINES],
-    ids="blocks threads_at_once threads_in_a_row processes_at_once children children_at_once heap lines".split(),
+    ids=[
+        "blocks",
+        "threads_at_once",
+        "threads_in_a_row",
+        "processes_at_once",
+        "children",
+        "children_at_once",
+        "heap",
+        "lines",
+    ],
 )
 def test_the_launcher_takes_little(tmp_path: Path, clean_env: dict[str, str], source: str) -> None:
     found = watched(tmp_path, clean_env, source)
