@@ -22,8 +22,8 @@ MOST_OF_A_CORE = 0.05
 MOST_WHERE_NOTHING_REPEATS = 0.07
 """The same where every sample has a line and a stack of its own."""
 MOST_BYTES = 200 << 20
-PROCESS_S = 0.0005
-"""What one of many processes at once takes of the launcher beside that, however short it lives (0.1 to 0.2 ms here)."""
+PROCESS_S = 0.001
+"""What one of many processes at once takes of the launcher beside that, however short it lives (0.1 to 0.6 ms here)."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 BLOCKS = """
