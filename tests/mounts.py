@@ -117,7 +117,8 @@ def test_a_process_in_a_pid_namespace_is_not_taken_for_another(rscalene: Run, tm
 def test_a_proc_of_other_processes_is_refused(rscalene: Run, after: After, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("print('ran')\n")
     for prefix, why in [(NEW_PIDS, "that of another PID namespace"), (after("umount -l /proc"), "there is no `/proc`")]:
-        result = rscalene("run", "app.py", prefix=prefix)
-        assert (result.returncode, result.stdout) == (4, "")
-        assert why in result.stderr
-        assert "hint: mount it" in result.stderr
+        for words in [("run", "app.py"), ("doctor",)]:
+            result = rscalene(*words, prefix=prefix)
+            assert (result.returncode, result.stdout) == (4, "")
+            assert why in result.stderr
+            assert "hint: mount it" in result.stderr

@@ -303,9 +303,7 @@ impl Merge {
             // The launcher spoke of it before it armed itself.
             Some(known) if !known.armed && !known.ended => self.running.remove(&pid).expect("it is there"),
             // An exec: the same process, another program.
-            Some(known) if !known.ended => {
-                self.settle_program(pid, false).map_or_else(Process::default, Process::after_exec)
-            }
+            Some(known) if !known.ended => self.settle_program(pid, false).expect("it is there").after_exec(),
             // The number of a process that ended.
             Some(_) => {
                 self.settle(pid);

@@ -56,8 +56,8 @@ impl Ring {
 pub struct Reader {
     arena: Arc<Arena>,
     rings: Vec<Ring>,
-    /// The claim of each segment that has a ring; 0 for the others.
-    claims: Vec<u64>,
+    /// Which segments have a ring, or could not be given back.
+    taken: Vec<bool>,
     buffer: Vec<u8>,
     asked: Instant,
     /// Place of the ring whose owner is asked next.
@@ -68,8 +68,8 @@ impl Reader {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(arena: Arc<Arena>) -> Self {
-        let claims = vec![0; arena.segments() as usize];
-        Self { arena, rings: Vec::new(), claims, buffer: Vec::new(), asked: Instant::now(), turn: 0 }
+        let taken = vec![false; arena.segments() as usize];
+        Self { arena, rings: Vec::new(), taken, buffer: Vec::new(), asked: Instant::now(), turn: 0 }
     }
 
     /// Takes everything that is there; `out` gets the events. Answers whether there was anything.
@@ -83,24 +83,24 @@ impl Reader {
             self.turn = if turn.end < self.rings.len() { turn.end } else { 0 };
         }
         // What a program wrote before an exec comes before what the next one writes.
-        let mut any = self.take_where(|ring, _| ring.left, |ring, _| ring.left, out);
+        let mut any = self.take_where(|ring| ring.left, |ring, _| ring.left, out);
         // Asked before the look: what a dead owner wrote is all there by then.
         let dead = |ring: &Ring, place| ask_owners && (ring.ended || turn.contains(&place)) && !alive(ring.pid());
-        any |= self.take_where(|_, _| true, dead, out);
+        any |= self.take_where(|_| true, dead, out);
         any
     }
 
     /// Takes what is there of the rings that are `chosen`, and gives those back whose owner is `dead`.
     fn take_where(
         &mut self,
-        chosen: impl Fn(&Ring, usize) -> bool,
+        chosen: impl Fn(&Ring) -> bool,
         dead: impl Fn(&Ring, usize) -> bool,
         out: &mut impl FnMut(Event),
     ) -> bool {
         let mut any = false;
         let mut place = 0;
         while let Some(ring) = self.rings.get_mut(place) {
-            if !chosen(ring, place) {
+            if !chosen(ring) {
                 place += 1;
                 continue;
             }
@@ -110,9 +110,7 @@ impl Reader {
                 let ring = self.rings.swap_remove(place);
                 let body = Body::Counters(Box::new(self.arena.counters(ring.segment, ring.malformed)));
                 out(Event { pid: ring.pid(), body });
-                if self.arena.release(ring.segment) {
-                    self.claims[ring.segment as usize] = 0;
-                }
+                self.taken[ring.segment as usize] = !self.arena.release(ring.segment);
             } else {
                 place += 1;
             }
@@ -131,13 +129,13 @@ impl Reader {
     }
 
     fn find_claims(&mut self) {
-        for (segment, known) in (0..).zip(&mut self.claims) {
+        for (segment, taken) in (0..).zip(&mut self.taken) {
             let owner = self.arena.owner(segment);
             // A segment that has a ring keeps it, whatever becomes of its claim.
-            if owner == 0 || *known != 0 {
+            if owner == 0 || *taken {
                 continue;
             }
-            *known = owner;
+            *taken = true;
             let ring = Ring { segment, owner, position: 0, malformed: 0, ended: false, left: false };
             self.rings.iter_mut().filter(|other| other.pid() == ring.pid()).for_each(|other| other.left = true);
             self.rings.push(ring);

@@ -2,6 +2,7 @@
 
 mod diff;
 mod hostile;
+mod left_out;
 mod memory;
 mod recording;
 mod refused;

@@ -78,16 +78,3 @@ fn a_section_that_never_ended_ends_with_its_process() {
     assert_eq!((section.cpu_s, section.alloc_bytes), (None, Some(1_009)));
     assert_eq!(section.lines[0].cpu_s, None);
 }
-
-#[test]
-fn sections_of_more_names_than_there_are_rows_are_counted() {
-    let (mut run, _) = recording();
-    for number in 1..=1_100u32 {
-        mark(&mut run, number, &format!("section {number}"), u64::from(number), 0);
-        mark(&mut run, number, "", u64::from(number), 0);
-    }
-    let profile = run.finish();
-    assert_eq!(profile.sections.len(), 1_024);
-    let told = "there were too many names of sections: 76 calls are in no row";
-    assert!(profile.notices.iter().any(|notice| notice == told), "{:?}", profile.notices);
-}

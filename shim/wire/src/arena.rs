@@ -80,7 +80,7 @@ pub struct ArenaHeader {
 ///
 /// An owner word is 0 for a free segment; else the claim: process id in the low 32 bits, a stamp that is never 0
 /// above. A shim claims by compare-and-swap from 0; the launcher alone stores 0 again, when the owner is dead, the
-/// ring is drained, and the segment's pages are punched out (so that its header reads zero for the next owner).
+/// ring is drained, and the segment reads zero again.
 #[must_use]
 pub const fn first_segment(segment_count: u32) -> u64 {
     let end = PAGE as u64 + segment_count as u64 * 8;

@@ -189,8 +189,11 @@ impl Process {
             let rss = self.ledger.rss(now_ns);
             self.rss_read |= rss.is_some();
             self.bodies.extend(rss);
-            self.bodies.extend(self.limits.look(now_ns).into_iter().map(Body::NearLimit));
             self.bodies.extend(self.modules.poll(Instant::now()).map(Body::Modules));
+        }
+        // Whoever else is in its cgroup may fill the memory while it sleeps; its children need not all watch for that.
+        if alive && (self.target.forked.is_none() || self.may_have_changed(now_ns)) {
+            self.bodies.extend(self.limits.look(now_ns).into_iter().map(Body::NearLimit));
         }
         if !alive {
             self.close_all(now_ns);

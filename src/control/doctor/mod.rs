@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use self::trial::{Engine, Trial};
 use super::flags::Doctor;
-use super::shim::Shim;
+use super::shim::{Shim, refuse_foreign_proc};
 use super::{output, program};
 use crate::error::Error;
 use crate::report::style::{ColorChoice, Output, Style};
@@ -65,6 +65,7 @@ pub(crate) fn doctor(flags: &Doctor, interpreter: &Path) -> Result<i32, Error> {
         ColorChoice::Auto,
         None,
     );
+    refuse_foreign_proc()?;
     let chosen = flags.python.as_deref().unwrap_or(interpreter);
     let mut groups = Vec::new();
     let chosen_checks = match Shim::find() {

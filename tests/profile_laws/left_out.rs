@@ -1,0 +1,63 @@
+//! Laws of the merge about what is lost or finds no room: it is counted and said.
+
+use super::recording::{MS, Recording, cpu, same};
+use rscalene::transport::event::Body;
+use rscalene_wire as wire;
+
+#[test]
+fn more_processes_than_there_are_rows_share_the_last_one_and_it_is_said() {
+    let mut run = Recording::new("timer", "off");
+    for pid in 1..=5_000 {
+        run.process(pid, 0);
+        run.feed(pid, Body::Command(vec!["python".to_owned(), format!("{pid}.py")]));
+        run.thread(pid, pid, 2, 0);
+        run.samples(pid, pid, 0, 0, 1);
+        run.end(pid, pid, MS);
+        run.leave(pid, 0, MS);
+        if pid > 4_900 {
+            run.feed(pid, Body::Notice(wire::Notice { code: 4, detail: 11, ..Default::default() }));
+        }
+    }
+    let profile = run.finish();
+    same(cpu(&profile.totals.time), 5.0);
+    let shared = profile.processes.iter().find(|process| process.pid == 0).expect("a row of many");
+    assert_eq!(shared.command, ["other processes"]);
+    let many = 5_000 - profile.processes.len() + 1;
+    assert_eq!(shared.time.python_s, None, "unknown, not zero");
+    for what in ["processes", "threads"] {
+        let told = format!("there were too many {what} for a row each: the last {many} are told as one");
+        assert!(profile.notices.contains(&told), "{:?}", profile.notices);
+    }
+    let (last, rest) = profile.notices.split_last().expect("some");
+    assert_eq!(*last, format!("{} more notices were left out", 100 - (rest.len() - 2)));
+}
+
+#[test]
+fn sections_of_more_names_than_there_are_rows_are_counted() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    for number in 1..=1_100u32 {
+        for (begins, name) in [(1, format!("section {number}")), (0, String::new())] {
+            let section = wire::Section { time_ns: MS, cpu_ns: 0, section: number, begins };
+            run.feed(1, Body::Section { section, name });
+        }
+    }
+    let profile = run.finish();
+    assert_eq!(profile.sections.len(), 1_024);
+    let told = "there were too many names of sections: 76 calls are in no row";
+    assert!(profile.notices.iter().any(|notice| notice == told), "{:?}", profile.notices);
+}
+
+#[test]
+fn a_stack_whose_definition_was_lost_lies_outside_scope() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    run.thread(1, 1, 2, 0);
+    run.samples(1, 1, 0xdead, 0, 10);
+    let undefined = run.stack(1, &[(77, 0)]);
+    run.samples(1, 1, undefined, 0, 10);
+    run.end(1, 1, 20 * MS);
+    let profile = run.finish();
+    assert!(profile.files.is_empty());
+    same(cpu(&profile.totals.outside_scope), 0.02);
+}
