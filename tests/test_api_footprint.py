@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
-from rscalene import memory, memory_usage, timer
+from rscalene import memory, memory_usage, profile_run, timer
 
 MIB = 2**20
 
@@ -124,6 +125,33 @@ def test_decorators_count_their_calls() -> None:
     assert first.endswith("call 1")
     assert second.endswith("call 2")
     assert "work: wall " in first
+
+
+@pytest.mark.parametrize("decorator", [timer, memory, profile_run])
+def test_a_decorator_without_parentheses_runs_the_function(decorator: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    class Shop:
+        @decorator  # type: ignore[untyped-decorator]
+        def price(self, n: int) -> int:
+            """Say the price."""
+            return n + 1
+
+        @decorator  # type: ignore[untyped-decorator]
+        @staticmethod
+        def name() -> str:
+            return "shop"
+
+    assert [Shop().price(1), Shop().price(n=2)] == [2, 3]
+    assert Shop.name() == "shop"
+    assert inspect.isfunction(Shop.price)
+    assert Shop.price.__doc__ == "Say the price."
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize("decorator", [timer, memory])
+def test_what_has_no_calls_is_refused(decorator: Any) -> None:
+    for wrong in (int, 7, property(len)):
+        with pytest.raises(TypeError, match="hint"):
+            decorator(wrong)
 
 
 def test_a_coroutine_and_a_generator_are_measured_until_they_end() -> None:

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from rscalene._rscalene import ByteCount, RssSampler
 from rscalene.lines import Options, enabled
@@ -129,7 +129,14 @@ def _samples(
 
 
 def around(function: Callable[_P, _R], section: Callable[[], AbstractContextManager[object]]) -> Callable[_P, _R]:
-    """Return ``function`` with each of its calls inside of a section of its own, until what it began has ended."""
+    """Return ``function`` with each of its calls inside of a section of its own, until what it began has ended.
+
+    :raises TypeError: for what has no calls to measure: a class, a property, an async generator function.
+    """
+    if isinstance(function, staticmethod | classmethod):
+        return cast("Callable[_P, _R]", type(function)(around(function.__func__, section)))
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(f"cannot measure the calls of {function!r}\nhint: decorate a function, or use `with`")
     if inspect.isasyncgenfunction(function):
         raise TypeError(
             f"cannot measure the calls of the async generator function {function.__qualname__!r}\n"
@@ -160,8 +167,16 @@ def around(function: Callable[_P, _R], section: Callable[[], AbstractContextMana
     return called
 
 
+def _bare(kind: type[_Section], name: Any, options: dict[str, Any]) -> Any:
+    """Return a new section, or what ``name`` becomes where a decorator without parentheses was given a function."""
+    if name is None or isinstance(name, str):
+        return object.__new__(kind)
+    # An object of another class: `__init__` is not called for it.
+    return kind(**options)(name)
+
+
 class _Section(ABC):
-    """A context manager and a decorator that prints one line."""
+    """A context manager and a decorator, with or without parentheses, that prints one line."""
 
     def __init__(self, name: str | None = None, *, stream: _Stream | None = None) -> None:
         """Set the name printed in front, and where to print (``sys.stderr``)."""
@@ -179,7 +194,7 @@ class _Section(ABC):
         if not enabled():
             return function
         if self.name is None:
-            self.name = function.__qualname__
+            self.name = getattr(function, "__qualname__", None)
 
         return around(function, self._again)
 
@@ -215,6 +230,16 @@ class timer(_Section):
 
     wall_s: float
     cpu_s: float
+
+    @overload
+    def __new__(cls, name: str | None = None, *, stream: _Stream | None = None) -> Self: ...
+
+    @overload
+    def __new__(cls, name: Callable[_P, _R], /) -> Callable[_P, _R]: ...  # type: ignore[misc]
+
+    def __new__(cls, name: Any = None, **options: Any) -> Any:
+        """Make a section; a function in place of the name is decorated."""
+        return _bare(cls, name, options)
 
     def __enter__(self) -> Self:
         """Start."""
@@ -253,6 +278,16 @@ class memory(_Section):
     peak_bytes: int
     net_bytes: int
     rss_bytes: tuple[int, int]
+
+    @overload
+    def __new__(cls, name: str | None = None, *, stream: _Stream | None = None) -> Self: ...
+
+    @overload
+    def __new__(cls, name: Callable[_P, _R], /) -> Callable[_P, _R]: ...  # type: ignore[misc]
+
+    def __new__(cls, name: Any = None, **options: Any) -> Any:
+        """Make a section; a function in place of the name is decorated."""
+        return _bare(cls, name, options)
 
     def __enter__(self) -> Self:
         """Start."""
