@@ -7,46 +7,28 @@
 //! `interp` (what CPython looks like); the launcher is on the other side of the arena.
 //!
 //! ```text
-//!  start      finds the arena and the interpreter, arms the process      (constructor)
-//!  process    fork and exit: one segment a process                       (atfork, interposers)
-//!  exec       exec and posix_spawn: the ledger, the mask, the environment
-//!  threads    a slot a thread: sampling armed at its start, ledger at its end
-//!  pthread    pthread_create: where threads are made
-//!  clock      the sources of CPU signals: perf task-clock, CPU timers
-//!  handler    one CPU sample: classify, walk, write
-//!  stack      frames to ids: code objects and stacks are sent once
-//!  ring       slots of the segment: reserve, write, commit
-//!  signals    what the program sees of the signals that we use
-//!  urgent     its own SIGURG, where it blocks that
-//!  guard      loads that survive a fault
-//!  hooks      the allocator's entry points
-//!  exact      bytes of this thread, for `@profile`: nothing of it runs unless the extension module asks
-//!  tap        allocation samples for `Profiler`: the same
+//!  exports    the tables of functions for the extension module: count (`@profile`), sample (`Profiler`)
+//!  count      bytes of each thread, exactly: nothing of it runs unless the extension module asks
+//!  life       start (constructor), fork and exit, exec and posix_spawn, pthread_create
+//!  memory     sample (the decision, the record), preload/ (the allocator's entry points), tables/ (loaded libraries)
+//!  signals    what the program sees of the signals that we use; its own SIGURG, where it blocks that
+//!  cpu        threads (a slot each), clock (perf and timers), handler (one CPU sample)
+//!  python     stack (frames to ids, sent once), selftest, classify
+//!  arena      ring: slots of the segment: reserve, write, commit
+//!  ground     system calls, the functions behind ours, the thread's block, loads that survive a fault
 //! ```
 
 #![no_std]
 
-mod classify;
-mod clock;
-mod exact;
-mod exec;
-mod guard;
-mod handler;
-mod hooks;
-mod pace;
-mod process;
-mod pthread;
-mod real;
-mod ring;
-mod selftest;
+mod arena;
+mod count;
+mod cpu;
+mod exports;
+mod ground;
+mod life;
+mod memory;
+mod python;
 mod signals;
-mod stack;
-mod start;
-mod sys;
-mod tap;
-mod threads;
-mod tls;
-mod urgent;
 
 /// A reachable panic is a link-time fact that a test looks for: the symbol below must not be in the library.
 #[panic_handler]

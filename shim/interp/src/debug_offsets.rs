@@ -2,13 +2,13 @@
 //!
 //! Job: read `_Py_DebugOffsets` into a [`Layout`]. Invariant: the order of its fields differs by minor version, so each
 //! has its own index table; every offset must lie inside its structure, else the whole layout is refused. Neighbour:
-//! `layout` holds the versions that carry none.
+//! `versions` holds the versions that carry none.
 //!
 //! ```text
 //! 3.13, 3.14, 3.15 | cookie "xdebugpy" | version | free_threaded | size, offset, offset, ... (eight bytes each) |
 //! ```
 
-use crate::layout::{
+use crate::fields::{
     CodeFields, FrameFields, GeneratorFields, GilPlace, Layout, ObjectFields, RuntimeFields, ThreadFields, Unsupported,
 };
 use crate::memory::Memory;

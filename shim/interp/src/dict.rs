@@ -4,7 +4,7 @@
 //! split one), and each at most [`LIMIT`] entries long. The numbers are those of the headers of 3.11.7, 3.12.1 and
 //! 3.13.0, which agree but for [`attributes`]. Neighbours: `tasks` and `names`, the users.
 
-use crate::layout::Layout;
+use crate::fields::Layout;
 use crate::memory::{Memory, at};
 use crate::text::text;
 

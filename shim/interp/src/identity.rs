@@ -5,7 +5,7 @@
 //! loads can tell; so a stored definition may be used for both. Neighbours: `walk` finds the address, `text` and
 //! [`Identity::linetable`] give what a definition needs.
 
-use crate::layout::Layout;
+use crate::fields::Layout;
 use crate::memory::{Memory, at};
 use crate::text::{self, Shape};
 

@@ -18,8 +18,8 @@
 
 mod debug_offsets;
 mod dict;
+mod fields;
 mod identity;
-mod layout;
 pub mod linetable;
 mod memory;
 mod names;
@@ -28,10 +28,11 @@ mod running;
 mod tasks;
 mod text;
 mod threads;
+mod versions;
 mod walk;
 
+pub use fields::{Layout, Unsupported};
 pub use identity::Identity;
-pub use layout::{Layout, Unsupported};
 pub use memory::Memory;
 pub use names::{running_threads, thread_names};
 pub use running::{interpreter, is_bound, running};

@@ -6,7 +6,7 @@
 //! become a dictionary of their own keeps its number. Neighbour: `dict` finds the threads.
 
 use crate::dict;
-use crate::layout::Layout;
+use crate::fields::Layout;
 use crate::memory::{Memory, at};
 use crate::text::text;
 

@@ -5,7 +5,7 @@
 //! thread that runs it, and the innermost of a stack belongs to the state that runs. Invariant: where nothing can be told,
 //! the answer is the state that was asked about. Neighbours: `threads` lists the states, `walk` takes the answer.
 
-use crate::layout::Layout;
+use crate::fields::Layout;
 use crate::memory::{Memory, at};
 use crate::threads::each_state;
 

@@ -7,7 +7,7 @@
 //! where they are asyncio's (uvloop), not otherwise (trio). Neighbours: `dict` finds the weak set, `walk` reads frames.
 
 use crate::dict;
-use crate::layout::Layout;
+use crate::fields::Layout;
 use crate::memory::{Memory, at, unaligned};
 use crate::text::text;
 use crate::walk::{Frame, TAG, single};

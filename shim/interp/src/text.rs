@@ -4,7 +4,7 @@
 //! text is cut at a character. Lone surrogates (undecodable file names) become U+FFFD. Neighbours: `identity` uses the
 //! shape of the same objects for its discriminators.
 
-use crate::layout::Layout;
+use crate::fields::Layout;
 use crate::memory::{Memory, at};
 
 /// Where a `str` keeps its characters.

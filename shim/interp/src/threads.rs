@@ -4,7 +4,7 @@
 //! recognised as the GIL's. Invariant: the lists may change while they are read; a broken list ends early and says so.
 //! Neighbours: `walk` takes the thread states found here; the launcher's remote reader is the user.
 
-use crate::layout::{GilPlace, Layout};
+use crate::fields::{GilPlace, Layout};
 use crate::memory::{Memory, at};
 
 /// More interpreters or threads than this is a list that runs in a circle.

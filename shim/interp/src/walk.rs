@@ -4,10 +4,10 @@
 //! reader's question: *may the thread be running meanwhile?* It may: every load can fail, a frame whose code object is
 //! not one is skipped, and the number of steps is bounded. Innermost frames of that kind have returned (3.11 and 3.12
 //! give up the code object before they unlink the frame); any other is counted. Invariant: at most `2 * max + 64`
-//! frames are shown or passed over. Neighbours: `layout` says where the fields lie, `identity` and `linetable` make
+//! frames are shown or passed over. Neighbours: `fields` says where the fields lie, `identity` and `linetable` make
 //! sense of the pair (code, offset).
 
-use crate::layout::Layout;
+use crate::fields::Layout;
 use crate::memory::{Memory, at, unaligned};
 
 /// From 3.14 on the two low bits of `f_executable` are a tag; code objects are aligned, so they are zero before.

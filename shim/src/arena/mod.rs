@@ -1,0 +1,3 @@
+//! The launcher's shared memory: which segment is this process', and its ring.
+
+pub(crate) mod ring;

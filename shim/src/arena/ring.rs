@@ -1,0 +1,175 @@
+//! The process' segment: slots reserved by any thread, at any moment, without a lock.
+//!
+//! Invariant: a slot belongs to the thread whose compare-and-swap moved `head` over it, until that thread stores the
+//! commit word; what does not fit is counted as lost, never waited for. Neighbours: `wire` (layout), the launcher's
+//! drain (reader).
+
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use rscalene_interp::Memory;
+use rscalene_wire::{ArenaHeader, Kind, MAX_SLOTS, PAGE, RecordHeader, SLOT, SegmentHeader, commit_word};
+
+use crate::ground::sys;
+
+/// A claimed segment, mapped into this process.
+#[derive(Clone, Copy)]
+pub(crate) struct Segment {
+    arena: *const ArenaHeader,
+    base: *mut u8,
+    slots: u64,
+}
+
+impl Segment {
+    /// Wraps a mapping of `bytes` bytes at `base`.
+    ///
+    /// # Safety
+    /// `arena` and `base` must be live mappings of the arena's header page and of a segment that this process owns.
+    pub(crate) unsafe fn new(arena: *const ArenaHeader, base: *mut u8, bytes: u64) -> Self {
+        Self { arena, base, slots: (bytes - PAGE as u64) / SLOT as u64 }
+    }
+
+    /// The segment's first page.
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        // SAFETY: `new`'s caller vouched for the mapping, which is never unmapped; all its fields are atomics.
+        unsafe { &*self.base.cast::<SegmentHeader>() }
+    }
+
+    /// The arena's first page.
+    pub(crate) fn arena(&self) -> &ArenaHeader {
+        // SAFETY: as above.
+        unsafe { &*self.arena }
+    }
+
+    /// Counts records of a kind as lost.
+    pub(crate) fn lose(&self, kind: Kind, records: u64) {
+        if let Some(counter) = self.header().lost.get(kind as usize) {
+            counter.fetch_add(records, Relaxed);
+        }
+    }
+
+    /// Reserves a record with `payload` bytes; `None` (and counted) where the ring is full.
+    pub(crate) fn reserve(&self, kind: Kind, flags: u8, payload: usize) -> Option<Writer<'_>> {
+        let total = payload + size_of::<RecordHeader>();
+        let needed = total.div_ceil(SLOT) as u64;
+        let header = self.header();
+        // Pairs with the Release of whoever moved it: the tail that gave them room is then seen here, too.
+        let mut head = header.head.load(Acquire);
+        loop {
+            // Pairs with the Release store of the drain: what it has consumed may be written again.
+            let tail = header.tail.load(Acquire);
+            let used = head.wrapping_sub(tail);
+            if needed > u64::from(MAX_SLOTS) || used.saturating_add(needed) > self.slots {
+                // A head that the drain has overtaken was read too long ago: this thread was held up in between.
+                let now = header.head.load(Acquire);
+                if used > self.slots && now != head {
+                    head = now;
+                    continue;
+                }
+                self.lose(kind, 1);
+                return None;
+            }
+            match header.head.compare_exchange_weak(head, head + needed, Release, Acquire) {
+                Ok(_) => {
+                    let half = self.slots / 2;
+                    if used < half && used + needed >= half {
+                        self.wake();
+                    }
+                    break;
+                }
+                Err(now) => head = now,
+            }
+        }
+        let mut writer = Writer { segment: self, first: head, at: 8 };
+        writer.bytes(&[kind as u8, flags, 0, 0]);
+        writer.bytes(&(payload as u32).to_ne_bytes());
+        Some(writer)
+    }
+
+    /// Writes a whole record from a `repr(C)` payload and what follows it; false (and counted) where it did not fit.
+    pub(crate) fn emit<T: core::marker::Copy>(&self, kind: Kind, flags: u8, payload: &T, rest: &[u8]) -> bool {
+        let Some(mut writer) = self.reserve(kind, flags, size_of::<T>() + rest.len()) else { return false };
+        writer.value(payload);
+        writer.bytes(rest);
+        writer.commit();
+        true
+    }
+
+    /// Is the ring at most three quarters full?
+    pub(crate) fn has_room(&self) -> bool {
+        let header = self.header();
+        header.head.load(Relaxed).wrapping_sub(header.tail.load(Acquire)) <= self.slots / 4 * 3
+    }
+
+    /// Wakes the launcher.
+    pub(crate) fn wake(&self) {
+        let arena = self.arena();
+        arena.wake.fetch_add(1, Relaxed);
+        sys::futex_wake(&arena.wake);
+    }
+}
+
+/// A reserved record, filled front to back.
+pub(crate) struct Writer<'a> {
+    segment: &'a Segment,
+    first: u64,
+    at: usize,
+}
+
+impl Writer<'_> {
+    /// Address of byte `at` of the record and the bytes up to the ring's end from there.
+    fn place(&self, at: usize) -> (*mut u8, usize) {
+        let ring_bytes = (self.segment.slots as usize) * SLOT;
+        let offset = ((self.first % self.segment.slots.max(1)) as usize * SLOT + at) % ring_bytes.max(1);
+        // SAFETY: `offset` lies inside the ring, which starts one page into the segment.
+        (unsafe { self.segment.base.add(PAGE + offset) }, ring_bytes - offset)
+    }
+
+    /// Appends bytes.
+    pub(crate) fn bytes(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (to, room) = self.place(self.at);
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            // SAFETY: `reserve` gave this thread the record's slots; `to..to + now.len()` lies in them, inside the
+            // mapping, and no reader looks at them before the commit.
+            unsafe { core::ptr::copy_nonoverlapping(now.as_ptr(), to, now.len()) };
+            self.at += now.len();
+            bytes = later;
+        }
+    }
+
+    /// Appends a plain value.
+    pub(crate) fn value<T: core::marker::Copy>(&mut self, value: &T) {
+        // SAFETY: wire payloads are `repr(C)` without padding that matters; reading their bytes is always valid.
+        let bytes = unsafe { core::slice::from_raw_parts((&raw const *value).cast::<u8>(), size_of::<T>()) };
+        self.bytes(bytes);
+    }
+
+    /// Appends bytes of the program's memory; zeros where they cannot be read, and then false.
+    pub(crate) fn memory(&mut self, memory: &impl Memory, mut from: u64, mut bytes: usize) -> bool {
+        let mut whole = true;
+        while bytes > 0 {
+            let (to, room) = self.place(self.at);
+            let now = bytes.min(room);
+            // SAFETY: as in `bytes`.
+            let slice = unsafe { core::slice::from_raw_parts_mut(to, now) };
+            if !memory.bytes(from, slice) {
+                slice.fill(0);
+                whole = false;
+            }
+            self.at += now;
+            from += now as u64;
+            bytes -= now;
+        }
+        whole
+    }
+
+    /// Makes the record visible to the launcher.
+    pub(crate) fn commit(self) {
+        let (to, _) = self.place(0);
+        // SAFETY: slots are 64-byte aligned inside a page-aligned mapping, so this is an aligned word of ours.
+        let word = unsafe { &*to.cast::<AtomicU64>() };
+        // Pairs with the drain's Acquire load: all bytes of the record are written before.
+        word.store(commit_word(self.first), Release);
+    }
+}

@@ -1,0 +1,270 @@
+//! The interpreter's allocator domains, counted.
+//!
+//! Job: wrap raw, mem and object while counting is on. Invariant: only function pointers change, never a context, so a
+//! thread that reads a domain while it is swapped (raw needs no GIL) finds a working pair in any mixture. Neighbour:
+//! `native` counts what does not come through the interpreter.
+
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use rscalene_wire::ExactCounters;
+
+use crate::count::counters;
+use crate::count::sizes;
+use crate::ground::real;
+use crate::ground::sys;
+use crate::memory::sample as hooks;
+use crate::memory::tables::libc::{count_new, inside, outermost};
+
+/// `PyMemAllocatorEx`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Allocator {
+    context: *mut c_void,
+    malloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
+    calloc: unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void,
+    realloc: unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void, *mut c_void),
+}
+
+/// The allocator below each domain. Written with the GIL held, before ours is put above it.
+struct Below([UnsafeCell<Allocator>; 3]);
+
+// SAFETY: `install` writes an entry only while none of our functions is in its domain, the rest only read.
+unsafe impl Sync for Below {}
+
+static BELOW: Below = Below([const { UnsafeCell::new(NOTHING) }; 3]);
+static GET: AtomicUsize = AtomicUsize::new(0);
+static SET: AtomicUsize = AtomicUsize::new(0);
+
+/// Look the interpreter's functions up; false where it has none.
+pub(crate) fn find() -> bool {
+    GET.store(real::global_symbol(c"PyMem_GetAllocator"), Relaxed);
+    SET.store(real::global_symbol(c"PyMem_SetAllocator"), Relaxed);
+    GET.load(Relaxed) != 0 && SET.load(Relaxed) != 0
+}
+
+/// Put ours above all three domains. The GIL is held.
+pub(crate) fn install() {
+    install_in::<0>();
+    install_in::<1>();
+    install_in::<2>();
+}
+
+/// Take ours away where nobody has put another one above it.
+pub(crate) fn remove() {
+    remove_from::<0>();
+    remove_from::<1>();
+    remove_from::<2>();
+}
+
+/// Are ours the functions that the interpreter calls?
+pub(crate) fn on_top() -> bool {
+    GET.load(Relaxed) != 0 && is_ours::<2>(&get(2))
+}
+
+fn install_in<const DOMAIN: usize>() {
+    if IN_PLACE[DOMAIN].swap(1, Relaxed) == 1 {
+        return;
+    }
+    if DOMAIN == 0 {
+        hooks::note_kind();
+    }
+    let current = get(DOMAIN);
+    // SAFETY: none of our functions is in the domain, so nobody but a call that is ending reads; the GIL is held.
+    unsafe { *BELOW.0[DOMAIN].get() = current };
+    set(DOMAIN, &ours::<DOMAIN>(current.context));
+}
+
+fn remove_from<const DOMAIN: usize>() {
+    if is_ours::<DOMAIN>(&get(DOMAIN)) {
+        let below = below::<DOMAIN>();
+        set(DOMAIN, &below);
+        IN_PLACE[DOMAIN].store(0, Relaxed);
+    }
+}
+
+/// 1 while ours is in the domain, on top or below another allocator that was put above it.
+static IN_PLACE: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+
+fn is_ours<const DOMAIN: usize>(allocator: &Allocator) -> bool {
+    allocator.malloc as usize == malloc::<DOMAIN> as *const () as usize
+}
+
+fn ours<const DOMAIN: usize>(context: *mut c_void) -> Allocator {
+    Allocator {
+        context,
+        malloc: malloc::<DOMAIN>,
+        calloc: calloc::<DOMAIN>,
+        realloc: realloc::<DOMAIN>,
+        free: free::<DOMAIN>,
+    }
+}
+
+fn get(domain: usize) -> Allocator {
+    let mut allocator = NOTHING;
+    let address = GET.load(Relaxed);
+    if address != 0 {
+        // SAFETY: the address is that of PyMem_GetAllocator.
+        let function: unsafe extern "C" fn(usize, *mut Allocator) = unsafe { core::mem::transmute(address) };
+        // SAFETY: the domain exists, and the allocator is ours to fill.
+        unsafe { function(domain, &raw mut allocator) };
+    }
+    allocator
+}
+
+fn set(domain: usize, allocator: &Allocator) {
+    let address = SET.load(Relaxed);
+    if address != 0 {
+        // SAFETY: the address is that of PyMem_SetAllocator.
+        let function: unsafe extern "C" fn(usize, *const Allocator) = unsafe { core::mem::transmute(address) };
+        // SAFETY: all functions of the allocator are valid for the domain.
+        unsafe { function(domain, allocator) };
+    }
+}
+
+#[inline(always)]
+fn below<const DOMAIN: usize>() -> Allocator {
+    // SAFETY: written before our functions could be called, and not while they may be.
+    unsafe { *BELOW.0[DOMAIN].get() }
+}
+
+unsafe extern "C" fn malloc<const DOMAIN: usize>(context: *mut c_void, bytes: usize) -> *mut c_void {
+    let real = below::<DOMAIN>().malloc;
+    // SAFETY: the arguments are the caller's own, here and below.
+    let Some(mine) = outermost() else { return unsafe { real(context, bytes) } };
+    // SAFETY: as above.
+    let block = inside(mine, || unsafe { real(context, bytes) });
+    count_new(mine, block, bytes);
+    block
+}
+
+unsafe extern "C" fn calloc<const DOMAIN: usize>(context: *mut c_void, count: usize, each: usize) -> *mut c_void {
+    let real = below::<DOMAIN>().calloc;
+    // SAFETY: the arguments are the caller's own, here and below.
+    let Some(mine) = outermost() else { return unsafe { real(context, count, each) } };
+    // SAFETY: as above.
+    let block = inside(mine, || unsafe { real(context, count, each) });
+    count_new(mine, block, count.wrapping_mul(each));
+    block
+}
+
+unsafe extern "C" fn realloc<const DOMAIN: usize>(context: *mut c_void, old: *mut c_void, bytes: usize) -> *mut c_void {
+    let real = below::<DOMAIN>().realloc;
+    // SAFETY: the arguments are the caller's own, here and below.
+    let Some(mine) = outermost() else { return unsafe { real(context, old, bytes) } };
+    let known = if old.is_null() { Some(0) } else { sizes::take(old as usize) };
+    let guess = if known.is_none() { watch(mine, old) } else { 0 };
+    // SAFETY: as above.
+    let block = inside(mine, || unsafe { real(context, old, bytes) });
+    let before = known.unwrap_or_else(|| unwatch(mine, guess));
+    if block.is_null() {
+        // The interpreter's realloc never frees: the old block stays.
+        if let Some(known) = known
+            && !old.is_null()
+        {
+            sizes::record(old as usize, known);
+        }
+        return block;
+    }
+    // SAFETY: the thread's own block.
+    unsafe { counters::freed(mine, before) };
+    count_new(mine, block, bytes);
+    block
+}
+
+unsafe extern "C" fn free<const DOMAIN: usize>(context: *mut c_void, block: *mut c_void) {
+    let real = below::<DOMAIN>().free;
+    let Some(mine) = outermost() else {
+        // SAFETY: the arguments are the caller's own, here and below.
+        return unsafe { real(context, block) };
+    };
+    if block.is_null() {
+        // SAFETY: as above.
+        return unsafe { real(context, block) };
+    }
+    if let Some(bytes) = sizes::take(block as usize) {
+        // SAFETY: the thread's own block.
+        unsafe { counters::freed(mine, bytes) };
+        // SAFETY: as above.
+        inside(mine, || unsafe { real(context, block) });
+    } else {
+        let guess = watch(mine, block);
+        // SAFETY: as above.
+        inside(mine, || unsafe { real(context, block) });
+        let bytes = unwatch(mine, guess);
+        // SAFETY: the thread's own block.
+        unsafe { counters::freed(mine, bytes) };
+    }
+}
+
+/// A block of unknown size is about to go: have `native` look at it if it comes by there. Returns the size of its class
+/// in case it does not.
+#[cold]
+fn watch(mine: *mut ExactCounters, block: *mut c_void) -> usize {
+    // SAFETY: the thread's own block.
+    let counters = unsafe { &mut *mine };
+    counters.unknown = counters.unknown.wrapping_add(1);
+    counters.watched = block as usize;
+    counters.usable = 0;
+    class_bytes(block as usize)
+}
+
+#[cold]
+fn unwatch(mine: *mut ExactCounters, guess: usize) -> usize {
+    // SAFETY: the thread's own block.
+    let counters = unsafe { &mut *mine };
+    counters.watched = 0;
+    if counters.usable == 0 { guess } else { counters.usable - 1 }
+}
+
+/// Pools of the object allocator: 16 KiB since 3.10, with the size class at a fixed place of their head.
+const POOL_BYTES: usize = 16 * 1024;
+const POOL_CLASS: usize = 36;
+const CLASS_BYTES: usize = 16;
+const CLASSES: u32 = 32;
+const PAGE_BYTES: usize = 4096;
+
+/// Bytes of a block's size class, if it lies in a pool; any number if it does not (then `native` sees it).
+fn class_bytes(block: usize) -> usize {
+    let pool = block & !(POOL_BYTES - 1);
+    if pool & !(PAGE_BYTES - 1) != block & !(PAGE_BYTES - 1) && !readable(pool + POOL_CLASS - 4) {
+        return 0;
+    }
+    // SAFETY: the word lies on the block's own page or on one that was just read by the kernel; what it means is not
+    // relied on for safety.
+    let class = unsafe { core::ptr::read_volatile((pool + POOL_CLASS) as *const u32) };
+    if class < CLASSES { (class as usize + 1) * CLASS_BYTES } else { 0 }
+}
+
+/// Can eight bytes be read there? The kernel reads the new mask before it looks at the operation, which does not exist.
+fn readable(address: usize) -> bool {
+    const NO_SUCH_OPERATION: usize = usize::MAX;
+    // SAFETY: the call fails in any case; it changes nothing.
+    let answer = unsafe { sys::call6(libc::SYS_rt_sigprocmask, NO_SUCH_OPERATION, address, 0, 8, 0, 0) };
+    answer != -(libc::EFAULT as isize)
+}
+
+/// Never called: stands in `BELOW` until the real functions are known.
+const NOTHING: Allocator = Allocator {
+    context: core::ptr::null_mut(),
+    malloc: no_malloc,
+    calloc: no_calloc,
+    realloc: no_realloc,
+    free: no_free,
+};
+
+unsafe extern "C" fn no_malloc(_: *mut c_void, _: usize) -> *mut c_void {
+    core::ptr::null_mut()
+}
+
+unsafe extern "C" fn no_calloc(_: *mut c_void, _: usize, _: usize) -> *mut c_void {
+    core::ptr::null_mut()
+}
+
+unsafe extern "C" fn no_realloc(_: *mut c_void, _: *mut c_void, _: usize) -> *mut c_void {
+    core::ptr::null_mut()
+}
+
+unsafe extern "C" fn no_free(_: *mut c_void, _: *mut c_void) {}

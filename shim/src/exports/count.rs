@@ -1,0 +1,99 @@
+//! Exact counting: every byte that a thread allocates and frees, by its requested size.
+//!
+//! Job: serve `@profile`, with and without preload, and lend its way into the loaded libraries to `tap`. The reader's
+//! question: *what did this line allocate, to the byte?*
+//! Invariant: while counting is off nothing is counted and the hooks only pass on; the outermost allocator call of a
+//! nest counts and the ones below it do not. Neighbours: `wire::exact` is the contract, `src/lines` reads the counters.
+//!
+//! ```text
+//!  native   the malloc family, reached through the loaded libraries' tables (got)
+//!  python   the interpreter's three allocator domains
+//!  sizes    address -> requested size, for blocks allocated while counting was on
+//!  counters the thread's numbers
+//! ```
+//!
+//! A block older than the counting has no recorded size: it counts as what its allocator says it holds, which is up to
+//! 15 bytes more than was asked for.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use rscalene_wire::{EXACT_VERSION, ExactCounters, ExactTable};
+
+use crate::count::{counters, pymem as python, sizes};
+use crate::memory::sample as hooks;
+use crate::memory::tables::{got, libc as native};
+
+/// Sessions that count now. Read by every hook; written with the GIL held.
+static ACTIVE: AtomicU32 = AtomicU32::new(0);
+
+/// Is counting on?
+#[inline(always)]
+pub(crate) fn counting() -> bool {
+    ACTIVE.load(Relaxed) != 0
+}
+
+static TABLE: ExactTable = ExactTable { version: EXACT_VERSION, prepare, begin, end, counters: thread_counters };
+
+/// The table of exact counting.
+#[unsafe(no_mangle)]
+extern "C" fn rscalene_exact() -> *const ExactTable {
+    &raw const TABLE
+}
+
+unsafe extern "C" fn prepare(keep_out: usize) -> bool {
+    PREPARED.store(true, Relaxed);
+    reach() && got::patch(keep_out)
+}
+
+/// Exact counting was asked for: the libraries' tables stay as they are from then on.
+static PREPARED: AtomicBool = AtomicBool::new(false);
+
+/// Finds the functions to stand in for; false where this process has none.
+pub(crate) fn reach() -> bool {
+    native::find() && python::find()
+}
+
+/// Is this library preloaded, so that the program's calls of the malloc family come here by themselves?
+pub(crate) fn preloaded() -> bool {
+    got::is_ours(native::real_malloc())
+}
+
+/// Has the libraries' calls of the malloc family come here.
+pub(crate) fn patch(keep_out: usize) {
+    got::patch(keep_out);
+}
+
+/// Sampling is over: takes away what nobody needs any more.
+pub(crate) fn give_way() {
+    if !counting() {
+        python::remove();
+    }
+    if !PREPARED.load(Relaxed) {
+        got::restore();
+    }
+}
+
+/// Do our functions stand on top of the interpreter's?
+pub(crate) fn on_top() -> bool {
+    python::on_top()
+}
+
+unsafe extern "C" fn begin() {
+    if ACTIVE.fetch_add(1, Relaxed) == 0 {
+        python::install();
+    }
+}
+
+unsafe extern "C" fn end() {
+    if ACTIVE.load(Relaxed) != 0 && ACTIVE.fetch_sub(1, Relaxed) == 1 {
+        python::remove();
+        // Sampling's may have been above ours, and only wait for that.
+        hooks::settle_python();
+        python::remove();
+        sizes::forget();
+    }
+}
+
+unsafe extern "C" fn thread_counters() -> *mut ExactCounters {
+    counters::mine()
+}

@@ -1,0 +1,4 @@
+//! The two tables of functions that the extension module calls in its own process.
+
+pub(crate) mod count;
+pub(crate) mod sample;

@@ -1,0 +1,95 @@
+//! Sampling for the extension module of this very process: no launcher, nothing preloaded.
+//!
+//! Job: begin and end on the module's word, and pass its marks on to a launcher. The reader's question: *what does a
+//! profiler that was started by hand change in the process?* Between `begin` and `end`: the tables of the loaded
+//! libraries (`exact::got`) and the functions of the interpreter's MEM and OBJ domains and of its arenas
+//! (`hooks::python`). Invariant: after `end` all of them are what they were, unless somebody else has put functions
+//! above ours, which then only pass on; blocks that were taken elsewhere meanwhile are freed like any other, since the
+//! interpreter hands them to `free` by itself. Neighbours: `wire::tap` is the contract, `src/lines` drains what is
+//! recorded.
+
+use rscalene_wire::{ArenaHeader, Kind, Section, TAP_VERSION, TapAnswer, TapTable};
+
+use crate::cpu::threads;
+use crate::exports::count as exact;
+use crate::ground::sys;
+use crate::life::fork_and_exit as process;
+use crate::life::start;
+use crate::memory::sample as hooks;
+use crate::python::selftest;
+use crate::python::stack;
+
+static TABLE: TapTable = TapTable { version: TAP_VERSION, begin, end, section };
+
+/// The table of sampling on the module's word.
+#[unsafe(no_mangle)]
+extern "C" fn rscalene_tap() -> *const TapTable {
+    &raw const TABLE
+}
+
+unsafe extern "C" fn begin(arena: *mut ArenaHeader, keep_out: usize) -> u32 {
+    let _errno = sys::KeepErrno::new();
+    // SAFETY: the caller's promise, passed on.
+    (unsafe { try_begin(arena, keep_out) }) as u32
+}
+
+unsafe fn try_begin(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
+    if process::segment().is_some() {
+        return TapAnswer::Preloaded;
+    }
+    if !exact::reach() {
+        return TapAnswer::NoAllocator;
+    }
+    if exact::preloaded() {
+        return TapAnswer::Preloaded;
+    }
+    if !start::adopt() {
+        return TapAnswer::NoFrames;
+    }
+    threads::make_key();
+    process::watch_forks();
+    stack::forget_all();
+    // SAFETY: the GIL is held, there is no segment, and the module keeps the mapping until `end` has returned.
+    if !unsafe { process::lend(arena) } {
+        return TapAnswer::NoMemory;
+    }
+    let answer = if !selftest::passes_now() {
+        TapAnswer::NoFrames
+    } else if !hooks::tap() {
+        TapAnswer::NoAllocator
+    } else {
+        exact::patch(keep_out);
+        return TapAnswer::Begun;
+    };
+    process::take_back();
+    answer
+}
+
+unsafe extern "C" fn end() {
+    let _errno = sys::KeepErrno::new();
+    // A process that a launcher profiles has lent nothing, nor has one in which nothing was begun.
+    if !process::lent() {
+        return;
+    }
+    hooks::stop();
+    hooks::settle_python();
+    exact::give_way();
+    hooks::settle_python();
+    process::take_back();
+    hooks::forget_all();
+    stack::forget_all();
+}
+
+/// Longer names are cut.
+const NAME_BYTES: usize = 1024;
+
+unsafe extern "C" fn section(section: u32, begins: u32, own_ns: u64, name: *const u8, bytes: usize) -> u32 {
+    let _errno = sys::KeepErrno::new();
+    let Some(segment) = process::segment().filter(|_| !process::lent()) else { return 0 };
+    let cpu_ns = sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID).saturating_sub(own_ns);
+    let record = Section { time_ns: sys::now_ns(), cpu_ns, section, begins };
+    // SAFETY: the caller's promise.
+    let name = unsafe { core::slice::from_raw_parts(name, bytes.min(NAME_BYTES)) };
+    segment.emit(Kind::Section, 0, &record, name);
+    1
+}

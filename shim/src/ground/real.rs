@@ -1,0 +1,177 @@
+//! The functions behind our interposers, and the few of libc that older glibc keeps in other libraries.
+//!
+//! Invariant: a name is looked up once, by `dlsym(RTLD_NEXT)`, so that an allocator preloaded behind us is used; where
+//! a process has no `dlsym` (glibc before 2.34 without libdl) libc's own entry points serve. Weak references keep the
+//! library loadable there. Neighbours: `hooks`, `signals`, `threads`, `process`.
+
+use core::arch::global_asm;
+use core::ffi::{CStr, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::ground::tls::LookUp;
+
+global_asm!(
+    ".section .data.rel.ro.rscalene_weak,\"aw\"",
+    ".p2align 3",
+    ".weak dlsym",
+    ".weak pthread_key_create",
+    ".weak pthread_setspecific",
+    ".weak _dl_find_object",
+    ".weak __libc_malloc",
+    ".weak __libc_calloc",
+    ".weak __libc_realloc",
+    ".weak __libc_free",
+    ".weak __libc_memalign",
+    ".weak rscalene_cxx_look_up",
+    ".hidden rscalene_weak",
+    ".globl rscalene_weak",
+    "rscalene_weak:",
+    ".quad dlsym, pthread_key_create, pthread_setspecific, _dl_find_object",
+    ".quad __libc_malloc, __libc_calloc, __libc_realloc, __libc_free, __libc_memalign",
+    ".quad rscalene_cxx_look_up",
+    ".text",
+);
+
+unsafe extern "C" {
+    static rscalene_weak: [usize; 10];
+}
+
+/// A function that may be missing.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+pub(crate) enum Weak {
+    Dlsym = 0,
+    KeyCreate = 1,
+    SetSpecific = 2,
+    FindObject = 3,
+    LibcMalloc = 4,
+    LibcCalloc = 5,
+    LibcRealloc = 6,
+    LibcFree = 7,
+    LibcMemalign = 8,
+    CxxLookUp = 9,
+}
+
+/// Address of a weak function; 0 where the process has none.
+#[inline]
+pub(crate) fn weak(which: Weak) -> usize {
+    // SAFETY: the table is ours, and the dynamic linker filled it before any of our code ran.
+    let table = unsafe { &rscalene_weak };
+    // A volatile read: the linker, not this code, wrote the value.
+    // SAFETY: `which` is below the table's length by its definition.
+    unsafe { core::ptr::read_volatile(&raw const table[which as usize]) }
+}
+
+/// Calls `dlsym` with a handle; 0 where there is no such symbol (or no `dlsym`, or a look-up runs already: `dlsym`
+/// itself may allocate and free).
+pub(crate) fn symbol(handle: *mut c_void, name: &CStr) -> usize {
+    let dlsym = weak(Weak::Dlsym);
+    let Some(_looking) = LookUp::enter() else { return 0 };
+    if dlsym == 0 {
+        return 0;
+    }
+    // SAFETY: a non-null entry of the table is libc's dlsym, whose type this is.
+    let dlsym: unsafe extern "C" fn(*mut c_void, *const libc::c_char) -> usize = unsafe { core::mem::transmute(dlsym) };
+    // SAFETY: `name` ends with NUL.
+    unsafe { dlsym(handle, name.as_ptr()) }
+}
+
+/// Are C++'s operators those of the library that leads them to us?
+pub(crate) fn operators_in_front() -> bool {
+    weak(Weak::CxxLookUp) != 0
+}
+
+/// Address of the C++ operator of this name behind the library that leads it to us; 0 where there is none, `None` inside
+/// of another look-up.
+pub(crate) fn operator(name: &CStr) -> Option<usize> {
+    let (dlsym, look_up) = (weak(Weak::Dlsym), weak(Weak::CxxLookUp));
+    let _looking = LookUp::enter()?;
+    if dlsym == 0 || look_up == 0 {
+        return Some(0);
+    }
+    // SAFETY: a non-null entry of the table is that library's function, whose type this is.
+    let look_up: unsafe extern "C" fn(*mut c_void, *const libc::c_char, usize) -> usize =
+        unsafe { core::mem::transmute(look_up) };
+    // SAFETY: `name` ends with NUL, and the third is libc's `dlsym`, whose caller is to be that library.
+    Some(unsafe { look_up(libc::RTLD_NEXT, name.as_ptr(), dlsym) })
+}
+
+/// Address of a symbol anywhere in the process; 0 where there is none.
+pub(crate) fn global_symbol(name: &CStr) -> usize {
+    symbol(libc::RTLD_DEFAULT, name)
+}
+
+/// Clears what failed look-ups have left for `dlerror`.
+pub(crate) fn clear_error() {
+    let address = global_symbol(c"dlerror");
+    if address != 0 {
+        // SAFETY: the address is that of libc's dlerror.
+        let dlerror: unsafe extern "C" fn() -> *const libc::c_char = unsafe { core::mem::transmute(address) };
+        // SAFETY: may be called at any time.
+        unsafe { dlerror() };
+    }
+}
+
+/// A function behind one of our interposers, looked up at its first use.
+pub(crate) struct Next {
+    address: AtomicUsize,
+    name: &'static CStr,
+    fallback: Option<Weak>,
+}
+
+impl Next {
+    /// Not looked up yet.
+    pub(crate) const fn new(name: &'static CStr) -> Self {
+        Self { address: AtomicUsize::new(0), name, fallback: None }
+    }
+
+    /// Not looked up yet; libc's own entry point where there is no `dlsym`.
+    pub(crate) const fn or_libc(name: &'static CStr, fallback: Weak) -> Self {
+        Self { address: AtomicUsize::new(0), name, fallback: Some(fallback) }
+    }
+
+    /// Its address if it was looked up before; else 0.
+    #[inline(always)]
+    pub(crate) fn known(&self) -> usize {
+        self.address.load(Relaxed)
+    }
+
+    /// Its address; 0 where the process has no such function.
+    #[inline]
+    pub(crate) fn get(&self) -> usize {
+        let known = self.known();
+        if known != 0 { known } else { self.look_up() }
+    }
+
+    /// Has another function called in its place.
+    pub(crate) fn replace(&self, address: usize) {
+        self.address.store(address, Relaxed);
+    }
+
+    #[cold]
+    fn look_up(&self) -> usize {
+        let found = symbol(libc::RTLD_NEXT, self.name);
+        if found != 0 {
+            self.address.store(found, Relaxed);
+            return found;
+        }
+        // Not remembered: the next call may come outside of a look-up.
+        self.fallback.map_or(0, weak)
+    }
+}
+
+/// Calls a [`Next`] as a function of the given type; `$missing` where the process has none.
+macro_rules! call_next {
+    ($next:expr, fn($($type:ty),*) -> $ret:ty, ($($argument:expr),*), $missing:expr) => {{
+        let address = $next.get();
+        if address == 0 {
+            $missing
+        } else {
+            // SAFETY: the address is that of the function that our interposer of this very signature hides.
+            let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute(address) };
+            // SAFETY: the arguments are those that our own caller gave for this function.
+            unsafe { function($($argument),*) }
+        }
+    }};
+}
+pub(crate) use call_next;

@@ -1,0 +1,139 @@
+//! The shim's own thread-local block: initial-exec, zero-initialised, two instructions away.
+//!
+//! Invariant: all bytes zero is the valid first state of every thread; nothing here has a destructor. It is small
+//! enough (128 bytes) for the static TLS surplus when the library is loaded late. Neighbours: everything.
+
+use core::arch::{asm, global_asm};
+use core::cell::Cell;
+
+use crate::cpu::threads::Slot;
+
+/// One thread's block.
+#[repr(C)]
+pub(crate) struct Tls {
+    /// Bytes this thread may still allocate before the slow path is entered. Zero at first: every thread enters it.
+    pub(crate) countdown: Cell<i64>,
+    /// Blocks of at least this many bytes always enter the slow path.
+    pub(crate) certain: Cell<usize>,
+    /// Bytes that memcpy and memmove may still move before their slow path is entered.
+    pub(crate) copy_countdown: Cell<i64>,
+    /// Mean bytes between samples that `countdown` was drawn with; 0 before the first draw.
+    pub(crate) interval: Cell<u64>,
+    /// The thread's slot; null until the thread is known.
+    pub(crate) slot: Cell<*mut Slot>,
+    /// The fork generation that the slot belongs to.
+    pub(crate) generation: Cell<u64>,
+    /// State of this thread's random numbers.
+    pub(crate) random: Cell<u64>,
+    /// `countdown` as it was when C++'s `new` asked the allocator.
+    pub(crate) outside: Cell<i64>,
+    /// Depth of our own slow paths: hooks pass straight through while it is not 0.
+    pub(crate) busy: Cell<u32>,
+    /// What the program believes of its signal mask: bit 0 our signal is blocked, bit 1 SIGSEGV or SIGBUS is blocked;
+    /// bit 2: our signal is blocked for real.
+    pub(crate) masked: Cell<u32>,
+    /// Flag of allocation records while a request of Python's object allocators is on its way to `malloc`.
+    pub(crate) via_python: Cell<u8>,
+    /// 1 while an allocator other than libc's works.
+    pub(crate) inside: Cell<u8>,
+    /// 1 while the interpreter maps an arena.
+    pub(crate) arena: Cell<u8>,
+    /// 1 once `copy_countdown` was drawn.
+    pub(crate) copying: Cell<u8>,
+    /// 1 while a function behind an interposer is being looked up.
+    looking: Cell<u8>,
+}
+
+#[cfg(target_arch = "x86_64")]
+global_asm!(
+    ".section .tbss.rscalene_tls,\"awT\",@nobits",
+    ".p2align 6",
+    ".type rscalene_tls_block, @object",
+    "rscalene_tls_block:",
+    ".zero 128",
+    ".size rscalene_tls_block, 128",
+    ".text",
+);
+
+#[cfg(target_arch = "aarch64")]
+global_asm!(
+    ".section .tbss.rscalene_tls,\"awT\",@nobits",
+    ".p2align 6",
+    ".type rscalene_tls_block, %object",
+    "rscalene_tls_block:",
+    ".zero 128",
+    ".size rscalene_tls_block, 128",
+    ".text",
+);
+
+const _: () = assert!(size_of::<Tls>() <= 128);
+
+/// This thread's block.
+#[inline(always)]
+pub(crate) fn tls() -> &'static Tls {
+    let block: *const Tls;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads the block's offset from the GOT and adds the thread pointer (fs:0 holds its own address by the
+    // ABI); touches no memory that another thread writes.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr [rip + rscalene_tls_block@GOTTPOFF]",
+            "add {0}, qword ptr fs:[0]",
+            out(reg) block,
+            options(pure, readonly, nostack),
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above; tpidr_el0 is the thread pointer.
+    unsafe {
+        asm!(
+            "mrs {0}, tpidr_el0",
+            "adrp {1}, :gottprel:rscalene_tls_block",
+            "ldr {1}, [{1}, :gottprel_lo12:rscalene_tls_block]",
+            "add {0}, {0}, {1}",
+            out(reg) block,
+            out(reg) _,
+            options(pure, readonly, nostack),
+        );
+    }
+    // SAFETY: the block lives as long as the thread, is aligned to 64 bytes and holds a valid `Tls` from its first
+    // zero bytes on; only this thread (and its signal handlers) uses it, through `Cell`s.
+    unsafe { &*block }
+}
+
+/// Keeps the hooks of this thread out while it lives.
+pub(crate) struct Busy(());
+
+impl Busy {
+    /// Marks this thread busy; `None` where it is already.
+    pub(crate) fn enter() -> Option<Self> {
+        let tls = tls();
+        if tls.busy.get() != 0 {
+            return None;
+        }
+        tls.busy.set(1);
+        Some(Self(()))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        tls().busy.set(0);
+    }
+}
+
+/// Tells a look-up inside a look-up while it lives.
+pub(crate) struct LookUp(());
+
+impl LookUp {
+    /// `None` where this thread is looking something up already.
+    pub(crate) fn enter() -> Option<Self> {
+        (tls().looking.replace(1) == 0).then_some(Self(()))
+    }
+}
+
+impl Drop for LookUp {
+    fn drop(&mut self) {
+        tls().looking.set(0);
+    }
+}

@@ -1,0 +1,290 @@
+//! Programs that this one starts or becomes: exec and posix_spawn.
+//!
+//! Job: write the ledger before an exec, show the new program the signal mask that this one believes in, and keep a
+//! program that is given a cleaned environment in the profiled tree. What is added to such an environment is marked, and
+//! the library takes it out again before the new program's `main`, so that nothing is seen there that was not given.
+//! Invariant: nothing here allocates or writes to shared state in a vfork child, whose memory is its parent's; an
+//! environment that is too long for the stack is passed on as it is. Neighbours: `process` (ledger), `start` (reads the
+//! variables), `urgent` (mask).
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+
+use rscalene_wire::ARENA_ENV;
+
+use crate::ground::real::{Next, call_next};
+use crate::ground::sys;
+use crate::life::fork_and_exit as process;
+use crate::signals::urgent;
+
+static EXECVE: Next = Next::new(c"execve");
+static EXECVPE: Next = Next::new(c"execvpe");
+static FEXECVE: Next = Next::new(c"fexecve");
+static POSIX_SPAWN: Next = Next::new(c"posix_spawn");
+static POSIX_SPAWNP: Next = Next::new(c"posix_spawnp");
+
+const PRELOAD_ENV: &str = "LD_PRELOAD";
+/// Longest path of this library, with the variable's name (`PATH_MAX` and some).
+const PRELOAD_BYTES: usize = 4224;
+/// Three numbers, the variable's name and the marks.
+const ADDRESS_BYTES: usize = 96;
+/// Longest environment that is extended: two pages of stack, which a thread of any size has.
+const MOST: usize = 1024;
+/// Behind the arena's address: these variables were added by us, and nobody else is to see them.
+const MARKS: [(u8, &str); 2] = [(b'a', ARENA_ENV), (b'p', PRELOAD_ENV)];
+
+/// The two entries as this process was given them; each ends with NUL.
+struct Kept {
+    preload: UnsafeCell<[u8; PRELOAD_BYTES]>,
+    address: UnsafeCell<[u8; ADDRESS_BYTES]>,
+}
+
+// SAFETY: written by the constructor before `READY` is raised, read only afterwards.
+unsafe impl Sync for Kept {}
+
+static KEPT: Kept = Kept { preload: UnsafeCell::new([0; PRELOAD_BYTES]), address: UnsafeCell::new([0; ADDRESS_BYTES]) };
+static READY: AtomicBool = AtomicBool::new(false);
+
+type Words = *const *const c_char;
+
+/// The entries of an environment, to the null at its end.
+fn entries(environment: Words) -> impl Iterator<Item = *const c_char> {
+    (0..).map_while(move |at| {
+        if environment.is_null() {
+            return None;
+        }
+        // SAFETY: an environment is an array of strings that ends with null, which was not met before `at`.
+        let entry = unsafe { *environment.add(at) };
+        (!entry.is_null()).then_some(entry)
+    })
+}
+
+/// The value of an entry, if it is that of `name`.
+fn value<'a>(entry: *const c_char, name: &str) -> Option<&'a [u8]> {
+    // SAFETY: each entry ends with NUL.
+    let text = unsafe { CStr::from_ptr(entry) }.to_bytes();
+    text.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
+/// The value of a variable.
+pub(crate) fn variable<'a>(environment: Words, name: &str) -> Option<&'a [u8]> {
+    entries(environment).find_map(|entry| value(entry, name))
+}
+
+/// Writes `NAME=value` and NUL; false where it does not fit.
+fn put(into: &mut [u8], name: &str, value: &[u8]) -> bool {
+    let bytes = name.bytes().chain(*b"=").chain(value.iter().copied()).chain([0]);
+    name.len() + value.len() + 2 <= into.len() && into.iter_mut().zip(bytes).map(|(to, from)| *to = from).count() > 0
+}
+
+/// Keeps what leads a new program to this profile, and takes out of the environment what only we have put there. The
+/// program may write over the strings later (`setproctitle` does), hence the copies. Called once, before `main`.
+pub(crate) fn remember(environment: Words) {
+    let Some(address) = variable(environment, ARENA_ENV) else { return };
+    let preload = variable(environment, PRELOAD_ENV).unwrap_or(b"");
+    // The library comes first; what was preloaded without us comes behind.
+    let library = preload.split(|byte| b": ".contains(byte)).next().unwrap_or(b"");
+    let end = address.iter().enumerate().filter(|(_, byte)| **byte == b':').nth(2).map_or(address.len(), |(at, _)| at);
+    let (plain, marks) = address.split_at_checked(end).unwrap_or((address, b""));
+    // SAFETY: nothing reads them before `READY` is raised, and this runs once.
+    let (to_preload, to_address) = unsafe { (&mut *KEPT.preload.get(), &mut *KEPT.address.get()) };
+    let whole = !library.is_empty()
+        && put(to_preload, PRELOAD_ENV, library)
+        // Room is left for the marks.
+        && plain.len() + ARENA_ENV.len() + 8 < ADDRESS_BYTES
+        && put(to_address, ARENA_ENV, plain);
+    READY.store(whole, Release);
+    // A look-up takes locks, which a vfork child must not.
+    for next in [&EXECVE, &EXECVPE, &FEXECVE, &POSIX_SPAWN, &POSIX_SPAWNP] {
+        next.get();
+    }
+    for (mark, name) in MARKS {
+        if marks.contains(&mark) {
+            remove(environment, name);
+        }
+    }
+}
+
+fn remove(environment: Words, name: &str) {
+    let mut to = environment.cast_mut();
+    for entry in entries(environment) {
+        if value(entry, name).is_none() {
+            // SAFETY: `to` never runs ahead of what was read; the array is the process' own and can be written.
+            unsafe { to.write(entry) };
+            to = to.wrapping_add(1);
+        }
+    }
+    // SAFETY: as above: at the latest, this is where the null stood.
+    unsafe { to.write(core::ptr::null()) };
+}
+
+/// Would this file run with the rights of its owner? Then it is left alone.
+fn changes_rights(path: *const c_char) -> bool {
+    // SAFETY: all bytes zero is a valid stat.
+    let mut facts: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: the path is the program's own, checked by the kernel; `facts` is the kernel's struct.
+    let failed = unsafe {
+        sys::call6(libc::SYS_newfstatat, libc::AT_FDCWD as usize, path as usize, (&raw mut facts) as usize, 0, 0, 0)
+    };
+    failed == 0 && facts.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0
+}
+
+/// Calls `start` with the environment that a new program is to have.
+fn followed(path: *const c_char, environment: Words, start: impl FnOnce(Words) -> c_int) -> c_int {
+    let lacks = |name: &str| variable(environment, name).is_none();
+    let (address, preload) = (lacks(ARENA_ENV), lacks(PRELOAD_ENV));
+    if !(address || preload)
+        || !READY.load(Acquire)
+        || process::alone()
+        || (!path.is_null() && changes_rights(path))
+        || entries(environment).count() + 3 > MOST
+    {
+        return start(environment);
+    }
+    extended(environment, address, preload, start)
+}
+
+/// As [`followed`], in a frame of its own: it is large.
+#[inline(never)]
+fn extended(environment: Words, address: bool, preload: bool, start: impl FnOnce(Words) -> c_int) -> c_int {
+    let mut longer = [core::ptr::null::<c_char>(); MOST];
+    let mut text = [0u8; ADDRESS_BYTES];
+    // SAFETY: `READY` was raised: nothing writes it any more.
+    let kept = unsafe { &*KEPT.address.get() };
+    let plain = kept.iter().position(|byte| *byte == 0).unwrap_or(0);
+    let marks: &[u8] = match (address, preload) {
+        (true, true) => b":ap",
+        (true, false) => b":a",
+        _ => b":p",
+    };
+    let bytes = kept.iter().take(plain).chain(marks);
+    text.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    let ours: [*const c_char; 2] =
+        [text.as_ptr().cast(), if preload { KEPT.preload.get().cast_const().cast() } else { core::ptr::null() }];
+    let theirs = entries(environment).filter(|entry| value(*entry, ARENA_ENV).is_none());
+    let all = theirs.chain(ours.into_iter().filter(|entry| !entry.is_null()));
+    longer.iter_mut().take(MOST - 1).zip(all).for_each(|(to, entry)| *to = entry);
+    start(longer.as_ptr())
+}
+
+/// An exec: the ledger first, since the threads and their clocks go with the old program, and the mask.
+fn becoming(exec: impl FnOnce() -> c_int) -> c_int {
+    process::end(rscalene_wire::BY_EXEC, None);
+    let leaves = process::is_own();
+    let shown = urgent::show_mask(leaves);
+    let answer = exec();
+    if shown {
+        let _errno = sys::KeepErrno::new();
+        urgent::hide_mask(leaves);
+    }
+    answer
+}
+
+fn environ() -> Words {
+    unsafe extern "C" {
+        static environ: Words;
+    }
+    // SAFETY: libc's own variable.
+    unsafe { environ }
+}
+
+fn execute(path: *const c_char, arguments: Words, environment: Words) -> c_int {
+    becoming(|| {
+        followed(path, environment, |environment| {
+            call_next!(EXECVE, fn(*const c_char, Words, Words) -> c_int, (path, arguments, environment), -1)
+        })
+    })
+}
+
+fn search(file: *const c_char, arguments: Words, environment: Words) -> c_int {
+    becoming(|| {
+        followed(core::ptr::null(), environment, |environment| {
+            call_next!(EXECVPE, fn(*const c_char, Words, Words) -> c_int, (file, arguments, environment), -1)
+        })
+    })
+}
+
+/// `execve`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execve(path: *const c_char, arguments: Words, environment: Words) -> c_int {
+    execute(path, arguments, environment)
+}
+
+/// `execv`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execv(path: *const c_char, arguments: Words) -> c_int {
+    execute(path, arguments, environ())
+}
+
+/// `execvp`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execvp(file: *const c_char, arguments: Words) -> c_int {
+    search(file, arguments, environ())
+}
+
+/// `execvpe`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execvpe(file: *const c_char, arguments: Words, environment: Words) -> c_int {
+    search(file, arguments, environment)
+}
+
+/// `fexecve`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fexecve(descriptor: c_int, arguments: Words, environment: Words) -> c_int {
+    becoming(|| {
+        followed(core::ptr::null(), environment, |environment| {
+            call_next!(FEXECVE, fn(c_int, Words, Words) -> c_int, (descriptor, arguments, environment), -1)
+        })
+    })
+}
+
+macro_rules! spawning {
+    ($name:ident, $next:ident, $path:expr, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// # Safety
+        /// As libc's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(
+            pid: *mut libc::pid_t,
+            path: *const c_char,
+            actions: *const c_void,
+            attributes: *const c_void,
+            arguments: Words,
+            environment: Words,
+        ) -> c_int {
+            let shown = urgent::show_mask(false);
+            let checked: fn(*const c_char) -> *const c_char = $path;
+            let answer = followed(checked(path), environment, |environment| {
+                call_next!(
+                    $next,
+                    fn(*mut libc::pid_t, *const c_char, *const c_void, *const c_void, Words, Words) -> c_int,
+                    (pid, path, actions, attributes, arguments, environment),
+                    libc::ENOSYS
+                )
+            });
+            if shown {
+                urgent::hide_mask(false);
+            }
+            answer
+        }
+    };
+}
+spawning!(posix_spawn, POSIX_SPAWN, |path| path, "`posix_spawn`.");
+spawning!(posix_spawnp, POSIX_SPAWNP, |_| core::ptr::null(), "`posix_spawnp`.");

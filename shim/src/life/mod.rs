@@ -1,0 +1,6 @@
+//! The life of a process: its start, its threads, fork, exec and exit.
+
+pub(crate) mod exec;
+pub(crate) mod fork_and_exit;
+pub(crate) mod pthread;
+pub(crate) mod start;

@@ -1,0 +1,72 @@
+//! `pthread_create`: where threads are made, those of C libraries too.
+//!
+//! Job: have each new thread arm itself before it runs the program's function, so that nothing is missed between its first
+//! instruction and the first tick. Invariant: the program's function gets its own argument, on the thread and with the
+//! mask that it would have had. Neighbours: `threads` (the slot, the sources), `signals` (the mask).
+
+use core::ffi::{c_int, c_void};
+
+use crate::cpu::threads;
+use crate::cpu::threads::{Entry, Slot, Task};
+use crate::ground::real::{Next, call_next};
+use crate::ground::tls::tls;
+use crate::life::fork_and_exit as process;
+use crate::signals::actions as signals;
+use crate::signals::urgent::BLOCKED;
+
+static PTHREAD_CREATE: Next = Next::new(c"pthread_create");
+
+/// First function of a thread that the program made.
+unsafe extern "C" fn thread_begins(slot: *mut c_void) -> *mut c_void {
+    let slot = slot.cast::<Slot>();
+    // SAFETY: `pthread_create` handed the slot over to this thread.
+    let this = unsafe { &*slot };
+    let Task { entry, argument, masked } = this.task.get();
+    // What the program believes of the mask is inherited as the mask itself is.
+    signals::adopt_mask(masked);
+    threads::arm(slot);
+    match entry {
+        // SAFETY: calls the program's own start function with its own argument.
+        Some(entry) => unsafe { entry(argument) },
+        None => core::ptr::null_mut(),
+    }
+}
+
+type Attributes = *const libc::pthread_attr_t;
+
+/// `pthread_create`: the new thread arms itself before it runs the program's function.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_create(
+    thread: *mut libc::pthread_t,
+    attributes: Attributes,
+    entry: Option<Entry>,
+    argument: *mut c_void,
+) -> c_int {
+    let create = |entry: Option<Entry>, argument: *mut c_void| {
+        call_next!(
+            PTHREAD_CREATE,
+            fn(*mut libc::pthread_t, Attributes, Option<Entry>, *mut c_void) -> c_int,
+            (thread, attributes, entry, argument),
+            libc::EAGAIN
+        )
+    };
+    if !threads::armed() || process::segment().is_none() || process::stopped() {
+        return create(entry, argument);
+    }
+    let slot = threads::acquire();
+    if slot.is_null() {
+        return create(entry, argument);
+    }
+    // SAFETY: the slot is this thread's until the new one begins.
+    let this = unsafe { &*slot };
+    this.tid.set(0);
+    this.task.set(Task { entry, argument, masked: tls().masked.get() & BLOCKED });
+    let answer = create(Some(thread_begins), slot.cast());
+    if answer != 0 {
+        threads::release(slot);
+    }
+    answer
+}

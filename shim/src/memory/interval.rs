@@ -1,0 +1,297 @@
+//! How far apart samples are, and what they may cost.
+//!
+//! Invariant: the interval a countdown was drawn with travels with the sample that ends it, so a change in between
+//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the process' CPU time (or a quarter of
+//! that of the time on the wall, where a program mostly waits), and what was saved of it before; the interval grows and
+//! shrinks with what they took, not under 16 KiB. Neighbours: `hooks` (asks), the segment's header (shows the interval).
+
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::cpu::threads;
+use crate::ground::sys;
+use crate::ground::tls::Tls;
+use crate::life::fork_and_exit as process;
+use crate::memory::live;
+use crate::python::stack;
+
+/// Bytes a thread may allocate between two looks at whether the interpreter is up.
+const LOOK: i64 = 2048;
+/// Blocks of at least this many intervals are always recorded: Poisson sampling would take 98.2 % of them anyway.
+const CERTAIN: u64 = 4;
+/// Blocks of at least this many bytes are, however wide the interval: a record costs less than using such a block.
+const LARGE: u64 = 256 * 1024;
+/// A record that seems to take longer, or many times what records take of late, was interrupted; the time of others is
+/// not our cost.
+const RECORD_NS: u64 = 10_000;
+const INTERRUPTED: u64 = 4;
+/// What a sample costs in all: writing its record and that of its end, and what both leave colder in the caches, which is
+/// as much again where they are quick (measured: CPU time of whole programs).
+const RECORDS: u64 = 2;
+const COLDER_NS: u64 = 1_000;
+const FLOOR: u64 = 16 * 1024;
+/// Blocks below 256 KiB that come faster than this interval can follow cost more to make than one record in sixteen does.
+const CEILING: u64 = 4 * 1024 * 1024;
+/// A program that mostly waits is taken to use this part of a core: its few samples cost nobody anything.
+const LEAST_USE: u64 = 4;
+/// CPU time between two looks at the cost.
+const WINDOW_NS: u64 = 10_000_000;
+/// What may be spent at once before the cost is looked at.
+const BURST_NS: u64 = 200_000;
+/// The same in a forked child, which may not live long: at first, and twice as much after each look that finds it cheap.
+const FIRST_BURST_NS: u64 = 20_000;
+/// What was not spent is saved, up to as much as a second may cost.
+const SAVINGS_NS: i64 = 10_000_000;
+/// A stretch that was begun by hand may be short and all that is asked about: it begins with more.
+const SAVINGS_BY_HAND_NS: i64 = 20_000_000;
+/// What is saved is spent, and what is owed paid back, at the rate that would end it in this time. So a burst begins with
+/// several times the samples, and has ever fewer, down to what it may cost for good; one line after the other gets its
+/// share, none suffers for those before it.
+const EVEN_NS: f64 = 250_000_000.0;
+/// What was spent too much is owed, up to this.
+const DEBT_NS: i64 = 1_000_000;
+/// Share of the time that sampling may take for good.
+const SHARE: f64 = 0.01;
+
+const WAITING: u32 = 0;
+const SAMPLED: u32 = 1;
+const EXACT: u32 = 2;
+static MODE: AtomicU32 = AtomicU32::new(WAITING);
+static INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
+static ADAPTIVE: AtomicU32 = AtomicU32::new(0);
+static SAVED_NS: AtomicI64 = AtomicI64::new(SAVINGS_NS);
+/// What a record takes of late.
+static TYPICAL_NS: AtomicU64 = AtomicU64::new(500);
+static SPENT_NS: AtomicU64 = AtomicU64::new(0);
+static MAY_SPEND_NS: AtomicU64 = AtomicU64::new(BURST_NS);
+/// When to look at the cost again; the time and the process' CPU time when it was looked at.
+static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
+static WINDOW: AtomicU64 = AtomicU64::new(0);
+static WINDOW_CPU: AtomicU64 = AtomicU64::new(0);
+
+/// The countdown of Python's object allocators, which run under the GIL: plain loads and stores.
+pub(crate) static PYTHON_LEFT: AtomicI64 = AtomicI64::new(0);
+static PYTHON_INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
+
+/// Does the launcher want memory profiled?
+pub(crate) fn wanted() -> bool {
+    process::settings().memory_mode != 0
+}
+
+/// Has sampling begun?
+#[inline]
+pub(crate) fn running() -> bool {
+    MODE.load(Relaxed) != WAITING
+}
+
+/// Is every block recorded?
+#[inline]
+pub(crate) fn exact() -> bool {
+    MODE.load(Relaxed) == EXACT
+}
+
+/// Begins to sample, as the launcher asked.
+pub(crate) fn begin() {
+    let settings = process::settings();
+    INTERVAL.store(settings.memory_interval_bytes.clamp(1, CEILING), Relaxed);
+    ADAPTIVE.store(settings.memory_adaptive, Relaxed);
+    begin_window();
+    SAVED_NS.store(most_savings(), Relaxed);
+    publish();
+    if settings.memory_mode == 2 {
+        live::suspect_all();
+        stack::forget_addresses();
+        MODE.store(EXACT, Relaxed);
+    } else {
+        MODE.store(SAMPLED, Relaxed);
+    }
+}
+
+fn begin_window() {
+    let now = sys::now_ns();
+    NEXT_LOOK.store(now + WINDOW_NS, Relaxed);
+    WINDOW.store(now, Relaxed);
+    WINDOW_CPU.store(cpu_ns(), Relaxed);
+    SPENT_NS.store(0, Relaxed);
+}
+
+/// In both processes after a fork: they share what was saved, so that each of many children does not have it anew.
+pub(crate) fn share_savings() {
+    let saved = SAVED_NS.load(Relaxed);
+    if saved > 0 {
+        SAVED_NS.store(saved / 2, Relaxed);
+    }
+}
+
+/// In a forked child: its own time begins.
+pub(crate) fn begin_child() {
+    share_savings();
+    begin_window();
+    MAY_SPEND_NS.store(FIRST_BURST_NS, Relaxed);
+}
+
+/// Samples no more.
+pub(crate) fn stop() {
+    if exact() {
+        live::forget_all();
+    }
+    MODE.store(WAITING, Relaxed);
+    PYTHON_LEFT.store(i64::MAX / 2, Relaxed);
+}
+
+/// CPU nanoseconds of all threads of this process.
+fn cpu_ns() -> u64 {
+    sys::clock_ns(::libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn most_savings() -> i64 {
+    if process::lent() { SAVINGS_BY_HAND_NS } else { SAVINGS_NS }
+}
+
+fn publish() {
+    if let Some(segment) = process::segment() {
+        segment.header().memory_interval_bytes.store(if exact() { 0 } else { INTERVAL.load(Relaxed) }, Relaxed);
+    }
+}
+
+/// Sampling has not begun: look again soon.
+pub(crate) fn wait(block: &Tls) {
+    block.countdown.set(LOOK);
+    block.certain.set(usize::MAX);
+}
+
+/// Sampling never begins: do not look again.
+pub(crate) fn never(block: &Tls) {
+    block.countdown.set(i64::MAX / 2);
+    block.certain.set(usize::MAX);
+}
+
+/// Is a block of `bytes`, already taken off the thread's countdown, a sample? Its interval, and whether it was certain.
+pub(crate) fn choose(block: &Tls, bytes: usize) -> Option<(u64, bool)> {
+    if block.interval.get() == 0 {
+        // The thread's first: it may be a sample as any other.
+        draw(block);
+        block.countdown.set(block.countdown.get().saturating_sub_unsigned(bytes as u64));
+    }
+    let interval = block.interval.get();
+    if bytes >= block.certain.get() {
+        // A stratum of its own: the countdown belongs to the smaller blocks.
+        block.countdown.set(block.countdown.get().saturating_add(bytes as i64));
+        return Some((interval, true));
+    }
+    if block.countdown.get() >= 0 {
+        return None;
+    }
+    draw(block);
+    Some((interval, false))
+}
+
+fn draw(block: &Tls) {
+    let interval = INTERVAL.load(Relaxed);
+    block.interval.set(interval);
+    block.certain.set((interval * CERTAIN).min(LARGE) as usize);
+    block.countdown.set(gap(threads::next_random(block), interval));
+}
+
+/// The same for Python's object allocators: true if the block that ran the countdown out is a sample.
+pub(crate) fn choose_python(block: &Tls) -> u64 {
+    let interval = PYTHON_INTERVAL.load(Relaxed);
+    let next = INTERVAL.load(Relaxed);
+    PYTHON_INTERVAL.store(next, Relaxed);
+    PYTHON_LEFT.store(gap(threads::next_random(block), next), Relaxed);
+    interval
+}
+
+/// First gap of Python's object allocators.
+pub(crate) fn begin_python(block: &Tls) {
+    choose_python(block);
+}
+
+/// An exponential gap of mean `interval` bytes.
+pub(crate) fn gap(random: u64, interval: u64) -> i64 {
+    // 53 random bits, in (0, 1].
+    let uniform = ((random >> 11) + 1) as f64 / (1u64 << 53) as f64;
+    (-ln(uniform) * interval as f64) as i64
+}
+
+/// Natural logarithm of a positive normal number, to some 1e-9.
+fn ln(x: f64) -> f64 {
+    let bits = x.to_bits();
+    let exponent = ((bits >> 52) & 0x7ff) as i64 - 1023;
+    let mantissa = f64::from_bits(bits & 0x000f_ffff_ffff_ffff | 0x3ff0_0000_0000_0000);
+    let s = (mantissa - 1.0) / (mantissa + 1.0);
+    let q = s * s;
+    // 2 atanh(s)
+    let series = 1.0 + q * (1.0 / 3.0 + q * (0.2 + q * (1.0 / 7.0 + q * (1.0 / 9.0 + q * (1.0 / 11.0 + q / 13.0)))));
+    exponent as f64 * core::f64::consts::LN_2 + 2.0 * s * series
+}
+
+/// `1 - exp(-x)` for `x >= 0`, to some 1e-9.
+pub(crate) fn one_minus_exp(x: f64) -> f64 {
+    if x > 40.0 {
+        return 1.0;
+    }
+    // exp(-x) = exp(-x / 1024) ^ 1024 by ten squarings; 1 - y is kept instead of y, so that small x loses nothing:
+    // 1 - (1 - d)^2 = d (2 - d).
+    let small = x / 1024.0;
+    let mut d = small * (1.0 - small / 2.0 * (1.0 - small / 3.0 * (1.0 - small / 4.0)));
+    for _ in 0..10 {
+        d *= 2.0 - d;
+    }
+    d
+}
+
+/// When the record of a block of `bytes` begins, where its cost is to be counted.
+///
+/// Large blocks are left out: they are recorded at any interval, and a wider one would only blur the others.
+pub(crate) fn costs_begin(bytes: u64) -> Option<u64> {
+    (!exact() && ADAPTIVE.load(Relaxed) != 0 && bytes < LARGE).then(sys::now_ns)
+}
+
+/// Counts what a record cost that began then, and adapts the interval when a window is over.
+pub(crate) fn spent(begun_ns: u64) {
+    let now = sys::now_ns();
+    let typical = TYPICAL_NS.load(Relaxed);
+    let took = now.saturating_sub(begun_ns).min(RECORD_NS).min(INTERRUPTED * typical);
+    TYPICAL_NS.store((typical * 15 + took).div_ceil(16), Relaxed);
+    let cost = RECORDS * took + COLDER_NS;
+    let spent = SPENT_NS.fetch_add(cost, Relaxed) + cost;
+    // A burst need not wait for the window's end.
+    let look = NEXT_LOOK.load(Relaxed);
+    let burst = MAY_SPEND_NS.load(Relaxed);
+    if now < look && spent < burst {
+        return;
+    }
+    // Of the CPU's time, not the clock's: where many programs share a core, what we take is taken from this one.
+    let cpu = cpu_ns();
+    let waited = now.saturating_sub(WINDOW.load(Relaxed)) / LEAST_USE;
+    let passed = cpu.saturating_sub(WINDOW_CPU.load(Relaxed)).max(waited);
+    let left = if spent < burst { WINDOW_NS.saturating_sub(passed) } else { 0 };
+    let next = now + if left == 0 { WINDOW_NS } else { left };
+    if NEXT_LOOK.compare_exchange(look, next, Relaxed, Relaxed).is_err() || left > 0 {
+        return;
+    }
+    WINDOW.store(now, Relaxed);
+    WINDOW_CPU.store(cpu, Relaxed);
+    let passed = passed.max(spent);
+    SPENT_NS.store(0, Relaxed);
+    let interval = INTERVAL.load(Relaxed);
+    let earned = (passed as f64 * SHARE) as i64;
+    let saved = (SAVED_NS.load(Relaxed) + earned - spent as i64).clamp(-DEBT_NS, most_savings());
+    SAVED_NS.store(saved, Relaxed);
+    // What sampling costs is inversely proportional to the interval.
+    let may = (SHARE + saved as f64 / EVEN_NS).max(SHARE / 4.0);
+    let times = spent as f64 / (passed as f64 * may);
+    if times < 1.0 {
+        MAY_SPEND_NS.store((burst * 2).min(BURST_NS), Relaxed);
+    }
+    // What begins after a rest, and a program does, is not made to pay before it has spent a quarter of what is saved.
+    let times = if saved > most_savings() / 4 * 3 { times.min(1.0) } else { times };
+    // What a window's few samples took is known to a third or so: half of the way, unless there is far to go.
+    let times = if times < 0.5 { times.max(0.25) } else { (1.0 + times.min(15.0)) / 2.0 };
+    let next = ((interval as f64 * times) as u64).clamp(FLOOR, CEILING);
+    if next == interval {
+        return;
+    }
+    INTERVAL.store(next, Relaxed);
+    publish();
+}

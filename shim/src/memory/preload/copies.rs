@@ -1,0 +1,138 @@
+//! memcpy and memmove: bytes moved, sampled.
+//!
+//! Invariant: one countdown in the thread's block, then a jump to libc's own; our own copies (made while busy or in the
+//! signal handler) are not counted. Neighbours: `hooks`, `interval` (the weights).
+
+use core::ffi::c_void;
+
+use rscalene_wire as wire;
+use wire::Kind;
+
+use crate::cpu::threads;
+use crate::ground::real::{Next, call_next};
+use crate::ground::sys;
+use crate::ground::tls::{Busy, tls};
+use crate::life::fork_and_exit as process;
+use crate::memory::interval;
+use crate::memory::preload::libc::jump;
+use crate::memory::sample::{running_stack, thread};
+
+static MEMCPY: Next = Next::new(c"memcpy");
+static MEMMOVE: Next = Next::new(c"memmove");
+static MEMCPY_CHK: Next = Next::new(c"__memcpy_chk");
+static MEMMOVE_CHK: Next = Next::new(c"__memmove_chk");
+
+/// Mean bytes between two samples: copies run at some 10 GB/s, so this is at most a few thousand a second.
+const INTERVAL: u64 = 4 * 1024 * 1024;
+/// Bytes between two looks before sampling has begun.
+const LOOK: i64 = 1 << 20;
+
+type Block = *mut c_void;
+type Source = *const c_void;
+
+/// Takes `bytes` off this thread's countdown; true where this copy may be a sample.
+#[inline(always)]
+fn runs_out(bytes: usize) -> bool {
+    let block = tls();
+    let left = block.copy_countdown.get().wrapping_sub(bytes as i64);
+    block.copy_countdown.set(left);
+    left < 0
+}
+
+#[cold]
+#[inline(never)]
+fn sample(bytes: usize) {
+    let block = tls();
+    if !interval::running() {
+        block.copy_countdown.set(LOOK);
+        return;
+    }
+    if process::settings().copy_volume == 0 {
+        block.copy_countdown.set(i64::MAX / 2);
+        return;
+    }
+    let first = block.copying.replace(1) == 0;
+    let Some(_busy) = Busy::enter() else {
+        block.copy_countdown.set(0);
+        return;
+    };
+    block.copy_countdown.set(interval::gap(threads::next_random(block), INTERVAL));
+    if first {
+        return;
+    }
+    let _errno = sys::KeepErrno::new();
+    let Some(segment) = process::segment() else { return };
+    let (stack, sent) = running_stack(&segment);
+    if !sent {
+        segment.lose(Kind::Copy, 1);
+        return;
+    }
+    let weight = bytes as f64 / interval::one_minus_exp(bytes as f64 / INTERVAL as f64);
+    let record = wire::Copy { time_ns: sys::now_ns(), stack, weight: weight as u64, tid: thread(), reserved: 0 };
+    segment.emit(Kind::Copy, 0, &record, &[]);
+}
+
+/// Copies byte by byte, overlapping or not: for the moment in which libc's own function is still being looked up.
+#[cold]
+#[inline(never)]
+fn plainly(to: Block, from: Source, bytes: usize) -> Block {
+    let (into, out) = (to.cast::<u8>(), from.cast::<u8>());
+    let copy = |at: usize| {
+        // SAFETY: `at` is below `bytes`, which the caller vouches for; volatile, so that no call of memcpy is made of it.
+        unsafe { into.add(at).write_volatile(out.add(at).read_volatile()) };
+    };
+    if (into as usize) < out as usize {
+        (0..bytes).for_each(copy)
+    } else {
+        (0..bytes).rev().for_each(copy)
+    }
+    to
+}
+
+macro_rules! copying {
+    ($name:ident, $slowly:ident, $next:ident, ($($room:ident: usize)?), $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// # Safety
+        /// As libc's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(to: Block, from: Source, bytes: usize, $($room: usize)?) -> Block {
+            let next = $next.known();
+            if runs_out(bytes) || next == 0 {
+                return $slowly(to, from, bytes, $($room)?);
+            }
+            jump!(next, fn(Block, Source, usize $(, copying!(@type $room))?) -> Block, (to, from, bytes $(, $room)?))
+        }
+
+        #[cold]
+        #[inline(never)]
+        fn $slowly(to: Block, from: Source, bytes: usize, $($room: usize)?) -> Block {
+            if tls().copy_countdown.get() < 0 {
+                sample(bytes);
+            }
+            call_next!(
+                $next,
+                fn(Block, Source, usize $(, copying!(@type $room))?) -> Block,
+                (to, from, bytes $(, $room)?),
+                plainly(to, from, bytes)
+            )
+        }
+    };
+    (@type $room:ident) => { usize };
+}
+copying!(memcpy, memcpy_slowly, MEMCPY, (), "`memcpy`.");
+copying!(memmove, memmove_slowly, MEMMOVE, (), "`memmove`.");
+copying!(
+    __memcpy_chk,
+    memcpy_chk_slowly,
+    MEMCPY_CHK,
+    (room: usize),
+    "`memcpy` as compilers call it under `_FORTIFY_SOURCE`."
+);
+copying!(
+    __memmove_chk,
+    memmove_chk_slowly,
+    MEMMOVE_CHK,
+    (room: usize),
+    "`memmove` as compilers call it under `_FORTIFY_SOURCE`."
+);

@@ -1,0 +1,271 @@
+//! The malloc family.
+//!
+//! Invariant: the allocator behind us does the work, always: calloc stays lazy, realloc grows in place, a failure stays
+//! a failure with the old block intact, alignment and usable size are its own. What is counted is what was asked for.
+//! Neighbours: `hooks` (decides and records).
+
+use core::ffi::{c_int, c_void};
+
+use rscalene_wire as wire;
+
+use crate::ground::real::{Next, Weak, call_next};
+use crate::ground::tls::tls;
+use crate::memory::live;
+use crate::memory::sample::{Choice, chosen, forget, keep, remember};
+
+pub(crate) static MALLOC: Next = Next::or_libc(c"malloc", Weak::LibcMalloc);
+pub(crate) static CALLOC: Next = Next::or_libc(c"calloc", Weak::LibcCalloc);
+pub(crate) static REALLOC: Next = Next::or_libc(c"realloc", Weak::LibcRealloc);
+static REALLOCARRAY: Next = Next::new(c"reallocarray");
+pub(crate) static FREE: Next = Next::or_libc(c"free", Weak::LibcFree);
+pub(crate) static POSIX_MEMALIGN: Next = Next::new(c"posix_memalign");
+pub(crate) static ALIGNED_ALLOC: Next = Next::new(c"aligned_alloc");
+pub(crate) static MEMALIGN: Next = Next::or_libc(c"memalign", Weak::LibcMemalign);
+pub(crate) static VALLOC: Next = Next::new(c"valloc");
+pub(crate) static PVALLOC: Next = Next::new(c"pvalloc");
+
+/// Looks all of them up, before any look-up can fail: a failed one allocates, and what it allocates must come from, and
+/// go back to, the same allocator.
+pub(crate) fn resolve() {
+    for next in [&FREE, &MALLOC, &CALLOC, &REALLOC, &MEMALIGN, &POSIX_MEMALIGN, &ALIGNED_ALLOC] {
+        next.get();
+    }
+}
+
+/// A block, or null.
+pub(crate) type Block = *mut c_void;
+pub(crate) const NULL: Block = core::ptr::null_mut();
+
+/// Allocates `bytes` with `real`, as one that may be a sample.
+#[inline(always)]
+pub(crate) fn allocate(bytes: usize, real: impl FnOnce() -> Block) -> Block {
+    let choice = count(bytes);
+    let block = real();
+    if let Some(choice) = choice {
+        keep(block as u64, bytes, choice);
+    }
+    block
+}
+
+/// `block` is about to be freed.
+#[inline(always)]
+pub(crate) fn release(block: Block) {
+    if live::maybe(block as u64) && !block.is_null() {
+        forget(block as u64, wire::FREED);
+    }
+}
+
+/// Takes `bytes` off this thread's countdown; true where the block may be a sample: then [`chosen`] decides.
+#[inline(always)]
+fn runs_out(bytes: usize) -> bool {
+    let block = tls();
+    let left = block.countdown.get().wrapping_sub(bytes as i64);
+    block.countdown.set(left);
+    left < 0 || bytes >= block.certain.get()
+}
+
+/// Takes `bytes` off this thread's countdown; a choice where the block is a sample.
+#[inline(always)]
+pub(crate) fn count(bytes: usize) -> Option<Choice> {
+    if runs_out(bytes) { chosen(bytes) } else { None }
+}
+
+/// A call of the function behind an interposer as the last thing that the interposer does: a jump.
+macro_rules! jump {
+    ($address:expr, fn($($type:ty),*) -> $ret:ty, ($($argument:expr),*)) => {{
+        // SAFETY: a known address is that of the function that our interposer of this very signature hides.
+        let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute($address) };
+        // SAFETY: the arguments are those that our own caller gave for this function.
+        unsafe { function($($argument),*) }
+    }};
+}
+pub(crate) use jump;
+
+/// `malloc`. Here as in its kin, the path of a block that is no sample is a countdown and a jump; everything else lies
+/// in a function of its own, so that no register is saved on the way.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn malloc(bytes: usize) -> Block {
+    let next = MALLOC.known();
+    if runs_out(bytes) || next == 0 {
+        return malloc_slowly(bytes);
+    }
+    jump!(next, fn(usize) -> Block, (bytes))
+}
+
+#[cold]
+#[inline(never)]
+fn malloc_slowly(bytes: usize) -> Block {
+    let choice = chosen(bytes);
+    let block = call_next!(MALLOC, fn(usize) -> Block, (bytes), NULL);
+    if let Some(choice) = choice {
+        keep(block as u64, bytes, choice);
+    }
+    block
+}
+
+/// `calloc`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn calloc(items: usize, size: usize) -> Block {
+    let next = CALLOC.known();
+    if runs_out(items.wrapping_mul(size)) || next == 0 {
+        return calloc_slowly(items, size);
+    }
+    jump!(next, fn(usize, usize) -> Block, (items, size))
+}
+
+#[cold]
+#[inline(never)]
+fn calloc_slowly(items: usize, size: usize) -> Block {
+    let bytes = items.wrapping_mul(size);
+    let choice = chosen(bytes);
+    let block = call_next!(CALLOC, fn(usize, usize) -> Block, (items, size), NULL);
+    if let Some(choice) = choice {
+        // An overflow gives no block, and nothing is recorded.
+        keep(block as u64, bytes, choice);
+    }
+    block
+}
+
+/// `realloc`: to the accounts the end of one block and the beginning of another, to the allocator one call.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn realloc(old: Block, bytes: usize) -> Block {
+    let next = REALLOC.known();
+    if runs_out(bytes) || live::maybe(old as u64) || next == 0 {
+        return realloc_slowly(old, bytes);
+    }
+    jump!(next, fn(Block, usize) -> Block, (old, bytes))
+}
+
+#[cold]
+#[inline(never)]
+fn realloc_slowly(old: Block, bytes: usize) -> Block {
+    let choice = chosen(bytes);
+    resized(old, bytes, choice, || call_next!(REALLOC, fn(Block, usize) -> Block, (old, bytes), NULL))
+}
+
+/// `reallocarray`: what the product asks of `realloc`, as libc's own does; only an overflow is left to libc.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn reallocarray(old: Block, items: usize, size: usize) -> Block {
+    match items.checked_mul(size) {
+        // SAFETY: passed on.
+        Some(bytes) => unsafe { realloc(old, bytes) },
+        None => call_next!(REALLOCARRAY, fn(Block, usize, usize) -> Block, (old, items, size), NULL),
+    }
+}
+
+/// Resizes `old` to `bytes` with `real`.
+pub(crate) fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> Block {
+    resized(old, bytes, count(bytes), real)
+}
+
+#[inline(always)]
+fn resized(old: Block, bytes: usize, choice: Option<Choice>, real: impl FnOnce() -> Block) -> Block {
+    // Said before the allocator may hand the address to another thread, and taken back if it refuses.
+    let said = !old.is_null() && live::maybe(old as u64) && forget(old as u64, wire::RESIZED);
+    let new = real();
+    if said && new.is_null() && bytes != 0 {
+        remember(old as u64);
+    }
+    if let Some(choice) = choice {
+        keep(new as u64, bytes, choice);
+    }
+    new
+}
+
+/// `free`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free(block: Block) {
+    let next = FREE.known();
+    if live::maybe(block as u64) || next == 0 {
+        return free_slowly(block);
+    }
+    jump!(next, fn(Block) -> (), (block));
+}
+
+#[cold]
+#[inline(never)]
+fn free_slowly(block: Block) {
+    release(block);
+    call_next!(FREE, fn(Block) -> (), (block), ());
+}
+
+/// C23's `free_sized`: libc's `free` does what it promises.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free_sized(block: Block, _: usize) {
+    // SAFETY: passed on.
+    unsafe { free(block) };
+}
+
+/// C23's `free_aligned_sized`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free_aligned_sized(block: Block, _: usize, _: usize) {
+    // SAFETY: passed on.
+    unsafe { free(block) };
+}
+
+/// `posix_memalign`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_memalign(into: *mut Block, alignment: usize, bytes: usize) -> c_int {
+    let mut answer = ::libc::ENOMEM;
+    allocate(bytes, || {
+        answer =
+            call_next!(POSIX_MEMALIGN, fn(*mut Block, usize, usize) -> c_int, (into, alignment, bytes), ::libc::ENOMEM);
+        // SAFETY: on success the allocator has stored the block there.
+        if answer == 0 { unsafe { *into } } else { NULL }
+    });
+    answer
+}
+
+macro_rules! aligned {
+    ($name:ident, $next:ident, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// # Safety
+        /// As libc's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(alignment: usize, bytes: usize) -> Block {
+            allocate(bytes, || call_next!($next, fn(usize, usize) -> Block, (alignment, bytes), NULL))
+        }
+    };
+}
+aligned!(aligned_alloc, ALIGNED_ALLOC, "`aligned_alloc`.");
+aligned!(memalign, MEMALIGN, "`memalign`.");
+
+macro_rules! paged {
+    ($name:ident, $next:ident, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// # Safety
+        /// As libc's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(bytes: usize) -> Block {
+            allocate(bytes, || call_next!($next, fn(usize) -> Block, (bytes), NULL))
+        }
+    };
+}
+paged!(valloc, VALLOC, "`valloc`.");
+paged!(pvalloc, PVALLOC, "`pvalloc`.");

@@ -1,0 +1,284 @@
+//! The allocator's entry points: what the program allocates and frees, sampled by bytes.
+//!
+//! Job: see every way into memory, decide cheaply whether this one is a sample, and record those that are. The sampling
+//! model: blocks of at least four mean intervals, or 256 KiB, are all recorded and stand for themselves; below that a block of `n`
+//! bytes is a sample with probability `1 - exp(-n / T)` (an exponential gap of mean `T` bytes is drawn after every
+//! sample; the gaps are memoryless, so what is left of one is simply dropped), and stands for `n / (1 - exp(-n / T))`
+//! bytes: unbiased for any mix of sizes, whatever order they come in. `T` travels with each sample.
+//! Invariant: the fast path is a countdown in the thread's block on the way in and one byte of a counting filter on the
+//! way out; a recorded block's end is recorded before the block is really given back, so that nobody can get its
+//! address in between. Neighbours: `libc`, `cxx`, `python`, `maps`, `copies` (the entry points), `interval`, `live`.
+//!
+//! ```text
+//!  malloc family --> libc ---\                       /--> live (addresses of recorded blocks)
+//!  new, delete  --> cxx -----\
+//!  PyMem, PyObject -> python --> interval: a sample? --> record (stack, ring)
+//!  mmap family  --> maps ----/
+//!  memcpy       --> copies
+//! ```
+
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rscalene_wire as wire;
+use wire::Kind;
+
+use crate::arena::ring::Segment;
+use crate::cpu::threads;
+use crate::cpu::threads::Slot;
+use crate::ground::guard::Guarded;
+use crate::ground::sys;
+use crate::ground::tls::{Busy, tls};
+use crate::life::fork_and_exit as process;
+use crate::life::start;
+use crate::memory::preload::{cxx, foreign, libc};
+use crate::memory::{interval, live, pymem as python};
+use crate::python::selftest;
+use crate::python::stack;
+
+pub(crate) use crate::memory::interval::share_savings;
+pub(crate) use crate::memory::preload::foreign::announce as announce_allocator;
+pub(crate) use crate::memory::preload::libc::{allocate, release, resize};
+pub(crate) use crate::memory::preload::maps::{mapped, moved, protected, unmapping};
+pub(crate) use crate::memory::pymem::{install as install_python, note_kind, settle as settle_python};
+
+/// Do the libraries' own tables lead here, on behalf of the extension module?
+static TAPPED: AtomicBool = AtomicBool::new(false);
+
+/// Are allocations sampled that come through the libraries' tables?
+#[inline(always)]
+pub(crate) fn tapped() -> bool {
+    TAPPED.load(Relaxed)
+}
+
+/// Samples allocations into the arena that was lent; false where this process has no allocators to hook. The GIL is held.
+pub(crate) fn tap() -> bool {
+    let begun = live::prepare() && python::tap();
+    TAPPED.store(begun, Relaxed);
+    begun
+}
+
+/// Runs the allocator itself: what it maps holds blocks that are counted one by one.
+#[inline(always)]
+pub(crate) fn within<T>(real: impl FnOnce() -> T) -> T {
+    let before = tls().inside.replace(1);
+    let answer = real();
+    tls().inside.set(before);
+    answer
+}
+
+/// Samples nothing any more. Functions stay where they are: they only pass on.
+pub(crate) fn stop() {
+    TAPPED.store(false, Relaxed);
+    interval::stop();
+}
+
+/// The block came through Python's object allocators (bit 1 of an allocation record's flags).
+pub(crate) const PYTHON: u8 = 2;
+/// The block was certain to be recorded (bit 0).
+pub(crate) const CERTAIN: u8 = 1;
+
+/// Has the launcher been told that the interpreter tears itself down?
+static TEARDOWN: AtomicBool = AtomicBool::new(false);
+
+/// The stack that runs now: its name, and whether the launcher knows it.
+pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
+    let python = start::python();
+    if !TEARDOWN.load(Relaxed) && python.finalizing() && !TEARDOWN.swap(true, Relaxed) {
+        segment.emit(Kind::Teardown, 0, &wire::Teardown { time_ns: sys::now_ns() }, &[]);
+    }
+    let tstate = python.thread_state();
+    if process::lent() {
+        threads::adopt();
+    }
+    let slot: *mut Slot = tls().slot.get();
+    let (Some(layout), false, false) = (python.layout(), tstate == 0, slot.is_null()) else { return (0, true) };
+    if tls().generation.get() != process::generation() {
+        return (0, true);
+    }
+    // SAFETY: the slot is this thread's own; the room is used under `Busy`, so by one hook at a time.
+    let room = unsafe { (*slot).scratch(false) };
+    let memory = Guarded::here();
+    // Anything on this very stack will do for its pointer.
+    let tstate = python.running_state(layout, &memory, (&raw const memory) as u64);
+    // Where blocks are freed and handed out without the GIL, a frame may be older than its code object's address.
+    let all_seen = interval::exact() && !layout.free_threaded;
+    let walked = stack::capture(segment, layout, &memory, tstate, &[], all_seen, room);
+    (walked.stack, walked.sent)
+}
+
+/// Writes the record of an allocation and remembers its address; the caller is `Busy`.
+fn record(address: u64, size: u64, interval: u64, flags: u8) {
+    let Some(segment) = process::segment() else { return };
+    let exact = interval == 0;
+    if exact {
+        wait_for_room(&segment);
+    }
+    let (stack, sent) = running_stack(&segment);
+    if exact {
+        stack::handed_out(address);
+    }
+    if !sent {
+        segment.lose(Kind::Alloc, 1);
+        return;
+    }
+    let block = wire::Alloc { time_ns: sys::now_ns(), stack, address, size, interval, tid: thread(), reserved: 0 };
+    // In exact mode every free is told, so no address needs to be remembered.
+    if exact || live::insert(address) {
+        if !segment.emit(Kind::Alloc, flags, &block, &[]) && !exact {
+            live::remove(address);
+        }
+    } else {
+        segment.lose(Kind::Alloc, 1);
+    }
+}
+
+/// Writes the record of the end of a block that was recorded (see [`wire::Free::how`]); the caller is `Busy`.
+fn record_free(address: u64, how: u32) {
+    let Some(segment) = process::segment() else { return };
+    if interval::exact() {
+        wait_for_room(&segment);
+    }
+    let (stack, sent) = running_stack(&segment);
+    let record =
+        wire::Free { time_ns: sys::now_ns(), stack: if sent { stack } else { 0 }, address, tid: thread(), how };
+    segment.emit(Kind::Free, 0, &record, &[]);
+}
+
+/// In exact mode the program is slowed to the pace of the drain rather than lose a block; but not for a launcher that is
+/// gone, and for one that does nothing only once, for some two seconds.
+fn wait_for_room(segment: &Segment) {
+    for round in 0..20_000 {
+        if segment.has_room() {
+            GIVEN_UP.store(false, Relaxed);
+            return;
+        }
+        if GIVEN_UP.load(Relaxed) || process::stopped() {
+            return;
+        }
+        if round % 100 == 99 && process::launcher_gone() {
+            break;
+        }
+        segment.wake();
+        sys::sleep_ns(100_000);
+    }
+    GIVEN_UP.store(true, Relaxed);
+}
+
+/// Nobody makes room.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn thread() -> u32 {
+    let slot = tls().slot.get();
+    // SAFETY: a non-null slot is this thread's own, mapped for good.
+    if slot.is_null() { sys::tid() } else { unsafe { (*slot).tid.get() } }
+}
+
+/// A block that may be a sample: what [`chosen`] decided before it was allocated.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice {
+    /// Mean bytes between samples; 0: exact mode.
+    pub(crate) interval: u64,
+    pub(crate) flags: u8,
+}
+
+/// Is the next block of `bytes` a sample? Called when the countdown ran out or the block is large.
+#[cold]
+#[inline(never)]
+pub(crate) fn chosen(bytes: usize) -> Option<Choice> {
+    let block = tls();
+    let _errno = sys::KeepErrno::new();
+    let _using = process::using()?;
+    if !interval::running() {
+        if process::lent() {
+            return None;
+        }
+        interval::wait(block);
+        if start::ready() && selftest::pending() {
+            let _busy = Busy::enter()?;
+            selftest::ask();
+        } else if start::ready() && !interval::wanted() {
+            interval::never(block);
+        }
+        return None;
+    }
+    if block.busy.get() != 0 || block.inside.get() != 0 {
+        block.countdown.set(block.countdown.get().saturating_add(bytes as i64).max(0));
+        return None;
+    }
+    if interval::exact() {
+        block.countdown.set(-1);
+        return Some(Choice { interval: 0, flags: CERTAIN | block.via_python.get() });
+    }
+    interval::choose(block, bytes).map(|(interval, certain)| Choice {
+        interval,
+        flags: if certain { CERTAIN } else { 0 } | block.via_python.get(),
+    })
+}
+
+/// Records a block that [`chosen`] picked.
+#[cold]
+#[inline(never)]
+pub(crate) fn keep(address: u64, size: usize, choice: Choice) {
+    if address == 0 {
+        return;
+    }
+    let _errno = sys::KeepErrno::new();
+    if let (Some(_using), Some(_busy)) = (process::using(), Busy::enter()) {
+        let begun = interval::costs_begin(size as u64);
+        record(address, size as u64, choice.interval, choice.flags);
+        if let Some(begun) = begun {
+            interval::spent(begun);
+        }
+    }
+}
+
+/// Records the end of a block whose address the filter says may have been recorded; true if it was.
+#[cold]
+#[inline(never)]
+pub(crate) fn forget(address: u64, how: u32) -> bool {
+    if interval::exact() {
+        let _errno = sys::KeepErrno::new();
+        if let Some(_busy) = Busy::enter() {
+            record_free(address, how);
+            return true;
+        }
+        return false;
+    }
+    if !live::remove(address) {
+        return false;
+    }
+    let _errno = sys::KeepErrno::new();
+    let Some(_using) = process::using() else { return true };
+    let busy = Busy::enter();
+    record_free(address, how);
+    drop(busy);
+    true
+}
+
+/// Records that a block which [`forget`] said is resized lives on as it was.
+#[cold]
+#[inline(never)]
+pub(crate) fn remember(address: u64) {
+    let _errno = sys::KeepErrno::new();
+    let (Some(_using), Some(_busy)) = (process::using(), Busy::enter()) else { return };
+    if interval::exact() || live::insert(address) {
+        record_free(address, wire::REFUSED);
+    }
+}
+
+/// Looks up the allocator behind us.
+pub(crate) fn resolve() {
+    libc::resolve();
+    cxx::resolve();
+    foreign::find();
+}
+
+/// In a forked child: the parent's blocks are not its own.
+pub(crate) fn forget_all() {
+    live::forget_all();
+    if interval::exact() {
+        live::suspect_all();
+    }
+    interval::begin_child();
+    TEARDOWN.store(false, Relaxed);
+}

@@ -1,0 +1,333 @@
+//! The loaded libraries' tables of functions.
+//!
+//! Job: let each library's calls of the malloc family go to `native`. Invariant: only slots that hold the real function,
+//! or are still to be bound to it, are changed, and pages that were read-only are read-only again. Runs outside of
+//! signal handlers and allocators, with the GIL held. Neighbour: `native`.
+
+use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use crate::ground::sys;
+use crate::memory::tables::libc as native;
+use crate::memory::tables::libc::{DLSYM, HOOKS, Hook};
+
+/// Libraries loaded so far, at the last look; `u64::MAX` before the first.
+static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
+/// Some were left for the next look; no process loads this many.
+const NOT_ALL: u64 = u64::MAX - 1;
+static DEFERRED: AtomicBool = AtomicBool::new(false);
+/// Looks that left something.
+static WAITED: AtomicU64 = AtomicU64::new(0);
+const PATIENCE: u64 = 8;
+static PATIENCE_IS_OVER: AtomicBool = AtomicBool::new(false);
+static KEEP_OUT: AtomicUsize = AtomicUsize::new(0);
+
+/// One thread changes tables at a time: what one makes writable the other must not protect meanwhile.
+static AT_WORK: AtomicBool = AtomicBool::new(false);
+
+/// Patch what was loaded since the last time.
+pub(crate) fn patch(keep_out: usize) -> bool {
+    KEEP_OUT.store(keep_out, Relaxed);
+    if AT_WORK.swap(true, Acquire) {
+        return true;
+    }
+    let mut loads = 0_u64;
+    // SAFETY: the callback only reads, and writes to `loads`.
+    unsafe { libc::dl_iterate_phdr(Some(count), (&raw mut loads).cast()) };
+    if loads != SEEN.swap(loads, Relaxed) {
+        // SAFETY: the callback reads the first object, the program.
+        unsafe { libc::dl_iterate_phdr(Some(program), core::ptr::null_mut()) };
+        // SAFETY: the callback changes slots of the objects that the linker lists while it holds its lock.
+        unsafe { libc::dl_iterate_phdr(Some(object), core::ptr::null_mut()) };
+    }
+    // Looked at again; a table that nobody ever protects is taken as it is.
+    let again = DEFERRED.swap(false, Relaxed);
+    let waited = if again { WAITED.load(Relaxed) + 1 } else { 0 };
+    WAITED.store(waited, Relaxed);
+    PATIENCE_IS_OVER.store(waited >= PATIENCE, Relaxed);
+    if again {
+        SEEN.store(NOT_ALL, Relaxed);
+    }
+    AT_WORK.store(false, Release);
+    true
+}
+
+/// A library may have been loaded: patch it, if any is patched now.
+pub(crate) fn look() {
+    if SEEN.load(Relaxed) != u64::MAX {
+        patch(KEEP_OUT.load(Relaxed));
+    }
+}
+
+/// Have all slots lead to the real functions again.
+pub(crate) fn restore() {
+    if SEEN.load(Relaxed) == u64::MAX || AT_WORK.swap(true, Acquire) {
+        return;
+    }
+    SEEN.store(u64::MAX, Relaxed);
+    // SAFETY: as in `patch`.
+    unsafe { libc::dl_iterate_phdr(Some(undo), core::ptr::null_mut()) };
+    AT_WORK.store(false, Release);
+}
+
+/// Does the address lie in this library? A symbol's own address would not tell: another library's may go before it.
+pub(crate) fn is_ours(address: usize) -> bool {
+    let mut found = [address, 0];
+    // SAFETY: the callback reads the objects, and writes to `found`.
+    unsafe { libc::dl_iterate_phdr(Some(holds_us_and), found.as_mut_ptr().cast()) };
+    found[1] != 0
+}
+
+unsafe extern "C" fn holds_us_and(object: *mut libc::dl_phdr_info, _: usize, of: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure, and `of` is the caller's pair.
+    let (image, pair) = unsafe { (Image::of(&*object), &mut *of.cast::<[usize; 2]>()) };
+    if image.holds(patch as *const () as usize) {
+        pair[1] = usize::from(image.holds(pair[0]));
+        return 1;
+    }
+    0
+}
+
+unsafe extern "C" fn count(object: *mut libc::dl_phdr_info, _: usize, into: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure, and `into` is the caller's counter.
+    unsafe { *into.cast::<u64>() = (*object).dlpi_adds };
+    1
+}
+
+/// The page that an address lies in.
+fn page_of(address: usize) -> usize {
+    address & !(sys::page_size() - 1)
+}
+
+/// May the page be written to? Unknown (Linux before 5.14) reads as no.
+fn writable(page: usize) -> bool {
+    /// `MADV_POPULATE_WRITE`: fails where writing would, and changes no byte where it would not.
+    const POPULATE_WRITE: usize = 23;
+    // SAFETY: see above; the page belongs to an object that the linker lists while it holds its lock.
+    unsafe { sys::call3(libc::SYS_madvise, page, sys::page_size(), POPULATE_WRITE) == 0 }
+}
+
+#[cfg(target_arch = "x86_64")]
+const KINDS: [u32; 3] = [7, 6, 1];
+#[cfg(target_arch = "aarch64")]
+const KINDS: [u32; 3] = [1026, 1025, 257];
+
+const DT_PLTRELSZ: i64 = 2;
+const DT_STRTAB: i64 = 5;
+const DT_SYMTAB: i64 = 6;
+const DT_RELA: i64 = 7;
+const DT_RELASZ: i64 = 8;
+const DT_JMPREL: i64 = 23;
+
+#[repr(C)]
+struct Dynamic {
+    tag: i64,
+    value: usize,
+}
+
+#[repr(C)]
+struct Relocation {
+    offset: usize,
+    kind: u64,
+    addend: i64,
+}
+
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: u64,
+    size: u64,
+}
+
+/// What is needed of one object.
+struct Image {
+    base: usize,
+    low: usize,
+    high: usize,
+    dynamic: usize,
+    relro: (usize, usize),
+}
+
+/// A program that takes the address of `free` has an entry of its own for it, which `dlsym` then answers for everybody:
+/// the real function is what that entry is bound to.
+unsafe extern "C" fn program(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure.
+    let image = unsafe { Image::of(&*object) };
+    image.slots(HOOKS.len(), |at, _, hook| {
+        // SAFETY: a relocation's target is a mapped, aligned word of the object.
+        let bound = unsafe { (at as *const usize).read_volatile() };
+        if image.holds(hook.real()) && !image.holds(bound) {
+            hook.correct(bound);
+        }
+    });
+    1
+}
+
+unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure whose name and headers live as long as the object.
+    let (image, name) = unsafe {
+        let object = &*object;
+        let name = if object.dlpi_name.is_null() { c"" } else { CStr::from_ptr(object.dlpi_name) };
+        (Image::of(object), name.to_bytes())
+    };
+    let ours = image.holds(patch as *const () as usize) || image.holds(KEEP_OUT.load(Relaxed));
+    if image.in_the_making() && !PATIENCE_IS_OVER.load(Relaxed) {
+        DEFERRED.store(true, Relaxed);
+        return 0;
+    }
+    let linker = contains(name, b"/ld-linux") || contains(name, b"vdso") || contains(name, b"/ld-musl");
+    if !ours && !linker {
+        let wanted = if dlsym_goes_to_us(name) { HOOKS.len() } else { DLSYM };
+        // What the allocator itself maps holds blocks that are counted one by one.
+        let allocator = image.holds(native::real_malloc());
+        image.slots(wanted, |at, defined, hook| {
+            if !(allocator && hook.maps()) {
+                image.redirect(at, defined, hook);
+            }
+        });
+    }
+    0
+}
+
+unsafe extern "C" fn undo(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+    // SAFETY: the linker passes a filled structure.
+    let image = unsafe { Image::of(&*object) };
+    image.slots(HOOKS.len(), |at, _, hook| {
+        // SAFETY: a relocation's target is a mapped, aligned word of the object.
+        if unsafe { (at as *const usize).read_volatile() } == hook.ours() {
+            image.write(at, hook.real());
+        }
+    });
+    0
+}
+
+/// Libraries that reach functions by name with handles of their own: the interpreter, which asks so for the first
+/// function of every extension module that it has loaded, and the bridges to foreign functions.
+fn dlsym_goes_to_us(name: &[u8]) -> bool {
+    name.is_empty()
+        || contains(name, b"libpython")
+        || contains(name, b"_ctypes")
+        || contains(name, b"_cffi_backend")
+        || contains(name, b"libffi")
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+impl Image {
+    /// # Safety
+    /// `object` is what the linker passed.
+    unsafe fn of(object: &libc::dl_phdr_info) -> Self {
+        let mut image = Self { base: object.dlpi_addr as usize, low: usize::MAX, high: 0, dynamic: 0, relro: (0, 0) };
+        for at in 0..usize::from(object.dlpi_phnum) {
+            // SAFETY: there are `dlpi_phnum` headers.
+            let header = unsafe { &*object.dlpi_phdr.add(at) };
+            let start = image.base.wrapping_add(header.p_vaddr as usize);
+            match header.p_type {
+                libc::PT_LOAD => {
+                    image.low = image.low.min(start);
+                    image.high = image.high.max(start + header.p_memsz as usize);
+                }
+                libc::PT_DYNAMIC => image.dynamic = start,
+                // Whole pages only, as the linker protects them.
+                libc::PT_GNU_RELRO => {
+                    image.relro = (page_of(start), page_of(start + header.p_memsz as usize));
+                }
+                _ => {}
+            }
+        }
+        image
+    }
+
+    /// Is the linker still at work on this object, in another thread's `dlopen`? It protects last what it relocates, and
+    /// whoever protects it sooner would have the linker fault.
+    fn in_the_making(&self) -> bool {
+        self.relro.0 < self.relro.1 && writable(self.relro.0)
+    }
+
+    fn holds(&self, address: usize) -> bool {
+        self.low <= address && address < self.high
+    }
+
+    /// Each slot of the first `wanted` hooks: its address, whether the object itself defines the function, the hook.
+    fn slots(&self, wanted: usize, mut visit: impl FnMut(usize, bool, &Hook)) {
+        if self.dynamic == 0 {
+            return;
+        }
+        let (mut strings, mut symbols, mut plt, mut plt_bytes, mut rela, mut rela_bytes) = (0, 0, 0, 0, 0, 0);
+        let absolute = |value: usize| if value < self.base { value + self.base } else { value };
+        let mut entry = self.dynamic as *const Dynamic;
+        loop {
+            // SAFETY: the dynamic section ends with an entry of tag 0.
+            let Dynamic { tag, value } = unsafe { entry.read() };
+            match tag {
+                0 => break,
+                DT_STRTAB => strings = absolute(value),
+                DT_SYMTAB => symbols = absolute(value),
+                DT_JMPREL => plt = absolute(value),
+                DT_PLTRELSZ => plt_bytes = value,
+                DT_RELA => rela = absolute(value),
+                DT_RELASZ => rela_bytes = value,
+                _ => {}
+            }
+            // SAFETY: see above.
+            entry = unsafe { entry.add(1) };
+        }
+        if strings == 0 || symbols == 0 {
+            return;
+        }
+        for (table, bytes) in [(plt, plt_bytes), (rela, rela_bytes)] {
+            let count = if table == 0 { 0 } else { bytes / size_of::<Relocation>() };
+            for at in 0..count {
+                // SAFETY: the table has this many entries.
+                let relocation = unsafe { &*(table as *const Relocation).add(at) };
+                let symbol = (relocation.kind >> 32) as usize;
+                if symbol == 0 || !KINDS.contains(&(relocation.kind as u32)) || relocation.addend != 0 {
+                    continue;
+                }
+                // SAFETY: relocations name symbols of this object's table, and names end with NUL.
+                let (name, defined) = unsafe {
+                    let symbol = &*(symbols as *const Symbol).add(symbol);
+                    let name = CStr::from_ptr((strings + symbol.name as usize) as *const libc::c_char);
+                    (name, symbol.section != 0)
+                };
+                if let Some(hook) = HOOKS.iter().take(wanted).find(|hook| hook.name == name) {
+                    visit(self.base + relocation.offset, defined, hook);
+                }
+            }
+        }
+    }
+
+    /// Have the slot at `at` lead to our function, if it leads to the real one now.
+    fn redirect(&self, at: usize, defined: bool, hook: &Hook) {
+        let slot = at as *mut usize;
+        // SAFETY: a relocation's target is a mapped, aligned word of the object.
+        let now = unsafe { slot.read_volatile() };
+        // Unbound slots hold an address in the object itself; so do those of an object with an allocator of its own.
+        let unbound = !defined && self.holds(now);
+        if hook.real() != 0 && (now == hook.real() || unbound) {
+            self.write(at, hook.ours());
+        }
+    }
+
+    fn write(&self, at: usize, function: usize) {
+        let page = page_of(at);
+        let protected = self.relro.0 <= at && at < self.relro.1 && !writable(page);
+        let protect = |how: c_int| {
+            // SAFETY: the page belongs to the object's table; its contents stay.
+            unsafe { sys::call3(libc::SYS_mprotect, page, sys::page_size(), how as usize) >= 0 }
+        };
+        if protected && !protect(libc::PROT_READ | libc::PROT_WRITE) {
+            return;
+        }
+        // SAFETY: writable now; other threads read the word whole, before or after.
+        unsafe { (at as *mut usize).write_volatile(function) };
+        if protected {
+            protect(libc::PROT_READ);
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! The malloc and mmap families, counted, and sampled for `tap`.
+//!
+//! Job: stand where the loaded libraries' calls of `malloc` go. Sampling is the outer layer, counting the inner one; each
+//! is a load of one word while it is off. Invariant: the answer is always the real function's; a
+//! block is recorded after it was allocated and taken before it is freed, so its address cannot belong to two at once.
+//! Neighbours: `got` puts these functions in place, `python` calls the ones below it with `inside` set.
+
+use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use rscalene_wire::ExactCounters;
+
+use crate::count::counters;
+use crate::count::sizes;
+use crate::exports::count::counting;
+use crate::ground::real;
+use crate::memory::sample as hooks;
+use crate::memory::tables::got;
+
+/// A function of the family: its name, where the real one is, and ours.
+pub(crate) struct Hook {
+    pub(crate) name: &'static CStr,
+    real: AtomicUsize,
+    ours: fn() -> usize,
+}
+
+impl Hook {
+    const fn new(name: &'static CStr, ours: fn() -> usize) -> Self {
+        Self { name, real: AtomicUsize::new(0), ours }
+    }
+
+    /// Address of the real function; 0 where the process has none.
+    pub(crate) fn real(&self) -> usize {
+        self.real.load(Relaxed)
+    }
+
+    /// Is it of the mmap family?
+    pub(crate) fn maps(&self) -> bool {
+        HOOKS.get(MMAP..DLSYM).is_some_and(|maps| maps.as_ptr_range().contains(&core::ptr::from_ref(self)))
+    }
+
+    /// The real function is elsewhere than `dlsym` said.
+    pub(crate) fn correct(&self, address: usize) {
+        self.real.store(address, Relaxed);
+    }
+
+    /// Address of ours.
+    pub(crate) fn ours(&self) -> usize {
+        (self.ours)()
+    }
+}
+
+const MALLOC: usize = 0;
+const CALLOC: usize = 1;
+const REALLOC: usize = 2;
+const FREE: usize = 3;
+const POSIX_MEMALIGN: usize = 4;
+const ALIGNED_ALLOC: usize = 5;
+const MEMALIGN: usize = 6;
+const VALLOC: usize = 7;
+const PVALLOC: usize = 8;
+const REALLOCARRAY: usize = 9;
+const MMAP: usize = 10;
+const MMAP64: usize = 11;
+const MUNMAP: usize = 12;
+const MREMAP: usize = 13;
+const MPROTECT: usize = 14;
+/// Of neither family: libraries that look a function up by name get ours.
+pub(crate) const DLSYM: usize = 15;
+
+/// All hooks.
+pub(crate) static HOOKS: [Hook; 16] = [
+    Hook::new(c"malloc", || malloc as *const () as usize),
+    Hook::new(c"calloc", || calloc as *const () as usize),
+    Hook::new(c"realloc", || realloc as *const () as usize),
+    Hook::new(c"free", || free as *const () as usize),
+    Hook::new(c"posix_memalign", || posix_memalign as *const () as usize),
+    Hook::new(c"aligned_alloc", || aligned_alloc as *const () as usize),
+    Hook::new(c"memalign", || memalign as *const () as usize),
+    Hook::new(c"valloc", || valloc as *const () as usize),
+    Hook::new(c"pvalloc", || pvalloc as *const () as usize),
+    Hook::new(c"reallocarray", || reallocarray as *const () as usize),
+    Hook::new(c"mmap", || mmap as *const () as usize),
+    Hook::new(c"mmap64", || mmap64 as *const () as usize),
+    Hook::new(c"munmap", || munmap as *const () as usize),
+    Hook::new(c"mremap", || mremap as *const () as usize),
+    Hook::new(c"mprotect", || mprotect as *const () as usize),
+    Hook::new(c"dlsym", || dlsym as *const () as usize),
+];
+
+static USABLE: AtomicUsize = AtomicUsize::new(0);
+
+/// Look the real functions up; false where the process has no `malloc`.
+pub(crate) fn find() -> bool {
+    for hook in &HOOKS {
+        if hook.real() == 0 {
+            hook.real.store(real::global_symbol(hook.name), Relaxed);
+        }
+    }
+    if USABLE.load(Relaxed) == 0 {
+        USABLE.store(real::global_symbol(c"malloc_usable_size"), Relaxed);
+    }
+    real::clear_error();
+    [MALLOC, CALLOC, REALLOC, FREE].iter().all(|which| HOOKS[*which].real() != 0)
+}
+
+/// Address of the process' `malloc`, after [`find`].
+pub(crate) fn real_malloc() -> usize {
+    HOOKS[MALLOC].real()
+}
+
+/// Call the real function of this index with these types.
+macro_rules! real {
+    ($which:expr, fn($($type:ty),*) -> $ret:ty, $($argument:expr),*) => {{
+        // SAFETY: `find` took the address from `dlsym` under the name of this very function; a hook is put in place
+        // only where the real function exists.
+        let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute(HOOKS[$which].real()) };
+        // SAFETY: the arguments are the caller's own.
+        unsafe { function($($argument),*) }
+    }};
+}
+
+/// Usable bytes of a block of the malloc family; 0 where libc does not say.
+fn usable_bytes(block: *mut c_void) -> usize {
+    let address = USABLE.load(Relaxed);
+    if address == 0 {
+        return 0;
+    }
+    // SAFETY: the address is that of malloc_usable_size.
+    let function: unsafe extern "C" fn(*mut c_void) -> usize = unsafe { core::mem::transmute(address) };
+    // SAFETY: `block` is a live block: its owner is about to free it.
+    unsafe { function(block) }
+}
+
+/// This thread's counters, if this call is the outermost one and counting is on.
+#[inline(always)]
+pub(crate) fn outermost() -> Option<*mut ExactCounters> {
+    if !counting() {
+        return None;
+    }
+    let mine = counters::mine();
+    // SAFETY: the thread's own block.
+    (unsafe { (*mine).inside } == 0).then_some(mine)
+}
+
+/// Run `call` as an inner call.
+#[inline(always)]
+pub(crate) fn inside<R>(mine: *mut ExactCounters, call: impl FnOnce() -> R) -> R {
+    // SAFETY: the thread's own block; `call` does not unwind.
+    unsafe { (*mine).inside += 1 };
+    let answer = call();
+    // SAFETY: as above.
+    unsafe { (*mine).inside -= 1 };
+    answer
+}
+
+/// `bytes` were allocated at `block`, unless it is null.
+#[inline(always)]
+pub(crate) fn count_new(mine: *mut ExactCounters, block: *mut c_void, bytes: usize) {
+    if !block.is_null() {
+        sizes::record(block as usize, bytes);
+        // SAFETY: the thread's own block.
+        unsafe { counters::allocated(mine, bytes) };
+    }
+}
+
+/// An inner call frees or moves `block`: if somebody above asked, say what it holds.
+#[inline(always)]
+fn tell_watcher(block: *mut c_void) {
+    if !counting() {
+        return;
+    }
+    let mine = counters::mine();
+    // SAFETY: the thread's own block.
+    let mine = unsafe { &mut *mine };
+    // A debug allocator's block begins a little before the one that it gave out.
+    if mine.inside != 0 && mine.watched != 0 && mine.watched.wrapping_sub(block as usize) <= 32 {
+        mine.usable = usable_bytes(block) + 1;
+    }
+}
+
+/// Runs an allocation of `bytes`, as a possible sample where samples are taken.
+#[inline(always)]
+fn sampled(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    if hooks::tapped() { hooks::allocate(bytes, || hooks::within(call)) } else { call() }
+}
+
+/// Runs an allocation of `bytes`, counted where it is the outermost.
+#[inline(always)]
+fn allocate(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    sampled(bytes, || {
+        let Some(mine) = outermost() else { return call() };
+        let block = inside(mine, call);
+        count_new(mine, block, bytes);
+        block
+    })
+}
+
+/// Runs the change of `old` to `bytes`.
+fn reallocate(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    let counted = || {
+        let Some(mine) = outermost() else {
+            tell_watcher(old);
+            return call();
+        };
+        resize(mine, old, bytes, call)
+    };
+    if hooks::tapped() { hooks::resize(old, bytes, || hooks::within(counted)) } else { counted() }
+}
+
+unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
+    allocate(bytes, || real!(MALLOC, fn(usize) -> *mut c_void, bytes))
+}
+
+unsafe extern "C" fn calloc(count: usize, each: usize) -> *mut c_void {
+    allocate(count.wrapping_mul(each), || real!(CALLOC, fn(usize, usize) -> *mut c_void, count, each))
+}
+
+unsafe extern "C" fn realloc(old: *mut c_void, bytes: usize) -> *mut c_void {
+    reallocate(old, bytes, || real!(REALLOC, fn(*mut c_void, usize) -> *mut c_void, old, bytes))
+}
+
+unsafe extern "C" fn reallocarray(old: *mut c_void, count: usize, each: usize) -> *mut c_void {
+    reallocate(old, count.wrapping_mul(each), || {
+        real!(REALLOCARRAY, fn(*mut c_void, usize, usize) -> *mut c_void, old, count, each)
+    })
+}
+
+fn resize(mine: *mut ExactCounters, old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    if old.is_null() {
+        let block = inside(mine, call);
+        count_new(mine, block, bytes);
+        return block;
+    }
+    let known = sizes::take(old as usize);
+    let before = known.unwrap_or_else(|| usable_bytes(old));
+    let block = inside(mine, call);
+    // A null answer for 0 bytes means freed; for more bytes it means that the old block stays.
+    if block.is_null() && bytes != 0 {
+        if let Some(known) = known {
+            sizes::record(old as usize, known);
+        }
+        return block;
+    }
+    // SAFETY: the thread's own block.
+    unsafe { counters::freed(mine, before) };
+    count_new(mine, block, bytes);
+    block
+}
+
+unsafe extern "C" fn free(block: *mut c_void) {
+    if hooks::tapped() {
+        hooks::release(block);
+        hooks::within(|| counted_free(block));
+    } else {
+        counted_free(block);
+    }
+}
+
+#[inline(always)]
+fn counted_free(block: *mut c_void) {
+    let Some(mine) = outermost() else {
+        tell_watcher(block);
+        return real!(FREE, fn(*mut c_void) -> (), block);
+    };
+    if !block.is_null() {
+        let bytes = sizes::take(block as usize).unwrap_or_else(|| {
+            // SAFETY: the thread's own block.
+            unsafe { (*mine).unknown = (*mine).unknown.wrapping_add(1) };
+            usable_bytes(block)
+        });
+        // SAFETY: as above.
+        unsafe { counters::freed(mine, bytes) };
+    }
+    inside(mine, || real!(FREE, fn(*mut c_void) -> (), block));
+}
+
+unsafe extern "C" fn posix_memalign(into: *mut *mut c_void, alignment: usize, bytes: usize) -> c_int {
+    let mut failed = libc::ENOMEM;
+    allocate(bytes, || {
+        failed = real!(POSIX_MEMALIGN, fn(*mut *mut c_void, usize, usize) -> c_int, into, alignment, bytes);
+        // SAFETY: where the call succeeded it wrote the block's address.
+        if failed == 0 { unsafe { *into } } else { core::ptr::null_mut() }
+    });
+    failed
+}
+
+unsafe extern "C" fn aligned_alloc(alignment: usize, bytes: usize) -> *mut c_void {
+    allocate(bytes, || real!(ALIGNED_ALLOC, fn(usize, usize) -> *mut c_void, alignment, bytes))
+}
+
+unsafe extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
+    allocate(bytes, || real!(MEMALIGN, fn(usize, usize) -> *mut c_void, alignment, bytes))
+}
+
+unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
+    allocate(bytes, || real!(VALLOC, fn(usize) -> *mut c_void, bytes))
+}
+
+unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
+    allocate(bytes, || real!(PVALLOC, fn(usize) -> *mut c_void, bytes))
+}
+
+/// Maps: anonymous memory that can be touched is memory that the line took. The arenas of the interpreter's own
+/// allocator come from inside of an allocation, so that they are not counted beside what lies in them.
+fn map(
+    which: usize,
+    at: *mut c_void,
+    bytes: usize,
+    protection: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+) -> *mut c_void {
+    let call = || {
+        let Some(hook) = HOOKS.get(which) else { return libc::MAP_FAILED };
+        // SAFETY: as in `real!`; mmap and mmap64 are the same function where `off_t` has 64 bits.
+        let function: unsafe extern "C" fn(*mut c_void, usize, c_int, c_int, c_int, i64) -> *mut c_void =
+            unsafe { core::mem::transmute(hook.real()) };
+        // SAFETY: the arguments are the caller's own.
+        unsafe { function(at, bytes, protection, flags, fd, offset) }
+    };
+    let mine = outermost();
+    let answer = match mine {
+        Some(mine) => inside(mine, call),
+        None => call(),
+    };
+    if answer == libc::MAP_FAILED {
+        return answer;
+    }
+    if let Some(mine) = mine
+        && flags & libc::MAP_ANONYMOUS != 0
+        && protection != libc::PROT_NONE
+    {
+        count_new(mine, answer, bytes);
+    }
+    if hooks::tapped() {
+        hooks::mapped(answer, bytes, protection, flags, fd);
+    }
+    answer
+}
+
+unsafe extern "C" fn mmap(
+    at: *mut c_void,
+    bytes: usize,
+    how: c_int,
+    flags: c_int,
+    fd: c_int,
+    from: i64,
+) -> *mut c_void {
+    map(MMAP, at, bytes, how, flags, fd, from)
+}
+
+unsafe extern "C" fn mmap64(
+    at: *mut c_void,
+    bytes: usize,
+    how: c_int,
+    flags: c_int,
+    fd: c_int,
+    from: i64,
+) -> *mut c_void {
+    map(MMAP64, at, bytes, how, flags, fd, from)
+}
+
+unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
+    if hooks::tapped() {
+        hooks::unmapping(at, bytes);
+    }
+    let call = || real!(MUNMAP, fn(*mut c_void, usize) -> c_int, at, bytes);
+    let Some(mine) = outermost() else { return call() };
+    let known = sizes::take(at as usize);
+    let failed = inside(mine, call);
+    if let Some(known) = known {
+        if failed != 0 {
+            sizes::record(at as usize, known);
+            return failed;
+        }
+        // SAFETY: the thread's own block.
+        unsafe { counters::freed(mine, known.min(bytes)) };
+        if known > bytes {
+            sizes::record((at as usize).wrapping_add(bytes), known - bytes);
+        }
+    }
+    failed
+}
+
+unsafe extern "C" fn mremap(
+    old: *mut c_void,
+    old_bytes: usize,
+    bytes: usize,
+    flags: c_int,
+    at: *mut c_void,
+) -> *mut c_void {
+    let call = || {
+        real!(
+            MREMAP,
+            fn(*mut c_void, usize, usize, c_int, *mut c_void) -> *mut c_void,
+            old,
+            old_bytes,
+            bytes,
+            flags,
+            at
+        )
+    };
+    let mine = outermost();
+    let known = mine.and_then(|_| sizes::take(old as usize));
+    let answer = match mine {
+        Some(mine) => inside(mine, call),
+        None => call(),
+    };
+    if let (Some(mine), Some(known)) = (mine, known) {
+        if answer == libc::MAP_FAILED {
+            sizes::record(old as usize, known);
+        } else {
+            // SAFETY: the thread's own block.
+            unsafe { counters::freed(mine, known) };
+            count_new(mine, answer, bytes);
+        }
+    }
+    if hooks::tapped() {
+        hooks::moved(old, old_bytes, answer, bytes);
+    }
+    answer
+}
+
+unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, protection: c_int) -> c_int {
+    let failed = real!(MPROTECT, fn(*mut c_void, usize, c_int) -> c_int, at, bytes, protection);
+    if failed == 0 && hooks::tapped() {
+        hooks::protected(at, bytes, protection);
+    }
+    failed
+}
+
+/// For libraries that look functions up with a handle of their own (ctypes, cffi). The real `dlsym` asks who calls only
+/// for RTLD_DEFAULT and RTLD_NEXT, which those libraries do not pass.
+unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const libc::c_char) -> usize {
+    let found = real!(DLSYM, fn(*mut c_void, *const libc::c_char) -> usize, handle, name);
+    if found == 0 {
+        return found;
+    }
+    // What was loaded a moment ago is asked for its first function.
+    got::look();
+    HOOKS.iter().take(DLSYM).find(|hook| hook.real() == found).map_or(found, Hook::ours)
+}

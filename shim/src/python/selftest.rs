@@ -1,0 +1,166 @@
+//! The start-up self-test: does our frame walk see what the interpreter itself sees?
+//!
+//! Job: once the interpreter runs, at a moment of its own choosing (a pending call, with the GIL held), or when the
+//! extension module begins to sample, walk the frames and compare each code object and offset with `PyEval_GetFrame`
+//! and its kin. On a mismatch frames are refused for the whole process, and the report says so; totals stay. Invariant:
+//! it is the only code of this library that calls the interpreter, it does so once, and it leaves no reference and no
+//! exception behind. Neighbours: `hooks` (asks for it), `handler` (stops reading frames when it failed).
+
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use rscalene_interp::walk;
+use rscalene_wire as wire;
+use wire::Kind;
+
+use crate::ground::guard::Guarded;
+use crate::ground::sys;
+use crate::life::fork_and_exit as process;
+use crate::life::start;
+use crate::memory::sample as hooks;
+
+/// Not asked for yet, asked for, or one of `wire::SelfTest::verdict` plus [`DECIDED`].
+static STATE: AtomicU32 = AtomicU32::new(NOT_ASKED);
+const NOT_ASKED: u32 = 0;
+const ASKED: u32 = 1;
+const DECIDED: u32 = 16;
+
+const PASSED: u32 = 1;
+const FAILED: u32 = 2;
+const IMPOSSIBLE: u32 = 3;
+
+/// Frames compared at most.
+const DEPTH: u32 = 32;
+
+/// Frames differ from what the interpreter says: they are not read any more.
+pub(crate) fn failed() -> bool {
+    STATE.load(Relaxed) == DECIDED + FAILED
+}
+
+/// Has the test been asked for?
+pub(crate) fn pending() -> bool {
+    STATE.load(Relaxed) == NOT_ASKED
+}
+
+/// Asks the interpreter to run the test, if it is up; called from ordinary code only.
+pub(crate) fn ask() {
+    let python = start::python();
+    if !python.initialized() || STATE.compare_exchange(NOT_ASKED, ASKED, Relaxed, Relaxed).is_err() {
+        return;
+    }
+    let add = python.calls.add_pending_call;
+    if add == 0 || python.calls.incomplete() {
+        decide(IMPOSSIBLE, 0, 0);
+        return;
+    }
+    // SAFETY: the address is that of Py_AddPendingCall, whose type this is.
+    let add: unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void) -> c_int, *mut c_void) -> c_int =
+        unsafe { core::mem::transmute(add) };
+    // SAFETY: `run` is a function of this library, which is never unloaded.
+    if unsafe { add(run, core::ptr::null_mut()) } != 0 {
+        STATE.store(NOT_ASKED, Relaxed);
+    }
+}
+
+/// Runs the test now, once a process: does the walk see what the interpreter sees? Python code runs on this thread, which
+/// holds the GIL.
+pub(crate) fn passes_now() -> bool {
+    if STATE.load(Relaxed) < DECIDED {
+        compare();
+    }
+    STATE.load(Relaxed) == DECIDED + PASSED
+}
+
+fn decide(verdict: u32, frames: u32, at: u32) {
+    STATE.store(DECIDED + verdict, Relaxed);
+    if let Some(segment) = process::segment() {
+        let record = wire::SelfTest { time_ns: sys::now_ns(), verdict, frames, at, reserved: 0 };
+        segment.emit(Kind::SelfTest, 0, &record, &[]);
+    }
+}
+
+/// In a forked child, whose interpreter is the one that was tested.
+pub(crate) fn repeat_verdict() {
+    let state = STATE.load(Relaxed);
+    if state >= DECIDED {
+        decide(state - DECIDED, 0, 0);
+    } else {
+        STATE.store(NOT_ASKED, Relaxed);
+    }
+}
+
+type Object = *mut c_void;
+
+macro_rules! python_call {
+    ($address:expr, fn($($type:ty),*) -> $ret:ty, ($($argument:expr),*)) => {{
+        // SAFETY: the address was looked up under this function's name; the signature is the documented one.
+        let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute($address) };
+        // SAFETY: runs in a pending call, with the GIL held; the arguments are live objects.
+        unsafe { function($($argument),*) }
+    }};
+}
+
+/// The pending call: the test, and then the hooks that need the GIL.
+unsafe extern "C" fn run(_: *mut c_void) -> c_int {
+    let _errno = sys::KeepErrno::new();
+    compare();
+    if !pending() {
+        hooks::install_python();
+    }
+    0
+}
+
+fn compare() {
+    let python = start::python();
+    let Some(layout) = python.layout() else {
+        decide(IMPOSSIBLE, 0, 0);
+        return;
+    };
+    let calls = &python.calls;
+    let mut ours = [(0u64, 0u32); DEPTH as usize];
+    let mut count = 0usize;
+    walk(&Guarded::here(), layout, python.thread_state(), DEPTH, |frame| {
+        if let Some(place) = ours.get_mut(count) {
+            *place = (frame.code, frame.offset_bytes);
+            count += 1;
+        }
+        true
+    });
+    // Borrowed; null where no Python code runs.
+    let mut frame = python_call!(calls.get_frame, fn() -> Object, ());
+    let mut owned = false;
+    let mut compared = 0u32;
+    let mut differs = None;
+    for (code, offset) in ours.iter().take(count) {
+        if frame.is_null() {
+            differs = Some(compared);
+            break;
+        }
+        let their_code = python_call!(calls.frame_code, fn(Object) -> Object, (frame));
+        let their_offset = python_call!(calls.frame_offset, fn(Object) -> c_int, (frame));
+        let same = their_code as u64 == *code && their_offset as u32 == *offset;
+        python_call!(calls.release, fn(Object) -> (), (their_code));
+        if !same {
+            differs = Some(compared);
+            break;
+        }
+        compared += 1;
+        let back = python_call!(calls.frame_back, fn(Object) -> Object, (frame));
+        if owned {
+            python_call!(calls.release, fn(Object) -> (), (frame));
+        }
+        (frame, owned) = (back, true);
+    }
+    if differs.is_none() && count < DEPTH as usize && !frame.is_null() {
+        differs = Some(compared);
+    }
+    if owned && !frame.is_null() {
+        python_call!(calls.release, fn(Object) -> (), (frame));
+    }
+    match differs {
+        Some(at) => decide(FAILED, compared, at),
+        // Nothing to compare: ask again.
+        None if compared == 0 => STATE.store(NOT_ASKED, Relaxed),
+        None => decide(PASSED, compared, 0),
+    }
+}

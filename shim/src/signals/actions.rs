@@ -1,0 +1,324 @@
+//! What the program sees of the signals that we use.
+//!
+//! Job: SIGURG carries our samples, SIGSEGV and SIGBUS make guarded loads safe, and the program must not notice.
+//! Invariant: once armed, the real actions of these three are ours; what the program asks for is kept in `WANTED` and
+//! answered, chained to and restored from there. SIGURG is not really blocked (a blocked thread would not be sampled) until
+//! `urgent` says so; what the program believes of its mask is kept in the thread's block. Neighbours: `handler`, `guard`.
+
+use core::ffi::c_void;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+
+use libc::{c_int, sigaction as Action, siginfo_t, sigset_t};
+
+use crate::cpu::handler;
+use crate::ground::guard;
+use crate::ground::real::{Next, call_next};
+use crate::ground::sys;
+use crate::ground::tls::tls;
+use crate::signals::urgent;
+use crate::signals::urgent::{BLOCKED, HANDED_OVER};
+
+/// The signal of the CPU samples. Ignored by default, so one that is still pending when a program calls exec, or
+/// that reaches a process without our handler, harms nothing (SIGPROF would end it).
+pub(crate) const SAMPLE: c_int = libc::SIGURG;
+
+const OURS: [c_int; 3] = [SAMPLE, libc::SIGSEGV, libc::SIGBUS];
+
+static SIGACTION: Next = Next::new(c"sigaction");
+static SIGMASK: Next = Next::new(c"pthread_sigmask");
+static PROCMASK: Next = Next::new(c"sigprocmask");
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// An action the program asked for: handler, flags and mask, each read whole.
+struct Wanted {
+    handler: AtomicUsize,
+    flags: AtomicUsize,
+    mask: AtomicU64,
+}
+
+impl Wanted {
+    const fn new() -> Self {
+        Self { handler: AtomicUsize::new(libc::SIG_DFL), flags: AtomicUsize::new(0), mask: AtomicU64::new(0) }
+    }
+
+    fn store(&self, action: &Action) {
+        self.flags.store(action.sa_flags as usize, Relaxed);
+        self.mask.store(first_word(&action.sa_mask), Relaxed);
+        self.handler.store(action.sa_sigaction, Release);
+    }
+
+    fn load(&self) -> Action {
+        // SAFETY: all bytes zero is a valid sigaction.
+        let mut action: Action = unsafe { core::mem::zeroed() };
+        action.sa_sigaction = self.handler.load(Acquire);
+        action.sa_flags = self.flags.load(Relaxed) as c_int;
+        set_first_word(&mut action.sa_mask, self.mask.load(Relaxed));
+        action
+    }
+}
+
+static WANTED: [Wanted; 3] = [Wanted::new(), Wanted::new(), Wanted::new()];
+
+/// The kernel's signal set is the first 64 bits of libc's.
+pub(crate) fn first_word(set: &sigset_t) -> u64 {
+    // SAFETY: a sigset_t is 128 bytes, aligned to 8.
+    unsafe { (&raw const *set).cast::<u64>().read() }
+}
+
+fn set_first_word(set: &mut sigset_t, word: u64) {
+    // SAFETY: as above.
+    unsafe { (&raw mut *set).cast::<u64>().write(word) };
+}
+
+/// A signal's bit in the kernel's set.
+pub(crate) const fn bit(signal: c_int) -> u64 {
+    1 << (signal - 1)
+}
+
+const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
+
+/// Does a blocked set make a guarded load deadly?
+pub(crate) fn blocks_faults(word: u64) -> bool {
+    word & FAULTS != 0
+}
+
+fn index(signal: c_int) -> Option<usize> {
+    OURS.iter().position(|ours| *ours == signal)
+}
+
+fn real_action(signal: c_int, new: *const Action, old: *mut Action) -> c_int {
+    call_next!(SIGACTION, fn(c_int, *const Action, *mut Action) -> c_int, (signal, new, old), -1)
+}
+
+/// The action that is really installed for one of our signals while the program wants `wanted`.
+fn our_action(signal: c_int, wanted: &Action) -> Action {
+    // SAFETY: all bytes zero is a valid sigaction.
+    let mut action: Action = unsafe { core::mem::zeroed() };
+    if signal == SAMPLE {
+        action.sa_sigaction = on_sample as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+    } else {
+        action.sa_sigaction = on_fault as *const () as usize;
+        let has_handler = wanted.sa_sigaction != libc::SIG_DFL && wanted.sa_sigaction != libc::SIG_IGN;
+        action.sa_flags = libc::SA_SIGINFO
+            | if has_handler { wanted.sa_flags & !libc::SA_RESETHAND } else { libc::SA_ONSTACK | libc::SA_NODEFER };
+        set_first_word(&mut action.sa_mask, first_word(&wanted.sa_mask) & !bit(SAMPLE));
+    }
+    action
+}
+
+/// Puts our actions in place; the program's own move into [`WANTED`].
+pub(crate) fn install() {
+    if INSTALLED.swap(true, Relaxed) {
+        return;
+    }
+    for (signal, wanted) in OURS.iter().zip(&WANTED) {
+        // SAFETY: all bytes zero is a valid sigaction.
+        let mut old: Action = unsafe { core::mem::zeroed() };
+        real_action(*signal, core::ptr::null(), &raw mut old);
+        wanted.store(&old);
+        let ours = our_action(*signal, &old);
+        real_action(*signal, &raw const ours, core::ptr::null_mut());
+    }
+}
+
+/// Are our actions in place?
+pub(crate) fn installed() -> bool {
+    INSTALLED.load(Relaxed)
+}
+
+/// Opens our signal in this thread and keeps what the program believes of its mask, which a new thread has `inherited`
+/// and a forked child keeps.
+pub(crate) fn adopt_mask(inherited: u32) {
+    let block = tls();
+    let word = really(libc::SIG_BLOCK, 0);
+    let blocked = (block.masked.get() | inherited) & BLOCKED | u32::from(word & bit(SAMPLE) != 0);
+    block.masked.set(blocked | (u32::from(blocks_faults(word)) << 1));
+    really(libc::SIG_UNBLOCK, bit(SAMPLE));
+}
+
+/// Changes this thread's real mask; the old one.
+pub(crate) fn really(how: c_int, word: u64) -> u64 {
+    // SAFETY: all bytes zero is an empty set.
+    let (mut new, mut old): (sigset_t, sigset_t) = unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
+    set_first_word(&mut new, word);
+    real_mask(&SIGMASK, how, &raw const new, &raw mut old);
+    first_word(&old)
+}
+
+fn real_mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
+    call_next!(next, fn(c_int, *const sigset_t, *mut sigset_t) -> c_int, (how, new, old), libc::ENOSYS)
+}
+
+/// A sample, or the program's own SIGURG.
+unsafe extern "C" fn on_sample(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let _errno = sys::KeepErrno::new();
+    // SAFETY: the kernel passes a valid siginfo and context to an SA_SIGINFO handler.
+    if unsafe { handler::sample(info, context) } {
+        urgent::yield_to_descriptor(context);
+    } else if !urgent::hold(info, context) {
+        urgent::restore(info);
+        chain(0, signal, info, context);
+    }
+}
+
+/// A fault: one of our guarded loads, or the program's own.
+unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let pc = handler::program_counter(context);
+    if let Some(recovery) = guard::recovery(pc) {
+        handler::set_program_counter(context, recovery);
+        return;
+    }
+    if let Some(at) = index(signal) {
+        chain(at, signal, info, context);
+    }
+}
+
+/// Does what would have happened without us.
+fn chain(at: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let Some(wanted) = WANTED.get(at) else { return };
+    let action = wanted.load();
+    match action.sa_sigaction {
+        libc::SIG_IGN if signal == SAMPLE => {}
+        libc::SIG_DFL if signal == SAMPLE => {}
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // A fault with no handler: the default action, given by the kernel when the instruction (or the signal,
+            // where a process sent it) comes again. An ignored fault is deadly as well.
+            // SAFETY: all bytes zero is a valid sigaction (SIG_DFL).
+            let default: Action = unsafe { core::mem::zeroed() };
+            // SAFETY: the kernel gave a valid siginfo.
+            let sent = unsafe { (*info).si_code } <= 0;
+            if sent && action.sa_sigaction == libc::SIG_IGN {
+                return;
+            }
+            real_action(signal, &raw const default, core::ptr::null_mut());
+            if sent {
+                // SAFETY: sends this signal to this very thread.
+                unsafe {
+                    sys::call3(libc::SYS_tgkill, sys::pid() as usize, sys::tid() as usize, signal as usize);
+                }
+            }
+        }
+        function => {
+            if action.sa_flags & libc::SA_RESETHAND != 0 {
+                wanted.handler.store(libc::SIG_DFL, Release);
+            }
+            if action.sa_flags & libc::SA_SIGINFO != 0 {
+                // SAFETY: the program registered a three-argument handler for this signal.
+                let function: unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void) =
+                    unsafe { core::mem::transmute(function) };
+                // SAFETY: called as the kernel would have called it.
+                unsafe { function(signal, info, context) };
+            } else {
+                // SAFETY: the program registered a one-argument handler for this signal.
+                let function: unsafe extern "C" fn(c_int) = unsafe { core::mem::transmute(function) };
+                // SAFETY: called as the kernel would have called it.
+                unsafe { function(signal) };
+            }
+        }
+    }
+}
+
+/// `sigaction`: our three signals are answered from [`WANTED`], the rest pass through.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigaction(signal: c_int, new: *const Action, old: *mut Action) -> c_int {
+    let at = if INSTALLED.load(Relaxed) { index(signal) } else { None };
+    let Some(wanted) = at.and_then(|at| WANTED.get(at)) else { return real_action(signal, new, old) };
+    let before = wanted.load();
+    if !new.is_null() {
+        // SAFETY: the caller passes a valid action or null.
+        let new = unsafe { *new };
+        wanted.store(&new);
+        if signal != SAMPLE {
+            let ours = our_action(signal, &new);
+            real_action(signal, &raw const ours, core::ptr::null_mut());
+        }
+    }
+    if !old.is_null() {
+        // SAFETY: the caller passes room for an action or null.
+        unsafe { old.write(before) };
+    }
+    0
+}
+
+/// `signal`: BSD semantics, as glibc's.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn signal(number: c_int, function: usize) -> usize {
+    // SAFETY: all bytes zero is a valid sigaction.
+    let (mut new, mut old): (Action, Action) = unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
+    new.sa_sigaction = function;
+    new.sa_flags = libc::SA_RESTART;
+    if (1..=64).contains(&number) {
+        set_first_word(&mut new.sa_mask, bit(number));
+    }
+    // SAFETY: both point to actions of ours.
+    if unsafe { sigaction(number, &raw const new, &raw mut old) } == 0 { old.sa_sigaction } else { libc::SIG_ERR }
+}
+
+/// Blocks, unblocks or sets, with our signal left open; the old set is what the program believes.
+fn mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
+    if !INSTALLED.load(Relaxed) {
+        return real_mask(next, how, new, old);
+    }
+    let tls = tls();
+    let before = tls.masked.get();
+    let answer = if new.is_null() {
+        real_mask(next, how, new, old)
+    } else {
+        // SAFETY: the caller passes a valid set or null.
+        let mut set = unsafe { *new };
+        let word = first_word(&set);
+        let asked = u32::from(word & bit(SAMPLE) != 0) | (u32::from(blocks_faults(word)) << 1);
+        let after = match how {
+            libc::SIG_BLOCK => before | asked,
+            libc::SIG_UNBLOCK => before & !asked,
+            libc::SIG_SETMASK => asked | before & HANDED_OVER,
+            _ => before,
+        };
+        let stays = after & HANDED_OVER != 0 && after & BLOCKED != 0;
+        let opens = how == libc::SIG_UNBLOCK || (how == libc::SIG_SETMASK && stays);
+        set_first_word(&mut set, if opens { word } else { word & !bit(SAMPLE) });
+        // What is pending is delivered before the call returns: the belief comes first.
+        tls.masked.set(after);
+        if after & BLOCKED == 0 {
+            urgent::take_back(tls, false);
+        }
+        let answer = real_mask(next, how, &raw const set, old);
+        if answer != 0 {
+            tls.masked.set(before);
+        }
+        answer
+    };
+    if answer == 0 && !old.is_null() && before & BLOCKED != 0 {
+        // SAFETY: the real call has just filled it.
+        let set = unsafe { &mut *old };
+        let word = first_word(set);
+        set_first_word(set, word | bit(SAMPLE));
+    }
+    answer
+}
+
+/// `pthread_sigmask`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_sigmask(how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
+    mask(&SIGMASK, how, new, old)
+}
+
+/// `sigprocmask`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigprocmask(how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
+    mask(&PROCMASK, how, new, old)
+}

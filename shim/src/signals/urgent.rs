@@ -1,0 +1,287 @@
+//! The program's own SIGURG, where the program blocks it.
+//!
+//! Job: SIGURG carries our samples and is therefore left open in every thread; a program that blocks it, to wait for it
+//! later, must still find it pending and get it once. A thread that is sent one while the program believes it blocked
+//! hands the signal over: its sources stop, the signal is blocked for real and sent again, and from then on the kernel
+//! itself keeps it pending, for `sigpending`, `sigwait` and signal descriptors alike. Sampling goes on when the thread
+//! has waited for the signal or unblocks it. Invariant: no signal of ours is ever given to the program. Neighbours:
+//! `signals` (the mask, the handler), `threads` (the sources), `process` (exec).
+
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+
+use libc::{siginfo_t, sigset_t, timespec};
+
+use crate::cpu::handler;
+use crate::cpu::threads;
+use crate::ground::real::{Next, call_next};
+use crate::ground::sys;
+use crate::ground::tls::{Tls, tls};
+use crate::life::fork_and_exit as process;
+use crate::signals::actions as signals;
+use crate::signals::actions::{SAMPLE, bit, first_word};
+
+/// The program believes SIGURG blocked.
+pub(crate) const BLOCKED: u32 = 1;
+/// It is blocked for real, and the thread is not sampled.
+pub(crate) const HANDED_OVER: u32 = 4;
+
+static SIGWAIT: Next = Next::new(c"sigwait");
+static SIGWAITINFO: Next = Next::new(c"sigwaitinfo");
+static SIGTIMEDWAIT: Next = Next::new(c"sigtimedwait");
+static SIGNALFD: Next = Next::new(c"signalfd");
+
+/// The program reads SIGURG from a descriptor: a read takes what is pending for the reader, ours too.
+static DESCRIPTOR: AtomicBool = AtomicBool::new(false);
+/// Where the signal that was sent again came from, if the kernel would not let us say so: `si_code`, then pid and uid.
+static AGAIN: AtomicBool = AtomicBool::new(false);
+static AGAIN_CODE: AtomicU32 = AtomicU32::new(0);
+static AGAIN_SENDER: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes from the start of a siginfo to the sender's pid, with its uid behind.
+const SENDER: usize = 16;
+
+/// Keeps a SIGURG of the program's own pending if this thread blocks it; false: it is to be handled now.
+pub(crate) fn hold(info: *mut siginfo_t, context: *mut c_void) -> bool {
+    let block = tls();
+    // Where it is blocked for real and came nevertheless, a call such as `pselect` has opened it for its own time.
+    if block.masked.get() & BLOCKED == 0 || handler::interrupted_mask(context) & bit(SAMPLE) != 0 {
+        return false;
+    }
+    hand_over(block);
+    handler::block_behind(context, bit(SAMPLE));
+    send_again(info);
+    true
+}
+
+/// After a sample: where a descriptor reads SIGURG, threads that block it are not sampled.
+pub(crate) fn yield_to_descriptor(context: *mut c_void) {
+    let block = tls();
+    if DESCRIPTOR.load(Relaxed) && block.masked.get() & (BLOCKED | HANDED_OVER) == BLOCKED {
+        hand_over(block);
+        handler::block_behind(context, bit(SAMPLE));
+    }
+}
+
+/// Stops this thread's sources and drops what they have still sent; SIGURG must be blocked for real.
+fn hand_over(block: &Tls) {
+    if block.masked.get() & HANDED_OVER != 0 {
+        return;
+    }
+    block.masked.set(block.masked.get() | HANDED_OVER);
+    threads::silence();
+    process::notice(8, sys::tid());
+    drop_ours();
+}
+
+fn drop_ours() {
+    loop {
+        // SAFETY: all bytes zero is a valid siginfo.
+        let mut info: siginfo_t = unsafe { core::mem::zeroed() };
+        let (set, now) = (bit(SAMPLE), timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: all three are ours; the kernel's set is of eight bytes.
+        let got = unsafe {
+            sys::call6(
+                libc::SYS_rt_sigtimedwait,
+                (&raw const set) as usize,
+                (&raw mut info) as usize,
+                (&raw const now) as usize,
+                size_of::<u64>(),
+                0,
+                0,
+            )
+        };
+        if got != SAMPLE as isize {
+            return;
+        }
+        if !handler::is_ours(&raw const info) {
+            send_again(&raw mut info);
+            return;
+        }
+    }
+}
+
+/// Sends a signal that was taken to where it was sent: to this thread, or to the process.
+fn send_again(info: *mut siginfo_t) {
+    restore(info);
+    // SAFETY: the kernel gave a whole siginfo.
+    let code = unsafe { (*info).si_code };
+    let (pid, signal) = (sys::pid() as usize, SAMPLE as usize);
+    let to_thread = code == libc::SI_TKILL;
+    // SAFETY: sends a signal to this process, with a siginfo that the kernel made.
+    let sent = unsafe {
+        if to_thread {
+            sys::call6(libc::SYS_rt_tgsigqueueinfo, pid, sys::tid() as usize, signal, info as usize, 0, 0)
+        } else {
+            sys::call3(libc::SYS_rt_sigqueueinfo, pid, signal, info as usize)
+        }
+    };
+    if sent >= 0 {
+        return;
+    }
+    // Only the main thread may speak for others in the process' name.
+    // SAFETY: a siginfo is 128 bytes.
+    let sender = unsafe { info.cast::<u8>().add(SENDER).cast::<u64>().read_unaligned() };
+    AGAIN_CODE.store(code as u32, Relaxed);
+    AGAIN_SENDER.store(sender, Relaxed);
+    AGAIN.store(true, Release);
+    // SAFETY: sends a signal to this process.
+    unsafe { sys::call3(libc::SYS_kill, pid, signal, 0) };
+}
+
+/// Says of a signal that was sent again where it first came from.
+pub(crate) fn restore(info: *mut siginfo_t) {
+    // SAFETY: the caller has a whole siginfo, of 128 bytes.
+    let (code, pid) = unsafe { ((*info).si_code, info.cast::<u8>().add(SENDER).cast::<u32>().read_unaligned()) };
+    if code == libc::SI_USER && pid == sys::pid() && AGAIN.swap(false, Acquire) {
+        // SAFETY: as above.
+        unsafe {
+            (*info).si_code = AGAIN_CODE.load(Relaxed) as c_int;
+            info.cast::<u8>().add(SENDER).cast::<u64>().write_unaligned(AGAIN_SENDER.load(Relaxed));
+        }
+    }
+}
+
+/// Samples this thread again, if it had handed over; the caller opens the signal, or asks for that.
+pub(crate) fn take_back(block: &Tls, open: bool) {
+    if block.masked.get() & HANDED_OVER != 0 {
+        block.masked.set(block.masked.get() & !HANDED_OVER);
+        threads::resume();
+        if open {
+            signals::really(libc::SIG_UNBLOCK, bit(SAMPLE));
+        }
+    }
+}
+
+/// A new program inherits the mask: it must be what this one believes. True where something was changed. `leaves`: this
+/// very process becomes the program.
+pub(crate) fn show_mask(leaves: bool) -> bool {
+    let block = tls();
+    if block.masked.get() & (BLOCKED | HANDED_OVER) != BLOCKED {
+        return false;
+    }
+    signals::really(libc::SIG_BLOCK, bit(SAMPLE));
+    if leaves {
+        threads::silence();
+        drop_ours();
+    }
+    true
+}
+
+/// Undoes [`show_mask`], where there is no new program or it has been started.
+pub(crate) fn hide_mask(leaves: bool) {
+    if leaves {
+        threads::resume();
+    }
+    signals::really(libc::SIG_UNBLOCK, bit(SAMPLE));
+}
+
+fn asks_for_ours(set: *const sigset_t) -> bool {
+    // SAFETY: the caller's caller passes a valid set or null.
+    signals::installed() && !set.is_null() && first_word(unsafe { &*set }) & bit(SAMPLE) != 0
+}
+
+/// Waits as `sigtimedwait` does, but not for signals of ours.
+fn wait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int {
+    let ns = |time: &timespec| (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64);
+    // SAFETY: the caller passes a valid time or null.
+    let end = unsafe { timeout.as_ref() }.map(|time| sys::now_ns().saturating_add(ns(time)));
+    let mut rest = timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut until = timeout;
+    loop {
+        // SAFETY: all bytes zero is a valid siginfo.
+        let mut got: siginfo_t = unsafe { core::mem::zeroed() };
+        let signal = call_next!(
+            SIGTIMEDWAIT,
+            fn(*const sigset_t, *mut siginfo_t, *const timespec) -> c_int,
+            (set, &raw mut got, until),
+            -1
+        );
+        if signal == SAMPLE && handler::is_ours(&raw const got) {
+            if let Some(end) = end {
+                let left = end.saturating_sub(sys::now_ns());
+                rest.tv_sec = (left / 1_000_000_000) as libc::time_t;
+                rest.tv_nsec = (left % 1_000_000_000) as libc::c_long;
+                until = &raw const rest;
+            }
+            continue;
+        }
+        if signal == SAMPLE {
+            restore(&raw mut got);
+            take_back(tls(), true);
+        }
+        if signal > 0 && !info.is_null() {
+            // SAFETY: the caller passes room for a siginfo or null.
+            unsafe { info.write(got) };
+        }
+        return signal;
+    }
+}
+
+/// `sigtimedwait`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int {
+    if asks_for_ours(set) {
+        return wait(set, info, timeout);
+    }
+    call_next!(SIGTIMEDWAIT, fn(*const sigset_t, *mut siginfo_t, *const timespec) -> c_int, (set, info, timeout), -1)
+}
+
+/// `sigwaitinfo`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigwaitinfo(set: *const sigset_t, info: *mut siginfo_t) -> c_int {
+    if asks_for_ours(set) {
+        return wait(set, info, core::ptr::null());
+    }
+    call_next!(SIGWAITINFO, fn(*const sigset_t, *mut siginfo_t) -> c_int, (set, info), -1)
+}
+
+/// `sigwait`: answers an error number, and is never interrupted.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int {
+    if !asks_for_ours(set) {
+        return call_next!(SIGWAIT, fn(*const sigset_t, *mut c_int) -> c_int, (set, signal), libc::ENOSYS);
+    }
+    let _errno = sys::KeepErrno::new();
+    loop {
+        let got = wait(set, core::ptr::null_mut(), core::ptr::null());
+        if got > 0 {
+            // SAFETY: the caller passes room for a number.
+            unsafe { signal.write(got) };
+            return 0;
+        }
+        let error = sys::errno();
+        if error != libc::EINTR {
+            return error;
+        }
+    }
+}
+
+/// `signalfd`: from now on SIGURG is the program's own in threads that block it.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn signalfd(descriptor: c_int, set: *const sigset_t, flags: c_int) -> c_int {
+    let answer = call_next!(SIGNALFD, fn(c_int, *const sigset_t, c_int) -> c_int, (descriptor, set, flags), -1);
+    if answer >= 0 && asks_for_ours(set) {
+        let _errno = sys::KeepErrno::new();
+        DESCRIPTOR.store(true, Relaxed);
+        let block = tls();
+        if block.masked.get() & (BLOCKED | HANDED_OVER) == BLOCKED {
+            signals::really(libc::SIG_BLOCK, bit(SAMPLE));
+            hand_over(block);
+        }
+    }
+    answer
+}
