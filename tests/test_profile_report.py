@@ -159,7 +159,7 @@ def test_the_command_runs_a_module_and_shows_the_programs_frames_only(rscalene: 
     assert result.returncode == 1
     assert "(left by ZeroDivisionError on line 3)" in result.stdout
     assert "ZeroDivisionError" in result.stderr
-    assert "lines_command" not in result.stderr
+    assert "lines/command.py" not in result.stderr
     assert "runpy" not in result.stderr
 
 

@@ -32,14 +32,14 @@ _HOMES = {
 
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics: what ``%load_ext rscalene`` calls."""
-    from rscalene.magics import load
+    from rscalene.notebook.magics import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Take them back: what ``%unload_ext rscalene`` calls."""
-    from rscalene.magics import unload
+    from rscalene.notebook.magics import unload
 
     unload()
 

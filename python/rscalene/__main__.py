@@ -12,9 +12,9 @@ def main() -> int:
     """Run the command line in ``sys.argv`` and return its exit code (0 to 255)."""
     if sys.argv[1:2] == ["lines"]:
         # It runs the program in this very interpreter.
-        from rscalene import lines_command
+        from rscalene.lines import command
 
-        return lines_command.main(sys.argv[2:])
+        return command.main(sys.argv[2:])
     return _rscalene.main(sys.argv, sys.executable)
 
 

@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from rscalene._rscalene import Sampler
-from rscalene.cells import titled
 from rscalene.footprint import around
 from rscalene.lines import enabled
+from rscalene.notebook.cells import titled
 from rscalene.result import Result
 
 __all__ = ["Profiler", "profile_run"]

@@ -99,7 +99,7 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
         Command::Lines { words } => {
             // It runs the program in the interpreter that it measures; the console script does without this.
             let mut lines = std::process::Command::new(&interpreter);
-            let error = lines.args(["-m", "rscalene.lines_command"]).args(words).exec();
+            let error = lines.args(["-m", "rscalene.lines.command"]).args(words).exec();
             let hint = "name another interpreter: `PYTHON -m rscalene lines ...`";
             Err(Error::new(EXIT_USAGE, format!("cannot run `{}`: {error}", interpreter.display()), hint))
         }

@@ -11,8 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, overload
 
-from rscalene.collector import Collector
 from rscalene.lines import Options, TableStream
+from rscalene.lines.collector import Collector
 
 __all__ = ["LineProfiler", "LineStats", "profile"]
 

@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from rscalene.collector import Collector
 from rscalene.footprint import memory_usage
 from rscalene.lines import Options, TableStream
 from rscalene.lines import profile as _profile
+from rscalene.lines.collector import Collector
 
 __all__ = ["LineProfiler", "LogFile", "choose_backend", "memory_usage", "profile", "show_results"]
 

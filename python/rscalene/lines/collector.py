@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from rscalene._rscalene import LineOutcome
-from rscalene.lines import Options, TableStream, decorate, enabled, render, swap_code, tables_for, write_or_show
+from rscalene.lines.decorator import decorate, enabled, swap_code, tables_for
+from rscalene.lines.options import Options, TableStream
+from rscalene.lines.tables import render, write_or_show
 
 __all__ = ["Collector"]
 

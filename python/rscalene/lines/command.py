@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from rscalene.collector import Collector
-from rscalene.lines import Options, write_or_show
+from rscalene.lines.collector import Collector
+from rscalene.lines.options import Options
+from rscalene.lines.tables import write_or_show
 
 __all__ = ["main"]
 

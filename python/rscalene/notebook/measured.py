@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from rscalene._rscalene import LineOutcome
-from rscalene.cells import label, titled
-from rscalene.collector import Collector
 from rscalene.compat import line_profiler as line_profiler_names
 from rscalene.compat import memory_profiler as memory_profiler_names
 from rscalene.lines import Options, render, source_of
+from rscalene.lines.collector import Collector
+from rscalene.lines.watch import Watch
+from rscalene.notebook.cells import label, titled
 from rscalene.profiler import Profiler
 from rscalene.result import Result
-from rscalene.watch import Watch
 
 __all__ = ["Exact", "Measured", "Sampled", "Tables", "line_profiler", "memory_profiler"]
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from rscalene._rscalene import ProfileData
-from rscalene.cells import BEGIN, label
 from rscalene.footprint import memory, memory_usage
 from rscalene.lines import Options
-from rscalene.measured import Exact, Measured, Sampled, line_profiler, memory_profiler
+from rscalene.notebook.cells import BEGIN, label
+from rscalene.notebook.measured import Exact, Measured, Sampled, line_profiler, memory_profiler
 
 __all__ = ["Magics", "MemitResult", "begin", "defined", "load", "unload"]
 

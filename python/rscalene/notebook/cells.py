@@ -17,7 +17,7 @@ from rscalene._rscalene import ProfileData
 __all__ = ["BEGIN", "label", "shell", "text_of", "titled"]
 
 #: How the first line of a cell is spelt after ``%%rscalene``, ``%%mprun`` or ``%%lprun`` was turned into a call.
-BEGIN = '__import__("rscalene.magics").magics.begin('
+BEGIN = '__import__("rscalene.notebook.magics").notebook.magics.begin('
 _BEGIN = re.compile(re.escape(BEGIN) + r'("(?:[^"\\]|\\.)*"), ("(?:[^"\\]|\\.)*")\)')
 _STATEMENT = re.compile(r"<(%\w+) statement \d+>")
 

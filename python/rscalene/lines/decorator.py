@@ -11,82 +11,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-import linecache
-import logging
 import os
-import sys
-import threading
 import types
 from collections.abc import AsyncGenerator, Callable, Generator
-from dataclasses import dataclass
-from pathlib import Path
 from types import CodeType, FunctionType, MethodType
-from typing import Any, Protocol, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from rscalene._rscalene import Drive, LineOutcome, LineTable
+from rscalene.lines.options import Options, TableStream
+from rscalene.lines.tables import render, write_or_show
 
-__all__ = [
-    "Options",
-    "TableStream",
-    "decorate",
-    "enabled",
-    "profile",
-    "render",
-    "source_of",
-    "swap_code",
-    "write",
-    "write_or_show",
-]
+__all__ = ["decorate", "enabled", "profile", "swap_code", "tables_for"]
 
 _Decorated = TypeVar("_Decorated")
-
-
-class TextStream(Protocol):
-    """Anything that takes text."""
-
-    def write(self, text: str, /) -> object:
-        """Write ``text``."""
-
-
-TableStream = TextStream | str | os.PathLike[str] | logging.Logger
-
-#: Kinds of table, and the names other profilers give to ways of measuring memory.
-_MEMORY_COLUMNS = ("memory", "classic", "all")
-_COLUMNS = ("memory", "classic", "time", "line_profiler", "all")
-_EXACT_BACKENDS = ("exact", "tracemalloc")
-_RESIDENT_BACKENDS = ("rss", "psutil", "psutil_pss", "psutil_uss", "posix")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a table is measured and printed; made by :func:`profile` from its arguments."""
-
-    stream: TableStream | None = None
-    precision: int = 1
-    backend: str = "exact"
-    columns: str = "memory"
-    peak: bool = False
-    name: str | None = None
-    unit_s: float = 1e-6
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be printed, before anything runs."""
-        if self.columns not in _COLUMNS:
-            raise ValueError(f"columns must be one of {', '.join(_COLUMNS)}, not {self.columns!r}")
-        if self.backend not in _EXACT_BACKENDS + _RESIDENT_BACKENDS:
-            raise ValueError(f"backend must be 'exact', 'rss' or 'tracemalloc', not {self.backend!r}")
-        stream: object = self.stream
-        if not (stream is None or isinstance(stream, str | os.PathLike | logging.Logger) or hasattr(stream, "write")):
-            raise TypeError(f"stream must have `write`, or be a path or a logger, not {stream!r}")
-        if not isinstance(self.precision, int) or not 0 <= self.precision <= 12:
-            raise ValueError(f"precision must be between 0 and 12 decimals, not {self.precision!r}")
-
-    @property
-    def memory(self) -> str | None:
-        """What the engine counts: ``"exact"``, ``"rss"`` or nothing."""
-        if self.columns not in _MEMORY_COLUMNS:
-            return None
-        return "exact" if self.backend in _EXACT_BACKENDS else "rss"
 
 
 def enabled() -> bool:
@@ -178,64 +115,6 @@ def _profile_with(options: Options, target: Any) -> Any:
 
 def _print(options: Options, outcome: LineOutcome) -> None:
     write_or_show(options.stream, render(outcome, options))
-
-
-def render(outcome: LineOutcome, options: Options) -> str:
-    """Return the table of ``outcome`` as text, title included."""
-    title = f"{options.name}\n" if options.name else ""
-    return title + outcome.render(
-        source_of(outcome),
-        columns=options.columns,
-        precision=options.precision,
-        peak=options.peak,
-        unit_s=options.unit_s,
-    )
-
-
-def source_of(outcome: LineOutcome) -> list[str]:
-    """Return the lines of the function, decorators included; empty strings where there is no source."""
-    following = linecache.getlines(outcome.filename)[outcome.first_line - 1 :]
-    try:
-        block = inspect.getblock(following) if following else []
-    except (SyntaxError, IndentationError):
-        block = []
-    rows = max(len(block), outcome.lines)
-    lines = [line.rstrip("\r\n") for line in following[:rows]]
-    return lines + [""] * (rows - len(lines))
-
-
-_writing = threading.RLock()
-_begun: set[str] = set()
-
-
-def write(stream: TableStream | None, text: str) -> None:
-    """Write ``text`` to a stream, a path or a logger; tables of several threads do not mix."""
-    with _writing:
-        if stream is None:
-            sys.stdout.write(text)
-        elif isinstance(stream, logging.Logger):
-            stream.info("%s", text.rstrip("\n"))
-        elif isinstance(stream, str | os.PathLike):
-            path = os.path.abspath(stream)
-            with Path(path).open("a" if path in _begun else "w", encoding="utf-8") as file:
-                file.write(text)
-            _begun.add(path)
-        else:
-            stream.write(text)
-
-
-def write_or_show(stream: TableStream | None, text: str) -> bool:
-    """As :func:`write`; what cannot be written there goes to ``sys.stderr``, with the reason. True if it could."""
-    try:
-        write(stream, text)
-    except Exception as error:
-        where = (
-            "sys.stdout" if stream is None else f"{stream}" if isinstance(stream, str | os.PathLike) else f"{stream!r}"
-        )
-        why = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
-        sys.stderr.write(f"rscalene: cannot write to `{where}`: {why}\nhint: this is what would be there\n{text}")
-        return False
-    return True
 
 
 def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None]) -> Any:

@@ -9,8 +9,8 @@ from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import Any
 
-from rscalene.collector import Collector
-from rscalene.lines import decorate
+from rscalene.lines.collector import Collector
+from rscalene.lines.decorator import decorate
 
 __all__ = ["Watch"]
 

@@ -1,0 +1,74 @@
+"""Tables of line outcomes: their text, the source beside it, and the stream, file or logger they go to."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+
+from rscalene._rscalene import LineOutcome
+from rscalene.lines.options import Options, TableStream
+
+__all__ = ["render", "source_of", "write", "write_or_show"]
+
+
+def render(outcome: LineOutcome, options: Options) -> str:
+    """Return the table of ``outcome`` as text, title included."""
+    title = f"{options.name}\n" if options.name else ""
+    return title + outcome.render(
+        source_of(outcome),
+        columns=options.columns,
+        precision=options.precision,
+        peak=options.peak,
+        unit_s=options.unit_s,
+    )
+
+
+def source_of(outcome: LineOutcome) -> list[str]:
+    """Return the lines of the function, decorators included; empty strings where there is no source."""
+    following = linecache.getlines(outcome.filename)[outcome.first_line - 1 :]
+    try:
+        block = inspect.getblock(following) if following else []
+    except (SyntaxError, IndentationError):
+        block = []
+    rows = max(len(block), outcome.lines)
+    lines = [line.rstrip("\r\n") for line in following[:rows]]
+    return lines + [""] * (rows - len(lines))
+
+
+_writing = threading.RLock()
+_begun: set[str] = set()
+
+
+def write(stream: TableStream | None, text: str) -> None:
+    """Write ``text`` to a stream, a path or a logger; tables of several threads do not mix."""
+    with _writing:
+        if stream is None:
+            sys.stdout.write(text)
+        elif isinstance(stream, logging.Logger):
+            stream.info("%s", text.rstrip("\n"))
+        elif isinstance(stream, str | os.PathLike):
+            path = os.path.abspath(stream)
+            with Path(path).open("a" if path in _begun else "w", encoding="utf-8") as file:
+                file.write(text)
+            _begun.add(path)
+        else:
+            stream.write(text)
+
+
+def write_or_show(stream: TableStream | None, text: str) -> bool:
+    """As :func:`write`; what cannot be written there goes to ``sys.stderr``, with the reason. True if it could."""
+    try:
+        write(stream, text)
+    except Exception as error:
+        where = (
+            "sys.stdout" if stream is None else f"{stream}" if isinstance(stream, str | os.PathLike) else f"{stream!r}"
+        )
+        why = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
+        sys.stderr.write(f"rscalene: cannot write to `{where}`: {why}\nhint: this is what would be there\n{text}")
+        return False
+    return True
