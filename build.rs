@@ -4,7 +4,7 @@
 //! extension module.
 //! Invariant: the shim is built in a target directory of its own with its own profile (no std, panic = abort) and without
 //! the flags of the outer build, and only for the feature `python`, so that plain `cargo test` stays quick. Neighbours:
-//! `pyproject.toml` names the files, `src/control/shim.rs` finds them at run time.
+//! `pyproject.toml` names the files, `src/launch/preload.rs` finds them at run time.
 
 use std::env;
 use std::ffi::OsString;

@@ -1,18 +1,22 @@
 //! rscalene: for every line of a Python program, where its time and its memory go.
 //!
 //! ```text
-//! shim (in the profiled process) -> transport -> profile -> report
-//!                    capture/remote ----^           control: flags, run, view, doctor
+//! shim (in the profiled process) -> transport -> profile -> report      cli, launch, commands: run, view, doctor
+//!                           observe ----^                               lines, inprocess, bindings: inside Python
 //! ```
 
-pub mod capture;
-pub mod control;
-pub mod error;
+#[cfg(feature = "python")]
+pub mod bindings;
+pub mod cli;
+pub mod commands;
+#[cfg(feature = "python")]
+pub mod inprocess;
+pub(crate) mod launch;
 pub mod lines;
+pub mod observe;
 pub mod profile;
 pub mod report;
-#[cfg(feature = "python")]
-pub mod result;
+pub(crate) mod save;
 pub mod source;
 pub mod transport;
 pub mod units;
@@ -29,13 +33,20 @@ mod _rscalene {
     /// Run one command line.
     #[pyfunction]
     fn main(py: Python<'_>, argv: Vec<OsString>, executable: PathBuf) -> i32 {
-        py.detach(|| crate::control::main(argv, Some(executable)))
+        py.detach(|| crate::commands::main(argv, Some(executable)))
     }
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::lines::python::register(module)?;
-        crate::result::register(module)?;
+        crate::lines::clock::prepare();
+        module.add_class::<crate::lines::engine::table::LineTable>()?;
+        module.add_class::<crate::lines::engine::outcome::LineOutcome>()?;
+        module.add_class::<crate::lines::engine::drive::Drive>()?;
+        module.add_class::<crate::bindings::footprint::RssSampler>()?;
+        module.add_class::<crate::bindings::footprint::ByteCount>()?;
+        module.add_class::<crate::inprocess::sampler::Sampler>()?;
+        module.add_class::<crate::bindings::profile::ProfileData>()?;
+        module.add_class::<crate::bindings::difference::DiffData>()?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

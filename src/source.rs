@@ -1,6 +1,6 @@
 //! The text of source files.
 //!
-//! Job: read one as Python would, as far as its lines go. Neighbours: `control`, `result` and the sampling API show lines.
+//! Job: read one as Python would, as far as its lines go. Neighbours: `commands`, `bindings` and the sampling API show lines.
 
 use std::fs;
 

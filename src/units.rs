@@ -1,7 +1,7 @@
 //! Quantities as people read them: seconds, bytes, counts and shares, always with their unit.
 //!
 //! Job: one spelling of every figure for table, HTML and messages. Invariant: ASCII only, never empty, at most 24
-//! characters whatever the value. Neighbours: `report` and `control` call it; the JSON never does, it keeps raw numbers.
+//! characters whatever the value. Neighbours: `report` and `commands` call it; the JSON never does, it keeps raw numbers.
 
 /// Beyond this a figure is nonsense or hostile; it is printed as a power of ten so that it stays short.
 const READABLE: f64 = 1e15;

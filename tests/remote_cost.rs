@@ -7,8 +7,8 @@ mod watched;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
-use rscalene::capture::proc;
-use rscalene::capture::remote::{Reader, Remote};
+use rscalene::observe::proc;
+use rscalene::observe::remote::{Reader, Remote};
 
 use self::watched::{Started, interpreters};
 

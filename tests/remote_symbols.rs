@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use object::{Object, ObjectSegment, ObjectSymbol};
-use rscalene::capture::modules;
-use rscalene::capture::symbols::Symbols;
-use rscalene::profile::symbolize::{AddressMap, demangle, object_name};
+use rscalene::observe::modules;
+use rscalene::observe::symbols::Symbols;
+use rscalene::profile::build::symbolize::{AddressMap, demangle, object_name};
 
 const SOURCE: &str = r#"
 #include <stdlib.h>

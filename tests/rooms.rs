@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A room of `src` and the rooms it may name. `error`, `source` and `units` are everybody's.
-const MAY_USE: [(&str, &[&str]); 7] = [
-    ("transport", &[]),
-    ("capture", &["transport"]),
-    ("profile", &["transport"]),
-    ("report", &["profile"]),
-    ("result", &["control", "profile", "report"]),
-    ("lines", &["capture", "profile", "report", "result", "transport"]),
-    ("control", &["capture", "profile", "report", "transport"]),
+/// Rooms of `src`, and files that lie directly in it, by floor: each may use what stands on a lower one, and no more.
+const FLOORS: [&[&str]; 11] = [
+    &["source", "units"],
+    &["transport"],
+    &["observe", "profile"],
+    &["report"],
+    &["cli"],
+    &["launch", "save"],
+    &["commands"],
+    &["bindings"],
+    &["lines"],
+    &["inprocess"],
+    &["lib"],
 ];
 
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
@@ -28,10 +32,12 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Names behind `crate::` in the code of a folder.
-fn named(folder: &Path) -> BTreeSet<String> {
+/// Names behind `crate::` in the code of a room: a folder, or a file.
+fn named(room: &str) -> BTreeSet<String> {
+    let folder = src().join(room);
+    let files = if folder.is_dir() { files(&folder, "rs") } else { vec![src().join(format!("{room}.rs"))] };
     let mut names = BTreeSet::new();
-    for file in files(folder, "rs") {
+    for file in files {
         let text = fs::read_to_string(&file).expect("source is text");
         for rest in text.split("crate::").skip(1) {
             let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(rest.len());
@@ -46,23 +52,24 @@ fn src() -> PathBuf {
 }
 
 #[test]
-fn every_room_has_its_row() {
-    let rooms: BTreeSet<String> = fs::read_dir(src())
+fn every_room_and_file_has_its_floor() {
+    let found: BTreeSet<String> = fs::read_dir(src())
         .expect("src is there")
         .flatten()
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .map(|entry| entry.path().file_stem().expect("a name").to_string_lossy().into_owned())
         .collect();
-    assert_eq!(rooms, MAY_USE.iter().map(|(room, _)| (*room).to_owned()).collect());
+    assert_eq!(found, FLOORS.iter().flat_map(|floor| floor.iter().map(|room| (*room).to_owned())).collect());
 }
 
 #[test]
-fn no_room_names_a_room_that_it_may_not_use() {
-    for (room, may_use) in MAY_USE {
-        let others = MAY_USE.iter().map(|(other, _)| *other).filter(|other| *other != room && !may_use.contains(other));
-        let named = named(&src().join(room));
-        let wrong: Vec<_> = others.filter(|other| named.contains(*other)).collect();
-        assert!(wrong.is_empty(), "src/{room} uses {wrong:?}");
+fn no_room_uses_one_beside_it_or_above_it() {
+    for (at, floor) in FLOORS.iter().enumerate() {
+        for room in *floor {
+            let named = named(room);
+            let others = FLOORS[at..].iter().flat_map(|floor| floor.iter()).filter(|other| *other != room);
+            let wrong: Vec<_> = others.filter(|other| named.contains(**other)).collect();
+            assert!(wrong.is_empty(), "src/{room} uses {wrong:?}");
+        }
     }
 }
 

@@ -5,9 +5,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use rscalene::profile::merge::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::builder::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::scope::{Scope, ScopeRules};
 use rscalene::profile::model::{Clock, Profile, Settings, Target, Tool};
-use rscalene::profile::scope::{Scope, ScopeRules};
 use rscalene::transport::event::{Body, CodeDef, Event, ProcessExit, StackDef, ThreadClock, Wait};
 use rscalene_wire as wire;
 

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group};
-use rscalene::profile::merge::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::builder::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::scope::{Scope, ScopeRules};
 use rscalene::profile::model::{Clock, CpuSettings, MemorySettings, Profile, Settings, Target, Tool};
-use rscalene::profile::scope::{Scope, ScopeRules};
 use rscalene::report::html::{HtmlOptions, render_html};
 use rscalene::report::json::{self, Layout};
 use rscalene::report::{Options, Style, export, render_table};

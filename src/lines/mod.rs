@@ -6,7 +6,7 @@
 //! Neighbours: `python/rscalene/lines` decorates, the shim's exact counters say what was allocated.
 //!
 //! ```text
-//! interpreter events -> python::{monitoring | tracing} -> session (pure) -> python::outcome -> report (pure) -> text
+//! interpreter events -> engine::{monitoring | tracing} -> session (pure) -> engine::outcome -> report (pure) -> text
 //!                                 clock, counters ----^
 //! ```
 
@@ -15,4 +15,4 @@ pub mod report;
 pub mod session;
 
 #[cfg(feature = "python")]
-pub mod python;
+pub mod engine;

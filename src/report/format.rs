@@ -1,7 +1,7 @@
 //! The formats in which a profile can be kept, and how a file's name tells them.
 //!
 //! Job: from a name to a format, and from a profile to that format's bytes. Invariant: pure; every format has one word
-//! for the command line and at least one ending. Neighbours: `control` and `result` write what this makes.
+//! for the command line and at least one ending. Neighbours: `commands` and `bindings` write what this makes.
 
 use std::path::Path;
 

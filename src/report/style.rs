@@ -2,7 +2,7 @@
 //!
 //! Job: turn environment, terminal and options into one value, once. Invariant: [`Style`] is all that a report knows
 //! of the outside, so the same profile and style give the same bytes; colour only ever repeats what text says.
-//! Neighbours: `control` gathers what [`Style::resolve`] asks for, `report::table` paints with the result.
+//! Neighbours: `commands` gathers what [`Style::resolve`] asks for, `report::table` paints with the result.
 
 use std::fmt::Write as _;
 

@@ -2,7 +2,7 @@
 //!
 //! Job: write events as they are merged, and read them back. Invariant: a reader believes nothing. What is behind the
 //! first damaged byte is left out and said to be, and no length in a file makes it allocate more than a block.
-//! Neighbours: `control::keep` owns the file, `control::recover` reads it, `event` is what it holds.
+//! Neighbours: `launch::keep` owns the file, `commands::recover` reads it, `event` is what it holds.
 //!
 //! ```text
 //! "rscapt01" | block | block | ...                 the first block: JSON of the caller's, what was run and how

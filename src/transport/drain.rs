@@ -3,7 +3,7 @@
 //! Job: look at every claimed segment, turn what is committed into events and make room again. A process that is dead
 //! is drained to the end (slots that were reserved and never committed are stepped over and counted) and its segment is
 //! given back. Invariant: a record is taken once; the writers are never waited for; whatever a hostile target writes,
-//! each look does bounded work. Neighbours: `arena`, `decode`, `control::run` (starts and stops it).
+//! each look does bounded work. Neighbours: `arena`, `decode`, `commands::run` (starts and stops it).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,8 @@
 //! What reads bytes that it cannot trust: each target is given any bytes, and must neither panic nor believe them.
 
-use rscalene::profile::merge::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::builder::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::scope::{Scope, ScopeRules};
 use rscalene::profile::model::{self, Clock, CpuSettings, MemorySettings, Profile, Settings, Tool};
-use rscalene::profile::scope::{Scope, ScopeRules};
 use rscalene::report::format::Look;
 use rscalene::report::{Format, Options, Style, read_json};
 use rscalene::transport::capture::Reader;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
-use rscalene::capture::locate::Runtime;
+use rscalene::observe::locate::Runtime;
 use rscalene_interp::{Layout, Memory};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rscalene::capture::locate::asyncio_section;
+use rscalene::observe::locate::asyncio_section;
 use rscalene_interp::{TaskSource, Walk, await_chain, first_local, tasks, threads, walk};
 use serde_json::{Value, json};
 

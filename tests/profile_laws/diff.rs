@@ -1,6 +1,6 @@
 //! Laws of the comparison of two profiles.
 
-use rscalene::profile::diff::{Diff, LineChange, diff};
+use rscalene::profile::compare::diff::{Diff, LineChange, diff};
 use rscalene::profile::model::{Cumulative, File, Function, Line, Memory, Profile, Time, Totals};
 
 fn time(seconds: f64) -> Time {

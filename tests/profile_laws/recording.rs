@@ -1,10 +1,10 @@
 //! A recording made by hand: the events that a program with known behaviour would send.
 
-use rscalene::profile::merge::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::builder::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::scope::{Scope, ScopeRules};
 use rscalene::profile::model::{
     Clock, CpuSettings, File, Function, Line, MemorySettings, Profile, Settings, Target, Time, Tool,
 };
-use rscalene::profile::scope::{Scope, ScopeRules};
 use rscalene::transport::event::{Body, CodeDef, Event, StackDef, ThreadClock};
 use rscalene_wire as wire;
 
@@ -126,7 +126,7 @@ impl Recording {
     pub(crate) fn finish_with<'a>(
         self,
         source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
-        lookup: &'a mut rscalene::profile::symbolize::Lookup<'a>,
+        lookup: &'a mut rscalene::profile::build::symbolize::Lookup<'a>,
     ) -> Profile {
         self.merge.finish(Ends {
             tool: Tool { version: "test".to_owned() },

@@ -1,7 +1,7 @@
 //! Laws of the merge about time: what is booked where, and that nothing gets lost or comes twice.
 
 use super::recording::{MS, Recording, cpu, file, function, line, lines_cpu, same};
-use rscalene::profile::scope::ScopeRules;
+use rscalene::profile::build::scope::ScopeRules;
 use rscalene::transport::event::{Body, Counters, Module, ProcessExit, Ticks, Wait};
 use rscalene_wire as wire;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
-use rscalene::capture::remote::{NOTICE_READ_DENIED, Reader, Remote};
+use rscalene::observe::remote::{NOTICE_READ_DENIED, Reader, Remote};
 use rscalene::transport::event::Body;
 
 use crate::watched::{Started, close, interpreters, on_each, watch};

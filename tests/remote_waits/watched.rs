@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use crossbeam_channel::{Receiver, unbounded};
-use rscalene::capture::locate::Runtime;
-use rscalene::capture::remote::{Remote, Target};
+use rscalene::observe::locate::Runtime;
+use rscalene::observe::remote::{Remote, Target};
 use rscalene::transport::event::{Batch, Body, CodeDef, Event, StackDef, ThreadClock, Wait};
 use rscalene_interp::linetable;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Laws of the reports of a comparison.
 
-use rscalene::profile::diff::{Diff, diff};
+use rscalene::profile::compare::diff::{Diff, diff};
 use rscalene::profile::model::Profile;
 use rscalene::report::Style;
 use rscalene::report::diff::{DiffOptions, render_fragment, render_json, render_markdown, render_page, render_table};

@@ -4,7 +4,7 @@
 //! preloaded allocator has operators may have ours in front: elsewhere the one that has them may be a libstdc++ that was
 //! loaded later and for one library alone, which nobody could find. Invariant: no code but jumps; the look-up of what lies
 //! behind is called from here, since `dlsym(RTLD_NEXT)` goes by its caller. Neighbours: the shim's `hooks/cxx.rs` (does
-//! the work), `src/control/shim.rs` (decides whether it is preloaded).
+//! the work), `src/launch/preload.rs` (decides whether it is preloaded).
 
 #![cfg_attr(panic = "abort", no_std)]
 

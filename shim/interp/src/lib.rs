@@ -4,7 +4,7 @@
 //! question: *which bytes of the interpreter say so, and what if they are garbage?* Invariant: nothing here allocates,
 //! keeps statics, calls the interpreter or panics; every byte comes through [`Memory`], which may fail at any address,
 //! and every loop has a bound. So the same code runs in a signal handler of the profiled process (guarded loads), in
-//! the launcher (`process_vm_readv`) and in tests (an array). Neighbours: `shim/` and `src/capture/` read through it,
+//! the launcher (`process_vm_readv`) and in tests (an array). Neighbours: `shim/` and `src/observe/` read through it,
 //! `src/transport/` decodes line tables with it.
 //!
 //! ```text

@@ -6,7 +6,7 @@
 use super::{
     DiffOptions, FUNCTION_COLUMNS, Selected, Unit, columns, function_name, name, percent, place, totals, verdict,
 };
-use crate::profile::diff::{Change, Diff};
+use crate::profile::compare::diff::{Change, Diff};
 use crate::report::html::{escape_text, fragment_around, page_around};
 
 /// The whole page: every line that differs.

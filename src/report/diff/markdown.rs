@@ -3,7 +3,7 @@
 //! Job: totals and the lines that changed, as tables of GitHub's flavour. Invariant: as `report::markdown`'s.
 
 use super::{DiffOptions, Selected, Unit, columns, name, percent, place, totals, verdict};
-use crate::profile::diff::Diff;
+use crate::profile::compare::diff::Diff;
 use crate::report::markdown::code;
 
 /// The comparison as Markdown.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::style::Style;
 use super::table::command;
-use crate::profile::diff::{Change, Diff, FunctionChange, LineChange};
+use crate::profile::compare::diff::{Change, Diff, FunctionChange, LineChange};
 use crate::profile::model::Format as Version;
 use crate::units;
 

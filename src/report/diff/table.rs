@@ -6,7 +6,7 @@
 use super::{
     DiffOptions, FUNCTION_COLUMNS, Selected, Unit, columns, function_name, name, percent, place, totals, verdict,
 };
-use crate::profile::diff::{Change, Diff, LineChange};
+use crate::profile::compare::diff::{Change, Diff, LineChange};
 use crate::report::style::{Role, Style};
 use crate::report::table::{List, title};
 use crate::report::text;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use crate::profile::model::{File, Line, Memory, Time};
 
 use super::cumulative::WithCallees;
-use super::payload::{micros, rounded, to_digits};
+use super::digits::{micros, rounded, to_digits};
 
 /// A figure under the key of its column.
 type Cell = (&'static str, Option<i64>);

@@ -12,7 +12,7 @@ use crate::report::view::{Options, SortKey, View, cpu_s, share};
 use crate::units;
 
 use super::findings::{kinds, plus_minus};
-use super::overview::{bar, dominant};
+use super::parts::{bar, dominant};
 use super::source::{choose, push_source};
 use super::{Page, escape, hash, program, total_s};
 

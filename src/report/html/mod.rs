@@ -3,10 +3,11 @@
 //! Job: turn a profile into a page that reads as text without JavaScript (summary, tables, source of the hottest
 //! regions) and comes alive with it (every line, search, flame graph). Invariant: a pure function; nothing in the
 //! profile can become markup or script (`escape`), and a content security policy with the hashes of the two assets
-//! forbids everything else. Neighbours: `profile::model` in, `control` writes the file.
+//! forbids everything else. Neighbours: `profile::model` in, `commands` writes the file.
 
 mod columns;
 mod cumulative;
+mod digits;
 mod escape;
 mod findings;
 mod fragment;
@@ -14,6 +15,7 @@ mod highlight;
 mod moments;
 mod names;
 mod overview;
+mod parts;
 mod payload;
 mod source;
 mod stacks;

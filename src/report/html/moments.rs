@@ -6,7 +6,7 @@
 use crate::profile::model::{Leak, NearLimit};
 use crate::units;
 
-use super::tables::{END, head};
+use super::parts::{END, head};
 use super::{Page, escape};
 
 /// Lines named for one moment.

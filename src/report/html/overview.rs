@@ -3,12 +3,13 @@
 //! Job: answer at a glance. Invariant: notices and lost records stand above the figures that they qualify.
 //! Neighbours: `findings`, `timeline` and `tables` draw its parts; `assets/tables.js` makes the table sortable.
 
-use crate::profile::model::{Line, Memory, Profile, Time};
+use crate::profile::model::{Line, Profile};
 use crate::report::view::{keep_first, time_inside, wait_outside};
 use crate::units;
 
 use super::findings::{self, kinds, lines, plus_minus};
-use super::{Page, escape, moments, tables, timeline, total_s};
+use super::parts::{bar, percent, push_lines};
+use super::{Page, escape, moments, timeline, total_s};
 
 const HOTTEST: usize = 20;
 const OWNERS: usize = 5;
@@ -88,51 +89,6 @@ fn push_notices(out: &mut String, page: &Page<'_>) {
     out.push_str("</ul>");
 }
 
-/// A stacked bar of time whose full width stands for `scale_s`.
-pub(super) fn bar(time: &Time, scale_s: f64) -> String {
-    let mut out = String::from("<span class=\"bar\" aria-hidden=\"true\">");
-    // Each kind ends where the rounded sum of all so far says, so that they add up to what the whole is.
-    let (mut so_far, mut drawn) = (0.0, 0);
-    for (_, class, _, seconds) in kinds(time) {
-        let seconds = seconds.unwrap_or(0.0);
-        so_far += seconds;
-        let width = percent(so_far, scale_s).saturating_sub(drawn);
-        if seconds > 0.0 && width > 0 {
-            out.push_str(&format!("<i class=\"{class} w{width}\"></i>"));
-            drawn += width;
-        }
-    }
-    out.push_str("</span>");
-    out
-}
-
-/// Whole per cent, at least 1 for anything that is not nothing.
-pub(super) fn percent(part: f64, whole: f64) -> u32 {
-    if part > 0.0 && whole > 0.0 { ((part / whole * 100.0).round() as u32).clamp(1, 100) } else { 0 }
-}
-
-/// The bars of allocated, live and peak bytes.
-pub(super) fn memory_bar(memory: &Memory, scale: f64) -> String {
-    let mut out = String::from("<span class=\"mbar\" aria-hidden=\"true\">");
-    for (class, bytes) in [("al", memory.alloc_bytes), ("li", memory.live_bytes), ("pk", memory.peak_bytes)] {
-        out.push_str(&format!("<i class=\"{class} w{}\"></i>", percent(bytes.unwrap_or(0) as f64, scale)));
-    }
-    out.push_str("</span>");
-    out
-}
-
-/// The dominant kind of time: letter and share, so that colour is never alone.
-pub(super) fn dominant(time: &Time) -> String {
-    let all = total_s(time);
-    let largest = kinds(time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
-    match largest {
-        Some((letter, class, name, Some(part))) if all > 0.0 => {
-            format!("<abbr class=\"kind {class}\" title=\"{name}\">{letter}</abbr> {:.0}", part / all * 100.0)
-        }
-        _ => String::new(),
-    }
-}
-
 fn push_time(out: &mut String, profile: &Profile) {
     let time = &time_inside(&profile.totals);
     let all = total_s(time);
@@ -209,7 +165,7 @@ fn push_hottest(out: &mut String, page: &Page<'_>) {
     if hottest.is_empty() {
         out.push_str("<p class=\"none\">No line in scope has a figure.</p>");
     } else {
-        tables::push_lines(out, page, &hottest, "Hottest lines");
+        push_lines(out, page, &hottest, "Hottest lines");
     }
     out.push_str("</div>");
 }

@@ -19,6 +19,7 @@ use crate::profile::model::{File, Line, Profile, Time};
 
 use super::columns;
 use super::cumulative::{WithCallees, by_line, subtrees};
+use super::digits::{micros, rounded};
 use super::highlight::{Kind, Run};
 use super::names::FileName;
 use super::stacks::stacks_json;
@@ -138,26 +139,6 @@ fn pack(json: &str) -> String {
     // Memory takes whatever is written to it.
     let _ = DeflateEncoder::new(&mut deflated, Compression::new(DEFLATE_LEVEL)).write_all(json.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(deflated)
-}
-
-/// Microseconds to four digits.
-pub(super) fn micros(seconds: f64) -> i64 {
-    rounded(seconds * 1e6)
-}
-
-/// Four significant digits of a figure; 0 for what is no number.
-pub(super) fn rounded(value: f64) -> i64 {
-    to_digits(4, value)
-}
-
-/// The leading digits of a figure; 0 for what is no number.
-pub(super) fn to_digits(digits: u32, value: f64) -> i64 {
-    if !value.is_finite() {
-        return 0;
-    }
-    let length = (value.abs().round() as u64).checked_ilog10().map_or(1, |last| last + 1);
-    let unit = 10_f64.powi(length.saturating_sub(digits) as i32);
-    ((value / unit).round() * unit) as i64
 }
 
 fn times(time: &Time) -> [Option<i64>; 4] {
@@ -300,12 +281,6 @@ fn push_runs(out: &mut String, line: &str, runs: &[Run]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn four_digits_are_kept() {
-        assert_eq!([0.4, 9999.0, 12345.0, -98765.0, f64::NAN].map(rounded), [0, 9999, 12350, -98770, 0]);
-        assert_eq!([149.6, 0.0, -1999.0].map(|value| to_digits(2, value)), [150, 0, -2000]);
-    }
 
     #[test]
     fn runs_count_utf16_units() {

@@ -11,7 +11,7 @@ use crate::units;
 
 use super::findings::lines;
 use super::highlight::{Kind, Run};
-use super::overview::{bar, dominant, memory_bar};
+use super::parts::{bar, dominant, memory_bar};
 use super::{HtmlOptions, Page, escape, total_s};
 
 /// Lines shown around a hot one.

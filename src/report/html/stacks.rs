@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::profile::model::Stacks;
 
 use super::cumulative::WithCallees;
-use super::payload::{rounded, to_digits};
+use super::digits::{rounded, to_digits};
 
 /// Nodes that the page can hold and still zoom at once.
 const NODES: usize = 40_000;

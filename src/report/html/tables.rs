@@ -3,84 +3,14 @@
 //! Job: everything tabular, readable without script. Invariant: header cells carry their scope, figures their unit.
 //! Neighbours: `assets/tables.js` replaces lines, functions and files by sortable ones.
 
-use crate::profile::model::{Line, Time};
+use crate::profile::model::Time;
 use crate::units;
 
-use super::findings::{kinds, plus_minus, time_error};
-use super::overview::{bar, dominant, memory_bar};
+use super::findings::kinds;
+use super::parts::{END, bar, bytes, dominant, has_memory, head, seconds};
 use super::{Page, escape, total_s};
 
-/// Rows of a table without script.
 const ROWS: usize = 100;
-
-/// Opens a table; `#` marks a column of numbers.
-pub(super) fn head(out: &mut String, caption: &str, columns: &[&str]) {
-    out.push_str(&format!(
-        "<div class=\"scroll\"><table class=\"t\"><caption class=\"sr\">{caption}</caption><thead><tr>"
-    ));
-    for column in columns {
-        // `#` marks a column of numbers, which stand on the right.
-        out.push_str(&match column.strip_prefix('#') {
-            Some(name) => format!("<th scope=\"col\" class=\"n\">{name}</th>"),
-            None => format!("<th scope=\"col\">{column}</th>"),
-        });
-    }
-    out.push_str("</tr></thead><tbody>");
-}
-
-/// Closes a table.
-pub(super) const END: &str = "</tbody></table></div>";
-
-fn bytes(value: Option<u64>) -> String {
-    value.map_or("\u{2013}".to_owned(), units::bytes)
-}
-
-fn seconds(value: Option<f64>) -> String {
-    value.map_or("\u{2013}".to_owned(), units::seconds)
-}
-
-fn has_memory(page: &Page<'_>) -> bool {
-    page.profile.totals.memory.alloc_bytes.is_some()
-}
-
-/// Lines with all their figures.
-pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Line)], caption: &str) {
-    let memory = has_memory(page);
-    let mut columns = vec!["Line", "Source", "Time", "#Seconds", "#Kind %"];
-    if memory {
-        columns.extend(["Memory", "#Allocated", "#At peak", "#Increment", "#Copied"]);
-    }
-    head(out, caption, &columns);
-    let scale = lines.iter().map(|(_, line)| total_s(&line.time)).fold(0.0, f64::max);
-    let scale_bytes = lines.iter().filter_map(|(_, line)| line.memory.alloc_bytes).max().unwrap_or(0) as f64;
-    for (file, line) in lines {
-        let source = page.texts[*file].get(line.line).map(str::trim).unwrap_or_default();
-        out.push_str(&format!(
-            "<tr><th scope=\"row\">{}</th><td class=\"src\"><code>{}</code></td><td>{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td>",
-            page.names[*file].link(line.line),
-            escape::text(source),
-            bar(&line.time, scale),
-            units::seconds(total_s(&line.time)),
-            time_error(line),
-            dominant(&line.time)
-        ));
-        if memory {
-            let m = &line.memory;
-            out.push_str(&format!(
-                "<td>{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
-                memory_bar(m, scale_bytes),
-                bytes(m.alloc_bytes),
-                plus_minus(m.alloc_bytes, m.alloc_bytes_se),
-                bytes(m.peak_bytes),
-                plus_minus(m.peak_bytes, m.peak_bytes_se),
-                m.increment_bytes.map_or("\u{2013}".to_owned(), units::signed_bytes),
-                bytes(m.copy_bytes)
-            ));
-        }
-        out.push_str("</tr>");
-    }
-    out.push_str(END);
-}
 
 fn open(out: &mut String, id: &str, title: &str) {
     out.push_str(&format!(

@@ -1,0 +1,140 @@
+//! Resident memory over time, and bytes between two points of a thread.
+//!
+//! Job: sample `/proc/PID/statm` from a thread that needs no GIL, for `memory_usage`; read the exact counters for
+//! `rscalene.memory()`. Invariant: a process that has vanished ends its samples and nothing else. Neighbours:
+//! `rscalene.footprint` (Python) makes the lists, `counters` has the exact numbers.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::counters::{self, Mine};
+
+/// One look: seconds since the epoch, and (pid, bytes) of the process and its descendants.
+type Look = (f64, Vec<(u32, u64)>);
+
+/// Samples the resident bytes of a process until it is stopped, the process has gone, or `limit` looks were taken.
+#[pyclass(module = "rscalene._rscalene")]
+pub(crate) struct RssSampler {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<Look>>>,
+}
+
+#[pymethods]
+impl RssSampler {
+    /// `interval_s` between looks; `children` looks at all descendants as well; `limit` looks at most.
+    #[new]
+    #[pyo3(signature = (pid, interval_s, *, children=false, limit=None))]
+    fn new(pid: u32, interval_s: f64, children: bool, limit: Option<usize>) -> PyResult<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let interval = Duration::try_from_secs_f64(interval_s)
+            .map_err(|error| pyo3::exceptions::PyValueError::new_err(format!("interval: {error}")))?;
+        // The first look is over before the caller goes on.
+        let mut looks: Vec<Look> = look(pid, children).into_iter().collect();
+        let sample = move || {
+            let started = Instant::now();
+            while !looks.is_empty() && limit.is_none_or(|limit| looks.len() < limit) {
+                // Sleep in short steps: `stop` must not wait for a long interval.
+                let next = interval.saturating_mul(u32::try_from(looks.len()).unwrap_or(u32::MAX));
+                while !stopped.load(Relaxed) && started.elapsed() < next {
+                    let left = next.saturating_sub(started.elapsed());
+                    thread::park_timeout(left);
+                }
+                if stopped.load(Relaxed) {
+                    looks.extend(look(pid, children));
+                    break;
+                }
+                let Some(look) = look(pid, children) else { break };
+                looks.push(look);
+            }
+            looks
+        };
+        let thread = thread::Builder::new()
+            .name("rscalene-rss".to_owned())
+            .spawn(sample)
+            .map_err(|error| PyRuntimeError::new_err(format!("cannot start the sampling thread: {error}")))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Stop, look once more, and return all looks: `(seconds since the epoch, [(pid, bytes), ...])`.
+    fn stop(&mut self, py: Python<'_>) -> Vec<Look> {
+        self.stop.store(true, Relaxed);
+        self.finish(py)
+    }
+
+    /// Wait for the last look and return all.
+    fn wait(&mut self, py: Python<'_>) -> Vec<Look> {
+        self.finish(py)
+    }
+}
+
+impl RssSampler {
+    fn finish(&mut self, py: Python<'_>) -> Vec<Look> {
+        let Some(thread) = self.thread.take() else { return Vec::new() };
+        thread.thread().unpark();
+        py.detach(|| thread.join().unwrap_or_default())
+    }
+}
+
+fn look(pid: u32, children: bool) -> Option<Look> {
+    let mut bytes = vec![(pid, resident(pid)?)];
+    if children {
+        let mut at = 0;
+        while let Some((parent, _)) = bytes.get(at).copied() {
+            for child in children_of(parent) {
+                if let Some(resident) = resident(child) {
+                    bytes.push((child, resident));
+                }
+            }
+            at += 1;
+        }
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    Some((now, bytes))
+}
+
+fn resident(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    // A zombie has no pages.
+    (pages > 0).then(|| pages * counters::page_bytes() as u64)
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u32>>()).collect()
+}
+
+/// Bytes that this thread requests and gives back between `start` and `stop`.
+#[pyclass(module = "rscalene._rscalene", unsendable)]
+pub(crate) struct ByteCount {
+    mine: Mine,
+    from: i64,
+}
+
+#[pymethods]
+impl ByteCount {
+    /// Start counting on this thread; RuntimeError where allocators cannot be hooked.
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        counters::prepare(py)?;
+        let mut mine = Mine::new();
+        mine.attach();
+        let from = mine.net();
+        Ok(Self { mine, from })
+    }
+
+    /// Stop, and return the bytes allocated less those freed.
+    fn stop(&mut self) -> i64 {
+        let net = self.mine.net() - self.from;
+        self.mine.detach();
+        net
+    }
+}

@@ -1,0 +1,43 @@
+//! The shim in this process: preloaded, or loaded by us, once and for good.
+//!
+//! Job: find what it exports. Invariant: a library that speaks another version is not spoken to. Neighbours: `counters`
+//! (exact bytes) and `tap` (samples) ask for their tables.
+
+use std::ffi::{CStr, CString, c_void};
+use std::path::Path;
+
+use pyo3::prelude::*;
+
+use super::symbols;
+
+/// Address of one of the shim's exported functions; the shim is loaded if it is not there yet.
+///
+/// # Errors
+/// There is no such library beside this module, or it is of another version; in words.
+pub(crate) fn function(py: Python<'_>, name: &CStr) -> PyResult<Result<*mut c_void, String>> {
+    let preloaded = symbols::address(name);
+    if !preloaded.is_null() {
+        return Ok(Ok(preloaded));
+    }
+    let path = path(py)?;
+    // SAFETY: the path ends with NUL; the library's constructor does nothing without an arena.
+    let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    if library.is_null() {
+        // SAFETY: dlopen has just failed, so there is a message.
+        let why = unsafe { CStr::from_ptr(libc::dlerror()) };
+        return Ok(Err(format!("cannot load the shim, {}", why.to_string_lossy())));
+    }
+    // SAFETY: the handle is that of the library just opened.
+    let symbol = unsafe { libc::dlsym(library, name.as_ptr()) };
+    Ok(if symbol.is_null() {
+        Err(format!("cannot use the shim, `{}` is of another version", path.to_string_lossy()))
+    } else {
+        Ok(symbol)
+    })
+}
+
+fn path(py: Python<'_>) -> PyResult<CString> {
+    let module: String = py.import("rscalene._rscalene")?.getattr("__file__")?.extract()?;
+    let path = Path::new(&module).with_file_name("librscalene_shim.so");
+    Ok(CString::new(path.into_os_string().into_encoded_bytes())?)
+}

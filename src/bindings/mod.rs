@@ -1,0 +1,14 @@
+//! What the engines need of Python, and profiles as Python objects.
+//!
+//! Job: symbols of the interpreter, counters of the shim, and the classes behind `rscalene.Result` and `rscalene.Diff`.
+//! Invariant: nothing is computed here that a report computes already. Neighbours: `report` renders, `lines` and
+//! `inprocess` measure, `rscalene.result` (Python) is the face.
+
+pub(crate) mod counters;
+pub(crate) mod difference;
+pub(crate) mod errors;
+pub(crate) mod footprint;
+pub(crate) mod fork_lock;
+pub(crate) mod load_shim;
+pub(crate) mod profile;
+pub(crate) mod symbols;

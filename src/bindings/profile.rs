@@ -1,0 +1,180 @@
+//! A profile as Python holds it.
+//!
+//! Job: read, save and render one profile. Invariant: the profile is whole and its indices lead somewhere; the text of
+//! code that lies in no file (cells of a notebook) is kept beside it. Neighbours: `report` does the work, `difference`
+//! compares two.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::difference::DiffData;
+use super::errors::{cannot_read, cannot_write, style};
+use crate::profile::model::Profile;
+use crate::report::format::{Format, Look};
+use crate::report::html::{FragmentOptions, HtmlOptions, render_fragment, render_html};
+use crate::report::view::{Options, SortKey};
+use crate::report::{self, Style, json};
+use crate::save::{format_of, write_whole};
+use crate::source;
+
+/// A profile. See `rscalene.Result`.
+#[pyclass(module = "rscalene._rscalene", frozen)]
+pub(crate) struct ProfileData {
+    profile: Arc<Profile>,
+    /// Text of what lies in no file, by its name in the profile.
+    texts: HashMap<String, String>,
+}
+
+impl ProfileData {
+    /// Of a profile that was just made.
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self { profile: Arc::new(profile), texts: HashMap::new() }
+    }
+
+    fn source(&self, path: &str) -> Option<String> {
+        self.texts.get(path).cloned().or_else(|| source::text(path))
+    }
+}
+
+#[pymethods]
+impl ProfileData {
+    /// Orders of lines, files and functions.
+    #[classattr]
+    #[pyo3(name = "SORT_KEYS")]
+    fn sort_keys() -> Vec<&'static str> {
+        SortKey::ALL.iter().map(|key| key.name()).collect()
+    }
+
+    /// Read a file that holds the JSON.
+    #[staticmethod]
+    fn read(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let name = path.display().to_string();
+        let file = File::open(&path).map_err(|error| cannot_read(&name, &error))?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(cannot_read(&name, &std::io::Error::from_raw_os_error(libc::EISDIR)));
+        }
+        let profile = py.detach(|| json::read(&name, file));
+        profile.map(Self::new).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// Take the JSON from memory; messages call it `name`.
+    #[staticmethod]
+    fn parse(py: Python<'_>, name: &str, bytes: &[u8]) -> PyResult<Self> {
+        let profile = py.detach(|| json::read_bytes(name, bytes));
+        profile.map(Self::new).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// Names of files of which no line has text.
+    fn unread(&self) -> Vec<String> {
+        let bare = |file: &&crate::profile::model::File| file.lines.iter().all(|line| line.source.is_none());
+        self.profile.files.iter().filter(bare).map(|file| file.path.clone()).collect()
+    }
+
+    /// A copy that calls files by other names and knows their text: `(name, new name, text)`; and that calls what was
+    /// profiled `title`, unless that is `None`.
+    fn with_texts(&self, files: Vec<(String, String, String)>, title: Option<String>) -> Self {
+        let mut profile = (*self.profile).clone();
+        let mut texts = self.texts.clone();
+        for (path, shown, text) in files {
+            rename(&mut profile, &path, &shown);
+            for line in profile.files.iter_mut().filter(|file| file.path == shown).flat_map(|file| &mut file.lines) {
+                let at = (line.line as usize).checked_sub(1);
+                line.source = line.source.take().or_else(|| text.lines().nth(at?).map(str::to_owned));
+            }
+            texts.insert(shown, text);
+        }
+        if let Some(title) = title {
+            profile.target.command = vec![title];
+        }
+        Self { profile: Arc::new(profile), texts }
+    }
+
+    /// The JSON, format 1.
+    fn json(&self, py: Python<'_>, pretty: bool) -> PyResult<String> {
+        let layout = if pretty { json::Layout::Pretty } else { json::Layout::Compact };
+        let text = py.detach(|| {
+            let mut bytes = Vec::new();
+            json::write(&self.profile, layout, &mut bytes).map(|()| String::from_utf8_lossy(&bytes).into_owned())
+        })?;
+        Ok(text)
+    }
+
+    /// The table.
+    fn text(&self, unicode: bool, color: bool, width: usize, sort: &str, top: usize) -> PyResult<String> {
+        let style = style(unicode, color, width);
+        let options = Options { sort: sort_key(sort)?, top, ..Options::default() };
+        Ok(report::render_table(&self.profile, &options, &style, &|path| self.source(path)))
+    }
+
+    /// The run in one line.
+    fn summary(&self) -> String {
+        report::summary_line(&self.profile)
+    }
+
+    /// The page.
+    fn html(&self, py: Python<'_>, source: bool) -> String {
+        let options = HtmlOptions { source, ..HtmlOptions::default() };
+        py.detach(|| render_html(&self.profile, &options, &|path| self.source(path)))
+    }
+
+    /// The piece of a page that notebooks show.
+    fn fragment(&self, sort: &str, top: usize) -> PyResult<String> {
+        let options = FragmentOptions { top, sort: sort_key(sort)? };
+        Ok(render_fragment(&self.profile, &options, &|path| self.source(path)))
+    }
+
+    /// The table of the hottest lines as Markdown.
+    fn markdown(&self, sort: &str, top: usize) -> PyResult<String> {
+        Ok(report::render_markdown(&self.profile, &Options { sort: sort_key(sort)?, top, ..Options::default() }))
+    }
+
+    /// The profile in a format that `rscalene view --format` knows.
+    fn encode<'py>(&self, py: Python<'py>, format: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let Some(format) = Format::from_name(format) else {
+            let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
+            return Err(PyValueError::new_err(format!("format must be one of {}, not `{format}`", names.join(", "))));
+        };
+        Ok(PyBytes::new(py, &self.encoded(format)))
+    }
+
+    /// Write it to a file, whole or not at all; the ending picks the format.
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let format = format_of(&path)
+            .map_err(|error| PyValueError::new_err(format!("{}\nhint: {}", error.message, error.hint)))?;
+        py.detach(|| write_whole(&path, &self.encoded(format))).map_err(|error| cannot_write(&path, &error))
+    }
+
+    /// What changed from this profile to `after`.
+    fn diff(&self, py: Python<'_>, after: &Self) -> DiffData {
+        let (before, after) = (Arc::clone(&self.profile), Arc::clone(&after.profile));
+        py.detach(|| DiffData::new(&before, &after))
+    }
+}
+
+impl ProfileData {
+    fn encoded(&self, format: Format) -> Vec<u8> {
+        let read = |path: &str| self.source(path);
+        let look = Look { options: Options::default(), style: Style::PLAIN, source: true, read_source: &read };
+        format.encode(&self.profile, &look)
+    }
+}
+
+/// Calls a file by another name, wherever the profile names it.
+fn rename(profile: &mut Profile, path: &str, shown: &str) {
+    let files = profile.files.iter_mut().map(|file| &mut file.path);
+    for name in files.chain(&mut profile.stacks.other_files).filter(|name| *name == path) {
+        shown.clone_into(name);
+    }
+}
+
+fn sort_key(name: &str) -> PyResult<SortKey> {
+    SortKey::from_name(name).ok_or_else(|| {
+        PyValueError::new_err(format!("sort must be one of {}, not `{name}`", ProfileData::sort_keys().join(", ")))
+    })
+}

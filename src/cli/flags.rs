@@ -1,0 +1,417 @@
+//! The command line as it may be typed.
+//!
+//! Job: declare every option and environment variable once, with its documentation. Invariant: nothing is decided
+//! here; `run`, `view` and `doctor` give the words their meaning. Neighbours: `words` splits off the program's own
+//! words, `config` supplies defaults from `pyproject.toml`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use super::error::{EXIT_USAGE, Error};
+use crate::report::Format;
+use crate::report::view::SortKey;
+
+/// For every line of a Python program: where its time and its memory go
+#[derive(Debug, Parser)]
+#[command(name = "rscalene", version, infer_long_args = false, infer_subcommands = false, subcommand_required = true)]
+#[command(arg_required_else_help = true, after_help = "Try `rscalene run app.py`.")]
+pub(crate) struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Profile a program
+    Run(Run),
+    /// Show a saved profile, or turn it into another format
+    View(View),
+    /// Say what changed between two saved profiles
+    Diff(Diff),
+    /// Make a report of what a killed `rscalene run` left behind
+    Recover(Recover),
+    /// Run a program in which @profile needs no import, and print exact tables of the functions so marked
+    #[command(
+        disable_help_flag = true,
+        override_usage = "rscalene lines [OPTIONS] SCRIPT [ARGS]...\n       rscalene lines [OPTIONS] -m MODULE [ARGS]...",
+        after_help = "`rscalene lines --help` describes its options."
+    )]
+    Lines {
+        /// Options, and the program with its own words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SCRIPT")]
+        words: Vec<OsString>,
+    },
+    /// Say what works on this machine, and what to do about what does not
+    Doctor(Doctor),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of `rscalene run`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "rscalene run [OPTIONS] SCRIPT [ARGS]...\n       rscalene run [OPTIONS] -m MODULE [ARGS]...\n       \
+                      rscalene run [OPTIONS] -c CODE [ARGS]...\n       rscalene run [OPTIONS] COMMAND [ARGS]...",
+    after_help = "Options end at the first word that is not one; everything behind it is the program's.\n\
+                  The exit code is the program's own (128 + n if signal n ended it); 2 usage, 4 it ran but could not \
+                  be profiled, 126 cannot be run, 127 not found."
+)]
+pub(crate) struct Run {
+    /// Interpreter that runs the program
+    #[arg(long, value_name = "EXE", env = "RSCALENE_PYTHON")]
+    pub(crate) python: Option<PathBuf>,
+
+    /// Where to save the profile; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats)
+    #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Open the page in a browser at the end: the file of -o, or a temporary one
+    #[arg(long)]
+    pub(crate) open: bool,
+
+    /// Profile CPU time alone; the same as --memory off
+    #[arg(long, env = "RSCALENE_CPU_ONLY", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) cpu_only: bool,
+
+    /// How memory is profiled
+    #[arg(long, value_name = "HOW", default_value = "sampled", env = "RSCALENE_MEMORY")]
+    pub(crate) memory: MemoryMode,
+
+    /// CPU time between two samples of a thread, e.g. 1ms or 250us
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, env = "RSCALENE_INTERVAL")]
+    pub(crate) interval: Duration,
+
+    /// What drives the CPU samples
+    #[arg(long, value_name = "SOURCE", default_value = "auto", env = "RSCALENE_CPU_SOURCE")]
+    pub(crate) cpu_source: CpuSource,
+
+    /// Stop profiling after this time, e.g. 30s or 5m; the program runs on
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, env = "RSCALENE_DURATION")]
+    pub(crate) duration: Option<Duration>,
+
+    /// Keep no capture while the program runs (at most 256 MiB, removed after the report): `rscalene recover` has nothing then
+    #[arg(long, env = "RSCALENE_NO_CAPTURE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) no_capture: bool,
+
+    /// Profile the first process alone
+    #[arg(long, env = "RSCALENE_NO_CHILDREN", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) no_children: bool,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeFlags,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
+
+    /// Print nothing and save nothing, unless -o asks for it
+    #[arg(short, long, env = "RSCALENE_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+
+    /// Say what is started, what was recorded and what that took
+    #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) verbose: bool,
+}
+
+/// Whose lines are reported.
+#[derive(Debug, Args)]
+pub(crate) struct ScopeFlags {
+    /// Report files that match this glob too (may be repeated)
+    #[arg(long, value_name = "GLOB", env = "RSCALENE_INCLUDE", value_delimiter = ',')]
+    pub(crate) include: Vec<String>,
+
+    /// Leave out files that match this glob (may be repeated)
+    #[arg(long, value_name = "GLOB", env = "RSCALENE_EXCLUDE", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+
+    /// Report every file: the standard library and installed packages too
+    #[arg(long, env = "RSCALENE_ALL", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) all: bool,
+}
+
+/// How a profile is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Order of lines, files and functions: cpu, python, native, system, wait, alloc, live, peak, increment, copy, line, name
+    #[arg(long, value_name = "KEY", default_value = "cpu", value_parser = parse_sort, env = "RSCALENE_SORT")]
+    pub(crate) sort: SortKey,
+
+    /// Length of the list of hottest lines
+    #[arg(long, value_name = "N", default_value = "10", value_parser = parse_count, env = "RSCALENE_TOP")]
+    pub(crate) top: usize,
+
+    /// Lines below this share of every total are folded
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent, env = "RSCALENE_MIN_PERCENT")]
+    pub(crate) min_percent: f64,
+
+    /// Show the hottest lines of each process too
+    #[arg(long, env = "RSCALENE_PER_PROCESS", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) per_process: bool,
+
+    /// Unfold every line
+    #[arg(long, env = "RSCALENE_ALL_LINES", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) all_lines: bool,
+
+    /// List the lines whose live memory grows until the end
+    #[arg(long, env = "RSCALENE_LEAKS", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) leaks: bool,
+
+    #[command(flatten)]
+    pub(crate) paper: Paper,
+}
+
+/// What a report is written on.
+#[derive(Debug, Args)]
+pub(crate) struct Paper {
+    /// Leave source text out of what is saved
+    #[arg(long, env = "RSCALENE_NO_SOURCE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) no_source: bool,
+
+    /// Colours in the table
+    #[arg(long, value_name = "WHEN", default_value = "auto", env = "RSCALENE_COLOR")]
+    pub(crate) color: Color,
+
+    /// Width of the table in columns
+    #[arg(long, value_name = "COLUMNS", value_parser = parse_count, env = "RSCALENE_WIDTH")]
+    pub(crate) width: Option<usize>,
+}
+
+/// Options of `rscalene view`.
+#[derive(Debug, Args)]
+pub(crate) struct View {
+    /// A profile that `rscalene run` saved
+    pub(crate) file: PathBuf,
+
+    /// Write it to a file instead; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Format: json, html, text, collapsed, speedscope, pstats; to stdout unless -o names a file
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    pub(crate) format: Option<Format>,
+
+    /// Write HTML, beside the profile unless -o says where
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) html: bool,
+
+    /// Write HTML, as --html does, and open it in a browser
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) open: bool,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// Options of `rscalene diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "Lines pair by their text, so lines that moved are compared with what they were.\n\
+                        A figure in parentheses is within the noise: sampling alone explains it (two standard errors).")]
+pub(crate) struct Diff {
+    /// The earlier profile
+    pub(crate) before: PathBuf,
+
+    /// The later profile
+    pub(crate) after: PathBuf,
+
+    /// Write it to a file instead; the ending picks the format (.json, .html, .txt)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Print JSON: all lines and functions of either profile
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) json: bool,
+
+    /// Open the page in a browser
+    #[arg(long)]
+    pub(crate) open: bool,
+
+    /// Length of the lists of lines and functions
+    #[arg(long, value_name = "N", default_value = "20", value_parser = parse_count)]
+    pub(crate) top: usize,
+
+    /// Differences below this share of every total are left out
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent)]
+    pub(crate) min_percent: f64,
+
+    /// Show every line of either profile
+    #[arg(long)]
+    pub(crate) all_lines: bool,
+
+    #[command(flatten)]
+    pub(crate) paper: Paper,
+}
+
+/// Options of `rscalene recover`.
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// A capture; the newest that was left behind where none is named
+    pub(crate) capture: Option<PathBuf>,
+
+    /// List the captures that there are
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Write the report to a file instead; the ending picks the format (.json, .html, .txt)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// Options of `rscalene doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Interpreter to look at
+    #[arg(long, value_name = "EXE", env = "RSCALENE_PYTHON")]
+    pub(crate) python: Option<PathBuf>,
+}
+
+/// How memory is profiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MemoryMode {
+    /// A sample of the allocations, at about 1 % of the CPU
+    Sampled,
+    /// Every allocation, to the byte; slow
+    Exact,
+    /// Not at all
+    Off,
+}
+
+/// What drives the CPU samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CpuSource {
+    /// perf where it opens, timers elsewhere
+    Auto,
+    /// perf alone
+    Perf,
+    /// Timers alone
+    Timer,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal that shows them
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Run {
+    /// Brings `--cpu-only` and `--memory` together into the latter: what was said nearer to the command line counts.
+    ///
+    /// # Errors
+    /// The same place says both.
+    pub(crate) fn settle_memory(&mut self, said: &ArgMatches) -> Result<(), Error> {
+        if !self.cpu_only || self.memory == MemoryMode::Off {
+            return Ok(());
+        }
+        let rank = |id: &str| match said.value_source(id) {
+            Some(ValueSource::CommandLine) => 2,
+            Some(ValueSource::EnvVariable) => 1,
+            // The configuration, or nobody.
+            _ => 0,
+        };
+        let (without, with) = (rank("cpu_only"), rank("memory"));
+        if without < with {
+            self.cpu_only = false;
+            return Ok(());
+        }
+        // In the configuration, `sampled` cannot be told from what holds where nothing is said.
+        if without == with && (without > 0 || self.memory == MemoryMode::Exact) {
+            let how = self.memory.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            return Err(Error::new(
+                EXIT_USAGE,
+                format!("cannot use `--cpu-only` with `--memory {how}`: it leaves memory out"),
+                "give one of the two",
+            ));
+        }
+        self.memory = MemoryMode::Off;
+        Ok(())
+    }
+}
+
+/// The `run` command as clap sees it.
+pub(crate) fn run_command() -> clap::Command {
+    Cli::command().find_subcommand("run").cloned().unwrap_or_default()
+}
+
+fn parse_sort(text: &str) -> Result<SortKey, String> {
+    SortKey::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = SortKey::ALL.iter().map(|key| key.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+fn parse_format(text: &str) -> Result<Format, String> {
+    Format::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "a whole number, as in 20".to_owned())
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let value: f64 = text.trim_end_matches('%').parse().map_err(|_| "a number from 0 to 100".to_owned())?;
+    if (0.0..=100.0).contains(&value) { Ok(value) } else { Err("a number from 0 to 100".to_owned()) }
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time < Duration::from_micros(50) || time > Duration::from_secs(1) {
+        return Err("from 50us to 1s".to_owned());
+    }
+    Ok(time)
+}
+
+/// A number with a unit: `250us`, `1ms`, `1.5s`, `5m`; without one, seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a time such as 250us, 1ms, 1.5s or 5m".to_owned();
+    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit.trim() {
+        "us" | "µs" => number * 1e-6,
+        "ms" => number * 1e-3,
+        "s" | "" => number,
+        "m" | "min" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(wrong()),
+    };
+    if seconds > 0.0 { Duration::try_from_secs_f64(seconds).map_err(|_| wrong()) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_declarations_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_duration("250us"), Ok(Duration::from_micros(250)));
+        assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "-1s", "1x", "s", "0", "nan", "inf"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_interval("1us").is_err());
+    }
+}

@@ -1,0 +1,30 @@
+//! What is printed: everything that the command line writes to stdout and stderr.
+//!
+//! Invariant: stdout belongs to the profiled program while one runs. Neighbours: every command.
+
+use std::io::Write;
+
+/// Columns of the terminal that stderr or stdout is.
+pub(crate) fn terminal_columns() -> Option<usize> {
+    [libc::STDERR_FILENO, libc::STDOUT_FILENO].into_iter().find_map(|fd| {
+        // SAFETY: all bytes zero is a valid winsize.
+        let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+        // SAFETY: `size` has room for the answer.
+        let answer = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
+        (answer == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+    })
+}
+
+/// Writes to stdout; a reader that has seen enough (`| head`) is no error.
+pub(crate) fn print(bytes: &[u8]) {
+    let _ = std::io::stdout().lock().write_all(bytes);
+}
+
+/// Says a line on stderr; a closed stderr leaves nobody to tell.
+pub(crate) fn tell(line: &str) {
+    tell_raw(&format!("{line}\n"));
+}
+
+pub(crate) fn tell_raw(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,141 @@
+//! The trial: a tiny program, profiled, and what arrived.
+//!
+//! Invariant: it goes through the arena, the drain and the outside reader that `run` uses, so what works here works
+//! there. The program computes, allocates and sleeps for about a third of a second in all. Neighbours: `doctor` judges.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use crossbeam_channel::{never, unbounded};
+use rscalene_wire as wire;
+
+use crate::launch::preload::Shim;
+use crate::observe::remote::{Remote, Target};
+use crate::transport::arena::Arena;
+use crate::transport::drain::Drain;
+use crate::transport::event::{Batch, Body};
+
+/// Computes and allocates for a while, then sleeps.
+const PROGRAM: &str = "\
+import time
+end = time.perf_counter() + 0.2
+while time.perf_counter() < end:
+    kept = [bytes(1009) for _ in range(997)]
+time.sleep(0.15)
+";
+
+/// What takes the CPU samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Engine {
+    /// No thread said.
+    #[default]
+    Unknown,
+    /// perf task-clock.
+    Perf,
+    /// Per-thread CPU timers.
+    Timer,
+}
+
+/// What arrived.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trial {
+    /// The program's exit code was 0.
+    pub(super) succeeded: bool,
+    /// What it wrote to stderr.
+    pub(super) stderr: String,
+    /// Version of the interpreter that armed itself.
+    pub(super) version: Option<Version>,
+    /// Verdict of the shim's self-test.
+    pub(super) self_test: Option<u32>,
+    /// What took the CPU samples.
+    pub(super) engine: Engine,
+    /// CPU samples.
+    pub(super) cpu_samples: usize,
+    /// Allocation samples.
+    pub(super) allocations: usize,
+    /// Waiting was seen, with a stack.
+    pub(super) waits: bool,
+    /// Library of an allocator other than libc's.
+    pub(super) allocator: Option<String>,
+}
+
+/// A Python version as `PY_VERSION_HEX` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Version(u32);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [major, minor, micro, _] = self.0.to_be_bytes();
+        write!(out, "{major}.{minor}.{micro}")
+    }
+}
+
+impl Trial {
+    /// Runs the program under `executable`.
+    pub(super) fn run(shim: &Shim, executable: &Path) -> io::Result<Self> {
+        let settings = wire::Settings {
+            cpu_mode: 1,
+            memory_mode: 1,
+            cpu_interval_ns: 1_000_000,
+            memory_interval_bytes: 64 * 1024,
+            memory_adaptive: 1,
+            copy_volume: 1,
+            max_depth: 64,
+            follow_children: 0,
+            seed: 1,
+        };
+        let arena = Arc::new(Arena::create(settings, 16, 4 << 20)?);
+        let (sender, events) = unbounded::<Batch>();
+        let remote = Arc::new(Remote::start(sender.clone())?);
+        let drain = Drain::start(Arc::clone(&arena), sender, never(), {
+            let remote = Arc::clone(&remote);
+            move |pid, start| {
+                remote.watch(Target::armed(pid, start));
+            }
+        })?;
+        let mut child = Command::new(executable)
+            .args(["-c", PROGRAM])
+            .env("LD_PRELOAD", shim.preload(std::env::var_os("LD_PRELOAD").as_deref()))
+            .env(wire::ARENA_ENV, arena.address())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut trial = Self::default();
+        if let Some(mut stderr) = child.stderr.take() {
+            let mut said = Vec::new();
+            stderr.read_to_end(&mut said)?;
+            trial.stderr = String::from_utf8_lossy(&said).into_owned();
+        }
+        trial.succeeded = child.wait()?.success();
+        drain.finish();
+        if let Some(remote) = Arc::into_inner(remote) {
+            remote.stop();
+        }
+        for event in events.try_iter().flatten() {
+            trial.note(&event.body);
+        }
+        Ok(trial)
+    }
+
+    fn note(&mut self, body: &Body) {
+        match body {
+            Body::ProcessStart(start) => self.version = Some(Version(start.python_version)),
+            Body::SelfTest(test) => self.self_test = Some(test.verdict),
+            Body::ThreadStart(start) => {
+                self.engine = match start.source {
+                    1 => Engine::Perf,
+                    2 => Engine::Timer,
+                    _ => self.engine,
+                }
+            }
+            Body::CpuSample { .. } => self.cpu_samples += 1,
+            Body::Alloc { .. } => self.allocations += 1,
+            Body::Wait(wait) => self.waits |= wait.stack != 0,
+            Body::Allocator(library) => self.allocator = Some(library.clone()),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Commands: one file for each.
+//!
+//! Job: turn the words typed into an exit code. Invariant: stdout belongs to the profiled program; whatever rscalene says
+//! while one runs goes to stderr. Neighbours: `python/rscalene/__main__.py` calls [`main`], every other room is used here.
+
+mod browser;
+mod diff;
+mod doctor;
+mod output;
+mod recover;
+mod run;
+mod view;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::cli::error::{EXIT_USAGE, Error};
+use crate::cli::flags::{Cli, Command};
+use crate::cli::words::Program;
+use crate::cli::{config, flags, messages, words};
+
+/// Runs one command line and returns its exit code.
+///
+/// `argv` starts with the name of the program; `executable` is the interpreter that runs Python programs by default.
+#[must_use]
+pub fn main(mut argv: Vec<OsString>, executable: Option<PathBuf>) -> i32 {
+    let mut program = Vec::new();
+    if argv.get(1).is_some_and(|word| word == "run") {
+        let (ours, rest) = words::split(&flags::run_command(), argv.get(2..).unwrap_or(&[]));
+        argv.truncate(2);
+        argv.extend(ours);
+        program = rest;
+    }
+    let folder = std::env::current_dir().unwrap_or_default();
+    let words = match config::apply(Cli::command(), &folder) {
+        Ok(words) => words,
+        Err(error) => {
+            messages::tell(&error.to_string());
+            return error.code;
+        }
+    };
+    let parsed = words.try_get_matches_from(argv);
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
+    let (mut cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refuse(&error),
+    };
+    let settled = match (&mut cli.command, matches.subcommand()) {
+        (Command::Run(flags), Some((_, said))) => flags.settle_memory(said),
+        _ => Ok(()),
+    };
+    let interpreter = executable.unwrap_or_else(|| PathBuf::from("python3"));
+    match settled.and_then(|()| command(&cli.command, program, interpreter)) {
+        Ok(code) => code,
+        Err(error) => {
+            messages::tell(&error.to_string());
+            error.code
+        }
+    }
+}
+
+/// What clap says at the end of its errors, where ours have a hint.
+const MORE: &str = "For more information, try '--help'.";
+
+/// Shows why the words could not be taken, or the help that they ask for; the answer is the exit code.
+fn refuse(error: &clap::Error) -> i32 {
+    let hint = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // A closed stdout or stderr leaves nobody to show it to.
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE } else { 0 };
+        }
+        ErrorKind::InvalidSubcommand => "to profile a program, type `rscalene run PROGRAM`",
+        _ => "`rscalene COMMAND --help` describes the options of a command",
+    };
+    let text = error.render().to_string();
+    messages::tell(&format!("{}\nhint: {hint}", text.trim_end().trim_end_matches(MORE).trim_end()));
+    EXIT_USAGE
+}
+
+fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> Result<i32, Error> {
+    match command {
+        Command::Run(flags) => run::run(flags, Program::of(program), &interpreter),
+        Command::View(flags) => view::view(flags),
+        Command::Diff(flags) => diff::diff(flags),
+        Command::Recover(flags) => recover::recover(flags),
+        Command::Lines { words } => {
+            // It runs the program in the interpreter that it measures; the console script does without this.
+            let mut lines = std::process::Command::new(&interpreter);
+            let error = lines.args(["-m", "rscalene.lines.command"]).args(words).exec();
+            let hint = "name another interpreter: `PYTHON -m rscalene lines ...`";
+            Err(Error::new(EXIT_USAGE, format!("cannot run `{}`: {error}", interpreter.display()), hint))
+        }
+        Command::Doctor(flags) => doctor::doctor(flags, &interpreter),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "rscalene", &mut std::io::stdout());
+            Ok(0)
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What is shown and saved at the end.
+//!
+//! Job: the table on a terminal, a line in a pipe, and the file that was asked for (or, on a terminal, a JSON file of
+//! our own in the current folder). Invariant: files appear whole or not at all, readable by the user alone, and nothing
+//! that is not a profile of ours is ever written over unasked; stdout is never touched while a program runs. A report
+//! that cannot be written is said so, and everything else still happens. Neighbours: `run`, `view`, `report`.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use super::browser;
+use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
+use crate::cli::flags::{Color, Paper, Run, Show};
+use crate::cli::messages::{tell, tell_raw, terminal_columns};
+use crate::cli::words::Program;
+use crate::launch::given;
+use crate::profile::model::{FORMAT_NAME, Profile, Target};
+use crate::report::format::{Format, Look};
+use crate::report::style::{ColorChoice, Output, Style};
+use crate::report::view::Options;
+use crate::report::{self};
+use crate::save::{cannot_write, folder_of, format_of, write_whole};
+use crate::source;
+
+/// Refuses what could not be written anyway, before the program starts.
+pub(crate) fn check(flags: &Run) -> Result<(), Error> {
+    let Some(path) = &flags.output else { return Ok(()) };
+    format_of(path)?;
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        return Err(Error::new(
+            EXIT_USAGE,
+            format!("cannot write `{}`: there is no folder `{}`", path.display(), folder.display()),
+            "make the folder first, or name another",
+        ));
+    }
+    if path.is_dir() {
+        let message = format!("cannot write `{}`: it is a folder", path.display());
+        return Err(Error::new(EXIT_USAGE, message, "name a file in it"));
+    }
+    Ok(())
+}
+
+/// Gives the text of a file, as far as it can be had.
+pub(crate) type ReadSource<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reported {
+    /// Exit code for a program that succeeded.
+    pub(crate) code: i32,
+    /// The file that was asked for could not be written.
+    pub(crate) unsaved: bool,
+}
+
+/// Shows and saves.
+pub(crate) fn report(
+    profile: &Profile,
+    flags: &Run,
+    typed: &Program,
+    unprofiled: Option<Error>,
+    source: ReadSource<'_>,
+) -> Reported {
+    let (mut code, mut unsaved) = (0, false);
+    let profiled = unprofiled.is_none();
+    if let Some(error) = unprofiled {
+        code = error.code;
+        if !flags.quiet {
+            tell(&error.to_string());
+        }
+    }
+    let terminal = std::io::stderr().is_terminal();
+    if !flags.quiet && profiled {
+        let mut text = if terminal {
+            report::render_table(profile, &options(&flags.show), &style(&flags.show, true), source)
+        } else {
+            let mut line = report::summary_line(profile);
+            line.push('\n');
+            line
+        };
+        if flags.show.leaks {
+            text.push_str(&report::render_leaks(profile, &style(&flags.show, terminal)));
+        }
+        tell_raw(&text);
+    }
+    let saved = match &flags.output {
+        Some(path) => Some(format_of(path).and_then(|format| {
+            save(profile, path, format, &flags.show, source)?;
+            Ok(path.clone())
+        })),
+        None if terminal && !flags.quiet && profiled => Some(save_own(profile, typed, flags, source)),
+        None => None,
+    };
+    match saved {
+        Some(Ok(path)) if !flags.quiet => {
+            let shown = path.display();
+            let next = match Format::of(&path) {
+                Some(Format::Json) => format!("; `rscalene view {shown}` shows it again"),
+                _ => String::new(),
+            };
+            tell(&format!("saved {shown}{next}"));
+        }
+        Some(Err(error)) => {
+            tell(&error.to_string());
+            (code, unsaved) = (EXIT_NO_PROFILE, true);
+        }
+        _ => {}
+    }
+    if flags.open
+        && profiled
+        && let Err(error) = open(profile, flags, source)
+    {
+        tell(&error.to_string());
+    }
+    Reported { code, unsaved }
+}
+
+/// Opens the page: the file of `-o` if that is one, else a temporary file.
+fn open(profile: &Profile, flags: &Run, source: ReadSource<'_>) -> Result<(), Error> {
+    if let Some(path) = flags.output.as_ref().filter(|path| Format::of(path) == Some(Format::Html)) {
+        return browser::open(path);
+    }
+    let folder = std::env::temp_dir();
+    let file = tempfile::Builder::new().prefix("rscalene-").suffix(".html").tempfile_in(&folder);
+    let kept = file.and_then(|file| file.into_temp_path().keep().map_err(|error| error.error));
+    let path = kept.map_err(|error| cannot_write(&folder, &error))?;
+    save(profile, &path, Format::Html, &flags.show, source)?;
+    tell(&format!("the page is {}", path.display()));
+    browser::open(&path)
+}
+
+/// The profile that is saved unasked: `rscalene-NAME.json` in the current folder.
+fn save_own(profile: &Profile, typed: &Program, flags: &Run, source: ReadSource<'_>) -> Result<PathBuf, Error> {
+    let name: String =
+        typed.name().chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let path = PathBuf::from(format!("rscalene-{name}.json"));
+    if path.exists() && !is_profile(&path) {
+        return Err(Error::new(
+            EXIT_NO_PROFILE,
+            format!("cannot save `{}`: a file of that name is there and is no profile", path.display()),
+            "name another file with `-o`",
+        ));
+    }
+    save(profile, &path, Format::Json, &flags.show, source)?;
+    Ok(path)
+}
+
+/// Does the file begin as our profiles do?
+fn is_profile(path: &Path) -> bool {
+    use std::io::Read;
+    let mut start = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(256).read_to_string(&mut start));
+    read.is_ok() && start.trim_start().starts_with('{') && start.contains(FORMAT_NAME)
+}
+
+/// Writes a profile to a file, whole or not at all.
+pub(crate) fn save(
+    profile: &Profile,
+    path: &Path,
+    format: Format,
+    show: &Show,
+    source: ReadSource<'_>,
+) -> Result<(), Error> {
+    let bytes = encode(profile, format, show, &style(show, false), source);
+    write_whole(path, &bytes).map_err(|error| cannot_write(path, &error))
+}
+
+/// The profile in a format.
+pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style, source: ReadSource<'_>) -> Vec<u8> {
+    let read = |path: &str| if show.paper.no_source { None } else { source(path) };
+    let look = Look { options: options(show), style: *style, source: !show.paper.no_source, read_source: &read };
+    let mut bytes = format.encode(profile, &look);
+    if show.leaks && format == Format::Text {
+        bytes.extend_from_slice(report::render_leaks(profile, style).as_bytes());
+    }
+    bytes
+}
+
+/// What the flags ask of a report.
+pub(crate) fn options(show: &Show) -> Options {
+    Options {
+        sort: show.sort,
+        top: show.top,
+        min_percent: show.min_percent,
+        all_lines: show.all_lines,
+        per_process: show.per_process,
+    }
+}
+
+/// How a report looks on stderr, or as text in a file.
+pub(crate) fn style(show: &Show, terminal: bool) -> Style {
+    styled(&show.paper, terminal)
+}
+
+/// As above, from what it is written on alone.
+pub(crate) fn styled(paper: &Paper, terminal: bool) -> Style {
+    let color = match paper.color {
+        Color::Auto => ColorChoice::Auto,
+        Color::Always => ColorChoice::Always,
+        Color::Never => ColorChoice::Never,
+    };
+    let output = Output { is_terminal: terminal, columns: if terminal { terminal_columns() } else { None } };
+    Style::resolve(output, |name| std::env::var(name).ok(), color, paper.width)
+}
+
+/// The text that a program's lines stand in: a file, or the code on its command line.
+pub(crate) fn source_of(target: &Target, path: &str) -> Option<String> {
+    given::on_command_line(&target.command, path).or_else(|| source::text(path))
+}

@@ -1,0 +1,121 @@
+//! `rscalene recover`: a report out of what a killed launcher left.
+//!
+//! Invariant: the capture is not changed, and nothing in it is believed beyond what it holds; a damaged one gives what
+//! is readable up to the damage, and says so. Neighbours: `keep` knows where captures lie, `transport::capture` reads
+//! them, `view` shows profiles in the same way.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{output, run, view};
+use crate::cli::error::{EXIT_USAGE, Error};
+use crate::cli::flags::Recover;
+use crate::cli::messages;
+use crate::launch::keep::{self, Found, Origin};
+use crate::observe::symbols::Symbols;
+use crate::profile::build::builder::{Ends, Merge, MergeSettings};
+use crate::profile::build::scope::Scope;
+use crate::profile::model::{self, Profile};
+use crate::report::Format;
+use crate::save;
+use crate::transport::capture::{Damage, Reader};
+use crate::units;
+
+const LIST: &str = "`rscalene recover --list` shows what is there";
+
+/// Runs the command; the answer is the exit code.
+pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
+    if flags.list {
+        list();
+        return Ok(0);
+    }
+    let path = match &flags.capture {
+        Some(path) => path.clone(),
+        None => keep::found().into_iter().find(|found| !found.running).map(|found| found.path).ok_or_else(nothing)?,
+    };
+    let format = flags.output.as_deref().map_or(Ok(Format::Text), save::format_of)?;
+    let profile = profile(&path, flags.show.paper.no_source)?;
+    let source = |path: &str| output::source_of(&profile.target, path);
+    if let Some(path) = &flags.output {
+        output::save(&profile, path, format, &flags.show, &source)?;
+        messages::tell(&format!("saved {}", path.display()));
+        return Ok(0);
+    }
+    let style = output::style(&flags.show, std::io::stdout().is_terminal());
+    messages::print(&output::encode(&profile, format, &flags.show, &style, &source));
+    Ok(0)
+}
+
+fn nothing() -> Error {
+    let folders: Vec<String> = keep::folders().iter().map(|folder| format!("`{}`", folder.display())).collect();
+    let message = format!("there is nothing to recover in {}", folders.join(" or "));
+    Error::new(EXIT_USAGE, message, "a capture stays there when `rscalene run` is killed before it can report")
+}
+
+fn list() {
+    for Found { path, written, bytes, running } in keep::found() {
+        let (origin, _) =
+            open(&path).map_or_else(|_| (Origin::default(), None), |(origin, reader)| (origin, Some(reader)));
+        let when = humantime::format_rfc3339_seconds(written);
+        let state = if running { "still running" } else { "left behind" };
+        let command = origin.command.join(" ").escape_debug().to_string();
+        // A reader that has seen enough (`| head`) is no error.
+        messages::print(
+            format!("{}  {when}  {}  {state}  {command}\n", path.display(), units::bytes(bytes)).as_bytes(),
+        );
+    }
+}
+
+fn open(path: &Path) -> Result<(Origin, Reader<File>), Error> {
+    let refuse =
+        |why: &str, hint: &str| Error::new(EXIT_USAGE, format!("cannot read `{}`: {why}", path.display()), hint);
+    let file = File::open(path).map_err(|error| refuse(&view::why(&error), LIST))?;
+    let opened = Reader::open::<Origin>(file);
+    opened.map(|(reader, origin)| (origin, reader)).map_err(|damage| match damage {
+        Damage::Foreign => refuse("it is no capture of rscalene", LIST),
+        Damage::OtherVersion => refuse("another version of rscalene made it", "use the version that recorded it"),
+        Damage::CutOff | Damage::Corrupt => refuse("it is damaged at its beginning", LIST),
+        Damage::Unreadable(kind) => refuse(&kind.to_string(), LIST),
+    })
+}
+
+fn profile(path: &Path, no_source: bool) -> Result<Profile, Error> {
+    let (origin, reader) = open(path)?;
+    let bad = |why: String| Error::new(EXIT_USAGE, format!("cannot read `{}`: {why}", path.display()), LIST);
+    let scope = Scope::new(origin.scope).map_err(|error| bad(error.to_string()))?;
+    let mut merge = Merge::new(
+        MergeSettings { settings: origin.settings, start_ns: origin.start_ns, waits: true, copies_unseen: false },
+        scope,
+    );
+    let damage = reader.events(&mut |event| merge.feed(&event));
+    let elapsed = Duration::from_nanos(merge.now_ns().saturating_sub(origin.start_ns));
+    let mut notices = vec![format!(
+        "recovered from a capture: rscalene ended before it could report, and what happened after {} is not known",
+        units::seconds(elapsed.as_secs_f64())
+    )];
+    notices.extend(damage.map(|damage| match damage {
+        Damage::CutOff => "the capture ends in the middle: what is missing there is not in this report".to_owned(),
+        Damage::Unreadable(kind) => format!("the capture could not be read to its end: {kind}"),
+        _ => "the capture is damaged: what follows the damage is not in this report".to_owned(),
+    }));
+    let mut symbols = Symbols::new(HashMap::new());
+    let target = model::Target {
+        command: origin.command,
+        cwd: origin.cwd,
+        platform: run::platform(),
+        pid: origin.pid,
+        ..model::Target::default()
+    };
+    let text = |path: &str| output::source_of(&target, path).filter(|_| !no_source);
+    Ok(merge.finish(Ends {
+        tool: model::Tool { version: origin.version },
+        target: target.clone(),
+        clock: model::Clock { started_at: origin.started_at, elapsed_s: elapsed.as_secs_f64() },
+        notices,
+        source: &mut |path| text(path).map(|text| run::lines(&text)),
+        lookup: &mut |path, offset| symbols.function(path, offset).map(str::to_owned),
+    }))
+}

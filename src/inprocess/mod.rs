@@ -1,0 +1,11 @@
+//! The engine of `Profiler`: samples the process that it runs in.
+//!
+//! Job: look at the own threads, take what the shim samples, and make profiles of a stretch of time. Invariant: the
+//! threads of samplers are no part of any profile. Neighbours: `observe` looks, `profile` adds up, `bindings` holds the
+//! result, `rscalene.profiler` (Python) is the face.
+
+mod company;
+mod intake;
+mod pace;
+pub(crate) mod sampler;
+mod tap;

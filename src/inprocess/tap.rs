@@ -1,0 +1,331 @@
+//! Allocation samples of this process, for any number of samplers at once.
+//!
+//! Job: have the shim sample while anybody listens, drain its ring, and give every listener what was recorded while it
+//! listened. Invariant: the shim's hooks are in place exactly while there is a listener; one that comes later is told the
+//! definitions that it missed. Neighbours: `rscalene_wire::tap` is the contract, `sampler` listens, `transport` decodes.
+//!
+//! The process-wide part ([`CURRENT`]) is touched with the GIL held only, so a fork from Python never finds it half done.
+//! The ring and the queues are behind a lock whose holder never asks for the GIL; a forked child leaves the lock alone.
+
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+use rscalene_wire::{PAGE, Settings, TAP_SYMBOL, TAP_VERSION, TapAnswer, TapTable};
+
+use crate::bindings::{load_shim, symbols};
+use crate::transport::arena::Arena;
+use crate::transport::drain::Reader;
+use crate::transport::event::{Body, Counters, Event};
+
+/// Bytes of the ring: a quarter of a second of the densest recording that was seen.
+const RING_BYTES: usize = 4 << 20;
+/// Mean bytes between two samples at the start, as under `rscalene run`.
+const INTERVAL_BYTES: u64 = 64 * 1024;
+/// Tells the shim's code numbers from those that the samplers define themselves.
+const CODE_BIT: u32 = 1 << 30;
+
+/// The ring and who listens to it.
+#[derive(Debug)]
+pub(super) struct Tap {
+    shared: Mutex<Shared>,
+    arena: Arc<Arena>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    reader: Option<Reader>,
+    /// Every code object and stack so far.
+    definitions: Vec<Event>,
+    listeners: Vec<Listener>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Listener {
+    id: u64,
+    /// Has it not left?
+    open: bool,
+    paused: bool,
+    queue: Vec<Event>,
+    /// What had been lost before it came.
+    before: Counters,
+}
+
+/// One listener's place; it leaves when this is dropped (with the GIL held).
+#[derive(Debug)]
+pub(super) struct Listening {
+    tap: Arc<Tap>,
+    id: u64,
+    left: bool,
+}
+
+/// What a listener's own thread holds: it takes events and needs no GIL.
+#[derive(Clone, Debug)]
+pub(super) struct Ear {
+    tap: Arc<Tap>,
+    id: u64,
+}
+
+struct Current {
+    pid: u32,
+    tap: Arc<Tap>,
+    end: unsafe extern "C" fn(),
+}
+
+struct Held(RefCell<Option<Current>>);
+// SAFETY: only reached with the GIL held, as `current` asks for the proof.
+unsafe impl Sync for Held {}
+static CURRENT: Held = Held(RefCell::new(None));
+
+fn current(_held: Python<'_>) -> &'static RefCell<Option<Current>> {
+    &CURRENT.0
+}
+
+/// Begins to listen.
+///
+/// # Errors
+/// Why this process' allocations cannot be sampled, in words.
+pub(super) fn listen(py: Python<'_>) -> PyResult<Result<Listening, String>> {
+    forget_parents(py);
+    let known = current(py).borrow().as_ref().map(|current| Arc::clone(&current.tap));
+    let tap = match known {
+        Some(tap) => tap,
+        None => match begin(py)? {
+            Ok(tap) => tap,
+            Err(why) => return Ok(Err(why)),
+        },
+    };
+    let id = tap.shared().join(&tap.arena);
+    Ok(Ok(Listening { tap, id, left: false }))
+}
+
+/// Ends sampling for everybody: the interpreter goes, or this is a forked child.
+pub(super) fn unhook(py: Python<'_>) {
+    let taken = current(py).borrow_mut().take();
+    if let Some(current) = taken {
+        // SAFETY: the GIL is held, and this runs in no allocator.
+        unsafe { (current.end)() };
+        if current.pid != std::process::id() {
+            // Its lock may be held by a thread that this process does not have.
+            std::mem::forget(current.tap);
+        }
+    }
+}
+
+/// In a forked child: hooks that came with the fork go.
+fn forget_parents(py: Python<'_>) {
+    if current(py).borrow().as_ref().is_some_and(|current| current.pid != std::process::id()) {
+        unhook(py);
+    }
+}
+
+/// A section of the profile that a launcher makes of this process; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Mark {
+    number: u32,
+    table: &'static TapTable,
+    own_ns: Arc<AtomicU64>,
+}
+
+impl Mark {
+    /// Begins a section; `None` where no launcher listens. `own_ns` says how much CPU time the profiler itself takes.
+    pub(super) fn begin(name: &str, own_ns: &Arc<AtomicU64>) -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let symbol = symbols::address(TAP_SYMBOL);
+        let table = if symbol.is_null() { None } else { table(symbol).ok() }?;
+        let mark = Self { number: NUMBER.fetch_add(1, Relaxed), table, own_ns: Arc::clone(own_ns) };
+        // Where nobody listens nothing began: the end would be told to nobody either.
+        mark.tell(1, name).then_some(mark)
+    }
+
+    fn tell(&self, begins: u32, name: &str) -> bool {
+        let own_ns = self.own_ns.load(Relaxed);
+        // SAFETY: the name is valid for the call, and this runs in no allocator.
+        unsafe { (self.table.section)(self.number, begins, own_ns, name.as_ptr(), name.len()) != 0 }
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.tell(0, "");
+    }
+}
+
+fn table(symbol: *mut c_void) -> Result<&'static TapTable, String> {
+    // SAFETY: the symbol is a function of this type in every version of the shim that exports it.
+    let answer: extern "C" fn() -> *const TapTable = unsafe { std::mem::transmute(symbol) };
+    // SAFETY: the shim returns a static.
+    let table = unsafe { &*answer() };
+    if table.version == TAP_VERSION {
+        Ok(table)
+    } else {
+        Err(format!("the shim speaks version {}, not {TAP_VERSION}", table.version))
+    }
+}
+
+fn begin(py: Python<'_>) -> PyResult<Result<Arc<Tap>, String>> {
+    let table = match load_shim::function(py, TAP_SYMBOL)?.and_then(table) {
+        Ok(table) => table,
+        Err(why) => return Ok(Err(why)),
+    };
+    let settings = Settings {
+        memory_mode: 1,
+        memory_interval_bytes: INTERVAL_BYTES,
+        memory_adaptive: 1,
+        max_depth: 1024,
+        ..Settings::default()
+    };
+    let arena = match Arena::create(settings, 1, PAGE + RING_BYTES) {
+        Ok(arena) => Arc::new(arena),
+        Err(error) => return Ok(Err(format!("there is no memory to record into: {error}"))),
+    };
+    // SAFETY: the GIL is held, this runs in no allocator, and `Tap` keeps the arena until after `end`; the address keeps
+    // the hooks out of this library.
+    let begun = TapAnswer::from_u32(unsafe { (table.begin)(arena.lend(), begin as *const () as usize) });
+    let why = match begun {
+        TapAnswer::Begun => {
+            let shared = Shared {
+                reader: Some(Reader::new(Arc::clone(&arena))),
+                definitions: Vec::new(),
+                listeners: Vec::new(),
+                next: 0,
+            };
+            let tap = Arc::new(Tap { shared: Mutex::new(shared), arena });
+            let now = Current { pid: std::process::id(), tap: Arc::clone(&tap), end: table.end };
+            *current(py).borrow_mut() = Some(now);
+            return Ok(Ok(tap));
+        }
+        TapAnswer::Preloaded => "this program's allocations belong to `rscalene run`, whose profile has them",
+        TapAnswer::NoAllocator => "this process has no allocator that can be hooked",
+        TapAnswer::NoFrames => "the interpreter's frames cannot be read",
+        TapAnswer::NoMemory => "the system gave no memory",
+    };
+    Ok(Err(why.to_owned()))
+}
+
+impl Tap {
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Takes what is in the ring to everybody's queue.
+    fn pump(&mut self) {
+        let Some(reader) = &mut self.reader else { return };
+        let (definitions, listeners) = (&mut self.definitions, &mut self.listeners);
+        reader.look(&mut |mut event| {
+            number(&mut event.body);
+            if matches!(event.body, Body::CodeDef(_) | Body::StackDef(_)) {
+                definitions.push(event.clone());
+            }
+            let fresh = matches!(&event.body, Body::Alloc { .. } | Body::Copy(_))
+                || matches!(&event.body, Body::Map { map, .. } if map.old_size != u64::MAX);
+            let mut wanted: Vec<_> =
+                listeners.iter_mut().filter(|listener| listener.open && !(fresh && listener.paused)).collect();
+            if let Some(last) = wanted.pop() {
+                for listener in wanted {
+                    listener.queue.push(event.clone());
+                }
+                last.queue.push(event);
+            }
+        });
+    }
+
+    fn join(&mut self, arena: &Arena) -> u64 {
+        self.pump();
+        self.next += 1;
+        let (id, queue, before) = (self.next, self.definitions.clone(), arena.counters(0, 0));
+        self.listeners.push(Listener { id, open: true, paused: false, queue, before });
+        id
+    }
+}
+
+impl Listening {
+    /// What its thread listens with.
+    pub(super) fn ear(&self) -> Ear {
+        Ear { tap: Arc::clone(&self.tap), id: self.id }
+    }
+
+    /// What is allocated from now on is not told, or told again.
+    pub(super) fn pause(&self, paused: bool) {
+        let mut shared = self.tap.shared();
+        shared.pump();
+        if let Some(listener) = shared.listeners.iter_mut().find(|listener| listener.id == self.id) {
+            listener.paused = paused;
+        }
+    }
+
+    /// Nothing new is recorded for this listener; what was is in its queue. The last one to leave unhooks.
+    pub(super) fn leave(&mut self, py: Python<'_>) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        forget_parents(py);
+        let ours = current(py).borrow().as_ref().is_some_and(|current| Arc::ptr_eq(&current.tap, &self.tap));
+        if !ours {
+            return;
+        }
+        let alone = self.tap.shared().listeners.iter().all(|listener| listener.id == self.id || !listener.open);
+        if alone {
+            unhook(py);
+        }
+        let mut shared = self.tap.shared();
+        shared.pump();
+        if let Some(listener) = shared.listeners.iter_mut().find(|listener| listener.id == self.id) {
+            let counters = since(self.tap.arena.counters(0, 0), &listener.before);
+            let body = Body::Counters(Box::new(counters));
+            listener.queue.push(Event { pid: std::process::id(), body });
+            // What others are told from now on is no longer this one's.
+            listener.open = false;
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        Python::attach(|py| self.leave(py));
+    }
+}
+
+impl Ear {
+    /// Takes what was recorded since the last time.
+    pub(super) fn take(&self, out: &mut Vec<Event>) {
+        let mut shared = self.tap.shared();
+        shared.pump();
+        if let Some(listener) = shared.listeners.iter_mut().find(|listener| listener.id == self.id) {
+            out.append(&mut listener.queue);
+        }
+    }
+
+    /// Takes what is left and goes.
+    pub(super) fn finish(self, out: &mut Vec<Event>) {
+        let mut shared = self.tap.shared();
+        let place = shared.listeners.iter().position(|listener| listener.id == self.id);
+        if let Some(mut listener) = place.map(|place| shared.listeners.swap_remove(place)) {
+            out.append(&mut listener.queue);
+        }
+    }
+}
+
+/// Numbers of its own for what the samplers number too.
+fn number(body: &mut Body) {
+    match body {
+        Body::CodeDef(code) => code.def.code |= CODE_BIT,
+        Body::StackDef(stack) => stack.entries.iter_mut().for_each(|entry| entry.code |= CODE_BIT),
+        _ => {}
+    }
+}
+
+/// What was counted since `before`.
+fn since(mut now: Counters, before: &Counters) -> Counters {
+    for (now, before) in now.lost.iter_mut().zip(before.lost) {
+        *now = now.saturating_sub(before);
+    }
+    now.frames_rejected = now.frames_rejected.saturating_sub(before.frames_rejected);
+    now.faults = now.faults.saturating_sub(before.faults);
+    now
+}

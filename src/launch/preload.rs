@@ -1,0 +1,186 @@
+//! Where the preloaded library lies, and how the environment names it to the program.
+//!
+//! Invariant: what was preloaded before stays preloaded, behind us. `LD_PRELOAD` is split at spaces and colons, so a
+//! path with one of them is reached through a link of a plain name in a folder that only the user can enter. The library
+//! that leads C++'s operators to the shim is named only before one that brings its own: elsewhere nothing stands before
+//! libstdc++. Neighbours: `build.rs` builds the libraries, `run` preloads them.
+
+use std::ffi::{CStr, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
+
+/// File name of the preloaded library.
+const NAME: &str = "librscalene_shim.so";
+/// File name of the library that leads C++'s operators to it.
+const CXX_NAME: &str = "librscalene_shim_cxx.so";
+
+/// The preloaded library, ready to be named.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    path: PathBuf,
+    /// The library beside it for C++'s operators; none where the installation has none.
+    cxx: Option<PathBuf>,
+    /// Holds the link while the program runs.
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Shim {
+    /// Finds the library: `RSCALENE_SHIM` (for development), else beside the extension module.
+    pub(crate) fn find() -> Result<Self, Error> {
+        let path = std::env::var_os("RSCALENE_SHIM").map(PathBuf::from).or_else(beside_this_module);
+        let Some(path) = path.filter(|path| path.is_file()) else {
+            return Err(Error::new(
+                EXIT_NO_PROFILE,
+                format!("cannot find `{NAME}` beside the extension module"),
+                "reinstall rscalene: the installation is not complete",
+            ));
+        };
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let cxx = Some(path.with_file_name(CXX_NAME)).filter(|cxx| cxx.is_file());
+        if !path.as_os_str().as_bytes().iter().any(|byte| b" :".contains(byte)) {
+            return Ok(Self { path, cxx, _folder: None });
+        }
+        let link = || -> std::io::Result<Self> {
+            let folder = tempfile::Builder::new().prefix("rscalene-").tempdir()?;
+            let plain = |path: &Path, name: &str| {
+                let plain = folder.path().join(name);
+                std::os::unix::fs::symlink(path, &plain).map(|()| plain)
+            };
+            let cxx = cxx.as_deref().map(|cxx| plain(cxx, CXX_NAME)).transpose()?;
+            Ok(Self { path: plain(&path, NAME)?, cxx, _folder: Some(folder) })
+        };
+        link().map_err(|error| {
+            Error::new(
+                EXIT_NO_PROFILE,
+                format!("cannot link to `{}`, whose path has a space or a colon: {error}", path.display()),
+                "set TMPDIR to a folder that can be written",
+            )
+        })
+    }
+
+    /// Value of `LD_PRELOAD` for the program, which has `before` now.
+    pub(crate) fn preload(&self, before: Option<&OsStr>) -> OsString {
+        let mut value = self.path.clone().into_os_string();
+        if let Some(cxx) = self.cxx.as_ref().filter(|_| brings_operators(before)) {
+            value.push(":");
+            value.push(cxx);
+        }
+        if let Some(before) = before.filter(|before| !before.is_empty()) {
+            value.push(":");
+            value.push(before);
+        }
+        value
+    }
+}
+
+/// Names of libraries whose allocator must be the first in a process, as our hooks must be.
+const SANITIZERS: [&str; 5] = ["libasan", "libtsan", "liblsan", "libhwasan", "libclang_rt."];
+
+/// Refuses to preload in front of a sanitizer, which would end the program: `before` is the `LD_PRELOAD` of now.
+pub(crate) fn refuse_sanitizers(before: Option<&OsStr>) -> Result<(), Error> {
+    let before = before.unwrap_or_default().to_string_lossy();
+    let files = before.split([' ', ':']).map(|path| path.rsplit('/').next().unwrap_or(path));
+    let Some(file) = files.into_iter().find(|file| SANITIZERS.iter().any(|name| file.starts_with(name))) else {
+        return Ok(());
+    };
+    Err(Error::new(
+        EXIT_USAGE,
+        format!("cannot profile with `{file}` preloaded: a sanitizer must be the first library of its process"),
+        "take it out of LD_PRELOAD; times and bytes under a sanitizer would not be the program's own anyway",
+    ))
+}
+
+/// Refuses to run without a `/proc` in which processes have the numbers that they have here: the shim finds the shared
+/// memory there, and what is said of a process would be said of another one.
+pub(crate) fn refuse_foreign_proc() -> Result<(), Error> {
+    let own = std::process::id().to_string();
+    match std::fs::read_link("/proc/self") {
+        Ok(number) if number.as_os_str() == own.as_str() => Ok(()),
+        found => Err(Error::new(
+            EXIT_NO_PROFILE,
+            match found {
+                Ok(_) => "cannot profile: `/proc` is that of another PID namespace",
+                Err(_) => "cannot profile: there is no `/proc`",
+            },
+            "mount it: `mount -t proc proc /proc`, or `unshare --mount-proc` for a namespace of its own",
+        )),
+    }
+}
+
+/// C++'s operators that none of the others can stand in for: an allocator that brings its own has all of them.
+const OPERATORS: [&CStr; 6] = [
+    c"_Znwm",
+    c"_ZnwmRKSt9nothrow_t",
+    c"_ZnwmSt11align_val_t",
+    c"_ZnwmSt11align_val_tRKSt9nothrow_t",
+    c"_ZdlPv",
+    c"_ZdlPvSt11align_val_t",
+];
+
+/// Does a preloaded library bring C++'s operators? Preloaded libraries are in this process as well, where the dynamic
+/// linker has found them; `before` is the `LD_PRELOAD` of now.
+fn brings_operators(before: Option<&OsStr>) -> bool {
+    // SAFETY: the names end with NUL; looks only.
+    let objects = OPERATORS.map(|name| object_of(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }));
+    let [Some(object), others @ ..] = &objects else { return false };
+    let same = others.iter().all(|other| other.as_ref() == Some(object));
+    let file = std::fs::read("/etc/ld.so.preload").unwrap_or_default();
+    same && preloads(before.unwrap_or_default().as_bytes(), &file, object)
+}
+
+/// Is `object` a library that the variable or the file of this content preload, from every folder alike?
+fn preloads(variable: &[u8], file: &[u8], object: &Path) -> bool {
+    let lines = file.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b'#').next());
+    let mut entries = lines.chain([variable]).flat_map(|text| text.split(|byte| b" :\t".contains(byte)));
+    entries.any(|entry| {
+        let path = Path::new(OsStr::from_bytes(entry));
+        let anywhere = path.is_absolute() || !entry.contains(&b'/');
+        anywhere && path.file_name().is_some() && path.file_name() == object.file_name()
+    })
+}
+
+/// The folder of the object that this code lies in.
+fn beside_this_module() -> Option<PathBuf> {
+    Some(object_of(beside_this_module as *mut libc::c_void)?.parent()?.join(NAME))
+}
+
+/// The object that an address lies in.
+fn object_of(address: *mut libc::c_void) -> Option<PathBuf> {
+    // SAFETY: all bytes zero is a valid Dl_info.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: only looks the address up, whatever it is; `info` has room for the answer.
+    let found = unsafe { libc::dladdr(address, &raw mut info) };
+    if found == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the dynamic linker's names end with NUL.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preloaded_library_is_known_by_its_file_name() {
+        let object = Path::new("/usr/lib/libtcmalloc.so.4");
+        let cases: [(&str, &str, bool); 9] = [
+            ("/usr/lib/libtcmalloc.so.4", "", true),
+            ("libm.so.6 libtcmalloc.so.4", "", true),
+            ("/usr/$LIB/libtcmalloc.so.4:libm.so.6", "", true),
+            ("", "# ours\nlibm.so.6\n/usr/lib/libtcmalloc.so.4 # theirs\n", true),
+            ("", "# /usr/lib/libtcmalloc.so.4\n", false),
+            ("libtcmalloc.so", "", false),
+            // It is not there in another folder.
+            ("./libtcmalloc.so.4", "", false),
+            ("", "", false),
+            (":", "\n", false),
+        ];
+        for (variable, file, truth) in cases {
+            assert_eq!(preloads(variable.as_bytes(), file.as_bytes(), object), truth, "{variable:?} {file:?}");
+        }
+    }
+}

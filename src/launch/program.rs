@@ -1,0 +1,200 @@
+//! What to start: from the words typed to an executable and its arguments.
+//!
+//! Invariant: the target gets exactly the words that it would have got without us: `python app.py args` for a script,
+//! the command itself for everything else. Neighbours: `words` (what was typed), `spawn` (starts it).
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::cli::error::{EXIT_CANNOT_RUN, EXIT_NOT_FOUND, EXIT_USAGE, Error};
+use crate::cli::words::Program;
+
+/// What to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// File to execute.
+    pub(crate) executable: PathBuf,
+    /// All words, the program's own name first.
+    pub(crate) words: Vec<OsString>,
+    /// Script that the interpreter runs by name: its lines are the user's wherever it lies.
+    pub(crate) script: Option<PathBuf>,
+}
+
+/// Decides what to start; `interpreter` runs Python programs.
+pub(crate) fn resolve(program: &Program, interpreter: &Path) -> Result<Start, Error> {
+    match program {
+        Program::Missing => {
+            Err(Error::new(EXIT_USAGE, "nothing to run", "name a script, `-m MODULE`, `-c CODE` or a command"))
+        }
+        Program::Interpreter(words) => with_interpreter(interpreter, words.iter().cloned(), None),
+        Program::Named(name, arguments) => {
+            let path = Path::new(name);
+            if is_python_program(path) {
+                let words = std::iter::once(name.clone()).chain(arguments.iter().cloned());
+                return with_interpreter(interpreter, words, Some(path.to_path_buf()));
+            }
+            let executable = find(name)?;
+            let script = is_script(&executable).then(|| executable.clone());
+            let words = std::iter::once(name.clone()).chain(arguments.iter().cloned()).collect();
+            Ok(Start { executable, words, script })
+        }
+    }
+}
+
+fn with_interpreter(
+    interpreter: &Path,
+    words: impl Iterator<Item = OsString>,
+    script: Option<PathBuf>,
+) -> Result<Start, Error> {
+    let executable = find(interpreter.as_os_str()).map_err(|error| {
+        Error::new(error.code, error.message, "`--python` names the interpreter, by path or by a name on PATH")
+    })?;
+    Ok(Start { executable, words: std::iter::once(interpreter.as_os_str().to_owned()).chain(words).collect(), script })
+}
+
+/// Would `python PATH` run it? Source and byte code by their ending, packages and zip files by what is in them, and
+/// plain text that cannot be executed by itself.
+fn is_python_program(path: &Path) -> bool {
+    let ending = path.extension().and_then(OsStr::to_str).unwrap_or("").to_ascii_lowercase();
+    if path.is_dir() {
+        return path.join("__main__.py").exists() || path.join("__main__.pyc").exists();
+    }
+    if !path.is_file() {
+        return false;
+    }
+    if matches!(ending.as_str(), "py" | "pyw" | "pyc" | "pyz" | "pyzw") {
+        return true;
+    }
+    if is_executable(path) {
+        return false;
+    }
+    let mut start = [0; 512];
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let start = start.get(..read).unwrap_or(&[]);
+    start.starts_with(b"PK\x03\x04") || (!start.contains(&0) && ending != "sh")
+}
+
+/// A text that some Python interpreter runs: its `#!` line says so.
+fn is_script(path: &Path) -> bool {
+    let mut start = [0; 256];
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let start = start.get(..read).unwrap_or(&[]);
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or(&[]);
+    line.starts_with(b"#!") && line.windows(6).any(|window| window == b"python")
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Finds a command as a shell does.
+pub(crate) fn find(name: &OsStr) -> Result<PathBuf, Error> {
+    let shown = name.to_string_lossy();
+    let path = Path::new(name);
+    if shown.contains('/') {
+        return match fs::metadata(path) {
+            Err(error) => Err(Error::new(
+                EXIT_NOT_FOUND,
+                format!("cannot run `{shown}`: {}", reason(&error)),
+                "check the path; `-m MODULE` runs a module, a name without `/` is looked up on PATH",
+            )),
+            Ok(metadata) if metadata.is_dir() => Err(Error::new(
+                EXIT_CANNOT_RUN,
+                format!("cannot run `{shown}`: it is a folder without `__main__.py`"),
+                "name a script in it, or run a package with `-m PACKAGE`",
+            )),
+            Ok(_) if !is_executable(path) => Err(Error::new(
+                EXIT_CANNOT_RUN,
+                format!("cannot run `{shown}`: permission denied"),
+                "make it executable with `chmod +x`, or run it with its interpreter",
+            )),
+            Ok(_) => Ok(path.to_path_buf()),
+        };
+    }
+    let search = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let found = std::env::split_paths(&search).map(|folder| folder.join(path)).find(|file| is_executable(file));
+    found.ok_or_else(|| {
+        if path.is_dir() {
+            return Error::new(
+                EXIT_CANNOT_RUN,
+                format!("cannot run `{shown}`: it is a folder without `__main__.py`"),
+                "name a script in it, or run a package with `-m PACKAGE`",
+            );
+        }
+        let ending = path.extension().and_then(OsStr::to_str);
+        let hint = if ending == Some("py") {
+            "check the name and the folder you are in"
+        } else {
+            "check the name; scripts of the current folder are named with their ending, modules run with `-m`"
+        };
+        Error::new(EXIT_NOT_FOUND, format!("cannot run `{shown}`: no such file or command"), hint)
+    })
+}
+
+fn reason(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file",
+        std::io::ErrorKind::PermissionDenied => "permission denied",
+        _ => "it cannot be read",
+    }
+}
+
+/// Why a preload cannot reach this executable, if it cannot.
+pub(crate) fn unreachable(executable: &Path) -> Option<(String, String)> {
+    let metadata = fs::metadata(executable).ok()?;
+    let shown = executable.display();
+    // SAFETY: takes nothing.
+    let root = unsafe { libc::geteuid() } == 0;
+    if metadata.mode() & 0o6000 != 0 && !root {
+        return Some((
+            format!("`{shown}` is setuid or setgid: the system lets no library be preloaded into it"),
+            "profile the program that it starts, as the user it runs as".to_owned(),
+        ));
+    }
+    let bytes = fs::read(executable).ok()?;
+    match interpreter_of(&bytes)? {
+        None => Some((
+            format!("`{shown}` is statically linked: no library can be preloaded into it"),
+            "use an interpreter that is linked dynamically".to_owned(),
+        )),
+        Some(loader) if loader.contains("musl") => Some((
+            format!("`{shown}` uses musl: only glibc is supported"),
+            "use an interpreter built for glibc 2.28 or later".to_owned(),
+        )),
+        Some(_) => None,
+    }
+}
+
+/// The dynamic loader that an ELF file asks for: `None` where it is no ELF file, `Some(None)` where it asks for none.
+fn interpreter_of(bytes: &[u8]) -> Option<Option<String>> {
+    use object::read::elf::{FileHeader, ProgramHeader};
+    let header = object::elf::FileHeader64::<object::Endianness>::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    for segment in header.program_headers(endian, bytes).ok()? {
+        if let Ok(Some(name)) = segment.interpreter(endian, bytes) {
+            return Some(Some(String::from_utf8_lossy(name).into_owned()));
+        }
+    }
+    Some(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_is_linked_dynamically_and_text_is_no_program() {
+        assert!(interpreter_of(&fs::read("/bin/sh").expect("there is a shell")).flatten().is_some());
+        assert_eq!(interpreter_of(b"#!/bin/sh\n"), None);
+    }
+
+    #[test]
+    fn a_missing_command_is_127_and_a_file_that_cannot_be_executed_126() {
+        assert_eq!(find(OsStr::new("no-such-command-at-all")).map_err(|error| error.code), Err(EXIT_NOT_FOUND));
+        assert_eq!(find(OsStr::new("/etc/passwd")).map_err(|error| error.code), Err(EXIT_CANNOT_RUN));
+        assert_eq!(find(OsStr::new("/no/such/file")).map_err(|error| error.code), Err(EXIT_NOT_FOUND));
+    }
+}

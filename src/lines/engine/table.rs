@@ -1,0 +1,188 @@
+//! Which functions are profiled: their lines, their code objects, and whom to tell.
+//!
+//! Job: what a decorated function registers once. Invariant: the table of code objects is touched with the GIL held, and
+//! one that is in it is never freed. Neighbours: `threads` runs sessions on these tables, `monitoring` and `tracing` look
+//! code objects up.
+
+use std::cell::UnsafeCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::{monitoring, outcome, prologue, split, tracing};
+use crate::bindings::counters::{self, Source};
+use crate::bindings::symbols;
+use crate::lines::report::Outcome;
+use crate::lines::session::Session;
+
+/// The lines of one decorated function: what to watch, and whom to tell when a call has ended.
+#[pyclass(frozen, module = "rscalene._rscalene")]
+pub(crate) struct LineTable {
+    pub(crate) table: Arc<Table>,
+}
+
+/// What [`LineTable`] holds; sessions share it.
+pub(crate) struct Table {
+    pub(crate) filename: String,
+    pub(crate) name: String,
+    pub(crate) first_line: u32,
+    pub(crate) lines: usize,
+    pub(crate) source: Source,
+    /// Do the events of a call count as callees' time?
+    pub(crate) own: bool,
+    /// Are its sessions driven?
+    pub(crate) driven: bool,
+    /// Its number in `split`, if its time may be split.
+    pub(crate) split: Option<usize>,
+    pub(crate) on_end: Py<PyAny>,
+    /// Address of the function's own code object, once it is watched.
+    top_code: AtomicUsize,
+    /// Bytes of the frame object that tracing makes for each activation, on 3.11.
+    pub(crate) frame_bytes: AtomicI64,
+}
+
+impl Table {
+    pub(crate) fn top_code(&self) -> usize {
+        self.top_code.load(Relaxed)
+    }
+
+    /// What Python is told of a session that has ended.
+    pub(crate) fn outcome(&self, session: Session, base_bytes: i64) -> Outcome {
+        Outcome {
+            filename: self.filename.clone(),
+            name: self.name.clone(),
+            first_line: self.first_line,
+            calls: session.calls,
+            base_bytes,
+            memory: self.source != Source::Nothing,
+            failure: None,
+            split: None,
+            rows: session.rows,
+        }
+    }
+}
+
+#[pymethods]
+impl LineTable {
+    /// `memory` is `None`, `"exact"` or `"rss"`; `on_end` is called with a `LineOutcome` whenever a session has ended.
+    #[new]
+    #[pyo3(signature = (filename, name, first_line, lines, *, memory, own, driven, on_end))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
+    fn new(
+        py: Python<'_>,
+        filename: String,
+        name: String,
+        first_line: u32,
+        lines: usize,
+        memory: Option<&str>,
+        own: bool,
+        driven: bool,
+        on_end: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let source = match memory {
+            None => Source::Nothing,
+            Some("exact") => Source::Exact,
+            Some("rss") => Source::Resident,
+            Some(other) => {
+                return Err(PyValueError::new_err(format!("memory must be `exact` or `rss`, not `{other}`")));
+            }
+        };
+        if source == Source::Exact {
+            counters::prepare(py)?;
+        }
+        let split = if own { split::register(&filename, first_line, lines.max(1)) } else { None };
+        let table = Table {
+            split,
+            filename,
+            name,
+            first_line,
+            lines: lines.max(1),
+            source,
+            own,
+            driven,
+            on_end,
+            top_code: AtomicUsize::new(0),
+            frame_bytes: AtomicI64::new(0),
+        };
+        Ok(Self { table: Arc::new(table) })
+    }
+
+    /// A copy of the function's code object that reports its calls, where the interpreter does not do that by itself.
+    fn instrumented<'py>(slf: &Bound<'py, Self>, code: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if symbols::minor(slf.py()) >= 12 || slf.get().table.driven {
+            return Ok(code.clone());
+        }
+        let hook = tracing::hook(slf.as_any())?;
+        prologue::prepend_call(code, &hook)
+    }
+
+    /// The outcome of no call at all.
+    fn unused(&self) -> outcome::LineOutcome {
+        outcome::LineOutcome::new(self.table.outcome(Session::new(self.table.lines), 0))
+    }
+
+    /// Watch these code objects, the function's own first. They live as long as the process.
+    fn watch(&self, py: Python<'_>, codes: &Bound<'_, PyList>) -> PyResult<()> {
+        for (at, code) in codes.iter().enumerate() {
+            let mut lines = Vec::new();
+            for entry in code.call_method0("co_lines")?.try_iter()? {
+                let (_, end, line): (u32, u32, Option<u32>) = entry?.extract()?;
+                lines.push((end, line));
+            }
+            let first_line = code.getattr("co_firstlineno")?.extract()?;
+            let watched = Watched { table: Arc::clone(&self.table), top: at == 0, first_line, lines };
+            if at == 0 {
+                self.table.top_code.store(code.as_ptr() as usize, Relaxed);
+            }
+            registry(py).insert(code.as_ptr() as usize, watched);
+            if symbols::minor(py) >= 12 {
+                monitoring::watch(&code, self.table.own)?;
+            }
+            // The address is the key: the object must never be freed.
+            std::mem::forget(code.unbind());
+        }
+        Ok(())
+    }
+}
+
+/// One code object that is watched.
+pub(crate) struct Watched {
+    pub(crate) table: Arc<Table>,
+    /// Is it the function itself, not one defined in it?
+    pub(crate) top: bool,
+    pub(crate) first_line: u32,
+    lines: Vec<(u32, Option<u32>)>,
+}
+
+impl Watched {
+    /// Does `tracing::hook` report its start?
+    pub(crate) fn begins_by_hook(&self) -> bool {
+        self.top && !self.table.driven
+    }
+
+    /// Row of a line.
+    pub(crate) fn row(&self, line: u32) -> usize {
+        line.saturating_sub(self.table.first_line) as usize
+    }
+
+    /// Row of the line at a byte of the bytecode.
+    pub(crate) fn row_at(&self, offset: u32) -> usize {
+        let at = self.lines.partition_point(|(end, _)| *end <= offset);
+        self.row(self.lines.get(at).and_then(|(_, line)| *line).unwrap_or(self.first_line))
+    }
+}
+
+/// The code objects that are watched.
+#[inline(always)]
+pub(crate) fn registry<'py>(_held: Python<'py>) -> &'py mut HashMap<usize, Watched> {
+    struct Kept(UnsafeCell<Option<HashMap<usize, Watched>>>);
+    // SAFETY: only reached with the GIL held, as the argument proves.
+    unsafe impl Sync for Kept {}
+    static WATCHED: Kept = Kept(UnsafeCell::new(None));
+    // SAFETY: the GIL is held, and no caller keeps the reference across a call into Python.
+    unsafe { &mut *WATCHED.0.get() }.get_or_insert_with(HashMap::new)
+}

@@ -1,0 +1,316 @@
+//! CPU samples of this very process, taken by a thread of it that needs no GIL.
+//!
+//! Job: serve the sampling API where nothing is preloaded. The reader's question: *on which lines did the threads burn
+//! their CPU time?* Invariant: no signal is sent, nothing is hooked, and every nanosecond that a thread's CPU clock
+//! advances between two ticks goes to exactly one stack: the one it was seen running in next. How much of it was the
+//! kernel's nobody can see from here, but the scheduler's tick does: what it counted goes along with each sample.
+//! Neighbours: `remote` supplies the waits of the same threads, `profile` merges both, `inprocess::sampler` keeps the
+//! time.
+
+use std::collections::{HashMap, HashSet};
+
+use rscalene_interp::opcodes::{Op, op_kind};
+use rscalene_interp::{Layout, Memory, Unsupported, threads, walk};
+use rscalene_wire as wire;
+
+use super::proc::{self, Activity, SyscallFile};
+use super::remote::Target;
+use super::remote::memory::ProcessMemory;
+use super::remote::stacks::{CODE_BIT, Stacks};
+use crate::transport::event::{Body, Event, Ticks};
+
+/// Ticks between two lists of the threads.
+const LIST_TICKS: u32 = 8;
+/// Less than this since the last tick is left to the next one.
+const LEAST_NS: u64 = 1_000;
+/// Frames of a stack that are read.
+const MAX_DEPTH: u32 = 1_024;
+/// Tells the stacks from those that the remote reader defines for the same process.
+const STACK_BIT: u64 = 1 << 62;
+/// Flag of a sample that a timer made.
+const TIMER: u8 = 1;
+/// [`wire::ThreadStart::source`]: looks from outside, with [`Ticks`] for kernel time.
+const LOOKS: u32 = 4;
+
+/// The sampler, without its thread.
+#[derive(Debug)]
+pub struct Inside {
+    target: Target,
+    layout: Layout,
+    memory: ProcessMemory,
+    stacks: Stacks,
+    seen: HashMap<u32, Seen>,
+    states: HashMap<u32, u64>,
+    keep_out: HashSet<u32>,
+    interval_ns: u64,
+    ticks: u32,
+    /// The thread that used most CPU time since the last tick, and how much.
+    busiest: (u32, u64),
+}
+
+#[derive(Debug)]
+struct Seen {
+    syscall: Option<SyscallFile>,
+    cpu_ns: u64,
+    pending_ns: u64,
+    counted: Counted,
+    kernel_ns: u64,
+    stack: u64,
+    kind: u8,
+}
+
+/// The user's and the kernel's ticks of a thread so far, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    user_ns: u64,
+    kernel_ns: u64,
+}
+
+impl Counted {
+    fn of(tid: u32) -> Self {
+        let user_ns = clock_ns(thread_clock(tid, CPUCLOCK_VIRT));
+        let kernel_ns = clock_ns(thread_clock(tid, CPUCLOCK_PROF)).saturating_sub(user_ns);
+        Self { user_ns, kernel_ns }
+    }
+}
+
+impl Inside {
+    /// Begins with the process that this is; `interval_ns` is what the profile shows as the interval.
+    ///
+    /// # Errors
+    /// The interpreter's layout is not known.
+    pub fn new(target: Target, interval_ns: u64, out: &mut Vec<Event>) -> Result<Self, Unsupported> {
+        let memory = ProcessMemory::new(target.pid);
+        let layout = Layout::of(target.version, target.runtime, target.code_type, &memory)?;
+        let start = wire::ProcessStart {
+            time_ns: proc::monotonic_ns(),
+            pid: target.pid,
+            parent: std::os::unix::process::parent_id(),
+            python_version: target.version,
+            flags: 0,
+            runtime: target.runtime,
+            code_type: target.code_type,
+            cpu_ns: clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID),
+        };
+        out.push(Event { pid: target.pid, body: Body::ProcessStart(start) });
+        Ok(Self {
+            target,
+            layout,
+            memory,
+            stacks: Stacks::default(),
+            seen: HashMap::new(),
+            states: HashMap::new(),
+            keep_out: HashSet::new(),
+            interval_ns,
+            ticks: 0,
+            busiest: (0, 0),
+        })
+    }
+
+    /// Leave a thread of ours out.
+    pub fn keep_out(&mut self, tid: u32) {
+        self.keep_out.insert(tid);
+    }
+
+    /// Looks at every Python thread.
+    pub fn tick(&mut self, out: &mut Vec<Event>) {
+        let mut bodies = Vec::new();
+        if self.ticks.is_multiple_of(LIST_TICKS) {
+            self.list(&mut bodies);
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        self.busiest = (0, 0);
+        let tids: Vec<u32> = self.seen.keys().copied().collect();
+        for tid in tids {
+            self.look(tid, &mut bodies);
+        }
+        self.deliver(bodies, out);
+    }
+
+    /// The thread that used most CPU time since the tick before the last; `None` where none used any.
+    #[must_use]
+    pub fn busiest(&self) -> Option<u32> {
+        Some(self.busiest.0).filter(|&tid| tid != 0)
+    }
+
+    /// Sampling pauses: what is pending goes where its thread was last.
+    pub fn rest(&mut self, out: &mut Vec<Event>) {
+        let mut bodies = Vec::new();
+        for (tid, seen) in &mut self.seen {
+            let cpu_ns = thread_cpu_ns(*tid).max(seen.cpu_ns);
+            seen.pending_ns += cpu_ns - seen.cpu_ns;
+            seen.cpu_ns = cpu_ns;
+            if seen.pending_ns > 0 && seen.stack != 0 {
+                seen.sample(*tid, &mut bodies);
+            }
+        }
+        self.deliver(bodies, out);
+    }
+
+    /// What passed since the last tick is forgotten: sampling was paused.
+    pub fn skip(&mut self) {
+        for (tid, seen) in &mut self.seen {
+            seen.cpu_ns = thread_cpu_ns(*tid);
+            seen.counted = Counted::of(*tid);
+        }
+    }
+
+    /// The end: what is pending goes where its thread was last.
+    pub fn finish(mut self, out: &mut Vec<Event>) {
+        let mut bodies = Vec::new();
+        for (tid, mut seen) in std::mem::take(&mut self.seen) {
+            let cpu_ns = thread_cpu_ns(tid).max(seen.cpu_ns);
+            seen.pending_ns += cpu_ns - seen.cpu_ns;
+            seen.cpu_ns = cpu_ns;
+            seen.end(tid, &mut bodies);
+        }
+        self.deliver(bodies, out);
+    }
+
+    fn deliver(&self, bodies: Vec<Body>, out: &mut Vec<Event>) {
+        out.extend(bodies.into_iter().map(|body| Event { pid: self.target.pid, body }));
+    }
+
+    fn list(&mut self, bodies: &mut Vec<Body>) {
+        self.memory.forget();
+        let states = &mut self.states;
+        states.clear();
+        threads(&self.memory, &self.layout, |thread| {
+            if let Ok(tid) = u32::try_from(thread.native_thread_id) {
+                states.entry(tid).or_insert(thread.tstate);
+            }
+            true
+        });
+        let Ok(tids) = proc::threads(self.target.pid) else { return };
+        let alive: HashSet<u32> = tids.iter().copied().filter(|tid| !self.keep_out.contains(tid)).collect();
+        let ended: Vec<u32> = self.seen.keys().filter(|tid| !alive.contains(tid)).copied().collect();
+        for tid in ended {
+            if let Some(seen) = self.seen.remove(&tid) {
+                seen.end(tid, bodies);
+            }
+        }
+        for tid in alive {
+            if self.states.contains_key(&tid) && !self.seen.contains_key(&tid) {
+                let cpu_ns = thread_cpu_ns(tid);
+                let time_ns = proc::monotonic_ns();
+                let start = wire::ThreadStart { time_ns, tid, source: LOOKS, cpu_ns, interval_ns: self.interval_ns };
+                bodies.push(Body::ThreadStart(start));
+                let syscall = SyscallFile::open(self.target.pid, tid, true).ok();
+                let (counted, kernel_ns) = (Counted::of(tid), 0);
+                self.seen.insert(tid, Seen { syscall, cpu_ns, pending_ns: 0, counted, kernel_ns, stack: 0, kind: 0 });
+            }
+        }
+    }
+
+    fn look(&mut self, tid: u32, bodies: &mut Vec<Body>) {
+        let Some(seen) = self.seen.get_mut(&tid) else { return };
+        let cpu_ns = thread_cpu_ns(tid).max(seen.cpu_ns);
+        let passed = cpu_ns - seen.cpu_ns;
+        if passed < LEAST_NS {
+            return;
+        }
+        seen.cpu_ns = cpu_ns;
+        seen.pending_ns += passed;
+        if passed > self.busiest.1 {
+            self.busiest = (tid, passed);
+        }
+        // A thread that is blocked now ran somewhere else before.
+        let runs = seen.syscall.as_ref().is_none_or(|file| matches!(file.read(), Ok(Activity::Running)));
+        let Some(&tstate) = self.states.get(&tid) else { return };
+        if !runs {
+            return;
+        }
+        self.memory.forget();
+        let mut opcode = [0];
+        walk(&self.memory, &self.layout, tstate, 1, |frame| {
+            if frame.offset_bytes != u32::MAX {
+                self.memory.bytes(frame.instruction, &mut opcode);
+            }
+            false
+        });
+        let Some(draft) = self.stacks.read(&self.memory, &self.layout, tstate, MAX_DEPTH) else { return };
+        let mut defined = Vec::new();
+        let stack = self.stacks.commit(draft, &mut defined);
+        bodies.extend(defined.into_iter().map(ours));
+        if stack == 0 {
+            return;
+        }
+        seen.stack = stack ^ STACK_BIT;
+        let native = op_kind(self.layout.minor, opcode[0]) == Op::CallsC;
+        seen.kind = if native { wire::CpuKind::Native } else { wire::CpuKind::Python } as u8;
+        seen.sample(tid, bodies);
+    }
+}
+
+impl Seen {
+    /// What is pending becomes a sample.
+    fn sample(&mut self, tid: u32, bodies: &mut Vec<Body>) {
+        let sample = wire::CpuSample {
+            time_ns: proc::monotonic_ns(),
+            stack: self.stack,
+            weight_ns: self.pending_ns,
+            tid,
+            kind: self.kind,
+            ..wire::CpuSample::default()
+        };
+        bodies.push(Body::CpuSample { sample, flags: TIMER });
+        self.pending_ns = 0;
+        let now = Counted::of(tid);
+        let user_ns = now.user_ns.saturating_sub(self.counted.user_ns);
+        let kernel_ns = now.kernel_ns.saturating_sub(self.counted.kernel_ns);
+        // A thread that is gone counts nothing, not less.
+        if user_ns + kernel_ns > 0 {
+            self.counted = now;
+            self.kernel_ns += kernel_ns;
+            bodies.push(Body::Ticks(Ticks { tid, stack: self.stack, kind: self.kind, user_ns, kernel_ns }));
+        }
+    }
+
+    fn end(mut self, tid: u32, bodies: &mut Vec<Body>) {
+        if self.pending_ns > 0 && self.stack != 0 {
+            self.sample(tid, bodies);
+        }
+        let (time_ns, cpu_ns, system_ns) = (proc::monotonic_ns(), self.cpu_ns, self.kernel_ns);
+        bodies.push(Body::ThreadEnd(wire::ThreadEnd { time_ns, tid, reserved: 0, cpu_ns, system_ns }));
+    }
+}
+
+/// Numbers of our own for what the remote reader numbers too.
+fn ours(mut body: Body) -> Body {
+    match &mut body {
+        Body::CodeDef(code) => code.def.code &= !CODE_BIT,
+        Body::StackDef(stack) => {
+            stack.def.stack ^= STACK_BIT;
+            for entry in &mut stack.entries {
+                entry.code &= !CODE_BIT;
+            }
+        }
+        _ => {}
+    }
+    body
+}
+
+/// The kernel's clocks of a thread: user and kernel ticks, user ticks alone, and the exact one.
+const CPUCLOCK_PROF: u32 = 0;
+const CPUCLOCK_VIRT: u32 = 1;
+const CPUCLOCK_SCHED: u32 = 2;
+
+/// CPU nanoseconds of a thread of this process; 0 once it is gone.
+pub fn thread_cpu_ns(tid: u32) -> u64 {
+    clock_ns(thread_clock(tid, CPUCLOCK_SCHED))
+}
+
+/// The kernel's own encoding of a per-thread CPU clock.
+fn thread_clock(tid: u32, which: u32) -> libc::clockid_t {
+    const CPUCLOCK_PERTHREAD: u32 = 4;
+    (!tid << 3 | CPUCLOCK_PERTHREAD | which) as libc::clockid_t
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours; the kernel refuses clocks that do not exist.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return 0;
+    }
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}

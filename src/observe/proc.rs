@@ -1,0 +1,379 @@
+//! `/proc` of another process, parsed.
+//!
+//! Job: the few files of `/proc/PID` that the observers read, as typed values; those read at every tick are kept open and
+//! read with `pread`. Invariant: a file that is gone or makes no sense is an error or `None`, never a zero. Neighbours:
+//! `clocks`, `modules` and `remote` read through it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::Duration;
+
+/// What the scheduler says of a thread (`/proc/PID/task/TID/schedstat`).
+///
+/// Exact while the thread is blocked; up to a scheduler tick old while it runs, and a running wait for a core is added
+/// only when it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// Nanoseconds on a CPU, over the thread's life.
+    pub run_ns: u64,
+    /// Nanoseconds it was ready to run and waited for a core.
+    pub delay_ns: u64,
+    /// Times it was given a core. Equal before and after: it did not run in between.
+    pub slices: u64,
+}
+
+/// A thread's `schedstat`.
+#[derive(Debug)]
+pub struct Schedstat(Source);
+
+/// What a blocked thread waits in (`/proc/PID/task/TID/syscall`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// On a CPU, or ready to run.
+    Running,
+    /// Blocked outside a system call (a page fault, say).
+    Blocked {
+        /// Its stack pointer.
+        sp: u64,
+    },
+    /// Blocked in a system call.
+    Syscall {
+        /// Its number.
+        number: u64,
+        /// Its six arguments.
+        arguments: [u64; 6],
+        /// Its stack pointer.
+        sp: u64,
+    },
+}
+
+impl Activity {
+    /// The stack pointer of a thread that is blocked.
+    #[must_use]
+    pub fn stack_pointer(self) -> Option<u64> {
+        match self {
+            Self::Running => None,
+            Self::Blocked { sp } | Self::Syscall { sp, .. } => Some(sp),
+        }
+    }
+}
+
+/// A thread's `syscall` file.
+#[derive(Debug)]
+pub struct SyscallFile(Source);
+
+/// The fields of `stat` that matter here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// State letter (`R`, `S`, `D`, `Z`, `T`, ..).
+    pub state: char,
+    /// Parent's process id.
+    pub parent: u32,
+    /// Moment of the start in clock ticks since boot: tells a process from a later one with the same number.
+    pub start_ticks: u64,
+}
+
+/// A kept-open `statm`.
+#[derive(Debug)]
+pub struct Statm {
+    file: File,
+    page_bytes: u64,
+}
+
+/// A small file of `/proc`.
+#[derive(Debug)]
+enum Source {
+    Open(File),
+    Path(String),
+}
+
+impl Source {
+    fn open(path: String, keep: bool) -> io::Result<Self> {
+        let file = File::open(&path)?;
+        Ok(if keep { Self::Open(file) } else { Self::Path(path) })
+    }
+
+    fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<&'a str> {
+        match self {
+            Self::Open(file) => read_start(file, buffer),
+            Self::Path(path) => read_start(&File::open(path)?, buffer),
+        }
+    }
+}
+
+impl Schedstat {
+    /// Opens the file of a thread. Without `keep` it is opened anew for each reading, which is slow but needs no file
+    /// descriptor.
+    ///
+    /// # Errors
+    /// The thread is gone, or the kernel keeps no scheduler statistics.
+    pub fn open(pid: u32, tid: u32, keep: bool) -> io::Result<Self> {
+        Ok(Self(Source::open(format!("/proc/{pid}/task/{tid}/schedstat"), keep)?))
+    }
+
+    /// Reads it now.
+    ///
+    /// # Errors
+    /// The thread is gone (`ESRCH`), or the text is not three numbers.
+    pub fn read(&self) -> io::Result<Clock> {
+        let mut buffer = [0; 96];
+        let text = self.0.read(&mut buffer)?;
+        let mut numbers = text.split_ascii_whitespace().map(str::parse::<u64>);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(run_ns)), Some(Ok(delay_ns)), Some(Ok(slices))) => Ok(Clock { run_ns, delay_ns, slices }),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+impl SyscallFile {
+    /// Opens the file of a thread. Without `keep` it is opened anew for each reading, which is slow but needs no file
+    /// descriptor.
+    ///
+    /// # Errors
+    /// The thread is gone, or the kernel has no such file.
+    pub fn open(pid: u32, tid: u32, keep: bool) -> io::Result<Self> {
+        Ok(Self(Source::open(format!("/proc/{pid}/task/{tid}/syscall"), keep)?))
+    }
+
+    /// Reads it now.
+    ///
+    /// # Errors
+    /// The thread is gone, or the process may not be inspected (`EPERM`, `EACCES`).
+    pub fn read(&self) -> io::Result<Activity> {
+        let mut buffer = [0; 256];
+        parse_activity(self.0.read(&mut buffer)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+impl Statm {
+    /// Opens the file of a process.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        let file = File::open(format!("/proc/{pid}/statm"))?;
+        Ok(Self { file, page_bytes: page_bytes() })
+    }
+
+    /// Resident bytes now.
+    ///
+    /// # Errors
+    /// The process is gone: its memory is reported as 0, which is an error here.
+    pub fn resident_bytes(&self) -> io::Result<u64> {
+        let mut buffer = [0; 128];
+        let text = read_start(&self.file, &mut buffer)?;
+        match text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()) {
+            Some(0) => Err(io::ErrorKind::NotFound.into()),
+            Some(pages) => Ok(pages * self.page_bytes),
+            None => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// Threads of a process, in the kernel's order.
+///
+/// # Errors
+/// The process is gone.
+pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task"))?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Number of threads of a process, without listing them.
+///
+/// # Errors
+/// The process is gone.
+pub fn thread_count(pid: u32) -> io::Result<u64> {
+    // The kernel keeps the link count of `task` at two more than the threads.
+    Ok(fs::metadata(format!("/proc/{pid}/task"))?.nlink().saturating_sub(2))
+}
+
+/// The whole of a file of `/proc`. These files tell no size, and every short read makes the kernel write them anew, so the
+/// first read asks for a lot.
+///
+/// # Errors
+/// The process is gone or may not be inspected.
+pub fn read_whole(path: &str, first_bytes: usize) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = vec![0; first_bytes];
+    let mut filled: usize = 0;
+    loop {
+        let read = file.read_at(&mut bytes[filled..], filled as u64)?;
+        if read == 0 {
+            bytes.truncate(filled);
+            return Ok(bytes);
+        }
+        filled += read;
+        if filled == bytes.len() {
+            bytes.resize(filled * 2, 0);
+        }
+    }
+}
+
+/// State, parent and start of a process.
+///
+/// # Errors
+/// The process is gone.
+pub fn stat(pid: u32) -> io::Result<Stat> {
+    let bytes = read_whole(&format!("/proc/{pid}/stat"), 1_024)?;
+    parse_stat(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// State letter of a thread; `None` if it is gone.
+#[must_use]
+pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
+    let bytes = read_whole(&format!("/proc/{pid}/task/{tid}/stat"), 1_024).ok()?;
+    parse_stat(&String::from_utf8_lossy(&bytes)).map(|stat| stat.state)
+}
+
+/// Times that a thread gave its core up by itself (`voluntary_ctxt_switches`): it blocked. `None` if it is gone.
+#[must_use]
+pub fn blocks(pid: u32, tid: u32) -> Option<u64> {
+    let bytes = read_whole(&format!("/proc/{pid}/task/{tid}/status"), 4_096).ok()?;
+    field(&String::from_utf8_lossy(&bytes), "voluntary_ctxt_switches:")?.parse().ok()
+}
+
+/// Name of a thread as the kernel knows it (at most 15 bytes); `None` if the thread is gone.
+#[must_use]
+pub fn comm(pid: u32, tid: u32) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
+}
+
+/// Command line of a process; `None` if it is gone or has none (a zombie).
+#[must_use]
+pub fn command_line(pid: u32) -> Option<Vec<String>> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
+    if words.is_empty() {
+        return None;
+    }
+    Some(words.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+}
+
+/// High-water mark of the resident bytes (`VmHWM`); `None` if the process is gone or a zombie.
+#[must_use]
+pub fn peak_resident_bytes(pid: u32) -> Option<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// The part of the resident bytes that is pages of files (`RssFile`); `None` if the process is gone or a zombie.
+#[must_use]
+pub fn resident_file_bytes(pid: u32) -> Option<u64> {
+    status_bytes(pid, "RssFile:")
+}
+
+fn status_bytes(pid: u32, name: &str) -> Option<u64> {
+    // Bytes: a process names itself as it likes.
+    let text = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let kibibytes = field(&String::from_utf8_lossy(&text), name)?.strip_suffix("kB")?.trim_end().parse::<u64>().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// A field of `status`.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// `CLOCK_MONOTONIC`, in nanoseconds: the clock of all events.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// CPU time of the calling thread.
+#[must_use]
+pub fn own_cpu() -> Duration {
+    Duration::from_nanos(clock_ns(libc::CLOCK_THREAD_CPUTIME_ID))
+}
+
+/// CPU time of this process, all its threads.
+#[must_use]
+pub fn whole_cpu() -> Duration {
+    Duration::from_nanos(clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID))
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer, and the kernel writes nothing else.
+    let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert_eq!(status, 0, "these clocks exist on every Linux");
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+fn page_bytes() -> u64 {
+    // SAFETY: `sysconf` reads a constant of the system.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
+fn read_start<'a>(file: &File, buffer: &'a mut [u8]) -> io::Result<&'a str> {
+    let read = file.read_at(buffer, 0)?;
+    std::str::from_utf8(&buffer[..read]).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// `running`, or `NUMBER 0xARG * 6 0xSP 0xPC`, or `-1 0xSP 0xPC`.
+fn parse_activity(text: &str) -> Option<Activity> {
+    let mut words = text.split_ascii_whitespace();
+    let first = words.next()?;
+    if first == "running" {
+        return Some(Activity::Running);
+    }
+    let number: i64 = first.parse().ok()?;
+    let mut word = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let Ok(number) = u64::try_from(number) else { return Some(Activity::Blocked { sp: word()? }) };
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        *argument = word()?;
+    }
+    Some(Activity::Syscall { number, arguments, sp: word()? })
+}
+
+/// The name in parentheses may hold anything, parentheses too, so fields are counted from the last one.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    Some(Stat {
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+        start_ticks: fields.nth(17)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields_of_stat() {
+        let tail: Vec<String> = (5..=52).map(|field| field.to_string()).collect();
+        let text = format!("7 (a) b ) (c) S 4 {}", tail.join(" "));
+        assert_eq!(parse_stat(&text), Some(Stat { state: 'S', parent: 4, start_ticks: 22 }));
+    }
+
+    #[test]
+    fn the_three_forms_of_the_syscall_file_are_told_apart() {
+        assert_eq!(parse_activity("running\n"), Some(Activity::Running));
+        assert_eq!(parse_activity("-1 0x7ffe 0x7f00\n"), Some(Activity::Blocked { sp: 0x7ffe }));
+        let futex = parse_activity("202 0x10 0x80 0x2 0x0 0x0 0xffffffff 0x7ffe 0x7f00\n");
+        let arguments = [16, 128, 2, 0, 0, 0xffff_ffff];
+        assert_eq!(futex, Some(Activity::Syscall { number: 202, arguments, sp: 0x7ffe }));
+        assert_eq!(parse_activity("202 0x10"), None);
+    }
+
+    #[test]
+    fn this_process_reads_as_itself() {
+        let pid = std::process::id();
+        assert!(threads(pid).expect("alive").contains(&pid));
+        assert!(thread_count(pid).expect("alive") >= 1);
+        assert_eq!(stat(pid).expect("alive").parent, std::os::unix::process::parent_id());
+        assert!(!command_line(pid).expect("alive").is_empty());
+        let resident = Statm::open(pid).and_then(|file| file.resident_bytes()).expect("alive");
+        assert!(resident_file_bytes(pid).is_some_and(|files| files > 0 && files < resident));
+        assert!(peak_resident_bytes(pid).expect("alive") + 1_048_576 >= resident);
+        assert!(blocks(pid, pid).is_some());
+        assert!(Schedstat::open(pid, pid, true).and_then(|file| file.read()).expect("alive").slices > 0);
+    }
+}

@@ -1,0 +1,361 @@
+//! The arithmetic of waiting.
+//!
+//! Job: from looks at one thread's scheduler clock, decide how long it waited and in which place. Time off the CPU is
+//! wall time less CPU time less time ready to run without a core, which the kernel counts exactly; only the place is
+//! sampled. Invariant: what is credited adds up to the exact total, whatever the looks saw in between. Neighbours:
+//! `process` makes the looks.
+//!
+//! The clock of a blocked thread is exact, that of a running one is not (a wait for a core that still lasts is not in it),
+//! so sums are made up at looks that find the thread blocked. What passed between two such looks is divided between
+//! their two places by the distances to the looks beside them: each look stands for half of the time up to its neighbours,
+//! so waits shorter than the distance of two looks come out right on average.
+//!
+//! A hypervisor that takes a core away leaves time that is wall time but neither CPU time nor a wait for a core. A thread
+//! that did not block in between cannot have waited, so what its clock lacks over such a stretch of running looks was taken
+//! by the host, and is no waiting. What is subtracted is the least that it can have been.
+
+use crate::observe::proc::Clock;
+
+/// The longest scheduler tick of any kernel: a running thread's clock is no older.
+const LONGEST_TICK_NS: u64 = 10_000_000;
+/// Time that a running thread's clock lacks and that is not worth asking for.
+const LITTLE_NS: u64 = 2_000_000;
+
+/// Where a thread was seen blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Hash of its Python stack; 0: none.
+    pub stack: u64,
+    /// It waits for the GIL; `None` where that cannot be told.
+    pub gil: Option<bool>,
+}
+
+/// Waiting to be credited to a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credit {
+    /// Where.
+    pub place: Place,
+    /// How long.
+    pub wait_ns: u64,
+}
+
+/// How often a thread has blocked, and its clock right after that was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    /// Times it gave its core up by itself, over its life.
+    pub count: u64,
+    /// When the clock was read.
+    pub now_ns: u64,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Looks in a row that found the thread running.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    first: Blocks,
+    /// The last look up to which it is known not to have blocked.
+    proved_ns: u64,
+    proved: Clock,
+    /// It had the same slice at all looks since then.
+    sure: bool,
+}
+
+/// The running account of one thread.
+#[derive(Clone, Debug)]
+pub struct Balance {
+    /// Time and clock up to which all waiting has been credited.
+    settled_ns: u64,
+    settled: Clock,
+    /// Where it was blocked then; `None` if it was not.
+    place: Option<Place>,
+    /// From then to the look behind it (0: there was none yet).
+    behind_ns: u64,
+    /// Last look of any kind.
+    last_ns: u64,
+    last: Clock,
+    /// Waiting that was credited too early, since a wait for a core had not been counted yet; paid back first.
+    debt_ns: u64,
+    stretch: Option<Stretch>,
+    /// What the host took since the last settlement, before `stretch`.
+    taken_ns: u64,
+}
+
+impl Stretch {
+    fn new(first: Blocks) -> Self {
+        Self { first, proved_ns: first.now_ns, proved: first.clock, sure: true }
+    }
+
+    /// The least that the host took of it, told by a later reading of the clock: that one holds what a running thread's
+    /// clock lacks, a wait for a core and a part of a tick.
+    fn taken_ns(&self, later: Clock) -> u64 {
+        let wait_ns = later.delay_ns.saturating_sub(self.proved.delay_ns);
+        let late_ns = later.run_ns.saturating_sub(self.proved.run_ns).min(LONGEST_TICK_NS);
+        lacking(self.first.now_ns, self.first.clock, self.proved_ns, self.proved).saturating_sub(wait_ns + late_ns)
+    }
+}
+
+impl Balance {
+    /// Starts the account at the first look at a thread that was there `before_ns` (as far as can be told).
+    pub fn open(now_ns: u64, clock: Clock, place: Option<Place>, before_ns: u64, credits: &mut Vec<Credit>) -> Self {
+        if let Some(place) = place {
+            push(credits, place, before_ns);
+        }
+        Self {
+            settled_ns: now_ns,
+            settled: clock,
+            place,
+            behind_ns: 0,
+            last_ns: now_ns,
+            last: clock,
+            debt_ns: 0,
+            stretch: None,
+            taken_ns: 0,
+        }
+    }
+
+    /// Clock at the last look.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.last
+    }
+
+    /// Time of the last look.
+    #[must_use]
+    pub fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// The place that waiting is still to be credited to.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    /// Place of the last look; `None` if it found the thread running.
+    #[must_use]
+    pub fn blocked(&self) -> Option<Place> {
+        self.place.filter(|_| self.settled_ns == self.last_ns)
+    }
+
+    /// Takes in a look. `place` is `None` where the thread was running or ready to run; `blocks` is asked only then, and
+    /// not each time, how often it has blocked.
+    pub fn look(
+        &mut self,
+        now_ns: u64,
+        clock: Clock,
+        place: Option<Place>,
+        blocks: impl FnOnce() -> Option<Blocks>,
+        credits: &mut Vec<Credit>,
+    ) {
+        let before_ns = now_ns.saturating_sub(self.last_ns);
+        if self.behind_ns == 0 {
+            self.behind_ns = before_ns;
+        }
+        self.last_ns = now_ns;
+        let ran = clock.slices != self.last.slices || self.blocked_before(now_ns, before_ns).is_none();
+        let former = std::mem::replace(&mut self.last, clock);
+        let Some(place) = place else { return self.run_on(now_ns, clock, former, blocks) };
+        let waited = self.settle(now_ns, clock);
+        match self.place {
+            // It has been in one place; if that is known only now, it was this one.
+            Some(former) if !ran => push(credits, if former.stack == 0 { place } else { former }, waited),
+            Some(former) => {
+                let all = u128::from((self.behind_ns + before_ns).max(1));
+                let share = u128::from(waited) * u128::from(self.behind_ns) / all;
+                let share = u64::try_from(share).unwrap_or(waited);
+                push(credits, former, share);
+                push(credits, place, waited - share);
+            }
+            None => push(credits, place, waited),
+        }
+        self.place = Some(place);
+        self.behind_ns = 0;
+    }
+
+    /// Closes the account of a thread that is gone, found out at `now_ns`.
+    pub fn close(mut self, now_ns: u64, credits: &mut Vec<Credit>) {
+        let unseen_ns = now_ns.saturating_sub(self.last_ns);
+        if let Some(place) = self.blocked() {
+            push(credits, place, unseen_ns / 2);
+        } else {
+            let waited = self.settle(self.last_ns, self.last);
+            let place = self.place.unwrap_or(Place { stack: 0, gil: None });
+            push(credits, place, waited);
+        }
+    }
+
+    /// A look that found the thread running.
+    fn run_on(&mut self, now_ns: u64, clock: Clock, former: Clock, blocks: impl FnOnce() -> Option<Blocks>) {
+        let Some(stretch) = &mut self.stretch else {
+            self.stretch = blocks().map(Stretch::new);
+            return;
+        };
+        stretch.sure &= clock.slices == former.slices;
+        if !stretch.sure {
+            if lacking(stretch.proved_ns, stretch.proved, now_ns, clock) < LITTLE_NS {
+                return;
+            }
+            let asked = blocks();
+            if asked.is_none_or(|asked| asked.count != stretch.first.count) {
+                self.taken_ns += stretch.taken_ns(clock);
+                self.stretch = asked.map(Stretch::new);
+                return;
+            }
+        }
+        (stretch.proved_ns, stretch.proved, stretch.sure) = (now_ns, clock, true);
+    }
+
+    /// The look before this one found the thread blocked.
+    fn blocked_before(&self, now_ns: u64, before_ns: u64) -> Option<Place> {
+        self.place.filter(|_| self.settled_ns == now_ns - before_ns)
+    }
+
+    /// Waiting since the last settlement, which ends here.
+    fn settle(&mut self, now_ns: u64, clock: Clock) -> u64 {
+        let waited = now_ns.saturating_sub(self.settled_ns);
+        let ran = clock.run_ns.saturating_sub(self.settled.run_ns);
+        let queued = clock.delay_ns.saturating_sub(self.settled.delay_ns);
+        let owed = ran + queued + self.debt_ns;
+        self.debt_ns = owed.saturating_sub(waited);
+        self.settled_ns = now_ns;
+        self.settled = clock;
+        let taken = self.taken_ns + self.stretch.take().map_or(0, |stretch| stretch.taken_ns(clock));
+        self.taken_ns = 0;
+        waited.saturating_sub(owed).saturating_sub(taken)
+    }
+}
+
+/// Time between two readings of a clock that is neither on a core nor a wait for one.
+fn lacking(from_ns: u64, from: Clock, to_ns: u64, to: Clock) -> u64 {
+    let counted = to.run_ns.saturating_sub(from.run_ns) + to.delay_ns.saturating_sub(from.delay_ns);
+    to_ns.saturating_sub(from_ns).saturating_sub(counted)
+}
+
+fn push(credits: &mut Vec<Credit>, place: Place, wait_ns: u64) {
+    if wait_ns > 0 {
+        credits.push(Credit { place, wait_ns });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Place = Place { stack: 1, gil: Some(false) };
+    const B: Place = Place { stack: 2, gil: Some(true) };
+
+    fn clock(run_ns: u64, delay_ns: u64, slices: u64) -> Clock {
+        Clock { run_ns, delay_ns, slices }
+    }
+
+    /// The thread has always run: nobody asks.
+    fn never() -> Option<Blocks> {
+        None
+    }
+
+    fn sum(credits: &[Credit], place: Place) -> u64 {
+        credits.iter().filter(|credit| credit.place == place).map(|credit| credit.wait_ns).sum()
+    }
+
+    #[test]
+    fn a_thread_that_did_not_run_waited_all_the_time_where_it_was() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(1_000, clock(70, 30, 4), Some(A), 0, &mut credits);
+        balance.look(1_500, clock(70, 30, 4), Some(A), never, &mut credits);
+        balance.look(4_000, clock(70, 30, 4), Some(A), never, &mut credits);
+        assert_eq!(credits, [Credit { place: A, wait_ns: 500 }, Credit { place: A, wait_ns: 2_500 }]);
+    }
+
+    #[test]
+    fn waiting_for_a_core_is_no_waiting() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
+        balance.look(1_000, clock(300, 500, 9), Some(A), never, &mut credits);
+        assert_eq!(credits, [Credit { place: A, wait_ns: 200 }]);
+    }
+
+    #[test]
+    fn the_time_between_two_places_is_halved_between_them() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), Some(A), 0, &mut credits);
+        balance.look(1_000, clock(100, 100, 2), Some(B), never, &mut credits);
+        assert_eq!((sum(&credits, A), sum(&credits, B)), (400, 400));
+    }
+
+    #[test]
+    fn looks_at_a_running_thread_leave_its_waits_to_the_looks_around_them() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), Some(A), 0, &mut credits);
+        balance.look(300, clock(0, 0, 2), None, never, &mut credits);
+        balance.look(900, clock(500, 0, 3), None, never, &mut credits);
+        assert_eq!(credits, []);
+        balance.look(1_000, clock(600, 0, 4), Some(B), never, &mut credits);
+        assert_eq!((sum(&credits, A), sum(&credits, B)), (300, 100));
+    }
+
+    #[test]
+    fn a_delay_that_the_kernel_counts_late_is_paid_back() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), Some(A), 0, &mut credits);
+        balance.look(1_000, clock(0, 0, 1), Some(A), never, &mut credits);
+        balance.look(1_100, clock(50, 200, 2), Some(A), never, &mut credits);
+        balance.look(2_100, clock(50, 200, 2), Some(A), never, &mut credits);
+        assert_eq!(sum(&credits, A), 2_100 - 50 - 200);
+    }
+
+    #[test]
+    fn the_unseen_ends_of_a_life_count_half_where_it_was_blocked() {
+        let mut credits = Vec::new();
+        let balance = Balance::open(1_000, clock(5, 0, 1), Some(A), 500, &mut credits);
+        balance.close(1_600, &mut credits);
+        assert_eq!(sum(&credits, A), 500 + 300);
+    }
+
+    const MS: u64 = 1_000_000;
+
+    /// A thread that computes for a second, of which the host takes one part in `taken`, and then sleeps for 400 ms; the
+    /// kernel counts what it runs at each look, and it is given a new slice at each that `switches` says yes to.
+    fn computes_and_sleeps(taken: u64, blocked: u64, switches: impl Fn(u64) -> bool) -> u64 {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
+        let mut slices = 1;
+        for look in 1..=100 {
+            slices += u64::from(switches(look));
+            let (now_ns, clock) = (look * 10 * MS, clock(look * (10 - taken) * MS, 0, slices));
+            let count = 7 + blocked * look;
+            balance.look(now_ns, clock, None, || Some(Blocks { count, now_ns, clock }), &mut credits);
+        }
+        let end = clock(100 * (10 - taken) * MS, 0, slices);
+        balance.look(1_000 * MS, end, Some(A), never, &mut credits);
+        balance.look(1_400 * MS, end, Some(A), never, &mut credits);
+        sum(&credits, A)
+    }
+
+    #[test]
+    fn what_a_host_takes_of_a_computing_thread_is_no_waiting() {
+        assert_eq!(computes_and_sleeps(0, 0, |_| false), 400 * MS);
+        for switches in [|_| false, |_| true, |look| look % 7 == 0] as [fn(u64) -> bool; 3] {
+            let waited = computes_and_sleeps(3, 0, switches);
+            // The first look is before the first answer, and a tick may be missing.
+            assert!((400 * MS..=(400 + 3 + 10) * MS).contains(&waited), "{waited}");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_blocked_between_two_looks_may_have_waited_all_its_clock_lacks() {
+        assert_eq!(computes_and_sleeps(3, 1, |_| true), 700 * MS);
+    }
+
+    #[test]
+    fn a_wait_for_a_core_that_lasts_at_a_look_is_not_taken_for_the_hosts() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
+        for (now_ns, clock) in [(10 * MS, clock(10 * MS, 0, 2)), (100 * MS, clock(40 * MS, 0, 2))] {
+            balance.look(now_ns, clock, None, || Some(Blocks { count: 7, now_ns, clock }), &mut credits);
+        }
+        // It had been waiting for a core for 60 ms, waits 20 more, and blocks for 50.
+        balance.look(170 * MS, clock(40 * MS, 80 * MS, 3), Some(A), never, &mut credits);
+        assert_eq!(sum(&credits, A), 50 * MS);
+    }
+}

@@ -1,0 +1,55 @@
+//! Names that only Python knows: up to 3.13 it does not tell the kernel what a thread is called.
+//!
+//! Job: read them when threads have come, at a bounded cost. Invariant: reading takes at most a twentieth of the time.
+//! Neighbours: `process` asks, `interp` knows where the names lie.
+
+use rscalene_interp::{Layout, running_threads, thread_names};
+
+use super::memory::ProcessMemory;
+use crate::observe::proc;
+
+/// Nanoseconds between two looks at least.
+const PAUSE_NS: u64 = 50_000_000;
+/// Time that passes for each that is spent.
+const SHARE: u64 = 20;
+
+/// When names were last read, and whether there may be new ones.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// `threading._active`.
+    running: Option<u64>,
+    wanted: bool,
+    due_ns: u64,
+}
+
+impl Names {
+    /// A thread has come that may have a name.
+    pub(super) fn wanted(&mut self) {
+        self.wanted = true;
+    }
+
+    /// The names of threads that `is_thread` knows, if it is time to ask.
+    pub(super) fn look(
+        &mut self,
+        now_ns: u64,
+        memory: &ProcessMemory,
+        layout: &Layout,
+        interp: u64,
+        is_thread: impl Fn(u32) -> bool,
+    ) -> Vec<(u32, String)> {
+        let mut names = Vec::new();
+        if !self.wanted || now_ns < self.due_ns {
+            return names;
+        }
+        self.wanted = false;
+        self.running = self.running.or_else(|| running_threads(memory, layout, interp));
+        if let Some(running) = self.running {
+            thread_names(memory, layout, running, is_thread, |tid, name| {
+                names.push((tid, String::from_utf8_lossy(name).into_owned()));
+            });
+        }
+        let spent_ns = proc::monotonic_ns().saturating_sub(now_ns);
+        self.due_ns = now_ns + PAUSE_NS.max(spent_ns * SHARE);
+        names
+    }
+}

@@ -1,0 +1,474 @@
+//! One profiled process, watched from outside.
+//!
+//! Job: find its threads, look at each one's scheduler clock, prove where the blocked ones are blocked, and keep the
+//! books. Invariant: a stack is believed only if the thread did not run between the looks before and behind the read.
+//! Neighbours: `balance` does the sums, `stacks` the frames, `clocks` and `modules` the rest; `Reader` calls at ticks.
+//!
+//! A thread that has not run since the last look is where it was: it costs one read of its clock, and the longer it has
+//! been blocked the rarer that is. Threads that never had a Python frame (the idle workers of C libraries) have no line
+//! that waits, so their waiting is left out.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+use rscalene_interp::{Layout, Unsupported, gil};
+use rscalene_wire as wire;
+
+use super::balance::{Balance, Blocks, Credit, Place};
+use super::memory::ProcessMemory;
+use super::names::Names;
+use super::stacks::{Draft, Stacks};
+use super::states::States;
+use super::tasks::Tasks;
+use super::{MAX_DEPTH, NOTICE_LAYOUT, NOTICE_READ_DENIED, Target};
+use crate::observe::clocks::Ledger;
+use crate::observe::limits::Limits;
+use crate::observe::modules::ModuleWatch;
+use crate::observe::proc::{self, Activity, Clock, Schedstat, SyscallFile};
+use crate::transport::event::{Body, Event, Wait};
+
+/// A thread that has been blocked for a time is looked at after one part in this many of it.
+const PATIENCE: u64 = 16;
+/// Longest time between two looks at a blocked thread, where there are few.
+const LONGEST_NS: u64 = 40_000_000;
+/// The same grows by this for every thread of the process.
+const LONGEST_EACH_NS: u64 = 250_000;
+/// Time between two full lists of the threads, where their number does not change.
+const LIST_NS: u64 = 100_000_000;
+/// The same grows by this for every thread.
+const LIST_EACH_NS: u64 = 100_000;
+/// Time after which everything that is looked at from time to time has been looked at, but for the resident memory.
+const SETTLED_NS: u64 = 2_000_000_000;
+/// Time between two deliveries of waits and clocks.
+const TELL_NS: u64 = 200_000_000;
+
+/// A watched process.
+#[derive(Debug)]
+pub(super) struct Process {
+    target: Target,
+    /// Known from the first list of its threads on.
+    start_ticks: Option<u64>,
+    command: Option<Vec<String>>,
+    memory: ProcessMemory,
+    /// `None`: frames cannot be read, waiting is unknown.
+    layout: Option<Layout>,
+    stacks: Stacks,
+    tasks: Tasks,
+    ledger: Ledger,
+    names: Names,
+    limits: Limits,
+    modules: ModuleWatch,
+    threads: HashMap<u32, Thread>,
+    states: States,
+    waits: HashMap<(u32, u64, bool), (u64, u64)>,
+    credits: Vec<Credit>,
+    bodies: Vec<Body>,
+    counted_ns: u64,
+    list_due_ns: u64,
+    tell_due_ns: u64,
+    /// When a thread was last seen to have run.
+    ran_ns: u64,
+    /// The resident memory was read since then.
+    rss_read: bool,
+}
+
+#[derive(Debug)]
+struct Thread {
+    schedstat: Schedstat,
+    syscall: Option<SyscallFile>,
+    balance: Balance,
+    blocked_since_ns: u64,
+    due_ns: u64,
+    /// It had a Python frame once.
+    python: bool,
+    /// Its place was not found out: its process' thread states had been listed just before.
+    unsure: bool,
+    /// Its name was asked for a second time.
+    named: bool,
+}
+
+impl Process {
+    /// Begins to watch.
+    pub(super) fn new(target: Target, now_ns: u64) -> Self {
+        let memory = ProcessMemory::new(target.pid);
+        let layout = match memory.probe(target.runtime) {
+            Ok(()) => Layout::of(target.version, target.runtime, target.code_type, &memory),
+            Err(_) => Err(Unsupported::Unreadable),
+        };
+        // One that is ending has no memory any more, whoever it was.
+        let gone = || memory.probe(target.runtime).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH));
+        let notice = (layout.is_err() && !gone()).then(|| {
+            let code = if memory.denied() { NOTICE_READ_DENIED } else { NOTICE_LAYOUT };
+            Body::Notice(wire::Notice { time_ns: now_ns, code, detail: target.version })
+        });
+        let command = proc::command_line(target.pid);
+        let limits = Limits::new(target.pid);
+        let mut process = Self::begin(target, (memory, layout.ok()), command, limits, now_ns);
+        process.bodies.extend(notice);
+        process
+    }
+
+    /// A process that this one forked at `time_ns`; `None` where it is another program by now.
+    pub(super) fn child(&self, target: Target, time_ns: u64, now_ns: u64) -> Option<Self> {
+        let same = (target.runtime, target.version) == (self.target.runtime, self.target.version);
+        let layout = self.layout.filter(|_| same)?;
+        let limits = self.limits.of_child(target.pid, now_ns);
+        let read = (ProcessMemory::new(target.pid), Some(layout));
+        let child = Self::begin(target, read, self.command.clone(), limits, now_ns);
+        Some(Self { modules: ModuleWatch::later(target.pid, Instant::now()), counted_ns: time_ns.min(now_ns), ..child })
+    }
+
+    fn begin(
+        target: Target,
+        (memory, layout): (ProcessMemory, Option<Layout>),
+        command: Option<Vec<String>>,
+        limits: Limits,
+        now_ns: u64,
+    ) -> Self {
+        Self {
+            start_ticks: None,
+            memory,
+            layout,
+            stacks: Stacks::default(),
+            tasks: Tasks::default(),
+            ledger: Ledger::new(target.pid),
+            names: Names::default(),
+            limits,
+            modules: ModuleWatch::new(target.pid),
+            threads: HashMap::new(),
+            states: States::default(),
+            waits: HashMap::new(),
+            credits: Vec::new(),
+            bodies: command.clone().map(Body::Command).into_iter().collect(),
+            command,
+            counted_ns: now_ns,
+            list_due_ns: 0,
+            tell_due_ns: now_ns + TELL_NS,
+            ran_ns: now_ns,
+            rss_read: false,
+            target,
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.target.pid
+    }
+
+    /// Files that are kept open.
+    pub(super) fn open_files(&self) -> usize {
+        self.threads.len() * 2 + 1
+    }
+
+    /// The moment at which a thread is to be looked at again.
+    pub(super) fn due_ns(&self) -> u64 {
+        self.threads.values().map(|thread| thread.due_ns).min().unwrap_or(0)
+    }
+
+    pub(super) fn inodes(&self) -> &HashMap<String, u64> {
+        self.modules.inodes()
+    }
+
+    /// One tick; false once the process is gone. `keep`: more files may be kept open.
+    pub(super) fn tick(&mut self, keep: bool, out: &mut Vec<Event>) -> bool {
+        let now_ns = proc::monotonic_ns();
+        let unseen_ns = now_ns - self.counted_ns;
+        self.counted_ns = now_ns;
+        let mut alive = self.find_threads(now_ns, unseen_ns, keep);
+        if alive {
+            let due: Vec<u32> =
+                self.threads.iter().filter(|(_, thread)| thread.due_ns <= now_ns).map(|(&tid, _)| tid).collect();
+            for &tid in &due {
+                self.look(tid);
+            }
+            // A thread that took the place of one that ended leaves their number as it was.
+            if due.iter().any(|tid| !self.threads.contains_key(tid)) {
+                alive = self.find_threads(now_ns, unseen_ns, keep);
+            }
+        }
+        if alive && self.may_have_changed(now_ns) {
+            let rss = self.ledger.rss(now_ns);
+            self.rss_read |= rss.is_some();
+            self.bodies.extend(rss);
+            self.bodies.extend(self.modules.poll(Instant::now()).map(Body::Modules));
+        }
+        // Whoever else is in its cgroup may fill the memory while it sleeps; its children need not all watch for that.
+        if alive && (self.target.forked.is_none() || self.may_have_changed(now_ns)) {
+            self.bodies.extend(self.limits.look(now_ns).into_iter().map(Body::NearLimit));
+        }
+        if !alive {
+            self.close_all(now_ns);
+            self.bodies.push(self.ledger.exit(now_ns));
+        } else if now_ns >= self.tell_due_ns {
+            self.tell_due_ns = now_ns + TELL_NS;
+            if self.may_have_changed(now_ns) {
+                self.ledger.read_peak();
+            }
+            self.tell(now_ns);
+        }
+        self.deliver(out);
+        alive
+    }
+
+    /// A process that sleeps has the memory and the libraries that it had: once all have been looked at, they are left
+    /// alone.
+    fn may_have_changed(&self, now_ns: u64) -> bool {
+        !self.rss_read || now_ns.saturating_sub(self.ran_ns) < SETTLED_NS
+    }
+
+    /// A thread was seen to have run.
+    fn has_run(&mut self, now_ns: u64) {
+        self.ran_ns = now_ns;
+        self.rss_read = false;
+    }
+
+    /// The end of watching: a last look at everything.
+    pub(super) fn finish(&mut self, out: &mut Vec<Event>) {
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in tids {
+            self.look(tid);
+        }
+        let now_ns = proc::monotonic_ns();
+        self.bodies.extend(self.modules.refresh().map(Body::Modules));
+        self.ledger.read_peak();
+        // Alive threads were looked at just now, so nothing is left unseen.
+        self.close_all(now_ns);
+        self.deliver(out);
+    }
+
+    fn deliver(&mut self, out: &mut Vec<Event>) {
+        let pid = self.target.pid;
+        out.extend(self.bodies.drain(..).map(|body| Event { pid, body }));
+    }
+
+    fn close_all(&mut self, now_ns: u64) {
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in tids {
+            self.close(tid, now_ns);
+        }
+        self.tell(now_ns);
+    }
+
+    /// Delivers what has been summed up.
+    fn tell(&mut self, now_ns: u64) {
+        for ((tid, stack, gil_known), (wait_ns, gil_ns)) in self.waits.drain() {
+            let gil_ns = gil_known.then_some(gil_ns);
+            self.bodies.push(Body::Wait(Wait { time_ns: now_ns, tid, stack, wait_ns, gil_ns }));
+        }
+        self.ledger.tell(&mut self.bodies);
+        self.tasks.forget(self.threads.values().filter_map(|thread| Some(thread.balance.place()?.stack)));
+    }
+
+    /// Brings the set of threads up to date; false once the process is gone.
+    fn find_threads(&mut self, now_ns: u64, unseen_ns: u64, keep: bool) -> bool {
+        let pid = self.target.pid;
+        let Ok(count) = proc::thread_count(pid) else { return false };
+        if count == self.threads.len() as u64 && now_ns < self.list_due_ns {
+            return true;
+        }
+        self.list_due_ns = now_ns + LIST_NS + LIST_EACH_NS * count;
+        let gone = match proc::stat(pid) {
+            Ok(stat) => {
+                let started = *self.start_ticks.get_or_insert(stat.start_ticks);
+                stat.start_ticks != started || matches!(stat.state, 'Z' | 'X') && count <= 1
+            }
+            Err(_) => true,
+        };
+        let Ok(tids) = proc::threads(pid) else { return false };
+        let tids: HashSet<u32> = tids.into_iter().collect();
+        if gone {
+            return false;
+        }
+        let lost: Vec<u32> = self.threads.keys().filter(|tid| !tids.contains(tid)).copied().collect();
+        for tid in lost {
+            self.close(tid, now_ns);
+        }
+        for tid in tids {
+            match self.threads.get_mut(&tid) {
+                // The first thread was there all the time, any other for half of it, for all that is known.
+                None => self.open(tid, (now_ns, if tid == pid { unseen_ns } else { unseen_ns / 2 }), keep),
+                Some(thread) if !thread.named => {
+                    thread.named = true;
+                    self.ledger.refresh_name(tid);
+                    self.names.wanted();
+                }
+                Some(_) => {}
+            }
+        }
+        self.name_threads(now_ns);
+        true
+    }
+
+    /// Asks the interpreter for the names that it alone knows.
+    fn name_threads(&mut self, now_ns: u64) {
+        let Some(layout) = &self.layout else { return };
+        let Some(interp) = self.states.oldest() else { return };
+        self.memory.forget();
+        let threads = &self.threads;
+        for (tid, name) in self.names.look(now_ns, &self.memory, layout, interp, |tid| threads.contains_key(&tid)) {
+            self.ledger.rename(tid, &name);
+        }
+    }
+
+    /// `listed_ns` is when the thread was found, `before_ns` how long it is taken to have been there then.
+    fn open(&mut self, tid: u32, (listed_ns, before_ns): (u64, u64), keep: bool) {
+        let pid = self.target.pid;
+        // A thread that ends between the list and here has no clock to read any more.
+        let Ok(schedstat) = Schedstat::open(pid, tid, keep) else { return };
+        let Ok(clock) = schedstat.read() else { return };
+        let now_ns = proc::monotonic_ns();
+        let syscall = SyscallFile::open(pid, tid, keep).ok();
+        let place = self.inspect(tid, &schedstat, syscall.as_ref(), clock);
+        let before_ns = before_ns + (now_ns - listed_ns);
+        // Of a life that was seen whole, the clock says what was no waiting.
+        let ran_ns = if tid == pid { clock.run_ns + clock.delay_ns } else { 0 };
+        let before_ns = before_ns.saturating_sub(ran_ns);
+        let balance = Balance::open(now_ns, clock, place, before_ns, &mut self.credits);
+        let python = place.is_some_and(|place| place.stack != 0);
+        self.ledger.note(tid, now_ns, clock);
+        let thread = Thread {
+            schedstat,
+            syscall,
+            balance,
+            blocked_since_ns: now_ns,
+            due_ns: 0,
+            python,
+            unsure: self.states.too_soon(),
+            named: false,
+        };
+        self.threads.insert(tid, thread);
+        self.has_run(now_ns);
+        self.settle(tid, python);
+    }
+
+    fn look(&mut self, tid: u32) {
+        let Some(mut thread) = self.threads.remove(&tid) else { return };
+        let Ok(clock) = thread.schedstat.read() else {
+            self.threads.insert(tid, thread);
+            self.close(tid, proc::monotonic_ns());
+            return;
+        };
+        let now_ns = proc::monotonic_ns();
+        self.ledger.note(tid, now_ns, clock);
+        let before = thread.balance.clock();
+        if (clock.run_ns, clock.slices) != (before.run_ns, before.slices) {
+            self.has_run(now_ns);
+        }
+        let idle = clock.slices == before.slices && !thread.unsure;
+        let same = thread.balance.blocked().filter(|_| idle);
+        let place = match same {
+            Some(place) => Some(place),
+            None => {
+                let place = self.inspect(tid, &thread.schedstat, thread.syscall.as_ref(), clock);
+                thread.unsure = self.states.too_soon();
+                place
+            }
+        };
+        if same.is_none() {
+            thread.blocked_since_ns = now_ns;
+        }
+        let (pid, schedstat) = (self.target.pid, &thread.schedstat);
+        let blocks = || {
+            let count = proc::blocks(pid, tid)?;
+            Some(Blocks { count, clock: schedstat.read().ok()?, now_ns: proc::monotonic_ns() })
+        };
+        thread.balance.look(now_ns, clock, place, blocks, &mut self.credits);
+        thread.python |= place.is_some_and(|place| place.stack != 0);
+        let longest = LONGEST_NS + LONGEST_EACH_NS * self.threads.len() as u64;
+        thread.due_ns = match self.layout {
+            Some(_) => now_ns + ((now_ns - thread.blocked_since_ns) / PATIENCE).min(longest),
+            // Only the clock is of use.
+            None => now_ns + longest,
+        };
+        let python = thread.python;
+        self.threads.insert(tid, thread);
+        self.settle(tid, python);
+    }
+
+    fn close(&mut self, tid: u32, now_ns: u64) {
+        let Some(thread) = self.threads.remove(&tid) else { return };
+        self.states.forget(tid);
+        thread.balance.close(now_ns, &mut self.credits);
+        self.settle(tid, thread.python);
+    }
+
+    /// Moves the credits to the sums.
+    fn settle(&mut self, tid: u32, python: bool) {
+        let counts = self.layout.is_some() && (python || tid == self.target.pid);
+        for Credit { place, wait_ns } in self.credits.drain(..) {
+            if counts {
+                self.tasks.divide(place.stack, wait_ns, |stack, wait_ns| {
+                    let sum = self.waits.entry((tid, stack, place.gil.is_some())).or_default();
+                    sum.0 += wait_ns;
+                    sum.1 += if place.gil == Some(true) { wait_ns } else { 0 };
+                });
+            }
+        }
+        if counts {
+            // Even a thread that never waits is known to have waited for nothing.
+            self.waits.entry((tid, 0, true)).or_default();
+        }
+    }
+
+    /// Where the thread is blocked; `None` if it runs, or ran while it was looked at.
+    fn inspect(
+        &mut self,
+        tid: u32,
+        schedstat: &Schedstat,
+        syscall: Option<&SyscallFile>,
+        clock: Clock,
+    ) -> Option<Place> {
+        self.states.begin();
+        self.layout.as_ref()?;
+        let mut before = clock;
+        for _ in 0..2 {
+            let activity = match syscall.map(SyscallFile::read) {
+                Some(Ok(Activity::Running)) => return None,
+                Some(Ok(activity)) => Some(activity),
+                // Without that file the state letter tells as much, but not what the thread waits in.
+                _ => match proc::thread_state(self.target.pid, tid) {
+                    Some('S' | 'D') => None,
+                    _ => return None,
+                },
+            };
+            self.memory.forget();
+            let state = self.state(tid, activity.and_then(Activity::stack_pointer));
+            let draft = state.and_then(|state| self.stack(state));
+            let after = schedstat.read().ok()?;
+            if after.slices == before.slices {
+                let gil = activity.map(|activity| self.waits_for_gil(state, activity));
+                let stack = match draft {
+                    Some((_, tasks)) if !tasks.is_empty() => {
+                        self.tasks.commit(tasks, &mut self.stacks, &mut self.bodies)
+                    }
+                    Some((draft, _)) => self.stacks.commit(draft, &mut self.bodies),
+                    None => 0,
+                };
+                return Some(Place { stack, gil });
+            }
+            before = after;
+        }
+        None
+    }
+
+    /// The state that a thread runs whose stack pointer is `sp`, and its interpreter; `None` for a thread without one.
+    fn state(&mut self, tid: u32, sp: Option<u64>) -> Option<(u64, u64)> {
+        self.states.of(tid, sp, &self.memory, self.layout.as_ref()?)
+    }
+
+    /// Reads the Python stack of a thread state, and those of the tasks that wait in it.
+    fn stack(&mut self, state: (u64, u64)) -> Option<(Draft, Vec<Draft>)> {
+        let layout = self.layout.as_ref()?;
+        let draft = self.stacks.read(&self.memory, layout, state.0, MAX_DEPTH)?;
+        let tasks = self.tasks.read(self.target.pid, &self.stacks, (&self.memory, layout), state, &draft);
+        Some((draft, tasks))
+    }
+
+    fn waits_for_gil(&mut self, state: Option<(u64, u64)>, activity: Activity) -> bool {
+        let Activity::Syscall { number, arguments: [word, ..], .. } = activity else { return false };
+        let futex = u64::try_from(libc::SYS_futex).is_ok_and(|futex| futex == number);
+        let (Some(layout), Some((_, interp)), true) = (&self.layout, state, futex) else { return false };
+        let memory = &self.memory;
+        let range = self.states.gil(interp, || gil(memory, layout, interp).map(|gil| (gil.start, gil.end)));
+        range.is_some_and(|(start, end)| (start..end).contains(&word))
+    }
+}

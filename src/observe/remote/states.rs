@@ -1,0 +1,97 @@
+//! Which thread state a kernel thread runs.
+//!
+//! Job: pair the two by reading the interpreters' lists, and remember it. Invariant: what is remembered is asked again at
+//! every look whether it still holds; a list, which is dear, is read at a bounded rate. Neighbours: `process` asks;
+//! `interp` reads. A thread that enters a sub-interpreter has a state in each: 3.13 and later mark the one that it runs,
+//! before that it is found by the thread's stack pointer.
+
+use std::collections::HashMap;
+
+use rscalene_interp::{Layout, Thread, interpreter, is_bound, native_thread_id, running, threads};
+
+use super::memory::ProcessMemory;
+use crate::observe::proc;
+
+/// Thread states by kernel thread, and their interpreters' GILs.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    by_tid: HashMap<u32, (u64, u64)>,
+    /// The interpreter that was made first.
+    oldest: Option<u64>,
+    listed_ns: u64,
+    /// The last question was not answered, for a list would have come too soon.
+    too_soon: bool,
+    gils: HashMap<u64, Option<(u64, u64)>>,
+}
+
+impl States {
+    /// A new look at a thread begins.
+    pub(super) fn begin(&mut self) {
+        self.too_soon = false;
+    }
+
+    /// Was the last question not answered because a list would have come too soon?
+    pub(super) fn too_soon(&self) -> bool {
+        self.too_soon
+    }
+
+    /// The main interpreter, once a list was read.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.oldest
+    }
+
+    /// The thread has ended.
+    pub(super) fn forget(&mut self, tid: u32) {
+        self.by_tid.remove(&tid);
+    }
+
+    /// First and last address of the GIL of an interpreter; `read` says where it is not known yet.
+    pub(super) fn gil(&mut self, interp: u64, read: impl FnOnce() -> Option<(u64, u64)>) -> Option<(u64, u64)> {
+        *self.gils.entry(interp).or_insert_with(read)
+    }
+
+    /// Thread state and interpreter that a kernel thread runs whose stack pointer is `sp`.
+    pub(super) fn of(
+        &mut self,
+        tid: u32,
+        sp: Option<u64>,
+        memory: &ProcessMemory,
+        layout: &Layout,
+    ) -> Option<(u64, u64)> {
+        let (tstate, interp) = self.own(tid, memory, layout)?;
+        let runs = sp.map_or(tstate, |sp| running(memory, layout, tstate, sp, 0));
+        Some((runs, if runs == tstate { interp } else { interpreter(memory, layout, runs)? }))
+    }
+
+    fn own(&mut self, tid: u32, memory: &ProcessMemory, layout: &Layout) -> Option<(u64, u64)> {
+        self.too_soon = false;
+        if let Some(&(tstate, interp)) = self.by_tid.get(&tid) {
+            // The thread may have ended its Python life or entered another interpreter, and the memory may serve another.
+            if native_thread_id(memory, layout, tstate) == Some(u64::from(tid))
+                && is_bound(memory, layout, tstate) != Some(false)
+            {
+                return Some((tstate, interp));
+            }
+        }
+        let now_ns = proc::monotonic_ns();
+        // A list costs microseconds a thread: native threads that come and go must not ask for one each time.
+        if now_ns - self.listed_ns < 2_000_000 + 20_000 * self.by_tid.len() as u64 {
+            self.too_soon = true;
+            return None;
+        }
+        self.listed_ns = now_ns;
+        self.by_tid.clear();
+        // Older interpreters come later: where no state says that it is the one, the first that the thread had stays.
+        threads(memory, layout, |Thread { tstate, interp, native_thread_id }| {
+            self.oldest = Some(interp);
+            if let Ok(tid) = u32::try_from(native_thread_id)
+                && (is_bound(memory, layout, tstate) != Some(false) || !self.by_tid.contains_key(&tid))
+            {
+                self.by_tid.insert(tid, (tstate, interp));
+            }
+            true
+        });
+        self.gils.retain(|interp, range| range.is_some() && self.by_tid.values().any(|(_, known)| known == interp));
+        self.by_tid.get(&tid).copied()
+    }
+}

@@ -1,0 +1,133 @@
+//! Who owns the waiting of an idle event loop.
+//!
+//! Job: when a thread is an asyncio loop with nothing to do, name the lines that await instead of the selector: the stacks
+//! of its waiting tasks, each with an equal part. Invariant: a task that only stands for others (`gather`, a task group)
+//! leaves the waiting to them; a loop without tasks keeps it. Neighbours: `rscalene_interp` reads tasks, `stacks` frames,
+//! `process` divides.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use rscalene_interp::{Layout, Task, TaskSource, await_chain, first_local, tasks};
+
+use super::memory::ProcessMemory;
+use super::stacks::{Draft, Stacks};
+use crate::observe::locate;
+use crate::observe::proc;
+use crate::transport::event::Body;
+
+/// Tasks whose stacks are read at a look; of more, an even selection.
+const MOST_TASKS: usize = 100;
+/// Groups that are remembered before those that nobody waits in are forgotten.
+const MOST_GROUPS: usize = 1_024;
+/// Time between two searches for the place where tasks are kept.
+const SEARCH_NS: u64 = 500_000_000;
+
+/// Tasks of one process.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    source: Option<TaskSource>,
+    searched_ns: u64,
+    /// Stacks that share waiting, by the hash that stands for them.
+    groups: HashMap<u64, Vec<u64>>,
+    looks: usize,
+}
+
+impl Tasks {
+    /// Drafts of the stacks that wait in the idle loop of `draft`, a stack of the thread state `thread` (and its
+    /// interpreter); empty if it is none or has none.
+    pub(super) fn read(
+        &mut self,
+        pid: u32,
+        stacks: &Stacks,
+        (memory, layout): (&ProcessMemory, &Layout),
+        thread: (u64, u64),
+        draft: &Draft,
+    ) -> Vec<Draft> {
+        let Some(event_loop) = draft.idle_loop().and_then(|frame| first_local(memory, layout, frame)) else {
+            return Vec::new();
+        };
+        let Some(source) = self.source(pid, memory, layout, thread.1) else { return Vec::new() };
+        let mut waiting: Vec<Task> = Vec::new();
+        tasks(memory, layout, source, thread, |task| {
+            if task.event_loop == event_loop {
+                waiting.push(task);
+            }
+            true
+        });
+        let step = waiting.len().div_ceil(MOST_TASKS).max(1);
+        self.looks = self.looks.wrapping_add(1);
+        let mut own = Vec::new();
+        let mut indirect = Vec::new();
+        for task in waiting.into_iter().skip(self.looks % step).step_by(step) {
+            let mut frames = Vec::new();
+            let awaited = await_chain(memory, layout, task, |frame| {
+                frames.push(frame);
+                true
+            });
+            if frames.is_empty() {
+                continue;
+            }
+            frames.reverse();
+            let stack = draft.of_task(stacks.draft(memory, layout, &frames, 0));
+            if awaited.for_tasks { &mut indirect } else { &mut own }.push(stack);
+        }
+        if own.is_empty() { indirect } else { own }
+    }
+
+    /// Defines the stacks and answers the hash that stands for them together.
+    pub(super) fn commit(&mut self, drafts: Vec<Draft>, stacks: &mut Stacks, out: &mut Vec<Body>) -> u64 {
+        let mut members: Vec<u64> = drafts.into_iter().map(|draft| stacks.commit(draft, out)).collect();
+        members.sort_unstable();
+        if let [only] = members[..] {
+            return only;
+        }
+        let mut hasher = DefaultHasher::new();
+        members.hash(&mut hasher);
+        let group = hasher.finish().max(1);
+        self.groups.insert(group, members);
+        group
+    }
+
+    /// Divides waiting in `stack` evenly among the stacks that it stands for.
+    pub(super) fn divide(&self, stack: u64, wait_ns: u64, mut part: impl FnMut(u64, u64)) {
+        let Some(members) = self.groups.get(&stack) else { return part(stack, wait_ns) };
+        let count = members.len() as u64;
+        for (index, &member) in (0..).zip(members) {
+            // The nanoseconds that do not divide go to the first ones.
+            part(member, wait_ns / count + u64::from(index < wait_ns % count));
+        }
+    }
+
+    /// Forgets groups once there are many, but for those in `used`.
+    pub(super) fn forget(&mut self, used: impl Iterator<Item = u64>) {
+        if self.groups.len() > MOST_GROUPS {
+            let used: Vec<u64> = used.collect();
+            self.groups.retain(|group, _| used.contains(group));
+        }
+    }
+
+    fn source(&mut self, pid: u32, memory: &ProcessMemory, layout: &Layout, interp: u64) -> Option<TaskSource> {
+        let now_ns = proc::monotonic_ns();
+        if self.source.is_none() && now_ns - self.searched_ns >= SEARCH_NS {
+            self.searched_ns = now_ns;
+            self.source = TaskSource::find(memory, layout, interp, locate::asyncio_section(pid));
+        }
+        self.source
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_divided_to_the_nanosecond() {
+        let mut tasks = Tasks::default();
+        tasks.groups.insert(9, vec![1, 2, 3]);
+        let mut parts = Vec::new();
+        tasks.divide(9, 11, |stack, wait_ns| parts.push((stack, wait_ns)));
+        tasks.divide(4, 5, |stack, wait_ns| parts.push((stack, wait_ns)));
+        assert_eq!(parts, [(1, 4), (2, 4), (3, 3), (4, 5)]);
+    }
+}

@@ -1,0 +1,154 @@
+//! The book: settled seconds and bytes, by process, line, thread and stack.
+//!
+//! Job: the one place where what processes settle adds up. Invariant: everything in it is final (stretched, weighed,
+//! trusted), in seconds and bytes. Neighbours: `cpu` and `process` write, `lines`, `functions` and `tables` read.
+
+pub(crate) mod records;
+pub(crate) mod shares;
+pub(crate) mod sums;
+
+use rustc_hash::FxHashMap;
+
+use self::records::{NativePlace, Near, ProcessRecord, SectionRecord, ThreadRecord};
+use self::shares::NodeShares;
+use self::sums::{Amount, Bytes, NodeSums, Sums, sum};
+use crate::profile::build::intern::{FrameId, Interner};
+use crate::profile::build::leaks::Growth;
+use crate::profile::build::stacks::{NodeId, Place};
+use crate::profile::model;
+
+/// Processes and threads that have rows of their own; what comes later shares the last one.
+const MOST_ROWS: usize = 4096;
+/// Processes and threads whose share of each line is kept.
+const MOST_SHARES: usize = 256;
+/// Distinct native places that are kept.
+const MOST_NATIVE: usize = 1 << 19;
+
+/// The book.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    pub(crate) processes: Vec<ProcessRecord>,
+    pub(crate) threads: Vec<ThreadRecord>,
+    pub(crate) nodes: Vec<NodeSums>,
+    /// What each thread has of the stacks.
+    pub(crate) thread_nodes: NodeShares,
+    /// What each process has of the stacks.
+    pub(crate) process_nodes: NodeShares,
+    /// Nanoseconds of native samples by line and place.
+    pub(crate) native: FxHashMap<(FrameId, NativePlace), f64>,
+    /// Paths of native objects.
+    pub(crate) objects: Interner<String>,
+    /// Seconds of the clocks that no sample stands for.
+    pub(crate) unsampled_s: f64,
+    pub(crate) growing: Vec<Growth>,
+    /// Stretches that programs marked, by the end of their first call.
+    pub(crate) sections: Vec<SectionRecord>,
+    /// Calls of sections that are in no row.
+    pub(crate) sections_left_out: u64,
+    pub(crate) near: Vec<Near>,
+    /// Processes and threads that share the last row.
+    pub(crate) crowded: (u64, u64),
+}
+
+impl Book {
+    /// Opens a row for a process.
+    pub(crate) fn add_process(&mut self, row: model::Process) -> usize {
+        if self.processes.len() >= MOST_ROWS {
+            self.crowded.0 += 1;
+            let last = self.processes.len() - 1;
+            self.processes[last].row = model::Process { pid: 0, ..model::Process::default() };
+            return last;
+        }
+        self.processes.push(ProcessRecord { row, ..ProcessRecord::default() });
+        self.processes.len() - 1
+    }
+
+    /// Names the row that many processes share, to which each has said what it is.
+    pub(crate) fn name_crowd(&mut self) {
+        if let Some(last) = self.processes.last_mut().filter(|_| self.crowded.0 > 0) {
+            last.row = model::Process { command: vec!["other processes".to_owned()], ..model::Process::default() };
+        }
+    }
+
+    /// Enters a thread; the answer is `None` where its shares of lines are not kept.
+    pub(crate) fn add_thread(&mut self, record: ThreadRecord) -> Option<usize> {
+        if self.threads.len() >= MOST_ROWS {
+            self.crowded.1 += 1;
+            let last = self.threads.last_mut()?;
+            (last.pid, last.tid) = (0, 0);
+            "other threads".clone_into(&mut last.name);
+            last.amount.add(&record.amount);
+            last.clock_s = sum(last.clock_s, record.clock_s);
+            last.lines.clear();
+            return None;
+        }
+        self.threads.push(record);
+        (self.threads.len() <= MOST_SHARES).then(|| self.threads.len() - 1)
+    }
+
+    /// Books time.
+    pub(crate) fn add(&mut self, process: usize, thread: Option<usize>, place: Place, amount: &Amount) {
+        self.line(process, place.owner).time.add(amount);
+        let sums = NodeSums { cpu_s: amount.cpu_s(), wait_s: amount.wait_s, ..NodeSums::default() };
+        self.add_node(process, thread, place.node, &sums);
+        if let (Some(thread), Some(owner)) = (thread, place.owner.some()) {
+            self.threads[thread].lines.entry(owner).or_default().time.add(amount);
+        }
+    }
+
+    /// Books CPU seconds that no sample stands for.
+    pub(crate) fn add_unseen(&mut self, process: usize, amount: Amount) {
+        self.unsampled_s += amount.cpu_s();
+        self.line(process, FrameId::NONE).time.add(&amount);
+    }
+
+    /// Books memory.
+    pub(crate) fn add_bytes(&mut self, process: usize, owner: FrameId, bytes: &Bytes) {
+        self.line(process, owner).bytes.add(bytes);
+    }
+
+    /// Books bytes that a thread allocated in a place.
+    pub(crate) fn add_allocated(&mut self, process: usize, thread: Option<usize>, place: Place, bytes: f64) {
+        self.add_node(process, thread, place.node, &NodeSums { alloc: bytes, ..NodeSums::default() });
+        if let (Some(thread), Some(owner)) = (thread, place.owner.some()) {
+            self.threads[thread].lines.entry(owner).or_default().alloc += bytes;
+        }
+    }
+
+    /// Books bytes of a stack that were live at the peak.
+    pub(crate) fn add_peak(&mut self, process: usize, node: NodeId, bytes: f64) {
+        self.add_node(process, None, node, &NodeSums { peak: bytes, ..NodeSums::default() });
+    }
+
+    /// Books nanoseconds of native samples.
+    pub(crate) fn add_native(&mut self, owner: FrameId, object: &str, offset: u64, ns: f64) {
+        let object = self.objects.number(object.to_owned());
+        let offset = if self.native.len() < MOST_NATIVE { offset } else { 0 };
+        *self.native.entry((owner, NativePlace { object, offset })).or_default() += ns;
+    }
+
+    /// Is the process' share of each line kept?
+    pub(crate) fn keeps_shares(&self, process: usize) -> bool {
+        process < MOST_SHARES
+    }
+
+    fn line(&mut self, process: usize, owner: FrameId) -> &mut Sums {
+        // The lines of processes without shares of their own are held together, in the first row behind the shares.
+        let row = process.min(MOST_SHARES);
+        self.processes[row].lines.entry(owner).or_default()
+    }
+
+    fn add_node(&mut self, process: usize, thread: Option<usize>, node: NodeId, sums: &NodeSums) {
+        let Some(index) = node.index() else { return };
+        if self.nodes.len() <= index {
+            self.nodes.resize(index + 1, NodeSums::default());
+        }
+        self.nodes[index].add(sums);
+        if self.keeps_shares(process) {
+            self.process_nodes.add(node, process, sums);
+        }
+        if let Some(thread) = thread {
+            self.thread_nodes.add(node, thread, sums);
+        }
+    }
+}

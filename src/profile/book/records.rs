@@ -1,0 +1,94 @@
+//! Rows of the book: processes, threads, sections, and moments near a limit.
+//!
+//! Invariant: final figures alone. Neighbours: [`super::Book`] keeps them, `write::tables` turns them into rows.
+
+use rustc_hash::FxHashMap;
+
+use super::sums::{Amount, Sums, ThreadSums};
+use crate::profile::build::heap::Footprint;
+use crate::profile::build::intern::FrameId;
+use crate::profile::model;
+use crate::transport::event::NearLimit;
+
+/// One process.
+#[derive(Debug, Default)]
+pub(crate) struct ProcessRecord {
+    /// Its row, but for time and memory.
+    pub(crate) row: model::Process,
+    /// Its lines; [`FrameId::NONE`] is what lies outside scope.
+    pub(crate) lines: FxHashMap<FrameId, Sums>,
+    /// Its footprint at the high-water mark of its tracked bytes.
+    pub(crate) footprint: Footprint,
+    /// The largest footprint that was read, and the part of it that was pages of files.
+    pub(crate) resident: Option<(u64, u64)>,
+    /// What its threads wait for is not known.
+    pub(crate) hidden_waits: bool,
+}
+
+/// One thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ThreadRecord {
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+    pub(crate) name: String,
+    pub(crate) amount: Amount,
+    pub(crate) clock_s: Option<f64>,
+    /// What it waits for is not known.
+    pub(crate) hidden_waits: bool,
+    /// Its share of the lines.
+    pub(crate) lines: FxHashMap<FrameId, ThreadSums>,
+}
+
+/// A place in native code: a file by its number, and an offset in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NativePlace {
+    pub(crate) object: u32,
+    pub(crate) offset: u64,
+}
+
+/// A limit that a process came near to, and who held its memory then.
+#[derive(Clone, Debug)]
+pub(crate) struct Near {
+    /// Row of the process.
+    pub(crate) process: usize,
+    pub(crate) what: NearLimit,
+    pub(crate) owners: Vec<(FrameId, f64)>,
+}
+
+impl ThreadRecord {
+    /// A thread without figures.
+    pub(crate) fn new(pid: u32, tid: u32, name: &str) -> Self {
+        let name = match (name, pid == tid) {
+            (_, true) => "MainThread".to_owned(),
+            ("", false) => format!("Thread-{tid}"),
+            (name, false) => name.to_owned(),
+        };
+        Self { pid, tid, name, ..Self::default() }
+    }
+}
+
+/// Samples by line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines {
+    /// Nanoseconds of CPU samples, and bytes allocated.
+    pub(crate) lines: FxHashMap<FrameId, (f64, f64)>,
+    /// Nanoseconds of all CPU samples, in and out of scope.
+    pub(crate) sampled_ns: f64,
+}
+
+/// All calls of one name in one process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SectionRecord {
+    pub(crate) process: usize,
+    pub(crate) name: String,
+    pub(crate) count: u64,
+    pub(crate) start_ns: u64,
+    pub(crate) end_ns: u64,
+    pub(crate) elapsed_ns: u64,
+    /// `None` where a call never ended, so that nobody read the clock.
+    pub(crate) cpu_ns: Option<u64>,
+    pub(crate) allocated: f64,
+    /// Change of tracked live bytes.
+    pub(crate) increment: f64,
+    pub(crate) passed: Lines,
+}

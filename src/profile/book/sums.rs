@@ -1,0 +1,134 @@
+//! Sums of the book: the seconds and the bytes of a line, a thread and a stack.
+//!
+//! Invariant: adding is all that is done to them. Neighbours: [`super::Book`] keeps them, `write` reads them.
+
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
+
+use crate::profile::build::estimate::Spread;
+
+/// Time of something.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Amount {
+    /// CPU seconds: python, native, system.
+    pub(crate) s: [f64; 3],
+    /// CPU samples.
+    pub(crate) samples: u64,
+    /// Seconds off the CPU.
+    pub(crate) wait_s: f64,
+    /// Part of it waiting for the GIL.
+    pub(crate) gil_s: f64,
+    /// CPU seconds in user code of which nobody knows whether they were Python or native; in none of `s`.
+    pub(crate) unsplit_s: f64,
+}
+
+/// Memory of something, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Bytes {
+    pub(crate) alloc: f64,
+    pub(crate) alloc_spread: Spread,
+    pub(crate) blocks: f64,
+    pub(crate) python: f64,
+    pub(crate) copied: f64,
+    pub(crate) freed: f64,
+    pub(crate) live: f64,
+    pub(crate) live_spread: Spread,
+    pub(crate) peak: f64,
+    pub(crate) peak_spread: Spread,
+    /// Largest footprint of the process meanwhile.
+    pub(crate) usage: u64,
+}
+
+/// Time and memory of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Sums {
+    pub(crate) time: Amount,
+    pub(crate) bytes: Bytes,
+}
+
+/// Own figures of a stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct NodeSums {
+    pub(crate) cpu_s: f64,
+    pub(crate) wait_s: f64,
+    pub(crate) alloc: f64,
+    /// Live at the peak of the process.
+    pub(crate) peak: f64,
+}
+
+/// What a thread has of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ThreadSums {
+    pub(crate) time: Amount,
+    /// Bytes allocated.
+    pub(crate) alloc: f64,
+}
+
+impl Amount {
+    /// Adds another.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, more) in self.s.iter_mut().zip(other.s) {
+            *sum += more;
+        }
+        self.samples += other.samples;
+        self.wait_s += other.wait_s;
+        self.gil_s += other.gil_s;
+        self.unsplit_s += other.unsplit_s;
+    }
+
+    /// CPU seconds of all kinds.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        self.s.iter().sum::<f64>() + self.unsplit_s
+    }
+}
+
+impl NodeSums {
+    /// Adds another.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.cpu_s += other.cpu_s;
+        self.wait_s += other.wait_s;
+        self.alloc += other.alloc;
+        self.peak += other.peak;
+    }
+}
+
+impl Bytes {
+    /// Adds another; footprints keep the larger.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.alloc += other.alloc;
+        self.alloc_spread.add(other.alloc_spread);
+        self.blocks += other.blocks;
+        self.python += other.python;
+        self.copied += other.copied;
+        self.freed += other.freed;
+        self.live += other.live;
+        self.live_spread.add(other.live_spread);
+        self.peak += other.peak;
+        self.peak_spread.add(other.peak_spread);
+        self.usage = self.usage.max(other.usage);
+    }
+}
+
+impl Sums {
+    /// Adds another.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.time.add(&other.time);
+        self.bytes.add(&other.bytes);
+    }
+}
+
+/// The sum of what is known.
+pub(crate) fn sum(left: Option<f64>, right: Option<f64>) -> Option<f64> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left + right),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The entries of a map in the order of their keys: maps have none of their own, and a profile must replay to the byte.
+pub(crate) fn sorted<K: Copy + Ord + Hash, V>(map: &FxHashMap<K, V>) -> Vec<(K, &V)> {
+    let mut entries: Vec<_> = map.iter().map(|(&key, value)| (key, value)).collect();
+    entries.sort_unstable_by_key(|&(key, _)| key);
+    entries
+}

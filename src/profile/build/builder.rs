@@ -1,0 +1,474 @@
+//! The merge: events in, profile out.
+//!
+//! Job: route each event to its process, settle processes as they end, and write the profile. Invariant: no I/O and no
+//! clock (what the merge must ask of the outside comes in through [`Ends`]), and the same events give the same profile,
+//! byte for byte. Nothing but live blocks is kept singly: memory is bounded by what the program has of distinct lines,
+//! stacks, threads and live blocks, not by how long it runs. Neighbours: `transport` feeds it, `commands` finishes it.
+
+use std::collections::VecDeque;
+
+use rscalene_wire as wire;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::code::Codes;
+use super::intern::Names;
+use super::native;
+use super::notices;
+use super::process::Process;
+use super::scope::Scope;
+use super::stacks::Tree;
+use super::stretch::Engine;
+use super::symbolize::Lookup;
+use super::timeline::Series;
+use crate::profile::book::Book;
+use crate::profile::model::{Clock, Exit, Process as ProcessRow, Profile, Settings, Target, Timeline, Tool};
+use crate::profile::write::functions;
+use crate::profile::write::lines::{self, Known};
+use crate::profile::write::tables;
+use crate::transport::event::{Body, CodeDef, Event, ProcessExit};
+
+/// Ended processes that are kept open for records that arrive late.
+const LEAVING: usize = 16;
+/// Notices that are kept.
+const MOST_NOTICES: usize = 64;
+
+/// How the recording was made.
+#[derive(Clone, Debug, Default)]
+pub struct MergeSettings {
+    /// As the profile shows them; CPU source and memory interval are replaced by what was really used.
+    pub settings: Settings,
+    /// `CLOCK_MONOTONIC` nanoseconds at which the timeline starts.
+    pub start_ns: u64,
+    /// Off-CPU time was observed.
+    pub waits: bool,
+    /// Memory was profiled, but nobody saw what was copied.
+    pub copies_unseen: bool,
+}
+
+/// What the merge asks of the outside when everything has been fed.
+pub struct Ends<'a> {
+    /// Who writes the profile.
+    pub tool: Tool,
+    /// What was profiled; Python's version and build are filled in where they are not known.
+    pub target: Target,
+    /// When.
+    pub clock: Clock,
+    /// What the report must say beside what the recorders said.
+    pub notices: Vec<String>,
+    /// The lines of a file's source, without their newlines; `None` where there is none.
+    pub source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
+    /// The native function at an offset of a file.
+    pub lookup: &'a mut Lookup<'a>,
+}
+
+/// The interpreter of a process.
+#[derive(Debug)]
+struct Python {
+    version: u32,
+    free_threaded: bool,
+    /// Its frames cannot be read.
+    refused: bool,
+}
+
+/// Events on their way to a profile.
+#[derive(Debug)]
+pub struct Merge {
+    settings: MergeSettings,
+    scope: Scope,
+    names: Names,
+    codes: Codes,
+    tree: Tree,
+    book: Book,
+    running: FxHashMap<u32, Process>,
+    leaving: VecDeque<u32>,
+    gone: FxHashSet<u32>,
+    rss: Series,
+    live: Series,
+    rss_bytes: u64,
+    live_bytes: f64,
+    now_ns: u64,
+    gil_known: bool,
+    ticked: bool,
+    engines: FxHashSet<Engine>,
+    memory_interval: Option<u64>,
+    pythons: FxHashMap<u32, Python>,
+    first_python: Option<u32>,
+    samples: (u64, u64),
+    lost: u64,
+    allocator: Option<String>,
+    notices: Vec<String>,
+    /// Notices that found no room.
+    untold: u64,
+}
+
+impl Merge {
+    /// An empty merge.
+    #[must_use]
+    pub fn new(settings: MergeSettings, scope: Scope) -> Self {
+        let start_ns = settings.start_ns;
+        Self {
+            settings,
+            scope,
+            names: Names::default(),
+            codes: Codes::default(),
+            tree: Tree::default(),
+            book: Book::default(),
+            running: FxHashMap::default(),
+            leaving: VecDeque::new(),
+            gone: FxHashSet::default(),
+            rss: Series::new(start_ns),
+            live: Series::new(start_ns),
+            rss_bytes: 0,
+            live_bytes: 0.0,
+            now_ns: start_ns,
+            gil_known: false,
+            ticked: false,
+            engines: FxHashSet::default(),
+            memory_interval: None,
+            pythons: FxHashMap::default(),
+            first_python: None,
+            samples: (0, 0),
+            lost: 0,
+            allocator: None,
+            notices: Vec::new(),
+            untold: 0,
+        }
+    }
+
+    /// The scope, to add library folders of interpreters as they are met.
+    pub fn scope_mut(&mut self) -> &mut Scope {
+        &mut self.scope
+    }
+
+    /// The path of a code object's file, if its lines are reported.
+    #[must_use]
+    pub fn reported(&self, code: &CodeDef) -> Option<String> {
+        let path = self.scope.absolute(&code.filename);
+        self.scope.holds(&path, &code.qualname, code.def.first_line.max(1)).then(|| path.into_owned())
+    }
+
+    /// `CLOCK_MONOTONIC` nanoseconds of the latest event.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Takes in one event.
+    pub fn feed(&mut self, event: &Event) {
+        let pid = event.pid;
+        if let Body::ProcessStart(start) = &event.body {
+            self.start_process(pid, start);
+            return;
+        }
+        if self.gone.contains(&pid) {
+            return;
+        }
+        let book = &mut self.book;
+        let process = self.running.entry(pid).or_insert_with(|| {
+            let row = book.add_process(ProcessRow { pid, ..ProcessRow::default() });
+            Process::new(pid, row)
+        });
+        match &event.body {
+            Body::ProcessStart(_) => {}
+            Body::ThreadStart(start) => {
+                match start.source {
+                    1 | 3 => drop(self.engines.insert(Engine::Perf)),
+                    2 => drop(self.engines.insert(Engine::Timer)),
+                    4 => drop(self.engines.insert(Engine::Looks)),
+                    _ => {}
+                }
+                process.start_thread(start, book);
+            }
+            Body::ThreadEnd(end) => process.end_thread(end, book),
+            Body::CodeDef(code) => {
+                let id = self.codes.define(&mut self.names, &self.scope, code);
+                process.definitions.define_code(code.def.code, id);
+            }
+            Body::StackDef(stack) => {
+                process.definitions.define_stack(&mut self.tree, &mut self.codes, &mut self.names, stack);
+            }
+            Body::CpuSample { sample, flags } => process.cpu_sample(sample, *flags),
+            Body::SelfTest(test) => {
+                if test.verdict == 2 && !process.refused {
+                    process.refused = true;
+                    self.say(format!("process {pid}: {}", notices::refused_frames()));
+                }
+            }
+            Body::ProcessEnd(end) => self.end_process(pid, end),
+            Body::Alloc { alloc, flags } => self.heap(pid, alloc.time_ns, |process| process.alloc(alloc, *flags)),
+            Body::Free(free) => self.heap(pid, free.time_ns, |process| process.free(free)),
+            Body::Copy(copy) => self.heap(pid, copy.time_ns, |process| process.copy(copy)),
+            Body::Map { map, flags } => self.heap(pid, map.time_ns, |process| process.map(map, *flags)),
+            Body::FreeVolume(volume) => self.heap(pid, volume.time_ns, |process| process.free_volume(volume)),
+            Body::Section { section, name } => {
+                self.now_ns = self.now_ns.max(section.time_ns);
+                process.section(section, name, book);
+            }
+            Body::Notice(notice) => {
+                process.hidden_waits |= notices::hides_waits(notice);
+                book.processes[process.row].hidden_waits |= process.hidden_waits;
+                self.say(notices::words(pid, notice));
+            }
+            Body::Teardown(_) => process.heap.tear_down(),
+            Body::Allocator(library) => drop(self.allocator.get_or_insert_with(|| notices::allocator(library))),
+            Body::Counters(counters) => {
+                if counters.memory_interval_bytes > 0 && self.first_python.is_none_or(|first| first == pid) {
+                    self.memory_interval = Some(counters.memory_interval_bytes);
+                }
+                process.counters = Some(**counters);
+            }
+            Body::ThreadClock(clock) => process.read_clock(clock),
+            Body::Ticks(ticks) => {
+                self.ticked = true;
+                process.ticks(ticks);
+            }
+            Body::Wait(wait) => {
+                self.gil_known |= wait.gil_ns.is_some();
+                process.wait(wait);
+            }
+            Body::ProcessExit(exit) => self.exit_process(pid, exit),
+            Body::Command(command) => book.processes[process.row].row.command.clone_from(command),
+            Body::Rss { time_ns, bytes, files } => {
+                self.now_ns = self.now_ns.max(*time_ns);
+                self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now()).saturating_add(*bytes);
+                process.resident.read(*time_ns, *bytes, *files);
+                self.rss.push(*time_ns, self.rss_bytes);
+            }
+            Body::NearLimit(near) => process.near_limit(near, book),
+            Body::Modules(modules) => process.native.map_mut().update(modules),
+        }
+    }
+
+    /// Writes the profile.
+    #[must_use]
+    pub fn finish(mut self, ends: Ends<'_>) -> Profile {
+        let mut pids: Vec<u32> = self.running.keys().copied().collect();
+        pids.sort_unstable();
+        pids.iter().for_each(|&pid| self.inherit_mappings(pid));
+        pids.into_iter().for_each(|pid| self.settle(pid));
+        self.book.name_crowd();
+        let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
+        let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
+        let copies = memory && !self.settings.copies_unseen;
+        let hidden = !self.book.processes.is_empty() && self.book.processes.iter().all(|process| process.hidden_waits);
+        let waits = self.settings.waits && !hidden;
+        // Looks alone cannot tell the kernel's time.
+        let system = cpu && (self.ticked || !self.engines.contains(&Engine::Looks));
+        let known = Known { cpu, system, wait: waits, gil: waits && self.gil_known, memory, copies };
+        let sums = lines::totals(&self.book);
+        let (names, book) = (&self.names, &self.book);
+        let with_callees = functions::cumulative(names, book, &self.tree);
+        let mut files = lines::Files::of(names, &sums, functions::listed(names, &with_callees));
+        let native_places = native::shares(book, ends.lookup, |owner| files.line_of(names, owner));
+        files.fill(names, book, &sums, known, ends.source, native_places);
+        functions::fill(&mut files, names, &with_callees, &sums, known);
+        let mut totals = tables::totals(book, &sums, known);
+        totals.cpu_samples = self.samples.0;
+        totals.alloc_samples = self.samples.1;
+        totals.lost_records = self.lost;
+        let leaks = memory.then(|| lines::leaks(names, book, &files));
+        let sections = tables::sections(names, book, &files, known, self.settings.start_ns);
+        let near_limits = lines::near_limits(names, book, &files, self.settings.start_ns);
+        let stacks = tables::stacks(names, book, &self.tree, &files);
+        Profile {
+            target: self.target(ends.target),
+            settings: self.used_settings(known),
+            tool: ends.tool,
+            clock: ends.clock,
+            totals,
+            threads: tables::threads(book, known),
+            processes: tables::processes(book, known),
+            stacks,
+            sections,
+            leaks,
+            near_limits,
+            notices: [self.notices, ends.notices, notices::left_out(book, self.untold)].concat(),
+            timeline: Timeline { rss: self.rss.into_points(), live: self.live.into_points() },
+            files: files.files,
+            ..Profile::default()
+        }
+    }
+
+    fn start_process(&mut self, pid: u32, start: &wire::ProcessStart) {
+        self.now_ns = self.now_ns.max(start.time_ns);
+        self.pythons.entry(pid).or_insert(Python {
+            version: start.python_version,
+            free_threaded: start.flags & 1 != 0,
+            refused: start.flags & 4 != 0,
+        });
+        self.first_python.get_or_insert(pid);
+        self.gone.remove(&pid);
+        let row = ProcessRow { pid, parent: start.parent, ..ProcessRow::default() };
+        let mut next = match self.running.get(&pid) {
+            // The launcher spoke of it before it armed itself.
+            Some(known) if !known.armed && !known.ended => self.running.remove(&pid).expect("it is there"),
+            // An exec: the same process, another program.
+            Some(known) if !known.ended => self.settle_program(pid, false).expect("it is there").after_exec(),
+            // The number of a process that ended.
+            Some(_) => {
+                self.settle(pid);
+                self.gone.remove(&pid);
+                Process::new(pid, self.book.add_process(row))
+            }
+            None => Process::new(pid, self.book.add_process(row)),
+        };
+        next.armed = true;
+        next.forked_from = (start.flags & 2 != 0).then_some(start.parent);
+        next.refused = start.flags & 4 != 0;
+        self.book.processes[next.row].row.parent = start.parent;
+        self.running.insert(pid, next);
+    }
+
+    fn end_process(&mut self, pid: u32, end: &wire::ProcessEnd) {
+        self.now_ns = self.now_ns.max(end.time_ns);
+        let Some(process) = self.running.get_mut(&pid) else { return };
+        process.cpu_ns = Some(end.cpu_ns);
+        process.orderly = end.how == 0;
+        let row = &mut self.book.processes[process.row].row;
+        row.peak_rss_bytes = row.peak_rss_bytes.max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
+        if end.how != wire::BY_EXEC {
+            let code = (end.status & wire::STATUS_KNOWN != 0).then(|| (end.status & 0xff).cast_signed());
+            row.exit = Exit { code, signal: None };
+            self.leave(pid);
+        }
+    }
+
+    fn exit_process(&mut self, pid: u32, exit: &ProcessExit) {
+        self.now_ns = self.now_ns.max(exit.time_ns);
+        let Some(process) = self.running.get_mut(&pid) else { return };
+        let row = &mut self.book.processes[process.row].row;
+        // Of children the launcher sees that they are gone, not how.
+        if exit.code.or(exit.signal).is_some() {
+            row.exit = Exit { code: exit.code, signal: exit.signal };
+        }
+        row.peak_rss_bytes = row.peak_rss_bytes.max(exit.peak_rss.filter(|&bytes| bytes > 0));
+        self.leave(pid);
+    }
+
+    /// The process is over; what it left in the ring may still come.
+    fn leave(&mut self, pid: u32) {
+        let Some(process) = self.running.get_mut(&pid) else { return };
+        if !std::mem::replace(&mut process.ended, true) {
+            self.leaving.push_back(pid);
+        }
+        if self.leaving.len() > LEAVING
+            && let Some(oldest) = self.leaving.pop_front()
+        {
+            self.settle(oldest);
+        }
+    }
+
+    fn settle(&mut self, pid: u32) {
+        if self.running.contains_key(&pid) {
+            self.settle_program(pid, true);
+            self.leaving.retain(|&leaving| leaving != pid);
+            self.gone.insert(pid);
+        }
+    }
+
+    /// A forked process that did not live long enough for the launcher to read its mappings still has those of its parent.
+    fn inherit_mappings(&mut self, pid: u32) {
+        let Some(mut process) = self.running.get(&pid).filter(|process| process.native.unmapped()) else { return };
+        // More ancestors than there are processes would be a circle.
+        for _ in 0..self.running.len() {
+            let parent = process.forked_from.and_then(|parent| self.running.get(&parent));
+            let Some(parent) = parent else { return };
+            process = parent;
+            if !process.native.map().is_empty() {
+                break;
+            }
+        }
+        let map = process.native.map().clone();
+        if let Some(process) = self.running.get_mut(&pid) {
+            *process.native.map_mut() = map;
+        }
+    }
+
+    fn settle_program(&mut self, pid: u32, last: bool) -> Option<Process> {
+        self.inherit_mappings(pid);
+        let mut process = self.running.remove(&pid)?;
+        process.end_sections(self.now_ns, &mut self.book);
+        process.settle(last, &mut self.book);
+        self.samples.0 += process.samples.0;
+        self.samples.1 += process.samples.1;
+        self.lost = self.lost.saturating_add(process.lost());
+        process.counters.iter().filter_map(|counters| notices::losses(pid, counters)).for_each(|text| self.say(text));
+        self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now());
+        self.live_bytes -= process.heap.tracked();
+        let record = &mut self.book.processes[process.row];
+        record.resident = record.resident.max(process.resident.peak());
+        record.row.peak_rss_bytes = record.row.peak_rss_bytes.max(record.resident.map(|(bytes, _)| bytes));
+        Some(process)
+    }
+
+    fn heap(&mut self, pid: u32, time_ns: u64, change: impl FnOnce(&mut Process)) {
+        let Some(process) = self.running.get_mut(&pid) else { return };
+        let before = process.heap.tracked();
+        change(process);
+        let delta = process.heap.tracked() - before;
+        self.now_ns = self.now_ns.max(time_ns);
+        if delta != 0.0 {
+            self.live_bytes += delta;
+            self.live.push(time_ns, self.live_bytes.max(0.0).round() as u64);
+        }
+    }
+
+    /// Adds what the report must say.
+    pub fn say(&mut self, notice: String) {
+        if self.notices.contains(&notice) {
+            return;
+        }
+        if self.notices.len() < MOST_NOTICES {
+            self.notices.push(notice);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// The interpreter of the target, where its frames cannot be read: which it is.
+    #[must_use]
+    pub fn refused(&self, target: u32) -> Option<String> {
+        let python = self.python(target).filter(|python| python.refused)?;
+        let without = if python.free_threaded { " without the GIL (free-threaded)" } else { "" };
+        Some(format!("Python {}{without}", notices::version(python.version)))
+    }
+
+    fn python(&self, target: u32) -> Option<&Python> {
+        self.pythons.get(&target).or_else(|| self.pythons.get(&self.first_python?))
+    }
+
+    fn target(&self, mut target: Target) -> Target {
+        if let Some(&Python { version, free_threaded, .. }) = self.python(target.pid) {
+            target.free_threaded |= free_threaded;
+            if target.python.is_none() && version != 0 {
+                target.python = Some(notices::version(version));
+            }
+        }
+        if target.exit == Exit::default()
+            && let Some(process) = self.book.processes.iter().rfind(|process| process.row.pid == target.pid)
+        {
+            target.exit = process.row.exit;
+        }
+        target.allocator.clone_from(&self.allocator);
+        target
+    }
+
+    fn used_settings(&self, known: Known) -> Settings {
+        let mut settings = self.settings.settings.clone();
+        let perf = self.engines.contains(&Engine::Perf);
+        let timer = self.engines.contains(&Engine::Timer) || self.engines.contains(&Engine::Looks);
+        let used = match (perf, timer) {
+            (true, true) => Some("mixed"),
+            (true, false) => Some("perf"),
+            (false, true) => Some("timer"),
+            (false, false) => None,
+        };
+        if let Some(used) = used.filter(|_| known.cpu) {
+            used.clone_into(&mut settings.cpu.source);
+        }
+        if known.memory && settings.memory.mode == "sampled" {
+            settings.memory.interval_bytes = self.memory_interval.or(settings.memory.interval_bytes);
+        }
+        settings
+    }
+}

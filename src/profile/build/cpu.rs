@@ -1,0 +1,338 @@
+//! CPU and off-CPU time of threads, from samples to seconds.
+//!
+//! Job: add up a thread's samples by place while it runs; when it ends, stretch them to its clock (`stretch`) and book the
+//! seconds. Invariant: what is booked for a thread is its CPU clock, whatever was sampled; a process holds cells, never
+//! samples. Neighbours: `stretch` has the statistics, `book` takes the seconds.
+//!
+//! Threads with few samples are pooled with the others of their process that the same engine sampled and that lived about
+//! as long (the chance to be hit depends on it), so that their time goes to lines in the proportion in which all of them
+//! were hit; such time belongs to no single thread's share of a line.
+
+use rustc_hash::FxHashMap;
+
+use super::intern::FrameId;
+use super::stacks::Place;
+use super::stretch::{Engine, POOL_BELOW, SYSTEM, Sampled, Stretch, stretch, unseen};
+use crate::profile::book::Book;
+use crate::profile::book::records::ThreadRecord;
+use crate::profile::book::sums::Amount;
+
+const SECOND: f64 = 1e9;
+
+/// What was observed of one place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    ns: [f64; 3],
+    samples: u32,
+    wait_ns: u64,
+    gil_ns: u64,
+}
+
+/// One thread as it runs.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadAccount {
+    /// Kernel thread id.
+    pub(crate) tid: u32,
+    /// Name; empty if unknown.
+    pub(crate) name: String,
+    engine: Engine,
+    start_ns: u64,
+    clock: Option<Reading>,
+    /// What samples later than the last reading of the clock stand for.
+    since_ns: f64,
+    system_ns: Option<u64>,
+    seen: Sampled,
+    cells: FxHashMap<Place, Cell>,
+    /// Ticks by line, user's and kernel's, of samples of Python and of native code.
+    ticks: FxHashMap<FrameId, [Ticked; 2]>,
+}
+
+/// Nanoseconds of ticks: the user's, and the kernel's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ticked([f64; 2]);
+
+impl Ticked {
+    /// Adds ticks.
+    pub(crate) fn add(&mut self, user_ns: u64, kernel_ns: u64) {
+        self.0[0] += user_ns as f64;
+        self.0[1] += kernel_ns as f64;
+    }
+
+    /// The part of them that met the kernel; `None` without any.
+    pub(crate) fn kernel(self) -> Option<f64> {
+        let [user, kernel] = self.0;
+        (user + kernel > 0.0).then(|| kernel / (user + kernel))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    time_ns: u64,
+    cpu_ns: u64,
+}
+
+impl ThreadAccount {
+    /// An account for a thread of which nothing is known yet.
+    pub(crate) fn new(tid: u32) -> Self {
+        Self { tid, seen: Sampled { threads: 1, ..Sampled::default() }, ..Self::default() }
+    }
+
+    /// Its sampling began.
+    pub(crate) fn start(&mut self, source: u32, cpu_ns: u64, interval_ns: u64) {
+        self.engine = match source {
+            1 => Engine::Perf,
+            2 => Engine::Timer,
+            3 => Engine::PerfAlone,
+            4 => Engine::Looks,
+            _ => Engine::None,
+        };
+        self.start_ns = cpu_ns;
+        self.seen.interval_ns = interval_ns as f64;
+    }
+
+    /// Its clock was read.
+    pub(crate) fn read_clock(&mut self, time_ns: u64, cpu_ns: u64) {
+        if self.clock.is_none_or(|last| cpu_ns >= last.cpu_ns) {
+            self.clock = Some(Reading { time_ns, cpu_ns });
+            self.since_ns = 0.0;
+        }
+    }
+
+    /// It ended.
+    pub(crate) fn end(&mut self, time_ns: u64, cpu_ns: u64, system_ns: u64) {
+        self.read_clock(time_ns, cpu_ns);
+        self.system_ns = Some(system_ns);
+    }
+
+    /// A sample of `kind` (0 to 2) at `place`.
+    pub(crate) fn sample(&mut self, place: Place, kind: usize, weight_ns: u64, time_ns: u64, timer: bool) {
+        if self.engine == Engine::None {
+            self.engine = if timer { Engine::Timer } else { Engine::Perf };
+        }
+        let ns = weight_ns as f64;
+        let cell = self.cells.entry(place).or_default();
+        cell.ns[kind] += ns;
+        cell.samples += 1;
+        self.seen.ns[kind] += ns;
+        self.seen.samples[kind] += 1;
+        if self.clock.is_some_and(|last| time_ns > last.time_ns) {
+            self.since_ns += ns;
+        }
+    }
+
+    /// Ticks that met it on the line `owner`, in a stretch whose sample was of `kind` (0 or 1).
+    pub(crate) fn ticks(&mut self, owner: FrameId, kind: usize, user_ns: u64, kernel_ns: u64) {
+        self.ticks.entry(owner).or_default()[kind].add(user_ns, kernel_ns);
+    }
+
+    /// Gives the kernel its part of what was sampled: that of the line's ticks, and of all ticks where a line has none.
+    fn divide(&mut self) {
+        let mut all = [Ticked::default(); 2];
+        for line in self.ticks.values() {
+            for (sum, ticked) in all.iter_mut().zip(line) {
+                sum.0[0] += ticked.0[0];
+                sum.0[1] += ticked.0[1];
+            }
+        }
+        for (place, cell) in &mut self.cells {
+            let line = self.ticks.get(&place.owner).copied().unwrap_or_default();
+            for kind in 0..SYSTEM {
+                let kernel = line[kind].kernel().or_else(|| all[kind].kernel()).unwrap_or(0.0) * cell.ns[kind];
+                for ns in [&mut cell.ns, &mut self.seen.ns] {
+                    ns[kind] -= kernel;
+                    ns[SYSTEM] += kernel;
+                }
+            }
+        }
+    }
+
+    /// Time off the CPU at `place`.
+    pub(crate) fn wait(&mut self, place: Place, wait_ns: u64, gil_ns: u64) {
+        let cell = self.cells.entry(place).or_default();
+        cell.wait_ns = cell.wait_ns.saturating_add(wait_ns);
+        cell.gil_ns = cell.gil_ns.saturating_add(gil_ns);
+    }
+
+    /// What samples it.
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// CPU nanoseconds of its life so far, as well as they are known; `None` if nothing but its existence is.
+    pub(crate) fn clock_ns(&self) -> Option<f64> {
+        match self.clock {
+            Some(reading) => Some(reading.cpu_ns as f64 + self.since_ns),
+            None if self.seen.samples != [0; 3] || self.start_ns > 0 => {
+                Some(self.start_ns as f64 + self.seen.ns.iter().sum::<f64>())
+            }
+            None => None,
+        }
+    }
+}
+
+/// Threads with few samples, together.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    pools: FxHashMap<(Engine, Life), Pool>,
+}
+
+/// CPU time of a thread's life, to a factor of four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Life(u32);
+
+impl Life {
+    fn of(clock_ns: f64) -> Self {
+        Self((clock_ns as u64).max(1).ilog2() / 2)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    seen: Sampled,
+    clock_ns: f64,
+    system_ns: f64,
+    cells: FxHashMap<Place, Cell>,
+}
+
+/// What a process knows that its threads' books need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Booking {
+    /// Process in the book.
+    pub(crate) process: usize,
+    /// Process id.
+    pub(crate) pid: u32,
+    /// Frames cannot be trusted: everything lies outside scope, and Python is not told from native code.
+    pub(crate) refused: bool,
+    /// Nobody sees what the threads wait for.
+    pub(crate) hidden_waits: bool,
+    /// CPU samples lost for each that arrived.
+    pub(crate) lost: f64,
+}
+
+impl Pools {
+    /// Books an ended thread, or pools it. `earlier_ns` of its clock were booked before (by the program it was before
+    /// an exec). Returns the nanoseconds of its clock that are booked or pooled now, and its row if its shares are kept.
+    pub(crate) fn retire(
+        &mut self,
+        mut thread: ThreadAccount,
+        earlier_ns: f64,
+        booking: Booking,
+        book: &mut Book,
+    ) -> (f64, Option<usize>) {
+        thread.divide();
+        let whole_ns = thread.clock_ns();
+        let life_ns = (whole_ns.unwrap_or(0.0) - earlier_ns).max(0.0);
+        let before_ns = (thread.start_ns as f64 - earlier_ns).clamp(0.0, life_ns);
+        let clock_ns = life_ns - before_ns;
+        let system_ns = thread.system_ns.map(|ns| ns as f64);
+        let samples: u64 = thread.seen.samples.iter().sum();
+        let seen = Sampled { lost: booking.lost, ..thread.seen };
+        let pooled = samples < POOL_BELOW;
+        let pool = (thread.engine, Life::of(clock_ns));
+        let own = stretch(thread.engine, &seen, clock_ns, system_ns);
+
+        let mut record = ThreadRecord::new(booking.pid, thread.tid, &thread.name);
+        record.clock_s = whole_ns.map(|_| life_ns / SECOND);
+        let mut s = unseen(before_ns, None);
+        for (kind, ns) in s.iter_mut().enumerate() {
+            *ns += own.factor[kind] * seen.ns[kind] + own.rest[kind];
+        }
+        record.amount = booking.amount(s);
+        record.hidden_waits = booking.hidden_waits;
+        for cell in thread.cells.values() {
+            record.amount.wait_s += cell.wait_ns as f64 / SECOND;
+            record.amount.gil_s += cell.gil_ns as f64 / SECOND;
+        }
+        let index = book.add_thread(record);
+
+        book.add_unseen(booking.process, booking.amount(unseen(before_ns, None)));
+        if pooled {
+            self.pools.entry(pool).or_default().take(&thread, clock_ns);
+        } else {
+            book.add_unseen(booking.process, booking.amount(own.rest));
+        }
+        for (place, mut cell) in thread.cells {
+            let share = if pooled { Stretch::default() } else { own };
+            if pooled {
+                self.pools.entry(pool).or_default().add(place, &cell);
+                cell.samples = 0;
+            }
+            if !pooled || cell.wait_ns > 0 {
+                book.add(booking.process, index, booking.visible(place), &cell.amount(&share, booking));
+            }
+        }
+        (life_ns, index)
+    }
+
+    /// Books what was pooled.
+    pub(crate) fn settle(&mut self, booking: Booking, book: &mut Book) {
+        let mut pools: Vec<_> = std::mem::take(&mut self.pools).into_iter().collect();
+        pools.sort_by_key(|(key, _)| *key);
+        for ((engine, _), pool) in pools {
+            let seen = Sampled { lost: booking.lost, ..pool.seen };
+            let share = stretch(engine, &seen, pool.clock_ns, Some(pool.system_ns));
+            book.add_unseen(booking.process, booking.amount(share.rest));
+            for (place, mut cell) in pool.cells {
+                cell.wait_ns = 0;
+                cell.gil_ns = 0;
+                book.add(booking.process, None, booking.visible(place), &cell.amount(&share, booking));
+            }
+        }
+    }
+}
+
+impl Pool {
+    fn take(&mut self, thread: &ThreadAccount, clock_ns: f64) {
+        for kind in 0..3 {
+            self.seen.ns[kind] += thread.seen.ns[kind];
+            self.seen.samples[kind] += thread.seen.samples[kind];
+        }
+        self.seen.threads += 1;
+        self.seen.interval_ns = self.seen.interval_ns.max(thread.seen.interval_ns);
+        self.clock_ns += clock_ns;
+        self.system_ns += thread.system_ns.unwrap_or(0) as f64;
+    }
+
+    fn add(&mut self, place: Place, cell: &Cell) {
+        if cell.samples == 0 {
+            return;
+        }
+        let sum = self.cells.entry(place).or_default();
+        for kind in 0..3 {
+            sum.ns[kind] += cell.ns[kind];
+        }
+        sum.samples += cell.samples;
+    }
+}
+
+impl Booking {
+    /// The place as far as it can be trusted.
+    pub(crate) fn visible(self, place: Place) -> Place {
+        if self.refused { Place::NOWHERE } else { place }
+    }
+
+    /// Nanoseconds by kind as seconds: without frames, nobody knows what of the user's time was Python.
+    pub(crate) fn amount(self, ns: [f64; 3]) -> Amount {
+        let [python, native, system] = ns.map(|ns| ns / SECOND);
+        if self.refused {
+            Amount { s: [0.0, 0.0, system], unsplit_s: python + native, ..Amount::default() }
+        } else {
+            Amount { s: [python, native, system], ..Amount::default() }
+        }
+    }
+}
+
+impl Cell {
+    fn amount(&self, stretch: &Stretch, booking: Booking) -> Amount {
+        let mut ns = self.ns;
+        for (ns, factor) in ns.iter_mut().zip(stretch.factor) {
+            *ns *= factor;
+        }
+        Amount {
+            samples: u64::from(self.samples),
+            wait_s: self.wait_ns as f64 / SECOND,
+            gil_s: self.gil_ns as f64 / SECOND,
+            ..booking.amount(ns)
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Events into a profile.
+//!
+//! Job: take the events of a run in the order of their rings, and settle what they mean. Invariant: no I/O and no clock,
+//! so that a capture replays to the byte. Neighbours: `transport::event` is what comes in, `book` holds what is settled,
+//! `write` makes rows of it.
+
+pub mod builder;
+mod code;
+mod cpu;
+pub(super) mod estimate;
+pub(super) mod heap;
+pub(super) mod intern;
+pub(super) mod leaks;
+mod mappings;
+mod native;
+mod notices;
+mod process;
+mod resident;
+pub mod scope;
+mod sections;
+mod sites;
+pub(super) mod stacks;
+pub(super) mod stretch;
+pub mod symbolize;
+mod timeline;

@@ -1,0 +1,92 @@
+//! Native time by library and function.
+//!
+//! Job: add up native samples by line and program counter while a process runs, by line and place in a file when it has
+//! ended, and name each distinct place once at the very end. Invariant: the shares of a line add up to its native
+//! seconds, or to less where only the largest are listed. Neighbours: `symbolize` knows mappings and names.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use super::intern::FrameId;
+use super::symbolize::{ANONYMOUS, AddressMap, Lookup, UNKNOWN, demangle, object_name};
+use crate::profile::book::Book;
+use crate::profile::book::sums::sorted;
+use crate::profile::model::NativeSymbol;
+
+/// Program counters of a process that are kept apart.
+const MOST_COUNTERS: usize = 1 << 18;
+/// Places listed for a line.
+const LISTED: usize = 8;
+
+/// Native samples of one process.
+#[derive(Debug, Default)]
+pub(crate) struct NativeSamples {
+    ns: FxHashMap<(FrameId, u64), f64>,
+    map: AddressMap,
+}
+
+impl NativeSamples {
+    /// The process' mappings.
+    pub(crate) fn map(&self) -> &AddressMap {
+        &self.map
+    }
+
+    /// The same, to take in more.
+    pub(crate) fn map_mut(&mut self) -> &mut AddressMap {
+        &mut self.map
+    }
+
+    /// Are there samples, and no mappings to look them up in?
+    pub(crate) fn unmapped(&self) -> bool {
+        self.map.is_empty() && !self.ns.is_empty()
+    }
+
+    /// A sample of `weight_ns` at `pc`, on the line of `owner`.
+    pub(crate) fn sample(&mut self, owner: FrameId, pc: u64, weight_ns: u64) {
+        let pc = if self.ns.len() < MOST_COUNTERS { pc } else { 0 };
+        *self.ns.entry((owner, pc)).or_default() += weight_ns as f64;
+    }
+
+    /// Books what was sampled as places in files.
+    pub(crate) fn settle(&mut self, book: &mut Book) {
+        for ((owner, pc), &ns) in sorted(&self.ns) {
+            match self.map.find(pc) {
+                Some(module) if module.path.is_empty() => book.add_native(owner, ANONYMOUS, 0, ns),
+                Some(module) => book.add_native(owner, &module.path, pc - module.start + module.offset, ns),
+                None => book.add_native(owner, UNKNOWN, 0, ns),
+            }
+        }
+        self.ns.clear();
+    }
+}
+
+/// The largest native places of each line, whose frames `line_of` turns into lines: shares of 1.
+pub(crate) fn shares<L: Ord>(
+    book: &Book,
+    lookup: &mut Lookup<'_>,
+    line_of: impl Fn(FrameId) -> L,
+) -> BTreeMap<L, Vec<NativeSymbol>> {
+    let mut names = FxHashMap::default();
+    let mut lines: BTreeMap<L, BTreeMap<(String, Option<String>), f64>> = BTreeMap::new();
+    for ((owner, place), &ns) in sorted(&book.native) {
+        let path = &book.objects.values()[place.object as usize];
+        let name = names.entry(place).or_insert_with(|| {
+            let named = path.starts_with('/').then(|| lookup(path, place.offset)).flatten();
+            (object_name(path).to_owned(), named.map(|name| demangle(&name)))
+        });
+        *lines.entry(line_of(owner)).or_default().entry(name.clone()).or_default() += ns;
+    }
+    let largest = |places: BTreeMap<(String, Option<String>), f64>| {
+        let total: f64 = places.values().sum();
+        let mut list: Vec<NativeSymbol> = places
+            .into_iter()
+            .map(|((object, symbol), ns)| NativeSymbol { object, symbol, s: ns / total })
+            .filter(|place| place.s > 0.0)
+            .collect();
+        list.sort_by(|left, right| right.s.total_cmp(&left.s));
+        list.truncate(LISTED);
+        list
+    };
+    lines.into_iter().map(|(line, places)| (line, largest(places))).collect()
+}

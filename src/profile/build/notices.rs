@@ -1,0 +1,133 @@
+//! What a shim has to say, in words.
+//!
+//! Job: one sentence for each notice of the wire, once a process. Invariant: unknown codes are shown by number, never
+//! dropped. Neighbour: `builder` collects them into the profile.
+
+use rscalene_wire::{Kind, Notice};
+
+use crate::profile::book::Book;
+use crate::transport::event::Counters;
+
+/// The sentence for a notice of process `pid`.
+pub(crate) fn words(pid: u32, notice: &Notice) -> String {
+    let detail = notice.detail;
+    let what = match notice.code {
+        1 => format!("Python {} is not supported, so nothing but totals was recorded", version(detail)),
+        2 => format!(
+            "this build of Python {} (debug or free-threaded) is not supported, so nothing but totals was recorded",
+            version(detail)
+        ),
+        3 => format!("perf events are denied (errno {detail}), so CPU timers sample instead, at the kernel's tick"),
+        4 => format!("a thread has no timer (errno {detail}), so its CPU time is in the totals alone"),
+        5 => format!("the allocator hooks were refused (reason {detail}), so memory is not complete"),
+        7 => refused_frames(),
+        8 => format!("thread {detail} blocks SIGURG and was sent one, so it is not sampled until it takes it"),
+        32 => "the launcher may not read its memory, so what it waits for is unknown".to_owned(),
+        33 => format!("the launcher does not know the layout of Python {}, so its waiting is unknown", version(detail)),
+        code => format!("the recorder reports notice {code} (detail {detail}), which this build does not know"),
+    };
+    format!("process {pid}: {what}")
+}
+
+/// Does the notice say that nobody sees what the process waits for?
+pub(crate) fn hides_waits(notice: &Notice) -> bool {
+    matches!(notice.code, 32 | 33)
+}
+
+/// What is said of a process whose frames were read wrongly.
+pub(crate) fn refused_frames() -> String {
+    "frames read from outside differ from the interpreter's own, so no line is trusted and all time is outside scope"
+        .to_owned()
+}
+
+/// What process `pid` lost, by what it was; `None` if nothing.
+pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<String> {
+    let of_kind = |(number, &count): (usize, &u64)| {
+        let what = match u8::try_from(number).ok().and_then(Kind::from_u8) {
+            Some(Kind::CpuSample) => "CPU samples",
+            Some(Kind::Alloc) => "allocation samples",
+            Some(Kind::Free | Kind::FreeVolume) => "ends of allocations",
+            Some(Kind::Copy) => "copy samples",
+            Some(Kind::CodeDef | Kind::StackDef) => "names of code and stacks",
+            _ => "other records",
+        };
+        (what, count)
+    };
+    let apart = [("frames that could not be read", counters.frames_rejected), ("records cut off", counters.malformed)];
+    let parts: Vec<String> = counters
+        .lost
+        .iter()
+        .enumerate()
+        .map(of_kind)
+        .chain(apart)
+        .filter(|&(_, count)| count > 0)
+        .map(|(what, count)| format!("{what} {count}"))
+        .collect();
+    (!parts.is_empty()).then(|| format!("process {pid} lost records: {}", parts.join(", ")))
+}
+
+/// The sentences for what found no room: processes and threads share the last row, sections and `notices` have none.
+pub(crate) fn left_out(book: &Book, notices: u64) -> Vec<String> {
+    let (processes, threads) = book.crowded;
+    let shared = [(processes, "processes"), (threads, "threads")].map(|(count, what)| {
+        let last = count + 1;
+        (count, format!("there were too many {what} for a row each: the last {last} are told as one"))
+    });
+    let sections = book.sections_left_out;
+    let untold = [
+        (sections, format!("there were too many names of sections: {sections} calls are in no row")),
+        (notices, format!("{notices} more notices were left out")),
+    ];
+    shared.into_iter().chain(untold).filter(|(count, _)| *count > 0).map(|(_, text)| text).collect()
+}
+
+/// `jemalloc` for `/usr/lib/libjemalloc.so.2`.
+pub(crate) fn allocator(library: &str) -> String {
+    let file = library.rsplit('/').next().unwrap_or(library);
+    let stem = file.split(".so").next().unwrap_or(file);
+    stem.strip_prefix("lib").filter(|rest| !rest.is_empty()).unwrap_or(stem).to_owned()
+}
+
+/// `3.11.7` for `0x030b07f0`.
+pub(crate) fn version(hex: u32) -> String {
+    let [major, minor, micro, level] = hex.to_be_bytes();
+    let suffix = match level >> 4 {
+        0xa => format!("a{}", level & 15),
+        0xb => format!("b{}", level & 15),
+        0xc => format!("rc{}", level & 15),
+        _ => String::new(),
+    };
+    format!("{major}.{minor}.{micro}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use rscalene_wire::Kind;
+
+    use super::{allocator, losses, version};
+    use crate::transport::event::Counters;
+
+    #[test]
+    fn what_was_lost_is_named() {
+        let mut counters = Counters::default();
+        assert_eq!(losses(7, &counters), None);
+        counters.lost[Kind::CpuSample as usize] = 2;
+        counters.frames_rejected = 1;
+        let text = losses(7, &counters);
+        assert_eq!(text.as_deref(), Some("process 7 lost records: CPU samples 2, frames that could not be read 1"));
+    }
+
+    #[test]
+    fn an_allocator_is_named_as_people_name_it() {
+        assert_eq!(allocator("/usr/lib/libjemalloc.so.2"), "jemalloc");
+        assert_eq!(allocator("libtcmalloc_minimal.so.4.5.10"), "tcmalloc_minimal");
+        assert_eq!(allocator("/opt/lib"), "lib");
+    }
+
+    #[test]
+    fn versions_read_as_people_write_them() {
+        assert_eq!(version(0x030b_07f0), "3.11.7");
+        assert_eq!(version(0x030f_00a5), "3.15.0a5");
+        assert_eq!(version(0x030e_00c2), "3.14.0rc2");
+    }
+}

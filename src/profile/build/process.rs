@@ -1,0 +1,384 @@
+//! One running program: from its own events to the book.
+//!
+//! Job: hold what one process (or what it was between two execs) defined and did, in sums, and settle it at its end.
+//! Invariant: a forked child, like any new program, starts with nothing defined. Neighbours: `builder` routes events here.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rscalene_wire as wire;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::cpu::{Booking, Pools, ThreadAccount};
+use super::heap::{Heap, Moment};
+use super::intern::FrameId;
+use super::mappings::Backing;
+use super::native::NativeSamples;
+use super::resident::Resident;
+use super::sections::{Open, Standing};
+use super::stacks::{Definitions, Place};
+use super::stretch::{Engine, unseen};
+use crate::profile::book::Book;
+use crate::profile::book::records::Near;
+use crate::profile::book::sums::Bytes;
+use crate::transport::event::{Counters, NearLimit, ThreadClock, Ticks, Wait};
+
+const NATIVE: u8 = wire::CpuKind::Native as u8;
+const SYSTEM: u8 = wire::CpuKind::System as u8;
+
+/// Ended threads that are kept open for what the launcher saw of them before their end and tells after it.
+const LEAVING: usize = 64;
+
+/// CPU nanoseconds that the programs before an exec booked, since clocks go on through it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Earlier {
+    main_ns: f64,
+    all_ns: f64,
+}
+
+/// The thread of mappings, whose records name none.
+const NOBODY: u32 = 0;
+
+/// Owners of memory that are kept of a moment.
+const OWNERS: usize = 16;
+/// Moments that are kept.
+const MOST_NEAR: usize = 256;
+
+/// A program as it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Process {
+    /// Its row in the book.
+    pub(crate) row: usize,
+    /// Process id.
+    pub(crate) pid: u32,
+    /// The process that forked it.
+    pub(crate) forked_from: Option<u32>,
+    /// It armed itself (else the launcher alone speaks of it).
+    pub(crate) armed: bool,
+    /// It ended, or became another program.
+    pub(crate) ended: bool,
+    /// It ended by itself, tearing its interpreter down.
+    pub(crate) orderly: bool,
+    /// Frames read by the shim cannot be trusted.
+    pub(crate) refused: bool,
+    /// Nobody sees what its threads wait for.
+    pub(crate) hidden_waits: bool,
+    /// Stacks and code objects.
+    pub(crate) definitions: Definitions,
+    /// What its segment counted.
+    pub(crate) counters: Option<Counters>,
+    /// Memory.
+    pub(crate) heap: Heap,
+    /// Footprint.
+    pub(crate) resident: Resident,
+    /// Native samples.
+    pub(crate) native: NativeSamples,
+    /// CPU nanoseconds of the whole process, as it said at its end.
+    pub(crate) cpu_ns: Option<u64>,
+    /// What earlier programs of this process booked.
+    pub(crate) earlier: Earlier,
+    /// CPU and allocation samples.
+    pub(crate) samples: (u64, u64),
+    threads: FxHashMap<u32, ThreadAccount>,
+    /// Threads that ended but may still be spoken of, oldest first.
+    leaving: VecDeque<u32>,
+    gone: FxHashSet<u32>,
+    pools: Pools,
+    booked_ns: f64,
+    /// Bytes by thread and place.
+    allocated: FxHashMap<u32, FxHashMap<Place, f64>>,
+    /// The same of ended threads, by their rows in the book; it is booked when it is known whether frames are trusted.
+    ended_allocated: BTreeMap<Option<usize>, FxHashMap<Place, f64>>,
+    /// The sum of `allocated`.
+    allocated_bytes: f64,
+    sections: Open,
+}
+
+impl Process {
+    /// A program of process `pid` with a row of the book.
+    pub(crate) fn new(pid: u32, row: usize) -> Self {
+        Self { pid, row, ..Self::default() }
+    }
+
+    /// The program that this one becomes by an exec. The threads that ended with this one may still be spoken of.
+    pub(crate) fn after_exec(self) -> Self {
+        Self { earlier: self.earlier, gone: self.gone, ..Self::new(self.pid, self.row) }
+    }
+
+    /// The account of a thread.
+    pub(crate) fn thread(&mut self, tid: u32) -> &mut ThreadAccount {
+        self.threads.entry(tid).or_insert_with(|| ThreadAccount::new(tid))
+    }
+
+    /// A thread began: one that had its number before is over.
+    pub(crate) fn start_thread(&mut self, start: &wire::ThreadStart, book: &mut Book) {
+        // The launcher may have read the clock of a thread before the thread announced itself.
+        if self.threads.get(&start.tid).is_some_and(|known| known.engine() != Engine::None) {
+            self.leaving.retain(|&tid| tid != start.tid);
+            self.retire(start.tid, book);
+        }
+        self.gone.remove(&start.tid);
+        self.thread(start.tid).start(start.source, start.cpu_ns, start.interval_ns);
+    }
+
+    /// A thread ended.
+    pub(crate) fn end_thread(&mut self, end: &wire::ThreadEnd, book: &mut Book) {
+        self.thread(end.tid).end(end.time_ns, end.cpu_ns, end.system_ns);
+        // The main thread's clock goes on through the teardown.
+        if end.tid != self.pid && !self.leaving.contains(&end.tid) {
+            self.leaving.push_back(end.tid);
+            if self.leaving.len() > LEAVING
+                && let Some(tid) = self.leaving.pop_front()
+            {
+                self.retire(tid, book);
+            }
+        }
+    }
+
+    /// The launcher read a thread's clock.
+    pub(crate) fn read_clock(&mut self, clock: &ThreadClock) {
+        if self.gone.contains(&clock.tid) {
+            return;
+        }
+        let thread = self.thread(clock.tid);
+        thread.read_clock(clock.time_ns, clock.cpu_ns);
+        if !clock.name.is_empty() {
+            thread.name.clone_from(&clock.name);
+        }
+    }
+
+    /// A CPU sample.
+    pub(crate) fn cpu_sample(&mut self, sample: &wire::CpuSample, flags: u8) {
+        self.samples.0 += 1;
+        let place = self.definitions.place(sample.stack);
+        self.sections.sampled(place.owner, sample.weight_ns);
+        if sample.stack != 0 {
+            self.heap.python_ran(sample.time_ns);
+        }
+        if let Some(owner) = place.owner.some() {
+            self.resident.ran(owner, sample.time_ns);
+            if sample.kind == NATIVE && sample.pc != 0 {
+                self.native.sample(owner, sample.pc, sample.weight_ns);
+            }
+        }
+        let kind = usize::from(sample.kind.min(SYSTEM));
+        self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags & 1 != 0);
+    }
+
+    /// Ticks of the stretch of a sample.
+    pub(crate) fn ticks(&mut self, ticks: &Ticks) {
+        let owner = self.definitions.place(ticks.stack).owner;
+        self.thread(ticks.tid).ticks(owner, usize::from(ticks.kind.min(NATIVE)), ticks.user_ns, ticks.kernel_ns);
+    }
+
+    /// Time off the CPU.
+    pub(crate) fn wait(&mut self, wait: &Wait) {
+        let place = self.definitions.place(wait.stack);
+        if let Some(owner) = place.owner.some() {
+            self.resident.ran(owner, wait.time_ns);
+        }
+        self.thread(wait.tid).wait(place, wait.wait_ns, wait.gil_ns.unwrap_or(0));
+    }
+
+    /// An allocation.
+    pub(crate) fn alloc(&mut self, alloc: &wire::Alloc, flags: u8) {
+        self.samples.1 += 1;
+        let (at, place) = self.running(alloc.time_ns, alloc.stack);
+        let interval = if flags & 1 != 0 { 0 } else { alloc.interval };
+        let bytes = self.heap.alloc(at, place, alloc.address, alloc.size, interval, flags & 2 != 0);
+        self.add_allocated(alloc.tid, place, bytes);
+    }
+
+    fn add_allocated(&mut self, tid: u32, place: Place, bytes: f64) {
+        *self.allocated.entry(tid).or_default().entry(place).or_default() += bytes;
+        self.allocated_bytes += bytes;
+        self.sections.allocated(place.owner, bytes);
+    }
+
+    /// A section begins or ends.
+    pub(crate) fn section(&mut self, mark: &wire::Section, name: &str, book: &mut Book) {
+        let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
+        if mark.begins != 0 {
+            book.sections_left_out += u64::from(!self.sections.begin(mark, name, at));
+        } else {
+            self.sections.end(mark, at, self.row, book);
+        }
+    }
+
+    /// The sections that never ended end now.
+    pub(crate) fn end_sections(&mut self, time_ns: u64, book: &mut Book) {
+        let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
+        self.sections.end_all(time_ns, self.cpu_ns, at, self.row, book);
+    }
+
+    /// The end of a block.
+    pub(crate) fn free(&mut self, free: &wire::Free) {
+        let (at, place) = self.running(free.time_ns, free.stack);
+        match free.how {
+            wire::RESIZED => self.heap.resize(at, place.owner, free.address, free.tid),
+            wire::REFUSED => self.heap.keep(at, place.owner, free.address, free.tid),
+            _ => self.heap.free(at, place.owner, free.address),
+        }
+    }
+
+    /// The memory is nearly used up: who holds it? The latest answer for each limit stands.
+    pub(crate) fn near_limit(&self, what: &NearLimit, book: &mut Book) {
+        let owners = if self.refused { Vec::new() } else { self.heap.largest(OWNERS) };
+        let near = Near { process: self.row, what: *what, owners };
+        let known = |known: &&mut Near| known.process == near.process && known.what.limit == what.limit;
+        if let Some(known) = book.near.iter_mut().find(known) {
+            *known = near;
+        } else if book.near.len() < MOST_NEAR {
+            book.near.push(near);
+        }
+    }
+
+    /// Freed volume.
+    pub(crate) fn free_volume(&mut self, volume: &wire::FreeVolume) {
+        let (at, place) = self.running(volume.time_ns, volume.stack);
+        self.heap.free_volume(at, place.owner, volume.weight);
+    }
+
+    /// Copied volume.
+    pub(crate) fn copy(&mut self, copy: &wire::Copy) {
+        let (at, place) = self.running(copy.time_ns, copy.stack);
+        self.heap.copy(at, place.owner, copy.weight);
+    }
+
+    /// A change of the address space.
+    pub(crate) fn map(&mut self, map: &wire::Map, flags: u8) {
+        let (at, place) = self.running(map.time_ns, map.stack);
+        if map.old_size == wire::UNMAPPED {
+            self.heap.unmap(at, place.owner, map.address, map.size);
+            return;
+        }
+        if map.old_size == wire::OPENED {
+            let bytes = self.heap.open(at, place, map.address, map.size);
+            self.add_mapped(place, bytes);
+            return;
+        }
+        let mut backing = Backing::of(flags);
+        if map.old_size > 0 {
+            // What moves keeps what is behind it.
+            backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);
+        }
+        let bytes = self.heap.map(at, place, map.address, map.size, backing);
+        self.add_mapped(place, bytes);
+    }
+
+    /// Books what a mapping counts as allocated; what is mapped but not allocated is no line's.
+    fn add_mapped(&mut self, place: Place, bytes: f64) {
+        if bytes > 0.0 {
+            self.add_allocated(NOBODY, place, bytes);
+        }
+    }
+
+    /// Records and frames of this program that were lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.counters.as_ref().map_or(0, |counters| {
+            let records = counters.lost.iter().fold(0u64, |sum, &lost| sum.saturating_add(lost));
+            records.saturating_add(counters.malformed).saturating_add(counters.frames_rejected)
+        })
+    }
+
+    /// Books everything. `last`: the process itself is over, so its own clock covers threads that nobody saw.
+    pub(crate) fn settle(&mut self, last: bool, book: &mut Book) {
+        let mut tids: Vec<u32> = self.threads.keys().copied().collect();
+        tids.sort_unstable();
+        for tid in tids {
+            self.retire(tid, book);
+        }
+        self.pools.settle(self.booking(), book);
+        self.earlier.all_ns += self.booked_ns;
+        if let Some(cpu_ns) = self.cpu_ns.filter(|_| last) {
+            let unknown = (cpu_ns as f64 - self.earlier.all_ns).max(0.0);
+            book.add_unseen(self.row, self.booking().amount(unseen(unknown, None)));
+        }
+        self.settle_memory(book);
+        if !self.refused {
+            self.native.settle(book);
+        }
+    }
+
+    fn settle_memory(&mut self, book: &mut Book) {
+        let trusted = |owner: FrameId| if self.refused { FrameId::NONE } else { owner };
+        for (owner, cell, sums) in self.heap.owners(self.orderly) {
+            let bytes = Bytes {
+                alloc: cell.alloc,
+                alloc_spread: cell.alloc_spread,
+                blocks: cell.blocks,
+                python: cell.python,
+                copied: cell.copied,
+                freed: sums.freed,
+                live: sums.live.bytes,
+                live_spread: sums.live.spread,
+                peak: sums.peak.bytes,
+                peak_spread: sums.peak.spread,
+                usage: 0,
+            };
+            book.add_bytes(self.row, trusted(owner), &bytes);
+        }
+        for (owner, usage) in self.resident.owners() {
+            book.add_bytes(self.row, trusted(owner), &Bytes { usage, ..Bytes::default() });
+        }
+        let footprint = &mut book.processes[self.row].footprint;
+        if self.heap.highest().tracked > footprint.tracked {
+            *footprint = self.heap.highest();
+        }
+        if self.refused {
+            return;
+        }
+        let mut tids: Vec<u32> = self.allocated.keys().copied().collect();
+        tids.sort_unstable();
+        for tid in tids {
+            self.end_allocated(tid, None);
+        }
+        for (thread, places) in std::mem::take(&mut self.ended_allocated) {
+            for (place, bytes) in places {
+                book.add_allocated(self.row, thread, place, bytes);
+            }
+        }
+        for (node, bytes) in self.heap.peak_by_stack() {
+            book.add_peak(self.row, node, bytes);
+        }
+        let (snapshots, last_python_ns) = self.heap.snapshots();
+        book.growing.extend(snapshots.growing(if self.orderly { last_python_ns } else { u64::MAX }));
+    }
+
+    fn retire(&mut self, tid: u32, book: &mut Book) {
+        let Some(thread) = self.threads.remove(&tid) else { return };
+        let main = tid == self.pid;
+        let earlier_ns = if main { self.earlier.main_ns } else { 0.0 };
+        let (booked_ns, row) = self.pools.retire(thread, earlier_ns, self.booking(), book);
+        self.end_allocated(tid, row);
+        self.booked_ns += booked_ns;
+        if main {
+            self.earlier.main_ns += booked_ns;
+        } else {
+            self.gone.insert(tid);
+        }
+    }
+
+    /// Lays aside what a thread allocated, `row` being its row in the book.
+    fn end_allocated(&mut self, tid: u32, row: Option<usize>) {
+        let Some(places) = self.allocated.remove(&tid) else { return };
+        let sums = self.ended_allocated.entry(row).or_default();
+        for (place, bytes) in places {
+            *sums.entry(place).or_default() += bytes;
+        }
+    }
+
+    fn booking(&self) -> Booking {
+        let lost = self.counters.as_ref().map_or(0, |counters| counters.lost[wire::Kind::CpuSample as usize]);
+        let lost = lost as f64 / self.samples.0.max(1) as f64;
+        let (process, hidden_waits) = (self.row, self.hidden_waits);
+        Booking { process, pid: self.pid, refused: self.refused, hidden_waits, lost }
+    }
+
+    fn running(&mut self, time_ns: u64, stack: u64) -> (Moment, Place) {
+        let place = self.definitions.place(stack);
+        if let Some(owner) = place.owner.some() {
+            self.resident.ran(owner, time_ns);
+        }
+        (Moment { time_ns, python: stack != 0 }, place)
+    }
+}

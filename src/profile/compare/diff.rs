@@ -1,0 +1,412 @@
+//! What changed between two profiles, line by line and function by function.
+//!
+//! Job: pair what is the same in both and subtract. The reader's question: *what got slower, what got bigger, and is that
+//! more than chance?* Invariant: pure; every line and function of either profile is in the answer once. Neighbours:
+//! `pairing` finds out which lines are the same, `report` renders the answer.
+//!
+//! **Noise.** A figure of `s` CPU seconds from samples that stand for `w` seconds each has a standard error of about
+//! `sqrt(s w)` (Poisson), and nothing seen still could be a sample's worth. Bytes carry their own errors. A difference
+//! below [`SIGMAS`] of the two errors together is chance as far as the samples can tell; what varies from run to run
+//! beside sampling (caches, other load) is not in it, so a difference above is a reason to look, not a proof.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::pairing::{self, Pair};
+use crate::profile::book::sums::sum;
+use crate::profile::model::{Exit, File, Function, Line, Profile};
+
+/// Standard errors that a difference has to exceed.
+pub const SIGMAS: f64 = 2.0;
+
+/// A figure in both profiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Before; `None` where it was not measured.
+    pub before: Option<f64>,
+    /// After.
+    pub after: Option<f64>,
+    /// After minus before; `None` unless both were measured.
+    pub delta: Option<f64>,
+    /// Standard error of `delta`; `None` where it is not known.
+    pub se: Option<f64>,
+    /// The difference may be chance.
+    pub noise: bool,
+}
+
+/// The figures of a line, a function or a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Changes {
+    /// CPU seconds of all kinds (of a function: its own).
+    pub cpu_s: Change,
+    /// Seconds off the CPU.
+    pub wait_s: Change,
+    /// Bytes allocated.
+    pub alloc_bytes: Change,
+    /// Bytes live at the end.
+    pub live_bytes: Change,
+    /// Bytes live at the peak.
+    pub peak_bytes: Change,
+}
+
+/// A line in both profiles, or in one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LineChange {
+    /// Path of its file, after where it is in both.
+    pub path: String,
+    /// Its number before.
+    pub before_line: Option<u32>,
+    /// Its number after.
+    pub after_line: Option<u32>,
+    /// Its function.
+    pub function: String,
+    /// Its text.
+    pub source: Option<String>,
+    /// Its figures.
+    #[serde(flatten)]
+    pub changes: Changes,
+}
+
+/// A function in both profiles, or in one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FunctionChange {
+    /// Path of its file, after where it is in both.
+    pub path: String,
+    /// Its qualified name.
+    pub qualname: String,
+    /// Its qualified name before, where that was another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_qualname: Option<String>,
+    /// Its first line before.
+    pub before_line: Option<u32>,
+    /// Its first line after.
+    pub after_line: Option<u32>,
+    /// Own CPU seconds.
+    pub cpu_s: Change,
+    /// Own seconds off the CPU.
+    pub wait_s: Change,
+    /// CPU seconds with callees.
+    pub cumulative_cpu_s: Change,
+    /// Bytes allocated with callees.
+    pub cumulative_alloc_bytes: Change,
+}
+
+/// One of the two profiles.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Side {
+    /// Command line.
+    pub command: Vec<String>,
+    /// Working directory.
+    #[serde(default)]
+    pub cwd: String,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Diff {
+    /// The earlier profile.
+    pub before: Side,
+    /// The later profile.
+    pub after: Side,
+    /// Wall seconds.
+    pub elapsed_s: Change,
+    /// Peak RSS in bytes.
+    pub peak_rss_bytes: Change,
+    /// Sums over the runs; of the seconds off the CPU, those of lines in scope.
+    pub totals: Changes,
+    /// Lines, largest difference first.
+    pub lines: Vec<LineChange>,
+    /// Functions, largest difference first.
+    pub functions: Vec<FunctionChange>,
+}
+
+/// Compares two profiles.
+#[must_use]
+pub fn diff(before: &Profile, after: &Profile) -> Diff {
+    let sides = Sides { before: Figures::of(before), after: Figures::of(after) };
+    let mut lines = Vec::new();
+    let mut functions = Vec::new();
+    let mut pairs = Vec::new();
+    let none = File::default();
+    for (old, new) in pairing::files(&before.files, &after.files) {
+        let path = new.or(old).map(|file| file.path.as_str()).unwrap_or_default();
+        let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        let same = pairing::lines(&old.lines, &new.lines);
+        for (old, new) in &same {
+            lines.push(sides.line(path, *old, *new));
+        }
+        let functions = renamed(pairs_of_functions(&old.functions, &new.functions), &same);
+        pairs.extend(functions.into_iter().map(|(old, new)| (path, old, new)));
+    }
+    for (path, old, new) in rejoined(pairs) {
+        functions.push(sides.function(path, old, new));
+    }
+    // Threads that idle outside of the program's lines (pools, a notebook's kernel) would drown the lines' own waiting.
+    let wait = |profile: &Profile| {
+        let totals = &profile.totals;
+        totals.time.wait_s.map(|all| (all - totals.outside_scope.wait_s.unwrap_or(0.0)).max(0.0))
+    };
+    let totals = |profile: &Profile, figures: Figures| Row {
+        cpu_s: cpu(&profile.totals.time),
+        wait_s: wait(profile),
+        memory: Some(profile.totals.memory),
+        weight_s: figures.weight_s,
+    };
+    let (old, new) = (totals(before, sides.before), totals(after, sides.after));
+    let size = |change: &Change| change.delta.unwrap_or(0.0).abs();
+    lines.sort_by(|left, right| {
+        let key = |line: &LineChange| (size(&line.changes.cpu_s), size(&line.changes.alloc_bytes));
+        let (left, right) = (key(left), key(right));
+        right.0.total_cmp(&left.0).then(right.1.total_cmp(&left.1))
+    });
+    functions.sort_by(|left, right| size(&right.cumulative_cpu_s).total_cmp(&size(&left.cumulative_cpu_s)));
+    let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
+    Diff {
+        before: side(before),
+        after: side(after),
+        elapsed_s: change(Some(before.clock.elapsed_s), Some(after.clock.elapsed_s), None),
+        peak_rss_bytes: change(bytes(before.totals.peak_rss_bytes), bytes(after.totals.peak_rss_bytes), None),
+        totals: changes(&old, &new),
+        lines,
+        functions,
+    }
+}
+
+/// What a profile knows of its samples.
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    /// CPU seconds that a sample stands for; `None` without samples.
+    weight_s: Option<f64>,
+    /// Bytes that a sample of all allocations stands for; `None` where their error is not known, 0 where there is none.
+    weight_bytes: Option<f64>,
+    cpu: bool,
+    wait: bool,
+    memory: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sides {
+    before: Figures,
+    after: Figures,
+}
+
+/// The figures of one thing in one profile.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    cpu_s: Option<f64>,
+    wait_s: Option<f64>,
+    memory: Option<crate::profile::model::Memory>,
+    weight_s: Option<f64>,
+}
+
+impl Figures {
+    fn of(profile: &Profile) -> Self {
+        let totals = &profile.totals;
+        let samples = totals.cpu_samples as f64;
+        Self {
+            weight_s: totals.sampled_cpu_s.or(cpu(&totals.time)).filter(|_| samples > 0.0).map(|cpu_s| cpu_s / samples),
+            // As if all samples were alike: functions carry no errors of their own.
+            weight_bytes: totals
+                .memory
+                .alloc_bytes
+                .zip(totals.memory.alloc_bytes_se)
+                .map(|(bytes, error)| error * error / (bytes as f64).max(1.0)),
+            cpu: cpu(&totals.time).is_some(),
+            wait: totals.time.wait_s.is_some(),
+            memory: totals.memory.alloc_bytes.is_some(),
+        }
+    }
+
+    /// A line of this profile; one that is not in it cost nothing, where costs were measured.
+    fn row(self, line: Option<&Line>) -> Row {
+        let zero = |known: bool| known.then_some(0.0);
+        match line {
+            Some(line) => Row {
+                cpu_s: cpu(&line.time),
+                wait_s: line.time.wait_s,
+                memory: Some(line.memory),
+                weight_s: self.weight_s,
+            },
+            None => Row {
+                cpu_s: zero(self.cpu),
+                wait_s: zero(self.wait),
+                memory: self.memory.then(|| crate::profile::model::Memory {
+                    alloc_bytes: Some(0),
+                    live_bytes: Some(0),
+                    peak_bytes: Some(0),
+                    ..Default::default()
+                }),
+                weight_s: self.weight_s,
+            },
+        }
+    }
+}
+
+impl Sides {
+    fn line(&self, path: &str, old: Option<&Line>, new: Option<&Line>) -> LineChange {
+        let shown = new.or(old);
+        LineChange {
+            path: path.to_owned(),
+            before_line: old.map(|line| line.line),
+            after_line: new.map(|line| line.line),
+            function: shown.map(|line| line.function.clone()).unwrap_or_default(),
+            source: shown.and_then(|line| line.source.clone()),
+            changes: changes(&self.before.row(old), &self.after.row(new)),
+        }
+    }
+
+    fn function(&self, path: &str, old: Option<&Function>, new: Option<&Function>) -> FunctionChange {
+        let pair = |of: &dyn Fn(&Function) -> Option<f64>, known: fn(&Figures) -> bool| {
+            let side = |function: Option<&Function>, figures: &Figures| match function {
+                Some(function) => of(function),
+                None => known(figures).then_some(0.0),
+            };
+            (side(old, &self.before), side(new, &self.after))
+        };
+        let weights = (self.before.weight_s, self.after.weight_s);
+        let sampled = |(old, new): (Option<f64>, Option<f64>), weights: (Option<f64>, Option<f64>)| {
+            change(old, new, sampled_error(old, weights.0).zip(sampled_error(new, weights.1)).map(together))
+        };
+        let seconds = |pair| sampled(pair, weights);
+        let byte_weights = (self.before.weight_bytes, self.after.weight_bytes);
+        let plain = |(old, new)| change(old, new, None);
+        FunctionChange {
+            path: path.to_owned(),
+            qualname: new.or(old).map(|function| function.qualname.clone()).unwrap_or_default(),
+            before_qualname: old
+                .zip(new)
+                .filter(|(old, new)| old.qualname != new.qualname)
+                .map(|(old, _)| old.qualname.clone()),
+            before_line: old.map(|function| function.first_line),
+            after_line: new.map(|function| function.first_line),
+            cpu_s: seconds(pair(&|function| cpu(&function.own), |figures| figures.cpu)),
+            wait_s: plain(pair(&|function| function.own.wait_s, |figures| figures.wait)),
+            cumulative_cpu_s: seconds(pair(&|function| function.cumulative.cpu_s, |figures| figures.cpu)),
+            cumulative_alloc_bytes: sampled(
+                pair(&|function| function.cumulative.alloc_bytes.map(|bytes| bytes as f64), |figures| figures.memory),
+                byte_weights,
+            ),
+        }
+    }
+}
+
+fn changes(old: &Row, new: &Row) -> Changes {
+    let cpu_error = sampled_error(old.cpu_s, old.weight_s).zip(sampled_error(new.cpu_s, new.weight_s)).map(together);
+    let (old_memory, new_memory) = (old.memory.unwrap_or_default(), new.memory.unwrap_or_default());
+    let bytes = |old: (Option<u64>, Option<f64>), new: (Option<u64>, Option<f64>)| {
+        let error = match (old.1, new.1) {
+            (None, None) => None,
+            (old, new) => Some(together((old.unwrap_or(0.0), new.unwrap_or(0.0)))),
+        };
+        change(old.0.map(|bytes| bytes as f64), new.0.map(|bytes| bytes as f64), error)
+    };
+    Changes {
+        cpu_s: change(old.cpu_s, new.cpu_s, cpu_error),
+        wait_s: change(old.wait_s, new.wait_s, None),
+        alloc_bytes: bytes(
+            (old_memory.alloc_bytes, old_memory.alloc_bytes_se),
+            (new_memory.alloc_bytes, new_memory.alloc_bytes_se),
+        ),
+        live_bytes: bytes(
+            (old_memory.live_bytes, old_memory.live_bytes_se),
+            (new_memory.live_bytes, new_memory.live_bytes_se),
+        ),
+        peak_bytes: bytes(
+            (old_memory.peak_bytes, old_memory.peak_bytes_se),
+            (new_memory.peak_bytes, new_memory.peak_bytes_se),
+        ),
+    }
+}
+
+fn change(before: Option<f64>, after: Option<f64>, se: Option<f64>) -> Change {
+    let delta = before.zip(after).map(|(before, after)| after - before);
+    let noise = delta.is_some_and(|delta| delta == 0.0 || se.is_some_and(|se| delta.abs() <= SIGMAS * se));
+    Change { before, after, delta, se: se.filter(|_| delta.is_some()), noise }
+}
+
+fn sampled_error(figure: Option<f64>, weight: Option<f64>) -> Option<f64> {
+    let weight = weight?;
+    Some((figure?.max(weight) * weight).sqrt())
+}
+
+fn together((one, other): (f64, f64)) -> f64 {
+    one.hypot(other)
+}
+
+fn cpu(time: &crate::profile::model::Time) -> Option<f64> {
+    let split = time.python_s.zip(time.native_s).map(|(python, native)| python + native);
+    Some(sum(split, time.user_s)? + time.system_s?)
+}
+
+fn side(profile: &Profile) -> Side {
+    Side {
+        command: profile.target.command.clone(),
+        cwd: profile.target.cwd.clone(),
+        started_at: profile.clock.started_at.clone(),
+        exit: profile.target.exit,
+    }
+}
+
+/// A pair of functions and the path to name it by.
+type PlacedPair<'a> = (&'a str, Option<&'a Function>, Option<&'a Function>);
+
+/// Pairs functions that moved to another file, where their name leaves no doubt.
+fn rejoined(pairs: Vec<PlacedPair<'_>>) -> Vec<PlacedPair<'_>> {
+    let mut alone: BTreeMap<&str, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+    for (at, (_, old, new)) in pairs.iter().enumerate() {
+        match (old, new) {
+            (Some(old), None) => alone.entry(&old.qualname).or_default().0.push(at),
+            (None, Some(new)) => alone.entry(&new.qualname).or_default().1.push(at),
+            _ => {}
+        }
+    }
+    let mut joined = pairs.clone();
+    let mut dropped = BTreeSet::new();
+    for (name, (olds, news)) in alone {
+        // `<module>` and a bare `<lambda>` name nothing.
+        if let ([old_at], [new_at], false) = (olds.as_slice(), news.as_slice(), name.starts_with('<')) {
+            joined[*new_at].1 = pairs[*old_at].1;
+            dropped.insert(*old_at);
+        }
+    }
+    joined.into_iter().enumerate().filter(|(at, _)| !dropped.contains(at)).map(|(_, pair)| pair).collect()
+}
+
+/// Joins functions of a file that are alone on their side and whose lines are mostly the same.
+fn renamed<'a>(pairs: Vec<Pair<'a, Function>>, lines: &[Pair<'a, Line>]) -> Vec<Pair<'a, Function>> {
+    let name = |function: Option<&'a Function>| function.map(|function| function.qualname.as_str());
+    let alone = |side: Option<&'a Function>, other: Option<&'a Function>| name(side).filter(|_| other.is_none());
+    let old: HashSet<&str> = pairs.iter().filter_map(|(old, new)| alone(*old, *new)).collect();
+    let new: HashSet<&str> = pairs.iter().filter_map(|(old, new)| alone(*new, *old)).collect();
+    let mut joined = pairs;
+    for (before, after) in pairing::renamed(lines, &old, &new) {
+        let at_old = joined.iter().position(|(old, new)| new.is_none() && name(*old) == Some(before));
+        let at_new = joined.iter().position(|(old, new)| old.is_none() && name(*new) == Some(after));
+        if let (Some(at_old), Some(at_new)) = (at_old, at_new) {
+            joined[at_new].0 = joined[at_old].0;
+            joined.remove(at_old);
+        }
+    }
+    joined
+}
+
+/// Functions of the same qualified name, in the order of the file where there are several.
+fn pairs_of_functions<'a>(old: &'a [Function], new: &'a [Function]) -> Vec<Pair<'a, Function>> {
+    let mut waiting: BTreeMap<&str, std::collections::VecDeque<&Function>> = BTreeMap::new();
+    for function in old {
+        waiting.entry(&function.qualname).or_default().push_back(function);
+    }
+    let mut pairs: Vec<_> = new
+        .iter()
+        .map(|function| {
+            (waiting.get_mut(function.qualname.as_str()).and_then(|queue| queue.pop_front()), Some(function))
+        })
+        .collect();
+    pairs.extend(waiting.into_values().flatten().map(|function| (Some(function), None)));
+    pairs
+}

@@ -1,0 +1,199 @@
+//! Which lines, files and functions of two profiles are the same.
+//!
+//! Job: pair files by path, and lines by their text, so that lines which moved still pair, and with them functions that
+//! got another name. Invariant: each line and file
+//! of either side is in the answer exactly once. Neighbour: `diff` subtracts the pairs.
+//!
+//! Lines in the same order in both files pair first (a longest common subsequence of texts, as `diff` finds it); what
+//! remains pairs with an equal text anywhere in the file, and then a line without text with its number.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use crate::profile::model::{File, Line};
+
+/// A pair, or one of a kind.
+pub(crate) type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
+
+/// Cells of the table of common subsequences at most; larger files pair by equal texts alone.
+const MOST_CELLS: usize = 16 << 20;
+
+/// Pairs files: equal paths, then equal names of file and folder, then equal names of file where that is unique, then
+/// those that say the same (a file that got another name, a cell of a notebook that was run again).
+pub(crate) fn files<'a>(old: &'a [File], new: &'a [File]) -> Vec<Pair<'a, File>> {
+    let mut partner: Vec<Option<usize>> = vec![None; new.len()];
+    let mut free: Vec<bool> = vec![true; old.len()];
+    for components in [usize::MAX, 2, 1] {
+        // By ending: the files of either side that are still alone. Only one against one is sure.
+        let mut alone: HashMap<Vec<&str>, (Vec<usize>, Vec<usize>)> = HashMap::new();
+        for at in (0..old.len()).filter(|&at| free[at]) {
+            alone.entry(ending(&old[at].path, components)).or_default().0.push(at);
+        }
+        for at in (0..new.len()).filter(|&at| partner[at].is_none()) {
+            alone.entry(ending(&new[at].path, components)).or_default().1.push(at);
+        }
+        for (olds, news) in alone.into_values() {
+            if let ([old_at], [new_at]) = (olds.as_slice(), news.as_slice()) {
+                free[*old_at] = false;
+                partner[*new_at] = Some(*old_at);
+            }
+        }
+    }
+    for (old_at, new_at) in alike(old, new, &free, &partner) {
+        free[old_at] = false;
+        partner[new_at] = Some(old_at);
+    }
+    let mut pairs: Vec<_> =
+        new.iter().zip(partner).map(|(file, old_at)| (old_at.map(|at| &old[at]), Some(file))).collect();
+    pairs.extend(old.iter().zip(free).filter(|(_, free)| *free).map(|(file, _)| (Some(file), None)));
+    pairs
+}
+
+/// Files alone on their side at most; more of them are left as they are.
+const MOST_ALONE: usize = 200;
+
+/// Of the files that are still alone, those of which half of the lines are the same, most first.
+fn alike(old: &[File], new: &[File], free: &[bool], partner: &[Option<usize>]) -> Vec<(usize, usize)> {
+    let texts = |file: &File| -> HashSet<String> {
+        file.lines.iter().filter_map(|line| line.source.as_deref()).map(|text| text.trim().to_owned()).collect()
+    };
+    let olds: Vec<_> = (0..old.len()).filter(|&at| free[at]).map(|at| (at, texts(&old[at]))).collect();
+    let news: Vec<_> = (0..new.len()).filter(|&at| partner[at].is_none()).map(|at| (at, texts(&new[at]))).collect();
+    if olds.len() > MOST_ALONE || news.len() > MOST_ALONE {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (old_at, old_texts) in &olds {
+        for (new_at, new_texts) in &news {
+            let same = old_texts.intersection(new_texts).count();
+            if same > 0 && 2 * same >= old_texts.len().min(new_texts.len()) {
+                found.push((std::cmp::Reverse(same), *old_at, *new_at));
+            }
+        }
+    }
+    found.sort_unstable();
+    let (mut taken_old, mut taken_new) = (HashSet::new(), HashSet::new());
+    found.retain(|(_, old_at, new_at)| {
+        let alone = !taken_old.contains(old_at) && !taken_new.contains(new_at);
+        alone && taken_old.insert(*old_at) && taken_new.insert(*new_at)
+    });
+    found.into_iter().map(|(_, old_at, new_at)| (old_at, new_at)).collect()
+}
+
+/// Pairs the lines of a file.
+pub(crate) fn lines<'a>(old: &'a [Line], new: &'a [Line]) -> Vec<Pair<'a, Line>> {
+    let texts = |lines: &'a [Line]| -> Vec<Option<&'a str>> {
+        lines.iter().map(|line| line.source.as_deref().map(str::trim)).collect()
+    };
+    let (old_texts, new_texts) = (texts(old), texts(new));
+    let mut partner: Vec<Option<usize>> = vec![None; new.len()];
+    let mut free = vec![true; old.len()];
+    for (old_at, new_at) in in_order(&old_texts, &new_texts) {
+        partner[new_at] = Some(old_at);
+        free[old_at] = false;
+    }
+    let mut waiting: HashMap<(Option<&str>, u32), VecDeque<usize>> = HashMap::new();
+    let key = |text: Option<&'a str>, line: &Line| (text, if text.is_some() { 0 } else { line.line });
+    for at in (0..old.len()).filter(|&at| free[at]) {
+        waiting.entry(key(old_texts[at], &old[at])).or_default().push_back(at);
+    }
+    for at in 0..new.len() {
+        if partner[at].is_none()
+            && let Some(found) = waiting.get_mut(&key(new_texts[at], &new[at])).and_then(VecDeque::pop_front)
+        {
+            partner[at] = Some(found);
+            free[found] = false;
+        }
+    }
+    let mut pairs: Vec<_> =
+        new.iter().zip(partner).map(|(line, old_at)| (old_at.map(|at| &old[at]), Some(line))).collect();
+    pairs.extend(old.iter().zip(free).filter(|(_, free)| *free).map(|(line, _)| (Some(line), None)));
+    pairs
+}
+
+/// Functions that have another name now: of the qualified names that are alone on their side, those whose lines are
+/// mostly the same. What stands inside of a function speaks for it, too: a comprehension has the lines of its own.
+pub(crate) fn renamed<'a>(
+    lines: &[Pair<'a, Line>],
+    old: &HashSet<&str>,
+    new: &HashSet<&str>,
+) -> Vec<(&'a str, &'a str)> {
+    let mut same: BTreeMap<(&'a str, &'a str), usize> = BTreeMap::new();
+    let (mut old_lines, mut new_lines): (HashMap<&str, usize>, HashMap<&str, usize>) = Default::default();
+    for (before, after) in lines {
+        let before = before.map(|line| line.function.as_str());
+        let after = after.map(|line| line.function.as_str());
+        before.into_iter().flat_map(around).for_each(|name| *old_lines.entry(name).or_default() += 1);
+        after.into_iter().flat_map(around).for_each(|name| *new_lines.entry(name).or_default() += 1);
+        let (Some(before), Some(after)) = (before, after) else { continue };
+        for (before, after) in around(before).zip(around(after)) {
+            if old.contains(before) && new.contains(after) {
+                *same.entry((before, after)).or_default() += 1;
+            }
+            if last_name(before) != last_name(after) {
+                break;
+            }
+        }
+    }
+    let mut found: Vec<_> = same
+        .into_iter()
+        .filter(|((before, after), count)| 2 * count >= old_lines[before].max(new_lines[after]))
+        .map(|(names, count)| (std::cmp::Reverse(count), names))
+        .collect();
+    found.sort_unstable();
+    let (mut taken_old, mut taken_new) = (HashSet::new(), HashSet::new());
+    found.retain(|(_, (before, after))| {
+        let alone = !taken_old.contains(before) && !taken_new.contains(after);
+        alone && taken_old.insert(*before) && taken_new.insert(*after)
+    });
+    found.into_iter().map(|(_, names)| names).collect()
+}
+
+/// A qualified name and those of the functions around it, inwards first.
+fn around(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| name.rsplit_once(LOCALS).map(|(outer, _)| outer))
+}
+
+fn last_name(name: &str) -> &str {
+    name.rsplit_once(LOCALS).map_or(name, |(_, last)| last)
+}
+
+/// What stands between the name of a function and that of one inside of it.
+const LOCALS: &str = ".<locals>.";
+
+/// Indices of a longest common subsequence of known texts.
+fn in_order(old: &[Option<&str>], new: &[Option<&str>]) -> Vec<(usize, usize)> {
+    if old.len().saturating_mul(new.len()) > MOST_CELLS {
+        return Vec::new();
+    }
+    let same = |at: usize, other: usize| old[at].is_some() && old[at] == new[other];
+    let width = new.len() + 1;
+    // longest[i][j]: of what is left from line i of the old and line j of the new file.
+    let mut longest = vec![0u32; (old.len() + 1) * width];
+    for at in (0..old.len()).rev() {
+        for other in (0..new.len()).rev() {
+            longest[at * width + other] = if same(at, other) {
+                longest[(at + 1) * width + other + 1] + 1
+            } else {
+                longest[(at + 1) * width + other].max(longest[at * width + other + 1])
+            };
+        }
+    }
+    let (mut at, mut other, mut pairs) = (0, 0, Vec::new());
+    while at < old.len() && other < new.len() {
+        if same(at, other) {
+            pairs.push((at, other));
+            at += 1;
+            other += 1;
+        } else if longest[(at + 1) * width + other] >= longest[at * width + other + 1] {
+            at += 1;
+        } else {
+            other += 1;
+        }
+    }
+    pairs
+}
+
+/// The last `components` of a path.
+fn ending(path: &str, components: usize) -> Vec<&str> {
+    path.rsplit('/').take(components).collect()
+}

@@ -1,0 +1,15 @@
+//! The model: what a profile says, format 1. No arithmetic beyond sums.
+//!
+//! Job: the types of the JSON and of everything that renders it. Invariant: no room below is known here. Neighbours:
+//! `build` and `write` make profiles, `report` shows them, `compare` pairs two.
+
+mod keys;
+mod moments;
+mod profile;
+mod stacks;
+mod time_and_memory;
+
+pub use moments::{HeldBytes, Leak, NearLimit, Section, SectionLine};
+pub use profile::*;
+pub use stacks::{ProcessStack, StackFrame, StackNode, Stacks, ThreadStack};
+pub use time_and_memory::{Cumulative, Memory, Time, Totals};

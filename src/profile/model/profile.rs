@@ -1,0 +1,305 @@
+//! The profile as every report sees it: format 1 of the profile JSON, field for field.
+//!
+//! Job: one set of plain types for the merge to fill and for table, JSON, HTML and diff to read. Invariant: keys are
+//! stable, units are in the names, what is not known is `None` (JSON `null`), never 0. Neighbours: `build::builder` builds it,
+//! `report::json` reads and writes it.
+
+use serde::{Deserialize, Serialize};
+
+use super::moments::{Leak, NearLimit, Section};
+use super::stacks::Stacks;
+use super::time_and_memory::{Cumulative, Memory, Time, Totals};
+
+/// Name and version of the format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// Always `rscalene-profile`.
+    pub name: String,
+    /// Readers refuse a newer major.
+    pub major: u32,
+    /// Readers accept a newer minor (unknown keys are ignored).
+    pub minor: u32,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self { name: FORMAT_NAME.to_owned(), major: FORMAT_MAJOR, minor: FORMAT_MINOR }
+    }
+}
+
+/// [`Format::name`].
+pub const FORMAT_NAME: &str = "rscalene-profile";
+/// [`Format::major`] that this build writes and the newest that it reads.
+pub const FORMAT_MAJOR: u32 = 1;
+/// [`Format::minor`] that this build writes.
+pub const FORMAT_MINOR: u32 = 0;
+
+/// Who wrote the profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Version of rscalene.
+    pub version: String,
+}
+
+/// How a process ended; both `None` while it runs or where it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// Signal that ended it.
+    pub signal: Option<i32>,
+}
+
+/// What was profiled.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Command line.
+    pub command: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// Version of its Python; `None` where no Python was seen.
+    pub python: Option<String>,
+    /// Free-threaded build?
+    pub free_threaded: bool,
+    /// e.g. `linux-x86_64`.
+    pub platform: String,
+    /// Process id.
+    pub pid: u32,
+    /// How it ended.
+    pub exit: Exit,
+    /// Allocator behind `malloc`, e.g. `jemalloc`; `None`: libc's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocator: Option<String>,
+}
+
+/// When and for how long.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Clock {
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// Wall seconds.
+    pub elapsed_s: f64,
+}
+
+/// CPU sampling as it was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CpuSettings {
+    /// `perf`, `timer`, `mixed`, or `off`.
+    pub source: String,
+    /// CPU seconds between samples of a thread.
+    pub interval_s: f64,
+}
+
+/// Memory sampling as it was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemorySettings {
+    /// `sampled`, `exact` or `off`.
+    pub mode: String,
+    /// Mean bytes between samples at the end; `None` when off.
+    pub interval_bytes: Option<u64>,
+}
+
+/// Whose lines are reported.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScopeSettings {
+    /// Globs that were added.
+    pub include: Vec<String>,
+    /// Globs that were taken out.
+    pub exclude: Vec<String>,
+    /// Everything is in scope.
+    pub all: bool,
+}
+
+/// How the profile was made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// CPU.
+    pub cpu: CpuSettings,
+    /// Memory.
+    pub memory: MemorySettings,
+    /// Scope.
+    pub scope: ScopeSettings,
+}
+
+/// One place in native code behind a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NativeSymbol {
+    /// File name of the library or program.
+    pub object: String,
+    /// Function; `None` where no symbol covers the address.
+    pub symbol: Option<String>,
+    /// CPU seconds.
+    pub s: f64,
+}
+
+/// One line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "super::keys::LineKeys")]
+pub struct Line {
+    /// Line number, from 1.
+    pub line: u32,
+    /// Qualified name of the function that the line's samples ran in.
+    pub function: String,
+    /// Source text without its newline; `None` where the source is not available.
+    pub source: Option<String>,
+    /// Time.
+    #[serde(flatten)]
+    pub time: Time,
+    /// CPU samples.
+    pub cpu_samples: u64,
+    /// Memory.
+    #[serde(flatten)]
+    pub memory: Memory,
+    /// Native places, largest first.
+    #[serde(default)]
+    pub native: Vec<NativeSymbol>,
+    /// Shares of the processes, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_process: Vec<ProcessShare>,
+    /// Shares of the threads, where there are several; time of threads too short to be told apart is in none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_thread: Vec<ThreadShare>,
+}
+
+/// What one process adds to a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "super::keys::ProcessShareKeys")]
+pub struct ProcessShare {
+    /// Index into [`Profile::processes`].
+    pub process: usize,
+    /// Its time.
+    #[serde(flatten)]
+    pub time: Time,
+    /// Its memory.
+    #[serde(flatten)]
+    pub memory: Memory,
+}
+
+/// What one thread adds to a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "super::keys::ThreadShareKeys")]
+pub struct ThreadShare {
+    /// Index into [`Profile::threads`].
+    pub thread: usize,
+    /// Its time.
+    #[serde(flatten)]
+    pub time: Time,
+    /// Bytes that it allocated; `None`: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alloc_bytes: Option<u64>,
+}
+
+/// One function.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    /// Bare name.
+    pub name: String,
+    /// Qualified name.
+    pub qualname: String,
+    /// First line.
+    pub first_line: u32,
+    /// Last line that the function's line table names.
+    pub last_line: u32,
+    /// Own time.
+    #[serde(rename = "self")]
+    pub own: Time,
+    /// With callees.
+    pub cumulative: Cumulative,
+}
+
+/// One source file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct File {
+    /// Path as the code object names it, made absolute.
+    pub path: String,
+    /// Lines with any figure, in order.
+    pub lines: Vec<Line>,
+    /// Functions with any figure, in order of their first line.
+    pub functions: Vec<Function>,
+}
+
+/// Series over wall seconds since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Resident bytes, all processes.
+    pub rss: Vec<(f64, u64)>,
+    /// Tracked live bytes, all processes.
+    pub live: Vec<(f64, u64)>,
+}
+
+/// One thread.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    /// Process id.
+    pub pid: u32,
+    /// Kernel thread id.
+    pub tid: u32,
+    /// Name.
+    pub name: String,
+    /// Time.
+    #[serde(flatten)]
+    pub time: Time,
+    /// Exact CPU seconds of its clock.
+    #[serde(default)]
+    pub cpu_clock_s: Option<f64>,
+}
+
+/// One process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's process id.
+    pub parent: u32,
+    /// Command line.
+    pub command: Vec<String>,
+    /// How it ended.
+    pub exit: Exit,
+    /// Peak RSS.
+    pub peak_rss_bytes: Option<u64>,
+    /// Time, in and out of scope.
+    #[serde(flatten)]
+    pub time: Time,
+    /// Memory, in and out of scope.
+    #[serde(flatten)]
+    pub memory: Memory,
+}
+
+/// The profile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Name and version of the format.
+    pub format: Format,
+    /// Who wrote it.
+    pub tool: Tool,
+    /// What was profiled.
+    pub target: Target,
+    /// When.
+    pub clock: Clock,
+    /// How.
+    pub settings: Settings,
+    /// Sums.
+    pub totals: Totals,
+    /// Files in scope with any figure.
+    pub files: Vec<File>,
+    /// Series.
+    pub timeline: Timeline,
+    /// Threads.
+    pub threads: Vec<Thread>,
+    /// Processes.
+    pub processes: Vec<Process>,
+    /// Stacks.
+    pub stacks: Stacks,
+    /// Stretches that the program marked, in order of their beginning.
+    #[serde(default)]
+    pub sections: Vec<Section>,
+    /// Leaks, surest first; `None` where memory was not profiled.
+    #[serde(default)]
+    pub leaks: Option<Vec<Leak>>,
+    /// Moments near the end of memory: the last of each limit and process, in the order of time.
+    #[serde(default)]
+    pub near_limits: Vec<NearLimit>,
+    /// What the report must say of the run, in words (denied perf, refused frames, processes that could not be profiled).
+    #[serde(default)]
+    pub notices: Vec<String>,
+}

@@ -1,0 +1,91 @@
+//! The stacks of a profile: distinct frames, the tree of them, and the shares of threads and processes.
+//!
+//! Invariant: a node stands behind its parent, and every index leads to a row. Neighbours: `write::tables` fills them.
+
+use serde::{Deserialize, Serialize};
+
+/// One distinct frame of the stacks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StackFrame {
+    /// Index into [`Profile::files`], or into [`Stacks::other_files`] counted on from there.
+    pub file: usize,
+    /// Qualified name.
+    pub function: String,
+    /// Line.
+    pub line: u32,
+}
+
+/// One node of the tree of stacks: outermost frames have no parent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StackNode {
+    /// Index of the caller's node, always smaller than this node's own.
+    pub parent: Option<usize>,
+    /// Index into [`Stacks::frames`].
+    pub frame: usize,
+    /// Own CPU seconds.
+    pub cpu_s: f64,
+    /// Own CPU and off-CPU seconds.
+    pub wall_s: f64,
+    /// Own bytes allocated.
+    pub alloc_bytes: u64,
+    /// Own bytes live at the peak.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peak_bytes: u64,
+}
+
+/// What one thread has of a node of the stacks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThreadStack {
+    /// Index into [`Stacks::nodes`].
+    pub node: usize,
+    /// Index into [`Profile::threads`].
+    pub thread: usize,
+    /// Own CPU seconds.
+    pub cpu_s: f64,
+    /// Own CPU and off-CPU seconds.
+    pub wall_s: f64,
+    /// Own bytes allocated.
+    pub alloc_bytes: u64,
+}
+
+/// What one process has of a node of the stacks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessStack {
+    /// Index into [`Stacks::nodes`].
+    pub node: usize,
+    /// Index into [`Profile::processes`].
+    pub process: usize,
+    /// Own CPU seconds.
+    pub cpu_s: f64,
+    /// Own CPU and off-CPU seconds.
+    pub wall_s: f64,
+    /// Own bytes allocated.
+    pub alloc_bytes: u64,
+    /// Own bytes live at the peak.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peak_bytes: u64,
+}
+
+/// Serde takes what it skips by reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
+/// All stacks, in scope or not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stacks {
+    /// Distinct frames.
+    pub frames: Vec<StackFrame>,
+    /// Tree.
+    pub nodes: Vec<StackNode>,
+    /// Paths of files out of scope, whose indices follow those of [`Profile::files`].
+    #[serde(default)]
+    pub other_files: Vec<String>,
+    /// Shares of the threads in the nodes' own figures, where there are several and not too many shares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_thread: Vec<ThreadStack>,
+    /// Shares of the processes, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_process: Vec<ProcessStack>,
+}

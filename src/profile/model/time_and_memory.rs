@@ -1,0 +1,119 @@
+//! Figures of a profile: the time and the memory of lines, functions, threads and processes, and their sums.
+//!
+//! Invariant: seconds and bytes; what was not measured is `None`, never 0. Neighbours: `keys` reads them beside other keys.
+
+use serde::{Deserialize, Serialize};
+
+/// Time of a line, function, thread or process, in seconds. `None`: not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Time {
+    /// CPU seconds executing bytecode.
+    pub python_s: Option<f64>,
+    /// CPU seconds in C code that the line called.
+    pub native_s: Option<f64>,
+    /// CPU seconds in the kernel.
+    pub system_s: Option<f64>,
+    /// Seconds off the CPU.
+    pub wait_s: Option<f64>,
+    /// Part of `wait_s` spent waiting for the GIL.
+    #[serde(default)]
+    pub gil_wait_s: Option<f64>,
+    /// CPU seconds in user code that could not be told apart into `python_s` and `native_s`, which it is no part of:
+    /// those of processes whose Python is not supported. `None`: there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_s: Option<f64>,
+}
+
+/// Memory of a line, function or process. `None`: not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Bytes allocated.
+    pub alloc_bytes: Option<u64>,
+    /// Standard error of `alloc_bytes`.
+    #[serde(default)]
+    pub alloc_bytes_se: Option<f64>,
+    /// Blocks allocated.
+    pub alloc_count: Option<u64>,
+    /// Bytes freed while the line ran.
+    pub free_bytes: Option<u64>,
+    /// `alloc_bytes - free_bytes`.
+    #[serde(default)]
+    pub increment_bytes: Option<i64>,
+    /// Bytes allocated here and live at the end.
+    pub live_bytes: Option<u64>,
+    /// Standard error of `live_bytes`.
+    #[serde(default)]
+    pub live_bytes_se: Option<f64>,
+    /// Bytes allocated here and live at the process' peak.
+    #[serde(default)]
+    pub peak_bytes: Option<u64>,
+    /// Standard error of `peak_bytes`.
+    #[serde(default)]
+    pub peak_bytes_se: Option<f64>,
+    /// Largest footprint (RSS) of the process while the line ran.
+    #[serde(default)]
+    pub mem_usage_bytes: Option<u64>,
+    /// Part of `alloc_bytes` through Python's object allocators.
+    #[serde(default)]
+    pub python_alloc_bytes: Option<u64>,
+    /// Bytes moved by memcpy and memmove.
+    pub copy_bytes: Option<u64>,
+}
+
+/// Sums over the whole run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Time, in and out of scope.
+    #[serde(flatten)]
+    pub time: Time,
+    /// Memory, in and out of scope.
+    #[serde(flatten)]
+    pub memory: Memory,
+    /// Peak RSS of a process (the largest where there are several).
+    pub peak_rss_bytes: Option<u64>,
+    /// CPU samples that were taken.
+    pub cpu_samples: u64,
+    /// Allocation samples that were taken.
+    pub alloc_samples: u64,
+    /// Records dropped because a ring was full, and frames that could not be read.
+    pub lost_records: u64,
+    /// Exact CPU seconds of all threads' clocks.
+    #[serde(default)]
+    pub cpu_clock_s: Option<f64>,
+    /// CPU seconds that samples stand for.
+    #[serde(default)]
+    pub sampled_cpu_s: Option<f64>,
+    /// CPU seconds of the clocks that no sample stands for (before sampling began, threads too short to be hit); they
+    /// are part of `outside_scope`.
+    #[serde(default)]
+    pub unsampled_s: Option<f64>,
+    /// The part of the time above that no line in scope owns.
+    #[serde(default)]
+    pub outside_scope: Time,
+    /// The part of the memory above that no line in scope owns.
+    #[serde(default)]
+    pub outside_scope_memory: Memory,
+    /// Tracked live bytes at their high-water mark, all processes: what the lines' `peak_bytes` add up to.
+    #[serde(default)]
+    pub tracked_peak_bytes: Option<u64>,
+    /// Bytes of mapped files at that moment, which no line owns.
+    #[serde(default)]
+    pub mapped_files_peak_bytes: Option<u64>,
+    /// The part of `peak_rss_bytes` that was pages of files: libraries and mapped files.
+    #[serde(default)]
+    pub resident_files_peak_bytes: Option<u64>,
+    /// Bytes of the arenas of Python's object allocator at that moment; what is used of them is tracked block by block.
+    #[serde(default)]
+    pub arenas_peak_bytes: Option<u64>,
+}
+
+/// Own and callees' cost of a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cumulative {
+    /// CPU seconds with the function anywhere on the stack (recursion counted once).
+    pub cpu_s: Option<f64>,
+    /// `cpu_s` and off-CPU seconds.
+    pub wall_s: Option<f64>,
+    /// Bytes allocated with the function anywhere on the stack.
+    pub alloc_bytes: Option<u64>,
+}

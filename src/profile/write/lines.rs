@@ -1,0 +1,293 @@
+//! Lines: from the book to the files of the report.
+//!
+//! Job: gather the owners' sums by file and line, with source, native places and shares. Invariant: a figure that was
+//! not measured is `None`; the sums of all lines and of what lies outside scope are the totals. Neighbours: `functions`
+//! and `tables` fill the rest of the profile.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use crate::profile::book::Book;
+use crate::profile::book::sums::{Amount, Bytes, Sums, ThreadSums, sorted};
+use crate::profile::build::intern::{FrameId, FunctionId, Names};
+use crate::profile::build::stretch::SYSTEM;
+use crate::profile::model::{
+    File, HeldBytes, Leak, Line, Memory, NativeSymbol, NearLimit, ProcessShare, ThreadShare, Time,
+};
+use crate::transport::event::Limit;
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) cpu: bool,
+    pub(crate) system: bool,
+    pub(crate) wait: bool,
+    pub(crate) gil: bool,
+    pub(crate) memory: bool,
+    pub(crate) copies: bool,
+}
+
+impl Known {
+    /// The same, but that waits are unknown if they are `hidden`.
+    pub(crate) fn without_waits_if(self, hidden: bool) -> Self {
+        Self { wait: self.wait && !hidden, gil: self.gil && !hidden, ..self }
+    }
+
+    /// Time in the terms of the model.
+    pub(crate) fn time(self, amount: &Amount) -> Time {
+        // What was not told apart is no zero.
+        let told = amount.unsplit_s == 0.0 || amount.s[0] + amount.s[1] > 0.0;
+        let cpu = |kind: usize| (self.cpu && (told || kind == SYSTEM)).then_some(amount.s[kind]);
+        Time {
+            python_s: cpu(0),
+            native_s: cpu(1),
+            system_s: cpu(SYSTEM).filter(|_| self.system),
+            wait_s: self.wait.then_some(amount.wait_s),
+            gil_wait_s: self.gil.then_some(amount.gil_s),
+            user_s: (self.cpu && amount.unsplit_s > 0.0).then_some(amount.unsplit_s),
+        }
+    }
+
+    /// Memory in the terms of the model.
+    pub(crate) fn memory(self, bytes: &Bytes) -> Memory {
+        let mem_usage_bytes = (bytes.usage > 0).then_some(bytes.usage);
+        if !self.memory {
+            return Memory { mem_usage_bytes, ..Memory::default() };
+        }
+        let whole = |value: f64| value.max(0.0).round() as u64;
+        let (alloc, freed) = (whole(bytes.alloc), whole(bytes.freed));
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        Memory {
+            alloc_bytes: Some(alloc),
+            alloc_bytes_se: Some(bytes.alloc_spread.error()),
+            alloc_count: Some(whole(bytes.blocks)),
+            free_bytes: Some(freed),
+            increment_bytes: Some(signed(alloc) - signed(freed)),
+            live_bytes: Some(whole(bytes.live)),
+            live_bytes_se: Some(bytes.live_spread.error()),
+            peak_bytes: Some(whole(bytes.peak)),
+            peak_bytes_se: Some(bytes.peak_spread.error()),
+            mem_usage_bytes,
+            python_alloc_bytes: Some(whole(bytes.python)),
+            copy_bytes: self.copies.then(|| whole(bytes.copied)),
+        }
+    }
+}
+
+/// The sums of all processes by owner.
+pub(crate) fn totals(book: &Book) -> FxHashMap<FrameId, Sums> {
+    let mut totals: FxHashMap<FrameId, Sums> = FxHashMap::default();
+    for process in &book.processes {
+        for (owner, sums) in sorted(&process.lines) {
+            totals.entry(owner).or_default().add(sums);
+        }
+    }
+    totals
+}
+
+/// A file by its number in the profile, and a line.
+pub(crate) type LineKey = (usize, u32);
+
+/// The files of the report, and which one each interned file became.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) files: Vec<File>,
+    pub(crate) index: BTreeMap<u32, usize>,
+}
+
+impl Files {
+    /// The files of all owners and of the functions in `listed`, by path, still empty.
+    pub(crate) fn of(
+        names: &Names,
+        totals: &FxHashMap<FrameId, Sums>,
+        listed: impl Iterator<Item = FunctionId>,
+    ) -> Self {
+        let owners = totals.keys().filter_map(|owner| owner.some()).map(|owner| names.frame_at(owner).function);
+        let mut ids: Vec<_> = owners.chain(listed).map(|function| names.function_name(function).file).collect();
+        ids.sort_unstable_by(|left, right| names.path(*left).cmp(names.path(*right)));
+        ids.dedup();
+        Self {
+            files: ids.iter().map(|&id| File { path: names.path(id).to_string(), ..File::default() }).collect(),
+            index: ids.iter().enumerate().map(|(at, id)| (id.0, at)).collect(),
+        }
+    }
+
+    /// The line of an owner.
+    pub(crate) fn line_of(&self, names: &Names, owner: FrameId) -> LineKey {
+        let frame = names.frame_at(owner);
+        (self.index[&names.function_name(frame.function).file.0], frame.line)
+    }
+
+    /// Writes the lines.
+    pub(crate) fn fill(
+        &mut self,
+        names: &Names,
+        book: &Book,
+        totals: &FxHashMap<FrameId, Sums>,
+        known: Known,
+        source: &mut dyn FnMut(&str) -> Option<Vec<String>>,
+        mut native: BTreeMap<LineKey, Vec<NativeSymbol>>,
+    ) {
+        let mut text: (usize, Option<Vec<String>>) = (usize::MAX, None);
+        for ((file, number), draft) in self.drafts(names, book, totals) {
+            if text.0 != file {
+                text = (file, source(&self.files[file].path));
+            }
+            let line = text.1.as_ref().and_then(|lines| lines.get((number as usize).checked_sub(1)?)).cloned();
+            self.files[file].lines.push(draft.finish(number, line, names, known, native.remove(&(file, number))));
+        }
+    }
+
+    fn drafts(&self, names: &Names, book: &Book, totals: &FxHashMap<FrameId, Sums>) -> BTreeMap<LineKey, Draft> {
+        let mut drafts: BTreeMap<LineKey, Draft> = BTreeMap::new();
+        for (owner, sums) in in_scope(totals) {
+            drafts.entry(self.line_of(names, owner)).or_default().add(owner, sums);
+        }
+        let key = |owner| self.line_of(names, owner);
+        if book.processes.len() > 1 {
+            let kept = book.processes.iter().enumerate().filter(|(process, _)| book.keeps_shares(*process));
+            for (process, record) in kept {
+                for (owner, sums) in in_scope(&record.lines) {
+                    drafts.entry(key(owner)).or_default().processes.entry(process).or_default().add(sums);
+                }
+            }
+        }
+        if book.threads.len() > 1 {
+            for (thread, record) in book.threads.iter().enumerate() {
+                for (owner, amount) in in_scope(&record.lines) {
+                    let sums = drafts.entry(key(owner)).or_default().threads.entry(thread).or_default();
+                    sums.time.add(&amount.time);
+                    sums.alloc += amount.alloc;
+                }
+            }
+        }
+        drafts
+    }
+}
+
+/// The lines that grow, surest first.
+pub(crate) fn leaks(names: &Names, book: &Book, files: &Files) -> Vec<Leak> {
+    let mut found: BTreeMap<LineKey, Leak> = BTreeMap::new();
+    for growth in &book.growing {
+        let frame = names.frame_at(growth.owner);
+        let Some(&file) = files.index.get(&names.function_name(frame.function).file.0) else { continue };
+        let line = files.files[file].lines.iter().find(|line| line.line == frame.line);
+        let live_bytes = line.and_then(|line| line.memory.live_bytes).unwrap_or(0);
+        let leak = found.entry((file, frame.line)).or_insert(Leak { file, line: frame.line, ..Leak::default() });
+        leak.live_bytes = live_bytes;
+        leak.bytes_per_s += growth.bytes_per_s;
+        leak.confidence = leak.confidence.max(growth.confidence);
+    }
+    let mut leaks: Vec<Leak> = found.into_values().collect();
+    leaks.sort_by(|left, right| {
+        right.confidence.total_cmp(&left.confidence).then(right.bytes_per_s.total_cmp(&left.bytes_per_s))
+    });
+    leaks
+}
+
+/// The limits that processes came near to, in the order of time, with the lines in scope that held most.
+pub(crate) fn near_limits(names: &Names, book: &Book, files: &Files, start_ns: u64) -> Vec<NearLimit> {
+    let mut moments: Vec<NearLimit> = book
+        .near
+        .iter()
+        .map(|near| {
+            let mut held: BTreeMap<LineKey, f64> = BTreeMap::new();
+            for (owner, bytes) in &near.owners {
+                let Some(owner) = owner.some() else { continue };
+                let frame = names.frame_at(owner);
+                let file = files.index.get(&names.function_name(frame.function).file.0);
+                if let Some(&file) = file {
+                    *held.entry((file, frame.line)).or_default() += bytes;
+                }
+            }
+            let mut lines: Vec<HeldBytes> = held
+                .into_iter()
+                .map(|((file, line), bytes)| HeldBytes { file, line, live_bytes: bytes.round() as u64 })
+                .collect();
+            lines.sort_by_key(|line| std::cmp::Reverse(line.live_bytes));
+            lines.truncate(NAMED);
+            let limit = match near.what.limit {
+                Limit::AddressSpace => "address space",
+                Limit::Cgroup => "cgroup",
+                Limit::Machine => "machine",
+            };
+            NearLimit {
+                limit: limit.to_owned(),
+                at_s: near.what.time_ns.saturating_sub(start_ns) as f64 / 1e9,
+                process: near.process,
+                used_bytes: near.what.used_bytes,
+                limit_bytes: near.what.limit_bytes,
+                lines,
+            }
+        })
+        .collect();
+    moments.sort_by(|left, right| left.at_s.total_cmp(&right.at_s).then(left.process.cmp(&right.process)));
+    moments
+}
+
+/// Lines that are named of a moment near a limit.
+const NAMED: usize = 5;
+
+fn in_scope<V>(lines: &FxHashMap<FrameId, V>) -> impl Iterator<Item = (FrameId, &V)> {
+    sorted(lines).into_iter().filter(|(owner, _)| owner.some().is_some())
+}
+
+/// A line in the making.
+#[derive(Debug, Default)]
+struct Draft {
+    sums: Sums,
+    /// The owner with the largest figures, which names the function.
+    first: Option<(FrameId, f64, f64)>,
+    processes: BTreeMap<usize, Sums>,
+    threads: BTreeMap<usize, ThreadSums>,
+}
+
+impl Draft {
+    fn add(&mut self, owner: FrameId, sums: &Sums) {
+        self.sums.add(sums);
+        let size = (sums.time.cpu_s() + sums.time.wait_s, sums.bytes.alloc);
+        if self.first.is_none_or(|(_, seconds, bytes)| size > (seconds, bytes)) {
+            self.first = Some((owner, size.0, size.1));
+        }
+    }
+
+    fn finish(
+        self,
+        number: u32,
+        source: Option<String>,
+        names: &Names,
+        known: Known,
+        native: Option<Vec<NativeSymbol>>,
+    ) -> Line {
+        let function = self.first.map(|(owner, _, _)| names.function_name(names.frame_at(owner).function));
+        let native_s = self.sums.time.s[1];
+        Line {
+            line: number,
+            function: function.map(|function| function.qualname.to_string()).unwrap_or_default(),
+            source,
+            time: known.time(&self.sums.time),
+            cpu_samples: self.sums.time.samples,
+            memory: known.memory(&self.sums.bytes),
+            native: native.into_iter().flatten().map(|place| NativeSymbol { s: place.s * native_s, ..place }).collect(),
+            by_process: self
+                .processes
+                .into_iter()
+                .map(|(process, sums)| ProcessShare {
+                    process,
+                    time: known.time(&sums.time),
+                    memory: known.memory(&sums.bytes),
+                })
+                .collect(),
+            by_thread: self
+                .threads
+                .into_iter()
+                .map(|(thread, sums)| ThreadShare {
+                    thread,
+                    time: known.time(&sums.time),
+                    alloc_bytes: known.memory.then(|| sums.alloc.max(0.0).round() as u64),
+                })
+                .collect(),
+        }
+    }
+}

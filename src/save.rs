@@ -1,0 +1,46 @@
+//! Files that appear whole or not at all, and the format that their name asks for.
+//!
+//! Invariant: a reader never sees half a file, and the old one stays if the new one cannot be written. Neighbours:
+//! `commands::output` and `bindings` save reports.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
+use crate::report::format::Format;
+
+/// The format of a file, by the ending of its name.
+pub(crate) fn format_of(path: &Path) -> Result<Format, Error> {
+    Format::of(path).ok_or_else(|| {
+        Error::new(
+            EXIT_USAGE,
+            format!("cannot tell the format of `{}` by its ending", path.display()),
+            "end it in `.json`, `.html`, `.txt`, `.collapsed`, `.speedscope.json` or `.pstats`",
+        )
+    })
+}
+
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+pub(crate) fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+    let hint = match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => "make room, or name a file on another disk with `-o`",
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => "name a file that you may write with `-o`",
+        _ => "name another file with `-o`",
+    };
+    Error::new(EXIT_NO_PROFILE, format!("cannot write `{}`: {error}", path.display()), hint)
+}
+
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // A device or a pipe cannot be replaced by a file.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
+    }
+    let mut file = tempfile::Builder::new().prefix(".rscalene-").tempfile_in(folder_of(path))?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
