@@ -1,11 +1,11 @@
 //! A day of records: what the launcher keeps of a program is bounded by the program, not by how long it runs.
 //!
-//! A merge is fed by hand, a second of a busy program at a time; what it holds is counted by the allocator of this test.
+//! A builder is fed by hand, a second of a busy program at a time; what it holds is counted by the allocator of this test.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use rscalene::profile::build::builder::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use rscalene::profile::build::scope::{Scope, ScopeRules};
 use rscalene::profile::model::{Clock, Profile, Settings, Target, Tool};
 use rscalene::transport::event::{Body, CodeDef, Event, ProcessExit, StackDef, ThreadClock, Wait};
@@ -51,21 +51,22 @@ const PARTS: u64 = 4;
 const STACKS: u64 = 300;
 
 struct Program {
-    merge: Merge,
+    builder: ProfileBuilder,
     blocks: u64,
 }
 
 impl Program {
     fn new() -> Self {
         let scope = Scope::new(ScopeRules { cwd: "/w".to_owned(), ..ScopeRules::default() }).expect("no globs");
-        let settings = MergeSettings { settings: Settings::default(), start_ns: 0, waits: true, copies_unseen: false };
-        let mut program = Self { merge: Merge::new(settings, scope), blocks: 0 };
+        let settings =
+            BuilderSettings { settings: Settings::default(), start_ns: 0, waits: true, copies_unseen: false };
+        let mut program = Self { builder: ProfileBuilder::new(settings, scope), blocks: 0 };
         program.process(1, 0);
         program
     }
 
     fn feed(&mut self, pid: u32, body: Body) {
-        self.merge.feed(&Event { pid, body });
+        self.builder.feed(&Event { pid, body });
     }
 
     /// A process begins: its code, its stacks, its first thread.
@@ -138,7 +139,7 @@ impl Program {
     }
 
     fn finish(self) -> Profile {
-        self.merge.finish(Ends {
+        self.builder.finish(Context {
             tool: Tool { version: "test".to_owned() },
             target: Target { pid: 1, ..Target::default() },
             clock: Clock::default(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group};
-use rscalene::profile::build::builder::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use rscalene::profile::build::scope::{Scope, ScopeRules};
 use rscalene::profile::model::{Clock, CpuSettings, MemorySettings, Profile, Settings, Target, Tool};
 use rscalene::report::html::{HtmlOptions, render_html};
@@ -92,7 +92,7 @@ fn events() -> Vec<Event> {
     bodies.into_iter().map(|body| Event { pid: PID, body }).collect()
 }
 
-fn merge() -> Merge {
+fn builder() -> ProfileBuilder {
     let settings = Settings {
         cpu: CpuSettings { source: "perf".to_owned(), interval_s: 0.001 },
         memory: MemorySettings { mode: "off".to_owned(), interval_bytes: None },
@@ -100,24 +100,24 @@ fn merge() -> Merge {
     };
     let rules = ScopeRules { cwd: "/w".to_owned(), ..ScopeRules::default() };
     let scope = Scope::new(rules).expect("no globs");
-    Merge::new(MergeSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope)
+    ProfileBuilder::new(BuilderSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope)
 }
 
 fn profile() -> Profile {
-    let mut merge = merge();
+    let mut builder = builder();
     for event in events() {
-        merge.feed(&event);
+        builder.feed(&event);
     }
-    finish(merge)
+    finish(builder)
 }
 
 fn source(_: &str) -> Option<String> {
     Some("    total = total * 31 + index  # a line\n".repeat(10_100))
 }
 
-fn finish(merge: Merge) -> Profile {
+fn finish(builder: ProfileBuilder) -> Profile {
     let mut lines = |path: &str| source(path).map(|text| text.lines().map(str::to_owned).collect());
-    merge.finish(Ends {
+    builder.finish(Context {
         tool: Tool { version: "bench".to_owned() },
         target: Target { pid: PID, ..Target::default() },
         clock: Clock::default(),
@@ -133,12 +133,12 @@ fn steps(criterion: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(SAMPLES));
     group.bench_function("merge", |bench| {
         bench.iter_batched(
-            merge,
-            |mut merge| {
+            builder,
+            |mut builder| {
                 for event in &events {
-                    merge.feed(event);
+                    builder.feed(event);
                 }
-                finish(merge)
+                finish(builder)
             },
             BatchSize::PerIteration,
         );

@@ -16,7 +16,7 @@ use crate::cli::flags::Recover;
 use crate::cli::messages;
 use crate::launch::keep::{self, Found, Origin};
 use crate::observe::symbols::Symbols;
-use crate::profile::build::builder::{Ends, Merge, MergeSettings};
+use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use crate::profile::build::scope::Scope;
 use crate::profile::model::{self, Profile};
 use crate::report::Format;
@@ -86,12 +86,12 @@ fn profile(path: &Path, no_source: bool) -> Result<Profile, Error> {
     let (origin, reader) = open(path)?;
     let bad = |why: String| Error::new(EXIT_USAGE, format!("cannot read `{}`: {why}", path.display()), LIST);
     let scope = Scope::new(origin.scope).map_err(|error| bad(error.to_string()))?;
-    let mut merge = Merge::new(
-        MergeSettings { settings: origin.settings, start_ns: origin.start_ns, waits: true, copies_unseen: false },
+    let mut builder = ProfileBuilder::new(
+        BuilderSettings { settings: origin.settings, start_ns: origin.start_ns, waits: true, copies_unseen: false },
         scope,
     );
-    let damage = reader.events(&mut |event| merge.feed(&event));
-    let elapsed = Duration::from_nanos(merge.now_ns().saturating_sub(origin.start_ns));
+    let damage = reader.events(&mut |event| builder.feed(&event));
+    let elapsed = Duration::from_nanos(builder.now_ns().saturating_sub(origin.start_ns));
     let mut notices = vec![format!(
         "recovered from a capture: rscalene ended before it could report, and what happened after {} is not known",
         units::seconds(elapsed.as_secs_f64())
@@ -110,7 +110,7 @@ fn profile(path: &Path, no_source: bool) -> Result<Profile, Error> {
         ..model::Target::default()
     };
     let text = |path: &str| output::source_of(&target, path).filter(|_| !no_source);
-    Ok(merge.finish(Ends {
+    Ok(builder.finish(Context {
         tool: model::Tool { version: origin.version },
         target: target.clone(),
         clock: model::Clock { started_at: origin.started_at, elapsed_s: elapsed.as_secs_f64() },

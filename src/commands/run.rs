@@ -28,7 +28,7 @@ use crate::launch::texts::Texts;
 use crate::observe::proc;
 use crate::observe::remote::{Remote, Target};
 use crate::observe::symbols::Symbols;
-use crate::profile::build::builder::{Ends, Merge, MergeSettings};
+use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use crate::profile::build::scope::{Scope, ScopeRules};
 use crate::profile::model::{self, Profile};
 use crate::source;
@@ -39,7 +39,7 @@ use crate::units;
 
 /// Processes that can be profiled at a time.
 const SEGMENTS: u32 = 1024;
-/// Batches of events on their way to the merge: enough for a burst, little enough for memory.
+/// Batches of events on their way to the builder: enough for a burst, little enough for memory.
 const BATCHES: usize = 256;
 /// Ring bytes of a process: a tenth of a second of a busy program.
 const RING_CPU: usize = 2 << 20;
@@ -86,12 +86,12 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let facts = Facts { started, pid: child.id(), words: start.words, cwd, given };
     let keep = if flags.no_capture { None } else { Keep::begin(&origin(flags, &facts, rules)) };
     let mut recorded =
-        record(&arena, &child, flags.duration, Taking { merge: merge(flags, scope, started.1), keep, texts })?;
+        record(&arena, &child, flags.duration, Taking { builder: builder(flags, scope, started.1), keep, texts })?;
     let code = recorded.ended.shell_code();
     let keep = recorded.taken.keep.take();
     let texts = recorded.taken.texts.take();
     let source = |path: &str| facts.source(texts.as_ref(), path);
-    let refused = recorded.taken.merge.refused(facts.pid);
+    let refused = recorded.taken.builder.refused(facts.pid);
     let profile = finish(recorded, &facts, &arena, flags, &source);
     if flags.verbose {
         messages::tell(&format!("rscalene: {}", effort(&profile)));
@@ -260,8 +260,11 @@ fn model_settings(flags: &Run) -> model::Settings {
     }
 }
 
-fn merge(flags: &Run, scope: Scope, start_ns: u64) -> Merge {
-    Merge::new(MergeSettings { settings: model_settings(flags), start_ns, waits: true, copies_unseen: false }, scope)
+fn builder(flags: &Run, scope: Scope, start_ns: u64) -> ProfileBuilder {
+    ProfileBuilder::new(
+        BuilderSettings { settings: model_settings(flags), start_ns, waits: true, copies_unseen: false },
+        scope,
+    )
 }
 
 /// Collects until the child has ended (or, after `duration`, no more).
@@ -312,7 +315,7 @@ fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking:
 
 /// What takes in the events of a run.
 struct Taking {
-    merge: Merge,
+    builder: ProfileBuilder,
     keep: Option<Keep>,
     /// `None` where no text is wanted.
     texts: Option<Texts>,
@@ -327,7 +330,7 @@ struct Recorded {
 }
 
 fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -> Taking {
-    let Taking { mut merge, mut keep, mut texts } = taking;
+    let Taking { mut builder, mut keep, mut texts } = taking;
     let mut ended = false;
     loop {
         // The clock is read only where there is nothing to do.
@@ -341,10 +344,10 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
                     if let Some(keep) = &mut keep {
                         keep.push(event);
                     }
-                    merge.feed(event);
+                    builder.feed(event);
                     if let (Some(texts), Body::CodeDef(code)) = (&mut texts, &event.body)
                         && !texts.meet(&code.filename)
-                        && let Some(path) = merge.reported(code)
+                        && let Some(path) = builder.reported(code)
                     {
                         texts.take(&path);
                     }
@@ -354,16 +357,16 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
                 let _ = taken_in.try_send(batch);
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Taking { merge, keep, texts },
+            Err(RecvTimeoutError::Disconnected) => return Taking { builder, keep, texts },
         }
         if let Some(why) = keep.as_ref().and_then(Keep::ended).filter(|_| !std::mem::replace(&mut ended, true)) {
-            merge.say(format!("the capture for `rscalene recover` is not complete: {why}"));
+            builder.say(format!("the capture for `rscalene recover` is not complete: {why}"));
         }
     }
 }
 
 fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, flags: &Run, text: output::ReadSource<'_>) -> Profile {
-    let Recorded { taken: Taking { merge, .. }, ended, ended_ns, inodes } = recorded;
+    let Recorded { taken: Taking { builder, .. }, ended, ended_ns, inodes } = recorded;
     let mut notices = Vec::new();
     for (count, which) in [
         (arena.refused(), "that found no room in the shared memory"),
@@ -385,7 +388,7 @@ fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, flags: &Run, text: o
         allocator: None,
     };
     let mut source = |path: &str| text(path).filter(|_| !flags.show.paper.no_source).map(|text| lines(&text));
-    merge.finish(Ends {
+    builder.finish(Context {
         tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
         target,
         clock: model::Clock {

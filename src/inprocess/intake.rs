@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use super::company::Member;
 use crate::observe::looks::thread_cpu_ns;
 use crate::observe::proc;
-use crate::profile::build::builder::{Ends, Merge};
+use crate::profile::build::builder::{Context, ProfileBuilder};
 use crate::profile::model::Profile;
 use crate::transport::event::{Body, Event};
 
-/// The merge, and what is kept from it.
+/// The builder, and what is kept from it.
 #[derive(Debug)]
 pub(super) struct Intake {
-    merge: Merge,
+    builder: ProfileBuilder,
     pid: u32,
     company: Member,
     footprint: bool,
@@ -28,8 +28,8 @@ pub(super) struct Intake {
 
 impl Intake {
     /// The stretch begins now. `footprint`: the course of the resident memory is wanted.
-    pub(super) fn new(merge: Merge, pid: u32, footprint: bool) -> Self {
-        Self { merge, pid, company: Member::join(), footprint, before: clocks(pid), paused: None }
+    pub(super) fn new(builder: ProfileBuilder, pid: u32, footprint: bool) -> Self {
+        Self { builder, pid, company: Member::join(), footprint, before: clocks(pid), paused: None }
     }
 
     /// Number of the sampler among those that run.
@@ -69,13 +69,13 @@ impl Intake {
                 Body::ThreadEnd(end) => end.cpu_ns = since(&self.before, end.tid, end.cpu_ns),
                 _ => {}
             }
-            self.merge.feed(&event);
+            self.builder.feed(&event);
         }
     }
 
     /// The stretch is over.
-    pub(super) fn finish(self, ends: Ends<'_>) -> Profile {
-        self.merge.finish(ends)
+    pub(super) fn finish(self, context: Context<'_>) -> Profile {
+        self.builder.finish(context)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sampling API's engine: start, stop and report, inside of the program that is profiled.
 //!
 //! Job: run one thread that samples CPU and waits of all threads of this process, and merge what it saw with what `tap`
-//! says of memory. Invariant: each sampler has a thread and a merge of its own, so any number may run at once and nest; a
+//! says of memory. Invariant: each sampler has a thread and a builder of its own, so any number may run at once and nest; a
 //! stopped one has left nothing behind; in a forked child none runs. Neighbours: `observe::looks` and `observe::remote`
 //! look, `profile` merges, `report` prints.
 
@@ -29,7 +29,7 @@ use crate::observe::looks::{Inside, thread_cpu_ns};
 use crate::observe::proc;
 use crate::observe::remote::{Reader, Target};
 use crate::observe::turns;
-use crate::profile::build::builder::{Ends, Merge, MergeSettings};
+use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use crate::profile::build::scope::{Scope, ScopeRules};
 use crate::profile::model::{self, Profile};
 use crate::report::html::{HtmlOptions, render_html};
@@ -203,11 +203,11 @@ impl Sampler {
                 all: self.rules.all,
             },
         };
-        let settings = MergeSettings { settings, start_ns: started.1, waits: true, copies_unseen: true };
-        let merge = Merge::new(settings, scope(&self.rules)?);
+        let settings = BuilderSettings { settings, start_ns: started.1, waits: true, copies_unseen: true };
+        let builder = ProfileBuilder::new(settings, scope(&self.rules)?);
         self.pace = Arc::new(Pace::new());
         let (pace, interval) = (Arc::clone(&self.pace), self.interval);
-        let mut intake = Intake::new(merge, target.pid, self.memory);
+        let mut intake = Intake::new(builder, target.pid, self.memory);
         // The clocks of the threads that are there count from here, however late the sampler's own thread comes to run.
         inside.tick(&mut events);
         intake.feed(&mut events);
@@ -379,7 +379,7 @@ fn sample(
         ear.finish(&mut events);
     }
     intake.feed(&mut events);
-    intake.finish(Ends {
+    intake.finish(Context {
         tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
         target: model::Target {
             command: proc::command_line(target.pid).unwrap_or_default(),

@@ -21,7 +21,7 @@ use super::event::{Batch, Body, Event};
 const PAUSE: Duration = Duration::from_millis(20);
 /// The same where somebody asks for a look: one serves all who ask within it.
 const SHORT_PAUSE: Duration = Duration::from_millis(2);
-/// Events that go to the merge at a time: a hand-over costs as much as what is done with an event.
+/// Events that go to the builder at a time: a hand-over costs as much as what is done with an event.
 const BATCH: usize = 256;
 /// Time between two questions whether the owners still live. Not a number of looks: those come with every process that
 /// starts.

@@ -1,6 +1,6 @@
 //! What reads bytes that it cannot trust: each target is given any bytes, and must neither panic nor believe them.
 
-use rscalene::profile::build::builder::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use rscalene::profile::build::scope::{Scope, ScopeRules};
 use rscalene::profile::model::{self, Clock, CpuSettings, MemorySettings, Profile, Settings, Tool};
 use rscalene::report::format::Look;
@@ -29,25 +29,25 @@ pub(crate) const TARGETS: [(&str, Target); 6] = [
 
 /// Records of a ring (process, kind, flags, length, payload), up to the report.
 fn records(bytes: &[u8]) {
-    let mut merge = merge();
+    let mut builder = builder();
     let mut rest = bytes;
     while let Some((&[pid, kind, flags, length], behind)) = rest.split_first_chunk() {
         let (payload, behind) = behind.split_at(usize::from(length).min(behind.len()));
         let header = RecordHeader { commit: 1, kind, flags, reserved: 0, payload_bytes: payload.len() as u32 };
         if let Some(body) = decode::body(header, payload) {
-            merge.feed(&Event { pid: u32::from(pid % 4), body });
+            builder.feed(&Event { pid: u32::from(pid % 4), body });
         }
         rest = behind;
     }
-    report(merge);
+    report(builder);
 }
 
 /// A capture, as it lies on the disk.
 fn captures(bytes: &[u8]) {
     let Ok((reader, _)) = Reader::open::<serde_json::Value>(bytes) else { return };
-    let mut merge = merge();
-    reader.events(&mut |event| merge.feed(&event));
-    report(merge);
+    let mut builder = builder();
+    reader.events(&mut |event| builder.feed(&event));
+    report(builder);
 }
 
 /// The events of a capture, whose checksum is right.
@@ -152,19 +152,19 @@ impl Memory for Array {
     }
 }
 
-fn merge() -> Merge {
+fn builder() -> ProfileBuilder {
     let settings = Settings {
         cpu: CpuSettings { source: "perf".to_owned(), interval_s: 0.001 },
         memory: MemorySettings { mode: "sampled".to_owned(), interval_bytes: Some(65_536) },
         ..Settings::default()
     };
     let scope = Scope::new(ScopeRules { cwd: "/w".to_owned(), all: true, ..ScopeRules::default() }).expect("no globs");
-    Merge::new(MergeSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope)
+    ProfileBuilder::new(BuilderSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope)
 }
 
 /// What is merged can be shown, and what is written can be read.
-fn report(merge: Merge) {
-    let profile = merge.finish(Ends {
+fn report(builder: ProfileBuilder) {
+    let profile = builder.finish(Context {
         tool: Tool { version: "fuzz".to_owned() },
         target: model::Target { pid: 1, ..model::Target::default() },
         clock: Clock::default(),

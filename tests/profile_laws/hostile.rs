@@ -1,4 +1,4 @@
-//! The merge takes whatever comes: events of a corrupt or lying ring, and more of everything than it keeps apart.
+//! The builder takes whatever comes: events of a corrupt or lying ring, and more of everything than it keeps apart.
 
 use super::recording::{MS, Recording, cpu, lines_cpu, same};
 use fastrand::Rng;

@@ -1,4 +1,4 @@
-//! Laws of the merge about what is lost or finds no room: it is counted and said.
+//! Laws of the builder about what is lost or finds no room: it is counted and said.
 
 use super::recording::{MS, Recording, cpu, same};
 use rscalene::transport::event::Body;

@@ -1,4 +1,4 @@
-//! Laws of the merge, held against recordings with a known truth.
+//! Laws of the builder, held against recordings with a known truth.
 
 mod diff;
 mod hostile;

@@ -1,4 +1,4 @@
-//! Laws of the merge about memory: estimators, moments, mappings, leaks.
+//! Laws of the builder about memory: estimators, moments, mappings, leaks.
 
 use super::recording::{MS, Recording, file, function, line};
 use fastrand::Rng;

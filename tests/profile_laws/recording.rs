@@ -1,6 +1,6 @@
 //! A recording made by hand: the events that a program with known behaviour would send.
 
-use rscalene::profile::build::builder::{Ends, Merge, MergeSettings};
+use rscalene::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use rscalene::profile::build::scope::{Scope, ScopeRules};
 use rscalene::profile::model::{
     Clock, CpuSettings, File, Function, Line, MemorySettings, Profile, Settings, Target, Time, Tool,
@@ -13,8 +13,8 @@ pub(crate) const MS: u64 = 1_000_000;
 
 /// A recording in the making.
 pub(crate) struct Recording {
-    /// The merge that eats it.
-    pub(crate) merge: Merge,
+    /// The builder that eats it.
+    pub(crate) builder: ProfileBuilder,
     codes: u32,
     stacks: u64,
 }
@@ -40,13 +40,14 @@ impl Recording {
             ..Settings::default()
         };
         let scope = Scope::new(rules).expect("the globs are good");
-        let merge = Merge::new(MergeSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope);
-        Self { merge, codes: 0, stacks: 0 }
+        let builder =
+            ProfileBuilder::new(BuilderSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope);
+        Self { builder, codes: 0, stacks: 0 }
     }
 
     /// Feeds one event.
     pub(crate) fn feed(&mut self, pid: u32, body: Body) {
-        self.merge.feed(&Event { pid, body });
+        self.builder.feed(&Event { pid, body });
     }
 
     /// A process arms itself.
@@ -117,26 +118,31 @@ impl Recording {
         self.feed(pid, Body::ProcessEnd(wire::ProcessEnd { cpu_ns, how, ..Default::default() }));
     }
 
-    /// The profile.
+    /// The profile, which a snapshot after the last event equals.
     pub(crate) fn finish(self) -> Profile {
-        self.finish_with(&mut |_| None, &mut |_, _| None)
+        let snapshot = self.builder.snapshot(context(&mut |_| None, &mut |_, _| None));
+        let profile = self.finish_with(&mut |_| None, &mut |_, _| None);
+        assert_eq!(snapshot, profile);
+        profile
     }
 
     /// The profile, with source text and native names.
-    pub(crate) fn finish_with<'a>(
+    pub(crate) fn finish_with(
         self,
-        source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
-        lookup: &'a mut rscalene::profile::build::symbolize::Lookup<'a>,
+        source: &mut dyn FnMut(&str) -> Option<Vec<String>>,
+        lookup: &mut dyn FnMut(&str, u64) -> Option<String>,
     ) -> Profile {
-        self.merge.finish(Ends {
-            tool: Tool { version: "test".to_owned() },
-            target: Target { pid: 1, ..Target::default() },
-            clock: Clock::default(),
-            notices: Vec::new(),
-            source,
-            lookup,
-        })
+        self.builder.finish(context(source, lookup))
     }
+}
+
+fn context<'a>(
+    source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
+    lookup: &'a mut dyn FnMut(&str, u64) -> Option<String>,
+) -> Context<'a> {
+    let target = Target { pid: 1, ..Target::default() };
+    let tool = Tool { version: "test".to_owned() };
+    Context { tool, target, clock: Clock::default(), notices: Vec::new(), source, lookup }
 }
 
 /// A file of a profile.

@@ -1,4 +1,4 @@
-//! Laws of the merge about the stretches that a program marks.
+//! Laws of the builder about the stretches that a program marks.
 
 use super::recording::{MS, Recording, same};
 use rscalene::profile::model::{Profile, Section};

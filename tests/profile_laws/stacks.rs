@@ -1,4 +1,4 @@
-//! Laws of the merge about stacks: whose the cost of a node is, and which stacks held the peak.
+//! Laws of the builder about stacks: whose the cost of a node is, and which stacks held the peak.
 
 use super::recording::{MS, Recording, line};
 use rscalene::profile::model::Profile;

@@ -1,4 +1,4 @@
-//! Laws of the merge about time: what is booked where, and that nothing gets lost or comes twice.
+//! Laws of the builder about time: what is booked where, and that nothing gets lost or comes twice.
 
 use super::recording::{MS, Recording, cpu, file, function, line, lines_cpu, same};
 use rscalene::profile::build::scope::ScopeRules;

@@ -25,7 +25,7 @@ const MOST_SHARES: usize = 256;
 const MOST_NATIVE: usize = 1 << 19;
 
 /// The book.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Book {
     pub(crate) processes: Vec<ProcessRecord>,
     pub(crate) threads: Vec<ThreadRecord>,

@@ -11,7 +11,7 @@ use crate::profile::model;
 use crate::transport::event::NearLimit;
 
 /// One process.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessRecord {
     /// Its row, but for time and memory.
     pub(crate) row: model::Process,

@@ -13,7 +13,7 @@ use crate::profile::build::stacks::NodeId;
 const MOST: usize = 1 << 18;
 
 /// The shares of all threads, or of all processes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct NodeShares {
     shares: FxHashMap<(NodeId, u32), NodeSums>,
     let_go: bool,

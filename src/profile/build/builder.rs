@@ -1,7 +1,7 @@
-//! The merge: events in, profile out.
+//! [`ProfileBuilder`]: events in, profiles out.
 //!
 //! Job: route each event to its process, settle processes as they end, and write the profile. Invariant: no I/O and no
-//! clock (what the merge must ask of the outside comes in through [`Ends`]), and the same events give the same profile,
+//! clock (what the builder must ask of the outside comes in through [`Context`]), and the same events give the same profile,
 //! byte for byte. Nothing but live blocks is kept singly: memory is bounded by what the program has of distinct lines,
 //! stacks, threads and live blocks, not by how long it runs. Neighbours: `transport` feeds it, `commands` finishes it.
 
@@ -34,7 +34,7 @@ const MOST_NOTICES: usize = 64;
 
 /// How the recording was made.
 #[derive(Clone, Debug, Default)]
-pub struct MergeSettings {
+pub struct BuilderSettings {
     /// As the profile shows them; CPU source and memory interval are replaced by what was really used.
     pub settings: Settings,
     /// `CLOCK_MONOTONIC` nanoseconds at which the timeline starts.
@@ -45,8 +45,8 @@ pub struct MergeSettings {
     pub copies_unseen: bool,
 }
 
-/// What the merge asks of the outside when everything has been fed.
-pub struct Ends<'a> {
+/// What the builder asks of the outside when everything has been fed.
+pub struct Context<'a> {
     /// Who writes the profile.
     pub tool: Tool,
     /// What was profiled; Python's version and build are filled in where they are not known.
@@ -72,13 +72,13 @@ struct Python {
 
 /// Events on their way to a profile.
 #[derive(Debug)]
-pub struct Merge {
-    settings: MergeSettings,
+pub struct ProfileBuilder {
+    settings: BuilderSettings,
     scope: Scope,
     names: Names,
     codes: Codes,
     tree: Tree,
-    book: Book,
+    settled: Settled,
     running: FxHashMap<u32, Process>,
     leaving: VecDeque<u32>,
     gone: FxHashSet<u32>,
@@ -93,18 +93,26 @@ pub struct Merge {
     memory_interval: Option<u64>,
     pythons: FxHashMap<u32, Python>,
     first_python: Option<u32>,
-    samples: (u64, u64),
-    lost: u64,
     allocator: Option<String>,
-    notices: Vec<String>,
-    /// Notices that found no room.
-    untold: u64,
 }
 
-impl Merge {
-    /// An empty merge.
+/// What ended programs came to.
+#[derive(Clone, Debug, Default)]
+struct Settled {
+    book: Book,
+    /// CPU and allocation samples.
+    samples: (u64, u64),
+    /// Records and frames that were lost.
+    lost: u64,
+    notices: Vec<String>,
+    /// Notices that found no room in `notices`.
+    more_notices: u64,
+}
+
+impl ProfileBuilder {
+    /// An empty builder.
     #[must_use]
-    pub fn new(settings: MergeSettings, scope: Scope) -> Self {
+    pub fn new(settings: BuilderSettings, scope: Scope) -> Self {
         let start_ns = settings.start_ns;
         Self {
             settings,
@@ -112,7 +120,7 @@ impl Merge {
             names: Names::default(),
             codes: Codes::default(),
             tree: Tree::default(),
-            book: Book::default(),
+            settled: Settled::default(),
             running: FxHashMap::default(),
             leaving: VecDeque::new(),
             gone: FxHashSet::default(),
@@ -127,11 +135,7 @@ impl Merge {
             memory_interval: None,
             pythons: FxHashMap::default(),
             first_python: None,
-            samples: (0, 0),
-            lost: 0,
             allocator: None,
-            notices: Vec::new(),
-            untold: 0,
         }
     }
 
@@ -163,7 +167,7 @@ impl Merge {
         if self.gone.contains(&pid) {
             return;
         }
-        let book = &mut self.book;
+        let book = &mut self.settled.book;
         let process = self.running.entry(pid).or_insert_with(|| {
             let row = book.add_process(ProcessRow { pid, ..ProcessRow::default() });
             Process::new(pid, row)
@@ -239,42 +243,62 @@ impl Merge {
         }
     }
 
-    /// Writes the profile.
+    /// The profile of all events.
     #[must_use]
-    pub fn finish(mut self, ends: Ends<'_>) -> Profile {
-        let mut pids: Vec<u32> = self.running.keys().copied().collect();
+    pub fn finish(mut self, context: Context<'_>) -> Profile {
+        let (running, settled) = (std::mem::take(&mut self.running), std::mem::take(&mut self.settled));
+        self.write(running, settled, context)
+    }
+
+    /// The profile of the events so far: what [`ProfileBuilder::finish`] would give now. The builder goes on unchanged.
+    ///
+    /// Costs a copy of the sums (by line, stack and thread), never of the live blocks.
+    #[must_use]
+    pub fn snapshot(&self, context: Context<'_>) -> Profile {
+        let running = self.running.iter().map(|(&pid, process)| (pid, process.sums())).collect();
+        self.write(running, self.settled.clone(), context)
+    }
+
+    /// Settles the programs that run, and writes everything down.
+    fn write(&self, mut running: FxHashMap<u32, Process>, mut settled: Settled, context: Context<'_>) -> Profile {
+        let mut pids: Vec<u32> = running.keys().copied().collect();
         pids.sort_unstable();
-        pids.iter().for_each(|&pid| self.inherit_mappings(pid));
-        pids.into_iter().for_each(|pid| self.settle(pid));
-        self.book.name_crowd();
+        pids.iter().for_each(|&pid| inherit_mappings(&mut running, pid));
+        for pid in pids {
+            if let Some(mut process) = running.remove(&pid) {
+                settled.settle(&mut process, true, self.now_ns);
+            }
+        }
+        let book = &mut settled.book;
+        book.name_crowd();
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
         let copies = memory && !self.settings.copies_unseen;
-        let hidden = !self.book.processes.is_empty() && self.book.processes.iter().all(|process| process.hidden_waits);
+        let hidden = !book.processes.is_empty() && book.processes.iter().all(|process| process.hidden_waits);
         let waits = self.settings.waits && !hidden;
         // Looks alone cannot tell the kernel's time.
         let system = cpu && (self.ticked || !self.engines.contains(&Engine::Looks));
         let known = Known { cpu, system, wait: waits, gil: waits && self.gil_known, memory, copies };
-        let sums = lines::totals(&self.book);
-        let (names, book) = (&self.names, &self.book);
+        let (names, book) = (&self.names, &settled.book);
+        let sums = lines::totals(book);
         let with_callees = functions::cumulative(names, book, &self.tree);
         let mut files = lines::Files::of(names, &sums, functions::listed(names, &with_callees));
-        let native_places = native::shares(book, ends.lookup, |owner| files.line_of(names, owner));
-        files.fill(names, book, &sums, known, ends.source, native_places);
+        let native_places = native::shares(book, context.lookup, |owner| files.line_of(names, owner));
+        files.fill(names, book, &sums, known, context.source, native_places);
         functions::fill(&mut files, names, &with_callees, &sums, known);
         let mut totals = tables::totals(book, &sums, known);
-        totals.cpu_samples = self.samples.0;
-        totals.alloc_samples = self.samples.1;
-        totals.lost_records = self.lost;
+        totals.cpu_samples = settled.samples.0;
+        totals.alloc_samples = settled.samples.1;
+        totals.lost_records = settled.lost;
         let leaks = memory.then(|| lines::leaks(names, book, &files));
         let sections = tables::sections(names, book, &files, known, self.settings.start_ns);
         let near_limits = lines::near_limits(names, book, &files, self.settings.start_ns);
         let stacks = tables::stacks(names, book, &self.tree, &files);
         Profile {
-            target: self.target(ends.target),
+            target: self.target(book, context.target),
             settings: self.used_settings(known),
-            tool: ends.tool,
-            clock: ends.clock,
+            tool: context.tool,
+            clock: context.clock,
             totals,
             threads: tables::threads(book, known),
             processes: tables::processes(book, known),
@@ -282,8 +306,8 @@ impl Merge {
             sections,
             leaks,
             near_limits,
-            notices: [self.notices, ends.notices, notices::left_out(book, self.untold)].concat(),
-            timeline: Timeline { rss: self.rss.into_points(), live: self.live.into_points() },
+            notices: [&settled.notices[..], &context.notices, &notices::left_out(book, settled.more_notices)].concat(),
+            timeline: Timeline { rss: self.rss.points(), live: self.live.points() },
             files: files.files,
             ..Profile::default()
         }
@@ -308,14 +332,14 @@ impl Merge {
             Some(_) => {
                 self.settle(pid);
                 self.gone.remove(&pid);
-                Process::new(pid, self.book.add_process(row))
+                Process::new(pid, self.settled.book.add_process(row))
             }
-            None => Process::new(pid, self.book.add_process(row)),
+            None => Process::new(pid, self.settled.book.add_process(row)),
         };
         next.armed = true;
         next.forked_from = (start.flags & 2 != 0).then_some(start.parent);
         next.refused = start.flags & 4 != 0;
-        self.book.processes[next.row].row.parent = start.parent;
+        self.settled.book.processes[next.row].row.parent = start.parent;
         self.running.insert(pid, next);
     }
 
@@ -324,7 +348,7 @@ impl Merge {
         let Some(process) = self.running.get_mut(&pid) else { return };
         process.cpu_ns = Some(end.cpu_ns);
         process.orderly = end.how == 0;
-        let row = &mut self.book.processes[process.row].row;
+        let row = &mut self.settled.book.processes[process.row].row;
         row.peak_rss_bytes = row.peak_rss_bytes.max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
         if end.how != wire::BY_EXEC {
             let code = (end.status & wire::STATUS_KNOWN != 0).then(|| (end.status & 0xff).cast_signed());
@@ -336,7 +360,7 @@ impl Merge {
     fn exit_process(&mut self, pid: u32, exit: &ProcessExit) {
         self.now_ns = self.now_ns.max(exit.time_ns);
         let Some(process) = self.running.get_mut(&pid) else { return };
-        let row = &mut self.book.processes[process.row].row;
+        let row = &mut self.settled.book.processes[process.row].row;
         // Of children the launcher sees that they are gone, not how.
         if exit.code.or(exit.signal).is_some() {
             row.exit = Exit { code: exit.code, signal: exit.signal };
@@ -366,38 +390,12 @@ impl Merge {
         }
     }
 
-    /// A forked process that did not live long enough for the launcher to read its mappings still has those of its parent.
-    fn inherit_mappings(&mut self, pid: u32) {
-        let Some(mut process) = self.running.get(&pid).filter(|process| process.native.unmapped()) else { return };
-        // More ancestors than there are processes would be a circle.
-        for _ in 0..self.running.len() {
-            let parent = process.forked_from.and_then(|parent| self.running.get(&parent));
-            let Some(parent) = parent else { return };
-            process = parent;
-            if !process.native.map().is_empty() {
-                break;
-            }
-        }
-        let map = process.native.map().clone();
-        if let Some(process) = self.running.get_mut(&pid) {
-            *process.native.map_mut() = map;
-        }
-    }
-
     fn settle_program(&mut self, pid: u32, last: bool) -> Option<Process> {
-        self.inherit_mappings(pid);
+        inherit_mappings(&mut self.running, pid);
         let mut process = self.running.remove(&pid)?;
-        process.end_sections(self.now_ns, &mut self.book);
-        process.settle(last, &mut self.book);
-        self.samples.0 += process.samples.0;
-        self.samples.1 += process.samples.1;
-        self.lost = self.lost.saturating_add(process.lost());
-        process.counters.iter().filter_map(|counters| notices::losses(pid, counters)).for_each(|text| self.say(text));
+        self.settled.settle(&mut process, last, self.now_ns);
         self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now());
         self.live_bytes -= process.heap.tracked();
-        let record = &mut self.book.processes[process.row];
-        record.resident = record.resident.max(process.resident.peak());
-        record.row.peak_rss_bytes = record.row.peak_rss_bytes.max(record.resident.map(|(bytes, _)| bytes));
         Some(process)
     }
 
@@ -415,14 +413,7 @@ impl Merge {
 
     /// Adds what the report must say.
     pub fn say(&mut self, notice: String) {
-        if self.notices.contains(&notice) {
-            return;
-        }
-        if self.notices.len() < MOST_NOTICES {
-            self.notices.push(notice);
-        } else {
-            self.untold += 1;
-        }
+        self.settled.say(notice);
     }
 
     /// The interpreter of the target, where its frames cannot be read: which it is.
@@ -437,7 +428,7 @@ impl Merge {
         self.pythons.get(&target).or_else(|| self.pythons.get(&self.first_python?))
     }
 
-    fn target(&self, mut target: Target) -> Target {
+    fn target(&self, book: &Book, mut target: Target) -> Target {
         if let Some(&Python { version, free_threaded, .. }) = self.python(target.pid) {
             target.free_threaded |= free_threaded;
             if target.python.is_none() && version != 0 {
@@ -445,7 +436,7 @@ impl Merge {
             }
         }
         if target.exit == Exit::default()
-            && let Some(process) = self.book.processes.iter().rfind(|process| process.row.pid == target.pid)
+            && let Some(process) = book.processes.iter().rfind(|process| process.row.pid == target.pid)
         {
             target.exit = process.row.exit;
         }
@@ -470,5 +461,50 @@ impl Merge {
             settings.memory.interval_bytes = self.memory_interval.or(settings.memory.interval_bytes);
         }
         settings
+    }
+}
+
+impl Settled {
+    /// Books a program whole. `last`: its process is over, too.
+    fn settle(&mut self, process: &mut Process, last: bool, now_ns: u64) {
+        process.end_sections(now_ns, &mut self.book);
+        process.settle(last, &mut self.book);
+        self.samples.0 += process.samples.0;
+        self.samples.1 += process.samples.1;
+        self.lost = self.lost.saturating_add(process.lost());
+        let losses = process.counters.iter().filter_map(|counters| notices::losses(process.pid, counters));
+        losses.for_each(|text| self.say(text));
+        let record = &mut self.book.processes[process.row];
+        record.resident = record.resident.max(process.resident.peak());
+        record.row.peak_rss_bytes = record.row.peak_rss_bytes.max(record.resident.map(|(bytes, _)| bytes));
+    }
+
+    fn say(&mut self, notice: String) {
+        if self.notices.contains(&notice) {
+            return;
+        }
+        if self.notices.len() < MOST_NOTICES {
+            self.notices.push(notice);
+        } else {
+            self.more_notices += 1;
+        }
+    }
+}
+
+/// A forked process that did not live long enough for the launcher to read its mappings still has those of its parent.
+fn inherit_mappings(running: &mut FxHashMap<u32, Process>, pid: u32) {
+    let Some(mut process) = running.get(&pid).filter(|process| process.native.unmapped()) else { return };
+    // More ancestors than there are processes would be a circle.
+    for _ in 0..running.len() {
+        let parent = process.forked_from.and_then(|parent| running.get(&parent));
+        let Some(parent) = parent else { return };
+        process = parent;
+        if !process.native.map().is_empty() {
+            break;
+        }
+    }
+    let map = process.native.map().clone();
+    if let Some(process) = running.get_mut(&pid) {
+        *process.native.map_mut() = map;
     }
 }

@@ -29,7 +29,7 @@ struct Cell {
 }
 
 /// One thread as it runs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ThreadAccount {
     /// Kernel thread id.
     pub(crate) tid: u32,
@@ -171,7 +171,7 @@ impl ThreadAccount {
 }
 
 /// Threads with few samples, together.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pools {
     pools: FxHashMap<(Engine, Life), Pool>,
 }
@@ -186,7 +186,7 @@ impl Life {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Pool {
     seen: Sampled,
     clock_ns: f64,

@@ -261,6 +261,28 @@ impl Heap {
         self.last_python_ns = self.last_python_ns.max(time_ns);
     }
 
+    /// A copy without the live blocks and mappings, whose sums it has.
+    pub(crate) fn sums(&self) -> Self {
+        Self {
+            blocks: FxHashMap::default(),
+            resizing: FxHashMap::default(),
+            intervals: Vec::new(),
+            mappings: Mappings::default(),
+            cells: self.cells.clone(),
+            sites: self.sites.sums(),
+            tracked: self.tracked,
+            highest: self.highest,
+            peak_moment: self.peak_moment,
+            python_moment: self.python_moment,
+            last_python_ns: self.last_python_ns,
+            teardown: self.teardown,
+            volume_records: self.volume_records,
+            files: self.files,
+            arenas: self.arenas,
+            snapshots: self.snapshots.clone(),
+        }
+    }
+
     /// Tracked live bytes now.
     pub(crate) fn tracked(&self) -> f64 {
         self.tracked

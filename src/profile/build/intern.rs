@@ -143,7 +143,7 @@ impl Names {
 }
 
 /// Values by number and numbers by value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Interner<T> {
     numbers: FxHashMap<T, u32>,
     values: Vec<T>,

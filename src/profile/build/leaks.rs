@@ -26,7 +26,7 @@ const SMALLEST: f64 = 64.0 * 1024.0;
 const LISTED_FROM: f64 = 0.95;
 
 /// A series for each owner, sampled at equal distances.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshots {
     points: Vec<(u64, Vec<(FrameId, f64)>)>,
     gap_ns: u64,

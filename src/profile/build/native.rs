@@ -20,7 +20,7 @@ const MOST_COUNTERS: usize = 1 << 18;
 const LISTED: usize = 8;
 
 /// Native samples of one process.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct NativeSamples {
     ns: FxHashMap<(FrameId, u64), f64>,
     map: AddressMap,

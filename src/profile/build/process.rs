@@ -99,6 +99,38 @@ impl Process {
         Self { pid, row, ..Self::default() }
     }
 
+    /// A copy to be settled, without what only further events ask for: definitions, live blocks, mappings, and the numbers
+    /// of ended threads.
+    pub(crate) fn sums(&self) -> Self {
+        Self {
+            row: self.row,
+            pid: self.pid,
+            forked_from: self.forked_from,
+            armed: self.armed,
+            ended: self.ended,
+            orderly: self.orderly,
+            refused: self.refused,
+            hidden_waits: self.hidden_waits,
+            definitions: Definitions::default(),
+            counters: self.counters,
+            heap: self.heap.sums(),
+            resident: self.resident.clone(),
+            native: self.native.clone(),
+            cpu_ns: self.cpu_ns,
+            earlier: self.earlier,
+            samples: self.samples,
+            threads: self.threads.clone(),
+            leaving: VecDeque::new(),
+            gone: FxHashSet::default(),
+            pools: self.pools.clone(),
+            booked_ns: self.booked_ns,
+            allocated: self.allocated.clone(),
+            ended_allocated: self.ended_allocated.clone(),
+            allocated_bytes: self.allocated_bytes,
+            sections: self.sections.clone(),
+        }
+    }
+
     /// The program that this one becomes by an exec. The threads that ended with this one may still be spoken of.
     pub(crate) fn after_exec(self) -> Self {
         Self { earlier: self.earlier, gone: self.gone, ..Self::new(self.pid, self.row) }

@@ -21,7 +21,7 @@ struct Usage {
 }
 
 /// The readings of one process.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Resident {
     before: Option<Reading>,
     last: Option<Reading>,

@@ -16,12 +16,12 @@ use crate::profile::book::records::{Lines, SectionRecord};
 const MOST_NAMES: usize = 1024;
 
 /// The sections of a process that have begun.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Open {
     sections: FxHashMap<u32, Begun>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Begun {
     name: String,
     time_ns: u64,

@@ -37,6 +37,11 @@ impl Sites {
         })
     }
 
+    /// A copy that knows what each stack had, and numbers no further place.
+    pub(crate) fn sums(&self) -> Self {
+        Self { numbers: FxHashMap::default(), sites: self.sites.clone() }
+    }
+
     /// The line of a place.
     pub(crate) fn owner(&self, site: SiteId) -> FrameId {
         self.sites[site.0 as usize].place.owner

@@ -50,9 +50,9 @@ impl Series {
     }
 
     /// The points: seconds since the start, and bytes.
-    pub(crate) fn into_points(self) -> Vec<(f64, u64)> {
+    pub(crate) fn points(&self) -> Vec<(f64, u64)> {
         let mut points = Vec::with_capacity(self.stretches.len() * 2);
-        for Stretch { most, last, .. } in self.stretches {
+        for Stretch { most, last, .. } in &self.stretches {
             points.push((most.0 as f64 / 1e9, most.1));
             if last.0 > most.0 && last.1 != most.1 {
                 points.push((last.0 as f64 / 1e9, last.1));
@@ -95,7 +95,7 @@ mod tests {
         for ms in 0..500_000u64 {
             series.push(1_000_000_000 + ms * 1_000_000, if ms == 123_457 { 1_000_003 } else { ms % 97 });
         }
-        let points = series.into_points();
+        let points = series.points();
         assert!(points.len() <= 2 * BUCKETS && points.len() > BUCKETS / 4, "{}", points.len());
         assert!(points.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert!(points.contains(&(123.457, 1_000_003)));
@@ -107,6 +107,6 @@ mod tests {
         for (microseconds, value) in [(10, 5), (20, 900), (30, 7), (9_000_000, 8)] {
             series.push(microseconds * 1000, value);
         }
-        assert_eq!(series.into_points(), [(20e-6, 900), (30e-6, 7), (9.0, 8)]);
+        assert_eq!(series.points(), [(20e-6, 900), (30e-6, 7), (9.0, 8)]);
     }
 }

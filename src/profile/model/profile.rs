@@ -1,6 +1,6 @@
 //! The profile as every report sees it: format 1 of the profile JSON, field for field.
 //!
-//! Job: one set of plain types for the merge to fill and for table, JSON, HTML and diff to read. Invariant: keys are
+//! Job: one set of plain types for the builder to fill and for table, JSON, HTML and diff to read. Invariant: keys are
 //! stable, units are in the names, what is not known is `None` (JSON `null`), never 0. Neighbours: `build::builder` builds it,
 //! `report::json` reads and writes it.
 

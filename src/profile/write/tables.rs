@@ -21,7 +21,7 @@ use crate::profile::model::{
 /// Nodes of the stacks in a profile.
 const MOST_NODES: usize = 50_000;
 
-/// The totals, but for what only the merge counts.
+/// The totals, but for what only the builder counts.
 pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Known) -> Totals {
     let mut all = Sums::default();
     for (_, sums) in sorted(totals) {
