@@ -40,21 +40,21 @@ test-python: $(BUILD)/installed  ## pytest against the installed wheel
 test-browser: $(BUILD)/installed  ## drive the HTML report in headless Chromium
 	tests/install-chromium
 	$(PIP) install --quiet -r tests/requirements-browser.txt
-	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/browser/{views,access,notebook}.py
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/browser
 
 test-servers: $(BUILD)/installed  ## real servers, workers and reloaders under the profiler
 	$(PIP) install --quiet -r tests/requirements-servers.txt
-	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 300 tests/servers.py
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 300 tests/servers
 
 test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloaded (fetched from Debian; needs a C++ compiler)
 	tests/install-allocators
-	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/allocators.py
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/allocators
 
 test-root: $(BUILD)/installed  ## odd disks, and death for want of memory (mounts, makes a cgroup: as root)
-	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/mounts.py tests/oom_kill.py
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/root
 
 test-limits: $(BUILD)/installed  ## what the launcher takes of large programs (about two minutes)
-	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/limits.py
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/limits
 
 test-memcheck:  ## what reads untrusted bytes, and the rings, under valgrind's memcheck (needs valgrind)
 	CARGO_TARGET_$(subst -,_,$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z A-Z))_RUNNER="valgrind --quiet --error-exitcode=99" \

@@ -13,37 +13,48 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from suites import MARKERS, ONCE, TESTS, TIMED, suite_of
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def pytest_configure() -> None:
-    """Begin with default actions: a shell that runs tests in the background ignores some, and children inherit that."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make test-strict` count what needs a second try."""
+    parser.addoption("--one-try", action="store_true", help="give a timed test that failed no second try")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the markers, and begin with default actions.
+
+    A shell that runs tests in the background ignores some signals, and children inherit that.
+    """
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 
-# What is measured against a clock, or races with it, may be disturbed by whatever else the machine does.
-TIMED = {
-    "accuracy",
-    "limits.py",
-    "test_api_profiler.py",
-    "test_api_sections.py",
-    "test_cli_signals.py",
-    "test_deaths.py",
-    "test_neighbours.py",
-    "test_notebook.py",
-    "test_processes.py",
-    "test_recover.py",
-    "test_surroundings.py",
-}
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the suites in folders, except one that is asked for by its folder or its marker."""
+    suite = suite_of(collection_path)
+    places = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
+    asked = suite.name in re.findall(r"\w+", config.option.markexpr) or any(
+        place.resolve().is_relative_to(suite.folder) for place in places
+    )
+    return None if asked or suite.name == "plain" else True
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give measurements that failed two more tries: a wrong figure fails them all."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test by its file, and give measurements that failed two more tries: a wrong figure fails them all."""
     for item in items:
-        if TIMED.intersection(item.path.parts):
+        first = item.path.relative_to(TESTS).parts[0]
+        item.add_marker(suite_of(item.path).name)
+        if first in ONCE:
+            item.add_marker("once")
+        if first in TIMED:
+            item.add_marker("timed")
+        if item.get_closest_marker("timed") and not config.option.one_try:
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 

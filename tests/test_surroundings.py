@@ -1,4 +1,4 @@
-"""Odd surroundings (users, helpers, locales, names) change neither the program nor its profile; disks: `mounts`."""
+"""Odd surroundings (users, helpers, locales, names) change neither the program nor its profile; disks: `tests/root`."""
 
 from __future__ import annotations
 

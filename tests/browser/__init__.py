@@ -1,1 +1,1 @@
-"""The HTML report and the notebook in headless Chromium; `make test-browser` runs them, plain `pytest` does not."""
+"""The HTML report and the notebook in headless Chromium: `make test-browser`."""

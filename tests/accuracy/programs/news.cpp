@@ -1,6 +1,6 @@
 // Every way into memory that C++'s operators are. Each function is called from a Python line of its own, with the size of
 // a block and the number of blocks; what the line then allocated, freed and keeps is known to the byte (`NEWS` in
-// allocators.py).
+// tests/allocators).
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>

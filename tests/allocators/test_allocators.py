@@ -1,4 +1,4 @@
-"""jemalloc, mimalloc and tcmalloc preloaded before `rscalene run`: `make test-allocators` (not part of `make test`).
+"""jemalloc, mimalloc and tcmalloc preloaded before `rscalene run`: `make test-allocators`.
 
 The libraries are Debian's, fetched and unpacked by `tests/install-allocators`. Each must go on serving the program, its
 threads and its children, and be named in the report; what it asks for counts on its lines, to the byte in exact
@@ -18,10 +18,10 @@ from compiled import compiled
 from workload import dropped
 
 pytest_plugins = ("accuracy.conftest",)
-UNPACKED = Path(__file__).parents[1] / ".build" / "allocators" / "usr" / "lib"
+UNPACKED = Path(__file__).parents[2] / ".build" / "allocators" / "usr" / "lib"
 LIBRARIES = {"jemalloc": "libjemalloc.so.2", "mimalloc": "libmimalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
 
-PROGRAMS = Path(__file__).parent / "accuracy" / "programs"
+PROGRAMS = Path(__file__).parents[1] / "accuracy" / "programs"
 
 NEWS = {
     **{

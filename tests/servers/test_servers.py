@@ -1,4 +1,4 @@
-"""Real servers, their workers, reloaders and greenlets under `rscalene run`: `make test-servers` (not in `make test`).
+"""Real servers, their workers, reloaders and greenlets under `rscalene run`: `make test-servers`.
 
 Each is run twice, plain and profiled: both must answer, end by the same signal with the same exit code, and leave
 nobody behind; the profile must have the processes that answered, and their time on the line that took it.
