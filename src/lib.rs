@@ -16,6 +16,8 @@ pub mod lines;
 pub mod observe;
 pub mod profile;
 pub mod report;
+#[cfg(feature = "python")]
+pub mod requests;
 pub(crate) mod save;
 pub mod source;
 pub mod transport;
@@ -47,6 +49,7 @@ mod _rscalene {
         module.add_class::<crate::inprocess::sampler::Sampler>()?;
         module.add_class::<crate::bindings::profile::ProfileData>()?;
         module.add_class::<crate::bindings::difference::DiffData>()?;
+        crate::requests::register(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

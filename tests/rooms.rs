@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 11] = [
     &["commands"],
     &["bindings"],
     &["lines"],
-    &["inprocess"],
+    &["inprocess", "requests"],
     &["lib"],
 ];
 

@@ -5,8 +5,8 @@ from types import CodeType
 from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
-    "ByteCount", "DiffData", "Drive", "LineOutcome", "LineTable", "ProfileData", "RssSampler", "Sampler",
-    "__version__", "main",
+    "ByteCount", "CallTable", "DiffData", "Drive", "LineOutcome", "LineTable", "ProfileData", "Request", "RssSampler",
+    "Sampler", "Stretch", "__version__", "current_request", "main", "request_scope", "requests_refused",
 ]  # fmt: skip
 
 __version__: Final[str]
@@ -257,3 +257,100 @@ class DiffData:
 
     def save(self, path: str) -> None:
         """Write it to a file; the ending picks the format. ValueError for another ending, OSError."""
+
+@final
+class Stretch:
+    """A stretch of a request on one thread: what :meth:`Request.exit` needs."""
+
+@final
+class CallTable:
+    """A table of functions: calls, primitive calls, own and cumulative time, and who called."""
+
+    @staticmethod
+    def of_rows(rows: list[tuple[str, int, str, int, int, float, float]]) -> CallTable:
+        """Make a table of rows as :meth:`rows` gives them, without callers."""
+
+    def rows(self) -> list[tuple[str, int, str, int, int, float, float]]:
+        """``(file, line, name, calls, primitive_calls, own_s, total_s)`` of each function."""
+
+    def prof(self) -> bytes:
+        """Give the file that ``pstats.Stats`` reads."""
+
+    def text(self, sort_by: list[str], restrictions: list[object]) -> str:
+        """Give what ``pstats`` prints; ``sort_by`` are full names of its keys."""
+
+@final
+class Request:
+    """One request: what ran in its context is counted exactly."""
+
+    def __new__(
+        cls, *, lines: bool = True, functions: bool = False, memory: bool = False, max_s: float | None = None
+    ) -> Self: ...
+    def enter(self) -> Stretch:
+        """Make it the running context's request until :meth:`exit` is called with the answer."""
+
+    def exit(self, stretch: Stretch) -> None:
+        """End what :meth:`enter` began; in another context only the CPU time is added."""
+
+    def close(self) -> None:
+        """End it: nothing is recorded afterwards."""
+
+    @property
+    def label(self) -> int:
+        """Number of this request, in this process."""
+
+    @property
+    def closed(self) -> bool:
+        """Has it ended?"""
+
+    @property
+    def functions(self) -> bool:
+        """Are functions recorded?"""
+
+    @property
+    def lines(self) -> bool:
+        """Are lines recorded?"""
+
+    @property
+    def memory(self) -> bool:
+        """Are bytes counted?"""
+
+    @property
+    def cut(self) -> bool:
+        """Did the recording of functions end after ``max_s``?"""
+
+    @property
+    def folded(self) -> bool:
+        """Was the call tree folded, for having too many paths?"""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds from the opening to the end, or to now."""
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds between ``enter`` and ``exit``, on the threads where they ran."""
+
+    @property
+    def sql(self) -> Any:
+        """What counts the request's SQL, or None."""
+
+    @sql.setter
+    def sql(self, value: Any) -> None: ...
+    def table(self) -> CallTable:
+        """Sum what ran by function, as cProfile does."""
+
+    def line_rows(self) -> list[tuple[str, int, str, int, float, float, float, int, int]]:
+        """``(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)`` of each line that ran."""
+
+    def tree_rows(self) -> list[tuple[int, str, int, str, int, float]]:
+        """``(parent, file, line, function, calls, own_s)`` of each path of functions; parent -1: none."""
+
+def current_request() -> Request | None:
+    """Give the running context's open request."""
+
+def request_scope(globs: list[str]) -> bool:
+    """Add globs of files whose lines are reported; False once a request has fixed the scope."""
+
+def requests_refused() -> str | None:
+    """Say why requests are not profiled in this interpreter."""

@@ -32,6 +32,14 @@ pub fn seconds(elapsed: u64) -> f64 {
     elapsed as f64 * seconds_per_tick()
 }
 
+/// Ticks that last `seconds`; [`seconds`] the other way round.
+#[must_use]
+pub fn ticks_of(seconds: f64) -> u64 {
+    prepare();
+    let each = if COUNTER.load(std::sync::atomic::Ordering::Relaxed) { seconds_per_tick() } else { 1e-9 };
+    (seconds / each) as u64
+}
+
 /// Written once by [`prepare`], before any thread can read ticks of a session; read by [`ticks`].
 static COUNTER: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 static ANCHOR: OnceLock<Anchor> = OnceLock::new();

@@ -5,46 +5,46 @@
 
 /// Writes marshalled values one after the other.
 #[derive(Default)]
-pub(super) struct Marshal(Vec<u8>);
+pub(crate) struct Marshal(Vec<u8>);
 
 impl Marshal {
     /// The bytes.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
     /// An int.
-    pub(super) fn int(&mut self, value: i32) {
+    pub(crate) fn int(&mut self, value: i32) {
         self.0.push(b'i');
         self.0.extend(value.to_le_bytes());
     }
 
     /// A float.
-    pub(super) fn float(&mut self, value: f64) {
+    pub(crate) fn float(&mut self, value: f64) {
         self.0.push(b'g');
         self.0.extend(value.to_le_bytes());
     }
 
     /// A str.
-    pub(super) fn text(&mut self, value: &str) {
+    pub(crate) fn text(&mut self, value: &str) {
         self.0.push(b'u');
         self.length(value.len());
         self.0.extend(value.as_bytes());
     }
 
     /// The start of a tuple of `length` values, which follow.
-    pub(super) fn tuple(&mut self, length: usize) {
+    pub(crate) fn tuple(&mut self, length: usize) {
         self.0.push(b'(');
         self.length(length);
     }
 
     /// The start of a dict, whose keys and values follow in turn.
-    pub(super) fn dict(&mut self) {
+    pub(crate) fn dict(&mut self) {
         self.0.push(b'{');
     }
 
     /// The end of a dict.
-    pub(super) fn end_dict(&mut self) {
+    pub(crate) fn end_dict(&mut self) {
         self.0.push(b'0');
     }
 

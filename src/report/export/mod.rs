@@ -4,7 +4,7 @@
 //! break a format. Neighbours: `profile::model::Stacks` is the tree, whose indices `report::json` has checked.
 
 mod collapsed;
-mod marshal;
+pub(crate) mod marshal;
 mod pstats;
 mod speedscope;
 

@@ -1,0 +1,217 @@
+//! What one request has done, while events come in.
+//!
+//! Job: give each event to the call tree and to the lines of the request, on the stack where it happened. Invariant:
+//! a stack belongs to one context (a thread, a task, a greenlet has one each), so that what interleaves is never mixed; a
+//! context that was entered inside another one of the same thread (`Context.run`) goes on with the outer stack.
+//! Neighbours: `context` finds book and stack, `tree` and `ledger` count, `request` hands out the sums.
+
+use std::sync::Arc;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use rustc_hash::FxHashMap;
+
+use super::functions::{self, Function, Kind};
+use super::ledger::{Leaves, Ledger};
+use super::{ledger, tree};
+use crate::lines::clock;
+use crate::lines::session::Reading;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Book {
+    /// Are functions recorded?
+    pub(super) functions: bool,
+    /// Are lines recorded?
+    pub(super) lines: bool,
+    /// Ticks at which the functions gear ends for this request.
+    pub(super) deadline: u64,
+    /// Did it?
+    pub(super) cut: bool,
+    /// Calls by path.
+    pub(super) tree: tree::Tree<Arc<Function>>,
+    /// Lines of code in scope.
+    pub(super) ledger: Ledger<Arc<Function>>,
+    stacks: Vec<Stack>,
+    by_context: FxHashMap<usize, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Stack {
+    calls: Vec<tree::Frame>,
+    lines: Vec<ledger::Frame>,
+    suspended: Vec<ledger::Suspended>,
+}
+
+impl Stack {
+    fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.lines.is_empty() && self.suspended.is_empty()
+    }
+}
+
+/// Contexts that are remembered before empty ones are looked for.
+const CROWDED: usize = 64;
+
+impl Book {
+    pub(super) fn new(lines: bool, functions: bool, deadline: u64) -> Self {
+        Self {
+            functions,
+            lines,
+            deadline,
+            cut: false,
+            tree: tree::Tree::new(),
+            ledger: Ledger::new(),
+            stacks: Vec::new(),
+            by_context: FxHashMap::default(),
+        }
+    }
+
+    /// The stack of a context; `outer` gives the contexts that it was entered in.
+    pub(super) fn stack_of(&mut self, context: usize, outer: impl Iterator<Item = usize>) -> u32 {
+        let own = self.by_context.get(&context).copied();
+        let runs = |stack: u32, stacks: &[Stack]| {
+            stacks.get(stack as usize).is_some_and(|stack| !stack.calls.is_empty() || !stack.lines.is_empty())
+        };
+        if let Some(own) = own
+            && runs(own, &self.stacks)
+        {
+            return own;
+        }
+        for context in outer {
+            if let Some(&stack) = self.by_context.get(&context)
+                && runs(stack, &self.stacks)
+            {
+                return stack;
+            }
+        }
+        own.unwrap_or_else(|| self.add_stack(context))
+    }
+
+    #[cold]
+    fn add_stack(&mut self, context: usize) -> u32 {
+        let mut free = None;
+        if self.by_context.len() >= CROWDED {
+            let stacks = &self.stacks;
+            self.by_context.retain(|_, stack| stacks.get(*stack as usize).is_some_and(|stack| !stack.is_empty()));
+            let used: rustc_hash::FxHashSet<u32> = self.by_context.values().copied().collect();
+            free = (0..self.stacks.len() as u32).find(|stack| !used.contains(stack));
+        }
+        let stack = free.unwrap_or_else(|| {
+            self.stacks.push(Stack::default());
+            self.stacks.len() as u32 - 1
+        });
+        self.by_context.insert(context, stack);
+        stack
+    }
+
+    /// A Python function starts or goes on.
+    #[inline(always)]
+    pub(super) fn enter(&mut self, py: Python<'_>, stack: u32, code: *mut ffi::PyObject, starts: bool) {
+        let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
+        self.tree.enter(
+            &mut stack.calls,
+            code as usize,
+            |function| u64::from(starts || function.kind == Kind::Generator),
+            || {
+                let function = functions::of_code(py, code);
+                let ours = function.ours;
+                (function, ours)
+            },
+            clock::ticks,
+        );
+    }
+
+    /// A C function starts.
+    #[inline(always)]
+    pub(super) fn enter_builtin(&mut self, py: Python<'_>, stack: u32, key: usize, callable: *mut ffi::PyObject) {
+        let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
+        if tree::Tree::<Arc<Function>>::silent(&stack.calls) {
+            return;
+        }
+        let make = || {
+            let function = functions::of_builtin(py, key, callable);
+            let ours = function.ours;
+            (function, ours)
+        };
+        self.tree.enter(&mut stack.calls, key, |_| 1, make, clock::ticks);
+    }
+
+    /// A function of either kind is left.
+    #[inline(always)]
+    pub(super) fn leave(&mut self, stack: u32, key: usize, now: u64) {
+        let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
+        self.tree.leave(&mut stack.calls, key, now);
+        if now > self.deadline {
+            self.end_functions(now);
+        }
+    }
+
+    #[cold]
+    fn end_functions(&mut self, now: u64) {
+        self.cut = true;
+        self.functions = false;
+        for stack in &mut self.stacks {
+            self.tree.clear(&mut stack.calls, now);
+        }
+    }
+
+    /// Code in scope starts (`starts`) or goes on.
+    pub(super) fn enter_lines(
+        &mut self,
+        py: Python<'_>,
+        stack: u32,
+        code: *mut ffi::PyObject,
+        starts: bool,
+        now: Reading,
+    ) {
+        let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
+        let make = || {
+            let function = functions::of_code(py, code);
+            let first = function.line;
+            (function, first)
+        };
+        self.ledger.enter(&mut stack.lines, code as usize, make, now);
+        if !starts {
+            self.ledger.resume(&mut stack.lines, &mut stack.suspended, code as usize, now.ticks);
+        }
+    }
+
+    /// A line of code in scope begins.
+    #[inline(always)]
+    pub(super) fn line(&mut self, py: Python<'_>, stack: u32, code: *mut ffi::PyObject, line: u32, now: Reading) {
+        let Some(lines) = self.stacks.get_mut(stack as usize) else { return };
+        if !self.ledger.line(&mut lines.lines, code as usize, line, now) {
+            // It began before the request did.
+            self.enter_lines(py, stack, code, true, now);
+            if let Some(lines) = self.stacks.get_mut(stack as usize) {
+                self.ledger.line(&mut lines.lines, code as usize, line, now);
+            }
+        }
+    }
+
+    /// On 3.11 a code object that goes on tells its line once more.
+    pub(super) fn told_again(&mut self, stack: u32) {
+        if let Some(frame) = self.stacks.get_mut(stack as usize).and_then(|stack| stack.lines.last_mut()) {
+            frame.told_again = true;
+        }
+    }
+
+    /// Code in scope is left.
+    pub(super) fn leave_lines(&mut self, stack: u32, code: usize, how: Leaves, now: Reading) {
+        let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
+        self.ledger.leave(&mut stack.lines, &mut stack.suspended, code, how, now);
+    }
+
+    /// The end of the request: nothing is recorded afterwards.
+    pub(super) fn close(&mut self, now: Reading) {
+        for stack in &mut self.stacks {
+            self.tree.clear(&mut stack.calls, now.ticks);
+            // What still runs elsewhere has counters of its own thread: its bytes are left out.
+            self.ledger.clear(&mut stack.lines, now);
+        }
+        self.stacks = Vec::new();
+        self.by_context = FxHashMap::default();
+        self.functions = false;
+        self.lines = false;
+    }
+}

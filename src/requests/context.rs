@@ -1,0 +1,254 @@
+//! Which request the running thread works for.
+//!
+//! Job: one context variable, `rscalene_request`, whose value is the request; each event asks the running thread's
+//! context. Invariant: a thread's last answer is kept while its context and the context's variables are the very same
+//! objects; the variables are held meanwhile, so that their address is not another's, and let go of when a request ends.
+//! Neighbours: `events` and `legacy` ask, `request` sets the variable.
+
+use std::cell::{Cell, UnsafeCell};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyCFunction;
+
+use super::api;
+use super::book::Book;
+use super::request::Request;
+
+/// The variable.
+static VARIABLE: OnceLock<Py<PyAny>> = OnceLock::new();
+/// Offset of `context` in the thread state; 0: not found yet.
+static CONTEXT: AtomicUsize = AtomicUsize::new(0);
+/// Offsets in a context object: the context that it was entered in, and its variables.
+const PREVIOUS: usize = 16;
+const VARIABLES: usize = 24;
+/// Bytes of a thread state that are searched.
+const THREAD_STATE: usize = 700;
+
+/// What a thread was told last.
+struct Seat {
+    context: Cell<usize>,
+    variables: Cell<usize>,
+    request: Cell<*const Request>,
+    stack: Cell<u32>,
+    gone: AtomicBool,
+}
+
+/// A thread's hold on its seat.
+struct Hold(Arc<Seat>);
+
+// SAFETY: all but `gone` is only touched with the GIL held.
+unsafe impl Send for Seat {}
+// SAFETY: as above.
+unsafe impl Sync for Seat {}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.gone.store(true, Relaxed);
+    }
+}
+
+thread_local! {
+    static SEAT: Cell<*const Seat> = const { Cell::new(std::ptr::null()) };
+    static HOLD: UnsafeCell<Option<Hold>> = const { UnsafeCell::new(None) };
+}
+
+fn seats<'py>(_held: Python<'py>) -> &'py mut Vec<Arc<Seat>> {
+    struct Kept(UnsafeCell<Vec<Arc<Seat>>>);
+    // SAFETY: only reached with the GIL held, as the argument proves.
+    unsafe impl Sync for Kept {}
+    static SEATS: Kept = Kept(UnsafeCell::new(Vec::new()));
+    // SAFETY: the GIL is held, and no caller keeps the reference across a call into Python.
+    unsafe { &mut *SEATS.0.get() }
+}
+
+#[inline(always)]
+fn load(address: usize) -> usize {
+    // SAFETY: every caller passes a place inside of a live interpreter structure, with the GIL held.
+    unsafe { (address as *const usize).read() }
+}
+
+/// Makes the variable and finds the contexts.
+pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    if CONTEXT.load(Relaxed) != 0 && VARIABLE.get().is_some() {
+        return Ok(());
+    }
+    let unknown = || PyRuntimeError::new_err("cannot follow requests: this interpreter keeps its contexts elsewhere");
+    let contexts = api::contexts().ok_or_else(unknown)?;
+    if VARIABLE.get().is_none() {
+        // SAFETY: the name ends with a NUL, and there is no default.
+        let made = unsafe { (contexts.new)(c"rscalene_request".as_ptr(), std::ptr::null_mut()) };
+        // SAFETY: a new reference, or null with an exception.
+        let made = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
+        let _ = VARIABLE.set(made.unbind());
+    }
+    let context = py.import("contextvars")?.call_method0("copy_context")?;
+    let address = context.as_ptr() as usize;
+    let find = PyCFunction::new_closure(py, None, None, move |_, _| -> PyResult<()> {
+        // SAFETY: the GIL is held.
+        let state = unsafe { ffi::PyThreadState_Get() } as usize;
+        let found: Vec<usize> = (0..THREAD_STATE).step_by(8).filter(|offset| load(state + offset) == address).collect();
+        if let [offset] = found.as_slice() {
+            CONTEXT.store(*offset, Relaxed);
+        }
+        Ok(())
+    })?;
+    context.call_method1("run", (find,))?;
+    if CONTEXT.load(Relaxed) == 0 { Err(unknown()) } else { Ok(()) }
+}
+
+/// Makes `request` the running context's; the answer is for [`reset`].
+pub(super) fn set<'py>(request: &Bound<'py, Request>) -> PyResult<Bound<'py, PyAny>> {
+    let py = request.py();
+    prepare(py)?;
+    let (Some(variable), Some(contexts)) = (VARIABLE.get(), api::contexts()) else {
+        return Err(PyRuntimeError::new_err("cannot follow requests"));
+    };
+    // SAFETY: both are live objects, and the GIL is held.
+    unsafe { Bound::from_owned_ptr_or_err(py, (contexts.set)(variable.as_ptr(), request.as_ptr())) }
+}
+
+/// Gives the running context back what it had. A token of another context (a body that was closed elsewhere) changes nothing.
+pub(super) fn reset(token: &Bound<'_, PyAny>) {
+    let (Some(variable), Some(contexts)) = (VARIABLE.get(), api::contexts()) else { return };
+    // SAFETY: both are live objects, and the GIL is held.
+    if unsafe { (contexts.reset)(variable.as_ptr(), token.as_ptr()) } < 0 {
+        // SAFETY: the GIL is held; the error is ours.
+        unsafe { ffi::PyErr_Clear() };
+    }
+}
+
+/// The request of the running context.
+pub fn current<'py>(py: Python<'py>) -> Option<Bound<'py, Request>> {
+    let found = raw(VARIABLE.get()?)?;
+    // SAFETY: a new reference.
+    let found = unsafe { Bound::from_owned_ptr(py, found) };
+    found.cast_into::<Request>().ok()
+}
+
+/// What the variable holds: a new reference.
+fn raw(variable: &Py<PyAny>) -> Option<*mut ffi::PyObject> {
+    let contexts = api::contexts()?;
+    let mut found = std::ptr::null_mut();
+    // SAFETY: the GIL is held; an exception under way is put back untouched.
+    unsafe {
+        let (mut kind, mut value, mut trace) = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
+        ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut trace);
+        (contexts.get)(variable.as_ptr(), std::ptr::null_mut(), &raw mut found);
+        ffi::PyErr_Restore(kind, value, trace);
+    }
+    (!found.is_null()).then_some(found)
+}
+
+/// Runs `work` with the book and the stack of the running context's request, if it has one that is open.
+#[inline(always)]
+pub(super) fn with_book<R>(py: Python<'_>, work: impl FnOnce(&mut Book, u32) -> R) -> Option<R> {
+    // SAFETY: the GIL is held, so there is a thread state; the offset was found in one.
+    let context = load(unsafe { ffi::PyThreadState_Get() } as usize + CONTEXT.load(Relaxed));
+    if context == 0 {
+        return None;
+    }
+    let variables = load(context + VARIABLES);
+    let mut seat = SEAT.with(Cell::get);
+    // SAFETY: a seat lives as long as its thread at least.
+    if seat.is_null() || unsafe { (*seat).variables.get() != variables || (*seat).context.get() != context } {
+        seat = look(py, context, variables);
+    }
+    // SAFETY: as above; the request is held by the variables that the seat holds.
+    unsafe {
+        let request = (*seat).request.get().as_ref()?;
+        Some(work(request.book(py), (*seat).stack.get()))
+    }
+}
+
+#[cold]
+fn look(py: Python<'_>, context: usize, variables: usize) -> *const Seat {
+    let mut seat = SEAT.with(Cell::get);
+    if seat.is_null() {
+        seat = take_seat(py);
+    }
+    // SAFETY: a seat lives as long as its thread at least.
+    let this = unsafe { &*seat };
+    if this.variables.get() != variables {
+        let found = VARIABLE.get().and_then(raw);
+        // SAFETY: a new reference to a live object, which the variables hold as well.
+        let request = found.and_then(|found| unsafe {
+            let bound = Bound::from_owned_ptr(py, found);
+            bound.cast::<Request>().ok().map(|request| std::ptr::from_ref::<Request>(request.get()))
+        });
+        let old = this.variables.replace(variables);
+        this.request.set(request.unwrap_or(std::ptr::null()));
+        // SAFETY: the variables of a live context; what was held is released.
+        unsafe {
+            ffi::Py_XINCREF(variables as *mut ffi::PyObject);
+            release(old);
+        }
+    }
+    this.context.set(context);
+    // SAFETY: held by the variables.
+    if let Some(request) = unsafe { this.request.get().as_ref() } {
+        if request.is_closed() {
+            this.request.set(std::ptr::null());
+        } else {
+            let entered_in = |at: usize| Some(load(at + PREVIOUS)).filter(|previous| *previous != 0);
+            let outer = std::iter::successors(entered_in(context), |at| entered_in(*at)).take(16);
+            let stack = request.book(py).stack_of(context, outer);
+            this.stack.set(stack);
+        }
+    }
+    seat
+}
+
+/// Gives up a hold on variables.
+///
+/// # Safety
+///
+/// The GIL is held, and `variables` is 0 or held.
+unsafe fn release(variables: usize) {
+    // What ends with it may run Python code, which must not meet an exception under way.
+    // SAFETY: see above.
+    unsafe {
+        let (mut kind, mut value, mut trace) = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
+        ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut trace);
+        ffi::Py_XDECREF(variables as *mut ffi::PyObject);
+        ffi::PyErr_Restore(kind, value, trace);
+    }
+}
+
+fn take_seat(py: Python<'_>) -> *const Seat {
+    let seat = Arc::new(Seat {
+        context: Cell::new(0),
+        variables: Cell::new(0),
+        request: Cell::new(std::ptr::null()),
+        stack: Cell::new(0),
+        gone: AtomicBool::new(false),
+    });
+    let address = Arc::as_ptr(&seat);
+    // SAFETY: this thread's own, and nothing below comes back here.
+    let held = HOLD.try_with(|hold| unsafe { *hold.get() = Some(Hold(Arc::clone(&seat))) });
+    if held.is_ok() {
+        SEAT.with(|mine| mine.set(address));
+    }
+    // Where the thread is ending already, the seat is used once and goes at the end of the next request.
+    seat.gone.store(held.is_err(), Relaxed);
+    seats(py).push(seat);
+    address
+}
+
+/// Lets go of every thread's variables: called when a request ends, so that none outlives it by us.
+pub(super) fn forget(py: Python<'_>) {
+    let mut held = Vec::new();
+    for seat in seats(py).iter() {
+        held.push(seat.variables.replace(0));
+        seat.context.set(0);
+        seat.request.set(std::ptr::null());
+    }
+    seats(py).retain(|seat| !seat.gone.load(Relaxed));
+    for variables in held {
+        // SAFETY: they were held by the seats.
+        unsafe { release(variables) };
+    }
+}

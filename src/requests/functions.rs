@@ -1,0 +1,259 @@
+//! Names of functions, asked once a function and process.
+//!
+//! Job: turn a code object, or the method definition of a C function, into file, line and name as cProfile writes them.
+//! Invariant: a code object in the table is held, so its address names no other; the table is cleared at [`MOST`] entries,
+//! and requests that still use one hold it by `Arc`. Neighbours: `tree` and `ledger` keep the functions, `events` asks.
+
+use std::cell::UnsafeCell;
+use std::ffi::CStr;
+use std::sync::{Arc, OnceLock};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use rustc_hash::FxHashMap;
+
+use super::scope;
+use crate::bindings::symbols::address;
+
+/// What resuming a function means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A plain function, or a C function.
+    Plain,
+    /// A generator: each resume counts as a call, as in cProfile.
+    Generator,
+    /// A coroutine or async generator: counted once, its suspensions are time awaited.
+    Coroutine,
+}
+
+/// A function as reports name it.
+#[derive(Debug)]
+pub(super) struct Function {
+    /// Address of the code object, or of the C method definition.
+    pub(super) key: usize,
+    /// File; `~` for C functions.
+    pub(super) file: Box<str>,
+    /// First line; 0 for C functions.
+    pub(super) line: u32,
+    /// Name as cProfile has it: without the names of what surrounds it.
+    pub(super) name: Box<str>,
+    /// Name with them.
+    pub(super) qualname: Box<str>,
+    /// See [`Kind`].
+    pub(super) kind: Kind,
+    /// Does it belong to rscalene?
+    pub(super) ours: bool,
+    /// Are its lines reported?
+    pub(super) in_scope: bool,
+    /// Keeps the code object, and thereby its address.
+    _code: Option<Py<PyAny>>,
+}
+
+/// Entries of the table at most.
+const MOST: usize = 32_768;
+
+type Table = FxHashMap<usize, Arc<Function>>;
+
+fn table<'py>(_held: Python<'py>) -> &'py mut Table {
+    struct Kept(UnsafeCell<Option<Table>>);
+    // SAFETY: only reached with the GIL held, as the argument proves.
+    unsafe impl Sync for Kept {}
+    static KNOWN: Kept = Kept(UnsafeCell::new(None));
+    // SAFETY: the GIL is held, and no caller keeps the reference across a call into Python.
+    unsafe { &mut *KNOWN.0.get() }.get_or_insert_with(Table::default)
+}
+
+/// The function of a code object.
+pub(super) fn of_code(py: Python<'_>, code: *mut ffi::PyObject) -> Arc<Function> {
+    if let Some(known) = table(py).get(&(code as usize)) {
+        return Arc::clone(known);
+    }
+    // SAFETY: the interpreter passed a live code object.
+    let code = unsafe { Bound::from_borrowed_ptr(py, code) };
+    remember(py, describe_code(&code))
+}
+
+/// Is the code object known to be in scope? `None`: it was not met yet.
+#[inline(always)]
+pub(super) fn known_scope(py: Python<'_>, code: usize) -> Option<bool> {
+    table(py).get(&code).map(|function| function.in_scope)
+}
+
+/// The function of a C callable whose method definition is `key`.
+pub(super) fn of_builtin(py: Python<'_>, key: usize, callable: *mut ffi::PyObject) -> Arc<Function> {
+    if let Some(known) = table(py).get(&key) {
+        return Arc::clone(known);
+    }
+    // SAFETY: the interpreter passed a live callable.
+    let callable = unsafe { Bound::from_borrowed_ptr(py, callable) };
+    let name: Box<str> = describe_builtin(&callable).into();
+    let function = Function {
+        key,
+        file: "~".into(),
+        line: 0,
+        qualname: name.clone(),
+        ours: name.contains("rscalene._rscalene"),
+        name,
+        kind: Kind::Plain,
+        in_scope: false,
+        _code: None,
+    };
+    remember(py, function)
+}
+
+fn remember(py: Python<'_>, function: Function) -> Arc<Function> {
+    let function = Arc::new(function);
+    let old = {
+        let table = table(py);
+        let full = table.len() >= MOST;
+        let old = if full { std::mem::take(table) } else { Table::default() };
+        table.insert(function.key, Arc::clone(&function));
+        old
+    };
+    // Code objects that nobody else holds end here, after the table was let go of.
+    drop(old);
+    function
+}
+
+fn describe_code(code: &Bound<'_, PyAny>) -> Function {
+    const GENERATOR: u32 = 0x20;
+    const COROUTINE: u32 = 0x80 | 0x100 | 0x200;
+    let text = |name: &str| -> Box<str> {
+        code.getattr(name).ok().and_then(|value| value.extract::<String>().ok()).unwrap_or_default().into()
+    };
+    let number = |name: &str| code.getattr(name).ok().and_then(|value| value.extract::<u32>().ok()).unwrap_or(0);
+    let flags = number("co_flags");
+    let kind = match flags {
+        flags if flags & COROUTINE != 0 => Kind::Coroutine,
+        flags if flags & GENERATOR != 0 => Kind::Generator,
+        _ => Kind::Plain,
+    };
+    let (file, qualname, line) = (text("co_filename"), text("co_qualname"), number("co_firstlineno"));
+    let ours = scope::is_ours(&file);
+    Function {
+        key: code.as_ptr() as usize,
+        in_scope: !ours && scope::holds(&file, &qualname, line),
+        ours,
+        file,
+        line,
+        name: text("co_name"),
+        qualname,
+        kind,
+        _code: Some(code.clone().unbind()),
+    }
+}
+
+/// What cProfile calls a C function.
+fn describe_builtin(callable: &Bound<'_, PyAny>) -> String {
+    let py = callable.py();
+    let Ok(name) = callable.getattr("__name__").and_then(|name| name.extract::<String>()) else {
+        return "<unknown>".to_owned();
+    };
+    if is_descriptor(callable.as_ptr()) {
+        return callable.repr().map_or_else(|_| format!("<method '{name}'>"), |text| text.to_string());
+    }
+    let module = callable.getattr("__module__").ok().and_then(|module| module.extract::<String>().ok());
+    let Ok(owner) =
+        callable.getattr("__self__").and_then(|owner| if owner.is_none() { Err(none(py)) } else { Ok(owner) })
+    else {
+        return match module {
+            Some(module) if module != "builtins" => format!("<{module}.{name}>"),
+            _ => format!("<{name}>"),
+        };
+    };
+    found_in_type(&owner, &name).unwrap_or_else(|| match module {
+        Some(module) => format!("<built-in method {module}.{name}>"),
+        None => format!("<built-in method {name}>"),
+    })
+}
+
+fn none(_: Python<'_>) -> PyErr {
+    pyo3::exceptions::PyTypeError::new_err(())
+}
+
+/// `repr` of what the type of `owner` has under `name`: looked up as `_PyType_Lookup` does, without descriptors.
+fn found_in_type(owner: &Bound<'_, PyAny>, name: &str) -> Option<String> {
+    let order = owner.get_type().getattr("__mro__").ok()?.cast_into::<PyTuple>().ok()?;
+    for class in order.iter() {
+        let members = class.getattr("__dict__").ok()?;
+        let found = match members.cast::<PyDict>() {
+            Ok(members) => members.get_item(name).ok().flatten(),
+            Err(_) => members.get_item(name).ok(),
+        };
+        if let Some(found) = found {
+            // SAFETY: the object lives. Only types written in C are asked: an event must not run Python code.
+            let heap = unsafe { ffi::PyType_GetFlags(ffi::Py_TYPE(found.as_ptr())) } & ffi::Py_TPFLAGS_HEAPTYPE != 0;
+            if heap {
+                return None;
+            }
+            return found.repr().ok().map(|text| text.to_string());
+        }
+    }
+    None
+}
+
+/// What is read of C functions: their types, and where their method definition lies.
+struct Builtins {
+    function: usize,
+    method: usize,
+    descriptor: usize,
+}
+
+/// Offsets of `m_ml` in a `PyCFunctionObject` and of `d_method` in a `PyMethodDescrObject`: the same since 3.3.
+const FUNCTION_DEFINITION: usize = 16;
+const DESCRIPTOR_DEFINITION: usize = 40;
+
+fn builtins() -> Option<&'static Builtins> {
+    static FOUND: OnceLock<Option<Builtins>> = OnceLock::new();
+    FOUND.get_or_init(find_builtins).as_ref()
+}
+
+fn find_builtins() -> Option<Builtins> {
+    let found = Builtins {
+        function: address(c"PyCFunction_Type") as usize,
+        method: address(c"PyCMethod_Type") as usize,
+        descriptor: address(c"PyMethodDescr_Type") as usize,
+    };
+    // Believed only where both lead to the names that are known.
+    // SAFETY: called with the GIL held, by the events; `len` and `dict.get` live as long as the interpreter.
+    let (length, get) = Python::try_attach(|py| {
+        let len = py.import("builtins").and_then(|module| module.getattr("len")).ok()?.as_ptr() as usize;
+        let get = py.get_type::<PyDict>().getattr("get").ok()?.as_ptr() as usize;
+        Some((len, get))
+    })??;
+    let named = |at: usize, offset: usize, name: &CStr| {
+        // SAFETY: both are objects longer than the offset; a method definition begins with its name.
+        unsafe {
+            let definition = ((at + offset) as *const usize).read();
+            let text = (definition as *const *const libc::c_char).read();
+            CStr::from_ptr(text) == name
+        }
+    };
+    let right = named(length, FUNCTION_DEFINITION, c"len") && named(get, DESCRIPTOR_DEFINITION, c"get");
+    (found.function != 0 && found.descriptor != 0 && right).then_some(found)
+}
+
+fn is_descriptor(callable: *mut ffi::PyObject) -> bool {
+    // SAFETY: the object lives.
+    let kind = unsafe { ffi::Py_TYPE(callable) } as usize;
+    builtins().is_some_and(|builtins| kind == builtins.descriptor)
+}
+
+/// Address of the method definition of a C function or method; 0 for any other callable.
+#[inline(always)]
+pub(super) fn definition(callable: *mut ffi::PyObject) -> usize {
+    let Some(builtins) = builtins() else { return 0 };
+    // SAFETY: the interpreter passed a live object, and its type says how long it is.
+    unsafe {
+        let kind = ffi::Py_TYPE(callable) as usize;
+        let offset = if kind == builtins.function || kind == builtins.method {
+            FUNCTION_DEFINITION
+        } else if kind == builtins.descriptor {
+            DESCRIPTOR_DEFINITION
+        } else {
+            return 0;
+        };
+        ((callable as usize + offset) as *const usize).read()
+    }
+}

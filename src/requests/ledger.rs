@@ -1,0 +1,339 @@
+//! The exact lines of one request.
+//!
+//! Job: hits, time, own time, time awaited and bytes of each line of code in scope. Invariant: pure; a line's time runs
+//! from its start to the next line of the same activation, callees included; where a line is active twice on one stack
+//! (recursion) the outer activation alone counts. Own time is without callees in scope, and sums to the whole.
+//! Neighbours: `book` brings the events, `request` gives the rows to Python.
+
+use rustc_hash::FxHashMap;
+
+use crate::lines::session::Reading;
+
+/// One line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    /// How often the line was begun.
+    pub(super) hits: u64,
+    /// Ticks on it, callees included.
+    pub(super) ticks: u64,
+    /// Ticks on it and in code out of scope that it called.
+    pub(super) own: u64,
+    /// Ticks for which a coroutine was suspended on it.
+    pub(super) waited: u64,
+    /// Bytes allocated less bytes freed, callees included.
+    pub(super) net: i64,
+    /// Highest net above the one at its start.
+    pub(super) peak: i64,
+}
+
+/// Rows of one code object.
+#[derive(Debug)]
+pub(super) struct Source<F> {
+    /// The function.
+    pub(super) function: F,
+    /// Line of the first row.
+    pub(super) first: u32,
+    /// The rows.
+    pub(super) rows: Vec<Row>,
+}
+
+/// An activation of a code object in scope.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    key: usize,
+    source: u32,
+    row: u32,
+    began: u64,
+    inner: u64,
+    base: i64,
+    high: i64,
+    top: i64,
+    /// The next activation of the same code below.
+    outer: u32,
+    /// Is the next line the one that is under the hand already?
+    pub(super) told_again: bool,
+}
+
+/// A coroutine or generator that is suspended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Suspended {
+    key: usize,
+    source: u32,
+    row: u32,
+    /// When it began to wait; `None` for a generator, which waits for its caller.
+    at: Option<u64>,
+}
+
+/// How an activation is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// For good.
+    Ends,
+    /// A generator gives a value to its caller.
+    Yields,
+    /// A coroutine waits.
+    Awaits,
+}
+
+const NONE: u32 = u32::MAX;
+/// Rows of one code object at most; a line beyond is none that a compiler made.
+const FARTHEST: u32 = 1 << 20;
+/// Activations looked through for one of the same code.
+const RECURSION: usize = 64;
+/// Suspended activations that a stack remembers: generators that are never resumed go first.
+const SUSPENDED: usize = 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ledger<F> {
+    /// Code objects in the order in which they first ran.
+    pub(super) sources: Vec<Source<F>>,
+    places: FxHashMap<usize, u32>,
+}
+
+impl<F> Ledger<F> {
+    pub(super) fn new() -> Self {
+        Self { sources: Vec::new(), places: FxHashMap::default() }
+    }
+
+    /// A code object in scope starts or goes on.
+    pub(super) fn enter(&mut self, frames: &mut Vec<Frame>, key: usize, make: impl FnOnce() -> (F, u32), now: Reading) {
+        let sources = &mut self.sources;
+        let source = *self.places.entry(key).or_insert_with(|| {
+            let (function, first) = make();
+            sources.push(Source { function, first, rows: Vec::new() });
+            sources.len() as u32 - 1
+        });
+        let outer = frames.iter().rev().take(RECURSION).position(|frame| frame.key == key);
+        let outer = outer.map_or(NONE, |back| (frames.len() - 1 - back) as u32);
+        let (began, net) = (now.ticks, now.net);
+        frames.push(Frame {
+            key,
+            source,
+            row: NONE,
+            began,
+            inner: 0,
+            base: net,
+            high: net,
+            top: net,
+            outer,
+            told_again: false,
+        });
+    }
+
+    /// A line begins. `false`: its code object does not run here; the caller enters it first.
+    #[inline(always)]
+    pub(super) fn line(&mut self, frames: &mut Vec<Frame>, key: usize, line: u32, now: Reading) -> bool {
+        if frames.last().is_none_or(|frame| frame.key != key) && !self.uncover(frames, key, now) {
+            return false;
+        }
+        self.settle(frames, now);
+        let Some(frame) = frames.last_mut() else { return false };
+        let Some(source) = self.sources.get_mut(frame.source as usize) else { return true };
+        let row = line.wrapping_sub(source.first);
+        if row > FARTHEST {
+            return true;
+        }
+        if source.rows.len() <= row as usize {
+            source.rows.resize(row as usize + 1, Row::default());
+        }
+        let again = std::mem::take(&mut frame.told_again) && frame.row == row;
+        if let Some(row) = source.rows.get_mut(row as usize) {
+            row.hits += u64::from(!again);
+        }
+        frame.row = row;
+        true
+    }
+
+    /// A code object is left; one that goes on later is noted in `suspended`.
+    pub(super) fn leave(
+        &mut self,
+        frames: &mut Vec<Frame>,
+        suspended: &mut Vec<Suspended>,
+        key: usize,
+        how: Leaves,
+        now: Reading,
+    ) {
+        if frames.last().is_none_or(|frame| frame.key != key) && !self.uncover(frames, key, now) {
+            return;
+        }
+        if how != Leaves::Ends
+            && let Some(frame) = frames.last()
+        {
+            if suspended.len() >= SUSPENDED {
+                suspended.remove(0);
+            }
+            let at = (how == Leaves::Awaits).then_some(now.ticks);
+            suspended.push(Suspended { key, source: frame.source, row: frame.row, at });
+        }
+        self.pop(frames, now);
+    }
+
+    /// A code object goes on: what it waited counts on the line that it was suspended on, which goes on without a hit.
+    pub(super) fn resume(&mut self, frames: &mut [Frame], suspended: &mut Vec<Suspended>, key: usize, ticks: u64) {
+        let Some(at) = suspended.iter().rposition(|entry| entry.key == key) else { return };
+        let entry = suspended.remove(at);
+        let source = self.sources.get_mut(entry.source as usize);
+        if let Some(row) = source.and_then(|source| source.rows.get_mut(entry.row as usize)) {
+            row.waited += entry.at.map_or(0, |at| ticks.saturating_sub(at));
+        }
+        if let Some(frame) = frames.last_mut() {
+            frame.row = entry.row;
+        }
+    }
+
+    /// The end: whatever runs is left.
+    pub(super) fn clear(&mut self, frames: &mut Vec<Frame>, now: Reading) {
+        while !frames.is_empty() {
+            self.pop(frames, now);
+        }
+    }
+
+    /// Leaves what lies above the innermost activation of `key`; `false` where there is none.
+    #[cold]
+    fn uncover(&mut self, frames: &mut Vec<Frame>, key: usize, now: Reading) -> bool {
+        let Some(at) = frames.iter().rposition(|frame| frame.key == key) else { return false };
+        while frames.len() > at + 1 {
+            self.pop(frames, now);
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn pop(&mut self, frames: &mut Vec<Frame>, now: Reading) {
+        self.settle(frames, now);
+        let Some(frame) = frames.pop() else { return };
+        if let Some(outer) = frames.last_mut() {
+            outer.high = outer.high.max(frame.top);
+        }
+    }
+
+    /// Charges the line under the hand of the innermost activation.
+    #[inline(always)]
+    fn settle(&mut self, frames: &mut [Frame], now: Reading) {
+        let Some((frame, below)) = frames.split_last_mut() else { return };
+        let took = now.ticks.saturating_sub(frame.began);
+        let high = frame.high.max(now.high);
+        let counted_below = frame.row != NONE && is_active(below, frame.outer, frame.row);
+        if let Some(source) = self.sources.get_mut(frame.source as usize)
+            && let Some(row) = source.rows.get_mut(frame.row as usize)
+        {
+            row.own += took.saturating_sub(frame.inner);
+            if !counted_below {
+                row.ticks += took;
+                row.net += now.net - frame.base;
+            }
+            row.peak = row.peak.max(high - frame.base);
+        }
+        if let Some(outer) = below.last_mut() {
+            outer.inner += took;
+        }
+        frame.top = frame.top.max(high);
+        (frame.began, frame.inner, frame.base, frame.high) = (now.ticks, 0, now.net, now.net);
+    }
+}
+
+/// Is this row of the same code active below? `outer` is the nearest such activation.
+#[inline(always)]
+fn is_active(below: &[Frame], mut outer: u32, row: u32) -> bool {
+    while let Some(frame) = below.get(outer as usize) {
+        if frame.row == row {
+            return true;
+        }
+        outer = frame.outer;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const F: usize = 0x10;
+    const G: usize = 0x20;
+
+    fn at(ticks: u64) -> Reading {
+        Reading { ticks, net: 0, high: 0 }
+    }
+
+    fn enter(ledger: &mut Ledger<usize>, frames: &mut Vec<Frame>, key: usize, now: Reading) {
+        ledger.enter(frames, key, || (key, 1), now);
+    }
+
+    fn row(ledger: &Ledger<usize>, key: usize, line: u32) -> Row {
+        let source = ledger.sources.iter().find(|source| source.function == key).unwrap();
+        source.rows[(line - source.first) as usize]
+    }
+
+    #[test]
+    fn callees_in_scope_are_in_the_time_and_not_in_the_own_time_of_a_line() {
+        let (mut ledger, mut frames, mut none) = (Ledger::new(), Vec::new(), Vec::new());
+        enter(&mut ledger, &mut frames, F, at(0));
+        ledger.line(&mut frames, F, 2, at(1));
+        enter(&mut ledger, &mut frames, G, at(3));
+        ledger.line(&mut frames, G, 5, at(4));
+        ledger.leave(&mut frames, &mut none, G, Leaves::Ends, at(10));
+        ledger.line(&mut frames, F, 3, at(12));
+        ledger.leave(&mut frames, &mut none, F, Leaves::Ends, at(13));
+        let (call, callee, after) = (row(&ledger, F, 2), row(&ledger, G, 5), row(&ledger, F, 3));
+        assert_eq!((call.hits, call.ticks, call.own), (1, 11, 4));
+        assert_eq!((callee.ticks, callee.own), (6, 6));
+        assert_eq!((after.ticks, after.own), (1, 1));
+    }
+
+    #[test]
+    fn a_recursive_line_counts_its_outermost_activation() {
+        let (mut ledger, mut frames, mut none) = (Ledger::new(), Vec::new(), Vec::new());
+        for depth in 0..3 {
+            enter(&mut ledger, &mut frames, F, at(depth * 2));
+            ledger.line(&mut frames, F, 2, at(depth * 2 + 1));
+        }
+        for depth in 0..3 {
+            ledger.leave(&mut frames, &mut none, F, Leaves::Ends, at(10 + depth));
+        }
+        let line = row(&ledger, F, 2);
+        assert_eq!((line.hits, line.ticks), (3, 11));
+        assert!(line.own <= 12);
+    }
+
+    #[test]
+    fn what_a_coroutine_waits_is_apart_from_its_time() {
+        let (mut ledger, mut frames, mut suspended) = (Ledger::new(), Vec::new(), Vec::new());
+        enter(&mut ledger, &mut frames, F, at(0));
+        ledger.line(&mut frames, F, 2, at(0));
+        ledger.leave(&mut frames, &mut suspended, F, Leaves::Awaits, at(5));
+        enter(&mut ledger, &mut frames, F, at(105));
+        ledger.resume(&mut frames, &mut suspended, F, 105);
+        ledger.leave(&mut frames, &mut suspended, F, Leaves::Ends, at(107));
+        let line = row(&ledger, F, 2);
+        assert_eq!((line.hits, line.ticks, line.waited), (1, 7, 100));
+        assert!(suspended.is_empty());
+    }
+
+    #[test]
+    fn an_activation_left_by_an_exception_unseen_gives_its_caller_the_hand() {
+        let (mut ledger, mut frames) = (Ledger::new(), Vec::new());
+        enter(&mut ledger, &mut frames, F, at(0));
+        ledger.line(&mut frames, F, 2, at(0));
+        enter(&mut ledger, &mut frames, G, at(1));
+        ledger.line(&mut frames, G, 7, at(1));
+        assert!(ledger.line(&mut frames, F, 3, at(4)));
+        assert_eq!(frames.len(), 1);
+        assert_eq!((row(&ledger, G, 7).ticks, row(&ledger, F, 2).ticks), (3, 4));
+        assert!(!ledger.line(&mut frames, 0x30, 3, at(5)));
+    }
+
+    #[test]
+    fn a_peak_below_a_line_is_its_own_too() {
+        let (mut ledger, mut frames, mut none) = (Ledger::new(), Vec::new(), Vec::new());
+        enter(&mut ledger, &mut frames, F, Reading { ticks: 0, net: 100, high: 100 });
+        ledger.line(&mut frames, F, 2, Reading { ticks: 0, net: 100, high: 100 });
+        enter(&mut ledger, &mut frames, G, Reading { ticks: 1, net: 110, high: 110 });
+        ledger.line(&mut frames, G, 5, Reading { ticks: 1, net: 110, high: 110 });
+        ledger.line(&mut frames, G, 6, Reading { ticks: 2, net: 120, high: 5_110 });
+        ledger.leave(&mut frames, &mut none, G, Leaves::Ends, Reading { ticks: 3, net: 120, high: 120 });
+        ledger.leave(&mut frames, &mut none, F, Leaves::Ends, Reading { ticks: 4, net: 101, high: 121 });
+        assert_eq!((row(&ledger, F, 2).net, row(&ledger, F, 2).peak), (1, 5_010));
+        assert_eq!((row(&ledger, G, 5).net, row(&ledger, G, 5).peak), (10, 5_000));
+    }
+}

@@ -1,0 +1,401 @@
+//! Events from the interpreter's profile and trace functions, on 3.11.
+//!
+//! Job: be every thread's profile function (and tracer, where lines are wanted) while a request is open. Invariant: a
+//! function that was there gets every event first, and is put back; a thread that starts meanwhile is reached through
+//! `threading.setprofile`. Neighbours: `gears` says when, `events` is its twin for 3.12 and later.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering::Relaxed;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyCFunction;
+
+use super::api;
+use super::context::with_book;
+use super::functions::{self, Kind};
+use super::gears::{FUNCTIONS, LINES};
+use super::ledger::Leaves;
+use crate::bindings::symbols::TraceFunction;
+use crate::lines::clock;
+use crate::lines::session::Reading;
+
+/// Offsets in `PyThreadState` of 3.11, whose layout is final.
+const PROFILE_FUNCTION: usize = 64;
+const TRACE_FUNCTION: usize = 72;
+const PROFILE_OBJECT: usize = 80;
+const TRACE_OBJECT: usize = 88;
+
+/// One of the two kinds of function that a thread has.
+#[derive(Clone, Copy)]
+struct Which {
+    function: usize,
+    object: usize,
+    ours: TraceFunction,
+    install:
+        fn(
+            &api::Legacy,
+        )
+            -> unsafe extern "C" fn(*mut ffi::PyThreadState, Option<TraceFunction>, *mut ffi::PyObject) -> libc::c_int,
+}
+
+const PROFILE: Which = Which {
+    function: PROFILE_FUNCTION,
+    object: PROFILE_OBJECT,
+    ours: on_profile,
+    install: |legacy| legacy.set_profile,
+};
+const TRACE: Which =
+    Which { function: TRACE_FUNCTION, object: TRACE_OBJECT, ours: on_trace, install: |legacy| legacy.set_trace };
+
+impl Which {
+    /// The function of a thread, and its object.
+    ///
+    /// # Safety
+    /// The GIL is held, the interpreter is 3.11 and the thread state lives.
+    unsafe fn of(self, state: *mut ffi::PyThreadState) -> (Option<TraceFunction>, *mut ffi::PyObject) {
+        // SAFETY: see above.
+        unsafe {
+            let at = state.cast::<u8>();
+            (
+                at.add(self.function).cast::<Option<TraceFunction>>().read(),
+                at.add(self.object).cast::<*mut ffi::PyObject>().read(),
+            )
+        }
+    }
+
+    fn is_ours(self, function: Option<TraceFunction>) -> bool {
+        function.is_some_and(|function| std::ptr::fn_addr_eq(function, self.ours))
+    }
+
+    /// Becomes the function of every thread that has none, and of this thread in front of the one that it has.
+    fn install_everywhere(self) {
+        let Some(legacy) = api::legacy() else { return };
+        // SAFETY: the GIL is held, and the list is walked as the interpreter walks it.
+        unsafe {
+            let mut state = (legacy.first_thread)(ffi::PyInterpreterState_Get());
+            while !state.is_null() {
+                let (there, object) = self.of(state);
+                if there.is_none() {
+                    (self.install)(legacy)(state, Some(self.ours), object);
+                } else if !self.is_ours(there) && state == ffi::PyThreadState_Get() {
+                    CHAINED.with(|chained| {
+                        let mut both = chained.get();
+                        let slot = if self.function == PROFILE_FUNCTION { &mut both.0 } else { &mut both.1 };
+                        *slot = there;
+                        chained.set(both);
+                    });
+                    // The object stays the other's, so that `sys.getprofile()` answers as before.
+                    (self.install)(legacy)(state, Some(self.ours), object);
+                }
+                state = (legacy.next_thread)(state);
+            }
+        }
+    }
+
+    /// Gives every thread back what it had.
+    fn remove_everywhere(self) {
+        let Some(legacy) = api::legacy() else { return };
+        // SAFETY: as above.
+        unsafe {
+            let mut state = (legacy.first_thread)(ffi::PyInterpreterState_Get());
+            while !state.is_null() {
+                let (there, object) = self.of(state);
+                if self.is_ours(there) && object.is_null() {
+                    (self.install)(legacy)(state, None, std::ptr::null_mut());
+                }
+                state = (legacy.next_thread)(state);
+            }
+            self.remove_here();
+        }
+    }
+
+    /// Gives this thread back what it had.
+    ///
+    /// # Safety
+    /// The GIL is held.
+    unsafe fn remove_here(self) {
+        let Some(legacy) = api::legacy() else { return };
+        // SAFETY: see above.
+        unsafe {
+            let state = ffi::PyThreadState_Get();
+            let (there, object) = self.of(state);
+            if self.is_ours(there) {
+                (self.install)(legacy)(state, self.previous(), object);
+            }
+        }
+        CHAINED.with(|chained| {
+            let mut both = chained.get();
+            let slot = if self.function == PROFILE_FUNCTION { &mut both.0 } else { &mut both.1 };
+            *slot = None;
+            chained.set(both);
+        });
+    }
+
+    fn previous(self) -> Option<TraceFunction> {
+        let both = CHAINED.with(Cell::get);
+        if self.function == PROFILE_FUNCTION { both.0 } else { both.1 }
+    }
+}
+
+thread_local! {
+    /// The profile function and the tracer that were here before ours.
+    static CHAINED: Cell<(Option<TraceFunction>, Option<TraceFunction>)> = const { Cell::new((None, None)) };
+}
+
+/// A request has opened.
+pub(super) fn on(py: Python<'_>) {
+    if FUNCTIONS.load(Relaxed) > 0 {
+        PROFILE.install_everywhere();
+    }
+    if LINES.load(Relaxed) > 0 {
+        TRACE.install_everywhere();
+    }
+    if FUNCTIONS.load(Relaxed) + LINES.load(Relaxed) == 1
+        && let Err(error) = reach_new_threads(py, true)
+    {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// A request has ended.
+pub(super) fn off(py: Python<'_>) {
+    if FUNCTIONS.load(Relaxed) == 0 {
+        PROFILE.remove_everywhere();
+    }
+    if LINES.load(Relaxed) == 0 {
+        TRACE.remove_everywhere();
+    }
+    if FUNCTIONS.load(Relaxed) + LINES.load(Relaxed) == 0
+        && let Err(error) = reach_new_threads(py, false)
+    {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// Has `threading` call [`PROFILE`]'s and [`TRACE`]'s installers in threads that start from now on, where nobody else does.
+fn reach_new_threads(py: Python<'_>, on: bool) -> PyResult<()> {
+    let Some(threading) = py.import("sys")?.getattr("modules")?.call_method1("get", ("threading",)).ok() else {
+        return Ok(());
+    };
+    if threading.is_none() {
+        return Ok(());
+    }
+    static BOOT: std::sync::OnceLock<Py<PyAny>> = std::sync::OnceLock::new();
+    if BOOT.get().is_none() {
+        let boot = PyCFunction::new_closure(py, Some(c"rscalene_boot"), None, |arguments, _| {
+            boot(arguments.py());
+        })?;
+        let _ = BOOT.set(boot.into_any().unbind());
+    }
+    let Some(boot) = BOOT.get() else { return Ok(()) };
+    let there = threading.call_method0("getprofile")?;
+    if on && there.is_none() {
+        threading.call_method1("setprofile", (boot,))?;
+    } else if !on && there.is(boot) {
+        threading.call_method1("setprofile", (py.None(),))?;
+    }
+    Ok(())
+}
+
+/// The first event of a new thread.
+fn boot(py: Python<'_>) {
+    let _ = py;
+    let Some(legacy) = api::legacy() else { return };
+    // SAFETY: the GIL is held; the thread's function is `threading`'s, which goes.
+    unsafe {
+        let state = ffi::PyThreadState_Get();
+        let ours = (FUNCTIONS.load(Relaxed) > 0).then_some(on_profile as TraceFunction);
+        (legacy.set_profile)(state, ours, std::ptr::null_mut());
+        if LINES.load(Relaxed) > 0 && TRACE.of(state).0.is_none() {
+            (legacy.set_trace)(state, Some(on_trace), std::ptr::null_mut());
+        }
+    }
+}
+
+const CALL: libc::c_int = 0;
+const LINE: libc::c_int = 2;
+const RETURN: libc::c_int = 3;
+const C_CALL: libc::c_int = 4;
+
+/// Offsets in `PyFrameObject` of 3.11: `f_frame`, `f_lineno`, `f_trace_lines`; and `f_code` in `_PyInterpreterFrame`.
+const FRAME_INTERPRETER_FRAME: usize = 24;
+const FRAME_LINE: usize = 40;
+const FRAME_TRACE_LINES: usize = 44;
+const INTERPRETER_FRAME_CODE: usize = 32;
+
+/// The code object of a frame, borrowed.
+///
+/// # Safety
+/// `frame` is a frame object of 3.11 that runs.
+#[inline(always)]
+unsafe fn code_of(frame: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe {
+        let inner = frame.cast::<u8>().add(FRAME_INTERPRETER_FRAME).cast::<*mut u8>().read();
+        inner.add(INTERPRETER_FRAME_CODE).cast::<*mut ffi::PyObject>().read()
+    }
+}
+
+unsafe extern "C" fn on_profile(
+    object: *mut ffi::PyObject,
+    frame: *mut ffi::PyObject,
+    what: libc::c_int,
+    argument: *mut ffi::PyObject,
+) -> libc::c_int {
+    let now = clock::ticks();
+    if let Some(previous) = PROFILE.previous() {
+        // SAFETY: its arguments are passed on as they came.
+        let answer = unsafe { previous(object, frame, what, argument) };
+        if answer != 0 {
+            return answer;
+        }
+    }
+    // SAFETY: the interpreter passes a frame that runs, with the GIL held.
+    let py = unsafe { Python::assume_attached() };
+    if FUNCTIONS.load(Relaxed) == 0 {
+        return 0;
+    }
+    with_book(py, |book, stack| {
+        if !book.functions {
+            return;
+        }
+        // SAFETY: as above; the argument of the C events is the callable.
+        unsafe {
+            match what {
+                CALL => {
+                    let code = code_of(frame);
+                    book.enter(py, stack, code, starts(py, code, frame));
+                }
+                RETURN => book.leave(stack, code_of(frame) as usize, now),
+                C_CALL => {
+                    let key = functions::definition(argument);
+                    if key != 0 {
+                        book.enter_builtin(py, stack, key, argument);
+                    }
+                }
+                _ => {
+                    let key = functions::definition(argument);
+                    if key != 0 {
+                        book.leave(stack, key, now);
+                    }
+                }
+            }
+        }
+    });
+    0
+}
+
+/// Does the frame start, or go on after a `yield` or an `await`? The event comes at the `RESUME` of either, whose argument
+/// says which; a `throw` comes where the frame was suspended.
+///
+/// # Safety
+/// The frame runs `code`, and the GIL is held.
+#[inline(always)]
+unsafe fn starts(py: Python<'_>, code: *mut ffi::PyObject, frame: *mut ffi::PyObject) -> bool {
+    if functions::of_code(py, code).kind == Kind::Plain {
+        return true;
+    }
+    let Some(legacy) = api::legacy() else { return true };
+    // SAFETY: see above.
+    let at = unsafe { (legacy.last_instruction)(frame) };
+    at < 0 || (byte(py, code, at as usize + 1) == 0 && ![YIELD_VALUE, SEND].contains(&byte(py, code, at as usize)))
+}
+
+/// A byte of the bytecode: opcodes are even, their arguments odd.
+fn byte(py: Python<'_>, code: *mut ffi::PyObject, at: usize) -> u8 {
+    let _ = py;
+    /// Offset of `co_code_adaptive` in a code object of 3.11.
+    const CODE_BYTES: usize = 184;
+    // SAFETY: the offset lies inside of the running code's bytecode, and the GIL is held.
+    unsafe { code.cast::<u8>().add(CODE_BYTES + at).read() }
+}
+
+unsafe extern "C" fn on_trace(
+    object: *mut ffi::PyObject,
+    frame: *mut ffi::PyObject,
+    what: libc::c_int,
+    argument: *mut ffi::PyObject,
+) -> libc::c_int {
+    let now = Reading { ticks: clock::ticks(), net: 0, high: 0 };
+    let previous = TRACE.previous();
+    if let Some(previous) = previous {
+        // SAFETY: its arguments are passed on as they came.
+        let answer = unsafe { previous(object, frame, what, argument) };
+        if answer != 0 {
+            return answer;
+        }
+    }
+    // SAFETY: the interpreter passes a frame that runs, with the GIL held.
+    let (py, code) = unsafe { (Python::assume_attached(), code_of(frame)) };
+    if LINES.load(Relaxed) == 0 {
+        if previous.is_none() {
+            // SAFETY: the GIL is held. A tracer that another one put back after the last request's end.
+            unsafe { TRACE.remove_here() };
+        }
+        return 0;
+    }
+    let in_scope = functions::known_scope(py, code as usize).unwrap_or_else(|| functions::of_code(py, code).in_scope);
+    if !in_scope {
+        if what == CALL && previous.is_none() {
+            // SAFETY: the field lies in the frame object. Nobody wants these lines.
+            unsafe { frame.cast::<u8>().add(FRAME_TRACE_LINES).write(0) };
+        }
+        return 0;
+    }
+    with_book(py, |book, stack| {
+        if !book.lines {
+            return;
+        }
+        match what {
+            CALL => {
+                // SAFETY: as above.
+                let starts = unsafe { starts(py, code, frame) };
+                book.enter_lines(py, stack, code, starts, now);
+                if !starts {
+                    book.told_again(stack);
+                }
+            }
+            LINE => {
+                // SAFETY: the interpreter has noted the line before it calls.
+                let line = unsafe { frame.cast::<u8>().add(FRAME_LINE).cast::<i32>().read() } as u32;
+                book.line(py, stack, code, line, now);
+            }
+            RETURN => {
+                // SAFETY: as above; the argument is null where an exception leaves the frame.
+                let how = unsafe { how_it_leaves(py, code, frame, argument) };
+                book.leave_lines(stack, code as usize, how, now);
+            }
+            _ => {}
+        }
+    });
+    0
+}
+
+/// Opcodes of 3.11 that suspend a frame.
+const YIELD_VALUE: u8 = 86;
+const ASYNC_GEN_WRAP: u8 = 87;
+const SEND: u8 = 123;
+
+/// # Safety
+/// The frame runs `code`, and the GIL is held.
+unsafe fn how_it_leaves(
+    py: Python<'_>,
+    code: *mut ffi::PyObject,
+    frame: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+) -> Leaves {
+    let kind = functions::of_code(py, code).kind;
+    if value.is_null() || kind == Kind::Plain {
+        return Leaves::Ends;
+    }
+    let Some(legacy) = api::legacy() else { return Leaves::Ends };
+    // SAFETY: see above.
+    let at = unsafe { (legacy.last_instruction)(frame) };
+    let Ok(at) = usize::try_from(at) else { return Leaves::Ends };
+    if byte(py, code, at) != YIELD_VALUE {
+        return Leaves::Ends;
+    }
+    let wraps = at >= 2 && byte(py, code, at - 2) == ASYNC_GEN_WRAP;
+    if kind == Kind::Coroutine && !wraps { Leaves::Awaits } else { Leaves::Yields }
+}

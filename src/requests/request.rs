@@ -1,0 +1,266 @@
+//! One request, as Python holds it.
+//!
+//! Job: open and close it, put it into the running context, and hand out what was counted. Invariant: the object's first
+//! word is its label, a number that no other request of the process has: whoever finds the object in a context (a signal
+//! handler, a hook) reads it at a fixed offset, without a call. Neighbours: `book` counts, `rscalene.web` uses it.
+
+use std::cell::UnsafeCell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::book::Book;
+use super::{context, gears, table};
+use crate::lines::clock;
+use crate::lines::session::Reading;
+
+/// See the module.
+#[pyclass(frozen, module = "rscalene._rscalene")]
+#[repr(C)]
+pub struct Request {
+    label: AtomicU32,
+    closed: AtomicBool,
+    functions: bool,
+    lines: bool,
+    memory: bool,
+    opened: u64,
+    ended: AtomicU64,
+    cpu_ns: AtomicU64,
+    book: UnsafeCell<Book>,
+    sql: Mutex<Option<Py<PyAny>>>,
+}
+
+// SAFETY: the book is only reached with the GIL held, as `Request::book` asks.
+unsafe impl Sync for Request {}
+
+/// A stretch of a request on one thread: what [`Request::exit`] needs.
+#[pyclass(frozen, module = "rscalene._rscalene")]
+pub(super) struct Stretch {
+    token: Py<PyAny>,
+    cpu_ns: u64,
+}
+
+impl Request {
+    /// What has been counted.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the GIL makes it exclusive")]
+    pub(super) fn book<'a>(&'a self, _held: Python<'a>) -> &'a mut Book {
+        // SAFETY: the GIL is held, and no caller keeps the reference across a call into Python.
+        unsafe { &mut *self.book.get() }
+    }
+
+    /// Has it ended?
+    #[inline(always)]
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+}
+
+#[pymethods]
+impl Request {
+    /// Opens a request. `max_s`: seconds after which its functions are no longer recorded.
+    #[new]
+    #[pyo3(signature = (*, lines=true, functions=false, memory=false, max_s=None))]
+    fn new(py: Python<'_>, lines: bool, functions: bool, memory: bool, max_s: Option<f64>) -> PyResult<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        gears::open(py, functions, lines)?;
+        let label = NEXT.fetch_add(1, Relaxed);
+        let opened = clock::ticks();
+        let deadline = max_s.map_or(u64::MAX, |seconds| opened.saturating_add(clock::ticks_of(seconds)));
+        Ok(Self {
+            label: AtomicU32::new(label),
+            closed: AtomicBool::new(false),
+            functions,
+            lines,
+            memory,
+            opened,
+            ended: AtomicU64::new(0),
+            cpu_ns: AtomicU64::new(0),
+            book: UnsafeCell::new(Book::new(lines, functions, deadline)),
+            sql: Mutex::new(None),
+        })
+    }
+
+    /// Makes it the running context's request until `exit` is called with the answer.
+    fn enter(slf: &Bound<'_, Self>) -> PyResult<Stretch> {
+        let token = context::set(slf)?.unbind();
+        Ok(Stretch { token, cpu_ns: thread_cpu_ns() })
+    }
+
+    /// Ends what `enter` began. In another context than that one it changes nothing but the sum of CPU time.
+    fn exit(&self, py: Python<'_>, stretch: &Stretch) {
+        context::reset(stretch.token.bind(py));
+        let took = thread_cpu_ns().saturating_sub(stretch.cpu_ns);
+        self.cpu_ns.fetch_add(took, Relaxed);
+    }
+
+    /// Ends it: nothing is recorded afterwards. A second call does nothing.
+    fn close(&self, py: Python<'_>) {
+        if self.closed.swap(true, Relaxed) {
+            return;
+        }
+        let ticks = clock::ticks();
+        self.ended.store(ticks, Relaxed);
+        self.book(py).close(Reading { ticks, net: 0, high: 0 });
+        context::forget(py);
+        gears::close(py, self.functions, self.lines);
+    }
+
+    /// Number of this request, in this process.
+    #[getter]
+    fn label(&self) -> u32 {
+        self.label.load(Relaxed)
+    }
+
+    /// Has it ended?
+    #[getter]
+    fn closed(&self) -> bool {
+        self.is_closed()
+    }
+
+    /// Are functions recorded?
+    #[getter]
+    fn functions(&self) -> bool {
+        self.functions
+    }
+
+    /// Are lines recorded?
+    #[getter]
+    fn lines(&self) -> bool {
+        self.lines
+    }
+
+    /// Are bytes counted?
+    #[getter]
+    fn memory(&self) -> bool {
+        self.memory
+    }
+
+    /// Was the recording of functions cut off after `max_s`?
+    #[getter]
+    fn cut(&self, py: Python<'_>) -> bool {
+        self.book(py).cut
+    }
+
+    /// Was the call tree folded, for having too many paths?
+    #[getter]
+    fn folded(&self, py: Python<'_>) -> bool {
+        self.book(py).tree.folded
+    }
+
+    /// Seconds from the opening to the end, or to now.
+    #[getter]
+    fn elapsed_s(&self) -> f64 {
+        let ended = if self.is_closed() { self.ended.load(Relaxed) } else { clock::ticks() };
+        clock::seconds(ended.saturating_sub(self.opened))
+    }
+
+    /// CPU seconds of the stretches between `enter` and `exit`, on the threads where they ran.
+    #[getter]
+    fn cpu_s(&self) -> f64 {
+        self.cpu_ns.load(Relaxed) as f64 * 1e-9
+    }
+
+    /// What counts the request's SQL: an object that `rscalene.sql` attaches, or None.
+    #[getter]
+    fn sql(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.sql.lock().ok()?.as_ref().map(|sql| sql.clone_ref(py))
+    }
+
+    /// Attaches it.
+    #[setter]
+    fn set_sql(&self, value: Option<Py<PyAny>>) -> PyResult<()> {
+        let old = match self.sql.lock() {
+            Ok(mut sql) => std::mem::replace(&mut *sql, value),
+            Err(_) => return Err(PyRuntimeError::new_err("cannot attach: another thread failed here")),
+        };
+        drop(old);
+        Ok(())
+    }
+
+    /// What ran, as cProfile counts it: a table of functions.
+    fn table(&self, py: Python<'_>) -> table::CallTable {
+        table::CallTable::of(&self.book(py).tree)
+    }
+
+    /// `(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)` of each line that ran, in order of files.
+    #[expect(clippy::type_complexity, reason = "rows for Python")]
+    fn line_rows(&self, py: Python<'_>) -> Vec<(String, u32, String, u64, f64, f64, f64, i64, i64)> {
+        let ledger = &self.book(py).ledger;
+        let mut rows = Vec::new();
+        for source in &ledger.sources {
+            for (line, row) in (source.first..).zip(&source.rows) {
+                if row.hits == 0 && row.ticks == 0 {
+                    continue;
+                }
+                let function = &source.function;
+                rows.push((
+                    function.file.to_string(),
+                    line,
+                    function.qualname.to_string(),
+                    row.hits,
+                    clock::seconds(row.ticks),
+                    clock::seconds(row.own),
+                    clock::seconds(row.waited),
+                    row.net,
+                    row.peak,
+                ));
+            }
+        }
+        rows.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        rows
+    }
+
+    /// `(parent, file, line, function, calls, own_s)` of each path of functions; a parent is an index in this list, -1 none.
+    fn tree_rows(&self, py: Python<'_>) -> Vec<(i64, String, u32, String, u64, f64)> {
+        let nodes = &self.book(py).tree.nodes;
+        let rows = nodes.iter().filter_map(|node| {
+            let function = node.function.as_ref()?;
+            Some((
+                i64::from(node.parent) - 1,
+                function.file.to_string(),
+                function.line,
+                function.name.to_string(),
+                node.calls,
+                clock::seconds(node.own),
+            ))
+        });
+        rows.collect()
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        // One that was never closed gives its events back.
+        if !self.is_closed() {
+            Python::try_attach(|py| gears::close(py, self.functions, self.lines));
+        }
+    }
+}
+
+/// The running context's open request, or None.
+#[pyfunction]
+pub(super) fn current_request(py: Python<'_>) -> Option<Bound<'_, Request>> {
+    context::current(py).filter(|request| !request.get().is_closed())
+}
+
+/// Globs of files whose lines are reported beside the usual scope. False: a request has fixed the scope already.
+#[pyfunction]
+pub(super) fn request_scope(globs: Vec<String>) -> PyResult<bool> {
+    super::scope::include(globs).map_err(pyo3::exceptions::PyValueError::new_err)
+}
+
+/// Why requests are not profiled in this interpreter, or None.
+#[pyfunction]
+pub(super) fn requests_refused(py: Python<'_>) -> Option<&'static str> {
+    gears::refused(py)
+}
+
+fn thread_cpu_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec, and every Linux has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
