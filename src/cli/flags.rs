@@ -156,6 +156,14 @@ pub(crate) struct Show {
     #[arg(long, env = "RSCALENE_PER_PROCESS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) per_process: bool,
 
+    /// Show the tree of calls, with library frames folded
+    #[arg(long, env = "RSCALENE_TREE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) tree: bool,
+
+    /// Show annotated source, functions, modules, threads and processes too, where they do not fit on the screen
+    #[arg(long, env = "RSCALENE_FULL", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) full: bool,
+
     /// Unfold every line
     #[arg(long, env = "RSCALENE_ALL_LINES", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) all_lines: bool,

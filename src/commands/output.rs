@@ -18,7 +18,7 @@ use crate::launch::given;
 use crate::profile::model::{FORMAT_NAME, Profile, Target};
 use crate::report::format::{Format, Look};
 use crate::report::style::{ColorChoice, Output, Style};
-use crate::report::view::Options;
+use crate::report::view::{Detail, Options};
 use crate::report::{self};
 use crate::save::{cannot_write, folder_of, format_of, write_whole};
 use crate::source;
@@ -185,6 +185,8 @@ pub(crate) fn options(show: &Show) -> Options {
         min_percent: show.min_percent,
         all_lines: show.all_lines,
         per_process: show.per_process,
+        tree: show.tree,
+        detail: Detail::Full,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reports: pure functions of a profile. No clock, no environment, no files.
 
+mod answer;
 mod bars;
 pub mod diff;
 pub mod export;
@@ -7,9 +8,11 @@ pub mod format;
 pub mod html;
 pub mod json;
 mod markdown;
+mod modules;
 pub mod style;
 mod table;
 mod text;
+mod tree;
 pub mod view;
 
 pub use format::Format;

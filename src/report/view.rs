@@ -113,11 +113,38 @@ pub struct Options {
     pub all_lines: bool,
     /// Show the hottest lines of each process too.
     pub per_process: bool,
+    /// Show the tree of calls.
+    pub tree: bool,
+    /// How much of the report to show.
+    pub detail: Detail,
+}
+
+/// How much of a report to show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Summary, hottest lines and the answer.
+    Short,
+    /// Annotated source, functions, modules, threads and processes too.
+    #[default]
+    Full,
+    /// The full report where it has fewer rows than this, else the short one.
+    Fitting {
+        /// Rows of the terminal.
+        rows: usize,
+    },
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sort: SortKey::Cpu, top: 10, min_percent: 1.0, all_lines: false, per_process: false }
+        Self {
+            sort: SortKey::Cpu,
+            top: 10,
+            min_percent: 1.0,
+            all_lines: false,
+            per_process: false,
+            tree: false,
+            detail: Detail::Full,
+        }
     }
 }
 

@@ -36,10 +36,7 @@ fn lines_come_in_the_order_of_the_key_larger_first() {
 fn unknown_figures_come_last_and_are_not_taken_for_zero() {
     let mut profile = realistic();
     profile.files[0].lines[7].time.wait_s = None;
-    let order = lines(
-        &profile,
-        &Options { sort: SortKey::Wait, top: 99, min_percent: 0.0, all_lines: false, per_process: false },
-    );
+    let order = lines(&profile, &Options { sort: SortKey::Wait, top: 99, min_percent: 0.0, ..Options::default() });
     assert_eq!(order.last(), Some(&28));
     assert_eq!(order.len(), 13);
 }

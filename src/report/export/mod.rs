@@ -28,7 +28,7 @@ pub enum Weight {
 
 impl Weight {
     /// The own weight of a node, in seconds or bytes.
-    fn of(self, node: &StackNode) -> f64 {
+    pub(super) fn of(self, node: &StackNode) -> f64 {
         match self {
             Self::Cpu => node.cpu_s,
             Self::Wall => node.wall_s,
@@ -38,7 +38,7 @@ impl Weight {
 }
 
 /// The path of the file that a frame is in.
-fn path<'p>(profile: &'p Profile, frame: &StackFrame) -> &'p str {
+pub(super) fn path<'p>(profile: &'p Profile, frame: &StackFrame) -> &'p str {
     let inside = profile.files.get(frame.file).map(|file| file.path.as_str());
     let outside = || profile.stacks.other_files.get(frame.file.checked_sub(profile.files.len())?).map(String::as_str);
     inside.or_else(outside).unwrap_or("?")

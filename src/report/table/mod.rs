@@ -1,30 +1,36 @@
 //! The report for a terminal: summary, hottest lines, annotated source, functions, threads and processes.
 //!
-//! Job: what a reader needs to see first stands first. Invariants: no line is wider than the style's width; nothing
+//! Job: what a reader needs first stands last, where the eye is when the report has scrolled by. Invariants: no line is wider than the style's width; nothing
 //! from the profile reaches the terminal unchecked; what is unknown is blank. Neighbours: `view` chooses, `cells`
 //! spells, `comfy-table` lays out the short lists; annotated source is written row by row, because laying out 100,000
 //! rows of eleven cells by comfy-table took 1.0 to 1.5 s.
 
 mod annotated;
 mod cells;
+mod closing;
 mod functions;
 mod hottest;
 mod leaks;
+mod modules;
 mod per_process;
 mod summary;
 mod tasks;
+mod tree;
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, TableComponent, Width};
 
 use super::style::{Role, Style};
 use super::text;
-use super::view::{Options, View};
+use super::view::{Detail, Options, View};
 use crate::profile::model::Profile;
 
 pub(crate) use cells::short_path;
 pub use leaks::render_leaks;
 pub use summary::summary_line;
 pub(super) use summary::{command, resident as peak_made_of};
+
+/// Hottest lines that the short report keeps on the smallest screen.
+const LEAST_LINES: usize = 3;
 
 /// Renders the profile for a terminal of this style. `source` gives the text of a file, where it can be read: it is
 /// shown around the lines that have figures.
@@ -35,17 +41,55 @@ pub fn render_table(
     style: &Style,
     source: &dyn Fn(&str) -> Option<String>,
 ) -> String {
-    let view = View::new(profile, options);
-    let mut out = String::new();
-    summary::render(&mut out, &view, style);
-    hottest::render(&mut out, &view, options, style);
-    annotated::render(&mut out, &view, options, style, source);
-    functions::render(&mut out, &view, style);
-    tasks::render(&mut out, profile, style);
-    if options.per_process {
-        per_process::render(&mut out, profile, options, style);
+    let mut view = View::new(profile, options);
+    match options.detail {
+        Detail::Short => short(&mut view, options, style, usize::MAX),
+        Detail::Full => full(&view, options, style, source),
+        Detail::Fitting { rows } => {
+            let whole = full(&view, options, style, source);
+            if whole.lines().count() < rows { whole } else { short(&mut view, options, style, rows) }
+        }
     }
+}
+
+/// The run at a glance, the hottest lines and the answer, in fewer than `rows` rows if that leaves [`LEAST_LINES`].
+fn short(view: &mut View<'_>, options: &Options, style: &Style, rows: usize) -> String {
+    let mut head = String::new();
+    summary::render_short(&mut head, view, style);
+    on_request(&mut head, view, options, style);
+    loop {
+        let mut out = head.clone();
+        hottest::render(&mut out, view, options, style);
+        closing::render(&mut out, view.profile, style);
+        if out.lines().count() < rows || view.lines.len() <= LEAST_LINES {
+            return out;
+        }
+        view.lines.pop();
+    }
+}
+
+/// Everything, the answer last.
+fn full(view: &View<'_>, options: &Options, style: &Style, source: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    summary::render(&mut out, view, style);
+    annotated::render(&mut out, view, options, style, source);
+    functions::render(&mut out, view, style);
+    modules::render(&mut out, view, options, style);
+    tasks::render(&mut out, view.profile, style);
+    on_request(&mut out, view, options, style);
+    hottest::render(&mut out, view, options, style);
+    closing::render(&mut out, view.profile, style);
     out
+}
+
+/// The sections that an option asks for by name.
+fn on_request(out: &mut String, view: &View<'_>, options: &Options, style: &Style) {
+    if options.tree {
+        tree::render(out, view.profile, options, style);
+    }
+    if options.per_process {
+        per_process::render(out, view.profile, options, style);
+    }
 }
 
 /// A blank line and a section's title, drawn out to the full width.

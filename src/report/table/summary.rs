@@ -52,8 +52,32 @@ pub fn summary_line(profile: &Profile) -> String {
     format!("rscalene: {command}{}", facts.join(", "))
 }
 
+/// The head of the short report: the run at a glance and what must be known before its figures are believed.
+pub(super) fn render_short(out: &mut String, view: &View<'_>, style: &Style) {
+    heading(out, view.profile, style);
+    let mut facts = Facts { out, style };
+    time(&mut facts, view, false);
+    memory_over_time(&mut facts, view.profile);
+    facts.push("leaks", &leaks(view.profile, style));
+    sections(&mut facts, view);
+    limits(&mut facts, view);
+    warnings(&mut facts, view);
+}
+
+/// The head of the full report.
 pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
-    let profile = view.profile;
+    heading(out, view.profile, style);
+    let mut facts = Facts { out, style };
+    time(&mut facts, view, true);
+    memory(&mut facts, view);
+    sections(&mut facts, view);
+    limits(&mut facts, view);
+    samples(&mut facts, view);
+    warnings(&mut facts, view);
+}
+
+/// Command, interpreter and how the program ended.
+fn heading(out: &mut String, profile: &Profile, style: &Style) {
     let mut remark = vec![];
     remark.extend(profile.target.python.as_ref().map(|version| {
         let threaded = if profile.target.free_threaded { "t" } else { "" };
@@ -61,12 +85,6 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     }));
     remark.extend(exit(&profile.target.exit));
     title(out, &command(&profile.target.command), &remark.join(", "), style);
-    let mut facts = Facts { out, style };
-    time(&mut facts, view);
-    memory(&mut facts, view);
-    sections(&mut facts, view);
-    limits(&mut facts, view);
-    trust(&mut facts, view);
 }
 
 /// The command line, its interpreter by name alone; one word may be a statement, and is told as it is.
@@ -88,7 +106,7 @@ fn exit(exit: &Exit) -> Option<String> {
     }
 }
 
-fn time(facts: &mut Facts<'_>, view: &View<'_>) {
+fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
     let (profile, style) = (view.profile, facts.style);
     let (elapsed, time) = (profile.clock.elapsed_s, &profile.totals.time);
     let cpu = cpu_s(time);
@@ -127,7 +145,7 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
         }));
         facts.push("", &legend);
     }
-    let waiting = share(time.wait_s, elapsed).is_some_and(|part| part >= WAIT_SHARE);
+    let waiting = waits && share(time.wait_s, elapsed).is_some_and(|part| part >= WAIT_SHARE);
     if waiting {
         let named = largest(profile, SortKey::Wait, NAMED)
             .into_iter()
@@ -141,8 +159,9 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>) {
     }
 }
 
-fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
-    let (profile, style) = (view.profile, facts.style);
+/// The footprint as a row of characters, its highest marked.
+fn memory_over_time(facts: &mut Facts<'_>, profile: &Profile) {
+    let style = facts.style;
     let series = &profile.timeline.rss;
     if series.len() > 1 {
         let cells = style.width.saturating_sub(LABEL).min(72);
@@ -162,6 +181,11 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
         };
         facts.drawn("", &style.painted(Role::Memory, &line));
     }
+}
+
+fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
+    let (profile, style) = (view.profile, facts.style);
+    memory_over_time(facts, profile);
     let owners = largest(profile, SortKey::Peak, NAMED).into_iter().filter(|(_, b)| *b >= 0.01 * view.base.peak_bytes);
     let owners = owners.map(|(place, b)| {
         let memory = &place.line.memory;
@@ -303,8 +327,8 @@ fn limits(facts: &mut Facts<'_>, view: &View<'_>) {
     }
 }
 
-/// What the figures rest on: samples, losses, notices.
-fn trust(facts: &mut Facts<'_>, view: &View<'_>) {
+/// What the figures rest on.
+fn samples(facts: &mut Facts<'_>, view: &View<'_>) {
     let profile = view.profile;
     let (totals, settings) = (&profile.totals, &profile.settings);
     let mut items = Vec::new();
@@ -331,6 +355,12 @@ fn trust(facts: &mut Facts<'_>, view: &View<'_>) {
         items.push((Role::Plain, format!("{} allocation samples{mode}", units::count(totals.alloc_samples))));
     }
     facts.push("samples", &items);
+}
+
+/// What is missing from the figures, and what else the run left to say.
+fn warnings(facts: &mut Facts<'_>, view: &View<'_>) {
+    let profile = view.profile;
+    let totals = &profile.totals;
     if totals.lost_records > 0 {
         let text = format!(
             "{} records or frames were lost: figures are too low by what they held",

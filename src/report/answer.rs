@@ -1,0 +1,68 @@
+//! The two answers that every report gives: the slowest line, and the line that held most of the memory peak.
+//!
+//! Job: choose both lines once, so that terminal, page, notebook and summary name the same. Invariants: the slowest line
+//! is the line in scope with the most CPU time (waiting never leads); an answer that was not measured says so.
+//! Neighbours: `table::closing` prints the sentences, `html::findings` shows the cards.
+
+use super::bars::{KINDS, parts};
+use super::view::{Place, SortKey, cpu_s, largest, share};
+use crate::profile::model::{Profile, Time};
+
+/// With fewer CPU samples than this on the slowest line, the line next to it may be as slow.
+pub(crate) const FEW_SAMPLES: u64 = 5;
+
+/// The line with the most CPU time.
+pub(crate) struct Slowest<'p> {
+    /// Where it stands.
+    pub(crate) place: Place<'p>,
+    /// CPU seconds.
+    pub(crate) cpu_s: f64,
+    /// Its share of the CPU time of the run; `None` where that is not known.
+    pub(crate) share: Option<f64>,
+    /// Rests on fewer than [`FEW_SAMPLES`] samples.
+    pub(crate) unsure: bool,
+}
+
+/// The line that held most of what was live at the peak.
+pub(crate) struct PeakOwner<'p> {
+    /// Where it stands.
+    pub(crate) place: Place<'p>,
+    /// Bytes.
+    pub(crate) bytes: u64,
+}
+
+/// The slowest line in scope; `None` where no line in scope has CPU time.
+pub(crate) fn slowest(profile: &Profile) -> Option<Slowest<'_>> {
+    let (place, seconds) = largest(profile, SortKey::Cpu, 1).into_iter().next()?;
+    let all = cpu_s(&profile.totals.time).unwrap_or(0.0);
+    let samples = place.line.cpu_samples;
+    Some(Slowest { place, cpu_s: seconds, share: share(Some(seconds), all), unsure: samples < FEW_SAMPLES })
+}
+
+/// The owner of the peak; `None` where memory was not profiled or no line in scope held any.
+pub(crate) fn peak_owner(profile: &Profile) -> Option<PeakOwner<'_>> {
+    let (place, _) = largest(profile, SortKey::Peak, 1).into_iter().next()?;
+    Some(PeakOwner { place, bytes: place.line.memory.peak_bytes? })
+}
+
+/// Was memory profiled?
+pub(crate) fn memory_was_profiled(profile: &Profile) -> bool {
+    !matches!(profile.settings.memory.mode.as_str(), "off" | "")
+}
+
+/// Where most of a line's CPU time was spent, e.g. `mostly in the kernel`; `None` where no kind has half of it.
+pub(crate) fn mostly(time: &Time) -> Option<&'static str> {
+    const PHRASES: [[&str; 2]; 3] = [
+        ["mostly Python code", "nearly all Python code"],
+        ["mostly native code", "nearly all native code"],
+        ["mostly in the kernel", "nearly all in the kernel"],
+    ];
+    let cpu = cpu_s(time).filter(|cpu| *cpu > 0.0)?;
+    let kinds = parts(time).into_iter().take(KINDS.len() - 1).zip(PHRASES);
+    kinds
+        .filter_map(|(part, [most, all])| {
+            let part = part? / cpu;
+            (part >= 0.5).then_some(if part >= 0.9 { all } else { most })
+        })
+        .next()
+}
