@@ -73,11 +73,38 @@ def terminal_env(clean_env: dict[str, str]) -> dict[str, str]:
     return {**clean_env, "TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 
-def test_in_a_pipe_one_line_is_said_and_nothing_is_saved(rscalene: Run, app: Path, tmp_path: Path) -> None:
+def test_in_a_pipe_the_short_table_ends_with_the_answer_and_nothing_is_saved(
+    rscalene: Run, app: Path, tmp_path: Path
+) -> None:
     result = rscalene("run", app)
     assert (result.returncode, result.stdout) == (0, "done\n")
-    assert re.fullmatch(r"rscalene: [^\n]* CPU [^\n]*\n", result.stderr)
+    rows = result.stderr.splitlines()
+    assert rows[0].startswith("rscalene: ")
+    assert "--full" in rows[0]
+    assert rows[-2].startswith("slowest: app.py:4 took ")
+    assert rows[-1].startswith("most memory: ")
+    assert "Line Contents" not in result.stderr
+    assert "\x1b" not in result.stderr
     assert sorted(tmp_path.iterdir()) == [app]
+
+
+def test_full_prints_the_source_and_still_ends_with_the_answer(rscalene: Run, app: Path) -> None:
+    rows = rscalene("run", "--full", app).stderr.splitlines()
+    assert any("Line Contents" in row for row in rows)
+    assert rows[-2].startswith("slowest: app.py:4 took ")
+
+
+def test_each_output_is_written_and_a_dash_is_standard_output(rscalene: Run, app: Path, tmp_path: Path) -> None:
+    result = rscalene("run", "-q", "-o", "out.json", "-o", "out.html", "-o", "-", app)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("done\n")
+    assert result.stdout.splitlines()[-2].startswith("slowest: app.py:4 took ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.py", "out.html", "out.json"]
+    shown = rscalene("view", "out.json").stdout
+    assert shown.splitlines()[-2:] == result.stdout.splitlines()[-2:]
+    tree = rscalene("view", "out.json", "--tree").stdout
+    assert "Call tree" in tree
+    assert "<module> app.py:4" in tree
 
 
 def test_verbose_says_what_is_started_and_what_was_recorded(rscalene: Run, app: Path) -> None:

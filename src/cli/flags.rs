@@ -70,9 +70,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "EXE", env = "RSCALENE_PYTHON")]
     pub(crate) python: Option<PathBuf>,
 
-    /// Where to save the profile; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats)
+    /// Where to save the profile; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats); may
+    /// be repeated; `-` prints the table to standard output
     #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT")]
-    pub(crate) output: Option<PathBuf>,
+    pub(crate) output: Vec<PathBuf>,
 
     /// Open the page in a browser at the end: the file of -o, or a temporary one
     #[arg(long)]

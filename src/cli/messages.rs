@@ -4,14 +4,14 @@
 
 use std::io::Write;
 
-/// Columns of the terminal that stderr or stdout is.
-pub(crate) fn terminal_columns() -> Option<usize> {
+/// Columns and rows of the terminal that stderr or stdout is.
+pub(crate) fn terminal_size() -> Option<(usize, usize)> {
     [libc::STDERR_FILENO, libc::STDOUT_FILENO].into_iter().find_map(|fd| {
         // SAFETY: all bytes zero is a valid winsize.
         let mut size: libc::winsize = unsafe { std::mem::zeroed() };
         // SAFETY: `size` has room for the answer.
         let answer = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
-        (answer == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+        (answer == 0 && size.ws_col > 0).then_some((usize::from(size.ws_col), usize::from(size.ws_row)))
     })
 }
 

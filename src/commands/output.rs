@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::browser;
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::cli::flags::{Color, Paper, Run, Show};
-use crate::cli::messages::{tell, tell_raw, terminal_columns};
+use crate::cli::messages::{print, tell, tell_raw, terminal_size};
 use crate::cli::words::Program;
 use crate::launch::given;
 use crate::profile::model::{FORMAT_NAME, Profile, Target};
@@ -25,21 +25,27 @@ use crate::source;
 
 /// Refuses what could not be written anyway, before the program starts.
 pub(crate) fn check(flags: &Run) -> Result<(), Error> {
-    let Some(path) = &flags.output else { return Ok(()) };
-    format_of(path)?;
-    let folder = folder_of(path);
-    if !folder.is_dir() {
-        return Err(Error::new(
-            EXIT_USAGE,
-            format!("cannot write `{}`: there is no folder `{}`", path.display(), folder.display()),
-            "make the folder first, or name another",
-        ));
-    }
-    if path.is_dir() {
-        let message = format!("cannot write `{}`: it is a folder", path.display());
-        return Err(Error::new(EXIT_USAGE, message, "name a file in it"));
+    for path in flags.output.iter().filter(|path| !is_stdout(path)) {
+        format_of(path)?;
+        let folder = folder_of(path);
+        if !folder.is_dir() {
+            return Err(Error::new(
+                EXIT_USAGE,
+                format!("cannot write `{}`: there is no folder `{}`", path.display(), folder.display()),
+                "make the folder first, or name another",
+            ));
+        }
+        if path.is_dir() {
+            let message = format!("cannot write `{}`: it is a folder", path.display());
+            return Err(Error::new(EXIT_USAGE, message, "name a file in it"));
+        }
     }
     Ok(())
+}
+
+/// `-o -`: the table goes to standard output once the program has ended.
+fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 /// Gives the text of a file, as far as it can be had.
@@ -71,41 +77,35 @@ pub(crate) fn report(
         }
     }
     let terminal = std::io::stderr().is_terminal();
-    if !flags.quiet && profiled {
-        let mut text = if terminal {
-            report::render_table(profile, &options(&flags.show), &style(&flags.show, true), source)
-        } else {
-            let mut line = report::summary_line(profile);
-            line.push('\n');
-            line
-        };
-        if flags.show.leaks {
-            text.push_str(&report::render_leaks(profile, &style(&flags.show, terminal)));
+    let mut saved = Vec::new();
+    let mut errors = Vec::new();
+    for path in flags.output.iter().filter(|path| !is_stdout(path)) {
+        match format_of(path).and_then(|format| save(profile, path, format, &flags.show, source)) {
+            Ok(()) => saved.push(path.clone()),
+            Err(error) => errors.push(error),
         }
-        tell_raw(&text);
     }
-    let saved = match &flags.output {
-        Some(path) => Some(format_of(path).and_then(|format| {
-            save(profile, path, format, &flags.show, source)?;
-            Ok(path.clone())
-        })),
-        None if terminal && !flags.quiet && profiled => Some(save_own(profile, typed, flags, source)),
-        None => None,
-    };
-    match saved {
-        Some(Ok(path)) if !flags.quiet => {
-            let shown = path.display();
-            let next = match Format::of(&path) {
-                Some(Format::Json) => format!("; `rscalene view {shown}` shows it again"),
-                _ => String::new(),
-            };
-            tell(&format!("saved {shown}{next}"));
+    if flags.output.is_empty() && terminal && !flags.quiet && profiled {
+        match save_own(profile, typed, flags, source) {
+            Ok(path) => saved.push(path),
+            Err(error) => errors.push(error),
         }
-        Some(Err(error)) => {
-            tell(&error.to_string());
-            (code, unsaved) = (EXIT_NO_PROFILE, true);
+    }
+    if !flags.quiet {
+        saved.iter().for_each(|path| tell(&saved_as(path)));
+        if profiled && !flags.output.iter().any(|path| is_stdout(path)) {
+            if saved.is_empty() && errors.is_empty() {
+                tell("rscalene: `-o FILE.html` saves the page, `-o FILE.json` the profile; `--full` prints all tables");
+            }
+            tell_raw(&table(profile, &flags.show, terminal, source));
         }
-        _ => {}
+    }
+    if profiled && flags.output.iter().any(|path| is_stdout(path)) {
+        print(table(profile, &flags.show, std::io::stdout().is_terminal(), source).as_bytes());
+    }
+    for error in &errors {
+        tell(&error.to_string());
+        (code, unsaved) = (EXIT_NO_PROFILE, true);
     }
     if flags.open
         && profiled
@@ -116,9 +116,33 @@ pub(crate) fn report(
     Reported { code, unsaved }
 }
 
+/// Says where a report is, and how to see a profile again.
+fn saved_as(path: &Path) -> String {
+    let shown = path.display();
+    match Format::of(path) {
+        Some(Format::Json) => {
+            format!("saved {shown}; `rscalene view {shown} --full` shows all tables, `--open` the page")
+        }
+        _ => format!("saved {shown}"),
+    }
+}
+
+/// The report as text: on a terminal as much as fits on it, elsewhere the short form, with `--full` everything.
+pub(crate) fn table(profile: &Profile, show: &Show, terminal: bool, source: ReadSource<'_>) -> String {
+    let detail = match (show.full, terminal.then(terminal_size).flatten()) {
+        (true, _) => Detail::Full,
+        (false, Some((_, rows))) => Detail::Fitting { rows },
+        (false, None) => Detail::Short,
+    };
+    let style = style(show, terminal);
+    let mut text = if show.leaks { report::render_leaks(profile, &style) } else { String::new() };
+    text.push_str(&report::render_table(profile, &Options { detail, ..options(show) }, &style, source));
+    text
+}
+
 /// Opens the page: the file of `-o` if that is one, else a temporary file.
 fn open(profile: &Profile, flags: &Run, source: ReadSource<'_>) -> Result<(), Error> {
-    if let Some(path) = flags.output.as_ref().filter(|path| Format::of(path) == Some(Format::Html)) {
+    if let Some(path) = flags.output.iter().find(|path| Format::of(path) == Some(Format::Html)) {
         return browser::open(path);
     }
     let folder = std::env::temp_dir();
@@ -202,7 +226,10 @@ pub(crate) fn styled(paper: &Paper, terminal: bool) -> Style {
         Color::Always => ColorChoice::Always,
         Color::Never => ColorChoice::Never,
     };
-    let output = Output { is_terminal: terminal, columns: if terminal { terminal_columns() } else { None } };
+    let output = Output {
+        is_terminal: terminal,
+        columns: if terminal { terminal_size().map(|(columns, _)| columns) } else { None },
+    };
     Style::resolve(output, |name| std::env::var(name).ok(), color, paper.width)
 }
 

@@ -40,6 +40,13 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
         let message = "cannot show pstats on a terminal: it is binary";
         return Err(Error::new(EXIT_USAGE, message, "name a file with `-o FILE.pstats`"));
     }
+    if format == Format::Text && flags.format.is_none() {
+        if !terminal && !flags.show.full {
+            messages::tell("rscalene: `--full` prints all tables");
+        }
+        messages::print(output::table(&profile, &flags.show, terminal, &source).as_bytes());
+        return Ok(0);
+    }
     let style = output::style(&flags.show, terminal);
     messages::print(&output::encode(&profile, format, &flags.show, &style, &source));
     Ok(0)

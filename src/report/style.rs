@@ -125,7 +125,8 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// The sixteen colours of the terminal's own theme, legible on dark and light.
+    /// Colours of the terminal's own theme that are legible on dark and light. No bright ones: Solarized uses them for
+    /// shades of its background.
     fn style(self) -> owo_colors::Style {
         let style = owo_colors::Style::new();
         match self {
@@ -133,10 +134,10 @@ impl Role {
             Self::Title | Self::Strong => style.bold(),
             Self::Heading => style.dimmed(),
             Self::Faint => style.dimmed(),
-            Self::Python => style.bright_blue(),
+            Self::Python => style.blue(),
             Self::Native => style.yellow(),
             Self::System => style.red(),
-            Self::Wait => style.bright_black(),
+            Self::Wait => style.dimmed(),
             Self::Memory => style.cyan(),
             Self::Warning => style.bold().yellow(),
             Self::StandIn => style.reversed(),

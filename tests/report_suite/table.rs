@@ -162,7 +162,7 @@ fn what_is_sorted_by_is_shown_at_every_width() {
         (SortKey::Live, "Live"),
         (SortKey::Increment, "Increment"),
         (SortKey::Copy, "Copied"),
-        (SortKey::Wait, "wait"),
+        (SortKey::Wait, "Wait s"),
     ];
     for (sort, head) in heads {
         for width in WIDTHS {

@@ -61,7 +61,10 @@ impl Check {
 /// Runs the command; the answer is the exit code: 1 if the interpreter that was asked for cannot be profiled.
 pub(crate) fn doctor(flags: &Doctor, interpreter: &Path) -> Result<i32, Error> {
     let style = Style::resolve(
-        Output { is_terminal: std::io::stdout().is_terminal(), columns: messages::terminal_columns() },
+        Output {
+            is_terminal: std::io::stdout().is_terminal(),
+            columns: messages::terminal_size().map(|(columns, _)| columns),
+        },
         |name| std::env::var(name).ok(),
         ColorChoice::Auto,
         None,

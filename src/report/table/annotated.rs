@@ -19,7 +19,7 @@ const WISH: [Figure; 12] = [
     Figure::Kind(0),
     Figure::Kind(1),
     Figure::Kind(2),
-    Figure::Kind(3),
+    Figure::Wait,
     Figure::Peak,
     Figure::Alloc,
     Figure::Bar,

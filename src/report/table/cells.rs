@@ -20,8 +20,10 @@ pub(super) enum Figure {
     Share,
     /// CPU seconds.
     Cpu,
-    /// Share of [`KINDS`]`[.0]`: of all CPU seconds, for wait of the wall.
+    /// Share of a kind of CPU time, [`KINDS`]`[.0]`, of all CPU seconds.
     Kind(usize),
+    /// Seconds off the CPU.
+    Wait,
     /// Footprint while the line ran.
     MemUsage,
     /// Allocated less freed.
@@ -98,8 +100,8 @@ impl<'v> Cells<'v> {
             Figure::Bar => present.cpu || present.wait,
             Figure::Share | Figure::Cpu => present.cpu,
             Figure::Kind(0 | 1) => present.kinds,
-            Figure::Kind(2) => present.system,
-            Figure::Kind(_) => present.wait,
+            Figure::Kind(_) => present.system,
+            Figure::Wait => present.wait,
             Figure::MemUsage => present.mem_usage,
             Figure::Increment => present.increment,
             Figure::Alloc => present.alloc,
@@ -118,6 +120,7 @@ impl<'v> Cells<'v> {
                 let cpu = self.view.base.cpu_s.max(self.longest_s);
                 units::seconds_in_column(cpu, self.decimals).len().max(5)
             }
+            Figure::Wait => units::seconds_in_column(self.longest_s, self.decimals).len().max(6),
             Figure::Kind(_) if short => 4,
             Figure::Kind(_) => 6,
             // `Mem usage` and `-1023 KiB`.
@@ -147,6 +150,7 @@ impl<'v> Cells<'v> {
             Figure::Cpu => "CPU s",
             Figure::Kind(kind) if column.short => KINDS[kind].short,
             Figure::Kind(kind) => KINDS[kind].name,
+            Figure::Wait => "Wait s",
             Figure::MemUsage => "Mem usage",
             Figure::Increment => "Increment",
             Figure::Alloc => "Alloc",
@@ -182,9 +186,16 @@ impl<'v> Cells<'v> {
                 }
             },
             Figure::Kind(kind) => {
-                let whole = if kind == 3 { base.elapsed_s } else { base.cpu_s };
-                self.push_share(share(parts(&line.time)[kind], whole), column.short, KINDS[kind].role)
+                self.push_share(share(parts(&line.time)[kind], base.cpu_s), column.short, KINDS[kind].role)
             }
+            Figure::Wait => match line.time.wait_s {
+                None => Role::Plain,
+                Some(0.0) => self.push_zero(),
+                Some(s) => {
+                    self.text.push_str(&units::seconds_in_column(s, self.decimals));
+                    KINDS[3].role
+                }
+            },
             Figure::MemUsage => self.push_bytes(memory.mem_usage_bytes, f64::INFINITY),
             Figure::Increment => match memory.increment_bytes {
                 None => Role::Plain,
@@ -248,7 +259,7 @@ const READING_ORDER: [Figure; 13] = [
     Figure::Kind(0),
     Figure::Kind(1),
     Figure::Kind(2),
-    Figure::Kind(3),
+    Figure::Wait,
     Figure::MemUsage,
     Figure::Increment,
     Figure::Alloc,
@@ -264,7 +275,7 @@ fn sorting_figure(key: SortKey) -> Option<Figure> {
         SortKey::Python => Some(Figure::Kind(0)),
         SortKey::Native => Some(Figure::Kind(1)),
         SortKey::System => Some(Figure::Kind(2)),
-        SortKey::Wait => Some(Figure::Kind(3)),
+        SortKey::Wait => Some(Figure::Wait),
         SortKey::Alloc => Some(Figure::Alloc),
         SortKey::Live => Some(Figure::Live),
         SortKey::Peak => Some(Figure::Peak),

@@ -19,58 +19,71 @@ pub(super) fn render(out: &mut String, profile: &Profile, style: &Style) {
     sentence(out, "most memory:", &most_memory(profile, style), style);
 }
 
-/// Appends `label` and as many of the parts as fit, the first cut if it must be.
-fn sentence(out: &mut String, label: &str, parts: &[String], style: &Style) {
+/// Fewer cells of source say nothing.
+const LEAST_SOURCE: usize = 16;
+
+/// What a sentence says: a place, what it took in parts that may be dropped from the right, and the source text.
+struct Answer {
+    place: String,
+    details: Vec<String>,
+    source: String,
+}
+
+/// Appends `label`, the place (cut if it must be), as many of the details as fit, and what fits of the source.
+fn sentence(out: &mut String, label: &str, answer: &Answer, style: &Style) {
     style.paint(out, Role::Strong, label);
     out.push(' ');
     let mut left = style.width.saturating_sub(text::width(label) + 1);
-    for (at, part) in parts.iter().enumerate() {
-        if at == 0 {
-            left -= text::fit_onto(out, part, left, Role::Strong, style);
-        } else if text::width(part) <= left {
-            out.push_str(part);
-            left -= text::width(part);
-        } else {
-            break;
-        }
+    left -= text::fit_onto(out, &answer.place, left, Role::Strong, style);
+    let fitting = answer.details.iter().take_while(|detail| {
+        let fits = text::width(detail) <= left;
+        left -= if fits { text::width(detail) } else { 0 };
+        fits
+    });
+    let fitting: Vec<&String> = fitting.collect();
+    fitting.iter().for_each(|detail| out.push_str(detail));
+    if fitting.len() == answer.details.len() && !answer.source.is_empty() && left >= LEAST_SOURCE {
+        out.push_str(": ");
+        text::fit_onto(out, &answer.source, left - 2, Role::Plain, style);
     }
     out.push('\n');
 }
 
-fn slowest(profile: &Profile, style: &Style) -> Vec<String> {
+fn slowest(profile: &Profile, style: &Style) -> Answer {
     let Some(answer) = answer::slowest(profile) else {
-        return vec!["no line in scope was seen on the CPU".to_owned()];
+        return Answer::none("no line in scope was seen on the CPU");
     };
-    let mut parts = vec![place(profile, &answer.place, style), format!(" took {}", units::seconds(answer.cpu_s))];
-    parts.extend(answer.share.map(|share| format!(", {} of the CPU time", units::percent_in_prose(share))));
+    let mut details = vec![format!(" took {}", units::seconds(answer.cpu_s))];
+    details.extend(answer.share.map(|share| format!(", {} of the CPU time", units::percent_in_prose(share))));
     if answer.unsure {
-        parts.push(", too few samples to be sure".to_owned());
+        details.push(", too few samples to be sure".to_owned());
     } else {
-        parts.extend(mostly(&answer.place.line.time).map(|kind| format!(", {kind}")));
+        details.extend(mostly(&answer.place.line.time).map(|kind| format!(", {kind}")));
     }
-    parts.extend(source(&answer.place, style));
-    parts
+    Answer::of(profile, &answer.place, details, style)
 }
 
-fn most_memory(profile: &Profile, style: &Style) -> Vec<String> {
+fn most_memory(profile: &Profile, style: &Style) -> Answer {
     let Some(answer) = answer::peak_owner(profile) else {
         let why = if memory_was_profiled(profile) { "no line in scope held any at the peak" } else { "not measured" };
-        return vec![why.to_owned()];
+        return Answer::none(why);
     };
     let memory = &answer.place.line.memory;
     let error = relative_error(memory.peak_bytes_se, memory.peak_bytes);
     let error = error.map(|share| format!(" {}", error_text(share, style))).unwrap_or_default();
-    let mut parts = vec![place(profile, &answer.place, style), format!(" held {}{error}", units::bytes(answer.bytes))];
-    parts.extend(profile.totals.peak_rss_bytes.map(|peak| format!(" at the peak of {}", units::bytes(peak))));
-    parts.extend(source(&answer.place, style));
-    parts
+    let mut details = vec![format!(" held {}{error}", units::bytes(answer.bytes))];
+    details.extend(profile.totals.peak_rss_bytes.map(|peak| format!(" at the peak of {}", units::bytes(peak))));
+    Answer::of(profile, &answer.place, details, style)
 }
 
-fn place(profile: &Profile, place: &Place<'_>, style: &Style) -> String {
-    format!("{}:{}", text::visible(list_path(profile, &place.file.path), style), place.line.line)
-}
+impl Answer {
+    fn none(why: &str) -> Self {
+        Self { place: why.to_owned(), details: Vec::new(), source: String::new() }
+    }
 
-fn source(place: &Place<'_>, style: &Style) -> Option<String> {
-    let source = place.line.source.as_deref().map(str::trim).filter(|source| !source.is_empty())?;
-    Some(format!(": {}", text::fit(source, 48, style)))
+    fn of(profile: &Profile, place: &Place<'_>, details: Vec<String>, style: &Style) -> Self {
+        let path = text::visible(list_path(profile, &place.file.path), style);
+        let source = place.line.source.as_deref().unwrap_or("").trim().to_owned();
+        Self { place: format!("{path}:{}", place.line.line), details, source }
+    }
 }

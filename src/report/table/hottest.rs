@@ -18,7 +18,7 @@ const WISH: [Figure; 13] = [
     Figure::Share,
     Figure::Bar,
     Figure::Peak,
-    Figure::Kind(3),
+    Figure::Wait,
     Figure::Kind(0),
     Figure::Kind(1),
     Figure::Kind(2),
@@ -38,7 +38,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style
     }
     let mut remark = format!("by {}", options.sort.name());
     if style.width >= 100 {
-        remark.push_str("; python, native, system: share of CPU; wait: share of wall");
+        remark.push_str("; per cent of the CPU time of the run");
     }
     title(out, "Hottest lines", &remark, style);
     rows(out, view, options, style);
@@ -51,15 +51,20 @@ pub(super) fn rows(out: &mut String, view: &View<'_>, options: &Options, style: 
     }
     let places: Vec<String> = view.lines.iter().map(|place| place_name(view, place)).collect();
     let longest = |names: &[String]| names.iter().map(|name| text::width(name)).max().unwrap_or(0);
-    let place_width = longest(&places).clamp(4, (style.width / 4).max(14));
+    let place_room = (style.width / 4).max(14);
+    let place_width = longest(&places).clamp(4, place_room);
     let functions: Vec<String> = view.lines.iter().map(|place| text::visible(&place.line.function, style)).collect();
     // Names of functions repeat what the source says; they come where there is room to spare.
     let function_width = if style.width >= 140 { longest(&functions).clamp(8, style.width / 8) } else { 0 };
 
     let mut cells = Cells::new(view, *style);
     let source_room = source_room(style.width);
-    let taken = place_width + 1 + if function_width > 0 { function_width + 1 } else { 0 };
-    let columns = cells.columns(&WISH, options.sort, style.width.saturating_sub(taken + source_room));
+    let function_cells = if function_width > 0 { function_width + 1 } else { 0 };
+    // Names do not decide which columns there are: two programs are read side by side.
+    let function_room = if function_width > 0 { style.width / 8 + 1 } else { 0 };
+    let reserved = (style.width / 4).max(12) + 1 + function_room + source_room;
+    let columns = cells.columns(&WISH, options.sort, style.width.saturating_sub(reserved));
+    let taken = place_width + 1 + function_cells;
     let figures: usize = columns.iter().map(|column| column.width + 1).sum();
     let room = style.width.saturating_sub(taken + figures);
 
