@@ -1,3 +1,4 @@
 //! The launcher's shared memory: which segment is this process', and its ring.
 
 pub(crate) mod ring;
+pub(crate) mod segment;

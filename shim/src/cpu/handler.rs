@@ -11,11 +11,11 @@ use rscalene_interp::opcodes::{Op, op_kind};
 use rscalene_wire::{CpuKind, CpuSample, Kind};
 
 use crate::arena::ring::Segment;
+use crate::arena::segment;
 use crate::cpu::threads::Slot;
 use crate::ground::guard::Guarded;
 use crate::ground::sys;
 use crate::ground::tls::tls;
-use crate::life::fork_and_exit as process;
 use crate::life::start;
 use crate::python::classify::{Place, place};
 use crate::python::stack;
@@ -115,7 +115,7 @@ fn whose(info: *const siginfo_t) -> Whose {
         // SAFETY: a siginfo is 128 bytes; the union's fields start at byte 16.
         unsafe { info.cast::<u8>().add(at).cast::<u32>().read_unaligned() }
     };
-    if slot.is_null() || block.generation.get() != process::generation() {
+    if slot.is_null() || block.generation.get() != segment::generation() {
         // A last signal of a source that is gone; the program itself is never sent SI_TIMER by a timer of ours.
         return if code == libc::SI_TIMER && slot.is_null() { Whose::Nobody } else { Whose::Program };
     }
@@ -153,7 +153,7 @@ pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> b
     let block = tls();
     // SAFETY: a signal is ours only where this thread has a slot, mapped for good.
     let slot = unsafe { &*block.slot.get() };
-    if !process::stopped() {
+    if !segment::stopped() {
         // Our own copies and allocations in here are nobody's.
         let busy = block.busy.replace(1);
         take(slot, &ours, context);
@@ -192,7 +192,7 @@ fn is_system_call(memory: &Guarded, pc: u64) -> bool {
 }
 
 fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
-    let Some(segment) = process::segment() else { return };
+    let Some(segment) = segment::segment() else { return };
     let (timer, expirations) = match ours {
         Ours::Perf => (false, 1),
         Ours::Timer(expirations) => (true, *expirations),

@@ -13,12 +13,12 @@ use rscalene_wire as wire;
 use wire::{Kind, StackEntry};
 
 use crate::arena::ring::Segment;
+use crate::arena::segment;
 use crate::cpu::clock;
 use crate::cpu::pace;
 use crate::ground::real::{Weak, weak};
 use crate::ground::sys;
 use crate::ground::tls::{Tls, tls};
-use crate::life::fork_and_exit as process;
 use crate::signals::actions as signals;
 
 /// Frames that one walk keeps; `Settings::max_depth` may ask for fewer.
@@ -194,7 +194,7 @@ pub(crate) fn make_key() {
 /// Gives the current thread, which was never armed, a slot without sources: enough to walk its frames.
 pub(crate) fn adopt() {
     let block = tls();
-    if block.generation.get() == process::generation() && !block.slot.get().is_null() {
+    if block.generation.get() == segment::generation() && !block.slot.get().is_null() {
         return;
     }
     let slot = acquire();
@@ -204,7 +204,7 @@ pub(crate) fn adopt() {
     // SAFETY: `acquire` gave a slot that is mapped for good and that no other thread uses.
     let this = unsafe { &*slot };
     clear(this, sys::tid());
-    block.generation.set(process::generation());
+    block.generation.set(segment::generation());
     block.slot.set(slot);
     hear_of_the_end(slot);
 }
@@ -243,15 +243,15 @@ pub(crate) fn arm_current() {
 
 /// Arms the sources of the current thread, whose slot this is.
 pub(crate) fn arm(slot: *mut Slot) {
-    let Some(segment) = process::segment() else { return };
+    let Some(segment) = segment::segment() else { return };
     // SAFETY: `acquire` gave a slot that is mapped for good and that no other thread uses.
     let this = unsafe { &*slot };
-    let settings = process::settings();
+    let settings = segment::settings();
     let tid = sys::tid();
     clear(this, tid);
     this.last_usage.set(sys::usage(libc::RUSAGE_THREAD));
     let block = tls();
-    block.generation.set(process::generation());
+    block.generation.set(segment::generation());
     if block.random.get() == 0 {
         block.random.set(mix(settings.seed ^ sys::now_ns() ^ u64::from(tid) << 32) | 1);
     }
@@ -282,7 +282,7 @@ fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
                 slot.perf_page.set(perf.page);
                 slot.source.set(1);
             }
-            Err(error) if settings.cpu_mode == 2 => process::notice(3, error.unsigned_abs()),
+            Err(error) if settings.cpu_mode == 2 => segment::notice(3, error.unsigned_abs()),
             Err(_) => {}
         }
     }
@@ -305,7 +305,7 @@ fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
             if slot.source.get() == 1 {
                 slot.source.set(3);
             }
-            process::notice(4, error.unsigned_abs());
+            segment::notice(4, error.unsigned_abs());
         }
     }
 }
@@ -338,7 +338,7 @@ unsafe extern "C" fn thread_ends(slot: *mut c_void) {
     // SAFETY: the key's value is this thread's slot.
     let this = unsafe { &*slot };
     let block = tls();
-    if block.generation.get() != process::generation() || block.slot.get() != slot {
+    if block.generation.get() != segment::generation() || block.slot.get() != slot {
         return;
     }
     let rounds = this.ending.get();
@@ -350,8 +350,8 @@ unsafe extern "C" fn thread_ends(slot: *mut c_void) {
     }
     stop_sources(this);
     // Where the arena is lent, others tell the clocks of threads.
-    if !process::lent()
-        && let Some(segment) = process::segment()
+    if !segment::lent()
+        && let Some(segment) = segment::segment()
     {
         write_ledger(&segment, this.tid.get(), true);
     }
@@ -388,7 +388,7 @@ pub(crate) fn replace_perf(slot: &Slot, period_ns: u64) {
             slot.perf_page.set(core::ptr::null_mut());
             stop_sources(slot);
             slot.source.set(0);
-            arm_sources(slot, &process::settings(), tls());
+            arm_sources(slot, &segment::settings(), tls());
         }
     }
 }
@@ -397,7 +397,7 @@ pub(crate) fn replace_perf(slot: &Slot, period_ns: u64) {
 fn own_slot() -> Option<&'static Slot> {
     let block = tls();
     let slot = block.slot.get();
-    if slot.is_null() || block.generation.get() != process::generation() {
+    if slot.is_null() || block.generation.get() != segment::generation() {
         return None;
     }
     // SAFETY: a slot of this generation is this thread's own, mapped for good.
@@ -413,10 +413,10 @@ pub(crate) fn silence() {
 
 /// Arms this thread's sources again.
 pub(crate) fn resume() {
-    if let Some(slot) = own_slot().filter(|_| process::segment().is_some() && !process::stopped()) {
+    if let Some(slot) = own_slot().filter(|_| segment::segment().is_some() && !segment::stopped()) {
         let _errno = sys::KeepErrno::new();
         slot.source.set(0);
-        arm_sources(slot, &process::settings(), tls());
+        arm_sources(slot, &segment::settings(), tls());
     }
 }
 

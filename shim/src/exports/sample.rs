@@ -10,10 +10,11 @@
 
 use rscalene_wire::{ArenaHeader, Kind, Section, TAP_VERSION, TapAnswer, TapTable};
 
+use crate::arena::segment;
 use crate::cpu::threads;
 use crate::exports::count as exact;
 use crate::ground::sys;
-use crate::life::fork_and_exit as process;
+use crate::life::fork_and_exit;
 use crate::life::start;
 use crate::memory::sample as hooks;
 use crate::python::selftest;
@@ -34,7 +35,7 @@ unsafe extern "C" fn begin(arena: *mut ArenaHeader, keep_out: usize) -> u32 {
 }
 
 unsafe fn try_begin(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
-    if process::segment().is_some() {
+    if segment::segment().is_some() {
         return TapAnswer::Preloaded;
     }
     if !exact::reach() {
@@ -47,10 +48,10 @@ unsafe fn try_begin(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
         return TapAnswer::NoFrames;
     }
     threads::make_key();
-    process::watch_forks();
+    fork_and_exit::watch_forks();
     stack::forget_all();
     // SAFETY: the GIL is held, there is no segment, and the module keeps the mapping until `end` has returned.
-    if !unsafe { process::lend(arena) } {
+    if !unsafe { segment::lend(arena) } {
         return TapAnswer::NoMemory;
     }
     let answer = if !selftest::passes_now() {
@@ -61,21 +62,21 @@ unsafe fn try_begin(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
         exact::patch(keep_out);
         return TapAnswer::Begun;
     };
-    process::take_back();
+    segment::take_back();
     answer
 }
 
 unsafe extern "C" fn end() {
     let _errno = sys::KeepErrno::new();
     // A process that a launcher profiles has lent nothing, nor has one in which nothing was begun.
-    if !process::lent() {
+    if !segment::lent() {
         return;
     }
     hooks::stop();
     hooks::settle_python();
     exact::give_way();
     hooks::settle_python();
-    process::take_back();
+    segment::take_back();
     hooks::forget_all();
     stack::forget_all();
 }
@@ -85,7 +86,7 @@ const NAME_BYTES: usize = 1024;
 
 unsafe extern "C" fn section(section: u32, begins: u32, own_ns: u64, name: *const u8, bytes: usize) -> u32 {
     let _errno = sys::KeepErrno::new();
-    let Some(segment) = process::segment().filter(|_| !process::lent()) else { return 0 };
+    let Some(segment) = segment::segment().filter(|_| !segment::lent()) else { return 0 };
     let cpu_ns = sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID).saturating_sub(own_ns);
     let record = Section { time_ns: sys::now_ns(), cpu_ns, section, begins };
     // SAFETY: the caller's promise.

@@ -10,9 +10,9 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use rscalene_interp::Memory;
 
+use crate::arena::segment;
 use crate::ground::sys;
 use crate::ground::tls::tls;
-use crate::life::fork_and_exit as process;
 
 /// What a refused instruction goes on with: 0 in `ok`, and what stands behind it.
 #[cfg(target_arch = "x86_64")]
@@ -72,7 +72,7 @@ pub(crate) fn recovery(pc: u64) -> Option<u64> {
     let entries = unsafe { core::slice::from_raw_parts(first, count) };
     let target = |distance: &i32| (&raw const *distance as u64).wrapping_add_signed(i64::from(*distance));
     let entry = entries.iter().find(|entry| target(&entry.instruction) == pc)?;
-    if let Some(segment) = process::segment() {
+    if let Some(segment) = segment::segment() {
         segment.header().faults.fetch_add(1, Relaxed);
     }
     Some(target(&entry.landing))

@@ -13,9 +13,10 @@ use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use rscalene_wire::ARENA_ENV;
 
+use crate::arena::segment;
 use crate::ground::real::{Next, call_next};
 use crate::ground::sys;
-use crate::life::fork_and_exit as process;
+use crate::life::fork_and_exit;
 use crate::signals::urgent;
 
 static EXECVE: Next = Next::new(c"execve");
@@ -136,7 +137,7 @@ fn followed(path: *const c_char, environment: Words, start: impl FnOnce(Words) -
     let (address, preload) = (lacks(ARENA_ENV), lacks(PRELOAD_ENV));
     if !(address || preload)
         || !READY.load(Acquire)
-        || process::alone()
+        || segment::alone()
         || (!path.is_null() && changes_rights(path))
         || entries(environment).count() + 3 > MOST
     {
@@ -170,8 +171,8 @@ fn extended(environment: Words, address: bool, preload: bool, start: impl FnOnce
 
 /// An exec: the ledger first, since the threads and their clocks go with the old program, and the mask.
 fn becoming(exec: impl FnOnce() -> c_int) -> c_int {
-    process::end(rscalene_wire::BY_EXEC, None);
-    let leaves = process::is_own();
+    fork_and_exit::end(rscalene_wire::BY_EXEC, None);
+    let leaves = segment::is_own();
     let shown = urgent::show_mask(leaves);
     let answer = exec();
     if shown {

@@ -6,11 +6,11 @@
 
 use core::ffi::{c_int, c_void};
 
+use crate::arena::segment;
 use crate::cpu::threads;
 use crate::cpu::threads::{Entry, Slot, Task};
 use crate::ground::real::{Next, call_next};
 use crate::ground::tls::tls;
-use crate::life::fork_and_exit as process;
 use crate::signals::actions as signals;
 use crate::signals::urgent::BLOCKED;
 
@@ -53,7 +53,7 @@ unsafe extern "C" fn pthread_create(
             libc::EAGAIN
         )
     };
-    if !threads::armed() || process::segment().is_none() || process::stopped() {
+    if !threads::armed() || segment::segment().is_none() || segment::stopped() {
         return create(entry, argument);
     }
     let slot = threads::acquire();

@@ -10,13 +10,14 @@ use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use rscalene_interp::{Layout, Memory, Unsupported, running};
 
+use crate::arena::segment;
 use crate::cpu::threads;
 use crate::ground::guard::Guarded;
 use crate::ground::real::{clear_error, global_symbol};
 use crate::ground::sys;
 use crate::ground::tls::tls;
 use crate::life::exec;
-use crate::life::fork_and_exit as process;
+use crate::life::fork_and_exit;
 use crate::memory::sample as hooks;
 use crate::python::classify;
 use crate::python::selftest;
@@ -210,7 +211,7 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
     exec::remember(environment);
     hooks::resolve();
     let initialized = global_symbol(c"Py_IsInitialized");
-    if initialized != 0 && process::open_arena(launcher, fd, nonce) && !process::stopped() {
+    if initialized != 0 && segment::open_arena(launcher, fd, nonce) && !segment::stopped() {
         arm(environment as u64);
     }
     clear_error();
@@ -234,7 +235,7 @@ pub(crate) fn adopt() -> bool {
 }
 
 fn arm(first_stack_end: u64) {
-    if !process::claim() {
+    if !segment::claim() {
         return;
     }
     signals::install();
@@ -245,16 +246,16 @@ fn arm(first_stack_end: u64) {
     // SAFETY: nothing reads it before `READY` is raised.
     unsafe { PYTHON.0.get().write(python) };
     READY.store(true, Release);
-    process::announce(false);
+    fork_and_exit::announce(false);
     hooks::announce_allocator();
     if let Some(reason) = refused {
-        process::notice(reason.0, reason.1);
+        segment::notice(reason.0, reason.1);
         if python.version == 0 {
             return;
         }
     }
-    process::watch_forks();
-    process::watch_exit();
+    fork_and_exit::watch_forks();
+    fork_and_exit::watch_exit();
     threads::start();
 }
 

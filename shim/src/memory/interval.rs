@@ -7,10 +7,10 @@
 
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use crate::arena::segment;
 use crate::cpu::threads;
 use crate::ground::sys;
 use crate::ground::tls::Tls;
-use crate::life::fork_and_exit as process;
 use crate::memory::live;
 use crate::python::stack;
 
@@ -74,7 +74,7 @@ static PYTHON_INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
 
 /// Does the launcher want memory profiled?
 pub(crate) fn wanted() -> bool {
-    process::settings().memory_mode != 0
+    segment::settings().memory_mode != 0
 }
 
 /// Has sampling begun?
@@ -91,7 +91,7 @@ pub(crate) fn exact() -> bool {
 
 /// Begins to sample, as the launcher asked.
 pub(crate) fn begin() {
-    let settings = process::settings();
+    let settings = segment::settings();
     INTERVAL.store(settings.memory_interval_bytes.clamp(1, CEILING), Relaxed);
     ADAPTIVE.store(settings.memory_adaptive, Relaxed);
     begin_window();
@@ -144,11 +144,11 @@ fn cpu_ns() -> u64 {
 }
 
 fn most_savings() -> i64 {
-    if process::lent() { SAVINGS_BY_HAND_NS } else { SAVINGS_NS }
+    if segment::lent() { SAVINGS_BY_HAND_NS } else { SAVINGS_NS }
 }
 
 fn publish() {
-    if let Some(segment) = process::segment() {
+    if let Some(segment) = segment::segment() {
         segment.header().memory_interval_bytes.store(if exact() { 0 } else { INTERVAL.load(Relaxed) }, Relaxed);
     }
 }

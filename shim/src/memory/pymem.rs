@@ -19,10 +19,10 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 
 use rscalene_wire as wire;
 
+use crate::arena::segment;
 use crate::exports::count as exact;
 use crate::ground::real::global_symbol;
 use crate::ground::tls::{Busy, tls};
-use crate::life::fork_and_exit as process;
 use crate::memory::interval;
 use crate::memory::live;
 use crate::memory::sample::{CERTAIN, Choice, PYTHON, forget, keep, remember};
@@ -360,7 +360,7 @@ pub(crate) fn install() {
         return;
     }
     if !replace_all(kind()) {
-        process::notice(5, 0);
+        segment::notice(5, 0);
     }
     interval::begin();
 }
@@ -396,7 +396,7 @@ fn replace_all(kind: Kind) -> bool {
         return false;
     }
     mark_arenas();
-    let exact = process::settings().memory_mode == 2;
+    let exact = segment::settings().memory_mode == 2;
     interval::begin_python(tls());
     if kind != Kind::Malloc {
         let escape = kind == Kind::Pymalloc && !exact;

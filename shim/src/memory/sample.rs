@@ -23,12 +23,12 @@ use rscalene_wire as wire;
 use wire::Kind;
 
 use crate::arena::ring::Segment;
+use crate::arena::segment;
 use crate::cpu::threads;
 use crate::cpu::threads::Slot;
 use crate::ground::guard::Guarded;
 use crate::ground::sys;
 use crate::ground::tls::{Busy, tls};
-use crate::life::fork_and_exit as process;
 use crate::life::start;
 use crate::memory::preload::{cxx, foreign, libc};
 use crate::memory::{interval, live, pymem as python};
@@ -87,12 +87,12 @@ pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
         segment.emit(Kind::Teardown, 0, &wire::Teardown { time_ns: sys::now_ns() }, &[]);
     }
     let tstate = python.thread_state();
-    if process::lent() {
+    if segment::lent() {
         threads::adopt();
     }
     let slot: *mut Slot = tls().slot.get();
     let (Some(layout), false, false) = (python.layout(), tstate == 0, slot.is_null()) else { return (0, true) };
-    if tls().generation.get() != process::generation() {
+    if tls().generation.get() != segment::generation() {
         return (0, true);
     }
     // SAFETY: the slot is this thread's own; the room is used under `Busy`, so by one hook at a time.
@@ -108,7 +108,7 @@ pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
 
 /// Writes the record of an allocation and remembers its address; the caller is `Busy`.
 fn record(address: u64, size: u64, interval: u64, flags: u8) {
-    let Some(segment) = process::segment() else { return };
+    let Some(segment) = segment::segment() else { return };
     let exact = interval == 0;
     if exact {
         wait_for_room(&segment);
@@ -134,7 +134,7 @@ fn record(address: u64, size: u64, interval: u64, flags: u8) {
 
 /// Writes the record of the end of a block that was recorded (see [`wire::Free::how`]); the caller is `Busy`.
 fn record_free(address: u64, how: u32) {
-    let Some(segment) = process::segment() else { return };
+    let Some(segment) = segment::segment() else { return };
     if interval::exact() {
         wait_for_room(&segment);
     }
@@ -152,10 +152,10 @@ fn wait_for_room(segment: &Segment) {
             GIVEN_UP.store(false, Relaxed);
             return;
         }
-        if GIVEN_UP.load(Relaxed) || process::stopped() {
+        if GIVEN_UP.load(Relaxed) || segment::stopped() {
             return;
         }
-        if round % 100 == 99 && process::launcher_gone() {
+        if round % 100 == 99 && segment::launcher_gone() {
             break;
         }
         segment.wake();
@@ -187,9 +187,9 @@ pub(crate) struct Choice {
 pub(crate) fn chosen(bytes: usize) -> Option<Choice> {
     let block = tls();
     let _errno = sys::KeepErrno::new();
-    let _using = process::using()?;
+    let _using = segment::using()?;
     if !interval::running() {
-        if process::lent() {
+        if segment::lent() {
             return None;
         }
         interval::wait(block);
@@ -223,7 +223,7 @@ pub(crate) fn keep(address: u64, size: usize, choice: Choice) {
         return;
     }
     let _errno = sys::KeepErrno::new();
-    if let (Some(_using), Some(_busy)) = (process::using(), Busy::enter()) {
+    if let (Some(_using), Some(_busy)) = (segment::using(), Busy::enter()) {
         let begun = interval::costs_begin(size as u64);
         record(address, size as u64, choice.interval, choice.flags);
         if let Some(begun) = begun {
@@ -248,7 +248,7 @@ pub(crate) fn forget(address: u64, how: u32) -> bool {
         return false;
     }
     let _errno = sys::KeepErrno::new();
-    let Some(_using) = process::using() else { return true };
+    let Some(_using) = segment::using() else { return true };
     let busy = Busy::enter();
     record_free(address, how);
     drop(busy);
@@ -260,7 +260,7 @@ pub(crate) fn forget(address: u64, how: u32) -> bool {
 #[inline(never)]
 pub(crate) fn remember(address: u64) {
     let _errno = sys::KeepErrno::new();
-    let (Some(_using), Some(_busy)) = (process::using(), Busy::enter()) else { return };
+    let (Some(_using), Some(_busy)) = (segment::using(), Busy::enter()) else { return };
     if interval::exact() || live::insert(address) {
         record_free(address, wire::REFUSED);
     }

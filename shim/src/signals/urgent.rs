@@ -13,12 +13,12 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use libc::{siginfo_t, sigset_t, timespec};
 
+use crate::arena::segment;
 use crate::cpu::handler;
 use crate::cpu::threads;
 use crate::ground::real::{Next, call_next};
 use crate::ground::sys;
 use crate::ground::tls::{Tls, tls};
-use crate::life::fork_and_exit as process;
 use crate::signals::actions as signals;
 use crate::signals::actions::{SAMPLE, bit, first_word};
 
@@ -71,7 +71,7 @@ fn hand_over(block: &Tls) {
     }
     block.masked.set(block.masked.get() | HANDED_OVER);
     threads::silence();
-    process::notice(8, sys::tid());
+    segment::notice(8, sys::tid());
     drop_ours();
 }
 

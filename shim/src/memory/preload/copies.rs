@@ -8,11 +8,11 @@ use core::ffi::c_void;
 use rscalene_wire as wire;
 use wire::Kind;
 
+use crate::arena::segment;
 use crate::cpu::threads;
 use crate::ground::real::{Next, call_next};
 use crate::ground::sys;
 use crate::ground::tls::{Busy, tls};
-use crate::life::fork_and_exit as process;
 use crate::memory::interval;
 use crate::memory::preload::libc::jump;
 use crate::memory::sample::{running_stack, thread};
@@ -47,7 +47,7 @@ fn sample(bytes: usize) {
         block.copy_countdown.set(LOOK);
         return;
     }
-    if process::settings().copy_volume == 0 {
+    if segment::settings().copy_volume == 0 {
         block.copy_countdown.set(i64::MAX / 2);
         return;
     }
@@ -61,7 +61,7 @@ fn sample(bytes: usize) {
         return;
     }
     let _errno = sys::KeepErrno::new();
-    let Some(segment) = process::segment() else { return };
+    let Some(segment) = segment::segment() else { return };
     let (stack, sent) = running_stack(&segment);
     if !sent {
         segment.lose(Kind::Copy, 1);

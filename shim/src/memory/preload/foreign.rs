@@ -12,10 +12,10 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use rscalene_wire as wire;
 use wire::Kind;
 
+use crate::arena::segment;
 use crate::ground::real::{Next, global_symbol};
 use crate::ground::sys;
 use crate::ground::tls::tls;
-use crate::life::fork_and_exit as process;
 use crate::memory::preload::libc::{
     ALIGNED_ALLOC, Block, CALLOC, FREE, MALLOC, MEMALIGN, POSIX_MEMALIGN, PVALLOC, REALLOC, VALLOC,
 };
@@ -90,7 +90,7 @@ pub(crate) fn find() {
 /// Says the name of the allocator, if it is not libc's.
 pub(crate) fn announce() {
     let name = NAME.load(Relaxed);
-    let Some(segment) = process::segment().filter(|_| !name.is_null()) else { return };
+    let Some(segment) = segment::segment().filter(|_| !name.is_null()) else { return };
     // SAFETY: the dynamic linker's own string, which lives as long as the library; preloaded ones are never unloaded.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
     segment.emit(Kind::Allocator, 0, &wire::Allocator { time_ns: sys::now_ns(), bytes: name.len() as u64 }, name);

@@ -10,10 +10,10 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rscalene_wire as wire;
 use wire::Kind;
 
+use crate::arena::segment;
 use crate::ground::real::{Next, call_next};
 use crate::ground::sys;
 use crate::ground::tls::{Busy, tls};
-use crate::life::fork_and_exit as process;
 use crate::memory::interval;
 use crate::memory::sample::running_stack;
 
@@ -35,13 +35,13 @@ const ARENA: u8 = 4;
 const RESERVED: u8 = 8;
 
 fn record(flags: u8, address: u64, size: u64, old_address: u64, old_size: u64) {
-    let Some(_using) = process::using() else { return };
+    let Some(_using) = segment::using() else { return };
     // What an allocator maps holds blocks that are counted one by one.
     if !interval::running() || !interval::wanted() || tls().inside.get() != 0 {
         return;
     }
     let _errno = sys::KeepErrno::new();
-    let Some(segment) = process::segment() else { return };
+    let Some(segment) = segment::segment() else { return };
     // An arena is made and freed while a wrapped allocator works, which keeps the hooks out but walks no frames.
     let busy = Busy::enter();
     if busy.is_none() && tls().arena.get() == 0 {
