@@ -16,8 +16,8 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use crate::ground::mask::SAMPLE;
 use crate::ground::sys;
-use crate::signals::actions::SAMPLE;
 
 /// `perf_event_attr` as of its first 64-byte version (`PERF_ATTR_SIZE_VER0`).
 #[repr(C)]

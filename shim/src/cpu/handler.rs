@@ -12,14 +12,15 @@ use rscalene_wire::{CpuKind, CpuSample, Kind};
 
 use crate::arena::ring::Segment;
 use crate::arena::segment;
-use crate::cpu::threads::Slot;
+use crate::cpu::sources;
 use crate::ground::guard::Guarded;
+use crate::ground::mask;
+use crate::ground::slot::Slot;
 use crate::ground::sys;
 use crate::ground::tls::tls;
 use crate::life::start;
 use crate::python::classify::{Place, place};
 use crate::python::stack;
-use crate::signals::actions as signals;
 
 /// Bytes from the start of a `ucontext_t` to the interrupted program counter.
 #[cfg(target_arch = "x86_64")]
@@ -198,7 +199,7 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
         Ours::Timer(expirations) => (true, *expirations),
     };
     let beside_perf = timer && slot.source.get() == 1;
-    let memory = Guarded::in_handler(signals::blocks_faults(interrupted_mask(context)));
+    let memory = Guarded::in_handler(mask::blocks_faults(interrupted_mask(context)));
     let system = timer && tick_hit_kernel(slot, &memory, program_counter(context));
     let passed_ns = if timer { slot.passed_ns(expirations) } else { slot.gap_ns.get() };
     let weight_ns = match (timer, beside_perf) {
@@ -214,8 +215,10 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
     if beside_perf {
         slot.pace_timer(system);
     }
-    if !timer || beside_perf {
-        slot.vary_perf(passed_ns, !timer, tls());
+    if (!timer || beside_perf)
+        && let Some(period_ns) = slot.vary_perf(passed_ns, !timer, tls())
+    {
+        sources::replace_perf(slot, period_ns);
     }
 }
 

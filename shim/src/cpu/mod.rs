@@ -3,4 +3,5 @@
 pub(crate) mod clock;
 pub(crate) mod handler;
 pub(crate) mod pace;
+pub(crate) mod sources;
 pub(crate) mod threads;

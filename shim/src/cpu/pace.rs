@@ -6,8 +6,8 @@
 //! Neighbours: `handler` asks, `threads` arms, `clock` sets the timer.
 
 use crate::cpu::clock;
-use crate::cpu::threads;
-use crate::cpu::threads::{Slot, next_random};
+use crate::ground::random::next_random;
+use crate::ground::slot::Slot;
 use crate::ground::sys;
 use crate::ground::tls::Tls;
 
@@ -127,10 +127,10 @@ impl Slot {
         due
     }
 
-    /// So much CPU time has passed, by a signal of the perf event (`fired`) or of the timer beside it: an event that is old
-    /// enough makes room for one of another gap. One that only ever fires in the kernel sends nothing; then it is the timer
-    /// that tells its age. Called in the thread's own handler.
-    pub(crate) fn vary_perf(&self, passed_ns: u64, fired: bool, block: &Tls) {
+    /// So much CPU time has passed, by a signal of the perf event (`fired`) or of the timer beside it: the period of
+    /// another event, if this one is old enough to make room for it. One that only ever fires in the kernel sends nothing;
+    /// then it is the timer that tells its age. Called in the thread's own handler.
+    pub(crate) fn vary_perf(&self, passed_ns: u64, fired: bool, block: &Tls) -> Option<u64> {
         if fired {
             // From here on each of its signals stands for its period.
             self.gap_ns.set(self.gap_ns.get().saturating_sub(self.owed_ns.replace(0)));
@@ -138,8 +138,6 @@ impl Slot {
         let age = self.perf_age_ns.get().saturating_add(passed_ns);
         self.perf_age_ns.set(age);
         let patience = if fired { 1 } else { UNHEARD };
-        if age >= self.age_limit_ns().saturating_mul(patience) {
-            threads::replace_perf(self, self.draw(block));
-        }
+        (age >= self.age_limit_ns().saturating_mul(patience)).then(|| self.draw(block))
     }
 }

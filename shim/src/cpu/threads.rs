@@ -4,101 +4,22 @@
 //! its bit is set. Each thread arms its own sources. Neighbours: `pthread` (where threads are made), `clock` (the
 //! sources), `handler` (uses the slot), `process` (fork, end).
 
-use core::cell::{Cell, UnsafeCell};
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 
 use rscalene_wire as wire;
-use wire::{Kind, StackEntry};
+use wire::Kind;
 
 use crate::arena::ring::Segment;
 use crate::arena::segment;
-use crate::cpu::clock;
-use crate::cpu::pace;
+use crate::cpu::sources::{arm_sources, stop_sources};
+use crate::ground::mask;
+use crate::ground::random::mix;
 use crate::ground::real::{Weak, weak};
+use crate::ground::slot::Slot;
 use crate::ground::sys;
-use crate::ground::tls::{Tls, tls};
-use crate::signals::actions as signals;
-
-/// Frames that one walk keeps; `Settings::max_depth` may ask for fewer.
-pub(crate) const DEPTH: usize = 1024;
-/// Bytes for the text of one filename or qualified name.
-pub(crate) const TEXT: usize = 4096;
-
-/// Room for one walk.
-pub(crate) struct Scratch {
-    /// Frames, leaf first.
-    pub(crate) entries: [StackEntry; DEPTH],
-    /// Text on its way into a record.
-    pub(crate) text: [u8; TEXT],
-}
-
-/// What is kept of a thread.
-pub(crate) struct Slot {
-    /// Kernel thread id.
-    pub(crate) tid: Cell<u32>,
-    /// As `wire::ThreadStart::source`.
-    pub(crate) source: Cell<u32>,
-    /// Number of the descriptor that the perf event had; -1 without one.
-    pub(crate) perf_fd: Cell<i32>,
-    /// The same of the event before it, of which a last signal may come.
-    pub(crate) former_fd: Cell<i32>,
-    /// Descriptor of an event that is just being made; -1 at all other times.
-    opening: Cell<i32>,
-    perf_page: Cell<*mut u8>,
-    /// Its timer; negative without one.
-    pub(crate) timer: Cell<i32>,
-    /// CPU nanoseconds between the timer's signals.
-    pub(crate) timer_ns: Cell<u64>,
-    /// Nanoseconds from the last tick that the timer was seen at to its signal: of the next one's time they are the first.
-    pub(crate) late_ns: Cell<u64>,
-    /// Signals of the timer since the last that met the kernel.
-    pub(crate) quiet: Cell<u32>,
-    /// User and kernel time at the last timer sample.
-    pub(crate) last_usage: Cell<(u64, u64, u64)>,
-    /// CPU nanoseconds between its samples, on average.
-    pub(crate) interval_ns: Cell<u64>,
-    /// CPU nanoseconds that the next sample stands for (at least, where the timer takes it).
-    pub(crate) gap_ns: Cell<u64>,
-    /// CPU nanoseconds of the timer's signals that no sample stands for yet; less than the gap.
-    pub(crate) owed_ns: Cell<u64>,
-    /// CPU nanoseconds since the perf event was made, as far as its own and the timer's signals tell.
-    pub(crate) perf_age_ns: Cell<u64>,
-    ending: Cell<u32>,
-    /// What the thread is made for: its function, the argument, and what the program believes of its mask.
-    pub(crate) task: Cell<Task>,
-    /// One for the signal handler, one for the hooks that it may interrupt.
-    scratch: [UnsafeCell<Scratch>; 2],
-}
-
-/// First function of a thread.
-pub(crate) type Entry = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
-
-/// What a thread is made for.
-#[derive(Clone, Copy)]
-pub(crate) struct Task {
-    /// Its first function.
-    pub(crate) entry: Option<Entry>,
-    /// What that is given.
-    pub(crate) argument: *mut c_void,
-    /// The signals of ours that it believes to block.
-    pub(crate) masked: u32,
-}
-
-impl Slot {
-    /// Room for a walk: `handler` says who asks.
-    ///
-    /// # Safety
-    /// Only the slot's own thread, and not twice at a time for the same asker.
-    #[expect(clippy::mut_from_ref, reason = "the two rooms are handed out to one asker each, as the caller vouches")]
-    pub(crate) unsafe fn scratch(&self, handler: bool) -> &mut Scratch {
-        let [in_handler, in_hook] = &self.scratch;
-        let cell = if handler { in_handler } else { in_hook };
-        // SAFETY: the caller is the only user of this room.
-        unsafe { &mut *cell.get() }
-    }
-}
+use crate::ground::tls::tls;
 
 const CHUNK: usize = 32;
 const CHUNKS: usize = 512;
@@ -234,7 +155,7 @@ fn hear_of_the_end(slot: *mut Slot) {
 
 /// Gives the current thread a slot and arms its sources.
 pub(crate) fn arm_current() {
-    signals::adopt_mask(0);
+    mask::adopt_mask(0);
     let slot = acquire();
     if !slot.is_null() {
         arm(slot);
@@ -268,68 +189,6 @@ pub(crate) fn arm(slot: *mut Slot) {
     segment.emit(Kind::ThreadStart, 0, &record, &[]);
 }
 
-fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
-    let interval = settings.cpu_interval_ns.max(20_000);
-    slot.interval_ns.set(interval);
-    if settings.cpu_mode == 0 {
-        return;
-    }
-    slot.begin_gaps(block);
-    if settings.cpu_mode != 3 {
-        match clock::start_perf(slot.tid.get(), slot.first_period(), &slot.opening) {
-            Ok(perf) => {
-                slot.perf_fd.set(perf.fd);
-                slot.perf_page.set(perf.page);
-                slot.source.set(1);
-            }
-            Err(error) if settings.cpu_mode == 2 => segment::notice(3, error.unsigned_abs()),
-            Err(_) => {}
-        }
-    }
-    if slot.source.get() == 0 && settings.cpu_mode == 2 {
-        return;
-    }
-    let apart = interval.min(pace::often());
-    slot.timer_ns.set(apart);
-    slot.quiet.set(0);
-    slot.begin_ticks();
-    let first = 1 + next_random(block) % apart.max(1);
-    match clock::start_timer(slot.tid.get(), core::ptr::from_ref(slot) as usize, first, apart) {
-        Ok(id) => {
-            slot.timer.set(id);
-            if slot.source.get() == 0 {
-                slot.source.set(2);
-            }
-        }
-        Err(error) => {
-            if slot.source.get() == 1 {
-                slot.source.set(3);
-            }
-            segment::notice(4, error.unsigned_abs());
-        }
-    }
-}
-
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
-}
-
-/// The next random number of this thread (xorshift64*).
-pub(crate) fn next_random(block: &Tls) -> u64 {
-    let mut x = block.random.get();
-    if x == 0 {
-        // A thread that was never armed.
-        x = mix(sys::now_ns() ^ u64::from(sys::tid()) << 32) | 1;
-    }
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    block.random.set(x);
-    x.wrapping_mul(0x2545_f491_4f6c_dd1d)
-}
-
 /// Runs when a thread ends, by return, `pthread_exit` or cancellation: among the last of its key destructors, so that
 /// what the others do is still counted.
 unsafe extern "C" fn thread_ends(slot: *mut c_void) {
@@ -357,40 +216,6 @@ unsafe extern "C" fn thread_ends(slot: *mut c_void) {
     }
     block.slot.set(core::ptr::null_mut());
     release(slot);
-}
-
-fn stop_sources(slot: &Slot) {
-    if slot.timer.get() >= 0 {
-        clock::stop_timer(slot.timer.replace(-1));
-    }
-    let page = slot.perf_page.replace(core::ptr::null_mut());
-    if !page.is_null() {
-        // SAFETY: the page came from `start_perf` in this process and was not ended before.
-        unsafe { clock::stop_perf(page) };
-    }
-}
-
-/// Makes the current thread's perf event, if it has one, fire every `period_ns` from now on.
-pub(crate) fn replace_perf(slot: &Slot, period_ns: u64) {
-    let page = slot.perf_page.get();
-    if page.is_null() {
-        return;
-    }
-    // SAFETY: the page came from `start_perf` on this thread, and has not been ended.
-    match unsafe { clock::replace_perf(page, slot.tid.get(), period_ns, &slot.opening) } {
-        clock::Replaced::By(fd) => {
-            slot.former_fd.set(slot.perf_fd.replace(fd));
-            slot.gap_ns.set(period_ns);
-            slot.perf_age_ns.set(0);
-        }
-        clock::Replaced::Not => {}
-        clock::Replaced::Gone => {
-            slot.perf_page.set(core::ptr::null_mut());
-            stop_sources(slot);
-            slot.source.set(0);
-            arm_sources(slot, &segment::settings(), tls());
-        }
-    }
 }
 
 /// This thread's slot, where it has one of this process.

@@ -6,11 +6,9 @@
 //! the kernel instead. Neighbours: `signals` (which installs the handler and chains the rest), `stack`.
 
 use core::arch::asm;
-use core::sync::atomic::Ordering::Relaxed;
 
 use rscalene_interp::Memory;
 
-use crate::arena::segment;
 use crate::ground::sys;
 use crate::ground::tls::tls;
 
@@ -72,9 +70,6 @@ pub(crate) fn recovery(pc: u64) -> Option<u64> {
     let entries = unsafe { core::slice::from_raw_parts(first, count) };
     let target = |distance: &i32| (&raw const *distance as u64).wrapping_add_signed(i64::from(*distance));
     let entry = entries.iter().find(|entry| target(&entry.instruction) == pc)?;
-    if let Some(segment) = segment::segment() {
-        segment.header().faults.fetch_add(1, Relaxed);
-    }
     Some(target(&entry.landing))
 }
 

@@ -6,7 +6,7 @@
 use core::arch::{asm, global_asm};
 use core::cell::Cell;
 
-use crate::cpu::threads::Slot;
+use crate::ground::slot::Slot;
 
 /// One thread's block.
 #[repr(C)]

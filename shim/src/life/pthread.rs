@@ -8,11 +8,10 @@ use core::ffi::{c_int, c_void};
 
 use crate::arena::segment;
 use crate::cpu::threads;
-use crate::cpu::threads::{Entry, Slot, Task};
+use crate::ground::mask::{self, BLOCKED};
 use crate::ground::real::{Next, call_next};
+use crate::ground::slot::{Entry, Slot, Task};
 use crate::ground::tls::tls;
-use crate::signals::actions as signals;
-use crate::signals::urgent::BLOCKED;
 
 static PTHREAD_CREATE: Next = Next::new(c"pthread_create");
 
@@ -23,7 +22,7 @@ unsafe extern "C" fn thread_begins(slot: *mut c_void) -> *mut c_void {
     let this = unsafe { &*slot };
     let Task { entry, argument, masked } = this.task.get();
     // What the program believes of the mask is inherited as the mask itself is.
-    signals::adopt_mask(masked);
+    mask::adopt_mask(masked);
     threads::arm(slot);
     match entry {
         // SAFETY: calls the program's own start function with its own argument.

@@ -8,7 +8,7 @@
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::arena::segment;
-use crate::cpu::threads;
+use crate::ground::random::next_random;
 use crate::ground::sys;
 use crate::ground::tls::Tls;
 use crate::memory::live;
@@ -189,7 +189,7 @@ fn draw(block: &Tls) {
     let interval = INTERVAL.load(Relaxed);
     block.interval.set(interval);
     block.certain.set((interval * CERTAIN).min(LARGE) as usize);
-    block.countdown.set(gap(threads::next_random(block), interval));
+    block.countdown.set(gap(next_random(block), interval));
 }
 
 /// The same for Python's object allocators: true if the block that ran the countdown out is a sample.
@@ -197,7 +197,7 @@ pub(crate) fn choose_python(block: &Tls) -> u64 {
     let interval = PYTHON_INTERVAL.load(Relaxed);
     let next = INTERVAL.load(Relaxed);
     PYTHON_INTERVAL.store(next, Relaxed);
-    PYTHON_LEFT.store(gap(threads::next_random(block), next), Relaxed);
+    PYTHON_LEFT.store(gap(next_random(block), next), Relaxed);
     interval
 }
 

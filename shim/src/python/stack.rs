@@ -17,8 +17,8 @@ use rscalene_wire as wire;
 use wire::{Kind, StackEntry};
 
 use crate::arena::ring::Segment;
-use crate::cpu::threads::{DEPTH, Scratch, TEXT};
 use crate::ground::guard::Guarded;
+use crate::ground::slot::{DEPTH, Scratch, TEXT};
 use crate::ground::sys;
 
 /// Entries of each table. Stacks: one word each, the hash. Code objects: tag and number in one word. Addresses: what of the

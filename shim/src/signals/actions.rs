@@ -7,28 +7,25 @@
 
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use libc::{c_int, sigaction as Action, siginfo_t, sigset_t};
 
+use crate::arena::segment;
 use crate::cpu::handler;
 use crate::ground::guard;
+use crate::ground::mask::{
+    self, BLOCKED, HANDED_OVER, SAMPLE, SIGMASK, bit, blocks_faults, first_word, real_mask, set_first_word,
+};
 use crate::ground::real::{Next, call_next};
 use crate::ground::sys;
 use crate::ground::tls::tls;
 use crate::signals::urgent;
-use crate::signals::urgent::{BLOCKED, HANDED_OVER};
-
-/// The signal of the CPU samples. Ignored by default, so one that is still pending when a program calls exec, or
-/// that reaches a process without our handler, harms nothing (SIGPROF would end it).
-pub(crate) const SAMPLE: c_int = libc::SIGURG;
 
 const OURS: [c_int; 3] = [SAMPLE, libc::SIGSEGV, libc::SIGBUS];
 
 static SIGACTION: Next = Next::new(c"sigaction");
-static SIGMASK: Next = Next::new(c"pthread_sigmask");
 static PROCMASK: Next = Next::new(c"sigprocmask");
-static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 /// An action the program asked for: handler, flags and mask, each read whole.
 struct Wanted {
@@ -60,29 +57,6 @@ impl Wanted {
 
 static WANTED: [Wanted; 3] = [Wanted::new(), Wanted::new(), Wanted::new()];
 
-/// The kernel's signal set is the first 64 bits of libc's.
-pub(crate) fn first_word(set: &sigset_t) -> u64 {
-    // SAFETY: a sigset_t is 128 bytes, aligned to 8.
-    unsafe { (&raw const *set).cast::<u64>().read() }
-}
-
-fn set_first_word(set: &mut sigset_t, word: u64) {
-    // SAFETY: as above.
-    unsafe { (&raw mut *set).cast::<u64>().write(word) };
-}
-
-/// A signal's bit in the kernel's set.
-pub(crate) const fn bit(signal: c_int) -> u64 {
-    1 << (signal - 1)
-}
-
-const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
-
-/// Does a blocked set make a guarded load deadly?
-pub(crate) fn blocks_faults(word: u64) -> bool {
-    word & FAULTS != 0
-}
-
 fn index(signal: c_int) -> Option<usize> {
     OURS.iter().position(|ours| *ours == signal)
 }
@@ -110,7 +84,7 @@ fn our_action(signal: c_int, wanted: &Action) -> Action {
 
 /// Puts our actions in place; the program's own move into [`WANTED`].
 pub(crate) fn install() {
-    if INSTALLED.swap(true, Relaxed) {
+    if !mask::begin_install() {
         return;
     }
     for (signal, wanted) in OURS.iter().zip(&WANTED) {
@@ -121,34 +95,6 @@ pub(crate) fn install() {
         let ours = our_action(*signal, &old);
         real_action(*signal, &raw const ours, core::ptr::null_mut());
     }
-}
-
-/// Are our actions in place?
-pub(crate) fn installed() -> bool {
-    INSTALLED.load(Relaxed)
-}
-
-/// Opens our signal in this thread and keeps what the program believes of its mask, which a new thread has `inherited`
-/// and a forked child keeps.
-pub(crate) fn adopt_mask(inherited: u32) {
-    let block = tls();
-    let word = really(libc::SIG_BLOCK, 0);
-    let blocked = (block.masked.get() | inherited) & BLOCKED | u32::from(word & bit(SAMPLE) != 0);
-    block.masked.set(blocked | (u32::from(blocks_faults(word)) << 1));
-    really(libc::SIG_UNBLOCK, bit(SAMPLE));
-}
-
-/// Changes this thread's real mask; the old one.
-pub(crate) fn really(how: c_int, word: u64) -> u64 {
-    // SAFETY: all bytes zero is an empty set.
-    let (mut new, mut old): (sigset_t, sigset_t) = unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
-    set_first_word(&mut new, word);
-    real_mask(&SIGMASK, how, &raw const new, &raw mut old);
-    first_word(&old)
-}
-
-fn real_mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
-    call_next!(next, fn(c_int, *const sigset_t, *mut sigset_t) -> c_int, (how, new, old), libc::ENOSYS)
 }
 
 /// A sample, or the program's own SIGURG.
@@ -167,6 +113,9 @@ unsafe extern "C" fn on_sample(signal: c_int, info: *mut siginfo_t, context: *mu
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let pc = handler::program_counter(context);
     if let Some(recovery) = guard::recovery(pc) {
+        if let Some(segment) = segment::segment() {
+            segment.header().faults.fetch_add(1, Relaxed);
+        }
         handler::set_program_counter(context, recovery);
         return;
     }
@@ -226,7 +175,7 @@ fn chain(at: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigaction(signal: c_int, new: *const Action, old: *mut Action) -> c_int {
-    let at = if INSTALLED.load(Relaxed) { index(signal) } else { None };
+    let at = if mask::installed() { index(signal) } else { None };
     let Some(wanted) = at.and_then(|at| WANTED.get(at)) else { return real_action(signal, new, old) };
     let before = wanted.load();
     if !new.is_null() {
@@ -263,8 +212,8 @@ unsafe extern "C" fn signal(number: c_int, function: usize) -> usize {
 }
 
 /// Blocks, unblocks or sets, with our signal left open; the old set is what the program believes.
-fn mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
-    if !INSTALLED.load(Relaxed) {
+fn change_mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
+    if !mask::installed() {
         return real_mask(next, how, new, old);
     }
     let tls = tls();
@@ -311,7 +260,7 @@ fn mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_sigmask(how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
-    mask(&SIGMASK, how, new, old)
+    change_mask(&SIGMASK, how, new, old)
 }
 
 /// `sigprocmask`.
@@ -320,5 +269,5 @@ unsafe extern "C" fn pthread_sigmask(how: c_int, new: *const sigset_t, old: *mut
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigprocmask(how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
-    mask(&PROCMASK, how, new, old)
+    change_mask(&PROCMASK, how, new, old)
 }

@@ -16,16 +16,10 @@ use libc::{siginfo_t, sigset_t, timespec};
 use crate::arena::segment;
 use crate::cpu::handler;
 use crate::cpu::threads;
+use crate::ground::mask::{self, BLOCKED, HANDED_OVER, SAMPLE, bit, first_word};
 use crate::ground::real::{Next, call_next};
 use crate::ground::sys;
 use crate::ground::tls::{Tls, tls};
-use crate::signals::actions as signals;
-use crate::signals::actions::{SAMPLE, bit, first_word};
-
-/// The program believes SIGURG blocked.
-pub(crate) const BLOCKED: u32 = 1;
-/// It is blocked for real, and the thread is not sampled.
-pub(crate) const HANDED_OVER: u32 = 4;
 
 static SIGWAIT: Next = Next::new(c"sigwait");
 static SIGWAITINFO: Next = Next::new(c"sigwaitinfo");
@@ -149,7 +143,7 @@ pub(crate) fn take_back(block: &Tls, open: bool) {
         block.masked.set(block.masked.get() & !HANDED_OVER);
         threads::resume();
         if open {
-            signals::really(libc::SIG_UNBLOCK, bit(SAMPLE));
+            mask::really(libc::SIG_UNBLOCK, bit(SAMPLE));
         }
     }
 }
@@ -161,7 +155,7 @@ pub(crate) fn show_mask(leaves: bool) -> bool {
     if block.masked.get() & (BLOCKED | HANDED_OVER) != BLOCKED {
         return false;
     }
-    signals::really(libc::SIG_BLOCK, bit(SAMPLE));
+    mask::really(libc::SIG_BLOCK, bit(SAMPLE));
     if leaves {
         threads::silence();
         drop_ours();
@@ -174,12 +168,12 @@ pub(crate) fn hide_mask(leaves: bool) {
     if leaves {
         threads::resume();
     }
-    signals::really(libc::SIG_UNBLOCK, bit(SAMPLE));
+    mask::really(libc::SIG_UNBLOCK, bit(SAMPLE));
 }
 
 fn asks_for_ours(set: *const sigset_t) -> bool {
     // SAFETY: the caller's caller passes a valid set or null.
-    signals::installed() && !set.is_null() && first_word(unsafe { &*set }) & bit(SAMPLE) != 0
+    mask::installed() && !set.is_null() && first_word(unsafe { &*set }) & bit(SAMPLE) != 0
 }
 
 /// Waits as `sigtimedwait` does, but not for signals of ours.
@@ -279,7 +273,7 @@ unsafe extern "C" fn signalfd(descriptor: c_int, set: *const sigset_t, flags: c_
         DESCRIPTOR.store(true, Relaxed);
         let block = tls();
         if block.masked.get() & (BLOCKED | HANDED_OVER) == BLOCKED {
-            signals::really(libc::SIG_BLOCK, bit(SAMPLE));
+            mask::really(libc::SIG_BLOCK, bit(SAMPLE));
             hand_over(block);
         }
     }

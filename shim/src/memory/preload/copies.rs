@@ -9,7 +9,7 @@ use rscalene_wire as wire;
 use wire::Kind;
 
 use crate::arena::segment;
-use crate::cpu::threads;
+use crate::ground::random::next_random;
 use crate::ground::real::{Next, call_next};
 use crate::ground::sys;
 use crate::ground::tls::{Busy, tls};
@@ -56,7 +56,7 @@ fn sample(bytes: usize) {
         block.copy_countdown.set(0);
         return;
     };
-    block.copy_countdown.set(interval::gap(threads::next_random(block), INTERVAL));
+    block.copy_countdown.set(interval::gap(next_random(block), INTERVAL));
     if first {
         return;
     }

@@ -1,0 +1,90 @@
+//! The sources of CPU signals of one thread, as the launcher asks for them.
+//!
+//! Job: arm perf and the timer, or whichever the system grants, and end them. Each thread arms its own. Neighbours:
+//! `clock` (makes them), `pace` (how far apart they fire), `threads` and `handler` (ask).
+
+use rscalene_wire as wire;
+
+use crate::arena::segment;
+use crate::cpu::{clock, pace};
+use crate::ground::random::next_random;
+use crate::ground::slot::Slot;
+use crate::ground::tls::{Tls, tls};
+
+/// Arms the sources of the current thread, whose slot this is.
+pub(crate) fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
+    let interval = settings.cpu_interval_ns.max(20_000);
+    slot.interval_ns.set(interval);
+    if settings.cpu_mode == 0 {
+        return;
+    }
+    slot.begin_gaps(block);
+    if settings.cpu_mode != 3 {
+        match clock::start_perf(slot.tid.get(), slot.first_period(), &slot.opening) {
+            Ok(perf) => {
+                slot.perf_fd.set(perf.fd);
+                slot.perf_page.set(perf.page);
+                slot.source.set(1);
+            }
+            Err(error) if settings.cpu_mode == 2 => segment::notice(3, error.unsigned_abs()),
+            Err(_) => {}
+        }
+    }
+    if slot.source.get() == 0 && settings.cpu_mode == 2 {
+        return;
+    }
+    let apart = interval.min(pace::often());
+    slot.timer_ns.set(apart);
+    slot.quiet.set(0);
+    slot.begin_ticks();
+    let first = 1 + next_random(block) % apart.max(1);
+    match clock::start_timer(slot.tid.get(), core::ptr::from_ref(slot) as usize, first, apart) {
+        Ok(id) => {
+            slot.timer.set(id);
+            if slot.source.get() == 0 {
+                slot.source.set(2);
+            }
+        }
+        Err(error) => {
+            if slot.source.get() == 1 {
+                slot.source.set(3);
+            }
+            segment::notice(4, error.unsigned_abs());
+        }
+    }
+}
+
+/// Ends the sources of a thread of this process.
+pub(crate) fn stop_sources(slot: &Slot) {
+    if slot.timer.get() >= 0 {
+        clock::stop_timer(slot.timer.replace(-1));
+    }
+    let page = slot.perf_page.replace(core::ptr::null_mut());
+    if !page.is_null() {
+        // SAFETY: the page came from `start_perf` in this process and was not ended before.
+        unsafe { clock::stop_perf(page) };
+    }
+}
+
+/// Makes the current thread's perf event, if it has one, fire every `period_ns` from now on.
+pub(crate) fn replace_perf(slot: &Slot, period_ns: u64) {
+    let page = slot.perf_page.get();
+    if page.is_null() {
+        return;
+    }
+    // SAFETY: the page came from `start_perf` on this thread, and has not been ended.
+    match unsafe { clock::replace_perf(page, slot.tid.get(), period_ns, &slot.opening) } {
+        clock::Replaced::By(fd) => {
+            slot.former_fd.set(slot.perf_fd.replace(fd));
+            slot.gap_ns.set(period_ns);
+            slot.perf_age_ns.set(0);
+        }
+        clock::Replaced::Not => {}
+        clock::Replaced::Gone => {
+            slot.perf_page.set(core::ptr::null_mut());
+            stop_sources(slot);
+            slot.source.set(0);
+            arm_sources(slot, &segment::settings(), tls());
+        }
+    }
+}
