@@ -3,8 +3,12 @@
 //! Invariant: all zero is the valid first state; only the thread itself writes. Neighbours: `native`, `python`.
 
 use core::arch::{asm, global_asm};
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rscalene_wire::ExactCounters;
+
+use crate::count::sizes;
 
 #[cfg(target_arch = "x86_64")]
 global_asm!(
@@ -84,4 +88,45 @@ pub(crate) unsafe fn freed(counters: *mut ExactCounters, bytes: usize) {
     // SAFETY: see `allocated`.
     let counters = unsafe { &mut *counters };
     counters.freed = counters.freed.wrapping_add(bytes as u64);
+}
+
+/// Sessions that count now. Read by every hook; written with the GIL held.
+pub(crate) static ACTIVE: AtomicU32 = AtomicU32::new(0);
+
+/// Is counting on?
+#[inline(always)]
+pub(crate) fn counting() -> bool {
+    ACTIVE.load(Relaxed) != 0
+}
+
+/// This thread's counters, if this call is the outermost one and counting is on.
+#[inline(always)]
+pub(crate) fn outermost() -> Option<*mut ExactCounters> {
+    if !counting() {
+        return None;
+    }
+    let mine = mine();
+    // SAFETY: the thread's own block.
+    (unsafe { (*mine).inside } == 0).then_some(mine)
+}
+
+/// Run `call` as an inner call.
+#[inline(always)]
+pub(crate) fn inside<R>(mine: *mut ExactCounters, call: impl FnOnce() -> R) -> R {
+    // SAFETY: the thread's own block; `call` does not unwind.
+    unsafe { (*mine).inside += 1 };
+    let answer = call();
+    // SAFETY: as above.
+    unsafe { (*mine).inside -= 1 };
+    answer
+}
+
+/// `bytes` were allocated at `block`, unless it is null.
+#[inline(always)]
+pub(crate) fn count_new(mine: *mut ExactCounters, block: *mut c_void, bytes: usize) {
+    if !block.is_null() {
+        sizes::record(block as usize, bytes);
+        // SAFETY: the thread's own block.
+        unsafe { allocated(mine, bytes) };
+    }
 }

@@ -10,12 +10,10 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rscalene_wire::ExactCounters;
 
-use crate::count::counters;
+use crate::count::counters::{self, count_new, inside, outermost};
 use crate::count::sizes;
 use crate::ground::real;
 use crate::ground::sys;
-use crate::memory::sample as hooks;
-use crate::memory::tables::libc::{count_new, inside, outermost};
 
 /// `PyMemAllocatorEx`.
 #[repr(C)]
@@ -52,6 +50,11 @@ pub(crate) fn install() {
     install_in::<2>();
 }
 
+/// Do ours stand in the first domain, on top or below another allocator that was put above them?
+pub(crate) fn in_place() -> bool {
+    IN_PLACE[0].load(Relaxed) != 0
+}
+
 /// Take ours away where nobody has put another one above it.
 pub(crate) fn remove() {
     remove_from::<0>();
@@ -67,9 +70,6 @@ pub(crate) fn on_top() -> bool {
 fn install_in<const DOMAIN: usize>() {
     if IN_PLACE[DOMAIN].swap(1, Relaxed) == 1 {
         return;
-    }
-    if DOMAIN == 0 {
-        hooks::note_kind();
     }
     let current = get(DOMAIN);
     // SAFETY: none of our functions is in the domain, so nobody but a call that is ending reads; the GIL is held.

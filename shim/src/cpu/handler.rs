@@ -18,8 +18,8 @@ use crate::ground::mask;
 use crate::ground::slot::Slot;
 use crate::ground::sys;
 use crate::ground::tls::tls;
-use crate::life::start;
 use crate::python::classify::{Place, place};
+use crate::python::interpreter;
 use crate::python::stack;
 
 /// Bytes from the start of a `ucontext_t` to the interrupted program counter.
@@ -233,7 +233,7 @@ fn write(
     weight_ns: u64,
 ) {
     let pc = program_counter(context);
-    let python = start::python();
+    let python = interpreter::python();
     let own = python.thread_state();
     let mut flags = u8::from(timer) | u8::from(own == 0) << 1;
     let mut record = CpuSample {

@@ -15,22 +15,14 @@
 //! A block older than the counting has no recorded size: it counts as what its allocator says it holds, which is up to
 //! 15 bytes more than was asked for.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rscalene_wire::{EXACT_VERSION, ExactCounters, ExactTable};
 
-use crate::count::{counters, pymem as python, sizes};
-use crate::memory::sample as hooks;
-use crate::memory::tables::{got, libc as native};
-
-/// Sessions that count now. Read by every hook; written with the GIL held.
-static ACTIVE: AtomicU32 = AtomicU32::new(0);
-
-/// Is counting on?
-#[inline(always)]
-pub(crate) fn counting() -> bool {
-    ACTIVE.load(Relaxed) != 0
-}
+use crate::count::counters::{self, ACTIVE, counting};
+use crate::count::{pymem as python, sizes};
+use crate::memory::pymem;
+use crate::memory::tables::libc as native;
 
 static TABLE: ExactTable = ExactTable { version: EXACT_VERSION, prepare, begin, end, counters: thread_counters };
 
@@ -42,7 +34,7 @@ extern "C" fn rscalene_exact() -> *const ExactTable {
 
 unsafe extern "C" fn prepare(keep_out: usize) -> bool {
     PREPARED.store(true, Relaxed);
-    reach() && got::patch(keep_out)
+    reach() && native::patch(keep_out)
 }
 
 /// Exact counting was asked for: the libraries' tables stay as they are from then on.
@@ -55,12 +47,12 @@ pub(crate) fn reach() -> bool {
 
 /// Is this library preloaded, so that the program's calls of the malloc family come here by themselves?
 pub(crate) fn preloaded() -> bool {
-    got::is_ours(native::real_malloc())
+    native::preloaded()
 }
 
 /// Has the libraries' calls of the malloc family come here.
 pub(crate) fn patch(keep_out: usize) {
-    got::patch(keep_out);
+    native::patch(keep_out);
 }
 
 /// Sampling is over: takes away what nobody needs any more.
@@ -69,7 +61,7 @@ pub(crate) fn give_way() {
         python::remove();
     }
     if !PREPARED.load(Relaxed) {
-        got::restore();
+        native::restore();
     }
 }
 
@@ -80,6 +72,9 @@ pub(crate) fn on_top() -> bool {
 
 unsafe extern "C" fn begin() {
     if ACTIVE.fetch_add(1, Relaxed) == 0 {
+        if !python::in_place() {
+            pymem::note_kind();
+        }
         python::install();
     }
 }
@@ -88,7 +83,7 @@ unsafe extern "C" fn end() {
     if ACTIVE.load(Relaxed) != 0 && ACTIVE.fetch_sub(1, Relaxed) == 1 {
         python::remove();
         // Sampling's may have been above ours, and only wait for that.
-        hooks::settle_python();
+        pymem::settle();
         python::remove();
         sizes::forget();
     }

@@ -3,7 +3,7 @@
 //! Job: begin and end on the module's word, and pass its marks on to a launcher. The reader's question: *what does a
 //! profiler that was started by hand change in the process?* Between `begin` and `end`: the tables of the loaded
 //! libraries (`exact::got`) and the functions of the interpreter's MEM and OBJ domains and of its arenas
-//! (`hooks::python`). Invariant: after `end` all of them are what they were, unless somebody else has put functions
+//! (`sample::python`). Invariant: after `end` all of them are what they were, unless somebody else has put functions
 //! above ours, which then only pass on; blocks that were taken elsewhere meanwhile are freed like any other, since the
 //! interpreter hands them to `free` by itself. Neighbours: `wire::tap` is the contract, `src/lines` drains what is
 //! recorded.
@@ -15,8 +15,8 @@ use crate::cpu::threads;
 use crate::exports::count as exact;
 use crate::ground::sys;
 use crate::life::fork_and_exit;
-use crate::life::start;
-use crate::memory::sample as hooks;
+use crate::memory::{pymem, sample};
+use crate::python::interpreter;
 use crate::python::selftest;
 use crate::python::stack;
 
@@ -44,7 +44,7 @@ unsafe fn try_begin(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
     if exact::preloaded() {
         return TapAnswer::Preloaded;
     }
-    if !start::adopt() {
+    if !interpreter::adopt() {
         return TapAnswer::NoFrames;
     }
     threads::make_key();
@@ -56,7 +56,7 @@ unsafe fn try_begin(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
     }
     let answer = if !selftest::passes_now() {
         TapAnswer::NoFrames
-    } else if !hooks::tap() {
+    } else if !pymem::start_in_process(exact::on_top()) {
         TapAnswer::NoAllocator
     } else {
         exact::patch(keep_out);
@@ -72,12 +72,12 @@ unsafe extern "C" fn end() {
     if !segment::lent() {
         return;
     }
-    hooks::stop();
-    hooks::settle_python();
+    sample::stop();
+    pymem::settle();
     exact::give_way();
-    hooks::settle_python();
+    pymem::settle();
     segment::take_back();
-    hooks::forget_all();
+    sample::forget_all();
     stack::forget_all();
 }
 

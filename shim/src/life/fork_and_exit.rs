@@ -13,8 +13,8 @@ use crate::arena::segment;
 use crate::cpu::threads;
 use crate::ground::real::{Next, call_next, global_symbol};
 use crate::ground::sys;
-use crate::life::start;
-use crate::memory::sample as hooks;
+use crate::memory::{interval, sample};
+use crate::python::interpreter;
 use crate::python::selftest;
 use crate::python::stack;
 
@@ -23,7 +23,7 @@ static UNDERSCORE_EXIT: Next = Next::new(c"_exit");
 /// Announces this process in its own segment.
 pub(crate) fn announce(forked: bool) {
     let Some(segment) = segment::segment() else { return };
-    let python = start::python();
+    let python = interpreter::python();
     let record = wire::ProcessStart {
         time_ns: sys::now_ns(),
         pid: sys::pid(),
@@ -57,7 +57,7 @@ pub(crate) fn watch_forks() {
 }
 
 unsafe extern "C" fn in_forking_parent() {
-    hooks::share_savings();
+    interval::share_savings();
 }
 
 /// A forked child: a segment, tables and timers of its own.
@@ -69,10 +69,10 @@ unsafe extern "C" fn in_forked_child() {
     segment::next_generation();
     threads::forget_all();
     stack::forget_all();
-    hooks::forget_all();
+    sample::forget_all();
     if segment::lent() {
         segment::abandon_loan();
-        hooks::stop();
+        sample::stop();
         return;
     }
     segment::unmap_parents();

@@ -20,12 +20,11 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use rscalene_wire as wire;
 
 use crate::arena::segment;
-use crate::exports::count as exact;
 use crate::ground::real::global_symbol;
 use crate::ground::tls::{Busy, tls};
 use crate::memory::interval;
 use crate::memory::live;
-use crate::memory::sample::{CERTAIN, Choice, PYTHON, forget, keep, remember};
+use crate::memory::sample::{self, CERTAIN, Choice, PYTHON, forget, keep, remember};
 
 type Block = *mut c_void;
 type Context = *mut c_void;
@@ -365,10 +364,17 @@ pub(crate) fn install() {
     interval::begin();
 }
 
-/// Begins to sample for the extension module, whatever was sampled before is forgotten; the GIL is held.
-pub(crate) fn tap() -> bool {
+/// Samples allocations into the arena that was lent; false where this process has no allocators to hook. Whatever was
+/// sampled before is forgotten. `counted`: exact counting has put its functions above the interpreter's. The GIL is held.
+pub(crate) fn start_in_process(counted: bool) -> bool {
+    let begun = live::prepare() && begin_anew(counted);
+    sample::set_tapped(begun);
+    begun
+}
+
+fn begin_anew(counted: bool) -> bool {
     live::forget_all();
-    let kind = if exact::on_top() { noted() } else { kind() };
+    let kind = if counted { noted() } else { kind() };
     let replaced = replace_all(kind);
     if replaced {
         interval::begin();

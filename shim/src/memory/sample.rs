@@ -17,7 +17,7 @@
 //!  memcpy       --> copies
 //! ```
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rscalene_wire as wire;
 use wire::Kind;
@@ -29,17 +29,10 @@ use crate::ground::guard::Guarded;
 use crate::ground::slot::Slot;
 use crate::ground::sys;
 use crate::ground::tls::{Busy, tls};
-use crate::life::start;
-use crate::memory::preload::{cxx, foreign, libc};
-use crate::memory::{interval, live, pymem as python};
+use crate::memory::{interval, live};
+use crate::python::interpreter;
 use crate::python::selftest;
 use crate::python::stack;
-
-pub(crate) use crate::memory::interval::share_savings;
-pub(crate) use crate::memory::preload::foreign::announce as announce_allocator;
-pub(crate) use crate::memory::preload::libc::{allocate, release, resize};
-pub(crate) use crate::memory::preload::maps::{mapped, moved, protected, unmapping};
-pub(crate) use crate::memory::pymem::{install as install_python, note_kind, settle as settle_python};
 
 /// Do the libraries' own tables lead here, on behalf of the extension module?
 static TAPPED: AtomicBool = AtomicBool::new(false);
@@ -50,13 +43,6 @@ pub(crate) fn tapped() -> bool {
     TAPPED.load(Relaxed)
 }
 
-/// Samples allocations into the arena that was lent; false where this process has no allocators to hook. The GIL is held.
-pub(crate) fn tap() -> bool {
-    let begun = live::prepare() && python::tap();
-    TAPPED.store(begun, Relaxed);
-    begun
-}
-
 /// Runs the allocator itself: what it maps holds blocks that are counted one by one.
 #[inline(always)]
 pub(crate) fn within<T>(real: impl FnOnce() -> T) -> T {
@@ -64,6 +50,25 @@ pub(crate) fn within<T>(real: impl FnOnce() -> T) -> T {
     let answer = real();
     tls().inside.set(before);
     answer
+}
+
+/// Allocations that come through the libraries' tables are sampled from now on, or are not (`begun`).
+pub(crate) fn set_tapped(begun: bool) {
+    TAPPED.store(begun, Relaxed);
+}
+
+/// What is done with the GIL held once the interpreter is up and tested: the hooks of its allocators.
+static WHEN_UP: AtomicUsize = AtomicUsize::new(0);
+
+/// Has `then` called with the GIL held once the interpreter is up; called once, before sampling begins.
+pub(crate) fn when_python_is_up(then: fn()) {
+    WHEN_UP.store(then as usize, Relaxed);
+}
+
+fn when_up() -> fn() {
+    let then = WHEN_UP.load(Relaxed);
+    // SAFETY: `when_python_is_up` stored a function of this type.
+    if then == 0 { || {} } else { unsafe { core::mem::transmute::<usize, fn()>(then) } }
 }
 
 /// Samples nothing any more. Functions stay where they are: they only pass on.
@@ -82,7 +87,7 @@ static TEARDOWN: AtomicBool = AtomicBool::new(false);
 
 /// The stack that runs now: its name, and whether the launcher knows it.
 pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
-    let python = start::python();
+    let python = interpreter::python();
     if !TEARDOWN.load(Relaxed) && python.finalizing() && !TEARDOWN.swap(true, Relaxed) {
         segment.emit(Kind::Teardown, 0, &wire::Teardown { time_ns: sys::now_ns() }, &[]);
     }
@@ -193,10 +198,10 @@ pub(crate) fn chosen(bytes: usize) -> Option<Choice> {
             return None;
         }
         interval::wait(block);
-        if start::ready() && selftest::pending() {
+        if interpreter::ready() && interpreter::pending() {
             let _busy = Busy::enter()?;
-            selftest::ask();
-        } else if start::ready() && !interval::wanted() {
+            selftest::ask(when_up());
+        } else if interpreter::ready() && !interval::wanted() {
             interval::never(block);
         }
         return None;
@@ -264,13 +269,6 @@ pub(crate) fn remember(address: u64) {
     if interval::exact() || live::insert(address) {
         record_free(address, wire::REFUSED);
     }
-}
-
-/// Looks up the allocator behind us.
-pub(crate) fn resolve() {
-    libc::resolve();
-    cxx::resolve();
-    foreign::find();
 }
 
 /// In a forked child: the parent's blocks are not its own.

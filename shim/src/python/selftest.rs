@@ -7,7 +7,7 @@
 //! exception behind. Neighbours: `hooks` (asks for it), `handler` (stops reading frames when it failed).
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use rscalene_interp::walk;
 use rscalene_wire as wire;
@@ -16,35 +16,14 @@ use wire::Kind;
 use crate::arena::segment;
 use crate::ground::guard::Guarded;
 use crate::ground::sys;
-use crate::life::start;
-use crate::memory::sample as hooks;
-
-/// Not asked for yet, asked for, or one of `wire::SelfTest::verdict` plus [`DECIDED`].
-static STATE: AtomicU32 = AtomicU32::new(NOT_ASKED);
-const NOT_ASKED: u32 = 0;
-const ASKED: u32 = 1;
-const DECIDED: u32 = 16;
-
-const PASSED: u32 = 1;
-const FAILED: u32 = 2;
-const IMPOSSIBLE: u32 = 3;
+use crate::python::interpreter::{self, ASKED, DECIDED, FAILED, IMPOSSIBLE, NOT_ASKED, PASSED, STATE};
 
 /// Frames compared at most.
 const DEPTH: u32 = 32;
 
-/// Frames differ from what the interpreter says: they are not read any more.
-pub(crate) fn failed() -> bool {
-    STATE.load(Relaxed) == DECIDED + FAILED
-}
-
-/// Has the test been asked for?
-pub(crate) fn pending() -> bool {
-    STATE.load(Relaxed) == NOT_ASKED
-}
-
-/// Asks the interpreter to run the test, if it is up; called from ordinary code only.
-pub(crate) fn ask() {
-    let python = start::python();
+/// Asks the interpreter to run the test, if it is up, and `then` what else needs the GIL; called from ordinary code only.
+pub(crate) fn ask(then: fn()) {
+    let python = interpreter::python();
     if !python.initialized() || STATE.compare_exchange(NOT_ASKED, ASKED, Relaxed, Relaxed).is_err() {
         return;
     }
@@ -57,7 +36,7 @@ pub(crate) fn ask() {
     let add: unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void) -> c_int, *mut c_void) -> c_int =
         unsafe { core::mem::transmute(add) };
     // SAFETY: `run` is a function of this library, which is never unloaded.
-    if unsafe { add(run, core::ptr::null_mut()) } != 0 {
+    if unsafe { add(run, then as *mut c_void) } != 0 {
         STATE.store(NOT_ASKED, Relaxed);
     }
 }
@@ -100,18 +79,20 @@ macro_rules! python_call {
     }};
 }
 
-/// The pending call: the test, and then the hooks that need the GIL.
-unsafe extern "C" fn run(_: *mut c_void) -> c_int {
+/// The pending call: the test, and what is to follow it.
+unsafe extern "C" fn run(then: *mut c_void) -> c_int {
     let _errno = sys::KeepErrno::new();
     compare();
-    if !pending() {
-        hooks::install_python();
+    if !interpreter::pending() {
+        // SAFETY: `ask` passed a function of this type.
+        let then: fn() = unsafe { core::mem::transmute(then) };
+        then();
     }
     0
 }
 
 fn compare() {
-    let python = start::python();
+    let python = interpreter::python();
     let Some(layout) = python.layout() else {
         decide(IMPOSSIBLE, 0, 0);
         return;

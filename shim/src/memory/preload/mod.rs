@@ -5,3 +5,10 @@ pub(crate) mod cxx;
 pub(crate) mod foreign;
 pub(crate) mod libc;
 pub(crate) mod maps;
+
+/// Looks up the allocator behind us.
+pub(crate) fn resolve() {
+    libc::resolve();
+    cxx::resolve();
+    foreign::find();
+}

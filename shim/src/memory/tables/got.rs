@@ -8,8 +8,51 @@ use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::ground::sys;
-use crate::memory::tables::libc as native;
-use crate::memory::tables::libc::{DLSYM, HOOKS, Hook};
+
+/// What a hooked function does, as far as the tables care.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Family {
+    /// Allocates, resizes or frees blocks.
+    Malloc,
+    /// Maps memory.
+    Mmap,
+    /// Looks functions up by name: only libraries that do so with handles of their own get ours.
+    Dlsym,
+}
+
+/// A function of the process that ours stands in for: its name, where the real one is, and ours.
+pub(crate) struct Hook {
+    pub(crate) name: &'static CStr,
+    pub(crate) family: Family,
+    real: AtomicUsize,
+    ours: fn() -> usize,
+}
+
+impl Hook {
+    /// Not looked up yet.
+    pub(crate) const fn new(name: &'static CStr, family: Family, ours: fn() -> usize) -> Self {
+        Self { name, family, real: AtomicUsize::new(0), ours }
+    }
+
+    /// Address of the real function; 0 where the process has none.
+    #[inline(always)]
+    pub(crate) fn real(&self) -> usize {
+        self.real.load(Relaxed)
+    }
+
+    /// The real function is here, whatever was said before.
+    pub(crate) fn correct(&self, address: usize) {
+        self.real.store(address, Relaxed);
+    }
+
+    /// Address of ours.
+    pub(crate) fn ours(&self) -> usize {
+        (self.ours)()
+    }
+}
+
+/// The hooks of this process.
+pub(crate) type Hooks = [Hook];
 
 /// Libraries loaded so far, at the last look; `u64::MAX` before the first.
 static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -26,7 +69,7 @@ static KEEP_OUT: AtomicUsize = AtomicUsize::new(0);
 static AT_WORK: AtomicBool = AtomicBool::new(false);
 
 /// Patch what was loaded since the last time.
-pub(crate) fn patch(keep_out: usize) -> bool {
+pub(crate) fn patch(hooks: &Hooks, keep_out: usize) -> bool {
     KEEP_OUT.store(keep_out, Relaxed);
     if AT_WORK.swap(true, Acquire) {
         return true;
@@ -36,9 +79,9 @@ pub(crate) fn patch(keep_out: usize) -> bool {
     unsafe { libc::dl_iterate_phdr(Some(count), (&raw mut loads).cast()) };
     if loads != SEEN.swap(loads, Relaxed) {
         // SAFETY: the callback reads the first object, the program.
-        unsafe { libc::dl_iterate_phdr(Some(program), core::ptr::null_mut()) };
+        unsafe { libc::dl_iterate_phdr(Some(program), of(&hooks)) };
         // SAFETY: the callback changes slots of the objects that the linker lists while it holds its lock.
-        unsafe { libc::dl_iterate_phdr(Some(object), core::ptr::null_mut()) };
+        unsafe { libc::dl_iterate_phdr(Some(object), of(&hooks)) };
     }
     // Looked at again; a table that nobody ever protects is taken as it is.
     let again = DEFERRED.swap(false, Relaxed);
@@ -53,21 +96,26 @@ pub(crate) fn patch(keep_out: usize) -> bool {
 }
 
 /// A library may have been loaded: patch it, if any is patched now.
-pub(crate) fn look() {
+pub(crate) fn look(hooks: &Hooks) {
     if SEEN.load(Relaxed) != u64::MAX {
-        patch(KEEP_OUT.load(Relaxed));
+        patch(hooks, KEEP_OUT.load(Relaxed));
     }
 }
 
 /// Have all slots lead to the real functions again.
-pub(crate) fn restore() {
+pub(crate) fn restore(hooks: &Hooks) {
     if SEEN.load(Relaxed) == u64::MAX || AT_WORK.swap(true, Acquire) {
         return;
     }
     SEEN.store(u64::MAX, Relaxed);
     // SAFETY: as in `patch`.
-    unsafe { libc::dl_iterate_phdr(Some(undo), core::ptr::null_mut()) };
+    unsafe { libc::dl_iterate_phdr(Some(undo), of(&hooks)) };
     AT_WORK.store(false, Release);
+}
+
+/// The hooks as the argument of a callback, which reads them while the linker lists objects.
+fn of(hooks: &&Hooks) -> *mut c_void {
+    (&raw const *hooks).cast_mut().cast()
 }
 
 /// Does the address lie in this library? A symbol's own address would not tell: another library's may go before it.
@@ -153,20 +201,28 @@ struct Image {
 
 /// A program that takes the address of `free` has an entry of its own for it, which `dlsym` then answers for everybody:
 /// the real function is what that entry is bound to.
-unsafe extern "C" fn program(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+unsafe extern "C" fn program(object: *mut libc::dl_phdr_info, _: usize, hooks: *mut c_void) -> c_int {
+    // SAFETY: the argument is what `of` made.
+    let hooks = unsafe { *hooks.cast::<&Hooks>() };
     // SAFETY: the linker passes a filled structure.
     let image = unsafe { Image::of(&*object) };
-    image.slots(HOOKS.len(), |at, _, hook| {
-        // SAFETY: a relocation's target is a mapped, aligned word of the object.
-        let bound = unsafe { (at as *const usize).read_volatile() };
-        if image.holds(hook.real()) && !image.holds(bound) {
-            hook.correct(bound);
-        }
-    });
+    image.slots(
+        hooks,
+        |_| true,
+        |at, _, hook| {
+            // SAFETY: a relocation's target is a mapped, aligned word of the object.
+            let bound = unsafe { (at as *const usize).read_volatile() };
+            if image.holds(hook.real()) && !image.holds(bound) {
+                hook.correct(bound);
+            }
+        },
+    );
     1
 }
 
-unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, hooks: *mut c_void) -> c_int {
+    // SAFETY: the argument is what `of` made.
+    let hooks = unsafe { *hooks.cast::<&Hooks>() };
     // SAFETY: the linker passes a filled structure whose name and headers live as long as the object.
     let (image, name) = unsafe {
         let object = &*object;
@@ -180,27 +236,35 @@ unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c
     }
     let linker = contains(name, b"/ld-linux") || contains(name, b"vdso") || contains(name, b"/ld-musl");
     if !ours && !linker {
-        let wanted = if dlsym_goes_to_us(name) { HOOKS.len() } else { DLSYM };
+        let dlsym = dlsym_goes_to_us(name);
         // What the allocator itself maps holds blocks that are counted one by one.
-        let allocator = image.holds(native::real_malloc());
-        image.slots(wanted, |at, defined, hook| {
-            if !(allocator && hook.maps()) {
-                image.redirect(at, defined, hook);
-            }
-        });
+        let malloc = hooks.iter().find(|hook| hook.name == c"malloc");
+        let allocator = malloc.is_some_and(|malloc| image.holds(malloc.real()));
+        let wanted = |family| match family {
+            Family::Malloc => true,
+            Family::Mmap => !allocator,
+            Family::Dlsym => dlsym,
+        };
+        image.slots(hooks, wanted, |at, defined, hook| image.redirect(at, defined, hook));
     }
     0
 }
 
-unsafe extern "C" fn undo(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+unsafe extern "C" fn undo(object: *mut libc::dl_phdr_info, _: usize, hooks: *mut c_void) -> c_int {
+    // SAFETY: the argument is what `of` made.
+    let hooks = unsafe { *hooks.cast::<&Hooks>() };
     // SAFETY: the linker passes a filled structure.
     let image = unsafe { Image::of(&*object) };
-    image.slots(HOOKS.len(), |at, _, hook| {
-        // SAFETY: a relocation's target is a mapped, aligned word of the object.
-        if unsafe { (at as *const usize).read_volatile() } == hook.ours() {
-            image.write(at, hook.real());
-        }
-    });
+    image.slots(
+        hooks,
+        |_| true,
+        |at, _, hook| {
+            // SAFETY: a relocation's target is a mapped, aligned word of the object.
+            if unsafe { (at as *const usize).read_volatile() } == hook.ours() {
+                image.write(at, hook.real());
+            }
+        },
+    );
     0
 }
 
@@ -253,8 +317,8 @@ impl Image {
         self.low <= address && address < self.high
     }
 
-    /// Each slot of the first `wanted` hooks: its address, whether the object itself defines the function, the hook.
-    fn slots(&self, wanted: usize, mut visit: impl FnMut(usize, bool, &Hook)) {
+    /// Each slot of the hooks of a `wanted` family: its address, whether the object itself defines the function, the hook.
+    fn slots(&self, hooks: &Hooks, wanted: impl Fn(Family) -> bool, mut visit: impl FnMut(usize, bool, &Hook)) {
         if self.dynamic == 0 {
             return;
         }
@@ -295,7 +359,7 @@ impl Image {
                     let name = CStr::from_ptr((strings + symbol.name as usize) as *const libc::c_char);
                     (name, symbol.section != 0)
                 };
-                if let Some(hook) = HOOKS.iter().take(wanted).find(|hook| hook.name == name) {
+                if let Some(hook) = hooks.iter().find(|hook| wanted(hook.family) && hook.name == name) {
                     visit(self.base + relocation.offset, defined, hook);
                 }
             }

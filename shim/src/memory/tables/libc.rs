@@ -5,50 +5,17 @@
 //! block is recorded after it was allocated and taken before it is freed, so its address cannot belong to two at once.
 //! Neighbours: `got` puts these functions in place, `python` calls the ones below it with `inside` set.
 
-use core::ffi::{CStr, c_int, c_void};
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rscalene_wire::ExactCounters;
 
-use crate::count::counters;
+use crate::count::counters::{self, count_new, counting, inside, outermost};
 use crate::count::sizes;
-use crate::exports::count::counting;
 use crate::ground::real;
-use crate::memory::sample as hooks;
-use crate::memory::tables::got;
-
-/// A function of the family: its name, where the real one is, and ours.
-pub(crate) struct Hook {
-    pub(crate) name: &'static CStr,
-    real: AtomicUsize,
-    ours: fn() -> usize,
-}
-
-impl Hook {
-    const fn new(name: &'static CStr, ours: fn() -> usize) -> Self {
-        Self { name, real: AtomicUsize::new(0), ours }
-    }
-
-    /// Address of the real function; 0 where the process has none.
-    pub(crate) fn real(&self) -> usize {
-        self.real.load(Relaxed)
-    }
-
-    /// Is it of the mmap family?
-    pub(crate) fn maps(&self) -> bool {
-        HOOKS.get(MMAP..DLSYM).is_some_and(|maps| maps.as_ptr_range().contains(&core::ptr::from_ref(self)))
-    }
-
-    /// The real function is elsewhere than `dlsym` said.
-    pub(crate) fn correct(&self, address: usize) {
-        self.real.store(address, Relaxed);
-    }
-
-    /// Address of ours.
-    pub(crate) fn ours(&self) -> usize {
-        (self.ours)()
-    }
-}
+use crate::memory::preload::{libc as preload, maps};
+use crate::memory::sample;
+use crate::memory::tables::got::{self, Family, Hook};
 
 const MALLOC: usize = 0;
 const CALLOC: usize = 1;
@@ -66,26 +33,26 @@ const MUNMAP: usize = 12;
 const MREMAP: usize = 13;
 const MPROTECT: usize = 14;
 /// Of neither family: libraries that look a function up by name get ours.
-pub(crate) const DLSYM: usize = 15;
+const DLSYM: usize = 15;
 
 /// All hooks.
-pub(crate) static HOOKS: [Hook; 16] = [
-    Hook::new(c"malloc", || malloc as *const () as usize),
-    Hook::new(c"calloc", || calloc as *const () as usize),
-    Hook::new(c"realloc", || realloc as *const () as usize),
-    Hook::new(c"free", || free as *const () as usize),
-    Hook::new(c"posix_memalign", || posix_memalign as *const () as usize),
-    Hook::new(c"aligned_alloc", || aligned_alloc as *const () as usize),
-    Hook::new(c"memalign", || memalign as *const () as usize),
-    Hook::new(c"valloc", || valloc as *const () as usize),
-    Hook::new(c"pvalloc", || pvalloc as *const () as usize),
-    Hook::new(c"reallocarray", || reallocarray as *const () as usize),
-    Hook::new(c"mmap", || mmap as *const () as usize),
-    Hook::new(c"mmap64", || mmap64 as *const () as usize),
-    Hook::new(c"munmap", || munmap as *const () as usize),
-    Hook::new(c"mremap", || mremap as *const () as usize),
-    Hook::new(c"mprotect", || mprotect as *const () as usize),
-    Hook::new(c"dlsym", || dlsym as *const () as usize),
+static HOOKS: [Hook; 16] = [
+    Hook::new(c"malloc", Family::Malloc, || malloc as *const () as usize),
+    Hook::new(c"calloc", Family::Malloc, || calloc as *const () as usize),
+    Hook::new(c"realloc", Family::Malloc, || realloc as *const () as usize),
+    Hook::new(c"free", Family::Malloc, || free as *const () as usize),
+    Hook::new(c"posix_memalign", Family::Malloc, || posix_memalign as *const () as usize),
+    Hook::new(c"aligned_alloc", Family::Malloc, || aligned_alloc as *const () as usize),
+    Hook::new(c"memalign", Family::Malloc, || memalign as *const () as usize),
+    Hook::new(c"valloc", Family::Malloc, || valloc as *const () as usize),
+    Hook::new(c"pvalloc", Family::Malloc, || pvalloc as *const () as usize),
+    Hook::new(c"reallocarray", Family::Malloc, || reallocarray as *const () as usize),
+    Hook::new(c"mmap", Family::Mmap, || mmap as *const () as usize),
+    Hook::new(c"mmap64", Family::Mmap, || mmap64 as *const () as usize),
+    Hook::new(c"munmap", Family::Mmap, || munmap as *const () as usize),
+    Hook::new(c"mremap", Family::Mmap, || mremap as *const () as usize),
+    Hook::new(c"mprotect", Family::Mmap, || mprotect as *const () as usize),
+    Hook::new(c"dlsym", Family::Dlsym, || dlsym as *const () as usize),
 ];
 
 static USABLE: AtomicUsize = AtomicUsize::new(0);
@@ -94,7 +61,7 @@ static USABLE: AtomicUsize = AtomicUsize::new(0);
 pub(crate) fn find() -> bool {
     for hook in &HOOKS {
         if hook.real() == 0 {
-            hook.real.store(real::global_symbol(hook.name), Relaxed);
+            hook.correct(real::global_symbol(hook.name));
         }
     }
     if USABLE.load(Relaxed) == 0 {
@@ -104,9 +71,19 @@ pub(crate) fn find() -> bool {
     [MALLOC, CALLOC, REALLOC, FREE].iter().all(|which| HOOKS[*which].real() != 0)
 }
 
-/// Address of the process' `malloc`, after [`find`].
-pub(crate) fn real_malloc() -> usize {
-    HOOKS[MALLOC].real()
+/// Is this library preloaded, so that the program's calls of the malloc family come here by themselves? After [`find`].
+pub(crate) fn preloaded() -> bool {
+    got::is_ours(HOOKS[MALLOC].real())
+}
+
+/// Has the calls of the libraries that were loaded since the last time come here.
+pub(crate) fn patch(keep_out: usize) -> bool {
+    got::patch(&HOOKS, keep_out)
+}
+
+/// Has all slots lead to the real functions again.
+pub(crate) fn restore() {
+    got::restore(&HOOKS);
 }
 
 /// Call the real function of this index with these types.
@@ -132,38 +109,6 @@ fn usable_bytes(block: *mut c_void) -> usize {
     unsafe { function(block) }
 }
 
-/// This thread's counters, if this call is the outermost one and counting is on.
-#[inline(always)]
-pub(crate) fn outermost() -> Option<*mut ExactCounters> {
-    if !counting() {
-        return None;
-    }
-    let mine = counters::mine();
-    // SAFETY: the thread's own block.
-    (unsafe { (*mine).inside } == 0).then_some(mine)
-}
-
-/// Run `call` as an inner call.
-#[inline(always)]
-pub(crate) fn inside<R>(mine: *mut ExactCounters, call: impl FnOnce() -> R) -> R {
-    // SAFETY: the thread's own block; `call` does not unwind.
-    unsafe { (*mine).inside += 1 };
-    let answer = call();
-    // SAFETY: as above.
-    unsafe { (*mine).inside -= 1 };
-    answer
-}
-
-/// `bytes` were allocated at `block`, unless it is null.
-#[inline(always)]
-pub(crate) fn count_new(mine: *mut ExactCounters, block: *mut c_void, bytes: usize) {
-    if !block.is_null() {
-        sizes::record(block as usize, bytes);
-        // SAFETY: the thread's own block.
-        unsafe { counters::allocated(mine, bytes) };
-    }
-}
-
 /// An inner call frees or moves `block`: if somebody above asked, say what it holds.
 #[inline(always)]
 fn tell_watcher(block: *mut c_void) {
@@ -182,7 +127,7 @@ fn tell_watcher(block: *mut c_void) {
 /// Runs an allocation of `bytes`, as a possible sample where samples are taken.
 #[inline(always)]
 fn sampled(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
-    if hooks::tapped() { hooks::allocate(bytes, || hooks::within(call)) } else { call() }
+    if sample::tapped() { preload::allocate(bytes, || sample::within(call)) } else { call() }
 }
 
 /// Runs an allocation of `bytes`, counted where it is the outermost.
@@ -205,7 +150,7 @@ fn reallocate(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void
         };
         resize(mine, old, bytes, call)
     };
-    if hooks::tapped() { hooks::resize(old, bytes, || hooks::within(counted)) } else { counted() }
+    if sample::tapped() { preload::resize(old, bytes, || sample::within(counted)) } else { counted() }
 }
 
 unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
@@ -249,9 +194,9 @@ fn resize(mine: *mut ExactCounters, old: *mut c_void, bytes: usize, call: impl F
 }
 
 unsafe extern "C" fn free(block: *mut c_void) {
-    if hooks::tapped() {
-        hooks::release(block);
-        hooks::within(|| counted_free(block));
+    if sample::tapped() {
+        preload::release(block);
+        sample::within(|| counted_free(block));
     } else {
         counted_free(block);
     }
@@ -334,8 +279,8 @@ fn map(
     {
         count_new(mine, answer, bytes);
     }
-    if hooks::tapped() {
-        hooks::mapped(answer, bytes, protection, flags, fd);
+    if sample::tapped() {
+        maps::mapped(answer, bytes, protection, flags, fd);
     }
     answer
 }
@@ -363,8 +308,8 @@ unsafe extern "C" fn mmap64(
 }
 
 unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
-    if hooks::tapped() {
-        hooks::unmapping(at, bytes);
+    if sample::tapped() {
+        maps::unmapping(at, bytes);
     }
     let call = || real!(MUNMAP, fn(*mut c_void, usize) -> c_int, at, bytes);
     let Some(mine) = outermost() else { return call() };
@@ -417,16 +362,16 @@ unsafe extern "C" fn mremap(
             count_new(mine, answer, bytes);
         }
     }
-    if hooks::tapped() {
-        hooks::moved(old, old_bytes, answer, bytes);
+    if sample::tapped() {
+        maps::moved(old, old_bytes, answer, bytes);
     }
     answer
 }
 
 unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, protection: c_int) -> c_int {
     let failed = real!(MPROTECT, fn(*mut c_void, usize, c_int) -> c_int, at, bytes, protection);
-    if failed == 0 && hooks::tapped() {
-        hooks::protected(at, bytes, protection);
+    if failed == 0 && sample::tapped() {
+        maps::protected(at, bytes, protection);
     }
     failed
 }
@@ -439,6 +384,6 @@ unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const libc::c_char) -> us
         return found;
     }
     // What was loaded a moment ago is asked for its first function.
-    got::look();
+    got::look(&HOOKS);
     HOOKS.iter().take(DLSYM).find(|hook| hook.real() == found).map_or(found, Hook::ours)
 }
