@@ -20,7 +20,7 @@ FUZZ_SECONDS ?= 10
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root test-limits test-memcheck fuzz build dev lint fmt bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root test-limits test-memcheck fuzz build dev lint fmt docs bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -85,6 +85,10 @@ fmt: $(BUILD)/lint.stamp  ## format everything
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(BUILD)/docs.stamp  ## the documentation site, in .build/site; every warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BUILD)/docs/bin/mkdocs build --strict --quiet
+	@echo "the site is $(BUILD)/site/index.html"
+
 bench: $(BUILD)/installed  ## every benchmark, beside the other profilers; writes docs/performance.md; takes long
 	RSCALENE_SHIM=$$(realpath $(VENV)/lib/python*/site-packages/rscalene/librscalene_shim.so) cargo bench --locked
 	$(BIN)/python benches/overhead.py --rounds 3 --together --contender "rscalene --cpu-only" rscalene \
@@ -117,6 +121,11 @@ $(BUILD)/venv.stamp: tests/requirements.txt tests/requirements-build.txt
 
 $(BUILD)/lint.stamp: $(BUILD)/venv.stamp tests/requirements-lint.txt
 	$(PIP) install --quiet -r tests/requirements-lint.txt
+	touch $@
+
+$(BUILD)/docs.stamp: tests/requirements-docs.txt
+	$(PYTHON) -m venv --without-pip --clear $(BUILD)/docs
+	$(PYTHON) -m pip --python $(BUILD)/docs/bin/python install --quiet -r tests/requirements-docs.txt
 	touch $@
 
 $(BUILD)/wheel: $(BUILD)/venv.stamp $(SOURCES)

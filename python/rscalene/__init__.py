@@ -1,6 +1,15 @@
 """rscalene: for every line of a Python program, where its time and its memory go.
 
-Start with ``rscalene run app.py`` in a shell; ``rscalene --help`` lists the rest.
+In a shell, ``rscalene run app.py`` profiles a program, and ``rscalene --help`` lists the other commands. In a program:
+
+- :func:`profile` prints a table of a function's lines, exact to the byte;
+- :class:`Profiler` profiles a stretch of the program: ``with rscalene.Profiler() as p: ...``, then ``p.print()``;
+- :func:`profile_run` does so for each call of a function;
+- :func:`memory_usage`, :class:`memory` and :class:`timer` measure a process, a block or a function;
+- :func:`load` reads a saved profile as a :class:`Result`, and ``result.diff(other)`` compares two;
+- :mod:`rscalene.compat` has the names of memory_profiler and line_profiler.
+
+In a notebook, ``%load_ext rscalene`` adds ``%%rscalene``, ``%mprun``, ``%lprun`` and ``%memit``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,6 +38,9 @@ _HOMES = {
     "timer": "footprint",
 }
 
+#: Packages that are reached as attributes: names of other profilers.
+_PACKAGES = ("compat",)
+
 
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics: what ``%load_ext rscalene`` calls."""
@@ -44,12 +56,19 @@ def unload_ipython_extension(shell: Any) -> None:
     unload()
 
 
+def __dir__() -> list[str]:
+    """List the public names, imported or not: what ``dir(rscalene)`` and completion show."""
+    return sorted({*globals(), *__all__, *_PACKAGES})
+
+
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: the command line needs none of it."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rscalene' has no attribute {name!r}")
+    """Import a public name when it is first used: the command line needs none of them."""
     from importlib import import_module
 
+    if name in _PACKAGES:
+        return import_module(f"rscalene.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rscalene' has no attribute {name!r}")
     value = getattr(import_module(f"rscalene.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -301,27 +301,27 @@ class Request:
 
     @property
     def closed(self) -> bool:
-        """Has it ended?"""
+        """Whether it has ended."""
 
     @property
     def functions(self) -> bool:
-        """Are functions recorded?"""
+        """Whether functions are recorded."""
 
     @property
     def lines(self) -> bool:
-        """Are lines recorded?"""
+        """Whether lines are recorded."""
 
     @property
     def memory(self) -> bool:
-        """Are bytes counted?"""
+        """Whether bytes are counted."""
 
     @property
     def cut(self) -> bool:
-        """Did the recording of functions end after ``max_s``?"""
+        """Whether the recording of functions ended after ``max_s`` seconds."""
 
     @property
     def folded(self) -> bool:
-        """Was the call tree folded, for having too many paths?"""
+        """Whether the call tree was folded because it had too many paths."""
 
     @property
     def elapsed_s(self) -> float:
