@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
 import rscalene
 
 ROOT = Path(__file__).parent.parent
