@@ -5,7 +5,8 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::report::format::Format;
@@ -43,4 +44,48 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Writes the file unless it appeared or changed since `since`; false where it did. Of two that write at the same time one
+/// is refused.
+pub(crate) fn write_unless_newer(path: &Path, bytes: &[u8], since: SystemTime) -> std::io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(facts) if facts.is_file() && facts.modified().is_ok_and(|written| written > since) => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut file = tempfile::Builder::new().prefix(".rscalene-").tempfile_in(folder_of(path))?;
+            file.write_all(bytes)?;
+            match file.persist_noclobber(path) {
+                Ok(_) => Ok(true),
+                Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(error.error),
+            }
+        }
+        _ => write_whole(path, bytes).map(|()| true),
+    }
+}
+
+/// A name beside `path` for the profile of process `pid`: `out.json` becomes `out.4711.json`.
+pub(crate) fn beside(path: &Path, pid: u32) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let end = Format::ending(&name).unwrap_or(name.len());
+    path.with_file_name(format!("{}.{pid}{}", &name[..end], &name[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_appeared_meanwhile_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.speedscope.json");
+        let begun = SystemTime::now() - std::time::Duration::from_secs(5);
+        assert!(write_unless_newer(&path, b"one", begun).expect("writable"));
+        assert!(!write_unless_newer(&path, b"two", begun).expect("readable"));
+        assert_eq!(fs::read(&path).expect("there"), b"one");
+        let later = SystemTime::now() + std::time::Duration::from_secs(5);
+        assert!(write_unless_newer(&path, b"two", later).expect("writable"));
+        assert_eq!(fs::read(&path).expect("there"), b"two");
+        assert_eq!(beside(&path, 7), folder.path().join("out.7.speedscope.json"));
+    }
 }

@@ -168,7 +168,15 @@ class Sampler:
 
     @staticmethod
     def unhook() -> None:
-        """Sample no memory any more, in any sampler: for the interpreter's end, and for forked children."""
+        """Sample no memory any more, in any sampler: for the interpreter's end."""
+
+    @staticmethod
+    def fork(begins: bool) -> None:
+        """End the threads of all samplers because the process forks (``True``), or let the samplers go on."""
+
+    @staticmethod
+    def forked() -> None:
+        """Forget all samplers: this is a forked child."""
 
     def text(self, unicode: bool, color: bool, width: int) -> str:
         """Return the table; RuntimeError when there is no profile."""

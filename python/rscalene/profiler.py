@@ -13,19 +13,20 @@ import atexit
 import contextlib
 import locale
 import os
-import pstats
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from rscalene._rscalene import Sampler
 from rscalene.footprint import around
 from rscalene.lines import enabled
 from rscalene.notebook.cells import titled
 from rscalene.result import Result
+
+if TYPE_CHECKING:
+    import pstats
 
 __all__ = ["Profiler", "profile_run"]
 
@@ -176,6 +177,10 @@ class Profiler:
 
     def stats(self) -> pstats.Stats:
         """Return the profile as a real ``pstats.Stats``; RuntimeError when there is none."""
+        # 20 ms that a program which never asks for this does not pay.
+        import pstats
+        import tempfile
+
         with self._lock:
             data = self._sampler.pstats()
         with tempfile.NamedTemporaryFile(suffix=".pstats") as file:
@@ -197,9 +202,12 @@ class Profiler:
         profile.save(os.fspath(path))
 
 
-# At the end, and in a child that has no thread of ours, allocators are given back.
+# At the end, and in a child that has no thread of ours, allocators are given back. While the process forks no sampler has
+# a thread: the interpreter counts the program's own, and warns for none of ours.
 atexit.register(Sampler.unhook)
-os.register_at_fork(after_in_child=Sampler.unhook)
+os.register_at_fork(
+    before=lambda: Sampler.fork(True), after_in_parent=lambda: Sampler.fork(False), after_in_child=Sampler.forked
+)
 
 
 @overload

@@ -30,6 +30,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Profile a program
     Run(Run),
+    /// Profile a process that runs already, from outside
+    Attach(Attach),
     /// Show a saved profile, or turn it into another format
     View(View),
     /// Say what changed between two saved profiles
@@ -118,6 +120,52 @@ pub(crate) struct Run {
     pub(crate) quiet: bool,
 
     /// Say what is started, what was recorded and what that took
+    #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) verbose: bool,
+}
+
+/// Options of `rscalene attach`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing of the process is touched. Ctrl-C ends the recording and reports; a second one leaves.\n\
+                  Exit codes: 0 the report is written, also where the process ended meanwhile; 2 usage; 4 nothing could \
+                  be profiled."
+)]
+pub(crate) struct Attach {
+    /// Process id
+    pub(crate) pid: u32,
+
+    /// Record for this time, e.g. 30s or 5m; until Ctrl-C where none is given
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Where to save the profile; the ending picks the format, as for `rscalene run`
+    #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Open the page in a browser at the end: the file of -o, or a temporary one
+    #[arg(long)]
+    pub(crate) open: bool,
+
+    /// CPU time between two samples of a thread, e.g. 1ms or 250us
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, env = "RSCALENE_INTERVAL")]
+    pub(crate) interval: Duration,
+
+    /// Profile the process' children, too
+    #[arg(short, long)]
+    pub(crate) subprocesses: bool,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeFlags,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
+
+    /// Print nothing and save nothing, unless -o asks for it
+    #[arg(short, long, env = "RSCALENE_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+
+    /// Say what was recorded and what that took
     #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) verbose: bool,
 }

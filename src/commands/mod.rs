@@ -3,6 +3,7 @@
 //! Job: turn the words typed into an exit code. Invariant: stdout belongs to the profiled program; whatever rscalene says
 //! while one runs goes to stderr. Neighbours: `python/rscalene/__main__.py` calls [`main`], every other room is used here.
 
+mod attach;
 mod browser;
 mod diff;
 mod doctor;
@@ -85,6 +86,7 @@ fn refuse(error: &clap::Error) -> i32 {
 fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> Result<i32, Error> {
     match command {
         Command::Run(flags) => run::run(flags, Program::of(program), &interpreter),
+        Command::Attach(flags) => attach::attach(flags),
         Command::View(flags) => view::view(flags),
         Command::Diff(flags) => diff::diff(flags),
         Command::Recover(flags) => recover::recover(flags),

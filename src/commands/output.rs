@@ -8,24 +8,24 @@
 use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::browser;
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
-use crate::cli::flags::{Color, Paper, Run, Show};
+use crate::cli::flags::{Color, Paper, Show};
 use crate::cli::messages::{print, tell, tell_raw, terminal_size};
-use crate::cli::words::Program;
 use crate::launch::given;
 use crate::profile::model::{FORMAT_NAME, Profile, Target};
 use crate::report::format::{Format, Look};
 use crate::report::style::{ColorChoice, Output, Style};
 use crate::report::view::{Detail, Options};
 use crate::report::{self};
-use crate::save::{cannot_write, folder_of, format_of, write_whole};
+use crate::save::{self, cannot_write, folder_of, format_of, write_whole};
 use crate::source;
 
 /// Refuses what could not be written anyway, before the program starts.
-pub(crate) fn check(flags: &Run) -> Result<(), Error> {
-    for path in flags.output.iter().filter(|path| !is_stdout(path)) {
+pub(crate) fn check(output: &[PathBuf]) -> Result<(), Error> {
+    for path in output.iter().filter(|path| !is_stdout(path)) {
         format_of(path)?;
         let folder = folder_of(path);
         if !folder.is_dir() {
@@ -60,11 +60,27 @@ pub(crate) struct Reported {
     pub(crate) unsaved: bool,
 }
 
+/// What is asked of the report.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The files of `-o`.
+    pub(crate) output: &'a [PathBuf],
+    /// Open the page.
+    pub(crate) open: bool,
+    /// Print nothing, and save what was asked for alone.
+    pub(crate) quiet: bool,
+    /// How the report looks.
+    pub(crate) show: &'a Show,
+    /// Names the file that is saved unasked.
+    pub(crate) name: &'a str,
+    /// When recording began: a file that was written since is another's.
+    pub(crate) started: SystemTime,
+}
+
 /// Shows and saves.
 pub(crate) fn report(
     profile: &Profile,
-    flags: &Run,
-    typed: &Program,
+    wanted: &Wanted<'_>,
     unprofiled: Option<Error>,
     source: ReadSource<'_>,
 ) -> Reported {
@@ -72,44 +88,44 @@ pub(crate) fn report(
     let profiled = unprofiled.is_none();
     if let Some(error) = unprofiled {
         code = error.code;
-        if !flags.quiet {
+        if !wanted.quiet {
             tell(&error.to_string());
         }
     }
     let terminal = std::io::stderr().is_terminal();
     let mut saved = Vec::new();
     let mut errors = Vec::new();
-    for path in flags.output.iter().filter(|path| !is_stdout(path)) {
-        match format_of(path).and_then(|format| save(profile, path, format, &flags.show, source)) {
-            Ok(()) => saved.push(path.clone()),
-            Err(error) => errors.push(error),
-        }
-    }
-    if flags.output.is_empty() && terminal && !flags.quiet && profiled {
-        match save_own(profile, typed, flags, source) {
+    for path in wanted.output.iter().filter(|path| !is_stdout(path)) {
+        match format_of(path).and_then(|format| save_new(profile, path, format, wanted, source)) {
             Ok(path) => saved.push(path),
             Err(error) => errors.push(error),
         }
     }
-    if !flags.quiet {
+    if wanted.output.is_empty() && terminal && !wanted.quiet && profiled {
+        match save_own(profile, wanted, source) {
+            Ok(path) => saved.push(path),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !wanted.quiet {
         saved.iter().for_each(|path| tell(&saved_as(path)));
-        if profiled && !flags.output.iter().any(|path| is_stdout(path)) {
+        if profiled && !wanted.output.iter().any(|path| is_stdout(path)) {
             if saved.is_empty() && errors.is_empty() {
                 tell("rscalene: `-o FILE.html` saves the page, `-o FILE.json` the profile; `--full` prints all tables");
             }
-            tell_raw(&table(profile, &flags.show, terminal, source));
+            tell_raw(&table(profile, wanted.show, terminal, source));
         }
     }
-    if profiled && flags.output.iter().any(|path| is_stdout(path)) {
-        print(table(profile, &flags.show, std::io::stdout().is_terminal(), source).as_bytes());
+    if profiled && wanted.output.iter().any(|path| is_stdout(path)) {
+        print(table(profile, wanted.show, std::io::stdout().is_terminal(), source).as_bytes());
     }
     for error in &errors {
         tell(&error.to_string());
         (code, unsaved) = (EXIT_NO_PROFILE, true);
     }
-    if flags.open
+    if wanted.open
         && profiled
-        && let Err(error) = open(profile, flags, source)
+        && let Err(error) = open(profile, wanted, source)
     {
         tell(&error.to_string());
     }
@@ -141,23 +157,23 @@ pub(crate) fn table(profile: &Profile, show: &Show, terminal: bool, source: Read
 }
 
 /// Opens the page: the file of `-o` if that is one, else a temporary file.
-fn open(profile: &Profile, flags: &Run, source: ReadSource<'_>) -> Result<(), Error> {
-    if let Some(path) = flags.output.iter().find(|path| Format::of(path) == Some(Format::Html)) {
+fn open(profile: &Profile, wanted: &Wanted<'_>, source: ReadSource<'_>) -> Result<(), Error> {
+    if let Some(path) = wanted.output.iter().find(|path| Format::of(path) == Some(Format::Html)) {
         return browser::open(path);
     }
     let folder = std::env::temp_dir();
     let file = tempfile::Builder::new().prefix("rscalene-").suffix(".html").tempfile_in(&folder);
     let kept = file.and_then(|file| file.into_temp_path().keep().map_err(|error| error.error));
     let path = kept.map_err(|error| cannot_write(&folder, &error))?;
-    save(profile, &path, Format::Html, &flags.show, source)?;
+    save(profile, &path, Format::Html, wanted.show, source)?;
     tell(&format!("the page is {}", path.display()));
     browser::open(&path)
 }
 
 /// The profile that is saved unasked: `rscalene-NAME.json` in the current folder.
-fn save_own(profile: &Profile, typed: &Program, flags: &Run, source: ReadSource<'_>) -> Result<PathBuf, Error> {
+fn save_own(profile: &Profile, wanted: &Wanted<'_>, source: ReadSource<'_>) -> Result<PathBuf, Error> {
     let name: String =
-        typed.name().chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+        wanted.name.chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
     let path = PathBuf::from(format!("rscalene-{name}.json"));
     if path.exists() && !is_profile(&path) {
         return Err(Error::new(
@@ -166,7 +182,7 @@ fn save_own(profile: &Profile, typed: &Program, flags: &Run, source: ReadSource<
             "name another file with `-o`",
         ));
     }
-    save(profile, &path, Format::Json, &flags.show, source)?;
+    save(profile, &path, Format::Json, wanted.show, source)?;
     Ok(path)
 }
 
@@ -176,6 +192,26 @@ fn is_profile(path: &Path) -> bool {
     let mut start = String::new();
     let read = fs::File::open(path).and_then(|file| file.take(256).read_to_string(&mut start));
     read.is_ok() && start.trim_start().starts_with('{') && start.contains(FORMAT_NAME)
+}
+
+/// Writes the profile to the file that was asked for. One that appeared or changed since the recording began is another
+/// run's, and stays: the profile then goes to a file beside it, whose path is the answer.
+fn save_new(
+    profile: &Profile,
+    path: &Path,
+    format: Format,
+    wanted: &Wanted<'_>,
+    source: ReadSource<'_>,
+) -> Result<PathBuf, Error> {
+    let bytes = encode(profile, format, wanted.show, &style(wanted.show, false), source);
+    let written = save::write_unless_newer(path, &bytes, wanted.started).map_err(|error| cannot_write(path, &error))?;
+    if written {
+        return Ok(path.to_owned());
+    }
+    let beside = save::beside(path, profile.target.pid);
+    write_whole(&beside, &bytes).map_err(|error| cannot_write(&beside, &error))?;
+    tell(&format!("rscalene: another run has written {} meanwhile, which stays as it is", path.display()));
+    Ok(beside)
 }
 
 /// Writes a profile to a file, whole or not at all.

@@ -48,7 +48,7 @@ const RING_EXACT: usize = 8 << 20;
 
 /// Runs the command; the answer is the exit code.
 pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32, Error> {
-    output::check(flags)?;
+    output::check(&flags.output)?;
     let chosen = flags.python.as_deref().unwrap_or(interpreter);
     let start = program::resolve(&typed, chosen)?;
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
@@ -97,7 +97,15 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
         messages::tell(&format!("rscalene: {}", effort(&profile)));
     }
     let unprofiled = unprofiled(&profile, &start.executable, refused);
-    let reported = output::report(&profile, flags, &typed, unprofiled, &source);
+    let wanted = output::Wanted {
+        output: &flags.output,
+        open: flags.open,
+        quiet: flags.quiet,
+        show: &flags.show,
+        name: &typed.name(),
+        started: facts.started.0,
+    };
+    let reported = output::report(&profile, &wanted, unprofiled, &source);
     match keep {
         Some(keep) if reported.unsaved => {
             let (path, complete) = keep.leave();
@@ -386,6 +394,7 @@ fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, flags: &Run, text: o
         pid: facts.pid,
         exit: model::Exit { code: ended.code, signal: ended.signal },
         allocator: None,
+        attached: None,
     };
     let mut source = |path: &str| text(path).filter(|_| !flags.show.paper.no_source).map(|text| lines(&text));
     builder.finish(Context {

@@ -20,7 +20,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// A sampler that runs.
 struct Running {
     id: u64,
-    own: Option<u32>,
+    own: Vec<u32>,
     /// Threads that it leaves out, and since when those that ended are gone.
     known: HashMap<u32, Option<Instant>>,
 }
@@ -52,7 +52,7 @@ pub(super) fn enlist<T>(id: u64, spawn: impl FnOnce() -> io::Result<(T, u32)>) -
     for sampler in running.iter_mut().flat_map(|running| running.iter_mut()) {
         sampler.known.insert(tid, None);
         if sampler.id == id {
-            sampler.own = Some(tid);
+            sampler.own.push(tid);
         }
     }
     Ok(thread)
@@ -63,8 +63,8 @@ impl Member {
     pub(super) fn join() -> Self {
         let Some(mut running) = running() else { return Self { id: 0 } };
         let id = running.iter().map(|sampler| sampler.id).max().unwrap_or(0) + 1;
-        let known = running.iter().filter_map(|sampler| Some((sampler.own?, None))).collect();
-        running.push(Running { id, own: None, known });
+        let known = running.iter().flat_map(|sampler| sampler.own.iter().map(|&own| (own, None))).collect();
+        running.push(Running { id, own: Vec::new(), known });
         Self { id }
     }
 
@@ -86,9 +86,10 @@ impl Drop for Member {
     fn drop(&mut self) {
         let Some(mut running) = running() else { return };
         let Some(at) = running.iter().position(|sampler| sampler.id == self.id) else { return };
-        let Some(own) = running.swap_remove(at).own else { return };
-        for sampler in running.iter_mut() {
-            sampler.known.insert(own, Some(Instant::now()));
+        for own in running.swap_remove(at).own {
+            for sampler in running.iter_mut() {
+                sampler.known.insert(own, Some(Instant::now()));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod company;
 mod intake;
-mod pace;
+mod looking;
+mod pair;
 pub(crate) mod sampler;
 mod tap;

@@ -1,35 +1,32 @@
 //! The sampling API's engine: start, stop and report, inside of the program that is profiled.
 //!
-//! Job: run one thread that samples CPU and waits of all threads of this process, and merge what it saw with what `tap`
-//! says of memory. Invariant: each sampler has a thread and a builder of its own, so any number may run at once and nest; a
-//! stopped one has left nothing behind; in a forked child none runs. Neighbours: `observe::looks` and `observe::remote`
-//! look, `profile` merges, `report` prints.
+//! Job: give Python the calls, and keep the samplers that run for a fork. Invariant: each sampler has threads and a builder
+//! of its own, so any number may run at once and nest; a stopped one has left nothing behind; while the process forks and
+//! in a forked child none has a thread. Neighbours: `pair` runs, `looking` looks, `report` prints.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
-use super::company;
 use super::intake::Intake;
-use super::pace::{Goes, Pace, State};
-use super::tap::{self, Ear, Listening, Mark};
+use super::looking::{About, Looking};
+use super::pair::Pair;
+use super::tap::{self, Listening, Mark};
 use crate::bindings::profile::ProfileData;
 use crate::bindings::symbols;
 use crate::lines::engine::split::Tally;
 use crate::lines::engine::threads::keep_bytes_out;
-use crate::observe::apart::Apart;
-use crate::observe::jitter::Jitter;
-use crate::observe::looks::{Inside, thread_cpu_ns};
+use crate::observe::looks::Inside;
 use crate::observe::proc;
-use crate::observe::remote::{Reader, Target};
-use crate::observe::turns;
-use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
+use crate::observe::remote::Target;
+use crate::profile::build::builder::{BuilderSettings, ProfileBuilder};
 use crate::profile::build::scope::{Scope, ScopeRules};
 use crate::profile::model::{self, Profile};
 use crate::report::html::{HtmlOptions, render_html};
@@ -43,7 +40,6 @@ pub(crate) struct Sampler {
     rules: ScopeRules,
     memory: bool,
     name: String,
-    pace: Arc<Pace>,
     running: Option<Running>,
     profile: Option<Profile>,
 }
@@ -52,7 +48,8 @@ pub(crate) struct Sampler {
 struct Running {
     /// The process that started it.
     pid: u32,
-    thread: JoinHandle<Profile>,
+    /// Its number among those that run.
+    member: u64,
     listening: Option<Listening>,
     /// The section of a launcher's profile.
     mark: Option<Mark>,
@@ -85,12 +82,12 @@ impl Sampler {
         let rules = ScopeRules { cwd, all, include, exclude, libraries, scripts: script.into_iter().collect() };
         scope(&rules)?;
         let name = name.to_owned();
-        Ok(Self { interval, rules, memory, name, pace: Arc::new(Pace::new()), running: None, profile: None })
+        Ok(Self { interval, rules, memory, name, running: None, profile: None })
     }
 
     /// Start sampling; what was recorded before is dropped.
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.forget_parents();
+        self.forget_parents(py);
         if self.running.is_some() {
             return Err(PyRuntimeError::new_err("this profiler is running already"));
         }
@@ -99,22 +96,26 @@ impl Sampler {
 
     /// Stop sampling and make the profile; does nothing when it is stopped.
     fn stop(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.forget_parents();
+        self.forget_parents(py);
         let Some(running) = self.running.take() else { return Ok(()) };
-        self.profile = Some(keep_bytes_out(|| running.end(py, &self.pace))?);
+        self.profile = Some(keep_bytes_out(|| running.end(py))?);
         Ok(())
     }
 
     /// Stop sampling for a while (`True`), or go on. Has taken effect when it returns.
     fn pause(&mut self, py: Python<'_>, paused: bool) {
-        self.forget_parents();
+        self.forget_parents(py);
         let Some(running) = &self.running else { return };
         if let Some(listening) = &running.listening {
             listening.pause(paused);
         }
-        let (pace, thread) = (&self.pace, running.thread.thread());
-        let state = if paused { State::Pause } else { State::Run };
-        keep_bytes_out(|| py.detach(|| pace.ask(state, thread)));
+        let member = running.member;
+        keep_bytes_out(|| {
+            let pausing = self::running(py).borrow().get(&member).map(|pair| pair.pausing(paused));
+            if let Some(pausing) = pausing {
+                py.detach(pausing);
+            }
+        });
     }
 
     /// Drop what was recorded.
@@ -131,6 +132,27 @@ impl Sampler {
     /// Sample no memory any more, in any sampler: the interpreter goes, or this is a forked child.
     #[staticmethod]
     fn unhook(py: Python<'_>) {
+        tap::unhook(py);
+    }
+
+    /// The process forks: the threads of all samplers end (`True`), so that the interpreter counts the program's own
+    /// alone and none is missing in the child; or they go on.
+    #[staticmethod]
+    fn fork(py: Python<'_>, begins: bool) {
+        for pair in running(py).borrow_mut().values_mut() {
+            if begins {
+                pair.leave();
+            } else {
+                // Without a thread left it ends as it is, at its stop.
+                let _ = pair.begin();
+            }
+        }
+    }
+
+    /// This is a forked child: no sampler runs here.
+    #[staticmethod]
+    fn forked(py: Python<'_>) {
+        std::mem::forget(std::mem::take(&mut *running(py).borrow_mut()));
         tap::unhook(py);
     }
 
@@ -165,16 +187,15 @@ impl Sampler {
 }
 
 impl Running {
-    fn end(self, py: Python<'_>, pace: &Pace) -> PyResult<Profile> {
-        let Self { thread, listening, mark, .. } = self;
+    fn end(self, py: Python<'_>) -> PyResult<Profile> {
+        let Self { member, listening, mark, .. } = self;
         drop(mark);
         if let Some(mut listening) = listening {
             listening.leave(py);
         }
-        pace.tell(State::Stop);
-        thread.thread().unpark();
-        let profile = py.detach(|| thread.join());
-        profile.map_err(|_| PyRuntimeError::new_err("internal error in the sampling thread"))
+        let pair = running(py).borrow_mut().remove(&member);
+        let profile = py.detach(|| pair.and_then(Pair::stop));
+        profile.ok_or_else(|| PyRuntimeError::new_err("internal error in the sampling thread"))
     }
 }
 
@@ -205,32 +226,23 @@ impl Sampler {
         };
         let settings = BuilderSettings { settings, start_ns: started.1, waits: true, copies_unseen: true };
         let builder = ProfileBuilder::new(settings, scope(&self.rules)?);
-        self.pace = Arc::new(Pace::new());
-        let (pace, interval) = (Arc::clone(&self.pace), self.interval);
         let mut intake = Intake::new(builder, target.pid, self.memory);
-        // The clocks of the threads that are there count from here, however late the sampler's own thread comes to run.
+        // The clocks of the threads that are there count from here, however late the sampler's own threads come to run.
         inside.tick(&mut events);
         intake.feed(&mut events);
         let ear = listening.as_ref().map(Listening::ear);
         let notices = unheard.into_iter().collect();
-        // Before its thread runs: a function that begins meanwhile belongs to it.
+        // Before its threads run: a function that begins meanwhile belongs to it.
         let about = About { target, started, notices, tally: Tally::claim() };
         let own_ns = Arc::new(AtomicU64::new(0));
-        let own = Arc::clone(&own_ns);
         let member = intake.member();
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
-        let loop_ = move || {
-            let _ = tell.send(this_thread());
-            sample(inside, intake, ear, &pace, interval, about, &own)
-        };
-        let spawn = move || {
-            let thread = std::thread::Builder::new().name("rscalene-sampler".to_owned()).spawn(loop_)?;
-            Ok((thread, told.recv().unwrap_or(0)))
-        };
-        let thread = py.detach(|| company::enlist(member, spawn));
-        let thread = thread.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
+        let looking = Looking::new(inside, intake, ear, self.interval, about);
+        let own = Arc::clone(&own_ns);
+        let pair = py.detach(|| Pair::start(looking, member, own));
+        let pair = pair.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
+        running(py).borrow_mut().insert(member, pair);
         let mark = Mark::begin(&self.name, &own_ns);
-        self.running = Some(Running { pid: target.pid, thread, listening, mark });
+        self.running = Some(Running { pid: target.pid, member, listening, mark });
         self.profile = None;
         Ok(())
     }
@@ -243,27 +255,49 @@ impl Sampler {
     }
 
     /// In a forked child there is no thread that would ever end.
-    fn forget_parents(&mut self) {
+    fn forget_parents(&mut self, py: Python<'_>) {
         if self.running.as_ref().is_some_and(|running| running.pid != std::process::id()) {
-            std::mem::forget(self.running.take());
+            if let Some(parents) = self.running.take() {
+                std::mem::forget(running(py).borrow_mut().remove(&parents.member));
+                std::mem::forget(parents);
+            }
         }
     }
 }
 
+struct Held(RefCell<BTreeMap<u64, Pair>>);
+// SAFETY: only reached with the GIL held, as `running` asks for the proof.
+unsafe impl Sync for Held {}
+static RUNNING: Held = Held(RefCell::new(BTreeMap::new()));
+
+/// The threads of all samplers that run, by number.
+fn running(_held: Python<'_>) -> &'static RefCell<BTreeMap<u64, Pair>> {
+    &RUNNING.0
+}
+
 impl Drop for Sampler {
     fn drop(&mut self) {
-        self.forget_parents();
-        // The thread ends by itself; nobody waits for its profile.
-        self.pace.tell(State::Stop);
+        Python::attach(|py| {
+            self.forget_parents(py);
+            // The threads end by themselves; nobody waits for the profile.
+            let pair = self.running.as_ref().and_then(|ours| running(py).borrow_mut().remove(&ours.member));
+            drop(pair);
+        });
     }
 }
 
-/// Folders of the standard library and of what is installed beside it.
+/// Folders of the standard library and of what is installed beside it, where their names do not tell what they are
+/// already: `sysconfig` would say so, too, but takes 30 ms to import.
 fn interpreters_folders(py: Python<'_>) -> PyResult<&'static [String]> {
     static KNOWN: PyOnceLock<Vec<String>> = PyOnceLock::new();
     let ask = || {
-        let paths = py.import("sysconfig")?.call_method0("get_paths")?;
-        ["stdlib", "platstdlib", "purelib", "platlib"].iter().map(|name| paths.get_item(name)?.extract()).collect()
+        let mut folders = Vec::new();
+        for module in ["os", "sysconfig"] {
+            let Ok(file) = py.import("sys")?.getattr("modules")?.get_item(module) else { continue };
+            let Ok(file) = file.getattr("__file__").and_then(|file| file.extract::<String>()) else { continue };
+            folders.extend(std::path::Path::new(&file).parent().map(|folder| folder.to_string_lossy().into_owned()));
+        }
+        Ok::<_, PyErr>(folders)
     };
     Ok(KNOWN.get_or_try_init(py, ask)?)
 }
@@ -285,121 +319,4 @@ fn target() -> Target {
         version: u32::try_from(version).unwrap_or(0),
         forked: None,
     }
-}
-
-fn this_thread() -> u32 {
-    // SAFETY: gettid takes nothing.
-    (unsafe { libc::gettid() }) as u32
-}
-
-/// What the profile says of itself.
-struct About {
-    target: Target,
-    started: (SystemTime, u64),
-    notices: Vec<String>,
-    /// Its samples for `@profile`.
-    tally: Option<Tally>,
-}
-
-/// The thread: all lookers at their own pace, until it is told to stop.
-fn sample(
-    mut inside: Inside,
-    mut intake: Intake,
-    ear: Option<Ear>,
-    pace: &Pace,
-    interval: Duration,
-    about: About,
-    own_ns: &AtomicU64,
-) -> Profile {
-    /// The remote reader's own pace, and the drain's slowest.
-    const WAITS: Duration = Duration::from_millis(10);
-    let _goes = Goes(pace);
-    let About { target, started, notices, mut tally } = about;
-    turns::ask_for_short_ones();
-    let (mut due, mut jitter, mut apart) = (Instant::now(), Jitter::new(), Apart::new());
-    let mut events = Vec::new();
-    let own = this_thread();
-    let mut waits = Reader::new();
-    waits.watch(target, true, &mut events);
-    let mut waited_ns = 0;
-    loop {
-        let state = pace.wanted();
-        match state {
-            State::Stop => break,
-            State::Pause if intake.paused() => {}
-            State::Pause => {
-                inside.rest(&mut events);
-                std::mem::take(&mut waits).finish(&mut events);
-            }
-            State::Run => {
-                if intake.resume() {
-                    inside.skip();
-                    waits.watch(target, true, &mut events);
-                }
-                let now = Instant::now();
-                if now >= due {
-                    due = now + jitter.around(interval);
-                    inside.tick(&mut events);
-                    if let (Some(apart), Some(tid)) = (&mut apart, inside.busiest()) {
-                        apart.keep(tid);
-                    }
-                }
-                let now_ns = proc::monotonic_ns();
-                if u128::from(now_ns - waited_ns) >= WAITS.as_nanos() {
-                    waits.tick(&mut events);
-                    waited_ns = now_ns;
-                }
-            }
-        }
-        if let Some(ear) = &ear {
-            ear.take(&mut events);
-        }
-        events.iter().for_each(|event| tally.iter_mut().for_each(|tally| tally.see(event)));
-        intake.feed(&mut events);
-        if state == State::Pause {
-            intake.pause();
-        }
-        own_ns.store(thread_cpu_ns(own), Relaxed);
-        pace.reach(state);
-        let pause = match state {
-            State::Run => due.saturating_duration_since(Instant::now()),
-            _ => interval,
-        };
-        std::thread::park_timeout(if ear.is_some() { pause.min(WAITS) } else { pause });
-    }
-    drop(tally);
-    if intake.resume() {
-        inside.skip();
-    }
-    inside.finish(&mut events);
-    // Even a stretch too short for its thread to run in has a footprint.
-    waits.tick(&mut events);
-    waits.finish(&mut events);
-    if let Some(ear) = ear {
-        ear.finish(&mut events);
-    }
-    intake.feed(&mut events);
-    intake.finish(Context {
-        tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
-        target: model::Target {
-            command: proc::command_line(target.pid).unwrap_or_default(),
-            cwd: std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
-            python: None,
-            free_threaded: false,
-            platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
-            pid: target.pid,
-            exit: model::Exit::default(),
-            allocator: None,
-        },
-        clock: model::Clock {
-            started_at: humantime::format_rfc3339_seconds(started.0).to_string(),
-            elapsed_s: Duration::from_nanos(proc::monotonic_ns().saturating_sub(started.1)).as_secs_f64(),
-        },
-        notices,
-        source: &mut |path| {
-            let text = source::text(path)?;
-            Some(text.lines().map(str::to_owned).collect())
-        },
-        lookup: &mut |_, _| None,
-    })
 }

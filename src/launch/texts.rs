@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::Path;
 
 use crate::source;
 
@@ -31,12 +32,17 @@ impl Texts {
 
     /// Takes the text of the file as it is now, unless an earlier one is there.
     pub(crate) fn take(&mut self, path: &str) {
-        let size = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|file| file.len());
+        self.take_from(path, Path::new(path));
+    }
+
+    /// The same for the file that lies at `place` for this process.
+    pub(crate) fn take_from(&mut self, path: &str, place: &Path) {
+        let size = fs::metadata(place).ok().filter(fs::Metadata::is_file).map(|file| file.len());
         let fits = size.is_some_and(|size| size <= MOST && self.bytes + size as usize <= ROOM);
         if !fits || self.taken.contains_key(path) {
             return;
         }
-        if let Some(text) = source::text(path) {
+        if let Some(text) = place.to_str().and_then(source::text) {
             self.bytes += text.len();
             self.taken.insert(path.to_owned(), text);
         }

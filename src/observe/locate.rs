@@ -38,6 +38,8 @@ pub enum LocateError {
     Maps(u32, io::Error),
     /// None of the mapped files is CPython 3.11 or later.
     NoInterpreter(u32),
+    /// A mapped file is an older CPython, whose version its name may tell.
+    TooOld(u32, Option<String>),
 }
 
 impl fmt::Display for LocateError {
@@ -51,6 +53,10 @@ impl fmt::Display for LocateError {
             Self::Maps(pid, error) => {
                 write!(f, "cannot read the memory map of process {pid}, {error}\nhint: is it still running?")
             }
+            Self::TooOld(pid, _) => write!(
+                f,
+                "cannot read the Python of process {pid}, it is older than 3.11\nhint: 3.11 to 3.15 are supported"
+            ),
             Self::NoInterpreter(pid) => write!(
                 f,
                 "cannot find a Python interpreter in process {pid}, no mapped file is CPython 3.11 or later\n\
@@ -70,7 +76,11 @@ impl Runtime {
     pub fn locate(pid: u32) -> Result<Self, LocateError> {
         let mut mappings = files(pid).map_err(|error| LocateError::Maps(pid, error))?;
         mappings.sort_by_key(|mapping| rank(file_name(&mapping.module.path)));
-        mappings.iter().find_map(|mapping| interpreter(pid, mapping)).ok_or(LocateError::NoInterpreter(pid))
+        let found = mappings.iter().find_map(|mapping| interpreter(pid, mapping));
+        found.ok_or_else(|| match mappings.iter().find(|mapping| is_older(pid, mapping)) {
+            Some(older) => LocateError::TooOld(pid, version_in(file_name(&older.module.path))),
+            None => LocateError::NoInterpreter(pid),
+        })
     }
 }
 
@@ -158,6 +168,21 @@ fn interpreter(pid: u32, mapping: &Mapping) -> Option<Runtime> {
     })
 }
 
+/// Is it a CPython that has no `Py_Version` yet?
+fn is_older(pid: u32, mapping: &Mapping) -> bool {
+    let Some(file) = open(pid, mapping) else { return false };
+    let cache = ReadCache::new(file);
+    Elf::parse(&cache).is_ok_and(|elf| symbols(&elf, ["_PyRuntime", "PyCode_Type"]).is_some())
+}
+
+/// `3.8` of `python3.8` and `libpython3.8.so.1.0`.
+fn version_in(name: &str) -> Option<String> {
+    let (_, version) = name.split_once("python")?;
+    let end = version.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(version.len());
+    let version = version[..end].trim_end_matches('.');
+    version.contains('.').then(|| version.to_owned())
+}
+
 /// The addresses in the file of the symbols `names`, all of them or none.
 fn symbols<const N: usize>(elf: &Elf<'_>, names: [&str; N]) -> Option<[u64; N]> {
     let mut found = [None; N];
@@ -180,13 +205,19 @@ fn symbols<const N: usize>(elf: &Elf<'_>, names: [&str; N]) -> Option<[u64; N]> 
     Some(all)
 }
 
-/// Opens the file behind a mapping: by its path in the process' root, or, where another file lies there now, by the
-/// mapping itself.
+/// Opens the file behind a mapping: by its path in the process' root or (after a chroot, whose paths are told from our
+/// root) in ours, or, where another file lies there now, by the mapping itself.
 fn open(pid: u32, mapping: &Mapping) -> Option<File> {
     let module = &mapping.module;
-    let same = File::open(format!("/proc/{pid}/root{}", module.path)).ok();
-    let same = same.filter(|file| file.metadata().is_ok_and(|meta| meta.ino() == mapping.inode));
-    same.or_else(|| File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", module.start, module.end)).ok())
+    let paths = [format!("/proc/{pid}/root{}", module.path), module.path.clone()];
+    let same = |path: String| {
+        let file = File::open(path).ok()?;
+        file.metadata().is_ok_and(|meta| meta.ino() == mapping.inode).then_some(file)
+    };
+    paths
+        .into_iter()
+        .find_map(same)
+        .or_else(|| File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", module.start, module.end)).ok())
 }
 
 #[cfg(test)]
@@ -199,6 +230,8 @@ mod tests {
         assert!(rank("python3.12") < rank("uwsgi"));
         assert!(rank("uwsgi") < rank("libc.so.6"));
         assert_eq!(file_name("/opt/a b/python3.12"), "python3.12");
+        assert_eq!(version_in("libpython3.8.so.1.0").as_deref(), Some("3.8"));
+        assert_eq!(version_in("python3"), None);
     }
 
     #[test]

@@ -5,14 +5,16 @@
 //! it is never stopped, signalled or written to. Neighbours: `transport::event` is the language of all answers,
 //! `commands::run` starts the observers and hands their events to `profile`.
 
-pub mod apart;
 pub mod clocks;
 pub mod jitter;
 pub mod limits;
 pub mod locate;
 pub mod looks;
 pub mod modules;
+pub mod numbers;
+pub mod outside;
 pub mod proc;
 pub mod remote;
+pub mod root;
 pub mod symbols;
 pub mod turns;

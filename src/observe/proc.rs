@@ -228,6 +228,73 @@ pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
     parse_stat(&String::from_utf8_lossy(&bytes)).map(|stat| stat.state)
 }
 
+/// User and kernel time of a thread, as the clock's ticks met it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Nanoseconds in user code.
+    pub user_ns: u64,
+    /// Nanoseconds in the kernel.
+    pub kernel_ns: u64,
+}
+
+/// User and kernel time of a thread; `None` if it is gone.
+#[must_use]
+pub fn times(pid: u32, tid: u32) -> Option<Times> {
+    let bytes = read_whole(&format!("/proc/{pid}/task/{tid}/stat"), 1_024).ok()?;
+    parse_times(&String::from_utf8_lossy(&bytes), 1_000_000_000 / ticks_a_second())
+}
+
+/// Fields 14 and 15, in clock ticks.
+fn parse_times(stat: &str, tick_ns: u64) -> Option<Times> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let mut ticks = |skipped| fields.nth(skipped)?.parse::<u64>().ok();
+    Some(Times { user_ns: ticks(11)? * tick_ns, kernel_ns: ticks(0)? * tick_ns })
+}
+
+/// Child processes of all threads of a process; empty if it is gone.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    let numbers =
+        |text: String| text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u32>>();
+    let of_thread = |tid| fs::read_to_string(format!("/proc/{pid}/task/{tid}/children"));
+    let tids = threads(pid).unwrap_or_default();
+    match tids.iter().map(|&tid| of_thread(tid)).collect::<io::Result<Vec<String>>>() {
+        Ok(texts) => texts.into_iter().flat_map(numbers).collect(),
+        // A kernel without that file, or a thread that has just ended.
+        Err(_) => processes().filter(|&other| stat(other).is_ok_and(|stat| stat.parent == pid)).collect(),
+    }
+}
+
+/// All processes.
+pub fn processes() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// This moment in the unit of [`Stat::start_ticks`].
+#[must_use]
+pub fn clock_ticks_since_boot() -> u64 {
+    clock_ns(libc::CLOCK_BOOTTIME) / (1_000_000_000 / ticks_a_second())
+}
+
+fn ticks_a_second() -> u64 {
+    // SAFETY: `sysconf` reads a constant of the system.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
+}
+
+/// Lets this process open as many files as its user may; the answer is how many.
+pub fn raise_file_limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return 256;
+    }
+    let more = libc::rlimit { rlim_cur: limit.rlim_max.min(1 << 20), ..limit };
+    // SAFETY: the value is valid; a refusal leaves the limit as it was.
+    let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const more) } == 0;
+    usize::try_from(if raised { more.rlim_cur } else { limit.rlim_cur }).unwrap_or(usize::MAX)
+}
+
 /// Times that a thread gave its core up by itself (`voluntary_ctxt_switches`): it blocked. `None` if it is gone.
 #[must_use]
 pub fn blocks(pid: u32, tid: u32) -> Option<u64> {
@@ -351,6 +418,13 @@ mod tests {
         let tail: Vec<String> = (5..=52).map(|field| field.to_string()).collect();
         let text = format!("7 (a) b ) (c) S 4 {}", tail.join(" "));
         assert_eq!(parse_stat(&text), Some(Stat { state: 'S', parent: 4, start_ticks: 22 }));
+    }
+
+    #[test]
+    fn a_threads_times_stand_behind_any_name() {
+        let tail: Vec<String> = (4..=52).map(|field| field.to_string()).collect();
+        let text = format!("7 (a) b ) (c) S {}", tail.join(" "));
+        assert_eq!(parse_times(&text, 10), Some(Times { user_ns: 140, kernel_ns: 150 }));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use object::read::ReadCache;
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, ObjectSymbolTable, ReadRef, RelocationTarget};
 
 use super::modules::{self, DELETED};
+use super::root::Root;
 
 /// Where distributions put separate debug files.
 const DEBUG_ROOT: &str = "/usr/lib/debug";
@@ -25,6 +26,7 @@ const VDSO: &str = "[vdso]";
 pub struct Symbols {
     files: HashMap<String, Option<Table>>,
     inodes: HashMap<String, u64>,
+    root: Root,
 }
 
 /// The functions of one file.
@@ -49,7 +51,13 @@ impl Symbols {
     /// gives no names.
     #[must_use]
     pub fn new(inodes: HashMap<String, u64>) -> Self {
-        Self { files: HashMap::new(), inodes }
+        Self { files: HashMap::new(), inodes, root: Root::default() }
+    }
+
+    /// The same for files of a process that has another root.
+    #[must_use]
+    pub fn under(self, root: Root) -> Self {
+        Self { root, ..self }
     }
 
     /// Mangled name of the function at `offset` of the file `path` (as `/proc/PID/maps` names it).
@@ -68,12 +76,12 @@ impl Symbols {
         if path.ends_with(DELETED) || !path.starts_with('/') {
             return None;
         }
-        let file = File::open(path).ok()?;
+        let file = File::open(self.root.path(path)).ok()?;
         let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
         if self.inodes.get(path).is_some_and(|&inode| inode != metadata.ino()) {
             return None;
         }
-        Table::parse(&ReadCache::new(file), Some(Path::new(path)))
+        Table::parse(&ReadCache::new(file), Some(&self.root.path(path)))
     }
 }
 

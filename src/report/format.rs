@@ -28,10 +28,14 @@ pub enum Format {
     Speedscope,
     /// What Python's `pstats` reads.
     Pstats,
+    /// pprof's file.
+    Pprof,
+    /// callgrind's file.
+    Callgrind,
 }
 
 /// Endings that tell a format, the longer before those that they end in.
-const ENDINGS: [(&str, Format); 11] = [
+const ENDINGS: [(&str, Format); 14] = [
     (".speedscope.json", Format::Speedscope),
     (".speedscope", Format::Speedscope),
     (".json", Format::Json),
@@ -42,6 +46,9 @@ const ENDINGS: [(&str, Format); 11] = [
     (".folded", Format::Collapsed),
     (".pstats", Format::Pstats),
     (".prof", Format::Pstats),
+    (".pb.gz", Format::Pprof),
+    (".pprof", Format::Pprof),
+    (".callgrind", Format::Callgrind),
     (".text", Format::Text),
 ];
 
@@ -59,7 +66,16 @@ pub struct Look<'a> {
 
 impl Format {
     /// All formats, in the order in which help texts list them.
-    pub const ALL: [Self; 6] = [Self::Json, Self::Html, Self::Text, Self::Collapsed, Self::Speedscope, Self::Pstats];
+    pub const ALL: [Self; 8] = [
+        Self::Json,
+        Self::Html,
+        Self::Text,
+        Self::Collapsed,
+        Self::Speedscope,
+        Self::Pstats,
+        Self::Pprof,
+        Self::Callgrind,
+    ];
 
     /// The word for it on the command line.
     #[must_use]
@@ -71,6 +87,8 @@ impl Format {
             Self::Collapsed => "collapsed",
             Self::Speedscope => "speedscope",
             Self::Pstats => "pstats",
+            Self::Pprof => "pprof",
+            Self::Callgrind => "callgrind",
         }
     }
 
@@ -84,7 +102,18 @@ impl Format {
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+        // The name that callgrind itself gives, which KCachegrind looks for.
+        if name.starts_with("callgrind.out") {
+            return Some(Self::Callgrind);
+        }
         ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| *format)
+    }
+
+    /// Where the ending of a file's name begins; `None` where it tells no format.
+    #[must_use]
+    pub fn ending(name: &str) -> Option<usize> {
+        let lower = name.to_ascii_lowercase();
+        ENDINGS.iter().find(|(ending, _)| lower.ends_with(ending)).map(|(ending, _)| name.len() - ending.len())
     }
 
     /// The profile in this format. Source text that the profile itself holds is part of it whatever `look` says.
@@ -105,6 +134,8 @@ impl Format {
             Self::Collapsed => export::collapsed(profile, Weight::Cpu).into_bytes(),
             Self::Speedscope => export::speedscope(profile).into_bytes(),
             Self::Pstats => export::pstats(profile),
+            Self::Pprof => export::pprof(profile),
+            Self::Callgrind => export::callgrind(profile).into_bytes(),
         }
     }
 }
@@ -121,6 +152,8 @@ mod tests {
         assert_eq!(of("b.folded"), Some(Format::Collapsed));
         assert_eq!(of("b.prof"), Some(Format::Pstats));
         assert_eq!(of("b.htm"), Some(Format::Html));
+        assert_eq!(of("b.pb.gz"), Some(Format::Pprof));
+        assert_eq!(of("callgrind.out.4711"), Some(Format::Callgrind));
         assert_eq!((of("b"), of("json"), of("b.xml"), of("/")), (None, None, None, None));
     }
 

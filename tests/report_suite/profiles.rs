@@ -159,6 +159,7 @@ pub(crate) fn realistic() -> Profile {
             pid: 4211,
             exit: Exit { code: Some(0), signal: None },
             allocator: Some("jemalloc".to_owned()),
+            attached: None,
             ..Target::default()
         },
         clock: Clock { started_at: "2026-01-01T00:00:00Z".into(), elapsed_s: 3.21 },

@@ -127,6 +127,9 @@ pub struct ProcessStart {
     pub cpu_ns: u64,
 }
 
+/// [`ThreadStart::source`]: perf task-clock events of another process, user and kernel time alike.
+pub const SOURCE_PERF_WHOLE: u32 = 5;
+
 /// A thread was seen for the first time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,7 +140,7 @@ pub struct ThreadStart {
     /// Kernel thread id.
     pub tid: u32,
     /// What samples it: 0 nothing, 1 perf task-clock (user time) with a timer for kernel time, 2 a CPU timer alone,
-    /// 3 perf alone, 4 looks from another thread, with the ticks that the kernel counts.
+    /// 3 perf alone, 4 looks from another thread, with the ticks that the kernel counts, [`SOURCE_PERF_WHOLE`].
     pub source: u32,
     /// CPU nanoseconds the thread had used when its sampling began.
     pub cpu_ns: u64,

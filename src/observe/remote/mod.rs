@@ -11,7 +11,7 @@ pub mod memory;
 mod names;
 mod process;
 pub mod stacks;
-mod states;
+pub(in crate::observe) mod states;
 mod tasks;
 
 use std::collections::HashMap;

@@ -136,7 +136,7 @@ impl Process {
             limits,
             modules: ModuleWatch::new(target.pid),
             threads: HashMap::new(),
-            states: States::default(),
+            states: States::new(target.pid),
             waits: HashMap::new(),
             credits: Vec::new(),
             bodies: command.clone().map(Body::Command).into_iter().collect(),
@@ -303,9 +303,12 @@ impl Process {
         let Some(layout) = &self.layout else { return };
         let Some(interp) = self.states.oldest() else { return };
         self.memory.forget();
-        let threads = &self.threads;
-        for (tid, name) in self.names.look(now_ns, &self.memory, layout, interp, |tid| threads.contains_key(&tid)) {
-            self.ledger.rename(tid, &name);
+        let (threads, states) = (&self.threads, &self.states);
+        let known = |number| states.thread(number).is_some_and(|tid| threads.contains_key(&tid));
+        for (number, name) in self.names.look(now_ns, &self.memory, layout, interp, known) {
+            if let Some(tid) = self.states.thread(number) {
+                self.ledger.rename(tid, &name);
+            }
         }
     }
 

@@ -10,11 +10,14 @@ use std::collections::HashMap;
 use rscalene_interp::{Layout, Thread, interpreter, is_bound, native_thread_id, running, threads};
 
 use super::memory::ProcessMemory;
+use crate::observe::numbers::Numbers;
 use crate::observe::proc;
 
 /// Thread states by kernel thread, and their interpreters' GILs.
 #[derive(Debug, Default)]
-pub(super) struct States {
+pub(in crate::observe) struct States {
+    numbers: Numbers,
+    /// By the numbers that the process itself has for its threads.
     by_tid: HashMap<u32, (u64, u64)>,
     /// The interpreter that was made first.
     oldest: Option<u64>,
@@ -25,40 +28,56 @@ pub(super) struct States {
 }
 
 impl States {
+    /// Those of process `pid`; nothing is read yet.
+    pub(in crate::observe) fn new(pid: u32) -> Self {
+        Self { numbers: Numbers::new(pid), ..Self::default() }
+    }
+
+    /// The thread that its own process knows by this number.
+    pub(in crate::observe) fn thread(&self, number: u32) -> Option<u32> {
+        self.numbers.outer(number)
+    }
+
     /// A new look at a thread begins.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::observe) fn begin(&mut self) {
         self.too_soon = false;
     }
 
     /// Was the last question not answered because a list would have come too soon?
-    pub(super) fn too_soon(&self) -> bool {
+    pub(in crate::observe) fn too_soon(&self) -> bool {
         self.too_soon
     }
 
     /// The main interpreter, once a list was read.
-    pub(super) fn oldest(&self) -> Option<u64> {
+    pub(in crate::observe) fn oldest(&self) -> Option<u64> {
         self.oldest
     }
 
     /// The thread has ended.
-    pub(super) fn forget(&mut self, tid: u32) {
-        self.by_tid.remove(&tid);
+    pub(in crate::observe) fn forget(&mut self, tid: u32) {
+        self.by_tid.remove(&self.numbers.inner(tid));
+        self.numbers.forget(tid);
     }
 
     /// First and last address of the GIL of an interpreter; `read` says where it is not known yet.
-    pub(super) fn gil(&mut self, interp: u64, read: impl FnOnce() -> Option<(u64, u64)>) -> Option<(u64, u64)> {
+    pub(in crate::observe) fn gil(
+        &mut self,
+        interp: u64,
+        read: impl FnOnce() -> Option<(u64, u64)>,
+    ) -> Option<(u64, u64)> {
         *self.gils.entry(interp).or_insert_with(read)
     }
 
     /// Thread state and interpreter that a kernel thread runs whose stack pointer is `sp`.
-    pub(super) fn of(
+    pub(in crate::observe) fn of(
         &mut self,
         tid: u32,
         sp: Option<u64>,
         memory: &ProcessMemory,
         layout: &Layout,
     ) -> Option<(u64, u64)> {
-        let (tstate, interp) = self.own(tid, memory, layout)?;
+        let number = self.numbers.inner(tid);
+        let (tstate, interp) = self.own(number, memory, layout)?;
         let runs = sp.map_or(tstate, |sp| running(memory, layout, tstate, sp, 0));
         Some((runs, if runs == tstate { interp } else { interpreter(memory, layout, runs)? }))
     }

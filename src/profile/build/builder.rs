@@ -179,6 +179,7 @@ impl ProfileBuilder {
                     1 | 3 => drop(self.engines.insert(Engine::Perf)),
                     2 => drop(self.engines.insert(Engine::Timer)),
                     4 => drop(self.engines.insert(Engine::Looks)),
+                    wire::SOURCE_PERF_WHOLE => drop(self.engines.insert(Engine::PerfWhole)),
                     _ => {}
                 }
                 process.start_thread(start, book);
@@ -446,7 +447,7 @@ impl ProfileBuilder {
 
     fn used_settings(&self, known: Known) -> Settings {
         let mut settings = self.settings.settings.clone();
-        let perf = self.engines.contains(&Engine::Perf);
+        let perf = self.engines.contains(&Engine::Perf) || self.engines.contains(&Engine::PerfWhole);
         let timer = self.engines.contains(&Engine::Timer) || self.engines.contains(&Engine::Looks);
         let used = match (perf, timer) {
             (true, true) => Some("mixed"),

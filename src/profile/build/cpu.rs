@@ -84,6 +84,7 @@ impl ThreadAccount {
             2 => Engine::Timer,
             3 => Engine::PerfAlone,
             4 => Engine::Looks,
+            rscalene_wire::SOURCE_PERF_WHOLE => Engine::PerfWhole,
             _ => Engine::None,
         };
         self.start_ns = cpu_ns;

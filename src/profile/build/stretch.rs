@@ -59,6 +59,8 @@ pub(crate) enum Engine {
     Perf,
     /// perf for user time, nothing for kernel time.
     PerfAlone,
+    /// perf for user and kernel time alike.
+    PerfWhole,
     /// A CPU timer.
     Timer,
     /// Looks from another thread of the process; kernel time by the scheduler's ticks.
@@ -97,7 +99,7 @@ pub(crate) fn stretch(engine: Engine, seen: &Sampled, clock_ns: f64, system_ns: 
     }
     match engine {
         Engine::Perf | Engine::PerfAlone => stretch_perf(seen, clock_ns, engine == Engine::Perf),
-        Engine::Timer | Engine::Looks | Engine::None => {
+        Engine::PerfWhole | Engine::Timer | Engine::Looks | Engine::None => {
             let factor = credible(seen, total, seen.samples.iter().sum(), clock_ns) / total;
             let rest = (clock_ns - total * factor).max(0.0);
             Stretch { factor: [factor; 3], rest: seen.ns.map(|ns| rest * ns / total) }

@@ -70,6 +70,9 @@ pub struct Target {
     /// Allocator behind `malloc`, e.g. `jemalloc`; `None`: libc's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocator: Option<String>,
+    /// It ran already when the profile began: how it was observed, e.g. `outside (perf)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<String>,
 }
 
 /// When and for how long.

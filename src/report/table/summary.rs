@@ -83,8 +83,13 @@ fn heading(out: &mut String, profile: &Profile, style: &Style) {
         let threaded = if profile.target.free_threaded { "t" } else { "" };
         format!("Python {version}{threaded}")
     }));
+    let mut head = command(&profile.target.command);
+    if let Some(how) = &profile.target.attached {
+        head = format!("attached to {}: {head}", profile.target.pid);
+        remark.push(format!("for {}, {how}", units::seconds(profile.clock.elapsed_s)));
+    }
     remark.extend(exit(&profile.target.exit));
-    title(out, &command(&profile.target.command), &remark.join(", "), style);
+    title(out, &head, &remark.join(", "), style);
 }
 
 /// The command line, its interpreter by name alone; one word may be a statement, and is told as it is.

@@ -1,0 +1,268 @@
+//! `rscalene attach`: the profile of a process that runs already.
+//!
+//! Invariant: from outside, nothing of the process is stopped, signalled or written, and it goes on when this ends,
+//! whatever ends this. What cannot be observed is said with the reason and one thing to do. Neighbours:
+//! `observe::outside` looks, `profile` merges, `output` shows.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::output::{self, Wanted};
+use super::run::{lines, platform};
+use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
+use crate::cli::flags::{Attach, ScopeFlags};
+use crate::cli::messages::tell;
+use crate::launch::given;
+use crate::launch::texts::Texts;
+use crate::observe::outside::{Engine, Outside, Refused, Settings};
+use crate::observe::proc;
+use crate::observe::root::Root;
+use crate::observe::symbols::Symbols;
+use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
+use crate::profile::build::scope::{Scope, ScopeRules};
+use crate::profile::model::{self, Profile};
+use crate::source;
+use crate::transport::event::{Body, Event};
+use crate::units;
+
+/// Longest wait for something to happen: a request to end is seen at the latest then.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Runs the command; the answer is the exit code.
+pub(crate) fn attach(flags: &Attach) -> Result<i32, Error> {
+    output::check(&flags.output)?;
+    let facts = Facts::of(flags.pid);
+    let scope = scope(&facts, &flags.scope)?;
+    let settings = Settings { interval: flags.interval, children: flags.subprocesses, perf: true };
+    let mut events = Vec::new();
+    let mut outside = Outside::attach(flags.pid, settings, &mut events).map_err(refused)?;
+    heed_requests_to_end();
+    let mut taking = Taking::new(flags, scope, &facts);
+    taking.feed(&mut events);
+    if !flags.quiet {
+        let how = flags
+            .duration
+            .map_or("until Ctrl-C".to_owned(), |time| format!("for {}", units::seconds(time.as_secs_f64())));
+        tell(&format!("rscalene: looks at process {} from outside ({}), {how}", flags.pid, named(outside.engine())));
+    }
+    let end = flags.duration.map(|duration| Instant::now() + duration);
+    let mut ended = false;
+    while !ended && !asked_to_end() {
+        let left = end.map_or(STEP, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            break;
+        }
+        ended = !outside.step(left.min(STEP), &mut events);
+        taking.feed(&mut events);
+    }
+    let (engine, dropped) = (outside.engine(), outside.dropped());
+    let inodes = outside.finish(&mut events);
+    taking.feed(&mut events);
+    let mut symbols = Symbols::new(inodes).under(Root::of(flags.pid));
+    let Taking { builder, texts, .. } = taking;
+    let source = |path: &str| texts.text(path).or_else(|| facts.source(path));
+    let profile = finish(builder, &facts, engine, &mut symbols, &source, flags);
+    if !flags.quiet && ended {
+        tell(&format!("process {} ended after {}", flags.pid, units::seconds(profile.clock.elapsed_s)));
+    }
+    if flags.verbose {
+        tell(&effort(&profile, engine, dropped));
+    }
+    let wanted = Wanted {
+        output: &flags.output,
+        open: flags.open,
+        quiet: flags.quiet,
+        show: &flags.show,
+        name: &format!("attach-{}", flags.pid),
+        started: facts.started.0,
+    };
+    Ok(output::report(&profile, &wanted, unprofiled(&profile, flags.pid), &source).code)
+}
+
+/// Why a profile holds nothing.
+fn unprofiled(profile: &Profile, pid: u32) -> Option<Error> {
+    let waits = profile.totals.time.wait_s.unwrap_or(0.0);
+    let nothing = profile.totals.cpu_samples == 0 && waits <= 0.0;
+    let hint = "look for longer with `-d`";
+    nothing.then(|| Error::new(EXIT_NO_PROFILE, format!("process {pid} ended before anything was seen of it"), hint))
+}
+
+/// What was observed, and what it took.
+fn effort(profile: &Profile, engine: Engine, dropped: u64) -> String {
+    format!(
+        "rscalene: {} CPU samples every {} ({}), {} more came too late for their frames; this took {} of CPU",
+        units::count(profile.totals.cpu_samples),
+        units::seconds(profile.settings.cpu.interval_s),
+        named(engine),
+        units::count(dropped),
+        units::seconds(proc::whole_cpu().as_secs_f64()),
+    )
+}
+
+/// How the CPU time is seen, in the words of the report.
+pub(crate) fn named(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Perf => "perf",
+        Engine::PerfUser => "perf, kernel time by ticks",
+        Engine::Looks => "looks",
+    }
+}
+
+/// A process that cannot be observed, as an error of the command.
+pub(crate) fn refused(refused: Refused) -> Error {
+    Error::new(EXIT_NO_PROFILE, refused.message, refused.hint)
+}
+
+/// Takes events into a profile, and texts as they are when their code is first seen.
+struct Taking<'a> {
+    facts: &'a Facts,
+    builder: ProfileBuilder,
+    texts: Texts,
+}
+
+impl<'a> Taking<'a> {
+    fn new(flags: &Attach, scope: Scope, facts: &'a Facts) -> Self {
+        let settings = model::Settings {
+            cpu: model::CpuSettings { source: "perf".to_owned(), interval_s: flags.interval.as_secs_f64() },
+            memory: model::MemorySettings { mode: "off".to_owned(), interval_bytes: None },
+            scope: model::ScopeSettings {
+                include: flags.scope.include.clone(),
+                exclude: flags.scope.exclude.clone(),
+                all: flags.scope.all,
+            },
+        };
+        let settings = BuilderSettings { settings, start_ns: facts.started.1, waits: true, copies_unseen: false };
+        Self { facts, builder: ProfileBuilder::new(settings, scope), texts: Texts::default() }
+    }
+
+    fn feed(&mut self, events: &mut Vec<Event>) {
+        for event in events.drain(..) {
+            self.builder.feed(&event);
+            if let Body::CodeDef(code) = &event.body
+                && !self.texts.meet(&code.filename)
+                && let Some(path) = self.builder.reported(code)
+            {
+                self.texts.take_from(&path, &self.facts.root.path(&path));
+            }
+        }
+    }
+}
+
+fn finish(
+    builder: ProfileBuilder,
+    facts: &Facts,
+    engine: Engine,
+    symbols: &mut Symbols,
+    text: output::ReadSource<'_>,
+    flags: &Attach,
+) -> Profile {
+    let mut notices = Vec::new();
+    match engine {
+        Engine::Perf => {}
+        Engine::PerfUser => notices.push("kernel time is known by the clock's ticks alone (perf_event_paranoid)".to_owned()),
+        Engine::Looks => notices.push(
+            "perf is denied: the lines of short bursts of work are approximate, and kernel time is known by the clock's ticks"
+                .to_owned(),
+        ),
+    }
+    let elapsed_ns = proc::monotonic_ns().saturating_sub(facts.started.1);
+    builder.finish(Context {
+        tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
+        target: model::Target {
+            command: facts.command.clone(),
+            cwd: facts.cwd.clone(),
+            platform: platform(),
+            pid: facts.pid,
+            attached: Some(format!("outside ({})", named(engine))),
+            ..model::Target::default()
+        },
+        clock: model::Clock {
+            started_at: humantime::format_rfc3339_seconds(facts.started.0).to_string(),
+            elapsed_s: Duration::from_nanos(elapsed_ns).as_secs_f64(),
+        },
+        notices,
+        source: &mut |path| text(path).filter(|_| !flags.show.paper.no_source).map(|text| lines(&text)),
+        lookup: &mut |path, offset| symbols.function(path, offset).map(str::to_owned),
+    })
+}
+
+/// Whose lines are reported.
+pub(crate) fn scope(facts: &Facts, flags: &ScopeFlags) -> Result<Scope, Error> {
+    let rules = ScopeRules {
+        cwd: facts.cwd.clone(),
+        all: flags.all,
+        include: flags.include.clone(),
+        exclude: flags.exclude.clone(),
+        libraries: Vec::new(),
+        scripts: facts.script().into_iter().collect(),
+    };
+    Scope::new(rules).map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))
+}
+
+/// Requests to end so far.
+static ENDS: AtomicI32 = AtomicI32::new(0);
+
+/// Has the user asked for the end?
+pub(crate) fn asked_to_end() -> bool {
+    ENDS.load(Relaxed) > 0
+}
+
+/// From now on Ctrl-C and its kin ask for the report, and end this process the second time.
+pub(crate) fn heed_requests_to_end() {
+    extern "C" fn asked(signal: libc::c_int) {
+        if ENDS.fetch_add(1, Relaxed) > 0 {
+            // SAFETY: may be called in a handler.
+            unsafe { libc::_exit(128 + signal) };
+        }
+    }
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: all bytes zero is a valid sigaction.
+        let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
+        new.sa_sigaction = asked as *const () as usize;
+        // SAFETY: the handler only does what may be done in one.
+        unsafe { libc::sigaction(signal, &raw const new, std::ptr::null_mut()) };
+    }
+}
+
+/// What is known of the process besides what was observed.
+pub(crate) struct Facts {
+    pub(crate) pid: u32,
+    pub(crate) started: (SystemTime, u64),
+    pub(crate) command: Vec<String>,
+    pub(crate) cwd: String,
+    root: Root,
+}
+
+impl Facts {
+    /// Those of process `pid`, as they are now.
+    pub(crate) fn of(pid: u32) -> Self {
+        let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_else(|_| PathBuf::from("/"));
+        Self {
+            pid,
+            started: (SystemTime::now(), proc::monotonic_ns()),
+            command: proc::command_line(pid).unwrap_or_default(),
+            cwd: cwd.to_string_lossy().into_owned(),
+            root: Root::of(pid),
+        }
+    }
+
+    /// The text that lines of the program stand in.
+    pub(crate) fn source(&self, path: &str) -> Option<String> {
+        given::on_command_line(&self.command, path).or_else(|| source::text(self.root.path(path).to_str()?))
+    }
+
+    /// The program's script, as its command line names it.
+    fn script(&self) -> Option<String> {
+        let mut words = self.command.iter().skip(1);
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "-c" | "-m" | "-" => return None,
+                "-W" | "-X" | "--check-hash-based-pycs" => drop(words.next()),
+                flag if flag.starts_with('-') => {}
+                script => return Some(script.to_owned()),
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,169 @@
+//! What a sampler does at its looks, whichever thread does it.
+//!
+//! Job: look at the threads of this process, their waits and their memory, each at its own pace, and make the profile at
+//! the end. Invariant: one thread at a time; whoever has it may leave between two looks and another goes on. Where nothing
+//! runs, looks become rare. Neighbours: `pair` has the threads, `observe` looks, `intake` keeps what counts.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::intake::Intake;
+use super::tap::Ear;
+use crate::lines::engine::split::Tally;
+use crate::observe::jitter::Jitter;
+use crate::observe::looks::Inside;
+use crate::observe::proc;
+use crate::observe::remote::{Reader, Target};
+use crate::profile::build::builder::Context;
+use crate::profile::model::{self, Profile};
+use crate::source;
+use crate::transport::event::Event;
+
+/// The remote reader's own pace, and the drain's slowest while the program works.
+const WAITS: Duration = Duration::from_millis(10);
+/// A program in which nothing has run for this long is left alone for [`REST`] at a time: an eighth of what the ring
+/// holds of a program that begins to work meanwhile.
+const IDLE: Duration = Duration::from_millis(500);
+const REST: Duration = Duration::from_millis(50);
+
+/// What the profile says of itself.
+pub(super) struct About {
+    /// This process.
+    pub(super) target: Target,
+    /// When the sampler began.
+    pub(super) started: (SystemTime, u64),
+    /// What the report must say.
+    pub(super) notices: Vec<String>,
+    /// Its samples for `@profile`.
+    pub(super) tally: Option<Tally>,
+}
+
+/// A sampler's eyes and its profile so far.
+pub(super) struct Looking {
+    inside: Inside,
+    intake: Intake,
+    ear: Option<Ear>,
+    /// From the first look on, which is not made by the thread that starts the sampler.
+    waits: Option<Reader>,
+    about: About,
+    interval: Duration,
+    jitter: Jitter,
+    due: Instant,
+    waited_ns: u64,
+    worked: Instant,
+    events: Vec<Event>,
+}
+
+impl Looking {
+    /// Begins to look.
+    pub(super) fn new(inside: Inside, intake: Intake, ear: Option<Ear>, interval: Duration, about: About) -> Self {
+        let (now, jitter, waits) = (Instant::now(), Jitter::new(), None);
+        let events = Vec::new();
+        Self { inside, intake, ear, waits, about, interval, jitter, due: now, waited_ns: 0, worked: now, events }
+    }
+
+    /// Looks at what is due; the answer is the time until the next look.
+    pub(super) fn look(&mut self) -> Duration {
+        let now = Instant::now();
+        if self.intake.paused() {
+            self.hear();
+            return REST;
+        }
+        if now >= self.due {
+            self.due = now + self.jitter.around(self.interval);
+            self.inside.tick(&mut self.events);
+        }
+        let now_ns = proc::monotonic_ns();
+        if u128::from(now_ns - self.waited_ns) >= WAITS.as_nanos() {
+            match &mut self.waits {
+                Some(waits) => waits.tick(&mut self.events),
+                None => self.waits = Some(watch(self.about.target, &mut self.events)),
+            }
+            self.waited_ns = now_ns;
+        }
+        if self.hear() || self.inside.busiest().is_some() {
+            self.worked = now;
+        }
+        if now - self.worked >= IDLE {
+            // Threads that sleep need not be asked more often than the reader would.
+            self.due = now + self.interval.max(REST);
+            return self.interval.max(REST);
+        }
+        let pause = self.due.saturating_duration_since(Instant::now());
+        if self.ear.is_some() { pause.min(WAITS) } else { pause }
+    }
+
+    /// The thread that used most CPU time since the look before the last.
+    pub(super) fn busiest(&self) -> Option<u32> {
+        self.inside.busiest()
+    }
+
+    /// Leaves out what happens from now on, or goes on.
+    pub(super) fn pause(&mut self, paused: bool) {
+        if paused && !self.intake.paused() {
+            self.inside.rest(&mut self.events);
+            if let Some(waits) = self.waits.take() {
+                waits.finish(&mut self.events);
+            }
+            self.hear();
+            self.intake.pause();
+        } else if !paused && self.intake.resume() {
+            self.inside.skip();
+            self.worked = Instant::now();
+        }
+    }
+
+    /// Takes in what was seen and what the shim has recorded; true where it recorded something.
+    fn hear(&mut self) -> bool {
+        let before = self.events.len();
+        if let Some(ear) = &self.ear {
+            ear.take(&mut self.events);
+        }
+        let heard = self.events.len() > before;
+        let tally = &mut self.about.tally;
+        self.events.iter().for_each(|event| tally.iter_mut().for_each(|tally| tally.see(event)));
+        self.intake.feed(&mut self.events);
+        heard
+    }
+
+    /// The end: the profile.
+    pub(super) fn finish(self) -> Profile {
+        let Self { mut inside, mut intake, ear, waits, about, mut events, .. } = self;
+        let About { target, started, notices, tally } = about;
+        drop(tally);
+        if intake.resume() {
+            inside.skip();
+        }
+        inside.finish(&mut events);
+        // Even a stretch too short for a look has a footprint.
+        let mut waits = waits.unwrap_or_else(|| watch(target, &mut events));
+        waits.tick(&mut events);
+        waits.finish(&mut events);
+        if let Some(ear) = ear {
+            ear.finish(&mut events);
+        }
+        intake.feed(&mut events);
+        intake.finish(Context {
+            tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
+            target: model::Target {
+                command: proc::command_line(target.pid).unwrap_or_default(),
+                cwd: std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
+                platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+                pid: target.pid,
+                ..model::Target::default()
+            },
+            clock: model::Clock {
+                started_at: humantime::format_rfc3339_seconds(started.0).to_string(),
+                elapsed_s: Duration::from_nanos(proc::monotonic_ns().saturating_sub(started.1)).as_secs_f64(),
+            },
+            notices,
+            source: &mut |path| Some(source::text(path)?.lines().map(str::to_owned).collect()),
+            lookup: &mut |_, _| None,
+        })
+    }
+}
+
+fn watch(target: Target, events: &mut Vec<Event>) -> Reader {
+    let mut waits = Reader::new();
+    waits.watch(target, true, events);
+    waits
+}

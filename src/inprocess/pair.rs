@@ -1,0 +1,324 @@
+//! The threads of a sampler: two, each on processors of its own, of which one looks.
+//!
+//! Job: have a thread look that is not on the processor of the thread that it watches. A sampler that shares its target's
+//! core runs when the target has let go of it, and sees system calls far more often than they take time (44 % of the
+//! samples for 1 % of the time, measured with both on one of two busy cores, 2 % with one on each). A thread that is moved
+//! while it is ready to run may not run for seconds on a busy kernel, so none is ever moved: each is given half of the
+//! processors before it begins, and the two take turns. Invariant: the caller of [`Pair::stop`] waits at most
+//! [`PATIENCE`] for a thread to come to its turn and then does the work itself. Neighbours: `looking` is what they do,
+//! `company` keeps them out of all profiles.
+
+use std::fs;
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::company;
+use super::looking::Looking;
+use crate::observe::looks::thread_cpu_ns;
+use crate::observe::turns;
+use crate::profile::model::Profile;
+
+/// Longest wait for a thread that does not get to run.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Looks between two questions where the target runs: threads rarely move.
+const PLACE_LOOKS: u32 = 4;
+
+/// A sampler that runs.
+pub(super) struct Pair {
+    shared: Arc<Shared>,
+    member: u64,
+    threads: Vec<(JoinHandle<()>, u32)>,
+}
+
+struct Shared {
+    /// Taken at the end.
+    looking: Mutex<Option<Looking>>,
+    made: Mutex<Option<Profile>>,
+    /// The thread that looks.
+    turn: AtomicUsize,
+    /// The threads go, and leave the looking as it is.
+    leave: AtomicBool,
+    /// The thread whose turn it is makes the profile.
+    stop: AtomicBool,
+    /// CPU nanoseconds that the threads have used.
+    own_ns: Arc<AtomicU64>,
+}
+
+/// Processors that a thread may use.
+type Processors = libc::cpu_set_t;
+
+impl Pair {
+    /// Begins; `member` is the sampler's number in [`company`], `own_ns` is told what the threads cost.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub(super) fn start(looking: Looking, member: u64, own_ns: Arc<AtomicU64>) -> io::Result<Self> {
+        let shared = Shared {
+            looking: Mutex::new(Some(looking)),
+            made: Mutex::new(None),
+            turn: AtomicUsize::new(0),
+            leave: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            own_ns,
+        };
+        let mut pair = Self { shared: Arc::new(shared), member, threads: Vec::new() };
+        pair.begin()?;
+        Ok(pair)
+    }
+
+    /// Starts the threads, which go on where others have left.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.shared.leave.store(false, Relaxed);
+        let halves = halves();
+        let count = if halves.is_some() { 2 } else { 1 };
+        self.shared.turn.store(0, Relaxed);
+        let (tell, told) = std::sync::mpsc::channel();
+        for index in 0..count {
+            let (shared, tell) = (Arc::clone(&self.shared), tell.clone());
+            let own = halves.map(|halves| halves[index]);
+            let work = move || {
+                let _ = tell.send(this_thread());
+                if let Some(own) = own {
+                    keep_to(&own);
+                }
+                run(&shared, index, own);
+            };
+            let begun = company::enlist(self.member, || {
+                let thread = thread::Builder::new().name("rscalene-sampler".to_owned()).spawn(work)?;
+                let tid = told.recv().unwrap_or(0);
+                Ok(((thread, tid), tid))
+            });
+            match begun {
+                Ok(thread) => self.threads.push(thread),
+                // One is enough, if it is not the one whose turn it is.
+                Err(error) if index == 0 => return Err(error),
+                Err(_) => {}
+            }
+        }
+        // The first thread may pass its turn from now on.
+        self.shared.wake(&self.threads);
+        Ok(())
+    }
+
+    /// What leaves out all that happens from then on, or goes on; has taken effect when it returns.
+    pub(super) fn pausing(&self, paused: bool) -> impl FnOnce() + Send + use<> {
+        let (shared, threads) =
+            (Arc::clone(&self.shared), self.threads.iter().map(|(thread, _)| thread.thread().clone()));
+        let threads: Vec<_> = threads.collect();
+        move || {
+            if let Some(looking) = shared.looking().as_mut() {
+                looking.pause(paused);
+            }
+            threads.iter().for_each(thread::Thread::unpark);
+        }
+    }
+
+    /// Has the threads end and keeps what they did, for [`Pair::begin`]: the process forks. True where all are gone.
+    pub(super) fn leave(&mut self) -> bool {
+        self.shared.leave.store(true, Relaxed);
+        self.shared.wake(&self.threads);
+        let all = join(mem::take(&mut self.threads));
+        // The kernel counts a thread for a moment after it has ended.
+        let end = Instant::now() + PATIENCE / 10;
+        let there = |tid: &u32| fs::exists(format!("/proc/self/task/{tid}")).unwrap_or(false);
+        while all.iter().any(there) && Instant::now() < end {
+            thread::yield_now();
+        }
+        !all.iter().any(there)
+    }
+
+    /// Ends the threads and answers the profile; `None` where a thread failed.
+    pub(super) fn stop(mut self) -> Option<Profile> {
+        let shared = Arc::clone(&self.shared);
+        shared.stop.store(true, Relaxed);
+        shared.wake(&self.threads);
+        let end = Instant::now() + PATIENCE;
+        // Whoever's turn it is takes it; a thread of ours is in no profile, this one is.
+        while Instant::now() < end && shared.try_looking().is_none_or(|looking| looking.is_some()) {
+            thread::sleep(Duration::from_micros(50));
+        }
+        let taken = shared.looking().take();
+        if let Some(looking) = taken {
+            return Some(looking.finish());
+        }
+        let made = loop {
+            if let Some(profile) = shared.made().take() {
+                break Some(profile);
+            }
+            if self.threads.iter().all(|(thread, _)| thread.is_finished()) {
+                break shared.made().take();
+            }
+            thread::sleep(Duration::from_micros(100));
+        };
+        shared.wake(&self.threads);
+        join(mem::take(&mut self.threads));
+        made
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // The threads end by themselves; nobody waits for the profile.
+        self.shared.leave.store(true, Relaxed);
+        self.shared.wake(&self.threads);
+    }
+}
+
+impl Shared {
+    fn looking(&self) -> MutexGuard<'_, Option<Looking>> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_looking(&self) -> Option<MutexGuard<'_, Option<Looking>>> {
+        match self.looking.try_lock() {
+            Ok(held) => Some(held),
+            Err(TryLockError::Poisoned(held)) => Some(held.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn made(&self) -> MutexGuard<'_, Option<Profile>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, threads: &[(JoinHandle<()>, u32)]) {
+        threads.iter().for_each(|(thread, _)| thread.thread().unpark());
+    }
+}
+
+/// Waits for threads that end, [`PATIENCE`] in all; the answer is their numbers.
+fn join(threads: Vec<(JoinHandle<()>, u32)>) -> Vec<u32> {
+    let end = Instant::now() + PATIENCE;
+    let tids = threads.iter().map(|(_, tid)| *tid).collect();
+    for (thread, _) in threads {
+        while !thread.is_finished() && Instant::now() < end {
+            thread::sleep(Duration::from_micros(50));
+        }
+        if thread.is_finished() {
+            let _ = thread.join();
+        }
+    }
+    tids
+}
+
+/// One of the two threads.
+fn run(shared: &Shared, index: usize, own: Option<Processors>) {
+    turns::ask_for_short_ones();
+    let tid = this_thread();
+    let (mut looks, mut spent_ns) = (0_u32, 0);
+    while !shared.leave.load(Relaxed) {
+        if shared.turn.load(Relaxed) != index {
+            if shared.stop.load(Relaxed) && shared.try_looking().is_some_and(|looking| looking.is_none()) {
+                return;
+            }
+            // The other one passes its turn without knowing us: a short sleep finds out.
+            thread::park_timeout(PATIENCE / 4);
+            if !shared.stop.load(Relaxed) {
+                continue;
+            }
+        }
+        let mut looking = shared.looking();
+        if shared.stop.load(Relaxed) {
+            let taken = looking.take();
+            drop(looking);
+            if let Some(looking) = taken {
+                let profile = looking.finish();
+                shared.made().replace(profile);
+            }
+            return;
+        }
+        let Some(now) = looking.as_mut() else { return };
+        let pause = now.look();
+        let busiest = now.busiest();
+        drop(looking);
+        let used_ns = thread_cpu_ns(tid);
+        shared.own_ns.fetch_add(used_ns.saturating_sub(spent_ns), Relaxed);
+        spent_ns = used_ns;
+        looks = looks.wrapping_add(1);
+        if let (Some(own), Some(busiest), true) = (own, busiest, looks % PLACE_LOOKS == 1)
+            && processor(busiest).is_some_and(|processor| holds(&own, processor))
+        {
+            shared.turn.store(1 - index, Relaxed);
+            continue;
+        }
+        thread::park_timeout(pause);
+    }
+}
+
+/// The processors that this thread may use in two halves; `None` where there is one alone, or they are not known.
+fn halves() -> Option<[Processors; 2]> {
+    // SAFETY: all bytes zero is an empty set.
+    let (mut all, empty): (Processors, Processors) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    // SAFETY: the set is ours and as large as stated; 0 is the calling thread.
+    if unsafe { libc::sched_getaffinity(0, size_of_val(&all), &raw mut all) } != 0 {
+        return None;
+    }
+    let allowed: Vec<usize> = (0..libc::CPU_SETSIZE as usize).filter(|&processor| holds(&all, processor)).collect();
+    let mut halves = [empty; 2];
+    let (lower, upper) = allowed.split_at(allowed.len() / 2);
+    for (half, processors) in halves.iter_mut().zip([lower, upper]) {
+        // SAFETY: the numbers are below the set's size.
+        processors.iter().for_each(|&processor| unsafe { libc::CPU_SET(processor, half) });
+    }
+    (allowed.len() > 1).then_some(halves)
+}
+
+fn holds(set: &Processors, processor: usize) -> bool {
+    // SAFETY: the number is below the set's size.
+    processor < libc::CPU_SETSIZE as usize && unsafe { libc::CPU_ISSET(processor, set) }
+}
+
+/// The calling thread, which does nothing yet, keeps to these processors.
+fn keep_to(processors: &Processors) {
+    // SAFETY: the set is as large as stated; 0 is the calling thread. A refusal leaves the thread anywhere.
+    let _ = unsafe { libc::sched_setaffinity(0, size_of_val(processors), processors) };
+}
+
+fn this_thread() -> u32 {
+    // SAFETY: gettid takes nothing.
+    (unsafe { libc::gettid() }).cast_unsigned()
+}
+
+/// The processor that a thread of this process ran on last.
+fn processor(tid: u32) -> Option<usize> {
+    // Bytes: a thread names itself as it likes.
+    parse_processor(&String::from_utf8_lossy(&fs::read(format!("/proc/self/task/{tid}/stat")).ok()?))
+}
+
+/// Field 39. The name in parentheses may hold anything, so fields are counted from behind it, where the third begins.
+fn parse_processor(stat: &str) -> Option<usize> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(36)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_is_read_behind_any_name() {
+        let tail: Vec<String> = (4..=52).map(|field| field.to_string()).collect();
+        assert_eq!(parse_processor(&format!("7 (a) b ) (c) S {}", tail.join(" "))), Some(39));
+        assert_eq!(parse_processor("7 (a"), None);
+        assert!(processor(std::process::id()).is_some());
+    }
+
+    #[test]
+    fn the_halves_share_no_processor_and_leave_none_out() {
+        let Some([lower, upper]) = halves() else { return };
+        // SAFETY: all bytes zero is an empty set.
+        let mut all: Processors = unsafe { mem::zeroed() };
+        // SAFETY: the set is ours and as large as stated.
+        assert_eq!(unsafe { libc::sched_getaffinity(0, size_of_val(&all), &raw mut all) }, 0);
+        for processor in 0..libc::CPU_SETSIZE as usize {
+            assert!(!(holds(&lower, processor) && holds(&upper, processor)));
+            assert_eq!(holds(&lower, processor) || holds(&upper, processor), holds(&all, processor));
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! CPU samples of one process, taken without touching it.
+//!
+//! Job: for each of its threads a kernel event that records where the program counter stands after every interval of CPU
+//! time, and for each record the Python frames as they stand when it arrives; where the kernel gives no events, looks at
+//! random moments. Invariant: the process is only read. Every sample stands for CPU time that the thread has used, at the
+//! stack in which it ran: a record whose thread has gone to sleep meanwhile is dropped, and the thread's clock stretches
+//! the others. Neighbours: `mod` keeps the time, `perf` the events, `remote` sees the waits of the same threads.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::ops::Range;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rscalene_interp::opcodes::{Op, op_kind};
+use rscalene_interp::{Layout, Memory, walk};
+use rscalene_wire as wire;
+
+use super::perf::{Event as PerfEvent, Hit};
+use super::refused::Refused;
+use crate::observe::jitter::Jitter;
+use crate::observe::locate::Runtime;
+use crate::observe::modules;
+use crate::observe::proc::{self, Activity, Schedstat, SyscallFile, Times};
+use crate::observe::remote::Target;
+use crate::observe::remote::memory::ProcessMemory;
+use crate::observe::remote::stacks::{CODE_BIT, Stacks};
+use crate::observe::remote::states::States;
+use crate::transport::event::{Body, Event, Ticks};
+
+/// Frames of a stack that are read.
+const MAX_DEPTH: u32 = 1_024;
+/// Tells the stacks from those that the remote reader defines for the same process.
+const STACK_BIT: u64 = 1 << 62;
+/// Flag of a sample that a timer made.
+const TIMER: u8 = 1;
+/// Less CPU time than this since the last look is left to the next one.
+const LEAST_NS: u64 = 1_000;
+/// Records of a thread between two changes of its period: a program that goes round in a cycle of one length is met in
+/// all of its phases.
+const RECORDS_A_PERIOD: u32 = 8;
+
+/// What tells a thread's CPU time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The kernel records user and kernel time.
+    Perf,
+    /// The kernel records user time; kernel time is seen by the clock's ticks.
+    PerfUser,
+    /// Looks at random moments; kernel time is seen by the clock's ticks.
+    Looks,
+}
+
+impl Engine {
+    /// As [`wire::ThreadStart::source`] says it.
+    fn source(self) -> u32 {
+        match self {
+            Self::Perf => wire::SOURCE_PERF_WHOLE,
+            Self::PerfUser => 1,
+            Self::Looks => 4,
+        }
+    }
+}
+
+/// A process.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) target: Target,
+    executable: Option<PathBuf>,
+    layout: Layout,
+    memory: ProcessMemory,
+    stacks: Stacks,
+    states: States,
+    /// Text of the interpreter and of the libraries that it itself calls.
+    interpreter: Vec<Range<u64>>,
+    threads: HashMap<u32, Thread>,
+    interval: Duration,
+    /// The kernel gives events, as far as is known.
+    perf: bool,
+    jitter: Jitter,
+    hits: Vec<Hit>,
+    /// Records that came too late for their frames, or found no room.
+    pub(super) dropped: u64,
+}
+
+#[derive(Debug)]
+struct Thread {
+    schedstat: Schedstat,
+    syscall: Option<SyscallFile>,
+    event: Option<PerfEvent>,
+    /// Its clock when it was last read.
+    run_ns: u64,
+    /// Time on the clock that no sample stands for yet.
+    pending_ns: u64,
+    times: Times,
+    kernel_ns: u64,
+    stack: u64,
+    kind: u8,
+    records: u32,
+    alive: bool,
+}
+
+impl Watched {
+    /// Begins with process `pid`: reads what interpreter it runs.
+    ///
+    /// # Errors
+    /// Why it cannot be observed.
+    pub(super) fn new(pid: u32, interval: Duration, perf: bool) -> Result<Self, Refused> {
+        Refused::check(pid)?;
+        let found = Runtime::locate(pid).map_err(|error| Refused::located(pid, &error))?;
+        let memory = ProcessMemory::new(pid);
+        let target =
+            Target { pid, runtime: found.runtime, code_type: found.code_type, version: found.version, forked: None };
+        let layout = Layout::of(target.version, target.runtime, target.code_type, &memory);
+        let layout = layout.map_err(|why| Refused::unsupported(pid, why))?;
+        if layout.free_threaded {
+            return Err(Refused::unsupported(pid, rscalene_interp::Unsupported::FreeThreaded(target.version)));
+        }
+        Ok(Self {
+            target,
+            executable: executable(pid),
+            layout,
+            memory,
+            stacks: Stacks::default(),
+            states: States::new(pid),
+            interpreter: interpreter(pid, &found),
+            threads: HashMap::new(),
+            interval,
+            perf,
+            jitter: Jitter::new(),
+            hits: Vec::new(),
+            dropped: 0,
+        })
+    }
+
+    /// Does the process live, and run the program that it ran?
+    pub(super) fn lives(&self) -> bool {
+        let pid = self.target.pid;
+        let ended = proc::stat(pid).is_ok_and(|stat| matches!(stat.state, 'Z' | 'X'))
+            && proc::thread_count(pid).unwrap_or(0) <= 1;
+        let now = executable(pid);
+        !ended && now.is_some() && now == self.executable
+    }
+
+    /// The event by which it begins in a profile.
+    pub(super) fn start(&self) -> Event {
+        let Target { pid, runtime, code_type, version, .. } = self.target;
+        let start = wire::ProcessStart {
+            time_ns: proc::monotonic_ns(),
+            pid,
+            parent: proc::stat(pid).map(|stat| stat.parent).unwrap_or(0),
+            python_version: version,
+            flags: 0,
+            runtime,
+            code_type,
+            cpu_ns: 0,
+        };
+        Event { pid, body: Body::ProcessStart(start) }
+    }
+
+    /// Threads and the descriptors that wake for them.
+    pub(super) fn events(&self) -> impl Iterator<Item = (RawFd, u32)> {
+        self.threads.iter().filter_map(|(&tid, thread)| Some((thread.event.as_ref()?.fd(), tid)))
+    }
+
+    /// Must threads be looked at, beside their records?
+    pub(super) fn wants_looks(&self) -> bool {
+        self.threads.values().any(|thread| !matches!(thread.engine(), Engine::Perf))
+    }
+
+    /// What tells the time of most of its threads.
+    pub(super) fn engine(&self) -> Engine {
+        let engines = || self.threads.values().map(Thread::engine);
+        [Engine::Looks, Engine::PerfUser]
+            .into_iter()
+            .find(|&one| engines().any(|other| other == one))
+            .unwrap_or(Engine::Perf)
+    }
+
+    /// Brings the threads up to date; true where one came or went.
+    pub(super) fn list(&mut self, keep: bool, out: &mut Vec<Event>) -> bool {
+        let pid = self.target.pid;
+        let Ok(tids) = proc::threads(pid) else { return false };
+        let tids: HashSet<u32> = tids.into_iter().collect();
+        let mut bodies = Vec::new();
+        let lost: Vec<u32> = self.threads.keys().filter(|tid| !tids.contains(tid)).copied().collect();
+        let mut changed = !lost.is_empty();
+        for tid in lost {
+            if let Some(thread) = self.threads.remove(&tid) {
+                self.states.forget(tid);
+                thread.end(tid, &mut bodies);
+            }
+        }
+        for tid in tids {
+            if self.threads.contains_key(&tid) {
+                continue;
+            }
+            let Ok(schedstat) = Schedstat::open(pid, tid, keep) else { continue };
+            let Ok(clock) = schedstat.read() else { continue };
+            let event =
+                if self.perf && keep { PerfEvent::open(tid, self.jitter.around(self.interval)).ok() } else { None };
+            let thread = Thread {
+                schedstat,
+                syscall: SyscallFile::open(pid, tid, keep).ok(),
+                event,
+                run_ns: clock.run_ns,
+                pending_ns: 0,
+                times: proc::times(pid, tid).unwrap_or_default(),
+                kernel_ns: 0,
+                stack: 0,
+                kind: 0,
+                records: 0,
+                alive: true,
+            };
+            bodies.push(Body::ThreadStart(wire::ThreadStart {
+                time_ns: proc::monotonic_ns(),
+                tid,
+                source: thread.engine().source(),
+                cpu_ns: clock.run_ns,
+                interval_ns: u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX),
+            }));
+            self.threads.insert(tid, thread);
+            changed = true;
+        }
+        self.deliver(bodies, out);
+        changed
+    }
+
+    /// The event of a thread has something to say; `ended`: that the thread is gone.
+    pub(super) fn record(&mut self, tid: u32, ended: bool, out: &mut Vec<Event>) {
+        let Some(mut thread) = self.threads.remove(&tid) else { return };
+        let mut bodies = Vec::new();
+        if let Some(event) = &mut thread.event {
+            let mut hits = std::mem::take(&mut self.hits);
+            self.dropped += event.take(&mut hits);
+            if !hits.is_empty() {
+                self.sample(tid, &mut thread, &hits, &mut bodies);
+            }
+            hits.clear();
+            self.hits = hits;
+        }
+        if ended {
+            // Its clock is gone with it: the list finds that out, and nothing wakes for it any more.
+            thread.event = None;
+            thread.alive = false;
+        } else {
+            thread.records += 1;
+            if let Some(event) = thread.event.as_mut().filter(|_| thread.records % RECORDS_A_PERIOD == 0) {
+                event.set_period(self.jitter.around(self.interval));
+            }
+        }
+        self.threads.insert(tid, thread);
+        self.deliver(bodies, out);
+    }
+
+    /// Samples of what the kernel recorded, at the stack in which the thread is now.
+    fn sample(&mut self, tid: u32, thread: &mut Thread, hits: &[Hit], bodies: &mut Vec<Body>) {
+        if !thread.runs() {
+            self.dropped += hits.len() as u64;
+            return;
+        }
+        let (stack, opcode) = self.frames(tid, bodies).unwrap_or((0, None));
+        thread.stack = stack;
+        let calls_native = opcode.is_some_and(|opcode| op_kind(self.layout.minor, opcode) == Op::CallsC);
+        for hit in hits {
+            let kind = match () {
+                () if hit.kernel => wire::CpuKind::System,
+                () if stack == 0 || calls_native || !self.interpreter.iter().any(|text| text.contains(&hit.pc)) => {
+                    wire::CpuKind::Native
+                }
+                () => wire::CpuKind::Python,
+            };
+            thread.kind = kind as u8;
+            thread.kernel_ns += if hit.kernel { hit.weight_ns } else { 0 };
+            let pc = if hit.kernel { 0 } else { hit.pc };
+            bodies.push(sampled(tid, thread, (hit.weight_ns, pc), 0));
+        }
+    }
+
+    /// Looks at every thread that has no event, or one that does not see the kernel.
+    pub(super) fn look(&mut self, out: &mut Vec<Event>) {
+        let mut bodies = Vec::new();
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in tids {
+            let Some(mut thread) = self.threads.remove(&tid) else { continue };
+            match thread.engine() {
+                Engine::Perf => {}
+                Engine::PerfUser => self.look_for_kernel(tid, &mut thread, &mut bodies),
+                Engine::Looks => self.look_at(tid, &mut thread, &mut bodies),
+            }
+            self.threads.insert(tid, thread);
+        }
+        self.deliver(bodies, out);
+    }
+
+    fn look_at(&mut self, tid: u32, thread: &mut Thread, bodies: &mut Vec<Body>) {
+        let Ok(clock) = thread.schedstat.read() else { return };
+        thread.pending_ns += clock.run_ns.saturating_sub(thread.run_ns);
+        thread.run_ns = thread.run_ns.max(clock.run_ns);
+        if thread.pending_ns < LEAST_NS {
+            return;
+        }
+        if !thread.runs() {
+            // It ran somewhere else: the clock says how long, the other samples where.
+            thread.pending_ns = 0;
+            thread.times = proc::times(self.target.pid, tid).unwrap_or(thread.times);
+            return;
+        }
+        let Some((stack, opcode)) = self.frames(tid, bodies) else { return };
+        thread.stack = stack;
+        let native = stack == 0 || opcode.is_some_and(|opcode| op_kind(self.layout.minor, opcode) == Op::CallsC);
+        thread.kind = if native { wire::CpuKind::Native } else { wire::CpuKind::Python } as u8;
+        bodies.push(sampled(tid, thread, (thread.pending_ns, 0), TIMER));
+        thread.pending_ns = 0;
+        let passed = self.passed(tid, thread);
+        if passed.user_ns + passed.kernel_ns > 0 {
+            let Times { user_ns, kernel_ns } = passed;
+            bodies.push(Body::Ticks(Ticks { tid, stack: thread.stack, kind: thread.kind, user_ns, kernel_ns }));
+        }
+    }
+
+    /// What the clock's ticks counted for the kernel since the last look is charged to the line that runs now.
+    fn look_for_kernel(&mut self, tid: u32, thread: &mut Thread, bodies: &mut Vec<Body>) {
+        let Ok(clock) = thread.schedstat.read() else { return };
+        if clock.run_ns <= thread.run_ns + LEAST_NS {
+            return;
+        }
+        thread.run_ns = clock.run_ns;
+        let kernel_ns = self.passed(tid, thread).kernel_ns;
+        if kernel_ns == 0 || !thread.runs() {
+            return;
+        }
+        let Some((stack, _)) = self.frames(tid, bodies) else { return };
+        (thread.stack, thread.kind) = (stack, wire::CpuKind::System as u8);
+        bodies.push(sampled(tid, thread, (kernel_ns, 0), TIMER));
+    }
+
+    /// User's and kernel's ticks since the last time.
+    fn passed(&self, tid: u32, thread: &mut Thread) -> Times {
+        let Some(now) = proc::times(self.target.pid, tid) else { return Times::default() };
+        let before = std::mem::replace(&mut thread.times, now);
+        let passed = Times {
+            user_ns: now.user_ns.saturating_sub(before.user_ns),
+            kernel_ns: now.kernel_ns.saturating_sub(before.kernel_ns),
+        };
+        thread.kernel_ns += passed.kernel_ns;
+        passed
+    }
+
+    /// The stack that a thread runs, and the opcode under its leaf; stack 0 for a thread without Python frames, `None`
+    /// where they could not be read.
+    fn frames(&mut self, tid: u32, bodies: &mut Vec<Body>) -> Option<(u64, Option<u8>)> {
+        self.memory.forget();
+        let Some((tstate, _)) = self.states.of(tid, None, &self.memory, &self.layout) else { return Some((0, None)) };
+        let mut opcode = None;
+        walk(&self.memory, &self.layout, tstate, 1, |frame| {
+            let mut byte = [0];
+            if frame.offset_bytes != u32::MAX && self.memory.bytes(frame.instruction, &mut byte) {
+                opcode = Some(byte[0]);
+            }
+            false
+        });
+        let draft = self.stacks.read(&self.memory, &self.layout, tstate, MAX_DEPTH)?;
+        let mut defined = Vec::new();
+        let stack = self.stacks.commit(draft, &mut defined);
+        bodies.extend(defined.into_iter().map(ours));
+        Some((if stack == 0 { 0 } else { stack ^ STACK_BIT }, opcode))
+    }
+
+    /// The end: what is pending goes where its thread was last.
+    pub(super) fn finish(&mut self, out: &mut Vec<Event>) {
+        let mut bodies = Vec::new();
+        for (tid, mut thread) in std::mem::take(&mut self.threads) {
+            if let Ok(clock) = thread.schedstat.read() {
+                thread.run_ns = thread.run_ns.max(clock.run_ns);
+            }
+            thread.end(tid, &mut bodies);
+        }
+        self.deliver(bodies, out);
+    }
+
+    fn deliver(&self, bodies: Vec<Body>, out: &mut Vec<Event>) {
+        out.extend(bodies.into_iter().map(|body| Event { pid: self.target.pid, body }));
+    }
+}
+
+impl Thread {
+    fn engine(&self) -> Engine {
+        match &self.event {
+            Some(event) if event.kernel => Engine::Perf,
+            Some(_) => Engine::PerfUser,
+            // One whose event went with it was sampled by it.
+            None if !self.alive => Engine::Perf,
+            None => Engine::Looks,
+        }
+    }
+
+    /// Does it run, or is it ready to?
+    fn runs(&self) -> bool {
+        self.syscall.as_ref().is_none_or(|file| matches!(file.read(), Ok(Activity::Running)))
+    }
+
+    fn end(self, tid: u32, bodies: &mut Vec<Body>) {
+        let (time_ns, cpu_ns, system_ns) = (proc::monotonic_ns(), self.run_ns, self.kernel_ns);
+        bodies.push(Body::ThreadEnd(wire::ThreadEnd { time_ns, tid, reserved: 0, cpu_ns, system_ns }));
+    }
+}
+
+fn sampled(tid: u32, thread: &Thread, (weight_ns, pc): (u64, u64), flags: u8) -> Body {
+    let sample = wire::CpuSample {
+        time_ns: proc::monotonic_ns(),
+        stack: thread.stack,
+        weight_ns,
+        tid,
+        kind: thread.kind,
+        pc,
+        ..wire::CpuSample::default()
+    };
+    Body::CpuSample { sample, flags }
+}
+
+/// Numbers of our own for what the remote reader numbers too.
+fn ours(mut body: Body) -> Body {
+    match &mut body {
+        Body::CodeDef(code) => code.def.code &= !CODE_BIT,
+        Body::StackDef(stack) => {
+            stack.def.stack ^= STACK_BIT;
+            stack.entries.iter_mut().for_each(|entry| entry.code &= !CODE_BIT);
+        }
+        _ => {}
+    }
+    body
+}
+
+fn executable(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+/// Where the interpreter's own code lies: its image, libc and the loader, and the kernel's library. Time there is the
+/// interpreter's unless the opcode calls C code.
+fn interpreter(pid: u32, found: &Runtime) -> Vec<Range<u64>> {
+    const KIN: [&str; 8] = ["libc.so", "libc-2", "ld-linux", "ld-2", "libpthread", "libm.so", "libm-2", "[vdso]"];
+    let image = found.image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let own = |path: &str| {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        name.starts_with(image.as_str()) || KIN.iter().any(|kin| name.starts_with(kin))
+    };
+    let mappings = modules::executable(pid).unwrap_or_default();
+    let own = mappings.into_iter().map(|mapping| mapping.module).filter(|module| own(&module.path));
+    own.map(|module| module.start..module.end).collect()
+}

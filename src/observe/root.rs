@@ -1,0 +1,61 @@
+//! The files of another process, under the names that it has for them.
+//!
+//! Job: find a file of a process that lives in another root (a container, a chroot), also when the process has ended
+//! meanwhile. Invariant: the root is held open by a descriptor, so its names stay good; a process that shares our root
+//! costs nothing. Neighbours: `symbols` reads libraries through it, `commands::attach` source text.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The root folder of a process.
+#[derive(Debug, Default)]
+pub struct Root {
+    /// `None`: it is ours.
+    folder: Option<File>,
+}
+
+impl Root {
+    /// That of process `pid`; ours where it cannot be opened.
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
+        let (theirs, ours) = (format!("/proc/{pid}/root"), "/proc/self/root");
+        let place = |path: &str| fs::metadata(path).map(|facts| (facts.dev(), facts.ino())).ok();
+        let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let same = place(&theirs) == place(ours) && mounts(&pid.to_string()) == mounts("self");
+        Self { folder: if same { None } else { File::open(theirs).ok() } }
+    }
+
+    /// Where this process finds the file that the other one calls `path`.
+    #[must_use]
+    pub fn path(&self, path: &str) -> PathBuf {
+        match &self.folder {
+            Some(folder) if path.starts_with('/') => {
+                // Linux follows the name of an open folder like the folder itself.
+                let mut found = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+                found.push(path.trim_start_matches('/'));
+                found
+            }
+            _ => Path::new(path).to_owned(),
+        }
+    }
+
+    /// Is it another root than ours?
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.folder.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_of_our_own_root_has_our_names() {
+        let root = Root::of(std::process::id());
+        assert!(!root.is_foreign());
+        assert_eq!(root.path("/etc/passwd"), Path::new("/etc/passwd"));
+    }
+}
