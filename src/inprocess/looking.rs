@@ -20,10 +20,10 @@ use crate::transport::event::Event;
 
 /// The remote reader's own pace, and the drain's slowest while the program works.
 const WAITS: Duration = Duration::from_millis(10);
-/// A program in which nothing has run for this long is left alone for [`REST`] at a time: an eighth of what the ring
+/// A program in which nothing has run for this long is left alone for [`REST`] at a time: less than the ring
 /// holds of a program that begins to work meanwhile.
 const IDLE: Duration = Duration::from_millis(500);
-const REST: Duration = Duration::from_millis(50);
+const REST: Duration = Duration::from_millis(100);
 
 /// What the profile says of itself.
 pub(super) struct About {

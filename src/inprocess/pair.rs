@@ -40,6 +40,8 @@ struct Shared {
     made: Mutex<Option<Profile>>,
     /// The thread that looks.
     turn: AtomicUsize,
+    /// Both, to be woken.
+    sleepers: Mutex<Vec<thread::Thread>>,
     /// The threads go, and leave the looking as it is.
     leave: AtomicBool,
     /// The thread whose turn it is makes the profile.
@@ -61,6 +63,7 @@ impl Pair {
             looking: Mutex::new(Some(looking)),
             made: Mutex::new(None),
             turn: AtomicUsize::new(0),
+            sleepers: Mutex::new(Vec::new()),
             leave: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             own_ns,
@@ -102,28 +105,27 @@ impl Pair {
                 Err(_) => {}
             }
         }
-        // The first thread may pass its turn from now on.
-        self.shared.wake(&self.threads);
+        // One that passed its turn before this waits for the other a moment longer.
+        *self.shared.sleepers() = self.threads.iter().map(|(thread, _)| thread.thread().clone()).collect();
+        self.shared.wake();
         Ok(())
     }
 
     /// What leaves out all that happens from then on, or goes on; has taken effect when it returns.
     pub(super) fn pausing(&self, paused: bool) -> impl FnOnce() + Send + use<> {
-        let (shared, threads) =
-            (Arc::clone(&self.shared), self.threads.iter().map(|(thread, _)| thread.thread().clone()));
-        let threads: Vec<_> = threads.collect();
+        let shared = Arc::clone(&self.shared);
         move || {
             if let Some(looking) = shared.looking().as_mut() {
                 looking.pause(paused);
             }
-            threads.iter().for_each(thread::Thread::unpark);
+            shared.wake();
         }
     }
 
     /// Has the threads end and keeps what they did, for [`Pair::begin`]: the process forks. True where all are gone.
     pub(super) fn leave(&mut self) -> bool {
         self.shared.leave.store(true, Relaxed);
-        self.shared.wake(&self.threads);
+        self.shared.wake();
         let all = join(mem::take(&mut self.threads));
         // The kernel counts a thread for a moment after it has ended.
         let end = Instant::now() + PATIENCE / 10;
@@ -138,7 +140,7 @@ impl Pair {
     pub(super) fn stop(mut self) -> Option<Profile> {
         let shared = Arc::clone(&self.shared);
         shared.stop.store(true, Relaxed);
-        shared.wake(&self.threads);
+        shared.wake();
         let end = Instant::now() + PATIENCE;
         // Whoever's turn it is takes it; a thread of ours is in no profile, this one is.
         while Instant::now() < end && shared.try_looking().is_none_or(|looking| looking.is_some()) {
@@ -157,7 +159,7 @@ impl Pair {
             }
             thread::sleep(Duration::from_micros(100));
         };
-        shared.wake(&self.threads);
+        shared.wake();
         join(mem::take(&mut self.threads));
         made
     }
@@ -167,7 +169,7 @@ impl Drop for Pair {
     fn drop(&mut self) {
         // The threads end by themselves; nobody waits for the profile.
         self.shared.leave.store(true, Relaxed);
-        self.shared.wake(&self.threads);
+        self.shared.wake();
     }
 }
 
@@ -188,8 +190,12 @@ impl Shared {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self, threads: &[(JoinHandle<()>, u32)]) {
-        threads.iter().for_each(|(thread, _)| thread.thread().unpark());
+    fn sleepers(&self) -> MutexGuard<'_, Vec<thread::Thread>> {
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        self.sleepers().iter().for_each(thread::Thread::unpark);
     }
 }
 
@@ -218,8 +224,7 @@ fn run(shared: &Shared, index: usize, own: Option<Processors>) {
             if shared.stop.load(Relaxed) && shared.try_looking().is_some_and(|looking| looking.is_none()) {
                 return;
             }
-            // The other one passes its turn without knowing us: a short sleep finds out.
-            thread::park_timeout(PATIENCE / 4);
+            thread::park_timeout(PATIENCE * 5);
             if !shared.stop.load(Relaxed) {
                 continue;
             }
@@ -246,6 +251,7 @@ fn run(shared: &Shared, index: usize, own: Option<Processors>) {
             && processor(busiest).is_some_and(|processor| holds(&own, processor))
         {
             shared.turn.store(1 - index, Relaxed);
+            shared.wake();
             continue;
         }
         thread::park_timeout(pause);
