@@ -51,6 +51,7 @@ ONCE = {
 
 TIMED = {
     "accuracy",
+    "attach",
     "limits",
     "test_api_profiler.py",
     "test_api_sections.py",

@@ -72,7 +72,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "EXE", env = "RSCALENE_PYTHON")]
     pub(crate) python: Option<PathBuf>,
 
-    /// Where to save the profile; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats); may
+    /// Where to save the profile; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats, .pb.gz, .callgrind); may
     /// be repeated; `-` prints the table to standard output
     #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT")]
     pub(crate) output: Vec<PathBuf>,
@@ -139,9 +139,9 @@ pub(crate) struct Attach {
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
 
-    /// Where to save the profile; the ending picks the format, as for `rscalene run`
+    /// Where to save the profile; the ending picks the format, as for `rscalene run`; may be repeated
     #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT")]
-    pub(crate) output: Option<PathBuf>,
+    pub(crate) output: Vec<PathBuf>,
 
     /// Open the page in a browser at the end: the file of -o, or a temporary one
     #[arg(long)]
@@ -247,11 +247,11 @@ pub(crate) struct View {
     /// A profile that `rscalene run` saved
     pub(crate) file: PathBuf,
 
-    /// Write it to a file instead; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats)
+    /// Write it to a file instead; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats, .pb.gz, .callgrind)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Format: json, html, text, collapsed, speedscope, pstats; to stdout unless -o names a file
+    /// Format: json, html, text, collapsed, speedscope, pstats, pprof, callgrind; to stdout unless -o names a file
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub(crate) format: Option<Format>,
 

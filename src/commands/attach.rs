@@ -32,11 +32,12 @@ const STEP: Duration = Duration::from_millis(100);
 /// Runs the command; the answer is the exit code.
 pub(crate) fn attach(flags: &Attach) -> Result<i32, Error> {
     output::check(&flags.output)?;
-    let facts = Facts::of(flags.pid);
+    let mut facts = Facts::of(flags.pid);
     let scope = scope(&facts, &flags.scope)?;
     let settings = Settings { interval: flags.interval, children: flags.subprocesses, perf: true };
     let mut events = Vec::new();
     let mut outside = Outside::attach(flags.pid, settings, &mut events).map_err(refused)?;
+    facts.started = (SystemTime::now(), proc::monotonic_ns());
     heed_requests_to_end();
     let mut taking = Taking::new(flags, scope, &facts);
     taking.feed(&mut events);
@@ -56,13 +57,14 @@ pub(crate) fn attach(flags: &Attach) -> Result<i32, Error> {
         ended = !outside.step(left.min(STEP), &mut events);
         taking.feed(&mut events);
     }
+    let ended_ns = proc::monotonic_ns();
     let (engine, dropped) = (outside.engine(), outside.dropped());
     let inodes = outside.finish(&mut events);
     taking.feed(&mut events);
     let mut symbols = Symbols::new(inodes).under(Root::of(flags.pid));
     let Taking { builder, texts, .. } = taking;
     let source = |path: &str| texts.text(path).or_else(|| facts.source(path));
-    let profile = finish(builder, &facts, engine, &mut symbols, &source, flags);
+    let profile = finish(builder, &facts, (engine, ended_ns), &mut symbols, &source, flags);
     if !flags.quiet && ended {
         tell(&format!("process {} ended after {}", flags.pid, units::seconds(profile.clock.elapsed_s)));
     }
@@ -152,7 +154,7 @@ impl<'a> Taking<'a> {
 fn finish(
     builder: ProfileBuilder,
     facts: &Facts,
-    engine: Engine,
+    (engine, ended_ns): (Engine, u64),
     symbols: &mut Symbols,
     text: output::ReadSource<'_>,
     flags: &Attach,
@@ -166,7 +168,7 @@ fn finish(
                 .to_owned(),
         ),
     }
-    let elapsed_ns = proc::monotonic_ns().saturating_sub(facts.started.1);
+    let elapsed_ns = ended_ns.saturating_sub(facts.started.1);
     builder.finish(Context {
         tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
         target: model::Target {

@@ -29,38 +29,45 @@ def until():
 def loop(end):
     total = 0
     while time.thread_time() < end:
-        for i in range(20_000): total += i * i % 7  # S:loop python  # noqa: E701
+        for i in range(20_000):
+            total += i * i % 7  # S:loop python  # noqa: E701
 
 
 def strings(end):
     while time.thread_time() < end:
-        for i in range(4_000): f"{i}-{i + 1}" == f"{i + 2}"  # S:strings python  # noqa: B015, E701
+        for i in range(4_000):
+            f"{i}-{i + 1}" == f"{i + 2}"  # S:strings python  # noqa: B015, E701
 
 
 def digest(end):
     while time.thread_time() < end:
-        for _ in range(40): hashlib.sha256(DATA).digest()  # S:digest native  # noqa: E701
+        for _ in range(40):
+            hashlib.sha256(DATA).digest()  # S:digest native  # noqa: E701
 
 
 def summed(end):
     while time.thread_time() < end:
-        for _ in range(60): sum(FLOATS)  # S:summed native  # noqa: E701
+        for _ in range(60):
+            sum(FLOATS)  # S:summed native  # noqa: E701
 
 
 def dumps(end):
     while time.thread_time() < end:
-        for _ in range(4): json.dumps(FLOATS)  # S:dumps native  # noqa: E701
+        for _ in range(4):
+            json.dumps(FLOATS)  # S:dumps native  # noqa: E701
 
 
 def random(end):
     while time.thread_time() < end:
-        for _ in range(8): os.urandom(1 << 16)  # S:random system  # noqa: E701
+        for _ in range(8):
+            os.urandom(1 << 16)  # S:random system  # noqa: E701
 
 
 def zeros(end):
     with open("/dev/zero", "rb", buffering=0) as file:
         while time.thread_time() < end:
-            for _ in range(8): file.read(1 << 20)  # S:zeros system  # noqa: E701
+            for _ in range(8):
+                file.read(1 << 20)  # S:zeros system  # noqa: E701
 
 
 def sleeping():
@@ -69,8 +76,15 @@ def sleeping():
 
 print("ready", flush=True)
 sys.stdin.read()
-for name, work in (("loop", loop), ("strings", strings), ("digest", digest), ("summed", summed), ("dumps", dumps),
-                   ("random", random), ("zeros", zeros)):
+for name, work in (
+    ("loop", loop),
+    ("strings", strings),
+    ("digest", digest),
+    ("summed", summed),
+    ("dumps", dumps),
+    ("random", random),
+    ("zeros", zeros),
+):
     kind = {"loop": "python", "strings": "python", "random": "system", "zeros": "system"}.get(name, "native")
     timed(name, kind, lambda work=work: work(until()))
 timed("sleeping", "wait", sleeping)
