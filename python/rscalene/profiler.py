@@ -202,8 +202,8 @@ class Profiler:
         profile.save(os.fspath(path))
 
 
-# At the end, and in a child that has no thread of ours, allocators are given back. While the process forks no sampler has
-# a thread: the interpreter counts the program's own, and warns for none of ours.
+# At the end, and in a child that has no thread of ours, allocators are given back. While the process forks no sampler
+# has a thread: the interpreter counts the program's own, and warns for none of ours.
 atexit.register(Sampler.unhook)
 os.register_at_fork(
     before=lambda: Sampler.fork(True), after_in_parent=lambda: Sampler.fork(False), after_in_child=Sampler.forked

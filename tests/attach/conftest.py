@@ -50,6 +50,5 @@ def profile_of(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 def lines_of(profile: dict[str, Any], name: str) -> dict[int, dict[str, Any]]:
     """Return the lines of the file called ``name``, by number."""
-    return {
-        line["line"]: line for file in profile["files"] if Path(file["path"]).name == name for line in file["lines"]
-    }
+    files = [file for file in profile["files"] if Path(file["path"]).name == name]
+    return {line["line"]: line for file in files for line in file["lines"]}

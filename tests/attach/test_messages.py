@@ -68,9 +68,8 @@ def test_a_shell_names_its_python(look: Run) -> None:
 
 
 def test_a_thread(look: Run, start: Start) -> None:
-    program = start(
-        code="import threading, sys\nthreading.Thread(target=sys.stdin.read).start()\nprint('ready', flush=True)\n"
-    )
+    code = "import threading, sys\nthreading.Thread(target=sys.stdin.read).start()\nprint('ready', flush=True)\n"
+    program = start(code=code)
     thread = next(tid for tid in os.listdir(f"/proc/{program.pid}/task") if int(tid) != program.pid)
     refused(look(thread), f"{thread} is a thread of process {program.pid}")
 

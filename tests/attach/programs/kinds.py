@@ -1,7 +1,7 @@
 """Eight sections, each on one line, of known kind and length: the truth for observers of a running process.
 
-The program waits for its standard input to close, so that whoever attaches is there from the beginning; argument 1 is the
-seconds of each section, argument 2 the file for the truth.
+The program waits for its standard input to close, so that whoever attaches is there from the beginning. Argument 1
+is the seconds of each section, argument 2 the file for the truth.
 """
 
 import hashlib
@@ -27,47 +27,39 @@ def until():
 
 
 def loop(end):
-    total = 0
     while time.thread_time() < end:
-        for i in range(20_000):
-            total += i * i % 7  # S:loop python  # noqa: E701
+        [i * i % 7 for i in range(20_000)]  # S:loop python
 
 
 def strings(end):
     while time.thread_time() < end:
-        for i in range(4_000):
-            f"{i}-{i + 1}" == f"{i + 2}"  # S:strings python  # noqa: B015, E701
+        [f"{i}-{i + 1}" == f"{i + 2}" for i in range(4_000)]  # S:strings python
 
 
 def digest(end):
     while time.thread_time() < end:
-        for _ in range(40):
-            hashlib.sha256(DATA).digest()  # S:digest native  # noqa: E701
+        [hashlib.sha256(DATA).digest() for _ in range(40)]  # S:digest native
 
 
 def summed(end):
     while time.thread_time() < end:
-        for _ in range(60):
-            sum(FLOATS)  # S:summed native  # noqa: E701
+        [sum(FLOATS) for _ in range(60)]  # S:summed native
 
 
 def dumps(end):
     while time.thread_time() < end:
-        for _ in range(4):
-            json.dumps(FLOATS)  # S:dumps native  # noqa: E701
+        [json.dumps(FLOATS) for _ in range(4)]  # S:dumps native
 
 
 def random(end):
     while time.thread_time() < end:
-        for _ in range(8):
-            os.urandom(1 << 16)  # S:random system  # noqa: E701
+        [os.urandom(1 << 16) for _ in range(8)]  # S:random system
 
 
 def zeros(end):
     with open("/dev/zero", "rb", buffering=0) as file:
         while time.thread_time() < end:
-            for _ in range(8):
-                file.read(1 << 20)  # S:zeros system  # noqa: E701
+            [file.read(1 << 20) for _ in range(8)]  # S:zeros system
 
 
 def sleeping():
