@@ -1,7 +1,11 @@
 //! Laws of the HTML report that need no browser: it is self-contained, inert to what it shows, and bounded.
 
-use rscalene::profile::model::{File, Line, Profile, Section, SectionLine, Thread, Time};
+use base64::Engine;
+use flate2::read::DeflateDecoder;
+use rscalene::profile::model::{File, Line, Memory, Profile, Section, SectionLine, Thread, Time};
 use rscalene::report::html::{HtmlOptions, render_html};
+use serde_json::Value;
+use std::io::Read;
 
 const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u{2028}\"'";
 
@@ -115,4 +119,59 @@ fn the_part_without_script_is_bounded() {
     };
     assert_eq!(rows(30), 30);
     assert!(rows(20_000) < 620);
+}
+
+#[test]
+fn each_figure_of_a_line_is_in_the_pages_data_under_its_own_key() {
+    let mut profile = profile(1);
+    profile.files[0].lines[0].time = Time {
+        python_s: Some(1.0),
+        native_s: Some(2.0),
+        system_s: Some(3.0),
+        wait_s: Some(4.0),
+        gil_wait_s: Some(0.5),
+        ..Time::default()
+    };
+    profile.files[0].lines[0].memory = Memory {
+        alloc_bytes: Some(11),
+        alloc_bytes_se: Some(12.0),
+        free_bytes: Some(13),
+        increment_bytes: Some(-14),
+        live_bytes: Some(15),
+        live_bytes_se: Some(16.0),
+        peak_bytes: Some(17),
+        peak_bytes_se: Some(18.0),
+        mem_usage_bytes: Some(19),
+        copy_bytes: Some(21),
+        python_alloc_bytes: Some(10),
+        ..Memory::default()
+    };
+    let page = render_html(&profile, &HtmlOptions::default(), &|_| None);
+    let (_, data) = page.split_once("id=\"profile-data\">").expect("the page has data");
+    let data: Value = serde_json::from_str(data.split("</script>").next().expect("never empty")).expect("it is JSON");
+    let packed = base64::engine::general_purpose::STANDARD.decode(data["blobs"][0].as_str().expect("a file's lines"));
+    let mut lines = String::new();
+    DeflateDecoder::new(packed.expect("it is base64").as_slice()).read_to_string(&mut lines).expect("it is deflated");
+    let lines: Value = serde_json::from_str(&lines).expect("it is JSON");
+    let figures = [
+        ("py", 1_000_000),
+        ("na", 2_000_000),
+        ("sy", 3_000_000),
+        ("wa", 4_000_000),
+        ("gi", 500_000),
+        ("al", 11),
+        ("ae", 12),
+        ("fr", 13),
+        ("in", -14),
+        ("li", 15),
+        ("le", 16),
+        ("pk", 17),
+        ("pe", 18),
+        ("mu", 19),
+        ("cp", 21),
+        ("pa", 10),
+    ];
+    for (key, figure) in figures {
+        assert_eq!(lines[key], serde_json::json!([figure]), "{key}");
+    }
 }

@@ -3,7 +3,7 @@
 use super::recording::{MS, Recording, file, function, line};
 use fastrand::Rng;
 use rscalene::profile::model::Profile;
-use rscalene::transport::event::{Body, ProcessExit};
+use rscalene::transport::event::{Body, Limit, NearLimit, ProcessExit};
 use rscalene_wire as wire;
 
 const APP: &str = "/w/app.py";
@@ -329,4 +329,56 @@ fn finalizers_that_run_in_the_teardown_do_not_move_the_end() {
     let profile = run.finish();
     assert_eq!([1, 2].map(|number| live(&profile, number)), [70_001, 0]);
     assert_eq!(profile.totals.memory.live_bytes, Some(70_001));
+}
+
+#[test]
+fn the_largest_footprint_stays_when_a_smaller_one_follows() {
+    let mut run = Recording::new("off", "exact");
+    for (pid, footprints) in [(1, [9, 5]), (2, [4, 2])] {
+        run.process(pid, 0);
+        let main = run.code(pid, APP, "<module>", 1);
+        let stack = run.stack(pid, &[(main, 0)]);
+        for (at, mib) in (1..).zip(footprints) {
+            let time_ns = 10 * at;
+            run.feed(pid, Body::Rss { time_ns, bytes: mib << 20, files: (mib << 20) / 4 });
+            run.alloc(pid, time_ns + 1, stack, 64 * at, 1_000, 0);
+        }
+    }
+    let profile = run.finish();
+    assert_eq!(line(&profile, APP, 1).memory.mem_usage_bytes, Some(9 << 20));
+    let peaks: Vec<_> = profile.processes.iter().map(|process| process.peak_rss_bytes).collect();
+    assert_eq!(peaks, [Some(9 << 20), Some(4 << 20)]);
+    assert_eq!(profile.totals.peak_rss_bytes, Some(9 << 20));
+    assert_eq!(profile.totals.resident_files_peak_bytes, Some(9 << 18));
+    assert_eq!(profile.timeline.rss.last().map(|&(_, bytes)| bytes), Some(7 << 20));
+}
+
+#[test]
+fn a_moment_near_a_limit_names_its_process_and_the_lines_that_held_most() {
+    let mut run = Recording::new("off", "exact");
+    let near = |time_ns, limit| Body::NearLimit(NearLimit { time_ns, limit, used_bytes: 90, limit_bytes: 100 });
+    for pid in [1, 2, 3] {
+        run.process(pid, 0);
+        let main = run.code(pid, APP, "<module>", 1);
+        for held in 0..u64::from(pid) {
+            let stack = run.stack(pid, &[(main, held as u32)]);
+            run.alloc(pid, 10 + held, stack, 64 * (1 + held), 1_000 * (1 + held), 0);
+        }
+    }
+    run.feed(3, near(30, Limit::Cgroup));
+    run.feed(2, near(20, Limit::Machine));
+    // A later moment of the same process and limit takes the place of the earlier one.
+    run.feed(2, near(40, Limit::Machine));
+    let profile = run.finish();
+    let told: Vec<_> = profile
+        .near_limits
+        .iter()
+        .map(|near| {
+            let held: Vec<_> = near.lines.iter().map(|held| (held.file, held.line, held.live_bytes)).collect();
+            (near.limit.as_str(), profile.processes[near.process].pid, held)
+        })
+        .collect();
+    let third = vec![(0, 3, 3_000), (0, 2, 2_000), (0, 1, 1_000)];
+    assert_eq!(told, [("cgroup", 3, third), ("machine", 2, vec![(0, 2, 2_000), (0, 1, 1_000)])]);
+    assert_eq!(profile.near_limits.iter().map(|near| near.at_s).collect::<Vec<_>>(), [30e-9, 40e-9]);
 }

@@ -2,6 +2,7 @@
 
 use super::recording::{MS, Recording, cpu, file, function, line, lines_cpu, same};
 use rscalene::profile::build::scope::ScopeRules;
+use rscalene::profile::model::Time;
 use rscalene::transport::event::{Body, Counters, Module, ProcessExit, Ticks, Wait};
 use rscalene_wire as wire;
 
@@ -486,4 +487,32 @@ fn looks_without_ticks_leave_the_kernels_time_unknown() {
     assert_eq!(profile.totals.time.system_s, None);
     assert_eq!(line(&profile, APP, 13).time.system_s, None);
     same(line(&profile, APP, 13).time.python_s.expect("it was sampled"), 0.002);
+}
+
+#[test]
+fn each_thread_has_its_own_waits_for_the_gil() {
+    let mut run = Recording::new("perf", "off");
+    run.process(1, 0);
+    let main = run.code(1, APP, "<module>", 1);
+    let stack = run.stack(1, &[(main, 2)]);
+    for (tid, gil_ms) in [(1, 30), (2, 70)] {
+        run.thread(1, tid, 1, 0);
+        for _ in 0..2 {
+            let wait = Wait { time_ns: 5, tid, stack, wait_ns: 100 * MS, gil_ns: Some(gil_ms * MS) };
+            run.feed(1, Body::Wait(wait));
+        }
+        run.end(1, tid, MS);
+    }
+    let profile = run.finish();
+    let waits = |time: &Time| (time.wait_s.expect("waits were seen"), time.gil_wait_s.expect("the version tells"));
+    for (tid, gil_s) in [(1, 0.060), (2, 0.140)] {
+        let index = profile.threads.iter().position(|thread| thread.tid == tid).expect("it has a row");
+        let share = line(&profile, APP, 3).by_thread.iter().find(|share| share.thread == index).expect("a share");
+        for (wait, gil) in [waits(&profile.threads[index].time), waits(&share.time)] {
+            same(wait, 0.200);
+            same(gil, gil_s);
+        }
+    }
+    same(waits(&line(&profile, APP, 3).time).1, 0.200);
+    same(waits(&profile.totals.time).1, 0.200);
 }
