@@ -46,6 +46,7 @@ ONCE = {
     "test_hook_cost.py": "counts instructions of the shim alone",
     "test_recover.py": "the launcher alone writes and reads captures",
     "test_result.py": "reads stored profiles",
+    "test_tidy.py": "reads the source",
 }
 """Tests of ``plain`` that run under ``first`` alone, with the reason; they have the marker ``once``."""
 
