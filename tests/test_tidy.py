@@ -23,6 +23,7 @@ REWRITTEN = (
     "docs/glossary.md",
     "docs/performance.md",
     "docs/style.md",
+    "python",
 )
 
 VAGUE = {"it", "that", "what", "those", "one", "who", "whose", "whom", "nobody", "somebody", "everybody"}

@@ -38,31 +38,31 @@ _HOMES = {
     "timer": "footprint",
 }
 
-#: Packages that are reached as attributes: names of other profilers.
+#: Packages reached as attributes: names of other profilers.
 _PACKAGES = ("compat",)
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register the magics: what ``%load_ext rscalene`` calls."""
+    """Register the magics, for ``%load_ext rscalene``."""
     from rscalene.notebook.magics import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take them back: what ``%unload_ext rscalene`` calls."""
+    """Remove the magics, for ``%unload_ext rscalene``."""
     from rscalene.notebook.magics import unload
 
     unload()
 
 
 def __dir__() -> list[str]:
-    """List the public names, imported or not: what ``dir(rscalene)`` and completion show."""
+    """List the public names, imported or not, for ``dir(rscalene)`` and completion."""
     return sorted({*globals(), *__all__, *_PACKAGES})
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: the command line needs none of them."""
+    """Import a public name on first use: the command line needs none of these modules."""
     from importlib import import_module
 
     if name in _PACKAGES:

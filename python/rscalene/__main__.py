@@ -1,6 +1,6 @@
 """The command line: ``rscalene ...`` and ``python -m rscalene ...``.
 
-Everything is done in Rust; this file only hands over the words typed and the interpreter that runs it.
+Rust does the work; this file passes on the arguments and the path of the running interpreter.
 """
 
 import sys

@@ -47,24 +47,24 @@ def memory_usage(
 ) -> Any:
     """Sample the resident memory of a process, or of this one while a function runs.
 
-    A function is called once, whatever it takes; when it raises, the sampling ends and the exception goes on. Samples
-    are taken by a thread that needs no GIL, at the start, every ``interval`` seconds and at the end.
+    A function is called once, however long. If the function raises, the sampling ends and the exception goes on.
+    Samples are taken by a thread without the GIL, at the start, every ``interval`` seconds and at the end.
 
-    :param proc: -1 for this process, a pid, a ``subprocess.Popen``, or what to call: a function, or a tuple or list of
+    :param proc: -1 for this process, a pid, a ``subprocess.Popen``, or a call: a function, or a tuple or list of
         ``f``, ``args`` and ``kwargs``, of which the last ones may be left out.
     :param interval: seconds between samples.
-    :param timeout: seconds to sample a process for. A pid without one is sampled once, a ``Popen`` until it ends.
+    :param timeout: seconds to sample a process for. A pid without a timeout is sampled once, a ``Popen`` until it ends.
     :param timestamps: return ``(MiB, seconds since the epoch)`` in place of ``MiB``.
     :param include_children: add the resident memory of all descendants.
     :param multiprocess: keep descendants apart: each sample is a list, the process itself first.
     :param max_usage: return the greatest sample alone.
-    :param retval: return ``(samples, what the function returned)``.
+    :param retval: return ``(samples, result of the function)``.
     :param stream: write ``MEM`` (and ``CHLD``) lines, as mprof reads them, and return None for the samples.
-    :param backend: a name that memory_profiler knows; resident memory is read from ``/proc`` in every case.
+    :param backend: a name of memory_profiler's; resident memory is read from ``/proc`` in every case.
     :param max_iterations: accepted for memory_profiler's sake; a function is never called again.
     :returns: a list of MiB; see the parameters for the other shapes.
     :raises ProcessLookupError: when the process to look at does not exist.
-    :raises ValueError: for something else than a process or a call, and for a backend that nobody knows.
+    :raises ValueError: for other objects than a process or a call, and for an unknown backend.
     """
     Options(backend=backend or "rss")
     children = include_children or multiprocess
@@ -129,7 +129,7 @@ def _samples(
 
 
 def around(function: Callable[_P, _R], section: Callable[[], AbstractContextManager[object]]) -> Callable[_P, _R]:
-    """Return ``function`` with each of its calls inside of a section of its own, until what it began has ended.
+    """Return ``function`` with each call in a section of its own; of a coroutine or a generator, until its end.
 
     :raises TypeError: for what has no calls to measure: a class, a property, an async generator function.
     """
@@ -168,7 +168,7 @@ def around(function: Callable[_P, _R], section: Callable[[], AbstractContextMana
 
 
 def _bare(kind: type[_Section], name: Any, options: dict[str, Any]) -> Any:
-    """Return a new section, or what ``name`` becomes where a decorator without parentheses was given a function."""
+    """Return a new section, or the decorated function if ``name`` is a function (decorator without parentheses)."""
     if name is None or isinstance(name, str):
         return object.__new__(kind)
     # An object of another class: `__init__` is not called for it.
@@ -176,7 +176,7 @@ def _bare(kind: type[_Section], name: Any, options: dict[str, Any]) -> Any:
 
 
 class _Section(ABC):
-    """A context manager and a decorator, with or without parentheses, that prints one line."""
+    """A context manager and a decorator, with or without parentheses; prints a line."""
 
     def __init__(self, name: str | None = None, *, stream: _Stream | None = None) -> None:
         """Set the name printed in front, and where to print (``sys.stderr``)."""
@@ -185,9 +185,9 @@ class _Section(ABC):
         self.calls = 0
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        """Decorate ``function``: one line a call, a coroutine's or a generator's when it has ended.
+        """Decorate ``function``: a line for each call, for a coroutine or a generator at its end.
 
-        ``RSCALENE=0`` returns it as it is.
+        ``RSCALENE=0`` returns ``function`` unchanged.
 
         :raises TypeError: for an async generator function.
         """
@@ -224,8 +224,8 @@ class timer(_Section):
     ...     load()
     load: wall 1.23 s, cpu 0.98 s, call 1
 
-    :ivar wall_s: wall seconds of the block, once it has ended.
-    :ivar cpu_s: CPU seconds of all threads of the process in that time.
+    :ivar wall_s: wall seconds of the block, after its end.
+    :ivar cpu_s: CPU seconds of all threads of the process meanwhile.
     """
 
     wall_s: float
@@ -263,8 +263,8 @@ class memory(_Section):
     load: wall 1.2 s, cpu 1 s, peak +312.0 MiB, net +104.2 MiB, rss 31.0 -> 136.1 MiB, system 3.1 of 15.6 GiB, call 1
 
     Peak is how far the resident memory of the process rose above its value at the start (the kernel's high-water mark,
-    which is reset for this; nested sections pass theirs on). Net is what this thread requested less what it gave back,
-    to the byte; entering and leaving the block takes up to 256 bytes of it.
+    which is reset for this; nested sections pass theirs on). Net is the bytes that this thread requested minus
+    the bytes it gave back, exactly; entering and leaving the block takes up to 256 bytes.
 
     :ivar wall_s: wall seconds.
     :ivar cpu_s: CPU seconds of all threads of the process.
@@ -315,7 +315,7 @@ class memory(_Section):
 
 
 class _HighWater:
-    """The kernel's resident high-water mark of this process, shared by the sections that are open."""
+    """The kernel's resident high-water mark of this process, shared by the open sections."""
 
     _open: ClassVar[list[_HighWater]] = []
     _lock = threading.Lock()
@@ -327,7 +327,7 @@ class _HighWater:
                 with open("/proc/self/clear_refs", "w") as file:
                     file.write("5")
             except OSError:
-                pass  # not allowed here: the mark stays that of the whole run, which is never too low
+                pass  # not allowed here: the mark of the whole run stays, which is never too low
             self.before, self.peak = _status("VmRSS"), 0
             self._open.append(self)
 

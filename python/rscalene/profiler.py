@@ -1,10 +1,12 @@
 """``Profiler``: start and stop by hand, and read the profile in the same program.
 
-A profiler samples the CPU time and the waiting of all Python threads of this process from a thread that needs no GIL
-and sends no signal; what the scheduler's ticks met in the kernel is system time, unknown where there was no tick. The
-threads of profilers are in no profile. With ``memory=True`` it also samples what Python and the loaded libraries
-allocate: while any such profiler runs, the allocators of the process lead through ours, and when the last one stops
-they are what they were. Any number of profilers may run at once and nest. In a forked child none runs.
+A profiler samples the CPU time and the waiting of all Python threads of this process. Its own thread needs no GIL and
+sends no signal. System time is counted at the scheduler's ticks, and is unknown without a tick. The threads of
+profilers are in no profile.
+
+With ``memory=True`` a profiler also samples the allocations of Python and of the loaded libraries. While any such
+profiler runs, the allocators of the process lead through rscalene's; the last profiler to stop puts them back.
+Any number of profilers may run at once and nest. In a forked child none runs.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class _Stream(Protocol):
 
 
 class Profiler:
-    """Profiles what runs between :meth:`start` and :meth:`stop`, or inside of ``with``.
+    """Profiles the code between :meth:`start` and :meth:`stop`, or inside of ``with``.
 
     >>> with rscalene.Profiler() as p:
     ...     work()
@@ -56,25 +58,25 @@ class Profiler:
         memory: bool = True,
         name: str = "profiler",
     ) -> None:
-        """Set what will be sampled; nothing runs yet.
+        """Set the options; nothing runs yet.
 
         :param interval: wall seconds between two looks at the threads, at least 0.0001. A look costs about 20 us for
-            each thread that runs.
+            each running thread.
         :param all: report every line, not only the user's own code.
         :param include: globs of files to add to the scope.
-        :param exclude: globs of files to take out of it.
-        :param memory: sample allocations, and keep the footprint over time; ``False`` for time alone. What was
-            allocated before the start is not known, and freeing it counts for no line. Under ``rscalene run`` the
-            lines' memory is in the profile of the run, and unknown in this one.
-        :param name: under ``rscalene run`` what passes between start and stop is also a section of that name in the
-            profile of the run, with its wall and CPU time, its allocations and its lines; pauses are part of it.
-        :raises ValueError: for an interval below 0 or a glob that is none.
-        :raises TypeError: for one glob in place of a list of them, or an interval with a unit.
+        :param exclude: globs of files to take out of the scope.
+        :param memory: sample allocations, and keep the footprint over time; ``False`` for time alone. Blocks from
+            before the start are unknown, and to free them counts for no line. Under ``rscalene run`` the memory of
+            lines is in the profile of the run, and unknown in this profile.
+        :param name: under ``rscalene run`` the time between start and stop is also a section of this name in the
+            profile of the run, with wall and CPU time, allocations and lines; pauses are part of the section.
+        :raises ValueError: for an interval below 0 or an invalid glob.
+        :raises TypeError: for a glob in place of a list of globs, or an interval with a unit.
         """
         if isinstance(interval, str):
             raise TypeError(f"interval is a number of seconds, not {interval!r}\nhint: 0.001 is a millisecond")
         if isinstance(include, str) or isinstance(exclude, str):
-            raise TypeError("include and exclude are lists of globs\nhint: put the one glob in a list")
+            raise TypeError("include and exclude are lists of globs\nhint: put the glob into a list")
         self.memory = memory
         self._lock = threading.RLock()
         main = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -90,22 +92,22 @@ class Profiler:
         )
 
     def start(self) -> Self:
-        """Start; what was recorded before is dropped.
+        """Start, and drop earlier records.
 
-        :raises RuntimeError: when it is running already, or the interpreter's frames cannot be read.
+        :raises RuntimeError: if the profiler runs already, or the interpreter's frames cannot be read.
         """
         with self._lock:
             self._sampler.start()
         return self
 
     def stop(self) -> Self:
-        """Stop and make the profile; does nothing when it is stopped."""
+        """Stop and make the profile; a stopped profiler stays as is."""
         with self._lock:
             self._sampler.stop()
         return self
 
     def pause(self) -> None:
-        """Sample nothing until :meth:`resume`: what happens after this call has returned is in no figure."""
+        """Stop sampling until :meth:`resume`; no figure has the time after the return of this call."""
         with self._lock:
             self._sampler.pause(True)
 
@@ -115,7 +117,7 @@ class Profiler:
             self._sampler.pause(False)
 
     def reset(self) -> None:
-        """Drop what was recorded; a running profiler starts over."""
+        """Drop the records; a running profiler starts over."""
         with self._lock:
             running = self.running
             self._sampler.stop()
@@ -125,7 +127,7 @@ class Profiler:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and not stopped."""
+        """Whether the profiler was started and not stopped."""
         with self._lock:
             return self._sampler.running
 
@@ -149,7 +151,7 @@ class Profiler:
         :param unicode: draw with Unicode; the default follows the locale.
         :param color: with terminal colours.
         :param width: display cells of a line, at least 40.
-        :raises RuntimeError: when nothing was profiled or it is still running.
+        :raises RuntimeError: if nothing was profiled, or the profiler still runs.
         """
         if unicode is None:
             unicode = locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"
@@ -162,7 +164,7 @@ class Profiler:
             return self._sampler.json()
 
     def output_html(self, *, source: bool = True) -> str:
-        """Return the profile as one HTML page that needs no network; RuntimeError when there is none.
+        """Return the profile as an HTML page for offline use; RuntimeError without a profile.
 
         :param source: with the source text of the lines.
         """
@@ -233,11 +235,11 @@ def profile_run(
     stream: _Stream | None = None,
     **options: Any,
 ) -> Any:
-    """Profile each whole call of the decorated function; of a coroutine or a generator, until it has ended.
+    """Profile each whole call of the decorated function; of a coroutine or a generator, until its end.
 
     Goes with or without parentheses.
 
-    :param path: save each profile there (see :meth:`Profiler.save`) in place of printing it.
+    :param path: save each profile there (see :meth:`Profiler.save`) in place of printing.
     :param stream: where to print; default ``sys.stderr``.
     :param options: as :class:`Profiler` takes them.
     :raises TypeError: for an async generator function.

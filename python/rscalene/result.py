@@ -1,6 +1,6 @@
 """``Result``: a profile to look at, to compute with and to keep.
 
-What a notebook shows below a cell is made here from the reports that the command line has; nothing in it is active
+A notebook's output below a cell comes from the same reports as the command line's; nothing in the output is active
 (no script, no frame, no address of a server), so a stored notebook shows it too.
 """
 
@@ -21,22 +21,22 @@ from rscalene._rscalene import DiffData, ProfileData
 
 __all__ = ["Diff", "Result", "load"]
 
-#: The profile inside of a notebook's output; larger ones are left out of it.
+#: The profile inside of a notebook's output; larger profiles are left out.
 MIMETYPE = "application/vnd.rscalene.v1+json"
 _MIMETYPE_BYTES = 2_000_000
 
 
 def load(path: str | os.PathLike[str]) -> Result:
-    """Read a profile that ``rscalene run -o FILE.json``, :meth:`Result.save` or :meth:`Profiler.save` wrote.
+    """Read a profile written by ``rscalene run -o FILE.json``, :meth:`Result.save` or :meth:`Profiler.save`.
 
     :raises OSError: when the file cannot be read (``FileNotFoundError`` and so on).
-    :raises ValueError: when it is no profile, is cut off, or was written in a newer major version of the format.
+    :raises ValueError: if the file is no profile, is cut off, or has a newer major version of the format.
     """
     return Result(ProfileData.read(os.fspath(path)))
 
 
 class _Report(ABC):
-    """What results and differences share: how they are shown."""
+    """The common ways to show results and differences."""
 
     @abstractmethod
     def to_text(self, *, unicode: bool = True, color: bool = False, width: int = 120, top: int = 10) -> str:
@@ -44,7 +44,7 @@ class _Report(ABC):
 
     @abstractmethod
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return the page; write it to ``path`` where one is given."""
+        """Return the page, and write the page to ``path`` if given."""
 
     def __str__(self) -> str:
         return self.to_text()
@@ -52,7 +52,7 @@ class _Report(ABC):
     def open(self) -> str:
         """Open the page in a browser; return the path of the temporary file, which is readable by the user alone.
 
-        The program that the environment variable ``BROWSER`` names is used, as the standard library does.
+        The environment variable ``BROWSER`` names the program to use, as in the standard library.
 
         :raises RuntimeError: when no browser was found. The file is there all the same.
         """
@@ -70,7 +70,7 @@ class Result(_Report):
     def __init__(self, data: ProfileData, *, top: int = 10, sort: str = "cpu") -> None:
         """Hold ``data``.
 
-        :param top: length of the lists that are shown.
+        :param top: length of the lists shown.
         :param sort: their order: ``cpu``, ``python``, ``native``, ``system``, ``wait``, ``alloc``, ``live``, ``peak``,
             ``increment``, ``copy``, ``line`` or ``name``.
         """
@@ -82,11 +82,11 @@ class Result(_Report):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Take a profile from its JSON; ValueError when it is none."""
+        """Make a result from a profile's JSON; ValueError for other text."""
         return cls(ProfileData.parse("the text", text.encode() if isinstance(text, str) else text))
 
     def to_json(self, *, pretty: bool = False) -> str:
-        """Return the profile as JSON, format 1, as ``rscalene run -o FILE.json`` writes it."""
+        """Return the profile as JSON, format 1, as ``rscalene run -o FILE.json`` does."""
         return self._data.json(pretty)
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Result(_Report):
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """All lines with a figure, as records: ``file`` and the JSON's keys of a line. What is unknown is ``None``."""
+        """All lines with a figure, as records: ``file`` and the JSON's keys of a line. Unknown figures are ``None``."""
         return [{"file": file["path"], **line} for file in self._known()["files"] for line in file["lines"]]
 
     @property
@@ -114,19 +114,19 @@ class Result(_Report):
 
         Columns of lists (native symbols, shares of threads and processes) are left out.
 
-        :param library: ``"pandas"`` or ``"polars"``; the default is the one that is imported already, else pandas if
-            it is installed, else polars.
+        :param library: ``"pandas"`` or ``"polars"``; the default is the library already imported, else pandas if
+            installed, else polars.
         :raises ImportError: when there is neither.
         :raises ValueError: for another library.
         """
         return _frame(self.lines, _LINE_KEYS, library)
 
     def diff(self, other: Result) -> Diff:
-        """Return what changed from this profile to ``other``, which is the later one."""
+        """Return the changes from this profile to ``other``, the later profile."""
         return Diff(self._data.diff(other._data))
 
     def to_text(self, *, unicode: bool = True, color: bool = False, width: int = 120, top: int | None = None) -> str:
-        """Return the table that ``rscalene view`` prints.
+        """Return the table of ``rscalene view``.
 
         :param unicode: draw with Unicode, or else with ASCII.
         :param color: with terminal colours.
@@ -140,9 +140,9 @@ class Result(_Report):
         return self._data.markdown(self._sort, self._top if top is None else top)
 
     def to_html(self, path: str | os.PathLike[str] | None = None, *, source: bool = True) -> str:
-        """Return the whole page as one self-contained file; write it to ``path`` too, if one is given.
+        """Return the whole page as a self-contained file, and write the page to ``path`` if given.
 
-        :param source: with source text; ``False`` leaves it out.
+        :param source: include source text; ``False`` leaves source out.
         :raises OSError: when ``path`` cannot be written.
         """
         return _written(self._data.html(source), path)
@@ -158,7 +158,7 @@ class Result(_Report):
         self._data.save(os.fspath(path))
 
     def __repr__(self) -> str:
-        """Return the run in one line."""
+        """Return a summary of the run in a single line."""
         return f"<rscalene.Result {self._data.summary().removeprefix('rscalene: ')}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -185,7 +185,7 @@ class Result(_Report):
 
 
 class Diff(_Report):
-    """What changed between two profiles, and what of it may be chance. Made by :meth:`Result.diff`."""
+    """The changes between two profiles, and which of them may be chance. Made by :meth:`Result.diff`."""
 
     def __init__(self, data: DiffData) -> None:
         """Hold ``data``."""
@@ -204,7 +204,7 @@ class Diff(_Report):
     def lines(self) -> list[dict[str, Any]]:
         """All lines of either profile, largest difference first.
 
-        Each has ``path``, ``before_line``, ``after_line`` (``None`` where it is not in that profile), ``function``,
+        Each has ``path``, ``before_line``, ``after_line`` (``None`` if the line is not in this profile), ``function``,
         ``source`` and its figures (``cpu_s``, ``wait_s``, ``alloc_bytes``, ``live_bytes``, ``peak_bytes``), each of
         which has ``before``, ``after``, ``delta``, ``se`` and ``noise``.
         """
@@ -221,19 +221,19 @@ class Diff(_Report):
         return _frame(rows, list(rows[0]) if rows else [], library)
 
     def to_text(self, *, unicode: bool = True, color: bool = False, width: int = 120, top: int = 20) -> str:
-        """Return the table that ``rscalene diff`` prints; the parameters are those of :meth:`Result.to_text`."""
+        """Return the table of ``rscalene diff``, with the parameters of :meth:`Result.to_text`."""
         return self._data.text(unicode, color, width, top)
 
     def to_markdown(self, *, top: int = 20) -> str:
-        """Return the totals and the lines that changed as tables in Markdown."""
+        """Return the totals and the changed lines as tables in Markdown."""
         return self._data.markdown(top)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return a self-contained page; write it to ``path`` too, if one is given."""
+        """Return a self-contained page, and write the page to ``path`` if given."""
         return _written(self._data.html(), path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as ``.json``, ``.html`` or ``.txt``, whole or not at all; ValueError for another ending."""
+        """Save as ``.json``, ``.html`` or ``.txt``, whole or not at all; ValueError for another ending."""
         self._data.save(os.fspath(path))
 
     def __repr__(self) -> str:
@@ -262,7 +262,7 @@ def _written(text: str, path: str | os.PathLike[str] | None) -> str:
     return text
 
 
-#: Keys of a line that hold one value, in the order of the JSON.
+#: Keys of a line with a single value, in the order of the JSON.
 _LINE_KEYS = [
     "file", "line", "function", "source",
     "python_s", "native_s", "system_s", "wait_s", "gil_wait_s", "cpu_samples",

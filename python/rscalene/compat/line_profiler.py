@@ -28,7 +28,7 @@ class LineStats:
 
 
 class LineProfiler(Collector):
-    """Gathers time tables of the functions it decorates or that are added; ``print_stats`` prints them."""
+    """Gathers time tables of decorated or added functions; ``print_stats`` prints them."""
 
     #: Seconds of one unit of :meth:`get_stats`.
     timer_unit = 1e-9

@@ -1,8 +1,8 @@
 """memory_profiler's names: the same tables and the same results, measured by rscalene.
 
-What differs from memory_profiler 0.61: Increment is exact (what the line allocated less what it freed, on this thread)
-unless a backend that reads resident memory is named; a call that raises prints its table too; ``memory_usage`` calls a
-function once and ends no processes.
+Differences from memory_profiler 0.61: Increment is exact (bytes allocated by the line minus bytes freed, on this
+thread) unless a backend of resident memory is named; a call that raises prints its table too; ``memory_usage`` calls
+a function once and ends no processes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def profile(func: Any = None, stream: TableStream | None = None, precision: int 
 
 
 class LineProfiler(Collector):
-    """Gathers memory tables of the functions it decorates; :func:`show_results` prints them."""
+    """Gathers memory tables of decorated functions; :func:`show_results` prints them."""
 
     def __init__(self, **kw: Any) -> None:
         """Gather; ``backend`` is used, memory_profiler's other keywords are accepted."""
@@ -64,17 +64,17 @@ class LineProfiler(Collector):
 
 
 def show_results(prof: Collector, stream: TableStream | None = None, precision: int = 1) -> None:
-    """Print what ``prof`` has gathered to ``stream`` (default ``sys.stdout``)."""
+    """Print the tables of ``prof`` to ``stream`` (default ``sys.stdout``)."""
     prof.print_stats(stream, precision=precision)
 
 
 def choose_backend(new_backend: str | None = None) -> str:
-    """Return the backend that would be used for ``new_backend``: ``"exact"`` or ``"rss"``."""
+    """Return the backend used for ``new_backend``: ``"exact"`` or ``"rss"``."""
     return Options(backend=new_backend or "exact").memory or "exact"
 
 
 class LogFile:
-    """A stream that writes to the logger called ``name``; with ``reportIncrementFlag`` only rows that grew."""
+    """A stream into the logger called ``name``; with ``reportIncrementFlag``, rows with growth only."""
 
     def __init__(self, name: str | None = None, reportIncrementFlag: bool = False) -> None:
         """Write to the logger called ``name``."""
@@ -82,7 +82,7 @@ class LogFile:
         self.reportIncrementFlag = reportIncrementFlag
 
     def write(self, text: str) -> None:
-        """Log each line of ``text`` that is not empty, at level INFO."""
+        """Log each non-empty line of ``text`` at level INFO."""
         for line in text.splitlines():
             if line.strip() and (not self.reportIncrementFlag or self._changed(line)):
                 self.logger.info("%s", line)
@@ -94,7 +94,7 @@ class LogFile:
 
     @staticmethod
     def _changed(line: str) -> bool:
-        words = line.split()
-        if len(words) < 5 or words[2] != "MiB" or words[4] != "MiB":
-            return "MiB" not in words
-        return float(words[3]) > 0
+        cells = line.split()
+        if len(cells) < 5 or cells[2] != "MiB" or cells[4] != "MiB":
+            return "MiB" not in cells
+        return float(cells[3]) > 0

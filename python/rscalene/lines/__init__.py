@@ -1,4 +1,4 @@
-"""Exact line reports: ``@profile``, and what shares its engine (``rscalene lines``, the magics, the ``compat`` names).
+"""Exact line reports: ``@profile``, ``rscalene lines``, and the engine behind the magics and ``compat``.
 
 ``decorator`` makes a function report its lines, ``collector`` gathers many calls into one table, ``watch`` puts a
 function under watch for a while, ``command`` is ``rscalene lines``. ``options`` and ``tables`` stand below them.

@@ -1,4 +1,4 @@
-"""One table a function for many calls, printed when you ask: what ``kernprof`` and ``python -m memory_profiler`` do."""
+"""A single table a function for many calls, printed on request, as ``kernprof`` prints."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _Decorated = TypeVar("_Decorated")
 
 
 class Collector:
-    """A decorator that gathers: calls of the same function, in all threads and tasks, share one table.
+    """A decorator that gathers: calls of the same function, in all threads and tasks, share a table.
 
     Also a context manager, and an object with ``enable_by_count`` and ``disable_by_count``: these only mark a section,
     since marked functions report by themselves.
     """
 
     def __init__(self, options: Options | None = None) -> None:
-        """Gather with ``options``: what is measured, and how :meth:`print_stats` prints it."""
+        """Gather with ``options`` of measuring and printing."""
         self.options = options or Options()
         self._outcomes: dict[tuple[str, int, str], LineOutcome] = {}
         self._lock = threading.Lock()
@@ -54,14 +54,14 @@ class Collector:
     wrap_function = __call__
 
     def outcomes(self) -> list[LineOutcome]:
-        """Return what was gathered so far, one outcome a function, in the order of files and lines."""
+        """Return the outcome of each function so far, in the order of files and lines."""
         with self._lock:
             return [self._outcomes[key] for key in sorted(self._outcomes)]
 
     def tables(self, **changes: Any) -> str:
         """Return the tables as text; ``changes`` override the options.
 
-        Tables of time have the functions that were never called too, as those of line_profiler do.
+        Tables of time include functions that were never called, as line_profiler's do.
         """
         options = replace(self.options, **changes)
         outcomes = self.outcomes()
@@ -79,7 +79,7 @@ class Collector:
         return [found[key] for key in sorted(found)]
 
     def print_stats(self, stream: TableStream | None = None, **changes: Any) -> None:
-        """Print the tables to ``stream`` (default: that of the options); ``changes`` override other options."""
+        """Print the tables to ``stream`` (default: the stream of the options); ``changes`` override other options."""
         text = self.tables(**changes)
         if text:
             write_or_show(stream if stream is not None else self.options.stream, text)
@@ -89,7 +89,7 @@ class Collector:
         return self(func)(*args, **kwargs)
 
     def runctx(self, statement: str, globals: dict[str, Any], locals: dict[str, Any]) -> Self:
-        """Execute ``statement``; functions that were added report."""
+        """Execute ``statement``; added functions report."""
         exec(statement, globals, locals)
         return self
 

@@ -44,41 +44,41 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``rscalene lines`` with the words after ``lines``; return the exit code of the program."""
+    """Run ``rscalene lines`` with the arguments after ``lines``; return the exit code of the program."""
     parser = _parser()
-    given = parser.parse_args(argv)
-    program = given.program[1:] if given.program[:1] == ["--"] else given.program
-    if not given.module and not program:
+    arguments = parser.parse_args(argv)
+    program = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
+    if not arguments.module and not program:
         parser.error("which program? `rscalene lines script.py` or `rscalene lines -m module`")
     try:
         options = Options(
-            stream=given.output,
-            precision=given.precision,
-            backend=given.backend,
-            columns="time" if given.time else given.columns,
-            peak=given.peak,
+            stream=arguments.output,
+            precision=arguments.precision,
+            backend=arguments.backend,
+            columns="time" if arguments.time else arguments.columns,
+            peak=arguments.peak,
         )
     except ValueError as error:
         parser.error(str(error))
     collector = Collector(options)
     vars(builtins)["profile"] = collector
     try:
-        code = _run_module(given.module) if given.module else _run_script(program)
+        code = _run_module(arguments.module) if arguments.module else _run_script(program)
     finally:
         text = collector.tables()
         written = not text or write_or_show(options.stream, text)
     return code if written else code or 4
 
 
-def _run_module(words: list[str]) -> int:
-    sys.argv = words
+def _run_module(argv: list[str]) -> int:
+    sys.argv = argv
     _set_first_path(os.getcwd())
-    return _exit_code(lambda: runpy.run_module(words[0], run_name="__main__", alter_sys=True))
+    return _exit_code(lambda: runpy.run_module(argv[0], run_name="__main__", alter_sys=True))
 
 
-def _run_script(words: list[str]) -> int:
-    path = words[0]
-    sys.argv = words
+def _run_script(argv: list[str]) -> int:
+    path = argv[0]
+    sys.argv = argv
     if os.path.isdir(path) or path.endswith((".zip", ".pyz")):
         return _exit_code(lambda: runpy.run_path(path, run_name="__main__"))
     _set_first_path(os.path.dirname(os.path.realpath(path)))
@@ -101,7 +101,7 @@ def _set_first_path(folder: str) -> None:
 
 
 def _exit_code(run: types.FunctionType | object) -> int:
-    """Run, and turn what leaves the program into its exit code; tracebacks show the program's frames only."""
+    """Run the program and return its exit code; tracebacks show the program's frames only."""
     assert callable(run)
     try:
         run()

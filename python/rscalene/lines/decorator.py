@@ -1,10 +1,10 @@
 """``@profile``: exact line reports for the functions you name.
 
-The decorated function stays what it was: a plain function is a copy of itself whose code object reports its lines, so
-its signature, its recursion depth and its kind do not change; a generator, coroutine or async generator function is
-wrapped in one of the same kind, so that tasks which take turns have a table each.
+The decorated function keeps its kind. A plain function becomes a copy of itself with a code object that reports lines:
+signature and recursion depth do not change. A generator, coroutine or async generator function is wrapped in a function
+of the same kind, so tasks that take turns have a table each.
 
-The environment variable ``RSCALENE=0`` turns every decorator of this module into one that returns its argument.
+The environment variable ``RSCALENE=0`` makes every decorator of this module return its argument unchanged.
 """
 
 from __future__ import annotations
@@ -78,21 +78,21 @@ def profile(
 
     Goes on functions, methods, generator, coroutine and async generator functions, on either side of ``staticmethod``,
     ``classmethod``, ``property`` and ``functools.lru_cache``, and on classes (all functions defined in them). A
-    function that is decorated twice has one report, as the outer decorator asks.
+    function decorated twice has a single report, with the options of the outer decorator.
 
     :param stream: where the table goes: an object with ``write``, a path (cleared by the first table, appended to
         by the next ones), or a logger (level INFO). The default is ``sys.stdout`` at the time of printing.
-    :param precision: decimals of the MiB cells, 0 to 12. One MiB is 2**20 bytes.
-    :param backend: ``"exact"``: Increment is what the line allocated less what it freed, in bytes requested, on this
-        thread; ``"rss"``: the change of the process' resident memory; ``"tracemalloc"`` means ``"exact"``.
+    :param precision: decimals of the MiB cells, 0 to 12. A MiB is 2**20 bytes.
+    :param backend: ``"exact"``: Increment is the bytes that the line allocated minus the bytes that it freed, on this
+        thread, as requested; ``"rss"``: the change of the process' resident memory; ``"tracemalloc"``: as ``"exact"``.
     :param columns: ``"memory"`` (the default), ``"classic"`` (memory_profiler before 0.58), ``"time"``,
         ``"line_profiler"`` (``"time"`` without own time), or ``"all"``.
     :param time: the same as ``columns="time"``. While a :class:`rscalene.Profiler` runs, the columns with own time also
-        show the CPU time that it sampled on each line, callees included: Python's, native, and the kernel's. Cells are
+        show the CPU time sampled on each line, callees included: Python's, native, and the kernel's. Cells are
         blank where no sample fell; a coroutine's steps of less than a sample's 2 ms share theirs with their neighbours.
     :param peak: add the column ``Peak``: the highest transient above the memory at which the line began.
     :param name: a title printed before the table, and the function's name in the time table.
-    :raises ValueError: for columns, a backend or a precision that does not exist.
+    :raises ValueError: for unknown columns, backends or precisions.
     :raises TypeError: when the object to decorate has no Python code, or ``stream`` cannot be written to.
     :raises RuntimeError: when no tool id of ``sys.monitoring`` is free.
     """
@@ -150,10 +150,10 @@ def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None
     raise TypeError(f"cannot profile the lines of {target!r}: it has no Python code")
 
 
-#: What ``functools.lru_cache`` makes.
+#: The type of functions behind ``functools.lru_cache``.
 _CACHED: Any = type(functools.lru_cache(len))
 
-#: What is decorated of a class.
+#: The kinds of members to decorate in a class.
 _MEMBERS: tuple[Any, ...] = (FunctionType, staticmethod, classmethod, property, functools.cached_property, _CACHED)
 
 
@@ -177,24 +177,24 @@ def _function(func: FunctionType, options: Options, on_end: Callable[[LineOutcom
 
 
 def swap_code(target: Any, options: Options, on_end: Callable[[LineOutcome], None]) -> None:
-    """Watch a plain function in place: everybody who holds it runs the watched code from now on.
+    """Watch a plain function in place: from now on every call runs the watched code.
 
     :raises TypeError: when ``target`` is not a plain Python function.
     """
     func = getattr(target, "__func__", target)
     if not isinstance(func, FunctionType) or func.__code__.co_flags & _DRIVEN:
-        raise TypeError(f"cannot watch {target!r} in place: it is not a plain Python function, decorate it instead")
+        raise TypeError(f"cannot watch {target!r} in place: only plain Python functions can be; use the decorator")
     func.__code__ = _watched(func, options, on_end)[0]
 
 
 _DRIVEN = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
 
-#: A closure decorated a million times is one table: (code object, its copy, table) by identity, options and receiver.
+#: A closure decorated a million times has a single table: (code, its copy, table) by identity, options and receiver.
 _tables: dict[tuple[int, Options, object], tuple[CodeType, CodeType, LineTable]] = {}
 
 
 def tables_for(on_end: Callable[[LineOutcome], None]) -> list[LineTable]:
-    """Return the table of each function whose outcomes go to ``on_end``, called or not."""
+    """Return the tables of all functions with receiver ``on_end``, called or not."""
     return [table for (_, _, receiver), (_, _, table) in list(_tables.items()) if receiver == on_end]
 
 
@@ -229,7 +229,7 @@ def _watched(func: FunctionType, options: Options, on_end: Callable[[LineOutcome
 
 
 def _copied(code: CodeType, codes: list[CodeType]) -> CodeType:
-    """Return a copy of ``code`` and of the code objects in it, which only the decorated function runs."""
+    """Return a copy of ``code`` and its nested code objects, for the decorated function alone."""
     at = len(codes)
     codes.append(code)
     consts = tuple(_copied(const, codes) if isinstance(const, CodeType) else const for const in code.co_consts)

@@ -11,7 +11,7 @@ __all__ = ["Options", "TableStream"]
 
 
 class TextStream(Protocol):
-    """Anything that takes text."""
+    """An object with ``write`` for text."""
 
     def write(self, text: str, /) -> object:
         """Write ``text``."""
@@ -39,7 +39,7 @@ class Options:
     unit_s: float = 1e-6
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be printed, before anything runs."""
+        """Refuse impossible options before anything runs."""
         if self.columns not in _COLUMNS:
             raise ValueError(f"columns must be one of {', '.join(_COLUMNS)}, not {self.columns!r}")
         if self.backend not in _EXACT_BACKENDS + _RESIDENT_BACKENDS:
@@ -52,7 +52,7 @@ class Options:
 
     @property
     def memory(self) -> str | None:
-        """What the engine counts: ``"exact"``, ``"rss"`` or nothing."""
+        """The engine's way to count memory: ``"exact"``, ``"rss"``, or ``None``."""
         if self.columns not in _MEMORY_COLUMNS:
             return None
         return "exact" if self.backend in _EXACT_BACKENDS else "rss"

@@ -1,4 +1,4 @@
-"""Tables of line outcomes: their text, the source beside it, and the stream, file or logger they go to."""
+"""Tables of line outcomes: text, source, and the stream, file or logger to write to."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def write(stream: TableStream | None, text: str) -> None:
 
 
 def write_or_show(stream: TableStream | None, text: str) -> bool:
-    """As :func:`write`; what cannot be written there goes to ``sys.stderr``, with the reason. True if it could."""
+    """Call :func:`write`; if that fails, write the text and the reason to ``sys.stderr`` and return False."""
     try:
         write(stream, text)
     except Exception as error:
@@ -69,6 +69,6 @@ def write_or_show(stream: TableStream | None, text: str) -> bool:
             "sys.stdout" if stream is None else f"{stream}" if isinstance(stream, str | os.PathLike) else f"{stream!r}"
         )
         why = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
-        sys.stderr.write(f"rscalene: cannot write to `{where}`: {why}\nhint: this is what would be there\n{text}")
+        sys.stderr.write(f"rscalene: cannot write to `{where}`: {why}\nhint: the text follows\n{text}")
         return False
     return True

@@ -1,4 +1,4 @@
-"""Functions watched in place for a while: what ``-f`` and ``-m`` of the notebook's magics ask for."""
+"""Functions watched in place for a while, as ``-f`` and ``-m`` of the notebook's magics ask."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _DRIVEN = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERAT
 
 
 class Watch:
-    """Watches functions where they are, so that everybody who holds them is seen, until :meth:`end`."""
+    """Watches functions in place until :meth:`end`, so calls through any reference are measured."""
 
     def __init__(self, collector: Collector) -> None:
-        """Watch nothing yet; what is measured goes to ``collector``."""
+        """Begin without functions; outcomes go to ``collector``."""
         self.collector = collector
         self._undo: list[Callable[[], None]] = []
 
     def add(self, expression: str, namespace: dict[str, Any]) -> None:
-        """Watch the function, method or class that ``expression`` names.
+        """Watch the function, method or class named by ``expression``.
 
-        :raises NameError: (or what else evaluating raises) when there is nothing of this name.
-        :raises TypeError: when it is nothing that has lines.
+        :raises NameError: if the name is unknown; other errors of evaluating ``expression`` pass through.
+        :raises TypeError: if the object has no lines.
         """
         owner_text, _, name = expression.rpartition(".")
         owner: Any = eval(owner_text, namespace) if owner_text else None
@@ -39,14 +39,14 @@ class Watch:
             self._object(eval(expression, namespace), lambda new: namespace.__setitem__(expression, new))
 
     def add_module(self, name: str) -> None:
-        """Watch all functions and classes that the module called ``name`` defines; ImportError when there is none."""
+        """Watch all functions and classes defined by the module ``name``; ImportError without such a module."""
         module: ModuleType = sys.modules.get(name) or import_module(name)
         for member, value in list(vars(module).items()):
             if getattr(value, "__module__", None) == module.__name__ and isinstance(value, FunctionType | type):
                 self._member(module, member)
 
     def define(self, target: Any, namespace: dict[str, Any]) -> Any:
-        """Watch what is being defined in ``namespace``, as a decorator; return what is to be called in its place."""
+        """Watch a function as a decorator in ``namespace`` does; return the function to call instead."""
         made = target
 
         def put(new: Any) -> None:

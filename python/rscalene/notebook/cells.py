@@ -1,7 +1,7 @@
-"""Cells of a notebook (and other text that lies in no file): what they are called and what they say.
+"""Cells of a notebook, and other code without a file: their names and their text.
 
-IPython compiles each cell under the name of a file that does not exist; people know the cell as ``In [7]``. The text is
-where tracebacks find it, in ``linecache``.
+IPython compiles each cell under an invented file name; people know the cell as ``In [7]``. ``linecache`` has the text,
+for tracebacks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STATEMENT = re.compile(r"<(%\w+) statement \d+>")
 
 
 def shell() -> Any:
-    """Return the running IPython shell, or ``None``; IPython is not imported for it."""
+    """Return the running IPython shell, or ``None``; never import IPython."""
     core = sys.modules.get("IPython.core.getipython")
     return core.get_ipython() if core is not None else None
 
@@ -38,11 +38,11 @@ def label(filename: str) -> str | None:
 
 
 def text_of(filename: str) -> str:
-    """Return the text of a cell as it was typed, empty where nothing is known."""
+    """Return the text of a cell as typed, empty if unknown."""
     lines = linecache.getlines(filename)
     if lines and (begin := _BEGIN.match(lines[0])):
-        magic, words = json.loads(begin[1]), json.loads(begin[2])
-        lines = [f"%%{magic} {words}".rstrip() + "\n", *lines[1:]]
+        magic, arguments = json.loads(begin[1]), json.loads(begin[2])
+        lines = [f"%%{magic} {arguments}".rstrip() + "\n", *lines[1:]]
     return _typed(filename, "".join(lines))
 
 
@@ -54,7 +54,7 @@ def _number(filename: str) -> int | None:
 
 
 def _typed(filename: str, text: str) -> str:
-    """Return what was typed where ``text`` is what IPython made of it, if their lines are the same lines."""
+    """Return the typed text behind IPython's ``text`` if both have the same number of lines, else ``text``."""
     number, running = _number(filename), shell()
     typed = running.history_manager.input_hist_raw if number is not None else []
     if number is None or number >= len(typed):
@@ -65,9 +65,9 @@ def _typed(filename: str, text: str) -> str:
 
 
 def titled(data: ProfileData, title: str | None = None) -> ProfileData:
-    """Return the profile with cells under the names that people know, and with their text.
+    """Return the profile with readable names of cells, and with their text.
 
-    :param title: what was profiled; the default is the command line of the process.
+    :param title: the title of the profile; the default is the command line of the process.
     """
     files: list[tuple[str, str, str]] = []
     taken: dict[str, int] = {}

@@ -1,8 +1,8 @@
-"""``%load_ext rscalene``: profiles below the cells that they are of.
+"""``%load_ext rscalene``: profiles below their cells.
 
-A cell that begins with ``%%rscalene`` runs as any cell does (so ``await`` works, the last expression is shown, and an
-interrupt stops it): its first line is turned into a call that starts the profiler, and when IPython says that the cell
-has ended, the profiler is stopped and the result shown, whatever ended the cell.
+A cell with ``%%rscalene`` in its first line runs as any cell does: ``await`` works, the last expression is shown, an
+interrupt stops the cell. The first line becomes a call that starts the profiler. When IPython reports the end of the
+cell, the profiler is stopped and the result shown, whatever ended the cell.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from rscalene.notebook.measured import Exact, Measured, Sampled, line_profiler, 
 
 __all__ = ["Magics", "MemitResult", "begin", "defined", "load", "unload"]
 
-#: Magics whose cell form measures the cell in which it stands.
+#: Magics with a cell form that measures its cell.
 _MEASURING = ("rscalene", "mprun", "lprun")
 _FIRST_LINE = re.compile(rf"%%({'|'.join(_MEASURING)})(?:\s+(.*?))?\s*$")
 
 
-class _Words(argparse.ArgumentParser):
-    """Options of a magic; what is wrong with them is IPython's ``UsageError``, which has no traceback."""
+class _Options(argparse.ArgumentParser):
+    """Options of a magic; bad options raise IPython's ``UsageError``, which has no traceback."""
 
     def error(self, message: str) -> NoReturn:
         """Raise ``UsageError``."""
@@ -43,15 +43,15 @@ class _Words(argparse.ArgumentParser):
         raise UsageError(f"%{self.prog}: {message}\n{self.format_usage().strip()}")
 
 
-def _parser(magic: str) -> _Words:
-    parser = _Words(prog=magic, allow_abbrev=False, add_help=False, exit_on_error=False)
+def _parser(magic: str) -> _Options:
+    parser = _Options(prog=magic, allow_abbrev=False, add_help=False, exit_on_error=False)
     parser.add_argument("-f", dest="functions", action="append", default=[], metavar="FUNC")
     parser.add_argument("-m", dest="modules", action="append", default=[], metavar="MODULE")
     parser.add_argument("-r", dest="returned", action="store_true")
     return parser
 
 
-def _rscalene_parser() -> _Words:
+def _rscalene_parser() -> _Options:
     parser = _parser("rscalene")
     kinds = ["memory", "classic", "time", "line_profiler", "all"]
     parser.add_argument("--precision", type=int, default=1, choices=range(13), metavar="N")
@@ -63,14 +63,14 @@ def _rscalene_parser() -> _Words:
     return parser
 
 
-def _mprun_parser() -> _Words:
+def _mprun_parser() -> _Options:
     parser = _parser("mprun")
     parser.add_argument("-T", dest="text", metavar="FILE")
     parser.add_argument("-c", dest="children", action="store_true")
     return parser
 
 
-def _lprun_parser() -> _Words:
+def _lprun_parser() -> _Options:
     parser = _parser("lprun")
     parser.add_argument("-D", dest="dump", metavar="FILE")
     parser.add_argument("-T", dest="text", metavar="FILE")
@@ -80,8 +80,8 @@ def _lprun_parser() -> _Words:
     return parser
 
 
-def _memit_parser() -> _Words:
-    parser = _Words(prog="memit", allow_abbrev=False, add_help=False, exit_on_error=False)
+def _memit_parser() -> _Options:
+    parser = _Options(prog="memit", allow_abbrev=False, add_help=False, exit_on_error=False)
     parser.add_argument("-r", dest="repeat", type=int, default=1, metavar="R")
     parser.add_argument("-t", dest="timeout", type=float, metavar="T")
     parser.add_argument("-i", dest="interval", type=float, default=0.1, metavar="I")
@@ -96,16 +96,16 @@ _PARSERS = {"rscalene": _rscalene_parser, "mprun": _mprun_parser, "lprun": _lpru
 
 @dataclass
 class _Session:
-    """A cell that is being measured."""
+    """A cell during its measurement."""
 
     measured: Measured
-    given: argparse.Namespace
+    options: argparse.Namespace
     depth: int = 0
     hooks: list[tuple[str, Callable[..., None]]] = field(default_factory=list)
 
 
 class Magics:
-    """The magics of one IPython shell."""
+    """The magics of an IPython shell."""
 
     def __init__(self) -> None:
         """Belong to no shell yet."""
@@ -138,8 +138,8 @@ class Magics:
 
         [-f FUNC]... [-m MODULE]... [--precision N] [--columns KIND] [--top N] [--sort KEY] [-o NAME] [--json FILE] [-r]
 
-        Without -f and -m the whole statement or cell is sampled, and with it all that it calls. With them, the lines of
-        these functions are measured exactly. Functions of earlier cells count, and those that the cell itself defines.
+        Without -f and -m the whole statement or cell is sampled, with all its callees. With them, the lines of these
+        functions are measured exactly. Functions of earlier cells count, and functions defined by the cell itself.
 
         -f FUNC        a function, method or class; any expression without spaces; may be repeated
         -m MODULE      all functions that a module defines
@@ -188,23 +188,23 @@ class Magics:
         -i I  seconds between samples of child processes (default 0.1); -t T is accepted
         -o    return the result; -q print nothing
         """
-        given, statement = _parsed(_memit_parser(), line)
+        options, statement = _parsed(_memit_parser(), line)
         if cell is not None:
             self._run(statement, "memit")
             statement = cell
         code = self._compiled(statement, "memit")
-        result = _memit(lambda: exec(code, self.shell.user_ns), given)
-        if not given.quiet:
+        result = _memit(lambda: exec(code, self.shell.user_ns), options)
+        if not options.quiet:
             print(result)
-        return result if given.returned else None
+        return result if options.returned else None
 
     def begin(self, magic: str, line: str, defined: tuple[str, ...] = ()) -> None:
-        """Start to measure the cell in which this call was put; ``defined`` are functions that the cell defines."""
+        """Start to measure the cell around this call; ``defined`` are the functions defined by the cell."""
         parser = _PARSERS[magic]()
-        given, statement = _parsed(parser, line)
+        options, statement = _parsed(parser, line)
         cell = label(sys._getframe(1).f_code.co_filename) or "a cell"
-        measured = self._measured(magic, given, defined, cell)
-        session = _Session(measured, given)
+        measured = self._measured(magic, options, defined, cell)
+        session = _Session(measured, options)
         # Code of the cell may run other cells (`%run notebook.ipynb`): only the end of this one counts.
         session.hooks = [
             ("pre_execute", lambda: self._deeper(session)),
@@ -218,7 +218,7 @@ class Magics:
             self._run(statement, magic)
 
     def defined(self, target: Any) -> Any:
-        """Watch a function that the cell being measured defines: a decorator that :class:`_Marker` puts there."""
+        """Watch a function of the measured cell: the decorator put there by :class:`_Marker`."""
         if not self._sessions:
             return target
         return self._sessions[-1].measured.define(target, self.shell.user_ns)
@@ -233,38 +233,38 @@ class Magics:
         for event, hook in session.hooks:
             self.shell.events.unregister(event, hook)
         self._sessions.remove(session)
-        self._show(session.measured, session.given)
+        self._show(session.measured, session.options)
 
     def _line_or_cell(self, magic: str, line: str, cell: str | None) -> Any:
         if cell is not None:
             # Only code that asks for the magic by name comes here.
             self.shell.run_cell(f"%%{magic} {line}\n{cell}", store_history=False)
             return None
-        given, statement = _parsed(_PARSERS[magic](), line)
+        options, statement = _parsed(_PARSERS[magic](), line)
         if not statement:
             _PARSERS[magic]().error("which statement? To measure a whole cell, begin it with two per cent signs")
         code = self._compiled(statement, magic)
-        measured = self._measured(magic, given, (), f"%{magic} {statement}")
+        measured = self._measured(magic, options, (), f"%{magic} {statement}")
         try:
             measured.start()
             exec(code, self.shell.user_ns)
         finally:
-            shown = self._show(measured, given)
-        return shown if given.returned else None
+            shown = self._show(measured, options)
+        return shown if options.returned else None
 
-    def _measured(self, magic: str, given: argparse.Namespace, defined: tuple[str, ...], title: str) -> Measured:
+    def _measured(self, magic: str, options: argparse.Namespace, defined: tuple[str, ...], title: str) -> Measured:
         from IPython.core.error import UsageError
 
-        if magic == "rscalene" and not (given.functions or given.modules):
-            memory_too = given.columns not in ("time", "line_profiler")
-            return Sampled(title, memory=memory_too, top=given.top, sort=given.sort)
-        if not (given.functions or given.modules):
+        if magic == "rscalene" and not (options.functions or options.modules):
+            memory_too = options.columns not in ("time", "line_profiler")
+            return Sampled(title, memory=memory_too, top=options.top, sort=options.sort)
+        if not (options.functions or options.modules):
             raise UsageError(f"%{magic}: which functions? Name them with -f FUNC or -m MODULE")
         if magic == "rscalene":
-            exact = Exact(Options(columns=given.columns, precision=given.precision))
+            exact = Exact(Options(columns=options.columns, precision=options.precision))
         else:
-            exact = memory_profiler() if magic == "mprun" else line_profiler(given.unit)
-        for name in given.functions:
+            exact = memory_profiler() if magic == "mprun" else line_profiler(options.unit)
+        for name in options.functions:
             if name in defined:
                 continue
             try:
@@ -272,7 +272,7 @@ class Magics:
             except Exception as error:
                 exact.watch.end()
                 raise UsageError(f"%{magic}: cannot watch {name!r}: {type(error).__name__}: {error}") from None
-        for name in given.modules:
+        for name in options.modules:
             try:
                 exact.watch.add_module(name)
             except ImportError as error:
@@ -280,24 +280,24 @@ class Magics:
                 raise UsageError(f"%{magic}: cannot watch module {name!r}: {error}") from None
         return exact
 
-    def _show(self, measured: Measured, given: argparse.Namespace) -> Any:
+    def _show(self, measured: Measured, options: argparse.Namespace) -> Any:
         from IPython import display
 
         show: Any = display.display
         result = measured.stop()
         show(result)
-        if getattr(given, "name", None):
-            self.shell.user_ns[given.name] = result
-        if getattr(given, "json", None):
-            with open(given.json, "w", encoding="utf-8") as file:
+        if getattr(options, "name", None):
+            self.shell.user_ns[options.name] = result
+        if getattr(options, "json", None):
+            with open(options.json, "w", encoding="utf-8") as file:
                 file.write(result.to_json())
-        if getattr(given, "text", None):
-            with open(given.text, "w", encoding="utf-8") as file:
+        if getattr(options, "text", None):
+            with open(options.text, "w", encoding="utf-8") as file:
                 file.write(result.to_text())
-            print(f"\n*** Profile printout saved to text file {given.text!r}.")
-        if getattr(given, "dump", None):
-            result.dump(given.dump)
-            print(f"\n*** Profile stats pickled to file {given.dump!r}.")
+            print(f"\n*** Profile printout saved to text file {options.text!r}.")
+        if getattr(options, "dump", None):
+            result.dump(options.dump)
+            print(f"\n*** Profile stats pickled to file {options.dump!r}.")
         return measured.answer(result)
 
     def _run(self, statement: str, magic: str) -> None:
@@ -318,27 +318,27 @@ class Magics:
             raise
 
 
-def _parsed(parser: _Words, line: str) -> tuple[argparse.Namespace, str]:
-    """Return the options that ``line`` begins with and the statement behind them, untouched."""
-    words: list[str] = []
+def _parsed(parser: _Options, line: str) -> tuple[argparse.Namespace, str]:
+    """Return the options at the head of ``line``, and the statement behind them, untouched."""
+    argv: list[str] = []
     rest = line.strip()
     while rest.startswith("-") and rest != "-":
         word, rest = _word(parser, rest)
         if word == "--":
             break
-        words.append(word)
+        argv.append(word)
         if _takes_value(parser, word):
             if not rest:
                 parser.error(f"argument {word}: expected one argument")
             value, rest = _word(parser, rest)
-            words.append(value)
+            argv.append(value)
     try:
-        return parser.parse_args(words), rest
+        return parser.parse_args(argv), rest
     except argparse.ArgumentError as error:
         parser.error(str(error))
 
 
-def _takes_value(parser: _Words, word: str) -> bool:
+def _takes_value(parser: _Options, word: str) -> bool:
     """Tell whether the next word is the value of an option of ``word``, where flags may stand before it (``-cr 3``)."""
     takes = {name: action.nargs != 0 for action in parser._actions for name in action.option_strings}
     if word in takes or word.startswith("--"):
@@ -347,7 +347,7 @@ def _takes_value(parser: _Words, word: str) -> bool:
     return takes.get(last, False) and not any(takes.get(flag, True) for flag in flags)
 
 
-def _word(parser: _Words, text: str) -> tuple[str, str]:
+def _word(parser: _Options, text: str) -> tuple[str, str]:
     """Split off the first word, which may be quoted as in a shell."""
     stream = io.StringIO(text)
     scanner = shlex.shlex(stream, posix=True)
@@ -369,7 +369,7 @@ def begun(lines: list[str]) -> list[str]:
 
 
 class _Marker(ast.NodeTransformer):
-    """Puts a decorator on the functions of a cell that its own ``-f`` names."""
+    """Puts a decorator on the functions of a cell named by its own ``-f``."""
 
     def visit(self, node: ast.AST) -> ast.AST:
         """Look at the first statement of a cell; leave all others alone."""
@@ -378,10 +378,10 @@ class _Marker(ast.NodeTransformer):
             return node
         magic, line = (ast.literal_eval(argument) for argument in call.args[:2])
         try:
-            given, _ = _parsed(_PARSERS[magic](), line)
+            options, _ = _parsed(_PARSERS[magic](), line)
         except Exception:  # the call says what is wrong, when it runs
             return node
-        found = [name for name in given.functions if _decorated(node.body, name.split("."))]
+        found = [name for name in options.functions if _decorated(node.body, name.split("."))]
         names: list[ast.expr] = [ast.Constant(name) for name in found]
         call.args.append(ast.Tuple(names, ast.Load()))
         return node
@@ -414,16 +414,16 @@ def _decorated(body: list[ast.stmt], path: list[str]) -> bool:
 
 
 class MemitResult:
-    """What ``%memit`` measured, in MiB of resident memory."""
+    """The result of ``%memit``, in MiB of resident memory."""
 
-    def __init__(self, mem_usage: float, baseline: float, given: argparse.Namespace) -> None:
-        """Hold the peak and what was there before."""
+    def __init__(self, mem_usage: float, baseline: float, options: argparse.Namespace) -> None:
+        """Hold the peak and the memory before."""
         self.mem_usage = mem_usage
         self.baseline = baseline
-        self.repeat: int = given.repeat
-        self.timeout: float | None = given.timeout
-        self.interval: float = given.interval
-        self.include_children: bool = given.children
+        self.repeat: int = options.repeat
+        self.timeout: float | None = options.timeout
+        self.interval: float = options.interval
+        self.include_children: bool = options.children
 
     def __str__(self) -> str:
         """Return memory_profiler's line."""
@@ -436,26 +436,26 @@ class MemitResult:
 
 class _Silent:
     def write(self, _text: str, /) -> None:
-        """Drop it."""
+        """Drop the text."""
 
 
-def _memit(run: Callable[[], None], given: argparse.Namespace) -> MemitResult:
+def _memit(run: Callable[[], None], options: argparse.Namespace) -> MemitResult:
     gc.collect()
-    baseline = memory_usage(-1, include_children=given.children)[0]
+    baseline = memory_usage(-1, include_children=options.children)[0]
     peak = 0.0
-    for _ in range(max(given.repeat, 1)):
-        if given.children:
-            top = memory_usage(run, interval=given.interval, include_children=True, max_usage=True)
+    for _ in range(max(options.repeat, 1)):
+        if options.children:
+            top = memory_usage(run, interval=options.interval, include_children=True, max_usage=True)
         else:
             section = memory(stream=_Silent())
             with section:
                 run()
             top = (section.rss_bytes[0] + section.peak_bytes) / 2**20
         peak = max(peak, top)
-    return MemitResult(peak, baseline, given)
+    return MemitResult(peak, baseline, options)
 
 
-#: The magics of the shell that this process has.
+#: The magics of this process's shell.
 _MAGICS = Magics()
 
 load, unload = _MAGICS.load, _MAGICS.unload

@@ -1,6 +1,6 @@
-"""What the notebook's magics measure with, behind one face: a sampled profile, or exact tables of functions.
+"""The ways to measure of the notebook's magics: a sampled profile, or exact tables of functions.
 
-Start, stop, and what :meth:`Measured.stop` returns can be shown by a notebook and saved.
+A notebook shows the result of :meth:`Measured.stop`, and saves the result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Exact", "Measured", "Sampled", "Tables", "line_profiler", "memory_pr
 
 
 class Measured(ABC):
-    """Something that is being measured."""
+    """A measurement: start, stop, result."""
 
     @abstractmethod
     def start(self) -> None:
@@ -36,22 +36,22 @@ class Measured(ABC):
 
     @abstractmethod
     def stop(self) -> Any:
-        """Stop, and return what was measured; once."""
+        """Stop, once, and return the result."""
 
     def answer(self, result: Any) -> Any:
-        """Return what ``-r`` returns of a result."""
+        """Return the answer to ``-r`` for a result."""
         return result
 
     @abstractmethod
     def define(self, target: Any, namespace: dict[str, Any]) -> Any:
-        """Watch a function that is being defined; return what is to be called in its place."""
+        """Watch a function at its definition; return the function to call instead."""
 
 
 class Sampled(Measured):
-    """All that runs, by the sampling profiler."""
+    """All running code, by the sampling profiler."""
 
     def __init__(self, title: str, *, memory: bool, top: int, sort: str) -> None:
-        """Measure what will be called ``title``; ValueError for an unknown order."""
+        """Measure under the name ``title``; ValueError for an unknown order."""
         self._title, self._top, self._sort = title, top, sort
         self._profiler = Profiler(memory=memory)
 
@@ -80,7 +80,7 @@ class Exact(Measured):
         self._options = options
 
     def start(self) -> None:
-        """Do nothing: what is watched reports by itself."""
+        """Do nothing: watched functions report by themselves."""
 
     def stop(self) -> Tables:
         """Put the functions back, and return their tables."""
@@ -92,17 +92,17 @@ class Exact(Measured):
         return self.collector
 
     def define(self, target: Any, namespace: dict[str, Any]) -> Any:
-        """Watch a function that is being defined."""
+        """Watch a function at its definition."""
         return self.watch.define(target, namespace)
 
 
 def memory_profiler() -> Exact:
-    """Measure what ``%mprun`` shows."""
+    """Measure for ``%mprun``."""
     return Exact(Options(), memory_profiler_names.LineProfiler())
 
 
 def line_profiler(unit_s: float | None) -> Exact:
-    """Measure what ``%lprun`` shows; times in units of ``unit_s`` seconds."""
+    """Measure for ``%lprun``; times in units of ``unit_s`` seconds."""
     options = Options(columns="line_profiler", unit_s=unit_s or 1e-6)
     return Exact(options, line_profiler_names.LineProfiler())
 
@@ -111,13 +111,13 @@ class Tables:
     """Exact tables of functions."""
 
     def __init__(self, collector: Collector, options: Options) -> None:
-        """Hold what ``collector`` has."""
+        """Hold the tables of ``collector``."""
         self._collector = collector
         self._options = options
 
     @property
     def outcomes(self) -> list[LineOutcome]:
-        """What was measured, a function each."""
+        """The outcome of each function."""
         return self._collector.outcomes()
 
     def to_text(self) -> str:
@@ -132,7 +132,7 @@ class Tables:
         return text or "none of these functions was called\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures: a record a function, with a record for each line that ran."""
+        """Return the figures: a record for each function, with a record for each executed line."""
         keys = ("line", "hits", "time_s", "own_s", "increment_bytes", "mem_usage_bytes", "peak_bytes")
         functions = []
         for outcome in self.outcomes:
@@ -158,7 +158,7 @@ class Tables:
         return json.dumps(self.to_dict())
 
     def dump(self, path: str) -> None:
-        """Pickle what line_profiler's ``get_stats`` gives."""
+        """Pickle the answer of line_profiler's ``get_stats``."""
         collector = self._collector
         assert isinstance(collector, line_profiler_names.LineProfiler)
         Path(path).write_bytes(pickle.dumps(collector.get_stats()))
