@@ -16,11 +16,12 @@ SOURCES := $(shell find src shim python build.rs Cargo.toml Cargo.lock pyproject
 	-not -name '*.pyc' -not -path '*/__pycache__/*' 2>/dev/null)
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 10
+ROUNDS ?= 1
 
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root test-limits test-memcheck fuzz build dev lint fmt docs bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root test-limits test-memcheck test-strict fuzz environment print-python build dev lint fmt docs bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -37,13 +38,11 @@ test-rust:  ## the Rust tests
 test-python: $(BUILD)/installed  ## pytest against the installed wheel
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-browser: $(BUILD)/installed  ## drive the HTML report in headless Chromium
+test-browser: $(BUILD)/installed $(BUILD)/browser.stamp  ## drive the HTML report in headless Chromium
 	tests/install-chromium
-	$(PIP) install --quiet -r tests/requirements-browser.txt
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/browser
 
-test-servers: $(BUILD)/installed  ## real servers, workers and reloaders under the profiler
-	$(PIP) install --quiet -r tests/requirements-servers.txt
+test-servers: $(BUILD)/installed $(BUILD)/servers.stamp  ## real servers, workers and reloaders under the profiler
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 300 tests/servers
 
 test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloaded (fetched from Debian; needs a C++ compiler)
@@ -55,6 +54,9 @@ test-root: $(BUILD)/installed  ## odd disks, and death for want of memory (mount
 
 test-limits: $(BUILD)/installed  ## what the launcher takes of large programs (about two minutes)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/limits
+
+test-strict: $(BUILD)/installed  ## what is judged by a clock, ROUNDS times, with no second try; counts the failures
+	$(BIN)/python tests/strict.py --rounds $(ROUNDS)
 
 test-memcheck:  ## what reads untrusted bytes, and the rings, under valgrind's memcheck (needs valgrind)
 	CARGO_TARGET_$(subst -,_,$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z A-Z))_RUNNER="valgrind --quiet --error-exitcode=99" \
@@ -110,6 +112,11 @@ accuracy: $(BUILD)/installed  ## error against known truth, beside the other pro
 	$(BIN)/python benches/accuracy.py --output benches/results/accuracy.json
 	$(BIN)/python benches/page.py
 
+environment: $(patsubst tests/requirements-%.txt,$(BUILD)/%.stamp,$(wildcard tests/requirements-*.txt))  ## all that the tests need from PyPI
+
+print-python:  # the interpreter that the others are counted from
+	@echo "$(PYTHON)"
+
 clean:  ## remove everything that was built
 	rm -rf $(BUILD) target
 
@@ -119,8 +126,8 @@ $(BUILD)/venv.stamp: tests/requirements.txt tests/requirements-build.txt
 	$(PIP) install --quiet -r tests/requirements.txt -r tests/requirements-build.txt
 	touch $@
 
-$(BUILD)/lint.stamp: $(BUILD)/venv.stamp tests/requirements-lint.txt
-	$(PIP) install --quiet -r tests/requirements-lint.txt
+$(BUILD)/%.stamp: tests/requirements-%.txt $(BUILD)/venv.stamp
+	$(PIP) install --quiet -r $<
 	touch $@
 
 $(BUILD)/docs.stamp: tests/requirements-docs.txt
