@@ -16,12 +16,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 REWRITTEN = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
     "docs/accuracy.md",
     "docs/architecture.md",
+    "docs/coming-from.md",
     "docs/compare.md",
     "docs/design",
     "docs/glossary.md",
     "docs/performance.md",
+    "docs/profile-format.md",
+    "docs/reading.md",
+    "docs/reliability.md",
     "docs/style.md",
     "python",
 )
