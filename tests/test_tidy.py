@@ -19,6 +19,7 @@ REWRITTEN = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
+    "RELEASE-CHECKLIST.md",
     "docs/accuracy.md",
     "docs/architecture.md",
     "docs/coming-from.md",
