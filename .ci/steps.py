@@ -32,6 +32,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from suites import SUITES, TIMED  # noqa: E402
+
 LONGEST_S = 1500
 """After so long a step is ended, and counts as failed."""
 
@@ -207,9 +211,7 @@ def main() -> int:
     first = Interpreter(f"python {own()}", "", ".build/venv")
     debian = re.search(r"^ID=debian", Path("/etc/os-release").read_text(), re.MULTILINE) is not None
 
-    fetch = ["tests/install-chromium"]
-    if debian:
-        fetch.append("tests/install-allocators")
+    fetch = [f"tests/{path.name}" for path in sorted((ROOT / "tests").glob("install-*"))] if debian else []
     fetch += [interpreter.prepare() for interpreter in others]
     build = [
         Step("the wheel and its environment", "make environment && make .build/installed"),
@@ -218,22 +220,19 @@ def main() -> int:
     ]
     beside = [first.plain("not timed"), make("lints", "lint")]
     if debian:
-        beside += [make("fuzzing, guided by coverage", "fuzz"), make("preloaded allocators", "test-allocators")]
+        beside.append(make("fuzzing, guided by coverage", "fuzz"))
     if shutil.which("valgrind"):
         beside.append(make("memcheck", "test-memcheck"))
-    beside += [
-        make("servers, reloaders and greenlets", "test-servers"),
-        make("the HTML report in Chromium", "test-browser"),
-        *(interpreter.plain("not timed and not once", install=True) for interpreter in others),
-        make("demo", "demo"),
-    ]
-    if may_mount_and_make_cgroups():
-        beside.append(make("odd disks, and death for want of memory", "test-root"))
+    left_out = {"plain"} | (set() if debian else {"allocators"}) | (set() if may_mount_and_make_cgroups() else {"root"})
+    suites = [suite for suite in SUITES if suite.name not in left_out]
+    beside += [make(f"the suite {suite.name}", f"test-{suite.name}") for suite in suites if suite.name not in TIMED]
+    beside += [interpreter.plain("not timed and not once", install=True) for interpreter in others]
+    beside.append(make("demo", "demo"))
     alone = [
         make("Rust tests", "test-rust"),
         first.plain("timed"),
         *(interpreter.plain("timed and not once") for interpreter in others),
-        make("what the launcher takes", "test-limits"),
+        *(make(f"the suite {suite.name}", f"test-{suite.name}") for suite in suites if suite.name in TIMED),
     ]
 
     parser = argparse.ArgumentParser()
