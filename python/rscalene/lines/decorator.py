@@ -183,7 +183,7 @@ def swap_code(target: Any, options: Options, on_end: Callable[[LineOutcome], Non
     """
     func = getattr(target, "__func__", target)
     if not isinstance(func, FunctionType) or func.__code__.co_flags & _DRIVEN:
-        raise TypeError(f"cannot watch {target!r} in place: only plain Python functions can be; use the decorator")
+        raise TypeError(f"cannot watch {target!r} in place: only plain functions can be, decorate it instead")
     func.__code__ = _watched(func, options, on_end)[0]
 
 
