@@ -20,6 +20,7 @@ pub mod report;
 pub mod requests;
 pub(crate) mod save;
 pub mod source;
+pub mod sql;
 pub mod transport;
 pub mod units;
 
@@ -50,6 +51,7 @@ mod _rscalene {
         module.add_class::<crate::bindings::profile::ProfileData>()?;
         module.add_class::<crate::bindings::difference::DiffData>()?;
         crate::requests::register(module)?;
+        crate::sql::register(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

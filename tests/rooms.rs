@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms of `src`, and files that lie directly in it, by floor: each may use what stands on a lower one, and no more.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["source", "units"],
     &["transport"],
     &["observe", "profile"],
@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 11] = [
     &["bindings"],
     &["lines"],
     &["inprocess", "requests"],
+    &["sql"],
     &["lib"],
 ];
 

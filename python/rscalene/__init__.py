@@ -21,20 +21,25 @@ if TYPE_CHECKING:
     from rscalene.lines import profile
     from rscalene.profiler import Profiler, profile_run
     from rscalene.result import Diff, Result, load
+    from rscalene.sql import queries
+    from rscalene.testing.limits import limits
 
 __all__ = [
-    "Diff", "Profiler", "Result", "__version__", "load", "memory", "memory_usage", "profile", "profile_run", "timer",
+    "Diff", "Profiler", "Result", "__version__", "limits", "load", "memory", "memory_usage", "profile", "profile_run",
+    "queries", "timer",
 ]  # fmt: skip
 
 _HOMES = {
     "Diff": "result",
     "Profiler": "profiler",
     "Result": "result",
+    "limits": "testing.limits",
     "load": "result",
     "memory": "footprint",
     "memory_usage": "footprint",
     "profile": "lines",
     "profile_run": "profiler",
+    "queries": "sql",
     "timer": "footprint",
 }
 

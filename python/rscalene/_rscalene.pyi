@@ -1,12 +1,14 @@
 """The extension module."""
 
 from collections.abc import Callable
-from types import CodeType
+from contextvars import ContextVar, Token
+from types import CodeType, FrameType
 from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
-    "ByteCount", "CallTable", "DiffData", "Drive", "LineOutcome", "LineTable", "ProfileData", "Request", "RssSampler",
-    "Sampler", "Stretch", "__version__", "current_request", "main", "request_scope", "requests_refused",
+    "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "ProfileData",
+    "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "main", "request_scope",
+    "requests_refused", "sql_arm", "sql_begin", "sql_variable",
 ]  # fmt: skip
 
 __version__: Final[str]
@@ -17,6 +19,89 @@ def main(argv: list[str], executable: str) -> int:
     ``argv`` starts with the name of the program, as ``sys.argv`` does; ``executable`` is the interpreter that runs
     Python programs unless ``--python`` names another one. Returns the exit code, 0 to 255.
     """
+
+def sql_arm(
+    *, libraries: list[str], script: str | None, cwd: str, include: list[str] = ..., sqlite: bool = True
+) -> bool:
+    """Prepare this process to count queries; return whether sqlite's statements are seen inside of ``_sqlite3``.
+
+    ``libraries`` are folders whose lines are not the user's, ``script`` and the globs ``include`` are in any case.
+    ValueError for a glob that is none.
+    """
+
+def sql_variable() -> ContextVar[object]:
+    """Return the variable whose value is the current :class:`Ledger`, a :class:`Call`, or ``None``."""
+
+def sql_begin(sql: Any, params: Any = None, strings: bool = False, frame: FrameType | None = None) -> Call | None:
+    """Begin an execution on this line, or return ``None`` where it is counted elsewhere or nowhere.
+
+    With ``strings`` double quotes in ``sql`` hold strings. The user's lines are taken from ``frame`` where this thread
+    runs libraries alone.
+    """
+
+@final
+class Call:
+    """One execution that was begun."""
+
+    def end(self, rows: int = -1) -> None:
+        """End it; ``rows`` below 0 are unknown."""
+
+    def fail(self) -> None:
+        """End it: it failed."""
+
+    def abandon(self) -> None:
+        """End it, if that has not been done: nobody will say how it ended."""
+
+    def add_rows(self, rows: int) -> None:
+        """Count more rows, after the end."""
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Call ``function`` as a part of this execution, on any thread."""
+
+@final
+class Ledger:
+    """Executions of statements, in one request, test or block; :class:`rscalene.sql.Queries` is its face."""
+
+    def __new__(cls, outer: Ledger | None = None) -> Self:
+        """Make an empty ledger; what is counted in it is counted in ``outer`` too."""
+
+    def enter(self) -> Token[object]:
+        """Count what runs in this context from now on; return what :meth:`leave` wants."""
+
+    def leave(self, token: Token[object]) -> None:
+        """Stop counting."""
+
+    def count_the_process(self, on: bool) -> None:
+        """Count all executions of this process, whatever other ledgers count."""
+
+    @property
+    def outer(self) -> Ledger | None:
+        """The ledger around this one."""
+    @property
+    def queries(self) -> int:
+        """Executions that are no words of transactions."""
+    @property
+    def executions(self) -> int:
+        """All executions."""
+    @property
+    def folded(self) -> int:
+        """Executions that are counted without a line, for want of room."""
+
+    def entries(
+        self,
+    ) -> list[tuple[list[tuple[str, int, str]], str, bool, int, int, int, int | None, int, int]]:
+        """Return (places, statement, transaction, count, ns, longest_ns, rows, errors, first) of all entries.
+
+        Places are (file, line, function), innermost first.
+        """
+
+    def findings(
+        self, threshold: int
+    ) -> list[tuple[tuple[str, int, str] | None, str, int, bool, tuple[tuple[str, int, str], str, int] | None, int]]:
+        """Return (place, statement, count, parameters differ, cause, first) of what ran ``threshold`` times."""
+
+    def log(self) -> list[tuple[int, int]]:
+        """Return (index of the entry, nanoseconds) of the executions, in order."""
 
 @final
 class LineTable:
@@ -131,6 +216,9 @@ class ByteCount:
 
     def stop(self) -> int:
         """Stop, and return the bytes allocated less those freed."""
+
+    def totals(self) -> tuple[int, int, int]:
+        """Stop; return the bytes allocated, the same less those freed, and how far that rose above its start."""
 
 @final
 class Sampler:

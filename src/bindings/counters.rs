@@ -202,6 +202,12 @@ impl Mine {
         }
     }
 
+    /// Bytes requested so far.
+    pub(crate) fn allocated(&self) -> u64 {
+        // SAFETY: as in `take`.
+        unsafe { self.counters.as_ref() }.map_or(0, |counters| counters.allocated)
+    }
+
     /// The highest net since the last [`Mine::take`]; `None` where nothing is counted.
     #[inline(always)]
     pub(crate) fn high(&self) -> Option<i64> {

@@ -117,6 +117,9 @@ fn children_of(pid: u32) -> Vec<u32> {
 pub(crate) struct ByteCount {
     mine: Mine,
     from: i64,
+    allocated_from: u64,
+    /// The highest net that somebody further out has not read yet.
+    high_before: Option<i64>,
 }
 
 #[pymethods]
@@ -127,13 +130,30 @@ impl ByteCount {
         counters::prepare(py)?;
         let mut mine = Mine::new();
         mine.attach();
-        let from = mine.net();
-        Ok(Self { mine, from })
+        let (from, allocated_from, high_before) = (mine.net(), mine.allocated(), mine.high());
+        mine.set_high(from);
+        Ok(Self { mine, from, allocated_from, high_before })
+    }
+
+    /// Stop, and return the bytes allocated, the same less those freed, and how far that rose above its start.
+    fn totals(&mut self) -> (u64, i64, i64) {
+        let (allocated, net) = (self.mine.allocated() - self.allocated_from, self.mine.net() - self.from);
+        let high = self.mine.high().unwrap_or(self.from).max(self.from);
+        (allocated, self.end(net), high - self.from)
     }
 
     /// Stop, and return the bytes allocated less those freed.
     fn stop(&mut self) -> i64 {
         let net = self.mine.net() - self.from;
+        self.end(net)
+    }
+}
+
+impl ByteCount {
+    fn end(&mut self, net: i64) -> i64 {
+        if let (Some(before), Some(high)) = (self.high_before.take(), self.mine.high()) {
+            self.mine.set_high(before.max(high));
+        }
         self.mine.detach();
         net
     }

@@ -13,7 +13,8 @@
 //! # For what counts something else by request (SQL)
 //!
 //! * In Python: `rscalene._rscalene.current_request()` is the running context's open request, or None; where there is
-//!   none, count nothing. `request.sql` is a slot: None until a ledger is attached by `request.sql = ledger`; the
+//!   none, count nothing. `request.sql` is a slot: None until a ledger is attached by `request.sql = ledger`; `enter`
+//!   then calls `ledger.enter()`, and `exit` calls `ledger.leave(answer)`, so that it counts in the same contexts. The
 //!   middlewares attach what `rscalene.sql.ledger()` makes before they call the application, and read
 //!   `request.sql.statements()` after the request has ended: a list of dicts with the keys of WEB's `sql.statements`
 //!   (`file, line, function, statement, count, time_s, longest_s, rows, errors, mark`).

@@ -40,6 +40,8 @@ unsafe impl Sync for Request {}
 pub(super) struct Stretch {
     token: Py<PyAny>,
     cpu_ns: u64,
+    /// The ledger of queries that counts meanwhile, and what it wants back.
+    sql: Option<(Py<PyAny>, Py<PyAny>)>,
 }
 
 impl Request {
@@ -85,13 +87,25 @@ impl Request {
 
     /// Makes it the running context's request until `exit` is called with the answer.
     fn enter(slf: &Bound<'_, Self>) -> PyResult<Stretch> {
+        let py = slf.py();
+        let ledger = slf.get().sql.lock().ok().and_then(|sql| sql.as_ref().map(|sql| sql.clone_ref(py)));
+        let sql = match ledger {
+            Some(ledger) => {
+                let back = ledger.call_method0(py, "enter")?;
+                Some((ledger, back))
+            }
+            None => None,
+        };
         let token = context::set(slf)?.unbind();
-        Ok(Stretch { token, cpu_ns: thread_cpu_ns() })
+        Ok(Stretch { token, cpu_ns: thread_cpu_ns(), sql })
     }
 
     /// Ends what `enter` began. In another context than that one it changes nothing but the sum of CPU time.
     fn exit(&self, py: Python<'_>, stretch: &Stretch) {
         context::reset(stretch.token.bind(py));
+        if let Some((ledger, back)) = &stretch.sql {
+            drop(ledger.call_method1(py, "leave", (back,)));
+        }
         let took = thread_cpu_ns().saturating_sub(stretch.cpu_ns);
         self.cpu_ns.fetch_add(took, Relaxed);
     }

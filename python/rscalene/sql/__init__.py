@@ -1,0 +1,11 @@
+"""SQL by Python line: which line asks what of a database, how often, for how long, and for how many rows.
+
+Drivers are hooked when the first ledger of a process is opened, never at import: ``sqlite3``, psycopg 3, asyncpg,
+aiosqlite, mysql-connector-python, PyMySQL and mysqlclient, and Django and SQLAlchemy on top of any driver. A query
+counts once, at the outermost of these layers. Neither parameters nor literals are kept.
+"""
+
+from rscalene.sql.counted import Finding, Queries, Statement, queries
+from rscalene.sql.request import RequestLedger, ledger
+
+__all__ = ["Finding", "Queries", "RequestLedger", "Statement", "ledger", "queries"]

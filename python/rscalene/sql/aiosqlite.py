@@ -1,0 +1,51 @@
+"""aiosqlite: the statement runs on a thread of its own, the line is that of the ``await``."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import Any
+
+from rscalene._rscalene import Call, sql_begin, sql_variable
+
+__all__ = ["install"]
+
+#: What runs statements; other functions (``create_function``) take texts that are no SQL.
+_STATEMENTS = {"execute", "executemany", "executescript", "_execute_fetchall", "_execute_insert"}
+
+
+def install(module: ModuleType) -> None:
+    """Put hooks into aiosqlite; ``module`` is ``aiosqlite.core``."""
+    connection = module.Connection
+    inner = connection._execute
+    variable = sql_variable()
+
+    @functools.wraps(inner)
+    async def _execute(self: Any, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        text = _text(self, fn, args)
+        call = None if text is None else sql_begin(text, args[1:])
+        outer = variable.get()
+        if not isinstance(outer, Call):
+            return await inner(self, fn, *args, **kwargs)
+        # What sqlite does on the other thread is part of the call that counts.
+        run = functools.partial(outer.run, functools.partial(fn, *args, **kwargs))
+        if call is None:
+            return await inner(self, run)
+        try:
+            result = await inner(self, run)
+        except BaseException:
+            call.fail()
+            raise
+        call.end()
+        return result
+
+    connection._execute = _execute
+
+
+def _text(connection: Any, fn: Any, args: tuple[Any, ...]) -> str | None:
+    name = getattr(fn, "__name__", "")
+    if name in _STATEMENTS and args and isinstance(args[0], str):
+        return args[0]
+    if name in ("commit", "rollback") and connection.in_transaction:
+        return str(name).upper()
+    return None

@@ -1,0 +1,130 @@
+"""Wrappers around the methods of drivers: begin a call, run the driver's own method, end the call.
+
+Invariant: the driver's method gets what the program gave, its answer and its exception go on unchanged, and where
+nothing is counted the cost is one call into the extension.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from rscalene._rscalene import Call, sql_begin
+
+__all__ = ["rows_of", "text_of", "wrap", "wrap_fetches"]
+
+#: What drivers say of the number of rows where they do not know it: -1, or all bits set.
+_UNKNOWN = 2**62
+
+
+def rows_of(cursor: Any) -> int:
+    """Return the rows that a cursor knows of, or -1."""
+    rows = getattr(cursor, "rowcount", -1)
+    return rows if isinstance(rows, int) and rows < _UNKNOWN else -1
+
+
+def text_of(query: Any, cursor: Any = None) -> Any:
+    """Return the text of a query: drivers take objects that make one, too."""
+    if isinstance(query, str | bytes):
+        return query
+    make = getattr(query, "as_string", None)
+    if make is not None:
+        try:
+            return make(cursor)
+        except Exception:
+            return type(query).__name__
+    return str(query)
+
+
+def wrap(
+    owner: Any,
+    name: str,
+    *,
+    strings: bool = False,
+    sql: Callable[..., Any] | None = None,
+    rows: Callable[[Any, Any], int] | None = None,
+    keep: bool = False,
+) -> None:
+    """Count the calls of the method ``name`` of ``owner``, a plain or a coroutine function.
+
+    :param strings: the dialect writes strings in double quotes.
+    :param sql: makes the text of the query from what the method is called with; ``None`` where nothing is to be
+        counted. The default is the first argument.
+    :param rows: makes the number of rows from the object and the method's answer; default: the object's ``rowcount``.
+    :param keep: leave the call at the object, for :func:`wrap_fetches`.
+    """
+    inner = owner.__dict__.get(name)
+    if inner is None or not inspect.isfunction(inner):
+        return
+    count = rows or (lambda self, _result: rows_of(self))
+
+    def begin(self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        if sql is not None:
+            text = sql(self, *args, **kwargs)
+            return None if text is None else sql_begin(text, None, strings)
+        query = args[0] if args else next((kwargs[key] for key in _QUERY_NAMES if key in kwargs), None)
+        if query is None:
+            return None
+        params = args[1:] or tuple(kwargs.values()) or None
+        return sql_begin(query if type(query) is str else text_of(query, self), params, strings)
+
+    hooked: Any
+    if inspect.iscoroutinefunction(inner):
+
+        @functools.wraps(inner)
+        async def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            call = begin(self, args, kwargs)
+            if call is None:
+                return await inner(self, *args, **kwargs)
+            try:
+                result = await inner(self, *args, **kwargs)
+            except BaseException:
+                call.fail()
+                raise
+            call.end(count(self, result))
+            return result
+    else:
+
+        @functools.wraps(inner)
+        def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            call = begin(self, args, kwargs)
+            if call is None:
+                return inner(self, *args, **kwargs)
+            try:
+                result = inner(self, *args, **kwargs)
+            except BaseException:
+                call.fail()
+                raise
+            known = count(self, result)
+            call.end(known)
+            if keep:
+                self.__dict__["_rscalene_call"] = call if known < 0 else None
+            return result
+
+    setattr(owner, name, hooked)
+
+
+#: Names that drivers give to their first argument.
+_QUERY_NAMES = ("query", "sql", "operation")
+
+
+def wrap_fetches(owner: Any) -> None:
+    """Count the rows that are fetched from a cursor which did not know their number when its call ended."""
+
+    def counted(inner: Any, many: bool) -> Any:
+        @functools.wraps(inner)
+        def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = inner(self, *args, **kwargs)
+            call = self.__dict__.get("_rscalene_call")
+            if call is not None:
+                call.add_rows(len(result) if many else int(result is not None))
+            return result
+
+        return fetch
+
+    for name, many in (("fetchone", False), ("fetchmany", True), ("fetchall", True)):
+        inner = owner.__dict__.get(name)
+        if inspect.isfunction(inner) and not inspect.iscoroutinefunction(inner):
+            setattr(owner, name, counted(inner, many))

@@ -1,0 +1,69 @@
+"""Django: every connection of every alias, whatever lies below; ``COMMIT`` and ``ROLLBACK`` too."""
+
+from __future__ import annotations
+
+import functools
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from rscalene._rscalene import sql_begin
+from rscalene.sql.calls import rows_of
+
+__all__ = ["install"]
+
+
+def install(module: ModuleType) -> None:
+    """Put hooks into Django's connections, those that are open and those to come; ``module`` is ``django.db``."""
+    created = import_module("django.db.backends.signals").connection_created
+    created.connect(_hook, dispatch_uid="rscalene", weak=False)
+    base = import_module("django.db.backends.base.base").BaseDatabaseWrapper
+    for name, word in (("_commit", "COMMIT"), ("_rollback", "ROLLBACK")):
+        setattr(base, name, _transaction(getattr(base, name), word))
+    for connection in module.connections.all(initialized_only=True):
+        _hook(connection=connection)
+
+
+def _hook(connection: Any = None, **_signal: Any) -> None:
+    wrapper = _mysql if connection.vendor == "mysql" else _wrapper
+    if wrapper not in connection.execute_wrappers:
+        # The last is the innermost: other tools' time is no query's.
+        connection.execute_wrappers.append(wrapper)
+
+
+def _counted(strings: bool, execute: Any, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    call = sql_begin(sql, params, strings)
+    if call is None:
+        return execute(sql, params, many, context)
+    try:
+        result = execute(sql, params, many, context)
+    except BaseException:
+        call.fail()
+        raise
+    call.end(rows_of(context["cursor"]))
+    return result
+
+
+def _wrapper(execute: Any, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    return _counted(False, execute, sql, params, many, context)
+
+
+def _mysql(execute: Any, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    return _counted(True, execute, sql, params, many, context)
+
+
+def _transaction(inner: Any, word: str) -> Any:
+    @functools.wraps(inner)
+    def hooked(self: Any) -> Any:
+        call = sql_begin(word) if self.connection is not None else None
+        if call is None:
+            return inner(self)
+        try:
+            result = inner(self)
+        except BaseException:
+            call.fail()
+            raise
+        call.end()
+        return result
+
+    return hooked

@@ -1,0 +1,58 @@
+"""Queries as text."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rscalene.sql.counted import Place, Queries
+
+__all__ = ["log", "table"]
+
+#: Characters of a statement in a table.
+_WIDTH = 110
+
+
+def shown(place: Place) -> str:
+    """Return ``file:line``, the file relative to the working directory where it lies in it."""
+    if not place.line:
+        return str(place)
+    here = os.getcwd() + os.sep
+    return f"{place.file.removeprefix(here)}:{place.line}"
+
+
+def table(queries: Queries) -> str:
+    """Return the statements by line, the most expensive first, and what is to be said of them."""
+    count, transactions, rows = queries.count, queries.transactions, queries.rows
+    apart = f", {transactions} of transactions" if transactions else ""
+    known = f", {rows:,} rows" if rows is not None else ""
+    lines = [f"{count:,} {'query' if count == 1 else 'queries'}{apart}, {queries.time_s * 1e3:.3f} ms{known}"]
+    statements = sorted(queries.statements, key=lambda statement: (statement.transaction, -statement.time_s))
+    if statements:
+        lines.append("  Count    SQL ms   Longest      Rows  Line")
+    marks = {(finding.place, finding.text): finding.kind for finding in queries.findings}
+    for statement in statements:
+        rows_cell = "" if statement.rows is None else f"{statement.rows:,}"
+        notes = [marks.get((statement.place, statement.text), "")]
+        notes += [f"{statement.errors} failed"] if statement.errors else []
+        note = "  ".join(note for note in notes if note)
+        lines.append(
+            f"{statement.count:7,} {statement.time_s * 1e3:9.3f} {statement.longest_s * 1e3:9.3f} {rows_cell:>9}  "
+            f"{shown(statement.place)}  {statement.place.source[:_WIDTH]}" + (f"  [{note}]" if note else "")
+        )
+        lines.append(f"{'':39}{statement.text[:_WIDTH]}")
+    for finding in queries.findings:
+        lines.append(f"{finding.kind}: {finding.count} times on {shown(finding.place)}: {finding.advice}")
+        if finding.cause is not None:
+            lines.append(f"    for each of the {finding.cause_rows} rows that {shown(finding.cause)} asked for")
+    return "\n".join(lines) + "\n"
+
+
+def log(queries: Queries) -> str:
+    """Return all statements in order, each with its microseconds and its line."""
+    lines = [
+        f"CALLED QUERY :: [{at}] {statement.text} {seconds * 1e6:.0f} us -> {shown(statement.place)}"
+        for at, (statement, seconds) in enumerate(queries.executions())
+    ]
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,70 @@
+"""The queries of one request: what a middleware attaches to it.
+
+``Request.enter`` and ``Request.exit`` call :meth:`RequestLedger.enter` and :meth:`RequestLedger.leave`, so that queries
+count wherever the request's context runs: tasks, streamed bodies, threads that were given the context.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rscalene._rscalene import Ledger
+from rscalene.sql.arm import arm
+from rscalene.sql.counted import Queries, merged
+
+__all__ = ["RequestLedger", "ledger"]
+
+
+class RequestLedger:
+    """Counts the queries of a request."""
+
+    __slots__ = ("_ledger",)
+
+    def __init__(self) -> None:
+        """Have the drivers hooked, if this is the first ledger of the process."""
+        arm()
+        self._ledger = Ledger()
+
+    def enter(self) -> Any:
+        """Count what runs in this context from now on; return what :meth:`leave` wants."""
+        return self._ledger.enter()
+
+    def leave(self, token: Any) -> None:
+        """Stop counting in this context."""
+        self._ledger.leave(token)
+
+    @property
+    def queries(self) -> Queries:
+        """The same, as :func:`rscalene.queries` shows it."""
+        return Queries.of(self._ledger)
+
+    def statements(self) -> list[dict[str, Any]]:
+        """Return the statements by line, in the order of their first execution.
+
+        The keys are those of a request's JSON: ``file``, ``line`` (``None`` where only libraries ran), ``function``,
+        ``statement`` (normal form), ``count``, ``time_s``, ``longest_s``, ``rows`` (``None``: unknown), ``errors``,
+        ``transaction``, ``mark`` (``"N+1"``, ``"duplicate"`` or ``None``).
+        """
+        queries = self.queries
+        marks = {(finding.place, finding.text): finding.kind for finding in queries.findings}
+        return [
+            {
+                "file": statement.place.file or None,
+                "line": statement.place.line or None,
+                "function": statement.place.function or None,
+                "statement": statement.text,
+                "count": statement.count,
+                "time_s": statement.time_s,
+                "longest_s": statement.longest_s,
+                "rows": statement.rows,
+                "errors": statement.errors,
+                "transaction": statement.transaction,
+                "mark": marks.get((statement.place, statement.text)),
+            }
+            for statement in merged(queries.entries())
+        ]
+
+
+def ledger() -> RequestLedger:
+    """Return a ledger for a request: ``request.sql = rscalene.sql.ledger()``."""
+    return RequestLedger()

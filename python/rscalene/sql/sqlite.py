@@ -1,0 +1,59 @@
+"""``sqlite3`` where its C module does not call a shared sqlite library: connections of a class of ours.
+
+Connections that were opened before are unseen, and rows of ``SELECT`` unknown. Elsewhere the statements are counted
+inside of ``_sqlite3``, and this module is not loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from types import ModuleType
+from typing import Any
+
+from rscalene.sql.calls import wrap
+
+__all__ = ["install"]
+
+
+class _Cursor(sqlite3.Cursor):
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        return super().execute(*args, **kwargs)
+
+    def executemany(self, *args: Any, **kwargs: Any) -> Any:
+        return super().executemany(*args, **kwargs)
+
+    def executescript(self, *args: Any, **kwargs: Any) -> Any:
+        return super().executescript(*args, **kwargs)
+
+
+class _Connection(sqlite3.Connection):
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
+
+    def commit(self) -> None:
+        super().commit()
+
+    def rollback(self) -> None:
+        super().rollback()
+
+
+def install(module: ModuleType) -> None:
+    """Have ``sqlite3.connect`` make connections that count."""
+    for method in ("execute", "executemany", "executescript"):
+        wrap(_Cursor, method)
+    for word in ("commit", "rollback"):
+        wrap(_Connection, word, sql=functools.partial(_end, word.upper()))
+    connect = module.connect
+
+    @functools.wraps(connect)
+    def hooked(*args: Any, **kwargs: Any) -> Any:
+        if len(args) < 6:  # the sixth is the factory
+            kwargs.setdefault("factory", _Connection)
+        return connect(*args, **kwargs)
+
+    module.connect = module.dbapi2.connect = hooked  # type: ignore[attr-defined]
+
+
+def _end(word: str, connection: sqlite3.Connection) -> str | None:
+    return word if connection.in_transaction else None

@@ -1,0 +1,327 @@
+//! What was asked of databases, by the line that asked.
+//!
+//! Job: count executions by (call site, statement), and say which of them are N+1 or duplicates and what caused them.
+//! Invariant: no parameter is kept (one hash of the first set, and whether a later one differed); rows that no layer could
+//! count are unknown, not 0. Pure: no clock, no interpreter. Neighbours: `normal` makes the statements, `ledger` fills
+//! books and hands them to Python.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::normal::is_transaction;
+
+/// Executions of one key from which on it is an N+1 or a duplicate.
+pub const THRESHOLD: u64 = 5;
+/// Share of an N+1's executions that the rows of a query must make up to be its cause.
+const CAUSE_SHARE: f64 = 0.8;
+/// Keys of one book; executions of further ones are counted together.
+const MOST_KEYS: usize = 20_000;
+/// Executions whose order is kept.
+const LONGEST_LOG: usize = 20_000;
+/// Sets of parameters of one key that are compared.
+const MOST_SETS: u32 = 64;
+
+/// One line of the user's code.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// File, absolute.
+    pub file: Arc<str>,
+    /// Line, from 1; 0 where the interpreter does not say.
+    pub line: u32,
+    /// Qualified name of the function.
+    pub function: Arc<str>,
+}
+
+/// The user's lines on the way to a statement, innermost first; empty where only libraries ran.
+pub type Site = Arc<[Place]>;
+
+/// What is known of the parameters of a key's executions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sets {
+    first: Option<u64>,
+    compared: u32,
+    differ: bool,
+}
+
+impl Sets {
+    /// Would another set tell anything?
+    #[must_use]
+    pub fn wanted(self) -> bool {
+        !self.differ && self.compared < MOST_SETS
+    }
+
+    /// Another execution had parameters of this hash.
+    pub fn add(&mut self, hash: u64) {
+        self.compared += 1;
+        match self.first {
+            None => self.first = Some(hash),
+            Some(first) => self.differ |= first != hash,
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.differ |= other.differ || matches!((self.first, other.first), (Some(one), Some(two)) if one != two);
+        self.first = self.first.or(other.first);
+        self.compared = self.compared.saturating_add(other.compared);
+    }
+}
+
+/// Executions of one statement from one site.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The lines.
+    pub site: Site,
+    /// Normal form.
+    pub statement: Arc<str>,
+    /// A word of transactions.
+    pub transaction: bool,
+    /// Executions.
+    pub count: u64,
+    /// Executions that failed.
+    pub errors: u64,
+    /// Nanoseconds in the driver.
+    pub ns: u64,
+    /// Of the longest execution.
+    pub longest_ns: u64,
+    /// Rows returned, or changed where none are returned; `None`: no execution's rows are known.
+    pub rows: Option<u64>,
+    /// Parameters.
+    pub sets: Sets,
+    /// Number of the first execution in the book.
+    pub first: u64,
+}
+
+/// An entry of a book; stays valid as long as the book.
+pub type EntryId = u32;
+
+/// Entries of the same line and statement, whatever the way to the line, and what is to be said of them.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The innermost line; `None` where only libraries ran.
+    pub place: Option<Place>,
+    /// Normal form.
+    pub statement: Arc<str>,
+    /// Executions.
+    pub count: u64,
+    /// N+1 (parameters differ) or duplicate (they do not, or there are none).
+    pub n_plus_one: bool,
+    /// The query whose rows were iterated.
+    pub cause: Option<(Place, Arc<str>, u64)>,
+    /// Number of the first execution in the book.
+    pub first: u64,
+}
+
+/// Executions, in one request, test or block.
+#[derive(Debug, Default)]
+pub struct Book {
+    /// All entries, in the order of their first execution.
+    pub entries: Vec<Entry>,
+    index: FxHashMap<(usize, usize), EntryId>,
+    /// Entries in the order of executions, each with its nanoseconds.
+    pub log: Vec<(EntryId, u64)>,
+    /// Executions so far.
+    pub executions: u64,
+    /// Executions that found no room of their own: they are part of the entry without a site.
+    pub folded: u64,
+}
+
+impl Book {
+    /// An execution begins. Sites and statements are interned: equal ones have the same address.
+    pub fn begin(&mut self, site: &Site, statement: &Arc<str>) -> (EntryId, u32) {
+        let key = (site.as_ptr() as usize, statement.as_ptr() as usize);
+        let id = match self.index.get(&key) {
+            Some(&id) => id,
+            None => self.enter(key, site, statement),
+        };
+        if let Some(entry) = self.entries.get_mut(id as usize) {
+            entry.count += 1;
+        }
+        self.executions += 1;
+        let at = u32::try_from(self.log.len()).unwrap_or(u32::MAX);
+        if self.log.len() < LONGEST_LOG {
+            self.log.push((id, 0));
+        }
+        (id, at)
+    }
+
+    fn enter(&mut self, key: (usize, usize), site: &Site, statement: &Arc<str>) -> EntryId {
+        let full = self.entries.len() >= MOST_KEYS;
+        if full {
+            self.folded += 1;
+            if let Some(last) = self.entries.last()
+                && last.site.is_empty()
+                && &*last.statement == OTHERS
+            {
+                return self.entries.len() as u32 - 1;
+            }
+        }
+        let (site, statement) =
+            if full { (Site::from([]), Arc::from(OTHERS)) } else { (site.clone(), statement.clone()) };
+        let id = self.entries.len() as EntryId;
+        self.entries.push(Entry {
+            transaction: is_transaction(&statement),
+            site,
+            statement,
+            count: 0,
+            errors: 0,
+            ns: 0,
+            longest_ns: 0,
+            rows: None,
+            sets: Sets::default(),
+            first: self.executions,
+        });
+        if !full {
+            self.index.insert(key, id);
+        }
+        id
+    }
+
+    /// An execution has ended. `at` is its place in the log.
+    pub fn end(&mut self, id: EntryId, at: u32, ns: u64, rows: Option<u64>, failed: bool) {
+        let Some(entry) = self.entries.get_mut(id as usize) else { return };
+        entry.ns += ns;
+        entry.longest_ns = entry.longest_ns.max(ns);
+        entry.errors += u64::from(failed);
+        self.add_rows(id, rows);
+        if let Some(logged) = self.log.get_mut(at as usize) {
+            logged.1 = ns;
+        }
+    }
+
+    /// More rows of an entry came in.
+    pub fn add_rows(&mut self, id: EntryId, rows: Option<u64>) {
+        if let (Some(entry), Some(rows)) = (self.entries.get_mut(id as usize), rows) {
+            *entry.rows.get_or_insert(0) += rows;
+        }
+    }
+
+    /// Queries: executions that are no words of transactions.
+    #[must_use]
+    pub fn queries(&self) -> u64 {
+        self.entries.iter().filter(|entry| !entry.transaction).map(|entry| entry.count).sum()
+    }
+
+    /// N+1s and duplicates of at least `threshold` executions, in the order of their first one.
+    #[must_use]
+    pub fn findings(&self, threshold: u64) -> Vec<Finding> {
+        let mut groups: HashMap<(Option<&Place>, &str), Group> = HashMap::new();
+        for (at, entry) in self.entries.iter().enumerate() {
+            if !entry.transaction && &*entry.statement != OTHERS {
+                let group = groups.entry((entry.site.first(), &entry.statement)).or_default();
+                group.sets.merge(entry.sets);
+                group.members.push(at);
+            }
+        }
+        let mut found: Vec<Finding> = groups
+            .into_values()
+            .filter_map(|Group { sets, members }| {
+                let entries = || members.iter().filter_map(|&at| self.entries.get(at));
+                let count: u64 = entries().map(|entry| entry.count).sum();
+                let first = entries().min_by_key(|entry| entry.first)?;
+                (count >= threshold.max(2)).then(|| Finding {
+                    place: first.site.first().cloned(),
+                    statement: first.statement.clone(),
+                    count,
+                    n_plus_one: sets.differ,
+                    cause: if sets.differ { self.cause(first, count) } else { None },
+                    first: first.first,
+                })
+            })
+            .collect();
+        found.sort_by_key(|finding| finding.first);
+        found
+    }
+
+    /// The last query before `of` began whose rows make up most of `count`, and whose line is in the same function or a
+    /// caller.
+    fn cause(&self, of: &Entry, count: u64) -> Option<(Place, Arc<str>, u64)> {
+        let enough = count as f64 * CAUSE_SHARE;
+        let near =
+            |place: &Place| of.site.iter().any(|caller| caller.file == place.file && caller.function == place.function);
+        let before = self.entries.iter().filter(|entry| entry.first < of.first && !entry.transaction);
+        let with_rows = before.filter(|entry| entry.rows.is_some_and(|rows| rows as f64 >= enough));
+        let chosen = with_rows.filter(|entry| entry.site.first().is_some_and(near)).max_by_key(|entry| entry.first)?;
+        Some((chosen.site.first()?.clone(), chosen.statement.clone(), chosen.rows?))
+    }
+}
+
+/// Entries of one line and statement.
+#[derive(Default)]
+struct Group {
+    sets: Sets,
+    members: Vec<usize>,
+}
+
+/// Stands for the statements that found no room.
+const OTHERS: &str = "(other statements)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(lines: &[(u32, &str)]) -> Site {
+        let place = |&(line, function): &(u32, &str)| Place { file: "/a.py".into(), line, function: function.into() };
+        lines.iter().map(place).collect()
+    }
+
+    fn run(book: &mut Book, site: &Site, statement: &Arc<str>, set: u64, rows: u64) {
+        let (id, at) = book.begin(site, statement);
+        book.entries[id as usize].sets.add(set);
+        book.end(id, at, 1_000, Some(rows), false);
+    }
+
+    #[test]
+    fn differing_parameters_make_an_n_plus_one_and_equal_ones_duplicates() {
+        let mut book = Book::default();
+        let (outer, inner) = (site(&[(3, "f")]), site(&[(9, "g"), (4, "f")]));
+        let (users, groups): (Arc<str>, Arc<str>) = ("SELECT user".into(), "SELECT groups".into());
+        run(&mut book, &outer, &users, 0, 6);
+        for set in 0..6 {
+            run(&mut book, &inner, &groups, set, 2);
+        }
+        for _ in 0..5 {
+            run(&mut book, &outer, &groups, 7, 1);
+        }
+        let found = book.findings(THRESHOLD);
+        assert_eq!(found.len(), 2);
+        assert!(found[0].n_plus_one && found[0].count == 6);
+        let cause = found[0].cause.clone().expect("the users' rows are the cause");
+        assert_eq!((cause.0.line, &*cause.1, cause.2), (3, "SELECT user", 6));
+        assert!(!found[1].n_plus_one && found[1].count == 5 && found[1].cause.is_none());
+    }
+
+    #[test]
+    fn words_of_transactions_are_neither_queries_nor_findings() {
+        let mut book = Book::default();
+        let here = site(&[(1, "f")]);
+        let word: Arc<str> = "SAVEPOINT ?".into();
+        for set in 0..9 {
+            run(&mut book, &here, &word, set, 0);
+        }
+        assert_eq!(book.queries(), 0);
+        assert_eq!(book.executions, 9);
+        assert!(book.findings(THRESHOLD).is_empty());
+    }
+
+    #[test]
+    fn rows_that_nobody_counted_are_unknown() {
+        let mut book = Book::default();
+        let (id, at) = book.begin(&site(&[(1, "f")]), &Arc::from("SELECT ?"));
+        book.end(id, at, 5, None, false);
+        assert_eq!(book.entries[0].rows, None);
+    }
+
+    #[test]
+    fn executions_beyond_the_last_key_are_counted_together() {
+        let mut book = Book::default();
+        let here = site(&[(1, "f")]);
+        for number in 0..MOST_KEYS + 7 {
+            let statement: Arc<str> = format!("SELECT {number}").into();
+            let _ = book.begin(&here, &statement);
+        }
+        assert_eq!(book.entries.iter().map(|entry| entry.count).sum::<u64>(), (MOST_KEYS + 7) as u64);
+        assert_eq!(book.folded, 7);
+    }
+}

@@ -1,0 +1,196 @@
+//! The user's lines on the way to where this thread is.
+//!
+//! Job: walk this thread's own frames and make a site of them. The reader's question: *may this be done without the
+//! GIL?* It may: frames and code objects of this thread's own stack live as long as it stands here, and nothing of the
+//! interpreter is called or changed. Invariant: the layout was compared with the interpreter's own answer before it is
+//! believed ([`prepare`]). Neighbours: `world` keeps what was made, `ledger` and `sqlite` ask.
+
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use rscalene_interp::linetable::line_at;
+use rscalene_interp::{Identity, Layout, Memory, text, walk};
+use rustc_hash::{FxHashMap, FxHasher};
+
+use super::book::{Place, Site};
+use crate::bindings::symbols;
+use crate::profile::build::scope::Scope;
+
+/// Frames that are looked at.
+const MAX_DEPTH: u32 = 1_000;
+/// The user's lines that a site has at most.
+const MOST_LINES: usize = 64;
+/// Each table is emptied when it has grown to this many entries.
+const LARGE: usize = 50_000;
+/// Longest file name or qualified name that is taken, in bytes.
+const LONGEST_TEXT: usize = 4_096;
+
+/// This process' own memory, on the thread whose frames are read.
+struct Own;
+
+impl Memory for Own {
+    #[inline(always)]
+    fn u64(&self, addr: u64) -> Option<u64> {
+        // SAFETY: `walk` follows pointers of the interpreter's structures of this thread, which live; see the module doc.
+        (addr >= 4_096).then(|| unsafe { (addr as usize as *const u64).read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn u32(&self, addr: u64) -> Option<u32> {
+        // SAFETY: as above.
+        (addr >= 4_096).then(|| unsafe { (addr as usize as *const u32).read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn u8(&self, addr: u64) -> Option<u8> {
+        // SAFETY: as above.
+        (addr >= 4_096).then(|| unsafe { (addr as usize as *const u8).read() })
+    }
+
+    fn bytes(&self, addr: u64, into: &mut [u8]) -> bool {
+        if addr < 4_096 {
+            return false;
+        }
+        // SAFETY: as above; lengths come from the objects' own heads.
+        unsafe { std::ptr::copy_nonoverlapping(addr as usize as *const u8, into.as_mut_ptr(), into.len()) };
+        true
+    }
+}
+
+static LAYOUT: OnceLock<Option<Layout>> = OnceLock::new();
+
+/// The layout of this interpreter's frames; `None` where it is not known, or its walk is not what Python says.
+pub(super) fn prepare(py: Python<'_>) -> Option<&'static Layout> {
+    LAYOUT.get_or_init(|| learn(py)).as_ref()
+}
+
+fn learn(py: Python<'_>) -> Option<Layout> {
+    let at = |name: &std::ffi::CStr| symbols::address(name) as u64;
+    // SAFETY: null, or the interpreter's constant of this type (3.11 and later).
+    let version = unsafe { symbols::address(c"Py_Version").cast::<libc::c_ulong>().as_ref() }.copied()?;
+    let layout = Layout::of(u32::try_from(version).ok()?, at(c"_PyRuntime"), at(c"PyCode_Type"), &Own).ok()?;
+    if layout.free_threaded {
+        return None;
+    }
+    // What Python says: the code objects from here outwards.
+    let mut said = Vec::new();
+    let mut frame = py.import("sys").ok()?.getattr("_getframe").ok()?.call0().ok()?;
+    while !frame.is_none() {
+        said.push(frame.getattr("f_code").ok()?.as_ptr() as u64);
+        frame = frame.getattr("f_back").ok()?;
+    }
+    let mut seen = Vec::new();
+    // SAFETY: the GIL is held.
+    walk(&Own, &layout, unsafe { ffi::PyThreadState_Get() } as u64, MAX_DEPTH, |frame| {
+        seen.push(frame.code);
+        true
+    });
+    said.truncate(seen.len());
+    (!seen.is_empty() && seen == said).then_some(layout)
+}
+
+/// A code object that was met.
+enum Code {
+    /// Not the user's.
+    Other,
+    /// The user's: what places need, and the line table.
+    User { file: Arc<str>, function: Arc<str>, first_line: u32, table: Vec<u8> },
+}
+
+/// Sites that were made, and the code objects in them.
+#[derive(Default)]
+pub(super) struct Sites {
+    codes: FxHashMap<u64, Code>,
+    /// By code objects and offsets: most calls come from where others came from.
+    by_offsets: FxHashMap<u64, Site>,
+    by_lines: FxHashMap<Site, Site>,
+}
+
+impl Sites {
+    /// Forget everything: the scope has changed.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Where the thread of this thread state is, which is the running one.
+    pub(super) fn here(&mut self, scope: &Scope, tstate: usize) -> Site {
+        let Some(Some(layout)) = LAYOUT.get() else { return Site::from([]) };
+        let mut user: [(u64, u32); MOST_LINES] = [(0, 0); MOST_LINES];
+        let mut lines = 0;
+        if self.codes.len() > LARGE {
+            self.codes.clear();
+        }
+        let codes = &mut self.codes;
+        walk(&Own, layout, tstate as u64, MAX_DEPTH, |frame| {
+            let Some(identity) = Identity::read(&Own, layout, frame.code) else { return true };
+            let hash = identity.hash64();
+            let code = codes.entry(hash).or_insert_with(|| code(layout, scope, &identity));
+            if matches!(code, Code::User { .. })
+                && let Some(slot) = user.get_mut(lines)
+            {
+                *slot = (hash, frame.offset_bytes);
+                lines += 1;
+            }
+            lines < MOST_LINES
+        });
+        let user = user.get(..lines).unwrap_or_default();
+        let mut hasher = FxHasher::default();
+        user.hash(&mut hasher);
+        let key = hasher.finish();
+        if let Some(site) = self.by_offsets.get(&key) {
+            return site.clone();
+        }
+        self.make(key, user)
+    }
+
+    #[cold]
+    fn make(&mut self, key: u64, user: &[(u64, u32)]) -> Site {
+        let place = |&(hash, offset): &(u64, u32)| match self.codes.get(&hash) {
+            Some(Code::User { file, function, first_line, table }) => {
+                let line = line_at(table, *first_line, offset).unwrap_or(*first_line);
+                Some(Place { file: file.clone(), line, function: function.clone() })
+            }
+            _ => None,
+        };
+        let made: Site = user.iter().filter_map(place).collect();
+        self.intern(Some(key), made)
+    }
+
+    /// The one site of these places.
+    pub(super) fn intern(&mut self, key: Option<u64>, made: Site) -> Site {
+        if self.by_lines.len() > LARGE {
+            self.by_lines.clear();
+        }
+        let site = self.by_lines.entry(made.clone()).or_insert(made).clone();
+        if let Some(key) = key {
+            if self.by_offsets.len() > LARGE {
+                self.by_offsets.clear();
+            }
+            self.by_offsets.insert(key, site.clone());
+        }
+        site
+    }
+}
+
+fn code(layout: &Layout, scope: &Scope, identity: &Identity) -> Code {
+    let string = |address| {
+        let mut buffer = [0; LONGEST_TEXT];
+        let length = text(&Own, layout, address, &mut buffer)?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    };
+    let (Some(file), Some(function)) = (string(identity.filename), string(identity.qualname)) else {
+        return Code::Other;
+    };
+    let file = scope.absolute(&file);
+    if !scope.holds(&file, &function, identity.first_line) {
+        return Code::Other;
+    }
+    let (address, length) = identity.linetable(layout);
+    let mut table = vec![0; length as usize];
+    if !Own.bytes(address, &mut table) {
+        table.clear();
+    }
+    Code::User { file: file.as_ref().into(), function: function.into(), first_line: identity.first_line, table }
+}

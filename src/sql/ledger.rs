@@ -1,0 +1,486 @@
+//! Ledgers and calls, as Python and the `ContextVar` hold them.
+//!
+//! Job: begin and end executions for the hooks that are written in Python, and hand books out. The reader's question:
+//! *which ledger is meant?* The value of the `ContextVar` [`variable`]: a [`Ledger`] counts; a [`Call`] that has not ended
+//! means that a layer further out has counted already; nothing means the ledger of the process, if there is one.
+//! Invariant: the first words of both classes are what `sqlite` reads without the GIL. Neighbours: `world`, `context`.
+
+use std::ffi::CStr;
+use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use rustc_hash::FxHasher;
+
+use super::book::{Entry, Finding};
+use super::world::{self, Slot};
+use super::{context, frames, sqlite};
+use crate::bindings::symbols;
+use crate::lines::clock;
+use crate::profile::build::scope::{Scope, ScopeRules};
+
+/// The variable whose value says where executions of the running context are counted.
+pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = VARIABLE.get_or_try_init(py, || {
+        let options = PyDict::new(py);
+        options.set_item("default", py.None())?;
+        let class = py.import("contextvars")?.getattr("ContextVar")?;
+        class.call(("rscalene_sql",), Some(&options)).map(Bound::unbind)
+    })?;
+    Ok(made.bind(py))
+}
+
+/// Executions of statements in one request, test or block. See `rscalene.queries`.
+#[pyclass(frozen, module = "rscalene._rscalene")]
+#[repr(C)]
+pub(super) struct Ledger {
+    book: u64,
+    outer: Option<Py<Ledger>>,
+}
+
+/// One execution that was begun.
+#[pyclass(frozen, module = "rscalene._rscalene")]
+#[repr(C)]
+pub(super) struct Call {
+    /// The book that counts what comes after the end.
+    book: u64,
+    ended: AtomicBool,
+    /// Rows come from sqlite itself.
+    exact: AtomicBool,
+    began: u64,
+    slots: Box<[Slot]>,
+    token: std::sync::Mutex<Option<Py<PyAny>>>,
+}
+
+/// What the value of the variable means to the hooks of sqlite.
+pub(super) enum Meaning {
+    /// Count in this book.
+    Count(u64),
+    /// It is counted: rows belong here.
+    Counted(&'static [Slot]),
+    /// Nothing was said.
+    Nothing,
+}
+
+/// Addresses of the classes, and of the Rust values in their objects.
+struct Shapes {
+    ledger: usize,
+    ledger_data: usize,
+    call: usize,
+    call_data: usize,
+}
+
+static SHAPES: OnceLock<Shapes> = OnceLock::new();
+
+/// What the running thread's context says, read without the GIL. The answer lives while the thread stands where it is.
+pub(super) fn meaning(tstate: usize) -> Meaning {
+    let value = context::value(tstate);
+    let Some(shapes) = SHAPES.get().filter(|_| value != 0) else { return Meaning::Nothing };
+    // SAFETY: the context holds the object, and its second word is its type.
+    let kind = unsafe { *((value + 8) as *const usize) };
+    if kind == shapes.ledger {
+        // SAFETY: objects of this class hold a `Ledger` there, which is never changed.
+        return Meaning::Count(unsafe { &*((value + shapes.ledger_data) as *const Ledger) }.book);
+    }
+    if kind == shapes.call {
+        // SAFETY: likewise.
+        let call = unsafe { &*((value + shapes.call_data) as *const Call) };
+        if call.ended.load(Relaxed) {
+            return if call.book == 0 { Meaning::Nothing } else { Meaning::Count(call.book) };
+        }
+        call.exact.store(true, Relaxed);
+        return Meaning::Counted(&call.slots);
+    }
+    Meaning::Nothing
+}
+
+/// Prepare this process: find the layouts, say whose lines are the user's, and put hooks into sqlite. Returns whether
+/// sqlite's statements are seen.
+#[pyfunction]
+#[pyo3(signature = (*, libraries, script, cwd, include=vec![], sqlite=true))]
+pub(super) fn sql_arm(
+    py: Python<'_>,
+    libraries: Vec<String>,
+    script: Option<String>,
+    cwd: String,
+    include: Vec<String>,
+    sqlite: bool,
+) -> PyResult<bool> {
+    clock::prepare();
+    let rules = ScopeRules { cwd, libraries, include, scripts: script.into_iter().collect(), ..ScopeRules::default() };
+    let scope = Scope::new(rules).map_err(|bad| pyo3::exceptions::PyValueError::new_err(bad.to_string()))?;
+    let readable = frames::prepare(py).is_some() && context::prepare(py, variable(py)?);
+    world::with(|world| world.set_scope(scope));
+    if SHAPES.get().is_none() {
+        let ledger = Bound::new(py, Ledger { book: 0, outer: None })?;
+        let call = Bound::new(py, Call::new(0, 0, Box::from([])))?;
+        let _ = SHAPES.set(Shapes {
+            ledger: ledger.get_type().as_ptr() as usize,
+            ledger_data: std::ptr::from_ref(ledger.get()) as usize - ledger.as_ptr() as usize,
+            call: call.get_type().as_ptr() as usize,
+            call_data: std::ptr::from_ref(call.get()) as usize - call.as_ptr() as usize,
+        });
+    }
+    Ok(readable && sqlite && sqlite::arm(py)?)
+}
+
+/// The `ContextVar` that holds the current ledger.
+#[pyfunction]
+pub(super) fn sql_variable(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    variable(py).cloned()
+}
+
+/// Functions of the interpreter that the stable ABI leaves out.
+struct Variables {
+    get: Get,
+    set: Set,
+    reset: Reset,
+}
+
+type Object = *mut ffi::PyObject;
+type Get = unsafe extern "C" fn(Object, Object, *mut Object) -> libc::c_int;
+type Set = unsafe extern "C" fn(Object, Object) -> Object;
+type Reset = unsafe extern "C" fn(Object, Object) -> libc::c_int;
+
+fn variables() -> Option<&'static Variables> {
+    static FOUND: OnceLock<Option<Variables>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let at = |name: &CStr| Some(symbols::address(name)).filter(|address| !address.is_null());
+        let (get, set, reset) = (at(c"PyContextVar_Get")?, at(c"PyContextVar_Set")?, at(c"PyContextVar_Reset")?);
+        // SAFETY: these functions have had these signatures since 3.7.
+        Some(unsafe {
+            Variables {
+                get: std::mem::transmute::<*mut libc::c_void, Get>(get),
+                set: std::mem::transmute::<*mut libc::c_void, Set>(set),
+                reset: std::mem::transmute::<*mut libc::c_void, Reset>(reset),
+            }
+        })
+    });
+    found.as_ref()
+}
+
+/// The variable's value.
+fn current<'py>(py: Python<'py>, variable: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(functions) = variables() else {
+        let value = variable.call_method0("get")?;
+        return Ok((!value.is_none()).then_some(value));
+    };
+    let mut value = std::ptr::null_mut();
+    // SAFETY: the GIL is held; the variable lives; the answer is a new reference or null.
+    unsafe {
+        if (functions.get)(variable.as_ptr(), std::ptr::null_mut(), &raw mut value) != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        Ok(Bound::from_owned_ptr_or_opt(py, value).filter(|value| !value.is_none()))
+    }
+}
+
+fn set<'py>(py: Python<'py>, variable: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match variables() {
+        // SAFETY: the GIL is held; both objects live; the answer is a new reference, or null with an exception.
+        Some(functions) => unsafe {
+            Bound::from_owned_ptr_or_err(py, (functions.set)(variable.as_ptr(), value.as_ptr()))
+        },
+        None => variable.call_method1("set", (value,)),
+    }
+}
+
+/// In another context than the token's (a generator that was closed elsewhere) there is nothing to put back.
+fn reset(py: Python<'_>, token: Py<PyAny>) {
+    let Ok(variable) = variable(py) else { return };
+    let failed = match variables() {
+        // SAFETY: as in `set`.
+        Some(functions) => unsafe { (functions.reset)(variable.as_ptr(), token.as_ptr()) != 0 },
+        None => return drop(variable.call_method1("reset", (token,))),
+    };
+    if failed {
+        drop(PyErr::take(py));
+    }
+}
+
+/// The book that the running context counts in: `None` where a layer further out counts, `Some(None)` where only the
+/// process' own book does.
+fn counting(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<Option<u64>>> {
+    let Some(value) = current(py, variable)? else { return Ok(Some(None)) };
+    if let Ok(ledger) = value.cast::<Ledger>() {
+        return Ok(Some(Some(ledger.get().book)));
+    }
+    match value.cast::<Call>() {
+        Ok(call) if !call.get().ended.load(Relaxed) => Ok(None),
+        Ok(call) => Ok(Some(Some(call.get().book).filter(|&book| book != 0))),
+        Err(_) => Ok(Some(None)),
+    }
+}
+
+/// An execution of `sql` begins on this line. `None` where it is counted elsewhere or nowhere. `strings`: double quotes
+/// hold strings. The lines are those of `frame` where this thread's own are all of libraries.
+#[pyfunction]
+#[pyo3(signature = (sql, params=None, strings=false, frame=None))]
+pub(super) fn sql_begin<'py>(
+    py: Python<'py>,
+    sql: &Bound<'py, PyAny>,
+    params: Option<&Bound<'py, PyAny>>,
+    strings: bool,
+    frame: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, Call>>> {
+    if !world::listening() {
+        return Ok(None);
+    }
+    let variable = variable(py)?;
+    let Some(book) = counting(py, variable)? else { return Ok(None) };
+    if book.is_none() && world::with(|world| world.root()).is_none() {
+        return Ok(None);
+    }
+    let bytes;
+    let text = match sql.cast::<PyString>() {
+        Ok(text) => text.to_cow().unwrap_or_default(),
+        Err(_) => match sql.extract::<Vec<u8>>() {
+            Ok(read) => {
+                bytes = read;
+                String::from_utf8_lossy(&bytes)
+            }
+            Err(_) => sql.str()?.to_string_lossy().into_owned().into(),
+        },
+    };
+    // SAFETY: the GIL is held.
+    let tstate = unsafe { ffi::PyThreadState_Get() as usize };
+    let elsewhere = frame.map(sites_of).transpose()?;
+    let (slots, wanted) = world::with(|world| {
+        let mut site = world.here(tstate);
+        if site.is_empty()
+            && let Some(found) = elsewhere
+        {
+            site = world.sites.intern(None, found.into());
+        }
+        let statement = world.statement(&text, strings);
+        let slots = world.begin(book, &site, &statement);
+        let wanted = world.wants_parameters(&slots);
+        (slots, wanted)
+    });
+    if wanted {
+        let mut hasher = FxHasher::default();
+        text.hash(&mut hasher);
+        if let Some(params) = params {
+            hash_value(params, &mut hasher, 0);
+        }
+        let hash = hasher.finish();
+        world::with(|world| world.add_parameters(&slots, hash));
+    }
+    let call = Bound::new(py, Call::new(book.unwrap_or(0), clock::ticks(), slots.into()))?;
+    let token = set(py, variable, call.as_any())?;
+    if let Ok(mut place) = call.get().token.lock() {
+        *place = Some(token.unbind());
+    }
+    Ok(Some(call))
+}
+
+/// The user's lines from a frame object outwards.
+fn sites_of(frame: &Bound<'_, PyAny>) -> PyResult<Vec<super::book::Place>> {
+    let mut places = Vec::new();
+    let mut next = frame.clone();
+    while !next.is_none() && places.len() < 64 {
+        let code = next.getattr("f_code")?;
+        let (file, function): (String, String) =
+            (code.getattr("co_filename")?.extract()?, code.getattr("co_qualname")?.extract()?);
+        let first: u32 = code.getattr("co_firstlineno")?.extract()?;
+        let line: Option<u32> = next.getattr("f_lineno")?.extract()?;
+        if let Some(file) = world::with(|world| world.in_scope(&file, &function, first)) {
+            places.push(super::book::Place { file, line: line.unwrap_or(first), function: function.into() });
+        }
+        next = next.getattr("f_back")?;
+    }
+    Ok(places)
+}
+
+/// Folds a parameter into `hasher`. What has no hash and no items counts as different from everything.
+fn hash_value(value: &Bound<'_, PyAny>, hasher: &mut FxHasher, depth: u32) {
+    static UNIQUE: AtomicU64 = AtomicU64::new(0);
+    if let Ok(hash) = value.hash() {
+        return hash.hash(hasher);
+    }
+    if depth < 4 {
+        if let Ok(list) = value.cast::<PyList>() {
+            return list.iter().for_each(|item| hash_value(&item, hasher, depth + 1));
+        }
+        if let Ok(tuple) = value.cast::<PyTuple>() {
+            return tuple.iter().for_each(|item| hash_value(&item, hasher, depth + 1));
+        }
+        if let Ok(dict) = value.cast::<PyDict>() {
+            return dict.iter().for_each(|(key, item)| {
+                hash_value(&key, hasher, depth + 1);
+                hash_value(&item, hasher, depth + 1);
+            });
+        }
+    }
+    UNIQUE.fetch_add(1, Relaxed).hash(hasher);
+}
+
+impl Call {
+    fn new(book: u64, began: u64, slots: Box<[Slot]>) -> Self {
+        let (ended, exact) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { book, ended, exact, began, slots, token: std::sync::Mutex::new(None) }
+    }
+
+    fn finish(&self, py: Python<'_>, rows: Option<u64>, failed: bool) {
+        if self.ended.swap(true, Relaxed) {
+            return;
+        }
+        let ns = nanoseconds(clock::ticks().saturating_sub(self.began));
+        world::with(|world| world.end(&self.slots, ns, rows, failed));
+        let token = self.token.lock().ok().and_then(|mut token| token.take());
+        if let Some(token) = token {
+            reset(py, token);
+        }
+    }
+}
+
+#[pymethods]
+impl Call {
+    /// It has ended. `rows` below 0: not known.
+    #[pyo3(signature = (rows=-1))]
+    fn end(&self, py: Python<'_>, rows: i64) {
+        let known = u64::try_from(rows).ok().filter(|_| !self.exact.load(Relaxed));
+        self.finish(py, known, false);
+    }
+
+    /// It has failed.
+    fn fail(&self, py: Python<'_>) {
+        self.finish(py, None, true);
+    }
+
+    /// Nobody will say how it ended.
+    fn abandon(&self, py: Python<'_>) {
+        self.finish(py, None, false);
+    }
+
+    /// More rows came in, after the end.
+    fn add_rows(&self, rows: u64) {
+        if !self.exact.load(Relaxed) {
+            world::with(|world| world.add_rows(&self.slots, rows));
+        }
+    }
+
+    /// Call `function` as a part of this call, on another thread.
+    fn run<'py>(slf: &Bound<'py, Self>, function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let token = set(py, variable(py)?, slf.as_any())?;
+        let result = function.call0();
+        reset(py, token.unbind());
+        result
+    }
+}
+
+/// Nanoseconds of ticks.
+pub(super) fn nanoseconds(ticks: u64) -> u64 {
+    static RATE: OnceLock<f64> = OnceLock::new();
+    let rate = *RATE.get_or_init(|| clock::seconds(1_000_000) * 1e3);
+    (ticks as f64 * rate) as u64
+}
+
+/// `(places, statement, transaction, count, ns, longest_ns, rows, errors, first)`.
+type EntryRow = (Vec<(String, u32, String)>, String, bool, u64, u64, u64, Option<u64>, u64, u64);
+/// `(place, statement, count, n_plus_one, cause, first)`, a cause being `(place, statement, rows)`.
+type FindingRow = (Option<(String, u32, String)>, String, u64, bool, Option<((String, u32, String), String, u64)>, u64);
+
+fn place_row(place: &super::book::Place) -> (String, u32, String) {
+    (place.file.to_string(), place.line, place.function.to_string())
+}
+
+fn entry_row(entry: &Entry) -> EntryRow {
+    let places = entry.site.iter().map(place_row).collect();
+    let Entry { transaction, count, ns, longest_ns, rows, errors, first, .. } = *entry;
+    (places, entry.statement.to_string(), transaction, count, ns, longest_ns, rows, errors, first)
+}
+
+fn finding_row(finding: &Finding) -> FindingRow {
+    let cause = finding.cause.as_ref().map(|(place, statement, rows)| (place_row(place), statement.to_string(), *rows));
+    let place = finding.place.as_ref().map(place_row);
+    (place, finding.statement.to_string(), finding.count, finding.n_plus_one, cause, finding.first)
+}
+
+impl Ledger {
+    fn look<R>(&self, look: impl FnOnce(&mut super::book::Book) -> R) -> Option<R> {
+        world::with(|world| {
+            sqlite::settle(world);
+            world.book(self.book).map(look)
+        })
+    }
+}
+
+#[pymethods]
+impl Ledger {
+    /// An empty ledger; what is counted in it is counted in `outer` too.
+    #[new]
+    #[pyo3(signature = (outer=None))]
+    fn new(outer: Option<Py<Self>>) -> Self {
+        let parent = outer.as_ref().map(|outer| outer.get().book);
+        Self { book: world::with(|world| world.open(parent)), outer }
+    }
+
+    /// Begin to count what runs in this context; returns what `leave` wants.
+    fn enter<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        set(slf.py(), variable(slf.py())?, slf.as_any())
+    }
+
+    /// Stop counting.
+    fn leave(&self, py: Python<'_>, token: Py<PyAny>) {
+        reset(py, token);
+    }
+
+    /// Count all executions of this process for which no other ledger was asked, and those too.
+    fn count_the_process(&self, on: bool) {
+        world::with(|world| world.set_root(on.then_some(self.book)));
+    }
+
+    /// The ledger around this one.
+    #[getter]
+    fn outer(&self, py: Python<'_>) -> Option<Py<Self>> {
+        self.outer.as_ref().map(|outer| outer.clone_ref(py))
+    }
+
+    /// Executions that are no words of transactions.
+    #[getter]
+    fn queries(&self) -> u64 {
+        self.look(|book| book.queries()).unwrap_or(0)
+    }
+
+    /// All executions.
+    #[getter]
+    fn executions(&self) -> u64 {
+        self.look(|book| book.executions).unwrap_or(0)
+    }
+
+    /// Executions without room for a line of their own.
+    #[getter]
+    fn folded(&self) -> u64 {
+        self.look(|book| book.folded).unwrap_or(0)
+    }
+
+    /// All entries, in the order of their first execution.
+    fn entries(&self) -> Vec<EntryRow> {
+        self.look(|book| book.entries.iter().map(entry_row).collect()).unwrap_or_default()
+    }
+
+    /// N+1s and duplicates of at least `threshold` executions.
+    fn findings(&self, threshold: u64) -> Vec<FindingRow> {
+        self.look(|book| book.findings(threshold).iter().map(finding_row).collect()).unwrap_or_default()
+    }
+
+    /// Executions in order: the index of the entry, and nanoseconds.
+    fn log(&self) -> Vec<(u32, u64)> {
+        self.look(|book| book.log.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if self.book != 0 {
+            drop(world::with(|world| world.close(self.book)));
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! SQL by Python line.
+//!
+//! Job: count what is asked of databases, by the line that asked. Invariant: an execution counts once, at the outermost
+//! layer that is hooked; neither literals nor parameters are kept. Neighbours: `rscalene.sql` (Python) puts hooks into the
+//! drivers, `profile::scope` says whose lines count.
+//!
+//! ```text
+//! hooks in Python -> ledger --+
+//!                             +-> world -> book (entries by call site and statement)
+//! sqlite (own functions) -----+
+//! ```
+
+pub mod book;
+#[cfg(feature = "python")]
+mod context;
+#[cfg(feature = "python")]
+mod frames;
+#[cfg(feature = "python")]
+mod ledger;
+pub mod normal;
+#[cfg(feature = "python")]
+mod slots;
+#[cfg(feature = "python")]
+mod sqlite;
+#[cfg(feature = "python")]
+mod world;
+
+/// Add ledgers to the extension module.
+///
+/// # Errors
+///
+/// When the module cannot take a name.
+#[cfg(feature = "python")]
+pub fn register(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+    use pyo3::prelude::*;
+
+    module.add_class::<ledger::Ledger>()?;
+    module.add_class::<ledger::Call>()?;
+    module.add_function(pyo3::wrap_pyfunction!(ledger::sql_arm, module)?)?;
+    module.add_function(pyo3::wrap_pyfunction!(ledger::sql_variable, module)?)?;
+    module.add_function(pyo3::wrap_pyfunction!(ledger::sql_begin, module)?)?;
+    Ok(())
+}

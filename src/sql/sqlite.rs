@@ -1,0 +1,422 @@
+//! Statements of the standard library's `sqlite3`, where it calls the sqlite library.
+//!
+//! Job: count executions, their time in sqlite and their rows, exactly, from the inside of `_sqlite3`: whatever runs on top
+//! of it. Invariant: every function answers what the real one answers; they run without the GIL and never ask for it; a
+//! row costs two readings of the clock and no lock. Neighbours: `slots` puts the functions in place, `ledger::meaning`
+//! says who counts, `world` keeps the books.
+//!
+//! An execution begins with a step of a statement that is not busy. `executemany` runs one statement again and again on
+//! one line, which is one execution; between executions of their own `_sqlite3` asks for the last inserted row or whether
+//! a transaction is open.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use rustc_hash::{FxHashMap, FxHasher};
+
+use super::book::Site;
+use super::ledger::{Meaning, meaning, nanoseconds};
+use super::slots::Library;
+use super::world::{self, Slot, World};
+use crate::lines::clock;
+
+const SQLITE_OK: c_int = 0;
+const SQLITE_ROW: c_int = 100;
+const SQLITE_DONE: c_int = 101;
+
+/// The real functions; written once by [`arm`], before a slot leads to ours.
+static STEP: AtomicUsize = AtomicUsize::new(0);
+static FINALIZE: AtomicUsize = AtomicUsize::new(0);
+static PREPARE: AtomicUsize = AtomicUsize::new(0);
+static LAST_ROW: AtomicUsize = AtomicUsize::new(0);
+static AUTOCOMMIT: AtomicUsize = AtomicUsize::new(0);
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+static SQL: AtomicUsize = AtomicUsize::new(0);
+static EXPANDED: AtomicUsize = AtomicUsize::new(0);
+static FREE: AtomicUsize = AtomicUsize::new(0);
+static PARAMETERS: AtomicUsize = AtomicUsize::new(0);
+static HANDLE: AtomicUsize = AtomicUsize::new(0);
+static CHANGES: AtomicUsize = AtomicUsize::new(0);
+
+/// A statement that runs or ran under a ledger. Nodes are never freed, since threads remember the last one.
+pub(super) struct Node {
+    statement: AtomicUsize,
+    running: AtomicBool,
+    rows: AtomicU64,
+    ticks: AtomicU64,
+}
+
+/// What the lock of the world guards of a node.
+struct Known {
+    node: &'static Node,
+    normal: Arc<str>,
+    slots: Vec<Slot>,
+    site: Site,
+    /// Does it count as an execution of its own? Otherwise only its rows are counted.
+    own: bool,
+    changes: bool,
+    parameters: bool,
+}
+
+/// The statements of all connections.
+#[derive(Default)]
+pub(super) struct Nodes {
+    known: FxHashMap<usize, Known>,
+    unused: Vec<&'static Node>,
+}
+
+thread_local! {
+    /// The node of the statement that this thread stepped last.
+    static LAST: Cell<Option<&'static Node>> = const { Cell::new(None) };
+    /// The statement whose execution has just ended, and that `executemany` may run on.
+    static DONE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Calls the real function at `$at` with these types.
+macro_rules! real {
+    ($at:expr, fn($($type:ty),*) -> $ret:ty, $($argument:expr),*) => {{
+        // SAFETY: `arm` took the address from the library under the name of this very function.
+        let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { std::mem::transmute($at.load(Relaxed)) };
+        // SAFETY: the arguments are the caller's own.
+        unsafe { function($($argument),*) }
+    }};
+}
+
+/// Put the functions in place. False where `_sqlite3` does not call a shared sqlite library.
+pub(super) fn arm(py: Python<'_>) -> PyResult<bool> {
+    static ARMED: AtomicUsize = AtomicUsize::new(0);
+    match ARMED.load(Relaxed) {
+        0 => {}
+        answer => return Ok(answer == 2),
+    }
+    let path = py.import("_sqlite3").and_then(|module| module.getattr("__file__")).and_then(|file| file.extract());
+    let path: String = path.unwrap_or_default();
+    let armed = patch(&path).is_some();
+    ARMED.store(if armed { 2 } else { 1 }, Relaxed);
+    Ok(armed)
+}
+
+fn patch(path: &str) -> Option<()> {
+    let library = Library::find(path)?;
+    let needed: [(&CStr, &AtomicUsize); 7] = [
+        (c"sqlite3_stmt_busy", &BUSY),
+        (c"sqlite3_sql", &SQL),
+        (c"sqlite3_expanded_sql", &EXPANDED),
+        (c"sqlite3_free", &FREE),
+        (c"sqlite3_bind_parameter_count", &PARAMETERS),
+        (c"sqlite3_db_handle", &HANDLE),
+        (c"sqlite3_changes", &CHANGES),
+    ];
+    for (name, place) in needed {
+        place.store(Some(library.function(name)).filter(|&address| address != 0)?, Relaxed);
+    }
+    let hooks: [(&CStr, &AtomicUsize, usize); 5] = [
+        (c"sqlite3_get_autocommit", &AUTOCOMMIT, get_autocommit as *const () as usize),
+        (c"sqlite3_finalize", &FINALIZE, finalize as *const () as usize),
+        (c"sqlite3_last_insert_rowid", &LAST_ROW, last_insert_rowid as *const () as usize),
+        (c"sqlite3_prepare_v2", &PREPARE, prepare_v2 as *const () as usize),
+        (c"sqlite3_step", &STEP, step as *const () as usize),
+    ];
+    for (name, place, ours) in hooks {
+        // Before the slot: another thread may call ours at once.
+        place.store(Some(library.function(name)).filter(|&address| address != 0)?, Relaxed);
+        let before = library.redirect(name, ours);
+        if before == 0 {
+            return None;
+        }
+        place.store(before, Relaxed);
+    }
+    Some(())
+}
+
+/// The state of the running thread, which holds no GIL; 0 where it is no thread of Python's.
+fn tstate() -> usize {
+    // SAFETY: callable from any thread.
+    unsafe { ffi::PyGILState_GetThisThreadState() as usize }
+}
+
+unsafe extern "C" fn step(statement: *mut c_void) -> c_int {
+    if !world::listening() {
+        return real!(STEP, fn(*mut c_void) -> c_int, statement);
+    }
+    let busy = real!(BUSY, fn(*mut c_void) -> c_int, statement) != 0;
+    let known = LAST.get().filter(|node| busy && node.is(statement)).or_else(|| begin(statement, busy));
+    let Some(node) = known else { return real!(STEP, fn(*mut c_void) -> c_int, statement) };
+    LAST.set(Some(node));
+    let before = clock::ticks();
+    let answer = real!(STEP, fn(*mut c_void) -> c_int, statement);
+    add(&node.ticks, clock::ticks().wrapping_sub(before));
+    if answer == SQLITE_ROW {
+        add(&node.rows, 1);
+    } else {
+        finish(node, statement, answer, busy);
+    }
+    answer
+}
+
+impl Node {
+    /// Is it the node of this statement, in an execution that is counted?
+    #[inline(always)]
+    fn is(&self, statement: *mut c_void) -> bool {
+        self.statement.load(Relaxed) == statement as usize && self.running.load(Relaxed)
+    }
+}
+
+/// One thread steps a statement at a time.
+#[inline(always)]
+fn add(sum: &AtomicU64, more: u64) {
+    sum.store(sum.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
+/// The node that counts this step, if any does.
+#[cold]
+fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
+    let key = statement as usize;
+    if busy {
+        // It goes on on another thread than before, or was begun unseen.
+        return world::with(|world| {
+            world.nodes.known.get(&key).map(|known| known.node).filter(|node| node.is(statement))
+        });
+    }
+    let tstate = tstate();
+    if tstate == 0 {
+        return None;
+    }
+    let goes_on = DONE.replace(0) == key;
+    let meaning = meaning(tstate);
+    world::with(|world| {
+        if goes_on {
+            let here = world.here(tstate);
+            if let Some(known) = world.nodes.known.get(&key).filter(|known| Arc::ptr_eq(&known.site, &here)) {
+                known.node.running.store(true, Relaxed);
+                return Some(known.node);
+            }
+        }
+        flush(world, key);
+        let (slots, site, own) = match meaning {
+            Meaning::Counted(slots) => (slots.to_vec(), Site::from([]), false),
+            Meaning::Count(_) | Meaning::Nothing => {
+                let book = if let Meaning::Count(book) = meaning { Some(book) } else { None };
+                if book.is_none() && world.root().is_none() {
+                    if let Some(known) = world.nodes.known.get_mut(&key) {
+                        known.slots.clear();
+                    }
+                    return None;
+                }
+                let normal = match world.nodes.known.get(&key) {
+                    Some(known) => known.normal.clone(),
+                    None => world.statement(&text_of(statement), false),
+                };
+                let site = world.here(tstate);
+                (world.begin(book, &site, &normal), site, true)
+            }
+        };
+        enter(world, statement, slots, site, own);
+        let wanted = own && world.nodes.known.get(&key).is_some_and(|known| world.wants_parameters(&known.slots));
+        if wanted && let Some(known) = world.nodes.known.get(&key) {
+            let (hash, slots) = (parameters(statement, known.parameters), known.slots.clone());
+            world.add_parameters(&slots, hash);
+        }
+        world.nodes.known.get(&key).map(|known| known.node)
+    })
+}
+
+/// Has a node for this execution.
+fn enter(world: &mut World, statement: *mut c_void, slots: Vec<Slot>, site: Site, own: bool) {
+    let key = statement as usize;
+    if !world.nodes.known.contains_key(&key) {
+        let normal = world.statement(&text_of(statement), false);
+        let node = world.nodes.unused.pop().unwrap_or_else(|| {
+            Box::leak(Box::new(Node {
+                statement: AtomicUsize::new(0),
+                running: AtomicBool::new(false),
+                rows: AtomicU64::new(0),
+                ticks: AtomicU64::new(0),
+            }))
+        });
+        let word = normal.split(|letter: char| !letter.is_ascii_alphabetic()).find(|word| !word.is_empty());
+        let changes = ["insert", "update", "delete", "replace", "with"];
+        let known = Known {
+            node,
+            slots: Vec::new(),
+            site: site.clone(),
+            own,
+            changes: word.is_some_and(|word| changes.iter().any(|change| word.eq_ignore_ascii_case(change))),
+            parameters: real!(PARAMETERS, fn(*mut c_void) -> c_int, statement) > 0,
+            normal,
+        };
+        node.statement.store(key, Relaxed);
+        world.nodes.known.insert(key, known);
+    }
+    if let Some(known) = world.nodes.known.get_mut(&key) {
+        known.slots = slots;
+        known.site = site;
+        known.own = own;
+        known.node.running.store(true, Relaxed);
+    }
+}
+
+/// Hash of the text with its parameters in it.
+fn parameters(statement: *mut c_void, bound: bool) -> u64 {
+    let mut hasher = FxHasher::default();
+    if !bound {
+        text_of(statement).hash(&mut hasher);
+        return hasher.finish();
+    }
+    let expanded = real!(EXPANDED, fn(*mut c_void) -> *mut c_char, statement);
+    if expanded.is_null() {
+        (statement as usize, clock::ticks()).hash(&mut hasher);
+        return hasher.finish();
+    }
+    // SAFETY: a text of sqlite's ends with NUL, and is ours to free.
+    unsafe { CStr::from_ptr(expanded) }.hash(&mut hasher);
+    real!(FREE, fn(*mut c_char) -> (), expanded);
+    hasher.finish()
+}
+
+fn text_of(statement: *mut c_void) -> String {
+    let text = real!(SQL, fn(*mut c_void) -> *const c_char, statement);
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the text of a statement ends with NUL and lives as long as the statement.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// An execution has ended with this answer. `returned`: it had rows to return, which no statement in `executemany` has.
+#[cold]
+fn finish(node: &'static Node, statement: *mut c_void, answer: c_int, returned: bool) {
+    let key = statement as usize;
+    DONE.set(if answer == SQLITE_DONE && !returned { key } else { 0 });
+    world::with(|world| {
+        if answer == SQLITE_DONE
+            && node.rows.load(Relaxed) == 0
+            && world.nodes.known.get(&key).is_some_and(|known| known.changes)
+        {
+            let connection = real!(HANDLE, fn(*mut c_void) -> *mut c_void, statement);
+            let changed = real!(CHANGES, fn(*mut c_void) -> c_int, connection);
+            add(&node.rows, u64::try_from(changed).unwrap_or(0));
+        }
+        node.running.store(false, Relaxed);
+        write(world, key, answer != SQLITE_DONE, true);
+    });
+}
+
+/// Writes what was measured of a statement so far.
+fn write(world: &mut World, key: usize, failed: bool, ended: bool) {
+    let Some(known) = world.nodes.known.get(&key) else { return };
+    let (rows, ticks) = (known.node.rows.swap(0, Relaxed), known.node.ticks.swap(0, Relaxed));
+    let (slots, own) = (known.slots.clone(), known.own);
+    if rows == 0 && ticks == 0 && !ended {
+        return;
+    }
+    if own {
+        world.end(&slots, nanoseconds(ticks), Some(rows), failed);
+    } else {
+        world.add_rows(&slots, rows);
+    }
+}
+
+/// An execution that was left before its end (`sqlite3_reset`) is written when the next one begins.
+fn flush(world: &mut World, key: usize) {
+    write(world, key, false, false);
+}
+
+/// Writes what was measured of all statements that run: somebody reads the books.
+pub(super) fn settle(world: &mut World) {
+    let running: Vec<usize> = world.nodes.known.keys().copied().collect();
+    for key in running {
+        write(world, key, false, false);
+    }
+}
+
+unsafe extern "C" fn finalize(statement: *mut c_void) -> c_int {
+    if !statement.is_null() {
+        if DONE.get() == statement as usize {
+            DONE.set(0);
+        }
+        forget(statement as usize);
+    }
+    real!(FINALIZE, fn(*mut c_void) -> c_int, statement)
+}
+
+/// The statement's address will be another one's.
+fn forget(key: usize) {
+    world::with(|world| {
+        if !world.nodes.known.contains_key(&key) {
+            return;
+        }
+        flush(world, key);
+        if let Some(known) = world.nodes.known.remove(&key) {
+            known.node.running.store(false, Relaxed);
+            known.node.statement.store(0, Relaxed);
+            world.nodes.unused.push(known.node);
+        }
+    });
+}
+
+unsafe extern "C" fn last_insert_rowid(connection: *mut c_void) -> i64 {
+    DONE.set(0);
+    real!(LAST_ROW, fn(*mut c_void) -> i64, connection)
+}
+
+unsafe extern "C" fn get_autocommit(connection: *mut c_void) -> c_int {
+    DONE.set(0);
+    real!(AUTOCOMMIT, fn(*mut c_void) -> c_int, connection)
+}
+
+/// A statement that cannot be prepared has failed, as it has in other databases.
+unsafe extern "C" fn prepare_v2(
+    connection: *mut c_void,
+    sql: *const c_char,
+    bytes: c_int,
+    statement: *mut *mut c_void,
+    tail: *mut *const c_char,
+) -> c_int {
+    let answer = real!(
+        PREPARE,
+        fn(*mut c_void, *const c_char, c_int, *mut *mut c_void, *mut *const c_char) -> c_int,
+        connection,
+        sql,
+        bytes,
+        statement,
+        tail
+    );
+    if answer != SQLITE_OK && world::listening() && !sql.is_null() {
+        // SAFETY: the text ends with NUL, or is as long as the caller says.
+        let text = unsafe {
+            match usize::try_from(bytes) {
+                Ok(length) => std::slice::from_raw_parts(sql.cast::<u8>(), libc::strnlen(sql, length)),
+                Err(_) => CStr::from_ptr(sql).to_bytes(),
+            }
+        };
+        failed(&String::from_utf8_lossy(text));
+    }
+    answer
+}
+
+#[cold]
+fn failed(sql: &str) {
+    let tstate = tstate();
+    if tstate == 0 {
+        return;
+    }
+    let book = match meaning(tstate) {
+        Meaning::Counted(_) => return,
+        Meaning::Count(book) => Some(book),
+        Meaning::Nothing => None,
+    };
+    world::with(|world| {
+        if book.is_none() && world.root().is_none() {
+            return;
+        }
+        let (site, normal): (Site, _) = (world.here(tstate), world.statement(sql, false));
+        let slots = world.begin(book, &site, &normal);
+        world.end(&slots, 0, None, true);
+    });
+}

@@ -1,0 +1,233 @@
+//! All books of this process, and what they share.
+//!
+//! Job: one lock around sites, statements and books. Invariant: whoever holds the lock calls nothing of the interpreter,
+//! so that it may be taken with and without the GIL; a forked child finds it free (`pthread_atfork`). Neighbours: `book`
+//! counts, `ledger` and `sqlite` come in here.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::book::{Book, EntryId, Site};
+use super::frames::Sites;
+use super::normal::normal_form;
+use crate::profile::build::scope::{Scope, ScopeRules};
+
+/// Statements whose normal form is remembered.
+const MOST_TEXTS: usize = 8_192;
+
+/// Books that are open: hooks do nothing while there are none.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Is any book open in this process?
+#[inline(always)]
+pub(super) fn listening() -> bool {
+    OPEN.load(Relaxed) != 0
+}
+
+/// Where an execution is counted: a book, the entry in it, and its place in the book's log.
+pub(super) type Slot = (u64, EntryId, u32);
+
+/// What the lock guards.
+#[derive(Default)]
+pub(super) struct World {
+    books: FxHashMap<u64, Shelf>,
+    /// The book of all executions that no other book asks for.
+    root: Option<u64>,
+    next: u64,
+    pub(super) sites: Sites,
+    scope: Option<Scope>,
+    /// By text: where double quotes hold names, and where they hold strings.
+    texts: [FxHashMap<Box<str>, Arc<str>>; 2],
+    normals: FxHashSet<Arc<str>>,
+    /// Statements of sqlite that run, or ran and may run on.
+    pub(super) nodes: super::sqlite::Nodes,
+}
+
+/// A book and the one around it.
+struct Shelf {
+    book: Book,
+    parent: Option<u64>,
+}
+
+static WORLD: Mutex<Option<World>> = Mutex::new(None);
+
+thread_local! {
+    /// The lock, while this thread forks.
+    static HELD: RefCell<Option<MutexGuard<'static, Option<World>>>> = const { RefCell::new(None) };
+}
+
+extern "C" fn before_fork() {
+    let held = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
+    HELD.with(|place| *place.borrow_mut() = Some(held));
+}
+
+extern "C" fn after_fork() {
+    HELD.with(|place| drop(place.borrow_mut().take()));
+}
+
+/// The child's own book of the whole process is empty.
+extern "C" fn after_fork_in_child() {
+    HELD.with(|place| {
+        if let Some(Some(world)) = place.borrow_mut().as_deref_mut()
+            && let Some(root) = world.root
+            && let Some(shelf) = world.books.get_mut(&root)
+        {
+            shelf.book = Book::default();
+        }
+    });
+    after_fork();
+}
+
+/// Runs `work` on the world. It must not call the interpreter.
+pub(super) fn with<R>(work: impl FnOnce(&mut World) -> R) -> R {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        // SAFETY: the handlers are functions of this library, which is never unloaded.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
+    });
+    let mut world = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
+    work(world.get_or_insert_with(World::default))
+}
+
+impl World {
+    /// Whose lines are the user's from now on.
+    pub(super) fn set_scope(&mut self, scope: Scope) {
+        self.scope = Some(scope);
+        self.sites.clear();
+    }
+
+    /// A new book inside of `parent`.
+    pub(super) fn open(&mut self, parent: Option<u64>) -> u64 {
+        self.next += 1;
+        self.books.insert(self.next, Shelf { book: Book::default(), parent });
+        OPEN.store(self.books.len(), Relaxed);
+        self.next
+    }
+
+    /// A book that nobody has any more.
+    pub(super) fn close(&mut self, book: u64) -> Option<Book> {
+        let shelf = self.books.remove(&book);
+        if self.root == Some(book) {
+            self.root = None;
+        }
+        OPEN.store(self.books.len(), Relaxed);
+        shelf.map(|shelf| shelf.book)
+    }
+
+    /// Make it the book of the whole process.
+    pub(super) fn set_root(&mut self, book: Option<u64>) {
+        self.root = book;
+    }
+
+    pub(super) fn root(&self) -> Option<u64> {
+        self.root
+    }
+
+    pub(super) fn book(&mut self, book: u64) -> Option<&mut Book> {
+        self.books.get_mut(&book).map(|shelf| &mut shelf.book)
+    }
+
+    /// Where this thread is.
+    pub(super) fn here(&mut self, tstate: usize) -> Site {
+        if self.scope.is_none() {
+            self.scope = Scope::new(ScopeRules::default()).ok();
+        }
+        match &self.scope {
+            Some(scope) => self.sites.here(scope, tstate),
+            None => Site::from([]),
+        }
+    }
+
+    /// The absolute name of a file, where the lines of this function are the user's.
+    pub(super) fn in_scope(&self, file: &str, function: &str, first_line: u32) -> Option<Arc<str>> {
+        let scope = self.scope.as_ref()?;
+        let file = scope.absolute(file);
+        scope.holds(&file, function, first_line).then(|| file.as_ref().into())
+    }
+
+    /// The normal form of a statement.
+    pub(super) fn statement(&mut self, sql: &str, strings: bool) -> Arc<str> {
+        let texts = &mut self.texts[usize::from(strings)];
+        if let Some(known) = texts.get(sql) {
+            return known.clone();
+        }
+        let made: Arc<str> = normal_form(sql, strings).into();
+        if self.normals.len() > MOST_TEXTS {
+            self.normals.clear();
+        }
+        let made = match self.normals.get(&made) {
+            Some(known) => known.clone(),
+            None => {
+                self.normals.insert(made.clone());
+                made
+            }
+        };
+        if texts.len() >= MOST_TEXTS {
+            texts.clear();
+        }
+        texts.insert(sql.into(), made.clone());
+        made
+    }
+
+    /// An execution begins: it is counted in `book`, the ones around it, and the process' own.
+    pub(super) fn begin(&mut self, book: Option<u64>, site: &Site, statement: &Arc<str>) -> Vec<Slot> {
+        let mut slots = Vec::with_capacity(2);
+        let mut next = book;
+        let mut root = self.root;
+        while let Some(id) = next {
+            let Some(shelf) = self.books.get_mut(&id) else { break };
+            let (entry, at) = shelf.book.begin(site, statement);
+            slots.push((id, entry, at));
+            if root == Some(id) {
+                root = None;
+            }
+            next = shelf.parent;
+        }
+        if let Some(id) = root
+            && let Some(shelf) = self.books.get_mut(&id)
+        {
+            let (entry, at) = shelf.book.begin(site, statement);
+            slots.push((id, entry, at));
+        }
+        slots
+    }
+
+    /// It has ended.
+    pub(super) fn end(&mut self, slots: &[Slot], ns: u64, rows: Option<u64>, failed: bool) {
+        for &(book, entry, at) in slots {
+            if let Some(shelf) = self.books.get_mut(&book) {
+                shelf.book.end(entry, at, ns, rows, failed);
+            }
+        }
+    }
+
+    /// More rows came in.
+    pub(super) fn add_rows(&mut self, slots: &[Slot], rows: u64) {
+        for &(book, entry, _) in slots {
+            if let Some(shelf) = self.books.get_mut(&book) {
+                shelf.book.add_rows(entry, Some(rows));
+            }
+        }
+    }
+
+    /// Would the parameters of this execution tell anything?
+    pub(super) fn wants_parameters(&self, slots: &[Slot]) -> bool {
+        slots.iter().any(|&(book, entry, _)| {
+            let entry = self.books.get(&book).and_then(|shelf| shelf.book.entries.get(entry as usize));
+            entry.is_some_and(|entry| entry.sets.wanted())
+        })
+    }
+
+    /// The hash of the parameters of this execution.
+    pub(super) fn add_parameters(&mut self, slots: &[Slot], hash: u64) {
+        for &(book, entry, _) in slots {
+            let shelf = self.books.get_mut(&book);
+            if let Some(entry) = shelf.and_then(|shelf| shelf.book.entries.get_mut(entry as usize)) {
+                entry.sets.add(hash);
+            }
+        }
+    }
+}
