@@ -13,6 +13,8 @@ import pytest
 
 from .driver import VIEWS, Open, choose, press, size, wait
 
+ENTER, ESCAPE = "\ue007", "\ue00c"
+
 
 def test_a_click_on_a_header_sorts_and_says_so(visit: Open) -> None:
     page = visit("program")
@@ -125,6 +127,71 @@ def test_the_flame_graph_zooms_searches_and_links(visit: Open) -> None:
 
 
 HOT = "[...document.querySelectorAll('#hot tbody tr')].map(r => [r.children[0].textContent, r.children[3].textContent])"
+
+
+def test_keys_search_and_links_work_in_a_zoomed_graph(visit: Open) -> None:
+    page = visit("program", "#flame")
+    names = "[...document.querySelectorAll('.flame button')].map(b => b.textContent)"
+    focus = "[...document.querySelectorAll('.flame button')].find(b => b.textContent === 'join').focus()"
+    wait(page, f"{names}.includes('join')")
+    page.execute_script(focus)
+    press(page, ENTER)
+    wait(page, f"!{names}.includes('matrix')")
+    assert page.execute_script("return document.activeElement.textContent") == "join"
+    link = page.current_url
+    assert "#flame:wall:" in link
+    press(page, ESCAPE)
+    wait(page, f"{names}.includes('matrix')")
+    assert page.execute_script("return document.activeElement.textContent") == "main", "one level out"
+    page.get("about:blank")
+    page.get(link)
+    assert wait(page, "document.querySelector('#flame .grow')?.textContent") == "zoomed on join"
+    assert "matrix" not in page.execute_script(f"return {names}")
+    find = page.find_element("css selector", "#flame input")
+    find.send_keys("matrix")
+    assert wait(page, "document.querySelector('#flame .grow').textContent") == "1 found", "outside of the zoom too"
+    find.send_keys(ENTER)
+    assert page.execute_script("return document.querySelector('.flame .hit').textContent") == "matrix"
+    assert page.execute_script("return document.querySelector('#flame .grow').textContent") == "1 of 1 found"
+    find.send_keys(ESCAPE)
+    assert find.get_property("value") == ""
+
+
+def test_a_zoom_on_a_frame_without_the_measure_falls_back_to_its_caller(visit: Open) -> None:
+    page = visit("program", "#flame")
+    buttons = "[...document.querySelectorAll('.flame button')]"
+    wait(page, f"{buttons}.length > 3")
+    without = f"{buttons}.find(b => b.node.wall > 0 && !b.node.mem)"
+    name = page.execute_script(f"const b = {without}; b.click(); return b.textContent")
+    page.execute_script("document.querySelector('[data-metric=mem]').click()")
+    assert page.execute_script(f"return {buttons}.every(b => b.node.mem > 0)"), name
+    assert page.execute_script(f"return {buttons}.length") > 1
+
+
+def test_a_frame_tells_its_source_and_its_native_code(visit: Open) -> None:
+    page = visit("program", "#flame")
+    wait(page, "document.querySelectorAll('.flame button').length > 3")
+    page.execute_script("[...document.querySelectorAll('.flame button')].find(b => b.textContent === 'matrix').focus()")
+    assert wait(page, "document.querySelector('#flame .none code')?.textContent")
+    assert "native: " in page.execute_script("return document.querySelector('#flame > .none').textContent")
+
+
+@pytest.mark.parametrize("fragment", ["#gone.py:3", "#flame:wall:9.9.9"])
+def test_a_link_that_leads_nowhere_says_so_where_it_is_seen(visit: Open, fragment: str) -> None:
+    page = visit("program", fragment)
+    wait(page, "document.getElementById('lost')?.checkVisibility()")
+    assert "names nothing in this profile" in page.find_element("id", "lost").text
+
+
+def test_the_whole_heading_sorts_and_modules_are_listed(visit: Open) -> None:
+    page = visit("program", "#files")
+    direction = "[...document.querySelectorAll('#files th')].find(t => t.textContent === 'Seconds')"
+    wait(page, direction)
+    seen = set()
+    for _ in range(2):
+        page.execute_script(f"{direction}.click()")
+        seen.add(page.execute_script(f"return {direction}.getAttribute('aria-sort')"))
+    assert seen == {"ascending", "descending"}
 
 
 def test_one_thread_alone_fills_tables_and_source_with_its_share(visit: Open) -> None:

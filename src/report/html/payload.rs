@@ -16,6 +16,8 @@ use flate2::write::DeflateEncoder;
 use serde_json::{Value, json};
 
 use crate::profile::model::{File, Line, Profile, Time};
+use crate::report::modules::modules;
+use crate::report::table::short_path;
 
 use super::columns;
 use super::cumulative::{WithCallees, by_line, subtrees};
@@ -30,6 +32,8 @@ use super::timeline::thinned;
 const HOT_LINES: usize = 150;
 /// Characters of source that the table shows.
 const HOT_TEXT: usize = 160;
+/// Modules and packages that the page lists.
+const MODULES: usize = 300;
 /// Stretches of a series that the page keeps, two points each.
 const STRETCHES: usize = 600;
 /// Parts of the data that come before those of the files: the overview and the stacks.
@@ -79,6 +83,7 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
         "leaks": profile.leaks,
         "threads": threads,
         "processes": processes,
+        "modules": modules_json(profile),
         "folded": folded,
         "source": texts.iter().any(|text| !text.ranges.is_empty()),
     });
@@ -148,6 +153,16 @@ fn times(time: &Time) -> [Option<i64>; 4] {
 /// User time that nobody can divide.
 fn user(time: &Time) -> Option<i64> {
     time.user_s.map(micros)
+}
+
+/// Modules and packages that have any CPU time or allocation, at most [`MODULES`].
+fn modules_json(profile: &Profile) -> Vec<Value> {
+    let rows = modules(profile).into_iter().take(MODULES);
+    let rows = rows.map(|row| {
+        let name = if row.library { row.name.as_str() } else { short_path(profile, &row.name) };
+        json!({"n": name, "lib": row.library, "own": micros(row.own_s), "all": micros(row.total_s), "al": row.alloc_bytes})
+    });
+    rows.collect()
 }
 
 fn files_json(files: &[Cow<'_, File>], names: &[FileName], texts: &[FileText]) -> Vec<Value> {

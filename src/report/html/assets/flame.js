@@ -1,6 +1,7 @@
 // The flame graph, callers on top: buttons for what is wide enough to see, rebuilt at each zoom.
+const IMPORTING = /^<frozen importlib\._bootstrap(_external)?>$/;
 const FROW = 19, LEAST = 2, MOST = 2500;
-const flame = { tree: null, metric: 'wall', zoom: null, lines: false };
+const flame = { tree: null, metric: 'wall', zoom: null, lines: false, hits: [], hit: -1 };
 function buildTree(S, byLine) {
   const { w, c, a, k } = figuresOf(S);
   const root = { name: 'all', file: -1, line: 0, wall: 0, cpu: 0, mem: 0, peak: 0, kids: new Map(), up: null, depth: 0 };
@@ -8,6 +9,12 @@ function buildTree(S, byLine) {
   S.p.forEach((parent, i) => {
     const [file, line, name] = S.frames[S.f[i]];
     const up = parent < 0 ? root : nodes[parent];
+    // The machinery of `import` says nothing of the program: what it does counts for who imports.
+    if (IMPORTING.test(pathOf(S, file))) {
+      for (let n = up; n; n = n.up) { n.wall += w[i]; n.cpu += c[i]; n.mem += a[i]; n.peak += k[i]; }
+      nodes.push(up);
+      return;
+    }
     const key = file + '\n' + name + (byLine ? '\n' + line : '');
     let node = up.kids.get(key);
     if (!node) up.kids.set(key, node = { name, file, line, best: -1, wall: 0, cpu: 0, mem: 0, peak: 0, kids: new Map(), up, depth: up.depth + 1 });
@@ -86,6 +93,8 @@ function refilterFlame() {
 }
 function setMetric(metric) {
   flame.metric = metric;
+  // A zoomed frame may have nothing of this measure: the nearest caller that has some takes its place.
+  while (flame.zoom && !(weigh(flame.zoom) > 0)) flame.zoom = flame.zoom.up;
   for (const b of document.querySelectorAll('[data-metric]')) b.setAttribute('aria-pressed', String(b.dataset.metric === metric));
 }
 // What leads to a line: its callers with their share of it, largest first, and how many nodes of the tree it has.
@@ -115,16 +124,16 @@ async function showFlame() {
     const metrics = [['wall', 'Time', 'w', 'on and off the CPU'], ['cpu', 'CPU', 'c', 'on the CPU'], ['mem', 'Allocated', 'a', 'bytes allocated'], ['peak', 'At peak', 'k', 'who holds the memory at its peak']].filter(([,, key]) => has(key));
     if (!metrics.length) { section.append(el('p', { class: 'none' }, 'No stack has any figure.')); return; }
     if (!metrics.some(([k]) => k === flame.metric)) flame.metric = metrics[0][0];
-    const group = el('span', { class: 'seg', role: 'group', 'aria-label': 'Measure' }, ...metrics.map(([k, label, , title]) => el('button', { type: 'button', title, disabled: k === 'peak' && state.only?.kind === 'threads', 'data-metric': k, 'aria-pressed': String(k === flame.metric), onclick: () => { setMetric(k); drawFlame(); } }, label)));
+    const group = el('span', { class: 'seg', role: 'group', 'aria-label': 'Measure' }, ...metrics.map(([k, label, , title]) => el('button', { type: 'button', title, disabled: k === 'peak' && state.only?.kind === 'threads', 'data-metric': k, 'aria-pressed': String(k === flame.metric), onclick: () => { setMetric(k); zoomTo(flame.zoom); } }, label)));
     flame.trail = el('span', { class: 'none grow' });
-    flame.byLine = el('button', { type: 'button', 'aria-pressed': 'false', onclick: () => { byLine(!flame.lines); drawFlame(); } }, 'By line');
-    flame.find = el('input', { type: 'search', placeholder: 'Find in the graph', 'aria-label': 'Find in the graph', oninput: e => { flame.query = e.target.value.toLowerCase(); flame.mark = null; drawFlame(); } });
+    flame.byLine = el('button', { type: 'button', 'aria-pressed': 'false', onclick: () => { byLine(!flame.lines); zoomTo(null); } }, 'By line');
+    flame.find = el('input', { type: 'search', placeholder: 'Find in the graph', 'aria-label': 'Find in the graph', oninput: e => { flame.query = e.target.value.toLowerCase(); flame.mark = null; flame.hit = -1; drawFlame(); }, onkeydown: findKeys });
     flame.box = el('div', { class: 'flame', role: 'group', 'aria-label': 'Flame graph' });
-    flame.tip = el('div', { class: 'none' }, 'Coloured: your code. Grey: libraries. Enter or click zooms, Escape zooms out, arrows move.');
-    section.append(el('div', { class: 'tbar' }, group, flame.byLine, el('button', { type: 'button', onclick: () => { flame.zoom = flame.mark = null; drawFlame(); } }, 'Reset'), flame.find, flame.trail), flame.box, flame.tip);
+    flame.tip = el('div', { class: 'none' }, 'Coloured: your code. Grey: libraries. Click or Enter zooms in, Escape zooms out, arrows move. In the search, Enter goes to the next match.');
+    section.append(el('div', { class: 'tbar' }, group, flame.byLine, el('button', { type: 'button', onclick: () => { flame.mark = null; flame.query = flame.find.value = ''; zoomTo(null); } }, 'Reset'), flame.find, flame.trail), flame.box, flame.tip);
     if (D.folded) section.append(el('p', { class: 'none' }, fmtCount(D.folded) + ' stacks too small to see are folded into their callers.'));
     flame.tree = buildTree(flame.stacks, false);
-    flame.box.addEventListener('click', e => { const b = e.target.closest('button'); if (b) { flame.zoom = b.node; drawFlame(b.node); } });
+    flame.box.addEventListener('click', e => { const b = e.target.closest('button'); if (b) zoomTo(b.node, b.node); });
     for (const type of ['mouseover', 'focusin']) flame.box.addEventListener(type, e => { const b = e.target.closest('button'); if (b) describe(b.node); });
     flame.box.addEventListener('keydown', moveInFlame);
     new ResizeObserver(() => drawFlame()).observe(flame.box);
@@ -145,9 +154,61 @@ function label(n) {
   const kids = [...n.kids.values()].reduce((s, k) => s + weigh(k), 0);
   return `${shown(n.name)} · ${fmtWeight(weigh(n))} (${fmtPct(weigh(n) / (weigh(flame.tree) || 1))}), own ${fmtWeight(Math.max(0, weigh(n) - kids))}`;
 }
-function describe(n) {
+// Says what a frame is: its figures, its place, its source and the native code behind its line.
+async function describe(n) {
+  flame.told = n;
   flame.tip.replaceChildren(label(n) + ' · ');
-  if (n.file >= 0 && n.file < D.files.length) flame.tip.append(locLink(n.file, n.line)); else flame.tip.append(shown(pathOf(flame.stacks, n.file)) + (n.line ? ':' + n.line : ''));
+  if (n.file < 0 || n.file >= D.files.length) { flame.tip.append(shown(pathOf(flame.stacks, n.file)) + (n.line ? ':' + n.line : '')); return; }
+  flame.tip.append(locLink(n.file, n.line));
+  const file = await loadFile(n.file);
+  if (flame.told !== n) return;
+  const text = file.texts.get(n.line)?.trim(), row = file.rows.get(n.line);
+  if (text) flame.tip.append(' ', el('code', null, shown(text.slice(0, 160))));
+  const native = row ? librariesOf(row).slice(0, 3) : [];
+  if (native.length) flame.tip.append(' · native: ' + native.map(([object, us]) => libraryName(object) + ' ' + fmtTime(us)).join(', '));
+}
+const byWeight = n => [...n.kids.values()].sort((a, b) => weigh(b) - weigh(a));
+// Zooms, and keeps the zoom in the link: `#flame:MEASURE:PLACES`, each place a child by the order of its caller's calls.
+function zoomTo(node, focus) {
+  flame.zoom = node?.up ? node : null;
+  const places = [];
+  for (let n = flame.zoom; n?.up; n = n.up) places.unshift([...n.up.kids.values()].indexOf(n));
+  const link = '#flame' + (places.length || flame.metric !== 'wall' ? ':' + flame.metric + (flame.lines ? '-lines' : '') + ':' + places.join('.') : '');
+  if (state.view === 'flame' && location.hash !== link) history.replaceState(null, '', link);
+  drawFlame(focus);
+}
+// Zooms as a link says; false where the link fits no frame of this profile.
+function zoomFrom(link) {
+  const [, measure, places] = link.split(':'), [metric, lines] = measure.split('-');
+  if (!flame.tree || ![...document.querySelectorAll('[data-metric]')].some(b => b.dataset.metric === metric)) return !flame.tree;
+  byLine(lines === 'lines');
+  let node = flame.tree;
+  for (const at of places ? places.split('.') : []) node = node && [...node.kids.values()][at];
+  flame.zoom = node?.up ? node : null;
+  setMetric(metric);
+  drawFlame();
+  return !!node;
+}
+// Frames that the search or the marked line names, in the order of the graph, drawn or not.
+function findHits() {
+  const own = n => flame.mark ? n.file === flame.mark[0] && n.line === flame.mark[1] : n.name.toLowerCase().includes(flame.query) || pathOf(flame.stacks, n.file).toLowerCase().includes(flame.query);
+  flame.hits = [];
+  if (!flame.query && !flame.mark) return;
+  const left = [flame.tree];
+  while (left.length) {
+    const n = left.pop();
+    if (n.up && weigh(n) > 0 && own(n)) flame.hits.push(n);
+    left.push(...byWeight(n).reverse());
+  }
+}
+function findKeys(e) {
+  if (e.key === 'Escape') { e.stopPropagation(); flame.find.value = flame.query = ''; flame.mark = null; flame.hit = -1; drawFlame(); return; }
+  if (e.key !== 'Enter' || !flame.hits.length) return;
+  e.preventDefault();
+  flame.hit = (flame.hit + (e.shiftKey ? flame.hits.length - 1 : 1)) % flame.hits.length;
+  const n = flame.hits[flame.hit];
+  zoomTo(n);
+  describe(n);
 }
 function drawFlame(focus) {
   if (!flame.tree || !flame.box.clientWidth) return;
@@ -155,11 +216,12 @@ function drawFlame(focus) {
   const chain = [];
   for (let n = zoom.up; n; n = n.up) chain.unshift(n);
   const out = [];
-  let hits = 0, deepest = 0;
+  let deepest = 0;
+  findHits();
+  const found = new Set(flame.hits);
   const place = (n, x, wide, depth) => {
     if (wide < LEAST || out.length > MOST) return;
-    const hit = flame.mark ? n.file === flame.mark[0] && n.line === flame.mark[1] : flame.query && (n.name.toLowerCase().includes(flame.query) || pathOf(flame.stacks, n.file).toLowerCase().includes(flame.query));
-    if (hit) hits++;
+    const hit = found.has(n);
     const b = el('button', { type: 'button', class: (n.file >= 0 && n.file < D.files.length ? 'own' : '') + (hit ? ' hit' : ''), tabindex: n === zoom ? 0 : -1, 'aria-label': label(n), title: label(n) }, wide > 26 ? shown(n.name) + (flame.lines && n.line ? ':' + n.line : '') : '');
     b.node = n;
     b.style.left = x + 'px';
@@ -174,23 +236,24 @@ function drawFlame(focus) {
     if (wide < LEAST || out.length > MOST) return;
     place(n, x, wide, depth);
     let at = x;
-    for (const kid of [...n.kids.values()].sort((a, b) => weigh(b) - weigh(a))) { const k = weigh(kid) / (weigh(n) || 1) * wide; walk(kid, at, k, depth + 1); at += k; }
+    for (const kid of byWeight(n)) { const k = weigh(kid) / (weigh(n) || 1) * wide; walk(kid, at, k, depth + 1); at += k; }
   };
   if (total > 0) walk(zoom, 0, w, chain.length);
   flame.box.classList.toggle('mem', ofMemory());
   flame.box.classList.toggle('searching', !!(flame.query || flame.mark));
   flame.box.style.maxHeight = (deepest + 1) * FROW + 14 + 'px';
   flame.box.replaceChildren(...(out.length ? out : [el('p', { class: 'none' }, 'Nothing was seen of this here.')]));
-  flame.trail.textContent = flame.mark ? hits + ' of ' + shown(base(pathOf(flame.stacks, flame.mark[0]))) + ':' + flame.mark[1] : flame.query ? hits + ' found' : flame.zoom ? 'zoomed on ' + shown(zoom.name) : '';
+  const hits = flame.hits.length;
+  flame.trail.textContent = flame.mark ? hits + ' of ' + shown(base(pathOf(flame.stacks, flame.mark[0]))) + ':' + flame.mark[1] : flame.query ? (flame.hit >= 0 && hits ? flame.hit + 1 + ' of ' : '') + hits + ' found' : flame.zoom ? 'zoomed on ' + shown(zoom.name) : '';
   if (focus) out.find(b => b.node === focus)?.focus();
 }
 function moveInFlame(e) {
   const n = e.target.node;
   if (!n) return;
-  const siblings = n.up ? [...n.up.kids.values()].sort((a, b) => weigh(b) - weigh(a)) : [n];
-  const kids = [...n.kids.values()].sort((a, b) => weigh(b) - weigh(a));
+  const siblings = n.up ? byWeight(n.up) : [n], kids = byWeight(n);
   const next = { ArrowDown: kids[0], ArrowUp: n.up, ArrowRight: siblings[siblings.indexOf(n) + 1], ArrowLeft: siblings[siblings.indexOf(n) - 1] }[e.key];
-  if (e.key === 'Escape') { flame.zoom = null; drawFlame(flame.tree); e.stopPropagation(); return; }
+  if (e.key === 'Escape') { zoomTo(flame.zoom?.up, flame.zoom?.up ?? flame.tree); e.stopPropagation(); return; }
+  if (e.key === 'Enter') { e.preventDefault(); e.stopPropagation(); zoomTo(n, n); return; }
   if (!next) return;
   e.preventDefault();
   [...flame.box.children].find(b => b.node === next)?.focus();

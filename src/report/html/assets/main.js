@@ -7,7 +7,16 @@ function show(view) {
   for (const a of document.querySelectorAll('nav a')) if (a.hash === '#' + view) a.setAttribute('aria-current', 'page'); else a.removeAttribute('aria-current');
   state.view = view;
 }
+// Says that a link leads nowhere, where a reader sees it.
+function lost() {
+  const text = 'The link names nothing in this profile.';
+  say(text);
+  $('lost')?.remove();
+  const note = el('p', { id: 'lost', class: 'only', role: 'status' }, text, el('button', { type: 'button', onclick: () => note.remove() }, 'Close'));
+  document.querySelector('main').prepend(note);
+}
 async function route() {
+  $('lost')?.remove();
   const hash = location.hash.slice(1);
   $('results').hidden = true;
   closePop();
@@ -18,9 +27,15 @@ async function route() {
     if (!hash || hash !== 'source') window.scrollTo(0, 0);
     return;
   }
+  if (hash.startsWith('flame:')) {
+    show('flame');
+    await showFlame();
+    if (!zoomFrom(hash)) lost();
+    return;
+  }
   const cut = hash.lastIndexOf(':');
   const file = fileAt.get(cut < 0 ? hash : hash.slice(0, cut));
-  if (file == null) { show('overview'); say('the link names no file of this profile'); return; }
+  if (file == null) { show('overview'); lost(); return; }
   show('source');
   window.scrollTo(0, 0);
   await showFile(file, Number(hash.slice(cut + 1)) || 0);

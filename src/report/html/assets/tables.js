@@ -5,11 +5,11 @@ function sortable(mount, caption, columnsOf, rows, sort, pageSize) {
   const more = el('button', { type: 'button', onclick: () => { limit += 300; draw(); } });
   function rehead() {
     columns = columnsOf();
-    heads = columns.map(c => el('th', { scope: 'col', class: c.cls, title: c.title }, c.value ? el('button', { type: 'button', 'data-key': c.key, onclick: () => {
+    heads = columns.map(c => el('th', { scope: 'col', class: c.cls, title: c.title, onclick: c.value && (() => {
       if (key === c.key) down = !down; else { key = c.key; down = !c.text; }
       draw();
       say('sorted by ' + c.label);
-    } }, c.label) : c.label));
+    }) }, c.value ? el('button', { type: 'button', 'data-key': c.key }, c.label) : c.label));
     head.replaceChildren(...heads);
     if (!columns.some(c => c.key === key)) { key = columns.find(c => c.value && !c.text).key; down = true; }
   }
@@ -105,7 +105,7 @@ function drawTables() {
       ...(MEM ? [{ key: 'ca', label: 'Allocated with callees', cls: 'n', value: r => r.ca, cell: r => fmtBytes(r.ca) }] : [])]),
   ], scale('functions', FUNCTIONS, own), 'own');
   const files = sortable(fileMount, 'Files', () => [
-    { key: 'file', label: 'File', text: true, cls: 'name', value: r => r.d, cell: r => el('a', { class: 'loc', href: '#' + D.files[r.i].k + ':' }, shown(r.d)) },
+    { key: 'file', label: 'File', text: true, cls: 'name', value: r => r.d, cell: r => el('a', { class: 'loc end', href: '#' + D.files[r.i].k + ':', title: shown(r.d) }, el('bdi', null, shown(r.d))) },
     { key: 'lines', label: 'Lines', cls: 'n opt', value: r => r.lines, cell: r => fmtCount(r.lines) },
     { key: 'bar', label: 'Time', cls: 'opt', value: own, cell: r => timeBar(r, scales.files.time) },
     { key: 'time', label: 'Seconds', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
@@ -113,6 +113,13 @@ function drawTables() {
     ...(memoryShown() ? [{ key: 'mbar', label: 'Memory', cls: 'opt', value: r => r.al, cell: r => memoryBar(r, scales.files.bytes) },
       ...[['al', 'Allocated'], ['pk', 'At peak'], ['li', 'Live'], ['cp', 'Copied']].filter(measured).map(([k, label]) => ({ key: k, label, cls: 'n', value: r => r[k], cell: r => r[k] ? fmtBytes(r[k]) : '' }))] : blocksShown() ? [{ key: 'al', label: 'Allocated', cls: 'n', value: r => r.al, cell: r => fmtBytes(r.al) }] : []),
   ], scale('files', FILES, own), first(), 400);
+  if (D.modules.length > 1) sortable(fileMount.parentNode.appendChild(el('div')), 'Modules and packages', () => [
+    { key: 'name', label: 'Module or package', text: true, cls: 'name', value: r => r.n, cell: r => el('span', { class: r.lib ? null : 'mono' }, shown(r.n)) },
+    { key: 'own', label: 'Own CPU', cls: 'n', value: r => r.own, cell: r => fmtTime(r.own) },
+    { key: 'share', label: '%', cls: 'n opt', value: r => r.own, cell: r => fmtPct(r.own / (sumOf(D.modules.map(m => m.own)) || 1)) },
+    { key: 'all', label: 'With callees', cls: 'n', value: r => r.all, cell: r => fmtTime(r.all) },
+    ...(MEM ? [{ key: 'al', label: 'Allocated', cls: 'n', value: r => r.al, cell: r => fmtBytes(r.al) }] : []),
+  ], D.modules, 'own', 30);
   return () => {
     const { part } = state;
     state.hot = part ? part.hot : D.hot;
