@@ -71,12 +71,12 @@ fn push_notices(out: &mut String, page: &Page<'_>) {
     let mut notices: Vec<String> = p.notices.iter().map(|notice| escape::text(notice)).collect();
     if p.totals.lost_records > 0 {
         notices.push(format!(
-            "{} records were lost: the figures are low by what they held.",
+            "{} records were lost: the figures are too low by their contents.",
             units::count(p.totals.lost_records)
         ));
     }
     if page.texts.iter().any(|text| text.changed) {
-        notices.push("Some files have changed since the run: measured lines show their text as it was.".to_owned());
+        notices.push("Some files have changed since the run: measured lines show their former text.".to_owned());
     }
     notices.extend(moments::limits(page));
     if notices.is_empty() {
@@ -108,7 +108,7 @@ fn push_time(out: &mut String, profile: &Profile) {
         out.push_str(&format!("<li>Python or native, not known which <span>{spelt} \u{b7} {share}</span></li>"));
     }
     if let Some(gil) = time.gil_wait_s.filter(|gil| *gil > 0.0) {
-        out.push_str(&format!("<li><span>of it waiting for the GIL {}</span></li>", units::seconds(gil)));
+        out.push_str(&format!("<li><span>thereof waiting for the GIL {}</span></li>", units::seconds(gil)));
     }
     if let Some(outside) = wait_outside(profile) {
         let spelt = units::seconds(outside);

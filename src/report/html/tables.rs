@@ -238,10 +238,10 @@ fn push_processes(out: &mut String, page: &Page<'_>) {
 
 const MEANINGS: &str = "<h3>What the figures mean</h3><dl class=\"run\">\
 <dt>P Python</dt><dd>CPU time executing bytecode, the interpreter's own work included.</dd>\
-<dt>N native</dt><dd>CPU time in C code that the line called: builtins and extension libraries.</dd>\
+<dt>N native</dt><dd>CPU time in C code called by the line: builtins and extension libraries.</dd>\
 <dt>S system</dt><dd>CPU time in the kernel on behalf of the line.</dd>\
 <dt>W waiting</dt><dd>Time off the CPU with this line innermost: sleep, I/O, locks.</dd>\
-<dt>Allocated, live, at peak</dt><dd>Bytes that the line asked for; of these, those not freed when the profile ended; those live at the highest footprint.</dd>\
+<dt>Allocated, live, at peak</dt><dd>Bytes requested by the line; the part not freed at the end of the profile; the part live at the highest footprint.</dd>\
 <dt>Increment</dt><dd>Allocated minus freed while the line ran.</dd>\
 <dt>Copied</dt><dd>Bytes moved by memcpy and memmove while the line ran.</dd>\
-<dt>±</dt><dd>One standard error as a share of the figure: of bytes as recorded with the samples; of time estimated as one over the square root of the line's CPU samples.</dd></dl>";
+<dt>±</dt><dd>Standard error as a share of the figure: of bytes as recorded with the samples; of time estimated as one over the square root of the line's CPU samples.</dd></dl>";

@@ -180,7 +180,7 @@ function openPop(n) {
   if (!r) return;
   const pairs = [];
   for (const [k, letter, name] of KINDS) if (r[k]) pairs.push([letter + ' ' + name, fmtTime(r[k])]);
-  if (r.gi) pairs.push(['of it waiting for the GIL', fmtTime(r.gi)]);
+  if (r.gi) pairs.push(['thereof waiting for the GIL', fmtTime(r.gi)]);
   if (timeError(r)) pairs.push(['CPU samples', `${fmtCount(r.cs)} (±${fmtTime(timeError(r))})`]);
   if (r.cw > own(r)) pairs.push(['with callees', fmtTime(r.cw)]);
   for (const [k, label, error] of [['al', 'allocated', 'ae'], ['fr', 'freed'], ['in', 'increment'], ['li', 'live at the end', 'le'], ['pk', 'live at the peak', 'pe'], ['pa', 'by Python allocators'], ['cp', 'copied'], ['mu', 'mem usage (RSS)'], ['ca', 'allocated with callees']])
