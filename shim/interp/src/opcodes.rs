@@ -5,7 +5,7 @@
 //! running it may spend its time inside a C function that the line called; one that only pushes a Python frame does
 //! not, for from then on that frame is the innermost. Neighbour: `walk` gives the address of the opcode byte.
 //!
-//! The numbers come from `dis` of each version; `tests/interp_opcodes.rs` asks every installed interpreter again.
+//! The numbers come from `dis` of each version; `tests/interp_live` asks every installed interpreter again.
 //! Not calls: `CALL_INTRINSIC_*` (the interpreter's own work), 3.11's `PRECALL` and `PRECALL_ADAPTIVE` (the `CALL` that
 //! follows does it; the specialised `PRECALL_*` forms of builtins do the call themselves).
 
