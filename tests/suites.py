@@ -53,6 +53,7 @@ ONCE = {
 TIMED = {
     "accuracy",
     "attach",
+    "attach",
     "limits",
     "test_api_profiler.py",
     "test_api_sections.py",
