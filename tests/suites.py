@@ -42,6 +42,7 @@ SUITES = (
 
 ONCE = {
     "test_cli_diff.py": "compares stored profiles",
+    "test_docs.py": "reads the pages, and runs their short examples",
     "test_free_threaded.py": "goes through the interpreters itself",
     "test_hook_cost.py": "counts instructions of the shim alone",
     "test_recover.py": "the launcher alone writes and reads captures",
@@ -52,7 +53,6 @@ ONCE = {
 
 TIMED = {
     "accuracy",
-    "attach",
     "attach",
     "limits",
     "test_api_profiler.py",
