@@ -19,7 +19,7 @@ CHILD = "import time\\nend = time.process_time() + 0.15\\nwhile time.process_tim
 
 def cpu(times: dict[str, Any]) -> float:
     """Seconds of CPU time."""
-    return float(times["python_s"] + times["native_s"] + times["system_s"])
+    return float(sum(times.get(key) or 0 for key in ("python_s", "native_s", "helpers_s", "system_s", "user_s")))
 
 
 def busy(profile: dict[str, Any], seconds: float = 0.12) -> int:

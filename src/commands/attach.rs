@@ -182,6 +182,7 @@ fn finish(
         clock: model::Clock {
             started_at: humantime::format_rfc3339_seconds(facts.started.0).to_string(),
             elapsed_s: Duration::from_nanos(elapsed_ns).as_secs_f64(),
+            program_s: None,
         },
         notices,
         source: &mut |path| text(path).filter(|_| !flags.show.paper.no_source).map(|text| lines(&text)),

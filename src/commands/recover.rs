@@ -113,7 +113,7 @@ fn profile(path: &Path, no_source: bool) -> Result<Profile, Error> {
     Ok(builder.finish(Context {
         tool: model::Tool { version: origin.version },
         target: target.clone(),
-        clock: model::Clock { started_at: origin.started_at, elapsed_s: elapsed.as_secs_f64() },
+        clock: model::Clock { started_at: origin.started_at, elapsed_s: elapsed.as_secs_f64(), program_s: None },
         notices,
         source: &mut |path| text(path).map(|text| run::lines(&text)),
         lookup: &mut |path, offset| symbols.function(path, offset).map(str::to_owned),

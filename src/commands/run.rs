@@ -96,7 +96,8 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     if flags.verbose {
         messages::tell(&format!("rscalene: {}", effort(&profile)));
     }
-    let unprofiled = unprofiled(&profile, &start.executable, refused);
+    let too_short = flags.duration.filter(|_| nothing_was_seen(&profile)).map(nothing_yet);
+    let unprofiled = too_short.or_else(|| unprofiled(&profile, &start.executable, refused));
     let wanted = output::Wanted {
         output: &flags.output,
         open: flags.open,
@@ -116,6 +117,18 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     }
     spawn::hold_signals();
     Ok(if code == 0 { reported.code } else { code })
+}
+
+/// Was the profile cut off before anything was sampled?
+fn nothing_was_seen(profile: &Profile) -> bool {
+    profile.clock.program_s.is_some() && profile.totals.cpu_samples == 0 && profile.totals.alloc_samples == 0
+}
+
+/// Why there is nothing in a profile that was cut off so early.
+fn nothing_yet(duration: Duration) -> Error {
+    let duration = units::seconds(duration.as_secs_f64());
+    let why = format!("nothing was profiled: no Python was at work yet when `--duration` ({duration}) was over");
+    Error::new(EXIT_NO_PROFILE, why, "name a longer `--duration`: an interpreter takes 10 to 50 ms to start")
 }
 
 /// Why there are no lines, and what to do, where the program's interpreter (`refused`) or the lack of one is the reason.
@@ -293,11 +306,14 @@ fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking:
     .map_err(|error| no_thread(&error))?;
     let (leave, left) = bounded::<()>(0);
     if let Some(duration) = duration {
-        let arena = Arc::clone(arena);
+        let (arena, remote, to_merge, pid) = (Arc::clone(arena), Arc::clone(&remote), to_merge.clone(), child.id());
         // Ends with the run, at the latest: the channel is dropped then.
         std::thread::spawn(move || {
             if left.recv_timeout(duration) == Err(RecvTimeoutError::Timeout) {
                 arena.stop();
+                // The clocks as they stand: nothing that the program does from now on is read.
+                remote.stop();
+                let _ = to_merge.send(vec![Event { pid, body: Body::Cut { time_ns: proc::monotonic_ns() } }]);
             }
         });
     }
@@ -306,7 +322,7 @@ fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking:
     let ended = spawn::wait(child, || {
         ended_ns = proc::monotonic_ns();
         drain.finish();
-        inodes = Arc::into_inner(remote).map(Remote::stop).unwrap_or_default();
+        inodes = remote.stop();
     })
     .map_err(|error| Error::new(EXIT_NO_PROFILE, format!("cannot wait for the program: {error}"), ""))?;
     drop(leave);
@@ -403,6 +419,7 @@ fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, flags: &Run, text: o
         clock: model::Clock {
             started_at: humantime::format_rfc3339_seconds(facts.started.0).to_string(),
             elapsed_s: Duration::from_nanos(ended_ns.saturating_sub(facts.started.1)).as_secs_f64(),
+            program_s: None,
         },
         notices,
         source: &mut source,

@@ -154,6 +154,7 @@ impl Looking {
             clock: model::Clock {
                 started_at: humantime::format_rfc3339_seconds(started.0).to_string(),
                 elapsed_s: Duration::from_nanos(proc::monotonic_ns().saturating_sub(started.1)).as_secs_f64(),
+                program_s: None,
             },
             notices,
             source: &mut |path| Some(source::text(path)?.lines().map(str::to_owned).collect()),

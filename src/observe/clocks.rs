@@ -132,6 +132,7 @@ impl Ledger {
                 cpu_ns: entry.clock.run_ns,
                 name: entry.name.clone(),
             }));
+            out.push(Body::CoreWait { tid, delay_ns: entry.clock.delay_ns });
         }
     }
 }
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     fn clock(run_ns: u64) -> Clock {
-        Clock { run_ns, delay_ns: 0, slices: 1 }
+        Clock { run_ns, delay_ns: 7, slices: 1 }
     }
 
     #[test]
@@ -170,7 +171,7 @@ mod tests {
         ledger.tell(&mut out);
         ledger.tell(&mut out);
         let told = ThreadClock { time_ns: 10, tid: pid, cpu_ns: 500, name: "MainThread".into() };
-        assert_eq!(out, [Body::ThreadClock(told)]);
+        assert_eq!(out, [Body::ThreadClock(told), Body::CoreWait { tid: pid, delay_ns: 7 }]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! is the line in scope with the most CPU time (waiting never leads); an answer that was not measured says so.
 //! Neighbours: `table::closing` prints the sentences, `html::findings` shows the cards.
 
-use super::bars::{KINDS, parts};
+use super::bars::{CPU_KINDS, parts};
 use super::view::{Place, SortKey, cpu_s, largest, share};
 use crate::profile::model::{Profile, Time};
 
@@ -52,13 +52,14 @@ pub(crate) fn memory_was_profiled(profile: &Profile) -> bool {
 
 /// Where most of a line's CPU time was spent, e.g. `mostly in the kernel`; `None` where no kind has half of it.
 pub(crate) fn mostly(time: &Time) -> Option<&'static str> {
-    const PHRASES: [[&str; 2]; 3] = [
+    const PHRASES: [[&str; 2]; CPU_KINDS] = [
         ["mostly Python code", "nearly all Python code"],
         ["mostly native code", "nearly all native code"],
+        ["mostly native helper threads", "nearly all native helper threads"],
         ["mostly in the kernel", "nearly all in the kernel"],
     ];
     let cpu = cpu_s(time).filter(|cpu| *cpu > 0.0)?;
-    let kinds = parts(time).into_iter().take(KINDS.len() - 1).zip(PHRASES);
+    let kinds = parts(time).into_iter().zip(PHRASES);
     kinds
         .filter_map(|(part, [most, all])| {
             let part = part? / cpu;

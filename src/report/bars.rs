@@ -5,12 +5,23 @@
 //! `report::table` places them.
 
 use super::style::{Role, Style};
+use super::view::waiting_s;
 use crate::profile::model::Time;
 
-/// The kinds of time in the order in which bars stack them.
-pub(crate) const KINDS: [Kind; 4] = [
+/// Kinds of CPU time: the first of [`KINDS`], which bars stack. Waiting is no part of a bar, since it takes no CPU.
+pub(crate) const CPU_KINDS: usize = 4;
+/// Place of native helper threads in [`KINDS`].
+pub(crate) const HELPERS: usize = 2;
+/// Place of the kernel's time in [`KINDS`].
+pub(crate) const SYSTEM: usize = 3;
+/// Place of waiting in [`KINDS`].
+pub(crate) const WAIT: usize = 4;
+
+/// The kinds of time, those of CPU time first, in the order in which bars stack them.
+pub(crate) const KINDS: [Kind; 5] = [
     Kind { name: "python", short: "py", role: Role::Python, unicode: '\u{2588}', ascii: '#' },
     Kind { name: "native", short: "nat", role: Role::Native, unicode: '\u{2593}', ascii: '=' },
+    Kind { name: "helpers", short: "help", role: Role::Native, unicode: '\u{259a}', ascii: '%' },
     Kind { name: "system", short: "sys", role: Role::System, unicode: '\u{2592}', ascii: '+' },
     Kind { name: "wait", short: "wait", role: Role::Wait, unicode: '\u{2591}', ascii: '.' },
 ];
@@ -34,18 +45,23 @@ impl Kind {
     }
 }
 
-/// The figures that [`KINDS`] name.
-pub(crate) fn parts(time: &Time) -> [Option<f64>; 4] {
-    [time.python_s, time.native_s, time.system_s, time.wait_s]
+/// The figures that [`KINDS`] name; what threads idle is no waiting.
+pub(crate) fn parts(time: &Time) -> [Option<f64>; 5] {
+    [time.python_s, time.native_s, time.helpers_s, time.system_s, waiting_s(time)]
+}
+
+/// The known figures of the kinds of CPU time.
+pub(crate) fn cpu_parts(time: &Time) -> [f64; CPU_KINDS] {
+    [time.python_s, time.native_s, time.helpers_s, time.system_s].map(Option::unwrap_or_default)
 }
 
 /// Appends a bar of `cells` cells, of which `parts` fill their share of `whole` and spaces the rest.
-pub(crate) fn stacked(out: &mut String, parts: [f64; 4], whole: f64, cells: usize, style: &Style) {
+pub(crate) fn stacked(out: &mut String, parts: [f64; CPU_KINDS], whole: f64, cells: usize, style: &Style) {
     let sum: f64 = parts.iter().sum();
     let full = if whole > 0.0 && sum > 0.0 { (sum / whole).min(1.0) * cells as f64 } else { 0.0 };
     let filled = full.round() as usize;
     if filled == 0 {
-        let largest = (0..KINDS.len()).max_by(|a, b| parts[*a].total_cmp(&parts[*b])).unwrap_or(0);
+        let largest = (0..CPU_KINDS).max_by(|a, b| parts[*a].total_cmp(&parts[*b])).unwrap_or(0);
         let sliver = if full > 0.0 { style.glyph("\u{258f}", "'") } else { " " };
         style.paint(out, KINDS[largest].role, sliver);
         out.extend(std::iter::repeat_n(' ', cells.saturating_sub(1)));
@@ -100,7 +116,7 @@ mod tests {
             stacked(&mut out, parts, whole, cells, &UNICODE);
             out
         };
-        assert_eq!(bar([4.0, 3.0, 2.0, 1.0], 10.0, 10), "████▓▓▓▒▒░");
+        assert_eq!(bar([4.0, 3.0, 2.0, 1.0], 10.0, 10), "████▓▓▓▚▚▒");
         assert_eq!(bar([0.5, 0.0, 0.0, 0.0], 1.0, 10), "█████     ");
         assert_eq!(bar([0.01, 0.0, 0.0, 0.0], 1.0, 10), "▏         ");
         assert_eq!(bar([0.0; 4], 1.0, 10), " ".repeat(10));

@@ -3,10 +3,11 @@
 //! Job: the run in a line and the hottest lines as a table of GitHub's flavour. Invariant: text from the profile stands
 //! in code spans, in which nothing acts, or is escaped; it cannot end its cell. Neighbour: `html::fragment`.
 
-use super::bars::{KINDS, parts};
+use super::bars::{KINDS, cpu_parts};
 use super::style::Style;
+use super::table::elapsed_text;
 use super::text;
-use super::view::{Options, View, cpu_s, share};
+use super::view::{Options, View, cpu_s, share, waiting_s};
 use crate::profile::model::{Profile, Time};
 use crate::units;
 
@@ -18,7 +19,7 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
         view = View::new(profile, &Options { min_percent: 0.0, ..*options });
     }
     let totals = &profile.totals;
-    let mut facts = vec![format!("{} elapsed", units::seconds(profile.clock.elapsed_s))];
+    let mut facts = vec![elapsed_text(&profile.clock)];
     facts.extend(cpu_s(&totals.time).map(|cpu| format!("{} CPU", units::seconds(cpu))));
     facts.extend(totals.peak_rss_bytes.map(|peak| format!("{} peak RSS", units::bytes(peak))));
     if totals.lost_records > 0 {
@@ -34,7 +35,7 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
         return out;
     }
     let present = &view.present;
-    let mut heads = vec!["Line", "Seconds", "CPU", "Mostly"];
+    let mut heads = vec!["Line", "CPU s", "CPU", "Mostly"];
     heads.extend(present.wait.then_some("Wait"));
     heads.extend(present.alloc.then_some("Allocated"));
     heads.extend(present.peak.then_some("At peak"));
@@ -50,7 +51,7 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
             share(cpu_s(&line.time), view.base.cpu_s).map_or(String::new(), units::percent),
             mostly(&line.time).to_owned(),
         ];
-        cells.extend(present.wait.then(|| line.time.wait_s.map_or(String::new(), units::seconds)));
+        cells.extend(present.wait.then(|| waiting_s(&line.time).map_or(String::new(), units::seconds)));
         cells.extend(present.alloc.then(|| bytes(line.memory.alloc_bytes)));
         cells.extend(present.peak.then(|| bytes(line.memory.peak_bytes)));
         cells.push(code(line.source.as_deref().unwrap_or("").trim()));
@@ -61,9 +62,8 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
 
 /// The name of the largest kind of time.
 fn mostly(time: &Time) -> &'static str {
-    let known = parts(time).map(Option::unwrap_or_default);
-    let largest = known.iter().zip(&KINDS).max_by(|a, b| a.0.total_cmp(b.0));
-    largest.filter(|(part, _)| **part > 0.0).map_or("", |(_, kind)| kind.name)
+    let largest = cpu_parts(time).into_iter().zip(&KINDS).max_by(|a, b| a.0.total_cmp(&b.0));
+    largest.filter(|(part, _)| *part > 0.0).map_or("", |(_, kind)| kind.name)
 }
 
 /// `text` as a code span that may stand in a cell of a table; nothing where there is no text.
@@ -150,6 +150,6 @@ mod tests {
         let rows: Vec<&str> = text.lines().filter(|row| row.starts_with('|')).collect();
         assert_eq!(rows.len(), 3, "{text}");
         assert!(rows.iter().all(|row| row.replace("\\|", "").matches('|').count() == 7), "{text}");
-        assert!(rows[2].contains("`x.py:3`") && rows[2].contains("wait"), "{text}");
+        assert!(rows[2].contains("`x.py:3`") && rows[2].contains("| python | 2.00 s |"), "{text}");
     }
 }

@@ -89,7 +89,7 @@ impl SortKey {
             Self::Python => time.python_s,
             Self::Native => time.native_s,
             Self::System => time.system_s,
-            Self::Wait => time.wait_s,
+            Self::Wait => waiting_s(time),
             Self::Alloc => memory.alloc_bytes.map(|b| b as f64),
             Self::Live => memory.live_bytes.map(|b| b as f64),
             Self::Peak => memory.peak_bytes.map(|b| b as f64),
@@ -151,7 +151,16 @@ impl Default for Options {
 /// CPU seconds of all kinds that are known; `None` where none is.
 #[must_use]
 pub fn cpu_s(time: &Time) -> Option<f64> {
-    [time.python_s, time.native_s, time.system_s, time.user_s].into_iter().flatten().reduce(|sum, s| sum + s)
+    [time.python_s, time.native_s, time.helpers_s, time.system_s, time.user_s]
+        .into_iter()
+        .flatten()
+        .reduce(|sum, s| sum + s)
+}
+
+/// Seconds off the CPU without what threads idle: those that wait for work, or for another thread to end.
+#[must_use]
+pub fn waiting_s(time: &Time) -> Option<f64> {
+    time.wait_s.map(|wait| (wait - time.idle_s.unwrap_or(0.0)).max(0.0))
 }
 
 /// The time of the run without what threads wait outside of the lines in scope: pools and servers that idle, a
@@ -160,13 +169,18 @@ pub fn cpu_s(time: &Time) -> Option<f64> {
 pub fn time_inside(totals: &Totals) -> Time {
     let less = |all: Option<f64>, outside: Option<f64>| all.map(|all| (all - outside.unwrap_or(0.0)).max(0.0));
     let (time, outside) = (&totals.time, &totals.outside_scope);
-    Time { wait_s: less(time.wait_s, outside.wait_s), gil_wait_s: less(time.gil_wait_s, outside.gil_wait_s), ..*time }
+    Time {
+        wait_s: less(time.wait_s, outside.wait_s),
+        gil_wait_s: less(time.gil_wait_s, outside.gil_wait_s),
+        idle_s: less(time.idle_s, outside.idle_s),
+        ..*time
+    }
 }
 
 /// What threads waited outside of the lines in scope, where it is to be spoken of.
 #[must_use]
 pub fn wait_outside(profile: &Profile) -> Option<f64> {
-    profile.totals.outside_scope.wait_s.filter(|s| *s >= 0.01 * profile.clock.elapsed_s && *s > 0.0)
+    waiting_s(&profile.totals.outside_scope).filter(|s| *s >= 0.01 * profile.clock.elapsed_s && *s > 0.0)
 }
 
 /// What shares are taken of.
@@ -206,7 +220,7 @@ impl Base {
         let bytes = |b: Option<u64>| b.map(|b| b as f64);
         let shares = [
             share(cpu_s(time), self.cpu_s),
-            share(time.wait_s, self.elapsed_s),
+            share(waiting_s(time), self.elapsed_s),
             share(bytes(memory.alloc_bytes), self.alloc_bytes),
             share(bytes(memory.live_bytes), self.peak_bytes),
             share(bytes(memory.peak_bytes), self.peak_bytes),
@@ -231,6 +245,8 @@ pub struct Present {
     pub kinds: bool,
     /// System seconds.
     pub system: bool,
+    /// Seconds of helper threads.
+    pub helpers: bool,
     /// Off-CPU seconds.
     pub wait: bool,
     /// Footprint while the line ran.
@@ -255,7 +271,8 @@ impl Present {
             present.cpu |= cpu_s(time).is_some_and(|s| s > 0.0);
             present.kinds |= [time.python_s, time.native_s].into_iter().flatten().any(|s| s > 0.0);
             present.system |= time.system_s.is_some_and(|s| s > 0.0);
-            present.wait |= time.wait_s.is_some_and(|s| s > 0.0);
+            present.helpers |= time.helpers_s.is_some_and(|s| s > 0.0);
+            present.wait |= waiting_s(time).is_some_and(|s| s > 0.0);
             present.mem_usage |= memory.mem_usage_bytes.is_some_and(|b| b > 0);
             present.increment |= memory.increment_bytes.is_some_and(|b| b != 0);
             present.alloc |= memory.alloc_bytes.is_some_and(|b| b > 0);

@@ -103,6 +103,54 @@ pub enum Body {
     Modules(Vec<Module>),
     /// Where the scheduler's tick met a thread, behind the sample of the same stretch.
     Ticks(Ticks),
+    /// How long a thread was ready to run and had no core; cumulative, so the last one counts.
+    CoreWait {
+        /// Kernel thread id.
+        tid: u32,
+        /// Nanoseconds of its life so far.
+        delay_ns: u64,
+    },
+    /// The recording was cut off here, while the program ran on: later records count for nothing.
+    Cut {
+        /// When.
+        time_ns: u64,
+    },
+}
+
+impl Body {
+    /// When the event happened; `None` for definitions, and for sums that are told when they are complete.
+    #[must_use]
+    pub fn time_ns(&self) -> Option<u64> {
+        Some(match self {
+            Self::ProcessStart(start) => start.time_ns,
+            Self::ThreadStart(start) => start.time_ns,
+            Self::ThreadEnd(end) => end.time_ns,
+            Self::CpuSample { sample, .. } => sample.time_ns,
+            Self::SelfTest(test) => test.time_ns,
+            Self::ProcessEnd(end) => end.time_ns,
+            Self::Alloc { alloc, .. } => alloc.time_ns,
+            Self::Free(free) => free.time_ns,
+            Self::Copy(copy) => copy.time_ns,
+            Self::Map { map, .. } => map.time_ns,
+            Self::FreeVolume(volume) => volume.time_ns,
+            Self::Notice(notice) => notice.time_ns,
+            Self::Section { section, .. } => section.time_ns,
+            Self::Teardown(teardown) => teardown.time_ns,
+            Self::ThreadClock(clock) => clock.time_ns,
+            Self::Wait(wait) => wait.time_ns,
+            Self::ProcessExit(exit) => exit.time_ns,
+            Self::Rss { time_ns, .. } | Self::Cut { time_ns } => *time_ns,
+            Self::NearLimit(near) => near.time_ns,
+            Self::CodeDef(_)
+            | Self::StackDef(_)
+            | Self::Allocator(_)
+            | Self::Counters(_)
+            | Self::Command(_)
+            | Self::Modules(_)
+            | Self::CoreWait { .. }
+            | Self::Ticks(_) => return None,
+        })
+    }
 }
 
 /// A code object of a process.

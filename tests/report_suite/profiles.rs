@@ -162,7 +162,7 @@ pub(crate) fn realistic() -> Profile {
             attached: None,
             ..Target::default()
         },
-        clock: Clock { started_at: "2026-01-01T00:00:00Z".into(), elapsed_s: 3.21 },
+        clock: Clock { started_at: "2026-01-01T00:00:00Z".into(), elapsed_s: 3.21, program_s: None },
         settings: Settings {
             cpu: CpuSettings { source: "perf".into(), interval_s: 0.001 },
             memory: MemorySettings { mode: "sampled".into(), interval_bytes: Some(65_536) },

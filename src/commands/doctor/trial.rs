@@ -111,9 +111,7 @@ impl Trial {
         }
         trial.succeeded = child.wait()?.success();
         drain.finish();
-        if let Some(remote) = Arc::into_inner(remote) {
-            remote.stop();
-        }
+        remote.stop();
         for event in events.try_iter().flatten() {
             trial.note(&event.body);
         }

@@ -15,8 +15,8 @@ pub(in crate::observe) mod states;
 mod tasks;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -93,10 +93,16 @@ pub struct Reader {
 /// The reader's thread.
 #[derive(Debug)]
 pub struct Remote {
-    commands: Option<Sender<Target>>,
+    watch: Mutex<Watch>,
     /// The thread has time to look at a forked process at once; where not, there is no hurry to tell it.
     spare: Arc<AtomicBool>,
-    thread: Option<JoinHandle<HashMap<String, u64>>>,
+}
+
+/// The thread as long as it runs, and what it leaves.
+#[derive(Debug)]
+enum Watch {
+    Running { commands: Sender<Target>, thread: JoinHandle<HashMap<String, u64>> },
+    Ended { inodes: HashMap<String, u64> },
 }
 
 impl Default for Reader {
@@ -180,41 +186,43 @@ impl Remote {
         let told = Arc::clone(&spare);
         let thread =
             std::thread::Builder::new().name("rscalene-remote".into()).spawn(move || run(&targets, &told, &events))?;
-        Ok(Self { commands: Some(commands), spare, thread: Some(thread) })
+        Ok(Self { watch: Mutex::new(Watch::Running { commands, thread }), spare })
     }
 
-    /// Begins to watch a process.
+    /// Begins to watch a process; after [`Remote::stop`] no more.
     pub fn watch(&self, target: Target) {
-        if let Some(commands) = &self.commands {
-            // The thread ends early only if nobody takes its events any more.
-            let _ = commands.send(target);
-        }
+        let Watch::Running { commands, thread } = &*self.lock() else { return };
+        // The thread ends early only if nobody takes its events any more.
+        let _ = commands.send(target);
         if target.forked.is_none() || self.spare.load(Ordering::SeqCst) {
-            self.wake();
-        }
-    }
-
-    /// Takes a last look, ends the thread, and answers the inode of every library seen, by path.
-    pub fn stop(mut self) -> HashMap<String, u64> {
-        self.end()
-    }
-
-    fn end(&mut self) -> HashMap<String, u64> {
-        self.commands = None;
-        self.wake();
-        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
+    }
+
+    /// Takes a last look, ends the thread, and answers the inode of every library seen, by path. All events of the
+    /// watch have been sent when it returns; a second call answers the same.
+    pub fn stop(&self) -> HashMap<String, u64> {
+        let mut watch = self.lock();
+        let ended = Watch::Ended { inodes: HashMap::new() };
+        if let Watch::Running { commands, thread } = std::mem::replace(&mut *watch, ended) {
+            drop(commands);
+            thread.thread().unpark();
+            *watch = Watch::Ended { inodes: thread.join().unwrap_or_default() };
+        }
+        match &*watch {
+            Watch::Ended { inodes } => inodes.clone(),
+            Watch::Running { .. } => HashMap::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Remote {
     fn drop(&mut self) {
-        self.end();
+        self.stop();
     }
 }
 

@@ -79,6 +79,7 @@ impl Book {
             "other threads".clone_into(&mut last.name);
             last.amount.add(&record.amount);
             last.clock_s = sum(last.clock_s, record.clock_s);
+            last.core_wait_s = sum(last.core_wait_s, record.core_wait_s);
             last.lines.clear();
             return None;
         }

@@ -33,6 +33,10 @@ pub(crate) struct ThreadRecord {
     pub(crate) name: String,
     pub(crate) amount: Amount,
     pub(crate) clock_s: Option<f64>,
+    /// Seconds ready to run without a core.
+    pub(crate) core_wait_s: Option<f64>,
+    /// It had too few samples for shares of lines of its own: its CPU time is the lines', and no thread's.
+    pub(crate) pooled: bool,
     /// What it waits for is not known.
     pub(crate) hidden_waits: bool,
     /// Its share of the lines.

@@ -19,7 +19,11 @@ pub(crate) struct Amount {
     pub(crate) wait_s: f64,
     /// Part of it waiting for the GIL.
     pub(crate) gil_s: f64,
-    /// CPU seconds in user code of which nobody knows whether they were Python or native; in none of `s`.
+    /// Part of it idle.
+    pub(crate) idle_s: f64,
+    /// CPU seconds of threads without Python code that worked for it; in none of `s`.
+    pub(crate) helpers_s: f64,
+    /// CPU seconds that no sample told apart; in none of `s`.
     pub(crate) unsplit_s: f64,
 }
 
@@ -74,12 +78,14 @@ impl Amount {
         self.samples += other.samples;
         self.wait_s += other.wait_s;
         self.gil_s += other.gil_s;
+        self.idle_s += other.idle_s;
+        self.helpers_s += other.helpers_s;
         self.unsplit_s += other.unsplit_s;
     }
 
     /// CPU seconds of all kinds.
     pub(crate) fn cpu_s(&self) -> f64 {
-        self.s.iter().sum::<f64>() + self.unsplit_s
+        self.s.iter().sum::<f64>() + self.helpers_s + self.unsplit_s
     }
 }
 

@@ -87,6 +87,8 @@ pub struct ProfileBuilder {
     rss_bytes: u64,
     live_bytes: f64,
     now_ns: u64,
+    /// When the recording was cut off.
+    cut_ns: Option<u64>,
     gil_known: bool,
     ticked: bool,
     engines: FxHashSet<Engine>,
@@ -129,6 +131,7 @@ impl ProfileBuilder {
             rss_bytes: 0,
             live_bytes: 0.0,
             now_ns: start_ns,
+            cut_ns: None,
             gil_known: false,
             ticked: false,
             engines: FxHashSet::default(),
@@ -160,6 +163,13 @@ impl ProfileBuilder {
     /// Takes in one event.
     pub fn feed(&mut self, event: &Event) {
         let pid = event.pid;
+        if let Body::Cut { time_ns } = event.body {
+            self.cut_ns.get_or_insert(time_ns);
+            return;
+        }
+        if self.is_behind_the_cut(&event.body) {
+            return;
+        }
         if let Body::ProcessStart(start) = &event.body {
             self.start_process(pid, start);
             return;
@@ -173,7 +183,7 @@ impl ProfileBuilder {
             Process::new(pid, row)
         });
         match &event.body {
-            Body::ProcessStart(_) => {}
+            Body::ProcessStart(_) | Body::Cut { .. } => {}
             Body::ThreadStart(start) => {
                 match start.source {
                     1 | 3 => drop(self.engines.insert(Engine::Perf)),
@@ -223,6 +233,7 @@ impl ProfileBuilder {
                 process.counters = Some(**counters);
             }
             Body::ThreadClock(clock) => process.read_clock(clock),
+            Body::CoreWait { tid, delay_ns } => process.read_delay(*tid, *delay_ns),
             Body::Ticks(ticks) => {
                 self.ticked = true;
                 process.ticks(ticks);
@@ -299,7 +310,7 @@ impl ProfileBuilder {
             target: self.target(book, context.target),
             settings: self.used_settings(known),
             tool: context.tool,
-            clock: context.clock,
+            clock: self.clock(context.clock),
             totals,
             threads: tables::threads(book, known),
             processes: tables::processes(book, known),
@@ -312,6 +323,23 @@ impl ProfileBuilder {
             files: files.files,
             ..Profile::default()
         }
+    }
+
+    /// Did it happen after the recording was cut off? How the program ends is told all the same.
+    fn is_behind_the_cut(&self, body: &Body) -> bool {
+        let Some(cut_ns) = self.cut_ns else { return false };
+        match body {
+            Body::ProcessExit(_) => false,
+            Body::Counters(_) | Body::Command(_) => self.running.is_empty(),
+            body => body.time_ns().is_some_and(|time_ns| time_ns > cut_ns),
+        }
+    }
+
+    /// The wall time of the recording: where it was cut off, the program's own is told apart.
+    fn clock(&self, clock: Clock) -> Clock {
+        let Some(cut_ns) = self.cut_ns else { return clock };
+        let recorded_s = cut_ns.saturating_sub(self.settings.start_ns) as f64 / 1e9;
+        Clock { elapsed_s: recorded_s.min(clock.elapsed_s), program_s: Some(clock.elapsed_s), ..clock }
     }
 
     fn start_process(&mut self, pid: u32, start: &wire::ProcessStart) {

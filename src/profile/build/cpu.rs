@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::intern::FrameId;
 use super::stacks::Place;
-use super::stretch::{Engine, POOL_BELOW, SYSTEM, Sampled, Stretch, stretch, unseen};
+use super::stretch::{Engine, POOL_BELOW, Rest, SYSTEM, Sampled, Stretch, stretch, unseen};
 use crate::profile::book::Book;
 use crate::profile::book::records::ThreadRecord;
 use crate::profile::book::sums::Amount;
@@ -26,6 +26,7 @@ struct Cell {
     samples: u32,
     wait_ns: u64,
     gil_ns: u64,
+    idle_ns: u64,
 }
 
 /// One thread as it runs.
@@ -41,6 +42,8 @@ pub(crate) struct ThreadAccount {
     /// What samples later than the last reading of the clock stand for.
     since_ns: f64,
     system_ns: Option<u64>,
+    /// Ready to run without a core.
+    delay_ns: Option<u64>,
     seen: Sampled,
     cells: FxHashMap<Place, Cell>,
     /// Ticks by line, user's and kernel's, of samples of Python and of native code.
@@ -99,6 +102,11 @@ impl ThreadAccount {
         }
     }
 
+    /// How long it has been ready to run without a core.
+    pub(crate) fn read_delay(&mut self, delay_ns: u64) {
+        self.delay_ns = self.delay_ns.max(Some(delay_ns));
+    }
+
     /// It ended.
     pub(crate) fn end(&mut self, time_ns: u64, cpu_ns: u64, system_ns: u64) {
         self.read_clock(time_ns, cpu_ns);
@@ -147,11 +155,12 @@ impl ThreadAccount {
         }
     }
 
-    /// Time off the CPU at `place`.
-    pub(crate) fn wait(&mut self, place: Place, wait_ns: u64, gil_ns: u64) {
+    /// Time off the CPU at `place`; `idle`: of a thread that waits for work or for another to end.
+    pub(crate) fn wait(&mut self, place: Place, wait_ns: u64, gil_ns: u64, idle: bool) {
         let cell = self.cells.entry(place).or_default();
         cell.wait_ns = cell.wait_ns.saturating_add(wait_ns);
         cell.gil_ns = cell.gil_ns.saturating_add(gil_ns);
+        cell.idle_ns = cell.idle_ns.saturating_add(if idle { wait_ns.saturating_sub(gil_ns) } else { 0 });
     }
 
     /// What samples it.
@@ -234,23 +243,25 @@ impl Pools {
 
         let mut record = ThreadRecord::new(booking.pid, thread.tid, &thread.name);
         record.clock_s = whole_ns.map(|_| life_ns / SECOND);
-        let mut s = unseen(before_ns, None);
-        for (kind, ns) in s.iter_mut().enumerate() {
-            *ns += own.factor[kind] * seen.ns[kind] + own.rest[kind];
-        }
-        record.amount = booking.amount(s);
+        let before = booking.rest(unseen(before_ns, None));
+        record.amount = booking.amount([0, 1, 2].map(|kind| own.factor[kind] * seen.ns[kind]));
+        record.amount.add(&before);
+        record.amount.add(&booking.rest(own.rest));
+        record.pooled = pooled;
+        record.core_wait_s = thread.delay_ns.map(|ns| ns as f64 / SECOND);
         record.hidden_waits = booking.hidden_waits;
         for cell in thread.cells.values() {
             record.amount.wait_s += cell.wait_ns as f64 / SECOND;
             record.amount.gil_s += cell.gil_ns as f64 / SECOND;
+            record.amount.idle_s += cell.idle_ns as f64 / SECOND;
         }
         let index = book.add_thread(record);
 
-        book.add_unseen(booking.process, booking.amount(unseen(before_ns, None)));
+        book.add_unseen(booking.process, before);
         if pooled {
             self.pools.entry(pool).or_default().take(&thread, clock_ns);
         } else {
-            book.add_unseen(booking.process, booking.amount(own.rest));
+            book.add_unseen(booking.process, booking.rest(own.rest));
         }
         for (place, mut cell) in thread.cells {
             let share = if pooled { Stretch::default() } else { own };
@@ -272,10 +283,9 @@ impl Pools {
         for ((engine, _), pool) in pools {
             let seen = Sampled { lost: booking.lost, ..pool.seen };
             let share = stretch(engine, &seen, pool.clock_ns, Some(pool.system_ns));
-            book.add_unseen(booking.process, booking.amount(share.rest));
+            book.add_unseen(booking.process, booking.rest(share.rest));
             for (place, mut cell) in pool.cells {
-                cell.wait_ns = 0;
-                cell.gil_ns = 0;
+                (cell.wait_ns, cell.gil_ns, cell.idle_ns) = (0, 0, 0);
                 book.add(booking.process, None, booking.visible(place), &cell.amount(&share, booking));
             }
         }
@@ -312,6 +322,13 @@ impl Booking {
         if self.refused { Place::NOWHERE } else { place }
     }
 
+    /// What no sample stands for, as seconds.
+    pub(crate) fn rest(self, rest: Rest) -> Amount {
+        let mut amount = self.amount(rest.kinds);
+        amount.unsplit_s += rest.unsplit / SECOND;
+        amount
+    }
+
     /// Nanoseconds by kind as seconds: without frames, nobody knows what of the user's time was Python.
     pub(crate) fn amount(self, ns: [f64; 3]) -> Amount {
         let [python, native, system] = ns.map(|ns| ns / SECOND);
@@ -333,6 +350,7 @@ impl Cell {
             samples: u64::from(self.samples),
             wait_s: self.wait_ns as f64 / SECOND,
             gil_s: self.gil_ns as f64 / SECOND,
+            idle_s: self.idle_ns as f64 / SECOND,
             ..booking.amount(ns)
         }
     }

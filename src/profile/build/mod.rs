@@ -9,6 +9,7 @@ mod code;
 mod cpu;
 pub(super) mod estimate;
 pub(super) mod heap;
+mod idle;
 pub(super) mod intern;
 pub(super) mod leaks;
 mod mappings;

@@ -178,6 +178,13 @@ impl Process {
         }
     }
 
+    /// The launcher read how long a thread was ready to run without a core.
+    pub(crate) fn read_delay(&mut self, tid: u32, delay_ns: u64) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.read_delay(delay_ns);
+        }
+    }
+
     /// A CPU sample.
     pub(crate) fn cpu_sample(&mut self, sample: &wire::CpuSample, flags: u8) {
         self.samples.0 += 1;
@@ -208,7 +215,8 @@ impl Process {
         if let Some(owner) = place.owner.some() {
             self.resident.ran(owner, wait.time_ns);
         }
-        self.thread(wait.tid).wait(place, wait.wait_ns, wait.gil_ns.unwrap_or(0));
+        let idle = self.definitions.is_idle(wait.stack);
+        self.thread(wait.tid).wait(place, wait.wait_ns, wait.gil_ns.unwrap_or(0), idle);
     }
 
     /// An allocation.
@@ -323,7 +331,7 @@ impl Process {
         self.earlier.all_ns += self.booked_ns;
         if let Some(cpu_ns) = self.cpu_ns.filter(|_| last) {
             let unknown = (cpu_ns as f64 - self.earlier.all_ns).max(0.0);
-            book.add_unseen(self.row, self.booking().amount(unseen(unknown, None)));
+            book.add_unseen(self.row, self.booking().rest(unseen(unknown, None)));
         }
         self.settle_memory(book);
         if !self.refused {

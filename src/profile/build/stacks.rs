@@ -5,9 +5,10 @@
 //! last node that fitted) but the owner is always exact. Neighbours: `code` gives frames, `functions` sums over the tree.
 
 use rscalene_wire::StackEntry;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::code::{CodeId, Codes};
+use super::idle;
 use super::intern::{FrameId, Names};
 use crate::transport::event::StackDef;
 
@@ -74,6 +75,8 @@ impl Tree {
 pub(crate) struct Definitions {
     codes: FxHashMap<u32, CodeId>,
     stacks: FxHashMap<u64, Place>,
+    /// Stacks in which a thread that is off the CPU idles.
+    idle: FxHashSet<u64>,
     /// The last definition, outermost first, with its frames and the places of its prefixes: neighbours share most frames.
     last: Vec<(StackEntry, FrameId, Place)>,
 }
@@ -105,6 +108,18 @@ impl Definitions {
             self.last.push((*entry, frame, place));
         }
         self.stacks.insert(stack.def.stack, place);
+        let innermost_first = self.last.iter().rev().map(|(_, frame, _)| {
+            let function = names.function_name(names.frame_at(*frame).function);
+            (&**names.path(function.file), &*function.qualname)
+        });
+        if idle::idles(innermost_first) {
+            self.idle.insert(stack.def.stack);
+        }
+    }
+
+    /// Does a thread that is off the CPU in this stack wait for work, or for another to end?
+    pub(crate) fn is_idle(&self, stack: u64) -> bool {
+        self.idle.contains(&stack)
     }
 
     /// Does the frame, called by the last one, run text that code out of scope made and executed under no name (`site` runs

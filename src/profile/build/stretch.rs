@@ -87,8 +87,24 @@ pub(crate) struct Sampled {
 pub(crate) struct Stretch {
     /// Factor on the samples, by kind.
     pub(crate) factor: [f64; 3],
-    /// Nanoseconds without a place, by kind.
-    pub(crate) rest: [f64; 3],
+    /// Nanoseconds without a place.
+    pub(crate) rest: Rest,
+}
+
+/// Nanoseconds that no sample stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Rest {
+    /// By kind.
+    pub(crate) kinds: [f64; 3],
+    /// Of a kind that is not known.
+    pub(crate) unsplit: f64,
+}
+
+impl Rest {
+    /// What is like the samples that were taken, by kind.
+    fn of(kinds: [f64; 3]) -> Self {
+        Self { kinds, unsplit: 0.0 }
+    }
 }
 
 /// Stretches `seen` to `clock_ns` nanoseconds.
@@ -102,15 +118,15 @@ pub(crate) fn stretch(engine: Engine, seen: &Sampled, clock_ns: f64, system_ns: 
         Engine::PerfWhole | Engine::Timer | Engine::Looks | Engine::None => {
             let factor = credible(seen, total, seen.samples.iter().sum(), clock_ns) / total;
             let rest = (clock_ns - total * factor).max(0.0);
-            Stretch { factor: [factor; 3], rest: seen.ns.map(|ns| rest * ns / total) }
+            Stretch { factor: [factor; 3], rest: Rest::of(seen.ns.map(|ns| rest * ns / total)) }
         }
     }
 }
 
-/// CPU time of which no sample was taken, by kind: the kernel's own split where it is known.
-pub(crate) fn unseen(clock_ns: f64, system_ns: Option<f64>) -> [f64; 3] {
+/// CPU time of which no sample was taken: what no one can tell apart, and the kernel's own part where it is known.
+pub(crate) fn unseen(clock_ns: f64, system_ns: Option<f64>) -> Rest {
     let system = system_ns.unwrap_or(0.0).clamp(0.0, clock_ns.max(0.0));
-    [0.0, (clock_ns - system).max(0.0), system]
+    Rest { kinds: [0.0, 0.0, system], unsplit: (clock_ns - system).max(0.0) }
 }
 
 fn stretch_perf(seen: &Sampled, clock_ns: f64, ticks: bool) -> Stretch {
@@ -129,7 +145,7 @@ fn stretch_perf(seen: &Sampled, clock_ns: f64, ticks: bool) -> Stretch {
     // Samples that stand for no time can be had from a ring that lies.
     let system_factor = if seen.ns[SYSTEM] > 0.0 { placed / seen.ns[SYSTEM] } else { 1.0 };
     let rest = (clock_ns - user * user_factor - placed).max(0.0);
-    Stretch { factor: [user_factor, user_factor, system_factor], rest: [0.0, 0.0, rest] }
+    Stretch { factor: [user_factor, user_factor, system_factor], rest: Rest::of([0.0, 0.0, rest]) }
 }
 
 /// Kernel time, by what the clock has beyond user samples (`left_ns`) and by how many ticks met the kernel.
@@ -171,7 +187,7 @@ fn credible(seen: &Sampled, total: f64, samples: u64, wanted: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Engine, Sampled, Stretch, stretch};
+    use super::{Engine, Rest, Sampled, Stretch, stretch};
 
     const MS: f64 = 1e6;
 
@@ -180,7 +196,8 @@ mod tests {
     }
 
     fn sum(seen: &Sampled, stretch: &Stretch) -> f64 {
-        (0..3).map(|kind| seen.ns[kind] * stretch.factor[kind] + stretch.rest[kind]).sum()
+        (0..3).map(|kind| seen.ns[kind] * stretch.factor[kind] + stretch.rest.kinds[kind]).sum::<f64>()
+            + stretch.rest.unsplit
     }
 
     #[test]
@@ -193,7 +210,10 @@ mod tests {
                         let answer = stretch(engine, &seen, clock * MS, None);
                         let total = sum(&seen, &answer);
                         assert!((total - clock * MS).abs() < 1.0, "{engine:?} {counts:?} {clock} {threads}: {total}");
-                        assert!(answer.rest.iter().chain(&answer.factor).all(|&value| value >= -1e-3), "{answer:?}");
+                        assert!(
+                            answer.rest.kinds.iter().chain(&answer.factor).all(|&value| value >= -1e-3),
+                            "{answer:?}"
+                        );
                     }
                 }
             }
@@ -203,7 +223,7 @@ mod tests {
     #[test]
     fn a_gap_of_less_than_two_samples_is_closed_however_few_there_are() {
         let seen = seen([4.0, 0.0, 0.0], [1, 0, 0], 1);
-        assert_eq!(stretch(Engine::Timer, &seen, 11.0 * MS, None).rest, [0.0; 3]);
+        assert_eq!(stretch(Engine::Timer, &seen, 11.0 * MS, None).rest, Rest::default());
     }
 
     #[test]
@@ -211,12 +231,12 @@ mod tests {
         let seen = seen([40.0, 0.0, 0.0], [10, 0, 0], 1);
         let answer = stretch(Engine::Timer, &seen, 400.0 * MS, None);
         assert_eq!(answer.factor[0], 1.25);
-        assert_eq!(answer.rest[0], 350.0 * MS);
+        assert_eq!(answer.rest.kinds[0], 350.0 * MS);
     }
 
     fn system_ms(seen: &Sampled, clock: f64, engine: Engine) -> f64 {
         let answer = stretch(engine, seen, clock * MS, None);
-        (answer.factor[2] * seen.ns[2] + answer.rest[2]) / MS
+        (answer.factor[2] * seen.ns[2] + answer.rest.kinds[2]) / MS
     }
 
     #[test]
@@ -245,7 +265,7 @@ mod tests {
     fn kernel_time_that_its_samples_cannot_stand_for_has_no_place() {
         let seen = seen([100.0, 0.0, 4.0], [100, 0, 1], 1);
         let answer = stretch(Engine::PerfAlone, &seen, 1100.0 * MS, None);
-        assert!(answer.factor[2] <= 9.0 && answer.rest[2] > 900.0 * MS, "{answer:?}");
+        assert!(answer.factor[2] <= 9.0 && answer.rest.kinds[2] > 900.0 * MS, "{answer:?}");
     }
 
     #[test]
@@ -269,7 +289,10 @@ mod tests {
             for ns in [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0; 3]] {
                 for clock in [0.0, 10.0] {
                     let answer = stretch(engine, &seen(ns, [1, 1, 1], 1), clock * MS, None);
-                    assert!(answer.rest.iter().chain(&answer.factor).all(|value| value.is_finite()), "{answer:?}");
+                    assert!(
+                        answer.rest.kinds.iter().chain(&answer.factor).all(|value| value.is_finite()),
+                        "{answer:?}"
+                    );
                 }
             }
         }
@@ -278,6 +301,9 @@ mod tests {
     #[test]
     fn time_without_any_sample_keeps_the_kernels_own_split() {
         let none = seen([0.0; 3], [0; 3], 1);
-        assert_eq!(stretch(Engine::Timer, &none, 9.0 * MS, Some(2.0 * MS)).rest, [0.0, 7.0 * MS, 2.0 * MS]);
+        assert_eq!(
+            stretch(Engine::Timer, &none, 9.0 * MS, Some(2.0 * MS)).rest,
+            Rest { kinds: [0.0, 0.0, 2.0 * MS], unsplit: 7.0 * MS }
+        );
     }
 }

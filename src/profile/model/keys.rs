@@ -1,7 +1,7 @@
 //! Reading what has its time and memory beside its other keys.
 //!
 //! Job: what `#[serde(flatten)]` reads, for those parts of a profile of which there are many. Invariant: the keys are those
-//! that the model writes; `user_s` is in none of them, since there are no lines where kinds of time are not known.
+//! that the model writes; `user_s` and `core_wait_s` are in none of them, since no line has any.
 //! Neighbour: `model` names these as what its parts are read from. serde's own flattening keeps each object as a tree
 //! before it finds its fields, which took more than half of the reading of a large profile.
 
@@ -19,6 +19,8 @@ macro_rules! with_time_and_memory {
             system_s: Option<f64>,
             wait_s: Option<f64>,
             gil_wait_s: Option<f64>,
+            idle_s: Option<f64>,
+            helpers_s: Option<f64>,
             alloc_bytes: Option<u64>,
             alloc_bytes_se: Option<f64>,
             alloc_count: Option<u64>,
@@ -43,7 +45,10 @@ macro_rules! with_time_and_memory {
                         system_s: keys.system_s,
                         wait_s: keys.wait_s,
                         gil_wait_s: keys.gil_wait_s,
+                        idle_s: keys.idle_s,
+                        helpers_s: keys.helpers_s,
                         user_s: None,
+                        core_wait_s: None,
                     },
                     memory: Memory {
                         alloc_bytes: keys.alloc_bytes,
@@ -90,12 +95,25 @@ pub(crate) struct ThreadShareKeys {
     system_s: Option<f64>,
     wait_s: Option<f64>,
     gil_wait_s: Option<f64>,
+    idle_s: Option<f64>,
+    helpers_s: Option<f64>,
     alloc_bytes: Option<u64>,
 }
 
 impl From<ThreadShareKeys> for ThreadShare {
     fn from(keys: ThreadShareKeys) -> Self {
-        let ThreadShareKeys { thread, python_s, native_s, system_s, wait_s, gil_wait_s, alloc_bytes } = keys;
-        Self { thread, time: Time { python_s, native_s, system_s, wait_s, gil_wait_s, user_s: None }, alloc_bytes }
+        let ThreadShareKeys { thread, alloc_bytes, .. } = keys;
+        let time = Time {
+            python_s: keys.python_s,
+            native_s: keys.native_s,
+            system_s: keys.system_s,
+            wait_s: keys.wait_s,
+            gil_wait_s: keys.gil_wait_s,
+            idle_s: keys.idle_s,
+            helpers_s: keys.helpers_s,
+            user_s: None,
+            core_wait_s: None,
+        };
+        Self { thread, time, alloc_bytes }
     }
 }

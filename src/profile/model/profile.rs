@@ -32,7 +32,7 @@ pub const FORMAT_NAME: &str = "rscalene-profile";
 /// [`Format::major`] that this build writes and the newest that it reads.
 pub const FORMAT_MAJOR: u32 = 1;
 /// [`Format::minor`] that this build writes.
-pub const FORMAT_MINOR: u32 = 0;
+pub const FORMAT_MINOR: u32 = 1;
 
 /// Who wrote the profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +80,11 @@ pub struct Target {
 pub struct Clock {
     /// RFC 3339, UTC.
     pub started_at: String,
-    /// Wall seconds.
+    /// Wall seconds that were profiled.
     pub elapsed_s: f64,
+    /// Wall seconds that the program ran, where the profile was cut off before its end. Since format 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program_s: Option<f64>,
 }
 
 /// CPU sampling as it was.

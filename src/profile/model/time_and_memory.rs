@@ -18,10 +18,23 @@ pub struct Time {
     /// Part of `wait_s` spent waiting for the GIL.
     #[serde(default)]
     pub gil_wait_s: Option<f64>,
-    /// CPU seconds in user code that could not be told apart into `python_s` and `native_s`, which it is no part of:
-    /// those of processes whose Python is not supported. `None`: there are none.
+    /// Part of `wait_s` spent idle: a thread that waits for work (a pool's, a server's), or for another thread of the
+    /// program to end. `None`: there is none. Since format 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_s: Option<f64>,
+    /// CPU seconds of threads without Python code (those of BLAS, polars, a native pool), given to the lines that ran or
+    /// awaited native code meanwhile; in no other figure. `None`: there are none. Since format 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helpers_s: Option<f64>,
+    /// CPU seconds that no sample tells apart into `python_s`, `native_s` and `system_s`, which they are no part of: of
+    /// processes whose Python is not supported (there without the kernel's), before sampling began, and of threads that
+    /// no sample met. `None`: there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_s: Option<f64>,
+    /// Seconds ready to run without a core to run on: neither CPU nor waiting. Told of threads, processes and the run.
+    /// `None`: not measured. Since format 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core_wait_s: Option<f64>,
 }
 
 /// Memory of a line, function or process. `None`: not measured.

@@ -34,6 +34,11 @@ impl Known {
         Self { wait: self.wait && !hidden, gil: self.gil && !hidden, ..self }
     }
 
+    /// The same, but that CPU time is unknown if it was `pooled` with others'.
+    fn without_cpu_if(self, pooled: bool) -> Self {
+        Self { cpu: self.cpu && !pooled, system: self.system && !pooled, ..self }
+    }
+
     /// Time in the terms of the model.
     pub(crate) fn time(self, amount: &Amount) -> Time {
         // What was not told apart is no zero.
@@ -45,6 +50,9 @@ impl Known {
             system_s: cpu(SYSTEM).filter(|_| self.system),
             wait_s: self.wait.then_some(amount.wait_s),
             gil_wait_s: self.gil.then_some(amount.gil_s),
+            idle_s: (self.wait && amount.idle_s > 0.0).then_some(amount.idle_s),
+            helpers_s: (self.cpu && amount.helpers_s > 0.0).then_some(amount.helpers_s),
+            core_wait_s: None,
             user_s: (self.cpu && amount.unsplit_s > 0.0).then_some(amount.unsplit_s),
         }
     }
@@ -135,7 +143,9 @@ impl Files {
                 text = (file, source(&self.files[file].path));
             }
             let line = text.1.as_ref().and_then(|lines| lines.get((number as usize).checked_sub(1)?)).cloned();
-            self.files[file].lines.push(draft.finish(number, line, names, known, native.remove(&(file, number))));
+            let native = native.remove(&(file, number));
+            let pooled = |thread: usize| book.threads[thread].pooled;
+            self.files[file].lines.push(draft.finish(number, line, names, known, native, pooled));
         }
     }
 
@@ -259,6 +269,7 @@ impl Draft {
         names: &Names,
         known: Known,
         native: Option<Vec<NativeSymbol>>,
+        pooled: impl Fn(usize) -> bool,
     ) -> Line {
         let function = self.first.map(|(owner, _, _)| names.function_name(names.frame_at(owner).function));
         let native_s = self.sums.time.s[1];
@@ -284,7 +295,7 @@ impl Draft {
                 .into_iter()
                 .map(|(thread, sums)| ThreadShare {
                     thread,
-                    time: known.time(&sums.time),
+                    time: known.without_cpu_if(pooled(thread)).time(&sums.time),
                     alloc_bytes: known.memory.then(|| sums.alloc.max(0.0).round() as u64),
                 })
                 .collect(),

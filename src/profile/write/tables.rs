@@ -10,12 +10,13 @@ use rustc_hash::FxHashMap;
 use super::functions::subtrees;
 use super::lines::{Files, Known, LineKey};
 use crate::profile::book::Book;
+use crate::profile::book::records::ThreadRecord;
 use crate::profile::book::shares::NodeShares;
 use crate::profile::book::sums::{NodeSums, Sums, sorted, sum};
 use crate::profile::build::intern::{FrameId, Names};
 use crate::profile::build::stacks::Tree;
 use crate::profile::model::{
-    Process, ProcessStack, Section, SectionLine, StackFrame, StackNode, Stacks, Thread, ThreadStack, Totals,
+    Process, ProcessStack, Section, SectionLine, StackFrame, StackNode, Stacks, Thread, ThreadStack, Time, Totals,
 };
 
 /// Nodes of the stacks in a profile.
@@ -35,7 +36,7 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
     let mut outside_memory = known.memory(&outside.bytes);
     (memory.mem_usage_bytes, outside_memory.mem_usage_bytes) = (None, None);
     Totals {
-        time: known.time(&all.time),
+        time: Time { core_wait_s: core_wait_s(book.threads.iter()), ..known.time(&all.time) },
         memory,
         peak_rss_bytes: book.processes.iter().filter_map(|process| process.row.peak_rss_bytes).max(),
         resident_files_peak_bytes: {
@@ -54,13 +55,21 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
     }
 }
 
+/// What these threads were ready to run without a core, as far as it is known.
+fn core_wait_s<'a>(threads: impl Iterator<Item = &'a ThreadRecord>) -> Option<f64> {
+    threads.fold(None, |all, thread| sum(all, thread.core_wait_s))
+}
+
 /// The threads.
 pub(crate) fn threads(book: &Book, known: Known) -> Vec<Thread> {
-    let row = |thread: &crate::profile::book::records::ThreadRecord| Thread {
+    let row = |thread: &ThreadRecord| Thread {
         pid: thread.pid,
         tid: thread.tid,
         name: thread.name.clone(),
-        time: known.without_waits_if(thread.hidden_waits).time(&thread.amount),
+        time: Time {
+            core_wait_s: thread.core_wait_s,
+            ..known.without_waits_if(thread.hidden_waits).time(&thread.amount)
+        },
         cpu_clock_s: thread.clock_s,
     };
     book.threads.iter().map(row).collect()
@@ -78,6 +87,8 @@ pub(crate) fn processes(book: &Book, known: Known) -> Vec<Process> {
             }
             all.bytes.usage = 0;
             row.time = known.without_waits_if(process.hidden_waits).time(&all.time);
+            let of_it = |thread: &&ThreadRecord| thread.pid == row.pid && row.pid != 0;
+            row.time.core_wait_s = core_wait_s(book.threads.iter().filter(of_it));
             row.memory = known.memory(&all.bytes);
         }
         rows.push(row);

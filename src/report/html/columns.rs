@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 
 use crate::profile::model::{File, Line, Memory, Time};
 
+use crate::report::view::waiting_s;
+
 use super::cumulative::WithCallees;
 use super::digits::{micros, rounded, to_digits};
 
@@ -23,7 +25,7 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
         .map(|line| {
             let mut row = figures(line, callees(line.line));
             // How many lines on: small numbers that repeat.
-            row[21].1 = Some(i64::from(line.line) - before);
+            row[23].1 = Some(i64::from(line.line) - before);
             before = i64::from(line.line);
             row
         })
@@ -35,15 +37,15 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
         for share in &line.by_thread {
             // Its memory is told apart from the line's even where its time is all there is.
             let memory = ("al", share.alloc_bytes.map(|b| to_digits(3, b as f64)));
-            let [a, b, c, d, e, f, g] = share_of(at - last.0, share.thread, &share.time, share.time == line.time);
-            threads.push([a, b, c, d, e, f, g, memory]);
+            let [a, b, c, d, e, f, g, h, i] = share_of(at - last.0, share.thread, &share.time, share.time == line.time);
+            threads.push([a, b, c, d, e, f, g, h, i, memory]);
             last.0 = at;
         }
         for share in &line.by_process {
             let alone = share.time == line.time && share.memory == line.memory;
-            let [a, b, c, d, e, f, g] = share_of(at - last.1, share.process, &share.time, alone);
+            let [a, b, c, d, e, f, g, s, t] = share_of(at - last.1, share.process, &share.time, alone);
             let [h, i, j, k, l, m, n, o, p, q, r] = bytes(&share.memory).map(|cell| coarse(cell, alone));
-            processes.push([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r]);
+            processes.push([a, b, c, d, e, f, g, s, t, h, i, j, k, l, m, n, o, p, q, r]);
             last.1 = at;
         }
     }
@@ -52,15 +54,17 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
 }
 
 /// The figures of a line, under the keys of a file's columns.
-pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 22] {
-    let [py, na, sy, wa, gi] = seconds(&line.time);
+pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 24] {
+    let [py, na, he, sy, wa, gi, id] = seconds(&line.time);
     let [al, ae, fr, inc, li, le, pk, pe, mu, cp, pa] = bytes(&line.memory);
     [
         py,
         na,
+        he,
         sy,
         wa,
         gi,
+        id,
         ("cs", Some(line.cpu_samples as i64)),
         al,
         ae,
@@ -81,13 +85,15 @@ pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 22] {
     ]
 }
 
-fn seconds(time: &Time) -> [Cell; 5] {
+fn seconds(time: &Time) -> [Cell; 7] {
     [
         ("py", time.python_s.map(micros)),
         ("na", time.native_s.map(micros)),
+        ("he", time.helpers_s.map(micros)),
         ("sy", time.system_s.map(micros)),
-        ("wa", time.wait_s.map(micros)),
+        ("wa", waiting_s(time).map(micros)),
         ("gi", time.gil_wait_s.map(micros)),
+        ("id", time.idle_s.map(micros)),
     ]
 }
 
@@ -112,9 +118,9 @@ fn bytes(m: &Memory) -> [Cell; 11] {
 }
 
 /// How many lines on, whose share, and its time.
-fn share_of(step: usize, of: usize, time: &Time, alone: bool) -> [Cell; 7] {
-    let [py, na, sy, wa, gi] = seconds(time).map(|cell| coarse(cell, alone));
-    [("at", Some(step as i64)), ("of", Some(of as i64)), py, na, sy, wa, gi]
+fn share_of(step: usize, of: usize, time: &Time, alone: bool) -> [Cell; 9] {
+    let [py, na, he, sy, wa, gi, id] = seconds(time).map(|cell| coarse(cell, alone));
+    [("at", Some(step as i64)), ("of", Some(of as i64)), py, na, he, sy, wa, gi, id]
 }
 
 /// Three significant digits: shares are many and never summed. Nothing where the line itself says it.

@@ -1,22 +1,27 @@
-//! The four answers that a reader opens the page for.
+//! The answers that a reader opens the page for.
 //!
-//! Job: name the hottest line, its kind of time, the owner of the peak and the likeliest leak. Invariant: an answer
+//! Job: name the hottest line by CPU, its kind of time, the longest wait, the owner of the peak and the likeliest leak. Invariant: an answer
 //! that was not measured says so. Neighbours: `overview` shows them first.
 
 use crate::profile::model::{Line, Time};
-use crate::report::view::time_inside;
+use crate::report::table::too_few;
+use crate::report::view::{time_inside, waiting_s};
 use crate::units;
 
 use super::{Page, escape, total_s};
 
-/// The kinds of time: letter, class, name, seconds.
-pub(super) fn kinds(time: &Time) -> [(char, &'static str, &'static str, Option<f64>); 4] {
-    [
+/// A kind of time: letter, class, name, seconds.
+pub(super) type Kind = (char, &'static str, &'static str, Option<f64>);
+
+/// The kinds of CPU time; that of helper threads only where there are any.
+pub(super) fn kinds(time: &Time) -> impl Iterator<Item = Kind> {
+    let helpers = time.helpers_s.map(|s| ('H', "he", "helper threads", Some(s)));
+    let [python, native, system] = [
         ('P', "py", "Python", time.python_s),
         ('N', "na", "native", time.native_s),
         ('S', "sy", "system", time.system_s),
-        ('W', "wa", "waiting", time.wait_s),
-    ]
+    ];
+    [Some(python), Some(native), helpers, Some(system)].into_iter().flatten()
 }
 
 /// The lines of all files with their file's index.
@@ -40,11 +45,9 @@ pub(super) fn plus_minus(value: Option<u64>, error: Option<f64>) -> String {
     format!(" <span class=\"se\" title=\"one standard error\">\u{b1}{:.0}%</span>", share * 100.0)
 }
 
-/// The same of a line's CPU time: one over the root of its samples, as a share of all its time.
+/// The same of a line's CPU time: one over the root of its samples, as a share of it.
 pub(super) fn time_error(line: &Line) -> String {
-    let all = total_s(&line.time);
-    let cpu = all - line.time.wait_s.unwrap_or(0.0);
-    let share = cpu / all / (line.cpu_samples as f64).sqrt();
+    let share = 1.0 / (line.cpu_samples as f64).sqrt();
     if !share.is_finite() || share < 0.005 {
         return String::new();
     }
@@ -56,6 +59,7 @@ pub(super) fn push(out: &mut String, page: &Page<'_>) {
     out.push_str("<ul class=\"cards\" aria-label=\"Findings\">");
     push_hottest(out, page);
     push_kind(out, page);
+    push_wait(out, page);
     push_peak(out, page);
     push_leak(out, page);
     out.push_str("</ul>");
@@ -75,48 +79,81 @@ fn place(page: &Page<'_>, file: usize, line: &Line) -> String {
 
 fn push_hottest(out: &mut String, page: &Page<'_>) {
     let Some((file, line, seconds)) = leader(page, |line| total_s(&line.time)) else {
-        push_card(out, "hottest", "Hottest line", "none", "No line in scope was seen using time.");
+        push_card(out, "hottest", "Hottest line", "none", "No line in scope was seen on the CPU.");
         return;
     };
     let all = total_s(&time_inside(&page.profile.totals));
-    let kind = kinds(&line.time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
+    let kind = kinds(&line.time).max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
     let mostly = kind.map_or(String::new(), |(_, class, name, part)| {
         let share = units::percent_in_prose(part.unwrap_or(0.0) / seconds);
+        if too_few(page.profile) {
+            return "<span>too few samples to tell: run longer, or <code>--interval 1ms</code></span>".to_owned();
+        }
         format!("<span class=\"tag {class}\">{share} {name}</span>")
     });
     let figure = match all > 0.0 {
         true => format!("{} <small>{}</small>", units::seconds(seconds), units::percent_in_prose(seconds / all)),
         false => units::seconds(seconds),
     };
-    // A program that mostly waits is still to be told which line works hardest.
-    let cpu = |line: &Line| total_s(&line.time) - line.time.wait_s.unwrap_or(0.0);
-    let working = leader(page, cpu).filter(|(_, other, _)| !std::ptr::eq(*other, line) && cpu(line) < seconds / 2.0);
-    let working = working.map_or(String::new(), |(file, line, cpu_s)| {
-        format!("<span>on the CPU: {} {}</span>", page.names[file].link(line.line), units::seconds(cpu_s))
-    });
-    push_card(out, "hottest", "Hottest line", &figure, &format!("{}{mostly}{working}", place(page, file, line)));
+    push_card(out, "hottest", "Hottest line", &figure, &format!("{}{mostly}", place(page, file, line)));
 }
 
 fn push_kind(out: &mut String, page: &Page<'_>) {
     let time = &time_inside(&page.profile.totals);
     let all = total_s(time);
-    let largest = kinds(time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
+    let largest = kinds(time).max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
     if time.user_s.is_some_and(|user| user > all / 2.0) {
-        push_card(out, "kind", "Where the time went", "unknown", "Python is not told from native code here.");
+        push_card(out, "kind", "Where the CPU time went", "unknown", "Python is not told from native code here.");
+        return;
+    }
+    if too_few(page.profile) && all > 0.0 {
+        let samples = units::count(page.profile.totals.cpu_samples);
+        let say = format!("{samples} CPU samples tell too little: run longer, or <code>--interval 1ms</code>.");
+        push_card(out, "kind", "Where the CPU time went", "unknown", &say);
         return;
     }
     let Some((_, class, name, Some(part))) = largest.filter(|_| all > 0.0) else {
-        push_card(out, "kind", "Where the time went", "unknown", "Time was not profiled.");
+        push_card(out, "kind", "Where the CPU time went", "unknown", "Time was not profiled.");
         return;
     };
     let advice = match class {
         "py" => "The interpreter runs bytecode: fewer or cheaper Python operations help.",
         "na" => "C code called from Python: look at the libraries behind the lines.",
-        "sy" => "The kernel works for the program: I/O, page faults, system calls.",
-        _ => "The program sleeps or waits: for I/O, locks or other processes.",
+        "he" => "Native libraries work in threads of their own, on behalf of the lines that call them.",
+        _ => "The kernel works for the program: I/O, page faults, system calls.",
     };
     let figure = format!("{} <small>{name}</small>", units::percent_in_prose(part / all));
-    push_card(out, class, "Where the time went", &figure, &format!("<span>{advice}</span>"));
+    push_card(out, class, "Where the CPU time went", &figure, &format!("<span>{advice}</span>"));
+}
+
+/// The line that waits longest for an answer; what idles is told beside.
+fn push_wait(out: &mut String, page: &Page<'_>) {
+    let totals = &page.profile.totals.time;
+    let idle = totals.idle_s.filter(|s| *s > 0.0);
+    let idle =
+        idle.map(|s| format!("<span>idle, waiting for work or for a thread to end: {}</span>", units::seconds(s)));
+    let idle = idle.unwrap_or_default();
+    if totals.wait_s.is_none() {
+        push_card(out, "wa", "Longest wait", "not measured", "What threads wait for was not seen.");
+        return;
+    }
+    let Some((file, line, seconds)) = leader(page, |line| waiting_s(&line.time).unwrap_or(0.0)) else {
+        push_card(
+            out,
+            "wa",
+            "Longest wait",
+            "none",
+            &format!("<span>No line in scope waits for an answer.</span>{idle}"),
+        );
+        return;
+    };
+    let elapsed = page.profile.clock.elapsed_s;
+    let of = match elapsed > 0.0 && seconds <= elapsed {
+        true => format!(" <small>{} of wall</small>", units::percent_in_prose(seconds / elapsed)),
+        false => String::new(),
+    };
+    let figure = format!("{}{of}", units::seconds(seconds));
+    push_card(out, "wa", "Longest wait", &figure, &format!("{}{idle}", place(page, file, line)));
 }
 
 fn push_peak(out: &mut String, page: &Page<'_>) {

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::profile::model::{Line, Profile, Time};
-use crate::report::view::{Options, SortKey, View, cpu_s, share};
+use crate::report::table::elapsed_text;
+use crate::report::view::{Options, SortKey, View, cpu_s, share, waiting_s};
 use crate::units;
 
 use super::findings::{kinds, plus_minus};
@@ -114,7 +115,7 @@ const END: &str = "</tbody></table>";
 fn push_head(out: &mut String, profile: &Profile) {
     let totals = &profile.totals;
     let mut facts = vec![format!("<b>{}</b>", escape::text(&program(profile)))];
-    facts.push(format!("{} elapsed", units::seconds(profile.clock.elapsed_s)));
+    facts.push(elapsed_text(&profile.clock));
     facts.extend(cpu_s(&totals.time).map(|cpu| format!("{} CPU", units::seconds(cpu))));
     facts.extend(totals.peak_rss_bytes.map(|peak| format!("{} peak RSS", units::bytes(peak))));
     facts.extend(totals.memory.alloc_bytes.map(|bytes| format!("{} allocated", units::bytes(bytes))));
@@ -132,7 +133,7 @@ fn push_head(out: &mut String, profile: &Profile) {
         return;
     }
     out.push_str(&bar(&time, all).replace("class=\"bar\"", "class=\"bar big\""));
-    let legend = kinds(&time).into_iter().filter_map(|(letter, class, name, seconds)| {
+    let legend = kinds(&time).filter_map(|(letter, class, name, seconds)| {
         let seconds = seconds?;
         let (spelt, part) = (units::seconds(seconds), units::percent_in_prose(seconds / all));
         Some(format!("<span><i class=\"sw {class}\"></i><b>{letter}</b> {name} {spelt} ({part})</span>"))
@@ -147,6 +148,7 @@ fn in_scope(profile: &Profile) -> Time {
         let add = |sum: &mut Option<f64>, part: Option<f64>| *sum = part.map(|part| sum.unwrap_or(0.0) + part).or(*sum);
         add(&mut sum.python_s, line.time.python_s);
         add(&mut sum.native_s, line.time.native_s);
+        add(&mut sum.helpers_s, line.time.helpers_s);
         add(&mut sum.system_s, line.time.system_s);
         add(&mut sum.wait_s, line.time.wait_s);
     }
@@ -189,7 +191,7 @@ fn push_lines(out: &mut String, page: &Page<'_>, view: &View<'_>) {
         return;
     }
     let memory = memory_columns(view);
-    let mut columns = vec!["Line", "Time", "Seconds", "Kind %", "CPU %"];
+    let mut columns = vec!["Line", "Time", "CPU", "Kind %", "CPU %", "Wait"];
     columns.extend(&memory);
     columns.push("Source");
     head(out, "Hottest lines", &columns);
@@ -197,10 +199,11 @@ fn push_lines(out: &mut String, page: &Page<'_>, view: &View<'_>) {
     for place in &view.lines {
         let file = page.index(place.file);
         let source = page.texts[file].get(place.line.line).map(str::trim).unwrap_or_default();
+        let wait = waiting_s(&place.line.time).filter(|s| *s > 0.0).map_or(String::new(), units::seconds);
         let cpu = share(cpu_s(&place.line.time), view.base.cpu_s).map_or(String::new(), units::percent);
         out.push_str(&format!(
             "<tr><th scope=\"row\" title=\"{0}:{1}\">{2}</th><td>{3}</td><td class=\"n\">{4}</td>\
-             <td class=\"n\">{5}</td><td class=\"n\">{cpu}</td>",
+             <td class=\"n\">{5}</td><td class=\"n\">{cpu}</td><td class=\"n\">{wait}</td>",
             escape::text(&page.names[file].shown),
             place.line.line,
             escape::text(&page.names[file].place(place.line.line)),
@@ -230,7 +233,7 @@ fn push_file(out: &mut String, page: &Page<'_>, file: usize, numbers: &BTreeSet<
     let measured: BTreeMap<u32, &Line> = page.profile.files[file].lines.iter().map(|line| (line.line, line)).collect();
     let scale = measured.values().map(|line| total_s(&line.time)).fold(0.0, f64::max);
     let memory = measured.values().any(|line| line.memory.alloc_bytes.is_some_and(|bytes| bytes > 0));
-    let mut columns = vec!["Time", "Seconds", "Kind %"];
+    let mut columns = vec!["Time", "CPU", "Kind %"];
     columns.extend(if memory { &["Allocated", "Increment"][..] } else { &[] });
     columns.extend(["Line #", "Source"]);
     head(out, "", &columns);
@@ -278,7 +281,7 @@ fn push_functions(out: &mut String, page: &Page<'_>, view: &View<'_>) {
     for place in &view.functions {
         let function = place.function;
         let name = &page.names[page.index(place.file)];
-        let whole = function.cumulative.wall_s.or(function.cumulative.cpu_s);
+        let whole = function.cumulative.cpu_s;
         out.push_str(&format!(
             "<tr><th scope=\"row\"><code>{}</code></th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td>",

@@ -29,6 +29,7 @@ use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::profile::model::{Profile, Time};
+use crate::report::view::cpu_s;
 
 pub(crate) use escape::text as escape_text;
 pub use fragment::{FragmentOptions, render_fragment};
@@ -192,9 +193,9 @@ fn program(profile: &Profile) -> String {
     if name.is_empty() { "profile".to_owned() } else { name }
 }
 
-/// All seconds of a line or function: on and off the CPU.
+/// CPU seconds of all kinds, by which everything is ranked; 0 where they are not known.
 fn total_s(time: &Time) -> f64 {
-    [time.python_s, time.native_s, time.system_s, time.user_s, time.wait_s].iter().flatten().sum()
+    cpu_s(time).unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! Neighbours: `findings`, `timeline` and `tables` draw its parts; `assets/tables.js` makes the table sortable.
 
 use crate::profile::model::{Line, Profile};
-use crate::report::view::{keep_first, time_inside, wait_outside};
+use crate::report::table::elapsed_text;
+use crate::report::view::{keep_first, time_inside, wait_outside, waiting_s};
 use crate::units;
 
 use super::findings::{self, kinds, lines, plus_minus};
@@ -31,7 +32,10 @@ pub(super) fn push(out: &mut String, page: &Page<'_>) {
 
 fn push_facts(out: &mut String, page: &Page<'_>) {
     let p = page.profile;
-    let mut facts = vec![format!("<b>{}</b> elapsed", units::seconds(p.clock.elapsed_s))];
+    let mut facts = vec![match p.clock.program_s {
+        Some(_) => format!("<b>{}</b>", elapsed_text(&p.clock)),
+        None => format!("<b>{}</b> elapsed", units::seconds(p.clock.elapsed_s)),
+    }];
     if let Some(cpu) = p.totals.cpu_clock_s {
         facts.push(format!("<b>{}</b> CPU", units::seconds(cpu)));
     }
@@ -95,7 +99,7 @@ fn push_time(out: &mut String, profile: &Profile) {
     if all <= 0.0 {
         return;
     }
-    out.push_str("<div class=\"panel\" id=\"time\"><h3>Time by kind</h3>");
+    out.push_str("<div class=\"panel\" id=\"time\"><h3>CPU time by kind</h3>");
     out.push_str(&bar(time, all).replace("class=\"bar\"", "class=\"bar big\""));
     out.push_str("<ul class=\"legend\">");
     for (letter, class, name, seconds) in kinds(time) {
@@ -105,7 +109,22 @@ fn push_time(out: &mut String, profile: &Profile) {
     }
     if let Some(user) = time.user_s {
         let (spelt, share) = (units::seconds(user), units::percent(user / all));
-        out.push_str(&format!("<li>Python or native, not known which <span>{spelt} \u{b7} {share}</span></li>"));
+        out.push_str(&format!("<li>not told apart <span>{spelt} \u{b7} {share}</span></li>"));
+    }
+    if let Some(wait) = waiting_s(time) {
+        out.push_str(&format!(
+            "<li><i class=\"sw wa\"></i><b>W</b> waiting <span>{}</span></li>",
+            units::seconds(wait)
+        ));
+    }
+    if let Some(idle) = profile.totals.time.idle_s {
+        out.push_str(&format!(
+            "<li><span>idle, waiting for work or for a thread to end {}</span></li>",
+            units::seconds(idle)
+        ));
+    }
+    if let Some(queued) = time.core_wait_s.filter(|s| *s >= 0.01 * profile.clock.elapsed_s) {
+        out.push_str(&format!("<li><span>ready to run without a core {}</span></li>", units::seconds(queued)));
     }
     if let Some(gil) = time.gil_wait_s.filter(|gil| *gil > 0.0) {
         out.push_str(&format!("<li><span>thereof waiting for the GIL {}</span></li>", units::seconds(gil)));

@@ -3,6 +3,7 @@
 //! Invariant: every text that comes from the profile is escaped. Neighbours: `overview`, `tables`, `source`, `fragment`.
 
 use crate::profile::model::{Line, Memory, Time};
+use crate::report::view::waiting_s;
 use crate::units;
 
 use super::findings::{kinds, plus_minus, time_error};
@@ -44,7 +45,7 @@ pub(super) fn memory_bar(memory: &Memory, scale: f64) -> String {
 /// The dominant kind of time: letter and share, so that colour is never alone.
 pub(super) fn dominant(time: &Time) -> String {
     let all = total_s(time);
-    let largest = kinds(time).into_iter().max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
+    let largest = kinds(time).max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
     match largest {
         Some((letter, class, name, Some(part))) if all > 0.0 => {
             format!("<abbr class=\"kind {class}\" title=\"{name}\">{letter}</abbr> {:.0}", part / all * 100.0)
@@ -86,7 +87,7 @@ pub(super) fn has_memory(page: &Page<'_>) -> bool {
 /// Lines with all their figures.
 pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Line)], caption: &str) {
     let memory = has_memory(page);
-    let mut columns = vec!["Line", "Source", "Time", "#Seconds", "#Kind %"];
+    let mut columns = vec!["Line", "Source", "Time", "#CPU", "#Kind %", "#Wait"];
     if memory {
         columns.extend(["Memory", "#Allocated", "#At peak", "#Increment", "#Copied"]);
     }
@@ -96,13 +97,14 @@ pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Li
     for (file, line) in lines {
         let source = page.texts[*file].get(line.line).map(str::trim).unwrap_or_default();
         out.push_str(&format!(
-            "<tr><th scope=\"row\">{}</th><td class=\"src\"><code>{}</code></td><td>{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td>",
+            "<tr><th scope=\"row\">{}</th><td class=\"src\"><code>{}</code></td><td>{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
             page.names[*file].link(line.line),
             escape::text(source),
             bar(&line.time, scale),
             units::seconds(total_s(&line.time)),
             time_error(line),
-            dominant(&line.time)
+            dominant(&line.time),
+            seconds(waiting_s(&line.time))
         ));
         if memory {
             let m = &line.memory;

@@ -19,6 +19,9 @@ use crate::profile::model::{File, Line, Profile, Time};
 use crate::report::modules::modules;
 use crate::report::table::short_path;
 
+use crate::report::bars::parts;
+use crate::report::view::waiting_s;
+
 use super::columns;
 use super::cumulative::{WithCallees, by_line, subtrees};
 use super::digits::{micros, rounded};
@@ -58,7 +61,7 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
                 let c = &f.cumulative;
                 let (cpu, wall) = (c.cpu_s.map(micros), c.wall_s.map(micros));
                 let alloc = c.alloc_bytes.map(|b| rounded(b as f64));
-                json!([at, f.qualname, f.first_line, f.last_line, t[0], t[1], t[2], t[3], cpu, wall, alloc])
+                json!([at, f.qualname, f.first_line, f.last_line, t[0], t[1], t[2], t[3], t[4], cpu, wall, alloc])
             })
         })
         .collect();
@@ -146,8 +149,9 @@ fn pack(json: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(deflated)
 }
 
-fn times(time: &Time) -> [Option<i64>; 4] {
-    [time.python_s, time.native_s, time.system_s, time.wait_s].map(|s| s.map(micros))
+/// Seconds by kind, in the order of the page's `KINDS`.
+fn times(time: &Time) -> [Option<i64>; 5] {
+    parts(time).map(|s| s.map(micros))
 }
 
 /// User time that nobody can divide.
@@ -169,12 +173,11 @@ fn files_json(files: &[Cow<'_, File>], names: &[FileName], texts: &[FileText]) -
     let files = files.iter().zip(names).zip(texts);
     files
         .map(|((file, name), text)| {
-            let mut time = [0.0; 4];
+            let mut time = [0.0; 5];
             let mut memory = [0_u64; 4];
             for line in &file.lines {
-                let t = &line.time;
                 let m = &line.memory;
-                for (sum, part) in time.iter_mut().zip([t.python_s, t.native_s, t.system_s, t.wait_s]) {
+                for (sum, part) in time.iter_mut().zip(parts(&line.time)) {
                     *sum += part.unwrap_or(0.0);
                 }
                 for (sum, part) in memory.iter_mut().zip([m.alloc_bytes, m.live_bytes, m.peak_bytes, m.copy_bytes]) {
@@ -204,13 +207,14 @@ fn hot_json(
     let all: Vec<(usize, usize)> =
         files.iter().enumerate().flat_map(|(f, file)| (0..file.lines.len()).map(move |l| (f, l))).collect();
     let line = |&(f, l): &(usize, usize)| &files[f].lines[l];
-    let measures: [Measure<'_>; 6] = [
+    let measures: [Measure<'_>; 7] = [
         &|at| super::total_s(&line(at).time),
+        &|at| waiting_s(&line(at).time).unwrap_or(0.0),
         &|at| line(at).memory.alloc_bytes.unwrap_or(0) as f64,
         &|at| line(at).memory.live_bytes.unwrap_or(0) as f64,
         &|at| line(at).memory.peak_bytes.unwrap_or(0) as f64,
         &|at| line(at).memory.copy_bytes.unwrap_or(0) as f64,
-        &|at| callees(at.0, line(at).line).map_or(0.0, |c| c.wall_s),
+        &|at| callees(at.0, line(at).line).map_or(0.0, |c| c.cpu_s),
     ];
     let mut chosen = std::collections::BTreeSet::new();
     for measure in measures {

@@ -71,7 +71,7 @@ fn push_file(out: &mut String, page: &Page<'_>, file: usize, numbers: &BTreeSet<
     let scale = measured.values().map(|line| total_s(&line.time)).fold(0.0, f64::max);
     let scale_bytes = measured.values().filter_map(|line| line.memory.alloc_bytes).max().unwrap_or(0) as f64;
     out.push_str(&format!(
-        "<h3 class=\"path\">{0}</h3><div class=\"scroll\"><table class=\"code\"><caption class=\"sr\">{0}</caption><thead><tr><th scope=\"col\">Time</th><th scope=\"col\" class=\"n\">Seconds</th><th scope=\"col\" class=\"n\">Kind %</th>",
+        "<h3 class=\"path\">{0}</h3><div class=\"scroll\"><table class=\"code\"><caption class=\"sr\">{0}</caption><thead><tr><th scope=\"col\">Time</th><th scope=\"col\" class=\"n\">CPU</th><th scope=\"col\" class=\"n\">Kind %</th>",
         escape::text(&name.shown)
     ));
     if memory {

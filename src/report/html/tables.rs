@@ -4,9 +4,9 @@
 //! Neighbours: `assets/tables.js` replaces lines, functions and files by sortable ones.
 
 use crate::profile::model::Time;
+use crate::report::view::waiting_s;
 use crate::units;
 
-use super::findings::kinds;
 use super::parts::{END, bar, bytes, dominant, has_memory, head, seconds};
 use super::{Page, escape, total_s};
 
@@ -38,7 +38,7 @@ pub(super) fn push_functions(out: &mut String, page: &Page<'_>) {
             bar(&function.own, scale),
             units::seconds(total_s(&function.own)),
             dominant(&function.own),
-            seconds(function.cumulative.wall_s.or(function.cumulative.cpu_s)),
+            seconds(function.cumulative.cpu_s),
             bytes(function.cumulative.alloc_bytes)
         ));
     }
@@ -73,6 +73,7 @@ pub(super) fn push_files(out: &mut String, page: &Page<'_>) {
             for (sum, part) in [
                 (&mut time.python_s, line.time.python_s),
                 (&mut time.native_s, line.time.native_s),
+                (&mut time.helpers_s, line.time.helpers_s),
                 (&mut time.system_s, line.time.system_s),
                 (&mut time.wait_s, line.time.wait_s),
             ] {
@@ -193,7 +194,19 @@ fn push_threads(out: &mut String, page: &Page<'_>) {
     head(
         out,
         "Threads",
-        &["Thread", "#pid", "#tid", "Time", "#Python", "#Native", "#System", "#Waiting", "#CPU clock"],
+        &[
+            "Thread",
+            "#pid",
+            "#tid",
+            "Time",
+            "#Python",
+            "#Native",
+            "#System",
+            "#Waiting",
+            "#Idle",
+            "#No core",
+            "#CPU clock",
+        ],
     );
     let scale = threads.iter().map(|thread| total_s(&thread.time)).fold(0.0, f64::max);
     let mut busiest: Vec<_> = threads.iter().enumerate().collect();
@@ -206,7 +219,9 @@ fn push_threads(out: &mut String, page: &Page<'_>) {
             thread.tid,
             bar(&thread.time, scale)
         ));
-        for (_, _, _, part) in kinds(&thread.time) {
+        let time = &thread.time;
+        let parts = [time.python_s, time.native_s, time.system_s, waiting_s(time), time.idle_s, time.core_wait_s];
+        for part in parts {
             out.push_str(&format!("<td class=\"n\">{}</td>", seconds(part)));
         }
         out.push_str(&format!("<td class=\"n\">{}</td></tr>", seconds(thread.cpu_clock_s)));
@@ -240,7 +255,10 @@ const MEANINGS: &str = "<h3>What the figures mean</h3><dl class=\"run\">\
 <dt>P Python</dt><dd>CPU time executing bytecode, the interpreter's own work included.</dd>\
 <dt>N native</dt><dd>CPU time in C code called by the line: builtins and extension libraries.</dd>\
 <dt>S system</dt><dd>CPU time in the kernel on behalf of the line.</dd>\
-<dt>W waiting</dt><dd>Time off the CPU with this line innermost: sleep, I/O, locks.</dd>\
+<dt>H helper threads</dt><dd>CPU time of native threads (BLAS, polars, thread pools of libraries) while this line ran or awaited native code.</dd>\
+<dt>W waiting</dt><dd>Time off the CPU with this line innermost: sleep, I/O, locks. Part of no ranking by time and of no bar.</dd>\
+<dt>Idle</dt><dd>Time off the CPU of threads that wait for work (a pool's, a server's) or for another thread to end.</dd>\
+<dt>No core</dt><dd>Time that a thread was ready to run and no core was free.</dd>\
 <dt>Allocated, live, at peak</dt><dd>Bytes requested by the line; the part not freed at the end of the profile; the part live at the highest footprint.</dd>\
 <dt>Increment</dt><dd>Allocated minus freed while the line ran.</dd>\
 <dt>Copied</dt><dd>Bytes moved by memcpy and memmove while the line ran.</dd>\

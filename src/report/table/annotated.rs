@@ -14,11 +14,12 @@ use crate::report::view::{FileView, Options, View, share};
 use crate::units;
 
 /// What to show of a line, the most telling first.
-const WISH: [Figure; 12] = [
+const WISH: [Figure; 13] = [
     Figure::Cpu,
     Figure::Kind(0),
     Figure::Kind(1),
     Figure::Kind(2),
+    Figure::Kind(3),
     Figure::Wait,
     Figure::Peak,
     Figure::Alloc,

@@ -5,10 +5,11 @@
 //! a number is never cut, a column that does not fit is left out whole. Neighbours: `hottest` and `annotated` ask for
 //! columns, `units` spells.
 
+use super::summary::too_few;
 use crate::profile::model::{Line, Profile};
-use crate::report::bars::{KINDS, parts, stacked};
+use crate::report::bars::{HELPERS, KINDS, SYSTEM, WAIT, cpu_parts, parts, stacked};
 use crate::report::style::{Role, Style};
-use crate::report::view::{SortKey, View, cpu_s, share};
+use crate::report::view::{SortKey, View, cpu_s, share, waiting_s};
 use crate::units;
 
 /// A figure of a line.
@@ -64,11 +65,9 @@ pub(super) struct Cells<'v> {
 impl<'v> Cells<'v> {
     /// For the lines of `view`.
     pub(super) fn new(view: &'v View<'v>, style: Style) -> Self {
-        let seconds = |line: &Line| parts(&line.time).into_iter().flatten().sum::<f64>();
         let lines = || view.profile.files.iter().flat_map(|file| &file.lines);
-        let longest_s = lines().map(seconds).fold(0.0, f64::max);
-        let largest_cpu = lines().filter_map(|line| cpu_s(&line.time)).fold(0.0, f64::max);
-        Self { view, style, decimals: units::column_decimals(largest_cpu), longest_s, text: String::new() }
+        let longest_s = lines().filter_map(|line| cpu_s(&line.time)).fold(0.0, f64::max);
+        Self { view, style, decimals: units::column_decimals(longest_s), longest_s, text: String::new() }
     }
 
     /// The columns that have data, the most telling that fit into `room` cells (a space after each included), in the
@@ -80,7 +79,7 @@ impl<'v> Cells<'v> {
         let first = sorting_figure(sort);
         for figure in first.iter().chain(wish) {
             // One kind of CPU time alone would mislead: all or none.
-            let together: &[Figure] = if matches!(figure, Figure::Kind(0..=2)) { &CPU_KINDS } else { &[*figure] };
+            let together: &[Figure] = if matches!(figure, Figure::Kind(0..WAIT)) { &CPU_KINDS } else { &[*figure] };
             let new =
                 together.iter().filter(|figure| self.has(**figure) && !chosen.iter().any(|c| c.figure == **figure));
             let new: Vec<Column> = new.map(|figure| self.column(*figure, short)).collect();
@@ -97,9 +96,10 @@ impl<'v> Cells<'v> {
     fn has(&self, figure: Figure) -> bool {
         let present = &self.view.present;
         match figure {
-            Figure::Bar => present.cpu || present.wait,
-            Figure::Share | Figure::Cpu => present.cpu,
+            Figure::Bar | Figure::Share | Figure::Cpu => present.cpu,
+            Figure::Kind(0..WAIT) if too_few(self.view.profile) => false,
             Figure::Kind(0 | 1) => present.kinds,
+            Figure::Kind(HELPERS) => present.helpers,
             Figure::Kind(_) => present.system,
             Figure::Wait => present.wait,
             Figure::MemUsage => present.mem_usage,
@@ -173,8 +173,7 @@ impl<'v> Cells<'v> {
         let cpu_role = heat(share(cpu, base.cpu_s));
         let role = match column.figure {
             Figure::Bar => {
-                let known = parts(&line.time).map(Option::unwrap_or_default);
-                return stacked(out, known, self.longest_s, column.width, &self.style);
+                return stacked(out, cpu_parts(&line.time), self.longest_s, column.width, &self.style);
             }
             Figure::Share => self.push_share(share(cpu, base.cpu_s), false, cpu_role),
             Figure::Cpu => match cpu {
@@ -188,12 +187,12 @@ impl<'v> Cells<'v> {
             Figure::Kind(kind) => {
                 self.push_share(share(parts(&line.time)[kind], base.cpu_s), column.short, KINDS[kind].role)
             }
-            Figure::Wait => match line.time.wait_s {
+            Figure::Wait => match waiting_s(&line.time) {
                 None => Role::Plain,
                 Some(0.0) => self.push_zero(),
                 Some(s) => {
                     self.text.push_str(&units::seconds_in_column(s, self.decimals));
-                    KINDS[3].role
+                    KINDS[WAIT].role
                 }
             },
             Figure::MemUsage => self.push_bytes(memory.mem_usage_bytes, f64::INFINITY),
@@ -249,16 +248,17 @@ impl<'v> Cells<'v> {
 }
 
 /// The kinds of CPU time.
-const CPU_KINDS: [Figure; 3] = [Figure::Kind(0), Figure::Kind(1), Figure::Kind(2)];
+const CPU_KINDS: [Figure; 4] = [Figure::Kind(0), Figure::Kind(1), Figure::Kind(HELPERS), Figure::Kind(SYSTEM)];
 
 /// Left to right.
-const READING_ORDER: [Figure; 13] = [
+const READING_ORDER: [Figure; 14] = [
     Figure::Bar,
     Figure::Share,
     Figure::Cpu,
     Figure::Kind(0),
     Figure::Kind(1),
     Figure::Kind(2),
+    Figure::Kind(3),
     Figure::Wait,
     Figure::MemUsage,
     Figure::Increment,
@@ -274,7 +274,7 @@ fn sorting_figure(key: SortKey) -> Option<Figure> {
         SortKey::Cpu | SortKey::Line | SortKey::Name => None,
         SortKey::Python => Some(Figure::Kind(0)),
         SortKey::Native => Some(Figure::Kind(1)),
-        SortKey::System => Some(Figure::Kind(2)),
+        SortKey::System => Some(Figure::Kind(SYSTEM)),
         SortKey::Wait => Some(Figure::Wait),
         SortKey::Alloc => Some(Figure::Alloc),
         SortKey::Live => Some(Figure::Live),

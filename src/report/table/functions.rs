@@ -6,7 +6,7 @@
 use super::cells::list_path;
 use super::{List, title};
 use crate::profile::model::Function;
-use crate::report::bars::{parts, stacked};
+use crate::report::bars::{CPU_KINDS, cpu_parts, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::report::view::{View, cpu_s, share};
@@ -80,6 +80,6 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     list.render(out);
 }
 
-fn own(function: &Function) -> [f64; 4] {
-    parts(&function.own).map(Option::unwrap_or_default)
+fn own(function: &Function) -> [f64; CPU_KINDS] {
+    cpu_parts(&function.own)
 }

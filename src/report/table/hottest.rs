@@ -13,7 +13,7 @@ use crate::report::view::{Options, Place, SortKey, View, cpu_s};
 use crate::units;
 
 /// What to show of a line, the most telling first.
-const WISH: [Figure; 13] = [
+const WISH: [Figure; 14] = [
     Figure::Cpu,
     Figure::Share,
     Figure::Bar,
@@ -22,6 +22,7 @@ const WISH: [Figure; 13] = [
     Figure::Kind(0),
     Figure::Kind(1),
     Figure::Kind(2),
+    Figure::Kind(3),
     Figure::Alloc,
     Figure::Live,
     Figure::Increment,

@@ -27,7 +27,7 @@ use crate::profile::model::Profile;
 pub(crate) use cells::short_path;
 pub use leaks::render_leaks;
 pub use summary::summary_line;
-pub(super) use summary::{command, resident as peak_made_of};
+pub(super) use summary::{command, elapsed_text, resident as peak_made_of, too_few};
 
 /// Hottest lines that the short report keeps on the smallest screen.
 const LEAST_LINES: usize = 3;

@@ -7,11 +7,11 @@
 use super::cells::{error_text, list_path, relative_error};
 use super::leaks::sure;
 use super::title;
-use crate::profile::model::{Exit, NearLimit, Profile};
-use crate::report::bars::{KINDS, parts, sparkline, stacked};
+use crate::profile::model::{Clock, Exit, NearLimit, Profile};
+use crate::report::bars::{CPU_KINDS, KINDS, cpu_parts, parts, sparkline, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
-use crate::report::view::{Place, SortKey, View, cpu_s, largest, share, time_inside, wait_outside};
+use crate::report::view::{Place, SortKey, View, cpu_s, largest, share, time_inside, wait_outside, waiting_s};
 use crate::units;
 
 /// Cells of a fact's name and the space after it.
@@ -20,6 +20,8 @@ const LABEL: usize = 9;
 const NAMED: usize = 3;
 /// Sections that are named.
 const SECTIONS: usize = 8;
+/// CPU samples from which on kinds of time are told: the standard error of a share is at most 11 points then.
+const FEWEST_SAMPLES: u64 = 20;
 /// Waits are named where they take this share of the wall.
 const WAIT_SHARE: f64 = 0.1;
 
@@ -27,18 +29,19 @@ const WAIT_SHARE: f64 = 0.1;
 #[must_use]
 pub fn summary_line(profile: &Profile) -> String {
     let style = Style { color: false, unicode: false, ..Style::PLAIN };
-    let mut facts = vec![format!("{} elapsed", units::seconds(profile.clock.elapsed_s))];
+    let mut facts = vec![elapsed_text(&profile.clock)];
     let time = &profile.totals.time;
     if let Some(cpu) = cpu_s(time) {
-        let kinds = parts(time).into_iter().take(3).zip(&KINDS).filter_map(|(part, kind)| {
+        let kinds = parts(time).into_iter().take(CPU_KINDS).zip(&KINDS).filter_map(|(part, kind)| {
             let part = share(part, cpu)?;
             Some(format!("{} {}", kind.name, units::percent_in_prose(part)))
         });
         let kinds: Vec<String> = kinds.collect();
-        let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+        let kinds =
+            if kinds.is_empty() || too_few(profile) { String::new() } else { format!(" ({})", kinds.join(", ")) };
         facts.push(format!("{} CPU{kinds}", units::seconds(cpu)));
     }
-    facts.extend(time_inside(&profile.totals).wait_s.map(|wait| format!("{} wait", units::seconds(wait))));
+    facts.extend(waiting_s(&time_inside(&profile.totals)).map(|wait| format!("{} wait", units::seconds(wait))));
     facts.extend(profile.totals.peak_rss_bytes.map(|peak| format!("peak RSS {}", units::bytes(peak))));
     let hottest = largest(profile, SortKey::Cpu, 1);
     if let Some(((place, s), cpu)) = hottest.first().zip(cpu_s(time).filter(|cpu| *cpu > 0.0)) {
@@ -92,6 +95,21 @@ fn heading(out: &mut String, profile: &Profile, style: &Style) {
     title(out, &head, &remark.join(", "), style);
 }
 
+/// Are there too few samples for kinds of time to mean anything?
+pub(crate) fn too_few(profile: &Profile) -> bool {
+    let sampled = !matches!(profile.settings.cpu.source.as_str(), "off" | "");
+    sampled && profile.totals.cpu_samples < FEWEST_SAMPLES
+}
+
+/// How long the run took, or what part of it was profiled.
+pub(crate) fn elapsed_text(clock: &Clock) -> String {
+    let elapsed = units::seconds(clock.elapsed_s);
+    match clock.program_s {
+        Some(all) => format!("profiled the first {elapsed} of {}", units::seconds(all)),
+        None => format!("{elapsed} elapsed"),
+    }
+}
+
 /// The command line, its interpreter by name alone; one word may be a statement, and is told as it is.
 pub(in crate::report) fn command(words: &[String]) -> String {
     match words {
@@ -115,7 +133,7 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
     let (profile, style) = (view.profile, facts.style);
     let (elapsed, time) = (profile.clock.elapsed_s, &profile.totals.time);
     let cpu = cpu_s(time);
-    let mut items = vec![(Role::Strong, format!("{} elapsed", units::seconds(elapsed)))];
+    let mut items = vec![(Role::Strong, elapsed_text(&profile.clock))];
     if let Some(cpu) = cpu {
         let of_wall = share(Some(cpu), elapsed).map(|part| format!(" ({} of wall)", units::percent_in_prose(part)));
         items.push((Role::Strong, format!("{} CPU{}", units::seconds(cpu), of_wall.unwrap_or_default())));
@@ -124,20 +142,21 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
     facts.push("total", &items);
 
     let time = &time_inside(&profile.totals);
-    let known = parts(time).map(Option::unwrap_or_default);
+    let known = cpu_parts(time);
     let sum: f64 = known.iter().sum::<f64>() + time.user_s.unwrap_or(0.0);
-    if sum > 0.0 {
+    let few = too_few(profile) && sum > 0.0;
+    if few {
+        let samples = units::count(profile.totals.cpu_samples);
+        let text =
+            format!("{samples} CPU samples are too few to tell kinds and lines apart: run longer, or `--interval 1ms`");
+        facts.push("time", &[(Role::Warning, text)]);
+    } else if sum > 0.0 {
         let mut bar = String::new();
         stacked(&mut bar, known, sum, style.width.saturating_sub(LABEL).min(72), style);
         facts.drawn("time", &bar);
-        let legend = parts(time).into_iter().zip(&KINDS).filter_map(|(part, kind)| {
+        let legend = parts(time).into_iter().take(CPU_KINDS).zip(&KINDS).filter_map(|(part, kind)| {
             let s = part?;
-            let part = match kind.name {
-                // More than the run was long: the sum of all that waited.
-                "wait" if s > elapsed => Some(format!(" in {} threads", units::count(profile.threads.len() as u64))),
-                "wait" => share(Some(s), elapsed).map(|part| format!(" {} of wall", units::percent_in_prose(part))),
-                _ => share(Some(s), cpu.unwrap_or(0.0)).map(|part| format!(" {}", units::percent_in_prose(part))),
-            };
+            let part = share(Some(s), cpu.unwrap_or(0.0)).map(|part| format!(" {}", units::percent_in_prose(part)));
             let text =
                 format!("{} {} {}{}", kind.texture(style), kind.name, units::seconds(s), part.unwrap_or_default());
             Some((kind.role, text))
@@ -146,22 +165,49 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
         legend.extend(time.user_s.map(|s| {
             let part = share(Some(s), cpu.unwrap_or(0.0)).map(|part| format!(" {}", units::percent_in_prose(part)));
             let part = part.unwrap_or_default();
-            (Role::Plain, format!("Python or native, not known which {}{part}", units::seconds(s)))
+            (Role::Plain, format!("not told apart {}{part}", units::seconds(s)))
         }));
         facts.push("", &legend);
     }
-    let waiting = waits && share(time.wait_s, elapsed).is_some_and(|part| part >= WAIT_SHARE);
+    let waited = waiting_s(time);
+    let waiting = waits && share(waited, elapsed).is_some_and(|part| part >= WAIT_SHARE);
+    let whole = waited.map(|s| match share(Some(s), elapsed) {
+        // More than the run was long: the sum of all that waited.
+        Some(_) if s > elapsed => {
+            format!("{} in {} threads", units::seconds(s), units::count(profile.threads.len() as u64))
+        }
+        Some(part) => format!("{} {} of wall", units::seconds(s), units::percent_in_prose(part)),
+        None => units::seconds(s),
+    });
+    let mut items: Vec<_> = whole.into_iter().map(|text| (Role::Plain, text)).collect();
     if waiting {
         let named = largest(profile, SortKey::Wait, NAMED)
             .into_iter()
             .filter(|(_, s)| *s >= 0.01 * elapsed)
             .map(|(place, s)| (Role::Plain, format!("{} {}", name(profile, &place, style), units::seconds(s))));
-        let mut named: Vec<_> = named.collect();
+        items.extend(named);
         if let Some(gil) = time.gil_wait_s.filter(|gil| *gil >= 0.01 * elapsed) {
-            named.push((Role::Plain, format!("for the GIL {}", units::seconds(gil))));
+            items.push((Role::Plain, format!("for the GIL {}", units::seconds(gil))));
         }
-        facts.push("waits", &named);
     }
+    let idle = profile.totals.time.idle_s.filter(|s| *s >= 0.01 * elapsed);
+    items.extend(
+        idle.map(|s| (Role::Faint, format!("idle, waiting for work or for a thread to end {}", units::seconds(s)))),
+    );
+    facts.push("waits", &items);
+    cores(facts, profile);
+}
+
+/// What the program waited for a core, which no change of its code can mend.
+fn cores(facts: &mut Facts<'_>, profile: &Profile) {
+    let elapsed = profile.clock.elapsed_s;
+    let mut items = Vec::new();
+    if let Some(s) = profile.totals.time.core_wait_s.filter(|s| *s >= 0.05 * elapsed) {
+        let part = share(Some(s), elapsed).map(|part| format!(" {} of wall", units::percent_in_prose(part)));
+        let text = format!("ready to run without a core {}{}", units::seconds(s), part.unwrap_or_default());
+        items.push((Role::Warning, text));
+    }
+    facts.push("cores", &items);
 }
 
 /// The footprint as a row of characters, its highest marked.

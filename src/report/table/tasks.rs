@@ -5,14 +5,16 @@
 
 use super::{List, title};
 use crate::profile::model::{Exit, Profile, Thread};
-use crate::report::bars::{parts, stacked};
+use crate::report::bars::{cpu_parts, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
-use crate::report::view::cpu_s;
+use crate::report::view::{cpu_s, waiting_s};
 use crate::units;
 
 /// Rows of either list.
 const ROWS: usize = 10;
+/// Seconds without a core that are worth a column.
+const LITTLE_S: f64 = 0.01;
 
 pub(super) fn render(out: &mut String, profile: &Profile, style: &Style) {
     if profile.threads.len() > 1 {
@@ -32,38 +34,45 @@ fn threads(out: &mut String, profile: &Profile, style: &Style) {
     let mut threads: Vec<&Thread> = profile.threads.iter().collect();
     threads.sort_by(|a, b| {
         clock_s(b).total_cmp(&clock_s(a)).then_with(|| {
-            b.time
-                .wait_s
+            waiting_s(&b.time)
                 .unwrap_or(0.0)
-                .total_cmp(&a.time.wait_s.unwrap_or(0.0))
+                .total_cmp(&waiting_s(&a.time).unwrap_or(0.0))
                 .then((a.pid, a.tid).cmp(&(b.pid, b.tid)))
         })
     });
-    let sum = |thread: &Thread| parts(&thread.time).into_iter().flatten().sum::<f64>();
-    let longest = threads.iter().map(|thread| sum(thread)).fold(0.0, f64::max);
-    let decimals = units::column_decimals(longest);
-    let width = units::seconds_in_column(longest, decimals).len().max(7);
+    let longest = threads.iter().filter_map(|thread| cpu_s(&thread.time)).fold(0.0, f64::max);
+    let waited = threads.iter().filter_map(|thread| thread.time.wait_s).fold(longest, f64::max);
+    let decimals = units::column_decimals(waited);
+    let width = units::seconds_in_column(waited, decimals).len().max(7);
+    let idle = threads.iter().any(|thread| thread.time.idle_s.is_some());
+    let queued = threads.iter().any(|thread| thread.time.core_wait_s.is_some_and(|s| s >= LITTLE_S));
+    let columns = 2 + usize::from(idle) + usize::from(queued);
     let bar = (style.width / 10).clamp(6, 16);
-    let name_width = style.width.saturating_sub(bar + 2 * width + 8 + 4 + 2).min(40);
-    let heads = [
+    let name_width = style.width.saturating_sub(bar + columns * (width + 1) + 8 + 4).min(40);
+    let mut heads = vec![
         ("Thread", name_width, false),
         ("Id", 8, true),
         ("Time", bar, false),
         ("CPU s", width, true),
         ("Wait s", width, true),
     ];
+    heads.extend(idle.then_some(("Idle s", width, true)));
+    heads.extend(queued.then_some(("Core s", width, true)));
     let mut list = List::new(&heads, style);
     for thread in threads.iter().take(ROWS) {
         let mut picture = String::new();
-        stacked(&mut picture, parts(&thread.time).map(Option::unwrap_or_default), longest, bar, style);
+        stacked(&mut picture, cpu_parts(&thread.time), longest, bar, style);
         let seconds = |s: Option<f64>| s.map_or(String::new(), |s| units::seconds_in_column(s, decimals));
-        list.push(vec![
+        let mut row = vec![
             text::fit(&thread.name, name_width, style),
             thread.tid.to_string(),
             picture,
             seconds(thread.cpu_clock_s.or(cpu_s(&thread.time))),
-            seconds(thread.time.wait_s),
-        ]);
+            seconds(waiting_s(&thread.time)),
+        ];
+        row.extend(idle.then(|| seconds(thread.time.idle_s)));
+        row.extend(queued.then(|| seconds(thread.time.core_wait_s)));
+        list.push(row);
     }
     list.render(out);
     rest(out, threads.len(), style);

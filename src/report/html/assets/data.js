@@ -2,7 +2,9 @@
 const D = JSON.parse(document.getElementById('profile-data').textContent);
 Object.assign(D, await unpack(D.head));
 const MEM = D.totals.alloc_bytes != null;
-const KINDS = [['py', 'P', 'Python'], ['na', 'N', 'native'], ['sy', 'S', 'system'], ['wa', 'W', 'waiting']];
+// The kinds of time; everything is ranked, and every bar is drawn, by the first four: those of CPU time.
+const KINDS = [['py', 'P', 'Python'], ['na', 'N', 'native'], ['he', 'H', 'helpers'], ['sy', 'S', 'system'], ['wa', 'W', 'waiting']];
+const CPU_KINDS = KINDS.slice(0, 4);
 // `only`: the thread or process whose share alone is shown, `part` its tables, `callees` what its lines call; `columns`: which figures the lines show.
 const state = { cumulative: false, query: '', only: null, part: null, callees: null, columns: innerWidth < 700 ? 'time' : 'both', hot: D.hot };
 async function unpack(text) {
@@ -34,9 +36,9 @@ function readFile(raw, at) {
       line += step;
       if (!wanted(of, lines[line])) continue;
       let row = figures;
-      if (['py', 'na', 'sy', 'wa'].every(k => figures[k] == null)) {
-        const { py, na, sy, wa, gi, cs, cc, cw, ca, ln, ...memory } = cells(raw, line);
-        row = { ...(kind === 'threads' ? {} : memory), py, na, sy, wa, gi, cs, ...(kind === 'threads' && { al: figures.al }) };
+      if (KINDS.every(([k]) => figures[k] == null)) {
+        const { py, na, he, sy, wa, gi, id, cs, cc, cw, ca, ln, ...memory } = cells(raw, line);
+        row = { ...(kind === 'threads' ? {} : memory), py, na, he, sy, wa, gi, id, cs, ...(kind === 'threads' && { al: figures.al }) };
       }
       add(rows, lines[line] + ' ' + of, { ...row, of, ln: lines[line], f: at, fn: functionOf(line) });
     }
@@ -76,22 +78,21 @@ function mergeRow(a, b) {
   if (b.nat) a.nat = (a.nat || []).concat(b.nat);
   if (a.fn !== b.fn) a.fn += ', ' + b.fn;
 }
-const own = r => (r.py || 0) + (r.na || 0) + (r.sy || 0) + (r.wa || 0);
+const own = r => CPU_KINDS.reduce((s, [k]) => s + (r[k] || 0), 0);
 // What the callees of a thread's or process' lines take is known where its share of the stacks is.
 const withCallees = () => state.cumulative && (!state.only || state.callees);
-const cost = r => withCallees() ? Math.max(r.cw || 0, r.cc || 0, own(r)) : own(r);
+const cost = r => withCallees() ? Math.max(r.cc || 0, own(r)) : own(r);
 const bytesOf = r => withCallees() ? Math.max(r.ca || 0, r.al || 0) : r.al || 0;
-const worth = r => cost(r) > 0 || bytesOf(r) > 0 || r.li > 0 || r.pk > 0 || r.cp > 0;
+const worth = r => cost(r) > 0 || r.wa > 0 || bytesOf(r) > 0 || r.li > 0 || r.pk > 0 || r.cp > 0;
 const blocksShown = () => MEM && state.only?.kind === 'threads';
 const memoryShown = () => MEM && state.only?.kind !== 'threads';
 const sumOf = times => times.reduce((s, v) => s + (v || 0), 0);
-// All time of a thread or process, with the user time that nobody can divide.
-const timeOf = one => sumOf(one.t) + (one.us || 0);
+// The CPU time of a thread or process, with what no sample tells apart.
+const timeOf = one => sumOf(one.t.slice(0, 4)) + (one.us || 0);
 const total = () => state.only ? timeOf(D[state.only.kind][state.only.at]) : TOTAL;
-// Without what threads wait outside of the lines in scope, as in the head.
-const TOTAL = 1e6 * Math.max(0, ['python_s', 'native_s', 'system_s', 'user_s', 'wait_s'].reduce((s, k) => s + (D.totals[k] || 0), 0) - (D.totals.outside_scope?.wait_s || 0));
+const TOTAL = 1e6 * ['python_s', 'native_s', 'helpers_s', 'system_s', 'user_s'].reduce((s, k) => s + (D.totals[k] || 0), 0);
 // Figures that no line has, since they could not be measured: they get no column, where an empty cell would read as none.
-const UNKNOWN = new Set(['py', 'na', 'sy', 'wa', 'pk', 'li', 'in', 'cp', 'mu'].filter(k => D.hot.every(r => r[k] == null)));
+const UNKNOWN = new Set(['py', 'na', 'he', 'sy', 'wa', 'pk', 'li', 'in', 'cp', 'mu'].filter(k => D.hot.every(r => r[k] == null)));
 const measured = ([key]) => !UNKNOWN.has(key);
 function fmtTime(us) {
   const s = us / 1e6, d = v => v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0);
@@ -113,7 +114,7 @@ function fmtBytes(b) {
 }
 const fmtPct = v => v >= 0.0995 ? Math.round(v * 100) + '%' : v >= 0.0005 ? (v * 100).toFixed(1) + '%' : v > 0 ? '<0.1%' : '0%';
 const fmtCount = n => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
-const timeError = r => r.cs > 0 ? ((r.py || 0) + (r.na || 0) + (r.sy || 0)) / Math.sqrt(r.cs) : 0;
+const timeError = r => r.cs > 0 ? own(r) / Math.sqrt(r.cs) : 0;
 // A standard error as a share of its figure, when it is one to speak of.
 const fmtError = (value, error) => value && error / value >= 0.005 ? '±' + Math.round(error / value * 100) + '%' : '';
 // Has the file figures of its own? Its functions may have called alone.

@@ -27,7 +27,7 @@ function timeBar(r, scale) {
   const bar = el('span', { class: 'bar', 'aria-hidden': 'true' });
   // Each kind ends where the rounded sum of all so far says, so that they add up to what the whole is.
   let soFar = 0, drawn = 0;
-  for (const [k, part] of [...KINDS.map(([k]) => [k, r[k] || 0]), ['ca', Math.max(0, cost(r) - own(r))]]) {
+  for (const [k, part] of [...CPU_KINDS.map(([k]) => [k, r[k] || 0]), ['ca', Math.max(0, cost(r) - own(r))]]) {
     const wide = +width(soFar += part, scale).slice(1) - drawn;
     if (part > 0 && wide > 0) { bar.append(el('i', { class: k + ' w' + wide, title: k === 'ca' ? 'in callees' : null })); drawn += wide; }
   }
@@ -40,7 +40,7 @@ function memoryBar(r, scale) {
 function kindOf(r) {
   const all = own(r);
   if (!all) return '';
-  const [k, letter, name] = KINDS.reduce((a, b) => (r[b[0]] || 0) > (r[a[0]] || 0) ? b : a);
+  const [k, letter, name] = CPU_KINDS.reduce((a, b) => (r[b[0]] || 0) > (r[a[0]] || 0) ? b : a);
   const node = el('span', null, el('abbr', { class: 'kind ' + k, title: name }, letter), ' ' + Math.round(r[k] / all * 100));
   return node;
 }

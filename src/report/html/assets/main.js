@@ -43,7 +43,7 @@ async function route() {
 const nameOf = (kind, at) => { const { n, pid, tid } = D[kind][at]; return (shown(kind === 'processes' ? n.replace(/^\S*\//, '') : n) || 'process') + ' · ' + (tid ?? pid); };
 // What a thread took that no line has as its share: threads of few samples are known by their clocks alone.
 function unplaced(kind, at) {
-  const cpu = sumOf(D[kind][at].t.slice(0, 3)), less = cpu - (state.callees?.cpu ?? cpu);
+  const cpu = sumOf(D[kind][at].t.slice(0, 4)), less = cpu - (state.callees?.cpu ?? cpu);
   return less > cpu / 10 && less >= 1000 ? fmtTime(less) + ' of its CPU time are on no line: too few samples met it. ' : '';
 }
 // Shows one thread's or process' share alone; nothing chosen: the whole run.
@@ -79,22 +79,23 @@ function drawHead(part) {
   const card = (cls, label, figure, small, ...body) => el('li', { class: 'card ' + cls }, el('h3', null, label), el('p', { class: 'figure' }, figure, small ? ' ' : null, small ? el('small', null, small) : null), el('div', { class: 'say' }, ...body));
   const largest = figure => part.hot.reduce((a, b) => figure(b) > (a ? figure(a) : 0) ? b : a, null);
   const mostly = r => {
-    const [key, , name] = KINDS.reduce((a, b) => (r[b[0]] || 0) > (r[a[0]] || 0) ? b : a);
+    const [key, , name] = CPU_KINDS.reduce((a, b) => (r[b[0]] || 0) > (r[a[0]] || 0) ? b : a);
     return el('span', { class: 'tag ' + key }, fmtPct(r[key] / own(r)) + ' ' + name);
   };
   const placed = r => [locLink(r.f, r.ln), el('code', null, shown(r.src || r.fn))];
   const { at, kind } = state.only, { t, us } = D[kind][at], all = timeOf(D[kind][at]);
-  const hottest = largest(own), k = t.indexOf(Math.max(...t)), holder = largest(r => kind === 'threads' ? r.al || 0 : r.pk || 0);
+  const hottest = largest(own), k = t.indexOf(Math.max(...t.slice(0, 4))), waits = largest(r => r.wa || 0), holder = largest(r => kind === 'threads' ? r.al || 0 : r.pk || 0);
   const memory = kind === 'threads' ? ['Allocates most', 'al'] : ['Owner of its memory peak', 'pk'];
   cards.replaceChildren(
-    hottest ? card('hottest', 'Hottest line', fmtTime(own(hottest)), fmtPct(own(hottest) / (all || 1)), ...placed(hottest), mostly(hottest)) : card('hottest', 'Hottest line', 'none', '', 'No line in scope was seen using its time.'),
-    us > all / 2 ? card('kind', 'Where its time went', 'unknown', '', 'Python is not told from native code here.') : all > 0 ? card(KINDS[k][0], 'Where its time went', fmtPct(t[k] / all), KINDS[k][2], `${fmtTime(all)} in all`) : card('kind', 'Where its time went', 'nowhere', '', 'No time of it was seen.'),
+    hottest ? card('hottest', 'Hottest line', fmtTime(own(hottest)), fmtPct(own(hottest) / (all || 1)), ...placed(hottest), mostly(hottest)) : card('hottest', 'Hottest line', 'none', '', 'No line in scope was seen on the CPU.'),
+    us > all / 2 ? card('kind', 'Where its CPU time went', 'unknown', '', 'Python is not told from native code here.') : all > 0 ? card(KINDS[k][0], 'Where its CPU time went', fmtPct(t[k] / all), KINDS[k][2], `${fmtTime(all)} in all`) : card('kind', 'Where its CPU time went', 'nowhere', '', 'No time of it was seen.'),
+    waits ? card('wa', 'Longest wait', fmtTime(waits.wa), '', ...placed(waits)) : card('wa', 'Longest wait', 'none', '', 'No line in scope waits for an answer.'),
     holder ? card('peak', memory[0], fmtBytes(holder[memory[1]]), '', ...placed(holder)) : card('peak', memory[0], MEM ? 'none' : 'not measured', '', MEM ? 'No line in scope has any.' : 'Memory was not profiled.'),
     theirs[3]);
   const row = Object.fromEntries(KINDS.map(([key], i) => [key, t[i] || 0])), wide = timeBar(row, all || 1);
   wide.classList.add('big');
-  time?.replaceChildren(el('h3', null, 'Time by kind'), wide, el('ul', { class: 'legend' }, ...KINDS.map(([key, letter, name], i) =>
-    el('li', null, el('i', { class: 'sw ' + key }), el('b', null, letter), ' ' + name + ' ', el('span', null, t[i] == null ? 'not measured' : fmtTime(t[i]) + ' · ' + fmtPct(t[i] / (all || 1))))), us ? el('li', null, 'Python or native, not known which ', el('span', null, fmtTime(us) + ' · ' + fmtPct(us / all))) : null));
+  time?.replaceChildren(el('h3', null, 'CPU time by kind'), wide, el('ul', { class: 'legend' }, ...KINDS.map(([key, letter, name], i) => key === 'he' && t[i] == null ? null :
+    el('li', null, el('i', { class: 'sw ' + key }), el('b', null, letter), ' ' + name + ' ', el('span', null, t[i] == null ? 'not measured' : fmtTime(t[i]) + (key === 'wa' ? '' : ' · ' + fmtPct(t[i] / (all || 1)))))), us ? el('li', null, 'not told apart ', el('span', null, fmtTime(us) + ' · ' + fmtPct(us / all))) : null));
 }
 // The choice, if there is one: the largest come first.
 function onlySelect() {

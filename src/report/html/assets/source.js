@@ -3,14 +3,14 @@ const ROW = 20, OVER = 12;
 const viewer = { file: -1, data: null, items: [], sel: 0, open: new Set(), all: false, from: -1, to: -1 };
 let V = null;
 function buildViewer() {
-  const order = D.files.map((f, i) => i).filter(known).sort((a, b) => D.files[b].t.reduce((s, v) => s + v, 0) - D.files[a].t.reduce((s, v) => s + v, 0) || D.files[b].m[0] - D.files[a].m[0]);
+  const order = D.files.map((f, i) => i).filter(known).sort((a, b) => timeOf(D.files[b]) - timeOf(D.files[a]) || D.files[b].m[0] - D.files[a].m[0]);
   if (!order.length) {
     $('viewer').append(el('p', { class: 'none' }, 'No line in scope has a figure.'));
     V = { order, pane: el('div'), box: el('div') };
     return;
   }
   const select = el('select', { 'aria-label': 'File', onchange: e => { location.hash = '#' + D.files[+e.target.value].k + ':'; } },
-    ...order.map(i => el('option', { value: i }, shown(D.files[i].d) + (TOTAL ? ' · ' + fmtPct(D.files[i].t.reduce((s, v) => s + v, 0) / TOTAL) : ''))));
+    ...order.map(i => el('option', { value: i }, shown(D.files[i].d) + (TOTAL ? ' · ' + fmtPct(timeOf(D.files[i]) / TOTAL) : ''))));
   const strip = svg('svg', { id: 'strip', role: 'img' });
   const box = el('div', { class: 'codebox', tabindex: 0, role: 'region', 'aria-label': 'Annotated source' });
   const table = el('table', { class: 'code' });
@@ -72,14 +72,14 @@ function codeColumns() {
   const rows = [...viewer.data.rows.values()];
   const scale = Math.max(1, ...rows.map(cost)), bytes = Math.max(1, ...rows.map(r => r.al || 0));
   viewer.scale = scale;
-  const time = [['Time', '', r => timeBar(r, scale)], ['Seconds', 'n', timeCell], ['%', 'n opt', r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '']];
+  const time = [['Time', '', r => timeBar(r, scale)], ['CPU', 'n', timeCell], ['%', 'n opt', r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '']];
   const kinds = KINDS.filter(measured).map(([k, , name]) => [name[0].toUpperCase() + name.slice(1), 'n opt', r => r[k] ? fmtTime(r[k]) : '']);
   const bar = ['Memory', '', r => r.al || r.li || r.pk ? memoryBar(r, bytes) : ''];
   const figures = list => list.filter(measured).map(([k, ...column]) => column);
   const memory = [bar, ...figures([['al', 'Allocated', 'n', bytesCell('al', 'ae')], ['pk', 'At peak', 'n opt', bytesCell('pk', 'pe')]])];
   const rest = cls => figures([['li', 'Live', cls, bytesCell('li', 'le')], ['in', 'Increment', cls, bytesCell('in')], ['cp', 'Copied', cls, bytesCell('cp')]]);
   if (!memoryShown()) return [...time, ...kinds, ...(blocksShown() ? [['Allocated', 'n', bytesCell('al')]] : [])];
-  return { time: [...time, ...kinds], both: [...time, ['Kind %', 'n opt', kindOf], ...memory, ...rest('n wide-only')], memory: [time[1], ...memory, ...rest('n'), ...figures([['mu', 'Mem usage', 'n opt', bytesCell('mu')]])] }[state.columns];
+  return { time: [...time, ...kinds], both: [...time, ['Kind %', 'n opt', kindOf], ['Wait', 'n opt', r => r.wa ? fmtTime(r.wa) : ''], ...memory, ...rest('n wide-only')], memory: [time[1], ...memory, ...rest('n'), ...figures([['mu', 'Mem usage', 'n opt', bytesCell('mu')]])] }[state.columns];
 }
 function drawCode() {
   layout();
@@ -182,7 +182,8 @@ function openPop(n) {
   for (const [k, letter, name] of KINDS) if (r[k]) pairs.push([letter + ' ' + name, fmtTime(r[k])]);
   if (r.gi) pairs.push(['thereof waiting for the GIL', fmtTime(r.gi)]);
   if (timeError(r)) pairs.push(['CPU samples', `${fmtCount(r.cs)} (±${fmtTime(timeError(r))})`]);
-  if (r.cw > own(r)) pairs.push(['with callees', fmtTime(r.cw)]);
+  if (r.id) pairs.push(['idle', fmtTime(r.id)]);
+  if (r.cc > own(r)) pairs.push(['with callees', fmtTime(r.cc)]);
   for (const [k, label, error] of [['al', 'allocated', 'ae'], ['fr', 'freed'], ['in', 'increment'], ['li', 'live at the end', 'le'], ['pk', 'live at the peak', 'pe'], ['pa', 'by Python allocators'], ['cp', 'copied'], ['mu', 'mem usage (RSS)'], ['ca', 'allocated with callees']])
     if (r[k] && (k !== 'ca' || r.ca > r.al)) pairs.push([label, fmtBytes(r[k]) + (error && r[error] >= 0.5 ? ' ±' + fmtBytes(r[error]) : '')]);
   if (r.ac) pairs.push(['blocks', fmtCount(r.ac)]);

@@ -41,19 +41,20 @@ const kindColumns = () => KINDS.filter(measured).map(([k, , name]) => ({ key: k,
 // Sorts by kind, then by its share.
 const kindColumn = () => ({ key: 'kind', label: 'Kind %', cls: 'n opt', value: kindRank, cell: kindOf });
 function kindRank(r) {
-  const parts = KINDS.map(([k]) => r[k] || 0), most = Math.max(...parts);
-  return most ? KINDS.length - parts.indexOf(most) + most / own(r) / 2 : 0;
+  const parts = CPU_KINDS.map(([k]) => r[k] || 0), most = Math.max(...parts);
+  return most ? CPU_KINDS.length - parts.indexOf(most) + most / own(r) / 2 : 0;
 }
+const waitColumn = () => ({ key: 'wa', label: 'Wait', cls: 'n opt', value: r => r.wa, cell: r => r.wa ? fmtTime(r.wa) : '' });
 // The figures of lines; `scale` holds the largest time and the largest bytes of the table.
 function lineColumns(scale) {
-  const time = { key: 'time', label: 'Seconds', cls: 'n', value: cost, cell: timeCell };
+  const time = { key: 'time', label: 'CPU', cls: 'n', value: cost, cell: timeCell };
   const bars = [{ key: 'bar', label: 'Time', cls: 'opt', value: cost, cell: r => timeBar(r, scale.time) }, time, { key: 'share', label: '%', cls: 'n opt', value: cost, cell: r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '' }];
   const number = (k, label, error, cls = 'n') => ({ key: k, label, cls, value: k === 'al' ? bytesOf : r => r[k], cell: bytesCell(k, error) });
   const memory = [{ key: 'mbar', label: 'Memory', cls: 'opt', title: 'allocated, live at the end, at the peak', value: bytesOf, cell: r => memoryBar(r, scale.bytes) }, number('al', 'Allocated', 'ae'), number('pk', 'At peak', 'pe')];
   if (!memoryShown()) return [...bars, ...kindColumns(), ...(blocksShown() ? [number('al', 'Allocated')] : [])];
   return {
     time: () => [...bars, ...kindColumns()],
-    both: () => [...bars, kindColumn(), ...memory, number('li', 'Live', 'le', 'n opt')],
+    both: () => [...bars, kindColumn(), waitColumn(), ...memory, number('li', 'Live', 'le', 'n opt')],
     memory: () => [...memory, number('li', 'Live', 'le'), number('in', 'Increment'), number('cp', 'Copied')],
   }[state.columns]().filter(c => !UNKNOWN.has(c.key));
 }
@@ -61,7 +62,7 @@ function lineColumns(scale) {
 async function gather() {
   const files = await Promise.all(D.files.map((_, at) => loadFile(at)));
   const functions = new Map(), parts = [], hot = [];
-  const add = (sum, row) => { for (const k of ['py', 'na', 'sy', 'wa', 'al', 'li', 'pk', 'cp']) sum[k] = (sum[k] || 0) + (row[k] || 0); };
+  const add = (sum, row) => { for (const k of ['py', 'na', 'he', 'sy', 'wa', 'al', 'li', 'pk', 'cp']) sum[k] = (sum[k] || 0) + (row[k] || 0); };
   for (const file of files) {
     const part = {};
     for (const row of file.rows.values()) {
@@ -77,14 +78,14 @@ async function gather() {
 }
 // Draws the tables; the answer draws them again, for `part` of the run if there is one.
 function drawTables() {
-  const FUNCTIONS = D.functions.map(([f, name, first, last, py, na, sy, wa, cc, cw, ca]) => ({ f, name, ln: first, last, py, na, sy, wa, cc, cw, ca })).filter(r => known(r.f));
-  const FILES = D.files.map((f, i) => ({ i, py: f.t[0], na: f.t[1], sy: f.t[2], wa: f.t[3], al: f.m[0], li: f.m[1], pk: f.m[2], cp: f.m[3], d: f.d, lines: f.lines })).filter(r => known(r.i));
+  const FUNCTIONS = D.functions.map(([f, name, first, last, py, na, he, sy, wa, cc, cw, ca]) => ({ f, name, ln: first, last, py, na, he, sy, wa, cc, cw, ca })).filter(r => known(r.f));
+  const FILES = D.files.map((f, i) => ({ i, ...Object.fromEntries(KINDS.map(([k], j) => [k, f.t[j]])), al: f.m[0], li: f.m[1], pk: f.m[2], cp: f.m[3], d: f.d, lines: f.lines })).filter(r => known(r.i));
   const scales = { hot: {}, functions: {}, files: {} };
   const scale = (name, rows, time) => { Object.assign(scales[name], { time: Math.max(1, ...rows.map(time)), bytes: Math.max(1, ...rows.map(r => r.al || 0)) }); return rows; };
   const hotRows = () => scale('hot', state.hot.filter(worth), cost);
   const ownBar = r => { const was = state.cumulative; state.cumulative = false; const bar = timeBar(r, scales.functions.time); state.cumulative = was; return bar; };
   const place = { key: 'place', label: 'Line', text: true, value: r => D.files[r.f].d + ':' + String(r.ln).padStart(9), cell: r => locLink(r.f, r.ln) };
-  const callees = r => r.cw ?? r.cc;
+  const callees = r => r.cc;
   const hotMount = el('div'), functionMount = el('div'), fileMount = el('div');
   $('hot').replaceChildren(el('div', { class: 'tbar' }, el('h3', null, 'Hottest lines'), el('span', { class: 'grow' }), MEM ? memoryLegend() : null, columnButtons(() => { hot.set(hotRows()); if (viewer.data) drawCode(); })), hotMount);
   $('functions').replaceChildren($('functions-h'), functionMount);
@@ -108,7 +109,7 @@ function drawTables() {
     { key: 'file', label: 'File', text: true, cls: 'name', value: r => r.d, cell: r => el('a', { class: 'loc end', href: '#' + D.files[r.i].k + ':', title: shown(r.d) }, el('bdi', null, shown(r.d))) },
     { key: 'lines', label: 'Lines', cls: 'n opt', value: r => r.lines, cell: r => fmtCount(r.lines) },
     { key: 'bar', label: 'Time', cls: 'opt', value: own, cell: r => timeBar(r, scales.files.time) },
-    { key: 'time', label: 'Seconds', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
+    { key: 'time', label: 'CPU', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
     kindColumn(),
     ...(memoryShown() ? [{ key: 'mbar', label: 'Memory', cls: 'opt', value: r => r.al, cell: r => memoryBar(r, scales.files.bytes) },
       ...[['al', 'Allocated'], ['pk', 'At peak'], ['li', 'Live'], ['cp', 'Copied']].filter(measured).map(([k, label]) => ({ key: k, label, cls: 'n', value: r => r[k], cell: r => r[k] ? fmtBytes(r[k]) : '' }))] : blocksShown() ? [{ key: 'al', label: 'Allocated', cls: 'n', value: r => r.al, cell: r => fmtBytes(r.al) }] : []),

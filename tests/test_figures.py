@@ -1,0 +1,178 @@
+"""The right figure on the right line: laws of what is said and ranked first, each on a small program of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class Record(Protocol):
+    """Runs a program and reads its profile."""
+
+    def __call__(self, source: str, *options: str) -> dict[str, Any]: ...
+
+
+@pytest.fixture
+def record(rscalene: Run, tmp_path: Path) -> Record:
+    """The profile of a program, which is left in ``profile.json``."""
+
+    def run(source: str, *options: str) -> dict[str, Any]:
+        (tmp_path / "app.py").write_text(source)
+        done = rscalene("run", "-q", "-o", "profile.json", *options, "app.py")
+        assert done.returncode == 0, done.stderr
+        return json.loads((tmp_path / "profile.json").read_text())  # type: ignore[no-any-return]
+
+    return run
+
+
+@pytest.fixture
+def view(rscalene: Run) -> Callable[..., str]:
+    """The report of the last profile as text."""
+
+    def run(*options: str) -> str:
+        return rscalene("view", "--color", "never", "--width", "140", *options, "profile.json").stdout
+
+    return run
+
+
+def cpu(times: dict[str, Any]) -> float:
+    """CPU seconds of all kinds."""
+    return sum(times.get(key) or 0.0 for key in ("python_s", "native_s", "helpers_s", "system_s", "user_s"))
+
+
+def line(profile: dict[str, Any], source: str) -> dict[str, Any]:
+    """The line with this text."""
+    found = [row for file in profile["files"] for row in file["lines"] if source in (row["source"] or "")]
+    assert len(found) == 1, (source, found)
+    return found[0]
+
+
+def hottest(profile: dict[str, Any]) -> str:
+    """The text of the line with the most CPU time."""
+    return str(max((row for file in profile["files"] for row in file["lines"]), key=cpu)["source"]).strip()
+
+
+STEPS = """import time
+end = time.process_time() + 1.2
+while time.process_time() < end:
+    sum(range(2000))  # works
+"""
+
+
+def test_a_profile_that_is_cut_off_holds_the_stretch_alone(record: Record, view: Callable[..., str]) -> None:
+    profile = record(STEPS, "--duration", "500ms")
+    clock, totals = profile["clock"], profile["totals"]
+    assert 0.45 < clock["elapsed_s"] < 0.9
+    assert clock["program_s"] > 1.1
+    assert cpu(totals) <= clock["elapsed_s"] * 1.05
+    assert totals["system_s"] < 0.5 * cpu(totals)
+    assert all(at <= clock["elapsed_s"] + 0.05 for at, _ in profile["timeline"]["rss"])
+    assert "profiled the first" in view().splitlines()[2]
+
+
+def test_a_stretch_too_short_for_python_to_start_is_told(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("print('ran')\n")
+    done = rscalene("run", "--duration", "1us", "app.py")
+    assert done.stdout == "ran\n"
+    # A machine that is slow to cut lets Python begin.
+    assert "no Python was at work" in done.stderr or "profiled the first" in done.stderr
+    assert "hint:" in done.stderr or "profiled the first" in done.stderr
+
+
+IDLE = """import queue, socket, threading, time
+from concurrent.futures import ThreadPoolExecutor
+jobs = queue.Queue()
+def work():
+    while jobs.get() is not None:  # worker
+        pass
+def burn():
+    end = time.thread_time() + 0.4
+    while time.thread_time() < end:
+        sum(range(3000))  # hot
+def accept():
+    try:
+        server.accept()  # server
+    except OSError:
+        pass
+server = socket.create_server(("127.0.0.1", 0))
+idle = [threading.Thread(target=work) for _ in range(3)] + [threading.Thread(target=accept, daemon=True)]
+for thread in idle:
+    thread.start()
+with ThreadPoolExecutor(2) as pool:
+    future = pool.submit(burn)
+    future.result()  # result
+busy = threading.Thread(target=burn)
+busy.start()
+busy.join()  # join
+time.sleep(0.3)  # answer
+for _ in range(3):
+    jobs.put(None)
+"""
+
+
+def test_idle_is_not_hot_and_only_waiting_for_an_answer_is_waiting(
+    rscalene: Run, record: Record, view: Callable[..., str], tmp_path: Path
+) -> None:
+    profile = record(IDLE)
+    assert hottest(profile) == "sum(range(3000))  # hot"
+    for mark in ("# worker", "# server", "# result", "# join"):
+        row = line(profile, mark)
+        assert row["idle_s"] == pytest.approx(row["wait_s"], abs=0.02), mark
+        assert row["wait_s"] > 0.3, mark
+    answer = line(profile, "# answer")
+    assert answer["wait_s"] == pytest.approx(0.3, abs=0.1)
+    assert (answer.get("idle_s") or 0) < 0.01
+    text = view("--full")
+    waits = text[text.index(" waits ") :]
+    assert waits.index(f"app.py:{answer['line']}") < waits.index("idle, waiting for work")
+    page = tmp_path / "page.html"
+    rscalene("view", "-o", page.name, "profile.json")
+    cards = page.read_text().split('class="cards"')[1].split("</ul>")[0]
+    hot, wait = cards.split("Hottest line")[1], cards.split("Longest wait")[1]
+    assert "# hot" in hot.split("</li>")[0]
+    assert "# answer" in wait.split("</li>")[0]
+
+
+def test_few_samples_are_told_and_no_kind_is_guessed_from_none(record: Record, view: Callable[..., str]) -> None:
+    profile = record("x = 1\n")
+    assert profile["totals"]["cpu_samples"] < 20
+    assert "too few" in view()
+    for row in (row for file in profile["files"] for row in file["lines"]):
+        assert row["cpu_samples"] > 0 or cpu(row) == 0
+    assert not profile["totals"]["native_s"] or profile["totals"]["cpu_samples"] > 0
+
+
+def test_what_a_thread_of_few_samples_has_of_a_line_is_unknown(record: Record) -> None:
+    source = "import threading, time\ndef f():\n    time.sleep(0.05)  # short\n"
+    profile = record(source + "for _ in range(4):\n    t = threading.Thread(target=f); t.start(); t.join()\n")
+    shares = line(profile, "# short")["by_thread"]
+    assert shares
+    assert all(share["python_s"] is share["native_s"] is None for share in shares)
+
+
+CROWD = """import os, time
+children = 2 * len(os.sched_getaffinity(0))
+for _ in range(children):
+    if os.fork() == 0:
+        end = time.process_time() + 0.5
+        while time.process_time() < end: sum(range(1000))
+        os._exit(0)
+for _ in range(children): os.wait()
+"""
+
+
+def test_time_without_a_core_is_told_and_is_no_waiting(record: Record, view: Callable[..., str]) -> None:
+    profile = record(CROWD)
+    children = [row for row in profile["processes"] if cpu(row) > 0.3]
+    assert len(children) > 1
+    assert sum(row["core_wait_s"] for row in children) > 0.5
+    assert sum((row["wait_s"] or 0) for row in children) < 0.5
+    assert profile["totals"]["core_wait_s"] >= sum(row["core_wait_s"] for row in children) - 1e-6
+    assert "without a core" in view()
