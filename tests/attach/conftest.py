@@ -34,7 +34,8 @@ def start(tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Start]:
                 cwd=tmp_path,
                 env=clean_env,
             )
-            stack.callback(lambda: (program.kill(), program.communicate()))
+            stack.callback(program.communicate)
+            stack.callback(program.kill)
             assert program.stdout is not None
             assert program.stdout.readline() == "ready\n"
             return program
