@@ -252,6 +252,9 @@ def test_memit_prints_the_highest_footprint(run: Run) -> None:
         ("%mprun spin(1)", "which functions?"),
         ("%rscalene await later(1)", "a cell that begins with %%rscalene can"),
         ("%%rscalene --top x\npass", "invalid int value: 'x'"),
+        ("%%rscalene --json no/such/p.json\nraise KeyError", "cannot write 'no/such/p.json': there is no folder"),
+        ("%%rscalene --json .\nraise KeyError", "cannot write '.': it is a folder"),
+        ("%%mprun -f spin -T no/x\nraise KeyError", "cannot write 'no/x': there is no folder"),
     ],
 )
 def test_misuse_is_said_without_a_traceback(run: Run, source: str, part: str) -> None:

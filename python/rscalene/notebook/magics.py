@@ -13,6 +13,7 @@ import gc
 import io
 import json
 import linecache
+import os
 import re
 import shlex
 import sys
@@ -255,6 +256,10 @@ class Magics:
     def _measured(self, magic: str, options: argparse.Namespace, defined: tuple[str, ...], title: str) -> Measured:
         from IPython.core.error import UsageError
 
+        for option in ("json", "text", "dump"):
+            path = getattr(options, option, None)
+            if path and (why := _unwritable(path)):
+                raise UsageError(f"%{magic}: cannot write {path!r}: {why}")
         if magic == "rscalene" and not (options.functions or options.modules):
             memory_too = options.columns not in ("time", "line_profiler")
             return Sampled(title, memory=memory_too, top=options.top, sort=options.sort)
@@ -316,6 +321,18 @@ class Magics:
             if "await" in text and "outside" in str(error):
                 raise UsageError(f"%{magic}: a statement cannot await; a cell that begins with %%{magic} can") from None
             raise
+
+
+def _unwritable(path: str) -> str | None:
+    """Say why a file cannot be written, before the cell runs; ``None`` where it can be."""
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        return "it is a folder"
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder!r}"
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        return "permission denied"
+    return None
 
 
 def _parsed(parser: _Options, line: str) -> tuple[argparse.Namespace, str]:

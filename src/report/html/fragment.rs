@@ -13,6 +13,7 @@ use crate::report::view::{Options, SortKey, View, cpu_s, share, waiting_s};
 use crate::units;
 
 use super::findings::{kinds, plus_minus};
+use super::inline::inline;
 use super::parts::{bar, dominant};
 use super::source::{choose, push_source};
 use super::{Page, escape, hash, program, total_s};
@@ -63,7 +64,7 @@ pub fn render_fragment(
 /// `body` with the style that it needs, as an element of its own.
 pub(crate) fn wrap(body: &str) -> String {
     let style = style_of(body);
-    format!("<div class=\"rscalene\"><style>{style}</style>{body}</div>\n")
+    format!("<div class=\"rscalene\"><style>{style}</style>{}</div>\n", inline(body))
 }
 
 /// A page of its own around `body`, without script.

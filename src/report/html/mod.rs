@@ -12,6 +12,7 @@ mod escape;
 mod findings;
 mod fragment;
 mod highlight;
+mod inline;
 mod moments;
 mod names;
 mod overview;

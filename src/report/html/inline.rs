@@ -1,0 +1,79 @@
+//! Styles on the elements themselves, for viewers that take style sheets out.
+//!
+//! Job: keep bars, colours and alignment of a notebook's output that is not trusted: JupyterLab removes `<style>` there
+//! and keeps `style="..."`. Invariants: only properties that its sanitizer lets through; where the sheet is kept, it
+//! wins (its rules for these elements are `!important`), so that a trusted notebook looks as before. Neighbour:
+//! `fragment` calls this.
+
+/// Colours of the kinds of time, as in `assets/fragment.css`.
+const COLOURS: [(&str, &str); 5] =
+    [("py", "#4b7ee6"), ("na", "#c8741a"), ("he", "#a8861c"), ("sy", "#c14f99"), ("wa", "#7f8897")];
+
+/// Elements by their text, and the style that each gets.
+const STYLES: [(&str, &str); 8] = [
+    ("<td class=\"n\"", "text-align:right"),
+    ("<th scope=\"row\" class=\"n\"", "text-align:right"),
+    ("<th scope=\"col\" class=\"n\"", "text-align:right"),
+    ("<td class=\"src\"", "text-align:left;white-space:pre"),
+    ("<th scope=\"row\"", "text-align:left;white-space:pre"),
+    ("<th scope=\"col\"", "text-align:left"),
+    ("<td", "text-align:left"),
+    ("<code", "background-color:transparent;padding:0"),
+];
+
+/// `body` with the styles on its elements. Text of a profile is escaped, so no `<` of it can be taken for an element.
+pub(super) fn inline(body: &str) -> String {
+    let mut out = String::with_capacity(body.len() * 3 / 2);
+    let mut rest = body;
+    while let Some(at) = rest.find('<') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let end = rest.find('>').map_or(rest.len(), |end| end + 1);
+        let tag = &rest[..end];
+        match style(tag) {
+            Some(style) => out.push_str(&format!("{} style=\"{style}\">", tag.trim_end_matches('>'))),
+            None => out.push_str(tag),
+        }
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+fn style(tag: &str) -> Option<String> {
+    if tag.starts_with("<span class=\"bar") {
+        let (wide, tall) = if tag.contains("big") { (560, 16) } else { (80, 9) };
+        return Some(format!("display:inline-block;width:{wide}px;height:{tall}px;overflow:hidden;white-space:nowrap"));
+    }
+    if let Some(classes) = tag.strip_prefix("<i class=\"") {
+        let classes = classes.split('"').next().unwrap_or_default();
+        let colour = COLOURS.iter().find(|(kind, _)| classes.split(' ').any(|class| class == *kind))?.1;
+        let width = classes.split(' ').find_map(|class| class.strip_prefix('w')?.parse::<u8>().ok());
+        let size = width.map_or("width:13px;height:9px".to_owned(), |width| format!("width:{width}%;height:100%"));
+        return Some(format!("display:inline-block;{size};background-color:{colour}"));
+    }
+    STYLES.iter().find(|(start, _)| tag.starts_with(start)).map(|(_, style)| (*style).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inline;
+
+    #[test]
+    fn bars_numbers_and_source_keep_their_looks_without_a_style_sheet() {
+        let bar = inline("<span class=\"bar\" aria-hidden=\"true\"><i class=\"py w34\"></i></span>");
+        assert!(
+            bar.contains(
+                "<i class=\"py w34\" style=\"display:inline-block;width:34%;height:100%;background-color:#4b7ee6\">"
+            ),
+            "{bar}"
+        );
+        assert!(bar.contains("width:80px"), "{bar}");
+        assert_eq!(inline("<td class=\"n\">3 &lt; 4</td>"), "<td class=\"n\" style=\"text-align:right\">3 &lt; 4</td>");
+        assert!(
+            inline("<td class=\"src\"><code>x</code></td>")
+                .contains("<code style=\"background-color:transparent;padding:0\">x")
+        );
+        assert_eq!(inline("<p>plain</p> text"), "<p>plain</p> text");
+    }
+}
