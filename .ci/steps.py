@@ -227,7 +227,7 @@ def main() -> int:
     suites = [suite for suite in SUITES if suite.name not in left_out]
     beside += [make(f"the suite {suite.name}", f"test-{suite.name}") for suite in suites if suite.name not in TIMED]
     beside += [interpreter.plain("not timed and not once", install=True) for interpreter in others]
-    beside.append(make("demo", "demo"))
+    beside += [make("demo", "demo"), make("the documentation site", "docs")]
     alone = [
         make("Rust tests", "test-rust"),
         first.plain("timed"),
