@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Run(Run),
     /// Profile a process that runs already, from outside
     Attach(Attach),
+    /// Show what a running process does, as it changes
+    Top(Top),
+    /// Print what every thread of a running process does now
+    Dump(Dump),
     /// Show a saved profile, or turn it into another format
     View(View),
     /// Say what changed between two saved profiles
@@ -168,6 +172,63 @@ pub(crate) struct Attach {
     /// Say what was recorded and what that took
     #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) verbose: bool,
+}
+
+/// Options of `rscalene top`.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Process id
+    pub(crate) pid: u32,
+
+    /// Time between two pictures
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub(crate) refresh: Duration,
+
+    /// CPU time between two samples of a thread, e.g. 1ms or 250us
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, env = "RSCALENE_INTERVAL")]
+    pub(crate) interval: Duration,
+
+    /// Show functions in place of lines
+    #[arg(long)]
+    pub(crate) functions: bool,
+
+    /// Look at the process' children, too
+    #[arg(short, long)]
+    pub(crate) subprocesses: bool,
+
+    /// Print one table and leave; the same where stdout is no terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Time to look before that table
+    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+
+    /// Print that table as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeFlags,
+}
+
+/// Options of `rscalene dump`.
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    /// Process id
+    pub(crate) pid: u32,
+
+    /// Show native frames between the Python frames; stops each thread for about 100 microseconds
+    #[arg(short, long)]
+    pub(crate) native: bool,
+
+    /// Show the process' children, too
+    #[arg(short, long)]
+    pub(crate) subprocesses: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Whose lines are reported.

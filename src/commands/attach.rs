@@ -255,6 +255,12 @@ impl Facts {
         given::on_command_line(&self.command, path).or_else(|| source::text(self.root.path(path).to_str()?))
     }
 
+    /// The text of one line of the program, without what surrounds it.
+    pub(crate) fn source_line(&self, path: &str, line: u32) -> Option<String> {
+        let text = self.source(path)?;
+        Some(text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?.trim().to_owned())
+    }
+
     /// The program's script, as its command line names it.
     fn script(&self) -> Option<String> {
         let mut words = self.command.iter().skip(1);

@@ -7,9 +7,11 @@ mod attach;
 mod browser;
 mod diff;
 mod doctor;
+mod dump;
 mod output;
 mod recover;
 mod run;
+mod top;
 mod view;
 
 use std::ffi::OsString;
@@ -87,6 +89,8 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
     match command {
         Command::Run(flags) => run::run(flags, Program::of(program), &interpreter),
         Command::Attach(flags) => attach::attach(flags),
+        Command::Top(flags) => top::top(flags),
+        Command::Dump(flags) => dump::dump(flags),
         Command::View(flags) => view::view(flags),
         Command::Diff(flags) => diff::diff(flags),
         Command::Recover(flags) => recover::recover(flags),

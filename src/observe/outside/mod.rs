@@ -5,9 +5,13 @@
 //! Invariant: the process is only read, and every clock counts from the moment of the attach. Neighbours: `watched`
 //! samples the CPU, `remote` sees waits and memory; `commands::{attach, top}` make profiles and screens of the events.
 
+mod calls;
+mod native;
+pub mod now;
 mod perf;
 mod refused;
 mod watched;
+pub mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;

@@ -54,6 +54,13 @@ impl Refused {
         Ok(())
     }
 
+    /// Another process traces it, and the kernel lets one alone do so.
+    #[must_use]
+    pub fn traced(pid: u32, tracer: u32) -> Self {
+        let name = proc::comm(tracer, tracer).unwrap_or_default();
+        Self::new(format!("process {pid} is traced by {tracer} ({name})"), "end the other one first")
+    }
+
     /// Why the interpreter of process `pid` was not found.
     #[must_use]
     pub fn located(pid: u32, error: &LocateError) -> Self {
@@ -132,6 +139,11 @@ impl Refused {
             ),
         }
     }
+}
+
+/// The process that traces process `pid`.
+pub(super) fn tracer(pid: u32) -> Option<u32> {
+    status_field(pid, "TracerPid:").filter(|tracer| *tracer != 0)
 }
 
 fn status_field(pid: u32, name: &str) -> Option<u32> {
