@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Profile a process that runs already, from outside
     Attach(Attach),
+    /// Report on a running `rscalene run`: the profile so far
+    Report(Report),
     /// Show what a running process does, as it changes
     Top(Top),
     /// Print what every thread of a running process does now
@@ -172,6 +174,24 @@ pub(crate) struct Attach {
     /// Say what was recorded and what that took
     #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) verbose: bool,
+}
+
+/// Options of `rscalene report`.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Process id of the program, or of `rscalene run`
+    pub(crate) pid: u32,
+
+    /// Where to save the profile; the ending picks the format, as for `rscalene run`
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Write it again each time that so much time has passed, e.g. 30s, until the program ends
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "output")]
+    pub(crate) every: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
 }
 
 /// Options of `rscalene top`.

@@ -255,6 +255,15 @@ impl Facts {
         given::on_command_line(&self.command, path).or_else(|| source::text(self.root.path(path).to_str()?))
     }
 
+    /// The command line, its interpreter by name alone.
+    pub(crate) fn title(&self) -> String {
+        let mut words = self.command.clone();
+        if let Some(first) = words.first_mut() {
+            *first = first.rsplit('/').next().unwrap_or(first).to_owned();
+        }
+        words.join(" ")
+    }
+
     /// The text of one line of the program, without what surrounds it.
     pub(crate) fn source_line(&self, path: &str, line: u32) -> Option<String> {
         let text = self.source(path)?;

@@ -10,6 +10,7 @@ mod doctor;
 mod dump;
 mod output;
 mod recover;
+mod report;
 mod run;
 mod top;
 mod view;
@@ -89,6 +90,7 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
     match command {
         Command::Run(flags) => run::run(flags, Program::of(program), &interpreter),
         Command::Attach(flags) => attach::attach(flags),
+        Command::Report(flags) => report::report(flags),
         Command::Top(flags) => top::top(flags),
         Command::Dump(flags) => dump::dump(flags),
         Command::View(flags) => view::view(flags),

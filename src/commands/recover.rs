@@ -37,7 +37,7 @@ pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
         None => keep::found().into_iter().find(|found| !found.running).map(|found| found.path).ok_or_else(nothing)?,
     };
     let format = flags.output.as_deref().map_or(Ok(Format::Text), save::format_of)?;
-    let profile = profile(&path, flags.show.paper.no_source)?;
+    let profile = profile(&path, flags.show.paper.no_source, false)?;
     let source = |path: &str| output::source_of(&profile.target, path);
     if let Some(path) = &flags.output {
         output::save(&profile, path, format, &flags.show, &source)?;
@@ -69,7 +69,8 @@ fn list() {
     }
 }
 
-fn open(path: &Path) -> Result<(Origin, Reader<File>), Error> {
+/// What a capture says of itself, and what reads it.
+pub(super) fn open(path: &Path) -> Result<(Origin, Reader<File>), Error> {
     let refuse =
         |why: &str, hint: &str| Error::new(EXIT_USAGE, format!("cannot read `{}`: {why}", path.display()), hint);
     let file = File::open(path).map_err(|error| refuse(&view::why(&error), LIST))?;
@@ -82,7 +83,8 @@ fn open(path: &Path) -> Result<(Origin, Reader<File>), Error> {
     })
 }
 
-fn profile(path: &Path, no_source: bool) -> Result<Profile, Error> {
+/// The profile of a capture; of one whose launcher still writes it, the profile so far.
+pub(super) fn profile(path: &Path, no_source: bool, running: bool) -> Result<Profile, Error> {
     let (origin, reader) = open(path)?;
     let bad = |why: String| Error::new(EXIT_USAGE, format!("cannot read `{}`: {why}", path.display()), LIST);
     let scope = Scope::new(origin.scope).map_err(|error| bad(error.to_string()))?;
@@ -92,10 +94,17 @@ fn profile(path: &Path, no_source: bool) -> Result<Profile, Error> {
     );
     let damage = reader.events(&mut |event| builder.feed(&event));
     let elapsed = Duration::from_nanos(builder.now_ns().saturating_sub(origin.start_ns));
-    let mut notices = vec![format!(
-        "recovered from a capture: rscalene ended before it could report, and what happened after {} is not known",
-        units::seconds(elapsed.as_secs_f64())
-    )];
+    let mut notices = Vec::new();
+    if running {
+        notices.push("the program still runs: this is the profile so far".to_owned());
+    } else {
+        notices.push(format!(
+            "recovered from a capture: rscalene ended before it could report, and what happened after {} is not known",
+            units::seconds(elapsed.as_secs_f64())
+        ));
+    }
+    // What is being written ends anywhere.
+    let damage = damage.filter(|damage| !(running && matches!(damage, Damage::CutOff)));
     notices.extend(damage.map(|damage| match damage {
         Damage::CutOff => "the capture ends in the middle: what is missing there is not in this report".to_owned(),
         Damage::Unreadable(kind) => format!("the capture could not be read to its end: {kind}"),

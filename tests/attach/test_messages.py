@@ -13,7 +13,7 @@ import pytest
 from .conftest import Start
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMANDS = [("attach", "-d", "0.1s")]
+COMMANDS = [("attach", "-d", "0.1s"), ("top", "--once", "-d", "0.1s"), ("dump",)]
 
 
 def refused(answer: subprocess.CompletedProcess[str], *words: str) -> None:

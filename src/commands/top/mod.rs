@@ -108,7 +108,7 @@ impl Look {
         let (rss_bytes, course) = self.window.resident();
         Figures {
             pid: self.facts.pid,
-            command: self.facts.command.join(" "),
+            command: self.facts.title(),
             engine: named(self.outside.engine()),
             kinds: self.window.kinds().map(share),
             threads: self

@@ -160,7 +160,7 @@ impl Screen {
         let count = rows.len();
         self.selected = self.selected.min(count.saturating_sub(1));
         let table = Table::new(rows, widths)
-            .header(Row::new(header).style(Style::new().add_modifier(Modifier::BOLD)))
+            .header(header_row(header).style(Style::new().add_modifier(Modifier::BOLD)))
             .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
         let mut state = TableState::default().with_selected((count > 0).then_some(self.selected));
         frame.render_stateful_widget(table, body, &mut state);
@@ -250,6 +250,16 @@ impl Line {
             kind => self.kinds[kind - 2],
         }
     }
+}
+
+/// Headings over their columns: words to the left, numbers to the right.
+fn header_row(names: Vec<String>) -> Row<'static> {
+    let numbers = 1..=COLUMNS.len();
+    let cell = |(at, name): (usize, String)| {
+        let text = Text::from(name);
+        Cell::from(if numbers.contains(&at) { text.right_aligned() } else { text })
+    };
+    Row::new(names.into_iter().enumerate().map(cell))
 }
 
 fn thread_key(kinds: &[f64; 5], column: usize) -> f64 {

@@ -29,8 +29,29 @@ use crate::transport::event::{Body, CodeDef, Event, ProcessExit};
 
 /// Ended processes that are kept open for records that arrive late.
 const LEAVING: usize = 16;
+/// Observations of a process that has called exec which are kept, in case the call fails.
+const MOST_BEYOND: usize = 4_096;
 /// Notices that are kept.
 const MOST_NOTICES: usize = 64;
+
+/// When the launcher observed this; `None` for a record of the program's own.
+fn observed_ns(body: &Body) -> Option<u64> {
+    match body {
+        Body::ThreadClock(clock) => Some(clock.time_ns),
+        Body::Wait(wait) => Some(wait.time_ns),
+        Body::Rss { time_ns, .. } => Some(*time_ns),
+        Body::NearLimit(near) => Some(near.time_ns),
+        _ => None,
+    }
+}
+
+/// Does only a program that still runs record this?
+fn goes_on(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::CpuSample { .. } | Body::Alloc { .. } | Body::Free(_) | Body::ThreadStart(_) | Body::ProcessEnd(_)
+    )
+}
 
 /// How the recording was made.
 #[derive(Clone, Debug, Default)]
@@ -182,6 +203,25 @@ impl ProfileBuilder {
             let row = book.add_process(ProcessRow { pid, ..ProcessRow::default() });
             Process::new(pid, row)
         });
+        if let Some(left_ns) = process.left_ns {
+            match observed_ns(&event.body) {
+                Some(time_ns) if time_ns > left_ns => {
+                    if process.beyond.len() < MOST_BEYOND {
+                        process.beyond.push(event.clone());
+                    }
+                    return;
+                }
+                Some(_) => {}
+                // The program goes on: its exec has failed.
+                None if goes_on(&event.body) => {
+                    process.left_ns = None;
+                    let seen = std::mem::take(&mut process.beyond);
+                    seen.iter().for_each(|event| self.feed(event));
+                    return self.feed(event);
+                }
+                None => {}
+            }
+        }
         match &event.body {
             Body::ProcessStart(_) | Body::Cut { .. } => {}
             Body::ThreadStart(start) => {
@@ -379,7 +419,9 @@ impl ProfileBuilder {
         process.orderly = end.how == 0;
         let row = &mut self.settled.book.processes[process.row].row;
         row.peak_rss_bytes = row.peak_rss_bytes.max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
-        if end.how != wire::BY_EXEC {
+        if end.how == wire::BY_EXEC {
+            process.left_ns = Some(end.time_ns);
+        } else {
             let code = (end.status & wire::STATUS_KNOWN != 0).then(|| (end.status & 0xff).cast_signed());
             row.exit = Exit { code, signal: None };
             self.leave(pid);

@@ -20,7 +20,7 @@ use super::stretch::{Engine, unseen};
 use crate::profile::book::Book;
 use crate::profile::book::records::Near;
 use crate::profile::book::sums::Bytes;
-use crate::transport::event::{Counters, NearLimit, ThreadClock, Ticks, Wait};
+use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wait};
 
 const NATIVE: u8 = wire::CpuKind::Native as u8;
 const SYSTEM: u8 = wire::CpuKind::System as u8;
@@ -56,6 +56,10 @@ pub(crate) struct Process {
     pub(crate) armed: bool,
     /// It ended, or became another program.
     pub(crate) ended: bool,
+    /// When it called exec; `None` once a record says that the call failed.
+    pub(crate) left_ns: Option<u64>,
+    /// What the launcher saw of it since: another program's, unless the call failed.
+    pub(crate) beyond: Vec<Event>,
     /// It ended by itself, tearing its interpreter down.
     pub(crate) orderly: bool,
     /// Frames read by the shim cannot be trusted.
@@ -108,6 +112,8 @@ impl Process {
             forked_from: self.forked_from,
             armed: self.armed,
             ended: self.ended,
+            left_ns: self.left_ns,
+            beyond: Vec::new(),
             orderly: self.orderly,
             refused: self.refused,
             hidden_waits: self.hidden_waits,
