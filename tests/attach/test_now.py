@@ -157,7 +157,8 @@ def test_report_refuses_what_does_not_run_under_it(start: Start, rscalene: Run) 
 def test_a_child_without_python_is_no_cost_of_its_parent(
     rscalene: Run, tmp_path: Path, profile_of: Read, options: str
 ) -> None:
-    code = f"import subprocess\nsubprocess.run(['sh', '-c', 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done']{options})\n"
+    shell = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
+    code = f"import subprocess\nsubprocess.run(['sh', '-c', '{shell}']{options})\n"
     (tmp_path / "app.py").write_text(code)
     assert rscalene("run", "-q", "-o", "p.json", "app.py").returncode == 0
     profile = profile_of()
