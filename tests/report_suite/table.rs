@@ -248,6 +248,26 @@ fn the_answer_stands_last_at_every_width_and_in_every_detail() {
 }
 
 #[test]
+fn the_page_and_the_last_lines_name_the_same_lines() {
+    let mut tied = realistic();
+    for line in &mut tied.files[0].lines {
+        line.time = time(100.0, 0.0, 0.0, 0.0);
+        line.memory.peak_bytes = Some(1 << 20);
+    }
+    for profile in [realistic(), tied] {
+        let text = render(&profile, &Options::default(), &plain(120));
+        let page = rscalene::report::html::render_html(&profile, &Default::default(), &|_| None);
+        for (label, card) in [("slowest: ", "Hottest line"), ("most memory: ", "Owner of the memory peak")] {
+            let named = text.lines().find_map(|row| row.strip_prefix(label)).unwrap();
+            let named = named.split(' ').next().unwrap();
+            let card = page.split(&format!("<h3>{card}</h3>")).nth(1).unwrap();
+            let shown = card.split("class=\"loc\"").nth(1).unwrap().split('>').nth(1).unwrap();
+            assert!(shown.starts_with(&format!("{named}<")), "{label}{named}, but the card names {shown}");
+        }
+    }
+}
+
+#[test]
 fn the_short_report_fits_a_small_screen_and_the_full_one_comes_where_it_fits() {
     let rows = |detail| {
         let text = render(&realistic(), &Options { detail, ..Options::default() }, &plain(80));

@@ -4,8 +4,9 @@
 //! that was not measured says so. Neighbours: `overview` shows them first.
 
 use crate::profile::model::{Line, Time};
+use crate::report::answer::{self, PeakOwner, Slowest};
 use crate::report::table::too_few;
-use crate::report::view::{time_inside, waiting_s};
+use crate::report::view::{Place, time_inside, waiting_s};
 use crate::units;
 
 use super::{Page, escape, total_s};
@@ -78,7 +79,7 @@ fn place(page: &Page<'_>, file: usize, line: &Line) -> String {
 }
 
 fn push_hottest(out: &mut String, page: &Page<'_>) {
-    let Some((file, line, seconds)) = leader(page, |line| total_s(&line.time)) else {
+    let Some(Slowest { place: Place { file, line }, cpu_s: seconds, .. }) = answer::slowest(page.profile) else {
         push_card(out, "hottest", "Hottest line", "none", "No line in scope was seen on the CPU.");
         return;
     };
@@ -95,7 +96,7 @@ fn push_hottest(out: &mut String, page: &Page<'_>) {
         true => format!("{} <small>{}</small>", units::seconds(seconds), units::percent_in_prose(seconds / all)),
         false => units::seconds(seconds),
     };
-    push_card(out, "hottest", "Hottest line", &figure, &format!("{}{mostly}", place(page, file, line)));
+    push_card(out, "hottest", "Hottest line", &figure, &format!("{}{mostly}", place(page, page.index(file), line)));
 }
 
 fn push_kind(out: &mut String, page: &Page<'_>) {
@@ -157,7 +158,7 @@ fn push_wait(out: &mut String, page: &Page<'_>) {
 }
 
 fn push_peak(out: &mut String, page: &Page<'_>) {
-    let Some((file, line, bytes)) = leader(page, |line| line.memory.peak_bytes.unwrap_or(0) as f64) else {
+    let Some(PeakOwner { place: Place { file, line }, bytes }) = answer::peak_owner(page.profile) else {
         let (figure, say) = match page.profile.settings.memory.mode.as_str() {
             "off" | "" => ("not measured", "Memory was not profiled."),
             _ => ("none", "No line in scope held memory at the peak."),
@@ -169,8 +170,8 @@ fn push_peak(out: &mut String, page: &Page<'_>) {
     let held = page.profile.totals.tracked_peak_bytes;
     let of = held.map_or(String::new(), |held| format!(" <small>of {} live</small>", units::bytes(held)));
     let figure =
-        format!("{}{}{of}", units::bytes(bytes as u64), plus_minus(line.memory.peak_bytes, line.memory.peak_bytes_se));
-    push_card(out, "peak", "Owner of the memory peak", &figure, &place(page, file, line));
+        format!("{}{}{of}", units::bytes(bytes), plus_minus(line.memory.peak_bytes, line.memory.peak_bytes_se));
+    push_card(out, "peak", "Owner of the memory peak", &figure, &place(page, page.index(file), line));
 }
 
 fn push_leak(out: &mut String, page: &Page<'_>) {
