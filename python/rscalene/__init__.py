@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from rscalene.result import Diff, Result, load
     from rscalene.sql import queries
     from rscalene.testing.limits import limits
+    from rscalene.web.block import request
 
 __all__ = [
     "Diff", "Profiler", "Result", "__version__", "limits", "load", "memory", "memory_usage", "profile", "profile_run",
-    "queries", "timer",
+    "queries", "request", "timer",
 ]  # fmt: skip
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "profile": "lines",
     "profile_run": "profiler",
     "queries": "sql",
+    "request": "web.block",
     "timer": "footprint",
 }
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
     "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "ProfileData",
-    "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "main", "request_scope",
-    "requests_refused", "sql_arm", "sql_begin", "sql_variable",
+    "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "main", "page_style",
+    "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_variable",
 ]  # fmt: skip
 
 __version__: Final[str]
@@ -450,3 +450,6 @@ def request_scope(globs: list[str]) -> bool:
 
 def requests_refused() -> str | None:
     """Say why requests are not profiled in this interpreter."""
+
+def page_style() -> str:
+    """Return the style sheet of the report, which the pages of requests share."""

@@ -202,6 +202,17 @@ impl Book {
         self.ledger.leave(&mut stack.lines, &mut stack.suspended, code, how, now);
     }
 
+    /// A request that began inside of this one has ended, on this stack: what it counted is this one's, too.
+    pub(super) fn adopt(&mut self, stack: u32, other: &Self) {
+        let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
+        if self.functions {
+            self.tree.adopt(&mut stack.calls, &other.tree);
+        }
+        if self.lines {
+            self.ledger.adopt(&mut stack.lines, &other.ledger);
+        }
+    }
+
     /// The end of the request: nothing is recorded afterwards.
     pub(super) fn close(&mut self, now: Reading) {
         for stack in &mut self.stacks {

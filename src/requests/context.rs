@@ -193,13 +193,25 @@ fn look(py: Python<'_>, context: usize, variables: usize) -> *const Seat {
         if request.is_closed() {
             this.request.set(std::ptr::null());
         } else {
-            let entered_in = |at: usize| Some(load(at + PREVIOUS)).filter(|previous| *previous != 0);
-            let outer = std::iter::successors(entered_in(context), |at| entered_in(*at)).take(16);
-            let stack = request.book(py).stack_of(context, outer);
+            let stack = stack_in(py, request, context);
             this.stack.set(stack);
         }
     }
     seat
+}
+
+/// The stack of `request` in a context.
+fn stack_in(py: Python<'_>, request: &Request, context: usize) -> u32 {
+    let entered_in = |at: usize| Some(load(at + PREVIOUS)).filter(|previous| *previous != 0);
+    let outer = std::iter::successors(entered_in(context), |at| entered_in(*at)).take(16);
+    request.book(py).stack_of(context, outer)
+}
+
+/// The stack of `request` in the running context; `None` where there is no context.
+pub(super) fn running_stack(py: Python<'_>, request: &Request) -> Option<u32> {
+    // SAFETY: the GIL is held, so there is a thread state; the offset was found in one.
+    let context = load(unsafe { ffi::PyThreadState_Get() } as usize + CONTEXT.load(Relaxed));
+    (context != 0).then(|| stack_in(py, request, context))
 }
 
 /// Gives up a hold on variables.

@@ -287,7 +287,7 @@ unsafe extern "C" fn on_line_start(
 ) -> *mut ffi::PyObject {
     // SAFETY: as above.
     let (py, code) = unsafe { (Python::assume_attached(), *arguments) };
-    let in_scope = functions::known_scope(py, code as usize).unwrap_or_else(|| meet(py, code));
+    let in_scope = functions::known_watch(py, code as usize).unwrap_or_else(|| meet(py, code));
     if !in_scope {
         return ASKED.get().map_or_else(none, |asked| {
             // SAFETY: the object lives; the caller takes a reference.
@@ -315,6 +315,7 @@ fn meet(py: Python<'_>, code: *mut ffi::PyObject) -> bool {
         if let Err(error) = monitoring.call_method1("set_local_events", (*tool, code, asked.local)) {
             error.write_unraisable(py, None);
         }
+        function.watched.store(true, Relaxed);
     }
     function.in_scope
 }

@@ -6,6 +6,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use pyo3::ffi;
@@ -46,8 +47,21 @@ pub(super) struct Function {
     pub(super) ours: bool,
     /// Are its lines reported?
     pub(super) in_scope: bool,
+    /// Have its line events been asked for?
+    pub(super) watched: AtomicBool,
+    /// Where a template engine made the code: lines of the code and of the template, both ascending.
+    template: Option<Box<[(u32, u32)]>>,
     /// Keeps the code object, and thereby its address.
     _code: Option<Py<PyAny>>,
+}
+
+impl Function {
+    /// The line that a report names: the template's, where a template engine made the code.
+    pub(super) fn reported_line(&self, line: u32) -> u32 {
+        let Some(lines) = &self.template else { return line };
+        let at = lines.partition_point(|(code, _)| *code <= line);
+        at.checked_sub(1).and_then(|at| lines.get(at)).map_or(1, |(_, template)| *template)
+    }
 }
 
 /// Entries of the table at most.
@@ -80,6 +94,13 @@ pub(super) fn known_scope(py: Python<'_>, code: usize) -> Option<bool> {
     table(py).get(&code).map(|function| function.in_scope)
 }
 
+/// The same, where code in scope counts as unmet until its line events were asked for.
+#[inline(always)]
+pub(super) fn known_watch(py: Python<'_>, code: usize) -> Option<bool> {
+    let function = table(py).get(&code)?;
+    (!function.in_scope || function.watched.load(Relaxed)).then_some(function.in_scope)
+}
+
 /// The function of a C callable whose method definition is `key`.
 pub(super) fn of_builtin(py: Python<'_>, key: usize, callable: *mut ffi::PyObject) -> Arc<Function> {
     if let Some(known) = table(py).get(&key) {
@@ -97,6 +118,8 @@ pub(super) fn of_builtin(py: Python<'_>, key: usize, callable: *mut ffi::PyObjec
         name,
         kind: Kind::Plain,
         in_scope: false,
+        watched: AtomicBool::new(false),
+        template: None,
         _code: None,
     };
     remember(py, function)
@@ -134,6 +157,8 @@ fn describe_code(code: &Bound<'_, PyAny>) -> Function {
     Function {
         key: code.as_ptr() as usize,
         in_scope: !ours && scope::holds(&file, &qualname, line),
+        watched: AtomicBool::new(false),
+        template: if ours { None } else { template_lines(code) },
         ours,
         file,
         line,
@@ -142,6 +167,29 @@ fn describe_code(code: &Bound<'_, PyAny>) -> Function {
         kind,
         _code: Some(code.clone().unbind()),
     }
+}
+
+/// The map that Jinja2 leaves in the globals of the code it makes (`debug_info`, such as `1=12&7=20`: template line 1 is code
+/// line 12). Asked while the code's own frame runs.
+fn template_lines(code: &Bound<'_, PyAny>) -> Option<Box<[(u32, u32)]>> {
+    let py = code.py();
+    // SAFETY: the GIL is held; a borrowed reference, or null where no frame runs.
+    let globals = unsafe { Bound::from_borrowed_ptr_or_opt(py, ffi::PyEval_GetGlobals()) }?;
+    let globals = globals.cast::<PyDict>().ok()?;
+    globals.get_item(pyo3::intern!(py, "environment")).ok()??;
+    let Some(info) = globals.get_item(pyo3::intern!(py, "debug_info")).ok()? else {
+        // The body of the template's module, which runs once and makes the map.
+        let made_by_hand = globals.contains(pyo3::intern!(py, "__name__")).unwrap_or(true);
+        return if made_by_hand { None } else { Some(Box::default()) };
+    };
+    let info: String = info.extract().ok()?;
+    let pair = |pair: &str| {
+        let (template, code) = pair.split_once('=')?;
+        Some((code.parse().ok()?, template.parse().ok()?))
+    };
+    let mut lines: Vec<(u32, u32)> = info.split('&').filter_map(pair).collect();
+    lines.sort_unstable();
+    Some(lines.into())
 }
 
 /// What cProfile calls a C function.

@@ -26,6 +26,18 @@ pub(super) struct Row {
     pub(super) peak: i64,
 }
 
+impl Row {
+    /// Adds another row of the same line.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.hits += more.hits;
+        self.ticks += more.ticks;
+        self.own += more.own;
+        self.waited += more.waited;
+        self.net += more.net;
+        self.peak = self.peak.max(more.peak);
+    }
+}
+
 /// Rows of one code object.
 #[derive(Debug)]
 pub(super) struct Source<F> {
@@ -186,6 +198,31 @@ impl<F> Ledger<F> {
     pub(super) fn clear(&mut self, frames: &mut Vec<Frame>, now: Reading) {
         while !frames.is_empty() {
             self.pop(frames, now);
+        }
+    }
+
+    /// Adds what another ledger has counted on the line under the hand.
+    pub(super) fn adopt(&mut self, frames: &mut [Frame], other: &Self)
+    where
+        F: Clone,
+    {
+        for (key, place) in &other.places {
+            let Some(theirs) = other.sources.get(*place as usize) else { continue };
+            let sources = &mut self.sources;
+            let mine = *self.places.entry(*key).or_insert_with(|| {
+                sources.push(Source { function: theirs.function.clone(), first: theirs.first, rows: Vec::new() });
+                sources.len() as u32 - 1
+            });
+            let Some(mine) = self.sources.get_mut(mine as usize) else { continue };
+            if mine.rows.len() < theirs.rows.len() {
+                mine.rows.resize(theirs.rows.len(), Row::default());
+            }
+            for (row, more) in mine.rows.iter_mut().zip(&theirs.rows) {
+                row.add(more);
+            }
+        }
+        if let Some(frame) = frames.last_mut() {
+            frame.inner += other.sources.iter().flat_map(|source| &source.rows).map(|row| row.own).sum::<u64>();
         }
     }
 

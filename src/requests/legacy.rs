@@ -5,7 +5,7 @@
 //! `threading.setprofile`. Neighbours: `gears` says when, `events` is its twin for 3.12 and later.
 
 use std::cell::Cell;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -143,6 +143,9 @@ thread_local! {
     static CHAINED: Cell<(Option<TraceFunction>, Option<TraceFunction>)> = const { Cell::new((None, None)) };
 }
 
+/// Is `threading` asked to call us in new threads?
+static REACHING: AtomicBool = AtomicBool::new(false);
+
 /// A request has opened.
 pub(super) fn on(py: Python<'_>) {
     if FUNCTIONS.load(Relaxed) > 0 {
@@ -151,7 +154,7 @@ pub(super) fn on(py: Python<'_>) {
     if LINES.load(Relaxed) > 0 {
         TRACE.install_everywhere();
     }
-    if FUNCTIONS.load(Relaxed) + LINES.load(Relaxed) == 1
+    if !REACHING.swap(true, Relaxed)
         && let Err(error) = reach_new_threads(py, true)
     {
         error.write_unraisable(py, None);
@@ -167,6 +170,7 @@ pub(super) fn off(py: Python<'_>) {
         TRACE.remove_everywhere();
     }
     if FUNCTIONS.load(Relaxed) + LINES.load(Relaxed) == 0
+        && REACHING.swap(false, Relaxed)
         && let Err(error) = reach_new_threads(py, false)
     {
         error.write_unraisable(py, None);

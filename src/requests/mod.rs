@@ -52,5 +52,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<table::CallTable>()?;
     module.add_function(wrap_pyfunction!(request::current_request, module)?)?;
     module.add_function(wrap_pyfunction!(request::request_scope, module)?)?;
+    module.add_function(wrap_pyfunction!(request::page_style, module)?)?;
     module.add_function(wrap_pyfunction!(request::requests_refused, module)?)
 }

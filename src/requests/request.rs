@@ -5,6 +5,7 @@
 //! handler, a hook) reads it at a fixed offset, without a call. Neighbours: `book` counts, `rscalene.web` uses it.
 
 use std::cell::UnsafeCell;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -12,6 +13,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::book::Book;
+use super::ledger::Row;
 use super::{context, gears, table};
 use crate::lines::clock;
 use crate::lines::session::Reading;
@@ -30,6 +32,8 @@ pub struct Request {
     cpu_ns: AtomicU64,
     book: UnsafeCell<Book>,
     sql: Mutex<Option<Py<PyAny>>>,
+    /// The request that it began inside of, while it is open.
+    outer: Mutex<Option<Py<Request>>>,
 }
 
 // SAFETY: the book is only reached with the GIL held, as `Request::book` asks.
@@ -68,6 +72,7 @@ impl Request {
     fn new(py: Python<'_>, lines: bool, functions: bool, memory: bool, max_s: Option<f64>) -> PyResult<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         gears::open(py, functions, lines)?;
+        let outer = context::current(py).filter(|outer| !outer.get().is_closed()).map(Bound::unbind);
         let label = NEXT.fetch_add(1, Relaxed);
         let opened = clock::ticks();
         let deadline = max_s.map_or(u64::MAX, |seconds| opened.saturating_add(clock::ticks_of(seconds)));
@@ -82,6 +87,7 @@ impl Request {
             cpu_ns: AtomicU64::new(0),
             book: UnsafeCell::new(Book::new(lines, functions, deadline)),
             sql: Mutex::new(None),
+            outer: Mutex::new(outer),
         })
     }
 
@@ -118,6 +124,13 @@ impl Request {
         let ticks = clock::ticks();
         self.ended.store(ticks, Relaxed);
         self.book(py).close(Reading { ticks, net: 0, high: 0 });
+        let outer = self.outer.lock().ok().and_then(|mut outer| outer.take());
+        if let Some(outer) = outer
+            && !outer.get().is_closed()
+            && let Some(stack) = context::running_stack(py, outer.get())
+        {
+            outer.get().book(py).adopt(stack, self.book(py));
+        }
         context::forget(py);
         gears::close(py, self.functions, self.lines);
     }
@@ -203,28 +216,30 @@ impl Request {
     #[expect(clippy::type_complexity, reason = "rows for Python")]
     fn line_rows(&self, py: Python<'_>) -> Vec<(String, u32, String, u64, f64, f64, f64, i64, i64)> {
         let ledger = &self.book(py).ledger;
-        let mut rows = Vec::new();
+        let mut rows: BTreeMap<(&str, u32), (&str, Row)> = BTreeMap::new();
         for source in &ledger.sources {
+            let function = &source.function;
             for (line, row) in (source.first..).zip(&source.rows) {
-                if row.hits == 0 && row.ticks == 0 {
-                    continue;
+                if row.hits != 0 || row.ticks != 0 {
+                    let place = (&*function.file, function.reported_line(line));
+                    rows.entry(place).or_insert((&function.qualname, Row::default())).1.add(row);
                 }
-                let function = &source.function;
-                rows.push((
-                    function.file.to_string(),
-                    line,
-                    function.qualname.to_string(),
-                    row.hits,
-                    clock::seconds(row.ticks),
-                    clock::seconds(row.own),
-                    clock::seconds(row.waited),
-                    row.net,
-                    row.peak,
-                ));
             }
         }
-        rows.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        rows
+        let rows = rows.into_iter().map(|((file, line), (name, row))| {
+            (
+                file.to_owned(),
+                line,
+                name.to_owned(),
+                row.hits,
+                clock::seconds(row.ticks),
+                clock::seconds(row.own),
+                clock::seconds(row.waited),
+                row.net,
+                row.peak,
+            )
+        });
+        rows.collect()
     }
 
     /// `(parent, file, line, function, calls, own_s)` of each path of functions; a parent is an index in this list, -1 none.
@@ -270,6 +285,12 @@ pub(super) fn request_scope(globs: Vec<String>) -> PyResult<bool> {
 #[pyfunction]
 pub(super) fn requests_refused(py: Python<'_>) -> Option<&'static str> {
     gears::refused(py)
+}
+
+/// The style sheet of the report, which the pages of requests share.
+#[pyfunction]
+pub(super) fn page_style() -> &'static str {
+    crate::report::html::STYLE
 }
 
 fn thread_cpu_ns() -> u64 {

@@ -107,6 +107,30 @@ impl<F> Tree<F> {
         }
     }
 
+    /// Adds what another tree has counted below the innermost function.
+    pub(super) fn adopt(&mut self, frames: &mut [Frame], other: &Self)
+    where
+        F: Clone,
+    {
+        let mut places = vec![frames.last().map_or(0, |frame| frame.node)];
+        for node in other.nodes.iter().skip(1) {
+            let parent = places.get(node.parent as usize).copied().unwrap_or(0);
+            let at = match (self.child(parent, node.key), &node.function) {
+                (Some(there), _) => there,
+                (None, Some(function)) => self.add(parent, node.key, function.clone()),
+                (None, None) => parent,
+            };
+            places.push(at);
+            if let Some(mine) = self.nodes.get_mut(at as usize) {
+                mine.calls += node.calls;
+                mine.own += node.own;
+            }
+        }
+        if let Some(frame) = frames.last_mut() {
+            frame.inner += other.nodes.iter().map(|node| node.own).sum::<u64>();
+        }
+    }
+
     #[inline(always)]
     fn pop(&mut self, frames: &mut Vec<Frame>, now: u64) {
         let Some(frame) = frames.pop() else { return };
@@ -208,6 +232,19 @@ mod tests {
         assert_eq!((sum(&tree, 1), sum(&tree, 3), sum(&tree, 99)), ((1, 10), (1, 6), (0, 0)));
         let inner = tree.nodes.iter().find(|node| node.function == Some(3)).unwrap();
         assert_eq!(tree.nodes[inner.parent as usize].function, Some(1));
+    }
+
+    #[test]
+    fn what_an_inner_tree_counted_is_the_outer_ones_too() {
+        let (mut outer, mut frames) = (Tree::new(), Vec::new());
+        enter(&mut outer, &mut frames, 1, 0);
+        let (mut inner, mut inside) = (Tree::new(), Vec::new());
+        enter(&mut inner, &mut inside, 2, 10);
+        enter(&mut inner, &mut inside, 3, 12);
+        inner.clear(&mut inside, 20);
+        outer.adopt(&mut frames, &inner);
+        outer.leave(&mut frames, 1, 30);
+        assert_eq!((sum(&outer, 1), sum(&outer, 2), sum(&outer, 3)), ((1, 20), (1, 2), (1, 8)));
     }
 
     #[test]

@@ -119,8 +119,14 @@ fn is_pseudo(path: &str) -> bool {
 
 /// Code that the interpreter or a library made, which nobody wrote.
 fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
-    const MAKERS: [&str; 5] =
-        ["<frozen ", "<attrs generated", "<__array_function__ internals", "<decorator-gen-", "<unknown>"];
+    const MAKERS: [&str; 6] = [
+        "<frozen ",
+        "<attrs generated",
+        "<__array_function__ internals",
+        "<decorator-gen-",
+        "<unknown>",
+        "<werkzeug routing>",
+    ];
     MAKERS.iter().any(|maker| path.starts_with(maker))
         || (path == "<string>"
             && (qualname.starts_with("__create_fn__.") || (qualname == "<lambda>" && first_line == 1)))

@@ -75,7 +75,8 @@ impl<'a> Page<'a> {
     }
 }
 
-const STYLE: &str = include_str!("assets/style.css");
+/// The look of every page.
+pub(crate) const STYLE: &str = include_str!("assets/style.css");
 const SCRIPT: &str = concat!(
     "'use strict';(async()=>{\n",
     include_str!("assets/data.js"),

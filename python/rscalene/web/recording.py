@@ -1,0 +1,166 @@
+"""One request from its first moment to its result, for every protocol and for blocks of code.
+
+Nothing is armed before the first selected request of a process. Whatever goes wrong on the way to a result is one line
+on stderr and a count, never the answer to a request.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import threading
+import time
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rscalene._rscalene import Request, request_scope
+from rscalene.web.options import Options, disabled
+from rscalene.web.outputs import Outputs
+from rscalene.web.result import About, RequestResult
+
+if TYPE_CHECKING:
+    from rscalene.web.select import View
+
+
+class Failures:
+    """What went wrong, told once in each process and kind."""
+
+    def __init__(self) -> None:
+        """Nothing did."""
+        self.counts: dict[str, int] = {}
+        self._pid = os.getpid()
+
+    def tell(self, what: str, error: BaseException) -> None:
+        """Count a failure; the first of its kind is a line on stderr."""
+        if self._pid != os.getpid():
+            self._pid, self.counts = os.getpid(), {}
+        self.counts[what] = self.counts.get(what, 0) + 1
+        if self.counts[what] == 1:
+            first, *rest = str(error).splitlines() or [type(error).__name__]
+            hints = "".join(f"\n{line}" for line in rest)
+            print(f"rscalene: {what}: {first}{hints}", file=sys.stderr, flush=True)
+
+
+failures = Failures()
+
+
+class Recorder:
+    """Selects requests and records them, as its options say."""
+
+    def __init__(self, options: Options) -> None:
+        """Start nothing."""
+        self.options = options
+        self.outputs = Outputs(options)
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._open = 0
+        self._number = 0
+        self._seen: set[str] = set()
+        self.unselected_full = 0
+
+    def begin(self, view: View) -> Recording | None:
+        """Open a recording, if this request is selected and there is room for it."""
+        if not self.options.when.selects(view, self.options.access):
+            return None
+        with self._lock:
+            pid = os.getpid()
+            if pid != self._pid:
+                self._pid, self._open, self._number = pid, 0, 0
+                self._seen = set()
+            if self._open >= self.options.max_selected:
+                self.unselected_full += 1
+                return None
+            self._open += 1
+            self._number += 1
+            number, overlapped = self._number, self._open > 1
+            cold = view.path not in self._seen
+            if len(self._seen) < 10_000:
+                self._seen.add(view.path)
+        about = About(
+            method=view.method,
+            path=view.path,
+            query_keys=view.query_keys() if view.query else [],
+            cold=cold,
+            overlapped=overlapped,
+            number=number,
+        )
+        about.trace_id, about.span_id = trace_of(view.header("traceparent"))
+        try:
+            return Recording(self, about)
+        except Exception as error:
+            self.ended()
+            failures.tell("cannot profile requests", error)
+            return None
+
+    def ended(self) -> None:
+        """One recording less."""
+        with self._lock:
+            self._open -= 1
+
+
+def trace_of(header: str | None) -> tuple[str | None, str | None]:
+    """Return the trace's and the span's number of a ``traceparent`` header."""
+    parts = (header or "").split("-")
+    if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[2]) == 16 and (parts[1] + parts[2]).isalnum():
+        return parts[1], parts[2]
+    return None, None
+
+
+class Recording:
+    """One request that is being recorded. ``finish`` ends it, once."""
+
+    def __init__(self, recorder: Recorder, about: About) -> None:
+        """Open it; what the running context does from ``enter`` on is counted."""
+        options = recorder.options
+        if options.scope:
+            request_scope(list(options.scope))
+        about.pid = os.getpid()
+        about.thread = threading.get_native_id()
+        about.started_at = time.time()
+        about.id = secrets.token_hex(16)
+        self.about = about
+        self.recorder = recorder
+        self.request = Request(
+            lines=options.lines, functions=options.functions, memory=options.memory, max_s=options.max_s
+        )
+        self.done = False
+        self.result: RequestResult | None = None
+        if options.sql:
+            attach_sql(self.request)
+
+    def first_byte(self) -> None:
+        """Note that the answer begins now."""
+        if self.about.first_byte_s is None:
+            self.about.first_byte_s = self.request.elapsed_s
+
+    def finish(self, raw: Any = None) -> RequestResult | None:
+        """End the request and write what the options want; None if it has ended before."""
+        with self.recorder._lock:
+            if self.done:
+                return None
+            self.done = True
+        self.request.close()
+        self.recorder.ended()
+        try:
+            self.result = RequestResult(self.request, self.about, source=self.recorder.options.source)
+            if self.result.elapsed_s * 1e3 >= self.recorder.options.min_ms:
+                self.recorder.outputs.write(self.result, raw)
+        except Exception as error:
+            failures.tell("cannot report a request", error)
+        return self.result
+
+
+def attach_sql(request: Request) -> None:
+    """Give a request a ledger of its SQL, where the hooks are there."""
+    try:
+        ledger = import_module("rscalene.sql").ledger
+    except (ImportError, AttributeError):
+        return
+    try:
+        request.sql = ledger()
+    except Exception as error:
+        failures.tell("cannot count SQL", error)
+
+
+__all__ = ["Recorder", "Recording", "attach_sql", "disabled", "failures", "trace_of"]

@@ -1,0 +1,141 @@
+"""Which requests are profiled, and who may ask for it.
+
+``when`` selects; what a client can trigger by itself (``"?profile"``, ``"header:..."``) needs leave besides: ``allow``,
+a token, or, where neither is given, debug mode and a peer on this machine that came through no proxy.
+"""
+
+from __future__ import annotations
+
+import hmac
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOKEN_NAME = "rscalene_token"
+TOKEN_HEADER = "x-rscalene-token"
+
+
+@dataclass
+class View:
+    """What is seen of a request before it runs, the same for WSGI and ASGI."""
+
+    method: str
+    path: str
+    query: str
+    peer: str
+    header: Callable[[str], str | None]
+    # The environ or the scope: what callables are given.
+    raw: Any
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a query key."""
+        if name not in self.query:
+            return []
+        return [value for key, value in parse_qsl(self.query, keep_blank_values=True) if key == name]
+
+    def query_keys(self) -> list[str]:
+        """Return the keys of the query, never their values."""
+        return [key for key, _ in parse_qsl(self.query, keep_blank_values=True)]
+
+
+class Access:
+    """Who may trigger profiles and see pages."""
+
+    def __init__(self, allow: Callable[[Any], object] | None, token: str | None, *, debug: bool) -> None:
+        """``allow`` is asked with the environ or the scope; ``token`` is compared in constant time."""
+        if token is not None and len(token) < 8:
+            raise ValueError("token: shorter than 8 characters\nhint: use `secrets.token_urlsafe()`")
+        self.allow = allow
+        self.token = token
+        self.debug = debug
+
+    def permits(self, view: View) -> bool:
+        """Whether this request may."""
+        if self.allow is None and self.token is None:
+            return self.debug and is_local(view)
+        if self.allow is not None and self.allow(view.raw):
+            return True
+        return self.token is not None and any(
+            hmac.compare_digest(given.encode(), self.token.encode()) for given in given_tokens(view)
+        )
+
+
+def is_local(view: View) -> bool:
+    """Whether the peer is this machine, and no proxy stands between."""
+    if view.header("x-forwarded-for") is not None or view.header("forwarded") is not None:
+        return False
+    peer = view.peer
+    return peer == "::1" or peer.startswith(("127.", "::ffff:127."))
+
+
+def given_tokens(view: View) -> list[str]:
+    """Return the tokens that a request brings, in its query, a header or a cookie."""
+    given = view.values(TOKEN_NAME)
+    header = view.header(TOKEN_HEADER)
+    if header is not None:
+        given.append(header)
+    for part in (view.header("cookie") or "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == TOKEN_NAME:
+            given.append(value)
+    return given
+
+
+class When:
+    """Which requests are selected: a word, a share, a callable, or several of these."""
+
+    def __init__(self, given: object) -> None:
+        """Take ``"always"``, ``"never"``, ``"?key"``, ``"header:Name"``, a share, a callable, or a list of these."""
+        self.always = False
+        self.share = 0.0
+        self.keys: list[str] = []
+        self.headers: list[str] = []
+        self.callables: list[Callable[[Any], object]] = []
+        for one in given if isinstance(given, (list, tuple, set, frozenset)) else (given,):
+            self._add(one)
+
+    def _add(self, one: object) -> None:
+        if one == "always":
+            self.always = True
+        elif one == "never" or one is None or one is False:
+            pass
+        elif isinstance(one, str) and one.startswith("?") and len(one) > 1:
+            self.keys.append(one[1:])
+        elif isinstance(one, str) and one.startswith("header:") and len(one) > 7:
+            self.headers.append(one[7:].lower())
+        elif isinstance(one, (int, float)) and 0 <= one <= 1:
+            self.share = max(self.share, float(one))
+        elif callable(one):
+            self.callables.append(one)
+        else:
+            raise ValueError(
+                f"when: cannot use {one!r}\n"
+                'hint: "always", "never", "?profile", "header:X-Rscalene", a share such as 0.01, a callable, or a list'
+            )
+
+    def selects(self, view: View, access: Access) -> bool:
+        """Whether this request is profiled."""
+        if self.always or (self.share and random.random() < self.share):
+            return True
+        if any(choose(view.raw) for choose in self.callables):
+            return True
+        return self.triggered(view) and access.permits(view)
+
+    def triggered(self, view: View) -> bool:
+        """Whether the client asks for a profile."""
+        query = view.query
+        if query and any(key in query and view.values(key) for key in self.keys):
+            return True
+        return any(view.header(name) is not None for name in self.headers)
+
+    def value(self, view: View) -> str | None:
+        """Return what stands behind the key that asked: ``follow`` in ``?profile=follow``."""
+        for key in self.keys:
+            values = view.values(key)
+            if values:
+                return values[0]
+        return None

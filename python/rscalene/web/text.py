@@ -1,0 +1,130 @@
+"""The tables of a request as text: werkzeug's block to the byte, and the table of lines."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rscalene.web.result import RequestResult
+
+# pstats' keys, in pstats' order: their unique prefixes are keys, too.
+KEYS = (
+    "calls", "ncalls", "cumtime", "cumulative", "filename", "line", "module", "name", "nfl", "pcalls", "stdname",
+    "time", "tottime",
+)  # fmt: skip
+OLD_KEYS = {-1: "stdname", 0: "calls", 1: "time", 2: "cumulative"}
+RULE = "-" * 80
+
+
+def sort_keys(given: Sequence[object]) -> list[str]:
+    """Return the full names of pstats' sort keys; ValueError for one that pstats does not know.
+
+    Names may be unambiguous prefixes or ``SortKey`` members; a single number from -1 to 2 is one of the old profiler's.
+    """
+    if len(given) == 1 and isinstance(given[0], int) and not isinstance(given[0], str):
+        if given[0] not in OLD_KEYS:
+            raise ValueError(f"sort_by: {given[0]} is no key of pstats\nhint: numbers go from -1 to 2")
+        return [OLD_KEYS[given[0]]]
+    return [_full(getattr(word, "value", word)) for word in given]
+
+
+def _full(word: object) -> str:
+    known, bad = _prefixes()
+    if isinstance(word, str) and word in known and word not in bad:
+        return known[word]
+    raise ValueError(
+        f"sort_by: `{word}` is no key of pstats, or stands for several\nhint: use one of {', '.join(KEYS)}"
+    )
+
+
+def _prefixes() -> tuple[dict[str, str], set[str]]:
+    """Expand abbreviations as pstats does: walking down from each word until a fragment is taken."""
+    known: dict[str, str] = {}
+    bad: set[str] = set()
+    for word in KEYS:
+        fragment = word
+        while fragment:
+            if fragment in known:
+                bad.add(fragment)
+                break
+            known[fragment] = word
+            fragment = fragment[:-1]
+    return known, bad
+
+
+def block(result: RequestResult, path: str, sort_by: list[str], restrictions: list[object]) -> str:
+    """Return what werkzeug's middleware writes for a request."""
+    body = result.table.text(sort_by, restrictions)
+    return f"{RULE}\nPATH: {path!r}\n{body}{RULE}\n\n"
+
+
+def tables(result: RequestResult, *, lines: bool | None, sort_by: list[str], restrictions: list[object]) -> str:
+    """Return the table of lines, then that of functions, each where there is one."""
+    parts = []
+    if lines or (lines is None and result.lines):
+        parts.append(line_table(result))
+    functions = result.table.rows()
+    if functions:
+        parts.append(result.table.text(sort_keys(sort_by), restrictions))
+    return "\n".join(parts)
+
+
+def heading(result: RequestResult) -> str:
+    """Return one line: which request, its answer, its time."""
+    about = result.about
+    what = f"{about.method} {about.path}" if about.method else about.name or "request"
+    answer = f" -> {about.status}" if about.status is not None else ""
+    raised = f" raised {about.error}" if about.error else ""
+    cut = "  (functions: cut)" if result.cut else ""
+    return f"{what}{answer}{raised}  {result.elapsed_s * 1e3:.1f} ms  cpu {result.cpu_s * 1e3:.1f} ms{cut}"
+
+
+def line_table(result: RequestResult, most: int = 40) -> str:
+    """Return the lines that took most time, most first."""
+    rows = sorted(result.lines, key=lambda row: -row.time_s)
+    waits = any(row.await_s for row in rows)
+    counted = any(row.net_bytes is not None for row in rows)
+    sql: dict[tuple[str, int], list[float]] = {}
+    for statement in result.sql:
+        place = (str(statement.get("file")), int(statement.get("line") or 0))
+        sums = sql.setdefault(place, [0.0, 0.0, 0.0])
+        sums[0] += int(statement.get("count") or 0)
+        sums[1] += float(statement.get("time_s") or 0) * 1e3
+        sums[2] += int(statement.get("rows") or 0)
+    columns = f"{'Time ms':>10} {'Own ms':>10} {'Hits':>9}"
+    columns += f" {'Await ms':>10}" if waits else ""
+    columns += f" {'Net':>10} {'Peak':>10}" if counted else ""
+    columns += f" {'SQL':>5} {'SQL ms':>9} {'Rows':>8}" if sql else ""
+    out = [heading(result), f"{columns}  Line"]
+    for row in rows[:most]:
+        text = f"{row.time_s * 1e3:10.3f} {row.own_s * 1e3:10.3f} {row.hits:9d}"
+        if waits:
+            text += f" {row.await_s * 1e3:10.3f}"
+        if counted:
+            text += f" {size(row.net_bytes or 0):>10} {size(row.peak_bytes or 0):>10}"
+        if sql:
+            sums = sql.get((row.file, row.line), [])
+            text += f" {sums[0]:5.0f} {sums[1]:9.3f} {sums[2]:8.0f}" if sums else " " * 25
+        out.append(f"{text}  {short(row.file)}:{row.line}  {row.source}".rstrip())
+    if len(rows) > most:
+        out.append(f"({len(rows) - most} more lines)")
+    return "\n".join(out) + "\n"
+
+
+def short(file: str) -> str:
+    """Return a file's name from the current folder, where it lies in it."""
+    here = os.getcwd() + os.sep
+    return file[len(here) :] if file.startswith(here) else file
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as a person reads it."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return ""
