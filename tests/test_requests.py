@@ -11,6 +11,7 @@ import json
 import marshal
 import os
 import pstats
+import subprocess
 import sys
 import threading
 import time
@@ -411,3 +412,26 @@ def test_merge_stream_writes_to_each() -> None:
     streams = [io.StringIO(), io.StringIO()]
     MergeStream(*streams).write("text")
     assert [stream.getvalue() for stream in streams] == ["text", "text"]
+
+
+def test_propagate_gives_threads_and_pools_the_context() -> None:
+    code = """
+import contextlib, threading
+from concurrent.futures import ThreadPoolExecutor
+import rscalene
+from rscalene.web.propagate import follow_threads
+follow_threads()
+def leaf(): pass
+with rscalene.request(functions=True) as block:
+    thread = threading.Thread(target=leaf)
+    thread.start()
+    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(leaf).result()
+thread = threading.Thread(target=leaf)
+thread.start()
+thread.join()
+print([row[3] for row in block.result().table.rows() if row[2] == "leaf"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[2]\n"

@@ -379,9 +379,7 @@ class CallTable:
 class Request:
     """One request: what ran in its context is counted exactly."""
 
-    def __new__(
-        cls, *, lines: bool = True, functions: bool = False, memory: bool = False, max_s: float | None = None
-    ) -> Self: ...
+    def __new__(cls, *, lines: bool = True, functions: bool = False, max_s: float | None = None) -> Self: ...
     def enter(self) -> Stretch:
         """Make it the running context's request until :meth:`exit` is called with the answer."""
 
@@ -408,10 +406,6 @@ class Request:
         """Whether lines are recorded."""
 
     @property
-    def memory(self) -> bool:
-        """Whether bytes are counted."""
-
-    @property
     def cut(self) -> bool:
         """Whether the recording of functions ended after ``max_s`` seconds."""
 
@@ -436,7 +430,7 @@ class Request:
     def table(self) -> CallTable:
         """Sum what ran by function, as cProfile does."""
 
-    def line_rows(self) -> list[tuple[str, int, str, int, float, float, float, int, int]]:
+    def line_rows(self) -> list[tuple[str, int, str, int, float, float, float, int | None, int | None]]:
         """``(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)`` of each line that ran."""
 
     def tree_rows(self) -> list[tuple[int, str, int, str, int, float]]:

@@ -26,7 +26,6 @@ pub struct Request {
     closed: AtomicBool,
     functions: bool,
     lines: bool,
-    memory: bool,
     opened: u64,
     ended: AtomicU64,
     cpu_ns: AtomicU64,
@@ -68,8 +67,8 @@ impl Request {
 impl Request {
     /// Opens a request. `max_s`: seconds after which its functions are no longer recorded.
     #[new]
-    #[pyo3(signature = (*, lines=true, functions=false, memory=false, max_s=None))]
-    fn new(py: Python<'_>, lines: bool, functions: bool, memory: bool, max_s: Option<f64>) -> PyResult<Self> {
+    #[pyo3(signature = (*, lines=true, functions=false, max_s=None))]
+    fn new(py: Python<'_>, lines: bool, functions: bool, max_s: Option<f64>) -> PyResult<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         gears::open(py, functions, lines)?;
         let outer = context::current(py).filter(|outer| !outer.get().is_closed()).map(Bound::unbind);
@@ -81,7 +80,6 @@ impl Request {
             closed: AtomicBool::new(false),
             functions,
             lines,
-            memory,
             opened,
             ended: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
@@ -159,12 +157,6 @@ impl Request {
         self.lines
     }
 
-    /// Are bytes counted?
-    #[getter]
-    fn memory(&self) -> bool {
-        self.memory
-    }
-
     /// Was the recording of functions cut off after `max_s`?
     #[getter]
     fn cut(&self, py: Python<'_>) -> bool {
@@ -214,7 +206,7 @@ impl Request {
 
     /// `(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)` of each line that ran, in order of files.
     #[expect(clippy::type_complexity, reason = "rows for Python")]
-    fn line_rows(&self, py: Python<'_>) -> Vec<(String, u32, String, u64, f64, f64, f64, i64, i64)> {
+    fn line_rows(&self, py: Python<'_>) -> Vec<(String, u32, String, u64, f64, f64, f64, Option<i64>, Option<i64>)> {
         let ledger = &self.book(py).ledger;
         let mut rows: BTreeMap<(&str, u32), (&str, Row)> = BTreeMap::new();
         for source in &ledger.sources {
@@ -235,8 +227,9 @@ impl Request {
                 clock::seconds(row.ticks),
                 clock::seconds(row.own),
                 clock::seconds(row.waited),
-                row.net,
-                row.peak,
+                // Bytes are not counted by request.
+                None,
+                None,
             )
         });
         rows.collect()

@@ -36,7 +36,6 @@ class request:
         route: str | None = None,
         lines: bool = True,
         functions: bool = False,
-        memory: bool = False,
         sql: bool = True,
         on_end: Callable[[RequestResult], object] | None = None,
     ) -> None:
@@ -44,7 +43,7 @@ class request:
         self._function = name if callable(name) else None
         self.name = getattr(name, "__qualname__", "") if callable(name) else name
         self._route = route
-        self._wanted = {"lines": lines, "functions": functions, "memory": memory}
+        self._wanted = {"lines": lines, "functions": functions}
         self._sql = sql
         self._on_end = on_end
         self._request: Request | None = None

@@ -17,7 +17,6 @@ SETTINGS = {
     "RSCALENE_ALLOW": "allow",
     "RSCALENE_TOKEN": "token",
     "RSCALENE_SQL": "sql",
-    "RSCALENE_MEMORY": "memory",
     "RSCALENE_LINES": "lines",
     "RSCALENE_FUNCTIONS": "functions",
     "RSCALENE_SCOPE": "scope",

@@ -137,7 +137,7 @@ def waterfall(data: dict[str, Any]) -> str:
     first = min(request["first_byte_s"] if request["first_byte_s"] is not None else total, total)
     after = request.get("after_response_s") or 0.0
     parts = [("app", 0.0, first), ("body", first, total - after), ("after", total - after, total)]
-    out = [f'<svg viewBox="0 0 {WIDTH} 44" height="44" role="img" aria-label="when what ran">']
+    out = [f'<svg viewBox="0 0 {WIDTH} 44" role="img" aria-label="when what ran">']
     out.append(f'<rect class="bar-track" x="0" y="18" width="{WIDTH}" height="14" rx="3"/>')
     for name, begins, ends in parts:
         width = (ends - begins) / total * WIDTH

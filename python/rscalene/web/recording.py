@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rscalene._rscalene import Request, request_scope
 from rscalene.web.options import Options, disabled
 from rscalene.web.outputs import Outputs
+from rscalene.web.propagate import follow_threads
 from rscalene.web.result import About, RequestResult
 
 if TYPE_CHECKING:
@@ -115,15 +116,15 @@ class Recording:
         options = recorder.options
         if options.scope:
             request_scope(list(options.scope))
+        if options.propagate:
+            follow_threads()
         about.pid = os.getpid()
         about.thread = threading.get_native_id()
         about.started_at = time.time()
         about.id = secrets.token_hex(16)
         self.about = about
         self.recorder = recorder
-        self.request = Request(
-            lines=options.lines, functions=options.functions, memory=options.memory, max_s=options.max_s
-        )
+        self.request = Request(lines=options.lines, functions=options.functions, max_s=options.max_s)
         self.done = False
         self.result: RequestResult | None = None
         if options.sql:

@@ -93,10 +93,7 @@ class RequestResult:
     def lines(self) -> list[LineRow]:
         """Each line of code in scope that ran, in order of files and lines."""
         if self._lines is None:
-            counted = self._request.memory
-            self._lines = [
-                LineRow(*row[:7], *(row[7:] if counted else (None, None))) for row in self._request.line_rows()
-            ]
+            self._lines = [LineRow(*row) for row in self._request.line_rows()]
         return self._lines
 
     @property
