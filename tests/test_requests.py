@@ -11,6 +11,7 @@ import json
 import marshal
 import os
 import pstats
+import re
 import subprocess
 import sys
 import threading
@@ -435,3 +436,27 @@ print([row[3] for row in block.result().table.rows() if row[2] == "leaf"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[2]\n"
+
+
+def test_view_and_diff_read_the_files_of_requests(tmp_path: Path) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rscalene", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    for name, number in (("a", 5), ("b", 9)):
+        with rscalene.request(name, functions=True) as block:
+            fib(number)
+        block.result().save(tmp_path / f"{name}.json")
+    shown = run("view", "a.json")
+    assert shown.returncode == 0
+    assert "    15/1 " in shown.stdout
+    assert "test_requests.py" in shown.stdout
+    assert run("view", "a.json", "-o", "a.html").returncode == 0
+    assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+    changed = run("diff", "a.json", "b.json")
+    assert changed.returncode == 0
+    assert re.search(r"^ .* 15 +109 +.*def fib|return number if", changed.stdout, re.M)
+    (tmp_path / "c.json").write_text('{"format":"rscalene-request","version":99}')
+    refused = run("view", "c.json")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "hint: " in refused.stderr

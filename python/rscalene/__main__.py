@@ -15,6 +15,12 @@ def main() -> int:
         from rscalene.lines import command
 
         return command.main(sys.argv[2:])
+    if sys.argv[1:2] in (["view"], ["diff"]) and any(word.endswith(".json") for word in sys.argv[2:]):
+        # The files of requests are made and shown in Python.
+        from rscalene.web import command as requests
+
+        if requests.is_ours(sys.argv[1:]):
+            return requests.main(sys.argv[1:])
     return _rscalene.main(sys.argv, sys.executable)
 
 

@@ -235,7 +235,8 @@ print([str(one.message) for one in seen if "lost" in str(one.message)])
         tmp_path,
         clean_env,
     )
-    assert "app.py:9" in out or out == "[]\n"
+    assert out.startswith("['`lost` is registered without its decorator: ")
+    assert "app.py:9: put `@app.route` above `@profile`" in out
 
 
 TOOLBAR = """

@@ -85,7 +85,7 @@ class ProfilerMiddleware:
                 from rscalene.web.pages import answer
 
                 body = await read(receive) if view.method == "POST" else b""
-                found = answer(self.options, view, body)
+                found = answer(self.options, view, body, self._recorder.notices())
                 if found is not None:
                     await reply(send, int(found.status_line[:3]), found.headers, found.body)
                     return

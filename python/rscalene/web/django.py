@@ -95,7 +95,8 @@ class ProfilerMiddleware:
             return None
         from rscalene.web.pages import answer
 
-        found = answer(self._recorder.options, view_of(request), request.body if request.method == "POST" else b"")
+        body = request.body if request.method == "POST" else b""
+        found = answer(self._recorder.options, view_of(request), body, self._recorder.notices())
         if found is None:
             return None
         return HttpResponse(found.body, status=found.status, headers=dict(found.headers))

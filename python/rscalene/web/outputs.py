@@ -63,7 +63,7 @@ class Outputs:
         options = self.options
         out = text.block(result, result.about.path, options.sort_by, options.restrictions)
         if options.details:
-            out += f"{text.line_table(result)}\n"
+            out += f"{text.line_table(result.to_dict())}\n"
         stream = sys.stdout if options.stream == "stdout" else options.stream
         if isinstance(stream, logging.Logger):
             stream.info("%s", out)

@@ -54,7 +54,7 @@ def headers_of_page(length: int, kind: str = "text/html; charset=utf-8") -> list
     ]
 
 
-def answer(options: Options, view: View, body: bytes) -> Answer | None:
+def answer(options: Options, view: View, body: bytes, notices: list[str]) -> Answer | None:
     """Answer a request of ``/__rscalene/``; None: it is none, or may not."""
     before, found, rest = f"{view.path}{'' if view.path.endswith('/') else '/'}".partition(PREFIX)
     if not found or before or not options.access.permits(view):
@@ -64,7 +64,7 @@ def answer(options: Options, view: View, body: bytes) -> Answer | None:
     if not rest and view.method in ("GET", "HEAD"):
         if not view.path.endswith("/"):
             return Answer(302, [("Location", PREFIX), ("Content-Length", "0")], b"")
-        return html(page.index_page(read_all(folder), form=form_token(folder), notices=[]))
+        return html(page.index_page(read_all(folder), form=form_token(folder), notices=notices))
     if rest == "clear" and view.method == "POST":
         given = parse_qs(body.decode("latin-1")).get("form", [""])[0]
         if not hmac.compare_digest(given.encode(), form_token(folder).encode()):

@@ -67,7 +67,7 @@ class Recorder:
         with self._lock:
             pid = os.getpid()
             if pid != self._pid:
-                self._pid, self._open, self._number = pid, 0, 0
+                self._pid, self._open, self._number, self.unselected_full = pid, 0, 0, 0
                 self._seen = set()
             if self._open >= self.options.max_selected:
                 self.unselected_full += 1
@@ -93,6 +93,18 @@ class Recorder:
             self.ended()
             failures.tell("cannot profile requests", error)
             return None
+
+    def notices(self) -> list[str]:
+        """Return what the index has to say of this process."""
+        told = []
+        if self.unselected_full:
+            most = self.options.max_selected
+            told.append(
+                f"process {os.getpid()}: {self.unselected_full} requests have no profile, "
+                f"because {most} at once were recorded (`max_selected`)"
+            )
+        told += [f"process {os.getpid()}: {what}, {count} times" for what, count in failures.counts.items()]
+        return told
 
     def ended(self) -> None:
         """One recording less."""

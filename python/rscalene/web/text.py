@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,50 +65,50 @@ def tables(result: RequestResult, *, lines: bool | None, sort_by: list[str], res
     """Return the table of lines, then that of functions, each where there is one."""
     parts = []
     if lines or (lines is None and result.lines):
-        parts.append(line_table(result))
+        parts.append(line_table(result.to_dict()))
     functions = result.table.rows()
     if functions:
         parts.append(result.table.text(sort_keys(sort_by), restrictions))
     return "\n".join(parts)
 
 
-def heading(result: RequestResult) -> str:
+def of_data(data: dict[str, Any]) -> str:
+    """Return the same tables, from a request's JSON."""
+    from rscalene.web.formats import from_dict
+
+    functions = from_dict(data, ".txt").decode() if data["functions"] else ""
+    return f"{line_table(data)}\n{functions}"
+
+
+def heading_of(data: dict[str, Any]) -> str:
     """Return one line: which request, its answer, its time."""
-    about = result.about
-    what = f"{about.method} {about.path}" if about.method else about.name or "request"
-    answer = f" -> {about.status}" if about.status is not None else ""
-    raised = f" raised {about.error}" if about.error else ""
-    cut = "  (functions: cut)" if result.cut else ""
-    return f"{what}{answer}{raised}  {result.elapsed_s * 1e3:.1f} ms  cpu {result.cpu_s * 1e3:.1f} ms{cut}"
+    request = data["request"]
+    what = f"{request['method']} {request['path']}" if request["method"] else request["name"] or "request"
+    answer = f" -> {request['status']}" if request["status"] is not None else ""
+    raised = f" raised {request['error']}" if request["error"] else ""
+    cut = "  (functions: cut)" if request.get("cut") else ""
+    return f"{what}{answer}{raised}  {request['elapsed_s'] * 1e3:.1f} ms  cpu {data['cpu']['cpu_s'] * 1e3:.1f} ms{cut}"
 
 
-def line_table(result: RequestResult, most: int = 40) -> str:
+def line_table(data: dict[str, Any], most: int = 40) -> str:
     """Return the lines that took most time, most first."""
-    rows = sorted(result.lines, key=lambda row: -row.time_s)
-    waits = any(row.await_s for row in rows)
-    counted = any(row.net_bytes is not None for row in rows)
-    sql: dict[tuple[str, int], list[float]] = {}
-    for statement in result.sql:
-        place = (str(statement.get("file")), int(statement.get("line") or 0))
-        sums = sql.setdefault(place, [0.0, 0.0, 0.0])
-        sums[0] += int(statement.get("count") or 0)
-        sums[1] += float(statement.get("time_s") or 0) * 1e3
-        sums[2] += int(statement.get("rows") or 0)
+    rows = sorted(data["lines"], key=lambda row: -row["time_s"])
+    waits = any(row["await_s"] for row in rows)
+    queried = any("sql_count" in row for row in rows)
     columns = f"{'Time ms':>10} {'Own ms':>10} {'Hits':>9}"
     columns += f" {'Await ms':>10}" if waits else ""
-    columns += f" {'Net':>10} {'Peak':>10}" if counted else ""
-    columns += f" {'SQL':>5} {'SQL ms':>9} {'Rows':>8}" if sql else ""
-    out = [heading(result), f"{columns}  Line"]
+    columns += f" {'SQL':>5} {'SQL ms':>9} {'Rows':>8}" if queried else ""
+    out = [heading_of(data), f"{columns}  Line"]
     for row in rows[:most]:
-        text = f"{row.time_s * 1e3:10.3f} {row.own_s * 1e3:10.3f} {row.hits:9d}"
+        text = f"{row['time_s'] * 1e3:10.3f} {row['own_s'] * 1e3:10.3f} {row['hits']:9d}"
         if waits:
-            text += f" {row.await_s * 1e3:10.3f}"
-        if counted:
-            text += f" {size(row.net_bytes or 0):>10} {size(row.peak_bytes or 0):>10}"
-        if sql:
-            sums = sql.get((row.file, row.line), [])
-            text += f" {sums[0]:5.0f} {sums[1]:9.3f} {sums[2]:8.0f}" if sums else " " * 25
-        out.append(f"{text}  {short(row.file)}:{row.line}  {row.source}".rstrip())
+            text += f" {row['await_s'] * 1e3:10.3f}"
+        if queried and "sql_count" in row:
+            text += f" {row['sql_count']:5d} {row['sql_s'] * 1e3:9.3f} {row['rows'] or 0:8d}"
+        elif queried:
+            text += " " * 25
+        mark = f"  [{row['mark']}]" if row.get("mark") else ""
+        out.append(f"{text}  {short(row['file'])}:{row['line']}  {row['source'] or ''}{mark}".rstrip())
     if len(rows) > most:
         out.append(f"({len(rows) - most} more lines)")
     return "\n".join(out) + "\n"
@@ -118,13 +118,3 @@ def short(file: str) -> str:
     """Return a file's name from the current folder, where it lies in it."""
     here = os.getcwd() + os.sep
     return file[len(here) :] if file.startswith(here) else file
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as a person reads it."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024 or unit == "GiB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return ""

@@ -120,7 +120,7 @@ class ProfilerMiddleware:
 
         length = int(environ.get("CONTENT_LENGTH") or 0) if view.method == "POST" else 0
         body = environ["wsgi.input"].read(min(length, 10_000)) if length else b""
-        return answer(self.options, view, body)
+        return answer(self.options, view, body, self._recorder.notices())
 
     def _run(
         self, recording: Recording, view: View, environ: Environ, start_response: StartResponse
