@@ -246,7 +246,11 @@ def main() -> int:
             print(*(f"{'alone' if lanes == 1 else '     '} {step.name}" for step in chosen), sep="\n")
         elif all(step.passed for step in done if step in build):
             done += stage(chosen, lanes)
-    return 0 if given.list else tell(done, time.monotonic() - began)
+    if given.list:
+        return 0
+    if not done:
+        parser.error(f"no step matches {given.only!r}: see --list")
+    return tell(done, time.monotonic() - began)
 
 
 def may_mount_and_make_cgroups() -> bool:
