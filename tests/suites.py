@@ -59,6 +59,7 @@ TIMED = {
     "test_api_sections.py",
     "test_cli_signals.py",
     "test_deaths.py",
+    "test_figures.py",
     "test_neighbours.py",
     "test_notebook.py",
     "test_processes.py",

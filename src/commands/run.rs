@@ -71,6 +71,9 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let arena = Arc::new(arena);
     let variables = [("LD_PRELOAD", shim.preload(preloaded.as_deref())), (wire::ARENA_ENV, arena.address())];
     spawn::forward_signals();
+    if flags.dummy {
+        messages::tell("rscalene: hello");
+    }
     if flags.verbose {
         messages::tell(&format!("rscalene: runs {}, {}", shown(&start.words).join(" "), recorder(&variables)));
     }
