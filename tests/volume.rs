@@ -79,14 +79,20 @@ impl Program {
         self.feed(pid, Body::CodeDef(CodeDef { def, filename, qualname, table }));
         for stack in 1..=STACKS {
             let entries = vec![wire::StackEntry { code: 1, offset: 2 * stack as u32 }];
-            let def = wire::StackDef { stack, depth: 1, flags: 0 };
+            let def = wire::StackDef { stack, depth: 1, reserved: 0 };
             self.feed(pid, Body::StackDef(StackDef { def, entries }));
         }
         self.thread(pid, pid, 0);
     }
 
     fn thread(&mut self, pid: u32, tid: u32, time_ns: u64) {
-        let start = wire::ThreadStart { time_ns, tid, source: 1, cpu_ns: 0, interval_ns: SECOND / 20 };
+        let start = wire::ThreadStart {
+            time_ns,
+            tid,
+            source: wire::Source::PERF_AND_TIMER,
+            cpu_ns: 0,
+            interval_ns: SECOND / 20,
+        };
         self.feed(pid, Body::ThreadStart(start));
     }
 
@@ -97,7 +103,7 @@ impl Program {
             let (time_ns, stack) = (now + part * SECOND / PARTS, (second * 7 + part * 31) % STACKS + 1);
             let sample =
                 wire::CpuSample { time_ns, stack, pc: 1, weight_ns: SECOND / PARTS, tid: 1, ..Default::default() };
-            self.feed(1, Body::CpuSample { sample, flags: 0 });
+            self.feed(1, Body::CpuSample { sample, flags: wire::CpuFlags::NONE });
             // Each block lives for a thousand others.
             self.blocks += 1;
             let address = |block: u64| 0x1000 + block * 4096;
@@ -108,19 +114,26 @@ impl Program {
                 size: 1009,
                 interval: 65_536,
                 tid: 1,
-                reserved: 0,
+                label: 0,
             };
-            self.feed(1, Body::Alloc { alloc, flags: 0 });
+            self.feed(1, Body::Alloc { alloc, flags: wire::AllocFlags::NONE });
             if self.blocks > 1000 {
-                let free =
-                    wire::Free { time_ns, stack, address: address(self.blocks - 1000), tid: 1, how: wire::FREED };
+                let address = address(self.blocks - 1000);
+                let free = wire::Free { time_ns, stack, address, tid: 1, ..Default::default() };
                 self.feed(1, Body::Free(free));
             }
             self.feed(1, Body::Rss { time_ns, bytes: (64 << 20) + (second % 977) * 4096, files: 0 });
         }
         self.feed(
             1,
-            Body::Wait(Wait { time_ns: now, tid: 1, stack: second % STACKS + 1, wait_ns: 1000, gil_ns: Some(0) }),
+            Body::Wait(Wait {
+                time_ns: now,
+                tid: 1,
+                stack: second % STACKS + 1,
+                wait_ns: 1000,
+                gil_ns: Some(0),
+                label: 0,
+            }),
         );
         self.feed(1, Body::ThreadClock(ThreadClock { time_ns: now, tid: 1, cpu_ns: now, name: String::new() }));
         if second.is_multiple_of(8) {
@@ -132,7 +145,14 @@ impl Program {
         if second % 60 == 59 {
             let pid = 100_000 + second as u32;
             self.process(pid, 1);
-            self.feed(pid, Body::ProcessEnd(wire::ProcessEnd { cpu_ns: 1000, how: 1, ..Default::default() }));
+            self.feed(
+                pid,
+                Body::ProcessEnd(wire::ProcessEnd {
+                    cpu_ns: 1000,
+                    how: wire::EndedBy::UNDERSCORE_EXIT,
+                    ..Default::default()
+                }),
+            );
             let exit = ProcessExit { time_ns: now, code: Some(0), signal: None, peak_rss: None, cpu_ns: Some(1000) };
             self.feed(pid, Body::ProcessExit(exit));
         }

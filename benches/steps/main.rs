@@ -52,7 +52,12 @@ fn definitions() -> Vec<Body> {
         ..wire::ProcessStart::default()
     })];
     for tid in 0..4 {
-        let start = wire::ThreadStart { tid: PID + tid, source: 1, interval_ns: 1_000_000, ..Default::default() };
+        let start = wire::ThreadStart {
+            tid: PID + tid,
+            source: wire::Source::PERF_AND_TIMER,
+            interval_ns: 1_000_000,
+            ..Default::default()
+        };
         bodies.push(Body::ThreadStart(start));
     }
     for code in 1..=FUNCTIONS {
@@ -69,7 +74,7 @@ fn definitions() -> Vec<Body> {
                 offset: 2 * (random(&mut state) % 50) as u32,
             })
             .collect();
-        let def = wire::StackDef { stack, depth: depth as u32, flags: 0 };
+        let def = wire::StackDef { stack, depth: depth as u32, reserved: 0 };
         bodies.push(Body::StackDef(StackDef { def, entries }));
     }
     bodies
@@ -84,10 +89,10 @@ fn events() -> Vec<Event> {
             stack: 1 + random(&mut state) % STACKS,
             weight_ns: 1_000_000,
             tid: PID + (number % 4) as u32,
-            kind: (number % 2) as u8,
+            kind: wire::CpuKind::of((number % 2) as u8),
             ..wire::CpuSample::default()
         };
-        bodies.push(Body::CpuSample { sample, flags: 0 });
+        bodies.push(Body::CpuSample { sample, flags: wire::CpuFlags::NONE });
     }
     bodies.into_iter().map(|body| Event { pid: PID, body }).collect()
 }

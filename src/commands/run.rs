@@ -233,22 +233,21 @@ fn settings(flags: &Run) -> wire::Settings {
     let memory = flags.memory;
     wire::Settings {
         cpu_mode: match flags.cpu_source {
-            CpuSource::Auto => 1,
-            CpuSource::Perf => 2,
-            CpuSource::Timer => 3,
+            CpuSource::Auto => wire::CpuMode::ANY,
+            CpuSource::Perf => wire::CpuMode::PERF,
+            CpuSource::Timer => wire::CpuMode::TIMER,
         },
         memory_mode: match memory {
-            MemoryMode::Off => 0,
-            MemoryMode::Sampled => 1,
-            MemoryMode::Exact => 2,
+            MemoryMode::Off => wire::MemoryMode::OFF,
+            MemoryMode::Sampled => wire::MemoryMode::SAMPLED,
+            MemoryMode::Exact => wire::MemoryMode::EXACT,
         },
         cpu_interval_ns: u64::try_from(flags.interval.as_nanos()).unwrap_or(u64::MAX),
         memory_interval_bytes: 64 * 1024,
-        memory_adaptive: 1,
-        copy_volume: u32::from(memory != MemoryMode::Off),
-        max_depth: 1024,
-        follow_children: u32::from(!flags.no_children),
-        seed: 0,
+        memory_adaptive: wire::Switch::ON,
+        copy_volume: wire::Switch::from_bool(memory != MemoryMode::Off),
+        follow_children: wire::Switch::from_bool(!flags.no_children),
+        ..wire::Settings::default()
     }
 }
 

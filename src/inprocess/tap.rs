@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
-use rscalene_wire::{PAGE, Settings, TAP_SYMBOL, TAP_VERSION, TapAnswer, TapTable};
+use rscalene_wire::{MemoryMode, PAGE, SectionMark, Settings, Switch, TAP_SYMBOL, TAP_VERSION, TapAnswer, TapTable};
 
 use crate::bindings::{load_shim, symbols};
 use crate::transport::arena::Arena;
@@ -138,19 +138,19 @@ impl Mark {
         let table = if symbol.is_null() { None } else { table(symbol).ok() }?;
         let mark = Self { number: NUMBER.fetch_add(1, Relaxed), table, own_ns: Arc::clone(own_ns) };
         // Where nobody listens nothing began: the end would be told to nobody either.
-        mark.tell(1, name).then_some(mark)
+        mark.tell(SectionMark::BEGIN, name).then_some(mark)
     }
 
-    fn tell(&self, begins: u32, name: &str) -> bool {
+    fn tell(&self, mark: SectionMark, name: &str) -> bool {
         let own_ns = self.own_ns.load(Relaxed);
         // SAFETY: the name is valid for the call, and this runs in no allocator.
-        unsafe { (self.table.section)(self.number, begins, own_ns, name.as_ptr(), name.len()) != 0 }
+        unsafe { (self.table.section)(self.number, mark, own_ns, name.as_ptr(), name.len()) != 0 }
     }
 }
 
 impl Drop for Mark {
     fn drop(&mut self) {
-        self.tell(0, "");
+        self.tell(SectionMark::END, "");
     }
 }
 
@@ -172,10 +172,9 @@ fn begin(py: Python<'_>) -> PyResult<Result<Arc<Tap>, String>> {
         Err(why) => return Ok(Err(why)),
     };
     let settings = Settings {
-        memory_mode: 1,
+        memory_mode: MemoryMode::SAMPLED,
         memory_interval_bytes: INTERVAL_BYTES,
-        memory_adaptive: 1,
-        max_depth: 1024,
+        memory_adaptive: Switch::ON,
         ..Settings::default()
     };
     let arena = match Arena::create(settings, 1, PAGE + RING_BYTES) {
@@ -326,6 +325,5 @@ fn since(mut now: Counters, before: &Counters) -> Counters {
         *now = now.saturating_sub(before);
     }
     now.frames_rejected = now.frames_rejected.saturating_sub(before.frames_rejected);
-    now.faults = now.faults.saturating_sub(before.faults);
     now
 }

@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use rscalene_interp::opcodes::{Op, op_kind};
 use rscalene_interp::{Layout, Memory, Unsupported, threads, walk};
 use rscalene_wire as wire;
+use wire::CpuKind;
 
 use super::proc::{self, Activity, SyscallFile};
 use super::remote::Target;
@@ -27,10 +28,6 @@ const LEAST_NS: u64 = 1_000;
 const MAX_DEPTH: u32 = 1_024;
 /// Tells the stacks from those that the remote reader defines for the same process.
 const STACK_BIT: u64 = 1 << 62;
-/// Flag of a sample that a timer made.
-const TIMER: u8 = 1;
-/// [`wire::ThreadStart::source`]: looks from outside, with [`Ticks`] for kernel time.
-const LOOKS: u32 = 4;
 
 /// The sampler, without its thread.
 #[derive(Debug)]
@@ -56,7 +53,7 @@ struct Seen {
     counted: Counted,
     kernel_ns: u64,
     stack: u64,
-    kind: u8,
+    kind: CpuKind,
 }
 
 /// The user's and the kernel's ticks of a thread so far, in nanoseconds.
@@ -87,7 +84,7 @@ impl Inside {
             pid: target.pid,
             parent: std::os::unix::process::parent_id(),
             python_version: target.version,
-            flags: 0,
+            flags: wire::ProcessFlags::NONE,
             runtime: target.runtime,
             code_type: target.code_type,
             cpu_ns: clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID),
@@ -193,11 +190,20 @@ impl Inside {
             if self.states.contains_key(&tid) && !self.seen.contains_key(&tid) {
                 let cpu_ns = thread_cpu_ns(tid);
                 let time_ns = proc::monotonic_ns();
-                let start = wire::ThreadStart { time_ns, tid, source: LOOKS, cpu_ns, interval_ns: self.interval_ns };
+                let start = wire::ThreadStart {
+                    time_ns,
+                    tid,
+                    source: wire::Source::LOOKS,
+                    cpu_ns,
+                    interval_ns: self.interval_ns,
+                };
                 bodies.push(Body::ThreadStart(start));
                 let syscall = SyscallFile::open(self.target.pid, tid, true).ok();
                 let (counted, kernel_ns) = (Counted::of(tid), 0);
-                self.seen.insert(tid, Seen { syscall, cpu_ns, pending_ns: 0, counted, kernel_ns, stack: 0, kind: 0 });
+                self.seen.insert(
+                    tid,
+                    Seen { syscall, cpu_ns, pending_ns: 0, counted, kernel_ns, stack: 0, kind: CpuKind::PYTHON },
+                );
             }
         }
     }
@@ -237,7 +243,7 @@ impl Inside {
         }
         seen.stack = stack ^ STACK_BIT;
         let native = op_kind(self.layout.minor, opcode[0]) == Op::CallsC;
-        seen.kind = if native { wire::CpuKind::Native } else { wire::CpuKind::Python } as u8;
+        seen.kind = if native { CpuKind::NATIVE } else { CpuKind::PYTHON };
         seen.sample(tid, bodies);
     }
 }
@@ -253,7 +259,7 @@ impl Seen {
             kind: self.kind,
             ..wire::CpuSample::default()
         };
-        bodies.push(Body::CpuSample { sample, flags: TIMER });
+        bodies.push(Body::CpuSample { sample, flags: wire::CpuFlags::TIMER });
         self.pending_ns = 0;
         let now = Counted::of(tid);
         let user_ns = now.user_ns.saturating_sub(self.counted.user_ns);

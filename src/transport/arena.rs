@@ -194,11 +194,7 @@ impl Arena {
         Counters {
             lost,
             frames_rejected: header.frames_rejected.load(Relaxed),
-            faults: header.faults.load(Relaxed),
             memory_interval_bytes: header.memory_interval_bytes.load(Relaxed),
-            hooked_bytes: header.hooked_bytes.load(Relaxed),
-            hooked_count: header.hooked_count.load(Relaxed),
-            live_bytes: header.live_bytes.load(Relaxed),
             malformed,
         }
     }

@@ -4,196 +4,86 @@
 //! there. Neighbours: `drain` calls it, `rscalene_wire` fixes the bytes, `event` is the answer.
 
 use rscalene_wire as wire;
-use wire::{Kind, RecordHeader};
+use wire::{Bytes, Flags, Kind, RecordHeader};
 
 use super::event::{Body, CodeDef, StackDef};
-
-/// Bytes that are read front to back as plain integers.
-struct Bytes<'a>(&'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (front, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(front)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_ne_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_ne_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_ne_bytes(self.take(8)?.try_into().ok()?))
-    }
-
-    fn text(&mut self, count: u32) -> Option<String> {
-        Some(String::from_utf8_lossy(self.take(count as usize)?).into_owned())
-    }
-}
 
 /// Reads the first sixteen bytes of a record.
 #[must_use]
 pub fn header(bytes: &[u8]) -> Option<RecordHeader> {
-    let mut bytes = Bytes(bytes);
-    Some(RecordHeader {
-        commit: bytes.u64()?,
-        kind: bytes.u8()?,
-        flags: bytes.u8()?,
-        reserved: bytes.u16()?,
-        payload_bytes: bytes.u32()?,
-    })
+    Bytes(bytes).read()
 }
 
 /// Reads a payload; `None` where it is not what the header says.
 #[must_use]
 pub fn body(header: RecordHeader, payload: &[u8]) -> Option<Body> {
     let flags = header.flags;
-    let mut b = Bytes(payload);
+    let mut bytes = Bytes(payload);
+    let b = &mut bytes;
     Some(match Kind::from_u8(header.kind)? {
-        Kind::ProcessStart => Body::ProcessStart(wire::ProcessStart {
-            time_ns: b.u64()?,
-            pid: b.u32()?,
-            parent: b.u32()?,
-            python_version: b.u32()?,
-            flags: b.u32()?,
-            runtime: b.u64()?,
-            code_type: b.u64()?,
-            cpu_ns: b.u64()?,
-        }),
-        Kind::ThreadStart => Body::ThreadStart(wire::ThreadStart {
-            time_ns: b.u64()?,
-            tid: b.u32()?,
-            source: b.u32()?,
-            cpu_ns: b.u64()?,
-            interval_ns: b.u64()?,
-        }),
-        Kind::ThreadEnd => Body::ThreadEnd(wire::ThreadEnd {
-            time_ns: b.u64()?,
-            tid: b.u32()?,
-            reserved: b.u32()?,
-            cpu_ns: b.u64()?,
-            system_ns: b.u64()?,
-        }),
-        Kind::CodeDef => code(&mut b)?,
-        Kind::StackDef => stack(&mut b)?,
-        Kind::CpuSample => Body::CpuSample {
-            sample: wire::CpuSample {
-                time_ns: b.u64()?,
-                stack: b.u64()?,
-                pc: b.u64()?,
-                weight_ns: b.u64()?,
-                tid: b.u32()?,
-                kind: b.u8()?,
-                opcode: b.u8()?,
-                reserved: b.u16()?,
-                reserved2: b.u64()?,
-            },
-            flags,
-        },
-        Kind::Section => Body::Section {
-            section: wire::Section { time_ns: b.u64()?, cpu_ns: b.u64()?, section: b.u32()?, begins: b.u32()? },
-            name: String::from_utf8_lossy(b.0).into_owned(),
-        },
-        Kind::SelfTest => Body::SelfTest(wire::SelfTest {
-            time_ns: b.u64()?,
-            verdict: b.u32()?,
-            frames: b.u32()?,
-            at: b.u32()?,
-            reserved: b.u32()?,
-        }),
-        Kind::ProcessEnd => Body::ProcessEnd(wire::ProcessEnd {
-            time_ns: b.u64()?,
-            cpu_ns: b.u64()?,
-            user_ns: b.u64()?,
-            system_ns: b.u64()?,
-            peak_rss: b.u64()?,
-            how: b.u32()?,
-            status: b.u32()?,
-        }),
-        Kind::Alloc => Body::Alloc {
-            alloc: wire::Alloc {
-                time_ns: b.u64()?,
-                stack: b.u64()?,
-                address: b.u64()?,
-                size: b.u64()?,
-                interval: b.u64()?,
-                tid: b.u32()?,
-                reserved: b.u32()?,
-            },
-            flags,
-        },
-        Kind::Free => Body::Free(wire::Free {
-            time_ns: b.u64()?,
-            stack: b.u64()?,
-            address: b.u64()?,
-            tid: b.u32()?,
-            how: b.u32()?,
-        }),
-        Kind::Copy => Body::Copy(wire::Copy {
-            time_ns: b.u64()?,
-            stack: b.u64()?,
-            weight: b.u64()?,
-            tid: b.u32()?,
-            reserved: b.u32()?,
-        }),
-        Kind::Map => Body::Map {
-            map: wire::Map {
-                time_ns: b.u64()?,
-                stack: b.u64()?,
-                address: b.u64()?,
-                size: b.u64()?,
-                old_address: b.u64()?,
-                old_size: b.u64()?,
-            },
-            flags,
-        },
-        Kind::FreeVolume => Body::FreeVolume(wire::FreeVolume {
-            time_ns: b.u64()?,
-            stack: b.u64()?,
-            weight: b.u64()?,
-            tid: b.u32()?,
-            reserved: b.u32()?,
-        }),
+        Kind::ProcessStart => Body::ProcessStart(b.read()?),
+        Kind::ThreadStart => Body::ThreadStart(b.read()?),
+        Kind::ThreadEnd => Body::ThreadEnd(b.read()?),
+        Kind::CodeDef => code(b)?,
+        Kind::StackDef => stack(b)?,
+        Kind::CpuSample => Body::CpuSample { sample: b.read()?, flags: Flags::of(flags) },
+        Kind::SelfTest => Body::SelfTest(b.read()?),
+        Kind::ProcessEnd => Body::ProcessEnd(b.read()?),
+        Kind::Alloc => Body::Alloc { alloc: b.read()?, flags: Flags::of(flags) },
+        Kind::Free => Body::Free(b.read()?),
+        Kind::Copy => Body::Copy(b.read()?),
+        Kind::Map => Body::Map { map: b.read()?, flags: Flags::of(flags) },
+        Kind::Label => label(b)?,
+        Kind::Notice => Body::Notice(b.read()?),
         Kind::Allocator => {
-            let fixed = wire::Allocator { time_ns: b.u64()?, bytes: b.u64()? };
-            Body::Allocator(b.text(u32::try_from(fixed.bytes).ok()?)?)
+            let fixed: wire::Allocator = b.read()?;
+            Body::Allocator(text(b, usize::try_from(fixed.bytes).ok()?)?)
         }
-        Kind::Teardown => Body::Teardown(wire::Teardown { time_ns: b.u64()? }),
-        Kind::Notice => Body::Notice(wire::Notice { time_ns: b.u64()?, code: b.u32()?, detail: b.u32()? }),
+        Kind::Teardown => Body::Teardown(b.read()?),
+        Kind::Section => {
+            let section = b.read()?;
+            Body::Section { section, name: String::from_utf8_lossy(b.0).into_owned() }
+        }
+        Kind::Span => Body::Span(b.read()?),
     })
 }
 
+fn text(b: &mut Bytes<'_>, bytes: usize) -> Option<String> {
+    Some(String::from_utf8_lossy(b.take(bytes)?).into_owned())
+}
+
 fn code(b: &mut Bytes<'_>) -> Option<Body> {
-    let def = wire::CodeDef {
-        code: b.u32()?,
-        first_line: b.u32()?,
-        filename_bytes: b.u32()?,
-        name_bytes: b.u32()?,
-        table_bytes: b.u32()?,
-        co_flags: b.u32()?,
-    };
-    let filename = b.text(def.filename_bytes)?;
-    let qualname = b.text(def.name_bytes)?;
+    let def: wire::CodeDef = b.read()?;
+    let filename = text(b, def.filename_bytes as usize)?;
+    let qualname = text(b, def.name_bytes as usize)?;
     let table = b.take(def.table_bytes as usize)?.to_vec();
     Some(Body::CodeDef(CodeDef { def, filename, qualname, table }))
 }
 
 fn stack(b: &mut Bytes<'_>) -> Option<Body> {
-    let def = wire::StackDef { stack: b.u64()?, depth: b.u32()?, flags: b.u32()? };
+    let def: wire::StackDef = b.read()?;
     let mut rest = Bytes(b.take((def.depth as usize).checked_mul(size_of::<wire::StackEntry>())?)?);
     let mut entries = Vec::with_capacity(def.depth as usize);
     while !rest.0.is_empty() {
-        entries.push(wire::StackEntry { code: rest.u32()?, offset: rest.u32()? });
+        entries.push(rest.read()?);
     }
     Some(Body::StackDef(StackDef { def, entries }))
+}
+
+/// Refuses a label without a number, with a longer text or with more pairs than a label may have.
+fn label(b: &mut Bytes<'_>) -> Option<Body> {
+    let def: wire::Label = b.read()?;
+    let bytes = def.text_bytes as usize;
+    if def.label == 0 || bytes > wire::LABEL_BYTES {
+        return None;
+    }
+    let text = text(b, bytes)?;
+    let mut parts = text.split_terminator('\0');
+    let mut pairs = Vec::new();
+    while let Some(key) = parts.next() {
+        pairs.push((key.to_owned(), parts.next()?.to_owned()));
+    }
+    (pairs.len() <= wire::LABEL_PAIRS).then_some(Body::Label { label: def.label, pairs })
 }
 
 #[cfg(test)]
@@ -237,5 +127,32 @@ mod tests {
         let Some(Body::StackDef(stack)) = body(record(Kind::StackDef as u8, 32), &bytes) else { panic!("no stack") };
         let leaf = wire::StackEntry { code: 11, offset: 4 };
         assert_eq!(stack.entries, [leaf, wire::StackEntry { code: 13, offset: 8 }]);
+    }
+
+    fn label(number: u32, text: &str) -> Option<Body> {
+        let mut bytes = 5_u64.to_ne_bytes().to_vec();
+        for word in [number, text.len() as u32] {
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        bytes.extend_from_slice(text.as_bytes());
+        body(record(Kind::Label as u8, bytes.len() as u32), &bytes)
+    }
+
+    #[test]
+    fn a_label_is_read_in_pairs() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let pairs = vec![pair("route", "/user/<id>"), pair("method", "")];
+        assert_eq!(label(3, "route\0/user/<id>\0method\0\0"), Some(Body::Label { label: 3, pairs }));
+        assert_eq!(label(3, ""), Some(Body::Label { label: 3, pairs: Vec::new() }));
+    }
+
+    #[test]
+    fn a_label_beyond_its_bounds_is_refused() {
+        assert_eq!(label(0, "a\0b\0"), None, "no number");
+        assert_eq!(label(1, "a\0b\0c\0"), None, "a key without a value");
+        let longest = "k\0v\0".repeat(wire::LABEL_PAIRS);
+        assert!(label(1, &longest).is_some());
+        assert_eq!(label(1, &format!("{longest}k\0v\0")), None, "too many pairs");
+        assert_eq!(label(1, &format!("k\0{}\0", "v".repeat(wire::LABEL_BYTES))), None, "too long a text");
     }
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use rscalene_wire::{BY_EXEC, MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
+use rscalene_wire::{EndedBy, MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
 
 use super::arena::Arena;
 use super::decode;
@@ -224,7 +224,7 @@ fn record(
     let payload = whole.get(size_of::<RecordHeader>()..bytes).unwrap_or(&[]);
     match decode::body(header, payload) {
         Some(body) => {
-            ring.ended |= matches!(&body, Body::ProcessEnd(end) if end.how != BY_EXEC);
+            ring.ended |= matches!(&body, Body::ProcessEnd(end) if end.how != EndedBy::EXEC);
             out(Event { pid: ring.pid(), body });
         }
         None => ring.malformed += 1,

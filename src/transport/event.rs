@@ -33,37 +33,44 @@ pub enum Body {
     CodeDef(CodeDef),
     /// A stack, before the first record that names it.
     StackDef(StackDef),
-    /// A CPU sample; `flags` as [`wire::CpuSample`] documents them.
+    /// A CPU sample, by perf or by the timer.
     CpuSample {
         /// The sample.
         sample: wire::CpuSample,
         /// Flags of its record.
-        flags: u8,
+        flags: wire::CpuFlags,
     },
     /// Verdict of the start-up self-test.
     SelfTest(wire::SelfTest),
     /// The orderly end of a process, with its ledger.
     ProcessEnd(wire::ProcessEnd),
-    /// A recorded allocation; `flags` as [`wire::Alloc`] documents them.
+    /// A recorded allocation: how it was picked, and from where.
     Alloc {
         /// The allocation.
         alloc: wire::Alloc,
         /// Flags of its record.
-        flags: u8,
+        flags: wire::AllocFlags,
     },
     /// The end of a recorded allocation.
     Free(wire::Free),
     /// Sampled copy volume.
     Copy(wire::Copy),
-    /// A change of the address space; `flags` as [`wire::Map`] documents them.
+    /// A change of the address space, and what is behind it.
     Map {
         /// The change.
         map: wire::Map,
         /// Flags of its record.
-        flags: u8,
+        flags: wire::MapFlags,
     },
-    /// Sampled volume of frees on the running line.
-    FreeVolume(wire::FreeVolume),
+    /// What a label says, before the first observation that bears its number.
+    Label {
+        /// [`wire::Label::label`].
+        label: u32,
+        /// Keys and values.
+        pairs: Vec<(String, String)>,
+    },
+    /// A piece of work that has ended.
+    Span(wire::Span),
     /// Something the report must say.
     Notice(wire::Notice),
     /// A stretch of the run that the program marked begins or ends.
@@ -132,7 +139,7 @@ impl Body {
             Self::Free(free) => free.time_ns,
             Self::Copy(copy) => copy.time_ns,
             Self::Map { map, .. } => map.time_ns,
-            Self::FreeVolume(volume) => volume.time_ns,
+            Self::Span(span) => span.time_ns,
             Self::Notice(notice) => notice.time_ns,
             Self::Section { section, .. } => section.time_ns,
             Self::Teardown(teardown) => teardown.time_ns,
@@ -141,7 +148,8 @@ impl Body {
             Self::ProcessExit(exit) => exit.time_ns,
             Self::Rss { time_ns, .. } | Self::Cut { time_ns } => *time_ns,
             Self::NearLimit(near) => near.time_ns,
-            Self::CodeDef(_)
+            Self::Label { .. }
+            | Self::CodeDef(_)
             | Self::StackDef(_)
             | Self::Allocator(_)
             | Self::Counters(_)
@@ -182,16 +190,8 @@ pub struct Counters {
     pub lost: [u64; wire::LOST_KINDS],
     /// Frames whose guarded reads failed or whose code object failed the type check.
     pub frames_rejected: u64,
-    /// Faults answered by the guarded loads.
-    pub faults: u64,
     /// Current mean bytes between two allocation samples.
     pub memory_interval_bytes: u64,
-    /// Bytes that went through the allocation hooks (exact where the hooks count).
-    pub hooked_bytes: u64,
-    /// Allocations that went through the allocation hooks (exact mode; else 0).
-    pub hooked_count: u64,
-    /// Live bytes tracked by the shim at this moment.
-    pub live_bytes: u64,
     /// Records that the drain could not read: unknown kind, impossible size, or reserved and never committed.
     pub malformed: u64,
 }
@@ -223,6 +223,8 @@ pub struct Wait {
     pub wait_ns: u64,
     /// Part of it spent waiting for the GIL; `None` where the version cannot tell.
     pub gil_ns: Option<u64>,
+    /// [`wire::Label::label`] that the thread bore; 0: none, or it is not known.
+    pub label: u32,
 }
 
 /// What the kernel counts of a sampled stretch: the CPU time between two ticks is the user's or the kernel's, as the
@@ -233,8 +235,8 @@ pub struct Ticks {
     pub tid: u32,
     /// The stack of the sample.
     pub stack: u64,
-    /// The kind of the sample: [`wire::CpuKind::Python`] or [`wire::CpuKind::Native`], as a number.
-    pub kind: u8,
+    /// The kind of the sample: [`wire::CpuKind::PYTHON`] or [`wire::CpuKind::NATIVE`].
+    pub kind: wire::CpuKind,
     /// Nanoseconds of ticks that met the user's code.
     pub user_ns: u64,
     /// Nanoseconds of ticks that met the kernel.

@@ -31,7 +31,13 @@ fn body(dice: &mut Rng) -> Body {
             python_version: small(dice),
             ..Default::default()
         }),
-        1 => Body::ThreadStart(wire::ThreadStart { time_ns, tid, source: tid % 4, cpu_ns: size, interval_ns: other }),
+        1 => Body::ThreadStart(wire::ThreadStart {
+            time_ns,
+            tid,
+            source: wire::Source::of(tid % 6),
+            cpu_ns: size,
+            interval_ns: other,
+        }),
         2 => Body::ThreadEnd(wire::ThreadEnd { time_ns, tid, cpu_ns: size, system_ns: other, reserved: 0 }),
         3 => Body::CodeDef(CodeDef {
             def: wire::CodeDef { code: tid, first_line: small(dice), ..Default::default() },
@@ -50,44 +56,71 @@ fn body(dice: &mut Rng) -> Body {
                 pc: address,
                 weight_ns: size,
                 tid,
-                kind: flags,
+                kind: wire::CpuKind::of(flags),
                 ..Default::default()
             },
-            flags,
+            flags: wire::CpuFlags::of(flags),
         },
-        8 => Body::SelfTest(wire::SelfTest { verdict: if other == 3 { 2 } else { 1 }, ..Default::default() }),
+        8 => Body::SelfTest(wire::SelfTest {
+            verdict: wire::Verdict::of(if other == 3 { 2 } else { 1 }),
+            ..Default::default()
+        }),
         9 => Body::ProcessEnd(wire::ProcessEnd {
             time_ns,
             cpu_ns: size,
-            how: tid % 4,
-            status: small(dice),
+            how: wire::EndedBy::of(tid % 4),
+            status: wire::ExitStatus::exited(small(dice).cast_signed()),
             peak_rss: other,
-            ..Default::default()
         }),
         10 | 11 => Body::Alloc {
-            alloc: wire::Alloc { time_ns, stack, address, size, interval: other, tid, reserved: 0 },
-            flags,
+            alloc: wire::Alloc { time_ns, stack, address, size, interval: other, tid, label: small(dice) },
+            flags: wire::AllocFlags::of(flags),
         },
-        12 => Body::Free(wire::Free { time_ns, stack, address, tid, how: tid % 4 }),
-        13 => Body::Copy(wire::Copy { time_ns, stack, weight: size, tid, reserved: 0 }),
+        12 => Body::Free(wire::Free {
+            time_ns,
+            stack,
+            address,
+            tid,
+            how: wire::FreeHow::of(tid % 4),
+            label: 0,
+            reserved: 0,
+        }),
+        13 => Body::Copy(wire::Copy { time_ns, stack, weight: size, tid, label: 0 }),
         14 | 15 => Body::Map {
-            map: wire::Map { time_ns, stack, address, size, old_address: odd(dice), old_size: other },
-            flags,
+            map: wire::Map {
+                time_ns,
+                stack,
+                address,
+                size,
+                old_address: odd(dice),
+                old_size: other,
+                change: wire::MapChange::of(tid % 5),
+                label: 0,
+            },
+            flags: wire::MapFlags::of(flags),
         },
-        16 => Body::FreeVolume(wire::FreeVolume { time_ns, stack, weight: size, tid, reserved: 0 }),
-        17 => Body::Notice(wire::Notice { time_ns, code: tid, detail: small(dice) }),
+        16 if other % 2 == 0 => {
+            Body::Label { label: tid, pairs: vec![("k".repeat((size % 3) as usize), "\u{0}".to_owned())] }
+        }
+        16 => Body::Span(wire::Span {
+            time_ns,
+            wall_ns: size,
+            cpu_ns: other,
+            stack,
+            tid,
+            label: small(dice),
+            name: tid,
+            count: small(dice),
+        }),
+        17 => Body::Notice(wire::Notice { time_ns, code: wire::NoticeCode::of(tid), detail: small(dice) }),
         18 => Body::Counters(Box::new(Counters {
             lost: [size; wire::LOST_KINDS],
             frames_rejected: other,
-            faults: other,
             memory_interval_bytes: address,
-            hooked_bytes: size,
-            hooked_count: size,
-            live_bytes: size,
             malformed: other,
         })),
         19 => Body::ThreadClock(ThreadClock { time_ns, tid, cpu_ns: size, name: "\u{1b}[31m".to_owned() }),
-        20 => Body::Wait(Wait { time_ns, tid, stack, wait_ns: size, gil_ns: (other > 2).then_some(other) }),
+        20 => Body::Wait(Wait { time_ns, tid, stack, wait_ns: size, gil_ns: (other > 2).then_some(other), label: tid }),
         _ => match other % 6 {
             0 => Body::ProcessExit(ProcessExit {
                 time_ns,

@@ -15,7 +15,10 @@ fn more_processes_than_there_are_rows_share_the_last_one_and_it_is_said() {
         run.end(pid, pid, MS);
         run.leave(pid, 0, MS);
         if pid > 4_900 {
-            run.feed(pid, Body::Notice(wire::Notice { code: 4, detail: 11, ..Default::default() }));
+            run.feed(
+                pid,
+                Body::Notice(wire::Notice { code: wire::NoticeCode::NO_TIMER, detail: 11, ..Default::default() }),
+            );
         }
     }
     let profile = run.finish();
@@ -37,8 +40,10 @@ fn sections_of_more_names_than_there_are_rows_are_counted() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);
     for number in 1..=1_100u32 {
-        for (begins, name) in [(1, format!("section {number}")), (0, String::new())] {
-            let section = wire::Section { time_ns: MS, cpu_ns: 0, section: number, begins };
+        for (mark, name) in
+            [(wire::SectionMark::BEGIN, format!("section {number}")), (wire::SectionMark::END, String::new())]
+        {
+            let section = wire::Section { time_ns: MS, cpu_ns: 0, section: number, mark };
             run.feed(1, Body::Section { section, name });
         }
     }

@@ -5,6 +5,7 @@ use fastrand::Rng;
 use rscalene::profile::model::Profile;
 use rscalene::transport::event::{Body, Limit, NearLimit, ProcessExit};
 use rscalene_wire as wire;
+use wire::{MapChange, MapFlags};
 
 const APP: &str = "/w/app.py";
 /// Mean gap of the sampled recordings.
@@ -19,10 +20,16 @@ fn recording(memory: &str, lines: u32) -> (Recording, Vec<u64>) {
     (run, stacks)
 }
 
-fn map(run: &mut Recording, stack: u64, address: u64, size: u64, old: (u64, u64), flags: u8) {
+fn map(run: &mut Recording, stack: u64, address: u64, size: u64, old: (u64, u64), flags: wire::MapFlags) {
     let (old_address, old_size) = old;
-    let map = wire::Map { time_ns: 1, stack, address, size, old_address, old_size };
+    let change = if old_size == 0 { MapChange::MAPPED } else { MapChange::MOVED };
+    let map = wire::Map { time_ns: 1, stack, address, size, old_address, old_size, change, label: 0 };
     run.feed(1, Body::Map { map, flags });
+}
+
+fn unmap(run: &mut Recording, stack: u64, address: u64, size: u64) {
+    let map = wire::Map { time_ns: 1, stack, address, size, change: MapChange::UNMAPPED, ..Default::default() };
+    run.feed(1, Body::Map { map, flags: wire::MapFlags::NONE });
 }
 
 fn live(profile: &Profile, number: u32) -> u64 {
@@ -123,14 +130,13 @@ fn a_block_at_an_address_that_was_never_freed_replaces_the_lost_one() {
 fn mappings_are_counted_by_the_byte_through_partial_unmaps_and_moves() {
     const PAGE: u64 = 4096;
     let (mut run, at) = recording("sampled", 4);
-    let unmap = (0, u64::MAX);
-    map(&mut run, at[0], 0x10_0000, 8 * PAGE, (0, 0), 0);
-    map(&mut run, at[1], 0x20_0000, 100 * PAGE, (0, 0), 1);
-    map(&mut run, at[1], 0x80_0000, 256 * PAGE, (0, 0), 4);
-    map(&mut run, at[1], 0xa0_0000, 512 * PAGE, (0, 0), 8);
-    map(&mut run, at[1], 0xc0_0000, 200 * PAGE, (0xa0_0000, 512 * PAGE), 0);
-    map(&mut run, at[2], 0x10_0000 + 3 * PAGE, PAGE, unmap, 0);
-    map(&mut run, at[3], 0x40_0000, 16 * PAGE, (0x10_0000, 3 * PAGE), 0);
+    map(&mut run, at[0], 0x10_0000, 8 * PAGE, (0, 0), MapFlags::NONE);
+    map(&mut run, at[1], 0x20_0000, 100 * PAGE, (0, 0), MapFlags::FILE);
+    map(&mut run, at[1], 0x80_0000, 256 * PAGE, (0, 0), MapFlags::ARENA);
+    map(&mut run, at[1], 0xa0_0000, 512 * PAGE, (0, 0), MapFlags::RESERVED);
+    map(&mut run, at[1], 0xc0_0000, 200 * PAGE, (0xa0_0000, 512 * PAGE), MapFlags::NONE);
+    unmap(&mut run, at[2], 0x10_0000 + 3 * PAGE, PAGE);
+    map(&mut run, at[3], 0x40_0000, 16 * PAGE, (0x10_0000, 3 * PAGE), MapFlags::NONE);
     let profile = run.finish();
     assert_eq!(live(&profile, 1), 4 * PAGE);
     assert_eq!(line(&profile, APP, 3).memory.free_bytes, Some(PAGE));
@@ -165,7 +171,7 @@ fn copies_and_python_bytes_land_on_the_running_line() {
     let (mut run, at) = recording("sampled", 2);
     run.feed(1, Body::Copy(wire::Copy { stack: at[1], weight: 123_457, ..Default::default() }));
     let alloc = wire::Alloc { stack: at[0], address: 9, size: 500, interval: 0, ..Default::default() };
-    run.feed(1, Body::Alloc { alloc, flags: 3 });
+    run.feed(1, Body::Alloc { alloc, flags: wire::AllocFlags::CERTAIN.and(wire::AllocFlags::PYTHON) });
     run.alloc(1, 3, at[0], 10, 300_007, 0);
     let profile = run.finish();
     assert_eq!(line(&profile, APP, 2).memory.copy_bytes, Some(123_457));
@@ -303,15 +309,17 @@ fn bytes_of_processes_add_up_and_footprints_do_not() {
 #[test]
 fn a_block_whose_resize_is_refused_lives_on_and_nobody_freed_it() {
     let (mut run, at) = recording("exact", 3);
-    let end = |stack, address, tid, how| Body::Free(wire::Free { time_ns: 2, stack, address, tid, how });
+    let end = |stack, address, tid, how| {
+        Body::Free(wire::Free { time_ns: 2, stack, address, tid, how, ..Default::default() })
+    };
     run.alloc(1, 1, at[0], 1, 70_001, 0);
     run.alloc(1, 1, at[0], 2, 90_001, 0);
-    run.feed(1, end(at[1], 1, 7, wire::RESIZED));
+    run.feed(1, end(at[1], 1, 7, wire::FreeHow::RESIZED));
     // Another thread gets the address before the answer is known.
-    run.feed(1, end(at[1], 2, 8, wire::RESIZED));
+    run.feed(1, end(at[1], 2, 8, wire::FreeHow::RESIZED));
     run.alloc(1, 3, at[2], 2, 50_021, 0);
-    run.feed(1, end(at[1], 1, 7, wire::REFUSED));
-    run.feed(1, end(at[1], 2, 9, wire::REFUSED));
+    run.feed(1, end(at[1], 1, 7, wire::FreeHow::REFUSED));
+    run.feed(1, end(at[1], 2, 9, wire::FreeHow::REFUSED));
     let profile = run.finish();
     assert_eq!([1, 2, 3].map(|number| live(&profile, number)), [70_001, 0, 50_021]);
     assert_eq!(line(&profile, APP, 2).memory.free_bytes, Some(90_001));

@@ -7,6 +7,7 @@ use rscalene::profile::model::{
 };
 use rscalene::transport::event::{Body, CodeDef, Event, StackDef, ThreadClock};
 use rscalene_wire as wire;
+use wire::{AllocFlags, CpuFlags};
 
 /// Nanoseconds of a millisecond.
 pub(crate) const MS: u64 = 1_000_000;
@@ -58,6 +59,7 @@ impl Recording {
 
     /// A thread begins; `source` 1 perf, 2 timer; sampled every millisecond.
     pub(crate) fn thread(&mut self, pid: u32, tid: u32, source: u32, cpu_ns: u64) {
+        let source = wire::Source::of(source);
         self.feed(pid, Body::ThreadStart(wire::ThreadStart { time_ns: 0, tid, source, cpu_ns, interval_ns: MS }));
     }
 
@@ -84,7 +86,7 @@ impl Recording {
     pub(crate) fn stack(&mut self, pid: u32, frames: &[(u32, u32)]) -> u64 {
         self.stacks += 1;
         let entries = frames.iter().map(|&(code, line)| wire::StackEntry { code, offset: 2 * line }).collect();
-        let def = wire::StackDef { stack: self.stacks, depth: frames.len() as u32, flags: 0 };
+        let def = wire::StackDef { stack: self.stacks, depth: frames.len() as u32, reserved: 0 };
         self.feed(pid, Body::StackDef(StackDef { def, entries }));
         self.stacks
     }
@@ -98,24 +100,31 @@ impl Recording {
 
     /// One sample.
     pub(crate) fn sample(&mut self, pid: u32, tid: u32, stack: u64, kind: u8, weight_ns: u64, pc: u64) {
+        let kind = wire::CpuKind::of(kind);
         let sample = wire::CpuSample { time_ns: 1, stack, pc, weight_ns, tid, kind, ..Default::default() };
-        self.feed(pid, Body::CpuSample { sample, flags: u8::from(kind == 2) });
+        self.feed(
+            pid,
+            Body::CpuSample { sample, flags: CpuFlags::NONE.and_if(kind == wire::CpuKind::SYSTEM, CpuFlags::TIMER) },
+        );
     }
 
     /// An allocation; `interval` 0 is one that is always recorded.
     pub(crate) fn alloc(&mut self, pid: u32, time_ns: u64, stack: u64, address: u64, size: u64, interval: u64) {
-        let alloc = wire::Alloc { time_ns, stack, address, size, interval, tid: pid, reserved: 0 };
-        self.feed(pid, Body::Alloc { alloc, flags: u8::from(interval == 0) });
+        let alloc = wire::Alloc { time_ns, stack, address, size, interval, tid: pid, label: 0 };
+        self.feed(pid, Body::Alloc { alloc, flags: AllocFlags::NONE.and_if(interval == 0, AllocFlags::CERTAIN) });
     }
 
     /// A free.
     pub(crate) fn free(&mut self, pid: u32, time_ns: u64, stack: u64, address: u64) {
-        self.feed(pid, Body::Free(wire::Free { time_ns, stack, address, tid: pid, how: wire::FREED }));
+        self.feed(pid, Body::Free(wire::Free { time_ns, stack, address, tid: pid, ..Default::default() }));
     }
 
     /// A process leaves by itself.
     pub(crate) fn leave(&mut self, pid: u32, how: u32, cpu_ns: u64) {
-        self.feed(pid, Body::ProcessEnd(wire::ProcessEnd { cpu_ns, how, ..Default::default() }));
+        self.feed(
+            pid,
+            Body::ProcessEnd(wire::ProcessEnd { cpu_ns, how: wire::EndedBy::of(how), ..Default::default() }),
+        );
     }
 
     /// The profile, which a snapshot after the last event equals.

@@ -9,10 +9,16 @@ const APP: &str = "/w/app.py";
 #[test]
 fn user_time_of_a_refused_interpreter_is_of_no_kind() {
     let mut run = Recording::new("perf", "off");
-    let refused = wire::ProcessStart { pid: 2, parent: 1, python_version: 0x030d_01f0, flags: 4, ..Default::default() };
+    let refused = wire::ProcessStart {
+        pid: 2,
+        parent: 1,
+        python_version: 0x030d_01f0,
+        flags: wire::ProcessFlags::NO_FRAMES,
+        ..Default::default()
+    };
     run.process(1, 0);
     run.feed(2, Body::ProcessStart(refused));
-    run.feed(2, Body::Notice(wire::Notice { code: 33, ..Default::default() }));
+    run.feed(2, Body::Notice(wire::Notice { code: wire::NoticeCode::LAYOUT_UNKNOWN, ..Default::default() }));
     let main = run.code(1, APP, "<module>", 1);
     let stack = run.stack(1, &[(main, 4)]);
     run.thread(1, 1, 1, 0);
@@ -47,7 +53,7 @@ fn frames_that_failed_the_self_test_own_nothing() {
     run.thread(1, 1, 2, 0);
     run.samples(1, 1, stack, 0, 40);
     run.alloc(1, 2, stack, 64, 4099, 0);
-    run.feed(1, Body::SelfTest(wire::SelfTest { verdict: 2, ..Default::default() }));
+    run.feed(1, Body::SelfTest(wire::SelfTest { verdict: wire::Verdict::FAILED, ..Default::default() }));
     run.samples(1, 1, stack, 0, 60);
     run.end(1, 1, 100 * MS);
     let profile = run.finish();

@@ -8,8 +8,8 @@ use rscalene_wire as wire;
 const APP: &str = "/w/app.py";
 
 fn mark(run: &mut Recording, section: u32, name: &str, at_ms: u64, cpu_ms: u64) {
-    let begins = u32::from(!name.is_empty());
-    let section = wire::Section { time_ns: at_ms * MS, cpu_ns: cpu_ms * MS, section, begins };
+    let mark = if name.is_empty() { wire::SectionMark::END } else { wire::SectionMark::BEGIN };
+    let section = wire::Section { time_ns: at_ms * MS, cpu_ns: cpu_ms * MS, section, mark };
     run.feed(1, Body::Section { section, name: name.to_owned() });
 }
 

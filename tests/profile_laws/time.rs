@@ -5,6 +5,7 @@ use rscalene::profile::build::scope::ScopeRules;
 use rscalene::profile::model::Time;
 use rscalene::transport::event::{Body, Counters, Module, ProcessExit, Ticks, Wait};
 use rscalene_wire as wire;
+use wire::{EndedBy, ExitStatus};
 
 const APP: &str = "/w/app.py";
 const LIB: &str = "/usr/lib/python3.12/json/decoder.py";
@@ -212,11 +213,11 @@ fn a_process_ends_with_the_code_that_it_or_the_launcher_tells_and_else_with_none
         run.process(pid, 1);
     }
     let end = |how, status| Body::ProcessEnd(wire::ProcessEnd { how, status, ..Default::default() });
-    run.feed(1, end(0, wire::STATUS_KNOWN | 3));
-    run.feed(2, end(1, wire::STATUS_KNOWN));
-    run.feed(3, end(0, 0));
-    run.feed(4, end(2, wire::STATUS_KNOWN | 4));
-    run.feed(5, end(0, wire::STATUS_KNOWN | 5));
+    run.feed(1, end(EndedBy::EXIT, ExitStatus::exited(3)));
+    run.feed(2, end(EndedBy::UNDERSCORE_EXIT, ExitStatus::exited(0)));
+    run.feed(3, end(EndedBy::EXIT, ExitStatus::UNKNOWN));
+    run.feed(4, end(EndedBy::EXEC, ExitStatus::exited(4)));
+    run.feed(5, end(EndedBy::EXIT, ExitStatus::exited(5)));
     let killed = ProcessExit { time_ns: 9, code: None, signal: Some(9), peak_rss: None, cpu_ns: None };
     run.feed(5, Body::ProcessExit(killed));
     let profile = run.finish();
@@ -295,7 +296,7 @@ fn waiting_belongs_to_the_line_that_waits() {
     let main = run.code(1, APP, "<module>", 1);
     let sleep = run.code(1, "/usr/lib/python3.12/threading.py", "wait", 300);
     let stack = run.stack(1, &[(sleep, 3), (main, 2)]);
-    let wait = |wait_ns, gil_ns, stack| Body::Wait(Wait { time_ns: 5, tid: 1, stack, wait_ns, gil_ns });
+    let wait = |wait_ns, gil_ns, stack| Body::Wait(Wait { time_ns: 5, tid: 1, stack, wait_ns, gil_ns, label: 0 });
     run.feed(1, wait(250 * MS, Some(30 * MS), stack));
     run.feed(1, wait(50 * MS, Some(0), 0));
     let profile = run.finish();
@@ -316,16 +317,8 @@ fn every_loss_is_counted_and_lost_samples_are_made_up_for() {
     let stack = run.stack(1, &[(main, 2)]);
     run.thread(1, 1, 2, 0);
     run.samples(1, 1, stack, 0, 100);
-    let mut counters = Counters {
-        lost: [0; wire::LOST_KINDS],
-        frames_rejected: 7,
-        faults: 11,
-        memory_interval_bytes: 0,
-        hooked_bytes: 0,
-        hooked_count: 0,
-        live_bytes: 0,
-        malformed: 2,
-    };
+    let mut counters =
+        Counters { lost: [0; wire::LOST_KINDS], frames_rejected: 7, memory_interval_bytes: 0, malformed: 2 };
     counters.lost[wire::Kind::CpuSample as usize] = 300;
     counters.lost[wire::Kind::Free as usize] = 5;
     run.feed(1, Body::Counters(Box::new(counters)));
@@ -369,7 +362,7 @@ fn a_forked_process_that_told_no_mappings_of_its_own_has_those_of_its_parent() {
     run.process(1, 0);
     let library = Module { start: 0x6000, end: 0x8000, offset: 0, path: "/x/libblas.so.3".to_owned() };
     run.feed(1, Body::Modules(vec![library]));
-    for (pid, flags) in [(2, 2), (3, 0)] {
+    for (pid, flags) in [(2, wire::ProcessFlags::FORKED), (3, wire::ProcessFlags::NONE)] {
         let start = wire::ProcessStart { pid, parent: 1, flags, python_version: 0x030c_01f0, ..Default::default() };
         run.feed(pid, Body::ProcessStart(start));
         let code = run.code(pid, APP, "work", 10 * pid);
@@ -460,7 +453,13 @@ fn ticks_divide_the_samples_of_their_line_and_none_of_another() {
     run.samples(1, 1, reading, 1, 100);
     run.samples(1, 1, adding, 0, 300);
     let ticks = |stack: u64, kind: u8, user: u64, kernel: u64| {
-        Body::Ticks(Ticks { tid: 1, stack, kind, user_ns: user * 4 * MS, kernel_ns: kernel * 4 * MS })
+        Body::Ticks(Ticks {
+            tid: 1,
+            stack,
+            kind: wire::CpuKind::of(kind),
+            user_ns: user * 4 * MS,
+            kernel_ns: kernel * 4 * MS,
+        })
     };
     run.feed(1, ticks(reading, 1, 5, 20));
     run.feed(1, ticks(adding, 0, 75, 0));
@@ -498,7 +497,7 @@ fn each_thread_has_its_own_waits_for_the_gil() {
     for (tid, gil_ms) in [(1, 30), (2, 70)] {
         run.thread(1, tid, 1, 0);
         for _ in 0..2 {
-            let wait = Wait { time_ns: 5, tid, stack, wait_ns: 100 * MS, gil_ns: Some(gil_ms * MS) };
+            let wait = Wait { time_ns: 5, tid, stack, wait_ns: 100 * MS, gil_ns: Some(gil_ms * MS), label: 0 };
             run.feed(1, Body::Wait(wait));
         }
         run.end(1, tid, MS);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
-use rscalene::observe::remote::{NOTICE_READ_DENIED, Reader, Remote};
+use rscalene::observe::remote::{Reader, Remote};
 use rscalene::transport::event::Body;
 
 use crate::watched::{Started, close, interpreters, on_each, watch};
@@ -155,7 +155,7 @@ time.sleep(0.5)
     watcher.join().expect("no panic");
     let seen = started.seen(truth, &events);
     assert_eq!(seen.waits().count(), 0, "unknown is not zero");
-    let denied = |event: &&rscalene::transport::event::Event| matches!(&event.body, Body::Notice(notice) if notice.code == NOTICE_READ_DENIED);
+    let denied = |event: &&rscalene::transport::event::Event| matches!(&event.body, Body::Notice(notice) if notice.code == rscalene_wire::NoticeCode::MEMORY_UNREADABLE);
     assert_eq!(seen.events.iter().filter(denied).count(), 1);
     assert!(!seen.clocks().is_empty(), "CPU clocks are public");
 }

@@ -8,7 +8,9 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use rscalene_interp::Memory;
-use rscalene_wire::{ArenaHeader, Kind, MAX_SLOTS, PAGE, RecordHeader, SLOT, SegmentHeader, commit_word};
+use rscalene_wire::{
+    ArenaHeader, Flags, Kind, MAX_SLOTS, NoFlags, PAGE, Record, RecordHeader, SLOT, SegmentHeader, commit_word,
+};
 
 use crate::ground::sys;
 
@@ -86,10 +88,15 @@ impl Segment {
         Some(writer)
     }
 
-    /// Writes a whole record from a `repr(C)` payload and what follows it; false (and counted) where it did not fit.
-    pub(crate) fn emit<T: core::marker::Copy>(&self, kind: Kind, flags: u8, payload: &T, rest: &[u8]) -> bool {
-        let Some(mut writer) = self.reserve(kind, flags, size_of::<T>() + rest.len()) else { return false };
-        writer.value(payload);
+    /// Writes a record without flags and nothing behind it; false (and counted) where it did not fit.
+    pub(crate) fn emit<R: Record<Flags = NoFlags>>(&self, record: &R) -> bool {
+        self.emit_whole(record, NoFlags, &[])
+    }
+
+    /// Writes a record, its flags and what follows it; false (and counted) where it did not fit.
+    pub(crate) fn emit_whole<R: Record>(&self, record: &R, flags: R::Flags, rest: &[u8]) -> bool {
+        let Some(mut writer) = self.reserve(R::KIND, flags.bits(), size_of::<R>() + rest.len()) else { return false };
+        writer.value(record);
         writer.bytes(rest);
         writer.commit();
         true
@@ -138,10 +145,10 @@ impl Writer<'_> {
         }
     }
 
-    /// Appends a plain value.
-    pub(crate) fn value<T: core::marker::Copy>(&mut self, value: &T) {
-        // SAFETY: wire payloads are `repr(C)` without padding that matters; reading their bytes is always valid.
-        let bytes = unsafe { core::slice::from_raw_parts((&raw const *value).cast::<u8>(), size_of::<T>()) };
+    /// Appends the fixed part of a record.
+    pub(crate) fn value<R: Record>(&mut self, value: &R) {
+        // SAFETY: records are `repr(C)` without padding; reading their bytes is always valid.
+        let bytes = unsafe { core::slice::from_raw_parts((&raw const *value).cast::<u8>(), size_of::<R>()) };
         self.bytes(bytes);
     }
 

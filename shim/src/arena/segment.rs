@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
 
 use rscalene_wire as wire;
-use wire::{ArenaHeader, Kind, PAGE};
+use wire::{ArenaHeader, NoticeCode, PAGE};
 
 use crate::arena::ring::Segment;
 use crate::ground::sys;
@@ -175,7 +175,7 @@ pub(crate) fn launcher_gone() -> bool {
 /// True where children are not to be profiled.
 pub(crate) fn alone() -> bool {
     let arena = ARENA.load(Relaxed);
-    !arena.is_null() && (stopped() || settings().follow_children == 0)
+    !arena.is_null() && (stopped() || !settings().follow_children.is_on())
 }
 
 /// False in a vfork child, which shares this memory but is another process.
@@ -272,7 +272,7 @@ pub(crate) fn claim() -> bool {
     let pid = sys::pid();
     // Without children, the first to come is the only one, whatever programs it becomes.
     if let Err(first) = header.first.compare_exchange(0, pid, Relaxed, Relaxed)
-        && header.settings.follow_children == 0
+        && !header.settings.follow_children.is_on()
         && first != pid
     {
         return false;
@@ -303,9 +303,6 @@ pub(crate) fn claim() -> bool {
         }
         BASE.store(base, Relaxed);
         PID.store(pid, Relaxed);
-        // SAFETY: just mapped, a whole segment.
-        let segment = unsafe { Segment::new(arena, base, header.segment_bytes) };
-        segment.header().claimed_ns.store(now, Relaxed);
         return raise_alive();
     }
     header.refused.fetch_add(1, Relaxed);
@@ -356,8 +353,8 @@ fn raise_alive() -> bool {
 }
 
 /// A notice for the report.
-pub(crate) fn notice(code: u32, detail: u32) {
+pub(crate) fn notice(code: NoticeCode, detail: u32) {
     if let Some(segment) = segment() {
-        segment.emit(Kind::Notice, 0, &wire::Notice { time_ns: sys::now_ns(), code, detail }, &[]);
+        segment.emit(&wire::Notice { time_ns: sys::now_ns(), code, detail });
     }
 }

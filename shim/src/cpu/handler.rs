@@ -8,7 +8,7 @@ use core::ffi::c_void;
 use libc::siginfo_t;
 use rscalene_interp::Memory;
 use rscalene_interp::opcodes::{Op, op_kind};
-use rscalene_wire::{CpuKind, CpuSample, Kind};
+use rscalene_wire::{CpuFlags, CpuKind, CpuSample, Kind, Source};
 
 use crate::arena::ring::Segment;
 use crate::arena::segment;
@@ -20,6 +20,7 @@ use crate::ground::sys;
 use crate::ground::tls::tls;
 use crate::python::classify::{Place, place};
 use crate::python::interpreter;
+use crate::python::labels;
 use crate::python::stack;
 
 /// Bytes from the start of a `ucontext_t` to the interrupted program counter.
@@ -198,7 +199,7 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
         Ours::Perf => (false, 1),
         Ours::Timer(expirations) => (true, *expirations),
     };
-    let beside_perf = timer && slot.source.get() == 1;
+    let beside_perf = timer && slot.source.get() == Source::PERF_AND_TIMER;
     let memory = Guarded::in_handler(mask::blocks_faults(interrupted_mask(context)));
     let system = timer && tick_hit_kernel(slot, &memory, program_counter(context));
     let passed_ns = if timer { slot.passed_ns(expirations) } else { slot.gap_ns.get() };
@@ -235,22 +236,19 @@ fn write(
     let pc = program_counter(context);
     let python = interpreter::python();
     let own = python.thread_state();
-    let mut flags = u8::from(timer) | u8::from(own == 0) << 1;
     let mut record = CpuSample {
         time_ns: sys::now_ns(),
         pc,
         weight_ns,
         tid: slot.tid.get(),
-        kind: if system { CpuKind::System } else { CpuKind::Native } as u8,
+        label: labels::current(),
+        kind: if system { CpuKind::SYSTEM } else { CpuKind::NATIVE },
         ..CpuSample::default()
     };
     if own != 0
         && let Some(layout) = python.layout()
     {
         let tstate = python.running_state(layout, memory, stack_pointer(context));
-        if python.attached_state() != tstate {
-            flags |= 4;
-        }
         // SAFETY: this is the slot's own thread, and handlers of this signal do not nest.
         let room = unsafe { slot.scratch(true) };
         let walked = stack::capture(segment, layout, memory, tstate, &registers(context), false, room);
@@ -260,11 +258,10 @@ fn write(
         }
         record.stack = walked.stack;
         let opcode = stack::opcode(memory, walked.instruction);
-        record.opcode = opcode.unwrap_or(0);
         if !system && walked.stack != 0 && place(pc) == Place::Neutral {
             let calls_c = opcode.is_some_and(|opcode| op_kind(layout.minor, opcode) == Op::CallsC);
-            record.kind = if calls_c { CpuKind::Native } else { CpuKind::Python } as u8;
+            record.kind = if calls_c { CpuKind::NATIVE } else { CpuKind::PYTHON };
         }
     }
-    segment.emit(Kind::CpuSample, flags, &record, &[]);
+    segment.emit_whole(&record, CpuFlags::NONE.and_if(timer, CpuFlags::TIMER), &[]);
 }

@@ -3,7 +3,7 @@
 //! Job: arm perf and the timer, or whichever the system grants, and end them. Each thread arms its own. Neighbours:
 //! `clock` (makes them), `pace` (how far apart they fire), `threads` and `handler` (ask).
 
-use rscalene_wire as wire;
+use rscalene_wire::{CpuMode, NoticeCode, Settings, Source};
 
 use crate::arena::segment;
 use crate::cpu::{clock, pace};
@@ -12,25 +12,27 @@ use crate::ground::slot::Slot;
 use crate::ground::tls::{Tls, tls};
 
 /// Arms the sources of the current thread, whose slot this is.
-pub(crate) fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
+pub(crate) fn arm_sources(slot: &Slot, settings: &Settings, block: &Tls) {
     let interval = settings.cpu_interval_ns.max(20_000);
     slot.interval_ns.set(interval);
-    if settings.cpu_mode == 0 {
+    if settings.cpu_mode == CpuMode::OFF {
         return;
     }
     slot.begin_gaps(block);
-    if settings.cpu_mode != 3 {
+    if settings.cpu_mode != CpuMode::TIMER {
         match clock::start_perf(slot.tid.get(), slot.first_period(), &slot.opening) {
             Ok(perf) => {
                 slot.perf_fd.set(perf.fd);
                 slot.perf_page.set(perf.page);
-                slot.source.set(1);
+                slot.source.set(Source::PERF_AND_TIMER);
             }
-            Err(error) if settings.cpu_mode == 2 => segment::notice(3, error.unsigned_abs()),
+            Err(error) if settings.cpu_mode == CpuMode::PERF => {
+                segment::notice(NoticeCode::PERF_DENIED, error.unsigned_abs())
+            }
             Err(_) => {}
         }
     }
-    if slot.source.get() == 0 && settings.cpu_mode == 2 {
+    if slot.source.get() == Source::NONE && settings.cpu_mode == CpuMode::PERF {
         return;
     }
     let apart = interval.min(pace::often());
@@ -41,15 +43,15 @@ pub(crate) fn arm_sources(slot: &Slot, settings: &wire::Settings, block: &Tls) {
     match clock::start_timer(slot.tid.get(), core::ptr::from_ref(slot) as usize, first, apart) {
         Ok(id) => {
             slot.timer.set(id);
-            if slot.source.get() == 0 {
-                slot.source.set(2);
+            if slot.source.get() == Source::NONE {
+                slot.source.set(Source::TIMER);
             }
         }
         Err(error) => {
-            if slot.source.get() == 1 {
-                slot.source.set(3);
+            if slot.source.get() == Source::PERF_AND_TIMER {
+                slot.source.set(Source::PERF);
             }
-            segment::notice(4, error.unsigned_abs());
+            segment::notice(NoticeCode::NO_TIMER, error.unsigned_abs());
         }
     }
 }
@@ -83,7 +85,7 @@ pub(crate) fn replace_perf(slot: &Slot, period_ns: u64) {
         clock::Replaced::Gone => {
             slot.perf_page.set(core::ptr::null_mut());
             stop_sources(slot);
-            slot.source.set(0);
+            slot.source.set(Source::NONE);
             arm_sources(slot, &segment::settings(), tls());
         }
     }

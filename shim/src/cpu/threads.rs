@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 
 use rscalene_wire as wire;
-use wire::Kind;
+use wire::Source;
 
 use crate::arena::ring::Segment;
 use crate::arena::segment;
@@ -137,7 +137,7 @@ fn clear(slot: &Slot, tid: u32) {
     slot.opening.set(-1);
     slot.perf_page.set(core::ptr::null_mut());
     slot.timer.set(-1);
-    slot.source.set(0);
+    slot.source.set(Source::NONE);
     slot.ending.set(0);
 }
 
@@ -186,7 +186,7 @@ pub(crate) fn arm(slot: *mut Slot) {
         cpu_ns: sys::thread_cpu_ns(tid),
         interval_ns: this.interval_ns.get(),
     };
-    segment.emit(Kind::ThreadStart, 0, &record, &[]);
+    segment.emit(&record);
 }
 
 /// Runs when a thread ends, by return, `pthread_exit` or cancellation: among the last of its key destructors, so that
@@ -240,7 +240,7 @@ pub(crate) fn silence() {
 pub(crate) fn resume() {
     if let Some(slot) = own_slot().filter(|_| segment::segment().is_some() && !segment::stopped()) {
         let _errno = sys::KeepErrno::new();
-        slot.source.set(0);
+        slot.source.set(Source::NONE);
         arm_sources(slot, &segment::settings(), tls());
     }
 }
@@ -253,7 +253,7 @@ fn write_ledger(segment: &Segment, tid: u32, own: bool) {
         cpu_ns: sys::thread_cpu_ns(tid),
         system_ns: if own { sys::usage(libc::RUSAGE_THREAD).1 } else { 0 },
     };
-    segment.emit(Kind::ThreadEnd, 0, &record, &[]);
+    segment.emit(&record);
 }
 
 /// Writes the ledger of every thread that still runs.

@@ -8,19 +8,23 @@
 //! interpreter hands them to `free` by itself. Neighbours: `wire::tap` is the contract, `src/lines` drains what is
 //! recorded.
 
-use rscalene_wire::{ArenaHeader, Kind, Section, TAP_VERSION, TapAnswer, TapTable};
+use rscalene_wire::{
+    ArenaHeader, LABEL_BYTES, Label, NoFlags, Section, SectionMark, Span, TAP_VERSION, TapAnswer, TapTable,
+};
 
 use crate::arena::segment;
 use crate::cpu::threads;
 use crate::exports::count as exact;
 use crate::ground::sys;
+use crate::ground::tls::Busy;
 use crate::life::fork_and_exit;
 use crate::memory::{pymem, sample};
 use crate::python::interpreter;
+use crate::python::labels;
 use crate::python::selftest;
 use crate::python::stack;
 
-static TABLE: TapTable = TapTable { version: TAP_VERSION, begin, end, section };
+static TABLE: TapTable = TapTable { version: TAP_VERSION, begin, end, section, set_label, define_label, span };
 
 /// The table of sampling on the module's word.
 #[unsafe(no_mangle)]
@@ -84,13 +88,45 @@ unsafe extern "C" fn end() {
 /// Longer names are cut.
 const NAME_BYTES: usize = 1024;
 
-unsafe extern "C" fn section(section: u32, begins: u32, own_ns: u64, name: *const u8, bytes: usize) -> u32 {
+unsafe extern "C" fn section(section: u32, mark: SectionMark, own_ns: u64, name: *const u8, bytes: usize) -> u32 {
     let _errno = sys::KeepErrno::new();
     let Some(segment) = segment::segment().filter(|_| !segment::lent()) else { return 0 };
     let cpu_ns = sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID).saturating_sub(own_ns);
-    let record = Section { time_ns: sys::now_ns(), cpu_ns, section, begins };
+    let record = Section { time_ns: sys::now_ns(), cpu_ns, section, mark };
     // SAFETY: the caller's promise.
     let name = unsafe { core::slice::from_raw_parts(name, bytes.min(NAME_BYTES)) };
-    segment.emit(Kind::Section, 0, &record, name);
+    segment.emit_whole(&record, NoFlags, name);
     1
+}
+
+unsafe extern "C" fn set_label(label: u32) -> u32 {
+    labels::set(label)
+}
+
+unsafe extern "C" fn define_label(label: u32, text: *const u8, bytes: usize) -> u32 {
+    let _errno = sys::KeepErrno::new();
+    let Some(_using) = segment::using() else { return 0 };
+    let Some(segment) = segment::segment().filter(|_| label != 0 && bytes <= LABEL_BYTES) else { return 0 };
+    // SAFETY: the caller's promise.
+    let text = unsafe { core::slice::from_raw_parts(text, bytes) };
+    let record = Label { time_ns: sys::now_ns(), label, text_bytes: bytes as u32 };
+    u32::from(segment.emit_whole(&record, NoFlags, text))
+}
+
+unsafe extern "C" fn span(name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32 {
+    let _errno = sys::KeepErrno::new();
+    let (Some(_using), Some(_busy)) = (segment::using(), Busy::enter()) else { return 0 };
+    let Some(segment) = segment::segment() else { return 0 };
+    let (stack, sent) = sample::running_stack(&segment);
+    let record = Span {
+        time_ns: sys::now_ns(),
+        wall_ns,
+        cpu_ns,
+        stack: if sent { stack } else { 0 },
+        tid: sample::thread(),
+        label: labels::current(),
+        name,
+        count,
+    };
+    u32::from(segment.emit(&record))
 }

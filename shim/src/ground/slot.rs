@@ -6,7 +6,7 @@
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 
-use rscalene_wire::StackEntry;
+use rscalene_wire::{Source, StackEntry};
 
 /// Frames that one walk keeps; `Settings::max_depth` may ask for fewer.
 pub(crate) const DEPTH: usize = 1024;
@@ -25,8 +25,8 @@ pub(crate) struct Scratch {
 pub(crate) struct Slot {
     /// Kernel thread id.
     pub(crate) tid: Cell<u32>,
-    /// As `wire::ThreadStart::source`.
-    pub(crate) source: Cell<u32>,
+    /// What samples it.
+    pub(crate) source: Cell<Source>,
     /// Number of the descriptor that the perf event had; -1 without one.
     pub(crate) perf_fd: Cell<i32>,
     /// The same of the event before it, of which a last signal may come.

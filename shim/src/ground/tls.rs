@@ -6,6 +6,8 @@
 use core::arch::{asm, global_asm};
 use core::cell::Cell;
 
+use rscalene_wire::AllocFlags;
+
 use crate::ground::slot::Slot;
 
 /// One thread's block.
@@ -33,7 +35,7 @@ pub(crate) struct Tls {
     /// bit 2: our signal is blocked for real.
     pub(crate) masked: Cell<u32>,
     /// Flag of allocation records while a request of Python's object allocators is on its way to `malloc`.
-    pub(crate) via_python: Cell<u8>,
+    pub(crate) via_python: Cell<AllocFlags>,
     /// 1 while an allocator other than libc's works.
     pub(crate) inside: Cell<u8>,
     /// 1 while the interpreter maps an arena.
@@ -42,6 +44,8 @@ pub(crate) struct Tls {
     pub(crate) copying: Cell<u8>,
     /// 1 while a function behind an interposer is being looked up.
     looking: Cell<u8>,
+    /// The label that this thread bears; 0: none.
+    pub(crate) label: Cell<u32>,
 }
 
 #[cfg(target_arch = "x86_64")]

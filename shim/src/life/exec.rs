@@ -11,7 +11,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
-use rscalene_wire::ARENA_ENV;
+use rscalene_wire::{ARENA_ENV, EndedBy};
 
 use crate::arena::segment;
 use crate::ground::real::{Next, call_next};
@@ -171,7 +171,7 @@ fn extended(environment: Words, address: bool, preload: bool, start: impl FnOnce
 
 /// An exec: the ledger first, since the threads and their clocks go with the old program, and the mask.
 fn becoming(exec: impl FnOnce() -> c_int) -> c_int {
-    fork_and_exit::end(rscalene_wire::BY_EXEC, None);
+    fork_and_exit::end(EndedBy::EXEC, None);
     let leaves = segment::is_own();
     let shown = urgent::show_mask(leaves);
     let answer = exec();

@@ -7,7 +7,7 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rscalene_wire as wire;
-use wire::Kind;
+use wire::{EndedBy, ExitStatus, ProcessFlags};
 
 use crate::arena::segment;
 use crate::cpu::threads;
@@ -29,12 +29,15 @@ pub(crate) fn announce(forked: bool) {
         pid: sys::pid(),
         parent: sys::parent_pid(),
         python_version: python.version,
-        flags: u32::from(python.free_threaded) | u32::from(forked) << 1 | u32::from(!python.frames_readable()) << 2,
+        flags: ProcessFlags::NONE
+            .and_if(python.free_threaded, ProcessFlags::FREE_THREADED)
+            .and_if(forked, ProcessFlags::FORKED)
+            .and_if(!python.frames_readable(), ProcessFlags::NO_FRAMES),
         runtime: python.runtime,
         code_type: python.code_type,
         cpu_ns: if forked { 0 } else { sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID) },
     };
-    segment.emit(Kind::ProcessStart, 0, &record, &[]);
+    segment.emit(&record);
     segment.wake();
 }
 
@@ -76,7 +79,7 @@ unsafe extern "C" fn in_forked_child() {
         return;
     }
     segment::unmap_parents();
-    if segment::stopped() || segment::settings().follow_children == 0 || !segment::claim() {
+    if segment::stopped() || !segment::settings().follow_children.is_on() || !segment::claim() {
         return;
     }
     announce(true);
@@ -85,25 +88,21 @@ unsafe extern "C" fn in_forked_child() {
 }
 
 /// Writes every thread's ledger and the process', with the exit code where it is known.
-pub(crate) fn end(how: u32, code: Option<c_int>) {
+pub(crate) fn end(how: EndedBy, code: Option<c_int>) {
     let Some(segment) = segment::segment() else { return };
     // A vfork child's end is not ours.
     if !segment::is_own() {
         return;
     }
     threads::write_ledgers(&segment);
-    let (user_ns, system_ns, _) = sys::usage(libc::RUSAGE_SELF);
     let record = wire::ProcessEnd {
         time_ns: sys::now_ns(),
         cpu_ns: sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID),
-        user_ns,
-        system_ns,
         peak_rss: sys::peak_rss(),
         how,
-        // The kernel keeps the low byte.
-        status: code.map_or(0, |code| wire::STATUS_KNOWN | (code as u32 & 0xff)),
+        status: code.map_or(ExitStatus::UNKNOWN, ExitStatus::exited),
     };
-    segment.emit(Kind::ProcessEnd, 0, &record, &[]);
+    segment.emit(&record);
 }
 
 /// Has libc call us when the process ends by `exit` or by returning from `main`. What is asked for before `main` comes
@@ -125,14 +124,14 @@ static WATCHED_EXIT: AtomicU32 = AtomicU32::new(0);
 
 unsafe extern "C" fn exits(code: c_int, _: *mut c_void) {
     let _errno = sys::KeepErrno::new();
-    end(0, Some(code));
+    end(EndedBy::EXIT, Some(code));
 }
 
 /// The same where libc has no `on_exit`, which alone tells the code.
 extern "C" fn at_exit() {
     let _errno = sys::KeepErrno::new();
     if WATCHED_EXIT.load(Relaxed) == 0 {
-        end(0, None);
+        end(EndedBy::EXIT, None);
     }
 }
 
@@ -141,7 +140,7 @@ extern "C" fn at_exit() {
 static AT_EXIT: extern "C" fn() = at_exit;
 
 fn leave(code: c_int) -> ! {
-    end(1, Some(code));
+    end(EndedBy::UNDERSCORE_EXIT, Some(code));
     call_next!(UNDERSCORE_EXIT, fn(c_int) -> (), (code), ());
     loop {
         // SAFETY: ends the process.

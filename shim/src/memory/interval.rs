@@ -5,7 +5,9 @@
 //! that of the time on the wall, where a program mostly waits), and what was saved of it before; the interval grows and
 //! shrinks with what they took, not under 16 KiB. Neighbours: `hooks` (asks), the segment's header (shows the interval).
 
-use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use rscalene_wire::MemoryMode;
 
 use crate::arena::segment;
 use crate::ground::random::next_random;
@@ -57,7 +59,7 @@ const SAMPLED: u32 = 1;
 const EXACT: u32 = 2;
 static MODE: AtomicU32 = AtomicU32::new(WAITING);
 static INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
-static ADAPTIVE: AtomicU32 = AtomicU32::new(0);
+static ADAPTIVE: AtomicBool = AtomicBool::new(false);
 static SAVED_NS: AtomicI64 = AtomicI64::new(SAVINGS_NS);
 /// What a record takes of late.
 static TYPICAL_NS: AtomicU64 = AtomicU64::new(500);
@@ -74,7 +76,7 @@ static PYTHON_INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
 
 /// Does the launcher want memory profiled?
 pub(crate) fn wanted() -> bool {
-    segment::settings().memory_mode != 0
+    segment::settings().memory_mode != MemoryMode::OFF
 }
 
 /// Has sampling begun?
@@ -93,11 +95,11 @@ pub(crate) fn exact() -> bool {
 pub(crate) fn begin() {
     let settings = segment::settings();
     INTERVAL.store(settings.memory_interval_bytes.clamp(1, CEILING), Relaxed);
-    ADAPTIVE.store(settings.memory_adaptive, Relaxed);
+    ADAPTIVE.store(settings.memory_adaptive.is_on(), Relaxed);
     begin_window();
     SAVED_NS.store(most_savings(), Relaxed);
     publish();
-    if settings.memory_mode == 2 {
+    if settings.memory_mode == MemoryMode::EXACT {
         live::suspect_all();
         stack::forget_addresses();
         MODE.store(EXACT, Relaxed);
@@ -244,7 +246,7 @@ pub(crate) fn one_minus_exp(x: f64) -> f64 {
 ///
 /// Large blocks are left out: they are recorded at any interval, and a wider one would only blur the others.
 pub(crate) fn costs_begin(bytes: u64) -> Option<u64> {
-    (!exact() && ADAPTIVE.load(Relaxed) != 0 && bytes < LARGE).then(sys::now_ns)
+    (!exact() && ADAPTIVE.load(Relaxed) && bytes < LARGE).then(sys::now_ns)
 }
 
 /// Counts what a record cost that began then, and adapts the interval when a window is over.

@@ -17,14 +17,14 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 
-use rscalene_wire as wire;
+use rscalene_wire::{AllocFlags, FreeHow, MemoryMode, NoticeCode};
 
 use crate::arena::segment;
 use crate::ground::real::global_symbol;
 use crate::ground::tls::{Busy, tls};
 use crate::memory::interval;
 use crate::memory::live;
-use crate::memory::sample::{self, CERTAIN, Choice, PYTHON, forget, keep, remember};
+use crate::memory::sample::{self, Choice, forget, keep, remember};
 
 type Block = *mut c_void;
 type Context = *mut c_void;
@@ -96,7 +96,7 @@ macro_rules! call {
 #[inline(always)]
 fn marked<T>(real: impl FnOnce() -> T) -> T {
     let block = tls();
-    let before = block.via_python.replace(PYTHON);
+    let before = block.via_python.replace(AllocFlags::PYTHON);
     let answer = real();
     block.via_python.set(before);
     answer
@@ -121,7 +121,7 @@ fn escape(bytes: usize, raw: impl FnOnce() -> Block) -> Block {
         Some(_busy) => raw(),
         None => return core::ptr::null_mut(),
     };
-    keep(escaped as u64, bytes.max(1), Choice { interval, flags: PYTHON });
+    keep(escaped as u64, bytes.max(1), Choice { interval, flags: AllocFlags::PYTHON });
     escaped
 }
 
@@ -226,10 +226,10 @@ escaping!(
 #[inline(always)]
 fn wrapped_choice(bytes: usize) -> Option<Choice> {
     if interval::exact() {
-        return Some(Choice { interval: 0, flags: CERTAIN | PYTHON });
+        return Some(Choice { interval: 0, flags: AllocFlags::CERTAIN.and(AllocFlags::PYTHON) });
     }
     if runs_out(bytes) {
-        return Some(Choice { interval: interval::choose_python(tls()), flags: PYTHON });
+        return Some(Choice { interval: interval::choose_python(tls()), flags: AllocFlags::PYTHON });
     }
     None
 }
@@ -247,7 +247,7 @@ fn wrapped(bytes: usize, real: impl FnOnce() -> Block) -> Block {
 }
 
 /// Records the end of a block that was wrapped; true if it was recorded.
-fn ends(block: Block, how: u32) -> bool {
+fn ends(block: Block, how: FreeHow) -> bool {
     !block.is_null()
         && tls().busy.get() == 0
         && (interval::exact() || live::maybe(block as u64))
@@ -267,7 +267,7 @@ macro_rules! wrapping {
         }
 
         unsafe extern "C" fn $realloc(context: Context, old: Block, bytes: usize) -> Block {
-            let said = ends(old, wire::RESIZED);
+            let said = ends(old, FreeHow::RESIZED);
             let choice = wrapped_choice(bytes);
             let Some(busy) = Busy::enter() else {
                 return call!($domain.realloc.load(Relaxed), fn(Context, Block, usize) -> Block, (context, old, bytes));
@@ -284,7 +284,7 @@ macro_rules! wrapping {
         }
 
         unsafe extern "C" fn $free(context: Context, block: Block) {
-            ends(block, wire::FREED);
+            ends(block, FreeHow::FREED);
             let busy = Busy::enter();
             call!($domain.free.load(Relaxed), fn(Context, Block) -> (), (context, block));
             drop(busy);
@@ -359,7 +359,7 @@ pub(crate) fn install() {
         return;
     }
     if !replace_all(kind()) {
-        segment::notice(5, 0);
+        segment::notice(NoticeCode::HOOKS_REFUSED, 0);
     }
     interval::begin();
 }
@@ -402,7 +402,7 @@ fn replace_all(kind: Kind) -> bool {
         return false;
     }
     mark_arenas();
-    let exact = segment::settings().memory_mode == 2;
+    let exact = segment::settings().memory_mode == MemoryMode::EXACT;
     interval::begin_python(tls());
     if kind != Kind::Malloc {
         let escape = kind == Kind::Pymalloc && !exact;

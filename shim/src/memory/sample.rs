@@ -20,7 +20,7 @@
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rscalene_wire as wire;
-use wire::Kind;
+use wire::{AllocFlags, FreeHow, Kind};
 
 use crate::arena::ring::Segment;
 use crate::arena::segment;
@@ -31,6 +31,7 @@ use crate::ground::sys;
 use crate::ground::tls::{Busy, tls};
 use crate::memory::{interval, live};
 use crate::python::interpreter;
+use crate::python::labels;
 use crate::python::selftest;
 use crate::python::stack;
 
@@ -77,11 +78,6 @@ pub(crate) fn stop() {
     interval::stop();
 }
 
-/// The block came through Python's object allocators (bit 1 of an allocation record's flags).
-pub(crate) const PYTHON: u8 = 2;
-/// The block was certain to be recorded (bit 0).
-pub(crate) const CERTAIN: u8 = 1;
-
 /// Has the launcher been told that the interpreter tears itself down?
 static TEARDOWN: AtomicBool = AtomicBool::new(false);
 
@@ -89,7 +85,7 @@ static TEARDOWN: AtomicBool = AtomicBool::new(false);
 pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
     let python = interpreter::python();
     if !TEARDOWN.load(Relaxed) && python.finalizing() && !TEARDOWN.swap(true, Relaxed) {
-        segment.emit(Kind::Teardown, 0, &wire::Teardown { time_ns: sys::now_ns() }, &[]);
+        segment.emit(&wire::Teardown { time_ns: sys::now_ns() });
     }
     let tstate = python.thread_state();
     if segment::lent() {
@@ -112,7 +108,7 @@ pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
 }
 
 /// Writes the record of an allocation and remembers its address; the caller is `Busy`.
-fn record(address: u64, size: u64, interval: u64, flags: u8) {
+fn record(address: u64, size: u64, interval: u64, flags: AllocFlags) {
     let Some(segment) = segment::segment() else { return };
     let exact = interval == 0;
     if exact {
@@ -126,10 +122,11 @@ fn record(address: u64, size: u64, interval: u64, flags: u8) {
         segment.lose(Kind::Alloc, 1);
         return;
     }
-    let block = wire::Alloc { time_ns: sys::now_ns(), stack, address, size, interval, tid: thread(), reserved: 0 };
+    let (tid, label) = (thread(), labels::current());
+    let block = wire::Alloc { time_ns: sys::now_ns(), stack, address, size, interval, tid, label };
     // In exact mode every free is told, so no address needs to be remembered.
     if exact || live::insert(address) {
-        if !segment.emit(Kind::Alloc, flags, &block, &[]) && !exact {
+        if !segment.emit_whole(&block, flags, &[]) && !exact {
             live::remove(address);
         }
     } else {
@@ -138,15 +135,22 @@ fn record(address: u64, size: u64, interval: u64, flags: u8) {
 }
 
 /// Writes the record of the end of a block that was recorded (see [`wire::Free::how`]); the caller is `Busy`.
-fn record_free(address: u64, how: u32) {
+fn record_free(address: u64, how: FreeHow) {
     let Some(segment) = segment::segment() else { return };
     if interval::exact() {
         wait_for_room(&segment);
     }
     let (stack, sent) = running_stack(&segment);
-    let record =
-        wire::Free { time_ns: sys::now_ns(), stack: if sent { stack } else { 0 }, address, tid: thread(), how };
-    segment.emit(Kind::Free, 0, &record, &[]);
+    let record = wire::Free {
+        time_ns: sys::now_ns(),
+        stack: if sent { stack } else { 0 },
+        address,
+        tid: thread(),
+        how,
+        label: labels::current(),
+        reserved: 0,
+    };
+    segment.emit(&record);
 }
 
 /// In exact mode the program is slowed to the pace of the drain rather than lose a block; but not for a launcher that is
@@ -183,7 +187,7 @@ pub(crate) fn thread() -> u32 {
 pub(crate) struct Choice {
     /// Mean bytes between samples; 0: exact mode.
     pub(crate) interval: u64,
-    pub(crate) flags: u8,
+    pub(crate) flags: AllocFlags,
 }
 
 /// Is the next block of `bytes` a sample? Called when the countdown ran out or the block is large.
@@ -212,11 +216,11 @@ pub(crate) fn chosen(bytes: usize) -> Option<Choice> {
     }
     if interval::exact() {
         block.countdown.set(-1);
-        return Some(Choice { interval: 0, flags: CERTAIN | block.via_python.get() });
+        return Some(Choice { interval: 0, flags: AllocFlags::CERTAIN.and(block.via_python.get()) });
     }
     interval::choose(block, bytes).map(|(interval, certain)| Choice {
         interval,
-        flags: if certain { CERTAIN } else { 0 } | block.via_python.get(),
+        flags: block.via_python.get().and_if(certain, AllocFlags::CERTAIN),
     })
 }
 
@@ -240,7 +244,7 @@ pub(crate) fn keep(address: u64, size: usize, choice: Choice) {
 /// Records the end of a block whose address the filter says may have been recorded; true if it was.
 #[cold]
 #[inline(never)]
-pub(crate) fn forget(address: u64, how: u32) -> bool {
+pub(crate) fn forget(address: u64, how: FreeHow) -> bool {
     if interval::exact() {
         let _errno = sys::KeepErrno::new();
         if let Some(_busy) = Busy::enter() {
@@ -267,7 +271,7 @@ pub(crate) fn remember(address: u64) {
     let _errno = sys::KeepErrno::new();
     let (Some(_using), Some(_busy)) = (segment::using(), Busy::enter()) else { return };
     if interval::exact() || live::insert(address) {
-        record_free(address, wire::REFUSED);
+        record_free(address, FreeHow::REFUSED);
     }
 }
 

@@ -10,6 +10,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Rel
 
 use rscalene_interp::{Layout, Memory, Unsupported, running};
 
+use rscalene_wire::{NoticeCode, Verdict};
+
 use crate::ground::guard::Guarded;
 use crate::ground::real::{clear_error, global_symbol};
 use crate::ground::tls::tls;
@@ -19,7 +21,6 @@ use crate::ground::tls::tls;
 pub(crate) struct Calls {
     pub(crate) initialized: usize,
     this_thread_state: usize,
-    attached_state: usize,
     finalizing: usize,
     /// `Py_AddPendingCall`.
     pub(crate) add_pending_call: usize,
@@ -39,7 +40,6 @@ impl Calls {
     const NONE: Self = Self {
         initialized: 0,
         this_thread_state: 0,
-        attached_state: 0,
         finalizing: 0,
         add_pending_call: 0,
         get_frame: 0,
@@ -58,7 +58,6 @@ impl Calls {
             initialized: global_symbol(c"Py_IsInitialized"),
             this_thread_state: global_symbol(c"PyGILState_GetThisThreadState"),
             finalizing: either(c"Py_IsFinalizing", c"_Py_IsFinalizing"),
-            attached_state: either(c"PyThreadState_GetUnchecked", c"_PyThreadState_UncheckedGet"),
             add_pending_call: global_symbol(c"Py_AddPendingCall"),
             get_frame: global_symbol(c"PyEval_GetFrame"),
             frame_code: global_symbol(c"PyFrame_GetCode"),
@@ -152,12 +151,6 @@ impl Python {
         let block = core::ptr::from_ref(tls()) as u64;
         running(memory, layout, own, sp, if block > sp { block } else { self.first_stack_end })
     }
-
-    /// The attached state: this thread's (3.12 and later) or whichever thread holds the GIL (3.11); 0 for none.
-    #[inline]
-    pub(crate) fn attached_state(&self) -> u64 {
-        call_state(self.calls.attached_state)
-    }
 }
 
 #[inline]
@@ -219,45 +212,42 @@ pub(crate) fn adopt() -> bool {
 }
 
 /// What interpreter is this, and why its frames cannot be read if they cannot (notice code and detail).
-pub(crate) fn inspect() -> (Python, Option<(u32, u32)>) {
+pub(crate) fn inspect() -> (Python, Option<(NoticeCode, u32)>) {
     let memory = Guarded::here();
     let (version, runtime, code_type) =
         (global_symbol(c"Py_Version"), global_symbol(c"_PyRuntime"), global_symbol(c"PyCode_Type"));
     let mut python = Python { runtime: runtime as u64, code_type: code_type as u64, ..Python::NONE };
     python.calls = Calls::find();
     if version == 0 || runtime == 0 || code_type == 0 {
-        return (python, Some((1, 0)));
+        return (python, Some((NoticeCode::UNSUPPORTED_VERSION, 0)));
     }
     python.version = memory.u64(version as u64).unwrap_or(0) as u32;
     match Layout::of(python.version, python.runtime, python.code_type, &memory) {
         Ok(layout) => {
             python.free_threaded = layout.free_threaded;
             if layout.free_threaded {
-                return (python, Some((2, python.version)));
+                return (python, Some((NoticeCode::UNSUPPORTED_BUILD, python.version)));
             }
             python.layout = Some(layout);
             (python, None)
         }
-        Err(Unsupported::Version(_)) => (python, Some((1, python.version))),
+        Err(Unsupported::Version(_)) => (python, Some((NoticeCode::UNSUPPORTED_VERSION, python.version))),
         Err(refused) => {
             python.free_threaded = matches!(refused, Unsupported::FreeThreaded(_));
-            (python, Some((2, python.version)))
+            (python, Some((NoticeCode::UNSUPPORTED_BUILD, python.version)))
         }
     }
 }
 
-/// The self-test: not asked for yet, asked for, or one of `wire::SelfTest::verdict` plus [`DECIDED`].
+/// The self-test: not asked for yet, asked for, or a [`Verdict`] plus [`DECIDED`].
 pub(crate) static STATE: AtomicU32 = AtomicU32::new(NOT_ASKED);
 pub(crate) const NOT_ASKED: u32 = 0;
 pub(crate) const ASKED: u32 = 1;
 pub(crate) const DECIDED: u32 = 16;
-pub(crate) const PASSED: u32 = 1;
-pub(crate) const FAILED: u32 = 2;
-pub(crate) const IMPOSSIBLE: u32 = 3;
 
 /// Frames differ from what the interpreter says: they are not read any more.
 pub(crate) fn failed() -> bool {
-    STATE.load(Relaxed) == DECIDED + FAILED
+    STATE.load(Relaxed) == DECIDED + Verdict::FAILED.number()
 }
 
 /// Has the test been asked for?

@@ -2,5 +2,6 @@
 
 pub(crate) mod classify;
 pub(crate) mod interpreter;
+pub(crate) mod labels;
 pub(crate) mod selftest;
 pub(crate) mod stack;

@@ -11,12 +11,12 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use rscalene_interp::walk;
 use rscalene_wire as wire;
-use wire::Kind;
+use wire::Verdict;
 
 use crate::arena::segment;
 use crate::ground::guard::Guarded;
 use crate::ground::sys;
-use crate::python::interpreter::{self, ASKED, DECIDED, FAILED, IMPOSSIBLE, NOT_ASKED, PASSED, STATE};
+use crate::python::interpreter::{self, ASKED, DECIDED, NOT_ASKED, STATE};
 
 /// Frames compared at most.
 const DEPTH: u32 = 32;
@@ -29,7 +29,7 @@ pub(crate) fn ask(then: fn()) {
     }
     let add = python.calls.add_pending_call;
     if add == 0 || python.calls.incomplete() {
-        decide(IMPOSSIBLE, 0, 0);
+        decide(Verdict::IMPOSSIBLE);
         return;
     }
     // SAFETY: the address is that of Py_AddPendingCall, whose type this is.
@@ -47,14 +47,14 @@ pub(crate) fn passes_now() -> bool {
     if STATE.load(Relaxed) < DECIDED {
         compare();
     }
-    STATE.load(Relaxed) == DECIDED + PASSED
+    STATE.load(Relaxed) == DECIDED + Verdict::PASSED.number()
 }
 
-fn decide(verdict: u32, frames: u32, at: u32) {
-    STATE.store(DECIDED + verdict, Relaxed);
+fn decide(verdict: Verdict) {
+    STATE.store(DECIDED + verdict.number(), Relaxed);
     if let Some(segment) = segment::segment() {
-        let record = wire::SelfTest { time_ns: sys::now_ns(), verdict, frames, at, reserved: 0 };
-        segment.emit(Kind::SelfTest, 0, &record, &[]);
+        let record = wire::SelfTest { time_ns: sys::now_ns(), verdict, reserved: 0 };
+        segment.emit(&record);
     }
 }
 
@@ -62,7 +62,7 @@ fn decide(verdict: u32, frames: u32, at: u32) {
 pub(crate) fn repeat_verdict() {
     let state = STATE.load(Relaxed);
     if state >= DECIDED {
-        decide(state - DECIDED, 0, 0);
+        decide(Verdict::of(state - DECIDED));
     } else {
         STATE.store(NOT_ASKED, Relaxed);
     }
@@ -94,7 +94,7 @@ unsafe extern "C" fn run(then: *mut c_void) -> c_int {
 fn compare() {
     let python = interpreter::python();
     let Some(layout) = python.layout() else {
-        decide(IMPOSSIBLE, 0, 0);
+        decide(Verdict::IMPOSSIBLE);
         return;
     };
     let calls = &python.calls;
@@ -139,9 +139,9 @@ fn compare() {
         python_call!(calls.release, fn(Object) -> (), (frame));
     }
     match differs {
-        Some(at) => decide(FAILED, compared, at),
+        Some(_) => decide(Verdict::FAILED),
         // Nothing to compare: ask again.
         None if compared == 0 => STATE.store(NOT_ASKED, Relaxed),
-        None => decide(PASSED, compared, 0),
+        None => decide(Verdict::PASSED),
     }
 }

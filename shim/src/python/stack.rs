@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use rscalene_interp::{Identity, Layout, Memory, WalkEnd, text, walk_interrupted};
 use rscalene_wire as wire;
-use wire::{Kind, StackEntry};
+use wire::{Kind, NoFlags, StackEntry};
 
 use crate::arena::ring::Segment;
 use crate::ground::guard::Guarded;
@@ -168,24 +168,23 @@ pub(crate) fn capture(
     if depth == 0 {
         return Walked { stack: 0, instruction: 0, sent };
     }
-    let flags = u32::from(result.end == WalkEnd::Cut) | u32::from(broken) << 1;
-    let stack = (hash ^ u64::from(flags)) | 1;
+    let stack = hash | 1;
     let entries = entries.get(..depth).unwrap_or(&[]);
-    let sent = sent && send_stack(segment, stack, flags, entries);
+    let sent = sent && send_stack(segment, stack, entries);
     Walked { stack, instruction, sent }
 }
 
-fn send_stack(segment: &Segment, stack: u64, flags: u32, entries: &[StackEntry]) -> bool {
+fn send_stack(segment: &Segment, stack: u64, entries: &[StackEntry]) -> bool {
     let Some(place) = table(0, STACKS).and_then(|table| table.get((stack >> 1) as usize % STACKS)) else {
         return false;
     };
     if place.load(Acquire) == stack {
         return true;
     }
-    let def = wire::StackDef { stack, depth: entries.len() as u32, flags };
+    let def = wire::StackDef { stack, depth: entries.len() as u32, reserved: 0 };
     // SAFETY: stack entries are pairs of u32 without padding.
     let bytes = unsafe { core::slice::from_raw_parts(entries.as_ptr().cast::<u8>(), size_of_val(entries)) };
-    let sent = segment.emit(Kind::StackDef, 0, &def, bytes);
+    let sent = segment.emit_whole(&def, NoFlags, bytes);
     if sent {
         // Release: whoever reads the hash here writes its record behind ours.
         place.store(stack, Release);
@@ -273,7 +272,6 @@ fn send_code(
         filename_bytes: file as u32,
         name_bytes: name as u32,
         table_bytes,
-        co_flags: identity.flags,
     };
     let total = size_of::<wire::CodeDef>() + file + name + table_bytes as usize;
     let Some(mut writer) = segment.reserve(Kind::CodeDef, 0, total) else { return Some(false) };

@@ -11,7 +11,6 @@ use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use libc::{c_int, sigaction as Action, siginfo_t, sigset_t};
 
-use crate::arena::segment;
 use crate::cpu::handler;
 use crate::ground::guard;
 use crate::ground::mask::{
@@ -113,9 +112,6 @@ unsafe extern "C" fn on_sample(signal: c_int, info: *mut siginfo_t, context: *mu
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let pc = handler::program_counter(context);
     if let Some(recovery) = guard::recovery(pc) {
-        if let Some(segment) = segment::segment() {
-            segment.header().faults.fetch_add(1, Relaxed);
-        }
         handler::set_program_counter(context, recovery);
         return;
     }

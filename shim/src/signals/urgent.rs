@@ -12,6 +12,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use libc::{siginfo_t, sigset_t, timespec};
+use rscalene_wire::NoticeCode;
 
 use crate::arena::segment;
 use crate::cpu::handler;
@@ -65,7 +66,7 @@ fn hand_over(block: &Tls) {
     }
     block.masked.set(block.masked.get() | HANDED_OVER);
     threads::silence();
-    segment::notice(8, sys::tid());
+    segment::notice(NoticeCode::SIGURG_BLOCKED, sys::tid());
     drop_ours();
 }
 

@@ -3,13 +3,14 @@
 //! Invariant: the launcher writes [`ArenaHeader`] before the first target starts; the shim writes
 //! [`SegmentHeader`] of the segment that it owns; every shared word that changes later is an atomic.
 
-use core::mem::size_of;
 use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use crate::values::{CpuMode, MemoryMode, Switch};
 
 /// First eight bytes of an arena.
 pub const ARENA_MAGIC: u64 = u64::from_le_bytes(*b"rscalene");
 /// Raised whenever a byte of the layout changes its meaning; both sides refuse another version.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 /// Bytes of [`ArenaHeader`] and of [`SegmentHeader`]: one page each, so that the ring behind is page-aligned.
 pub const PAGE: usize = 4096;
 /// Environment variable that names the arena to the shim: `LAUNCHER_PID:FD:NONCE` (decimal, decimal, hexadecimal);
@@ -22,22 +23,22 @@ pub const LOST_KINDS: usize = 32;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// CPU sampling: 0 off, 1 perf where it opens and timers elsewhere, 2 perf only, 3 timers only.
-    pub cpu_mode: u32,
-    /// Memory: 0 off, 1 sampled, 2 exact.
-    pub memory_mode: u32,
+    /// CPU sampling.
+    pub cpu_mode: CpuMode,
+    /// Memory.
+    pub memory_mode: MemoryMode,
     /// Mean CPU nanoseconds between two CPU samples of a thread.
     pub cpu_interval_ns: u64,
-    /// Mean bytes between two allocation samples at the start (the shim adapts it when `memory_adaptive` is 1).
+    /// Mean bytes between two allocation samples at the start (the shim adapts it when `memory_adaptive` is on).
     pub memory_interval_bytes: u64,
-    /// 1: the shim adapts the allocation interval to its budget.
-    pub memory_adaptive: u32,
-    /// 1: bytes moved by memcpy and memmove are sampled.
-    pub copy_volume: u32,
-    /// Frames kept of a stack, counted from the leaf; deeper ones are cut and the record says so.
-    pub max_depth: u32,
-    /// 1: children of the first process are profiled as well.
-    pub follow_children: u32,
+    /// The shim adapts the allocation interval to its budget.
+    pub memory_adaptive: Switch,
+    /// Bytes moved by memcpy and memmove are sampled.
+    pub copy_volume: Switch,
+    /// Children of the first process are profiled as well.
+    pub follow_children: Switch,
+    /// 0.
+    pub reserved: u32,
     /// Seed of the sampling random numbers; 0: taken from the clock and the pid.
     pub seed: u64,
 }
@@ -91,12 +92,10 @@ pub const fn first_segment(segment_count: u32) -> u64 {
 #[repr(C)]
 #[derive(Debug)]
 pub struct SegmentHeader {
-    /// `CLOCK_MONOTONIC` nanoseconds of the claim.
-    pub claimed_ns: AtomicU64,
     /// Slots reserved since the claim; moved by any thread of the owner.
     pub head: AtomicU64,
     /// Keeps `head` and `tail` on cache lines of their own.
-    pub pad: [u64; 14],
+    pub pad: [u64; 15],
     /// Slots consumed since the claim; moved by the launcher alone. Pairs with the Acquire load in the reservation.
     pub tail: AtomicU64,
     /// Keeps `tail` alone.
@@ -105,16 +104,8 @@ pub struct SegmentHeader {
     pub lost: [AtomicU64; LOST_KINDS],
     /// Frames whose guarded reads failed or whose code object failed the type check.
     pub frames_rejected: AtomicU64,
-    /// Faults answered by the guarded loads.
-    pub faults: AtomicU64,
     /// Current mean bytes between two allocation samples.
     pub memory_interval_bytes: AtomicU64,
-    /// Bytes that went through the allocation hooks (exact where the hooks count).
-    pub hooked_bytes: AtomicU64,
-    /// Allocations that went through the allocation hooks (exact mode; else 0).
-    pub hooked_count: AtomicU64,
-    /// Live bytes tracked at this moment, by the shim's own table (estimate in sampled mode).
-    pub live_bytes: AtomicU64,
 }
 
 const _: () = assert!(size_of::<ArenaHeader>() <= PAGE);

@@ -19,10 +19,16 @@
 
 mod arena;
 mod exact;
-mod record;
+mod records;
+mod slot;
+mod table;
 mod tap;
+mod values;
 
 pub use arena::*;
 pub use exact::*;
-pub use record::*;
+pub use records::*;
+pub use slot::*;
+pub use table::{Bytes, FieldRow, Flags, NoFlags, Plain, Record, RecordRow, ValueRow, ValuesRow};
 pub use tap::*;
+pub use values::*;

@@ -5,13 +5,13 @@
 //! `end` the arena belongs to both, before and after to the module alone: when `end` returns, no thread of the process is
 //! in the arena any more, and none comes back.
 
-use crate::ArenaHeader;
+use crate::{ArenaHeader, SectionMark};
 
 /// Name of the function that returns the table: `extern "C" fn() -> *const TapTable`.
 pub const TAP_SYMBOL: &core::ffi::CStr = c"rscalene_tap";
 
 /// [`TapTable::version`] that this build speaks.
-pub const TAP_VERSION: u32 = 1;
+pub const TAP_VERSION: u32 = 2;
 
 /// What `begin` answers.
 #[repr(u32)]
@@ -54,7 +54,16 @@ pub struct TapTable {
     pub begin: unsafe extern "C" fn(arena: *mut ArenaHeader, keep_out: usize) -> u32,
     /// Stop, unhook, and wait for the last thread to leave the arena. Does nothing where nothing was begun.
     pub end: unsafe extern "C" fn(),
-    /// Tell the launcher, if there is one, of the beginning (1) or the end (0) of a section with this number; `own_ns` of
-    /// the process' CPU time are the profiler's own, and `name` has `bytes` bytes. Answers 1 where there is a launcher.
-    pub section: unsafe extern "C" fn(section: u32, begins: u32, own_ns: u64, name: *const u8, bytes: usize) -> u32,
+    /// Tell the launcher, if there is one, of the beginning or the end of a section with this number; `own_ns` of the
+    /// process' CPU time are the profiler's own, and `name` has `bytes` bytes. Answers 1 where there is a launcher.
+    pub section:
+        unsafe extern "C" fn(section: u32, mark: SectionMark, own_ns: u64, name: *const u8, bytes: usize) -> u32,
+    /// The calling thread bears this label from now on, 0 for none; answers which it bore before. Needs no GIL.
+    pub set_label: unsafe extern "C" fn(label: u32) -> u32,
+    /// Say what a label means, before the first thread bears it: `text` has `bytes` bytes, as [`crate::Label`] has them.
+    /// Answers 1 where something records.
+    pub define_label: unsafe extern "C" fn(label: u32, text: *const u8, bytes: usize) -> u32,
+    /// The calling thread has ended a piece of work that `name` says (a label that was defined), under the label that it
+    /// bears; the rest as in [`crate::Span`]. Answers 1 where something records.
+    pub span: unsafe extern "C" fn(name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32,
 }

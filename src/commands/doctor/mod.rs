@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use self::trial::{Engine, Trial};
+use rscalene_wire as wire;
+
 use crate::cli::error::Error;
 use crate::cli::flags::Doctor;
 use crate::cli::messages;
@@ -163,8 +165,8 @@ fn silent(trial: &Trial) -> Check {
 
 fn frames(trial: &Trial) -> Check {
     match trial.self_test {
-        Some(1) => Check::good("frames", "our frame walk agrees with the interpreter's own answer"),
-        Some(2) => Check::bad(
+        Some(wire::Verdict::PASSED) => Check::good("frames", "our frame walk agrees with the interpreter's own answer"),
+        Some(wire::Verdict::FAILED) => Check::bad(
             "frames",
             "our frame walk differs from the interpreter's own answer: only totals are reported",
             "please report it, with the version of this interpreter",

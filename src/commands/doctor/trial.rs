@@ -48,7 +48,7 @@ pub(super) struct Trial {
     /// Version of the interpreter that armed itself.
     pub(super) version: Option<Version>,
     /// Verdict of the shim's self-test.
-    pub(super) self_test: Option<u32>,
+    pub(super) self_test: Option<wire::Verdict>,
     /// What took the CPU samples.
     pub(super) engine: Engine,
     /// CPU samples.
@@ -76,15 +76,14 @@ impl Trial {
     /// Runs the program under `executable`.
     pub(super) fn run(shim: &Shim, executable: &Path) -> io::Result<Self> {
         let settings = wire::Settings {
-            cpu_mode: 1,
-            memory_mode: 1,
+            cpu_mode: wire::CpuMode::ANY,
+            memory_mode: wire::MemoryMode::SAMPLED,
             cpu_interval_ns: 1_000_000,
             memory_interval_bytes: 64 * 1024,
-            memory_adaptive: 1,
-            copy_volume: 1,
-            max_depth: 64,
-            follow_children: 0,
+            memory_adaptive: wire::Switch::ON,
+            copy_volume: wire::Switch::ON,
             seed: 1,
+            ..wire::Settings::default()
         };
         let arena = Arc::new(Arena::create(settings, 16, 4 << 20)?);
         let (sender, events) = unbounded::<Batch>();
@@ -124,8 +123,8 @@ impl Trial {
             Body::SelfTest(test) => self.self_test = Some(test.verdict),
             Body::ThreadStart(start) => {
                 self.engine = match start.source {
-                    1 => Engine::Perf,
-                    2 => Engine::Timer,
+                    wire::Source::PERF_AND_TIMER => Engine::Perf,
+                    wire::Source::TIMER => Engine::Timer,
                     _ => self.engine,
                 }
             }

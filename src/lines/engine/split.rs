@@ -203,12 +203,12 @@ impl Tally {
             Body::StackDef(stack) => self.define(stack),
             Body::CpuSample { sample, .. } => {
                 let mut seen = Sampled::default();
-                seen.ns[usize::from(sample.kind == CpuKind::Native as u8)] = sample.weight_ns;
+                seen.ns[usize::from(sample.kind == CpuKind::NATIVE)] = sample.weight_ns;
                 self.add(sample.tid, sample.stack, &seen);
             }
             Body::Ticks(ticks) => {
                 let mut seen = Sampled::default();
-                seen.ticks[usize::from(ticks.kind == CpuKind::Native as u8)] = [ticks.user_ns, ticks.kernel_ns];
+                seen.ticks[usize::from(ticks.kind == CpuKind::NATIVE)] = [ticks.user_ns, ticks.kernel_ns];
                 self.add(ticks.tid, ticks.stack, &seen);
             }
             _ => {}

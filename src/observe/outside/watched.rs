@@ -16,6 +16,7 @@ use std::time::Duration;
 use rscalene_interp::opcodes::{Op, op_kind};
 use rscalene_interp::{Layout, Memory, walk};
 use rscalene_wire as wire;
+use wire::{CpuFlags, CpuKind};
 
 use super::perf::{Event as PerfEvent, Hit};
 use super::refused::Refused;
@@ -33,8 +34,6 @@ use crate::transport::event::{Body, Event, Ticks};
 const MAX_DEPTH: u32 = 1_024;
 /// Tells the stacks from those that the remote reader defines for the same process.
 const STACK_BIT: u64 = 1 << 62;
-/// Flag of a sample that a timer made.
-const TIMER: u8 = 1;
 /// Less CPU time than this since the last look is left to the next one.
 const LEAST_NS: u64 = 1_000;
 /// Records of a thread between two changes of its period: a program that goes round in a cycle of one length is met in
@@ -54,11 +53,11 @@ pub enum Engine {
 
 impl Engine {
     /// As [`wire::ThreadStart::source`] says it.
-    fn source(self) -> u32 {
+    fn source(self) -> wire::Source {
         match self {
-            Self::Perf => wire::SOURCE_PERF_WHOLE,
-            Self::PerfUser => 1,
-            Self::Looks => 4,
+            Self::Perf => wire::Source::PERF_WHOLE,
+            Self::PerfUser => wire::Source::PERF_AND_TIMER,
+            Self::Looks => wire::Source::LOOKS,
         }
     }
 }
@@ -96,7 +95,7 @@ struct Thread {
     times: Times,
     kernel_ns: u64,
     stack: u64,
-    kind: u8,
+    kind: CpuKind,
     records: u32,
     alive: bool,
 }
@@ -151,7 +150,7 @@ impl Watched {
             pid,
             parent: proc::stat(pid).map(|stat| stat.parent).unwrap_or(0),
             python_version: version,
-            flags: 0,
+            flags: wire::ProcessFlags::NONE,
             runtime,
             code_type,
             cpu_ns: 0,
@@ -209,7 +208,7 @@ impl Watched {
                 times: proc::times(pid, tid).unwrap_or_default(),
                 kernel_ns: 0,
                 stack: 0,
-                kind: 0,
+                kind: CpuKind::PYTHON,
                 records: 0,
                 alive: true,
             };
@@ -265,16 +264,16 @@ impl Watched {
         let calls_native = opcode.is_some_and(|opcode| op_kind(self.layout.minor, opcode) == Op::CallsC);
         for hit in hits {
             let kind = match () {
-                () if hit.kernel => wire::CpuKind::System,
+                () if hit.kernel => CpuKind::SYSTEM,
                 () if stack == 0 || calls_native || !self.interpreter.iter().any(|text| text.contains(&hit.pc)) => {
-                    wire::CpuKind::Native
+                    CpuKind::NATIVE
                 }
-                () => wire::CpuKind::Python,
+                () => CpuKind::PYTHON,
             };
-            thread.kind = kind as u8;
+            thread.kind = kind;
             thread.kernel_ns += if hit.kernel { hit.weight_ns } else { 0 };
             let pc = if hit.kernel { 0 } else { hit.pc };
-            bodies.push(sampled(tid, thread, (hit.weight_ns, pc), 0));
+            bodies.push(sampled(tid, thread, (hit.weight_ns, pc), CpuFlags::NONE));
         }
     }
 
@@ -310,8 +309,8 @@ impl Watched {
         let Some((stack, opcode)) = self.frames(tid, bodies) else { return };
         thread.stack = stack;
         let native = stack == 0 || opcode.is_some_and(|opcode| op_kind(self.layout.minor, opcode) == Op::CallsC);
-        thread.kind = if native { wire::CpuKind::Native } else { wire::CpuKind::Python } as u8;
-        bodies.push(sampled(tid, thread, (thread.pending_ns, 0), TIMER));
+        thread.kind = if native { CpuKind::NATIVE } else { CpuKind::PYTHON };
+        bodies.push(sampled(tid, thread, (thread.pending_ns, 0), CpuFlags::TIMER));
         thread.pending_ns = 0;
         let passed = self.passed(tid, thread);
         if passed.user_ns + passed.kernel_ns > 0 {
@@ -332,8 +331,8 @@ impl Watched {
             return;
         }
         let Some((stack, _)) = self.frames(tid, bodies) else { return };
-        (thread.stack, thread.kind) = (stack, wire::CpuKind::System as u8);
-        bodies.push(sampled(tid, thread, (kernel_ns, 0), TIMER));
+        (thread.stack, thread.kind) = (stack, CpuKind::SYSTEM);
+        bodies.push(sampled(tid, thread, (kernel_ns, 0), CpuFlags::TIMER));
     }
 
     /// User's and kernel's ticks since the last time.
@@ -407,7 +406,7 @@ impl Thread {
     }
 }
 
-fn sampled(tid: u32, thread: &Thread, (weight_ns, pc): (u64, u64), flags: u8) -> Body {
+fn sampled(tid: u32, thread: &Thread, (weight_ns, pc): (u64, u64), flags: CpuFlags) -> Body {
     let sample = wire::CpuSample {
         time_ns: proc::monotonic_ns(),
         stack: thread.stack,

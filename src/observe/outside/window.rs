@@ -7,7 +7,6 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use rscalene_interp::linetable::line_at;
-use rscalene_wire as wire;
 
 use crate::transport::event::{Body, CodeDef, Event};
 
@@ -110,7 +109,7 @@ impl Window {
                 self.stacks.insert((pid, stack.def.stack), entries);
             }
             Body::CpuSample { sample, .. } => {
-                let kind = usize::from(sample.kind).min(wire::CpuKind::System as usize);
+                let kind = sample.kind.index();
                 self.add(sample.time_ns, (pid, sample.tid, sample.stack), kind, sample.weight_ns);
             }
             Body::Wait(wait) if wait.wait_ns > 0 => {
@@ -232,6 +231,8 @@ fn add(sum: &mut Kinds, more: &Kinds) {
 
 #[cfg(test)]
 mod tests {
+    use rscalene_wire as wire;
+
     use super::*;
     use crate::transport::event::StackDef;
 
@@ -247,27 +248,21 @@ mod tests {
             window.feed(&event(Body::CodeDef(code)));
         }
         let entries = [2, 1].map(|code| wire::StackEntry { code, offset: 0 }).to_vec();
-        let def = wire::StackDef { stack: 7, depth: 2, flags: 0 };
+        let def = wire::StackDef { stack: 7, depth: 2, reserved: 0 };
         window.feed(&event(Body::StackDef(StackDef { def, entries })));
         window
     }
 
     fn sample(time_ns: u64, kind: wire::CpuKind) -> Event {
-        let sample = wire::CpuSample {
-            time_ns,
-            stack: 7,
-            tid: 1,
-            weight_ns: 10_000_000,
-            kind: kind as u8,
-            ..wire::CpuSample::default()
-        };
-        event(Body::CpuSample { sample, flags: 0 })
+        let sample =
+            wire::CpuSample { time_ns, stack: 7, tid: 1, weight_ns: 10_000_000, kind, ..wire::CpuSample::default() };
+        event(Body::CpuSample { sample, flags: wire::CpuFlags::NONE })
     }
 
     #[test]
     fn time_out_of_scope_is_its_callers() {
         let mut window = window();
-        (0..10).for_each(|_| window.feed(&sample(1, wire::CpuKind::Native)));
+        (0..10).for_each(|_| window.feed(&sample(1, wire::CpuKind::NATIVE)));
         let all = window.rows(false, &|_| true);
         let of = |rows: &[Row], name: &str| {
             rows.iter().find(|row| row.place.function == name).map(|row| row.cost).unwrap_or_default()
@@ -282,8 +277,8 @@ mod tests {
     #[test]
     fn what_is_older_than_the_window_is_gone() {
         let mut window = window();
-        window.feed(&sample(1, wire::CpuKind::Python));
-        window.feed(&sample(5_000_000_000, wire::CpuKind::System));
+        window.feed(&sample(1, wire::CpuKind::PYTHON));
+        window.feed(&sample(5_000_000_000, wire::CpuKind::SYSTEM));
         window.forget(5_000_000_001);
         let kinds = window.kinds();
         assert!(kinds[0] == 0.0 && kinds[2] > 0.0, "{kinds:?}");

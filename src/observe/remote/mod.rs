@@ -21,19 +21,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-use rscalene_wire::ProcessStart;
+use rscalene_wire::{ProcessFlags, ProcessStart};
 
 use self::process::Process;
 use super::jitter::Jitter;
 use super::proc;
 use super::turns;
 use crate::transport::event::{Batch, Event};
-
-/// [`Notice`](rscalene_wire::Notice) code: the launcher may not read the process, so its waiting is unknown.
-pub const NOTICE_READ_DENIED: u32 = 32;
-/// [`Notice`](rscalene_wire::Notice) code: the launcher does not know this interpreter's layout, so its waiting is
-/// unknown; the detail is its `PY_VERSION_HEX`.
-pub const NOTICE_LAYOUT: u32 = 33;
 
 /// Mean time between two ticks when there is little to do.
 const TICK: Duration = Duration::from_millis(10);
@@ -78,7 +72,7 @@ impl Target {
     pub fn armed(pid: u32, start: &ProcessStart) -> Self {
         let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);
         let forked = Forked { parent: start.parent, time_ns: start.time_ns };
-        Self { pid, runtime, code_type, version, forked: (start.flags & 2 != 0).then_some(forked) }
+        Self { pid, runtime, code_type, version, forked: start.flags.has(ProcessFlags::FORKED).then_some(forked) }
     }
 }
 

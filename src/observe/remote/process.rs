@@ -20,7 +20,7 @@ use super::names::Names;
 use super::stacks::{Draft, Stacks};
 use super::states::States;
 use super::tasks::Tasks;
-use super::{MAX_DEPTH, NOTICE_LAYOUT, NOTICE_READ_DENIED, Target};
+use super::{MAX_DEPTH, Target};
 use crate::observe::clocks::Ledger;
 use crate::observe::limits::Limits;
 use crate::observe::modules::ModuleWatch;
@@ -98,7 +98,8 @@ impl Process {
         // One that is ending has no memory any more, whoever it was.
         let gone = || memory.probe(target.runtime).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH));
         let notice = (layout.is_err() && !gone()).then(|| {
-            let code = if memory.denied() { NOTICE_READ_DENIED } else { NOTICE_LAYOUT };
+            let code =
+                if memory.denied() { wire::NoticeCode::MEMORY_UNREADABLE } else { wire::NoticeCode::LAYOUT_UNKNOWN };
             Body::Notice(wire::Notice { time_ns: now_ns, code, detail: target.version })
         });
         let command = proc::command_line(target.pid);
@@ -252,7 +253,7 @@ impl Process {
     fn tell(&mut self, now_ns: u64) {
         for ((tid, stack, gil_known), (wait_ns, gil_ns)) in self.waits.drain() {
             let gil_ns = gil_known.then_some(gil_ns);
-            self.bodies.push(Body::Wait(Wait { time_ns: now_ns, tid, stack, wait_ns, gil_ns }));
+            self.bodies.push(Body::Wait(Wait { time_ns: now_ns, tid, stack, wait_ns, gil_ns, label: 0 }));
         }
         self.ledger.tell(&mut self.bodies);
         self.tasks.forget(self.threads.values().filter_map(|thread| Some(thread.balance.place()?.stack)));

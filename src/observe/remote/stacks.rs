@@ -15,10 +15,6 @@ use crate::transport::event::{Body, CodeDef, StackDef};
 
 /// Bit that tells the launcher's code numbers from the shim's.
 pub const CODE_BIT: u32 = 1 << 31;
-/// Flag of a stack whose outer frames were cut.
-const CUT: u32 = 1;
-/// Flag of a stack of which a frame could not be read.
-const BROKEN: u32 = 2;
 /// Longest file name or qualified name that is taken, in bytes.
 const LONGEST_TEXT: usize = 4096;
 /// Longest line table that is taken, in bytes.
@@ -48,7 +44,6 @@ enum Role {
 pub struct Draft {
     frames: Vec<(u64, u32)>,
     codes: Vec<(u64, CodeDef)>,
-    flags: u32,
     /// The thread is an event loop with nothing to do: index and address of its `run_forever` frame.
     idle_loop: Option<(usize, u64)>,
 }
@@ -78,22 +73,16 @@ impl Stacks {
             frames.push(frame);
             true
         });
-        let flags = match walked.end {
-            WalkEnd::Complete | WalkEnd::Stopped => 0,
-            WalkEnd::Cut => CUT,
-            WalkEnd::Broken if frames.is_empty() => return None,
-            WalkEnd::Broken => BROKEN,
-        };
-        Some(self.draft(memory, layout, &frames, flags))
+        let lost = walked.end == WalkEnd::Broken && frames.is_empty();
+        (!lost).then(|| self.draft(memory, layout, &frames))
     }
 
     /// The draft of a stack of these frames, leaf first.
-    pub fn draft(&self, memory: &impl Memory, layout: &Layout, frames: &[Frame], flags: u32) -> Draft {
-        let mut draft = Draft { flags, ..Draft::default() };
+    pub fn draft(&self, memory: &impl Memory, layout: &Layout, frames: &[Frame]) -> Draft {
+        let mut draft = Draft::default();
         let mut roles = Vec::with_capacity(frames.len());
         for frame in frames {
             let Some(identity) = Identity::read(memory, layout, frame.code) else {
-                draft.flags |= BROKEN;
                 continue;
             };
             let hash = identity.hash64();
@@ -102,7 +91,6 @@ impl Stacks {
                 Some(role) => role,
                 None => {
                     let Some(code) = read_code(memory, layout, &identity) else {
-                        draft.flags |= BROKEN;
                         continue;
                     };
                     let role = role(&code);
@@ -139,11 +127,10 @@ impl Stacks {
         for entry in &entries {
             (entry.code, entry.offset).hash(&mut hasher);
         }
-        draft.flags.hash(&mut hasher);
         let stack = hasher.finish().max(1);
         if self.stacks.insert(stack) {
             let depth = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-            let def = wire::StackDef { stack, depth, flags: draft.flags };
+            let def = wire::StackDef { stack, depth, reserved: 0 };
             out.push(Body::StackDef(StackDef { def, entries }));
         }
         stack
@@ -181,7 +168,6 @@ fn read_code(memory: &impl Memory, layout: &Layout, identity: &Identity) -> Opti
         filename_bytes: bytes(filename.len()),
         name_bytes: bytes(qualname.len()),
         table_bytes: bytes(table.len()),
-        co_flags: identity.flags,
     };
     Some(CodeDef { def, filename, qualname, table })
 }

@@ -69,7 +69,7 @@ impl Tasks {
                 continue;
             }
             frames.reverse();
-            let stack = draft.of_task(stacks.draft(memory, layout, &frames, 0));
+            let stack = draft.of_task(stacks.draft(memory, layout, &frames));
             if awaited.for_tasks { &mut indirect } else { &mut own }.push(stack);
         }
         if own.is_empty() { indirect } else { own }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use rscalene_wire as wire;
 use rustc_hash::{FxHashMap, FxHashSet};
+use wire::{EndedBy, ProcessFlags, Source, Verdict};
 
 use super::code::Codes;
 use super::intern::Names;
@@ -226,10 +227,10 @@ impl ProfileBuilder {
             Body::ProcessStart(_) | Body::Cut { .. } => {}
             Body::ThreadStart(start) => {
                 match start.source {
-                    1 | 3 => drop(self.engines.insert(Engine::Perf)),
-                    2 => drop(self.engines.insert(Engine::Timer)),
-                    4 => drop(self.engines.insert(Engine::Looks)),
-                    wire::SOURCE_PERF_WHOLE => drop(self.engines.insert(Engine::PerfWhole)),
+                    Source::PERF_AND_TIMER | Source::PERF => drop(self.engines.insert(Engine::Perf)),
+                    Source::TIMER => drop(self.engines.insert(Engine::Timer)),
+                    Source::LOOKS => drop(self.engines.insert(Engine::Looks)),
+                    Source::PERF_WHOLE => drop(self.engines.insert(Engine::PerfWhole)),
                     _ => {}
                 }
                 process.start_thread(start, book);
@@ -244,7 +245,7 @@ impl ProfileBuilder {
             }
             Body::CpuSample { sample, flags } => process.cpu_sample(sample, *flags),
             Body::SelfTest(test) => {
-                if test.verdict == 2 && !process.refused {
+                if test.verdict == Verdict::FAILED && !process.refused {
                     process.refused = true;
                     self.say(format!("process {pid}: {}", notices::refused_frames()));
                 }
@@ -254,7 +255,8 @@ impl ProfileBuilder {
             Body::Free(free) => self.heap(pid, free.time_ns, |process| process.free(free)),
             Body::Copy(copy) => self.heap(pid, copy.time_ns, |process| process.copy(copy)),
             Body::Map { map, flags } => self.heap(pid, map.time_ns, |process| process.map(map, *flags)),
-            Body::FreeVolume(volume) => self.heap(pid, volume.time_ns, |process| process.free_volume(volume)),
+            // Not kept yet.
+            Body::Label { .. } | Body::Span(_) => {}
             Body::Section { section, name } => {
                 self.now_ns = self.now_ns.max(section.time_ns);
                 process.section(section, name, book);
@@ -386,8 +388,8 @@ impl ProfileBuilder {
         self.now_ns = self.now_ns.max(start.time_ns);
         self.pythons.entry(pid).or_insert(Python {
             version: start.python_version,
-            free_threaded: start.flags & 1 != 0,
-            refused: start.flags & 4 != 0,
+            free_threaded: start.flags.has(ProcessFlags::FREE_THREADED),
+            refused: start.flags.has(ProcessFlags::NO_FRAMES),
         });
         self.first_python.get_or_insert(pid);
         self.gone.remove(&pid);
@@ -406,8 +408,8 @@ impl ProfileBuilder {
             None => Process::new(pid, self.settled.book.add_process(row)),
         };
         next.armed = true;
-        next.forked_from = (start.flags & 2 != 0).then_some(start.parent);
-        next.refused = start.flags & 4 != 0;
+        next.forked_from = start.flags.has(ProcessFlags::FORKED).then_some(start.parent);
+        next.refused = start.flags.has(ProcessFlags::NO_FRAMES);
         self.settled.book.processes[next.row].row.parent = start.parent;
         self.running.insert(pid, next);
     }
@@ -416,14 +418,13 @@ impl ProfileBuilder {
         self.now_ns = self.now_ns.max(end.time_ns);
         let Some(process) = self.running.get_mut(&pid) else { return };
         process.cpu_ns = Some(end.cpu_ns);
-        process.orderly = end.how == 0;
+        process.orderly = end.how == EndedBy::EXIT;
         let row = &mut self.settled.book.processes[process.row].row;
         row.peak_rss_bytes = row.peak_rss_bytes.max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
-        if end.how == wire::BY_EXEC {
+        if end.how == EndedBy::EXEC {
             process.left_ns = Some(end.time_ns);
         } else {
-            let code = (end.status & wire::STATUS_KNOWN != 0).then(|| (end.status & 0xff).cast_signed());
-            row.exit = Exit { code, signal: None };
+            row.exit = Exit { code: end.status.code(), signal: None };
             self.leave(pid);
         }
     }

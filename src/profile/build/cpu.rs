@@ -8,6 +8,7 @@
 //! as long (the chance to be hit depends on it), so that their time goes to lines in the proportion in which all of them
 //! were hit; such time belongs to no single thread's share of a line.
 
+use rscalene_wire::Source;
 use rustc_hash::FxHashMap;
 
 use super::intern::FrameId;
@@ -81,13 +82,13 @@ impl ThreadAccount {
     }
 
     /// Its sampling began.
-    pub(crate) fn start(&mut self, source: u32, cpu_ns: u64, interval_ns: u64) {
+    pub(crate) fn start(&mut self, source: Source, cpu_ns: u64, interval_ns: u64) {
         self.engine = match source {
-            1 => Engine::Perf,
-            2 => Engine::Timer,
-            3 => Engine::PerfAlone,
-            4 => Engine::Looks,
-            rscalene_wire::SOURCE_PERF_WHOLE => Engine::PerfWhole,
+            Source::PERF_AND_TIMER => Engine::Perf,
+            Source::TIMER => Engine::Timer,
+            Source::PERF => Engine::PerfAlone,
+            Source::LOOKS => Engine::Looks,
+            Source::PERF_WHOLE => Engine::PerfWhole,
             _ => Engine::None,
         };
         self.start_ns = cpu_ns;

@@ -53,7 +53,6 @@ pub(crate) struct Cell {
     /// Bytes copied.
     pub(crate) copied: f64,
     freed_blocks: f64,
-    freed_volume: f64,
     unmapped: f64,
     now: Live,
     at_peak: Aside,
@@ -110,7 +109,6 @@ pub(crate) struct Heap {
     python_moment: u64,
     last_python_ns: u64,
     teardown: bool,
-    volume_records: u64,
     files: f64,
     arenas: f64,
     snapshots: Snapshots,
@@ -187,13 +185,6 @@ impl Heap {
         self.cell(running).freed_blocks -= one.bytes;
         self.blocks.insert(address, block);
         self.change(at, block.site, one.bytes, one.spread);
-    }
-
-    /// `weight` bytes were freed while `running` ran, whatever allocated them.
-    pub(crate) fn free_volume(&mut self, at: Moment, running: FrameId, weight: u64) {
-        self.begin(at);
-        self.volume_records += 1;
-        self.cell(running).freed_volume += weight as f64;
     }
 
     /// `weight` bytes were copied while `running` ran.
@@ -276,7 +267,6 @@ impl Heap {
             python_moment: self.python_moment,
             last_python_ns: self.last_python_ns,
             teardown: self.teardown,
-            volume_records: self.volume_records,
             files: self.files,
             arenas: self.arenas,
             snapshots: self.snapshots.clone(),
@@ -318,12 +308,10 @@ impl Heap {
 
     /// All owners with their figures. `orderly`: the process ended by itself, so its teardown does not count.
     pub(crate) fn owners(&self, orderly: bool) -> impl Iterator<Item = (FrameId, &Cell, Sums)> {
-        let volume = self.volume_records > 0;
         let teardown = orderly && self.python_moment > 0;
         self.cells.iter().map(move |(&owner, cell)| {
-            let freed = if volume { cell.freed_volume } else { cell.freed_blocks };
             let sums = Sums {
-                freed: freed + cell.unmapped,
+                freed: cell.freed_blocks + cell.unmapped,
                 live: if teardown { cell.at_end.or(cell.now, self.python_moment) } else { cell.now },
                 peak: cell.at_peak.or(cell.now, self.peak_moment),
             };

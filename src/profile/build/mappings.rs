@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use rscalene_wire::MapFlags;
+
 use super::sites::SiteId;
 
 /// What is behind a mapping.
@@ -22,11 +24,11 @@ pub(crate) enum Backing {
 
 impl Backing {
     /// As the flags of [`rscalene_wire::Map`] say.
-    pub(crate) fn of(flags: u8) -> Self {
+    pub(crate) fn of(flags: MapFlags) -> Self {
         match flags {
-            _ if flags & 4 != 0 => Self::Arena,
-            _ if flags & 1 != 0 => Self::File,
-            _ if flags & 8 != 0 => Self::Reserved,
+            _ if flags.has(MapFlags::ARENA) => Self::Arena,
+            _ if flags.has(MapFlags::FILE) => Self::File,
+            _ if flags.has(MapFlags::RESERVED) => Self::Reserved,
             _ => Self::Anonymous,
         }
     }

@@ -3,7 +3,7 @@
 //! Job: one sentence for each notice of the wire, once a process. Invariant: unknown codes are shown by number, never
 //! dropped. Neighbour: `builder` collects them into the profile.
 
-use rscalene_wire::{Kind, Notice};
+use rscalene_wire::{Kind, Notice, NoticeCode};
 
 use crate::profile::book::Book;
 use crate::transport::event::Counters;
@@ -12,26 +12,39 @@ use crate::transport::event::Counters;
 pub(crate) fn words(pid: u32, notice: &Notice) -> String {
     let detail = notice.detail;
     let what = match notice.code {
-        1 => format!("Python {} is not supported, so nothing but totals was recorded", version(detail)),
-        2 => format!(
+        NoticeCode::UNSUPPORTED_VERSION => {
+            format!("Python {} is not supported, so nothing but totals was recorded", version(detail))
+        }
+        NoticeCode::UNSUPPORTED_BUILD => format!(
             "this build of Python {} (debug or free-threaded) is not supported, so nothing but totals was recorded",
             version(detail)
         ),
-        3 => format!("perf events are denied (errno {detail}), so CPU timers sample instead, at the kernel's tick"),
-        4 => format!("a thread has no timer (errno {detail}), so its CPU time is in the totals alone"),
-        5 => format!("the allocator hooks were refused (reason {detail}), so memory is not complete"),
-        7 => refused_frames(),
-        8 => format!("thread {detail} blocks SIGURG and was sent one, so it is not sampled until it takes it"),
-        32 => "the launcher may not read its memory, so what it waits for is unknown".to_owned(),
-        33 => format!("the launcher does not know the layout of Python {}, so its waiting is unknown", version(detail)),
-        code => format!("the recorder reports notice {code} (detail {detail}), which this build does not know"),
+        NoticeCode::PERF_DENIED => {
+            format!("perf events are denied (errno {detail}), so CPU timers sample instead, at the kernel's tick")
+        }
+        NoticeCode::NO_TIMER => {
+            format!("a thread has no timer (errno {detail}), so its CPU time is in the totals alone")
+        }
+        NoticeCode::HOOKS_REFUSED => "the allocator hooks were refused, so memory is not complete".to_owned(),
+        NoticeCode::SIGURG_BLOCKED => {
+            format!("thread {detail} blocks SIGURG and was sent one, so it is not sampled until it takes it")
+        }
+        NoticeCode::MEMORY_UNREADABLE => {
+            "the launcher may not read its memory, so what it waits for is unknown".to_owned()
+        }
+        NoticeCode::LAYOUT_UNKNOWN => {
+            format!("the launcher does not know the layout of Python {}, so its waiting is unknown", version(detail))
+        }
+        code => {
+            format!("the recorder reports notice {} (detail {detail}), which this build does not know", code.number())
+        }
     };
     format!("process {pid}: {what}")
 }
 
 /// Does the notice say that nobody sees what the process waits for?
 pub(crate) fn hides_waits(notice: &Notice) -> bool {
-    matches!(notice.code, 32 | 33)
+    matches!(notice.code, NoticeCode::MEMORY_UNREADABLE | NoticeCode::LAYOUT_UNKNOWN)
 }
 
 /// What is said of a process whose frames were read wrongly.
@@ -46,7 +59,7 @@ pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<String> {
         let what = match u8::try_from(number).ok().and_then(Kind::from_u8) {
             Some(Kind::CpuSample) => "CPU samples",
             Some(Kind::Alloc) => "allocation samples",
-            Some(Kind::Free | Kind::FreeVolume) => "ends of allocations",
+            Some(Kind::Free) => "ends of allocations",
             Some(Kind::Copy) => "copy samples",
             Some(Kind::CodeDef | Kind::StackDef) => "names of code and stacks",
             _ => "other records",

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rscalene_wire as wire;
 use rustc_hash::{FxHashMap, FxHashSet};
+use wire::{AllocFlags, CpuFlags, CpuKind, FreeHow, MapChange, MapFlags, SectionMark};
 
 use super::cpu::{Booking, Pools, ThreadAccount};
 use super::heap::{Heap, Moment};
@@ -21,9 +22,6 @@ use crate::profile::book::Book;
 use crate::profile::book::records::Near;
 use crate::profile::book::sums::Bytes;
 use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wait};
-
-const NATIVE: u8 = wire::CpuKind::Native as u8;
-const SYSTEM: u8 = wire::CpuKind::System as u8;
 
 /// Ended threads that are kept open for what the launcher saw of them before their end and tells after it.
 const LEAVING: usize = 64;
@@ -192,7 +190,7 @@ impl Process {
     }
 
     /// A CPU sample.
-    pub(crate) fn cpu_sample(&mut self, sample: &wire::CpuSample, flags: u8) {
+    pub(crate) fn cpu_sample(&mut self, sample: &wire::CpuSample, flags: CpuFlags) {
         self.samples.0 += 1;
         let place = self.definitions.place(sample.stack);
         self.sections.sampled(place.owner, sample.weight_ns);
@@ -201,18 +199,23 @@ impl Process {
         }
         if let Some(owner) = place.owner.some() {
             self.resident.ran(owner, sample.time_ns);
-            if sample.kind == NATIVE && sample.pc != 0 {
+            if sample.kind == CpuKind::NATIVE && sample.pc != 0 {
                 self.native.sample(owner, sample.pc, sample.weight_ns);
             }
         }
-        let kind = usize::from(sample.kind.min(SYSTEM));
-        self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags & 1 != 0);
+        let kind = sample.kind.index();
+        self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags.has(CpuFlags::TIMER));
     }
 
     /// Ticks of the stretch of a sample.
     pub(crate) fn ticks(&mut self, ticks: &Ticks) {
         let owner = self.definitions.place(ticks.stack).owner;
-        self.thread(ticks.tid).ticks(owner, usize::from(ticks.kind.min(NATIVE)), ticks.user_ns, ticks.kernel_ns);
+        self.thread(ticks.tid).ticks(
+            owner,
+            usize::from(ticks.kind.number().min(CpuKind::NATIVE.number())),
+            ticks.user_ns,
+            ticks.kernel_ns,
+        );
     }
 
     /// Time off the CPU.
@@ -226,11 +229,11 @@ impl Process {
     }
 
     /// An allocation.
-    pub(crate) fn alloc(&mut self, alloc: &wire::Alloc, flags: u8) {
+    pub(crate) fn alloc(&mut self, alloc: &wire::Alloc, flags: AllocFlags) {
         self.samples.1 += 1;
         let (at, place) = self.running(alloc.time_ns, alloc.stack);
-        let interval = if flags & 1 != 0 { 0 } else { alloc.interval };
-        let bytes = self.heap.alloc(at, place, alloc.address, alloc.size, interval, flags & 2 != 0);
+        let interval = if flags.has(AllocFlags::CERTAIN) { 0 } else { alloc.interval };
+        let bytes = self.heap.alloc(at, place, alloc.address, alloc.size, interval, flags.has(AllocFlags::PYTHON));
         self.add_allocated(alloc.tid, place, bytes);
     }
 
@@ -243,7 +246,7 @@ impl Process {
     /// A section begins or ends.
     pub(crate) fn section(&mut self, mark: &wire::Section, name: &str, book: &mut Book) {
         let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
-        if mark.begins != 0 {
+        if mark.mark == SectionMark::BEGIN {
             book.sections_left_out += u64::from(!self.sections.begin(mark, name, at));
         } else {
             self.sections.end(mark, at, self.row, book);
@@ -260,8 +263,8 @@ impl Process {
     pub(crate) fn free(&mut self, free: &wire::Free) {
         let (at, place) = self.running(free.time_ns, free.stack);
         match free.how {
-            wire::RESIZED => self.heap.resize(at, place.owner, free.address, free.tid),
-            wire::REFUSED => self.heap.keep(at, place.owner, free.address, free.tid),
+            FreeHow::RESIZED => self.heap.resize(at, place.owner, free.address, free.tid),
+            FreeHow::REFUSED => self.heap.keep(at, place.owner, free.address, free.tid),
             _ => self.heap.free(at, place.owner, free.address),
         }
     }
@@ -278,12 +281,6 @@ impl Process {
         }
     }
 
-    /// Freed volume.
-    pub(crate) fn free_volume(&mut self, volume: &wire::FreeVolume) {
-        let (at, place) = self.running(volume.time_ns, volume.stack);
-        self.heap.free_volume(at, place.owner, volume.weight);
-    }
-
     /// Copied volume.
     pub(crate) fn copy(&mut self, copy: &wire::Copy) {
         let (at, place) = self.running(copy.time_ns, copy.stack);
@@ -291,19 +288,19 @@ impl Process {
     }
 
     /// A change of the address space.
-    pub(crate) fn map(&mut self, map: &wire::Map, flags: u8) {
+    pub(crate) fn map(&mut self, map: &wire::Map, flags: MapFlags) {
         let (at, place) = self.running(map.time_ns, map.stack);
-        if map.old_size == wire::UNMAPPED {
+        if map.change == MapChange::UNMAPPED {
             self.heap.unmap(at, place.owner, map.address, map.size);
             return;
         }
-        if map.old_size == wire::OPENED {
+        if map.change == MapChange::OPENED {
             let bytes = self.heap.open(at, place, map.address, map.size);
             self.add_mapped(place, bytes);
             return;
         }
         let mut backing = Backing::of(flags);
-        if map.old_size > 0 {
+        if map.change == MapChange::MOVED {
             // What moves keeps what is behind it.
             backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);
         }

@@ -16,6 +16,7 @@ use crate::ground::tls::{Busy, tls};
 use crate::memory::interval;
 use crate::memory::preload::libc::jump;
 use crate::memory::sample::{running_stack, thread};
+use crate::python::labels;
 
 static MEMCPY: Next = Next::new(c"memcpy");
 static MEMMOVE: Next = Next::new(c"memmove");
@@ -47,7 +48,7 @@ fn sample(bytes: usize) {
         block.copy_countdown.set(LOOK);
         return;
     }
-    if segment::settings().copy_volume == 0 {
+    if !segment::settings().copy_volume.is_on() {
         block.copy_countdown.set(i64::MAX / 2);
         return;
     }
@@ -68,8 +69,9 @@ fn sample(bytes: usize) {
         return;
     }
     let weight = bytes as f64 / interval::one_minus_exp(bytes as f64 / INTERVAL as f64);
-    let record = wire::Copy { time_ns: sys::now_ns(), stack, weight: weight as u64, tid: thread(), reserved: 0 };
-    segment.emit(Kind::Copy, 0, &record, &[]);
+    let record =
+        wire::Copy { time_ns: sys::now_ns(), stack, weight: weight as u64, tid: thread(), label: labels::current() };
+    segment.emit(&record);
 }
 
 /// Copies byte by byte, overlapping or not: for the moment in which libc's own function is still being looked up.

@@ -11,6 +11,8 @@ use core::arch::naked_asm;
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use rscalene_wire::AllocFlags;
+
 use crate::ground::real::{call_next, operator, operators_in_front};
 use crate::ground::sys;
 use crate::ground::tls::tls;
@@ -100,14 +102,15 @@ unsafe extern "C" fn begin(bytes: usize, operator: &'static Operator) -> Begun {
     let choice = count(bytes);
     block.outside.set(block.countdown.get());
     block.inside.set(1);
-    let chosen = choice.map_or(0, |choice| CHOSEN | usize::from(choice.flags) << 8 | (choice.interval as usize) << 16);
+    let chosen =
+        choice.map_or(0, |choice| CHOSEN | usize::from(choice.flags.bits()) << 8 | (choice.interval as usize) << 16);
     Begun { function, token: MARKED | chosen }
 }
 
 unsafe extern "C" fn end(block: Block, bytes: usize, token: usize) -> Block {
     unmark();
     if token & CHOSEN != 0 {
-        keep(block as u64, bytes, Choice { interval: (token >> 16) as u64, flags: (token >> 8) as u8 });
+        keep(block as u64, bytes, Choice { interval: (token >> 16) as u64, flags: AllocFlags::of((token >> 8) as u8) });
     }
     block
 }

@@ -9,8 +9,7 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
-use rscalene_wire as wire;
-use wire::Kind;
+use rscalene_wire::{Allocator, NoFlags};
 
 use crate::arena::segment;
 use crate::ground::real::{Next, global_symbol};
@@ -93,7 +92,8 @@ pub(crate) fn announce() {
     let Some(segment) = segment::segment().filter(|_| !name.is_null()) else { return };
     // SAFETY: the dynamic linker's own string, which lives as long as the library; preloaded ones are never unloaded.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
-    segment.emit(Kind::Allocator, 0, &wire::Allocator { time_ns: sys::now_ns(), bytes: name.len() as u64 }, name);
+    let record = Allocator { time_ns: sys::now_ns(), bytes: name.len() as u64 };
+    segment.emit_whole(&record, NoFlags, name);
 }
 
 /// Path of the library that holds an address, the same pointer for all of its addresses; null where the dynamic linker

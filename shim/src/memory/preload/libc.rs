@@ -6,7 +6,7 @@
 
 use core::ffi::{c_int, c_void};
 
-use rscalene_wire as wire;
+use rscalene_wire::FreeHow;
 
 use crate::ground::real::{Next, Weak, call_next};
 use crate::ground::tls::tls;
@@ -51,7 +51,7 @@ pub(crate) fn allocate(bytes: usize, real: impl FnOnce() -> Block) -> Block {
 #[inline(always)]
 pub(crate) fn release(block: Block) {
     if live::maybe(block as u64) && !block.is_null() {
-        forget(block as u64, wire::FREED);
+        forget(block as u64, FreeHow::FREED);
     }
 }
 
@@ -173,7 +173,7 @@ pub(crate) fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> 
 #[inline(always)]
 fn resized(old: Block, bytes: usize, choice: Option<Choice>, real: impl FnOnce() -> Block) -> Block {
     // Said before the allocator may hand the address to another thread, and taken back if it refuses.
-    let said = !old.is_null() && live::maybe(old as u64) && forget(old as u64, wire::RESIZED);
+    let said = !old.is_null() && live::maybe(old as u64) && forget(old as u64, FreeHow::RESIZED);
     let new = real();
     if said && new.is_null() && bytes != 0 {
         remember(old as u64);

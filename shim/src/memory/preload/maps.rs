@@ -8,7 +8,7 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rscalene_wire as wire;
-use wire::Kind;
+use wire::{MapChange, MapFlags};
 
 use crate::arena::segment;
 use crate::ground::real::{Next, call_next};
@@ -16,6 +16,7 @@ use crate::ground::sys;
 use crate::ground::tls::{Busy, tls};
 use crate::memory::interval;
 use crate::memory::sample::running_stack;
+use crate::python::labels;
 
 static MMAP: Next = Next::new(c"mmap");
 static MUNMAP: Next = Next::new(c"munmap");
@@ -27,14 +28,22 @@ static RESERVES: AtomicBool = AtomicBool::new(false);
 
 type Address = *mut c_void;
 
-const FILE: u8 = 1;
-const SHARED: u8 = 2;
-/// An arena of Python's object allocator: its contents are counted block by block.
-const ARENA: u8 = 4;
-/// Address space only: nothing in it can be touched.
-const RESERVED: u8 = 8;
+/// What became of a range of addresses, without the moment and who did it.
+struct Change {
+    change: MapChange,
+    address: u64,
+    size: u64,
+    old_address: u64,
+    old_size: u64,
+}
 
-fn record(flags: u8, address: u64, size: u64, old_address: u64, old_size: u64) {
+impl Change {
+    fn of(change: MapChange, address: Address, size: u64) -> Self {
+        Self { change, address: address as u64, size, old_address: 0, old_size: 0 }
+    }
+}
+
+fn record(flags: MapFlags, change: &Change) {
     let Some(_using) = segment::using() else { return };
     // What an allocator maps holds blocks that are counted one by one.
     if !interval::running() || !interval::wanted() || tls().inside.get() != 0 {
@@ -49,8 +58,10 @@ fn record(flags: u8, address: u64, size: u64, old_address: u64, old_size: u64) {
     }
     let (stack, sent) = running_stack(&segment);
     let stack = if sent { stack } else { 0 };
-    let record = wire::Map { time_ns: sys::now_ns(), stack, address, size, old_address, old_size };
-    segment.emit(Kind::Map, flags, &record, &[]);
+    let &Change { change, address, size, old_address, old_size } = change;
+    let label = labels::current();
+    let record = wire::Map { time_ns: sys::now_ns(), stack, address, size, old_address, old_size, change, label };
+    segment.emit_whole(&record, flags, &[]);
 }
 
 fn map(at: Address, bytes: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) -> Address {
@@ -70,21 +81,21 @@ pub(crate) fn mapped(answer: Address, bytes: usize, protection: c_int, flags: c_
         return;
     }
     let file = fd >= 0 && flags & ::libc::MAP_ANONYMOUS == 0;
-    let mark = |set: bool, mark: u8| if set { mark } else { 0 };
-    let marks = mark(file, FILE)
-        | mark(flags & ::libc::MAP_SHARED != 0, SHARED)
-        | mark(tls().arena.get() != 0, ARENA)
-        | mark(protection == ::libc::PROT_NONE, RESERVED);
-    if marks & RESERVED != 0 {
+    let reserved = protection == ::libc::PROT_NONE;
+    if reserved {
         RESERVES.store(true, Relaxed);
     }
-    record(marks, answer as u64, bytes as u64, 0, 0);
+    let marks = MapFlags::NONE
+        .and_if(file, MapFlags::FILE)
+        .and_if(tls().arena.get() != 0, MapFlags::ARENA)
+        .and_if(reserved, MapFlags::RESERVED);
+    record(marks, &Change::of(MapChange::MAPPED, answer, bytes as u64));
 }
 
 /// `mprotect` has let `bytes` at `at` be used so.
 pub(crate) fn protected(at: Address, bytes: usize, protection: c_int) {
     if RESERVES.load(Relaxed) && protection != ::libc::PROT_NONE {
-        record(0, at as u64, whole_pages(bytes), 0, wire::OPENED);
+        record(MapFlags::NONE, &Change::of(MapChange::OPENED, at, whole_pages(bytes)));
     }
 }
 
@@ -92,14 +103,18 @@ pub(crate) fn protected(at: Address, bytes: usize, protection: c_int) {
 pub(crate) fn unmapping(at: Address, bytes: usize) {
     // A call that the kernel is sure to refuse unmaps nothing.
     if bytes != 0 && at as usize & (sys::page_size() - 1) == 0 {
-        record(0, at as u64, whole_pages(bytes), 0, wire::UNMAPPED);
+        record(MapFlags::NONE, &Change::of(MapChange::UNMAPPED, at, whole_pages(bytes)));
     }
 }
 
 /// `mremap` answered this.
 pub(crate) fn moved(old: Address, old_bytes: usize, answer: Address, bytes: usize) {
     if answer != ::libc::MAP_FAILED {
-        record(0, answer as u64, bytes as u64, old as u64, whole_pages(old_bytes));
+        let old_size = whole_pages(old_bytes);
+        // An old size of 0 maps a shared mapping a second time.
+        let change = if old_size == 0 { MapChange::MAPPED } else { MapChange::MOVED };
+        let old_address = old as u64;
+        record(MapFlags::NONE, &Change { old_address, old_size, ..Change::of(change, answer, bytes as u64) });
     }
 }
 

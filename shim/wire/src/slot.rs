@@ -1,0 +1,54 @@
+//! The slots of a ring, and the header that every record begins with.
+//!
+//! Invariant: every record starts with a [`RecordHeader`] in its first slot; a payload longer than [`PAYLOAD`] bytes goes
+//! on, raw and without headers, in the slots behind it. Neighbours: `records` (the payloads), `arena` (where rings lie).
+
+use crate::table::{Bytes, Plain};
+
+/// Bytes of a slot.
+pub const SLOT: usize = 64;
+/// Bytes of payload in a record's first slot.
+pub const PAYLOAD: usize = SLOT - size_of::<RecordHeader>();
+/// Most slots that one record may take (1 MiB: a code object with a very long line table).
+pub const MAX_SLOTS: u32 = 16_384;
+
+/// The word that commits the record whose first slot stands at `position` (slots since the claim).
+///
+/// The constant makes a payload word that happens to equal a position unlikely to read as a commit.
+#[must_use]
+pub const fn commit_word(position: u64) -> u64 {
+    position ^ 0x9e37_79b9_7f4a_7c15
+}
+
+/// First sixteen bytes of a record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// [`commit_word`] of the slot's position once the record is whole; written last, with Release.
+    pub commit: u64,
+    /// A [`Kind`](crate::Kind) as a number.
+    pub kind: u8,
+    /// What [`Record::Flags`](crate::Record::Flags) says.
+    pub flags: u8,
+    /// Reserved, 0.
+    pub reserved: u16,
+    /// Bytes of payload, over all slots of the record.
+    pub payload_bytes: u32,
+}
+
+impl Plain for RecordHeader {
+    const BYTES: usize = size_of::<Self>();
+    const NAME: &'static str = "RecordHeader";
+
+    fn read(bytes: &mut Bytes<'_>) -> Option<Self> {
+        Some(Self {
+            commit: bytes.read()?,
+            kind: bytes.read()?,
+            flags: bytes.read()?,
+            reserved: bytes.read()?,
+            payload_bytes: bytes.read()?,
+        })
+    }
+}
+
+const _: () = assert!(size_of::<RecordHeader>() == 16);
