@@ -43,6 +43,8 @@ mod _rscalene {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::lines::clock::prepare();
         module.add_class::<crate::lines::engine::table::LineTable>()?;
+        module.add_function(wrap_pyfunction!(crate::lines::engine::watch::instrumented, module)?)?;
+        module.add_function(wrap_pyfunction!(crate::lines::engine::watch::watch, module)?)?;
         module.add_class::<crate::lines::engine::outcome::LineOutcome>()?;
         module.add_class::<crate::lines::engine::drive::Drive>()?;
         module.add_class::<crate::bindings::footprint::RssSampler>()?;

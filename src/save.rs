@@ -17,7 +17,7 @@ pub(crate) fn format_of(path: &Path) -> Result<Format, Error> {
         Error::new(
             EXIT_USAGE,
             format!("cannot tell the format of `{}` by its ending", path.display()),
-            "end it in `.json`, `.html`, `.txt`, `.collapsed`, `.speedscope.json` or `.pstats`",
+            format!("end it in one of {}", Format::endings()),
         )
     })
 }

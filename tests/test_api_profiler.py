@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import linecache
 import marshal
 import os
 import platform
@@ -54,6 +55,22 @@ def test_a_block_is_profiled_to_its_line() -> None:
     assert profile["format"] == {"name": "rscalene-profile", "major": 1, "minor": profile["format"]["minor"]}
     assert functions(profile)["spin"] == pytest.approx(0.4, rel=0.25)
     assert "total += i * i" in profiler.output_text(unicode=False)
+
+
+def test_every_output_is_the_results_and_shows_code_that_lies_in_no_file(tmp_path: Path) -> None:
+    name, text = "<%rscalene statement 7>", "for i in range(2_000_000):\n    total = i * i  # of no file\n"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    with Profiler(all=True) as profiler:
+        exec(compile(text, name, "exec"), {})
+    result = profiler.result()
+    shown = profiler.output_text(unicode=False)
+    assert "# of no file" in shown
+    assert "%rscalene" in shown
+    assert shown == result.to_text(unicode=False)
+    assert profiler.output_json() == result.to_json()
+    assert profiler.output_html() == result.to_html()
+    profiler.save(tmp_path / "p.txt")
+    assert "# of no file" in (tmp_path / "p.txt").read_text()
 
 
 def test_what_ran_before_is_no_part_of_the_profile() -> None:

@@ -125,14 +125,14 @@ class LineTable:
         inside the steps of a :class:`Drive`; ``on_end`` gets the outcome of each outermost call.
         """
 
-    def instrumented(self, code: CodeType) -> CodeType:
-        """Return a copy of ``code`` that reports its calls, or ``code`` where the interpreter reports them."""
-
     def unused(self) -> LineOutcome:
         """Return the outcome of no call at all."""
 
-    def watch(self, codes: list[CodeType]) -> None:
-        """Watch these code objects, the function's own first, for the rest of the process' life."""
+def instrumented(table: LineTable, code: CodeType) -> CodeType:
+    """Return a copy of ``code`` that reports its calls, or ``code`` where the interpreter reports them."""
+
+def watch(table: LineTable, codes: list[CodeType]) -> None:
+    """Watch these code objects, the function's own first, for the rest of the process' life."""
 
 @final
 class LineOutcome:
@@ -266,20 +266,8 @@ class Sampler:
     def forked() -> None:
         """Forget all samplers: this is a forked child."""
 
-    def text(self, unicode: bool, color: bool, width: int) -> str:
-        """Return the table; RuntimeError when there is no profile."""
-
     def result(self) -> ProfileData:
         """Return the profile as an object of its own; RuntimeError when there is none."""
-
-    def json(self) -> str:
-        """Return the profile as JSON, format 1; RuntimeError when there is none."""
-
-    def html(self, source: bool) -> str:
-        """Return the profile as an HTML page; RuntimeError when there is no profile."""
-
-    def pstats(self) -> bytes:
-        """Return the profile as ``pstats`` reads it from a file; RuntimeError when there is none."""
 
 @final
 class ProfileData:

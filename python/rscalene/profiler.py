@@ -155,21 +155,18 @@ class Profiler:
         """
         if unicode is None:
             unicode = locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"
-        with self._lock:
-            return self._sampler.text(unicode, color, width)
+        return self.result().to_text(unicode=unicode, color=color, width=width)
 
     def output_json(self) -> str:
         """Return the profile as JSON, format 1; RuntimeError when there is none."""
-        with self._lock:
-            return self._sampler.json()
+        return self.result().to_json()
 
     def output_html(self, *, source: bool = True) -> str:
         """Return the profile as an HTML page for offline use; RuntimeError without a profile.
 
         :param source: with the source text of the lines.
         """
-        with self._lock:
-            return self._sampler.html(source)
+        return self.result().to_html(source=source)
 
     def result(self) -> Result:
         """Return the profile as an object to look at and to compute with; RuntimeError when there is none."""
@@ -183,8 +180,7 @@ class Profiler:
         import pstats
         import tempfile
 
-        with self._lock:
-            data = self._sampler.pstats()
+        data = self.result()._data.encode("pstats")
         with tempfile.NamedTemporaryFile(suffix=".pstats") as file:
             file.write(data)
             file.flush()
@@ -199,9 +195,7 @@ class Profiler:
         :raises OSError: when the file cannot be written.
         :raises RuntimeError: when nothing was profiled.
         """
-        with self._lock:
-            profile = self._sampler.result()
-        profile.save(os.fspath(path))
+        self.result().save(path)
 
 
 # At the end, and in a child that has no thread of ours, allocators are given back. While the process forks no sampler

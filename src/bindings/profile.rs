@@ -34,7 +34,12 @@ pub(crate) struct ProfileData {
 impl ProfileData {
     /// Of a profile that was just made.
     pub(crate) fn new(profile: Profile) -> Self {
-        Self { profile: Arc::new(profile), texts: HashMap::new() }
+        Self::of(Arc::new(profile))
+    }
+
+    /// Of a profile that others hold, too.
+    pub(crate) fn of(profile: Arc<Profile>) -> Self {
+        Self { profile, texts: HashMap::new() }
     }
 
     fn source(&self, path: &str) -> Option<String> {

@@ -78,9 +78,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "EXE", env = "RSCALENE_PYTHON")]
     pub(crate) python: Option<PathBuf>,
 
-    /// Where to save the profile; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats, .pb.gz, .callgrind); may
-    /// be repeated; `-` prints the table to standard output
-    #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT")]
+    #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT",
+        help = picks("Where to save the profile", "; may be repeated; `-` prints the table to standard output"))]
     pub(crate) output: Vec<PathBuf>,
 
     /// Open the page in a browser at the end: the file of -o, or a temporary one
@@ -149,8 +148,8 @@ pub(crate) struct Attach {
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
 
-    /// Where to save the profile; the ending picks the format, as for `rscalene run`; may be repeated
-    #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT")]
+    #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT",
+        help = picks("Where to save the profile", "; may be repeated"))]
     pub(crate) output: Vec<PathBuf>,
 
     /// Open the page in a browser at the end: the file of -o, or a temporary one
@@ -332,12 +331,12 @@ pub(crate) struct View {
     /// A profile that `rscalene run` saved
     pub(crate) file: PathBuf,
 
-    /// Write it to a file instead; the ending picks the format (.json, .html, .txt, .collapsed, .speedscope.json, .pstats, .pb.gz, .callgrind)
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE",
+        help = picks("Write the report to a file instead", ""))]
     pub(crate) output: Option<PathBuf>,
 
-    /// Format: json, html, text, collapsed, speedscope, pstats, pprof, callgrind; to stdout unless -o names a file
-    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format,
+        help = format!("Format: {}; to stdout unless -o names a file", Format::ALL.map(Format::name).join(", ")))]
     pub(crate) format: Option<Format>,
 
     /// Write HTML, beside the profile unless -o says where
@@ -401,8 +400,8 @@ pub(crate) struct Recover {
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// Write the report to a file instead; the ending picks the format (.json, .html, .txt)
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE",
+        help = picks("Write the report to a file instead", ""))]
     pub(crate) output: Option<PathBuf>,
 
     #[command(flatten)]
@@ -494,6 +493,11 @@ fn parse_sort(text: &str) -> Result<SortKey, String> {
         let names: Vec<&str> = SortKey::ALL.iter().map(|key| key.name()).collect();
         format!("one of {}", names.join(", "))
     })
+}
+
+/// Help of an option that names a file: what it does, and which endings pick which format.
+fn picks(what: &str, more: &str) -> String {
+    format!("{what}; the ending picks the format ({}){more}", Format::endings())
 }
 
 fn parse_format(text: &str) -> Result<Format, String> {

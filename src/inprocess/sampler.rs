@@ -2,7 +2,7 @@
 //!
 //! Job: give Python the calls, and keep the samplers that run for a fork. Invariant: each sampler has threads and a builder
 //! of its own, so any number may run at once and nest; a stopped one has left nothing behind; while the process forks and
-//! in a forked child none has a thread. Neighbours: `pair` runs, `looking` looks, `report` prints.
+//! in a forked child none has a thread. Neighbours: `pair` runs, `looking` looks, `bindings::profile` renders.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyBytes;
 
 use super::intake::Intake;
 use super::looking::{About, Looking};
@@ -29,9 +28,6 @@ use crate::observe::remote::Target;
 use crate::profile::build::builder::{BuilderSettings, ProfileBuilder};
 use crate::profile::build::scope::{Scope, ScopeRules};
 use crate::profile::model::{self, Profile};
-use crate::report::html::{HtmlOptions, render_html};
-use crate::report::{self, Options, Style, export, json};
-use crate::source;
 
 /// Samples this process. See `rscalene.Profiler`.
 #[pyclass(module = "rscalene._rscalene")]
@@ -41,7 +37,7 @@ pub(crate) struct Sampler {
     memory: bool,
     name: String,
     running: Option<Running>,
-    profile: Option<Profile>,
+    profile: Option<Arc<Profile>>,
 }
 
 /// What a sampler has while it runs.
@@ -98,7 +94,7 @@ impl Sampler {
     fn stop(&mut self, py: Python<'_>) -> PyResult<()> {
         self.forget_parents(py);
         let Some(running) = self.running.take() else { return Ok(()) };
-        self.profile = Some(keep_bytes_out(|| running.end(py))?);
+        self.profile = Some(Arc::new(keep_bytes_out(|| running.end(py))?));
         Ok(())
     }
 
@@ -156,33 +152,13 @@ impl Sampler {
         tap::unhook(py);
     }
 
-    /// The table as text.
-    fn text(&self, unicode: bool, color: bool, width: usize) -> PyResult<String> {
-        let style = Style { width: width.max(40), color, unicode };
-        Ok(report::render_table(self.profile()?, &Options::default(), &style, &source::text))
-    }
-
-    /// The profile as an object of its own.
+    /// The profile, which everything is rendered from.
     fn result(&self) -> PyResult<ProfileData> {
-        Ok(ProfileData::new(self.profile()?.clone()))
-    }
-
-    /// The profile as JSON, format 1.
-    fn json(&self) -> PyResult<String> {
-        let mut text = Vec::new();
-        json::write(self.profile()?, json::Layout::Compact, &mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
-    }
-
-    /// The profile as one HTML page.
-    fn html(&self, source: bool) -> PyResult<String> {
-        let options = HtmlOptions { source, ..HtmlOptions::default() };
-        Ok(render_html(self.profile()?, &options, &source::text))
-    }
-
-    /// The profile as `pstats` reads it from a file.
-    fn pstats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        Ok(PyBytes::new(py, &export::pstats(self.profile()?)))
+        let profile = self.profile.as_ref().ok_or_else(|| {
+            let why = if self.running() { "it is still running" } else { "it was never run" };
+            PyRuntimeError::new_err(format!("this profiler has nothing to report, {why}\nhint: call stop() first"))
+        })?;
+        Ok(ProfileData::of(Arc::clone(profile)))
     }
 }
 
@@ -245,13 +221,6 @@ impl Sampler {
         self.running = Some(Running { pid: target.pid, member, listening, mark });
         self.profile = None;
         Ok(())
-    }
-
-    fn profile(&self) -> PyResult<&Profile> {
-        self.profile.as_ref().ok_or_else(|| {
-            let why = if self.running() { "it is still running" } else { "it was never run" };
-            PyRuntimeError::new_err(format!("this profiler has nothing to report, {why}\nhint: call stop() first"))
-        })
     }
 
     /// In a forked child there is no thread that would ever end.

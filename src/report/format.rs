@@ -34,24 +34,6 @@ pub enum Format {
     Callgrind,
 }
 
-/// Endings that tell a format, the longer before those that they end in.
-const ENDINGS: [(&str, Format); 14] = [
-    (".speedscope.json", Format::Speedscope),
-    (".speedscope", Format::Speedscope),
-    (".json", Format::Json),
-    (".html", Format::Html),
-    (".htm", Format::Html),
-    (".txt", Format::Text),
-    (".collapsed", Format::Collapsed),
-    (".folded", Format::Collapsed),
-    (".pstats", Format::Pstats),
-    (".prof", Format::Pstats),
-    (".pb.gz", Format::Pprof),
-    (".pprof", Format::Pprof),
-    (".callgrind", Format::Callgrind),
-    (".text", Format::Text),
-];
-
 /// How the reports among the formats look.
 pub struct Look<'a> {
     /// What the table shows.
@@ -64,38 +46,102 @@ pub struct Look<'a> {
     pub read_source: &'a dyn Fn(&str) -> Option<String>,
 }
 
+/// What there is to know of a format.
+struct Row {
+    format: Format,
+    /// The word for it on the command line.
+    name: &'static str,
+    /// Endings of file names that tell it; help texts list the first.
+    endings: &'static [&'static str],
+    encode: fn(&Profile, &Look<'_>) -> Vec<u8>,
+}
+
+/// One row a format, in the order of [`Format`] and of help texts. A new format is a row here and a file in `export`.
+const ROWS: [Row; 8] = [
+    Row { format: Format::Json, name: "json", endings: &[".json"], encode: encode_json },
+    Row { format: Format::Html, name: "html", endings: &[".html", ".htm"], encode: encode_html },
+    Row {
+        format: Format::Text,
+        name: "text",
+        endings: &[".txt", ".text"],
+        encode: |profile, look| render_table(profile, &look.options, &look.style, look.read_source).into_bytes(),
+    },
+    Row {
+        format: Format::Collapsed,
+        name: "collapsed",
+        endings: &[".collapsed", ".folded"],
+        encode: |profile, _| export::collapsed(profile, Weight::Cpu).into_bytes(),
+    },
+    Row {
+        format: Format::Speedscope,
+        name: "speedscope",
+        endings: &[".speedscope.json", ".speedscope"],
+        encode: |profile, _| export::speedscope(profile).into_bytes(),
+    },
+    Row {
+        format: Format::Pstats,
+        name: "pstats",
+        endings: &[".pstats", ".prof"],
+        encode: |profile, _| export::pstats(profile),
+    },
+    Row {
+        format: Format::Pprof,
+        name: "pprof",
+        endings: &[".pb.gz", ".pprof"],
+        encode: |profile, _| export::pprof(profile),
+    },
+    Row {
+        format: Format::Callgrind,
+        name: "callgrind",
+        endings: &[".callgrind"],
+        encode: |profile, _| export::callgrind(profile).into_bytes(),
+    },
+];
+
+fn encode_json(profile: &Profile, _: &Look<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Memory takes all that is written to it.
+    let _ = json::write(profile, Layout::Compact, &mut bytes);
+    bytes
+}
+
+fn encode_html(profile: &Profile, look: &Look<'_>) -> Vec<u8> {
+    let options = HtmlOptions { source: look.source, ..HtmlOptions::default() };
+    render_html(profile, &options, look.read_source).into_bytes()
+}
+
 impl Format {
     /// All formats, in the order in which help texts list them.
-    pub const ALL: [Self; 8] = [
-        Self::Json,
-        Self::Html,
-        Self::Text,
-        Self::Collapsed,
-        Self::Speedscope,
-        Self::Pstats,
-        Self::Pprof,
-        Self::Callgrind,
-    ];
+    pub const ALL: [Self; ROWS.len()] = {
+        let mut all = [Self::Json; ROWS.len()];
+        let mut at = 0;
+        while at < ROWS.len() {
+            all[at] = ROWS[at].format;
+            at += 1;
+        }
+        all
+    };
+
+    fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
 
     /// The word for it on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Html => "html",
-            Self::Text => "text",
-            Self::Collapsed => "collapsed",
-            Self::Speedscope => "speedscope",
-            Self::Pstats => "pstats",
-            Self::Pprof => "pprof",
-            Self::Callgrind => "callgrind",
-        }
+        self.row().name
     }
 
     /// The format that `name` stands for.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// The endings that help texts and hints list, one a format: `.json, .html, ...`.
+    #[must_use]
+    pub fn endings() -> String {
+        ROWS.map(|row| row.endings[0]).join(", ")
     }
 
     /// The format of a file, by the ending of its name.
@@ -106,38 +152,26 @@ impl Format {
         if name.starts_with("callgrind.out") {
             return Some(Self::Callgrind);
         }
-        ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| *format)
+        ending_of(&name).map(|(format, _)| format)
     }
 
     /// Where the ending of a file's name begins; `None` where it tells no format.
     #[must_use]
     pub fn ending(name: &str) -> Option<usize> {
-        let lower = name.to_ascii_lowercase();
-        ENDINGS.iter().find(|(ending, _)| lower.ends_with(ending)).map(|(ending, _)| name.len() - ending.len())
+        ending_of(&name.to_ascii_lowercase()).map(|(_, ending)| name.len() - ending.len())
     }
 
     /// The profile in this format. Source text that the profile itself holds is part of it whatever `look` says.
     #[must_use]
     pub fn encode(self, profile: &Profile, look: &Look<'_>) -> Vec<u8> {
-        match self {
-            Self::Json => {
-                let mut bytes = Vec::new();
-                // Memory takes all that is written to it.
-                let _ = json::write(profile, Layout::Compact, &mut bytes);
-                bytes
-            }
-            Self::Html => {
-                let options = HtmlOptions { source: look.source, ..HtmlOptions::default() };
-                render_html(profile, &options, look.read_source).into_bytes()
-            }
-            Self::Text => render_table(profile, &look.options, &look.style, look.read_source).into_bytes(),
-            Self::Collapsed => export::collapsed(profile, Weight::Cpu).into_bytes(),
-            Self::Speedscope => export::speedscope(profile).into_bytes(),
-            Self::Pstats => export::pstats(profile),
-            Self::Pprof => export::pprof(profile),
-            Self::Callgrind => export::callgrind(profile).into_bytes(),
-        }
+        (self.row().encode)(profile, look)
     }
+}
+
+/// The longest ending of a name in lower case, and the format that it tells.
+fn ending_of(name: &str) -> Option<(Format, &'static str)> {
+    let all = ROWS.iter().flat_map(|row| row.endings.iter().map(|ending| (row.format, *ending)));
+    all.filter(|(_, ending)| name.ends_with(ending)).max_by_key(|(_, ending)| ending.len())
 }
 
 #[cfg(test)]
@@ -161,7 +195,8 @@ mod tests {
     fn every_format_has_a_word_and_an_ending() {
         for format in Format::ALL {
             assert_eq!(Format::from_name(format.name()), Some(format));
-            assert!(ENDINGS.iter().any(|(_, of)| *of == format), "{format:?}");
+            assert_eq!(format.row().format, format, "rows have the order of the formats");
+            assert!(format.row().endings.iter().all(|ending| Format::ending(&format!("x{ending}")) == Some(1)));
         }
     }
 }

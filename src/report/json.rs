@@ -209,6 +209,12 @@ fn check_indices(profile: &Profile) -> Result<(), String> {
             return Err(format!("`near_limits[{index}].lines[].file` is {}, there are {files} files", held.file));
         }
     }
+    for (index, section) in profile.sections.iter().enumerate() {
+        let files = profile.files.len();
+        if let Some((at, line)) = section.lines.iter().enumerate().find(|(_, line)| line.file >= files) {
+            return Err(format!("`sections[{index}].lines[{at}].file` is {}, there are {files} files", line.file));
+        }
+    }
     for (index, leak) in profile.leaks.iter().flatten().enumerate() {
         if leak.file >= profile.files.len() {
             return Err(format!("`leaks[{index}].file` is {}, there are {} files", leak.file, profile.files.len()));

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::export::path;
+use super::export::walk::path;
 use super::tree::package;
 use crate::profile::model::Profile;
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::export::{Weight, path};
+use super::export::walk::{Weight, path};
 use crate::profile::model::Profile;
 
 /// A function, or a stretch of library frames.

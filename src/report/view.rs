@@ -148,6 +148,15 @@ impl Default for Options {
     }
 }
 
+/// CPU samples from which on kinds of time are told: the standard error of a share is at most 11 points then.
+const FEWEST_SAMPLES: u64 = 20;
+
+/// Are there too few samples for kinds of time to mean anything?
+pub(crate) fn too_few(profile: &Profile) -> bool {
+    let sampled = !matches!(profile.settings.cpu.source.as_str(), "off" | "");
+    sampled && profile.totals.cpu_samples < FEWEST_SAMPLES
+}
+
 /// CPU seconds of all kinds that are known; `None` where none is.
 #[must_use]
 pub fn cpu_s(time: &Time) -> Option<f64> {

@@ -160,7 +160,7 @@ fn nesting_without_end_and_numbers_out_of_range_are_refused() {
 #[test]
 fn indices_that_lead_nowhere_are_refused() {
     type Harm = fn(&mut Profile);
-    let cases: [(Harm, &str); 13] = [
+    let cases: [(Harm, &str); 14] = [
         (
             |p| p.files[0].lines[7].by_thread[0].thread = 2,
             "`files[0].lines[7].by_thread[0].thread` is 2, there are 2 threads",
@@ -175,6 +175,7 @@ fn indices_that_lead_nowhere_are_refused() {
         (|p| p.stacks.by_process[0].node = 6, "`stacks.by_process[0]` is of node 6 and process 0"),
         (|p| p.stacks.by_process[0].process = 9, "`stacks.by_process[0]` is of node 2 and process 9"),
         (|p| p.leaks.as_mut().unwrap()[0].file = 1, "`leaks[0].file` is 1, there are 1 files"),
+        (|p| p.sections[0].lines[0].file = 1, "`sections[0].lines[0].file` is 1, there are 1 files"),
         (|p| p.near_limits[0].process = 9, "`near_limits[0].process` is 9, there are 1 processes"),
         (|p| p.near_limits[0].lines[0].file = 1, "`near_limits[0].lines"),
     ];

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from types import CodeType, FunctionType, MethodType
 from typing import Any, TypeVar, cast, overload
 
-from rscalene._rscalene import Drive, LineOutcome, LineTable
+from rscalene._rscalene import Drive, LineOutcome, LineTable, instrumented, watch
 from rscalene.lines.options import Options, TableStream
 from rscalene.lines.tables import render, write_or_show
 
@@ -222,8 +222,8 @@ def _watched(func: FunctionType, options: Options, on_end: Callable[[LineOutcome
         driven=bool(original.co_flags & _DRIVEN),
         on_end=on_end,
     )
-    copy = table.instrumented(copy)
-    table.watch([copy, *codes[1:]])
+    copy = instrumented(table, copy)
+    watch(table, [copy, *codes[1:]])
     _tables[key] = (original, copy, table)
     return copy, table
 

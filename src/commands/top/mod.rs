@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ratatui::crossterm::event::{self, Event as Typed, KeyCode, KeyEventKind, KeyModifiers};
 use serde_json::json;
 
-use self::screen::{Figures, Line, Screen, View};
+use self::screen::{Figures, Line, Screen, View, WINDOW_S};
 use super::attach::{Facts, asked_to_end, heed_requests_to_end, named, refused, scope};
 use crate::cli::error::{EXIT_NO_PROFILE, Error};
 use crate::cli::flags::Top;
@@ -24,8 +24,6 @@ use crate::observe::proc;
 use crate::profile::build::scope::Scope;
 use crate::transport::event::{CodeDef, Event};
 
-/// Wall seconds of the window.
-const WINDOW_S: f64 = 10.0;
 /// Longest time in which a key goes unheard.
 const STEP: Duration = Duration::from_millis(50);
 

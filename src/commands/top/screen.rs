@@ -15,6 +15,9 @@ use ratatui::widgets::{Cell, Clear, Paragraph, Row, Table, TableState};
 use crate::observe::outside::window::Place;
 use crate::units;
 
+/// Wall seconds of the window.
+pub(super) const WINDOW_S: f64 = 10.0;
+
 /// What the table lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
@@ -141,7 +144,7 @@ impl Screen {
             KeyCode::Char('r') => return Some(Wish::Reset),
             KeyCode::Char('w') => {
                 self.whole = !self.whole;
-                return Some(Wish::Window(if self.whole { None } else { Some(super::WINDOW_S) }));
+                return Some(Wish::Window(if self.whole { None } else { Some(WINDOW_S) }));
             }
             KeyCode::Char('d') => return Some(Wish::Dump),
             KeyCode::Char('s') => return Some(Wish::Save),

@@ -16,3 +16,4 @@ pub(crate) mod split;
 pub(crate) mod table;
 pub(crate) mod threads;
 mod tracing;
+pub(crate) mod watch;

@@ -1,8 +1,8 @@
 //! Which functions are profiled: their lines, their code objects, and whom to tell.
 //!
 //! Job: what a decorated function registers once. Invariant: the table of code objects is touched with the GIL held, and
-//! one that is in it is never freed. Neighbours: `threads` runs sessions on these tables, `monitoring` and `tracing` look
-//! code objects up.
+//! one that is in it is never freed. Neighbours: `threads` runs sessions on these tables, `watch`
+//! fills them, `monitoring` and `tracing` look code objects up.
 
 use std::cell::UnsafeCell;
 use std::collections::HashMap;
@@ -11,11 +11,9 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 
-use super::{monitoring, outcome, prologue, split, tracing};
+use super::{outcome, split};
 use crate::bindings::counters::{self, Source};
-use crate::bindings::symbols;
 use crate::lines::report::Outcome;
 use crate::lines::session::Session;
 
@@ -40,7 +38,7 @@ pub(crate) struct Table {
     pub(crate) split: Option<usize>,
     pub(crate) on_end: Py<PyAny>,
     /// Address of the function's own code object, once it is watched.
-    top_code: AtomicUsize,
+    pub(super) top_code: AtomicUsize,
     /// Bytes of the frame object that tracing makes for each activation, on 3.11.
     pub(crate) frame_bytes: AtomicI64,
 }
@@ -111,41 +109,9 @@ impl LineTable {
         Ok(Self { table: Arc::new(table) })
     }
 
-    /// A copy of the function's code object that reports its calls, where the interpreter does not do that by itself.
-    fn instrumented<'py>(slf: &Bound<'py, Self>, code: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        if symbols::minor(slf.py()) >= 12 || slf.get().table.driven {
-            return Ok(code.clone());
-        }
-        let hook = tracing::hook(slf.as_any())?;
-        prologue::prepend_call(code, &hook)
-    }
-
     /// The outcome of no call at all.
     fn unused(&self) -> outcome::LineOutcome {
         outcome::LineOutcome::new(self.table.outcome(Session::new(self.table.lines), 0))
-    }
-
-    /// Watch these code objects, the function's own first. They live as long as the process.
-    fn watch(&self, py: Python<'_>, codes: &Bound<'_, PyList>) -> PyResult<()> {
-        for (at, code) in codes.iter().enumerate() {
-            let mut lines = Vec::new();
-            for entry in code.call_method0("co_lines")?.try_iter()? {
-                let (_, end, line): (u32, u32, Option<u32>) = entry?.extract()?;
-                lines.push((end, line));
-            }
-            let first_line = code.getattr("co_firstlineno")?.extract()?;
-            let watched = Watched { table: Arc::clone(&self.table), top: at == 0, first_line, lines };
-            if at == 0 {
-                self.table.top_code.store(code.as_ptr() as usize, Relaxed);
-            }
-            registry(py).insert(code.as_ptr() as usize, watched);
-            if symbols::minor(py) >= 12 {
-                monitoring::watch(&code, self.table.own)?;
-            }
-            // The address is the key: the object must never be freed.
-            std::mem::forget(code.unbind());
-        }
-        Ok(())
     }
 }
 
@@ -155,7 +121,7 @@ pub(crate) struct Watched {
     /// Is it the function itself, not one defined in it?
     pub(crate) top: bool,
     pub(crate) first_line: u32,
-    lines: Vec<(u32, Option<u32>)>,
+    pub(super) lines: Vec<(u32, Option<u32>)>,
 }
 
 impl Watched {

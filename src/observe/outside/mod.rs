@@ -6,6 +6,7 @@
 //! samples the CPU, `remote` sees waits and memory; `commands::{attach, top}` make profiles and screens of the events.
 
 mod calls;
+mod frame;
 mod native;
 pub mod now;
 mod perf;

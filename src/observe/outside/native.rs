@@ -12,7 +12,7 @@ use framehop::{Error as UnwindError, ExplicitModuleSectionInfo, Module, Unwinder
 use object::{Object, ObjectSection, ObjectSegment, SegmentFlags};
 use rscalene_interp::Memory;
 
-use super::now::FrameNow;
+use super::frame::FrameNow;
 use super::refused::Refused;
 use crate::observe::modules::{self, Mapping};
 use crate::observe::remote::memory::ProcessMemory;

@@ -13,6 +13,7 @@ use rscalene_interp::{
     thread_names, walk,
 };
 
+pub use super::frame::FrameNow;
 use super::native::{self, Unwinders};
 use super::refused::Refused;
 use crate::observe::locate::{self, Runtime};
@@ -58,26 +59,6 @@ pub struct ThreadNow {
     pub frames: Vec<FrameNow>,
     /// The tasks of the event loop that it runs, while the loop is idle.
     pub tasks: Vec<Vec<FrameNow>>,
-}
-
-/// One frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FrameNow {
-    /// Function; its address where no symbol covers it.
-    pub function: String,
-    /// File of the code, or the library of a native frame.
-    pub file: String,
-    /// Line; `None` for a native frame.
-    pub line: Option<u32>,
-    /// The frame was entered from C code.
-    entry: bool,
-}
-
-impl FrameNow {
-    /// A native frame of `library`.
-    pub(super) fn native(function: String, library: String) -> Self {
-        Self { function, file: library, line: None, entry: false }
-    }
 }
 
 /// Looks at process `pid`; `with_native` stops each thread for a moment to read its native frames.

@@ -12,6 +12,7 @@ mod names;
 mod process;
 pub mod stacks;
 pub(in crate::observe) mod states;
+mod target;
 mod tasks;
 
 use std::collections::HashMap;
@@ -21,7 +22,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-use rscalene_wire::{ProcessFlags, ProcessStart};
+
+pub use self::target::{Forked, Target};
 
 use self::process::Process;
 use super::jitter::Jitter;
@@ -37,44 +39,8 @@ const SHARE: f64 = 0.014;
 const SAVINGS_S: f64 = 0.02;
 /// Longest pause between ticks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Frames of a stack that are read.
-const MAX_DEPTH: u32 = 1_024;
 /// Share of the file descriptors that may be kept open.
 const FILE_SHARE: usize = 2;
-
-/// A process to watch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Target {
-    /// Process id.
-    pub pid: u32,
-    /// Address of `_PyRuntime`.
-    pub runtime: u64,
-    /// Address of `PyCode_Type`.
-    pub code_type: u64,
-    /// `PY_VERSION_HEX`.
-    pub version: u32,
-    /// It was forked: from which process, and when. What it is and what it has mapped, it has from there.
-    pub forked: Option<Forked>,
-}
-
-/// Where a forked process comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forked {
-    /// Process id of its parent.
-    pub parent: u32,
-    /// When.
-    pub time_ns: u64,
-}
-
-impl Target {
-    /// A process that armed itself.
-    #[must_use]
-    pub fn armed(pid: u32, start: &ProcessStart) -> Self {
-        let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);
-        let forked = Forked { parent: start.parent, time_ns: start.time_ns };
-        Self { pid, runtime, code_type, version, forked: start.flags.has(ProcessFlags::FORKED).then_some(forked) }
-    }
-}
 
 /// The reader without its thread: for callers that keep time themselves.
 #[derive(Debug)]

@@ -3,18 +3,21 @@
 //! Job: the one place where what processes settle adds up. Invariant: everything in it is final (stretched, weighed,
 //! trusted), in seconds and bytes. Neighbours: `cpu` and `process` write, `lines`, `functions` and `tables` read.
 
+pub(crate) mod estimate;
+pub(crate) mod intern;
 pub(crate) mod records;
 pub(crate) mod shares;
 pub(crate) mod sums;
+pub(crate) mod tree;
 
 use rustc_hash::FxHashMap;
 
+use self::intern::{FrameId, Interner};
+use self::records::Growth;
 use self::records::{NativePlace, Near, ProcessRecord, SectionRecord, ThreadRecord};
 use self::shares::NodeShares;
 use self::sums::{Amount, Bytes, NodeSums, Sums, sum};
-use crate::profile::build::intern::{FrameId, Interner};
-use crate::profile::build::leaks::Growth;
-use crate::profile::build::stacks::{NodeId, Place};
+use self::tree::{NodeId, Place};
 use crate::profile::model;
 
 /// Processes and threads that have rows of their own; what comes later shares the last one.

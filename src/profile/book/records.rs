@@ -4,9 +4,8 @@
 
 use rustc_hash::FxHashMap;
 
+use super::intern::FrameId;
 use super::sums::{Amount, Sums, ThreadSums};
-use crate::profile::build::heap::Footprint;
-use crate::profile::build::intern::FrameId;
 use crate::profile::model;
 use crate::transport::event::NearLimit;
 
@@ -95,4 +94,26 @@ pub(crate) struct SectionRecord {
     /// Change of tracked live bytes.
     pub(crate) increment: f64,
     pub(crate) passed: Lines,
+}
+
+/// What a process has at a moment, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Footprint {
+    /// Live blocks and anonymous mappings: what lines own.
+    pub(crate) tracked: f64,
+    /// Mapped files.
+    pub(crate) files: f64,
+    /// Arenas of Python's object allocator, which hold part of `tracked`.
+    pub(crate) arenas: f64,
+}
+
+/// A line that leaks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Growth {
+    /// The line.
+    pub(crate) owner: FrameId,
+    /// Bytes a second over the last half.
+    pub(crate) bytes_per_s: f64,
+    /// Probability that it is not chance.
+    pub(crate) confidence: f64,
 }

@@ -7,7 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use super::sums::{NodeSums, sorted};
-use crate::profile::build::stacks::NodeId;
+use super::tree::NodeId;
 
 /// Shares that are kept: 24 MiB with their index.
 const MOST: usize = 1 << 18;

@@ -6,7 +6,10 @@ use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
-use crate::profile::build::estimate::Spread;
+use super::estimate::Spread;
+
+/// Index of a kind of CPU time in arrays of python, native, system.
+pub(crate) const SYSTEM: usize = 2;
 
 /// Time of something.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

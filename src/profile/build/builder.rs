@@ -12,16 +12,16 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use wire::{EndedBy, ProcessFlags, Source, Verdict};
 
 use super::code::Codes;
-use super::intern::Names;
 use super::native;
 use super::notices;
 use super::process::Process;
 use super::scope::Scope;
-use super::stacks::Tree;
 use super::stretch::Engine;
 use super::symbolize::Lookup;
 use super::timeline::Series;
 use crate::profile::book::Book;
+use crate::profile::book::intern::Names;
+use crate::profile::book::tree::Tree;
 use crate::profile::model::{Clock, Exit, Process as ProcessRow, Profile, Settings, Target, Timeline, Tool};
 use crate::profile::write::functions;
 use crate::profile::write::lines::{self, Known};

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use rscalene_interp::linetable::locations;
 use rustc_hash::FxHashMap;
 
-use super::intern::{Frame, FrameId, FunctionId, Names};
 use super::scope::Scope;
+use crate::profile::book::intern::{Frame, FrameId, FunctionId, Names};
 use crate::transport::event::CodeDef;
 
 /// A distinct code object, over all processes.

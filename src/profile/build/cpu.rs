@@ -11,12 +11,13 @@
 use rscalene_wire::Source;
 use rustc_hash::FxHashMap;
 
-use super::intern::FrameId;
-use super::stacks::Place;
-use super::stretch::{Engine, POOL_BELOW, Rest, SYSTEM, Sampled, Stretch, stretch, unseen};
+use super::stretch::{Engine, POOL_BELOW, Rest, Sampled, Stretch, stretch, unseen};
 use crate::profile::book::Book;
+use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::ThreadRecord;
 use crate::profile::book::sums::Amount;
+use crate::profile::book::sums::SYSTEM;
+use crate::profile::book::tree::Place;
 
 const SECOND: f64 = 1e9;
 

@@ -16,12 +16,13 @@
 
 use rustc_hash::FxHashMap;
 
-use super::estimate::{Estimate, Spread, estimate};
-use super::intern::FrameId;
 use super::leaks::Snapshots;
 use super::mappings::{Backing, Mappings};
 use super::sites::{SiteId, Sites};
-use super::stacks::{NodeId, Place};
+use crate::profile::book::estimate::{Estimate, Spread, estimate};
+use crate::profile::book::intern::FrameId;
+use crate::profile::book::records::Footprint;
+use crate::profile::book::tree::{NodeId, Place};
 
 /// Live figures of an owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -80,17 +81,6 @@ pub(crate) struct Moment {
     pub(crate) time_ns: u64,
     /// Was a Python stack running?
     pub(crate) python: bool,
-}
-
-/// What a process has at a moment, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Footprint {
-    /// Live blocks and anonymous mappings: what lines own.
-    pub(crate) tracked: f64,
-    /// Mapped files.
-    pub(crate) files: f64,
-    /// Arenas of Python's object allocator, which hold part of `tracked`.
-    pub(crate) arenas: f64,
 }
 
 /// The memory of one process.

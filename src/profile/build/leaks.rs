@@ -12,7 +12,8 @@
 //! number of owners tested, so that a large program has no leaks by mere number. A list that grows until the program
 //! ends cannot be told from a leak by anyone who does not know what it is for.
 
-use super::intern::FrameId;
+use crate::profile::book::intern::FrameId;
+use crate::profile::book::records::Growth;
 
 /// Snapshots at most.
 const POINTS: usize = 96;
@@ -31,17 +32,6 @@ pub(crate) struct Snapshots {
     points: Vec<(u64, Vec<(FrameId, f64)>)>,
     gap_ns: u64,
     next_ns: u64,
-}
-
-/// A line that leaks.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Growth {
-    /// The line.
-    pub(crate) owner: FrameId,
-    /// Bytes a second over the last half.
-    pub(crate) bytes_per_s: f64,
-    /// Probability that it is not chance.
-    pub(crate) confidence: f64,
 }
 
 impl Snapshots {

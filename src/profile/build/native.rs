@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::intern::FrameId;
 use super::symbolize::{ANONYMOUS, AddressMap, Lookup, UNKNOWN, demangle, object_name};
 use crate::profile::book::Book;
+use crate::profile::book::intern::FrameId;
 use crate::profile::book::sums::sorted;
 use crate::profile::model::NativeSymbol;
 

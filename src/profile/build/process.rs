@@ -11,16 +11,17 @@ use wire::{AllocFlags, CpuFlags, CpuKind, FreeHow, MapChange, MapFlags, SectionM
 
 use super::cpu::{Booking, Pools, ThreadAccount};
 use super::heap::{Heap, Moment};
-use super::intern::FrameId;
 use super::mappings::Backing;
 use super::native::NativeSamples;
 use super::resident::Resident;
 use super::sections::{Open, Standing};
-use super::stacks::{Definitions, Place};
+use super::stacks::Definitions;
 use super::stretch::{Engine, unseen};
 use crate::profile::book::Book;
+use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::Near;
 use crate::profile::book::sums::Bytes;
+use crate::profile::book::tree::Place;
 use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wait};
 
 /// Ended threads that are kept open for what the launcher saw of them before their end and tells after it.

@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::intern::FrameId;
+use crate::profile::book::intern::FrameId;
 
 #[derive(Clone, Copy, Debug)]
 struct Reading {

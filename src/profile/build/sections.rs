@@ -8,8 +8,8 @@
 use rscalene_wire as wire;
 use rustc_hash::FxHashMap;
 
-use super::intern::FrameId;
 use crate::profile::book::Book;
+use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::{Lines, SectionRecord};
 
 /// Names that are kept; what comes later is in no row, and counted.

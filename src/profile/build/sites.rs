@@ -6,8 +6,8 @@
 
 use rustc_hash::FxHashMap;
 
-use super::intern::FrameId;
-use super::stacks::{NodeId, Place};
+use crate::profile::book::intern::FrameId;
+use crate::profile::book::tree::{NodeId, Place};
 
 /// The number of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

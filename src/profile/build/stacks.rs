@@ -9,66 +9,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::code::{CodeId, Codes};
 use super::idle;
-use super::intern::{FrameId, Names};
+use crate::profile::book::intern::{FrameId, Names};
+use crate::profile::book::tree::{Place, Tree};
 use crate::transport::event::StackDef;
-
-/// Nodes of the tree at most: 48 MiB with its index.
-pub(crate) const MAX_NODES: usize = 1 << 20;
-
-/// A node of the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct NodeId(pub(crate) u32);
-
-impl NodeId {
-    /// No stack, or the parent of an outermost frame.
-    pub(crate) const NONE: Self = Self(u32::MAX);
-
-    /// Index, if there is a node.
-    pub(crate) fn index(self) -> Option<usize> {
-        (self != Self::NONE).then_some(self.0 as usize)
-    }
-}
-
-/// Where an observation belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
-    /// Its stack.
-    pub(crate) node: NodeId,
-    /// Its line: the innermost frame in scope.
-    pub(crate) owner: FrameId,
-}
-
-impl Place {
-    /// No Python stack.
-    pub(crate) const NOWHERE: Self = Self { node: NodeId::NONE, owner: FrameId::NONE };
-}
-
-/// The tree of all stacks.
-#[derive(Debug, Default)]
-pub(crate) struct Tree {
-    nodes: Vec<(NodeId, FrameId)>,
-    children: FxHashMap<(NodeId, FrameId), NodeId>,
-}
-
-impl Tree {
-    /// Parent and frame by node.
-    pub(crate) fn nodes(&self) -> &[(NodeId, FrameId)] {
-        &self.nodes
-    }
-
-    fn child(&mut self, parent: NodeId, frame: FrameId) -> NodeId {
-        if let Some(&node) = self.children.get(&(parent, frame)) {
-            return node;
-        }
-        if self.nodes.len() >= MAX_NODES {
-            return parent;
-        }
-        let node = NodeId(self.nodes.len() as u32);
-        self.nodes.push((parent, frame));
-        self.children.insert((parent, frame), node);
-        node
-    }
-}
 
 /// The stacks and code objects that one process defined.
 #[derive(Debug, Default)]

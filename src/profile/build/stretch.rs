@@ -23,6 +23,8 @@
 //! fell; they carry at most what their number can stand for (three sigmas and five samples of grace): the rest of the
 //! kernel time has no place. Without the timer there is the clock's figure alone.
 
+use crate::profile::book::sums::SYSTEM;
+
 /// Threads with fewer samples than this are taken together with their process' other short threads: a factor of their
 /// own would divide one random number by another, which shifts time away from threads that were luckily hit.
 pub(crate) const POOL_BELOW: u64 = 16;
@@ -45,9 +47,6 @@ const RESIDUAL_ERROR: f64 = 0.02;
 const ENDS_ERROR: f64 = 0.5;
 /// Nanoseconds that a tick stands for at least: the kernel's own interval at HZ=250.
 const TICK_NS: f64 = 4e6;
-
-/// Index of a kind in the arrays below: python, native, system.
-pub(crate) const SYSTEM: usize = 2;
 
 /// What samples a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,12 +3,13 @@
 //! Job: the types of the JSON and of everything that renders it. Invariant: no room below is known here. Neighbours:
 //! `build` and `write` make profiles, `report` shows them, `compare` pairs two.
 
-mod keys;
+mod line;
 mod moments;
 mod profile;
 mod stacks;
 mod time_and_memory;
 
+pub use line::{Line, NativeSymbol, ProcessShare, ThreadShare};
 pub use moments::{HeldBytes, Leak, NearLimit, Section, SectionLine};
 pub use profile::*;
 pub use stacks::{ProcessStack, StackFrame, StackNode, Stacks, ThreadStack};

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::line::Line;
 use super::moments::{Leak, NearLimit, Section};
 use super::stacks::Stacks;
 use super::time_and_memory::{Cumulative, Memory, Time, Totals};
@@ -125,74 +126,6 @@ pub struct Settings {
     pub memory: MemorySettings,
     /// Scope.
     pub scope: ScopeSettings,
-}
-
-/// One place in native code behind a line.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct NativeSymbol {
-    /// File name of the library or program.
-    pub object: String,
-    /// Function; `None` where no symbol covers the address.
-    pub symbol: Option<String>,
-    /// CPU seconds.
-    pub s: f64,
-}
-
-/// One line.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "super::keys::LineKeys")]
-pub struct Line {
-    /// Line number, from 1.
-    pub line: u32,
-    /// Qualified name of the function that the line's samples ran in.
-    pub function: String,
-    /// Source text without its newline; `None` where the source is not available.
-    pub source: Option<String>,
-    /// Time.
-    #[serde(flatten)]
-    pub time: Time,
-    /// CPU samples.
-    pub cpu_samples: u64,
-    /// Memory.
-    #[serde(flatten)]
-    pub memory: Memory,
-    /// Native places, largest first.
-    #[serde(default)]
-    pub native: Vec<NativeSymbol>,
-    /// Shares of the processes, where there are several.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub by_process: Vec<ProcessShare>,
-    /// Shares of the threads, where there are several; time of threads too short to be told apart is in none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub by_thread: Vec<ThreadShare>,
-}
-
-/// What one process adds to a line.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "super::keys::ProcessShareKeys")]
-pub struct ProcessShare {
-    /// Index into [`Profile::processes`].
-    pub process: usize,
-    /// Its time.
-    #[serde(flatten)]
-    pub time: Time,
-    /// Its memory.
-    #[serde(flatten)]
-    pub memory: Memory,
-}
-
-/// What one thread adds to a line.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "super::keys::ThreadShareKeys")]
-pub struct ThreadShare {
-    /// Index into [`Profile::threads`].
-    pub thread: usize,
-    /// Its time.
-    #[serde(flatten)]
-    pub time: Time,
-    /// Bytes that it allocated; `None`: not measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alloc_bytes: Option<u64>,
 }
 
 /// One function.

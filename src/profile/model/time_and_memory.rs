@@ -1,6 +1,6 @@
 //! Figures of a profile: the time and the memory of lines, functions, threads and processes, and their sums.
 //!
-//! Invariant: seconds and bytes; what was not measured is `None`, never 0. Neighbours: `keys` reads them beside other keys.
+//! Invariant: seconds and bytes; what was not measured is `None`, never 0. Neighbour: `line` reads them beside other keys.
 
 use serde::{Deserialize, Serialize};
 

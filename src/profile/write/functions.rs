@@ -9,9 +9,9 @@ use rustc_hash::FxHashMap;
 
 use super::lines::{Files, Known};
 use crate::profile::book::Book;
+use crate::profile::book::intern::{FrameId, FunctionId, Names};
 use crate::profile::book::sums::{Amount, NodeSums, Sums, sorted};
-use crate::profile::build::intern::{FrameId, FunctionId, Names};
-use crate::profile::build::stacks::Tree;
+use crate::profile::book::tree::Tree;
 use crate::profile::model::{Cumulative, Function};
 
 /// Fills the functions of the files.

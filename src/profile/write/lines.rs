@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use crate::profile::book::Book;
+use crate::profile::book::intern::{FrameId, FunctionId, Names};
+use crate::profile::book::sums::SYSTEM;
 use crate::profile::book::sums::{Amount, Bytes, Sums, ThreadSums, sorted};
-use crate::profile::build::intern::{FrameId, FunctionId, Names};
-use crate::profile::build::stretch::SYSTEM;
 use crate::profile::model::{
     File, HeldBytes, Leak, Line, Memory, NativeSymbol, NearLimit, ProcessShare, ThreadShare, Time,
 };

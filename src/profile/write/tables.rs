@@ -10,11 +10,11 @@ use rustc_hash::FxHashMap;
 use super::functions::subtrees;
 use super::lines::{Files, Known, LineKey};
 use crate::profile::book::Book;
+use crate::profile::book::intern::{FrameId, Names};
 use crate::profile::book::records::ThreadRecord;
 use crate::profile::book::shares::NodeShares;
 use crate::profile::book::sums::{NodeSums, Sums, sorted, sum};
-use crate::profile::build::intern::{FrameId, Names};
-use crate::profile::build::stacks::Tree;
+use crate::profile::book::tree::Tree;
 use crate::profile::model::{
     Process, ProcessStack, Section, SectionLine, StackFrame, StackNode, Stacks, Thread, ThreadStack, Time, Totals,
 };

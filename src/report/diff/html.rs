@@ -3,7 +3,7 @@
 //! Job: totals, lines and functions as tables. Invariant: as the page of a profile: nothing in the profiles becomes
 //! markup, and a content security policy forbids everything but the style. Neighbour: `report::html` has the parts.
 
-use super::{
+use super::chosen::{
     DiffOptions, FUNCTION_COLUMNS, Selected, Unit, columns, function_name, name, percent, place, totals, verdict,
 };
 use crate::profile::compare::diff::{Change, Diff};

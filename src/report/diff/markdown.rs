@@ -2,7 +2,7 @@
 //!
 //! Job: totals and the lines that changed, as tables of GitHub's flavour. Invariant: as `report::markdown`'s.
 
-use super::{DiffOptions, Selected, Unit, columns, name, percent, place, totals, verdict};
+use super::chosen::{DiffOptions, Selected, Unit, columns, name, percent, place, totals, verdict};
 use crate::profile::compare::diff::Diff;
 use crate::report::markdown::code;
 

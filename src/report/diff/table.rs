@@ -3,12 +3,12 @@
 //! Job: totals, lines and functions as three lists. Invariant: no line is wider than the style's width; nothing from
 //! the profiles reaches the terminal unchecked. Neighbours: `mod` chooses and spells, `report::table` lays out.
 
-use super::{
+use super::chosen::{
     DiffOptions, FUNCTION_COLUMNS, Selected, Unit, columns, function_name, name, percent, place, totals, verdict,
 };
 use crate::profile::compare::diff::{Change, Diff, LineChange};
 use crate::report::style::{Role, Style};
-use crate::report::table::{List, title};
+use crate::report::table::list::{List, title};
 use crate::report::text;
 
 /// The widest figure is `(-1023 MiB)`.

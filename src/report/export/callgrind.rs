@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::path;
+use super::walk::path;
 use crate::profile::model::Profile;
 use crate::profile::model::StackNode;
 

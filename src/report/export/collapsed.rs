@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Weight, each_stack, path};
+use super::walk::{Weight, each_stack, path};
 use crate::profile::model::Profile;
 
 /// The profile's stacks weighed by `weight`, in microseconds or bytes.

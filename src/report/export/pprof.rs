@@ -11,7 +11,7 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::path;
+use super::walk::path;
 use crate::profile::model::Profile;
 use crate::profile::model::StackNode;
 

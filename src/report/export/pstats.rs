@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::marshal::Marshal;
-use super::path;
+use super::walk::path;
 use crate::profile::model::Profile;
 
 /// The profile's CPU seconds as the bytes of a pstats file.

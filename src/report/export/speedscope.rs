@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Weight, each_stack, path};
+use super::walk::{Weight, each_stack, path};
 use crate::profile::model::{Profile, StackFrame};
 
 /// The profile's stacks as a speedscope file.

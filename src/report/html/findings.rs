@@ -5,11 +5,11 @@
 
 use crate::profile::model::{Line, Time};
 use crate::report::answer::{self, PeakOwner, Slowest};
-use crate::report::table::too_few;
-use crate::report::view::{Place, time_inside, waiting_s};
+use crate::report::view::{Place, time_inside, too_few, waiting_s};
 use crate::units;
 
-use super::{Page, escape, total_s};
+use super::escape;
+use super::page::{Page, total_s};
 
 /// A kind of time: letter, class, name, seconds.
 pub(super) type Kind = (char, &'static str, &'static str, Option<f64>);

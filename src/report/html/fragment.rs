@@ -12,11 +12,12 @@ use crate::report::table::elapsed_text;
 use crate::report::view::{Options, SortKey, View, cpu_s, share, waiting_s};
 use crate::units;
 
+use super::escape;
 use super::findings::{kinds, plus_minus};
 use super::inline::inline;
+use super::page::{Page, hash, program, total_s};
 use super::parts::{bar, dominant};
 use super::source::{choose, push_source};
-use super::{Page, escape, hash, program, total_s};
 
 const STYLE: &str = include_str!("assets/fragment.css");
 

@@ -6,8 +6,9 @@
 use crate::profile::model::{Leak, NearLimit};
 use crate::units;
 
+use super::escape;
+use super::page::Page;
 use super::parts::{END, head};
-use super::{Page, escape};
 
 /// Lines named for one moment.
 const NAMED: usize = 5;

@@ -9,8 +9,9 @@ use crate::report::view::{keep_first, time_inside, wait_outside, waiting_s};
 use crate::units;
 
 use super::findings::{self, kinds, lines, plus_minus};
+use super::page::{Page, total_s};
 use super::parts::{bar, percent, push_lines};
-use super::{Page, escape, moments, timeline, total_s};
+use super::{escape, moments, timeline};
 
 const HOTTEST: usize = 20;
 const OWNERS: usize = 5;

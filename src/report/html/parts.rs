@@ -6,8 +6,9 @@ use crate::profile::model::{Line, Memory, Time};
 use crate::report::view::waiting_s;
 use crate::units;
 
+use super::escape;
 use super::findings::{kinds, plus_minus, time_error};
-use super::{Page, escape, total_s};
+use super::page::{Page, total_s};
 
 /// A stacked bar of time whose full width stands for `scale_s`.
 pub(super) fn bar(time: &Time, scale_s: f64) -> String {

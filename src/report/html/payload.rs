@@ -27,6 +27,7 @@ use super::cumulative::{WithCallees, by_line, subtrees};
 use super::digits::{micros, rounded};
 use super::highlight::{Kind, Run};
 use super::names::FileName;
+use super::page::total_s;
 use super::stacks::stacks_json;
 use super::text_of_files::FileText;
 use super::timeline::thinned;
@@ -208,7 +209,7 @@ fn hot_json(
         files.iter().enumerate().flat_map(|(f, file)| (0..file.lines.len()).map(move |l| (f, l))).collect();
     let line = |&(f, l): &(usize, usize)| &files[f].lines[l];
     let measures: [Measure<'_>; 7] = [
-        &|at| super::total_s(&line(at).time),
+        &|at| total_s(&line(at).time),
         &|at| waiting_s(&line(at).time).unwrap_or(0.0),
         &|at| line(at).memory.alloc_bytes.unwrap_or(0) as f64,
         &|at| line(at).memory.live_bytes.unwrap_or(0) as f64,

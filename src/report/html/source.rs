@@ -9,10 +9,11 @@ use crate::profile::model::Line;
 use crate::report::view::time_inside;
 use crate::units;
 
+use super::escape;
 use super::findings::lines;
 use super::highlight::{Kind, Run};
+use super::page::{HtmlOptions, Page, total_s};
 use super::parts::{bar, dominant, memory_bar};
-use super::{HtmlOptions, Page, escape, total_s};
 
 /// Lines shown around a hot one.
 const AROUND: u32 = 3;

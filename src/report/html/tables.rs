@@ -7,8 +7,9 @@ use crate::profile::model::Time;
 use crate::report::view::waiting_s;
 use crate::units;
 
+use super::escape;
+use super::page::{Page, total_s};
 use super::parts::{END, bar, bytes, dominant, has_memory, head, seconds};
-use super::{Page, escape, total_s};
 
 const ROWS: usize = 100;
 

@@ -6,7 +6,7 @@
 
 use super::cells::{Cells, Column, Figure, short_path};
 use super::hottest::source_room;
-use super::title;
+use super::list::title;
 use crate::profile::model::Line;
 use crate::report::style::{Role, Style};
 use crate::report::text;

@@ -5,11 +5,10 @@
 //! a number is never cut, a column that does not fit is left out whole. Neighbours: `hottest` and `annotated` ask for
 //! columns, `units` spells.
 
-use super::summary::too_few;
 use crate::profile::model::{Line, Profile};
 use crate::report::bars::{HELPERS, KINDS, SYSTEM, WAIT, cpu_parts, parts, stacked};
 use crate::report::style::{Role, Style};
-use crate::report::view::{SortKey, View, cpu_s, share, waiting_s};
+use crate::report::view::{SortKey, View, cpu_s, share, too_few, waiting_s};
 use crate::units;
 
 /// A figure of a line.

@@ -4,7 +4,7 @@
 //! Neighbour: `hottest` lists lines.
 
 use super::cells::list_path;
-use super::{List, title};
+use super::list::{List, title};
 use crate::profile::model::Function;
 use crate::report::bars::{CPU_KINDS, cpu_parts, stacked};
 use crate::report::style::{Role, Style};

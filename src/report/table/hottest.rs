@@ -5,7 +5,7 @@
 //! their files.
 
 use super::cells::{Cells, Column, Figure, list_path};
-use super::{List, title};
+use super::list::{List, title};
 use crate::profile::model::Line;
 use crate::report::style::{Role, Style};
 use crate::report::text;

@@ -4,7 +4,7 @@
 //! means. Invariant: there is always an answer. Neighbours: `profile::leaks` judges, `summary` hints at the list.
 
 use super::cells::list_path;
-use super::{List, title};
+use super::list::{List, title};
 use crate::profile::model::{Leak, Profile};
 use crate::report::style::{Role, Style};
 use crate::report::text;

@@ -4,7 +4,7 @@
 //! `--min-percent` are left out. Neighbours: `report::modules` adds up, `functions` lists functions.
 
 use super::cells::list_path;
-use super::{List, title};
+use super::list::{List, title};
 use crate::report::modules::modules;
 use crate::report::style::{Role, Style};
 use crate::report::text;

@@ -4,7 +4,8 @@
 //! process first; what is not listed is counted; a share is of its own process. Neighbours: `hottest` draws the rows,
 //! `tasks` lists all processes.
 
-use super::{hottest, tasks, title};
+use super::list::title;
+use super::{hottest, tasks};
 use crate::profile::model::{File, Line, Process, Profile, Totals};
 use crate::report::style::{Role, Style};
 use crate::report::view::{Options, View, cpu_s};

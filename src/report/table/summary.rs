@@ -6,12 +6,12 @@
 
 use super::cells::{error_text, list_path, relative_error};
 use super::leaks::sure;
-use super::title;
+use super::list::title;
 use crate::profile::model::{Clock, Exit, NearLimit, Profile};
 use crate::report::bars::{CPU_KINDS, KINDS, cpu_parts, parts, sparkline, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
-use crate::report::view::{Place, SortKey, View, cpu_s, largest, share, time_inside, wait_outside, waiting_s};
+use crate::report::view::{Place, SortKey, View, cpu_s, largest, share, time_inside, too_few, wait_outside, waiting_s};
 use crate::units;
 
 /// Cells of a fact's name and the space after it.
@@ -20,8 +20,6 @@ const LABEL: usize = 9;
 const NAMED: usize = 3;
 /// Sections that are named.
 const SECTIONS: usize = 8;
-/// CPU samples from which on kinds of time are told: the standard error of a share is at most 11 points then.
-const FEWEST_SAMPLES: u64 = 20;
 /// Waits are named where they take this share of the wall.
 const WAIT_SHARE: f64 = 0.1;
 
@@ -93,12 +91,6 @@ fn heading(out: &mut String, profile: &Profile, style: &Style) {
     }
     remark.extend(exit(&profile.target.exit));
     title(out, &head, &remark.join(", "), style);
-}
-
-/// Are there too few samples for kinds of time to mean anything?
-pub(crate) fn too_few(profile: &Profile) -> bool {
-    let sampled = !matches!(profile.settings.cpu.source.as_str(), "off" | "");
-    sampled && profile.totals.cpu_samples < FEWEST_SAMPLES
 }
 
 /// How long the run took, or what part of it was profiled.

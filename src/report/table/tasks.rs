@@ -3,7 +3,7 @@
 //! Job: who did the work. Invariant: the busiest first; what is not listed is counted. Neighbour: `summary` gives the
 //! sums.
 
-use super::{List, title};
+use super::list::{List, title};
 use crate::profile::model::{Exit, Profile, Thread};
 use crate::report::bars::{cpu_parts, stacked};
 use crate::report::style::{Role, Style};

@@ -5,7 +5,7 @@
 //! Neighbours: `report::tree` builds it.
 
 use super::cells::list_path;
-use super::title;
+use super::list::title;
 use crate::profile::model::Profile;
 use crate::report::export::Weight;
 use crate::report::style::{Role, Style};

@@ -1,13 +1,82 @@
-//! Reading what has its time and memory beside its other keys.
+//! Lines, what processes and threads add to them, and how the three are read.
 //!
-//! Job: what `#[serde(flatten)]` reads, for those parts of a profile of which there are many. Invariant: the keys are those
-//! that the model writes; `user_s` and `core_wait_s` are in none of them, since no line has any.
-//! Neighbour: `model` names these as what its parts are read from. serde's own flattening keeps each object as a tree
-//! before it finds its fields, which took more than half of the reading of a large profile.
+//! Job: the rows of which a profile has most. Invariant: the keys that are read are those that are written; `user_s` and
+//! `core_wait_s` are in none of them, since no line has any. Neighbour: `profile` holds lines in files.
+//!
+//! They are read by the keys listed here and not by `#[serde(flatten)]`: serde's own flattening keeps each object as a
+//! tree before it finds its fields, which took more than half of the reading of a large profile.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Line, Memory, NativeSymbol, ProcessShare, ThreadShare, Time};
+use super::time_and_memory::{Memory, Time};
+
+/// One place in native code behind a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NativeSymbol {
+    /// File name of the library or program.
+    pub object: String,
+    /// Function; `None` where no symbol covers the address.
+    pub symbol: Option<String>,
+    /// CPU seconds.
+    pub s: f64,
+}
+
+/// One line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "LineKeys")]
+pub struct Line {
+    /// Line number, from 1.
+    pub line: u32,
+    /// Qualified name of the function that the line's samples ran in.
+    pub function: String,
+    /// Source text without its newline; `None` where the source is not available.
+    pub source: Option<String>,
+    /// Time.
+    #[serde(flatten)]
+    pub time: Time,
+    /// CPU samples.
+    pub cpu_samples: u64,
+    /// Memory.
+    #[serde(flatten)]
+    pub memory: Memory,
+    /// Native places, largest first.
+    #[serde(default)]
+    pub native: Vec<NativeSymbol>,
+    /// Shares of the processes, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_process: Vec<ProcessShare>,
+    /// Shares of the threads, where there are several; time of threads too short to be told apart is in none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_thread: Vec<ThreadShare>,
+}
+
+/// What one process adds to a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "ProcessShareKeys")]
+pub struct ProcessShare {
+    /// Index into [`Profile::processes`].
+    pub process: usize,
+    /// Its time.
+    #[serde(flatten)]
+    pub time: Time,
+    /// Its memory.
+    #[serde(flatten)]
+    pub memory: Memory,
+}
+
+/// What one thread adds to a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "ThreadShareKeys")]
+pub struct ThreadShare {
+    /// Index into [`Profile::threads`].
+    pub thread: usize,
+    /// Its time.
+    #[serde(flatten)]
+    pub time: Time,
+    /// Bytes that it allocated; `None`: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alloc_bytes: Option<u64>,
+}
 
 macro_rules! with_time_and_memory {
     ($keys:ident => $whole:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* }) => {

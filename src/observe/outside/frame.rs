@@ -1,0 +1,23 @@
+//! A frame of a stack as it is now, of Python or of native code.
+//!
+//! Invariant: plain values. Neighbours: `now` and `native` make them, `commands::dump` prints them.
+
+/// One frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameNow {
+    /// Function; its address where no symbol covers it.
+    pub function: String,
+    /// File of the code, or the library of a native frame.
+    pub file: String,
+    /// Line; `None` for a native frame.
+    pub line: Option<u32>,
+    /// The frame was entered from C code.
+    pub(super) entry: bool,
+}
+
+impl FrameNow {
+    /// A native frame of `library`.
+    pub(super) fn native(function: String, library: String) -> Self {
+        Self { function, file: library, line: None, entry: false }
+    }
+}

@@ -1,0 +1,67 @@
+//! The tree of all stacks, one for all processes.
+//!
+//! Job: a small number for every distinct stack. Invariant: a parent's number is smaller than its children's; the tree
+//! stops growing at [`MAX_NODES`] (deeper frames then share the last node that fitted). Neighbours: `build::stacks` grows
+//! it, `write` sums over it.
+
+use rustc_hash::FxHashMap;
+
+use super::intern::FrameId;
+
+/// Nodes of the tree at most: 48 MiB with its index.
+pub(crate) const MAX_NODES: usize = 1 << 20;
+
+/// A node of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodeId(pub(crate) u32);
+
+impl NodeId {
+    /// No stack, or the parent of an outermost frame.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// Index, if there is a node.
+    pub(crate) fn index(self) -> Option<usize> {
+        (self != Self::NONE).then_some(self.0 as usize)
+    }
+}
+
+/// Where an observation belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    /// Its stack.
+    pub(crate) node: NodeId,
+    /// Its line: the innermost frame in scope.
+    pub(crate) owner: FrameId,
+}
+
+impl Place {
+    /// No Python stack.
+    pub(crate) const NOWHERE: Self = Self { node: NodeId::NONE, owner: FrameId::NONE };
+}
+
+/// The tree of all stacks.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    nodes: Vec<(NodeId, FrameId)>,
+    children: FxHashMap<(NodeId, FrameId), NodeId>,
+}
+
+impl Tree {
+    /// Parent and frame by node.
+    pub(crate) fn nodes(&self) -> &[(NodeId, FrameId)] {
+        &self.nodes
+    }
+
+    pub(crate) fn child(&mut self, parent: NodeId, frame: FrameId) -> NodeId {
+        if let Some(&node) = self.children.get(&(parent, frame)) {
+            return node;
+        }
+        if self.nodes.len() >= MAX_NODES {
+            return parent;
+        }
+        let node = NodeId(self.nodes.len() as u32);
+        self.nodes.push((parent, frame));
+        self.children.insert((parent, frame), node);
+        node
+    }
+}
