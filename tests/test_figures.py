@@ -50,8 +50,8 @@ def cpu(times: dict[str, Any]) -> float:
 def line(profile: dict[str, Any], source: str) -> dict[str, Any]:
     """The line with this text."""
     found = [row for file in profile["files"] for row in file["lines"] if source in (row["source"] or "")]
-    assert len(found) == 1, (source, found)
-    return found[0]
+    (row,) = found
+    return dict(row)
 
 
 def hottest(profile: dict[str, Any]) -> str:

@@ -11,8 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rscalene._rscalene import Request, Stretch
+from rscalene.web.failures import failures
 from rscalene.web.options import disabled
-from rscalene.web.recording import attach_sql, failures
+from rscalene.web.recording import attach_sql
 from rscalene.web.result import About, RequestResult
 
 if TYPE_CHECKING:

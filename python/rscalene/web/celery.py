@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rscalene._rscalene import Stretch
+from rscalene.web.failures import failures
 from rscalene.web.options import disabled, options
-from rscalene.web.recording import Recorder, Recording, failures
+from rscalene.web.recording import Recorder, Recording
 from rscalene.web.select import View
 
 

@@ -10,8 +10,9 @@ from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpResponse
 
+from rscalene.web.failures import failures
 from rscalene.web.options import disabled, options
-from rscalene.web.recording import Recorder, Recording, failures
+from rscalene.web.recording import Recorder, Recording
 from rscalene.web.select import View
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rscalene.web import formats, text
+from rscalene.web.failures import failures
 from rscalene.web.result import RequestResult, write_whole
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ class Outputs:
                 self._tell(what, error)
 
     def _tell(self, what: str, error: BaseException) -> None:
-        from rscalene.web.recording import failures
-
         failures.tell(what, error)
 
     def _to_stream(self, result: RequestResult, raw: Any) -> None:

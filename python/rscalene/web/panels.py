@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from rscalene._rscalene import Request
 from rscalene.web import page
+from rscalene.web.failures import failures
 from rscalene.web.options import disabled
-from rscalene.web.recording import attach_sql, failures
+from rscalene.web.recording import attach_sql
 from rscalene.web.result import About, RequestResult
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 import threading
 import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rscalene._rscalene import Request, request_scope
+from rscalene.web.failures import failures
 from rscalene.web.options import Options, disabled
 from rscalene.web.outputs import Outputs
 from rscalene.web.propagate import follow_threads
@@ -22,28 +22,6 @@ from rscalene.web.result import About, RequestResult
 
 if TYPE_CHECKING:
     from rscalene.web.select import View
-
-
-class Failures:
-    """What went wrong, told once in each process and kind."""
-
-    def __init__(self) -> None:
-        """Nothing did."""
-        self.counts: dict[str, int] = {}
-        self._pid = os.getpid()
-
-    def tell(self, what: str, error: BaseException) -> None:
-        """Count a failure; the first of its kind is a line on stderr."""
-        if self._pid != os.getpid():
-            self._pid, self.counts = os.getpid(), {}
-        self.counts[what] = self.counts.get(what, 0) + 1
-        if self.counts[what] == 1:
-            first, *rest = str(error).splitlines() or [type(error).__name__]
-            hints = "".join(f"\n{line}" for line in rest)
-            print(f"rscalene: {what}: {first}{hints}", file=sys.stderr, flush=True)
-
-
-failures = Failures()
 
 
 class Recorder:
@@ -176,4 +154,4 @@ def attach_sql(request: Request) -> None:
         failures.tell("cannot count SQL", error)
 
 
-__all__ = ["Recorder", "Recording", "attach_sql", "disabled", "failures", "trace_of"]
+__all__ = ["Recorder", "Recording", "attach_sql", "disabled", "trace_of"]

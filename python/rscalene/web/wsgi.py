@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rscalene.web.failures import failures
 from rscalene.web.options import WERKZEUG_NAME, Options, disabled, options
-from rscalene.web.recording import Recorder, Recording, failures
+from rscalene.web.recording import Recorder, Recording
 from rscalene.web.select import View
 
 if TYPE_CHECKING:
