@@ -227,7 +227,11 @@ def main() -> int:
     suites = [suite for suite in SUITES if suite.name not in left_out]
     beside += [make(f"the suite {suite.name}", f"test-{suite.name}") for suite in suites if suite.name not in TIMED]
     beside += [interpreter.plain("not timed and not once", install=True) for interpreter in others]
-    beside += [make("demo", "demo"), make("the documentation site", "docs")]
+    beside += [
+        make("demo", "demo"),
+        make("the documentation site", "docs"),
+        make("the wheel on an index", "check-wheel"),
+    ]
     alone = [
         make("Rust tests", "test-rust"),
         first.plain("timed"),

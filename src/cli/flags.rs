@@ -95,7 +95,7 @@ pub(crate) struct Run {
     pub(crate) memory: MemoryMode,
 
     /// CPU time between two samples of a thread, e.g. 1ms or 250us
-    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, env = "RSCALENE_INTERVAL")]
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
     pub(crate) interval: Duration,
 
     /// What drives the CPU samples
@@ -103,7 +103,7 @@ pub(crate) struct Run {
     pub(crate) cpu_source: CpuSource,
 
     /// Stop profiling after this time, e.g. 30s or 5m; the program runs on
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, env = "RSCALENE_DURATION")]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true, env = "RSCALENE_DURATION")]
     pub(crate) duration: Option<Duration>,
 
     /// Keep no capture while the program runs (at most 256 MiB, removed after the report): `rscalene recover` has nothing then
@@ -145,7 +145,7 @@ pub(crate) struct Attach {
     pub(crate) pid: u32,
 
     /// Record for this time, e.g. 30s or 5m; until Ctrl-C where none is given
-    #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) duration: Option<Duration>,
 
     #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT",
@@ -157,7 +157,7 @@ pub(crate) struct Attach {
     pub(crate) open: bool,
 
     /// CPU time between two samples of a thread, e.g. 1ms or 250us
-    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, env = "RSCALENE_INTERVAL")]
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
     pub(crate) interval: Duration,
 
     /// Profile the process' children, too
@@ -190,7 +190,7 @@ pub(crate) struct Report {
     pub(crate) output: Option<PathBuf>,
 
     /// Write it again each time that so much time has passed, e.g. 30s, until the program ends
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "output")]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true, requires = "output")]
     pub(crate) every: Option<Duration>,
 
     #[command(flatten)]
@@ -204,11 +204,11 @@ pub(crate) struct Top {
     pub(crate) pid: u32,
 
     /// Time between two pictures
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) refresh: Duration,
 
     /// CPU time between two samples of a thread, e.g. 1ms or 250us
-    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, env = "RSCALENE_INTERVAL")]
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
     pub(crate) interval: Duration,
 
     /// Show functions in place of lines
@@ -224,7 +224,7 @@ pub(crate) struct Top {
     pub(crate) once: bool,
 
     /// Time to look before that table
-    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) duration: Duration,
 
     /// Print that table as JSON
@@ -278,11 +278,11 @@ pub(crate) struct Show {
     pub(crate) sort: SortKey,
 
     /// Length of the list of hottest lines
-    #[arg(long, value_name = "N", default_value = "10", value_parser = parse_count, env = "RSCALENE_TOP")]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = parse_count, allow_hyphen_values = true, env = "RSCALENE_TOP")]
     pub(crate) top: usize,
 
     /// Lines below this share of every total are folded
-    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent, env = "RSCALENE_MIN_PERCENT")]
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent, allow_hyphen_values = true, env = "RSCALENE_MIN_PERCENT")]
     pub(crate) min_percent: f64,
 
     /// Show the hottest lines of each process too
@@ -321,7 +321,7 @@ pub(crate) struct Paper {
     pub(crate) color: Color,
 
     /// Width of the table in columns
-    #[arg(long, value_name = "COLUMNS", value_parser = parse_count, env = "RSCALENE_WIDTH")]
+    #[arg(long, value_name = "COLUMNS", value_parser = parse_count, allow_hyphen_values = true, env = "RSCALENE_WIDTH")]
     pub(crate) width: Option<usize>,
 }
 
@@ -375,11 +375,11 @@ pub(crate) struct Diff {
     pub(crate) open: bool,
 
     /// Length of the lists of lines and functions
-    #[arg(long, value_name = "N", default_value = "20", value_parser = parse_count)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = parse_count, allow_hyphen_values = true)]
     pub(crate) top: usize,
 
     /// Differences below this share of every total are left out
-    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent, allow_hyphen_values = true)]
     pub(crate) min_percent: f64,
 
     /// Show every line of either profile

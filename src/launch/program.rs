@@ -124,6 +124,13 @@ pub(crate) fn find(name: &OsStr) -> Result<PathBuf, Error> {
                 "name a script in it, or run a package with `-m PACKAGE`",
             );
         }
+        if path.is_file() {
+            return Error::new(
+                EXIT_CANNOT_RUN,
+                format!("cannot run `{shown}`: it is no Python script (`.py`), and no command of that name is on PATH"),
+                format!("to run the file itself, type `./{shown}`"),
+            );
+        }
         let ending = path.extension().and_then(OsStr::to_str);
         let hint = if ending == Some("py") {
             "check the name and the folder you are in"

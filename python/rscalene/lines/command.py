@@ -87,6 +87,7 @@ def _run_script(argv: list[str]) -> int:
             source = file.read()
     except OSError as error:
         print(f"rscalene: cannot open `{path}`: {error.strerror}", file=sys.stderr)
+        print("hint: check the name and the folder you are in", file=sys.stderr)
         return 2
     module = types.ModuleType("__main__")
     module.__file__ = path
