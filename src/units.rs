@@ -172,6 +172,16 @@ pub fn percent_in_prose(share: f64) -> String {
     if (0.0995..900.0).contains(&share) { format!("{:.0}%", share * 100.0) } else { percent(share) }
 }
 
+/// A signal that ended a process, with its reason where the number alone tells it.
+#[must_use]
+pub fn signal(number: i32) -> String {
+    match number {
+        libc::SIGSYS => format!("signal {number} (SIGSYS: a seccomp filter forbids a system call that it made)"),
+        libc::SIGXFSZ => format!("signal {number} (SIGXFSZ: a file became longer than `ulimit -f` allows)"),
+        _ => format!("signal {number}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -169,6 +169,13 @@ class LineOutcome:
     def merge(self, other: LineOutcome) -> None:
         """Add another outcome of the same function."""
 
+    def dump(self) -> str:
+        """Return all of it as one line of text, for another process of this machine."""
+
+    @staticmethod
+    def load(text: str) -> LineOutcome:
+        """Return what `dump` wrote; ValueError for other text."""
+
     def render(
         self, source: list[str], *, columns: str, precision: int = 1, peak: bool = False, unit_s: float = 1e-6
     ) -> str:

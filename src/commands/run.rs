@@ -65,10 +65,10 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
         MemoryMode::Sampled => RING_MEMORY,
         MemoryMode::Exact => RING_EXACT,
     };
-    let arena = Arena::create(settings, SEGMENTS, ring).map_err(|error| {
-        Error::new(EXIT_NO_PROFILE, format!("cannot make the shared memory of the profile: {error}"), "see `ulimit -a`")
-    })?;
-    let arena = Arc::new(arena);
+    let arena = match Arena::create(settings, SEGMENTS, ring) {
+        Ok(arena) => Arc::new(arena),
+        Err(error) => return without_profile(&start, &typed, &error),
+    };
     let variables = [("LD_PRELOAD", shim.preload(preloaded.as_deref())), (wire::ARENA_ENV, arena.address())];
     spawn::forward_signals();
     if flags.dummy {
@@ -132,6 +132,22 @@ fn nothing_yet(duration: Duration) -> Error {
     let duration = units::seconds(duration.as_secs_f64());
     let why = format!("nothing was profiled: no Python was at work yet when `--duration` ({duration}) was over");
     Error::new(EXIT_NO_PROFILE, why, "name a longer `--duration`: an interpreter takes 10 to 50 ms to start")
+}
+
+/// Runs the program all the same where the system gives no shared memory to record into.
+fn without_profile(start: &program::Start, typed: &Program, error: &std::io::Error) -> Result<i32, Error> {
+    let why = format!("nothing is profiled: cannot make the shared memory of the profile: {error}");
+    messages::tell(&Error::new(EXIT_NO_PROFILE, why, "see `ulimit -a`: -f limits its size, too").to_string());
+    spawn::forward_signals();
+    let child = spawn::start(start, &[], Given::default().stdin(typed), spawn::current_mask())
+        .map_err(|error| cannot_start(start, &error))?;
+    let ended = spawn::wait(&child, || {}).map_err(|error| cannot_wait(&error))?;
+    let code = ended.shell_code();
+    Ok(if code == 0 { EXIT_NO_PROFILE } else { code })
+}
+
+fn cannot_wait(error: &std::io::Error) -> Error {
+    Error::new(EXIT_NO_PROFILE, format!("cannot wait for the program: {error}"), "")
 }
 
 /// Why there are no lines, and what to do, where the program's interpreter (`refused`) or the lack of one is the reason.
@@ -326,7 +342,7 @@ fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking:
         drain.finish();
         inodes = remote.stop();
     })
-    .map_err(|error| Error::new(EXIT_NO_PROFILE, format!("cannot wait for the program: {error}"), ""))?;
+    .map_err(|error| cannot_wait(&error))?;
     drop(leave);
     // What outlives the program is watched no longer, and its shims need not go on.
     arena.stop();

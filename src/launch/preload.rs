@@ -1,12 +1,17 @@
 //! Where the preloaded library lies, and how the environment names it to the program.
 //!
-//! Invariant: what was preloaded before stays preloaded, behind us. `LD_PRELOAD` is split at spaces and colons, so a
-//! path with one of them is reached through a link of a plain name in a folder that only the user can enter. The library
+//! Invariant: what was preloaded before stays preloaded, behind us. `LD_PRELOAD` is split at spaces and colons, and a
+//! process of another user may not enter every folder; the dynamic linker writes an error into the program's own output
+//! wherever a library cannot be opened. So a library that lies badly is preloaded from a copy that everybody can read; the
+//! copy stays, since programs may outlive this process, and is used again. The library
 //! that leads C++'s operators to the shim is named only before one that brings its own: elsewhere nothing stands before
 //! libstdc++. Neighbours: `build.rs` builds the libraries, `run` preloads them.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs::{DirBuilder, Permissions};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
@@ -22,8 +27,6 @@ pub(crate) struct Shim {
     path: PathBuf,
     /// The library beside it for C++'s operators; none where the installation has none.
     cxx: Option<PathBuf>,
-    /// Holds the link while the program runs.
-    _folder: Option<tempfile::TempDir>,
 }
 
 impl Shim {
@@ -39,25 +42,18 @@ impl Shim {
         };
         let path = std::path::absolute(&path).unwrap_or(path);
         let cxx = Some(path.with_file_name(CXX_NAME)).filter(|cxx| cxx.is_file());
-        if !path.as_os_str().as_bytes().iter().any(|byte| b" :".contains(byte)) {
-            return Ok(Self { path, cxx, _folder: None });
+        if is_plain(&path) && is_open(&path) {
+            return Ok(Self { path, cxx });
         }
-        let link = || -> std::io::Result<Self> {
-            let folder = tempfile::Builder::new().prefix("rscalene-").tempdir()?;
-            let plain = |path: &Path, name: &str| {
-                let plain = folder.path().join(name);
-                std::os::unix::fs::symlink(path, &plain).map(|()| plain)
-            };
-            let cxx = cxx.as_deref().map(|cxx| plain(cxx, CXX_NAME)).transpose()?;
-            Ok(Self { path: plain(&path, NAME)?, cxx, _folder: Some(folder) })
-        };
-        link().map_err(|error| {
-            Error::new(
+        match copy_of(&path) {
+            Some(copy) => Ok(Self { path: copy, cxx: cxx.as_deref().and_then(copy_of) }),
+            None if is_plain(&path) => Ok(Self { path, cxx }),
+            None => Err(Error::new(
                 EXIT_NO_PROFILE,
-                format!("cannot link to `{}`, whose path has a space or a colon: {error}", path.display()),
-                "set TMPDIR to a folder that can be written",
-            )
-        })
+                format!("cannot copy `{}`, whose path has a space or a colon", path.display()),
+                "set TMPDIR to a folder that can be written, from which programs may be run",
+            )),
+        }
     }
 
     /// Value of `LD_PRELOAD` for the program, which has `before` now.
@@ -73,6 +69,64 @@ impl Shim {
         }
         value
     }
+}
+
+/// Can `LD_PRELOAD` hold this path?
+fn is_plain(path: &Path) -> bool {
+    !path.as_os_str().as_bytes().iter().any(|byte| b" :".contains(byte))
+}
+
+/// May every user open the file at this path?
+fn is_open(path: &Path) -> bool {
+    let readable = std::fs::metadata(path).is_ok_and(|facts| facts.mode() & 0o004 != 0);
+    readable && path.ancestors().skip(1).all(enterable)
+}
+
+/// A copy of a library in a folder that is this user's, that all can read, and whose name tells the content.
+fn copy_of(library: &Path) -> Option<PathBuf> {
+    let content = std::fs::read(library).ok()?;
+    // FNV-1a: the same in every version.
+    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = content.iter().fold(0xcbf2_9ce4_8422_2325, fold);
+    // SAFETY: takes nothing, cannot fail.
+    let user = unsafe { libc::geteuid() };
+    let places = [std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp"), PathBuf::from("/dev/shm")];
+    let usable = |place: &&PathBuf| is_plain(place) && place.ancestors().all(enterable) && may_run(place);
+    places.iter().filter(usable).find_map(|place| {
+        let folder = place.join(format!("rscalene-{user}-{hash:016x}"));
+        let copy = folder.join(library.file_name()?);
+        // Made before: by this user, for nobody else to write to. A prepared one is not used.
+        let _ = DirBuilder::new().mode(0o755).create(&folder);
+        let facts = std::fs::symlink_metadata(&folder).ok()?;
+        if !facts.is_dir() || facts.uid() != user || facts.mode() & 0o022 != 0 {
+            return None;
+        }
+        // Whatever the umask was.
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).ok()?;
+        if std::fs::read(&copy).is_ok_and(|before| before == content) && is_open(&copy) {
+            return Some(copy);
+        }
+        let mut file = tempfile::NamedTempFile::new_in(&folder).ok()?;
+        file.write_all(&content).ok()?;
+        file.as_file().set_permissions(Permissions::from_mode(0o644)).ok()?;
+        file.persist(&copy).ok()?;
+        Some(copy)
+    })
+}
+
+/// May every user enter the folder?
+fn enterable(folder: &Path) -> bool {
+    std::fs::metadata(folder).is_ok_and(|facts| facts.mode() & 0o001 != 0)
+}
+
+/// May code be loaded from files of this folder (no `noexec`)?
+fn may_run(folder: &Path) -> bool {
+    let Ok(path) = CString::new(folder.as_os_str().as_bytes()) else { return false };
+    // SAFETY: all bytes zero is a valid statvfs.
+    let mut facts: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with NUL, and `facts` has room for the answer.
+    let failed = unsafe { libc::statvfs(path.as_ptr(), &raw mut facts) } != 0;
+    !failed && facts.f_flag & libc::ST_NOEXEC == 0
 }
 
 /// Names of libraries whose allocator must be the first in a process, as our hooks must be.

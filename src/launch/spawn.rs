@@ -5,13 +5,15 @@
 //! alone are passed on from the handler itself, so that nothing can delay them. A terminal's own signals reach the child
 //! without us. Neighbours: `run`.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::program::Start;
+use crate::observe::proc;
 
 /// Signals that are passed on to the child.
 const FORWARDED: [libc::c_int; 7] =
@@ -140,17 +142,77 @@ impl Ended {
     }
 }
 
-/// Waits until the child has ended, without reaping it; then reaps it.
+/// The child has stopped: stops this process too, as the shell that waits for it must see, until either is continued.
+fn stop_with(child: libc::pid_t) {
+    // What stopped both (a terminal's Ctrl-Z) may continue this process first.
+    std::thread::sleep(SETTLING);
+    if proc::thread_state(child.unsigned_abs(), child.unsigned_abs()) != Some('T') {
+        return;
+    }
+    let waker = wake_with(child);
+    // SAFETY: stops this process; it goes on behind the call.
+    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+    // SAFETY: the child has not been reaped, nor has the waker, which is this process' own.
+    unsafe {
+        libc::kill(child, libc::SIGCONT);
+        if let Some(waker) = waker {
+            libc::kill(waker, libc::SIGKILL);
+            libc::waitpid(waker, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// From a stop to a second look at it, and between two looks at whether it goes on.
+const SETTLING: Duration = Duration::from_millis(30);
+
+/// A process that continues this one, which is about to stop, when the child goes on by itself; `None` where there can be
+/// none.
+fn wake_with(child: libc::pid_t) -> Option<libc::pid_t> {
+    let path = CString::new(format!("/proc/{child}/stat")).ok()?;
+    // SAFETY: the new process only makes system calls.
+    let waker = unsafe { libc::fork() };
+    if waker != 0 {
+        return (waker > 0).then_some(waker);
+    }
+    // SAFETY: only async-signal-safe calls, on values of this very frame.
+    unsafe {
+        let launcher = libc::getppid();
+        // Ends with the launcher, and is not stopped with it by a terminal.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::signal(libc::SIGTSTP, libc::SIG_IGN);
+        let pause = libc::timespec { tv_sec: 0, tv_nsec: libc::c_long::from(SETTLING.subsec_nanos()) };
+        loop {
+            libc::nanosleep(&raw const pause, std::ptr::null_mut());
+            let mut text = [0u8; 128];
+            let file = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+            let got = libc::read(file, text.as_mut_ptr().cast(), text.len());
+            libc::close(file);
+            let text = text.get(..usize::try_from(got).unwrap_or(0)).unwrap_or(&[]);
+            // The state stands behind the name, which is in brackets and may hold some.
+            let state = text.iter().rposition(|byte| *byte == b')').and_then(|at| text.get(at + 2));
+            if state != Some(&b'T') || libc::getppid() != launcher {
+                libc::kill(launcher, libc::SIGCONT);
+                libc::_exit(0);
+            }
+        }
+    }
+}
+
+/// Waits until the child has ended, without reaping it; then reaps it. Where the child stops, so does this process.
 pub(crate) fn wait(child: &Child, before_reaping: impl FnOnce()) -> io::Result<Ended> {
     let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     loop {
         // SAFETY: all bytes zero is a valid siginfo.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let flags = libc::WEXITED | libc::WNOWAIT;
+        let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT;
         // SAFETY: `info` has room for the answer.
         let answer = unsafe { libc::waitid(libc::P_PID, child.id(), &raw mut info, flags) };
-        if answer == 0 {
+        if answer == 0 && info.si_code != libc::CLD_STOPPED {
             break;
+        }
+        if answer == 0 {
+            stop_with(pid);
+            continue;
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {

@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use super::clock;
 use super::session::Row;
 
@@ -55,7 +57,7 @@ impl Columns {
 }
 
 /// How a call that did not return ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Name of the exception's type.
     pub exception: String,
@@ -64,7 +66,7 @@ pub struct Failure {
 }
 
 /// All that a table is printed from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// File of the function.
     pub filename: String,

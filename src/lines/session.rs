@@ -7,6 +7,8 @@
 //! An activation that starts inside another of the same table (recursion, a comprehension, an inner function) takes the
 //! hand from it and gives it back when it ends: its time and bytes stand on its own rows and nowhere else.
 
+use serde::{Deserialize, Serialize};
+
 /// What the clock and the counters of the running thread say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -19,7 +21,7 @@ pub struct Reading {
 }
 
 /// One line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// How often the line was begun.
     pub hits: u64,

@@ -37,12 +37,12 @@ unsafe impl Sync for Arena {}
 
 impl Arena {
     /// Makes an arena of `segments` segments, one a process, of `segment_bytes` bytes each (whole pages); of fewer where
-    /// address space is limited. The memory is only taken where it is written to.
+    /// address space or the length of files is limited. The memory is only taken where it is written to.
     ///
     /// # Errors
     /// The system gives no memory or no descriptor.
     pub fn create(settings: Settings, segments: u32, segment_bytes: usize) -> io::Result<Self> {
-        let segments = affordable(segments, segment_bytes);
+        let (segments, segment_bytes) = affordable(segments, segment_bytes);
         let name = CString::new("rscalene-arena").unwrap_or_default();
         // SAFETY: the name ends with NUL.
         let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
@@ -282,24 +282,34 @@ impl Drop for Arena {
     }
 }
 
-/// As many of the segments as fit a quarter of the address space that this process may have, one at least.
-fn affordable(segments: u32, segment_bytes: usize) -> u32 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+/// A limit of this process, soft and hard; infinite where it cannot be read.
+fn limit_of(what: libc::__rlimit_resource_t) -> libc::rlimit {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `limit` is ours and as large as the kernel's struct.
-    let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
-    if status != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
-        return segments;
-    }
-    let most = limit.rlim_cur / 4 / segment_bytes.max(1) as u64;
-    segments.min(u32::try_from(most).unwrap_or(u32::MAX).max(1))
+    unsafe { libc::getrlimit(what, &raw mut limit) };
+    limit
 }
+
+/// As many of the segments as fit a quarter of the address space that this process may have, and the longest file that it
+/// may make, one at least; and the bytes of each, which are fewer where not even one would fit the file.
+fn affordable(segments: u32, segment_bytes: usize) -> (u32, usize) {
+    let space = limit_of(libc::RLIMIT_AS).rlim_cur;
+    let file = limit_of(libc::RLIMIT_FSIZE).rlim_max.saturating_sub(FIRST_PAGES);
+    let segment_bytes = segment_bytes.min(usize::try_from(file).unwrap_or(usize::MAX) & !(PAGE - 1)).max(LEAST_SEGMENT);
+    let fit = |bytes: u64| u32::try_from(bytes / segment_bytes.max(1) as u64).unwrap_or(u32::MAX).max(1);
+    let fit_space = if space == libc::RLIM_INFINITY { u32::MAX } else { fit(space / 4) };
+    (segments.min(fit_space).min(fit(file)), segment_bytes)
+}
+
+/// What lies before the segments, at most.
+const FIRST_PAGES: u64 = 4 * PAGE as u64;
+/// A segment with a ring of less would lose most of what is written into it.
+const LEAST_SEGMENT: usize = 32 * PAGE;
 
 /// Makes the file this long. A limit on the size of files (`ulimit -f`) means files on disks: where it may be lifted, it
 /// is for this moment.
 fn lengthen(file: &OwnedFd, length: libc::off_t) -> io::Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `limit` is ours.
-    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    let limit = limit_of(libc::RLIMIT_FSIZE);
     let lifted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
     // SAFETY: the soft limit may be anything up to the hard one.
     unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const lifted) };

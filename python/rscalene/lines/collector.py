@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +30,13 @@ class Collector:
         """Gather with ``options`` of measuring and printing."""
         self.options = options or Options()
         self._outcomes: dict[tuple[str, int, str], LineOutcome] = {}
-        self._lock = threading.Lock()
+        # A signal handler may ask for the tables while this very thread gathers.
+        self._lock = threading.RLock()
+        self.marked = False
+        try:
+            self._folder = os.getcwd()
+        except OSError:
+            self._folder = os.sep
 
     @overload
     def __call__(self, func: _Decorated, /, **_ignored: Any) -> _Decorated: ...
@@ -41,6 +48,7 @@ class Collector:
         """Decorate ``func``; arguments of other profilers' decorators are accepted and not used."""
         if func is None:
             return self
+        self.marked = True
         return decorate(func, self.options, self.gather) if enabled() else func
 
     def add_function(self, func: Any) -> None:
@@ -48,6 +56,7 @@ class Collector:
 
         :raises TypeError: for generator, coroutine and async generator functions, which need the decorator.
         """
+        self.marked = True
         if enabled():
             swap_code(func, self.options, self.gather)
 
@@ -72,10 +81,10 @@ class Collector:
         return f"Timer unit: {options.unit_s:g} s\n\n{text}" if unit else text
 
     def _with_unused(self, called: list[LineOutcome]) -> list[LineOutcome]:
-        found = {_key(outcome): outcome for outcome in called}
+        found = {self._key(outcome): outcome for outcome in called}
         for table in tables_for(self.gather):
             unused = table.unused()
-            found.setdefault(_key(unused), unused)
+            found.setdefault(self._key(unused), unused)
         return [found[key] for key in sorted(found)]
 
     def print_stats(self, stream: TableStream | None = None, **changes: Any) -> None:
@@ -113,14 +122,18 @@ class Collector:
     ) -> None:
         """End the section."""
 
+    def forget(self) -> None:
+        """Begin anew, in a forked child: what was gathered is its parent's."""
+        self._lock = threading.RLock()
+        self._outcomes = {}
+
+    def _key(self, outcome: LineOutcome) -> tuple[str, int, str]:
+        """Tell functions apart, in the order in which they are printed; a child may know a file by its whole path."""
+        return os.path.normpath(os.path.join(self._folder, outcome.filename)), outcome.first_line, outcome.name
+
     def gather(self, outcome: LineOutcome) -> None:
         """Take the outcome of a call."""
         with self._lock:
-            known = self._outcomes.setdefault(_key(outcome), outcome)
+            known = self._outcomes.setdefault(self._key(outcome), outcome)
             if known is not outcome:
                 known.merge(outcome)
-
-
-def _key(outcome: LineOutcome) -> tuple[str, int, str]:
-    """Tell functions apart, in the order in which they are printed."""
-    return outcome.filename, outcome.first_line, outcome.name

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from rscalene.lines.collector import Collector
+from rscalene.lines.family import Family
 from rscalene.lines.options import Options
-from rscalene.lines.tables import write_or_show
 
 __all__ = ["main"]
 
@@ -60,13 +60,11 @@ def main(argv: Sequence[str]) -> int:
         )
     except ValueError as error:
         parser.error(str(error))
-    collector = Collector(options)
-    vars(builtins)["profile"] = collector
+    family = Family(Collector(options))
     try:
         code = _run_module(arguments.module) if arguments.module else _run_script(program)
     finally:
-        text = collector.tables()
-        written = not text or write_or_show(options.stream, text)
+        written = family.end()
     return code if written else code or 4
 
 

@@ -86,8 +86,14 @@ pub fn walk_interrupted<M: Memory>(
     mut visit: impl FnMut(Frame) -> bool,
 ) -> Walk {
     let broken = Walk { end: WalkEnd::Broken, frames: 0, rejected: 0 };
+    if tstate == 0 {
+        return Walk { end: WalkEnd::Complete, ..broken };
+    }
     let Some(root) = mem.u64(at(tstate, layout.thread.frame_root)) else { return broken };
     let Some(offset) = layout.thread.cframe_frame else { return walk_from(mem, layout, root, max, visit) };
+    if root == 0 {
+        return Walk { end: WalkEnd::Complete, ..broken };
+    }
     let outer = || {
         let before = mem.u64(at(root, offset.saturating_add(PREVIOUS))).filter(|&before| before != 0)?;
         mem.u64(at(before, offset))

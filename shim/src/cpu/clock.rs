@@ -17,7 +17,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::ground::mask::SAMPLE;
-use crate::ground::sys;
+use crate::ground::{quiet, sys};
 
 /// `perf_event_attr` as of its first 64-byte version (`PERF_ATTR_SIZE_VER0`).
 #[repr(C)]
@@ -100,7 +100,7 @@ fn with_event<T>(
     open: &Cell<i32>,
     keep: impl FnOnce(i32) -> Result<T, i32>,
 ) -> Result<T, i32> {
-    if PERF_DENIED.load(Relaxed) {
+    if PERF_DENIED.load(Relaxed) || quiet::is_on() {
         return Err(-libc::EACCES);
     }
     let attributes = Attributes {
@@ -174,6 +174,9 @@ const SIGEV_THREAD_ID: i32 = 4;
 ///
 /// `value` comes back in the signal; the first expiry is at `first_ns` of the thread's CPU time from now.
 pub(crate) fn start_timer(tid: u32, value: usize, first_ns: u64, interval_ns: u64) -> Result<i32, i32> {
+    if quiet::is_on() {
+        return Err(-libc::EPERM);
+    }
     let event = Event { value, signal: SAMPLE, notify: SIGEV_THREAD_ID, tid: tid as i32, pad: [0; 11] };
     let mut id: i32 = -1;
     // The kernel's encoding of a thread's CPU clock: ~tid << 3 | CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED.
@@ -196,6 +199,9 @@ pub(crate) fn start_timer(tid: u32, value: usize, first_ns: u64, interval_ns: u6
 /// Makes a timer of ours fire at `first_ns` of its thread's CPU time from now, and every `interval_ns` after that; a
 /// negative errno where it cannot.
 pub(crate) fn set_timer(id: i32, first_ns: u64, interval_ns: u64) -> isize {
+    if quiet::is_on() {
+        return -(libc::EPERM as isize);
+    }
     let time = |ns: u64| libc::timespec {
         tv_sec: (ns / 1_000_000_000) as libc::time_t,
         tv_nsec: (ns % 1_000_000_000) as libc::c_long,
@@ -207,6 +213,9 @@ pub(crate) fn set_timer(id: i32, first_ns: u64, interval_ns: u64) -> isize {
 
 /// Ends a timer of ours.
 pub(crate) fn stop_timer(id: i32) {
+    if quiet::is_on() {
+        return;
+    }
     // SAFETY: deletes a timer that `start_timer` made.
     unsafe { sys::call3(libc::SYS_timer_delete, id as usize, 0, 0) };
 }

@@ -18,8 +18,8 @@ use crate::ground::mask;
 use crate::ground::random::mix;
 use crate::ground::real::{Weak, weak};
 use crate::ground::slot::Slot;
-use crate::ground::sys;
 use crate::ground::tls::tls;
+use crate::ground::{quiet, sys};
 
 const CHUNK: usize = 32;
 const CHUNKS: usize = 512;
@@ -246,6 +246,10 @@ pub(crate) fn resume() {
 }
 
 fn write_ledger(segment: &Segment, tid: u32, own: bool) {
+    // The launcher's own last look serves.
+    if quiet::is_on() {
+        return;
+    }
     let record = wire::ThreadEnd {
         time_ns: sys::now_ns(),
         tid,

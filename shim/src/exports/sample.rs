@@ -2,8 +2,8 @@
 //!
 //! Job: begin and end on the module's word, and pass its marks on to a launcher. The reader's question: *what does a
 //! profiler that was started by hand change in the process?* Between `begin` and `end`: the tables of the loaded
-//! libraries (`exact::got`) and the functions of the interpreter's MEM and OBJ domains and of its arenas
-//! (`sample::python`). Invariant: after `end` all of them are what they were, unless somebody else has put functions
+//! libraries (`exact::got`), the functions of the interpreter's MEM and OBJ domains and of its arenas (`sample::python`),
+//! and the actions of SIGSEGV and SIGBUS. Invariant: after `end` all of them are what they were, unless somebody else has put functions
 //! above ours, which then only pass on; blocks that were taken elsewhere meanwhile are freed like any other, since the
 //! interpreter hands them to `free` by itself. Neighbours: `wire::tap` is the contract, `src/lines` drains what is
 //! recorded.
@@ -23,6 +23,7 @@ use crate::python::interpreter;
 use crate::python::labels;
 use crate::python::selftest;
 use crate::python::stack;
+use crate::signals::actions;
 
 static TABLE: TapTable = TapTable { version: TAP_VERSION, begin, end, section, set_label, define_label, span };
 
@@ -48,6 +49,17 @@ unsafe fn try_begin(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
     if exact::preloaded() {
         return TapAnswer::Preloaded;
     }
+    actions::borrow_faults();
+    // SAFETY: the caller's promise, passed on.
+    let answer = unsafe { begin_guarded(arena, keep_out) };
+    if answer != TapAnswer::Begun {
+        actions::give_faults_back();
+    }
+    answer
+}
+
+/// The rest of [`try_begin`], once a load that faults is only refused.
+unsafe fn begin_guarded(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
     if !interpreter::adopt() {
         return TapAnswer::NoFrames;
     }
@@ -81,6 +93,7 @@ unsafe extern "C" fn end() {
     exact::give_way();
     pymem::settle();
     segment::take_back();
+    actions::give_faults_back();
     sample::forget_all();
     stack::forget_all();
 }

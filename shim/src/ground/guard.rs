@@ -2,13 +2,15 @@
 //!
 //! Job: read another moment's interpreter structures, which may be gone. Invariant: every instruction that may fault has
 //! an entry in the section `rscalene_guarded` with the place where it goes on as refused; the SIGSEGV/SIGBUS handler
-//! sends those, and no others, there. A thread that blocks SIGSEGV would be killed by such a fault, so it reads through
-//! the kernel instead. Neighbours: `signals` (which installs the handler and chains the rest), `stack`.
+//! sends those, and no others, there. A reader opens the two signals in a thread that blocks them, for as long as it
+//! lives, and reads through the kernel where their handler is not ours. Neighbours: `faults`, `signals` (which installs
+//! the handler and chains the rest), `stack`.
 
 use core::arch::asm;
 
 use rscalene_interp::Memory;
 
+use crate::ground::faults::{self, OpenFaults};
 use crate::ground::sys;
 use crate::ground::tls::tls;
 
@@ -73,22 +75,28 @@ pub(crate) fn recovery(pc: u64) -> Option<u64> {
     Some(target(&entry.landing))
 }
 
-/// This process' memory, read so that a bad address is an answer and not a crash.
-#[derive(Clone, Copy)]
+/// This process' memory, read so that a bad address is an answer and not a crash. Two readers of a thread live at a time
+/// only where one is a signal handler's.
 pub(crate) struct Guarded {
-    /// Faults would kill this thread (it blocks SIGSEGV): ask the kernel instead.
+    /// A fault would not come to our handler: ask the kernel instead.
     through_kernel: bool,
+    /// Keeps SIGSEGV and SIGBUS open.
+    _open: Option<OpenFaults>,
 }
 
 impl Guarded {
     /// Reader for ordinary code of this thread.
     pub(crate) fn here() -> Self {
-        Self { through_kernel: tls().masked.get() & 2 != 0 }
+        if faults::lent() {
+            return Self { _open: OpenFaults::if_blocked(), through_kernel: !faults::come_here() };
+        }
+        Self::in_handler(tls().masked.get() & 2 != 0)
     }
 
     /// Reader for a signal handler that interrupted a thread with or without SIGSEGV or SIGBUS blocked.
     pub(crate) fn in_handler(faults_blocked: bool) -> Self {
-        Self { through_kernel: faults_blocked }
+        let open = if faults_blocked { OpenFaults::if_blocked() } else { None };
+        Self { through_kernel: false, _open: open }
     }
 
     fn kernel_read(address: u64, into: &mut [u8]) -> bool {
@@ -103,8 +111,8 @@ macro_rules! load {
             return Self::kernel_read($address, &mut bytes).then(|| <$type>::from_ne_bytes(bytes));
         }
         let value: $loaded;
-        // SAFETY: only reads; a fault is answered with `ok` 0 by the handler that `start` installed before any reader
-        // exists, and this thread does not block that signal.
+        // SAFETY: only reads; a fault is answered with `ok` 0 by the handler, which was installed before any reader
+        // existed, and this reader keeps the signal open.
         let ok = unsafe {
             guarded!(
                 [$instruction],

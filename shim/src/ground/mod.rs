@@ -1,9 +1,12 @@
 //! What every room stands on: system calls, the functions behind ours, the thread's block, loads that survive a fault.
 
+pub(crate) mod faults;
 pub(crate) mod guard;
 pub(crate) mod mask;
+pub(crate) mod quiet;
 pub(crate) mod random;
 pub(crate) mod real;
 pub(crate) mod slot;
+pub(crate) mod symbols;
 pub(crate) mod sys;
 pub(crate) mod tls;

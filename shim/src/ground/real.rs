@@ -1,13 +1,15 @@
 //! The functions behind our interposers, and the few of libc that older glibc keeps in other libraries.
 //!
-//! Invariant: a name is looked up once, by `dlsym(RTLD_NEXT)`, so that an allocator preloaded behind us is used; where
-//! a process has no `dlsym` (glibc before 2.34 without libdl) libc's own entry points serve. Weak references keep the
+//! Invariant: a name is looked up once, behind this library, so that an allocator preloaded there is used: in the tables of
+//! the loaded libraries (`symbols`), and only what they do not tell by `dlsym(RTLD_NEXT)`. Where a process has no `dlsym`
+//! (glibc before 2.34 without libdl) libc's own entry points serve. Weak references keep the
 //! library loadable there. Neighbours: `hooks`, `signals`, `threads`, `process`.
 
 use core::arch::global_asm;
 use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::ground::symbols;
 use crate::ground::tls::LookUp;
 
 global_asm!(
@@ -23,17 +25,18 @@ global_asm!(
     ".weak __libc_free",
     ".weak __libc_memalign",
     ".weak rscalene_cxx_look_up",
+    ".weak _r_debug",
     ".hidden rscalene_weak",
     ".globl rscalene_weak",
     "rscalene_weak:",
     ".quad dlsym, pthread_key_create, pthread_setspecific, _dl_find_object",
     ".quad __libc_malloc, __libc_calloc, __libc_realloc, __libc_free, __libc_memalign",
-    ".quad rscalene_cxx_look_up",
+    ".quad rscalene_cxx_look_up, _r_debug",
     ".text",
 );
 
 unsafe extern "C" {
-    static rscalene_weak: [usize; 10];
+    static rscalene_weak: [usize; 11];
 }
 
 /// A function that may be missing.
@@ -50,6 +53,7 @@ pub(crate) enum Weak {
     LibcFree = 7,
     LibcMemalign = 8,
     CxxLookUp = 9,
+    Debug = 10,
 }
 
 /// Address of a weak function; 0 where the process has none.
@@ -150,7 +154,10 @@ impl Next {
 
     #[cold]
     fn look_up(&self) -> usize {
-        let found = symbol(libc::RTLD_NEXT, self.name);
+        let found = match symbols::next(self.name) {
+            0 => symbol(libc::RTLD_NEXT, self.name),
+            found => found,
+        };
         if found != 0 {
             self.address.store(found, Relaxed);
             return found;

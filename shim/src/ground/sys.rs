@@ -4,6 +4,8 @@
 
 use core::arch::asm;
 
+use crate::ground::quiet;
+
 /// A system call with up to six arguments; the kernel's raw answer (negative errno on failure).
 ///
 /// # Safety
@@ -99,8 +101,12 @@ pub(crate) fn thread_cpu_ns(tid: u32) -> u64 {
     clock_ns((!tid << 3 | 6) as i32)
 }
 
-/// User and kernel time in nanoseconds of this thread (`RUSAGE_THREAD`) or process (`RUSAGE_SELF`), and its page faults.
+/// User and kernel time in nanoseconds of this thread (`RUSAGE_THREAD`) or process (`RUSAGE_SELF`), and its page faults;
+/// zeros where the program forbids the question.
 pub(crate) fn usage(who: i32) -> (u64, u64, u64) {
+    if quiet::is_on() {
+        return (0, 0, 0);
+    }
     // SAFETY: all bytes zero is a valid rusage.
     let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
     // SAFETY: `usage` is ours and as large as the kernel's struct.
@@ -211,8 +217,30 @@ pub(crate) fn read_own_memory(address: u64, into: &mut [u8]) -> bool {
     read == into.len() as isize
 }
 
+/// Changes this thread's real signal mask, of one word; the old one.
+pub(crate) fn change_mask(how: i32, word: u64) -> u64 {
+    let mut old = 0u64;
+    let (new, old_at) = ((&raw const word) as usize, (&raw mut old) as usize);
+    // SAFETY: both words are ours; the kernel's set is of eight bytes.
+    unsafe { call6(libc::SYS_rt_sigprocmask, how as usize, new, old_at, size_of::<u64>(), 0, 0) };
+    old
+}
+
+/// Address of the handler that is really installed for a signal (or `SIG_DFL`, `SIG_IGN`).
+pub(crate) fn action_of(signal: i32) -> usize {
+    // The kernel's struct begins with the handler and has 32 bytes at most.
+    let mut action = [0usize; 4];
+    let at = (&raw mut action) as usize;
+    // SAFETY: `action` has room for the kernel's struct; its set is of eight bytes.
+    unsafe { call6(libc::SYS_rt_sigaction, signal as usize, 0, at, size_of::<u64>(), 0, 0) };
+    action[0]
+}
+
 /// Wakes whoever waits on a futex word in shared memory.
 pub(crate) fn futex_wake(word: &core::sync::atomic::AtomicU32) {
+    if quiet::is_on() {
+        return;
+    }
     // SAFETY: FUTEX_WAKE (1) does not touch the word.
     unsafe { call3(libc::SYS_futex, word.as_ptr() as usize, 1, 1) };
 }

@@ -46,6 +46,8 @@ pub(crate) struct Tls {
     looking: Cell<u8>,
     /// The label that this thread bears; 0: none.
     pub(crate) label: Cell<u32>,
+    /// Not 0 while this thread's SIGSEGV and SIGBUS are open though it blocks them (see `faults`).
+    pub(crate) kept_fault: Cell<u8>,
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -15,7 +15,7 @@ use rscalene_wire::{ARENA_ENV, EndedBy};
 
 use crate::arena::segment;
 use crate::ground::real::{Next, call_next};
-use crate::ground::sys;
+use crate::ground::{quiet, sys};
 use crate::life::fork_and_exit;
 use crate::signals::urgent;
 
@@ -32,6 +32,12 @@ const PRELOAD_BYTES: usize = 4224;
 const ADDRESS_BYTES: usize = 96;
 /// Longest environment that is extended: two pages of stack, which a thread of any size has.
 const MOST: usize = 1024;
+/// The program has another `LD_PRELOAD` than ours, in front of which our library was put.
+const IN_FRONT: u8 = b'f';
+/// Longest `LD_PRELOAD` that is made so.
+const LONGER_BYTES: usize = PRELOAD_BYTES;
+/// Names of libraries that end a process in which another one comes first.
+const SANITIZERS: [&[u8]; 5] = [b"libasan", b"libtsan", b"liblsan", b"libhwasan", b"libclang_rt."];
 /// Behind the arena's address: these variables were added by us, and nobody else is to see them.
 const MARKS: [(u8, &str); 2] = [(b'a', ARENA_ENV), (b'p', PRELOAD_ENV)];
 
@@ -105,6 +111,20 @@ pub(crate) fn remember(environment: Words) {
             remove(environment, name);
         }
     }
+    if marks.contains(&IN_FRONT) {
+        cut_first(environment, library.len() + 1);
+    }
+}
+
+/// Takes so many bytes off the front of `LD_PRELOAD`.
+fn cut_first(environment: Words, bytes: usize) {
+    let Some(entry) = entries(environment).find(|entry| value(*entry, PRELOAD_ENV).is_some()) else { return };
+    let to = entry.cast_mut().wrapping_add(PRELOAD_ENV.len() + 1);
+    // SAFETY: the entry is the process' own string, which ends with NUL; what is cut off lies in it.
+    unsafe {
+        let rest = CStr::from_ptr(to).to_bytes_with_nul().len().saturating_sub(bytes);
+        core::ptr::copy(to.wrapping_add(bytes), to, rest);
+    }
 }
 
 fn remove(environment: Words, name: &str) {
@@ -133,9 +153,13 @@ fn changes_rights(path: *const c_char) -> bool {
 
 /// Calls `start` with the environment that a new program is to have.
 fn followed(path: *const c_char, environment: Words, start: impl FnOnce(Words) -> c_int) -> c_int {
-    let lacks = |name: &str| variable(environment, name).is_none();
-    let (address, preload) = (lacks(ARENA_ENV), lacks(PRELOAD_ENV));
-    if !(address || preload)
+    if quiet::is_on() {
+        return left_alone(environment, start);
+    }
+    let address = variable(environment, ARENA_ENV).is_none();
+    let preload = variable(environment, PRELOAD_ENV);
+    let replaced = preload.filter(|value| READY.load(Acquire) && lacks_ours(value));
+    if !(address || preload.is_none() || replaced.is_some())
         || !READY.load(Acquire)
         || segment::alone()
         || (!path.is_null() && changes_rights(path))
@@ -143,28 +167,78 @@ fn followed(path: *const c_char, environment: Words, start: impl FnOnce(Words) -
     {
         return start(environment);
     }
-    extended(environment, address, preload, start)
+    match replaced {
+        Some(theirs) => in_front(environment, address, theirs, start),
+        None => {
+            extended(environment, address, if preload.is_none() { Some(kept_preload()) } else { None }, b'p', start)
+        }
+    }
+}
+
+/// The entry of `LD_PRELOAD` with our library alone.
+fn kept_preload() -> *const c_char {
+    KEPT.preload.get().cast_const().cast()
+}
+
+/// Is this an `LD_PRELOAD` without our library, which may be put in front of it?
+fn lacks_ours(theirs: &[u8]) -> bool {
+    // SAFETY: `READY` was raised: nothing writes it any more, and it ends with NUL.
+    let entry = unsafe { CStr::from_ptr(kept_preload()) }.to_bytes();
+    let ours = entry.get(PRELOAD_ENV.len() + 1..).unwrap_or(b"");
+    let has = |part: &[u8]| theirs.windows(part.len()).any(|window| window == part);
+    !theirs.split(|byte| b": ".contains(byte)).any(|library| library == ours) && !SANITIZERS.into_iter().any(has)
+}
+
+/// Calls `start` with our library in front of the program's own `LD_PRELOAD`.
+#[inline(never)]
+fn in_front(environment: Words, address: bool, theirs: &[u8], start: impl FnOnce(Words) -> c_int) -> c_int {
+    let mut text = [0u8; LONGER_BYTES];
+    // SAFETY: as in `lacks_ours`.
+    let ours = unsafe { CStr::from_ptr(kept_preload()) }.to_bytes();
+    if ours.len() + theirs.len() + 2 > text.len() {
+        return start(environment);
+    }
+    let bytes = ours.iter().chain(b":").chain(theirs);
+    text.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    extended(environment, address, Some(text.as_ptr().cast()), IN_FRONT, start)
+}
+
+/// Calls `start` with an environment that does not lead here: the new program is under a filter of system calls that ours
+/// must not meet.
+#[inline(never)]
+fn left_alone(environment: Words, start: impl FnOnce(Words) -> c_int) -> c_int {
+    let mut shorter = [core::ptr::null::<c_char>(); MOST];
+    if entries(environment).count() >= MOST {
+        return start(environment);
+    }
+    let theirs = entries(environment).filter(|entry| value(*entry, ARENA_ENV).is_none());
+    shorter.iter_mut().zip(theirs).for_each(|(to, entry)| *to = entry);
+    start(shorter.as_ptr())
 }
 
 /// As [`followed`], in a frame of its own: it is large.
 #[inline(never)]
-fn extended(environment: Words, address: bool, preload: bool, start: impl FnOnce(Words) -> c_int) -> c_int {
+fn extended(
+    environment: Words,
+    address: bool,
+    preload: Option<*const c_char>,
+    mark: u8,
+    start: impl FnOnce(Words) -> c_int,
+) -> c_int {
     let mut longer = [core::ptr::null::<c_char>(); MOST];
     let mut text = [0u8; ADDRESS_BYTES];
     // SAFETY: `READY` was raised: nothing writes it any more.
     let kept = unsafe { &*KEPT.address.get() };
     let plain = kept.iter().position(|byte| *byte == 0).unwrap_or(0);
-    let marks: &[u8] = match (address, preload) {
-        (true, true) => b":ap",
-        (true, false) => b":a",
-        _ => b":p",
-    };
-    let bytes = kept.iter().take(plain).chain(marks);
+    let marks = [if address { b'a' } else { mark }, mark];
+    let marks = marks.iter().take(usize::from(address) + usize::from(preload.is_some()));
+    let bytes = kept.iter().take(plain).chain(b":").chain(marks);
     text.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-    let ours: [*const c_char; 2] =
-        [text.as_ptr().cast(), if preload { KEPT.preload.get().cast_const().cast() } else { core::ptr::null() }];
+    let has_preload = variable(environment, PRELOAD_ENV).is_some();
     let theirs = entries(environment).filter(|entry| value(*entry, ARENA_ENV).is_none());
-    let all = theirs.chain(ours.into_iter().filter(|entry| !entry.is_null()));
+    // One that there was keeps its place.
+    let theirs = theirs.map(|entry| preload.filter(|_| value(entry, PRELOAD_ENV).is_some()).unwrap_or(entry));
+    let all = theirs.chain([text.as_ptr().cast()]).chain(preload.filter(|_| !has_preload));
     longer.iter_mut().take(MOST - 1).zip(all).for_each(|(to, entry)| *to = entry);
     start(longer.as_ptr())
 }

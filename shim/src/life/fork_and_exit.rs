@@ -12,7 +12,7 @@ use wire::{EndedBy, ExitStatus, ProcessFlags};
 use crate::arena::segment;
 use crate::cpu::threads;
 use crate::ground::real::{Next, call_next, global_symbol};
-use crate::ground::sys;
+use crate::ground::{quiet, sys};
 use crate::memory::{interval, sample};
 use crate::python::interpreter;
 use crate::python::selftest;
@@ -79,7 +79,7 @@ unsafe extern "C" fn in_forked_child() {
         return;
     }
     segment::unmap_parents();
-    if segment::stopped() || !segment::settings().follow_children.is_on() || !segment::claim() {
+    if quiet::is_on() || segment::stopped() || !segment::settings().follow_children.is_on() || !segment::claim() {
         return;
     }
     announce(true);
@@ -89,7 +89,7 @@ unsafe extern "C" fn in_forked_child() {
 
 /// Writes every thread's ledger and the process', with the exit code where it is known.
 pub(crate) fn end(how: EndedBy, code: Option<c_int>) {
-    let Some(segment) = segment::segment() else { return };
+    let Some(segment) = segment::segment().filter(|_| !quiet::is_on()) else { return };
     // A vfork child's end is not ours.
     if !segment::is_own() {
         return;

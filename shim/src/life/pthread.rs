@@ -9,6 +9,7 @@ use core::ffi::{c_int, c_void};
 use crate::arena::segment;
 use crate::cpu::threads;
 use crate::ground::mask::{self, BLOCKED};
+use crate::ground::quiet;
 use crate::ground::real::{Next, call_next};
 use crate::ground::slot::{Entry, Slot, Task};
 use crate::ground::tls::tls;
@@ -52,7 +53,7 @@ unsafe extern "C" fn pthread_create(
             libc::EAGAIN
         )
     };
-    if !threads::armed() || segment::segment().is_none() || segment::stopped() {
+    if !threads::armed() || quiet::is_on() || segment::segment().is_none() || segment::stopped() {
         return create(entry, argument);
     }
     let slot = threads::acquire();

@@ -11,8 +11,8 @@ use rscalene_wire::MemoryMode;
 
 use crate::arena::segment;
 use crate::ground::random::next_random;
-use crate::ground::sys;
 use crate::ground::tls::Tls;
+use crate::ground::{quiet, sys};
 use crate::memory::live;
 use crate::python::stack;
 
@@ -24,7 +24,7 @@ const CERTAIN: u64 = 4;
 const LARGE: u64 = 256 * 1024;
 /// A record that seems to take longer, or many times what records take of late, was interrupted; the time of others is
 /// not our cost.
-const RECORD_NS: u64 = 10_000;
+const RECORD_NS: u64 = 200_000;
 const INTERRUPTED: u64 = 4;
 /// What a sample costs in all: writing its record and that of its end, and what both leave colder in the caches, which is
 /// as much again where they are quick (measured: CPU time of whole programs).
@@ -251,6 +251,9 @@ pub(crate) fn costs_begin(bytes: u64) -> Option<u64> {
 
 /// Counts what a record cost that began then, and adapts the interval when a window is over.
 pub(crate) fn spent(begun_ns: u64) {
+    if quiet::is_on() {
+        return;
+    }
     let now = sys::now_ns();
     let typical = TYPICAL_NS.load(Relaxed);
     let took = now.saturating_sub(begun_ns).min(RECORD_NS).min(INTERRUPTED * typical);

@@ -27,8 +27,8 @@ use crate::arena::segment;
 use crate::cpu::threads;
 use crate::ground::guard::Guarded;
 use crate::ground::slot::Slot;
-use crate::ground::sys;
 use crate::ground::tls::{Busy, tls};
+use crate::ground::{quiet, sys};
 use crate::memory::{interval, live};
 use crate::python::interpreter;
 use crate::python::labels;
@@ -161,7 +161,7 @@ fn wait_for_room(segment: &Segment) {
             GIVEN_UP.store(false, Relaxed);
             return;
         }
-        if GIVEN_UP.load(Relaxed) || segment::stopped() {
+        if GIVEN_UP.load(Relaxed) || quiet::is_on() || segment::stopped() {
             return;
         }
         if round % 100 == 99 && segment::launcher_gone() {

@@ -7,18 +7,18 @@
 
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use libc::{c_int, sigaction as Action, siginfo_t, sigset_t};
 
 use crate::cpu::handler;
-use crate::ground::guard;
 use crate::ground::mask::{
     self, BLOCKED, HANDED_OVER, SAMPLE, SIGMASK, bit, blocks_faults, first_word, real_mask, set_first_word,
 };
 use crate::ground::real::{Next, call_next};
 use crate::ground::sys;
 use crate::ground::tls::tls;
+use crate::ground::{faults, guard};
 use crate::signals::urgent;
 
 const OURS: [c_int; 3] = [SAMPLE, libc::SIGSEGV, libc::SIGBUS];
@@ -81,18 +81,52 @@ fn our_action(signal: c_int, wanted: &Action) -> Action {
     action
 }
 
+/// Which of [`OURS`] are in place on loan, for sampling that was begun by hand.
+static ON_LOAN: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+
+/// Puts the handlers of faults in place where nothing else of this file is in force. One of ours that has others above it
+/// stays where it is.
+pub(crate) fn borrow_faults() {
+    faults::ask_for(on_fault as *const () as usize);
+    for (signal, wanted, on_loan) in faults() {
+        if !on_loan.swap(true, Relaxed) {
+            place(signal, wanted);
+        }
+    }
+}
+
+/// Takes those of them away that are on top.
+pub(crate) fn give_faults_back() {
+    for (signal, wanted, on_loan) in faults() {
+        if on_loan.load(Relaxed) && sys::action_of(signal) == on_fault as *const () as usize {
+            let before = wanted.load();
+            real_action(signal, &raw const before, core::ptr::null_mut());
+            on_loan.store(false, Relaxed);
+        }
+    }
+}
+
+fn faults() -> impl Iterator<Item = (c_int, &'static Wanted, &'static AtomicBool)> {
+    OURS.iter().zip(&WANTED).zip(&ON_LOAN).skip(1).map(|((signal, wanted), on_loan)| (*signal, wanted, on_loan))
+}
+
+/// Puts our action in place of the program's, which is kept in `wanted`.
+fn place(signal: c_int, wanted: &Wanted) {
+    // SAFETY: all bytes zero is a valid sigaction.
+    let mut old: Action = unsafe { core::mem::zeroed() };
+    real_action(signal, core::ptr::null(), &raw mut old);
+    wanted.store(&old);
+    let ours = our_action(signal, &old);
+    real_action(signal, &raw const ours, core::ptr::null_mut());
+}
+
 /// Puts our actions in place; the program's own move into [`WANTED`].
 pub(crate) fn install() {
     if !mask::begin_install() {
         return;
     }
     for (signal, wanted) in OURS.iter().zip(&WANTED) {
-        // SAFETY: all bytes zero is a valid sigaction.
-        let mut old: Action = unsafe { core::mem::zeroed() };
-        real_action(*signal, core::ptr::null(), &raw mut old);
-        wanted.store(&old);
-        let ours = our_action(*signal, &old);
-        real_action(*signal, &raw const ours, core::ptr::null_mut());
+        place(*signal, wanted);
     }
 }
 
@@ -115,9 +149,23 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut
         handler::set_program_counter(context, recovery);
         return;
     }
+    // SAFETY: the kernel gave a valid siginfo.
+    match faults::keep(signal, unsafe { (*info).si_code }) {
+        Some(true) => return,
+        // What the kernel does to a thread that blocks the signal: its own default, when the instruction comes again.
+        Some(false) => return default_action(signal),
+        None => {}
+    }
     if let Some(at) = index(signal) {
         chain(at, signal, info, context);
     }
+}
+
+/// Has the kernel do what it does without a handler.
+fn default_action(signal: c_int) {
+    // SAFETY: all bytes zero is a valid sigaction (SIG_DFL).
+    let default: Action = unsafe { core::mem::zeroed() };
+    real_action(signal, &raw const default, core::ptr::null_mut());
 }
 
 /// Does what would have happened without us.
@@ -130,14 +178,12 @@ fn chain(at: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
         libc::SIG_DFL | libc::SIG_IGN => {
             // A fault with no handler: the default action, given by the kernel when the instruction (or the signal,
             // where a process sent it) comes again. An ignored fault is deadly as well.
-            // SAFETY: all bytes zero is a valid sigaction (SIG_DFL).
-            let default: Action = unsafe { core::mem::zeroed() };
             // SAFETY: the kernel gave a valid siginfo.
             let sent = unsafe { (*info).si_code } <= 0;
             if sent && action.sa_sigaction == libc::SIG_IGN {
                 return;
             }
-            real_action(signal, &raw const default, core::ptr::null_mut());
+            default_action(signal);
             if sent {
                 // SAFETY: sends this signal to this very thread.
                 unsafe {

@@ -119,6 +119,17 @@ impl LineOutcome {
         }
     }
 
+    /// All of it as one line of text, for another process of this machine.
+    fn dump(&self) -> PyResult<String> {
+        serde_json::to_string(&self.outcome).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// What `dump` wrote.
+    #[staticmethod]
+    fn load(text: &str) -> PyResult<Self> {
+        serde_json::from_str(text).map(Self::new).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
     /// The table as text; `source` holds the lines of the function.
     #[pyo3(signature = (source, *, columns, precision=1, peak=false, unit_s=1e-6))]
     fn render(

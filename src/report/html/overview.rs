@@ -49,7 +49,7 @@ fn push_facts(out: &mut String, page: &Page<'_>) {
         facts.push(format!("Python {}", escape::text(python)));
     }
     facts.push(match (p.target.exit.code, p.target.exit.signal) {
-        (_, Some(signal)) => format!("ended by signal {signal}"),
+        (_, Some(signal)) => format!("ended by {}", units::signal(signal)),
         (Some(code), _) => format!("exit code {code}"),
         _ => "did not end".to_owned(),
     });

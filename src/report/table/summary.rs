@@ -115,7 +115,7 @@ pub(in crate::report) fn command(words: &[String]) -> String {
 
 fn exit(exit: &Exit) -> Option<String> {
     match (exit.code, exit.signal) {
-        (_, Some(signal)) => Some(format!("ended by signal {signal}")),
+        (_, Some(signal)) => Some(format!("ended by {}", units::signal(signal))),
         (Some(code), None) => Some(format!("exit {code}")),
         (None, None) => None,
     }

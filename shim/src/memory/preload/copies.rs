@@ -28,6 +28,13 @@ const INTERVAL: u64 = 4 * 1024 * 1024;
 /// Bytes between two looks before sampling has begun.
 const LOOK: i64 = 1 << 20;
 
+/// Looks all of them up: an allocator behind us may copy while the dynamic linker is at work.
+pub(crate) fn resolve() {
+    for next in [&MEMCPY, &MEMMOVE, &MEMCPY_CHK, &MEMMOVE_CHK] {
+        next.get();
+    }
+}
+
 type Block = *mut c_void;
 type Source = *const c_void;
 

@@ -9,6 +9,7 @@ pub(crate) mod maps;
 /// Looks up the allocator behind us.
 pub(crate) fn resolve() {
     libc::resolve();
+    copies::resolve();
     cxx::resolve();
     foreign::find();
 }

@@ -1,0 +1,181 @@
+//! Where the function behind an interposer is, read from the tables of the loaded libraries.
+//!
+//! Job: answer what `dlsym(RTLD_NEXT)` would, without calling it. `dlsym` frees the text of its last error before it
+//! forgets it: a `free` that is called from there and looks itself up by `dlsym` has that text freed twice. Invariant:
+//! allocates nothing, takes no lock. Libraries between ours and libc, which has all that is looked up, are never unloaded.
+//! Neighbour: `real`.
+
+use core::ffi::{CStr, c_char};
+
+use crate::ground::real::{Weak, weak};
+
+/// glibc's `struct link_map`, as far as it is public.
+#[repr(C)]
+struct LinkMap {
+    base: usize,
+    name: *const c_char,
+    dynamic: *const Dynamic,
+    next: *const LinkMap,
+    previous: *const LinkMap,
+}
+
+#[repr(C)]
+struct Dynamic {
+    tag: i64,
+    value: usize,
+}
+
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: usize,
+    size: u64,
+}
+
+const DT_HASH: i64 = 4;
+const DT_STRTAB: i64 = 5;
+const DT_SYMTAB: i64 = 6;
+const DT_GNU_HASH: i64 = 0x6fff_fef5;
+const DT_VERSYM: i64 = 0x6fff_fff0;
+/// The symbol is no default: only who asks for its version gets it.
+const HIDDEN: u16 = 0x8000;
+const FUNCTION: u8 = 2;
+/// A function that answers which function to call.
+const INDIRECT: u8 = 10;
+
+unsafe extern "C" {
+    /// Made by the linker: this library's own dynamic section.
+    #[link_name = "_DYNAMIC"]
+    static OURS: Dynamic;
+}
+
+/// Address of the first function of this name behind this library; where this library was loaded late, of the first in the
+/// process. 0 where there is none, or only `dlsym` can tell.
+pub(crate) fn next(name: &CStr) -> usize {
+    let debug = weak(Weak::Debug);
+    if debug == 0 {
+        return 0;
+    }
+    // SAFETY: `_r_debug` holds a version, then the first of the loaded objects.
+    let first = unsafe { *(debug as *const *const LinkMap).add(1) };
+    let ours = objects(first).find(|object| object.dynamic == &raw const OURS);
+    let behind = ours.map_or(core::ptr::null(), |object| object.next);
+    let is_ours = |object: &&LinkMap| object.dynamic == &raw const OURS;
+    let all = objects(behind).chain(objects(first).take_while(|object| !is_ours(object)));
+    all.map(|object| Tables::of(object).function(name)).find(|address| *address != 0).unwrap_or(0)
+}
+
+fn objects(first: *const LinkMap) -> impl Iterator<Item = &'static LinkMap> {
+    // SAFETY: the list ends with null; the objects that are met live as long as the process.
+    core::iter::successors(unsafe { first.as_ref() }, |object| unsafe { object.next.as_ref() })
+}
+
+/// What one object exports.
+struct Tables {
+    base: usize,
+    strings: usize,
+    symbols: usize,
+    versions: usize,
+    hash: usize,
+    gnu_hash: usize,
+}
+
+impl Tables {
+    fn of(object: &LinkMap) -> Self {
+        let base = object.base;
+        let mut tables = Self { base, strings: 0, symbols: 0, versions: 0, hash: 0, gnu_hash: 0 };
+        let absolute = |value: usize| if value < base { value + base } else { value };
+        let mut entry = object.dynamic;
+        while !entry.is_null() {
+            // SAFETY: a dynamic section ends with an entry of tag 0.
+            let Dynamic { tag, value } = unsafe { entry.read() };
+            match tag {
+                0 => break,
+                DT_STRTAB => tables.strings = absolute(value),
+                DT_SYMTAB => tables.symbols = absolute(value),
+                DT_VERSYM => tables.versions = absolute(value),
+                DT_HASH => tables.hash = absolute(value),
+                DT_GNU_HASH => tables.gnu_hash = absolute(value),
+                _ => {}
+            }
+            entry = entry.wrapping_add(1);
+        }
+        tables
+    }
+
+    /// Address of the function; 0 where this object has none.
+    fn function(&self, name: &CStr) -> usize {
+        if self.strings == 0 || self.symbols == 0 {
+            return 0;
+        }
+        if self.gnu_hash != 0 { self.by_gnu_hash(name) } else { self.one_by_one(name) }
+    }
+
+    fn by_gnu_hash(&self, name: &CStr) -> usize {
+        // SAFETY: the table is made of words: its head, a filter of 64-bit words, the buckets, the chains.
+        let word = |at: usize| unsafe { *(self.gnu_hash as *const u32).wrapping_add(at) };
+        let (buckets, first, filter) = (word(0), word(1), word(2) as usize);
+        if buckets == 0 {
+            return 0;
+        }
+        let hash =
+            name.to_bytes().iter().fold(5381u32, |hash, byte| hash.wrapping_mul(33).wrapping_add((*byte).into()));
+        let bucket_at = 4 + filter * 2;
+        let mut symbol = word(bucket_at + (hash % buckets) as usize);
+        if symbol < first {
+            return 0;
+        }
+        loop {
+            let chained = word(bucket_at + buckets as usize + (symbol - first) as usize);
+            if chained | 1 == hash | 1 {
+                let address = self.matching(symbol, name);
+                if address != 0 {
+                    return address;
+                }
+            }
+            if chained & 1 != 0 {
+                return 0;
+            }
+            symbol += 1;
+        }
+    }
+
+    fn one_by_one(&self, name: &CStr) -> usize {
+        if self.hash == 0 {
+            return 0;
+        }
+        // SAFETY: the table's second word is the number of symbols.
+        let count = unsafe { *(self.hash as *const u32).wrapping_add(1) };
+        (1..count).map(|symbol| self.matching(symbol, name)).find(|address| *address != 0).unwrap_or(0)
+    }
+
+    /// Address of the symbol of this number, if it is a function of this name that the object defines for everybody.
+    fn matching(&self, at: u32, name: &CStr) -> usize {
+        // SAFETY: the number comes from the object's own tables; names end with NUL.
+        let (symbol, found) = unsafe {
+            let symbol = &*(self.symbols as *const Symbol).wrapping_add(at as usize);
+            (symbol, CStr::from_ptr((self.strings + symbol.name as usize) as *const c_char))
+        };
+        // SAFETY: there is a version for each symbol, where there are versions.
+        let version =
+            if self.versions == 0 { 1 } else { unsafe { *(self.versions as *const u16).wrapping_add(at as usize) } };
+        if symbol.section == 0 || symbol.value == 0 || version & HIDDEN != 0 || version == 0 || found != name {
+            return 0;
+        }
+        match symbol.info & 15 {
+            FUNCTION => self.base.wrapping_add(symbol.value),
+            #[cfg(target_arch = "x86_64")]
+            INDIRECT => {
+                // SAFETY: on this architecture such a function takes nothing; the object has been relocated.
+                let choose: unsafe extern "C" fn() -> usize =
+                    unsafe { core::mem::transmute(self.base.wrapping_add(symbol.value)) };
+                // SAFETY: as above.
+                unsafe { choose() }
+            }
+            _ => 0,
+        }
+    }
+}

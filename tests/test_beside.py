@@ -1,0 +1,263 @@
+"""Beside libraries, filters, limits and shells that others bring along: the program runs as it does without us."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run
+
+WORK = "x = [bytearray(1000) for _ in range(10000)]; print(len(x))"
+
+FAILING = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+__attribute__((constructor)) static void start(void) {
+    void *block = malloc(100);
+    dlsym(RTLD_NEXT, "no_such_function_1");
+    block = realloc(block, 5000);
+    memset(block, 1, 5000);
+    dlsym(RTLD_NEXT, "no_such_function_2");
+    free(block);
+    dlopen("no_such_library.so", RTLD_NOW);
+    dlsym(RTLD_DEFAULT, "no_such_function_3");
+    free(calloc(10, 10));
+}
+__attribute__((destructor)) static void end(void) {
+    dlsym(RTLD_NEXT, "no_such_function_4");
+    dlsym(RTLD_NEXT, "no_such_function_5");
+}
+"""
+
+
+@pytest.mark.parametrize("memory", ["off", "sampled", "exact"])
+def test_a_preloaded_library_may_look_for_what_is_not_there(
+    rscalene: Run, tmp_path: Path, clean_env: dict[str, str], memory: str
+) -> None:
+    (tmp_path / "failing.c").write_text(FAILING)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "failing.so", "failing.c", "-ldl"], cwd=tmp_path, check=True)
+    clean_env["LD_PRELOAD"] = str(tmp_path / "failing.so")
+    done = rscalene("run", "-q", "--memory", memory, "-o", "out.json", "-c", WORK)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "10000\n", "")
+
+
+# Allows what Python itself needs, and answers anything else with an action.
+FILTERED = """
+import ctypes, os, struct, sys, threading, subprocess
+
+action, how = int(sys.argv[1], 0), sys.argv[2]
+allowed = [int(number) for number in sys.argv[3].split(",")]
+rules = [(0x20, 0, 0, 0)]
+for number in allowed:
+    rules += [(0x15, 0, 1, number), (0x06, 0, 0, 0x7fff0000)]
+rules.append((0x06, 0, 0, action))
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+program = ctypes.create_string_buffer(struct.pack("H6xQ", len(rules), ctypes.addressof(code)))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+if how == "prctl":
+    assert libc.prctl(22, 2, program, 0, 0) == 0
+else:
+    assert libc.syscall(317, 1, 0, program) == 0
+
+def solve():
+    return sum(sum([k * k % 7 for k in range(500)]) for j in range(4000))
+
+results = [solve()]
+blocks = [bytearray(1000) for _ in range(1000)]
+if how == "thread":
+    thread = threading.Thread(target=lambda: results.append(solve()))
+    thread.start()
+    thread.join()
+print(results, flush=True)
+"""
+
+X86_64 = [
+    *range(6), *range(8, 18), 20, 24, 28, 35, 39, 60, 72, 79, 89, 96, 186, 202, 204, 217, 228, 230, 231, 234, 257,
+    262, 302, 318, 332, 334, 435, 439, 14, 56, 273,
+]  # fmt: skip
+KILL, TRAP, ERRNO = 0x80000000, 0x00030000, 0x00050001
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="system calls have other numbers")
+@pytest.mark.parametrize("cpu", ["auto", "timer"])
+@pytest.mark.parametrize(("action", "how"), [(KILL, "prctl"), (TRAP, "syscall"), (KILL, "thread"), (ERRNO, "prctl")])
+def test_a_filter_of_system_calls_meets_none_of_ours(
+    rscalene: Run, tmp_path: Path, action: int, how: str, cpu: str
+) -> None:
+    (tmp_path / "app.py").write_text(FILTERED)
+    numbers = ",".join(map(str, X86_64))
+    done = rscalene("run", "-q", "--cpu-source", cpu, "-o", "out.json", "app.py", hex(action), how, numbers)
+    count = 2 if how == "thread" else 1
+    assert (done.returncode, done.stdout) == (0, f"{[3996000] * count}\n"), done.stderr
+    profile = json.loads((tmp_path / "out.json").read_text())
+    lines = {line["line"]: line for line in profile["files"][0]["lines"]}
+    hot = max(lines.values(), key=lambda line: line["python_s"])
+    assert hot["line"] == 20, "samples go on under the filter"
+    told = any("seccomp" in notice for notice in profile["notices"])
+    assert told == (action != ERRNO)
+
+
+@pytest.mark.parametrize("kib", [1_000_000, 3000, 64])
+def test_a_limit_on_the_size_of_files_stops_no_program(rscalene: Run, tmp_path: Path, kib: int) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, kib * 1024))
+
+    done = rscalene("run", "-q", "-o", "out.json", "-c", WORK, preexec_fn=limit)
+    assert done.stdout == "10000\n"
+    if kib > 64:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads((tmp_path / "out.json").read_text())["totals"]["alloc_bytes"] > 10_000_000
+    else:
+        assert done.returncode == 4
+        assert "hint: " in done.stderr
+
+
+def test_another_preload_of_a_child_goes_behind_ours(rscalene: Run, tmp_path: Path, clean_env: dict[str, str]) -> None:
+    (tmp_path / "other.c").write_text("int other_library_is_loaded = 1;")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "other.so", "other.c"], cwd=tmp_path, check=True)
+    other = str(tmp_path / "other.so")
+    (tmp_path / "child.py").write_text(
+        "import ctypes, os, subprocess, sys\n"
+        "x = sum(k * k % 7 for k in range(3000000))\n"
+        "print(os.environ.get('LD_PRELOAD'), 'RSCALENE_ARENA' in os.environ)\n"
+        "print(ctypes.c_int.in_dll(ctypes.CDLL(None), 'other_library_is_loaded').value)\n"
+    )
+    (tmp_path / "script.sh").write_text(f"#!/bin/sh\nexport LD_PRELOAD={other}\nexec {sys.executable} child.py\n")
+    (tmp_path / "app.py").write_text(
+        "import os, subprocess, sys\n"
+        f"other = {other!r}\n"
+        "command = [sys.executable, 'child.py']\n"
+        "for env in ({**os.environ, 'LD_PRELOAD': other}, {'PATH': os.environ['PATH'], 'LD_PRELOAD': other}):\n"
+        "    subprocess.run(command, env=env, check=True)\n"
+        "    pid = os.posix_spawn(sys.executable, command, env)\n"
+        "    os.waitpid(pid, 0)\n"
+        "subprocess.run(['sh', 'script.sh'], check=True)\n"
+    )
+    done = rscalene("run", "-q", "-o", "out.json", "app.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [other, "1"] * 5
+    profile = json.loads((tmp_path / "out.json").read_text())
+    assert len(profile["processes"]) == 6
+    (child,) = [file for file in profile["files"] if file["path"].endswith("child.py")]
+    (hot,) = [line for line in child["lines"] if line["line"] == 2]
+    assert hot["python_s"] > 0.3 * profile["totals"]["cpu_clock_s"]
+
+
+def test_a_place_that_others_may_not_enter_shows_in_no_output(tmp_path: Path, clean_env: dict[str, str]) -> None:
+    import rscalene
+
+    home = tmp_path / "a home of its own"
+    site = home / "site"
+    shutil.copytree(Path(rscalene.__file__).parent, site / "rscalene")
+    home.chmod(0o700)
+    clean_env["PYTHONPATH"] = str(site)
+    # It goes on when the launcher has ended, and starts a child then.
+    (tmp_path / "app.py").write_text(
+        "import os, subprocess, sys, time\n"
+        "if os.getuid() == 0:\n"
+        "    done = subprocess.run(['/bin/echo', 'other user'], user=65534, capture_output=True, text=True)\n"
+        "    print(done.stdout, done.stderr)\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    time.sleep(1)\n"
+        "    done = subprocess.run(['/bin/echo', 'late'], capture_output=True, text=True)\n"
+        "    open('late.part', 'w').write(done.stdout + done.stderr)\n"
+        "    os.rename('late.part', 'late.txt')\n"
+        "    os._exit(0)\n"
+    )
+    command = [sys.executable, "-m", "rscalene", "run", "-q", "-o", "out.json", "app.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=clean_env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0
+    assert "ld.so" not in done.stdout, done.stdout
+    assert until((tmp_path / "late.txt").exists)
+    assert (tmp_path / "late.txt").read_text() == "late\n"
+
+
+STOPPING = """
+import os, signal, sys
+print("before", flush=True)
+os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+print("after", flush=True)
+"""
+
+
+def states(pid: int) -> str:
+    """State of a process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def until(truth: Any, seconds: float = 10) -> bool:
+    """Wait for something to become true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if truth():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("wakes", ["launcher", "program"])
+def test_a_program_that_stops_stops_the_launcher_and_goes_on_with_it(
+    tmp_path: Path, clean_env: dict[str, str], wakes: str
+) -> None:
+    (tmp_path / "app.py").write_text(STOPPING)
+    command = [sys.executable, "-m", "rscalene", "run", "-q", "-o", "out.json", "app.py", "SIGSTOP"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=clean_env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "before\n"
+        assert until(lambda: states(process.pid) == "T"), "the shell sees that the job has stopped"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        program = next(int(child) for child in children if states(int(child)) == "T")
+        os.kill(process.pid if wakes == "launcher" else program, signal.SIGCONT)
+        assert process.communicate(timeout=20)[0] == "after\n"
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_shell_gets_its_terminal_back(tmp_path: Path, clean_env: dict[str, str]) -> None:
+    (tmp_path / "app.py").write_text(STOPPING)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], clean_env | {"PS1": "$ ", "TERM": "dumb"})
+    seen = ""
+
+    def answers(text: str, typed: str) -> None:
+        nonlocal seen
+        os.write(terminal, typed.encode())
+        end = time.monotonic() + 20
+        while text not in seen:
+            assert time.monotonic() < end, seen
+            if select.select([terminal], [], [], 0.1)[0]:
+                seen += os.read(terminal, 65536).decode()
+        seen = seen.partition(text)[2]
+
+    try:
+        answers("Stopped", f"{sys.executable} -m rscalene run -q -o out.json app.py SIGTSTP\n")
+        answers("back again", "echo back' 'again\n")
+        answers("after", "fg\n")
+        answers("code 0", "echo code' '$?\n")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(terminal)
