@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import statistics
 from base64 import b64encode
-from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +38,11 @@ WIDTH = 1200
 ROW = 18
 
 
-@cache
 def style() -> str:
     """Return the style of the report, and ours."""
     return page_style() + STYLE
 
 
-@cache
 def policy() -> str:
     """Return the Content-Security-Policy: nothing is loaded, and the one style is known by its hash."""
     digest = b64encode(hashlib.sha256(style().encode()).digest()).decode()

@@ -98,7 +98,7 @@ class When:
         for one in given if isinstance(given, (list, tuple, set, frozenset)) else (given,):
             self._add(one)
 
-    def _add(self, one: object) -> None:
+    def _add(self, one: Any) -> None:
         if one == "always":
             self.always = True
         elif one == "never" or one is None or one is False:

@@ -6,19 +6,17 @@ body ends, at ``close`` or with the body's last reference, whichever comes first
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from rscalene.web.failures import failures
 from rscalene.web.options import WERKZEUG_NAME, Options, disabled, options
 from rscalene.web.recording import Recorder, Recording
 from rscalene.web.select import View
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    Environ = dict[str, Any]
-    StartResponse = Callable[..., Any]
-    Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 # The page may stand for a body of this size at most.
 LARGEST_BODY = 10_000_000
