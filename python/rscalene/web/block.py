@@ -11,9 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rscalene._rscalene import Request, Stretch
-from rscalene.web.failures import failures
 from rscalene.web.options import disabled
-from rscalene.web.recording import attach_sql
+from rscalene.web.recording import sql_ledger
 from rscalene.web.result import About, RequestResult
 
 if TYPE_CHECKING:
@@ -65,9 +64,9 @@ class request:
             name=self.name, route=self._route, started_at=time.time(), pid=os.getpid(),
             thread=threading.get_native_id(), id=secrets.token_hex(16), notes=self._notes,
         )  # fmt: skip
+        ledger = sql_ledger() if self._sql else None
         self._request = Request(**self._wanted)
-        if self._sql:
-            attach_sql(self._request)
+        self._request.sql = ledger
         self._stretch = self._request.enter()
         return self
 
@@ -146,4 +145,4 @@ class request:
         return called
 
 
-__all__ = ["failures", "request"]
+__all__ = ["request"]

@@ -12,7 +12,7 @@ from rscalene._rscalene import Request
 from rscalene.web import page
 from rscalene.web.failures import failures
 from rscalene.web.options import disabled
-from rscalene.web.recording import attach_sql
+from rscalene.web.recording import sql_ledger
 from rscalene.web.result import About, RequestResult
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ class Panelled:
         if disabled():
             return
         try:
+            ledger = sql_ledger()
             self._request = Request(lines=True, functions=True, max_s=30.0)
-            attach_sql(self._request)
+            self._request.sql = ledger
             self._stretch = self._request.enter()
         except Exception as error:
             failures.tell("cannot profile requests", error)

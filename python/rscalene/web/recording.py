@@ -114,11 +114,12 @@ class Recording:
         about.id = secrets.token_hex(16)
         self.about = about
         self.recorder = recorder
+        # Drivers are hooked at the first ledger of a process, which is no time of the request's.
+        ledger = sql_ledger() if options.sql else None
         self.request = Request(lines=options.lines, functions=options.functions, max_s=options.max_s)
         self.done = False
         self.result: RequestResult | None = None
-        if options.sql:
-            attach_sql(self.request)
+        self.request.sql = ledger
 
     def first_byte(self) -> None:
         """Note that the answer begins now."""
@@ -142,16 +143,17 @@ class Recording:
         return self.result
 
 
-def attach_sql(request: Request) -> None:
-    """Give a request a ledger of its SQL, where the hooks are there."""
+def sql_ledger() -> Any:
+    """Return a ledger for a request's SQL; None where it cannot be counted."""
     try:
         ledger = import_module("rscalene.sql").ledger
     except (ImportError, AttributeError):
-        return
+        return None
     try:
-        request.sql = ledger()
+        return ledger()
     except Exception as error:
         failures.tell("cannot count SQL", error)
+        return None
 
 
-__all__ = ["Recorder", "Recording", "attach_sql", "disabled", "trace_of"]
+__all__ = ["Recorder", "Recording", "disabled", "sql_ledger", "trace_of"]
