@@ -35,9 +35,14 @@ pub fn seconds(elapsed: u64) -> f64 {
 /// Ticks that last `seconds`; [`seconds`] the other way round.
 #[must_use]
 pub fn ticks_of(seconds: f64) -> u64 {
+    (seconds / rate()) as u64
+}
+
+/// Seconds of one tick: for many figures at once, since [`seconds`] reads the clocks anew each time.
+#[must_use]
+pub fn rate() -> f64 {
     prepare();
-    let each = if COUNTER.load(std::sync::atomic::Ordering::Relaxed) { seconds_per_tick() } else { 1e-9 };
-    (seconds / each) as u64
+    if COUNTER.load(std::sync::atomic::Ordering::Relaxed) { seconds_per_tick() } else { 1e-9 }
 }
 
 /// Written once by [`prepare`], before any thread can read ticks of a session; read by [`ticks`].

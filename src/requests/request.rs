@@ -218,15 +218,16 @@ impl Request {
                 }
             }
         }
+        let rate = clock::rate();
         let rows = rows.into_iter().map(|((file, line), (name, row))| {
             (
                 file.to_owned(),
                 line,
                 name.to_owned(),
                 row.hits,
-                clock::seconds(row.ticks),
-                clock::seconds(row.own),
-                clock::seconds(row.waited),
+                row.ticks as f64 * rate,
+                row.own as f64 * rate,
+                row.waited as f64 * rate,
                 // Bytes are not counted by request.
                 None,
                 None,
@@ -238,6 +239,7 @@ impl Request {
     /// `(parent, file, line, function, calls, own_s)` of each path of functions; a parent is an index in this list, -1 none.
     fn tree_rows(&self, py: Python<'_>) -> Vec<(i64, String, u32, String, u64, f64)> {
         let nodes = &self.book(py).tree.nodes;
+        let rate = clock::rate();
         let rows = nodes.iter().filter_map(|node| {
             let function = node.function.as_ref()?;
             Some((
@@ -246,7 +248,7 @@ impl Request {
                 function.line,
                 function.name.to_string(),
                 node.calls,
-                clock::seconds(node.own),
+                node.own as f64 * rate,
             ))
         });
         rows.collect()

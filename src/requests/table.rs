@@ -45,9 +45,9 @@ impl Sum {
         }
     }
 
-    fn figures(self) -> Figures {
+    fn figures(self, rate: f64) -> Figures {
         let (calls, primitive) = (self.calls, self.primitive);
-        Figures { calls, primitive, own_s: clock::seconds(self.own), total_s: clock::seconds(self.total) }
+        Figures { calls, primitive, own_s: self.own as f64 * rate, total_s: self.total as f64 * rate }
     }
 }
 
@@ -97,6 +97,7 @@ impl CallTable {
                 children[parent].push(index);
             }
         }
+        let rate = clock::rate();
         let mut sums = vec![Sum::default(); entries.len()];
         let mut callers: FxHashMap<(usize, usize), Sum> = FxHashMap::default();
         let mut active = vec![0_u32; entries.len()];
@@ -131,10 +132,10 @@ impl CallTable {
         let mut callers: Vec<_> = callers.into_iter().collect();
         callers.sort_by_key(|(pair, _)| *pair);
         for ((caller, at), sum) in callers {
-            entries[at].callers.push((caller, sum.figures()));
+            entries[at].callers.push((caller, sum.figures(rate)));
         }
         for (entry, sum) in entries.iter_mut().zip(sums) {
-            entry.figures = sum.figures();
+            entry.figures = sum.figures(rate);
         }
         Self { entries }
     }
