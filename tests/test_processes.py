@@ -353,8 +353,11 @@ for seconds in (0.1, 0.5):
     assert rscalene("run", "-q", "-o", "out.json", "app.py").returncode == 0
     together = rscalene("view", "out.json").stdout
     apart = rscalene("view", "--per-process", "out.json").stdout
-    assert apart.startswith(together)
-    sections = apart[len(together) :].split("Process ")[1:]
+    assert apart.splitlines()[-2:] == together.splitlines()[-2:], "the answer stands last"
+    # What is of each process stands between the head and the hottest lines of all.
+    head, _, rest = apart.partition("Process ")
+    assert together.startswith(head.rstrip("\u2500 \n"))
+    sections = rest.split("Hottest lines")[0].split("Process ")
     assert len(sections) == 3
     assert [f"app.py:{LINE} " in section for section in sections] == [True, True, False]
     saved = rscalene("run", "-q", "--per-process", "-o", "out.txt", "app.py")

@@ -424,7 +424,9 @@ mod tests {
         let text = drawn(&mut screen);
         assert!(text.find("app.py:41") < text.find("app.py:88"), "{text}");
         screen.press(KeyCode::Char('/'));
-        "parse".chars().for_each(|letter| drop(screen.press(KeyCode::Char(letter))));
+        for letter in "parse".chars() {
+            let _ = screen.press(KeyCode::Char(letter));
+        }
         screen.press(KeyCode::Enter);
         assert!(!drawn(&mut screen).contains("app.py:41"));
         screen.press(KeyCode::Char('p'));

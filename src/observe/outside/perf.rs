@@ -183,7 +183,7 @@ impl Event {
 
     /// The word at a position of the data, whose size is a power of two; records are aligned to words.
     fn word(&self, position: u64) -> u64 {
-        let offset = usize::try_from(position).unwrap_or(0) % (PAGES * PAGE) & !7;
+        let offset = (usize::try_from(position).unwrap_or(0) % (PAGES * PAGE)) & !7;
         // SAFETY: inside of the data pages, which lie behind the first; aligned. The kernel has finished what lies before
         // the head that was read.
         unsafe { self.ring.add(PAGE + offset).cast::<u64>().read_volatile() }

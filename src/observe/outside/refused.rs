@@ -113,7 +113,7 @@ impl Refused {
         let own = unsafe { libc::geteuid() };
         let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
         let scope: u32 = scope.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        if own != 0 && owner.is_some_and(|owner| owner != own && owner != 0) || own != 0 && owner == Some(0) {
+        if own != 0 && owner.is_some_and(|owner| owner != own) {
             return Self::new(
                 format!("process {pid} belongs to another user"),
                 format!("`sudo rscalene ...` may read process {pid}"),

@@ -177,7 +177,6 @@ impl Window {
     }
 
     /// Resident bytes now, all processes, and their course.
-    #[must_use]
     pub fn resident(&self) -> (u64, impl Iterator<Item = u64> + '_) {
         (self.rss.values().sum(), self.rss_course.iter().copied())
     }
