@@ -7,6 +7,8 @@ use std::fmt;
 
 /// Exit code: the command line was not understood.
 pub const EXIT_USAGE: i32 = 2;
+/// Exit code: a limit of `rscalene diff --fail` was passed.
+pub const EXIT_LIMIT: i32 = 3;
 /// Exit code: the program ran and succeeded, but could not be profiled, or its report could not be written.
 pub const EXIT_NO_PROFILE: i32 = 4;
 /// Exit code: the program was found but cannot be run.

@@ -354,7 +354,8 @@ pub(crate) struct View {
 /// Options of `rscalene diff`.
 #[derive(Debug, Args)]
 #[command(after_help = "Lines pair by their text, so lines that moved are compared with what they were.\n\
-                        A figure in parentheses is within the noise: sampling alone explains it (two standard errors).")]
+                        A figure in parentheses is within the noise: sampling alone explains it (two standard errors).\n\
+                        Exit codes: 0; 2 usage; 3 a limit of --fail was passed.")]
 pub(crate) struct Diff {
     /// The earlier profile
     pub(crate) before: PathBuf,
@@ -369,6 +370,18 @@ pub(crate) struct Diff {
     /// Print JSON: all lines and functions of either profile
     #[arg(long, conflicts_with = "output")]
     pub(crate) json: bool,
+
+    /// What to print: text, md, github (annotations on the lines; all of it goes to the step summary) or json
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["output", "json"], default_value = "text")]
+    pub(crate) format: DiffPrint,
+
+    /// Exit with 3 where a figure (mem, peak, live, cpu, wait) of the run or of a line grew by more, e.g. mem:+5%,cpu:+100ms
+    #[arg(long, value_name = "RULES")]
+    pub(crate) fail: Option<String>,
+
+    /// Changes of lines below these are never judged, e.g. 1MiB,1ms
+    #[arg(long, value_name = "AMOUNTS", default_value = "64KiB,1ms")]
+    pub(crate) min: String,
 
     /// Open the page in a browser
     #[arg(long)]
@@ -388,6 +401,19 @@ pub(crate) struct Diff {
 
     #[command(flatten)]
     pub(crate) paper: Paper,
+}
+
+/// What `rscalene diff` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DiffPrint {
+    /// The table
+    Text,
+    /// Markdown
+    Md,
+    /// Commands of GitHub's workflows, and a step summary
+    Github,
+    /// All figures, and the verdict
+    Json,
 }
 
 /// Options of `rscalene recover`.

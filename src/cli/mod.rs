@@ -6,5 +6,6 @@
 pub(crate) mod config;
 pub mod error;
 pub(crate) mod flags;
+pub(crate) mod gate;
 pub(crate) mod messages;
 pub(crate) mod words;

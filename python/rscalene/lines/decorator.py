@@ -13,12 +13,15 @@ import functools
 import inspect
 import os
 import types
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
+from importlib import import_module
 from types import CodeType, FunctionType, MethodType
 from typing import Any, TypeVar, cast, overload
 
 from rscalene._rscalene import Drive, LineOutcome, LineTable, instrumented, watch
 from rscalene.lines.options import Options, TableStream
+from rscalene.lines.placement import is_being_defined, rewrapped, warn_if_kept, wrapped_by
 from rscalene.lines.tables import render, write_or_show
 
 __all__ = ["decorate", "enabled", "profile", "swap_code", "tables_for"]
@@ -45,6 +48,7 @@ def profile(
     columns: str | None = None,
     time: bool = False,
     peak: bool = False,
+    sql: bool = False,
     name: str | None = None,
 ) -> Callable[[_Decorated], _Decorated]: ...
 
@@ -59,6 +63,7 @@ def profile(
     columns: str | None = None,
     time: bool = False,
     peak: bool = False,
+    sql: bool = False,
     name: str | None = None,
 ) -> _Decorated: ...
 
@@ -72,6 +77,7 @@ def profile(
     columns: str | None = None,
     time: bool = False,
     peak: bool = False,
+    sql: bool = False,
     name: str | None = None,
 ) -> Any:
     """Print a table of the decorated function's lines each time its outermost call ends.
@@ -91,6 +97,8 @@ def profile(
         show the CPU time sampled on each line, callees included: Python's, native, and the kernel's. Cells are
         blank where no sample fell; a coroutine's steps of less than a sample's 2 ms share theirs with their neighbours.
     :param peak: add the column ``Peak``: the highest transient above the memory at which the line began.
+    :param sql: add the columns ``SQL`` (queries), ``SQL ms`` (in the driver), ``Rows`` and ``Mark`` (``N+1``,
+        ``duplicate``), callees included, and below the table the statements in order with their lines. Not on classes.
     :param name: a title printed before the table, and the function's name in the time table.
     :raises ValueError: for unknown columns, backends or precisions.
     :raises TypeError: when the object to decorate has no Python code, or ``stream`` cannot be written to.
@@ -103,6 +111,7 @@ def profile(
         columns=columns or ("time" if time else "memory"),
         peak=peak,
         name=name,
+        sql=sql,
     )
     if func is None:
         return functools.partial(_profile_with, options)
@@ -110,7 +119,15 @@ def profile(
 
 
 def _profile_with(options: Options, target: Any) -> Any:
-    return decorate(target, options, functools.partial(_print, options)) if enabled() else target
+    if not enabled():
+        return target
+    if options.sql and isinstance(target, type):
+        raise TypeError("cannot count the queries of a class\nhint: decorate its functions")
+    decorated = decorate(target, options, functools.partial(_print, options))
+    if not options.sql:
+        return decorated
+    counted = import_module("rscalene.sql.by_line").counted
+    return counted(decorated)
 
 
 def _print(options: Options, outcome: LineOutcome) -> None:
@@ -145,8 +162,17 @@ def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None
         return functools.partial(again(target.func), *target.args, **target.keywords)
     if isinstance(target, MethodType):
         return MethodType(again(target.__func__), target.__self__)
+    inner = wrapped_by(target) if not _is_made(target) else None
+    if inner is not None and not _is_made(inner):
+        return _through_wrappers(target, inner, options, on_end)
     if isinstance(target, FunctionType):
-        return _function(target, options, on_end)
+        if target.__code__.co_flags & _DRIVEN == 0 and not _is_made(target) and is_being_defined(target):
+            # A decorator below may have kept it: whoever holds it runs the watched code.
+            swap_code(target, options, on_end)
+            return _remembered(target)
+        if target.__code__.co_flags & _DRIVEN and is_being_defined(target):
+            warn_if_kept(target)
+        return _remembered(_function(target, options, on_end))
     raise TypeError(f"cannot profile the lines of {target!r}: it has no Python code")
 
 
@@ -155,6 +181,36 @@ _CACHED: Any = type(functools.lru_cache(len))
 
 #: The kinds of members to decorate in a class.
 _MEMBERS: tuple[Any, ...] = (FunctionType, staticmethod, classmethod, property, functools.cached_property, _CACHED)
+
+
+#: Functions that this module made or watches in place.
+_made: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _is_made(target: Any) -> bool:
+    return isinstance(target, FunctionType) and target in _made
+
+
+def _remembered(function: FunctionType) -> FunctionType:
+    _made.add(function)
+    return function
+
+
+def _through_wrappers(target: Any, inner: FunctionType, options: Options, on_end: Callable[[LineOutcome], None]) -> Any:
+    """Watch the function that the wrappers of other decorators lead to; return what takes the place of ``target``."""
+    plain = not inner.__code__.co_flags & _DRIVEN
+    if plain and is_being_defined(inner):
+        swap_code(inner, options, on_end)
+        return target
+    made = rewrapped(target, inner, _function(inner, options, on_end))
+    if made is not None:
+        return _remembered(made)
+    if isinstance(target, FunctionType):
+        return _remembered(_function(target, options, on_end))
+    raise TypeError(
+        f"cannot profile the lines of {target!r}: {inner.__qualname__} cannot be reached through it\n"
+        "hint: put @profile below the other decorators"
+    )
 
 
 def _function_or_same(accessor: Any, again: Callable[[Any], Any]) -> Any:

@@ -37,6 +37,7 @@ class Options:
     peak: bool = False
     name: str | None = None
     unit_s: float = 1e-6
+    sql: bool = False
 
     def __post_init__(self) -> None:
         """Refuse impossible options before anything runs."""

@@ -8,6 +8,8 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from rscalene._rscalene import LineOutcome
@@ -19,13 +21,20 @@ __all__ = ["render", "source_of", "write", "write_or_show"]
 def render(outcome: LineOutcome, options: Options) -> str:
     """Return the table of ``outcome`` as text, title included."""
     title = f"{options.name}\n" if options.name else ""
-    return title + outcome.render(
-        source_of(outcome),
-        columns=options.columns,
-        precision=options.precision,
-        peak=options.peak,
-        unit_s=options.unit_s,
-    )
+
+    def table(source: list[str]) -> str:
+        return title + outcome.render(
+            source,
+            columns=options.columns,
+            precision=options.precision,
+            peak=options.peak,
+            unit_s=options.unit_s,
+        )
+
+    if not options.sql:
+        return table(source_of(outcome))
+    with_queries: Callable[..., str] = import_module("rscalene.sql.by_line").table
+    return with_queries(outcome, source_of(outcome), table)
 
 
 def source_of(outcome: LineOutcome) -> list[str]:

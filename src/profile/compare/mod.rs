@@ -4,4 +4,5 @@
 //! `model` is what is compared, `report::diff` shows it.
 
 pub mod diff;
+pub mod gate;
 mod pairing;

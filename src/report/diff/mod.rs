@@ -5,6 +5,7 @@
 //! `profile::compare` compares; `chosen` says what is shown, and `table`, `html` and `markdown` render it.
 
 mod chosen;
+mod gate;
 mod html;
 mod markdown;
 mod table;
@@ -16,9 +17,11 @@ use serde::Serialize;
 use super::format::Format;
 use super::style::Style;
 use crate::profile::compare::diff::Diff;
+use crate::profile::compare::gate::Verdict;
 use crate::profile::model::Format as Version;
 
 pub use chosen::DiffOptions;
+pub use gate::{ANNOTATIONS, render_annotations, render_gate, render_gate_markdown};
 pub use html::{render_fragment, render_page};
 pub use markdown::render_markdown;
 pub use table::render_table;
@@ -63,15 +66,23 @@ impl DiffFormat {
 /// The comparison as JSON: every line and function of either profile.
 #[must_use]
 pub fn render_json(diff: &Diff) -> String {
+    render_judged_json(diff, None)
+}
+
+/// The same, with what `--fail` made of it.
+#[must_use]
+pub fn render_judged_json(diff: &Diff, limits: Option<&Verdict>) -> String {
     #[derive(Serialize)]
     struct Whole<'d> {
         format: Version,
         #[serde(flatten)]
         diff: &'d Diff,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limits: Option<&'d Verdict>,
     }
     let format = Version { name: FORMAT_NAME.to_owned(), major: 1, minor: 0 };
     // Figures that are not finite become null, as serde_json writes them; nothing else can fail.
-    let mut text = serde_json::to_string(&Whole { format, diff }).unwrap_or_default();
+    let mut text = serde_json::to_string(&Whole { format, diff, limits }).unwrap_or_default();
     text.push('\n');
     text
 }
