@@ -21,7 +21,7 @@ ROUNDS ?= 1
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser test-servers test-allocators test-root test-limits test-memcheck test-strict fuzz environment print-python build dev lint fmt docs check-wheel bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-sql test-allocators test-root test-limits test-memcheck test-strict fuzz environment print-python build dev lint fmt docs check-wheel bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -44,6 +44,13 @@ test-browser: $(BUILD)/installed $(BUILD)/browser.stamp  ## drive the HTML repor
 
 test-servers: $(BUILD)/installed $(BUILD)/servers.stamp  ## real servers, workers and reloaders under the profiler
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 300 tests/servers
+
+test-sql: $(BUILD)/installed  ## queries by line: drivers, PostgreSQL, MariaDB, plugins of pytest (in an environment of their own)
+	tests/install-databases
+	$(PYTHON) -m venv --without-pip --clear $(BUILD)/venv-sql
+	$(PYTHON) -m pip --python $(BUILD)/venv-sql/bin/python install --quiet -r tests/requirements.txt -r tests/requirements-sql.txt
+	$(PYTHON) -m pip --python $(BUILD)/venv-sql/bin/python install --quiet --no-deps $(DIST)/*.whl
+	$(BUILD)/venv-sql/bin/python -m pytest $(PYTEST_ARGS) -p no:asyncio --timeout 300 tests/sql
 
 test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloaded (fetched from Debian; needs a C++ compiler)
 	tests/install-allocators

@@ -224,8 +224,8 @@ class ByteCount:
     def stop(self) -> int:
         """Stop, and return the bytes allocated less those freed."""
 
-    def totals(self) -> tuple[int, int, int]:
-        """Stop; return the bytes allocated, the same less those freed, and how far that rose above its start."""
+    def peek(self) -> tuple[int, int, int]:
+        """Return the bytes allocated so far, the same less those freed, and how far that rose above its start."""
 
 @final
 class Sampler:

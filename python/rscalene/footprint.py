@@ -146,6 +146,7 @@ def around(function: Callable[_P, _R], section: Callable[[], AbstractContextMana
 
         @functools.wraps(function)
         async def awaited(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            __tracebackhide__ = True  # a test's report shows the test
             with section():
                 return await function(*args, **kwargs)
 
@@ -154,6 +155,7 @@ def around(function: Callable[_P, _R], section: Callable[[], AbstractContextMana
 
         @functools.wraps(function)
         def iterated(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            __tracebackhide__ = True  # a test's report shows the test
             with section():
                 return (yield from function(*args, **kwargs))
 
@@ -161,6 +163,7 @@ def around(function: Callable[_P, _R], section: Callable[[], AbstractContextMana
 
     @functools.wraps(function)
     def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        __tracebackhide__ = True  # a test's report shows the test
         with section():
             return function(*args, **kwargs)
 

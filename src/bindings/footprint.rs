@@ -135,11 +135,11 @@ impl ByteCount {
         Ok(Self { mine, from, allocated_from, high_before })
     }
 
-    /// Stop, and return the bytes allocated, the same less those freed, and how far that rose above its start.
-    fn totals(&mut self) -> (u64, i64, i64) {
+    /// The bytes allocated so far, the same less those freed, and how far that rose above its start.
+    fn peek(&self) -> (u64, i64, i64) {
         let (allocated, net) = (self.mine.allocated() - self.allocated_from, self.mine.net() - self.from);
         let high = self.mine.high().unwrap_or(self.from).max(self.from);
-        (allocated, self.end(net), high - self.from)
+        (allocated, net, high - self.from)
     }
 
     /// Stop, and return the bytes allocated less those freed.

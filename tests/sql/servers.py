@@ -95,7 +95,7 @@ def postgresql() -> Iterator[Server]:
 
 @contextlib.contextmanager
 def mariadb() -> Iterator[Server]:
-    """Run a MariaDB, unpacked by tests/install-mariadb or installed."""
+    """Run a MariaDB, unpacked by tests/install-databases or installed."""
     unpacked = (MARIADB / "done").exists()
     base = MARIADB / "usr" if unpacked else Path("/usr")
     environment = {"LD_LIBRARY_PATH": str(base / "lib/x86_64-linux-gnu")} if unpacked else {}

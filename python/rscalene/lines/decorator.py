@@ -166,11 +166,11 @@ def decorate(target: Any, options: Options, on_end: Callable[[LineOutcome], None
     if inner is not None and not _is_made(inner):
         return _through_wrappers(target, inner, options, on_end)
     if isinstance(target, FunctionType):
-        if target.__code__.co_flags & _DRIVEN == 0 and not _is_made(target) and is_being_defined(target):
+        if target.__code__.co_flags & _DRIVEN == 0 and not _is_made(target) and is_being_defined(target, target):
             # A decorator below may have kept it: whoever holds it runs the watched code.
             swap_code(target, options, on_end)
             return _remembered(target)
-        if target.__code__.co_flags & _DRIVEN and is_being_defined(target):
+        if target.__code__.co_flags & _DRIVEN and is_being_defined(target, target):
             warn_if_kept(target)
         return _remembered(_function(target, options, on_end))
     raise TypeError(f"cannot profile the lines of {target!r}: it has no Python code")
@@ -199,7 +199,7 @@ def _remembered(function: FunctionType) -> FunctionType:
 def _through_wrappers(target: Any, inner: FunctionType, options: Options, on_end: Callable[[LineOutcome], None]) -> Any:
     """Watch the function that the wrappers of other decorators lead to; return what takes the place of ``target``."""
     plain = not inner.__code__.co_flags & _DRIVEN
-    if plain and is_being_defined(inner):
+    if plain and is_being_defined(inner, target):
         swap_code(inner, options, on_end)
         return target
     made = rewrapped(target, inner, _function(inner, options, on_end))

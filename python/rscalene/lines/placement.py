@@ -28,12 +28,13 @@ def wrapped_by(target: Any) -> FunctionType | None:
     return inner if isinstance(inner, FunctionType) and inner is not target else None
 
 
-def is_being_defined(function: FunctionType) -> bool:
-    """Whether this runs for the decorators of ``function``: its own name does not stand for it yet."""
+def is_being_defined(function: FunctionType, target: Any) -> bool:
+    """Whether ``target`` is decorated where ``function`` is written: the name does not stand for either of them yet."""
     frame = _caller()
     if frame is None or function.__code__ not in _codes(frame):
         return False
-    return frame.f_locals.get(function.__name__) is not function
+    named = frame.f_locals.get(function.__name__)
+    return named is not function and named is not target
 
 
 def _caller() -> FrameType | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rscalene._rscalene import Ledger, LineOutcome, sql_variable
 from rscalene.footprint import around
-from rscalene.sql.counted import Queries, Statement
+from rscalene.sql.counted import Place, Queries, Statement
 from rscalene.sql.report import log
 
 __all__ = ["counted", "table"]
@@ -45,7 +45,7 @@ def table(outcome: LineOutcome, source: list[str], render: Callable[[list[str]],
     return "\n".join(lines) + log(queries) + "\n"
 
 
-def _is_in(outcome: LineOutcome, place: Any) -> bool:
+def _is_in(outcome: LineOutcome, place: Place) -> bool:
     return place.file == outcome.filename and outcome.first_line <= place.line < outcome.first_line + outcome.lines
 
 

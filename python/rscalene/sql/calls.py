@@ -71,7 +71,8 @@ def wrap(
         return sql_begin(query if type(query) is str else text_of(query, self), params, strings)
 
     hooked: Any
-    if inspect.iscoroutinefunction(inner):
+    # A library's own decorator may return the coroutine of what it wraps.
+    if inspect.iscoroutinefunction(inspect.unwrap(inner)):
 
         @functools.wraps(inner)
         async def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:

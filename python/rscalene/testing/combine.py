@@ -1,0 +1,78 @@
+"""Profiles of several processes that ran parts of one session, added up: what pytest-xdist's workers measured.
+
+Figures of lines, functions and totals are sums, peaks and footprints those of the largest worker. What speaks of one
+process alone (stacks, threads, the timeline) is left out where there are several.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["combined"]
+
+#: Figures of which the largest is taken, not the sum.
+_LARGEST = {"peak_rss_bytes", "mem_usage_bytes", "tracked_peak_bytes", "line", "first_line", "last_line"}
+
+
+def combined(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return one profile for all parts; ``None`` for none, and the part itself where it is the only one."""
+    if not parts:
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    whole = dict(parts[0])
+    whole["totals"] = _sum([part["totals"] for part in parts])
+    whole["clock"] = {**whole["clock"], "elapsed_s": max(part["clock"]["elapsed_s"] for part in parts)}
+    whole["files"] = _files(parts)
+    whole["stacks"] = {"frames": [], "nodes": [], "other_files": []}
+    whole["timeline"] = {"rss": [], "live": []}
+    whole["threads"] = []
+    whole["processes"] = [process for part in parts for process in part["processes"]]
+    whole["notices"] = sorted({notice for part in parts for notice in part["notices"] if isinstance(notice, str)})
+    whole["leaks"] = []
+    whole["tests"] = {name: figures for part in parts for name, figures in part["tests"].items()}
+    return {key: value for key, value in whole.items() if key != "sections"}
+
+
+def _files(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_path: dict[str, list[dict[str, Any]]] = {}
+    for part in parts:
+        for file in part["files"]:
+            by_path.setdefault(file["path"], []).append(file)
+    return [
+        {
+            **files[0],
+            "lines": _rows([line for file in files for line in file["lines"]], ("line", "function")),
+            "functions": _rows([one for file in files for one in file["functions"]], ("first_line", "qualname")),
+        }
+        for _, files in sorted(by_path.items())
+    ]
+
+
+def _rows(rows: list[dict[str, Any]], keys: tuple[str, str]) -> list[dict[str, Any]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        bare = {key: value for key, value in row.items() if key not in ("by_process", "by_thread", "native")}
+        groups.setdefault(tuple(row[key] for key in keys), []).append(bare)
+    summed = [_sum(group) for _, group in sorted(groups.items())]
+    return [{**row, "native": []} if "line" in row else row for row in summed]
+
+
+def _sum(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add up numbers by their kind, errors as errors of sums, and tables within likewise; texts are the first's."""
+    whole: dict[str, Any] = {}
+    for key in {key: None for row in figures for key in row}:
+        values = [row[key] for row in figures if row.get(key) is not None]
+        if not values:
+            whole[key] = None
+        elif isinstance(values[0], dict):
+            whole[key] = _sum(values)
+        elif isinstance(values[0], bool) or not isinstance(values[0], int | float):
+            whole[key] = values[0]
+        elif key in _LARGEST:
+            whole[key] = max(values)
+        elif key.endswith("_se"):
+            whole[key] = sum(value * value for value in values) ** 0.5
+        else:
+            whole[key] = sum(values)
+    return whole
