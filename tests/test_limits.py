@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,8 +115,9 @@ def test_a_session_that_grew_fails(tmp_path: Path) -> None:
 
 
 def test_a_block_that_takes_more_is_refused() -> None:
-    with rscalene.limits(queries=2, wall=5.0, cpu="5 s", peak="1 MB", allocated="1 MB", kept="1 MB"):
-        sqlite3.connect(":memory:").execute("select 1").fetchall()
+    wide = rscalene.limits(queries=2, wall=5.0, cpu="5 s", peak="1 MB", allocated="1 MB", kept="1 MB")
+    with wide, closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("select 1").fetchall()
 
     def busy() -> None:
         until = time.thread_time() + 0.05
@@ -130,8 +132,8 @@ def test_a_block_that_takes_more_is_refused() -> None:
 
 def test_an_exception_goes_on_and_nothing_is_judged() -> None:
     def fail() -> None:
-        with rscalene.limits(queries=0):
-            sqlite3.connect(":memory:").execute("select 1")
+        with rscalene.limits(queries=0), closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("select 1")
             raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):

@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,12 +38,12 @@ def only(queries: Queries, line: int) -> Statement:
 
 
 @pytest.fixture
-def table() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:")
-    connection.execute("create table t (x)")
-    connection.executemany("insert into t values (?)", [(number,) for number in range(1_009)])
-    connection.commit()
-    return connection
+def table() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("create table t (x)")
+        connection.executemany("insert into t values (?)", [(number,) for number in range(1_009)])
+        connection.commit()
+        yield connection
 
 
 def test_executions_and_rows_are_exact(table: sqlite3.Connection) -> None:
@@ -161,8 +163,7 @@ def test_other_threads_are_others(table: sqlite3.Connection) -> None:
     counts: dict[int, int] = {}
 
     def work(queries: int) -> None:
-        connection = sqlite3.connect(":memory:")
-        with rscalene.queries() as q:
+        with closing(sqlite3.connect(":memory:")) as connection, rscalene.queries() as q:
             for _ in range(queries):
                 connection.execute("select 1").fetchall()
         counts[queries] = q.count

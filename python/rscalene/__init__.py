@@ -6,6 +6,7 @@ In a shell, ``rscalene run app.py`` profiles a program, and ``rscalene --help`` 
 - :class:`Profiler` profiles a stretch of the program: ``with rscalene.Profiler() as p: ...``, then ``p.print()``;
 - :func:`profile_run` does so for each call of a function;
 - :func:`memory_usage`, :class:`memory` and :class:`timer` measure a process, a block or a function;
+- :func:`queries` counts the queries of a block by line, and :class:`limits` fails what asks or takes more than allowed;
 - :func:`load` reads a saved profile as a :class:`Result`, and ``result.diff(other)`` compares two;
 - :mod:`rscalene.compat` has the names of memory_profiler and line_profiler.
 
