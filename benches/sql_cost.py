@@ -93,12 +93,9 @@ def django() -> tuple[Work, dict[str, Counter]]:
 def sqlalchemy() -> tuple[Work, dict[str, Counter]]:
     """Return queries of SQLAlchemy's core."""
     import rscalene
-    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
     from sqlalchemy import create_engine, event, text
 
-    _tracing()
-    engines = {name: create_engine("sqlite://") for name in ("plain", "events", "telemetry")}
-    SQLAlchemyInstrumentor().instrument(engine=engines["telemetry"])
+    engines = {name: create_engine("sqlite://") for name in ("plain", "events")}
     kept: list[tuple[str, float]] = []
 
     @event.listens_for(engines["events"], "before_cursor_execute")
@@ -126,7 +123,6 @@ def sqlalchemy() -> tuple[Work, dict[str, Counter]]:
     return work, {
         "rscalene.queries()": rscalene.queries,
         "two event listeners": lambda: through("events"),
-        "OpenTelemetry": lambda: through("telemetry"),
     }
 
 
