@@ -185,18 +185,43 @@ profiling.sampling is run with `--subprocesses`, and its files, one a process, a
 """
 
 
+def queries(found: dict[str, Any]) -> str:
+    """Return the section on the cost of a query."""
+    rows = []
+    for case in found["cases"]:
+        for name, cost in case["counters"].items():
+            more = f"{cost['more_us'] * 1e3:.0f} ns" if case["unit"] == "row" else f"{cost['more_us']:.2f} us"
+            plain = f"{case['plain_us'] * 1e3:.0f} ns" if case["unit"] == "row" else f"{case['plain_us']:.2f} us"
+            rows.append(
+                [
+                    f"{case['case']}, a {case['unit']}".replace(", a row, a row", ", a row"),
+                    name,
+                    plain,
+                    more,
+                    f"{cost['ratio']:.2f}",
+                ]
+            )
+    machine = found["machine"]
+    return (
+        f"CPython {machine['python']}, {machine['system']}. CPU of trivial queries, counted and plain in turns in one process: "
+        f"medians of {found['pairs']} pairs. `python benches/sql_cost.py` repeats them.\n\n"
+        + table(["case", "counted by", "plain", "more", "ratio"], rows)
+    )
+
+
 def main() -> None:
     """Write both pages."""
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"), key=lambda path: path.stem)]
     of = {
         kind: [one for one in found if one.get("measured") == kind]
-        for kind in ("overhead", "scale", "lines", "accuracy")
+        for kind in ("overhead", "scale", "lines", "sql", "accuracy")
     }
     sections = [PERFORMANCE.rstrip() + "\n"]
     for title, kind, render in (
         ("Whole programs", "overhead", overhead),
         ("How the cost grows", "scale", scale),
         ("`@profile`: the cost of a line", "lines", lines),
+        ("`rscalene.queries()`: the cost of a query", "sql", queries),
     ):
         if of[kind]:
             sections += [f"## {title}\n", *(render(one) for one in of[kind])]

@@ -223,7 +223,7 @@ def main() -> None:
         cases.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     machine = {"python": platform.python_version(), "system": platform.platform()}
     if options.json:
-        print(json.dumps({"machine": machine, "pairs": PAIRS, "cases": cases}, indent=1))
+        print(json.dumps({"measured": "sql", "machine": machine, "pairs": PAIRS, "cases": cases}, indent=1))
         return
     for case in cases:
         print(f"{case['case']}: {case['plain_us']:.2f} us a {case['unit']}, armed {case['armed_us']:+.2f}")
