@@ -203,8 +203,8 @@ def queries(found: dict[str, Any]) -> str:
             )
     machine = found["machine"]
     return (
-        f"CPython {machine['python']}, {machine['system']}. CPU of trivial queries, counted and plain in turns in one process: "
-        f"medians of {found['pairs']} pairs. `python benches/sql_cost.py` repeats them.\n\n"
+        f"CPython {machine['python']}, {machine['system']}. CPU of trivial queries, counted and plain in turns in one "
+        f"process: medians of {found['pairs']} pairs. `python benches/sql_cost.py` repeats them.\n\n"
         + table(["case", "counted by", "plain", "more", "ratio"], rows)
     )
 
