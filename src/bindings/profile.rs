@@ -165,7 +165,8 @@ impl ProfileData {
 impl ProfileData {
     fn encoded(&self, format: Format) -> Vec<u8> {
         let read = |path: &str| self.source(path);
-        let look = Look { options: Options::default(), style: Style::PLAIN, source: true, read_source: &read };
+        let look =
+            Look { options: Options::default(), style: Style::PLAIN, source: true, weight: None, read_source: &read };
         format.encode(&self.profile, &look)
     }
 }

@@ -13,6 +13,7 @@ use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::error::{EXIT_USAGE, Error};
 use crate::report::Format;
+use crate::report::export::Weight;
 use crate::report::view::SortKey;
 
 /// For every line of a Python program: where its time and its memory go
@@ -160,6 +161,10 @@ pub(crate) struct Attach {
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
     pub(crate) interval: Duration,
 
+    /// What drives the CPU samples
+    #[arg(long, value_name = "SOURCE", default_value = "auto", env = "RSCALENE_CPU_SOURCE")]
+    pub(crate) cpu_source: CpuSource,
+
     /// Profile the process' children, too
     #[arg(short, long)]
     pub(crate) subprocesses: bool,
@@ -288,6 +293,10 @@ pub(crate) struct Show {
     /// Show the hottest lines of each process too
     #[arg(long, env = "RSCALENE_PER_PROCESS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) per_process: bool,
+
+    /// What collapsed stacks are weighed by, and the one profile of a speedscope file: cpu, wall, alloc, peak
+    #[arg(long, value_name = "WHAT", value_parser = parse_weight, env = "RSCALENE_OF")]
+    pub(crate) of: Option<Weight>,
 
     /// Show the tree of calls, with library frames folded
     #[arg(long, env = "RSCALENE_TREE", value_parser = clap::builder::BoolishValueParser::new())]
@@ -529,6 +538,13 @@ fn picks(what: &str, more: &str) -> String {
 fn parse_format(text: &str) -> Result<Format, String> {
     Format::from_name(text).ok_or_else(|| {
         let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+fn parse_weight(text: &str) -> Result<Weight, String> {
+    Weight::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Weight::ALL.iter().map(|weight| weight.name()).collect();
         format!("one of {}", names.join(", "))
     })
 }

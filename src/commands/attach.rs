@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::output::{self, Wanted};
 use super::run::{lines, platform};
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
-use crate::cli::flags::{Attach, ScopeFlags};
+use crate::cli::flags::{Attach, CpuSource, ScopeFlags};
 use crate::cli::messages::tell;
 use crate::launch::given;
 use crate::launch::texts::Texts;
@@ -34,10 +34,15 @@ pub(crate) fn attach(flags: &Attach) -> Result<i32, Error> {
     output::check(&flags.output)?;
     let mut facts = Facts::of(flags.pid);
     let scope = scope(&facts, &flags.scope)?;
-    let settings = Settings { interval: flags.interval, children: flags.subprocesses, perf: true };
+    let settings =
+        Settings { interval: flags.interval, children: flags.subprocesses, perf: flags.cpu_source != CpuSource::Timer };
     let mut events = Vec::new();
     let mut outside = Outside::attach(flags.pid, settings, &mut events).map_err(refused)?;
     facts.started = (SystemTime::now(), proc::monotonic_ns());
+    if flags.cpu_source == CpuSource::Perf && outside.engine() == Engine::Looks {
+        let hint = "`--cpu-source auto` looks at random moments instead";
+        return Err(Error::new(EXIT_NO_PROFILE, "the kernel gives no perf events on this process", hint));
+    }
     heed_requests_to_end();
     let mut taking = Taking::new(flags, scope, &facts);
     taking.feed(&mut events);
@@ -164,7 +169,7 @@ fn finish(
         Engine::Perf => {}
         Engine::PerfUser => notices.push("kernel time is known by the clock's ticks alone (perf_event_paranoid)".to_owned()),
         Engine::Looks => notices.push(
-            "perf is denied: the lines of short bursts of work are approximate, and kernel time is known by the clock's ticks"
+            "without perf: the lines of short bursts of work are approximate, and kernel time is known by the clock's ticks"
                 .to_owned(),
         ),
     }

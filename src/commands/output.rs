@@ -229,7 +229,13 @@ pub(crate) fn save(
 /// The profile in a format.
 pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style, source: ReadSource<'_>) -> Vec<u8> {
     let read = |path: &str| if show.paper.no_source { None } else { source(path) };
-    let look = Look { options: options(show), style: *style, source: !show.paper.no_source, read_source: &read };
+    let look = Look {
+        options: options(show),
+        style: *style,
+        source: !show.paper.no_source,
+        weight: show.of,
+        read_source: &read,
+    };
     let mut bytes = format.encode(profile, &look);
     if show.leaks && format == Format::Text {
         bytes.extend_from_slice(report::render_leaks(profile, style).as_bytes());

@@ -42,6 +42,8 @@ pub struct Look<'a> {
     pub style: Style,
     /// Show source text in the page.
     pub source: bool,
+    /// What stacks are weighed by, where a format has one weight; `None`: CPU time, and all that speedscope can show.
+    pub weight: Option<Weight>,
     /// Gives the text of a file, where it can be read.
     pub read_source: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -70,13 +72,13 @@ const ROWS: [Row; 8] = [
         format: Format::Collapsed,
         name: "collapsed",
         endings: &[".collapsed", ".folded"],
-        encode: |profile, _| export::collapsed(profile, Weight::Cpu).into_bytes(),
+        encode: |profile, look| export::collapsed(profile, look.weight.unwrap_or_default()).into_bytes(),
     },
     Row {
         format: Format::Speedscope,
         name: "speedscope",
         endings: &[".speedscope.json", ".speedscope"],
-        encode: |profile, _| export::speedscope(profile).into_bytes(),
+        encode: |profile, look| export::speedscope(profile, look.weight).into_bytes(),
     },
     Row {
         format: Format::Pstats,

@@ -36,11 +36,13 @@ print("done")
 """
 
 
+@pytest.mark.parametrize("source", ["auto", "timer"])
 def test_time_goes_to_its_line_and_kind(
-    start: Start, tmp_path: Path, clean_env: dict[str, str], profile_of: Read
+    start: Start, tmp_path: Path, clean_env: dict[str, str], profile_of: Read, source: str
 ) -> None:
     program = start(PROGRAMS / "kinds.py", "0.6", tmp_path / "truth.json")
     command = [sys.executable, "-m", "rscalene", "attach", str(program.pid), "-q", "-o", "p.json", "--interval", "2ms"]
+    command += ["--cpu-source", source]
     observer = subprocess.Popen(command, cwd=tmp_path, env=clean_env)
     time.sleep(0.8)
     assert program.stdin is not None

@@ -33,7 +33,7 @@ fn collapsed_stacks_read_outermost_first_and_keep_the_sum() {
 #[test]
 fn speedscope_has_a_profile_for_each_weight_over_the_same_frames() {
     let profile = realistic();
-    let file: Value = serde_json::from_str(&speedscope(&profile)).unwrap();
+    let file: Value = serde_json::from_str(&speedscope(&profile, None)).unwrap();
     let frames = file["shared"]["frames"].as_array().unwrap();
     assert_eq!(
         frames[4],
@@ -170,6 +170,6 @@ fn a_profile_without_stacks_makes_empty_exports() {
     let profile = Profile::default();
     assert_eq!(collapsed(&profile, Weight::Cpu), "");
     assert_eq!(read(&profile).len(), 1);
-    let file: Value = serde_json::from_str(&speedscope(&profile)).unwrap();
+    let file: Value = serde_json::from_str(&speedscope(&profile, None)).unwrap();
     assert_eq!(file["profiles"], serde_json::json!([]));
 }

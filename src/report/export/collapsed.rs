@@ -19,7 +19,7 @@ pub fn collapsed(profile: &Profile, weight: Weight) -> String {
         name.replace(|c: char| c == ';' || c.is_control(), "_")
     };
     let names: Vec<String> = (0..profile.stacks.frames.len()).map(name).collect();
-    let scale = if weight == Weight::Alloc { 1.0 } else { 1e6 };
+    let scale = if matches!(weight, Weight::Alloc | Weight::Peak) { 1.0 } else { 1e6 };
     let mut out = String::new();
     each_stack(profile, weight, |frames, own| {
         let whole = (own * scale).round() as u64;

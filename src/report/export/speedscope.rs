@@ -1,6 +1,7 @@
 //! The file format of speedscope, <https://www.speedscope.app>.
 //!
-//! Job: three profiles in one file, over the same frames: CPU seconds, wall seconds, bytes allocated. Invariant: each
+//! Job: four profiles in one file, over the same frames: CPU seconds, wall seconds, bytes allocated, bytes at the peak;
+//! one of them alone where it is asked for. Invariant: each
 //! profile's end value is the sum of its weights. Neighbour: `collapsed` for tools that read less.
 
 use serde_json::{Value, json};
@@ -10,11 +11,15 @@ use crate::profile::model::{Profile, StackFrame};
 
 /// The profile's stacks as a speedscope file.
 #[must_use]
-pub fn speedscope(profile: &Profile) -> String {
+pub fn speedscope(profile: &Profile, only: Option<Weight>) -> String {
     let frame = |frame: &StackFrame| json!({"name": frame.function, "file": path(profile, frame), "line": frame.line});
     let frames: Vec<Value> = profile.stacks.frames.iter().map(frame).collect();
-    let kinds =
-        [(Weight::Cpu, "CPU", "seconds"), (Weight::Wall, "wall", "seconds"), (Weight::Alloc, "allocated", "bytes")];
+    let kinds = [
+        (Weight::Cpu, "CPU", "seconds"),
+        (Weight::Wall, "wall", "seconds"),
+        (Weight::Alloc, "allocated", "bytes"),
+        (Weight::Peak, "live at the peak", "bytes"),
+    ];
     let sampled = |(weight, name, unit)| {
         let (mut samples, mut weights, mut end) = (Vec::new(), Vec::new(), 0.0);
         each_stack(profile, weight, |frames, own| {
@@ -24,7 +29,12 @@ pub fn speedscope(profile: &Profile) -> String {
         });
         json!({"type": "sampled", "name": name, "unit": unit, "startValue": 0, "endValue": end, "samples": samples, "weights": weights})
     };
-    let profiles: Vec<Value> = kinds.into_iter().map(sampled).filter(|made| made["endValue"] != 0.0).collect();
+    let profiles: Vec<Value> = kinds
+        .into_iter()
+        .filter(|(weight, _, _)| only.is_none_or(|only| only == *weight))
+        .map(sampled)
+        .filter(|made| made["endValue"] != 0.0)
+        .collect();
     let file = json!({
         "$schema": "https://www.speedscope.app/file-format-schema.json",
         "exporter": format!("rscalene@{}", profile.tool.version),

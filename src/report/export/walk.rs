@@ -15,15 +15,38 @@ pub enum Weight {
     Wall,
     /// Bytes allocated.
     Alloc,
+    /// Bytes live at the peak.
+    Peak,
 }
 
 impl Weight {
+    /// All of them, in the order in which help texts list them.
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Wall, Self::Alloc, Self::Peak];
+
+    /// The word for it on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Wall => "wall",
+            Self::Alloc => "alloc",
+            Self::Peak => "peak",
+        }
+    }
+
+    /// The weight that `name` stands for.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|weight| weight.name() == name)
+    }
+
     /// The own weight of a node, in seconds or bytes.
     pub(in crate::report) fn of(self, node: &StackNode) -> f64 {
         match self {
             Self::Cpu => node.cpu_s,
             Self::Wall => node.wall_s,
             Self::Alloc => node.alloc_bytes as f64,
+            Self::Peak => node.peak_bytes as f64,
         }
     }
 }
