@@ -179,7 +179,7 @@ fn report(builder: ProfileBuilder) {
 
 fn show(profile: &Profile) {
     let options = Options { per_process: true, all_lines: true, ..Options::default() };
-    let look = Look { options, style: Style::PLAIN, source: true, read_source: &|_| None };
+    let look = Look { options, style: Style::PLAIN, source: true, weight: None, read_source: &|_| None };
     for format in Format::ALL {
         drop(format.encode(profile, &look));
     }

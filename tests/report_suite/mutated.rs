@@ -54,7 +54,7 @@ fn mutate(value: &mut Value, dice: &mut Rng) {
 
 fn show(profile: &rscalene::profile::model::Profile) {
     let options = Options { per_process: true, all_lines: true, ..Options::default() };
-    let look = Look { options, style: Style::PLAIN, source: true, read_source: &|_| None };
+    let look = Look { options, style: Style::PLAIN, source: true, weight: None, read_source: &|_| None };
     for format in Format::ALL {
         drop(format.encode(profile, &look));
     }
