@@ -172,7 +172,7 @@ fn steps(criterion: &mut Criterion) {
     criterion.bench_function("page", |bench| {
         bench.iter(|| render_html(black_box(&profile), &HtmlOptions::default(), &source));
     });
-    criterion.bench_function("speedscope", |bench| bench.iter(|| export::speedscope(black_box(&profile))));
+    criterion.bench_function("speedscope", |bench| bench.iter(|| export::speedscope(black_box(&profile), None)));
 }
 
 /// Records through a ring: written as the shim does, drained and decoded.
