@@ -34,7 +34,8 @@ def start(tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Start]:
                 cwd=tmp_path,
                 env=clean_env,
             )
-            stack.callback(program.communicate)
+            # Left, it closes its pipes and is waited for; a test may have closed one before.
+            stack.enter_context(program)
             stack.callback(program.kill)
             assert program.stdout is not None
             assert program.stdout.readline() == "ready\n"
