@@ -225,11 +225,10 @@ impl Sampler {
 
     /// In a forked child there is no thread that would ever end.
     fn forget_parents(&mut self, py: Python<'_>) {
-        if self.running.as_ref().is_some_and(|running| running.pid != std::process::id()) {
-            if let Some(parents) = self.running.take() {
-                std::mem::forget(running(py).borrow_mut().remove(&parents.member));
-                std::mem::forget(parents);
-            }
+        let inherited = self.running.as_ref().is_some_and(|running| running.pid != std::process::id());
+        if inherited && let Some(parents) = self.running.take() {
+            std::mem::forget(running(py).borrow_mut().remove(&parents.member));
+            std::mem::forget(parents);
         }
     }
 }

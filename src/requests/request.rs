@@ -50,7 +50,6 @@ pub(super) struct Stretch {
 impl Request {
     /// What has been counted.
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "the GIL makes it exclusive")]
     pub(super) fn book<'a>(&'a self, _held: Python<'a>) -> &'a mut Book {
         // SAFETY: the GIL is held, and no caller keeps the reference across a call into Python.
         unsafe { &mut *self.book.get() }

@@ -159,9 +159,11 @@ impl Tables {
             let symbol = &*(self.symbols as *const Symbol).wrapping_add(at as usize);
             (symbol, CStr::from_ptr((self.strings + symbol.name as usize) as *const c_char))
         };
-        // SAFETY: there is a version for each symbol, where there are versions.
-        let version =
-            if self.versions == 0 { 1 } else { unsafe { *(self.versions as *const u16).wrapping_add(at as usize) } };
+        let version = match self.versions {
+            0 => 1,
+            // SAFETY: there is a version for each symbol, where there are versions.
+            versions => unsafe { *(versions as *const u16).wrapping_add(at as usize) },
+        };
         if symbol.section == 0 || symbol.value == 0 || version & HIDDEN != 0 || version == 0 || found != name {
             return 0;
         }
