@@ -52,7 +52,7 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let chosen = flags.python.as_deref().unwrap_or(interpreter);
     let start = program::resolve(&typed, chosen)?;
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let rules = rules(flags, &cwd, start.script.as_deref());
+    let rules = rules(flags, &cwd, &start);
     let scope = Scope::new(rules.clone())
         .map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))?;
     let shim = Shim::find()?;
@@ -267,14 +267,16 @@ fn settings(flags: &Run) -> wire::Settings {
     }
 }
 
-fn rules(flags: &Run, cwd: &Path, script: Option<&Path>) -> ScopeRules {
+fn rules(flags: &Run, cwd: &Path, start: &program::Start) -> ScopeRules {
+    let folders = ["site-packages", "dist-packages"];
+    let own = start.package.iter().flat_map(|package| folders.map(|folder| format!("**/{folder}/{package}")));
     ScopeRules {
         cwd: cwd.to_string_lossy().into_owned(),
         all: flags.scope.all,
-        include: flags.scope.include.clone(),
+        include: flags.scope.include.iter().cloned().chain(own).collect(),
         exclude: flags.scope.exclude.clone(),
         libraries: Vec::new(),
-        scripts: script.map(|path| path.to_string_lossy().into_owned()).into_iter().collect(),
+        scripts: start.script.as_deref().map(|path| path.to_string_lossy().into_owned()).into_iter().collect(),
     }
 }
 

@@ -21,7 +21,47 @@ pub(crate) struct Start {
     pub(crate) words: Vec<OsString>,
     /// Script that the interpreter runs by name: its lines are the user's wherever it lies.
     pub(crate) script: Option<PathBuf>,
+    /// The package of an installed program that is itself what is run (`-m PACKAGE`, or the command that pip made).
+    pub(crate) package: Option<String>,
 }
+
+/// Programs that run the code of others: their own packages are libraries.
+const RUNNERS: [&str; 34] = [
+    "IPython",
+    "airflow",
+    "behave",
+    "bpython",
+    "celery",
+    "cherrypy",
+    "coverage",
+    "daphne",
+    "dask",
+    "debugpy",
+    "django",
+    "fabric",
+    "flask",
+    "gunicorn",
+    "honcho",
+    "hypercorn",
+    "invoke",
+    "ipykernel",
+    "jupyter",
+    "jupyter_core",
+    "locust",
+    "nbclient",
+    "nox",
+    "papermill",
+    "prefect",
+    "ptpython",
+    "pytest",
+    "ray",
+    "scrapy",
+    "streamlit",
+    "tox",
+    "twisted",
+    "uvicorn",
+    "waitress",
+];
 
 /// Decides what to start; `interpreter` runs Python programs.
 pub(crate) fn resolve(program: &Program, interpreter: &Path) -> Result<Start, Error> {
@@ -29,7 +69,10 @@ pub(crate) fn resolve(program: &Program, interpreter: &Path) -> Result<Start, Er
         Program::Missing => {
             Err(Error::new(EXIT_USAGE, "nothing to run", "name a script, `-m MODULE`, `-c CODE` or a command"))
         }
-        Program::Interpreter(words) => with_interpreter(interpreter, words.iter().cloned(), None),
+        Program::Interpreter(words) => {
+            let start = with_interpreter(interpreter, words.iter().cloned(), None)?;
+            Ok(Start { package: module(words), ..start })
+        }
         Program::Named(name, arguments) => {
             let path = Path::new(name);
             if is_python_program(path) {
@@ -37,9 +80,11 @@ pub(crate) fn resolve(program: &Program, interpreter: &Path) -> Result<Start, Er
                 return with_interpreter(interpreter, words, Some(path.to_path_buf()));
             }
             let executable = find(name)?;
-            let script = is_script(&executable).then(|| executable.clone());
+            let installed = is_script(&executable).then(|| installed_package(&executable)).flatten();
+            let script = (is_script(&executable) && installed.is_none()).then(|| executable.clone());
+            let package = installed.filter(|package| !runs_others(package));
             let words = std::iter::once(name.clone()).chain(arguments.iter().cloned()).collect();
-            Ok(Start { executable, words, script })
+            Ok(Start { executable, words, script, package })
         }
     }
 }
@@ -52,7 +97,35 @@ fn with_interpreter(
     let executable = find(interpreter.as_os_str()).map_err(|error| {
         Error::new(error.code, error.message, "`--python` names the interpreter, by path or by a name on PATH")
     })?;
-    Ok(Start { executable, words: std::iter::once(interpreter.as_os_str().to_owned()).chain(words).collect(), script })
+    let words = std::iter::once(interpreter.as_os_str().to_owned()).chain(words).collect();
+    Ok(Start { executable, words, script, package: None })
+}
+
+/// Is it a package that runs the code of others? Some have a private one behind them (`_pytest`).
+fn runs_others(package: &str) -> bool {
+    RUNNERS.contains(&package.trim_start_matches('_'))
+}
+
+/// The package that `-m` names, unless it runs the code of others.
+fn module(words: &[OsString]) -> Option<String> {
+    let at = words.iter().position(|word| word == "-m")?;
+    let package = words.get(at + 1)?.to_str()?.split('.').next()?;
+    (!package.is_empty() && !runs_others(package)).then(|| package.to_owned())
+}
+
+/// The package behind a command that an installer made: a script beside an interpreter that imports one function.
+fn installed_package(script: &Path) -> Option<String> {
+    let folder = script.parent()?;
+    if !["python3", "python"].iter().any(|name| folder.join(name).exists()) {
+        return None;
+    }
+    let mut start = [0; 2048];
+    let read = fs::File::open(script).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let text = String::from_utf8_lossy(start.get(..read)?).into_owned();
+    let import = text.lines().find_map(|line| line.trim().strip_prefix("from ")?.split_once(" import "))?;
+    let package = import.0.split('.').next()?.trim();
+    let named = !package.is_empty() && package.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
+    (named && text.contains("sys.exit(")).then(|| package.to_owned())
 }
 
 /// Would `python PATH` run it? Source and byte code by their ending, packages and zip files by what is in them, and

@@ -18,3 +18,4 @@ pub mod remote;
 pub mod root;
 pub mod symbols;
 pub mod turns;
+mod untouched;

@@ -37,6 +37,8 @@ pub(crate) struct Earlier {
 /// The thread of mappings, whose records name none.
 const NOBODY: u32 = 0;
 
+/// Readings of the footprint that wait for records.
+const MOST_READINGS: usize = 64;
 /// Owners of memory that are kept of a moment.
 const OWNERS: usize = 16;
 /// Moments that are kept.
@@ -94,6 +96,10 @@ pub(crate) struct Process {
     /// The sum of `allocated`.
     allocated_bytes: f64,
     sections: Open,
+    /// Readings of the footprint that wait for the records before them: when, bytes, and what was not touched.
+    readings: VecDeque<(u64, u64, Option<Box<[(u64, u64)]>>)>,
+    /// What was not touched, of the next reading.
+    untouched: Option<Box<[(u64, u64)]>>,
 }
 
 impl Process {
@@ -133,6 +139,8 @@ impl Process {
             ended_allocated: self.ended_allocated.clone(),
             allocated_bytes: self.allocated_bytes,
             sections: self.sections.clone(),
+            readings: self.readings.clone(),
+            untouched: self.untouched.clone(),
         }
     }
 
@@ -344,8 +352,10 @@ impl Process {
     }
 
     fn settle_memory(&mut self, book: &mut Book) {
+        self.read_before(u64::MAX);
         let trusted = |owner: FrameId| if self.refused { FrameId::NONE } else { owner };
-        for (owner, cell, sums) in self.heap.owners(self.orderly) {
+        let most = book.processes[self.row].row.peak_rss_bytes;
+        for (owner, cell, sums) in self.heap.owners(self.orderly, most) {
             let bytes = Bytes {
                 alloc: cell.alloc,
                 alloc_spread: cell.alloc_spread,
@@ -364,9 +374,11 @@ impl Process {
         for (owner, usage) in self.resident.owners() {
             book.add_bytes(self.row, trusted(owner), &Bytes { usage, ..Bytes::default() });
         }
-        let footprint = &mut book.processes[self.row].footprint;
-        if self.heap.highest().tracked > footprint.tracked {
-            *footprint = self.heap.highest();
+        let record = &mut book.processes[self.row];
+        record.most_tracked = record.most_tracked.max(self.heap.most_tracked());
+        let highest = self.heap.highest(most);
+        if highest.tracked > record.footprint.tracked {
+            record.footprint = highest;
         }
         if self.refused {
             return;
@@ -381,7 +393,7 @@ impl Process {
                 book.add_allocated(self.row, thread, place, bytes);
             }
         }
-        for (node, bytes) in self.heap.peak_by_stack() {
+        for (node, bytes) in self.heap.peak_by_stack(most) {
             book.add_peak(self.row, node, bytes);
         }
         let (snapshots, last_python_ns) = self.heap.snapshots();
@@ -418,7 +430,32 @@ impl Process {
         Booking { process, pid: self.pid, refused: self.refused, hidden_waits, lost }
     }
 
+    /// The footprint was read; what was recorded before may still be on its way.
+    pub(crate) fn read_footprint(&mut self, time_ns: u64, bytes: u64, files: u64) {
+        self.resident.read(time_ns, bytes, files);
+        let untouched = self.untouched.take();
+        self.readings.push_back((time_ns, bytes, untouched));
+        if self.readings.len() > MOST_READINGS {
+            if let Some((time_ns, bytes, untouched)) = self.readings.pop_front() {
+                self.heap.footprint_read(Moment { time_ns, python: false }, bytes, untouched.as_deref());
+            }
+        }
+    }
+
+    /// Stretches of memory without a page behind them, read just before the next footprint.
+    pub(crate) fn read_untouched(&mut self, ranges: &[(u64, u64)]) {
+        self.untouched = Some(ranges.into());
+    }
+
+    /// Takes in the readings of the footprint before a moment, all records up to which have come.
+    fn read_before(&mut self, time_ns: u64) {
+        while let Some((at, bytes, untouched)) = self.readings.pop_front_if(|(at, ..)| *at < time_ns) {
+            self.heap.footprint_read(Moment { time_ns: at, python: false }, bytes, untouched.as_deref());
+        }
+    }
+
     fn running(&mut self, time_ns: u64, stack: u64) -> (Moment, Place) {
+        self.read_before(time_ns);
         let place = self.definitions.place(stack);
         if let Some(owner) = place.owner.some() {
             self.resident.ran(owner, time_ns);

@@ -7,7 +7,7 @@
 //! By default the user's code is everything but
 //! * the standard library (the folders that the caller names, and `lib/pythonX.Y/` anywhere),
 //! * `site-packages` and `dist-packages`, wherever they lie (a virtual environment inside the project too),
-//! * the profiler itself,
+//! * the profiler itself, and commands that installers made (`bin/pytest`),
 //! * frozen modules, and code that libraries generate (`__init__` of dataclasses and attrs classes, namedtuple's
 //!   lambdas, numpy's and decorator's wrappers): their time belongs to the line that calls them.
 //!
@@ -108,7 +108,10 @@ impl Scope {
     }
 
     fn is_library(&self, path: &str) -> bool {
-        path.is_empty() || lies_in_library(path) || self.rules.libraries.iter().any(|folder| lies_under(path, folder))
+        path.is_empty()
+            || lies_in_library(path)
+            || is_installed_command(path)
+            || self.rules.libraries.iter().any(|folder| lies_under(path, folder))
     }
 }
 
@@ -153,6 +156,13 @@ fn lies_in_library(path: &str) -> bool {
         before = part;
     }
     false
+}
+
+/// `/venv/bin/pytest`: a command that an installer made.
+fn is_installed_command(path: &str) -> bool {
+    let mut parts = path.rsplit('/');
+    let (name, folder) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    folder == "bin" && !name.contains('.')
 }
 
 fn lies_under(path: &str, folder: &str) -> bool {
@@ -232,6 +242,7 @@ mod tests {
             "/opt/py/Lib/os.py",
             "/usr/lib/python314.zip/os.py",
             "/opt/free/lib/python3.14t/os.py",
+            "/w/.venv/bin/pytest",
             "<frozen importlib._bootstrap>",
             "",
         ] {
