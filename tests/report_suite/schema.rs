@@ -67,7 +67,7 @@ fn walk(root: &Value, schema: &Value, value: &Value, place: &str) {
         Value::Object(entries) => {
             let described = schema["properties"].as_object().unwrap_or_else(|| panic!("{place} has no properties"));
             // Shares are written only where there are several processes or threads, what is of no kind where there is any.
-            let may_be_absent = ["user_s", "idle_s", "helpers_s", "core_wait_s", "program_s"];
+            let may_be_absent = ["attached", "user_s", "idle_s", "helpers_s", "core_wait_s", "program_s"];
             for key in described.keys().filter(|key| !key.starts_with("by_") && !may_be_absent.contains(&key.as_str()))
             {
                 assert!(entries.contains_key(key), "{place}.{key} is described but not written");
