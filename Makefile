@@ -45,11 +45,9 @@ test-browser: $(BUILD)/installed $(BUILD)/browser.stamp  ## drive the HTML repor
 test-servers: $(BUILD)/installed $(BUILD)/servers.stamp  ## real servers, workers and reloaders under the profiler
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 300 tests/servers
 
-test-sql: $(BUILD)/installed  ## queries by line: drivers, PostgreSQL, MariaDB, plugins of pytest (in an environment of their own)
+test-sql: $(BUILD)/wheel $(BUILD)/sql.stamp  ## queries by line: drivers, PostgreSQL, MariaDB, plugins of pytest (in an environment of their own)
 	tests/install-databases
-	$(PYTHON) -m venv --without-pip --clear $(BUILD)/venv-sql
-	$(PYTHON) -m pip --python $(BUILD)/venv-sql/bin/python install --quiet -r tests/requirements.txt -r tests/requirements-sql.txt
-	$(PYTHON) -m pip --python $(BUILD)/venv-sql/bin/python install --quiet --no-deps $(DIST)/*.whl
+	$(PYTHON) -m pip --python $(BUILD)/venv-sql/bin/python install --quiet --force-reinstall --no-deps $(DIST)/*.whl
 	$(BUILD)/venv-sql/bin/python -m pytest $(PYTEST_ARGS) -p no:asyncio --timeout 300 tests/sql
 
 test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloaded (fetched from Debian; needs a C++ compiler)
@@ -139,6 +137,12 @@ $(BUILD)/venv.stamp: tests/requirements.txt tests/requirements-build.txt
 
 $(BUILD)/%.stamp: tests/requirements-%.txt $(BUILD)/venv.stamp
 	$(PIP) install --quiet -r $<
+	touch $@
+
+# Plugins of pytest that change how pytest itself behaves stay out of the environment of the other tests.
+$(BUILD)/sql.stamp: tests/requirements.txt tests/requirements-sql.txt
+	$(PYTHON) -m venv --without-pip --clear $(BUILD)/venv-sql
+	$(PYTHON) -m pip --python $(BUILD)/venv-sql/bin/python install --quiet -r tests/requirements.txt -r tests/requirements-sql.txt
 	touch $@
 
 $(BUILD)/docs.stamp: tests/requirements-docs.txt

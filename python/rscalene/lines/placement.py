@@ -1,7 +1,7 @@
 """Where ``@profile`` stands among other decorators.
 
-A decorator below it may have put a wrapper around the function (``functools.wraps``), or kept the function for itself
-(``@app.route``). Either way the lines to report are those of the function that the user wrote.
+A decorator below ``@profile`` may wrap the function (``functools.wraps``) or register the function (``@app.route``). In
+both cases the report shows the lines of the function in the user's source.
 """
 
 from __future__ import annotations

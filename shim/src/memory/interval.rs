@@ -11,7 +11,7 @@ use rscalene_wire::MemoryMode;
 
 use crate::arena::segment;
 use crate::ground::random::next_random;
-use crate::ground::tls::Tls;
+use crate::ground::tls::{Tls, tls};
 use crate::ground::{quiet, sys};
 use crate::memory::live;
 use crate::python::stack;
@@ -24,7 +24,9 @@ const CERTAIN: u64 = 4;
 const LARGE: u64 = 256 * 1024;
 /// A record that seems to take longer, or many times what records take of late, was interrupted; the time of others is
 /// not our cost.
-const RECORD_NS: u64 = 200_000;
+const RECORD_NS: u64 = 10_000;
+/// The same where frames are read through the kernel, which takes system calls.
+const KERNEL_RECORD_NS: u64 = 200_000;
 const INTERRUPTED: u64 = 4;
 /// What a sample costs in all: writing its record and that of its end, and what both leave colder in the caches, which is
 /// as much again where they are quick (measured: CPU time of whole programs).
@@ -256,7 +258,9 @@ pub(crate) fn spent(begun_ns: u64) {
     }
     let now = sys::now_ns();
     let typical = TYPICAL_NS.load(Relaxed);
-    let took = now.saturating_sub(begun_ns).min(RECORD_NS).min(INTERRUPTED * typical);
+    let through_kernel = tls().masked.get() & 2 != 0;
+    let longest = if through_kernel { KERNEL_RECORD_NS } else { RECORD_NS };
+    let took = now.saturating_sub(begun_ns).min(longest).min(INTERRUPTED * typical);
     TYPICAL_NS.store((typical * 15 + took).div_ceil(16), Relaxed);
     let cost = RECORDS * took + COLDER_NS;
     let spent = SPENT_NS.fetch_add(cost, Relaxed) + cost;

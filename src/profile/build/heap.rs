@@ -130,10 +130,14 @@ pub(crate) struct Heap {
     most: f64,
     /// Blocks that may have pages of their own, by address: bytes and place.
     large: BTreeMap<u64, (u64, SiteId)>,
+    /// Those of `large` that are younger than the last look at untouched memory.
+    young: BTreeMap<u64, (u64, SiteId)>,
     /// Bytes of the places that were never touched, at the highest reading.
     untouched: FxHashMap<SiteId, f64>,
     /// What was untouched when that was last looked at.
     last_untouched: Box<[(u64, u64)]>,
+    /// The footprint at that look.
+    looked: u64,
     /// Touched bytes of memory that was mapped without reserve, by place.
     lazy: FxHashMap<SiteId, f64>,
     python_moment: u64,
@@ -175,10 +179,12 @@ impl Heap {
         if let Some(before) = before {
             // Its end did not reach us.
             self.large.remove(&address);
+            self.young.remove(&address);
             self.went(at, before);
         }
         if size >= LARGE {
             self.large.insert(address, (size, site));
+            self.young.insert(address, (size, site));
         }
         let cell = self.cell(place.owner);
         cell.alloc += one.bytes;
@@ -305,8 +311,10 @@ impl Heap {
             read: self.read,
             most: self.most,
             large: self.large.clone(),
+            young: self.young.clone(),
             untouched: self.untouched.clone(),
             last_untouched: self.last_untouched.clone(),
+            looked: self.looked,
             lazy: self.lazy.clone(),
             python_moment: self.python_moment,
             last_python_ns: self.last_python_ns,
@@ -396,6 +404,7 @@ impl Heap {
     fn forget(&mut self, at: Moment, address: u64) -> Option<(Block, Estimate)> {
         let block = self.blocks.remove(&address)?;
         self.large.remove(&address);
+        self.young.remove(&address);
         Some((block, self.went(at, block)))
     }
 
@@ -444,6 +453,8 @@ impl Heap {
         if let Some(untouched) = untouched {
             self.touch(at, untouched);
             self.last_untouched = untouched.into();
+            self.looked = bytes;
+            self.young.clear();
         }
         let (before, then) = self.read.unwrap_or_default();
         let expected = before as f64 + self.tracked - then;
@@ -454,16 +465,30 @@ impl Heap {
         self.read = Some((bytes, self.tracked));
         if bytes as f64 > self.moments[READ].bytes {
             self.moments[READ] = self.this_moment(bytes as f64);
-            // A reading without a look of its own is close to the last look.
             self.untouched = self.untouched_in(&self.last_untouched);
+            self.touch_since_look(bytes);
             self.moments[READ].footprint.untouched = self.untouched.values().sum();
+        }
+    }
+
+    /// Corrects what the last look found untouched for a later reading of the footprint. Growth that blocks younger than
+    /// the look do not explain is memory that has been touched since, e.g. of an array that was half filled at the look.
+    /// Of younger blocks nothing is known: they count as touched.
+    fn touch_since_look(&mut self, bytes: u64) {
+        let young: f64 = self.young.values().map(|(size, _)| *size as f64).sum();
+        let grown = bytes as f64 - self.looked as f64 - young;
+        let untouched: f64 = self.untouched.values().sum();
+        if grown > 0.0 && untouched > 0.0 {
+            let left = (1.0 - grown / untouched).max(0.0);
+            self.untouched.values_mut().for_each(|bytes| *bytes *= left);
         }
     }
 
     /// Bytes of `ranges` in the live blocks and mappings of each place.
     fn untouched_in(&self, ranges: &[(u64, u64)]) -> FxHashMap<SiteId, f64> {
         let mut untouched: FxHashMap<SiteId, f64> = FxHashMap::default();
-        let blocks = self.large.iter().map(|(&start, &(size, site))| (start, start.saturating_add(size), site));
+        let looked_at = self.large.iter().filter(|(start, _)| !self.young.contains_key(start));
+        let blocks = looked_at.map(|(&start, &(size, site))| (start, start.saturating_add(size), site));
         let mapped = self.mappings.runs().filter(|(_, run)| run.backing == Backing::Anonymous);
         for (start, end, site) in blocks.chain(mapped.map(|(start, run)| (start, run.end(), run.site))) {
             let bytes = overlap(ranges, start, end);

@@ -44,6 +44,15 @@ const OWNERS: usize = 16;
 /// Moments that are kept.
 const MOST_NEAR: usize = 256;
 
+/// A reading of the footprint.
+#[derive(Clone, Debug)]
+struct Reading {
+    time_ns: u64,
+    bytes: u64,
+    /// Stretches of memory without a page behind them; `None` where they were not looked for.
+    untouched: Option<Box<[(u64, u64)]>>,
+}
+
 /// A program as it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Process {
@@ -96,8 +105,8 @@ pub(crate) struct Process {
     /// The sum of `allocated`.
     allocated_bytes: f64,
     sections: Open,
-    /// Readings of the footprint that wait for the records before them: when, bytes, and what was not touched.
-    readings: VecDeque<(u64, u64, Option<Box<[(u64, u64)]>>)>,
+    /// Readings of the footprint that wait for the records before them.
+    readings: VecDeque<Reading>,
     /// What was not touched, of the next reading.
     untouched: Option<Box<[(u64, u64)]>>,
 }
@@ -434,11 +443,9 @@ impl Process {
     pub(crate) fn read_footprint(&mut self, time_ns: u64, bytes: u64, files: u64) {
         self.resident.read(time_ns, bytes, files);
         let untouched = self.untouched.take();
-        self.readings.push_back((time_ns, bytes, untouched));
+        self.readings.push_back(Reading { time_ns, bytes, untouched });
         if self.readings.len() > MOST_READINGS {
-            if let Some((time_ns, bytes, untouched)) = self.readings.pop_front() {
-                self.heap.footprint_read(Moment { time_ns, python: false }, bytes, untouched.as_deref());
-            }
+            self.take_in_reading();
         }
     }
 
@@ -449,8 +456,14 @@ impl Process {
 
     /// Takes in the readings of the footprint before a moment, all records up to which have come.
     fn read_before(&mut self, time_ns: u64) {
-        while let Some((at, bytes, untouched)) = self.readings.pop_front_if(|(at, ..)| *at < time_ns) {
-            self.heap.footprint_read(Moment { time_ns: at, python: false }, bytes, untouched.as_deref());
+        while self.readings.front().is_some_and(|reading| reading.time_ns < time_ns) {
+            self.take_in_reading();
+        }
+    }
+
+    fn take_in_reading(&mut self) {
+        if let Some(Reading { time_ns, bytes, untouched }) = self.readings.pop_front() {
+            self.heap.footprint_read(Moment { time_ns, python: false }, bytes, untouched.as_deref());
         }
     }
 
