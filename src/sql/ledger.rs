@@ -342,7 +342,7 @@ impl Call {
 #[pymethods]
 impl Call {
     /// It has ended. `rows` below 0: not known.
-    #[pyo3(signature = (rows=-1))]
+    #[pyo3(signature = (rows=-1), text_signature = "($self, rows=-1)")]
     fn end(&self, py: Python<'_>, rows: i64) {
         let known = u64::try_from(rows).ok().filter(|_| !self.exact.load(Relaxed));
         self.finish(py, known, false);

@@ -185,7 +185,7 @@ def test_a_link_that_leads_nowhere_says_so_where_it_is_seen(visit: Open, fragmen
 
 def test_the_whole_heading_sorts_and_modules_are_listed(visit: Open) -> None:
     page = visit("program", "#files")
-    direction = "[...document.querySelectorAll('#files th')].find(t => t.textContent === 'Seconds')"
+    direction = "[...document.querySelectorAll('#files th')].find(t => t.querySelector('[data-key=time]'))"
     wait(page, direction)
     seen = set()
     for _ in range(2):
@@ -198,10 +198,11 @@ def test_one_thread_alone_fills_tables_and_source_with_its_share(visit: Open) ->
     page = visit("program")
     choose(page, "worker <1>")
     assert wait(page, "!document.getElementById('only').hidden")
-    rows = dict(wait(page, f"document.querySelector('#hot tbody th').textContent === 'app.py:38' && {HOT}"))
-    assert rows["app.py:38"] == "1.40 s"
-    assert rows["app.py:25"] == "263 ms"
+    rows = dict(wait(page, f"{HOT}.some(r => r[1].startsWith('263 ms')) && {HOT}"))
+    assert next(iter(rows)) == "app.py:25", "the line that works leads, not the line that waits"
     assert "app.py:33" not in rows, "native time of another thread"
+    waiting = "[...document.querySelectorAll('#hot tbody tr')].find(r => r.textContent.startsWith('app.py:38'))"
+    assert "1.40 s" in page.execute_script(f"return {waiting}.textContent")
     page.execute_script("location.hash = '#app.py:25'")
     row = "document.querySelector('tr[data-n=\"25\"]')"
     assert "263 ms" in wait(page, f"{row}?.textContent")
@@ -209,7 +210,7 @@ def test_one_thread_alone_fills_tables_and_source_with_its_share(visit: Open) ->
     assert wait(page, f"{row}.textContent.includes('2.96 s')")
     assert page.execute_script("return document.getElementById('only').hidden")
     page.execute_script("document.querySelector('#run [aria-label^=\"Only worker\"]').click()")
-    assert wait(page, "document.querySelector('#hot tbody th').textContent") == "app.py:38"
+    assert wait(page, f"{HOT}.some(r => r[1].startsWith('263 ms'))")
 
 
 def test_one_process_alone_has_its_time_and_its_memory(visit: Open) -> None:
@@ -231,14 +232,14 @@ def test_one_thread_alone_has_cards_and_a_flame_graph_of_its_own(visit: Open) ->
     cards = "[...document.querySelectorAll('.card')].map(c => c.innerText)"
     page.execute_script("location.hash = '#overview'")
     hottest, kind, *_ = wait(page, f"document.querySelector('#overview.on') && {cards}")
-    assert "app.py:38" in hottest
-    assert "waiting" in kind
+    assert "app.py:25" in hottest
+    assert "Python" in kind
     page.execute_script("document.getElementById('cumulative').click()")
     rows = dict(wait(page, HOT))
-    assert rows["app.py:62"] == rows["app.py:58"] or float(rows["app.py:62"].split()[0]) > 1.4, rows
+    assert "app.py:62" in rows, "a line that only calls has its callees' time"
     page.execute_script("document.getElementById('cumulative').click()")
     page.execute_script("document.querySelector('#only button').click()")
-    assert wait(page, f"{cards}[0].includes('app.py:25') && {cards}.length") == 4
+    assert wait(page, f"{cards}[0].includes('app.py:25') && {cards}.length") == 5
     page.execute_script("location.hash = '#flame'")
     assert "matrix" in wait(page, f"{names}.includes('matrix') && {names}")
 
@@ -259,7 +260,7 @@ def test_user_time_that_nobody_can_divide_is_no_system_time(visit: Open) -> None
     assert "unknown" in card, card
     assert "not told from native" in card, card
     legend = page.execute_script("return document.getElementById('time').innerText")
-    assert "not known which 900 ms · 90%" in legend, legend
+    assert "not told apart 900 ms · 90%" in legend, legend
     assert "system 100 ms · 10%" in legend, legend
 
 
@@ -318,7 +319,8 @@ def test_pointing_at_a_line_shows_its_share_of_the_memory_over_time(visit: Open)
 
 def test_a_line_names_its_callers_and_its_frames_in_the_graph(visit: Open) -> None:
     page = visit("program", "#app.py:18")
-    wait(page, "document.querySelector('tr.sel td')").click()
+    wait(page, "document.querySelector('tr.sel td')")
+    page.execute_script("document.querySelector('tr.sel td').click()")
     assert "app.py:25 join" in wait(page, "document.querySelector('.pop ul[aria-label=\"Called from\"]')?.textContent")
     assert "worker <1>" in page.execute_script("return document.querySelector('.pop').textContent")
     page.execute_script("document.getElementById('in-flame').click()")

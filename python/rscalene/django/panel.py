@@ -20,7 +20,7 @@ class LinesPanel(Panel):
     def process_request(self, request: Any) -> Any:
         """Record what the rest of the chain does."""
         panelled = Panelled(request.method, request.path)
-        response = super().process_request(request)
+        response = super().process_request(request)  # type: ignore[no-untyped-call, unused-ignore]
         if hasattr(response, "__await__"):
             return self._wait(panelled, response)
         self._end(panelled, response)
@@ -38,14 +38,14 @@ class LinesPanel(Panel):
     def generate_stats(self, request: Any, response: Any) -> None:
         """Keep the tables with the toolbar's own."""
         panelled = getattr(self, "_panelled", None)
-        self.record_stats({"rscalene": contents(panelled), "subtitle": subtitle(panelled)})
+        self.record_stats({"rscalene": contents(panelled), "subtitle": subtitle(panelled)})  # type: ignore[no-untyped-call, unused-ignore]
 
     @property
     def nav_subtitle(self) -> str:
         """The time, and the number of statements."""
-        return str(self.get_stats().get("subtitle", ""))
+        return str(self.get_stats().get("subtitle", ""))  # type: ignore[no-untyped-call, unused-ignore]
 
     @property
     def content(self) -> str:
         """The tables."""
-        return str(self.get_stats().get("rscalene", ""))
+        return str(self.get_stats().get("rscalene", ""))  # type: ignore[no-untyped-call, unused-ignore]
