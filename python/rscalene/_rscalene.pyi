@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
     "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "ProfileData",
-    "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented", "main", "page_style",
-    "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_variable", "watch",
+    "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented", "main",
+    "page_style", "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_variable", "watch",
 ]  # fmt: skip
 
 __version__: Final[str]
