@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -62,12 +61,11 @@ def _nothing_kept() -> Any:
 
 def test_large_blocks_are_exact() -> None:
     with Profiler() as profiler:
-        KEPT.append(b"x" * 64_000_031)
-        time.sleep(0.1)  # the footprint is read every 10 ms
+        KEPT.append(bytearray(64_000_031))
         for _ in range(20):
             bytes(1_000_003)
     lines = lines_of(profiler)
-    kept = lines['KEPT.append(b"x" * 64_000_031)']
+    kept = lines["KEPT.append(bytearray(64_000_031))"]
     assert is_about(kept, 64_000_031, "alloc_bytes")
     assert is_about(kept, 64_000_031)
     assert kept["peak_bytes"] == pytest.approx(64_000_031, rel=0.001)
@@ -125,16 +123,7 @@ def test_the_timeline_follows_what_is_live() -> None:
     assert max(live) == pytest.approx(30_000_001, rel=0.05)
     assert live[-1] < 1_000_000
     assert timeline["rss"]
-    assert totals_of(profiler)["most_allocated_bytes"] == pytest.approx(30_000_001, rel=0.05)
-
-
-def test_a_block_that_is_touched_and_held_owns_the_peak() -> None:
-    with Profiler() as profiler:
-        block = b"x" * 60_000_001
-        time.sleep(0.3)
-        del block
-    assert totals_of(profiler)["tracked_peak_bytes"] == pytest.approx(60_000_001, rel=0.05)
-    assert lines_of(profiler)['block = b"x" * 60_000_001']["peak_bytes"] == pytest.approx(60_000_001, rel=0.05)
+    assert totals_of(profiler)["tracked_peak_bytes"] == pytest.approx(30_000_001, rel=0.05)
 
 
 def test_mappings_and_foreign_calls_are_seen() -> None:

@@ -455,4 +455,4 @@ def test_an_idle_profiler_costs_next_to_nothing() -> None:
         before = time.process_time()
         time.sleep(2)
         used = time.process_time() - before
-    assert used < 0.02 * 2
+    assert used < 0.04 * 2

@@ -179,50 +179,6 @@ def test_time_without_a_core_is_told_and_is_no_waiting(record: Record, view: Cal
     assert "without a core" in view()
 
 
-UNTOUCHED = """import mmap, time
-def virtual():
-    block = mmap.mmap(-1, 200 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # asked for
-    time.sleep(0.15)
-    return len(block)
-def real():
-    block = bytearray(120 << 20)  # asked for, and
-    block[::4096] = b"x" * len(block[::4096])  # touched
-    time.sleep(1)
-    return len(block)
-virtual()
-real()
-"""
-
-
-def test_the_peak_is_the_footprint_s_and_untouched_memory_owns_none_of_it(
-    record: Record, view: Callable[..., str]
-) -> None:
-    profile = record(UNTOUCHED)
-    totals = profile["totals"]
-    assert line(profile, "# asked for, and")["peak_bytes"] == pytest.approx(120 << 20, rel=0.1)
-    assert line(profile, "mmap.mmap(")["peak_bytes"] < 1 << 20
-    own = totals["peak_rss_bytes"] - totals["resident_files_peak_bytes"]
-    assert totals["tracked_peak_bytes"] < own
-    assert "most asked for at any moment" in view("--full")
-
-
-RESERVED = """import ctypes
-libc = ctypes.CDLL(None, use_errno=True)
-libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-reserved = libc.mmap(None, 1 << 27, 3, 0x4022, -1, 0)  # reserved
-ctypes.memset(reserved, 1, 24 << 20)
-import time; time.sleep(1)
-"""
-
-
-def test_what_is_mapped_without_reserve_counts_as_it_is_touched(record: Record) -> None:
-    memory = line(record(RESERVED), "# reserved")
-    # It is looked at now and then: what was touched last may not be counted yet, what was never touched must not be.
-    assert memory["alloc_bytes"] <= 25 << 20
-    assert memory["peak_bytes"] <= 25 << 20
-
-
 def test_a_command_that_runs_the_code_of_others_is_no_line(rscalene: Run, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import time\ndef test_work():\n    end = time.process_time() + 0.4\n"

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 
 use super::proc::{self, Clock, Statm};
-use super::untouched::Untouched;
 use crate::transport::event::{Body, ProcessExit, ThreadClock};
 
 /// Nanoseconds between two readings of the resident memory at first.
@@ -28,7 +27,6 @@ pub struct Ledger {
     /// The largest footprint whose pages of files were asked for, and these.
     rss_most: u64,
     rss_files: u64,
-    untouched: Untouched,
 }
 
 #[derive(Clone, Debug)]
@@ -53,7 +51,6 @@ impl Ledger {
             rss_due_ns: 0,
             rss_most: 0,
             rss_files: 0,
-            untouched: Untouched::default(),
         }
     }
 
@@ -90,16 +87,14 @@ impl Ledger {
 
     /// Reads the resident memory if a reading is due. The pause doubles every few hundred points, so a run of any length
     /// gives a bounded number of them.
-    pub fn rss(&mut self, now_ns: u64, out: &mut Vec<Body>) -> bool {
+    pub fn rss(&mut self, now_ns: u64) -> Option<Body> {
         if now_ns < self.rss_due_ns {
-            return false;
+            return None;
         }
         if self.statm.is_none() {
             self.statm = Statm::open(self.pid).ok();
         }
-        let Some(bytes) = self.statm.as_ref().and_then(|statm| statm.resident_bytes().ok()) else { return false };
-        // The looks before this one took their time.
-        let time_ns = proc::monotonic_ns().max(now_ns);
+        let bytes = self.statm.as_ref()?.resident_bytes().ok()?;
         self.rss_points += 1;
         if self.rss_points.is_multiple_of(RSS_POINTS) {
             self.rss_pause_ns *= 2;
@@ -110,12 +105,7 @@ impl Ledger {
             self.rss_most = bytes;
             self.rss_files = proc::resident_file_bytes(self.pid).unwrap_or(0);
         }
-        if self.untouched.is_worth(bytes, time_ns) {
-            let ranges = self.untouched.look(self.pid, bytes);
-            out.extend(ranges.map(|ranges| Body::Untouched { time_ns, ranges }));
-        }
-        out.push(Body::Rss { time_ns, bytes, files: self.rss_files });
-        true
+        Some(Body::Rss { time_ns: now_ns, bytes, files: self.rss_files })
     }
 
     /// The end of the process, which nobody but its parent can say more of.
@@ -205,7 +195,7 @@ mod tests {
     fn the_points_of_a_long_run_grow_with_its_logarithm() {
         let mut ledger = Ledger::new(std::process::id());
         let hour_ns = 3_600 * 1_000_000_000;
-        let points = (0..hour_ns).step_by(10_000_000).filter(|&now| ledger.rss(now, &mut Vec::new())).count();
+        let points = (0..hour_ns).step_by(10_000_000).filter(|&now| ledger.rss(now).is_some()).count();
         assert!((2_000..8_000).contains(&points), "{points} points");
     }
 }

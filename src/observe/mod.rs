@@ -18,4 +18,3 @@ pub mod remote;
 pub mod root;
 pub mod symbols;
 pub mod turns;
-mod untouched;

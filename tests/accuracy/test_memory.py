@@ -188,7 +188,7 @@ def test_resident_memory_is_told_apart_from_what_was_asked_for(measure: Any, rsc
     # The map's touched pages and the interpreter; the string of zeros that was copied is nowhere.
     assert 100_000_000 < own < 130_000_000
     assert totals["tracked_peak_bytes"] == pytest.approx(400_007_168, rel=0.02)
-    shown = rscalene("view", "profile.json", "--width", "100").stdout
+    shown = rscalene("view", "--full", "profile.json", "--width", "100").stdout
     assert re.search(r"resident .* of \S+ MiB asked for . 2\d\d MiB untouched", shown), shown
 
 

@@ -340,59 +340,6 @@ fn finalizers_that_run_in_the_teardown_do_not_move_the_end() {
 }
 
 #[test]
-fn the_peak_is_that_of_the_footprint_and_what_was_never_touched_owns_none_of_it() {
-    const MIB: u64 = 1 << 20;
-    let mut run = Recording::new("off", "exact");
-    run.process(1, 0);
-    let main = run.code(1, APP, "<module>", 1);
-    let at = [0, 1].map(|line| run.stack(1, &[(main, line)]));
-    let read = |time_ns, bytes| Body::Rss { time_ns, bytes, files: 0 };
-    let none = |time_ns| Body::Untouched { time_ns, ranges: vec![(300 * MIB, 200 * MIB)].into() };
-    run.alloc(1, 10, at[0], 300 * MIB, 200 * MIB, 0);
-    run.feed(1, none(20));
-    run.feed(1, read(20, 10 * MIB));
-    run.free(1, 30, 0, 300 * MIB);
-    run.alloc(1, 40, at[1], 600 * MIB, 120 * MIB, 0);
-    run.alloc(1, 41, at[0], 900 * MIB, 50 * MIB, 0);
-    run.feed(1, Body::Untouched { time_ns: 50, ranges: vec![(900 * MIB, 40 * MIB)].into() });
-    run.feed(1, read(50, 140 * MIB));
-    run.free(1, 60, 0, 600 * MIB);
-    run.feed(1, read(70, 20 * MIB));
-    let profile = run.finish();
-    let peak = |number| line(&profile, APP, number).memory.peak_bytes;
-    assert_eq!([1, 2].map(peak), [Some(10 * MIB), Some(120 * MIB)]);
-    assert_eq!(profile.totals.tracked_peak_bytes, Some(130 * MIB));
-    assert_eq!(profile.totals.untouched_peak_bytes, Some(40 * MIB));
-    assert_eq!(profile.totals.most_allocated_bytes, Some(200 * MIB));
-}
-
-#[test]
-fn memory_mapped_without_reserve_counts_as_it_is_touched() {
-    const GIB: u64 = 1 << 30;
-    let mut run = Recording::new("off", "exact");
-    run.process(1, 0);
-    let main = run.code(1, APP, "<module>", 1);
-    let stack = run.stack(1, &[(main, 0)]);
-    let map = wire::Map {
-        time_ns: 10,
-        stack,
-        address: GIB,
-        size: GIB,
-        old_address: 0,
-        old_size: 0,
-        change: wire::MapChange::MAPPED,
-        label: 0,
-    };
-    run.feed(1, Body::Map { map, flags: wire::MapFlags::LAZY });
-    let touched = GIB / 128;
-    run.feed(1, Body::Untouched { time_ns: 20, ranges: vec![(GIB + touched, GIB - touched)].into() });
-    run.feed(1, Body::Rss { time_ns: 20, bytes: 2 * touched, files: 0 });
-    let profile = run.finish();
-    let memory = line(&profile, APP, 1).memory;
-    assert_eq!([memory.alloc_bytes, memory.live_bytes, memory.peak_bytes], [Some(touched); 3]);
-}
-
-#[test]
 fn the_largest_footprint_stays_when_a_smaller_one_follows() {
     let mut run = Recording::new("off", "exact");
     for (pid, footprints) in [(1, [9, 5]), (2, [4, 2])] {

@@ -181,8 +181,6 @@ pub(crate) fn realistic() -> Profile {
             outside_scope: time(11.0, 4.0, 2.0, 0.0),
             outside_scope_memory: memory(31_099, 29_001, 9, 4_099, 0, 0.02),
             tracked_peak_bytes: Some(398 << 20),
-            untouched_peak_bytes: Some(0),
-            most_allocated_bytes: Some(398 << 20),
             mapped_files_peak_bytes: Some(9 << 20),
             resident_files_peak_bytes: Some(21 << 20),
             arenas_peak_bytes: Some(3 << 20),

@@ -1,6 +1,6 @@
 //! Laws of the table.
 
-use rscalene::profile::model::{Exit, HeldBytes, Leak, NearLimit, Process, ProcessShare, Profile, Time};
+use rscalene::profile::model::{Exit, HeldBytes, Leak, NearLimit, Process, ProcessShare, Profile, Time, Timeline};
 use rscalene::report::view::{Detail, SortKey};
 use rscalene::report::{Options, Style, render_leaks, render_table, summary_line};
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -441,14 +441,14 @@ fn threads_that_idle_outside_the_program_are_told_apart_from_its_waits() {
 }
 
 #[test]
-fn what_was_asked_for_beyond_the_peak_is_told_apart_from_it() {
+fn a_peak_of_lines_at_another_moment_than_the_highest_rss_is_dated() {
     let mut profile = realistic();
-    profile.processes.truncate(1);
-    profile.totals.untouched_peak_bytes = Some(200 << 20);
-    profile.totals.most_allocated_bytes = Some(800 << 20);
+    profile.timeline = Timeline {
+        rss: vec![(0.0, 10 << 20), (1.0, 400 << 20), (3.0, 412 << 20)],
+        live: vec![(0.0, 0), (1.0, 398 << 20), (3.0, 100 << 20)],
+    };
     let table = render(&profile, &Options::default(), &plain(120));
-    assert!(table.contains("and 200 MiB asked for and never touched"), "{table}");
-    assert!(table.contains("most asked for at any moment 800 MiB"), "{table}");
-    profile.totals.most_allocated_bytes = Some(600 << 20);
-    assert!(!render(&profile, &Options::default(), &plain(120)).contains("at any moment"));
+    assert!(table.contains("lines held most at 1.00 s"), "{table}");
+    profile.timeline.live[2].1 = 397 << 20;
+    assert!(!render(&profile, &Options::default(), &plain(120)).contains("lines held most"));
 }

@@ -16,9 +16,9 @@ use crate::arena::segment;
 use crate::cpu::sources::{arm_sources, stop_sources};
 use crate::ground::mask;
 use crate::ground::random::mix;
-use crate::ground::real::{Weak, weak};
 use crate::ground::slot::Slot;
 use crate::ground::tls::tls;
+use crate::ground::weak::{Weak, weak};
 use crate::ground::{quiet, sys};
 
 const CHUNK: usize = 32;

@@ -10,3 +10,4 @@ pub(crate) mod slot;
 pub(crate) mod symbols;
 pub(crate) mod sys;
 pub(crate) mod tls;
+pub(crate) mod weak;

@@ -7,7 +7,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use crate::ground::real::{Weak, weak};
+use crate::ground::weak::{Weak, weak};
 
 /// glibc's `struct link_map`, as far as it is public.
 #[repr(C)]

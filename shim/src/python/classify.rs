@@ -10,7 +10,7 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::{AtomicU64, AtomicUsize};
 
-use crate::ground::real::{Weak, weak};
+use crate::ground::weak::{Weak, weak};
 
 /// Where a program counter lies.
 #[derive(Clone, Copy, PartialEq, Eq)]

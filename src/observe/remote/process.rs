@@ -187,7 +187,9 @@ impl Process {
             }
         }
         if alive && self.may_have_changed(now_ns) {
-            self.rss_read |= self.ledger.rss(now_ns, &mut self.bodies);
+            let rss = self.ledger.rss(now_ns);
+            self.rss_read |= rss.is_some();
+            self.bodies.extend(rss);
             self.bodies.extend(self.modules.poll(Instant::now()).map(Body::Modules));
         }
         // Whoever else is in its cgroup may fill the memory while it sleeps; its children need not all watch for that.

@@ -16,10 +16,8 @@ pub(crate) struct ProcessRecord {
     pub(crate) row: model::Process,
     /// Its lines; [`FrameId::NONE`] is what lies outside scope.
     pub(crate) lines: FxHashMap<FrameId, Sums>,
-    /// Its footprint at its peak.
+    /// Its footprint at the high-water mark of its tracked bytes.
     pub(crate) footprint: Footprint,
-    /// Most bytes that it ever had tracked, touched or not.
-    pub(crate) most_tracked: f64,
     /// The largest footprint that was read, and the part of it that was pages of files.
     pub(crate) resident: Option<(u64, u64)>,
     /// What its threads wait for is not known.
@@ -107,8 +105,6 @@ pub(crate) struct Footprint {
     pub(crate) files: f64,
     /// Arenas of Python's object allocator, which hold part of `tracked`.
     pub(crate) arenas: f64,
-    /// Part of `tracked` that was never touched, so that no memory is behind it.
-    pub(crate) untouched: f64,
 }
 
 /// A line that leaks.

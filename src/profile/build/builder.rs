@@ -289,10 +289,9 @@ impl ProfileBuilder {
             Body::Rss { time_ns, bytes, files } => {
                 self.now_ns = self.now_ns.max(*time_ns);
                 self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now()).saturating_add(*bytes);
-                process.read_footprint(*time_ns, *bytes, *files);
+                process.resident.read(*time_ns, *bytes, *files);
                 self.rss.push(*time_ns, self.rss_bytes);
             }
-            Body::Untouched { ranges, .. } => process.read_untouched(ranges),
             Body::NearLimit(near) => process.near_limit(near, book),
             Body::Modules(modules) => process.native.map_mut().update(modules),
         }

@@ -14,8 +14,6 @@
 //! "live at the end". Live bytes count at the moment when it begins; where that is not known (the shim saw nothing after
 //! it), at the last record with a Python stack, since tearing down runs few frames.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::FxHashMap;
 
 use super::leaks::Snapshots;
@@ -58,8 +56,7 @@ pub(crate) struct Cell {
     freed_blocks: f64,
     unmapped: f64,
     now: Live,
-    /// At the moments of [`Heap::moments`].
-    at_peak: [Aside; 2],
+    at_peak: Aside,
     at_end: Aside,
 }
 
@@ -74,12 +71,6 @@ struct Block {
 
 const SIZE_BITS: u32 = 48;
 
-impl Block {
-    fn size(self) -> u64 {
-        self.packed & ((1 << SIZE_BITS) - 1)
-    }
-}
-
 /// Threads whose last resize is remembered.
 const MOST_RESIZING: usize = 1 << 16;
 
@@ -92,22 +83,6 @@ pub(crate) struct Moment {
     pub(crate) python: bool,
 }
 
-/// A moment that may be the peak.
-#[derive(Clone, Copy, Debug, Default)]
-struct Peak {
-    /// Its number; 0: there was none.
-    number: u64,
-    /// The footprint then, read or estimated.
-    bytes: f64,
-    footprint: Footprint,
-}
-
-/// Place of the moment of the highest reading in [`Heap::moments`], and of the highest estimate.
-const READ: usize = 0;
-const ESTIMATED: usize = 1;
-/// Blocks from this size on may hold pages that were never touched.
-const LARGE: u64 = 128 * 1024;
-
 /// The memory of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
@@ -119,27 +94,8 @@ pub(crate) struct Heap {
     cells: FxHashMap<FrameId, Cell>,
     sites: Sites,
     tracked: f64,
-    /// The two candidates for the peak: the moment of the highest reading of the footprint, and that of the highest
-    /// estimate between two readings.
-    moments: [Peak; 2],
-    /// Numbers of moments that were given.
-    given: u64,
-    /// The last reading, and what was tracked then.
-    read: Option<(u64, f64)>,
-    /// Most bytes that were ever tracked.
-    most: f64,
-    /// Blocks that may have pages of their own, by address: bytes and place.
-    large: BTreeMap<u64, (u64, SiteId)>,
-    /// Those of `large` that are younger than the last look at untouched memory.
-    young: BTreeMap<u64, (u64, SiteId)>,
-    /// Bytes of the places that were never touched, at the highest reading.
-    untouched: FxHashMap<SiteId, f64>,
-    /// What was untouched when that was last looked at.
-    last_untouched: Box<[(u64, u64)]>,
-    /// The footprint at that look.
-    looked: u64,
-    /// Touched bytes of memory that was mapped without reserve, by place.
-    lazy: FxHashMap<SiteId, f64>,
+    highest: Footprint,
+    peak_moment: u64,
     python_moment: u64,
     last_python_ns: u64,
     teardown: bool,
@@ -178,13 +134,7 @@ impl Heap {
         let before = self.blocks.insert(address, Block { packed: size | (index << SIZE_BITS), site });
         if let Some(before) = before {
             // Its end did not reach us.
-            self.large.remove(&address);
-            self.young.remove(&address);
             self.went(at, before);
-        }
-        if size >= LARGE {
-            self.large.insert(address, (size, site));
-            self.young.insert(address, (size, site));
         }
         let cell = self.cell(place.owner);
         cell.alloc += one.bytes;
@@ -224,10 +174,6 @@ impl Heap {
         let one = self.estimate(block);
         self.cell(running).freed_blocks -= one.bytes;
         self.blocks.insert(address, block);
-        let size = block.size();
-        if size >= LARGE {
-            self.large.insert(address, (size, block.site));
-        }
         self.change(at, block.site, one.bytes, one.spread);
     }
 
@@ -296,26 +242,18 @@ impl Heap {
         self.last_python_ns = self.last_python_ns.max(time_ns);
     }
 
-    /// A copy without the live blocks, whose sums it has.
+    /// A copy without the live blocks and mappings, whose sums it has.
     pub(crate) fn sums(&self) -> Self {
         Self {
             blocks: FxHashMap::default(),
             resizing: FxHashMap::default(),
             intervals: Vec::new(),
-            mappings: self.mappings.clone(),
+            mappings: Mappings::default(),
             cells: self.cells.clone(),
             sites: self.sites.sums(),
             tracked: self.tracked,
-            moments: self.moments,
-            given: self.given,
-            read: self.read,
-            most: self.most,
-            large: self.large.clone(),
-            young: self.young.clone(),
-            untouched: self.untouched.clone(),
-            last_untouched: self.last_untouched.clone(),
-            looked: self.looked,
-            lazy: self.lazy.clone(),
+            highest: self.highest,
+            peak_moment: self.peak_moment,
             python_moment: self.python_moment,
             last_python_ns: self.last_python_ns,
             teardown: self.teardown,
@@ -330,14 +268,9 @@ impl Heap {
         self.tracked
     }
 
-    /// The footprint at the peak, `most` being the largest that the kernel knows of.
-    pub(crate) fn highest(&self, most: Option<u64>) -> Footprint {
-        self.moments[self.peak_of(most)].footprint
-    }
-
-    /// Most bytes that were ever tracked, touched or not.
-    pub(crate) fn most_tracked(&self) -> f64 {
-        self.most
+    /// The footprint at the high-water mark of tracked bytes.
+    pub(crate) fn highest(&self) -> Footprint {
+        self.highest
     }
 
     /// The owners of most of what lives now, and their bytes.
@@ -353,11 +286,9 @@ impl Heap {
         owners
     }
 
-    /// What each stack had at the peak, as far as it was touched.
-    pub(crate) fn peak_by_stack(&self, most: Option<u64>) -> impl Iterator<Item = (NodeId, f64)> {
-        let peak = self.peak_of(most);
-        let untouched = (peak == READ).then_some(&self.untouched);
-        self.sites.at_peak(peak, self.moments[peak].number, untouched)
+    /// What each stack had at the high-water mark.
+    pub(crate) fn peak_by_stack(&self) -> impl Iterator<Item = (NodeId, f64)> {
+        self.sites.at_peak(self.peak_moment)
     }
 
     /// Series of live bytes by owner, up to when Python code last ran.
@@ -366,23 +297,13 @@ impl Heap {
     }
 
     /// All owners with their figures. `orderly`: the process ended by itself, so its teardown does not count.
-    pub(crate) fn owners(&self, orderly: bool, most: Option<u64>) -> impl Iterator<Item = (FrameId, &Cell, Sums)> {
-        let peak = self.peak_of(most);
-        let number = self.moments[peak].number;
-        let mut untouched: FxHashMap<FrameId, f64> = FxHashMap::default();
-        for (&site, bytes) in self.untouched.iter().filter(|_| peak == READ) {
-            *untouched.entry(self.sites.owner(site)).or_default() += bytes;
-        }
+    pub(crate) fn owners(&self, orderly: bool) -> impl Iterator<Item = (FrameId, &Cell, Sums)> {
         let teardown = orderly && self.python_moment > 0;
         self.cells.iter().map(move |(&owner, cell)| {
             let sums = Sums {
                 freed: cell.freed_blocks + cell.unmapped,
                 live: if teardown { cell.at_end.or(cell.now, self.python_moment) } else { cell.now },
-                peak: {
-                    let live = cell.at_peak[peak].or(cell.now, number);
-                    let bytes = live.bytes - untouched.get(&owner).copied().unwrap_or(0.0);
-                    Live { bytes: bytes.max(0.0), ..live }
-                },
+                peak: cell.at_peak.or(cell.now, self.peak_moment),
             };
             (owner, cell, sums)
         })
@@ -403,8 +324,6 @@ impl Heap {
 
     fn forget(&mut self, at: Moment, address: u64) -> Option<(Block, Estimate)> {
         let block = self.blocks.remove(&address)?;
-        self.large.remove(&address);
-        self.young.remove(&address);
         Some((block, self.went(at, block)))
     }
 
@@ -420,118 +339,27 @@ impl Heap {
     }
 
     fn change(&mut self, at: Moment, site: SiteId, bytes: f64, spread: Spread) {
-        let (peaks, end) = (self.moments.map(|peak| peak.number), self.python_moment);
-        self.sites.change(site, bytes, peaks);
+        let (peak, end) = (self.peak_moment, self.python_moment);
+        self.sites.change(site, bytes, peak);
         let cell = self.cells.entry(self.sites.owner(site)).or_default();
-        for (aside, number) in cell.at_peak.iter_mut().zip(peaks) {
-            aside.put(cell.now, number);
-        }
+        cell.at_peak.put(cell.now, peak);
         if self.teardown || !at.python {
             cell.at_end.put(cell.now, end);
         }
         cell.now.bytes += bytes;
         cell.now.spread.add(spread);
         self.tracked += bytes;
-        self.most = self.most.max(self.tracked);
-        let (read, then) = self.read.unwrap_or_default();
-        let estimate = read as f64 + self.tracked - then;
-        if bytes > 0.0 && estimate > self.moments[ESTIMATED].bytes {
-            self.moments[ESTIMATED] = self.this_moment(estimate);
+        if self.tracked > self.highest.tracked {
+            self.highest = Footprint { tracked: self.tracked, files: self.files, arenas: self.arenas };
+            self.peak_moment += 1;
         }
-    }
-
-    /// This moment as one that may be the peak.
-    fn this_moment(&mut self, bytes: f64) -> Peak {
-        self.given += 1;
-        let footprint = Footprint { tracked: self.tracked, files: self.files, arenas: self.arenas, untouched: 0.0 };
-        Peak { number: self.given, bytes, footprint }
-    }
-
-    /// The footprint was read. `untouched`: stretches of memory (first address, bytes) that have no page behind them, in
-    /// order; `None` where that was not looked at.
-    pub(crate) fn footprint_read(&mut self, at: Moment, bytes: u64, untouched: Option<&[(u64, u64)]>) {
-        if let Some(untouched) = untouched {
-            self.touch(at, untouched);
-            self.last_untouched = untouched.into();
-            self.looked = bytes;
-            self.young.clear();
-        }
-        let (before, then) = self.read.unwrap_or_default();
-        let expected = before as f64 + self.tracked - then;
-        if (bytes as f64) < 0.9 * expected {
-            // What was asked for was not touched: so much for the estimate.
-            self.moments[ESTIMATED].bytes = bytes as f64;
-        }
-        self.read = Some((bytes, self.tracked));
-        if bytes as f64 > self.moments[READ].bytes {
-            self.moments[READ] = self.this_moment(bytes as f64);
-            self.untouched = self.untouched_in(&self.last_untouched);
-            self.touch_since_look(bytes);
-            self.moments[READ].footprint.untouched = self.untouched.values().sum();
-        }
-    }
-
-    /// Corrects what the last look found untouched for a later reading of the footprint. Growth that blocks younger than
-    /// the look do not explain is memory that has been touched since, e.g. of an array that was half filled at the look.
-    /// Of younger blocks nothing is known: they count as touched.
-    fn touch_since_look(&mut self, bytes: u64) {
-        let young: f64 = self.young.values().map(|(size, _)| *size as f64).sum();
-        let grown = bytes as f64 - self.looked as f64 - young;
-        let untouched: f64 = self.untouched.values().sum();
-        if grown > 0.0 && untouched > 0.0 {
-            let left = (1.0 - grown / untouched).max(0.0);
-            self.untouched.values_mut().for_each(|bytes| *bytes *= left);
-        }
-    }
-
-    /// Bytes of `ranges` in the live blocks and mappings of each place.
-    fn untouched_in(&self, ranges: &[(u64, u64)]) -> FxHashMap<SiteId, f64> {
-        let mut untouched: FxHashMap<SiteId, f64> = FxHashMap::default();
-        let looked_at = self.large.iter().filter(|(start, _)| !self.young.contains_key(start));
-        let blocks = looked_at.map(|(&start, &(size, site))| (start, start.saturating_add(size), site));
-        let mapped = self.mappings.runs().filter(|(_, run)| run.backing == Backing::Anonymous);
-        for (start, end, site) in blocks.chain(mapped.map(|(start, run)| (start, run.end(), run.site))) {
-            let bytes = overlap(ranges, start, end);
-            if bytes > 0 {
-                *untouched.entry(site).or_default() += bytes as f64;
-            }
-        }
-        untouched
-    }
-
-    /// Books what has been touched of memory that was mapped without reserve: it counts from then on.
-    fn touch(&mut self, at: Moment, untouched: &[(u64, u64)]) {
-        let mut touched: FxHashMap<SiteId, f64> = self.lazy.keys().map(|&site| (site, 0.0)).collect();
-        for (start, run) in self.mappings.runs().filter(|(_, run)| run.backing == Backing::Lazy) {
-            let bytes = (run.end() - start).saturating_sub(overlap(untouched, start, run.end()));
-            *touched.entry(run.site).or_default() += bytes as f64;
-        }
-        let mut touched: Vec<(SiteId, f64)> = touched.into_iter().collect();
-        touched.sort_unstable_by_key(|(site, _)| site.0);
-        for (site, bytes) in touched {
-            let known = self.lazy.insert(site, bytes).unwrap_or(0.0);
-            if bytes > known {
-                self.cell(self.sites.owner(site)).alloc += bytes - known;
-            }
-            self.change(Moment { python: false, ..at }, site, bytes - known, Spread::default());
-        }
-    }
-
-    /// Which of the two moments was the peak, the process' largest footprint having been `most` bytes.
-    fn peak_of(&self, most: Option<u64>) -> usize {
-        let [read, estimated] = self.moments;
-        let beyond = most.is_some_and(|most| {
-            let most = most as f64;
-            most > read.bytes * 1.05 + 1e6 && estimated.bytes > read.bytes && estimated.bytes <= most * 1.15 + 4e6
-        });
-        if read.number == 0 || beyond { ESTIMATED } else { READ }
     }
 
     fn apart(&mut self, backing: Backing, bytes: f64) {
         match backing {
             Backing::File => self.files += bytes,
             Backing::Arena => self.arenas += bytes,
-            Backing::Anonymous | Backing::Reserved | Backing::Lazy => {}
+            Backing::Anonymous | Backing::Reserved => {}
         }
     }
 
@@ -545,13 +373,6 @@ impl Heap {
             self.intervals.len() - 1
         }) as u64
     }
-}
-
-/// Bytes of `start..end` that lie in `ranges`, which are in order and apart.
-fn overlap(ranges: &[(u64, u64)], start: u64, end: u64) -> u64 {
-    let first = ranges.partition_point(|&(at, bytes)| at.saturating_add(bytes) <= start);
-    let inside = ranges[first..].iter().take_while(|(at, _)| *at < end);
-    inside.map(|&(at, bytes)| at.saturating_add(bytes).min(end) - at.max(start)).sum()
 }
 
 impl Aside {

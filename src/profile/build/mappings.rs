@@ -20,8 +20,6 @@ pub(crate) enum Backing {
     Arena,
     /// Nothing yet: address space that cannot be touched.
     Reserved,
-    /// What was touched: memory that was mapped without reserve, of which most stays address space.
-    Lazy,
 }
 
 impl Backing {
@@ -31,7 +29,6 @@ impl Backing {
             _ if flags.has(MapFlags::ARENA) => Self::Arena,
             _ if flags.has(MapFlags::FILE) => Self::File,
             _ if flags.has(MapFlags::RESERVED) => Self::Reserved,
-            _ if flags.has(MapFlags::LAZY) => Self::Lazy,
             _ => Self::Anonymous,
         }
     }
@@ -47,15 +44,8 @@ pub(crate) struct Mapping {
     end: u64,
 }
 
-impl Mapping {
-    /// The address behind its last byte.
-    pub(crate) fn end(&self) -> u64 {
-        self.end
-    }
-}
-
 /// The mappings, by first address.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Mappings {
     runs: BTreeMap<u64, Mapping>,
 }
@@ -66,11 +56,6 @@ impl Mappings {
         if size > 0 {
             self.runs.insert(address, Mapping { site, backing, end: address.saturating_add(size) });
         }
-    }
-
-    /// All mappings, by first address.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (u64, &Mapping)> {
-        self.runs.iter().map(|(&start, run)| (start, run))
     }
 
     /// The parts of `size` bytes that are reserved and no more: where they begin, and their bytes.

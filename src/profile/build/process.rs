@@ -37,21 +37,10 @@ pub(crate) struct Earlier {
 /// The thread of mappings, whose records name none.
 const NOBODY: u32 = 0;
 
-/// Readings of the footprint that wait for records.
-const MOST_READINGS: usize = 64;
 /// Owners of memory that are kept of a moment.
 const OWNERS: usize = 16;
 /// Moments that are kept.
 const MOST_NEAR: usize = 256;
-
-/// A reading of the footprint.
-#[derive(Clone, Debug)]
-struct Reading {
-    time_ns: u64,
-    bytes: u64,
-    /// Stretches of memory without a page behind them; `None` where they were not looked for.
-    untouched: Option<Box<[(u64, u64)]>>,
-}
 
 /// A program as it runs.
 #[derive(Debug, Default)]
@@ -105,10 +94,6 @@ pub(crate) struct Process {
     /// The sum of `allocated`.
     allocated_bytes: f64,
     sections: Open,
-    /// Readings of the footprint that wait for the records before them.
-    readings: VecDeque<Reading>,
-    /// What was not touched, of the next reading.
-    untouched: Option<Box<[(u64, u64)]>>,
 }
 
 impl Process {
@@ -148,8 +133,6 @@ impl Process {
             ended_allocated: self.ended_allocated.clone(),
             allocated_bytes: self.allocated_bytes,
             sections: self.sections.clone(),
-            readings: self.readings.clone(),
-            untouched: self.untouched.clone(),
         }
     }
 
@@ -361,10 +344,8 @@ impl Process {
     }
 
     fn settle_memory(&mut self, book: &mut Book) {
-        self.read_before(u64::MAX);
         let trusted = |owner: FrameId| if self.refused { FrameId::NONE } else { owner };
-        let most = book.processes[self.row].row.peak_rss_bytes;
-        for (owner, cell, sums) in self.heap.owners(self.orderly, most) {
+        for (owner, cell, sums) in self.heap.owners(self.orderly) {
             let bytes = Bytes {
                 alloc: cell.alloc,
                 alloc_spread: cell.alloc_spread,
@@ -383,11 +364,9 @@ impl Process {
         for (owner, usage) in self.resident.owners() {
             book.add_bytes(self.row, trusted(owner), &Bytes { usage, ..Bytes::default() });
         }
-        let record = &mut book.processes[self.row];
-        record.most_tracked = record.most_tracked.max(self.heap.most_tracked());
-        let highest = self.heap.highest(most);
-        if highest.tracked > record.footprint.tracked {
-            record.footprint = highest;
+        let footprint = &mut book.processes[self.row].footprint;
+        if self.heap.highest().tracked > footprint.tracked {
+            *footprint = self.heap.highest();
         }
         if self.refused {
             return;
@@ -402,7 +381,7 @@ impl Process {
                 book.add_allocated(self.row, thread, place, bytes);
             }
         }
-        for (node, bytes) in self.heap.peak_by_stack(most) {
+        for (node, bytes) in self.heap.peak_by_stack() {
             book.add_peak(self.row, node, bytes);
         }
         let (snapshots, last_python_ns) = self.heap.snapshots();
@@ -439,36 +418,7 @@ impl Process {
         Booking { process, pid: self.pid, refused: self.refused, hidden_waits, lost }
     }
 
-    /// The footprint was read; what was recorded before may still be on its way.
-    pub(crate) fn read_footprint(&mut self, time_ns: u64, bytes: u64, files: u64) {
-        self.resident.read(time_ns, bytes, files);
-        let untouched = self.untouched.take();
-        self.readings.push_back(Reading { time_ns, bytes, untouched });
-        if self.readings.len() > MOST_READINGS {
-            self.take_in_reading();
-        }
-    }
-
-    /// Stretches of memory without a page behind them, read just before the next footprint.
-    pub(crate) fn read_untouched(&mut self, ranges: &[(u64, u64)]) {
-        self.untouched = Some(ranges.into());
-    }
-
-    /// Takes in the readings of the footprint before a moment, all records up to which have come.
-    fn read_before(&mut self, time_ns: u64) {
-        while self.readings.front().is_some_and(|reading| reading.time_ns < time_ns) {
-            self.take_in_reading();
-        }
-    }
-
-    fn take_in_reading(&mut self) {
-        if let Some(Reading { time_ns, bytes, untouched }) = self.readings.pop_front() {
-            self.heap.footprint_read(Moment { time_ns, python: false }, bytes, untouched.as_deref());
-        }
-    }
-
     fn running(&mut self, time_ns: u64, stack: u64) -> (Moment, Place) {
-        self.read_before(time_ns);
         let place = self.definitions.place(stack);
         if let Some(owner) = place.owner.some() {
             self.resident.ran(owner, time_ns);

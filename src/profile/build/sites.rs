@@ -10,15 +10,15 @@ use crate::profile::book::intern::FrameId;
 use crate::profile::book::tree::{NodeId, Place};
 
 /// The number of a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SiteId(pub(crate) u32);
 
 #[derive(Clone, Copy, Debug)]
 struct Site {
     place: Place,
     bytes: f64,
-    /// Bytes at each of the two moments, and its number.
-    aside: [(f64, u64); 2],
+    aside: f64,
+    moment: u64,
 }
 
 /// The places that allocated.
@@ -32,7 +32,7 @@ impl Sites {
     /// The number of a place.
     pub(crate) fn number(&mut self, place: Place) -> SiteId {
         *self.numbers.entry(place).or_insert_with(|| {
-            self.sites.push(Site { place, bytes: 0.0, aside: [(0.0, 0); 2] });
+            self.sites.push(Site { place, bytes: 0.0, aside: 0.0, moment: 0 });
             SiteId((self.sites.len() - 1) as u32)
         })
     }
@@ -47,30 +47,18 @@ impl Sites {
         self.sites[site.0 as usize].place.owner
     }
 
-    /// Changes what a place has live, after the moments of these numbers.
-    pub(crate) fn change(&mut self, site: SiteId, bytes: f64, moments: [u64; 2]) {
+    /// Changes what a place has live, after the peak of number `moment`.
+    pub(crate) fn change(&mut self, site: SiteId, bytes: f64, moment: u64) {
         let site = &mut self.sites[site.0 as usize];
-        for (aside, moment) in site.aside.iter_mut().zip(moments) {
-            if aside.1 != moment {
-                *aside = (site.bytes, moment);
-            }
+        if site.moment != moment {
+            (site.aside, site.moment) = (site.bytes, moment);
         }
         site.bytes += bytes;
     }
 
-    /// What each stack had at one of the two moments, of number `moment`, without what it had not touched.
-    pub(crate) fn at_peak(
-        &self,
-        which: usize,
-        moment: u64,
-        untouched: Option<&FxHashMap<SiteId, f64>>,
-    ) -> impl Iterator<Item = (NodeId, f64)> {
-        let had = move |(number, site): (usize, &Site)| {
-            let (aside, of) = site.aside[which];
-            let bytes = if of == moment { aside } else { site.bytes };
-            let untouched = untouched.and_then(|sites| sites.get(&SiteId(number as u32))).copied().unwrap_or(0.0);
-            (site.place.node, bytes - untouched)
-        };
-        self.sites.iter().enumerate().map(had).filter(|(_, bytes)| *bytes >= 0.5)
+    /// What each stack had at the peak of number `moment`, the latest.
+    pub(crate) fn at_peak(&self, moment: u64) -> impl Iterator<Item = (NodeId, f64)> {
+        let had = move |site: &Site| if site.moment == moment { site.aside } else { site.bytes };
+        self.sites.iter().map(move |site| (site.place.node, had(site))).filter(|(_, bytes)| *bytes >= 0.5)
     }
 }

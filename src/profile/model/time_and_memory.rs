@@ -109,13 +109,6 @@ pub struct Totals {
     /// Tracked live bytes at their high-water mark, all processes: what the lines' `peak_bytes` add up to.
     #[serde(default)]
     pub tracked_peak_bytes: Option<u64>,
-    /// Bytes that lines had asked for at the peak and never touched, so that no memory is behind them; in no line's
-    /// `peak_bytes`. Since format 1.1.
-    #[serde(default)]
-    pub untouched_peak_bytes: Option<u64>,
-    /// Most bytes that were tracked at any moment, touched or not. Since format 1.1.
-    #[serde(default)]
-    pub most_allocated_bytes: Option<u64>,
     /// Bytes of mapped files at that moment, which no line owns.
     #[serde(default)]
     pub mapped_files_peak_bytes: Option<u64>,

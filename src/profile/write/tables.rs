@@ -48,9 +48,7 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
         unsampled_s: known.cpu.then_some(book.unsampled_s),
         outside_scope: known.time(&outside.time),
         outside_scope_memory: outside_memory,
-        tracked_peak_bytes: whole(peaks().map(|peak| peak.tracked - peak.untouched).sum()),
-        untouched_peak_bytes: whole(peaks().map(|peak| peak.untouched).sum()),
-        most_allocated_bytes: whole(book.processes.iter().map(|process| process.most_tracked).sum()),
+        tracked_peak_bytes: whole(peaks().map(|peak| peak.tracked).sum()),
         mapped_files_peak_bytes: whole(peaks().map(|peak| peak.files).sum()),
         arenas_peak_bytes: whole(peaks().map(|peak| peak.arenas).sum()),
         ..Totals::default()

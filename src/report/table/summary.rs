@@ -20,8 +20,6 @@ const LABEL: usize = 9;
 const NAMED: usize = 3;
 /// Sections that are named.
 const SECTIONS: usize = 8;
-/// Bytes that are not worth a word.
-const LITTLE_BYTES: u64 = 4 << 20;
 /// Waits are named where they take this share of the wall.
 const WAIT_SHARE: f64 = 0.1;
 
@@ -240,11 +238,12 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     });
     let mut owners: Vec<_> = owners.collect();
     owners.extend(rest_of_peak(profile).map(|text| (Role::Faint, text)));
+    if !owners.is_empty() {
+        let at = other_peak(profile).map(|at| format!("lines held most at {}", units::seconds(at)));
+        owners.extend(at.map(|text| (Role::Faint, text)));
+    }
     facts.push("at peak", &owners);
-    facts.push(
-        "resident",
-        &resident(profile).chain(most_allocated(profile)).map(|text| (Role::Plain, text)).collect::<Vec<_>>(),
-    );
+    facts.push("resident", &resident(profile).map(|text| (Role::Plain, text)).collect::<Vec<_>>());
 
     let totals = &profile.totals.memory;
     let mut sums = Vec::new();
@@ -265,13 +264,15 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("leaks", &leaks(profile, style));
 }
 
-/// What lines had asked for at the moment when that was most, where it is clearly more than at the peak of the footprint.
-fn most_allocated(profile: &Profile) -> Option<String> {
-    let totals = &profile.totals;
-    let at_peak = totals.tracked_peak_bytes? + totals.untouched_peak_bytes?;
-    let most = totals.most_allocated_bytes?;
-    let more = most as f64 > 1.05 * at_peak as f64 && most - at_peak > LITTLE_BYTES;
-    more.then(|| format!("most asked for at any moment {}", units::bytes(most)))
+/// When lines held most memory, if that was at another moment than the highest RSS, and they held clearly less then.
+fn other_peak(profile: &Profile) -> Option<f64> {
+    let highest = |series: &[(f64, u64)]| series.iter().copied().max_by_key(|(_, value)| *value);
+    let (resident_at, _) = highest(&profile.timeline.rss)?;
+    let live = &profile.timeline.live;
+    let (at, most) = highest(live)?;
+    let then = live.iter().rev().find(|(time, _)| *time <= resident_at)?.1;
+    let apart = (at - resident_at).abs() > profile.clock.elapsed_s / 20.0;
+    (apart && (then as f64) < 0.95 * most as f64).then_some(at)
 }
 
 /// One line: the surest leak, how many more there are, and where they are listed.
@@ -325,9 +326,7 @@ pub(crate) fn resident(profile: &Profile) -> impl Iterator<Item = String> {
         let [blocks, rest] = blocks;
         [format!("{} files and libraries", units::bytes(shared)), blocks, rest]
     });
-    let untouched = totals.untouched_peak_bytes.filter(|bytes| *bytes > LITTLE_BYTES);
-    let untouched = untouched.map(|bytes| format!("and {} asked for and never touched", units::bytes(bytes)));
-    parts.into_iter().flatten().chain(untouched)
+    parts.into_iter().flatten()
 }
 
 /// What stands beside the lines at the peak: code out of scope, mapped files, and in profiles that do not tell files from

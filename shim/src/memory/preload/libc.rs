@@ -8,8 +8,9 @@ use core::ffi::{c_int, c_void};
 
 use rscalene_wire::FreeHow;
 
-use crate::ground::real::{Next, Weak, call_next};
+use crate::ground::real::{Next, call_next};
 use crate::ground::tls::tls;
+use crate::ground::weak::Weak;
 use crate::memory::live;
 use crate::memory::sample::{Choice, chosen, forget, keep, remember};
 
