@@ -295,7 +295,8 @@ fn limit_of(what: libc::__rlimit_resource_t) -> libc::rlimit {
 fn affordable(segments: u32, segment_bytes: usize) -> (u32, usize) {
     let space = limit_of(libc::RLIMIT_AS).rlim_cur;
     let file = limit_of(libc::RLIMIT_FSIZE).rlim_max.saturating_sub(FIRST_PAGES);
-    let segment_bytes = segment_bytes.min(usize::try_from(file).unwrap_or(usize::MAX) & !(PAGE - 1)).max(LEAST_SEGMENT);
+    let longest = usize::try_from(file).unwrap_or(usize::MAX) & !(PAGE - 1);
+    let segment_bytes = if longest < segment_bytes { longest.max(LEAST_SEGMENT) } else { segment_bytes };
     let fit = |bytes: u64| u32::try_from(bytes / segment_bytes.max(1) as u64).unwrap_or(u32::MAX).max(1);
     let fit_space = if space == libc::RLIM_INFINITY { u32::MAX } else { fit(space / 4) };
     (segments.min(fit_space).min(fit(file)), segment_bytes)
