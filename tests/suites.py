@@ -42,6 +42,8 @@ SUITES = (
 )
 
 ONCE = {
+    "attach": "builtins of a statically linked interpreter are told as Python (docs/attach.md)",
+    "test_beside.py": "needs a C compiler, which the roots of the newest builds lack",
     "test_cli_diff.py": "compares stored profiles",
     "test_docs.py": "reads the pages, and runs their short examples",
     "test_free_threaded.py": "goes through the interpreters itself",
