@@ -10,7 +10,10 @@ use crate::report::text;
 /// A blank line and a section's title, drawn out to the full width.
 pub(in crate::report) fn title(out: &mut String, name: &str, remark: &str, style: &Style) {
     let rule = style.glyph("\u{2500}", "-").repeat(2);
-    let name = text::fit(name, style.width.saturating_sub(6), style);
+    // A remark of up to two thirds of the row has its room before a long name.
+    let beside = Some(text::width(remark)).filter(|cells| (1..style.width * 2 / 3).contains(cells));
+    let beside = beside.map_or(0, |cells| cells + 6);
+    let name = text::fit(name, style.width.saturating_sub(6 + beside).max(style.width / 5), style);
     out.push('\n');
     let mut used = 0;
     for (role, text) in [(Role::Title, &name), (Role::Faint, &text::visible(remark, style))] {
