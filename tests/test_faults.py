@@ -105,7 +105,7 @@ thread.join()
 """
 
 
-@pytest.mark.parametrize(("mode", "rounds", "times"), [("sampled", 8000, 1.2), ("exact", 60, 3)])
+@pytest.mark.parametrize(("mode", "rounds", "times"), [("sampled", 8000, 1.2), ("exact", 600, 6)])
 def test_a_thread_that_blocks_all_signals_costs_what_others_do(
     rscalene: Run, tmp_path: Path, mode: str, rounds: int, times: float
 ) -> None:
