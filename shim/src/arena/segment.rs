@@ -114,11 +114,7 @@ pub(crate) fn take_back() {
 }
 
 fn forget_loan() {
-    let alive = ALIVE.load(Relaxed);
-    if !alive.is_null() {
-        // SAFETY: the page is never unmapped.
-        unsafe { (*alive).store(0, Release) };
-    }
+    set_alive(0);
     ARENA.store(core::ptr::null_mut(), Relaxed);
     BASE.store(core::ptr::null_mut(), Relaxed);
 }
@@ -153,6 +149,24 @@ pub(crate) fn settings() -> wire::Settings {
     let arena = ARENA.load(Relaxed);
     // SAFETY: a non-null pointer names the arena's header page, whose settings never change.
     if arena.is_null() { wire::Settings::default() } else { unsafe { (*arena).settings } }
+}
+
+/// This process records nothing more: [`segment`] answers `None`, in forked children too.
+pub(crate) fn fall_silent() {
+    set_alive(0);
+}
+
+/// This process, which fell silent, records again.
+pub(crate) fn speak_again() {
+    set_alive(1);
+}
+
+fn set_alive(word: u64) {
+    let alive = ALIVE.load(Relaxed);
+    if !alive.is_null() {
+        // SAFETY: the page is never unmapped.
+        unsafe { (*alive).store(word, Release) };
+    }
 }
 
 /// True where the launcher has asked every shim to stop.

@@ -1,6 +1,6 @@
 //! Random numbers of each thread: when its next sample is due.
 //!
-//! Invariant: no lock and no system call but for a thread's first number. Neighbours: `tls` (the state).
+//! Invariant: no lock and no system call. Neighbours: `tls` (the state).
 
 use crate::ground::sys;
 use crate::ground::tls::Tls;
@@ -17,7 +17,7 @@ pub(crate) fn next_random(block: &Tls) -> u64 {
     let mut x = block.random.get();
     if x == 0 {
         // A thread that was never armed.
-        x = mix(sys::now_ns() ^ u64::from(sys::tid()) << 32) | 1;
+        x = mix(sys::now_ns() ^ core::ptr::from_ref(block) as u64) | 1;
     }
     x ^= x >> 12;
     x ^= x << 25;

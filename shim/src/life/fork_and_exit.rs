@@ -71,6 +71,10 @@ unsafe extern "C" fn in_forked_child() {
     }
     segment::next_generation();
     threads::forget_all();
+    if quiet::is_on() {
+        segment::fall_silent();
+        return;
+    }
     stack::forget_all();
     sample::forget_all();
     if segment::lent() {
@@ -79,7 +83,7 @@ unsafe extern "C" fn in_forked_child() {
         return;
     }
     segment::unmap_parents();
-    if quiet::is_on() || segment::stopped() || !segment::settings().follow_children.is_on() || !segment::claim() {
+    if segment::stopped() || !segment::settings().follow_children.is_on() || !segment::claim() {
         return;
     }
     announce(true);

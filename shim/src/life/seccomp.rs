@@ -1,39 +1,52 @@
 //! Filters of system calls (seccomp) that the program puts above itself.
 //!
-//! Job: before such a filter is in force, ask it about every call that this library makes. One that ends the process for
-//! any of them, or has another process decide, turns those calls off (`ground::quiet`); one that allows or refuses them
-//! changes nothing. Invariant: the program's own call is passed on as it is. Filters that come past libc's `prctl` and
-//! `syscall` are not seen. Neighbours: `ground::quiet`, `exec` (programs under the filter are left alone).
+//! Job: before such a filter is in force, ask it about every call that this library makes. If the filter ends the process
+//! for one of the calls that can be left out, or has another process decide, those calls are turned off (`ground::quiet`).
+//! If it does so for a call that a sample needs, this process stops recording. A filter that allows or refuses them changes
+//! nothing. Invariant: the program's own call is passed on as it is. Filters that come past libc's `prctl` and `syscall`
+//! are not seen. Neighbours: `ground::quiet`, `exec` (programs under the filter are left alone), `signals::actions`.
 
 use core::ffi::{c_int, c_long};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use rscalene_interp::Memory;
 use rscalene_wire::NoticeCode;
 
 use crate::arena::segment;
+use crate::cpu::threads;
+use crate::ground::guard::Guarded;
 use crate::ground::real::{Next, call_next};
 use crate::ground::{quiet, sys};
+use crate::signals::actions;
 
 static PRCTL: Next = Next::new(c"prctl");
 static SYSCALL: Next = Next::new(c"syscall");
 
-/// What this library may ask of the kernel after the start.
-const CALLS: [c_long; 17] = [
+/// What a sample and a record cannot do without: the return from a handler, an unknown thread's id, room for tables.
+const NEEDED: [c_long; 7] = [
+    libc::SYS_rt_sigreturn,
+    libc::SYS_gettid,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_madvise,
+    libc::SYS_close,
+];
+
+/// What else this library may ask of the kernel after the start; left out where [`quiet`] says so.
+const LEFT_OUT: [c_long; 14] = [
     libc::SYS_getrusage,
     libc::SYS_perf_event_open,
     libc::SYS_timer_create,
     libc::SYS_timer_settime,
     libc::SYS_timer_delete,
     libc::SYS_clock_gettime,
-    libc::SYS_rt_sigprocmask,
     libc::SYS_getpid,
-    libc::SYS_gettid,
     libc::SYS_futex,
     libc::SYS_openat,
     libc::SYS_readlinkat,
     libc::SYS_fcntl,
-    libc::SYS_mmap,
-    libc::SYS_madvise,
+    libc::SYS_read,
     libc::SYS_nanosleep,
     libc::SYS_process_vm_readv,
 ];
@@ -65,92 +78,143 @@ struct Instruction {
     constant: u32,
 }
 
-/// Would a filter end the process for a call of ours?
-fn deadly(program: *const Program) -> bool {
-    let mut head = [0u8; size_of::<Program>()];
-    if !sys::read_own_memory(program as u64, &mut head) {
-        // The kernel refuses it, too; or this process is denied a look at itself.
-        return true;
-    }
-    // SAFETY: the program's struct was just seen to be readable.
-    let (length, filter) = unsafe { (usize::from((*program).length), (*program).filter) };
-    let bytes = length * size_of::<Instruction>();
-    let mut part = [0u8; 512];
-    let readable = (0..bytes).step_by(part.len()).all(|at| {
-        let now = part.len().min(bytes - at);
-        part.get_mut(..now).is_some_and(|room| sys::read_own_memory(filter as u64 + at as u64, room))
-    });
-    if !readable || length > LONGEST {
-        return true;
-    }
-    // SAFETY: all of it was just seen to be readable.
-    let filter = unsafe { core::slice::from_raw_parts(filter, length) };
-    CALLS
-        .iter()
-        .any(|call| !answer(filter, *call as u32).is_some_and(|answer| HARMLESS.contains(&(answer & 0xffff_0000))))
+/// What a filter does to this library.
+#[derive(Clone, Copy, PartialEq)]
+enum Verdict {
+    /// It ends the process for no call of ours.
+    Harmless,
+    /// It ends the process for calls that can be left out.
+    Quiet,
+    /// It ends the process for a call that samples need, even for the return from their handler (`true`).
+    Silent(bool),
 }
 
-/// What the filter says to a call whose arguments are zero; `None` where it is no filter.
-fn answer(filter: &[Instruction], call: u32) -> Option<u32> {
-    let (mut a, mut x, mut memory, mut at) = (0u32, 0u32, [0u32; 16], 0usize);
-    // It only ever jumps ahead.
-    loop {
-        let Instruction { code, yes, no, constant } = *filter.get(at)?;
-        at += 1;
-        let operand = if code & 8 != 0 { x } else { constant };
-        let jump = |holds: bool| usize::from(if holds { yes } else { no });
-        match code {
-            0x20 => {
-                a = match constant {
-                    0 => call,
-                    4 => ARCHITECTURE,
-                    _ => 0,
+/// Asks a filter, read by loads alone: one that is in force already may forbid any call. What cannot be read is refused by
+/// the kernel, too.
+fn verdict(program: *const Program) -> Verdict {
+    let memory = Guarded::here();
+    let length = memory.u16(program as u64).map(usize::from);
+    let filter = memory.u64((program as u64).wrapping_add(core::mem::offset_of!(Program, filter) as u64));
+    let (Some(length @ 1..=LONGEST), Some(first)) = (length, filter) else { return Verdict::Silent(true) };
+    let filter = Filter { memory: &memory, first, length };
+    let kills =
+        |call: &c_long| !filter.answer(*call as u32).is_some_and(|answer| HARMLESS.contains(&(answer & 0xffff_0000)));
+    if NEEDED.iter().any(kills) {
+        Verdict::Silent(kills(&libc::SYS_rt_sigreturn))
+    } else if LEFT_OUT.iter().any(kills) {
+        Verdict::Quiet
+    } else {
+        Verdict::Harmless
+    }
+}
+
+/// A filter in the program's memory.
+struct Filter<'a> {
+    memory: &'a Guarded,
+    first: u64,
+    length: usize,
+}
+
+impl Filter<'_> {
+    fn instruction(&self, at: usize) -> Option<Instruction> {
+        if at >= self.length {
+            return None;
+        }
+        let word = self.memory.u64(self.first.wrapping_add((at * size_of::<u64>()) as u64))?;
+        let [code, code_high, yes, no, constant @ ..] = word.to_le_bytes();
+        Some(Instruction {
+            code: u16::from_le_bytes([code, code_high]),
+            yes,
+            no,
+            constant: u32::from_le_bytes(constant),
+        })
+    }
+
+    /// What the filter says to a call whose arguments are zero; `None` where it is no filter.
+    fn answer(&self, call: u32) -> Option<u32> {
+        let (mut a, mut x, mut memory, mut at) = (0u32, 0u32, [0u32; 16], 0usize);
+        // It only ever jumps ahead.
+        loop {
+            let Instruction { code, yes, no, constant } = self.instruction(at)?;
+            at += 1;
+            let operand = if code & 8 != 0 { x } else { constant };
+            let jump = |holds: bool| usize::from(if holds { yes } else { no });
+            match code {
+                0x20 => {
+                    a = match constant {
+                        0 => call,
+                        4 => ARCHITECTURE,
+                        _ => 0,
+                    }
                 }
+                0x00 => a = constant,
+                0x01 => x = constant,
+                0x60 => a = *memory.get(constant as usize)?,
+                0x61 => x = *memory.get(constant as usize)?,
+                0x02 => *memory.get_mut(constant as usize)? = a,
+                0x03 => *memory.get_mut(constant as usize)? = x,
+                0x80 => a = 64,
+                0x81 => x = 64,
+                0x04 | 0x0c => a = a.wrapping_add(operand),
+                0x14 | 0x1c => a = a.wrapping_sub(operand),
+                0x24 | 0x2c => a = a.wrapping_mul(operand),
+                0x34 | 0x3c => a = a.checked_div(operand)?,
+                0x44 | 0x4c => a |= operand,
+                0x54 | 0x5c => a &= operand,
+                0x64 | 0x6c => a = a.checked_shl(operand)?,
+                0x74 | 0x7c => a = a.checked_shr(operand)?,
+                0xa4 | 0xac => a ^= operand,
+                0x84 => a = a.wrapping_neg(),
+                0x05 => at = at.checked_add(constant as usize)?,
+                0x15 | 0x1d => at += jump(a == operand),
+                0x25 | 0x2d => at += jump(a > operand),
+                0x35 | 0x3d => at += jump(a >= operand),
+                0x45 | 0x4d => at += jump(a & operand != 0),
+                0x07 => x = a,
+                0x87 => a = x,
+                0x06 => return Some(constant),
+                0x16 => return Some(a),
+                _ => return None,
             }
-            0x00 => a = constant,
-            0x01 => x = constant,
-            0x60 => a = *memory.get(constant as usize)?,
-            0x61 => x = *memory.get(constant as usize)?,
-            0x02 => *memory.get_mut(constant as usize)? = a,
-            0x03 => *memory.get_mut(constant as usize)? = x,
-            0x80 => a = 64,
-            0x81 => x = 64,
-            0x04 | 0x0c => a = a.wrapping_add(operand),
-            0x14 | 0x1c => a = a.wrapping_sub(operand),
-            0x24 | 0x2c => a = a.wrapping_mul(operand),
-            0x34 | 0x3c => a = a.checked_div(operand)?,
-            0x44 | 0x4c => a |= operand,
-            0x54 | 0x5c => a &= operand,
-            0x64 | 0x6c => a = a.checked_shl(operand)?,
-            0x74 | 0x7c => a = a.checked_shr(operand)?,
-            0xa4 | 0xac => a ^= operand,
-            0x84 => a = a.wrapping_neg(),
-            0x05 => at = at.checked_add(constant as usize)?,
-            0x15 | 0x1d => at += jump(a == operand),
-            0x25 | 0x2d => at += jump(a > operand),
-            0x35 | 0x3d => at += jump(a >= operand),
-            0x45 | 0x4d => at += jump(a & operand != 0),
-            0x07 => x = a,
-            0x87 => a = x,
-            0x06 => return Some(constant),
-            0x16 => return Some(a),
-            _ => return None,
         }
     }
 }
 
 const STRICT: usize = 1;
 
-/// Makes the program's call that puts a filter (or the strict mode, without one) in force.
-fn filtered(program: Option<*const Program>, install: impl FnOnce() -> c_long) -> c_long {
-    let before = quiet::is_on();
-    if !before && program.is_none_or(deadly) {
-        segment::notice(NoticeCode::FILTERED, 0);
-        quiet::begin();
+/// Samples that threads are in the middle of are over after this time.
+const SAMPLE_NS: u64 = 2_000_000;
+
+/// Makes the program's call that puts a filter (or the strict mode, without one) in force; `everywhere`: for the threads
+/// that run already, too.
+fn filtered(program: Option<*const Program>, everywhere: bool, install: impl FnOnce() -> c_long) -> c_long {
+    let (was_quiet, records) = (quiet::is_on(), segment::segment().is_some());
+    let verdict = program.map_or(Verdict::Silent(true), verdict);
+    let silenced = records && matches!(verdict, Verdict::Silent(_));
+    if verdict == Verdict::Harmless || (was_quiet && !silenced) {
+        return install();
     }
+    segment::notice(NoticeCode::FILTERED, u32::from(silenced));
+    let mut ignored = false;
+    if silenced {
+        threads::silence();
+        segment::fall_silent();
+        ignored = verdict == Verdict::Silent(true) && actions::ignore_samples(true);
+        if everywhere && !was_quiet {
+            sys::sleep_ns(SAMPLE_NS);
+        }
+    }
+    quiet::begin();
     let answer = install();
-    if answer < 0 && !before {
+    if answer < 0 && !was_quiet {
         quiet::end();
+    }
+    if answer < 0 && silenced {
+        if ignored {
+            actions::ignore_samples(false);
+        }
+        segment::speak_again();
+        threads::resume();
     }
     answer
 }
@@ -166,7 +230,7 @@ unsafe extern "C" fn prctl(option: c_int, a: usize, b: usize, c: usize, d: usize
         return pass();
     }
     let program = if a == STRICT { None } else { Some(b as *const Program) };
-    filtered(program, || c_long::from(pass())) as c_int
+    filtered(program, false, || c_long::from(pass())) as c_int
 }
 
 /// `syscall` of a call that may put a filter in force.
@@ -187,7 +251,8 @@ unsafe extern "C" fn filtering(number: c_long, a: usize, b: usize, c: usize, d: 
         libc::SYS_prctl if a as c_int == libc::PR_SET_SECCOMP => Some(c as *const Program),
         _ => return pass(),
     };
-    filtered(program, pass)
+    // SECCOMP_FILTER_FLAG_TSYNC.
+    filtered(program, number == libc::SYS_seccomp && b & 1 != 0, pass)
 }
 
 /// What `syscall` jumps to; 0 until [`resolve`].

@@ -130,6 +130,21 @@ pub(crate) fn install() {
     }
 }
 
+/// Has the kernel drop our signal, or give it to us again; false where a handler of the program waits for it.
+pub(crate) fn ignore_samples(ignore: bool) -> bool {
+    let Some(wanted) = WANTED.first().filter(|_| mask::installed()) else { return false };
+    let mut action = wanted.load();
+    if ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction) {
+        return false;
+    }
+    if ignore {
+        action.sa_sigaction = libc::SIG_IGN;
+    } else {
+        action = our_action(SAMPLE, &action);
+    }
+    real_action(SAMPLE, &raw const action, core::ptr::null_mut()) == 0
+}
+
 /// A sample, or the program's own SIGURG.
 unsafe extern "C" fn on_sample(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let _errno = sys::KeepErrno::new();

@@ -125,7 +125,8 @@ numbers! {
         HOOKS_REFUSED = 5,
         /// A thread that blocks SIGURG received SIGURG: no samples until the thread takes the signal (detail: thread id).
         SIGURG_BLOCKED = 8,
-        /// The program set up a seccomp filter that ends it for system calls of the shim, which makes none from then on.
+        /// The program set up a seccomp filter that ends it for system calls of the shim, which makes none from then on
+        /// (detail: 1 if the shim records nothing more, either).
         FILTERED = 9,
         /// The launcher may not read the process' memory.
         MEMORY_UNREADABLE = 32,

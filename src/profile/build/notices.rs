@@ -29,6 +29,11 @@ pub(crate) fn words(pid: u32, notice: &Notice) -> String {
         NoticeCode::SIGURG_BLOCKED => {
             format!("thread {detail} blocks SIGURG and was sent one, so it is not sampled until it takes it")
         }
+        NoticeCode::FILTERED if detail != 0 => {
+            "it set up a filter that ends it for system calls that samples need (seccomp), so nothing \
+             but its totals is seen from then on"
+                .to_owned()
+        }
         NoticeCode::FILTERED => {
             "it set up a filter that ends it for system calls of the recorder (seccomp), so kernel \
              time, new threads and programs that it starts are not seen from then on"
