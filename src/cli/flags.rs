@@ -121,10 +121,6 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) show: Show,
 
-    /// Say hello before the program starts
-    #[arg(long, env = "RSCALENE_DUMMY", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) dummy: bool,
-
     /// Print nothing and save nothing, unless -o asks for it
     #[arg(short, long, env = "RSCALENE_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) quiet: bool,

@@ -71,9 +71,6 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     };
     let variables = [("LD_PRELOAD", shim.preload(preloaded.as_deref())), (wire::ARENA_ENV, arena.address())];
     spawn::forward_signals();
-    if flags.dummy {
-        messages::tell("rscalene: hello");
-    }
     if flags.verbose {
         messages::tell(&format!("rscalene: runs {}, {}", shown(&start.words).join(" "), recorder(&variables)));
     }
