@@ -37,6 +37,11 @@ impl Intake {
         self.company.id()
     }
 
+    /// The threads of all samplers.
+    pub(super) fn samplers(&self) -> Vec<u32> {
+        self.company.threads()
+    }
+
     /// Nothing counts until [`Intake::resume`].
     pub(super) fn pause(&mut self) {
         self.paused.get_or_insert_with(|| clocks(self.pid));
@@ -58,7 +63,7 @@ impl Intake {
 
     /// Takes in what was observed.
     pub(super) fn feed(&mut self, events: &mut Vec<Event>) {
-        let samplers = self.company.threads();
+        let samplers = self.samplers();
         for mut event in events.drain(..) {
             match &mut event.body {
                 Body::ThreadClock(clock) if samplers.contains(&clock.tid) => continue,

@@ -61,6 +61,13 @@ impl Looking {
         Self { inside, intake, ear, waits, about, interval, jitter, due: now, waited_ns: 0, worked: now, events }
     }
 
+    /// The calling thread is a sampler's: what it allocates is no part of the program.
+    pub(super) fn keep_thread_out(&self) {
+        if let Some(ear) = &self.ear {
+            ear.keep_thread_out();
+        }
+    }
+
     /// Looks at what is due; the answer is the time until the next look.
     pub(super) fn look(&mut self) -> Duration {
         let now = Instant::now();
@@ -75,8 +82,11 @@ impl Looking {
         let now_ns = proc::monotonic_ns();
         if u128::from(now_ns - self.waited_ns) >= WAITS.as_nanos() {
             match &mut self.waits {
-                Some(waits) => waits.tick(&mut self.events),
-                None => self.waits = Some(watch(self.about.target, &mut self.events)),
+                Some(waits) => {
+                    waits.leave_out(&self.intake.samplers());
+                    waits.tick(&mut self.events);
+                }
+                None => self.waits = Some(watch(self.about.target, &self.intake.samplers(), &mut self.events)),
             }
             self.waited_ns = now_ns;
         }
@@ -135,7 +145,7 @@ impl Looking {
         }
         inside.finish(&mut events);
         // Even a stretch too short for a look has a footprint.
-        let mut waits = waits.unwrap_or_else(|| watch(target, &mut events));
+        let mut waits = waits.unwrap_or_else(|| watch(target, &intake.samplers(), &mut events));
         waits.tick(&mut events);
         waits.finish(&mut events);
         if let Some(ear) = ear {
@@ -163,8 +173,9 @@ impl Looking {
     }
 }
 
-fn watch(target: Target, events: &mut Vec<Event>) -> Reader {
+fn watch(target: Target, samplers: &[u32], events: &mut Vec<Event>) -> Reader {
     let mut waits = Reader::new();
+    waits.leave_out(samplers);
     waits.watch(target, true, events);
     waits
 }

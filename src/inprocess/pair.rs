@@ -218,6 +218,9 @@ fn join(threads: Vec<(JoinHandle<()>, u32)>) -> Vec<u32> {
 fn run(shared: &Shared, index: usize, own: Option<Processors>) {
     turns::ask_for_short_ones();
     let tid = this_thread();
+    if let Some(looking) = shared.looking().as_ref() {
+        looking.keep_thread_out();
+    }
     let (mut looks, mut spent_ns) = (0_u32, 0);
     while !shared.leave.load(Relaxed) {
         if shared.turn.load(Relaxed) != index {

@@ -32,6 +32,7 @@ const CODE_BIT: u32 = 1 << 30;
 pub(super) struct Tap {
     shared: Mutex<Shared>,
     arena: Arc<Arena>,
+    table: &'static TapTable,
 }
 
 #[derive(Debug)]
@@ -192,7 +193,7 @@ fn begin(py: Python<'_>) -> PyResult<Result<Arc<Tap>, String>> {
                 listeners: Vec::new(),
                 next: 0,
             };
-            let tap = Arc::new(Tap { shared: Mutex::new(shared), arena });
+            let tap = Arc::new(Tap { shared: Mutex::new(shared), arena, table });
             let now = Current { pid: std::process::id(), tap: Arc::clone(&tap), end: table.end };
             *current(py).borrow_mut() = Some(now);
             return Ok(Ok(tap));
@@ -291,6 +292,11 @@ impl Drop for Listening {
 }
 
 impl Ear {
+    /// Nothing that the calling thread allocates is recorded: it is a sampler's.
+    pub(super) fn keep_thread_out(&self) {
+        (self.tap.table.keep_thread_out)();
+    }
+
     /// Takes what was recorded since the last time.
     pub(super) fn take(&self, out: &mut Vec<Event>) {
         let mut shared = self.tap.shared();

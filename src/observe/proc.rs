@@ -6,8 +6,11 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
+
+use rustix::fs::RawDir;
 
 /// What the scheduler says of a thread (`/proc/PID/task/TID/schedstat`).
 ///
@@ -177,8 +180,15 @@ impl Statm {
 /// # Errors
 /// The process is gone.
 pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task"))?;
-    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    let folder = File::open(format!("/proc/{pid}/task"))?;
+    // Not `fs::read_dir`: libc's `opendir` takes its buffer from `malloc`, which `Profiler` watches in its own process.
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(&folder, &mut buffer);
+    let mut tids = Vec::new();
+    while let Some(entry) = entries.next() {
+        tids.extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(tids)
 }
 
 /// Number of threads of a process, without listing them.

@@ -148,6 +148,9 @@ fn alive(pid: u32) -> bool {
     /// Places of state and number of threads behind the name, which ends with the last parenthesis.
     const STATE: usize = 0;
     const THREADS: usize = 17;
+    if pid == std::process::id() {
+        return true;
+    }
     let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
     // SAFETY: signal 0 only asks.
     if unsafe { libc::kill(pid, 0) } == 0 {

@@ -18,7 +18,7 @@ __all__ = ["is_being_defined", "rewrapped", "warn_if_kept", "wrapped_by"]
 
 
 def wrapped_by(target: Any) -> FunctionType | None:
-    """Return the function that other decorators' wrappers lead to; ``None`` where ``target`` is no wrapper."""
+    """Return the function behind the wrappers of other decorators; ``None`` where ``target`` is no wrapper."""
     if getattr(target, "__wrapped__", None) is None:
         return None
     try:
@@ -82,7 +82,7 @@ def rewrapped(target: Any, inner: FunctionType, new: Callable[..., Any]) -> Any:
 
 
 def warn_if_kept(function: FunctionType) -> None:
-    """Warn where a decorator below has kept ``function``: what it calls is not profiled."""
+    """Warn where a decorator below has kept ``function``: calls through that decorator are not profiled."""
     keepers = [keeper for keeper in gc.get_referrers(function) if not isinstance(keeper, FrameType)]
     if keepers:
         code = function.__code__

@@ -25,7 +25,8 @@ use crate::python::selftest;
 use crate::python::stack;
 use crate::signals::actions;
 
-static TABLE: TapTable = TapTable { version: TAP_VERSION, begin, end, section, set_label, define_label, span };
+static TABLE: TapTable =
+    TapTable { version: TAP_VERSION, begin, end, section, set_label, define_label, span, keep_thread_out };
 
 /// The table of sampling on the module's word.
 #[unsafe(no_mangle)]
@@ -110,6 +111,10 @@ unsafe extern "C" fn section(section: u32, mark: SectionMark, own_ns: u64, name:
     let name = unsafe { core::slice::from_raw_parts(name, bytes.min(NAME_BYTES)) };
     segment.emit_whole(&record, NoFlags, name);
     1
+}
+
+extern "C" fn keep_thread_out() {
+    Busy::for_good();
 }
 
 unsafe extern "C" fn set_label(label: u32) -> u32 {

@@ -120,6 +120,11 @@ impl Busy {
         tls.busy.set(1);
         Some(Self(()))
     }
+
+    /// Keeps the hooks of this thread out until it ends.
+    pub(crate) fn for_good() {
+        tls().busy.set(1);
+    }
 }
 
 impl Drop for Busy {

@@ -11,7 +11,7 @@ use crate::{ArenaHeader, SectionMark};
 pub const TAP_SYMBOL: &core::ffi::CStr = c"rscalene_tap";
 
 /// [`TapTable::version`] that this build speaks.
-pub const TAP_VERSION: u32 = 2;
+pub const TAP_VERSION: u32 = 3;
 
 /// What `begin` answers.
 #[repr(u32)]
@@ -66,4 +66,6 @@ pub struct TapTable {
     /// The calling thread has ended a piece of work that `name` says (a label that was defined), under the label that it
     /// bears; the rest as in [`crate::Span`]. Answers 1 where something records.
     pub span: unsafe extern "C" fn(name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32,
+    /// The calling thread is the profiler's own: nothing that it allocates from now on is recorded.
+    pub keep_thread_out: extern "C" fn(),
 }

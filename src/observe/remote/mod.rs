@@ -15,7 +15,7 @@ pub(in crate::observe) mod states;
 mod target;
 mod tasks;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -48,6 +48,7 @@ pub struct Reader {
     processes: Vec<Process>,
     inodes: HashMap<String, u64>,
     file_limit: usize,
+    left_out: HashSet<u32>,
 }
 
 /// The reader's thread.
@@ -75,7 +76,15 @@ impl Reader {
     /// Watches nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { processes: Vec::new(), inodes: HashMap::new(), file_limit: descriptor_limit() / FILE_SHARE }
+        let file_limit = descriptor_limit() / FILE_SHARE;
+        Self { processes: Vec::new(), inodes: HashMap::new(), file_limit, left_out: HashSet::new() }
+    }
+
+    /// These threads are the profiler's own: they are not looked at.
+    pub fn leave_out(&mut self, tids: &[u32]) {
+        if tids.len() != self.left_out.len() || !tids.iter().all(|tid| self.left_out.contains(tid)) {
+            self.left_out = tids.iter().copied().collect();
+        }
     }
 
     /// Begins to watch a process, with a first look. One with the same number that is still watched (it called exec) ends
@@ -90,7 +99,7 @@ impl Reader {
         let at_once = spare || child.is_none();
         let mut process = child.unwrap_or_else(|| Process::new(target, now_ns));
         let open: usize = self.processes.iter().map(Process::open_files).sum();
-        if !at_once || process.tick(open < self.file_limit, out) {
+        if !at_once || process.tick(open < self.file_limit, &self.left_out, out) {
             self.processes.push(process);
         } else {
             self.inodes.extend(process.inodes().clone());
@@ -103,7 +112,7 @@ impl Reader {
         let mut place = 0;
         while let Some(process) = self.processes.get_mut(place) {
             let before = process.open_files();
-            if process.tick(open < self.file_limit, out) {
+            if process.tick(open < self.file_limit, &self.left_out, out) {
                 open += process.open_files().saturating_sub(before);
                 place += 1;
             } else {

@@ -59,6 +59,8 @@ pub(super) struct Process {
     limits: Limits,
     modules: ModuleWatch,
     threads: HashMap<u32, Thread>,
+    /// Threads that are left out.
+    others: usize,
     states: States,
     waits: HashMap<(u32, u64, bool), (u64, u64)>,
     credits: Vec<Credit>,
@@ -137,6 +139,7 @@ impl Process {
             limits,
             modules: ModuleWatch::new(target.pid),
             threads: HashMap::new(),
+            others: 0,
             states: States::new(target.pid),
             waits: HashMap::new(),
             credits: Vec::new(),
@@ -170,11 +173,11 @@ impl Process {
     }
 
     /// One tick; false once the process is gone. `keep`: more files may be kept open.
-    pub(super) fn tick(&mut self, keep: bool, out: &mut Vec<Event>) -> bool {
+    pub(super) fn tick(&mut self, keep: bool, left_out: &HashSet<u32>, out: &mut Vec<Event>) -> bool {
         let now_ns = proc::monotonic_ns();
         let unseen_ns = now_ns - self.counted_ns;
         self.counted_ns = now_ns;
-        let mut alive = self.find_threads(now_ns, unseen_ns, keep);
+        let mut alive = self.find_threads((now_ns, unseen_ns), keep, left_out);
         if alive {
             let due: Vec<u32> =
                 self.threads.iter().filter(|(_, thread)| thread.due_ns <= now_ns).map(|(&tid, _)| tid).collect();
@@ -183,7 +186,7 @@ impl Process {
             }
             // A thread that took the place of one that ended leaves their number as it was.
             if due.iter().any(|tid| !self.threads.contains_key(tid)) {
-                alive = self.find_threads(now_ns, unseen_ns, keep);
+                alive = self.find_threads((now_ns, unseen_ns), keep, left_out);
             }
         }
         if alive && self.may_have_changed(now_ns) {
@@ -260,10 +263,10 @@ impl Process {
     }
 
     /// Brings the set of threads up to date; false once the process is gone.
-    fn find_threads(&mut self, now_ns: u64, unseen_ns: u64, keep: bool) -> bool {
+    fn find_threads(&mut self, (now_ns, unseen_ns): (u64, u64), keep: bool, left_out: &HashSet<u32>) -> bool {
         let pid = self.target.pid;
         let Ok(count) = proc::thread_count(pid) else { return false };
-        if count == self.threads.len() as u64 && now_ns < self.list_due_ns {
+        if count == (self.threads.len() + self.others) as u64 && now_ns < self.list_due_ns {
             return true;
         }
         self.list_due_ns = now_ns + LIST_NS + LIST_EACH_NS * count;
@@ -275,10 +278,12 @@ impl Process {
             Err(_) => true,
         };
         let Ok(tids) = proc::threads(pid) else { return false };
-        let tids: HashSet<u32> = tids.into_iter().collect();
         if gone {
             return false;
         }
+        let all = tids.len();
+        let tids: HashSet<u32> = tids.into_iter().filter(|tid| !left_out.contains(tid)).collect();
+        self.others = all - tids.len();
         let lost: Vec<u32> = self.threads.keys().filter(|tid| !tids.contains(tid)).copied().collect();
         for tid in lost {
             self.close(tid, now_ns);
