@@ -337,3 +337,63 @@ def test_a_shell_gets_its_terminal_back(tmp_path: Path, clean_env: dict[str, str
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(terminal)
+
+
+@pytest.mark.parametrize("how", ["os.setgid(65534); os.setuid(65534)", "ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"])
+def test_waits_that_the_launcher_may_not_see_are_unknown(rscalene: Run, tmp_path: Path, how: str) -> None:
+    if "setuid" in how and os.getuid() != 0:
+        pytest.skip("only root has rights to give away")
+    # The program can be read at first; the launcher is without CAP_SYS_PTRACE (19), as in a container.
+    (tmp_path / "app.py").write_text(
+        "import ctypes, os, time\n"
+        "x = sum(k * k % 7 for k in range(1000000))\n"
+        f"{how}\n"
+        "time.sleep(0.8)\n"
+        "if os.fork() == 0:\n"
+        "    time.sleep(0.3)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+    tmp_path.chmod(0o755)
+    drop = "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 19, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", drop, sys.executable, "-m", "rscalene", "run", "-q", "-o", "out.json", "app.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    profile = json.loads((tmp_path / "out.json").read_text())
+    assert sum("CAP_SYS_PTRACE" in notice for notice in profile["notices"]) == 2, profile["notices"]
+    rows = [profile["totals"], *profile["processes"], *profile["threads"], *profile["files"][0]["lines"]]
+    assert {(row["wait_s"], row["gil_wait_s"]) for row in rows} == {(None, None)}
+    assert profile["totals"]["cpu_clock_s"] > 0.02
+
+
+def test_threads_that_end_at_the_same_time_have_a_row_each(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "import time\n"
+        "with ThreadPoolExecutor(200) as pool:\n"
+        "    list(pool.map(lambda i: time.sleep(0.5), range(200)))\n"
+        "time.sleep(0.5)\n"
+    )
+    assert rscalene("run", "-q", "-o", "out.json", "app.py").returncode == 0
+    threads = json.loads((tmp_path / "out.json").read_text())["threads"]
+    assert len(threads) == len({row["tid"] for row in threads}) == 201
+    seen = [row for row in threads if row["wait_s"] > 0]
+    assert len(seen) > 100, "a busy machine may show the launcher fewer"
+    assert all(row["name"] for row in seen)
+
+
+def test_a_stopped_program_does_not_wait_on_the_line_that_it_computes(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "import os, subprocess, time\n"
+        "pid = os.getpid()\n"
+        "script = f'for i in 1 2 3 4; do sleep 0.3; kill -STOP {pid}; sleep 0.5; kill -CONT {pid}; done'\n"
+        "other = subprocess.Popen(['sh', '-c', script])\n"
+        "start = time.process_time()\n"
+        "while time.process_time() - start < 0.7: n = sum(k * k % 7 for k in range(300))\n"
+        "other.wait()\n"
+    )
+    assert rscalene("run", "-q", "-o", "out.json", "app.py").returncode == 0
+    profile = json.loads((tmp_path / "out.json").read_text())
+    lines = {line["line"]: line for line in profile["files"][0]["lines"]}
+    assert lines[6]["python_s"] > 0.3
+    assert lines[6]["wait_s"] < 0.3, "stopped for about a second while it computed"

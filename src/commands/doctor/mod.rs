@@ -146,6 +146,7 @@ fn interpreter_checks(shim: &Shim, interpreter: &Path) -> Vec<Check> {
     checks.push(cpu(&trial));
     checks.push(memory(&trial));
     checks.push(waits(&trial));
+    checks.extend(trial::reads_without_rights(&executable).map(rights));
     checks
 }
 
@@ -223,6 +224,17 @@ fn waits(trial: &Trial) -> Check {
         _ => "a container or sandbox forbids process_vm_readv: allow it in its seccomp profile".to_owned(),
     };
     Check::weak("waits", "the sleeping program could not be read: waiting is not reported by line", hint)
+}
+
+fn rights(readable: bool) -> Check {
+    if readable {
+        return Check::good("rights", "a process that gave its rights away can be read, too");
+    }
+    Check::weak(
+        "rights",
+        "what a process waits for is unknown once it gives its rights away (as servers that are started as root do)",
+        "give the launcher CAP_SYS_PTRACE, for example `docker run --cap-add SYS_PTRACE`",
+    )
 }
 
 fn output_checks(style: Style) -> Vec<Check> {

@@ -3,7 +3,7 @@
 //! Invariant: it goes through the arena, the drain and the outside reader that `run` uses, so what works here works
 //! there. The program computes, allocates and sleeps for about a third of a second in all. Neighbours: `doctor` judges.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crossbeam_channel::{never, unbounded};
 use rscalene_wire as wire;
 
 use crate::launch::preload::Shim;
+use crate::observe::remote::memory::ProcessMemory;
 use crate::observe::remote::{Remote, Target};
 use crate::transport::arena::Arena;
 use crate::transport::drain::Drain;
@@ -25,6 +26,30 @@ while time.perf_counter() < end:
     kept = [bytes(1009) for _ in range(997)]
 time.sleep(0.15)
 ";
+
+/// Makes itself unreadable, as a process that gives its rights away is (PR_SET_DUMPABLE), and ends with its input.
+const UNREADABLE: &str = "\
+import ctypes, sys
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+print(id(None), flush=True)
+sys.stdin.read()
+";
+
+/// May the launcher read a process that has given its rights away? `None` where the program did not run.
+pub(super) fn reads_without_rights(executable: &Path) -> Option<bool> {
+    let mut command = Command::new(executable);
+    command.args(["-S", "-E", "-c", UNREADABLE]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        let _ = BufReader::new(stdout).read_line(&mut line);
+    }
+    let address = line.trim().parse();
+    let answer = address.ok().map(|address| ProcessMemory::new(child.id()).probe(address).is_ok());
+    drop(child.stdin.take());
+    let _ = child.wait();
+    answer
+}
 
 /// What takes the CPU samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -189,6 +189,7 @@ impl Process {
                 alive = self.find_threads((now_ns, unseen_ns), keep, left_out);
             }
         }
+        self.notice_refusal(now_ns);
         if alive && self.may_have_changed(now_ns) {
             let rss = self.ledger.rss(now_ns);
             self.rss_read |= rss.is_some();
@@ -213,6 +214,15 @@ impl Process {
         alive
     }
 
+    /// If the kernel has refused a read since the last tick (the process gave its rights away, or is not to be dumped any
+    /// more), waiting is unknown from then on, and the report says so.
+    fn notice_refusal(&mut self, time_ns: u64) {
+        if self.memory.denied() && self.layout.take().is_some() {
+            let (code, detail) = (wire::NoticeCode::MEMORY_UNREADABLE, self.target.version);
+            self.bodies.push(Body::Notice(wire::Notice { time_ns, code, detail }));
+        }
+    }
+
     /// A process that sleeps has the memory and the libraries that it had: once all have been looked at, they are left
     /// alone.
     fn may_have_changed(&self, now_ns: u64) -> bool {
@@ -232,6 +242,7 @@ impl Process {
             self.look(tid);
         }
         let now_ns = proc::monotonic_ns();
+        self.notice_refusal(now_ns);
         self.bodies.extend(self.modules.refresh().map(Body::Modules));
         self.ledger.read_peak();
         // Alive threads were looked at just now, so nothing is left unseen.
@@ -432,6 +443,10 @@ impl Process {
         for _ in 0..2 {
             let activity = match syscall.map(SyscallFile::read) {
                 Some(Ok(Activity::Running)) => return None,
+                // Stopped as it computed: no wait of its line.
+                Some(Ok(activity)) if !waits_by_itself(activity) && self.is_stopped(tid) => {
+                    return Some(Place { stack: 0, gil: None });
+                }
                 Some(Ok(activity)) => Some(activity),
                 // Without that file the state letter tells as much, but not what the thread waits in.
                 _ => match proc::thread_state(self.target.pid, tid) {
@@ -459,6 +474,11 @@ impl Process {
         None
     }
 
+    /// Has a signal (or a debugger) stopped the thread?
+    fn is_stopped(&self, tid: u32) -> bool {
+        matches!(proc::thread_state(self.target.pid, tid), Some('T' | 't'))
+    }
+
     /// The state that a thread runs whose stack pointer is `sp`, and its interpreter; `None` for a thread without one.
     fn state(&mut self, tid: u32, sp: Option<u64>) -> Option<(u64, u64)> {
         self.states.of(tid, sp, &self.memory, self.layout.as_ref()?)
@@ -480,4 +500,33 @@ impl Process {
         let range = self.states.gil(interp, || gil(memory, layout, interp).map(|gil| (gil.start, gil.end)));
         range.is_some_and(|(start, end)| (start..end).contains(&word))
     }
+}
+
+/// Calls in which threads wait for long; a thread that is stopped within one goes on to wait there.
+const LONG_CALLS: [libc::c_long; 14] = [
+    libc::SYS_futex,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_epoll_pwait,
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_connect,
+    libc::SYS_read,
+];
+/// The older of them.
+#[cfg(target_arch = "x86_64")]
+const OLDER_LONG_CALLS: [libc::c_long; 3] = [libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_select];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER_LONG_CALLS: [libc::c_long; 0] = [];
+
+/// Is the thread in a call in which threads wait? Any other that blocks may have been stopped.
+fn waits_by_itself(activity: Activity) -> bool {
+    let Activity::Syscall { number, .. } = activity else { return false };
+    LONG_CALLS.iter().chain(&OLDER_LONG_CALLS).any(|&call| u64::try_from(call).is_ok_and(|call| call == number))
 }

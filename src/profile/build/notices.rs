@@ -40,7 +40,8 @@ pub(crate) fn words(pid: u32, notice: &Notice) -> String {
                 .to_owned()
         }
         NoticeCode::MEMORY_UNREADABLE => {
-            "the launcher may not read its memory, so what it waits for is unknown".to_owned()
+            "the launcher may not read its memory (CAP_SYS_PTRACE allows it), so what it waits for is unknown"
+                .to_owned()
         }
         NoticeCode::LAYOUT_UNKNOWN => {
             format!("the launcher does not know the layout of Python {}, so its waiting is unknown", version(detail))

@@ -24,8 +24,11 @@ use crate::profile::book::sums::Bytes;
 use crate::profile::book::tree::Place;
 use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wait};
 
-/// Ended threads that are kept open for what the launcher saw of them before their end and tells after it.
-const LEAVING: usize = 64;
+/// An ended thread is kept open for so long: the launcher tells what it saw of a thread before the end a while after it (it
+/// sums up 200 ms, and rests for two seconds at most).
+const LATE_NS: u64 = 3_000_000_000;
+/// Ended threads that are kept open, at most.
+const LEAVING: usize = 16_384;
 
 /// CPU nanoseconds that the programs before an exec booked, since clocks go on through it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,7 +86,8 @@ pub(crate) struct Process {
     pub(crate) samples: (u64, u64),
     threads: FxHashMap<u32, ThreadAccount>,
     /// Threads that ended but may still be spoken of, oldest first.
-    leaving: VecDeque<u32>,
+    /// Threads that have ended, and when.
+    leaving: VecDeque<(u32, u64)>,
     gone: FxHashSet<u32>,
     pools: Pools,
     booked_ns: f64,
@@ -150,7 +154,7 @@ impl Process {
     pub(crate) fn start_thread(&mut self, start: &wire::ThreadStart, book: &mut Book) {
         // The launcher may have read the clock of a thread before the thread announced itself.
         if self.threads.get(&start.tid).is_some_and(|known| known.engine() != Engine::None) {
-            self.leaving.retain(|&tid| tid != start.tid);
+            self.leaving.retain(|&(tid, _)| tid != start.tid);
             self.retire(start.tid, book);
         }
         self.gone.remove(&start.tid);
@@ -161,13 +165,14 @@ impl Process {
     pub(crate) fn end_thread(&mut self, end: &wire::ThreadEnd, book: &mut Book) {
         self.thread(end.tid).end(end.time_ns, end.cpu_ns, end.system_ns);
         // The main thread's clock goes on through the teardown.
-        if end.tid != self.pid && !self.leaving.contains(&end.tid) {
-            self.leaving.push_back(end.tid);
-            if self.leaving.len() > LEAVING
-                && let Some(tid) = self.leaving.pop_front()
-            {
-                self.retire(tid, book);
-            }
+        if end.tid == self.pid {
+            return;
+        }
+        self.leaving.push_back((end.tid, end.time_ns));
+        let is_late = |&(_, ended_ns): &(u32, u64)| end.time_ns.saturating_sub(ended_ns) > LATE_NS;
+        while self.leaving.len() > LEAVING || self.leaving.front().is_some_and(is_late) {
+            let Some((tid, _)) = self.leaving.pop_front() else { break };
+            self.retire(tid, book);
         }
     }
 
