@@ -54,7 +54,7 @@ fn time_of_no_known_kind_is_told_apart() {
     let mut profile = Profile::default();
     profile.totals.time = Time { system_s: Some(0.25), user_s: Some(0.75), ..Time::default() };
     let page = render_html(&profile, &HtmlOptions::default(), &|_| None);
-    assert!(page.contains("not told apart <span>750 ms \u{b7} 75.0%"));
+    assert!(page.contains("kind unknown <span>750 ms \u{b7} 75.0%"));
     assert!(page.contains("Python is not told from native code"));
     assert!(!page.contains("The kernel works for the program"));
 }
@@ -83,7 +83,7 @@ fn what_threads_wait_outside_of_the_lines_is_told_and_not_drawn() {
     let page = render_html(&profile, &HtmlOptions::default(), &|_| None);
     assert!(page.contains("100% <small>Python"), "waiting is no CPU time");
     assert!(page.contains("waiting <span>1.00 s<"));
-    assert!(page.contains("97.0 s that threads waited outside"));
+    assert!(page.contains("97.0 s that threads waited in files that are not reported"));
 }
 
 #[test]

@@ -176,7 +176,7 @@ def test_time_without_a_core_is_told_and_is_no_waiting(record: Record, view: Cal
     assert sum(row["core_wait_s"] for row in children) > 0.5
     assert sum((row["wait_s"] or 0) for row in children) < 0.5
     assert profile["totals"]["core_wait_s"] >= sum(row["core_wait_s"] for row in children) - 1e-6
-    assert "without a core" in view()
+    assert "no core was free" in view()
 
 
 def test_a_command_that_runs_the_code_of_others_is_no_line(rscalene: Run, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
         return out;
     }
     let present = &view.present;
-    let mut heads = vec!["Line", "CPU s", "CPU", "Mostly"];
+    let mut heads = vec!["Line", "CPU", "CPU %", "Mostly"];
     heads.extend(present.wait.then_some("Wait"));
     heads.extend(present.alloc.then_some("Allocated"));
     heads.extend(present.peak.then_some("At peak"));

@@ -207,6 +207,18 @@ fn acts(c: char) -> bool {
     )
 }
 
+/// Name of a native library without the details of its build, e.g. `_json` of `_json.cpython-311-x86_64-linux-gnu.so`,
+/// `libblas` of `libblas-32a4b2a6.so.3`.
+pub(crate) fn library_name(object: &str) -> &str {
+    let file = object.rsplit('/').next().unwrap_or(object);
+    let Some((name, _)) = file.split_once(".so") else { return object };
+    let name = [".cpython-", ".abi3"].iter().find_map(|mark| name.split_once(mark)).map_or(name, |(name, _)| name);
+    let hashed =
+        name.rsplit_once('-').filter(|(_, hash)| hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
+    let name = hashed.map_or(name, |(name, _)| name);
+    if name.is_empty() { object } else { name }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +266,20 @@ mod tests {
         assert_eq!(visible("x\u{1b}[2J\u{202e}y\u{9b}", &UNICODE), "x␛[2J<U+202E>y<U+009B>");
         assert_eq!(visible("x\u{1b}[2J", &ASCII), "x<U+001B>[2J");
         assert_eq!(visible("합 é", &ASCII), "?? ?");
+    }
+
+    #[test]
+    fn libraries_are_named_without_their_build() {
+        for (object, name) in [
+            ("_multiarray_umath.cpython-311-x86_64-linux-gnu.so", "_multiarray_umath"),
+            ("libscipy_openblas64_-32a4b2a6.so", "libscipy_openblas64_"),
+            ("libpython3.11.so.1.0", "libpython3.11"),
+            ("_rscalene.abi3.so", "_rscalene"),
+            ("python3.11", "python3.11"),
+            (".so", ".so"),
+        ] {
+            assert_eq!(library_name(object), name);
+        }
     }
 
     #[test]

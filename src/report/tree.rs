@@ -126,6 +126,10 @@ fn nest(made: Vec<Made>) -> Vec<Call> {
 /// The package that a library's file belongs to: the folder below `site-packages` or the standard library, e.g. `numpy`
 /// of `/usr/lib/python3/dist-packages/numpy/core/x.py`, `json` of `/usr/lib/python3.12/json/decoder.py`.
 pub(crate) fn package(path: &str) -> &str {
+    // What the interpreter brings frozen: `<frozen importlib._bootstrap>` is `importlib`.
+    if let Some(module) = path.strip_prefix("<frozen ").and_then(|rest| rest.strip_suffix('>')) {
+        return module.split('.').next().unwrap_or(module);
+    }
     let below =
         ["/site-packages/", "/dist-packages/"].iter().find_map(|mark| path.rsplit_once(mark)).map(|(_, rest)| rest);
     let standard = || {
@@ -205,7 +209,9 @@ mod tests {
             ("/usr/lib/python3/dist-packages/yaml/a.py", "yaml"),
             ("/usr/lib/python3.12/json/decoder.py", "json"),
             ("/usr/lib/python3.12/re.py", "re"),
-            ("<frozen runpy>", "<frozen runpy>"),
+            ("<frozen runpy>", "runpy"),
+            ("<frozen importlib._bootstrap>", "importlib"),
+            ("<string>", "<string>"),
         ] {
             assert_eq!(package(path), name);
         }

@@ -176,7 +176,10 @@ pub fn waiting_s(time: &Time) -> Option<f64> {
 /// notebook's kernel, would drown what the lines wait.
 #[must_use]
 pub fn time_inside(totals: &Totals) -> Time {
-    let less = |all: Option<f64>, outside: Option<f64>| all.map(|all| (all - outside.unwrap_or(0.0)).max(0.0));
+    // A sum of floats and a part of it differ by less than any clock counts where they are the same.
+    let less = |all: Option<f64>, outside: Option<f64>| {
+        all.map(|all| all - outside.unwrap_or(0.0)).map(|rest| if rest < 1e-9 { 0.0 } else { rest })
+    };
     let (time, outside) = (&totals.time, &totals.outside_scope);
     Time {
         wait_s: less(time.wait_s, outside.wait_s),

@@ -260,7 +260,7 @@ def test_user_time_that_nobody_can_divide_is_no_system_time(visit: Open) -> None
     assert "unknown" in card, card
     assert "not told from native" in card, card
     legend = page.execute_script("return document.getElementById('time').innerText")
-    assert "not told apart 900 ms · 90%" in legend, legend
+    assert "kind unknown 900 ms · 90%" in legend, legend
     assert "system 100 ms · 10%" in legend, legend
 
 

@@ -48,7 +48,7 @@ fn what_is_neither_python_nor_native_for_all_we_know_is_told_apart() {
     profile.totals.time = Time { system_s: Some(0.25), user_s: Some(0.75), ..Time::default() };
     let table = render(&profile, &Options::default(), &plain(120));
     assert!(table.contains("1.00 s CPU") && table.contains("system 250 ms 25%"), "{table}");
-    assert!(table.contains("not told apart 750 ms 75%"), "{table}");
+    assert!(table.contains("kind unknown 750 ms 75%"), "{table}");
     assert!(!table.contains("native 0") && !table.contains("wait"), "{table}");
     assert!(summary_line(&profile).contains("1.00 s CPU (system 25%)"), "{}", summary_line(&profile));
 }
@@ -95,11 +95,11 @@ fn nothing_from_the_profile_acts_on_the_terminal() {
 fn without_memory_there_is_no_memory_column() {
     for width in WIDTHS {
         let text = render(&cpu_only(), &Options::default(), &plain(width));
-        for word in ["Alloc", "At peak", "Increment", "Mem usage", "Copied", "Live"] {
+        for word in ["Allocated", "At peak", "Increment", "Mem usage", "Copied", "Live"] {
             assert!(!text.contains(word), "{word} at {width}");
         }
         let wide = render(&realistic(), &Options::default(), &plain(200));
-        for word in ["Alloc", "At peak", "Increment", "Mem usage", "Copied", "Live", "Line #", "Line Contents"] {
+        for word in ["Allocated", "At peak", "Increment", "Mem usage", "Copied", "Live", "Line #", "Line Contents"] {
             assert!(wide.contains(word), "{word} is missing");
         }
     }
@@ -158,11 +158,11 @@ fn standard_errors_above_one_per_cent_are_shown() {
 #[test]
 fn what_is_sorted_by_is_shown_at_every_width() {
     let heads = [
-        (SortKey::Alloc, "Alloc"),
+        (SortKey::Alloc, "Allocated"),
         (SortKey::Live, "Live"),
         (SortKey::Increment, "Increment"),
         (SortKey::Copy, "Copied"),
-        (SortKey::Wait, "Wait s"),
+        (SortKey::Wait, "Wait"),
     ];
     for (sort, head) in heads {
         for width in WIDTHS {
@@ -171,6 +171,28 @@ fn what_is_sorted_by_is_shown_at_every_width() {
             assert!(list.lines().nth(1).unwrap().contains(head), "{head} at {width}:\n{list}");
         }
     }
+}
+
+#[test]
+fn at_80_columns_time_wait_and_peak_stand_side_by_side_and_the_native_function_is_read() {
+    let list = render(&realistic(), &Options::default(), &plain(80));
+    let list = list.split("Hottest lines").nth(1).unwrap();
+    let heads = list.lines().nth(1).unwrap();
+    for head in ["CPU %", "CPU", "Wait", "At peak"] {
+        assert!(heads.contains(head), "{head}: {heads}");
+    }
+    assert!(list.contains("1.02 s dgemm_kernel"), "{list}");
+}
+
+#[test]
+fn a_share_of_cpu_time_is_of_the_run_in_every_table() {
+    let mut profile = realistic();
+    // Half of the run has no stack.
+    let drawn: f64 = profile.stacks.nodes.iter().map(|node| node.cpu_s).sum();
+    profile.totals.time = Time { python_s: Some(2.0 * drawn), ..Time::default() };
+    let tree = render(&profile, &Options { tree: true, ..Options::default() }, &plain(120));
+    let outermost = tree.split("Call tree").nth(1).unwrap().lines().nth(1).unwrap();
+    assert!(outermost.contains(" 50%"), "{outermost}");
 }
 
 #[test]
@@ -436,7 +458,7 @@ fn threads_that_idle_outside_the_program_are_told_apart_from_its_waits() {
     profile.totals.time.wait_s = Some(lines + 90.0);
     profile.totals.outside_scope.wait_s = Some(90.0);
     let text = render(&profile, &Options::default(), &plain(120));
-    assert!(text.contains("of waiting threads outside these files"), "{text}");
+    assert!(text.contains("of waiting threads in files that are not reported"), "{text}");
     assert!(!text.contains("wait 90") && !text.contains(" in 2 threads"), "{text}");
 }
 

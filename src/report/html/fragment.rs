@@ -275,7 +275,7 @@ fn push_functions(out: &mut String, page: &Page<'_>, view: &View<'_>) {
     }
     let memory = view.functions.iter().any(|place| place.function.cumulative.alloc_bytes.is_some_and(|b| b > 0));
     out.push_str("<details><summary>Functions</summary>");
-    let mut columns = vec!["Function", "Time", "Own", "Kind %", "With callees"];
+    let mut columns = vec!["Function", "Time", "Own", "Kind %", "Total"];
     columns.extend(if memory { &["Allocated with callees"][..] } else { &[] });
     columns.push("Defined at");
     head(out, "", &columns);

@@ -110,7 +110,7 @@ fn push_time(out: &mut String, profile: &Profile) {
     }
     if let Some(user) = time.user_s {
         let (spelt, share) = (units::seconds(user), units::percent(user / all));
-        out.push_str(&format!("<li>not told apart <span>{spelt} \u{b7} {share}</span></li>"));
+        out.push_str(&format!("<li>kind unknown <span>{spelt} \u{b7} {share}</span></li>"));
     }
     if let Some(wait) = waiting_s(time) {
         out.push_str(&format!(
@@ -125,14 +125,16 @@ fn push_time(out: &mut String, profile: &Profile) {
         ));
     }
     if let Some(queued) = time.core_wait_s.filter(|s| *s >= 0.01 * profile.clock.elapsed_s) {
-        out.push_str(&format!("<li><span>ready to run without a core {}</span></li>", units::seconds(queued)));
+        out.push_str(&format!("<li><span>no core was free for {}</span></li>", units::seconds(queued)));
     }
     if let Some(gil) = time.gil_wait_s.filter(|gil| *gil > 0.0) {
         out.push_str(&format!("<li><span>thereof waiting for the GIL {}</span></li>", units::seconds(gil)));
     }
     if let Some(outside) = wait_outside(profile) {
         let spelt = units::seconds(outside);
-        out.push_str(&format!("<li><span>not drawn: {spelt} that threads waited outside these files</span></li>"));
+        out.push_str(&format!(
+            "<li><span>not drawn: {spelt} that threads waited in files that are not reported</span></li>"
+        ));
     }
     out.push_str("</ul></div>");
 }

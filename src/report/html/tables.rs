@@ -25,11 +25,7 @@ pub(super) fn push_functions(out: &mut String, page: &Page<'_>) {
     let mut all: Vec<_> = files.flat_map(|(at, file)| file.functions.iter().map(move |f| (at, f))).collect();
     all.sort_by(|a, b| total_s(&b.1.own).total_cmp(&total_s(&a.1.own)));
     open(out, "functions", "Functions");
-    head(
-        out,
-        "Functions",
-        &["Function", "Place", "Own time", "#Own", "#Kind %", "#With callees", "#Allocated with callees"],
-    );
+    head(out, "Functions", &["Function", "Place", "Own time", "#Own", "#Kind %", "#Total", "#Allocated with callees"]);
     let scale = all.first().map_or(0.0, |(_, f)| total_s(&f.own));
     for (file, function) in all.iter().take(ROWS) {
         out.push_str(&format!(

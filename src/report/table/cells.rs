@@ -51,6 +51,13 @@ pub(super) struct Column {
     short: bool,
 }
 
+impl Column {
+    /// The same figure alone.
+    fn without_error(&self) -> Self {
+        Self { width: self.width - self.error, error: 0, ..*self }
+    }
+}
+
 /// Spells figures.
 pub(super) struct Cells<'v> {
     view: &'v View<'v>,
@@ -82,10 +89,21 @@ impl<'v> Cells<'v> {
             let new =
                 together.iter().filter(|figure| self.has(**figure) && !chosen.iter().any(|c| c.figure == **figure));
             let new: Vec<Column> = new.map(|figure| self.column(*figure, short)).collect();
-            let cells: usize = new.iter().map(|column| column.width + 1).sum();
+            // Where there is little room, a further figure says more than the error of the one before.
+            let room = |new: &[Column]| new.iter().map(|column| column.width + 1).sum::<usize>();
+            let bare = short && (Some(*figure) != first || room(&new) > left);
+            let new = if bare { new.iter().map(Column::without_error).collect() } else { new };
+            let cells = room(&new);
             if cells <= left {
                 left -= cells;
                 chosen.extend(new);
+            }
+        }
+        for column in &mut chosen {
+            let whole = self.column(column.figure, short);
+            if whole.width - column.width <= left {
+                left -= whole.width - column.width;
+                *column = whole;
             }
         }
         chosen.sort_by_key(|column| READING_ORDER.iter().position(|figure| *figure == column.figure));
@@ -113,7 +131,7 @@ impl<'v> Cells<'v> {
     fn column(&self, figure: Figure, short: bool) -> Column {
         let error = self.error_width(figure);
         let width = match figure {
-            Figure::Bar => (self.style.width / 10).clamp(6, 16),
+            Figure::Bar => (self.style.width.saturating_sub(20) / 10).clamp(6, 16),
             Figure::Share => 6,
             Figure::Cpu => {
                 let cpu = self.view.base.cpu_s.max(self.longest_s);
@@ -122,9 +140,9 @@ impl<'v> Cells<'v> {
             Figure::Wait => units::seconds_in_column(self.longest_s, self.decimals).len().max(6),
             Figure::Kind(_) if short => 4,
             Figure::Kind(_) => 6,
-            // `Mem usage` and `-1023 KiB`.
-            Figure::MemUsage | Figure::Increment => 9,
-            Figure::Alloc | Figure::Live | Figure::Peak | Figure::Copy => 8,
+            // `Mem usage`, `Allocated` and `-1023 KiB`.
+            Figure::MemUsage | Figure::Increment | Figure::Alloc => 9,
+            Figure::Live | Figure::Peak | Figure::Copy => 8,
         };
         Column { figure, width: width + error, error, short }
     }
@@ -145,14 +163,14 @@ impl<'v> Cells<'v> {
     pub(super) fn head(&self, column: &Column) -> String {
         let name = match column.figure {
             Figure::Bar => "Time",
-            Figure::Share => "CPU",
-            Figure::Cpu => "CPU s",
+            Figure::Share => "CPU %",
+            Figure::Cpu => "CPU",
             Figure::Kind(kind) if column.short => KINDS[kind].short,
             Figure::Kind(kind) => KINDS[kind].name,
-            Figure::Wait => "Wait s",
+            Figure::Wait => "Wait",
             Figure::MemUsage => "Mem usage",
             Figure::Increment => "Increment",
-            Figure::Alloc => "Alloc",
+            Figure::Alloc => "Allocated",
             Figure::Live => "Live",
             Figure::Peak => "At peak",
             Figure::Copy => "Copied",

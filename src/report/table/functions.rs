@@ -16,7 +16,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     if view.functions.is_empty() {
         return;
     }
-    title(out, "Functions", "self: own lines; total: with all that it calls", style);
+    title(out, "Functions", "own: its own lines; total: with everything called", style);
     let all = || view.functions.iter().map(|place| place.function);
     let largest =
         all().flat_map(|function| [cpu_s(&function.own), function.cumulative.wall_s, function.cumulative.cpu_s]);
@@ -29,11 +29,11 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     // Most telling first; each only if it fits beside names.
     let bar = (style.width / 10).clamp(6, 16);
     let offers: [(&str, usize, bool, bool); 6] = [
-        ("Self s", seconds_width, true, all().any(|function| cpu_s(&function.own).is_some())),
-        ("Self", 6, true, all().any(|function| cpu_s(&function.own).is_some())),
-        ("Total s", seconds_width, true, all().any(|function| function.cumulative.cpu_s.is_some())),
-        ("Alloc", 8, true, all().any(|function| function.cumulative.alloc_bytes.is_some_and(|b| b > 0))),
-        ("Wall s", seconds_width, true, all().any(|function| function.cumulative.wall_s.is_some())),
+        ("Own", seconds_width, true, all().any(|function| cpu_s(&function.own).is_some())),
+        ("Own %", 6, true, all().any(|function| cpu_s(&function.own).is_some())),
+        ("Total", seconds_width, true, all().any(|function| function.cumulative.cpu_s.is_some())),
+        ("Allocated", 9, true, all().any(|function| function.cumulative.alloc_bytes.is_some_and(|b| b > 0))),
+        ("Wall", seconds_width, true, all().any(|function| function.cumulative.wall_s.is_some())),
         ("Time", bar, false, longest_own > 0.0),
     ];
     let mut left = style.width.saturating_sub(style.width / 2);
@@ -44,7 +44,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
             chosen.push((name, width, right));
         }
     }
-    let order = ["Time", "Self", "Self s", "Total s", "Wall s", "Alloc"];
+    let order = ["Time", "Own %", "Own", "Total", "Wall", "Allocated"];
     chosen.sort_by_key(|(name, ..)| order.iter().position(|other| other == name));
     let names: Vec<String> =
         view.functions.iter().map(|place| text::visible(&place.function.qualname, style)).collect();
@@ -66,10 +66,10 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
                     stacked(&mut out, own(function), longest_own, *width, style);
                     out
                 }
-                "Self s" => seconds(cpu_s(&function.own)),
-                "Self" => share(cpu_s(&function.own), view.base.cpu_s).map_or(String::new(), units::percent),
-                "Total s" => seconds(function.cumulative.cpu_s),
-                "Wall s" => seconds(function.cumulative.wall_s),
+                "Own" => seconds(cpu_s(&function.own)),
+                "Own %" => share(cpu_s(&function.own), view.base.cpu_s).map_or(String::new(), units::percent),
+                "Total" => seconds(function.cumulative.cpu_s),
+                "Wall" => seconds(function.cumulative.wall_s),
                 _ => function.cumulative.alloc_bytes.map_or(String::new(), units::bytes),
             });
         }

@@ -99,7 +99,7 @@ pub(super) fn rows(out: &mut String, view: &View<'_>, options: &Options, style: 
 pub(super) fn source_room(width: usize) -> usize {
     match width {
         0..60 => 12,
-        60..100 => 26,
+        60..100 => 20,
         100..160 => 36,
         _ => 56,
     }
@@ -128,8 +128,9 @@ fn native(line: &Line, room: usize, sort: SortKey, style: &Style) -> Option<Stri
     let names: Vec<String> = places
         .take(3)
         .map(|place| match &place.symbol {
-            Some(symbol) => format!("{} {} {symbol}", units::seconds(place.s), place.object),
-            None => format!("{} {}", units::seconds(place.s), place.object),
+            // The function first: where there is too little room, the library's name is cut.
+            Some(symbol) => format!("{} {symbol} ({})", units::seconds(place.s), text::library_name(&place.object)),
+            None => format!("{} {}", units::seconds(place.s), text::library_name(&place.object)),
         })
         .collect();
     if names.is_empty() {

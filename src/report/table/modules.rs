@@ -14,7 +14,7 @@ use crate::units;
 pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style: &Style) {
     let profile = view.profile;
     let rows = modules(profile);
-    let whole: f64 = rows.iter().map(|row| row.own_s).sum();
+    let whole = view.base.cpu_s;
     let part = |s: f64| share(Some(s), whole).unwrap_or(0.0);
     let mut rows: Vec<_> = rows.into_iter().filter(|row| 100.0 * part(row.total_s) >= options.min_percent).collect();
     rows.truncate(options.top);
@@ -26,15 +26,15 @@ pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style
     let seconds = |s: f64| units::seconds_in_column(s, decimals);
     let width = seconds(whole).len().max(7);
     // The most telling first; each only if it fits beside the names.
-    let mut offers = vec![("Own s", width), ("Total s", width), ("Own", 6), ("Total", 6)];
-    offers.extend(view.present.alloc.then_some(("Alloc", 8)));
+    let mut offers = vec![("Own", width), ("Total", width), ("Own %", 6), ("Total %", 7)];
+    offers.extend(view.present.alloc.then_some(("Allocated", 9)));
     let mut left = style.width.saturating_sub(17);
     offers.retain(|(_, width)| {
         let fits = *width < left;
         left -= if fits { width + 1 } else { 0 };
         fits
     });
-    let order = ["Own", "Own s", "Total", "Total s", "Alloc"];
+    let order = ["Own %", "Own", "Total %", "Total", "Allocated"];
     offers.sort_by_key(|(name, _)| order.iter().position(|other| other == name));
     let name_width = (left + 16).min(60);
     let mut heads = vec![("Module", name_width, false)];
@@ -45,10 +45,10 @@ pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style
         let role = if row.library { Role::Plain } else { Role::Strong };
         let mut cells = vec![style.painted(role, &text::fit_end(name, name_width, style))];
         cells.extend(offers.iter().map(|(column, _)| match *column {
-            "Own" => units::percent(part(row.own_s)),
-            "Own s" => seconds(row.own_s),
-            "Total" => units::percent(part(row.total_s)),
-            "Total s" => seconds(row.total_s),
+            "Own %" => units::percent(part(row.own_s)),
+            "Own" => seconds(row.own_s),
+            "Total %" => units::percent(part(row.total_s)),
+            "Total" => seconds(row.total_s),
             _ => units::bytes(row.alloc_bytes),
         }));
         list.push(cells);

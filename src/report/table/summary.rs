@@ -157,7 +157,7 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
         legend.extend(time.user_s.map(|s| {
             let part = share(Some(s), cpu.unwrap_or(0.0)).map(|part| format!(" {}", units::percent_in_prose(part)));
             let part = part.unwrap_or_default();
-            (Role::Plain, format!("not told apart {}{part}", units::seconds(s)))
+            (Role::Plain, format!("kind unknown {}{part}", units::seconds(s)))
         }));
         facts.push("", &legend);
     }
@@ -195,8 +195,8 @@ fn cores(facts: &mut Facts<'_>, profile: &Profile) {
     let elapsed = profile.clock.elapsed_s;
     let mut items = Vec::new();
     if let Some(s) = profile.totals.time.core_wait_s.filter(|s| *s >= 0.05 * elapsed) {
-        let part = share(Some(s), elapsed).map(|part| format!(" {} of wall", units::percent_in_prose(part)));
-        let text = format!("ready to run without a core {}{}", units::seconds(s), part.unwrap_or_default());
+        let part = share(Some(s), elapsed).map(|part| format!(", {} of wall", units::percent_in_prose(part)));
+        let text = format!("no core was free for {}{}", units::seconds(s), part.unwrap_or_default());
         items.push((Role::Warning, text));
     }
     facts.push("cores", &items);
@@ -417,7 +417,10 @@ fn warnings(facts: &mut Facts<'_>, view: &View<'_>) {
     let wait = wait_outside(profile).map(|s| format!("{} of waiting threads", units::seconds(s)));
     let outside: Vec<String> = cpu.into_iter().chain(wait).collect();
     if !outside.is_empty() {
-        facts.push("scope", &[(Role::Plain, format!("{} outside these files", outside.join(" and ")))]);
+        facts.push(
+            "scope",
+            &[(Role::Plain, format!("{} in files that are not reported (libraries)", outside.join(" and ")))],
+        );
     }
     for notice in &profile.notices {
         let words: Vec<_> =

@@ -53,11 +53,11 @@ fn threads(out: &mut String, profile: &Profile, style: &Style) {
         ("Thread", name_width, false),
         ("Id", 8, true),
         ("Time", bar, false),
-        ("CPU s", width, true),
-        ("Wait s", width, true),
+        ("CPU", width, true),
+        ("Wait", width, true),
     ];
-    heads.extend(idle.then_some(("Idle s", width, true)));
-    heads.extend(queued.then_some(("Core s", width, true)));
+    heads.extend(idle.then_some(("Idle", width, true)));
+    heads.extend(queued.then_some(("No core", width, true)));
     let mut list = List::new(&heads, style);
     for thread in threads.iter().take(ROWS) {
         let mut picture = String::new();
@@ -89,7 +89,7 @@ fn processes(out: &mut String, profile: &Profile, style: &Style) {
     let command_width = style.width.saturating_sub(8 + width + 9 + 10 + 5);
     let heads = [
         ("Process", 8, true),
-        ("CPU s", width, true),
+        ("CPU", width, true),
         ("Peak RSS", 9, true),
         ("Exit", 10, false),
         ("Command", command_width, false),

@@ -11,7 +11,7 @@ use crate::report::export::Weight;
 use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::report::tree::{Call, calls, package};
-use crate::report::view::{Options, SortKey};
+use crate::report::view::{Options, SortKey, cpu_s};
 use crate::units;
 
 /// Levels that are drawn; deeper calls are counted in their caller.
@@ -26,9 +26,11 @@ pub(super) fn render(out: &mut String, profile: &Profile, options: &Options, sty
         _ => (Weight::Cpu, "CPU time"),
     };
     let calls = calls(profile, weight);
-    let whole: f64 = calls.iter().map(|call| call.total).sum();
+    let drawn: f64 = calls.iter().map(|call| call.total).sum();
+    // Shares of CPU time are shares of the run's, as in every other table.
+    let whole = if weight == Weight::Cpu { cpu_s(&profile.totals.time).unwrap_or(0.0).max(drawn) } else { drawn };
     title(out, "Call tree", &format!("{what} with everything called; library frames folded"), style);
-    if whole <= 0.0 {
+    if drawn <= 0.0 {
         style.paint(out, Role::Faint, "nothing was recorded");
         out.push('\n');
         return;

@@ -25,6 +25,12 @@ function buildTree(S, byLine) {
   });
   return root;
 }
+// Every module's body is called `<module>`: its file tells them apart, and of a package's file the folder.
+function frameName(n) {
+  if (n.name !== '<module>') return n.name;
+  const parts = pathOf(flame.stacks, n.file).replace(/^<frozen (.*)>$/, '$1').split('/');
+  return parts.slice(/^__(init|main)__\.py$/.test(parts.at(-1)) ? -2 : -1).join('/') || n.name;
+}
 function pathOf(S, file) { return file < 0 ? '' : file < D.files.length ? D.files[file].d : S.other[file - D.files.length] || '?'; }
 async function loadStacks() {
   if (flame.stacks) return flame.stacks;
@@ -152,7 +158,7 @@ const ofMemory = () => flame.metric === 'mem' || flame.metric === 'peak';
 const fmtWeight = v => ofMemory() ? fmtBytes(v) : fmtTime(v);
 function label(n) {
   const kids = [...n.kids.values()].reduce((s, k) => s + weigh(k), 0);
-  return `${shown(n.name)} · ${fmtWeight(weigh(n))} (${fmtPct(weigh(n) / (weigh(flame.tree) || 1))}), own ${fmtWeight(Math.max(0, weigh(n) - kids))}`;
+  return `${shown(frameName(n))} · ${fmtWeight(weigh(n))} (${fmtPct(weigh(n) / (weigh(flame.tree) || 1))}), own ${fmtWeight(Math.max(0, weigh(n) - kids))}`;
 }
 // Says what a frame is: its figures, its place, its source and the native code behind its line.
 async function describe(n) {
@@ -222,7 +228,7 @@ function drawFlame(focus) {
   const place = (n, x, wide, depth) => {
     if (wide < LEAST || out.length > MOST) return;
     const hit = found.has(n);
-    const b = el('button', { type: 'button', class: (n.file >= 0 && n.file < D.files.length ? 'own' : '') + (hit ? ' hit' : ''), tabindex: n === zoom ? 0 : -1, 'aria-label': label(n), title: label(n) }, wide > 26 ? shown(n.name) + (flame.lines && n.line ? ':' + n.line : '') : '');
+    const b = el('button', { type: 'button', class: (n.file >= 0 && n.file < D.files.length ? 'own' : '') + (hit ? ' hit' : ''), tabindex: n === zoom ? 0 : -1, 'aria-label': label(n), title: label(n) }, wide > 26 ? shown(frameName(n)) + (flame.lines && n.line ? ':' + n.line : '') : '');
     b.node = n;
     b.style.left = x + 'px';
     b.style.width = wide + 'px';
@@ -244,7 +250,7 @@ function drawFlame(focus) {
   flame.box.style.maxHeight = (deepest + 1) * FROW + 14 + 'px';
   flame.box.replaceChildren(...(out.length ? out : [el('p', { class: 'none' }, 'Nothing was seen of this here.')]));
   const hits = flame.hits.length;
-  flame.trail.textContent = flame.mark ? hits + ' of ' + shown(base(pathOf(flame.stacks, flame.mark[0]))) + ':' + flame.mark[1] : flame.query ? (flame.hit >= 0 && hits ? flame.hit + 1 + ' of ' : '') + hits + ' found' : flame.zoom ? 'zoomed on ' + shown(zoom.name) : '';
+  flame.trail.textContent = flame.mark ? hits + ' of ' + shown(base(pathOf(flame.stacks, flame.mark[0]))) + ':' + flame.mark[1] : flame.query ? (flame.hit >= 0 && hits ? flame.hit + 1 + ' of ' : '') + hits + ' found' : flame.zoom ? 'zoomed on ' + shown(frameName(zoom)) : '';
   if (focus) out.find(b => b.node === focus)?.focus();
 }
 function moveInFlame(e) {

@@ -95,7 +95,7 @@ function drawHead(part) {
   const row = Object.fromEntries(KINDS.map(([key], i) => [key, t[i] || 0])), wide = timeBar(row, all || 1);
   wide.classList.add('big');
   time?.replaceChildren(el('h3', null, 'CPU time by kind'), wide, el('ul', { class: 'legend' }, ...KINDS.map(([key, letter, name], i) => key === 'he' && t[i] == null ? null :
-    el('li', null, el('i', { class: 'sw ' + key }), el('b', null, letter), ' ' + name + ' ', el('span', null, t[i] == null ? 'not measured' : fmtTime(t[i]) + (key === 'wa' ? '' : ' · ' + fmtPct(t[i] / (all || 1)))))), us ? el('li', null, 'not told apart ', el('span', null, fmtTime(us) + ' · ' + fmtPct(us / all))) : null));
+    el('li', null, el('i', { class: 'sw ' + key }), el('b', null, letter), ' ' + name + ' ', el('span', null, t[i] == null ? 'not measured' : fmtTime(t[i]) + (key === 'wa' ? '' : ' · ' + fmtPct(t[i] / (all || 1)))))), us ? el('li', null, 'kind unknown ', el('span', null, fmtTime(us) + ' · ' + fmtPct(us / all))) : null));
 }
 // The choice, if there is one: the largest come first.
 function onlySelect() {

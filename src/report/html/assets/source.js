@@ -72,7 +72,7 @@ function codeColumns() {
   const rows = [...viewer.data.rows.values()];
   const scale = Math.max(1, ...rows.map(cost)), bytes = Math.max(1, ...rows.map(r => r.al || 0));
   viewer.scale = scale;
-  const time = [['Time', '', r => timeBar(r, scale)], ['CPU', 'n', timeCell], ['%', 'n opt', r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '']];
+  const time = [['Time', '', r => timeBar(r, scale)], ['CPU', 'n', timeCell], ['CPU %', 'n opt', r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '']];
   const kinds = KINDS.filter(measured).map(([k, , name]) => [name[0].toUpperCase() + name.slice(1), 'n opt', r => r[k] ? fmtTime(r[k]) : '']);
   const bar = ['Memory', '', r => r.al || r.li || r.pk ? memoryBar(r, bytes) : ''];
   const figures = list => list.filter(measured).map(([k, ...column]) => column);

@@ -48,7 +48,7 @@ const waitColumn = () => ({ key: 'wa', label: 'Wait', cls: 'n opt', value: r => 
 // The figures of lines; `scale` holds the largest time and the largest bytes of the table.
 function lineColumns(scale) {
   const time = { key: 'time', label: 'CPU', cls: 'n', value: cost, cell: timeCell };
-  const bars = [{ key: 'bar', label: 'Time', cls: 'opt', value: cost, cell: r => timeBar(r, scale.time) }, time, { key: 'share', label: '%', cls: 'n opt', value: cost, cell: r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '' }];
+  const bars = [{ key: 'bar', label: 'Time', cls: 'opt', value: cost, cell: r => timeBar(r, scale.time) }, time, { key: 'share', label: 'CPU %', cls: 'n opt', value: cost, cell: r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '' }];
   const number = (k, label, error, cls = 'n') => ({ key: k, label, cls, value: k === 'al' ? bytesOf : r => r[k], cell: bytesCell(k, error) });
   const memory = [{ key: 'mbar', label: 'Memory', cls: 'opt', title: 'allocated, live at the end, at the peak', value: bytesOf, cell: r => memoryBar(r, scale.bytes) }, number('al', 'Allocated', 'ae'), number('pk', 'At peak', 'pe')];
   if (!memoryShown()) return [...bars, ...kindColumns(), ...(blocksShown() ? [number('al', 'Allocated')] : [])];
@@ -101,8 +101,8 @@ function drawTables() {
     { key: 'own', label: 'Own', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
     kindColumn(),
     ...(state.only && !state.callees ? [] : [
-      { key: 'cum', label: 'With callees', cls: 'n', value: callees, cell: r => callees(r) == null ? '–' : fmtTime(callees(r)) },
-      { key: 'share', label: state.only ? '%' : '% of run', cls: 'n opt', value: callees, cell: r => fmtPct((callees(r) ?? 0) / (total() || 1)) },
+      { key: 'cum', label: 'Total', cls: 'n', value: callees, cell: r => callees(r) == null ? '–' : fmtTime(callees(r)) },
+      { key: 'share', label: state.only ? '%' : 'Total %', cls: 'n opt', value: callees, cell: r => fmtPct((callees(r) ?? 0) / (total() || 1)) },
       ...(MEM ? [{ key: 'ca', label: 'Allocated with callees', cls: 'n', value: r => r.ca, cell: r => fmtBytes(r.ca) }] : [])]),
   ], scale('functions', FUNCTIONS, own), 'own');
   const files = sortable(fileMount, 'Files', () => [
@@ -114,11 +114,11 @@ function drawTables() {
     ...(memoryShown() ? [{ key: 'mbar', label: 'Memory', cls: 'opt', value: r => r.al, cell: r => memoryBar(r, scales.files.bytes) },
       ...[['al', 'Allocated'], ['pk', 'At peak'], ['li', 'Live'], ['cp', 'Copied']].filter(measured).map(([k, label]) => ({ key: k, label, cls: 'n', value: r => r[k], cell: r => r[k] ? fmtBytes(r[k]) : '' }))] : blocksShown() ? [{ key: 'al', label: 'Allocated', cls: 'n', value: r => r.al, cell: r => fmtBytes(r.al) }] : []),
   ], scale('files', FILES, own), first(), 400);
-  if (D.modules.length > 1) sortable(fileMount.parentNode.appendChild(el('div')), 'Modules and packages', () => [
+  if (D.modules.length > 1) sortable(fileMount.parentNode.appendChild(el('div', { class: 'more' }, el('h3', null, 'Modules and packages'))), 'Modules and packages', () => [
     { key: 'name', label: 'Module or package', text: true, cls: 'name', value: r => r.n, cell: r => el('span', { class: r.lib ? null : 'mono' }, shown(r.n)) },
     { key: 'own', label: 'Own CPU', cls: 'n', value: r => r.own, cell: r => fmtTime(r.own) },
-    { key: 'share', label: '%', cls: 'n opt', value: r => r.own, cell: r => fmtPct(r.own / (sumOf(D.modules.map(m => m.own)) || 1)) },
-    { key: 'all', label: 'With callees', cls: 'n', value: r => r.all, cell: r => fmtTime(r.all) },
+    { key: 'share', label: 'CPU %', cls: 'n opt', value: r => r.own, cell: r => fmtPct(r.own / (TOTAL || 1)) },
+    { key: 'all', label: 'Total', cls: 'n', value: r => r.all, cell: r => fmtTime(r.all) },
     ...(MEM ? [{ key: 'al', label: 'Allocated', cls: 'n', value: r => r.al, cell: r => fmtBytes(r.al) }] : []),
   ], D.modules, 'own', 30);
   return () => {
