@@ -74,6 +74,11 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("run ./bad-line", NOT_FOUND, "bad-line"),
     ("run --python nowhere app.py", NOT_FOUND, "nowhere"),
     ("run --python folder app.py", CANNOT_RUN, "folder"),
+    # An option of ours behind the program's name is the program's.
+    ("run args.py --output x.json", USAGE, "`--output` stands behind `args.py`"),
+    ("run args.py -o x.json", USAGE, "`-o` stands behind `args.py`"),
+    ("run args.py --cpu-only", USAGE, "run --cpu-only args.py"),
+    ("run -m args --top=3", USAGE, "`--top` stands behind `args`"),
     # Files to write.
     ("run -o x.xml app.py", USAGE, "x.xml"),
     ("run -o x app.py", USAGE, "`x`"),
@@ -110,6 +115,7 @@ MISTAKES: list[tuple[str, int, str]] = [
 def place(tmp_path: Path, rscalene: Run) -> Path:
     """A folder with a program, a profile, and files that are neither."""
     (tmp_path / "app.py").write_text("print('ran')\n")
+    (tmp_path / "args.py").write_text("import argparse\nargparse.ArgumentParser().parse_args()\n")
     assert rscalene("run", "-q", "-o", "p.json", "-c", "pass").returncode == 0
     text = (tmp_path / "p.json").read_text()
     profile = json.loads(text)
@@ -151,3 +157,17 @@ def test_every_mistake_ends_with_what_why_and_one_thing_to_do(
         if faults:
             wrong.append(f"rscalene {words}: {', '.join(faults)}\n{said}{done.stdout}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.usefixtures("place")
+def test_a_program_keeps_its_options_and_a_file_that_is_not_written_is_told(rscalene: Run, tmp_path: Path) -> None:
+    # The program takes no options, so the file is missing at the end.
+    ignored = rscalene("run", "-q", "app.py", "--output", "x.json")
+    assert (ignored.returncode, ignored.stdout) == (0, "ran\n")
+    assert "hint: an option of rscalene stands before the program: `rscalene run --output x.json app.py" in ignored.stderr
+    assert not (tmp_path / "x.json").exists()
+    # The program has an option of the same name: its file is its own.
+    (tmp_path / "own.py").write_text("import sys\nopen(sys.argv[2], 'w').write('mine')\n")
+    taken = rscalene("run", "-q", "own.py", "--output", "y.json")
+    assert (taken.returncode, taken.stderr) == (0, "")
+    assert (tmp_path / "y.json").read_text() == "mine"

@@ -2,9 +2,10 @@
 //!
 //! Job: `rscalene run [options] app.py args…` gives everything from the first word that is no option of ours to the
 //! program, untouched; so do `-m MODULE`, `-c CODE` and `-` with what stands behind them. Invariant: the program's words
-//! are never looked at. Neighbours: `flags` knows which of our options take a value; clap parses what this leaves it.
+//! are never changed; [`misplaced`] looks at them for a hint alone. Neighbours: `flags` knows which of our options take a value; clap parses what this leaves it.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use clap::Command;
 
@@ -99,6 +100,46 @@ impl Program {
     }
 }
 
+/// An option of ours among the words of the program, which the program got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Misplaced {
+    /// The option, without a value: `--output`.
+    pub(crate) option: String,
+    /// The file that `-o` or `--output` names.
+    pub(crate) file: Option<PathBuf>,
+    /// Name of the program before it.
+    pub(crate) program: String,
+}
+
+/// The first option of ours behind the program's name, for a hint where the program did not take it.
+pub(crate) fn misplaced(run: &Command, program: &Program) -> Option<Misplaced> {
+    let (name, words) = match program {
+        Program::Named(name, words) => (name, words.as_slice()),
+        Program::Interpreter(words) => {
+            let first = words.first()?;
+            let own = if first.len() == 2 { 2 } else { 1 };
+            (words.get(own - 1)?, words.get(own..)?)
+        }
+        Program::Missing => return None,
+    };
+    let words = words.iter().take_while(|word| *word != "--");
+    let mut words = words.map(|word| word.to_string_lossy()).peekable();
+    while let Some(word) = words.next() {
+        let (option, value) = word.split_once('=').map_or((&*word, None), |(option, value)| (option, Some(value)));
+        let ours = |arg: &clap::Arg| match option.strip_prefix("--") {
+            Some(long) => arg.get_long() == Some(long),
+            None => option == "-o" && arg.get_short() == Some('o'),
+        };
+        if !matches!(option, "--help" | "--version") && run.get_arguments().any(ours) {
+            let value = value.map(str::to_owned).or_else(|| words.peek().map(|next| next.clone().into_owned()));
+            let file = value.filter(|_| matches!(option, "-o" | "--output")).map(PathBuf::from);
+            let program = name.to_string_lossy().into_owned();
+            return Some(Misplaced { option: option.to_owned(), file, program });
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +163,24 @@ mod tests {
         check("-mjson.tool", "", "-mjson.tool");
         check("- x", "", "- x");
         check("-q -- -m x", "-q", "-m x");
+    }
+
+    #[test]
+    fn an_option_of_ours_behind_the_program_is_found() {
+        let found = |text: &str| {
+            misplaced(&run_command(), &Program::of(words(text)))
+                .map(|found| (found.option, found.file.map(|file| file.display().to_string()), found.program))
+        };
+        let row = |option: &str, file: Option<&str>, program: &str| {
+            Some((option.to_owned(), file.map(str::to_owned), program.to_owned()))
+        };
+        assert_eq!(found("app.py --output x.json"), row("--output", Some("x.json"), "app.py"));
+        assert_eq!(found("app.py in --output=x.json"), row("--output", Some("x.json"), "app.py"));
+        assert_eq!(found("-m pkg -o x.html"), row("-o", Some("x.html"), "pkg"));
+        assert_eq!(found("app.py --cpu-only"), row("--cpu-only", None, "app.py"));
+        assert_eq!(found("app.py --help"), None);
+        assert_eq!(found("app.py -q --verbosely -- --output x"), None);
+        assert_eq!(found("-m"), None);
     }
 
     #[test]

@@ -16,9 +16,9 @@ use rscalene_wire as wire;
 
 use super::output;
 use crate::cli::error::{EXIT_CANNOT_RUN, EXIT_NO_PROFILE, EXIT_NOT_FOUND, EXIT_USAGE, Error};
-use crate::cli::flags::{CpuSource, MemoryMode, Run};
+use crate::cli::flags::{CpuSource, MemoryMode, Run, run_command};
 use crate::cli::messages;
-use crate::cli::words::Program;
+use crate::cli::words::{Program, misplaced};
 use crate::launch::given::{self, Given};
 use crate::launch::keep::{Keep, Origin};
 use crate::launch::preload::{Shim, refuse_foreign_proc, refuse_sanitizers};
@@ -31,6 +31,7 @@ use crate::observe::symbols::Symbols;
 use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use crate::profile::build::scope::{Scope, ScopeRules};
 use crate::profile::model::{self, Profile};
+use crate::report::format::Format;
 use crate::source;
 use crate::transport::arena::Arena;
 use crate::transport::drain::Drain;
@@ -115,8 +116,26 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
         }
         keep => keep.map_or((), Keep::forget),
     }
+    hint_misplaced(&typed, code);
     spawn::hold_signals();
     Ok(if code == 0 { reported.code } else { code })
+}
+
+/// Says that an option of ours stands behind the program's name, where the program did not take it: it ended as programs
+/// do that do not understand their options, or the file of `-o` is not there.
+fn hint_misplaced(typed: &Program, code: i32) {
+    // argparse and click, pytest, and sysexits.h.
+    const BY_USAGE: [i32; 3] = [2, 4, 64];
+    let Some(found) = misplaced(&run_command(), typed) else { return };
+    let unwritten = found.file.as_deref().filter(|file| Format::of(file).is_some() && !file.exists());
+    if !BY_USAGE.contains(&code) && unwritten.is_none() {
+        return;
+    }
+    let (option, program) = (found.option, found.program);
+    let value = found.file.map(|file| format!(" {}", file.display())).unwrap_or_default();
+    let why = format!("`{option}` stands behind `{program}`, so the program got it, not rscalene");
+    let hint = format!("an option of rscalene stands before the program: `rscalene run {option}{value} {program} ...`");
+    messages::tell(&Error::new(code, why, hint).to_string());
 }
 
 /// Was the profile cut off before anything was sampled?
