@@ -261,6 +261,32 @@ if __name__ == "__main__":
     )
     assert busy(profile) >= 2
     assert on_line(profile) == pytest.approx(0.6, abs=0.25)
+    # What starts the workers is the library's.
+    assert [file["path"] for file in profile["files"] if file["path"].startswith("<")] == []
+
+
+def test_texts_on_command_lines_and_texts_that_are_executed_are_files_of_their_own(
+    rscalene: Run, tmp_path: Path
+) -> None:
+    work = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass"
+    program = f"""import subprocess, sys
+print("a line that does little")
+exec({work.format(0.2)!r})
+for seconds in (0.3, 0.4):
+    subprocess.run([sys.executable, "-c", {work!r}.format(seconds)])
+"""
+    assert rscalene("run", "-q", "-o", "out.json", "-c", program).stdout == "a line that does little\n"
+    profile = json.loads((tmp_path / "out.json").read_text())
+    seconds = {file["path"]: cpu(file["lines"][-1]) for file in profile["files"] if cpu(file["lines"][-1]) > 0.1}
+    assert seconds == {
+        "<exec>": pytest.approx(0.2, abs=0.08),
+        "<-c import time>": pytest.approx(0.3, abs=0.1),
+        "<-c import time (2)>": pytest.approx(0.4, abs=0.1),
+    }
+    sources = {file["path"]: [line["source"] for line in file["lines"]] for file in profile["files"]}
+    assert sources["<-c import time (2)>"][-1] == "while time.process_time() < end: pass"
+    assert set(sources["<exec>"]) == {None}
+    assert set(sources["<string>"]) <= set(program.splitlines())
 
 
 def test_a_program_that_becomes_another_keeps_what_it_did(alike: Alike) -> None:

@@ -333,7 +333,7 @@ fn record(arena: &Arc<Arena>, child: &Child, duration: Option<Duration>, taking:
         .spawn(move || consume(taking, &events, &taken_in))
         .map_err(|error| no_thread(&error))?;
     let remote = Arc::new(Remote::start(to_merge.clone()).map_err(|error| no_thread(&error))?);
-    let drain = Drain::start(Arc::clone(arena), to_merge.clone(), spare, {
+    let drain = Drain::start(Arc::clone(arena), to_merge.clone(), spare, proc::command_line, {
         let remote = Arc::clone(&remote);
         move |pid, start| {
             remote.watch(Target::armed(pid, start));

@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cli::words::Program;
+use crate::profile::build::inline;
 
 /// Bytes of text that are kept: more than anybody reads.
 const MOST: usize = 16 << 20;
@@ -68,28 +69,7 @@ impl Given {
     }
 }
 
-/// The text of a program that stands on its own command line.
+/// The text of a program that stands on its own command line, under the name that its code objects carry.
 pub(crate) fn on_command_line(command: &[String], path: &str) -> Option<String> {
-    let words = command.get(1..)?;
-    let (at, word) = words.iter().enumerate().find(|(_, word)| word.starts_with("-c") || !word.starts_with('-'))?;
-    let code = word.strip_prefix("-c").filter(|_| path == "<string>")?;
-    if code.is_empty() { words.get(at + 1).cloned() } else { Some(code.to_owned()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn code_on_the_command_line_is_found_and_nothing_else_is_taken_for_it() {
-        let text = |words: &[&str], path: &str| {
-            let command: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            on_command_line(&command, path)
-        };
-        assert_eq!(text(&["python", "-c", "pass", "x"], "<string>").as_deref(), Some("pass"));
-        assert_eq!(text(&["python", "-cpass"], "<string>").as_deref(), Some("pass"));
-        assert_eq!(text(&["python", "-c", "pass"], "a.py"), None);
-        assert_eq!(text(&["python", "app.py", "-c", "x"], "<string>"), None);
-        assert_eq!(text(&["python"], "<string>"), None);
-    }
+    inline::text(command).filter(|_| path == inline::STRING).map(str::to_owned)
 }

@@ -90,6 +90,7 @@ impl Inside {
             cpu_ns: clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID),
         };
         out.push(Event { pid: target.pid, body: Body::ProcessStart(start) });
+        out.extend(proc::command_line(target.pid).map(|words| Event { pid: target.pid, body: Body::Command(words) }));
         Ok(Self {
             target,
             layout,

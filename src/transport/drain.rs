@@ -244,7 +244,8 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Starts the thread; what it reads goes to `events`, and `born` is shown every process that arms itself. `spare` has
+    /// Starts the thread; what it reads goes to `events`, `command` reads the command line of every process that arms
+    /// itself, and `born` is shown such a process. `spare` has
     /// batches that were taken in, to be filled again: memory that one thread allocates and another frees goes back to the
     /// system and comes from it all the time.
     ///
@@ -254,6 +255,7 @@ impl Drain {
         arena: Arc<Arena>,
         events: Sender<Batch>,
         spare: Receiver<Batch>,
+        command: impl Fn(u32) -> Option<Vec<String>> + Send + 'static,
         born: impl Fn(u32, &ProcessStart) + Send + 'static,
     ) -> std::io::Result<Self> {
         let finish = Arc::new(AtomicBool::new(false));
@@ -270,10 +272,13 @@ impl Drain {
             };
             let mut starts = Vec::new();
             let take = |batch: &mut Batch, starts: &mut Vec<(u32, ProcessStart)>, event: Event| {
-                if let Body::ProcessStart(start) = &event.body {
-                    starts.push((event.pid, *start));
-                }
+                let born = if let Body::ProcessStart(start) = &event.body { Some((event.pid, *start)) } else { None };
                 batch.push(event);
+                if let Some((pid, start)) = born {
+                    starts.push((pid, start));
+                    // Before its code: the names of texts that lie in no file depend on it.
+                    batch.extend(command(pid).map(|words| Event { pid, body: Body::Command(words) }));
+                }
                 if batch.len() >= BATCH {
                     send(batch);
                 }

@@ -113,7 +113,7 @@ impl Trial {
         let arena = Arc::new(Arena::create(settings, 16, 4 << 20)?);
         let (sender, events) = unbounded::<Batch>();
         let remote = Arc::new(Remote::start(sender.clone())?);
-        let drain = Drain::start(Arc::clone(&arena), sender, never(), {
+        let drain = Drain::start(Arc::clone(&arena), sender, never(), |_| None, {
             let remote = Arc::clone(&remote);
             move |pid, start| {
                 remote.watch(Target::armed(pid, start));

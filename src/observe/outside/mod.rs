@@ -205,6 +205,7 @@ impl Outside {
             }
         }
         out.push(watched.start());
+        out.extend(proc::command_line(pid).map(|words| Event { pid, body: Body::Command(words) }));
         let mut seen = Vec::new();
         watched.list(self.files_left(), &mut seen);
         out.extend(seen.into_iter().map(|event| self.since(event)));

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use wire::{EndedBy, ProcessFlags, Source, Verdict};
 
 use super::code::Codes;
+use super::inline::{self, Inline};
 use super::native;
 use super::notices;
 use super::process::Process;
@@ -99,6 +100,7 @@ pub struct ProfileBuilder {
     scope: Scope,
     names: Names,
     codes: Codes,
+    inline: Inline,
     tree: Tree,
     settled: Settled,
     running: FxHashMap<u32, Process>,
@@ -143,6 +145,7 @@ impl ProfileBuilder {
             scope,
             names: Names::default(),
             codes: Codes::default(),
+            inline: Inline::default(),
             tree: Tree::default(),
             settled: Settled::default(),
             running: FxHashMap::default(),
@@ -237,8 +240,13 @@ impl ProfileBuilder {
             }
             Body::ThreadEnd(end) => process.end_thread(end, book),
             Body::CodeDef(code) => {
-                let id = self.codes.define(&mut self.names, &self.scope, code);
+                let path = process.text.as_deref().filter(|_| code.filename == inline::STRING);
+                let id = self.codes.define(&mut self.names, &self.scope, code, path.unwrap_or(&code.filename));
                 process.definitions.define_code(code.def.code, id);
+                if path.is_some() && code.qualname == "<module>" {
+                    let executed = self.codes.define(&mut self.names, &self.scope, code, inline::EXEC);
+                    process.definitions.define_executed(code.def.code, executed);
+                }
             }
             Body::StackDef(stack) => {
                 process.definitions.define_stack(&mut self.tree, &mut self.codes, &mut self.names, stack);
@@ -285,7 +293,10 @@ impl ProfileBuilder {
                 process.wait(wait);
             }
             Body::ProcessExit(exit) => self.exit_process(pid, exit),
-            Body::Command(command) => book.processes[process.row].row.command.clone_from(command),
+            Body::Command(command) => {
+                process.text = self.inline.name(command);
+                book.processes[process.row].row.command.clone_from(command);
+            }
             Body::Rss { time_ns, bytes, files } => {
                 self.now_ns = self.now_ns.max(*time_ns);
                 self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now()).saturating_add(*bytes);
@@ -338,7 +349,8 @@ impl ProfileBuilder {
         let with_callees = functions::cumulative(names, book, &self.tree);
         let mut files = lines::Files::of(names, &sums, functions::listed(names, &with_callees));
         let native_places = native::shares(book, context.lookup, |owner| files.line_of(names, owner));
-        files.fill(names, book, &sums, known, context.source, native_places);
+        let mut source = |path: &str| self.inline.lines(path).or_else(|| (context.source)(path));
+        files.fill(names, book, &sums, known, &mut source, native_places);
         functions::fill(&mut files, names, &with_callees, &sums, known);
         let mut totals = tables::totals(book, &sums, known);
         totals.cpu_samples = settled.samples.0;

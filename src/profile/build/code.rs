@@ -37,9 +37,9 @@ pub(crate) struct Codes {
 }
 
 impl Codes {
-    /// Takes in a definition.
-    pub(crate) fn define(&mut self, names: &mut Names, scope: &Scope, code: &CodeDef) -> CodeId {
-        let path = scope.absolute(&code.filename);
+    /// Takes in a definition; `filename` is that of the code object, or what tells its text from others of that name.
+    pub(crate) fn define(&mut self, names: &mut Names, scope: &Scope, code: &CodeDef, filename: &str) -> CodeId {
+        let path = scope.absolute(filename);
         let file = names.file(&path);
         let first_line = code.def.first_line.max(1);
         let function =

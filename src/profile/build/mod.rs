@@ -9,6 +9,7 @@ mod code;
 mod cpu;
 mod heap;
 mod idle;
+pub mod inline;
 mod leaks;
 mod mappings;
 mod native;

@@ -4,6 +4,7 @@
 //! Invariant: a forked child, like any new program, starts with nothing defined. Neighbours: `builder` routes events here.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use rscalene_wire as wire;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -68,6 +69,8 @@ pub(crate) struct Process {
     pub(crate) refused: bool,
     /// Nobody sees what its threads wait for.
     pub(crate) hidden_waits: bool,
+    /// The name of the text that it runs from its command line, as [`super::inline`] has it.
+    pub(crate) text: Option<Arc<str>>,
     /// Stacks and code objects.
     pub(crate) definitions: Definitions,
     /// What its segment counted.
@@ -120,6 +123,7 @@ impl Process {
             orderly: self.orderly,
             refused: self.refused,
             hidden_waits: self.hidden_waits,
+            text: None,
             definitions: Definitions::default(),
             counters: self.counters,
             heap: self.heap.sums(),

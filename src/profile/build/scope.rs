@@ -20,6 +20,8 @@ use std::borrow::Cow;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::inline;
+
 /// What decides the scope, as the launcher knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -122,8 +124,9 @@ fn is_pseudo(path: &str) -> bool {
 
 /// Code that the interpreter or a library made, which nobody wrote.
 fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
-    const MAKERS: [&str; 6] = [
+    const MAKERS: [&str; 7] = [
         "<frozen ",
+        inline::HELPER,
         "<attrs generated",
         "<__array_function__ internals",
         "<decorator-gen-",
@@ -131,7 +134,7 @@ fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
         "<werkzeug routing>",
     ];
     MAKERS.iter().any(|maker| path.starts_with(maker))
-        || (path == "<string>"
+        || (inline::is_text(path)
             && (qualname.starts_with("__create_fn__.") || (qualname == "<lambda>" && first_line == 1)))
 }
 

@@ -9,6 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::code::{CodeId, Codes};
 use super::idle;
+use super::inline;
 use crate::profile::book::intern::{FrameId, Names};
 use crate::profile::book::tree::{Place, Tree};
 use crate::transport::event::StackDef;
@@ -17,6 +18,8 @@ use crate::transport::event::StackDef;
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
     codes: FxHashMap<u32, CodeId>,
+    /// What code objects of a `-c` program are where something calls them.
+    executed: FxHashMap<u32, CodeId>,
     stacks: FxHashMap<u64, Place>,
     /// Stacks in which a thread that is off the CPU idles.
     idle: FxHashSet<u64>,
@@ -32,6 +35,12 @@ impl Definitions {
         }
     }
 
+    /// Takes in what the code object of a module of a `-c` program is unless that module is the program itself, which
+    /// nothing calls: a text that the program executes.
+    pub(crate) fn define_executed(&mut self, number: u32, code: CodeId) {
+        self.executed.insert(number, code);
+    }
+
     /// Takes in a stack.
     pub(crate) fn define_stack(&mut self, tree: &mut Tree, codes: &mut Codes, names: &mut Names, stack: &StackDef) {
         let outermost_first = stack.entries.iter().rev();
@@ -39,7 +48,8 @@ impl Definitions {
         self.last.truncate(shared);
         let mut place = self.last.last().map_or(Place::NOWHERE, |(.., place)| *place);
         for entry in outermost_first.skip(shared) {
-            let frame = match self.codes.get(&entry.code) {
+            let executed = self.executed.get(&entry.code).filter(|_| !self.last.is_empty());
+            let frame = match executed.or_else(|| self.codes.get(&entry.code)) {
                 Some(&code) => codes.frame(names, code, entry.offset),
                 None => codes.unknown(names),
             };
@@ -71,7 +81,7 @@ impl Definitions {
     fn is_anothers_text(&self, names: &Names, frame: FrameId) -> bool {
         let text = |frame: FrameId| {
             let function = names.function_name(names.frame_at(frame).function);
-            (&**names.path(function.file) == "<string>").then(|| &*function.qualname == "<module>")
+            inline::is_text(names.path(function.file)).then(|| &*function.qualname == "<module>")
         };
         let (Some(module), Some((caller, owner))) =
             (text(frame), self.last.last().map(|(_, frame, place)| (*frame, place.owner)))

@@ -1,0 +1,137 @@
+//! Programs whose text stands on their command line: `python -c TEXT`.
+//!
+//! CPython gives the code of every such program the file name `<string>`, and the code of every `exec(text)` too. This
+//! file gives each text a name of its own, so that the lines of two programs are never added up:
+//!
+//! * `<string>`: the text of the program that was profiled, or texts that a program in a file executes;
+//! * `<-c s = sum(xs)>`: the text of another program, by its first line;
+//! * `<exec>`: a text that a `-c` program executes;
+//! * `<helper>`: the text by which a library starts its workers; [`super::scope`] leaves it out.
+//!
+//! Called by `builder`, with the command lines that the launcher reads. Does no I/O.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+/// The file name that CPython gives to texts that lie in no file.
+pub(crate) const STRING: &str = "<string>";
+/// The name of texts that a `-c` program executes.
+pub(crate) const EXEC: &str = "<exec>";
+/// The name of texts that libraries start their workers with.
+pub(crate) const HELPER: &str = "<helper>";
+/// Characters of a text that its name shows.
+const SHOWN: usize = 24;
+
+/// Is this the name of a text that lies in no file, given by CPython or by [`Inline`]?
+pub(crate) fn is_text(path: &str) -> bool {
+    path == STRING || path == EXEC || path.starts_with("<-c ")
+}
+
+/// The text behind `-c` on the command line of an interpreter.
+#[must_use]
+pub fn text(command: &[String]) -> Option<&str> {
+    let words = command.get(1..)?;
+    let (at, word) = words.iter().enumerate().find(|(_, word)| word.starts_with("-c") || !word.starts_with('-'))?;
+    match word.strip_prefix("-c")? {
+        "" => words.get(at + 1).map(String::as_str),
+        text => Some(text),
+    }
+}
+
+/// Does a library start its workers with this text (multiprocessing, joblib's loky, execnet)?
+fn starts_a_worker(text: &str) -> bool {
+    const BEGINNINGS: [&str; 5] = [
+        "from multiprocessing.",
+        "from joblib.externals.loky",
+        "from loky",
+        "import sys;exec(eval(sys.stdin.readline()))",
+        "import sys; exec(eval(sys.stdin.readline()))",
+    ];
+    BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
+}
+
+/// The texts of all programs, by the names that the report gives them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inline {
+    /// The text of the program that was profiled; `None` inside: it lies in a file.
+    first: Option<Option<Arc<str>>>,
+    texts: FxHashMap<Arc<str>, Arc<str>>,
+}
+
+impl Inline {
+    /// The name of the text of a program with this command line; `None` where its code lies in files. The first program
+    /// that is asked for is the profiled one.
+    pub(crate) fn name(&mut self, command: &[String]) -> Option<Arc<str>> {
+        let text = text(command);
+        let first = self.first.get_or_insert_with(|| text.map(Arc::from)).clone();
+        let text = text?;
+        if first.as_deref() == Some(text) {
+            return Some(self.keep(STRING, text));
+        }
+        if starts_a_worker(text) {
+            return Some(Arc::from(HELPER));
+        }
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
+        let mut shown: String = line.chars().take(SHOWN).collect();
+        if shown.len() < line.len() {
+            shown.push('…');
+        }
+        let mut name = format!("<-c {shown}>");
+        let mut number = 1;
+        while self.texts.get(name.as_str()).is_some_and(|known| **known != *text) {
+            number += 1;
+            name = format!("<-c {shown} ({number})>");
+        }
+        Some(self.keep(&name, text))
+    }
+
+    fn keep(&mut self, name: &str, text: &str) -> Arc<str> {
+        let name: Arc<str> = Arc::from(name);
+        self.texts.entry(Arc::clone(&name)).or_insert_with(|| Arc::from(text));
+        name
+    }
+
+    /// The lines of the text with this name.
+    pub(crate) fn lines(&self, name: &str) -> Option<Vec<String>> {
+        Some(self.texts.get(name)?.lines().map(str::to_owned).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_text_is_found_on_a_command_line_and_nothing_else_is_taken_for_it() {
+        assert_eq!(text(&words(&["python", "-c", "pass", "x"])), Some("pass"));
+        assert_eq!(text(&words(&["python", "-cpass"])), Some("pass"));
+        assert_eq!(text(&words(&["python", "-u", "-c", "pass"])), Some("pass"));
+        assert_eq!(text(&words(&["python", "app.py", "-c", "x"])), None);
+        assert_eq!(text(&words(&["python"])), None);
+    }
+
+    #[test]
+    fn texts_share_a_name_only_where_they_are_the_same() {
+        let mut inline = Inline::default();
+        let mut name = |text: &str| inline.name(&words(&["python", "-c", text])).expect("a text").to_string();
+        assert_eq!(name("a = 1"), "<string>");
+        assert_eq!(name("a = 1"), "<string>");
+        assert_eq!(name("b = 1\nc = 2"), "<-c b = 1>");
+        assert_eq!(name("b = 1\nd = 2"), "<-c b = 1 (2)>");
+        assert_eq!(name("b = 1\nd = 2"), "<-c b = 1 (2)>");
+        assert_eq!(name("from multiprocessing.spawn import spawn_main; spawn_main(1)"), "<helper>");
+        assert_eq!(inline.lines("<-c b = 1 (2)>"), Some(words(&["b = 1", "d = 2"])));
+    }
+
+    #[test]
+    fn beside_a_program_in_a_file_every_text_is_anothers() {
+        let mut inline = Inline::default();
+        assert_eq!(inline.name(&words(&["python", "app.py"])), None);
+        assert_eq!(inline.name(&words(&["python", "-c", "a = 1"])).as_deref(), Some("<-c a = 1>"));
+    }
+}
