@@ -176,6 +176,20 @@ def test_a_frame_tells_its_source_and_its_native_code(visit: Open) -> None:
     assert "native: " in page.execute_script("return document.querySelector('#flame > .none').textContent")
 
 
+def test_native_code_takes_the_place_of_library_frames_and_is_kept_in_the_link(visit: Open) -> None:
+    page = visit("program", "#flame:cpu-native:")
+    native = "[...document.querySelectorAll('.flame button.na')].map(b => b.title)"
+    assert wait(page, native + ".length")
+    press = "[...document.querySelectorAll('#flame .tbar button')].find(b => b.textContent === 'Native code').click()"
+    whole = page.execute_script("return document.querySelector('.flame button').title")
+    page.execute_script(press)
+    wait(page, f"!{native}.length")
+    assert page.execute_script("return document.querySelector('.flame button').title") == whole
+    page.execute_script(press)
+    assert wait(page, native + ".length")
+    assert page.current_url.endswith("#flame:cpu-native:")
+
+
 @pytest.mark.parametrize("fragment", ["#gone.py:3", "#flame:wall:9.9.9"])
 def test_a_link_that_leads_nowhere_says_so_where_it_is_seen(visit: Open, fragment: str) -> None:
     page = visit("program", fragment)

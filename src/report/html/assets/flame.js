@@ -1,14 +1,25 @@
 // The flame graph, callers on top: buttons for what is wide enough to see, rebuilt at each zoom.
 const IMPORTING = /^<frozen importlib\._bootstrap(_external)?>$/;
 const FROW = 19, LEAST = 2, MOST = 2500;
-const flame = { tree: null, metric: 'wall', zoom: null, lines: false, hits: [], hit: -1 };
+const flame = { tree: null, metric: 'wall', zoom: null, lines: false, native: null, hits: [], hit: -1 };
 function buildTree(S, byLine) {
   const { w, c, a, k } = figuresOf(S);
   const root = { name: 'all', file: -1, line: 0, wall: 0, cpu: 0, mem: 0, peak: 0, kids: new Map(), up: null, depth: 0 };
-  const nodes = [];
+  const nodes = [], lineAt = [];
   S.p.forEach((parent, i) => {
     const [file, line, name] = S.frames[S.f[i]];
     const up = parent < 0 ? root : nodes[parent];
+    if (flame.native) {
+      // The native code behind a line takes the place of the library frames below it.
+      const own = file < D.files.length, lib = parent < 0 ? null : lineAt[parent];
+      lineAt.push(own ? [file, line] : lib);
+      if (!own && lib) {
+        for (let n = up; n; n = n.up) { n.wall += w[i]; n.cpu += c[i]; n.mem += a[i]; n.peak += k[i]; }
+        nodes.push(up);
+        addNative(up, lib, c[i]);
+        return;
+      }
+    }
     // The machinery of `import` says nothing of the program: what it does counts for who imports.
     if (IMPORTING.test(pathOf(S, file))) {
       for (let n = up; n; n = n.up) { n.wall += w[i]; n.cpu += c[i]; n.mem += a[i]; n.peak += k[i]; }
@@ -22,8 +33,24 @@ function buildTree(S, byLine) {
     if (w[i] > node.best) { node.best = w[i]; node.line = line; }
     if (w[i] || a[i] || k[i]) for (let n = node; n; n = n.up) { n.wall += w[i]; n.cpu += c[i]; n.mem += a[i]; n.peak += k[i]; }
     nodes.push(node);
+    if (flame.native && lineAt[i]) addNative(node, lineAt[i], c[i]);
   });
   return root;
+}
+// Divides CPU time of a line as the line's native code divides it in the whole run: samples of native code have no stack.
+function addNative(node, [file, line], cpu) {
+  const row = cpu > 0 && flame.native.get(file)?.get(line);
+  for (const [object, symbol, us] of row?.nat || []) {
+    const key = 'native\n' + object + '\n' + symbol, part = cpu * us / Math.max(own(row), 1);
+    let n = node.kids.get(key);
+    if (!n) node.kids.set(key, n = { name: symbol || libraryName(object), native: libraryName(object), file: -1, line: 0, best: -1, wall: 0, cpu: 0, mem: 0, peak: 0, kids: new Map(), up: node, depth: node.depth + 1 });
+    n.wall += part;
+    n.cpu += part;
+  }
+}
+async function showNative(on) {
+  if (on) flame.native = new Map(await Promise.all(D.files.map(async (_, i) => [i, (await loadFile(i)).rows]))); else flame.native = null;
+  flame.byNative.setAttribute('aria-pressed', String(on));
 }
 // Every module's body is called `<module>`: its file tells them apart, and of a package's file the folder.
 function frameName(n) {
@@ -133,10 +160,11 @@ async function showFlame() {
     const group = el('span', { class: 'seg', role: 'group', 'aria-label': 'Measure' }, ...metrics.map(([k, label, , title]) => el('button', { type: 'button', title, disabled: k === 'peak' && state.only?.kind === 'threads', 'data-metric': k, 'aria-pressed': String(k === flame.metric), onclick: () => { setMetric(k); zoomTo(flame.zoom); } }, label)));
     flame.trail = el('span', { class: 'none grow' });
     flame.byLine = el('button', { type: 'button', 'aria-pressed': 'false', onclick: () => { byLine(!flame.lines); zoomTo(null); } }, 'By line');
+    flame.byNative = el('button', { type: 'button', 'aria-pressed': 'false', title: 'the native code behind your lines, in place of library frames', onclick: async () => { await showNative(!flame.native); byLine(flame.lines); zoomTo(null); } }, 'Native code');
     flame.find = el('input', { type: 'search', placeholder: 'Find in the graph', 'aria-label': 'Find in the graph', oninput: e => { flame.query = e.target.value.toLowerCase(); flame.mark = null; flame.hit = -1; drawFlame(); }, onkeydown: findKeys });
     flame.box = el('div', { class: 'flame', role: 'group', 'aria-label': 'Flame graph' });
     flame.tip = el('div', { class: 'none' }, 'Coloured: your code. Grey: libraries. Click or Enter zooms in, Escape zooms out, arrows move. In the search, Enter goes to the next match.');
-    section.append(el('div', { class: 'tbar' }, group, flame.byLine, el('button', { type: 'button', onclick: () => { flame.mark = null; flame.query = flame.find.value = ''; zoomTo(null); } }, 'Reset'), flame.find, flame.trail), flame.box, flame.tip);
+    section.append(el('div', { class: 'tbar' }, group, flame.byLine, flame.byNative, el('button', { type: 'button', onclick: () => { flame.mark = null; flame.query = flame.find.value = ''; zoomTo(null); } }, 'Reset'), flame.find, flame.trail), flame.box, flame.tip);
     if (D.folded) section.append(el('p', { class: 'none' }, fmtCount(D.folded) + ' stacks too small to see are folded into their callers.'));
     flame.tree = buildTree(flame.stacks, false);
     flame.box.addEventListener('click', e => { const b = e.target.closest('button'); if (b) zoomTo(b.node, b.node); });
@@ -164,6 +192,7 @@ function label(n) {
 async function describe(n) {
   flame.told = n;
   flame.tip.replaceChildren(label(n) + ' · ');
+  if (n.native) { flame.tip.append('native code in ' + n.native); return; }
   if (n.file < 0 || n.file >= D.files.length) { flame.tip.append(shown(pathOf(flame.stacks, n.file)) + (n.line ? ':' + n.line : '')); return; }
   flame.tip.append(locLink(n.file, n.line));
   const file = await loadFile(n.file);
@@ -179,15 +208,16 @@ function zoomTo(node, focus) {
   flame.zoom = node?.up ? node : null;
   const places = [];
   for (let n = flame.zoom; n?.up; n = n.up) places.unshift([...n.up.kids.values()].indexOf(n));
-  const link = '#flame' + (places.length || flame.metric !== 'wall' ? ':' + flame.metric + (flame.lines ? '-lines' : '') + ':' + places.join('.') : '');
+  const link = '#flame' + (places.length || flame.native || flame.metric !== 'wall' ? ':' + flame.metric + (flame.lines ? '-lines' : '') + (flame.native ? '-native' : '') + ':' + places.join('.') : '');
   if (state.view === 'flame' && location.hash !== link) history.replaceState(null, '', link);
   drawFlame(focus);
 }
 // Zooms as a link says; false where the link fits no frame of this profile.
-function zoomFrom(link) {
-  const [, measure, places] = link.split(':'), [metric, lines] = measure.split('-');
+async function zoomFrom(link) {
+  const [, measure, places] = link.split(':'), [metric, ...modes] = measure.split('-');
   if (!flame.tree || ![...document.querySelectorAll('[data-metric]')].some(b => b.dataset.metric === metric)) return !flame.tree;
-  byLine(lines === 'lines');
+  if (modes.includes('native') !== !!flame.native) await showNative(!flame.native);
+  byLine(modes.includes('lines'));
   let node = flame.tree;
   for (const at of places ? places.split('.') : []) node = node && [...node.kids.values()][at];
   flame.zoom = node?.up ? node : null;
@@ -228,7 +258,7 @@ function drawFlame(focus) {
   const place = (n, x, wide, depth) => {
     if (wide < LEAST || out.length > MOST) return;
     const hit = found.has(n);
-    const b = el('button', { type: 'button', class: (n.file >= 0 && n.file < D.files.length ? 'own' : '') + (hit ? ' hit' : ''), tabindex: n === zoom ? 0 : -1, 'aria-label': label(n), title: label(n) }, wide > 26 ? shown(frameName(n)) + (flame.lines && n.line ? ':' + n.line : '') : '');
+    const b = el('button', { type: 'button', class: (n.native ? 'na' : n.file >= 0 && n.file < D.files.length ? 'own' : '') + (hit ? ' hit' : ''), tabindex: n === zoom ? 0 : -1, 'aria-label': label(n), title: label(n) }, wide > 26 ? shown(frameName(n)) + (flame.lines && n.line ? ':' + n.line : '') : '');
     b.node = n;
     b.style.left = x + 'px';
     b.style.width = wide + 'px';

@@ -30,7 +30,7 @@ async function route() {
   if (hash.startsWith('flame:')) {
     show('flame');
     await showFlame();
-    if (!zoomFrom(hash)) lost();
+    if (!await zoomFrom(hash)) lost();
     return;
   }
   const cut = hash.lastIndexOf(':');
