@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from rscalene import load
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -190,3 +193,44 @@ def test_a_command_that_runs_the_code_of_others_is_no_line(rscalene: Run, tmp_pa
     assert hottest(profile) == "sum(range(2000))  # hot"
     paths = [file["path"] for file in profile["files"] if file["lines"]]
     assert not [path for path in paths if "site-packages" in path or "/bin/" in path]
+
+
+#: Programs whose hottest line and owner of the peak are of many kinds.
+AGREEING = {
+    "loop": "kept = bytearray(30_000_000)\nfor i in range(2_000_000):\n    i * i\n",
+    "both": "kept = [i for i in range(1_500_000)]\n",
+    "library": "import json\nrows = [{'n': i} for i in range(60_000)]\nfor _ in '123':\n    s = json.dumps(rows)\n",
+    "native": "import hashlib\nblock = bytes(40_000_000)\nfor _ in range(4):\n    hashlib.sha256(block).digest()\n",
+    "freed": "for size in (40, 10):\n    block = bytearray(size << 20)\nfor i in range(1_500_000):\n    i + i\n",
+    "nested": "def f(n):\n    return [j * 2 for j in range(n)]\nkept = [f(20_000) for _ in range(40)]\n",
+    "sleeps": "import time\nkept = bytearray(20_000_000)\ntime.sleep(0.3)\nx = sum(i * i for i in range(900_000))\n",
+    "threads": (
+        "import threading\ndef work():\n    return [i * i for i in range(500_000)]\n"
+        "ts = [threading.Thread(target=work) for _ in range(3)]\n[t.start() for t in ts]\n[t.join() for t in ts]\n"
+    ),
+    "children": (
+        "import os\nkept = bytearray(20_000_000)\nif os.fork():\n    os.wait()\n"
+        "else:\n    sum(i * i for i in range(900_000))\n"
+    ),
+    "system": "zeros = open('/dev/zero', 'rb')\nkept = []\nfor _ in range(60):\n    kept.append(zeros.read(1 << 20))\n",
+    "strings": "text = ''.join(map(str, range(400_000)))\nwords = {text[i : i + 6] for i in range(500_000)}\n",
+    "nothing": "pass\n",
+}
+
+
+@pytest.mark.parametrize("program", AGREEING)
+def test_terminal_page_and_notebook_name_the_same_line_and_the_same_owner(
+    program: str, record: Record, view: Callable[..., str], rscalene: Run, tmp_path: Path
+) -> None:
+    record(AGREEING[program])
+    *_, slowest, memory = view().strip().splitlines()
+    rscalene("view", "profile.json", "-o", "page.html")
+    page = (tmp_path / "page.html").read_text()
+    notebook = load(tmp_path / "profile.json")._repr_mimebundle_()["text/html"]
+    for said, label, card in ((slowest, "slowest:", "card hottest"), (memory, "most memory:", "card peak")):
+        assert said.startswith(label)
+        place = re.match(r"app\.py:\d+", said.removeprefix(label).strip())
+        (shown,) = re.findall(rf'<li class="{card}.*?</li>', page, re.S)
+        assert re.findall(r">(app\.py:\d+)<", shown) == ([place[0]] if place else []), (said, shown)
+        (first,) = re.findall(rf"<b[^>]*>{label}</b> (.*?)</p>", notebook)
+        assert html.unescape(first) == said.removeprefix(label).strip()

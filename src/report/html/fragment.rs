@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::profile::model::{Line, Profile, Time};
-use crate::report::table::elapsed_text;
+use crate::report::table::{elapsed_text, sentences};
 use crate::report::view::{Options, SortKey, View, cpu_s, share, waiting_s};
 use crate::units;
 
@@ -55,6 +55,7 @@ pub fn render_fragment(
         view = View::new(profile, &wish);
     }
     let mut body = String::new();
+    push_answer(&mut body, profile);
     push_head(&mut body, profile);
     push_lines(&mut body, &page, &view);
     push_sources(&mut body, &page);
@@ -113,6 +114,13 @@ const TEXTS: [&str; 5] = ["Line", "Source", "Time", "Function", "Defined at"];
 
 /// Closes it.
 const END: &str = "</tbody></table>";
+
+/// The answer stands first: a reader of a notebook begins at the top.
+fn push_answer(out: &mut String, profile: &Profile) {
+    for (label, sentence) in sentences(profile) {
+        out.push_str(&format!("<p class=\"head\"><b>{label}</b> {}</p>", escape::text(&sentence)));
+    }
+}
 
 fn push_head(out: &mut String, profile: &Profile) {
     let totals = &profile.totals;

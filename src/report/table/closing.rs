@@ -19,6 +19,19 @@ pub(super) fn render(out: &mut String, profile: &Profile, style: &Style) {
     sentence(out, "most memory:", &most_memory(profile, style), style);
 }
 
+/// The two sentences as plain text, for a report that is no terminal.
+pub(in crate::report) fn sentences(profile: &Profile) -> [(&'static str, String); 2] {
+    let style = Style { width: WIDE, ..Style::PLAIN };
+    [("slowest:", slowest(profile, &style)), ("most memory:", most_memory(profile, &style))].map(|(label, answer)| {
+        let mut out = String::new();
+        sentence(&mut out, label, &answer, &style);
+        (label, out.trim_start_matches(label).trim().to_owned())
+    })
+}
+
+/// Cells of a sentence in a report that is no terminal.
+const WIDE: usize = 140;
+
 /// Fewer cells of source say nothing.
 const LEAST_SOURCE: usize = 16;
 

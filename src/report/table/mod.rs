@@ -23,6 +23,7 @@ use super::view::{Detail, Options, View};
 use crate::profile::model::Profile;
 
 pub(crate) use cells::short_path;
+pub(super) use closing::sentences;
 pub use leaks::render_leaks;
 pub use summary::summary_line;
 pub(super) use summary::{command, elapsed_text, resident as peak_made_of};
