@@ -21,7 +21,7 @@ ROUNDS ?= 1
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser test-servers test-sql test-allocators test-root test-limits test-memcheck test-strict fuzz environment print-python build dev lint fmt docs check-wheel bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-sql test-allocators test-root test-limits test-memcheck test-strict fuzz environment print-python build dev lint fmt docs pictures check-wheel bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -96,6 +96,10 @@ fmt: $(BUILD)/lint.stamp  ## format everything
 docs: $(BUILD)/docs.stamp  ## the documentation site, in .build/site; every warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BUILD)/docs/bin/mkdocs build --strict --quiet
 	@echo "the site is $(BUILD)/site/index.html"
+
+pictures: $(BUILD)/installed $(BUILD)/browser.stamp  ## the pictures of the documentation, in docs/images
+	tests/install-chromium
+	$(BIN)/python tests/browser/pictures.py
 
 check-wheel: $(BUILD)/docs.stamp $(BUILD)/wheel  ## the wheel as an index would show it
 	$(BUILD)/docs/bin/twine check --strict $(DIST)/*.whl
