@@ -174,7 +174,12 @@ fn what_is_sorted_by_is_shown_at_every_width() {
 }
 
 #[test]
-fn at_80_columns_time_wait_and_peak_stand_side_by_side_and_the_native_function_is_read() {
+fn from_80_columns_on_time_wait_and_peak_stand_side_by_side_and_the_native_function_is_read() {
+    for width in [80, 90, 100, 110] {
+        let list = render(&realistic(), &Options::default(), &plain(width));
+        let heads = list.split("Hottest lines").nth(1).unwrap().lines().nth(1).unwrap();
+        assert!(heads.contains("Wait") && heads.contains("At peak"), "{width}: {heads}");
+    }
     let list = render(&realistic(), &Options::default(), &plain(80));
     let list = list.split("Hottest lines").nth(1).unwrap();
     let heads = list.lines().nth(1).unwrap();

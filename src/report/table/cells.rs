@@ -91,7 +91,7 @@ impl<'v> Cells<'v> {
             let new: Vec<Column> = new.map(|figure| self.column(*figure, short)).collect();
             // Where there is little room, a further figure says more than the error of the one before.
             let room = |new: &[Column]| new.iter().map(|column| column.width + 1).sum::<usize>();
-            let bare = short && (Some(*figure) != first || room(&new) > left);
+            let bare = self.style.width < 120 && (Some(*figure) != first || room(&new) > left);
             let new = if bare { new.iter().map(Column::without_error).collect() } else { new };
             let cells = room(&new);
             if cells <= left {

@@ -100,7 +100,8 @@ pub(super) fn source_room(width: usize) -> usize {
     match width {
         0..60 => 12,
         60..100 => 20,
-        100..160 => 36,
+        100..120 => 28,
+        120..160 => 36,
         _ => 56,
     }
 }
