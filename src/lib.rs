@@ -5,6 +5,9 @@
 //!                           observe ----^                               lines, inprocess, bindings: inside Python
 //! ```
 
+// Commands answer with an exit code; `cli::messages` alone prints (clippy.toml refuses the streams' names elsewhere).
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
+
 #[cfg(feature = "python")]
 pub mod bindings;
 pub mod cli;

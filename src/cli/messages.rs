@@ -1,8 +1,20 @@
 //! What is printed: everything that the command line writes to stdout and stderr.
 //!
-//! Invariant: stdout belongs to the profiled program while one runs. Neighbours: every command.
+//! Invariant: stdout belongs to the profiled program while one runs. No other file writes to either stream: clippy.toml
+//! refuses their names elsewhere. Neighbours: every command.
+#![expect(clippy::disallowed_methods, reason = "the one place that prints")]
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+
+/// Does stdout reach a terminal?
+pub(crate) fn stdout_is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Does stderr reach a terminal?
+pub(crate) fn stderr_is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
 
 /// Columns and rows of the terminal that stderr or stdout is.
 pub(crate) fn terminal_size() -> Option<(usize, usize)> {

@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::output::{self, Wanted};
-use super::run::{lines, platform};
+use super::output::{self, Wanted, lines, platform};
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::cli::flags::{Attach, CpuSource, ScopeFlags};
 use crate::cli::messages::tell;

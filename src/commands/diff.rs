@@ -4,7 +4,7 @@
 //! the exit code is 0 unless `--fail` set a limit that is passed. Neighbours: `profile::compare` compares and judges,
 //! `report::diff` renders, `view` reads the files.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use super::{browser, output, view};
 use crate::cli::error::{EXIT_LIMIT, EXIT_USAGE, Error};
@@ -61,7 +61,7 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
         _ if flags.json => render_judged_json(&diff, verdict.as_ref()),
         DiffPrint::Json => render_judged_json(&diff, verdict.as_ref()),
         DiffPrint::Text => {
-            let table = render_table(&diff, &options, &output::styled(&flags.paper, std::io::stdout().is_terminal()));
+            let table = render_table(&diff, &options, &output::styled(&flags.paper, messages::stdout_is_terminal()));
             table + &verdict.as_ref().map(|verdict| render_gate(verdict, cwd)).unwrap_or_default()
         }
         DiffPrint::Md => markdown(&diff, &options, verdict.as_ref()),
@@ -70,8 +70,7 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
             verdict.as_ref().map(|verdict| render_annotations(verdict, cwd)).unwrap_or_default()
         }
     };
-    // A reader that has seen enough (`| head`) is no error.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    messages::print(text.as_bytes());
     Ok(code)
 }
 

@@ -105,7 +105,9 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
         }
         Command::Doctor(flags) => doctor::doctor(flags, &interpreter),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "rscalene", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "rscalene", &mut script);
+            messages::print(&script);
             Ok(0)
         }
     }

@@ -6,14 +6,13 @@
 //! that cannot be written is said so, and everything else still happens. Neighbours: `run`, `view`, `report`.
 
 use std::fs;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::browser;
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::cli::flags::{Color, Paper, Show};
-use crate::cli::messages::{print, tell, tell_raw, terminal_size};
+use crate::cli::messages::{print, stderr_is_terminal, stdout_is_terminal, tell, tell_raw, terminal_size};
 use crate::launch::given;
 use crate::profile::model::{FORMAT_NAME, Profile, Target};
 use crate::report::format::{Format, Look};
@@ -92,7 +91,7 @@ pub(crate) fn report(
             tell(&error.to_string());
         }
     }
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = stderr_is_terminal();
     let mut saved = Vec::new();
     let mut errors = Vec::new();
     for path in wanted.output.iter().filter(|path| !is_stdout(path)) {
@@ -117,7 +116,7 @@ pub(crate) fn report(
         }
     }
     if profiled && wanted.output.iter().any(|path| is_stdout(path)) {
-        print(table(profile, wanted.show, std::io::stdout().is_terminal(), source).as_bytes());
+        print(table(profile, wanted.show, stdout_is_terminal(), source).as_bytes());
     }
     for error in &errors {
         tell(&error.to_string());
@@ -278,4 +277,14 @@ pub(crate) fn styled(paper: &Paper, terminal: bool) -> Style {
 /// The text that a program's lines stand in: a file, or the code on its command line.
 pub(crate) fn source_of(target: &Target, path: &str) -> Option<String> {
     given::on_command_line(&target.command, path).or_else(|| source::text(path))
+}
+
+/// The lines of a text, without their newlines.
+pub(crate) fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The platform that profiles name: `linux-x86_64`.
+pub(crate) fn platform() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }

@@ -6,11 +6,10 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{output, run, view};
+use super::{output, view};
 use crate::cli::error::{EXIT_USAGE, Error};
 use crate::cli::flags::Recover;
 use crate::cli::messages;
@@ -44,7 +43,7 @@ pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
         messages::tell(&format!("saved {}", path.display()));
         return Ok(0);
     }
-    let style = output::style(&flags.show, std::io::stdout().is_terminal());
+    let style = output::style(&flags.show, messages::stdout_is_terminal());
     messages::print(&output::encode(&profile, format, &flags.show, &style, &source));
     Ok(0)
 }
@@ -114,7 +113,7 @@ pub(super) fn profile(path: &Path, no_source: bool, running: bool) -> Result<Pro
     let target = model::Target {
         command: origin.command,
         cwd: origin.cwd,
-        platform: run::platform(),
+        platform: output::platform(),
         pid: origin.pid,
         ..model::Target::default()
     };
@@ -124,7 +123,7 @@ pub(super) fn profile(path: &Path, no_source: bool, running: bool) -> Result<Pro
         target: target.clone(),
         clock: model::Clock { started_at: origin.started_at, elapsed_s: elapsed.as_secs_f64(), program_s: None },
         notices,
-        source: &mut |path| text(path).map(|text| run::lines(&text)),
+        source: &mut |path| text(path).map(|text| output::lines(&text)),
         lookup: &mut |path, offset| symbols.function(path, offset).map(str::to_owned),
     }))
 }

@@ -4,7 +4,6 @@
 //! Invariant: neither the launcher nor the program is asked anything, so that neither is disturbed. Neighbours: `recover`
 //! reads captures, `output` shows profiles.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::attach::{asked_to_end, heed_requests_to_end};
 use super::{output, recover};
 use crate::cli::error::{EXIT_NO_PROFILE, Error};
 use crate::cli::flags::Report;
-use crate::cli::messages::{print, tell};
+use crate::cli::messages::{print, stdout_is_terminal, tell};
 use crate::launch::keep;
 use crate::observe::proc;
 use crate::save;
@@ -51,7 +50,7 @@ fn write(flags: &Report, capture: &std::path::Path) -> Result<(), Error> {
             output::save(&profile, path, save::format_of(path)?, &flags.show, &source)?;
             tell(&format!("saved {}", path.display()));
         }
-        None => print(output::table(&profile, &flags.show, std::io::stdout().is_terminal(), &source).as_bytes()),
+        None => print(output::table(&profile, &flags.show, stdout_is_terminal(), &source).as_bytes()),
     }
     Ok(())
 }

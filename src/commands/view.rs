@@ -4,7 +4,6 @@
 //! runs. Neighbours: `report::json` reads, `report::format` encodes, `output` writes.
 
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::{browser, output};
@@ -35,7 +34,7 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
         }
         return Ok(0);
     }
-    let terminal = std::io::stdout().is_terminal();
+    let terminal = messages::stdout_is_terminal();
     if format == Format::Pstats && terminal {
         let message = "cannot show pstats on a terminal: it is binary";
         return Err(Error::new(EXIT_USAGE, message, "name a file with `-o FILE.pstats`"));

@@ -9,7 +9,6 @@ mod trial;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -64,7 +63,7 @@ impl Check {
 pub(crate) fn doctor(flags: &Doctor, interpreter: &Path) -> Result<i32, Error> {
     let style = Style::resolve(
         Output {
-            is_terminal: std::io::stdout().is_terminal(),
+            is_terminal: messages::stdout_is_terminal(),
             columns: messages::terminal_size().map(|(columns, _)| columns),
         },
         |name| std::env::var(name).ok(),
@@ -94,8 +93,7 @@ pub(crate) fn doctor(flags: &Doctor, interpreter: &Path) -> Result<i32, Error> {
     }
     let works = chosen_checks.iter().all(|check| check.verdict != Verdict::Bad);
     text.push_str(if works { "\nprograms can be profiled here\n" } else { "\nprograms cannot be profiled here\n" });
-    // A reader that has seen enough is no error.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    messages::print(text.as_bytes());
     Ok(i32::from(!works))
 }
 

@@ -6,7 +6,6 @@
 
 mod screen;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use self::screen::{Figures, Line, Screen, View, WINDOW_S};
 use super::attach::{Facts, asked_to_end, heed_requests_to_end, named, refused, scope};
 use crate::cli::error::{EXIT_NO_PROFILE, Error};
 use crate::cli::flags::Top;
-use crate::cli::messages::print;
+use crate::cli::messages::{print, stdout_is_terminal};
 use crate::observe::outside::window::{InScope, Window, cpu};
 use crate::observe::outside::{Outside, Settings, now};
 use crate::observe::proc;
@@ -34,7 +33,7 @@ pub(crate) fn top(flags: &Top) -> Result<i32, Error> {
     let mut events = Vec::new();
     let outside = Outside::attach(flags.pid, settings, &mut events).map_err(refused)?;
     heed_requests_to_end();
-    let once = flags.once || flags.json || !std::io::stdout().is_terminal();
+    let once = flags.once || flags.json || !stdout_is_terminal();
     let length = if once { None } else { Some(WINDOW_S) };
     let mut look = Look {
         scope: scope(&facts, &flags.scope)?,

@@ -1,0 +1,135 @@
+//! `rscalene run`: start the program, collect while it runs, report however it ends.
+//!
+//! Invariant: the program's exit code is ours; what goes wrong on our side never stops, delays or changes it. stdout is
+//! the program's. Neighbours: `plan` decides, `launch` starts the program, `record` collects, `outcome` makes the profile,
+//! `output` shows it.
+
+mod outcome;
+mod plan;
+mod record;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use self::outcome::Facts;
+use self::plan::RunPlan;
+use self::record::{Taking, cannot_wait};
+use super::output;
+use crate::cli::error::{EXIT_CANNOT_RUN, EXIT_NO_PROFILE, EXIT_NOT_FOUND, Error};
+use crate::cli::flags::Run;
+use crate::cli::messages;
+use crate::cli::words::Program;
+use crate::launch::given::Given;
+use crate::launch::keep::{Keep, Origin};
+use crate::launch::program::Start;
+use crate::launch::spawn;
+use crate::launch::texts::Texts;
+use crate::observe::proc;
+use crate::profile::build::builder::{BuilderSettings, ProfileBuilder};
+use crate::transport::arena::Arena;
+
+/// Processes that can be profiled at a time.
+const SEGMENTS: u32 = 1024;
+
+/// Runs the command; the answer is the exit code.
+pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32, Error> {
+    let plan = RunPlan::new(flags, typed, interpreter)?;
+    let arena = match Arena::create(plan.shim, SEGMENTS, plan.ring) {
+        Ok(arena) => Arc::new(arena),
+        Err(error) => return without_profile(&plan, &error),
+    };
+    let variables = plan.variables(arena.address());
+    spawn::forward_signals();
+    if plan.verbose {
+        let with: Vec<_> =
+            variables.iter().map(|(name, value)| format!("{name}={}", value.to_string_lossy())).collect();
+        messages::tell(&format!("rscalene: runs {}, with {}", plan.command().join(" "), with.join(" ")));
+    }
+    let given = Given::default();
+    let mut texts = plan.source.then(Texts::default);
+    if let (Some(texts), Some(script)) = (&mut texts, plan.start.script.as_deref().and_then(Path::to_str)) {
+        // Before it runs: a script may remove itself in its first line.
+        texts.take(&plan.scope.absolute(script));
+    }
+    let started = (std::time::SystemTime::now(), proc::monotonic_ns());
+    let child = spawn::start(&plan.start, &variables, given.stdin(&plan.typed), spawn::current_mask())
+        .map_err(|error| cannot_start(&plan.start, &error))?;
+    let cwd = plan.cwd.to_string_lossy().into_owned();
+    let facts = Facts { started, pid: child.id(), command: plan.command(), cwd, given };
+    let keep = if plan.capture { Keep::begin(&origin(&plan, &facts)) } else { None };
+    let taking = Taking { builder: builder(&plan, started.1), keep, texts };
+    let mut recorded = record::record(&arena, &child, plan.duration, taking)?;
+    let code = recorded.ended.shell_code();
+    let keep = recorded.taken.keep.take();
+    let texts = recorded.taken.texts.take();
+    let source = |path: &str| facts.source(texts.as_ref(), path);
+    let refused = recorded.taken.builder.refused(facts.pid);
+    let profile = outcome::finish(recorded, &facts, &arena, plan.source.then_some(&source));
+    if plan.verbose {
+        messages::tell(&format!("rscalene: {}", outcome::effort(&profile)));
+    }
+    let too_short = plan.duration.filter(|_| outcome::nothing_was_seen(&profile)).map(outcome::nothing_yet);
+    let unprofiled = too_short.or_else(|| outcome::unprofiled(&profile, &plan.start.executable, refused));
+    let reported = output::report(&profile, &plan.report(&plan.typed.name(), started.0), unprofiled, &source);
+    match keep {
+        Some(keep) if reported.unsaved => {
+            let (path, complete) = keep.leave();
+            let kept = if complete { "is kept" } else { "is kept in part" };
+            messages::tell(&format!("the recording {kept}: `rscalene recover {} -o FILE` reports it", path.display()));
+        }
+        keep => keep.map_or((), Keep::forget),
+    }
+    if let Some(hint) = outcome::misplaced_option(&plan.typed, code) {
+        messages::tell(&hint.to_string());
+    }
+    spawn::hold_signals();
+    Ok(if code == 0 { reported.code } else { code })
+}
+
+/// Runs the program all the same where the system gives no shared memory to record into.
+fn without_profile(plan: &RunPlan<'_>, error: &std::io::Error) -> Result<i32, Error> {
+    let why = format!("nothing is profiled: cannot make the shared memory of the profile: {error}");
+    messages::tell(&Error::new(EXIT_NO_PROFILE, why, "see `ulimit -a`: -f limits its size, too").to_string());
+    spawn::forward_signals();
+    let child = spawn::start(&plan.start, &[], Given::default().stdin(&plan.typed), spawn::current_mask())
+        .map_err(|error| cannot_start(&plan.start, &error))?;
+    let ended = spawn::wait(&child, || {}).map_err(|error| cannot_wait(&error))?;
+    let code = ended.shell_code();
+    Ok(if code == 0 { EXIT_NO_PROFILE } else { code })
+}
+
+/// The head of the capture.
+fn origin(plan: &RunPlan<'_>, facts: &Facts) -> Origin {
+    Origin {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: facts.command.clone(),
+        cwd: facts.cwd.clone(),
+        pid: facts.pid,
+        started_at: facts.started_at(),
+        start_ns: facts.started.1,
+        settings: plan.settings.clone(),
+        scope: plan.rules.clone(),
+    }
+}
+
+fn builder(plan: &RunPlan<'_>, start_ns: u64) -> ProfileBuilder {
+    let settings = BuilderSettings { settings: plan.settings.clone(), start_ns, waits: true, copies_unseen: false };
+    ProfileBuilder::new(settings, plan.scope.clone())
+}
+
+fn cannot_start(start: &Start, error: &std::io::Error) -> Error {
+    let shown = start.executable.display();
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => Error::new(
+            EXIT_NOT_FOUND,
+            format!("cannot run `{shown}`: it, or the interpreter in its first line, does not exist"),
+            "check the path behind `#!`",
+        ),
+        Some(libc::ENOEXEC) => Error::new(
+            EXIT_CANNOT_RUN,
+            format!("cannot run `{shown}`: it is no program, and has no `#!` line"),
+            "name its interpreter, as in `rscalene run sh FILE`",
+        ),
+        _ => Error::new(EXIT_CANNOT_RUN, format!("cannot run `{shown}`: {error}"), "check its permissions"),
+    }
+}

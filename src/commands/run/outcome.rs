@@ -1,0 +1,152 @@
+//! From a recording to a profile, and the reasons why a profile is empty.
+//!
+//! Job: finish the builder with the facts of the run, and explain an empty profile. Invariant: nothing is printed or
+//! written here. Neighbours: `record` made the recording, `super` reports the profile.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::record::{Recorded, Taking};
+use crate::cli::error::{EXIT_NO_PROFILE, Error};
+use crate::cli::flags::run_command;
+use crate::cli::words::{Program, misplaced};
+use crate::commands::output::{ReadSource, lines, platform};
+use crate::launch::given::{self, Given};
+use crate::launch::program;
+use crate::launch::texts::Texts;
+use crate::observe::proc;
+use crate::observe::symbols::Symbols;
+use crate::profile::build::builder::Context;
+use crate::profile::model::{self, Profile};
+use crate::report::format::Format;
+use crate::source;
+use crate::transport::arena::Arena;
+use crate::units;
+
+/// Was the profile cut off before anything was sampled?
+pub(super) fn nothing_was_seen(profile: &Profile) -> bool {
+    profile.clock.program_s.is_some() && profile.totals.cpu_samples == 0 && profile.totals.alloc_samples == 0
+}
+
+/// Why there is nothing in a profile that was cut off so early.
+pub(super) fn nothing_yet(duration: Duration) -> Error {
+    let duration = units::seconds(duration.as_secs_f64());
+    let why = format!("nothing was profiled: no Python was at work yet when `--duration` ({duration}) was over");
+    Error::new(EXIT_NO_PROFILE, why, "name a longer `--duration`: an interpreter takes 10 to 50 ms to start")
+}
+
+/// Why there are no lines, and what to do, where the program's interpreter (`refused`) or the lack of one is the reason.
+pub(super) fn unprofiled(profile: &Profile, executable: &Path, refused: Option<String>) -> Option<Error> {
+    let supported = "CPython 3.11 to 3.15 is supported";
+    let error = |(why, hint)| Error::new(EXIT_NO_PROFILE, why, hint);
+    if profile.target.python.is_none() {
+        // Nothing answered: no Python, or none that a preload reaches.
+        let (why, hint) = program::unreachable(executable).unwrap_or_else(|| {
+            let hint = format!(
+                "`rscalene doctor` tells what works here; {supported}; in a container or sandbox, run `rscalene` inside"
+            );
+            ("no supported Python ran in the program".to_owned(), hint)
+        });
+        return Some(error((format!("nothing was profiled: {why}"), hint)));
+    }
+    let refused = refused.filter(|_| profile.files.is_empty())?;
+    let why = format!("no line was profiled: this build of {refused} is not supported, and there are only totals");
+    Some(error((why, format!("use a regular build (`rscalene run --python PATH ...`); {supported}"))))
+}
+
+/// Explains that an option of rscalene stands behind the program's name, if the program did not take the option: the
+/// program ended with an exit code for usage errors, or the file of `-o` does not exist.
+pub(super) fn misplaced_option(typed: &Program, code: i32) -> Option<Error> {
+    // argparse and click, pytest, and sysexits.h.
+    const BY_USAGE: [i32; 3] = [2, 4, 64];
+    let found = misplaced(&run_command(), typed)?;
+    let unwritten = found.file.as_deref().filter(|file| Format::of(file).is_some() && !file.exists());
+    if !BY_USAGE.contains(&code) && unwritten.is_none() {
+        return None;
+    }
+    let (option, program) = (found.option, found.program);
+    let value = found.file.map(|file| format!(" {}", file.display())).unwrap_or_default();
+    let why = format!("`{option}` stands behind `{program}`, so the program got it, not rscalene");
+    let hint = format!("an option of rscalene stands before the program: `rscalene run {option}{value} {program} ...`");
+    Some(Error::new(code, why, hint))
+}
+
+/// What was recorded, and what it took of this process so far.
+pub(super) fn effort(profile: &Profile) -> String {
+    let totals = &profile.totals;
+    format!(
+        "{} CPU samples every {} ({}), {} allocation samples, {} records lost; the launcher took {} of CPU",
+        units::count(totals.cpu_samples),
+        units::seconds(profile.settings.cpu.interval_s),
+        profile.settings.cpu.source,
+        units::count(totals.alloc_samples),
+        units::count(totals.lost_records),
+        units::seconds(proc::whole_cpu().as_secs_f64()),
+    )
+}
+
+/// The facts of a run that the recording does not hold.
+pub(super) struct Facts {
+    /// When the program was started: by the wall clock, and as `CLOCK_MONOTONIC` nanoseconds.
+    pub(super) started: (SystemTime, u64),
+    /// Process id of the program.
+    pub(super) pid: u32,
+    /// Its command line.
+    pub(super) command: Vec<String>,
+    /// The folder that it was started in.
+    pub(super) cwd: String,
+    /// The text of a program that came through standard input.
+    pub(super) given: Given,
+}
+
+impl Facts {
+    /// The start, RFC 3339.
+    pub(super) fn started_at(&self) -> String {
+        humantime::format_rfc3339_seconds(self.started.0).to_string()
+    }
+
+    /// The text of a source file: as it was given or found while the program ran, else as it is now.
+    pub(super) fn source(&self, texts: Option<&Texts>, path: &str) -> Option<String> {
+        let given = || self.given.text(path).or_else(|| given::on_command_line(&self.command, path));
+        given().or_else(|| texts?.text(path)).or_else(|| source::text(path))
+    }
+}
+
+/// The profile of a recording. `text` gives the source that the profile keeps, `None` if it keeps none.
+pub(super) fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, text: Option<ReadSource<'_>>) -> Profile {
+    let Recorded { taken: Taking { builder, .. }, ended, ended_ns, inodes } = recorded;
+    let mut notices = Vec::new();
+    for (count, which) in [
+        (arena.refused(), "that found no room in the shared memory"),
+        (arena.elsewhere().into(), "in PID namespaces of their own, as in a sandbox"),
+    ] {
+        if count > 0 {
+            notices.push(format!("processes {which}: {count}; they were not profiled"));
+        }
+    }
+    let mut symbols = Symbols::new(inodes);
+    let target = model::Target {
+        command: facts.command.clone(),
+        cwd: facts.cwd.clone(),
+        python: None,
+        free_threaded: false,
+        platform: platform(),
+        pid: facts.pid,
+        exit: model::Exit { code: ended.code, signal: ended.signal },
+        allocator: None,
+        attached: None,
+    };
+    let mut source = |path: &str| text?(path).map(|text| lines(&text));
+    builder.finish(Context {
+        tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
+        target,
+        clock: model::Clock {
+            started_at: facts.started_at(),
+            elapsed_s: Duration::from_nanos(ended_ns.saturating_sub(facts.started.1)).as_secs_f64(),
+            program_s: None,
+        },
+        notices,
+        source: &mut source,
+        lookup: &mut |path, offset| symbols.function(path, offset).map(str::to_owned),
+    })
+}

@@ -1,0 +1,169 @@
+//! The plan of a run, made of the flags before anything is started.
+//!
+//! Job: resolve and check whatever can be refused while nothing has happened yet, and turn flags into the settings of
+//! the shim, the builder and the report. Invariant: a plan is made once and never changes; nothing is started, written or
+//! printed here. Neighbours: `cli::flags` is what was typed, `super` carries the plan out.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rscalene_wire as wire;
+
+use crate::cli::error::{EXIT_USAGE, Error};
+use crate::cli::flags::{CpuSource, MemoryMode, Run};
+use crate::cli::words::Program;
+use crate::commands::output::{self, Wanted};
+use crate::launch::preload::{Shim, refuse_foreign_proc, refuse_sanitizers};
+use crate::launch::program::{self, Start};
+use crate::profile::build::scope::{Scope, ScopeRules};
+use crate::profile::model;
+
+/// Ring bytes of a process: a tenth of a second of a busy program.
+const RING_CPU: usize = 2 << 20;
+const RING_MEMORY: usize = 4 << 20;
+const RING_EXACT: usize = 8 << 20;
+
+/// Everything that is decided about a run before its program starts.
+pub(super) struct RunPlan<'a> {
+    /// The program as it was typed.
+    pub(super) typed: Program,
+    /// The program to start.
+    pub(super) start: Start,
+    /// The folder that the program starts in.
+    pub(super) cwd: PathBuf,
+    /// Whose lines are reported, as globs.
+    pub(super) rules: ScopeRules,
+    /// The same, ready to ask.
+    pub(super) scope: Scope,
+    /// `LD_PRELOAD` of the program.
+    pub(super) preload: OsString,
+    /// What the shims are asked to record.
+    pub(super) shim: wire::Settings,
+    /// Bytes of each ring.
+    pub(super) ring: usize,
+    /// The settings as the profile shows them.
+    pub(super) settings: model::Settings,
+    /// Stop recording after this time.
+    pub(super) duration: Option<Duration>,
+    /// Write a capture, for `rscalene recover`.
+    pub(super) capture: bool,
+    /// Keep the text of source lines.
+    pub(super) source: bool,
+    /// Say what is started and what was recorded.
+    pub(super) verbose: bool,
+    flags: &'a Run,
+}
+
+impl<'a> RunPlan<'a> {
+    /// The plan for `typed`, run by `interpreter` unless `--python` names another.
+    ///
+    /// # Errors
+    /// The program does not exist, a file of `-o` cannot be written, a glob is malformed, or this system cannot be
+    /// profiled.
+    pub(super) fn new(flags: &'a Run, typed: Program, interpreter: &Path) -> Result<Self, Error> {
+        output::check(&flags.output)?;
+        let start = program::resolve(&typed, flags.python.as_deref().unwrap_or(interpreter))?;
+        let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let rules = rules(flags, &cwd, &start);
+        let scope = Scope::new(rules.clone())
+            .map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))?;
+        let shim = Shim::find()?;
+        let preloaded = std::env::var_os("LD_PRELOAD");
+        refuse_sanitizers(preloaded.as_deref())?;
+        refuse_foreign_proc()?;
+        Ok(Self {
+            preload: shim.preload(preloaded.as_deref()),
+            shim: settings(flags),
+            ring: match flags.memory {
+                MemoryMode::Off => RING_CPU,
+                MemoryMode::Sampled => RING_MEMORY,
+                MemoryMode::Exact => RING_EXACT,
+            },
+            settings: model_settings(flags),
+            duration: flags.duration,
+            capture: !flags.no_capture,
+            source: !flags.show.paper.no_source,
+            verbose: flags.verbose,
+            typed,
+            start,
+            cwd,
+            rules,
+            scope,
+            flags,
+        })
+    }
+
+    /// Variables that the program gets in its environment; `arena` is the address of the shared memory.
+    pub(super) fn variables(&self, arena: OsString) -> [(&'static str, OsString); 2] {
+        [("LD_PRELOAD", self.preload.clone()), (wire::ARENA_ENV, arena)]
+    }
+
+    /// The program's command line.
+    pub(super) fn command(&self) -> Vec<String> {
+        let shown = |word: &OsString| OsStr::to_string_lossy(word).into_owned();
+        self.start.words.iter().map(shown).collect()
+    }
+
+    /// The report of a run that began at `started`; `name` is the program's short name.
+    pub(super) fn report<'r>(&'r self, name: &'r str, started: SystemTime) -> Wanted<'r> {
+        let Run { output, open, quiet, show, .. } = self.flags;
+        Wanted { output, open: *open, quiet: *quiet, show, name, started }
+    }
+}
+
+fn settings(flags: &Run) -> wire::Settings {
+    let memory = flags.memory;
+    wire::Settings {
+        cpu_mode: match flags.cpu_source {
+            CpuSource::Auto => wire::CpuMode::ANY,
+            CpuSource::Perf => wire::CpuMode::PERF,
+            CpuSource::Timer => wire::CpuMode::TIMER,
+        },
+        memory_mode: match memory {
+            MemoryMode::Off => wire::MemoryMode::OFF,
+            MemoryMode::Sampled => wire::MemoryMode::SAMPLED,
+            MemoryMode::Exact => wire::MemoryMode::EXACT,
+        },
+        cpu_interval_ns: u64::try_from(flags.interval.as_nanos()).unwrap_or(u64::MAX),
+        memory_interval_bytes: 64 * 1024,
+        memory_adaptive: wire::Switch::ON,
+        copy_volume: wire::Switch::from_bool(memory != MemoryMode::Off),
+        follow_children: wire::Switch::from_bool(!flags.no_children),
+        ..wire::Settings::default()
+    }
+}
+
+fn rules(flags: &Run, cwd: &Path, start: &Start) -> ScopeRules {
+    let folders = ["site-packages", "dist-packages"];
+    let own = start.package.iter().flat_map(|package| folders.map(|folder| format!("**/{folder}/{package}")));
+    ScopeRules {
+        cwd: cwd.to_string_lossy().into_owned(),
+        all: flags.scope.all,
+        include: flags.scope.include.iter().cloned().chain(own).collect(),
+        exclude: flags.scope.exclude.clone(),
+        libraries: Vec::new(),
+        scripts: start.script.as_deref().map(|path| path.to_string_lossy().into_owned()).into_iter().collect(),
+    }
+}
+
+fn model_settings(flags: &Run) -> model::Settings {
+    let memory = flags.memory;
+    model::Settings {
+        cpu: model::CpuSettings { source: "timer".to_owned(), interval_s: flags.interval.as_secs_f64() },
+        memory: model::MemorySettings {
+            mode: match memory {
+                MemoryMode::Off => "off",
+                MemoryMode::Sampled => "sampled",
+                MemoryMode::Exact => "exact",
+            }
+            .to_owned(),
+            interval_bytes: (memory == MemoryMode::Sampled).then_some(64 * 1024),
+        },
+        scope: model::ScopeSettings {
+            include: flags.scope.include.clone(),
+            exclude: flags.scope.exclude.clone(),
+            all: flags.scope.all,
+        },
+    }
+}

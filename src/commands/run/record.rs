@@ -1,0 +1,140 @@
+//! Record a program that has been started.
+//!
+//! Job: run the threads that drain the arena, watch from outside and receive events, until the program has ended (or
+//! `--duration` is over). Invariant: the program is reaped after the last observation of its processes, and a failure
+//! here never ends it. Neighbours: `super` starts the program, `outcome` makes a profile of the recording.
+
+use std::collections::HashMap;
+use std::process::Child;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::cli::error::{EXIT_NO_PROFILE, Error};
+use crate::launch::keep::Keep;
+use crate::launch::spawn::{self, Ended};
+use crate::launch::texts::Texts;
+use crate::observe::proc;
+use crate::observe::remote::{Remote, Target};
+use crate::profile::build::builder::ProfileBuilder;
+use crate::transport::arena::Arena;
+use crate::transport::drain::Drain;
+use crate::transport::event::{Batch, Body, Event, ProcessExit};
+
+/// Batches of events on their way to the builder: enough for a burst, little enough for memory.
+const BATCHES: usize = 256;
+
+/// Collects until the child has ended (or, after `duration`, no more).
+pub(super) fn record(
+    arena: &Arc<Arena>,
+    child: &Child,
+    duration: Option<Duration>,
+    taking: Taking,
+) -> Result<Recorded, Error> {
+    let (to_merge, events) = bounded::<Batch>(BATCHES);
+    let (taken_in, spare) = bounded::<Batch>(BATCHES);
+    let merging = std::thread::Builder::new()
+        .name("rscalene-merge".into())
+        .spawn(move || consume(taking, &events, &taken_in))
+        .map_err(|error| no_thread(&error))?;
+    let remote = Arc::new(Remote::start(to_merge.clone()).map_err(|error| no_thread(&error))?);
+    let drain = Drain::start(Arc::clone(arena), to_merge.clone(), spare, proc::command_line, {
+        let remote = Arc::clone(&remote);
+        move |pid, start| {
+            remote.watch(Target::armed(pid, start));
+        }
+    })
+    .map_err(|error| no_thread(&error))?;
+    let (leave, left) = bounded::<()>(0);
+    if let Some(duration) = duration {
+        let (arena, remote, to_merge, pid) = (Arc::clone(arena), Arc::clone(&remote), to_merge.clone(), child.id());
+        // Ends with the run, at the latest: the channel is dropped then.
+        std::thread::spawn(move || {
+            if left.recv_timeout(duration) == Err(RecvTimeoutError::Timeout) {
+                arena.stop();
+                // The clocks as they stand: nothing that the program does from now on is read.
+                remote.stop();
+                let _ = to_merge.send(vec![Event { pid, body: Body::Cut { time_ns: proc::monotonic_ns() } }]);
+            }
+        });
+    }
+    let mut inodes = HashMap::new();
+    let mut ended_ns = 0;
+    let ended = spawn::wait(child, || {
+        ended_ns = proc::monotonic_ns();
+        drain.finish();
+        inodes = remote.stop();
+    })
+    .map_err(|error| cannot_wait(&error))?;
+    drop(leave);
+    // What outlives the program is watched no longer, and its shims need not go on.
+    arena.stop();
+    let exit = ProcessExit { time_ns: ended_ns, code: ended.code, signal: ended.signal, peak_rss: None, cpu_ns: None };
+    let _ = to_merge.send(vec![Event { pid: child.id(), body: Body::ProcessExit(exit) }]);
+    drop(to_merge);
+    let taken = merging.join().map_err(|_| {
+        Error::new(EXIT_NO_PROFILE, "internal error in the merge", "please report it, with the command line")
+    })?;
+    Ok(Recorded { taken, ended, ended_ns, inodes })
+}
+
+/// Receives the events of a run.
+pub(super) struct Taking {
+    pub(super) builder: ProfileBuilder,
+    pub(super) keep: Option<Keep>,
+    /// `None` where no text is wanted.
+    pub(super) texts: Option<Texts>,
+}
+
+/// The events of a run, received, and how its program ended.
+pub(super) struct Recorded {
+    pub(super) taken: Taking,
+    pub(super) ended: Ended,
+    pub(super) ended_ns: u64,
+    pub(super) inodes: HashMap<String, u64>,
+}
+
+fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -> Taking {
+    let Taking { mut builder, mut keep, mut texts } = taking;
+    let mut ended = false;
+    loop {
+        // The clock is read only where there is nothing to do.
+        let next = events.try_recv().or_else(|_| {
+            keep.iter_mut().for_each(Keep::tick);
+            events.recv_timeout(Duration::from_secs(1))
+        });
+        match next {
+            Ok(mut batch) => {
+                for event in &batch {
+                    if let Some(keep) = &mut keep {
+                        keep.push(event);
+                    }
+                    builder.feed(event);
+                    if let (Some(texts), Body::CodeDef(code)) = (&mut texts, &event.body)
+                        && !texts.meet(&code.filename)
+                        && let Some(path) = builder.reported(code)
+                    {
+                        texts.take(&path);
+                    }
+                }
+                batch.clear();
+                // Where there are enough, or nobody fills them any more, it is freed.
+                let _ = taken_in.try_send(batch);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Taking { builder, keep, texts },
+        }
+        if let Some(why) = keep.as_ref().and_then(Keep::ended).filter(|_| !std::mem::replace(&mut ended, true)) {
+            builder.say(format!("the capture for `rscalene recover` is not complete: {why}"));
+        }
+    }
+}
+
+pub(super) fn cannot_wait(error: &std::io::Error) -> Error {
+    Error::new(EXIT_NO_PROFILE, format!("cannot wait for the program: {error}"), "")
+}
+
+fn no_thread(error: &std::io::Error) -> Error {
+    Error::new(EXIT_NO_PROFILE, format!("cannot start a thread: {error}"), "see `ulimit -u`")
+}
