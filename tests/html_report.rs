@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use flate2::read::DeflateDecoder;
-use rscalene::profile::model::{File, Line, Memory, Profile, Section, SectionLine, Thread, Time};
+use rscalene::profile::model::{File, Line, Memory, Notice, Profile, Section, SectionLine, Thread, Time};
 use rscalene::report::html::{HtmlOptions, render_html};
 use serde_json::Value;
 use std::io::Read;
@@ -12,7 +12,7 @@ const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=aler
 fn profile(lines: u32) -> Profile {
     let mut profile = Profile::default();
     profile.target.command = vec!["python".into(), HOSTILE.into()];
-    profile.notices = vec![HOSTILE.into()];
+    profile.notices = vec![Notice::of_process(1, HOSTILE, HOSTILE)];
     profile.totals.time.python_s = Some(f64::from(lines));
     let line = |line| Line {
         line,

@@ -333,7 +333,7 @@ def program(folder: Path) -> Json:
     for entry in lines:
         share(entry, 1 if entry["line"] == 18 else 0)
     profile["leaks"] = [{"file": 0, "line": 42, "live_bytes": 139 * MIB, "bytes_per_s": 11.9 * MIB, "confidence": 0.97}]
-    profile["notices"] = ["one child process (pid 12) is statically linked: it could not be profiled"]
+    profile["notices"] = [{"code": "other", "process": 12, "text": "it is statically linked and could not be profiled"}]
     return profile
 
 
@@ -385,7 +385,7 @@ def hostile(folder: Path) -> Json:
         frame["function"] += HOSTILE
     profile["target"]["command"] = ["python", HOSTILE]
     profile["target"]["cwd"] = HOSTILE
-    profile["notices"] = [HOSTILE]
+    profile["notices"] = [{"code": HOSTILE, "process": None, "text": HOSTILE}]
     profile["threads"][0]["name"] = HOSTILE
     return profile
 

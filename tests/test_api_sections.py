@@ -63,7 +63,7 @@ def test_a_profiler_is_a_section_of_the_run_and_has_a_profile_of_its_own(rscalen
 
     first, second = json.loads((tmp_path / "own.json").read_text())
     assert first["totals"]["alloc_bytes"] is None
-    assert "rscalene run" in first["notices"][0]
+    assert "rscalene run" in first["notices"][0]["text"]
     assert second["notices"] == []
     assert first["totals"]["python_s"] + first["totals"]["native_s"] == pytest.approx(0.15, rel=0.4)
     assert first["sections"] == []

@@ -86,7 +86,7 @@ def test_the_report_of_a_killed_launcher_is_recovered(left: Path, state: Path, r
     profile: dict[str, Any] = json.loads((tmp_path / "back.json").read_text())
     assert profile["target"]["command"][-1] == "app.py"
     assert profile["target"]["exit"] == {"code": None, "signal": None}
-    assert any("recovered" in notice for notice in profile["notices"])
+    assert any("recovered" in notice["code"] for notice in profile["notices"])
     (file,) = [file for file in profile["files"] if file["path"].endswith("app.py")]
     times = {line["line"]: line["python_s"] + line["native_s"] for line in file["lines"]}
     assert max(times, key=lambda line: times[line]) == HOT
@@ -114,7 +114,7 @@ def test_a_damaged_capture_gives_what_is_readable_up_to_the_damage(left: Path, r
             result = rscalene("recover", "bad", "-o", "bad.json")
             if result.returncode == 0:
                 notices = json.loads((tmp_path / "bad.json").read_text())["notices"]
-                assert any("capture" in notice and "not in this report" in notice for notice in notices)
+                assert any("capture" in notice["text"] and "not in this report" in notice["text"] for notice in notices)
             else:
                 assert result.returncode == 2
                 assert "cannot read `bad`: it is damaged at its beginning\nhint: " in result.stderr
@@ -198,7 +198,9 @@ def test_a_capture_that_cannot_grow_ends_and_nothing_else(
     )
     assert (result.returncode, result.stdout) == (0, "499999500000\n")
     notices = json.loads(result.stderr)["notices"]
-    assert any("the capture for `rscalene recover` is not complete: File too large" in notice for notice in notices)
+    assert any(
+        "the capture for `rscalene recover` is not complete: File too large" in notice["text"] for notice in notices
+    )
     assert list(state.iterdir()) == []
 
 

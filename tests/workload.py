@@ -34,5 +34,9 @@ def dropped(profile: dict[str, Any]) -> list[str]:
 
     Frames are another matter: some are met half made, on 3.11 and 3.12.
     """
-    of_frames = re.compile(r"process \d+ lost records: frames that could not be read \d+")
-    return [text for text in profile["notices"] if " lost records: " in text and not of_frames.fullmatch(text)]
+    of_frames = re.compile(r"lost records: frames that could not be read \d+")
+    return [
+        notice["text"]
+        for notice in profile["notices"]
+        if notice["code"] == "lost_records" and not of_frames.fullmatch(notice["text"])
+    ]

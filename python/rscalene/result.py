@@ -109,6 +109,11 @@ class Result(_Report):
         """The sums over the run: the JSON's ``totals``."""
         return dict(self._known()["totals"])
 
+    @property
+    def notices(self) -> list[dict[str, Any]]:
+        """Messages about the run, as records: ``code``, ``process`` (an id or ``None``: the whole run) and ``text``."""
+        return [dict(notice) for notice in self._known()["notices"]]
+
     def to_dataframe(self, library: str | None = None) -> Any:
         """Return the lines as a data frame: a row a line, the columns are ``file`` and the JSON's keys.
 

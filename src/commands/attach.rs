@@ -20,7 +20,7 @@ use crate::observe::root::Root;
 use crate::observe::symbols::Symbols;
 use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use crate::profile::build::scope::{Scope, ScopeRules};
-use crate::profile::model::{self, Profile};
+use crate::profile::model::{self, Notice, Profile, codes};
 use crate::source;
 use crate::transport::event::{Body, Event};
 use crate::units;
@@ -166,11 +166,14 @@ fn finish(
     let mut notices = Vec::new();
     match engine {
         Engine::Perf => {}
-        Engine::PerfUser => notices.push("kernel time is known by the clock's ticks alone (perf_event_paranoid)".to_owned()),
-        Engine::Looks => notices.push(
-            "without perf: the lines of short bursts of work are approximate, and kernel time is known by the clock's ticks"
-                .to_owned(),
-        ),
+        Engine::PerfUser => notices.push(Notice::of_run(
+            codes::KERNEL_BY_TICKS,
+            "kernel time is known by the clock's ticks alone (perf_event_paranoid)",
+        )),
+        Engine::Looks => notices.push(Notice::of_run(
+            codes::WITHOUT_PERF,
+            "without perf: the lines of short bursts of work are approximate, and kernel time is known by the clock's ticks",
+        )),
     }
     let elapsed_ns = ended_ns.saturating_sub(facts.started.1);
     builder.finish(Context {

@@ -17,7 +17,7 @@ use crate::launch::keep::{self, Found, Origin};
 use crate::observe::symbols::Symbols;
 use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use crate::profile::build::scope::Scope;
-use crate::profile::model::{self, Profile};
+use crate::profile::model::{self, Notice, Profile, codes};
 use crate::report::Format;
 use crate::save;
 use crate::transport::capture::{Damage, Reader};
@@ -95,20 +95,22 @@ pub(super) fn profile(path: &Path, no_source: bool, running: bool) -> Result<Pro
     let elapsed = Duration::from_nanos(builder.now_ns().saturating_sub(origin.start_ns));
     let mut notices = Vec::new();
     if running {
-        notices.push("the program still runs: this is the profile so far".to_owned());
+        notices.push(Notice::of_run(codes::SO_FAR, "the program still runs: this is the profile so far"));
     } else {
-        notices.push(format!(
+        let text = format!(
             "recovered from a capture: rscalene ended before it could report, and what happened after {} is not known",
             units::seconds(elapsed.as_secs_f64())
-        ));
+        );
+        notices.push(Notice::of_run(codes::RECOVERED, text));
     }
     // What is being written ends anywhere.
     let damage = damage.filter(|damage| !(running && matches!(damage, Damage::CutOff)));
-    notices.extend(damage.map(|damage| match damage {
+    let damage = damage.map(|damage| match damage {
         Damage::CutOff => "the capture ends in the middle: what is missing there is not in this report".to_owned(),
         Damage::Unreadable(kind) => format!("the capture could not be read to its end: {kind}"),
         _ => "the capture is damaged: what follows the damage is not in this report".to_owned(),
-    }));
+    });
+    notices.extend(damage.map(|text| Notice::of_run(codes::CAPTURE_DAMAGED, text)));
     let mut symbols = Symbols::new(HashMap::new());
     let target = model::Target {
         command: origin.command,

@@ -32,7 +32,7 @@ pub(super) struct About {
     /// When the sampler began.
     pub(super) started: (SystemTime, u64),
     /// What the report must say.
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<model::Notice>,
     /// Its samples for `@profile`.
     pub(super) tally: Option<Tally>,
 }

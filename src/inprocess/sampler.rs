@@ -207,6 +207,7 @@ impl Sampler {
         inside.tick(&mut events);
         intake.feed(&mut events);
         let ear = listening.as_ref().map(Listening::ear);
+        let unheard = unheard.map(|text| model::Notice::of_run(model::codes::MEMORY_UNKNOWN, text));
         let notices = unheard.into_iter().collect();
         // Before its threads run: a function that begins meanwhile belongs to it.
         let about = About { target, started, notices, tally: Tally::claim() };

@@ -13,7 +13,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
-use crate::profile::model::{FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, Format, Memory, Profile, Stacks, Time};
+use crate::profile::model::{
+    FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, Format, Memory, Notice, Profile, Stacks, Time, codes,
+};
 
 /// Larger files are refused: two hundred times a profile of 100,000 lines.
 pub const MAX_BYTES: u64 = 4 << 30;
@@ -286,7 +288,8 @@ fn finite(original: &Profile) -> Cow<'_, Profile> {
     if mend.0 == 0 {
         return Cow::Borrowed(original);
     }
-    mended.notices.push(format!("{} figures were not finite numbers and are left out", mend.0));
+    let text = format!("{} figures were not finite numbers and are left out", mend.0);
+    mended.notices.push(Notice::of_run(codes::NOT_FINITE, text));
     Cow::Owned(mended)
 }
 

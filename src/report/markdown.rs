@@ -29,7 +29,7 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
     let command = if command.is_empty() { String::new() } else { format!("{}: ", code(&command)) };
     let mut out = format!("{command}{}\n", facts.join(", "));
     for notice in &profile.notices {
-        out.push_str(&format!("\n> {}\n", plain(notice)));
+        out.push_str(&format!("\n> {}\n", plain(&notice.to_string())));
     }
     if view.lines.is_empty() {
         return out;

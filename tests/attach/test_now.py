@@ -136,7 +136,7 @@ def test_a_running_profile_can_be_read(
         assert answer.returncode == 0, answer.stderr
         profile = profile_of("so_far.json")
         assert profile["totals"]["cpu_samples"] > 10
-        assert any("so far" in notice for notice in profile["notices"])
+        assert any("so far" in notice["text"] for notice in profile["notices"])
         assert launcher.poll() is None
         answer = rscalene("report", str(profile["target"]["pid"]))
         assert re.search(r"app\.py:6", answer.stdout)

@@ -1,6 +1,7 @@
 //! Laws of the builder about what is lost or finds no room: it is counted and said.
 
 use super::recording::{MS, Recording, cpu, same};
+use rscalene::profile::model::Notice;
 use rscalene::transport::event::Body;
 use rscalene_wire as wire;
 
@@ -29,10 +30,13 @@ fn more_processes_than_there_are_rows_share_the_last_one_and_it_is_said() {
     assert_eq!(shared.time.python_s, None, "unknown, not zero");
     for what in ["processes", "threads"] {
         let told = format!("there were too many {what} for a row each: the last {many} are told as one");
-        assert!(profile.notices.contains(&told), "{:?}", profile.notices);
+        let code = format!("many_{what}");
+        assert!(profile.notices.contains(&Notice::of_run(code, told)), "{:?}", profile.notices);
     }
     let (last, rest) = profile.notices.split_last().expect("some");
-    assert_eq!(*last, format!("{} more notices were left out", 100 - (rest.len() - 2)));
+    assert_eq!(last.text, format!("{} more notices were left out", 100 - (rest.len() - 2)));
+    let timers = rest.iter().filter(|notice| notice.code == "no_timer").filter_map(|notice| notice.process);
+    assert_eq!(timers.collect::<Vec<_>>(), (4_901..).take(rest.len() - 2).collect::<Vec<u32>>());
 }
 
 #[test]
@@ -50,7 +54,7 @@ fn sections_of_more_names_than_there_are_rows_are_counted() {
     let profile = run.finish();
     assert_eq!(profile.sections.len(), 1_024);
     let told = "there were too many names of sections: 76 calls are in no row";
-    assert!(profile.notices.iter().any(|notice| notice == told), "{:?}", profile.notices);
+    assert!(profile.notices.iter().any(|notice| notice.text == told), "{:?}", profile.notices);
 }
 
 #[test]

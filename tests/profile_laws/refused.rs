@@ -62,5 +62,6 @@ fn frames_that_failed_the_self_test_own_nothing() {
     assert_eq!(profile.totals.memory.alloc_bytes, Some(4099));
     assert_eq!(profile.totals.outside_scope_memory.alloc_bytes, Some(4099));
     assert!(profile.stacks.nodes.is_empty());
-    assert!(profile.notices[0].contains("no line is trusted"), "{:?}", profile.notices);
+    assert_eq!((profile.notices[0].code.as_str(), profile.notices[0].process), ("frames_refused", Some(1)));
+    assert!(profile.notices[0].text.contains("no line is trusted"), "{:?}", profile.notices);
 }

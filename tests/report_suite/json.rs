@@ -1,6 +1,6 @@
 //! Laws of writing and reading the profile.
 
-use rscalene::profile::model::Profile;
+use rscalene::profile::model::{Notice, Profile};
 use rscalene::report::json::{Layout, read, read_bytes, write};
 
 use crate::profiles::{adversarial, cpu_only, realistic};
@@ -53,7 +53,7 @@ fn keys_stand_in_the_order_of_the_format() {
     ];
     let places: Vec<_> = keys.map(|key| written.find(&format!("\"{key}\":")).unwrap()).to_vec();
     assert!(places.is_sorted(), "{places:?}");
-    assert!(written.starts_with(r#"{"format":{"name":"rscalene-profile","major":1,"minor":1},"#));
+    assert!(written.starts_with(r#"{"format":{"name":"rscalene-profile","major":1,"minor":2},"#));
 }
 
 #[test]
@@ -66,23 +66,24 @@ fn figures_that_are_not_finite_become_unknown_and_are_counted() {
     assert_eq!(back.files[0].lines[0].time.python_s, None);
     assert_eq!(back.totals.memory.alloc_bytes_se, None);
     assert_eq!(back.clock.elapsed_s, 0.0);
-    assert_eq!(back.notices, ["3 figures were not finite numbers and are left out"]);
+    let told = "3 figures were not finite numbers and are left out";
+    assert_eq!(back.notices, [Notice::of_run("not_finite", told)]);
 }
 
 #[test]
 fn a_newer_major_is_refused_and_a_newer_minor_with_unknown_keys_is_read() {
     let written = text(&realistic(), Layout::Compact);
-    let major = written.replacen("\"major\":1,\"minor\":1", "\"major\":3,\"minor\":1", 1);
+    let major = written.replacen("\"major\":1,\"minor\":2", "\"major\":3,\"minor\":1", 1);
     assert_eq!(
         error(major.as_bytes()),
-        "cannot read `run.json`: it was written in format 3.1, this build reads 1.0 up to 1.1\n\
+        "cannot read `run.json`: it was written in format 3.1, this build reads 1.0 up to 1.2\n\
          hint: `pip install -U rscalene`, or record again with this version"
     );
     // A newer major may have changed everything but `format`.
     let changed = r#"{"lines": [], "format": {"name": "rscalene-profile", "major": 2, "minor": 0, "more": 1}}"#;
     assert!(error(changed.as_bytes()).contains("format 2.0"));
     let minor = written
-        .replacen("\"minor\":1", "\"minor\":7,\"patch\":[1]", 1)
+        .replacen("\"minor\":2", "\"minor\":7,\"patch\":[1]", 1)
         .replacen("\"line\":6,", "\"line\":6,\"energy_j\":{\"cpu\":1.5},", 1)
         .replacen("{\"format\"", "{\"gpu\":[null,{}],\"format\"", 1);
     let back = read_bytes("run.json", minor.as_bytes()).unwrap();
@@ -195,4 +196,19 @@ fn a_source_that_fails_is_an_error_with_its_reason() {
         }
     }
     assert!(read("run.json", Broken).unwrap_err().message.contains("the disk is gone"));
+}
+
+#[test]
+fn notices_of_older_profiles_are_plain_strings_and_still_read() {
+    let mut value: serde_json::Value = serde_json::from_str(&text(&realistic(), Layout::Compact)).unwrap();
+    value["format"]["minor"] = 1.into();
+    value["notices"] =
+        serde_json::json!(["process 7: lost records: CPU samples 2", "old", {"code": "new", "text": "new"}]);
+    let back = read_bytes("run.json", value.to_string().as_bytes()).unwrap();
+    let shown: Vec<String> = back.notices.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["process 7: lost records: CPU samples 2", "old", "new"]);
+    let codes: Vec<&str> = back.notices.iter().map(|notice| notice.code.as_str()).collect();
+    assert_eq!(codes, ["other", "other", "new"]);
+    let again = read_bytes("run.json", text(&back, Layout::Compact).as_bytes()).unwrap();
+    assert_eq!(again.notices, back.notices);
 }

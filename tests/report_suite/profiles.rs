@@ -334,7 +334,7 @@ pub(crate) fn adversarial() -> Profile {
 pub(crate) fn adversarial_of(files: u32, lines: u32) -> Profile {
     let mut profile = realistic();
     profile.target.command = HOSTILE.map(str::to_owned).to_vec();
-    profile.notices = HOSTILE.map(str::to_owned).to_vec();
+    profile.notices = HOSTILE.map(|text| Notice::of_process(7, text, text)).to_vec();
     profile.totals.lost_records = u64::MAX;
     profile.settings.cpu.source = HOSTILE[0].into();
     profile.files = (0..files)

@@ -1,7 +1,7 @@
 //! The schema and the page about the format describe what is written.
 
 use boon::{Compiler, SchemaIndex, Schemas};
-use rscalene::profile::model::Profile;
+use rscalene::profile::model::{Profile, codes};
 use serde_json::Value;
 
 use crate::profiles::{adversarial, cpu_only, realistic};
@@ -82,5 +82,15 @@ fn walk(root: &Value, schema: &Value, value: &Value, place: &str) {
             items.iter().for_each(|item| walk(root, &schema["items"], item, &format!("{place}[]")));
         }
         _ => {}
+    }
+}
+
+#[test]
+fn the_page_names_every_code_of_a_notice() {
+    let of_the_shim =
+        (0..64).filter_map(|code| rscalene_wire::NoticeCode::of(code).name()).map(str::to_ascii_lowercase);
+    let ours = codes::ALL.iter().map(|code| (*code).to_owned());
+    for code in of_the_shim.chain(ours) {
+        assert!(PAGE.contains(&format!("| `{code}` |")), "{code}");
     }
 }

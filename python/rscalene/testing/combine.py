@@ -28,10 +28,17 @@ def combined(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
     whole["timeline"] = {"rss": [], "live": []}
     whole["threads"] = []
     whole["processes"] = [process for part in parts for process in part["processes"]]
-    whole["notices"] = sorted({notice for part in parts for notice in part["notices"] if isinstance(notice, str)})
+    whole["notices"] = _distinct([notice for part in parts for notice in part["notices"]])
     whole["leaks"] = []
     whole["tests"] = {name: figures for part in parts for name, figures in part["tests"].items()}
     return {key: value for key, value in whole.items() if key != "sections"}
+
+
+def _distinct(notices: list[Any]) -> list[Any]:
+    """Messages in the order of their processes and texts, each once."""
+    known = [notice for notice in notices if isinstance(notice, dict) and isinstance(notice.get("text"), str)]
+    keyed = {(notice.get("process") or 0, notice["text"]): notice for notice in known}
+    return [notice for _, notice in sorted(keyed.items(), key=lambda item: item[0])]
 
 
 def _files(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:

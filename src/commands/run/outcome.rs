@@ -17,7 +17,7 @@ use crate::launch::texts::Texts;
 use crate::observe::proc;
 use crate::observe::symbols::Symbols;
 use crate::profile::build::builder::Context;
-use crate::profile::model::{self, Profile};
+use crate::profile::model::{self, Notice, Profile, codes};
 use crate::report::format::Format;
 use crate::source;
 use crate::transport::arena::Arena;
@@ -116,12 +116,13 @@ impl Facts {
 pub(super) fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, text: Option<ReadSource<'_>>) -> Profile {
     let Recorded { taken: Taking { builder, .. }, ended, ended_ns, inodes } = recorded;
     let mut notices = Vec::new();
-    for (count, which) in [
-        (arena.refused(), "that found no room in the shared memory"),
-        (arena.elsewhere().into(), "in PID namespaces of their own, as in a sandbox"),
+    for (count, code, which) in [
+        (arena.refused(), codes::NO_ROOM, "that found no room in the shared memory"),
+        (arena.elsewhere().into(), codes::OTHER_NAMESPACE, "in PID namespaces of their own, as in a sandbox"),
     ] {
         if count > 0 {
-            notices.push(format!("processes {which}: {count}; they were not profiled"));
+            let text = format!("processes {which}: {count}; they were not profiled");
+            notices.push(Notice::of_run(code, text));
         }
     }
     let mut symbols = Symbols::new(inodes);

@@ -18,6 +18,7 @@ use crate::launch::texts::Texts;
 use crate::observe::proc;
 use crate::observe::remote::{Remote, Target};
 use crate::profile::build::builder::ProfileBuilder;
+use crate::profile::model::{Notice, codes};
 use crate::transport::arena::Arena;
 use crate::transport::drain::Drain;
 use crate::transport::event::{Batch, Body, Event, ProcessExit};
@@ -126,7 +127,8 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
             Err(RecvTimeoutError::Disconnected) => return Taking { builder, keep, texts },
         }
         if let Some(why) = keep.as_ref().and_then(Keep::ended).filter(|_| !std::mem::replace(&mut ended, true)) {
-            builder.say(format!("the capture for `rscalene recover` is not complete: {why}"));
+            let text = format!("the capture for `rscalene recover` is not complete: {why}");
+            builder.say(Notice::of_run(codes::CAPTURE_INCOMPLETE, text));
         }
     }
 }

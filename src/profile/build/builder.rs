@@ -23,7 +23,7 @@ use super::timeline::Series;
 use crate::profile::book::Book;
 use crate::profile::book::intern::Names;
 use crate::profile::book::tree::Tree;
-use crate::profile::model::{Clock, Exit, Process as ProcessRow, Profile, Settings, Target, Timeline, Tool};
+use crate::profile::model::{Clock, Exit, Notice, Process as ProcessRow, Profile, Settings, Target, Timeline, Tool};
 use crate::profile::write::functions;
 use crate::profile::write::lines::{self, Known};
 use crate::profile::write::tables;
@@ -77,7 +77,7 @@ pub struct Context<'a> {
     /// When.
     pub clock: Clock,
     /// What the report must say beside what the recorders said.
-    pub notices: Vec<String>,
+    pub notices: Vec<Notice>,
     /// The lines of a file's source, without their newlines; `None` where there is none.
     pub source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
     /// The native function at an offset of a file.
@@ -130,7 +130,7 @@ struct Settled {
     samples: (u64, u64),
     /// Records and frames that were lost.
     lost: u64,
-    notices: Vec<String>,
+    notices: Vec<Notice>,
     /// Notices that found no room in `notices`.
     more_notices: u64,
 }
@@ -255,7 +255,7 @@ impl ProfileBuilder {
             Body::SelfTest(test) => {
                 if test.verdict == Verdict::FAILED && !process.refused {
                     process.refused = true;
-                    self.say(format!("process {pid}: {}", notices::refused_frames()));
+                    self.say(notices::refused_frames(pid));
                 }
             }
             Body::ProcessEnd(end) => self.end_process(pid, end),
@@ -272,7 +272,7 @@ impl ProfileBuilder {
             Body::Notice(notice) => {
                 process.hidden_waits |= notices::hides_waits(notice);
                 book.processes[process.row].hidden_waits |= process.hidden_waits;
-                self.say(notices::words(pid, notice));
+                self.say(notices::message(pid, notice));
             }
             Body::Teardown(_) => process.heap.tear_down(),
             Body::Allocator(library) => drop(self.allocator.get_or_insert_with(|| notices::allocator(library))),
@@ -496,7 +496,7 @@ impl ProfileBuilder {
     }
 
     /// Adds what the report must say.
-    pub fn say(&mut self, notice: String) {
+    pub fn say(&mut self, notice: Notice) {
         self.settled.say(notice);
     }
 
@@ -557,13 +557,13 @@ impl Settled {
         self.samples.1 += process.samples.1;
         self.lost = self.lost.saturating_add(process.lost());
         let losses = process.counters.iter().filter_map(|counters| notices::losses(process.pid, counters));
-        losses.for_each(|text| self.say(text));
+        losses.for_each(|notice| self.say(notice));
         let record = &mut self.book.processes[process.row];
         record.resident = record.resident.max(process.resident.peak());
         record.row.peak_rss_bytes = record.row.peak_rss_bytes.max(record.resident.map(|(bytes, _)| bytes));
     }
 
-    fn say(&mut self, notice: String) {
+    fn say(&mut self, notice: Notice) {
         if self.notices.contains(&notice) {
             return;
         }

@@ -1,17 +1,19 @@
 //! What a shim has to say, in words.
 //!
-//! Job: one sentence for each notice of the wire, once a process. Invariant: unknown codes are shown by number, never
-//! dropped. Neighbour: `builder` collects them into the profile.
+//! Job: one message for each notice of the wire, once a process. Invariant: unknown codes are shown by number, never
+//! dropped. Neighbour: `builder` collects the messages into the profile.
 
-use rscalene_wire::{Kind, Notice, NoticeCode};
+use rscalene_wire as wire;
+use wire::{Kind, NoticeCode};
 
 use crate::profile::book::Book;
+use crate::profile::model::{Notice, codes};
 use crate::transport::event::Counters;
 
-/// The sentence for a notice of process `pid`.
-pub(crate) fn words(pid: u32, notice: &Notice) -> String {
+/// The message for a notice of process `pid`.
+pub(crate) fn message(pid: u32, notice: &wire::Notice) -> Notice {
     let detail = notice.detail;
-    let what = match notice.code {
+    let text = match notice.code {
         NoticeCode::UNSUPPORTED_VERSION => {
             format!("Python {} is not supported, so nothing but totals was recorded", version(detail))
         }
@@ -50,22 +52,22 @@ pub(crate) fn words(pid: u32, notice: &Notice) -> String {
             format!("the recorder reports notice {} (detail {detail}), which this build does not know", code.number())
         }
     };
-    format!("process {pid}: {what}")
+    Notice::of_process(pid, notice.code.name().map_or(codes::OTHER.to_owned(), str::to_ascii_lowercase), text)
 }
 
-/// Does the notice say that nobody sees what the process waits for?
-pub(crate) fn hides_waits(notice: &Notice) -> bool {
+/// Does the notice say that the waiting of the process cannot be seen?
+pub(crate) fn hides_waits(notice: &wire::Notice) -> bool {
     matches!(notice.code, NoticeCode::MEMORY_UNREADABLE | NoticeCode::LAYOUT_UNKNOWN)
 }
 
-/// What is said of a process whose frames were read wrongly.
-pub(crate) fn refused_frames() -> String {
-    "frames read from outside differ from the interpreter's own, so no line is trusted and all time is outside scope"
-        .to_owned()
+/// The message for process `pid` if its self-test failed.
+pub(crate) fn refused_frames(pid: u32) -> Notice {
+    let text = "frames read from outside differ from the interpreter's own, so no line is trusted and all time is outside scope";
+    Notice::of_process(pid, codes::FRAMES_REFUSED, text)
 }
 
-/// What process `pid` lost, by what it was; `None` if nothing.
-pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<String> {
+/// What process `pid` lost, by kind of record; `None` if nothing.
+pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<Notice> {
     let of_kind = |(number, &count): (usize, &u64)| {
         let what = match u8::try_from(number).ok().and_then(Kind::from_u8) {
             Some(Kind::CpuSample) => "CPU samples",
@@ -87,22 +89,28 @@ pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<String> {
         .filter(|&(_, count)| count > 0)
         .map(|(what, count)| format!("{what} {count}"))
         .collect();
-    (!parts.is_empty()).then(|| format!("process {pid} lost records: {}", parts.join(", ")))
+    let text = format!("lost records: {}", parts.join(", "));
+    (!parts.is_empty()).then(|| Notice::of_process(pid, codes::LOST_RECORDS, text))
 }
 
-/// The sentences for what found no room: processes and threads share the last row, sections and `notices` have none.
-pub(crate) fn left_out(book: &Book, notices: u64) -> Vec<String> {
+/// The messages for what found no room: processes and threads share the last row, sections and `notices` have none.
+pub(crate) fn left_out(book: &Book, notices: u64) -> Vec<Notice> {
     let (processes, threads) = book.crowded;
-    let shared = [(processes, "processes"), (threads, "threads")].map(|(count, what)| {
-        let last = count + 1;
-        (count, format!("there were too many {what} for a row each: the last {last} are told as one"))
-    });
     let sections = book.sections_left_out;
-    let untold = [
-        (sections, format!("there were too many names of sections: {sections} calls are in no row")),
-        (notices, format!("{notices} more notices were left out")),
+    let shared = |count: u64, what: &str| {
+        format!("there were too many {what} for a row each: the last {} are told as one", count + 1)
+    };
+    let all = [
+        (processes, codes::MANY_PROCESSES, shared(processes, "processes")),
+        (threads, codes::MANY_THREADS, shared(threads, "threads")),
+        (
+            sections,
+            codes::MANY_SECTIONS,
+            format!("there were too many names of sections: {sections} calls are in no row"),
+        ),
+        (notices, codes::MANY_NOTICES, format!("{notices} more notices were left out")),
     ];
-    shared.into_iter().chain(untold).filter(|(count, _)| *count > 0).map(|(_, text)| text).collect()
+    all.into_iter().filter(|(count, ..)| *count > 0).map(|(_, code, text)| Notice::of_run(code, text)).collect()
 }
 
 /// `jemalloc` for `/usr/lib/libjemalloc.so.2`.
@@ -137,8 +145,9 @@ mod tests {
         assert_eq!(losses(7, &counters), None);
         counters.lost[Kind::CpuSample as usize] = 2;
         counters.frames_rejected = 1;
-        let text = losses(7, &counters);
-        assert_eq!(text.as_deref(), Some("process 7 lost records: CPU samples 2, frames that could not be read 1"));
+        let notice = losses(7, &counters).expect("some were lost");
+        assert_eq!(notice.to_string(), "process 7: lost records: CPU samples 2, frames that could not be read 1");
+        assert_eq!((notice.code.as_str(), notice.process), ("lost_records", Some(7)));
     }
 
     #[test]

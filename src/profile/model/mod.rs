@@ -5,12 +5,14 @@
 
 mod line;
 mod moments;
+mod notice;
 mod profile;
 mod stacks;
 mod time_and_memory;
 
 pub use line::{Line, NativeSymbol, ProcessShare, ThreadShare};
 pub use moments::{HeldBytes, Leak, NearLimit, Section, SectionLine};
+pub use notice::{Notice, codes};
 pub use profile::*;
 pub use stacks::{ProcessStack, StackFrame, StackNode, Stacks, ThreadStack};
 pub use time_and_memory::{Cumulative, Memory, Time, Totals};

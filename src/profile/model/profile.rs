@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::line::Line;
 use super::moments::{Leak, NearLimit, Section};
+use super::notice::Notice;
 use super::stacks::Stacks;
 use super::time_and_memory::{Cumulative, Memory, Time, Totals};
 
@@ -33,7 +34,7 @@ pub const FORMAT_NAME: &str = "rscalene-profile";
 /// [`Format::major`] that this build writes and the newest that it reads.
 pub const FORMAT_MAJOR: u32 = 1;
 /// [`Format::minor`] that this build writes.
-pub const FORMAT_MINOR: u32 = 1;
+pub const FORMAT_MINOR: u32 = 2;
 
 /// Who wrote the profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,7 +239,8 @@ pub struct Profile {
     /// Moments near the end of memory: the last of each limit and process, in the order of time.
     #[serde(default)]
     pub near_limits: Vec<NearLimit>,
-    /// What the report must say of the run, in words (denied perf, refused frames, processes that could not be profiled).
+    /// Messages that the report must show (denied perf, refused frames, processes that could not be profiled). Plain
+    /// strings before format 1.2.
     #[serde(default)]
-    pub notices: Vec<String>,
+    pub notices: Vec<Notice>,
 }

@@ -135,7 +135,7 @@ fn push_head(out: &mut String, profile: &Profile) {
     }
     out.push_str(&format!("<p class=\"head\">{}</p>", facts.join(" \u{b7} ")));
     for notice in &profile.notices {
-        out.push_str(&format!("<p class=\"note\">{}</p>", escape::text(notice)));
+        out.push_str(&format!("<p class=\"note\">{}</p>", escape::text(&notice.to_string())));
     }
     let time = in_scope(profile);
     let all = total_s(&time);
@@ -314,7 +314,7 @@ fn push_functions(out: &mut String, page: &Page<'_>, view: &View<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::model::{File, Function};
+    use crate::profile::model::{File, Function, Notice};
 
     fn hostile() -> Profile {
         let evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&";
@@ -324,7 +324,7 @@ mod tests {
         let mut profile = Profile::default();
         profile.totals.time = time;
         profile.target.command = vec![evil.into()];
-        profile.notices = vec![evil.into()];
+        profile.notices = vec![Notice::of_run("other", evil)];
         profile.files.push(File { path: evil.into(), lines: vec![line], functions: vec![function] });
         profile
     }

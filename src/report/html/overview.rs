@@ -73,7 +73,7 @@ fn push_facts(out: &mut String, page: &Page<'_>) {
 
 fn push_notices(out: &mut String, page: &Page<'_>) {
     let p = page.profile;
-    let mut notices: Vec<String> = p.notices.iter().map(|notice| escape::text(notice)).collect();
+    let mut notices: Vec<String> = p.notices.iter().map(|notice| escape::text(&notice.to_string())).collect();
     if p.totals.lost_records > 0 {
         notices.push(format!(
             "{} records were lost: the figures are too low by their contents.",

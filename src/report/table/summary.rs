@@ -423,8 +423,11 @@ fn warnings(facts: &mut Facts<'_>, view: &View<'_>) {
         );
     }
     for notice in &profile.notices {
-        let words: Vec<_> =
-            notice.split_whitespace().map(|word| (Role::Warning, text::visible(word, facts.style))).collect();
+        let words: Vec<_> = notice
+            .to_string()
+            .split_whitespace()
+            .map(|word| (Role::Warning, text::visible(word, facts.style)))
+            .collect();
         facts.words("note", &words);
     }
 }
