@@ -16,7 +16,7 @@ use pyo3::types::PyCFunction;
 
 use super::api;
 use super::book::Book;
-use super::request::Request;
+use super::object::Request;
 
 /// The variable.
 static VARIABLE: OnceLock<Py<PyAny>> = OnceLock::new();

@@ -16,8 +16,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::context::with_book;
+use super::counts::{FUNCTIONS, IDLE, IDLE_EVENTS, LINES};
 use super::functions::{self, Kind};
-use super::gears::{FUNCTIONS, IDLE, IDLE_EVENTS, LINES};
 use super::ledger::Leaves;
 use crate::bindings::symbols::address;
 use crate::lines::clock;

@@ -5,23 +5,15 @@
 //! Neighbours: `events` (3.12 and later) and `legacy` (3.11) do the switching.
 //!
 //! Line events stay on: code out of scope switches itself off at its first call. Function events end once no request has
-//! wanted them for [`IDLE_EVENTS`] events: switching costs 0.05 to 0.2 ms, more than a short request's events.
+//! wanted them for [`IDLE_EVENTS`](super::counts::IDLE_EVENTS) events: switching costs 0.05 to 0.2 ms, more than a short request's events.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use super::counts::{FUNCTIONS, IDLE, LINES};
 use super::{context, events, legacy, scope};
-
-/// Open requests that record functions.
-pub(super) static FUNCTIONS: AtomicU32 = AtomicU32::new(0);
-/// Open requests that record lines.
-pub(super) static LINES: AtomicU32 = AtomicU32::new(0);
-/// Function events since the last request that wanted any ended.
-pub(super) static IDLE: AtomicU32 = AtomicU32::new(0);
-/// At about 0.1 us each, 1 ms.
-pub(super) const IDLE_EVENTS: u32 = 10_000;
 
 /// Does this interpreter have `sys.monitoring`?
 pub(super) fn modern(py: Python<'_>) -> bool {

@@ -13,8 +13,8 @@ use pyo3::types::PyCFunction;
 
 use super::api;
 use super::context::with_book;
+use super::counts::{FUNCTIONS, LINES};
 use super::functions::{self, Kind};
-use super::gears::{FUNCTIONS, LINES};
 use super::ledger::Leaves;
 use crate::bindings::symbols::TraceFunction;
 use crate::lines::clock;

@@ -24,11 +24,13 @@
 mod api;
 mod book;
 mod context;
+mod counts;
 mod events;
 mod functions;
 mod gears;
 mod ledger;
 mod legacy;
+mod object;
 mod request;
 mod scope;
 mod table;
@@ -38,7 +40,7 @@ mod tree;
 use pyo3::prelude::*;
 
 pub use context::current;
-pub use request::Request;
+pub use object::Request;
 
 /// Adds the requests to the extension module.
 ///

@@ -1,8 +1,8 @@
 //! One request, as Python holds it.
 //!
-//! Job: open and close it, put it into the running context, and hand out what was counted. Invariant: the object's first
-//! word is its label, a number that no other request of the process has: whoever finds the object in a context (a signal
-//! handler, a hook) reads it at a fixed offset, without a call. Neighbours: `book` counts, `rscalene.web` uses it.
+//! Job: open and close it, put it into the running context, and hand out what was counted. Invariant: what `enter` begins
+//! ends with the `exit` that gets its answer, in the same context. Neighbours: `object` is the state, `book` counts,
+//! `rscalene.web` uses it.
 
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
@@ -14,29 +14,10 @@ use pyo3::prelude::*;
 
 use super::book::Book;
 use super::ledger::Row;
+use super::object::Request;
 use super::{context, gears, table};
 use crate::lines::clock;
 use crate::lines::session::Reading;
-
-/// See the module.
-#[pyclass(frozen, module = "rscalene._rscalene")]
-#[repr(C)]
-pub struct Request {
-    label: AtomicU32,
-    closed: AtomicBool,
-    functions: bool,
-    lines: bool,
-    opened: u64,
-    ended: AtomicU64,
-    cpu_ns: AtomicU64,
-    book: UnsafeCell<Book>,
-    sql: Mutex<Option<Py<PyAny>>>,
-    /// The request that it began inside of, while it is open.
-    outer: Mutex<Option<Py<Request>>>,
-}
-
-// SAFETY: the book is only reached with the GIL held, as `Request::book` asks.
-unsafe impl Sync for Request {}
 
 /// A stretch of a request on one thread: what [`Request::exit`] needs.
 #[pyclass(frozen, module = "rscalene._rscalene")]
@@ -45,21 +26,6 @@ pub(super) struct Stretch {
     cpu_ns: u64,
     /// The ledger of queries that counts meanwhile, and what it wants back.
     sql: Option<(Py<PyAny>, Py<PyAny>)>,
-}
-
-impl Request {
-    /// What has been counted.
-    #[inline(always)]
-    pub(super) fn book<'a>(&'a self, _held: Python<'a>) -> &'a mut Book {
-        // SAFETY: the GIL is held, and no caller keeps the reference across a call into Python.
-        unsafe { &mut *self.book.get() }
-    }
-
-    /// Has it ended?
-    #[inline(always)]
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
-    }
 }
 
 #[pymethods]

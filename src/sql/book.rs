@@ -96,6 +96,9 @@ pub struct Entry {
 /// An entry of a book; stays valid as long as the book.
 pub type EntryId = u32;
 
+/// Where an execution is counted: a book, the entry in it, and its place in the book's log.
+pub type Slot = (u64, EntryId, u32);
+
 /// Entries of the same line and statement, whatever the way to the line, and what is to be said of them.
 #[derive(Clone, Debug)]
 pub struct Finding {

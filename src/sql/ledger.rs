@@ -16,12 +16,11 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use rustc_hash::FxHasher;
 
-use super::book::{Entry, Finding};
-use super::world::{self, Slot};
-use super::{context, frames, sqlite};
+use super::book::{Entry, Finding, Slot};
+use super::context;
+use super::world::{self, nanoseconds};
 use crate::bindings::symbols;
 use crate::lines::clock;
-use crate::profile::build::scope::{Scope, ScopeRules};
 
 /// The variable whose value says where executions of the running context are counted.
 pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
@@ -99,23 +98,8 @@ pub(super) fn meaning(tstate: usize) -> Meaning {
     Meaning::Nothing
 }
 
-/// Prepare this process: find the layouts, say whose lines are the user's, and put hooks into sqlite. Returns whether
-/// sqlite's statements are seen.
-#[pyfunction]
-#[pyo3(signature = (*, libraries, script, cwd, include=vec![], sqlite=true))]
-pub(super) fn sql_arm(
-    py: Python<'_>,
-    libraries: Vec<String>,
-    script: Option<String>,
-    cwd: String,
-    include: Vec<String>,
-    sqlite: bool,
-) -> PyResult<bool> {
-    clock::prepare();
-    let rules = ScopeRules { cwd, libraries, include, scripts: script.into_iter().collect(), ..ScopeRules::default() };
-    let scope = Scope::new(rules).map_err(|bad| pyo3::exceptions::PyValueError::new_err(bad.to_string()))?;
-    let readable = frames::prepare(py).is_some() && context::prepare(py, variable(py)?);
-    world::with(|world| world.set_scope(scope));
+/// Finds the places of the Rust values in both classes' objects, once.
+pub(super) fn learn_shapes(py: Python<'_>) -> PyResult<()> {
     if SHAPES.get().is_none() {
         let ledger = Bound::new(py, Ledger { book: 0, outer: None })?;
         let call = Bound::new(py, Call::new(0, 0, Box::from([])))?;
@@ -126,7 +110,7 @@ pub(super) fn sql_arm(
             call_data: std::ptr::from_ref(call.get()) as usize - call.as_ptr() as usize,
         });
     }
-    Ok(readable && sqlite && sqlite::arm(py)?)
+    Ok(())
 }
 
 /// The `ContextVar` that holds the current ledger.
@@ -375,13 +359,6 @@ impl Call {
     }
 }
 
-/// Nanoseconds of ticks.
-pub(super) fn nanoseconds(ticks: u64) -> u64 {
-    static RATE: OnceLock<f64> = OnceLock::new();
-    let rate = *RATE.get_or_init(|| clock::seconds(1_000_000) * 1e3);
-    (ticks as f64 * rate) as u64
-}
-
 /// `(places, statement, transaction, count, ns, longest_ns, rows, errors, first)`.
 type EntryRow = (Vec<(String, u32, String)>, String, bool, u64, u64, u64, Option<u64>, u64, u64);
 /// `(place, statement, count, n_plus_one, cause, first)`, a cause being `(place, statement, rows)`.
@@ -406,7 +383,7 @@ fn finding_row(finding: &Finding) -> FindingRow {
 impl Ledger {
     fn look<R>(&self, look: impl FnOnce(&mut super::book::Book) -> R) -> Option<R> {
         world::with(|world| {
-            sqlite::settle(world);
+            world.settle();
             world.book(self.book).map(look)
         })
     }

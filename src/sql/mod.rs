@@ -10,6 +10,8 @@
 //! sqlite (own functions) -----+
 //! ```
 
+#[cfg(feature = "python")]
+mod arm;
 pub mod book;
 #[cfg(feature = "python")]
 mod context;
@@ -17,6 +19,8 @@ mod context;
 mod frames;
 #[cfg(feature = "python")]
 mod ledger;
+#[cfg(feature = "python")]
+mod nodes;
 pub mod normal;
 #[cfg(feature = "python")]
 mod slots;
@@ -36,7 +40,7 @@ pub fn register(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResu
 
     module.add_class::<ledger::Ledger>()?;
     module.add_class::<ledger::Call>()?;
-    module.add_function(pyo3::wrap_pyfunction!(ledger::sql_arm, module)?)?;
+    module.add_function(pyo3::wrap_pyfunction!(arm::sql_arm, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(ledger::sql_variable, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(ledger::sql_begin, module)?)?;
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Job: count executions, their time in sqlite and their rows, exactly, from the inside of `_sqlite3`: whatever runs on top
 //! of it. Invariant: every function answers what the real one answers; they run without the GIL and never ask for it; a
-//! row costs two readings of the clock and no lock. Neighbours: `slots` puts the functions in place, `ledger::meaning`
+//! row costs two readings of the clock and no lock. Neighbours: `arm` and `slots` put the functions in place, `ledger::meaning`
 //! says who counts, `world` keeps the books.
 //!
 //! An execution begins with a step of a statement that is not busy. `executemany` runs one statement again and again on
@@ -13,16 +13,17 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHasher;
 
-use super::book::Site;
-use super::ledger::{Meaning, meaning, nanoseconds};
+use super::book::{Site, Slot};
+use super::ledger::{Meaning, meaning};
+use super::nodes::{Known, Node, add};
 use super::slots::Library;
-use super::world::{self, Slot, World};
+use super::world::{self, World};
 use crate::lines::clock;
 
 const SQLITE_OK: c_int = 0;
@@ -42,33 +43,6 @@ static FREE: AtomicUsize = AtomicUsize::new(0);
 static PARAMETERS: AtomicUsize = AtomicUsize::new(0);
 static HANDLE: AtomicUsize = AtomicUsize::new(0);
 static CHANGES: AtomicUsize = AtomicUsize::new(0);
-
-/// A statement that runs or ran under a ledger. Nodes are never freed, since threads remember the last one.
-pub(super) struct Node {
-    statement: AtomicUsize,
-    running: AtomicBool,
-    rows: AtomicU64,
-    ticks: AtomicU64,
-}
-
-/// What the lock of the world guards of a node.
-struct Known {
-    node: &'static Node,
-    normal: Arc<str>,
-    slots: Vec<Slot>,
-    site: Site,
-    /// Does it count as an execution of its own? Otherwise only its rows are counted.
-    own: bool,
-    changes: bool,
-    parameters: bool,
-}
-
-/// The statements of all connections.
-#[derive(Default)]
-pub(super) struct Nodes {
-    known: FxHashMap<usize, Known>,
-    unused: Vec<&'static Node>,
-}
 
 thread_local! {
     /// The node of the statement that this thread stepped last.
@@ -159,20 +133,6 @@ unsafe extern "C" fn step(statement: *mut c_void) -> c_int {
     answer
 }
 
-impl Node {
-    /// Is it the node of this statement, in an execution that is counted?
-    #[inline(always)]
-    fn is(&self, statement: *mut c_void) -> bool {
-        self.statement.load(Relaxed) == statement as usize && self.running.load(Relaxed)
-    }
-}
-
-/// One thread steps a statement at a time.
-#[inline(always)]
-fn add(sum: &AtomicU64, more: u64) {
-    sum.store(sum.load(Relaxed).wrapping_add(more), Relaxed);
-}
-
 /// The node that counts this step, if any does.
 #[cold]
 fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
@@ -197,7 +157,7 @@ fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
                 return Some(known.node);
             }
         }
-        flush(world, key);
+        world.settle_statement(key);
         let (slots, site, own) = match meaning {
             Meaning::Counted(slots) => (slots.to_vec(), Site::from([]), false),
             Meaning::Count(_) | Meaning::Nothing => {
@@ -231,14 +191,7 @@ fn enter(world: &mut World, statement: *mut c_void, slots: Vec<Slot>, site: Site
     let key = statement as usize;
     if !world.nodes.known.contains_key(&key) {
         let normal = world.statement(&text_of(statement), false);
-        let node = world.nodes.unused.pop().unwrap_or_else(|| {
-            Box::leak(Box::new(Node {
-                statement: AtomicUsize::new(0),
-                running: AtomicBool::new(false),
-                rows: AtomicU64::new(0),
-                ticks: AtomicU64::new(0),
-            }))
-        });
+        let node = world.nodes.unused.pop().unwrap_or_else(|| Box::leak(Box::default()));
         let word = normal.split(|letter: char| !letter.is_ascii_alphabetic()).find(|word| !word.is_empty());
         let changes = ["insert", "update", "delete", "replace", "with"];
         let known = Known {
@@ -303,36 +256,8 @@ fn finish(node: &'static Node, statement: *mut c_void, answer: c_int, returned: 
             add(&node.rows, u64::try_from(changed).unwrap_or(0));
         }
         node.running.store(false, Relaxed);
-        write(world, key, answer != SQLITE_DONE, true);
+        world.end_statement(key, answer != SQLITE_DONE);
     });
-}
-
-/// Writes what was measured of a statement so far.
-fn write(world: &mut World, key: usize, failed: bool, ended: bool) {
-    let Some(known) = world.nodes.known.get(&key) else { return };
-    let (rows, ticks) = (known.node.rows.swap(0, Relaxed), known.node.ticks.swap(0, Relaxed));
-    let (slots, own) = (known.slots.clone(), known.own);
-    if rows == 0 && ticks == 0 && !ended {
-        return;
-    }
-    if own {
-        world.end(&slots, nanoseconds(ticks), Some(rows), failed);
-    } else {
-        world.add_rows(&slots, rows);
-    }
-}
-
-/// An execution that was left before its end (`sqlite3_reset`) is written when the next one begins.
-fn flush(world: &mut World, key: usize) {
-    write(world, key, false, false);
-}
-
-/// Writes what was measured of all statements that run: somebody reads the books.
-pub(super) fn settle(world: &mut World) {
-    let running: Vec<usize> = world.nodes.known.keys().copied().collect();
-    for key in running {
-        write(world, key, false, false);
-    }
 }
 
 unsafe extern "C" fn finalize(statement: *mut c_void) -> c_int {
@@ -351,7 +276,7 @@ fn forget(key: usize) {
         if !world.nodes.known.contains_key(&key) {
             return;
         }
-        flush(world, key);
+        world.settle_statement(key);
         if let Some(known) = world.nodes.known.remove(&key) {
             known.node.running.store(false, Relaxed);
             known.node.statement.store(0, Relaxed);

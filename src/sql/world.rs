@@ -6,13 +6,15 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::book::{Book, EntryId, Site};
+use super::book::{Book, Site, Slot};
 use super::frames::Sites;
+use super::nodes::Nodes;
 use super::normal::normal_form;
+use crate::lines::clock;
 use crate::profile::build::scope::{Scope, ScopeRules};
 
 /// Statements whose normal form is remembered.
@@ -27,9 +29,6 @@ pub(super) fn listening() -> bool {
     OPEN.load(Relaxed) != 0
 }
 
-/// Where an execution is counted: a book, the entry in it, and its place in the book's log.
-pub(super) type Slot = (u64, EntryId, u32);
-
 /// What the lock guards.
 #[derive(Default)]
 pub(super) struct World {
@@ -43,7 +42,7 @@ pub(super) struct World {
     texts: [FxHashMap<Box<str>, Arc<str>>; 2],
     normals: FxHashSet<Arc<str>>,
     /// Statements of sqlite that run, or ran and may run on.
-    pub(super) nodes: super::sqlite::Nodes,
+    pub(super) nodes: Nodes,
 }
 
 /// A book and the one around it.
@@ -92,7 +91,47 @@ pub(super) fn with<R>(work: impl FnOnce(&mut World) -> R) -> R {
     work(world.get_or_insert_with(World::default))
 }
 
+/// Nanoseconds of ticks.
+pub(super) fn nanoseconds(ticks: u64) -> u64 {
+    static RATE: OnceLock<f64> = OnceLock::new();
+    let rate = *RATE.get_or_init(|| clock::seconds(1_000_000) * 1e3);
+    (ticks as f64 * rate) as u64
+}
+
 impl World {
+    /// Writes what was measured of a statement since its last row in a book.
+    fn write(&mut self, key: usize, failed: bool, ended: bool) {
+        let Some(known) = self.nodes.known.get(&key) else { return };
+        let (rows, ticks) = (known.node.rows.swap(0, Relaxed), known.node.ticks.swap(0, Relaxed));
+        let (slots, own) = (known.slots.clone(), known.own);
+        if rows == 0 && ticks == 0 && !ended {
+            return;
+        }
+        if own {
+            self.end(&slots, nanoseconds(ticks), Some(rows), failed);
+        } else {
+            self.add_rows(&slots, rows);
+        }
+    }
+
+    /// Books an execution of a statement that has ended.
+    pub(super) fn end_statement(&mut self, key: usize, failed: bool) {
+        self.write(key, failed, true);
+    }
+
+    /// Books an execution so far: `sqlite3_reset` may have left it before its end.
+    pub(super) fn settle_statement(&mut self, key: usize) {
+        self.write(key, false, false);
+    }
+
+    /// Books all executions so far, before a book is read.
+    pub(super) fn settle(&mut self) {
+        let running: Vec<usize> = self.nodes.known.keys().copied().collect();
+        for key in running {
+            self.settle_statement(key);
+        }
+    }
+
     /// Whose lines are the user's from now on.
     pub(super) fn set_scope(&mut self, scope: Scope) {
         self.scope = Some(scope);

@@ -1,0 +1,48 @@
+//! The object that a context holds: the state of one request.
+//!
+//! Invariant: the first word is the request's label, a number that no other request of the process has: a signal handler
+//! or a hook that finds the object in a context reads the label at a fixed offset, without a call. Neighbours: `request`
+//! has the methods for Python, `context` finds the object, `book` counts.
+
+use std::cell::UnsafeCell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use pyo3::prelude::*;
+
+use super::book::Book;
+
+/// See the module.
+#[pyclass(frozen, module = "rscalene._rscalene")]
+#[repr(C)]
+pub struct Request {
+    pub(super) label: AtomicU32,
+    pub(super) closed: AtomicBool,
+    pub(super) functions: bool,
+    pub(super) lines: bool,
+    pub(super) opened: u64,
+    pub(super) ended: AtomicU64,
+    pub(super) cpu_ns: AtomicU64,
+    pub(super) book: UnsafeCell<Book>,
+    pub(super) sql: Mutex<Option<Py<PyAny>>>,
+    /// The request that it began inside of, while it is open.
+    pub(super) outer: Mutex<Option<Py<Request>>>,
+}
+
+// SAFETY: the book is only reached with the GIL held, as `Request::book` asks.
+unsafe impl Sync for Request {}
+
+impl Request {
+    /// What has been counted.
+    #[inline(always)]
+    pub(super) fn book<'a>(&'a self, _held: Python<'a>) -> &'a mut Book {
+        // SAFETY: the GIL is held, and no caller keeps the reference across a call into Python.
+        unsafe { &mut *self.book.get() }
+    }
+
+    /// Has it ended?
+    #[inline(always)]
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+}
