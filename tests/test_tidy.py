@@ -44,6 +44,14 @@ REWRITTEN = (
     "python/rscalene/notebook",
     "python/rscalene/profiler.py",
     "python/rscalene/result.py",
+    "shim/src/life/exec.rs",
+    "shim/src/memory/interval.rs",
+    "shim/wire/src/records.rs",
+    "shim/wire/src/values.rs",
+    "src/commands/run",
+    "src/observe/remote/process.rs",
+    "src/profile/book/shares.rs",
+    "src/profile/model/notice.rs",
 )
 
 VAGUE = {"it", "that", "what", "those", "one", "who", "whose", "whom", "nobody", "somebody", "everybody"}

@@ -49,7 +49,7 @@ def _codes(frame: FrameType) -> tuple[Any, ...]:
 
 
 def rewrapped(target: Any, inner: FunctionType, new: Callable[..., Any]) -> Any:
-    """Return copies of the wrappers from ``target`` to ``inner`` that lead to ``new``, or ``None`` where that fails.
+    """Return copies of the wrappers from ``target`` to ``inner`` that lead to ``new``, or ``None`` if copying fails.
 
     The wrappers themselves stay as they are.
     """

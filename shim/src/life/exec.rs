@@ -1,11 +1,12 @@
 //! Programs that this one starts or becomes: exec and posix_spawn.
 //!
-//! Job: write the ledger before an exec, show the new program the signal mask that this one believes in, and keep a
-//! program that is given a cleaned environment in the profiled tree. What is added to such an environment is marked, and
-//! the library takes it out again before the new program's `main`, so that nothing is seen there that was not given.
-//! Invariant: nothing here allocates or writes to shared state in a vfork child, whose memory is its parent's; an
-//! environment that is too long for the stack is passed on as it is. Neighbours: `process` (ledger), `start` (reads the
-//! variables), `urgent` (mask).
+//! Job: write the ledger before an exec, hand the program's own signal mask to the new program, and keep programs in the
+//! profiled tree that start with a cleaned environment. This file adds `LD_PRELOAD` and `RSCALENE_ARENA` to such an
+//! environment and marks both; the library removes marked variables before the new program's `main`, which so finds the
+//! environment that its parent passed.
+//! Invariant: no allocation and no write to shared state in a vfork child, because the child runs in its parent's memory;
+//! an environment too long for the stack is passed on unchanged. Callers: programs, through the exported functions.
+//! Neighbours: `fork_and_exit` (ledger), `start` (reads the variables), `urgent` (mask).
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -30,18 +31,18 @@ const PRELOAD_ENV: &str = "LD_PRELOAD";
 const PRELOAD_BYTES: usize = 4224;
 /// Three numbers, the variable's name and the marks.
 const ADDRESS_BYTES: usize = 96;
-/// Longest environment that is extended: two pages of stack, which a thread of any size has.
+/// Entries of the longest environment that is extended: two pages of stack, which a thread of any size has.
 const MOST: usize = 1024;
-/// The program has another `LD_PRELOAD` than ours, in front of which our library was put.
+/// Mark: the program brings an `LD_PRELOAD` without our library, and our library was put in front.
 const IN_FRONT: u8 = b'f';
-/// Longest `LD_PRELOAD` that is made so.
+/// Bytes of the longest `LD_PRELOAD` made in this way.
 const LONGER_BYTES: usize = PRELOAD_BYTES;
-/// Names of libraries that end a process in which another one comes first.
+/// Names of libraries that must be loaded first: each ends a process in which another library comes before.
 const SANITIZERS: [&[u8]; 5] = [b"libasan", b"libtsan", b"liblsan", b"libhwasan", b"libclang_rt."];
-/// Behind the arena's address: these variables were added by us, and nobody else is to see them.
+/// Marks behind the arena's address: which variables this file added, so that the new program does not see them.
 const MARKS: [(u8, &str); 2] = [(b'a', ARENA_ENV), (b'p', PRELOAD_ENV)];
 
-/// The two entries as this process was given them; each ends with NUL.
+/// The two entries as this process received them; each ends with NUL.
 struct Kept {
     preload: UnsafeCell<[u8; PRELOAD_BYTES]>,
     address: UnsafeCell<[u8; ADDRESS_BYTES]>,
@@ -53,21 +54,22 @@ unsafe impl Sync for Kept {}
 static KEPT: Kept = Kept { preload: UnsafeCell::new([0; PRELOAD_BYTES]), address: UnsafeCell::new([0; ADDRESS_BYTES]) };
 static READY: AtomicBool = AtomicBool::new(false);
 
-type Words = *const *const c_char;
+/// An array of C strings that ends with null: arguments, or an environment.
+type Strings = *const *const c_char;
 
 /// The entries of an environment, to the null at its end.
-fn entries(environment: Words) -> impl Iterator<Item = *const c_char> {
+fn entries(environment: Strings) -> impl Iterator<Item = *const c_char> {
     (0..).map_while(move |at| {
         if environment.is_null() {
             return None;
         }
-        // SAFETY: an environment is an array of strings that ends with null, which was not met before `at`.
+        // SAFETY: an environment is an array of strings that ends with null, and no null stands before `at`.
         let entry = unsafe { *environment.add(at) };
         (!entry.is_null()).then_some(entry)
     })
 }
 
-/// The value of an entry, if it is that of `name`.
+/// The value of an entry, if the entry is the variable `name`.
 fn value<'a>(entry: *const c_char, name: &str) -> Option<&'a [u8]> {
     // SAFETY: each entry ends with NUL.
     let text = unsafe { CStr::from_ptr(entry) }.to_bytes();
@@ -75,26 +77,26 @@ fn value<'a>(entry: *const c_char, name: &str) -> Option<&'a [u8]> {
 }
 
 /// The value of a variable.
-pub(crate) fn variable<'a>(environment: Words, name: &str) -> Option<&'a [u8]> {
+pub(crate) fn variable<'a>(environment: Strings, name: &str) -> Option<&'a [u8]> {
     entries(environment).find_map(|entry| value(entry, name))
 }
 
-/// Writes `NAME=value` and NUL; false where it does not fit.
+/// Writes `NAME=value` and NUL; false if `into` is too short.
 fn put(into: &mut [u8], name: &str, value: &[u8]) -> bool {
     let bytes = name.bytes().chain(*b"=").chain(value.iter().copied()).chain([0]);
     name.len() + value.len() + 2 <= into.len() && into.iter_mut().zip(bytes).map(|(to, from)| *to = from).count() > 0
 }
 
-/// Keeps what leads a new program to this profile, and takes out of the environment what only we have put there. The
-/// program may write over the strings later (`setproctitle` does), hence the copies. Called once, before `main`.
-pub(crate) fn remember(environment: Words) {
+/// Copies the entries that lead a new program to this profile, and removes marked entries from the environment. Copies,
+/// because the program may write over the strings later (`setproctitle` does). Called once, before `main`.
+pub(crate) fn remember(environment: Strings) {
     let Some(address) = variable(environment, ARENA_ENV) else { return };
     let preload = variable(environment, PRELOAD_ENV).unwrap_or(b"");
-    // The library comes first; what was preloaded without us comes behind.
+    // The library comes first, before the libraries that the user preloads.
     let library = preload.split(|byte| b": ".contains(byte)).next().unwrap_or(b"");
     let end = address.iter().enumerate().filter(|(_, byte)| **byte == b':').nth(2).map_or(address.len(), |(at, _)| at);
     let (plain, marks) = address.split_at_checked(end).unwrap_or((address, b""));
-    // SAFETY: nothing reads them before `READY` is raised, and this runs once.
+    // SAFETY: no reader before `READY` is raised, and this function runs once.
     let (to_preload, to_address) = unsafe { (&mut *KEPT.preload.get(), &mut *KEPT.address.get()) };
     let whole = !library.is_empty()
         && put(to_preload, PRELOAD_ENV, library)
@@ -102,7 +104,7 @@ pub(crate) fn remember(environment: Words) {
         && plain.len() + ARENA_ENV.len() + 8 < ADDRESS_BYTES
         && put(to_address, ARENA_ENV, plain);
     READY.store(whole, Release);
-    // A look-up takes locks, which a vfork child must not.
+    // A look-up takes locks, which a vfork child must not take: the look-ups happen here.
     for next in [&EXECVE, &EXECVPE, &FEXECVE, &POSIX_SPAWN, &POSIX_SPAWNP] {
         next.get();
     }
@@ -117,30 +119,30 @@ pub(crate) fn remember(environment: Words) {
 }
 
 /// Takes so many bytes off the front of `LD_PRELOAD`.
-fn cut_first(environment: Words, bytes: usize) {
+fn cut_first(environment: Strings, bytes: usize) {
     let Some(entry) = entries(environment).find(|entry| value(*entry, PRELOAD_ENV).is_some()) else { return };
     let to = entry.cast_mut().wrapping_add(PRELOAD_ENV.len() + 1);
-    // SAFETY: the entry is the process' own string, which ends with NUL; what is cut off lies in it.
+    // SAFETY: the entry is the process' own string, which ends with NUL; the bytes cut off lie in the string.
     unsafe {
         let rest = CStr::from_ptr(to).to_bytes_with_nul().len().saturating_sub(bytes);
         core::ptr::copy(to.wrapping_add(bytes), to, rest);
     }
 }
 
-fn remove(environment: Words, name: &str) {
+fn remove(environment: Strings, name: &str) {
     let mut to = environment.cast_mut();
     for entry in entries(environment) {
         if value(entry, name).is_none() {
-            // SAFETY: `to` never runs ahead of what was read; the array is the process' own and can be written.
+            // SAFETY: `to` never runs ahead of the entries read; the array is the process' own and can be written.
             unsafe { to.write(entry) };
             to = to.wrapping_add(1);
         }
     }
-    // SAFETY: as above: at the latest, this is where the null stood.
+    // SAFETY: as above: at the latest, the null stood here.
     unsafe { to.write(core::ptr::null()) };
 }
 
-/// Would this file run with the rights of its owner? Then it is left alone.
+/// Would this file run with the rights of its owner (setuid, setgid)? Its environment then stays unchanged.
 fn changes_rights(path: *const c_char) -> bool {
     // SAFETY: all bytes zero is a valid stat.
     let mut facts: libc::stat = unsafe { core::mem::zeroed() };
@@ -151,8 +153,8 @@ fn changes_rights(path: *const c_char) -> bool {
     failed == 0 && facts.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0
 }
 
-/// Calls `start` with the environment that a new program is to have.
-fn followed(path: *const c_char, environment: Words, start: impl FnOnce(Words) -> c_int) -> c_int {
+/// Calls `start` with the environment for a new program: extended, if the program belongs in the profiled tree.
+fn followed(path: *const c_char, environment: Strings, start: impl FnOnce(Strings) -> c_int) -> c_int {
     if quiet::is_on() {
         return left_alone(environment, start);
     }
@@ -180,9 +182,9 @@ fn kept_preload() -> *const c_char {
     KEPT.preload.get().cast_const().cast()
 }
 
-/// Is this an `LD_PRELOAD` without our library, which may be put in front of it?
+/// May our library be put in front of this `LD_PRELOAD`? Not if the library is there already, nor before a sanitizer.
 fn lacks_ours(theirs: &[u8]) -> bool {
-    // SAFETY: `READY` was raised: nothing writes it any more, and it ends with NUL.
+    // SAFETY: `READY` was raised: the last write is over, and the entry ends with NUL.
     let entry = unsafe { CStr::from_ptr(kept_preload()) }.to_bytes();
     let ours = entry.get(PRELOAD_ENV.len() + 1..).unwrap_or(b"");
     let has = |part: &[u8]| theirs.windows(part.len()).any(|window| window == part);
@@ -191,7 +193,7 @@ fn lacks_ours(theirs: &[u8]) -> bool {
 
 /// Calls `start` with our library in front of the program's own `LD_PRELOAD`.
 #[inline(never)]
-fn in_front(environment: Words, address: bool, theirs: &[u8], start: impl FnOnce(Words) -> c_int) -> c_int {
+fn in_front(environment: Strings, address: bool, theirs: &[u8], start: impl FnOnce(Strings) -> c_int) -> c_int {
     let mut text = [0u8; LONGER_BYTES];
     // SAFETY: as in `lacks_ours`.
     let ours = unsafe { CStr::from_ptr(kept_preload()) }.to_bytes();
@@ -203,10 +205,10 @@ fn in_front(environment: Words, address: bool, theirs: &[u8], start: impl FnOnce
     extended(environment, address, Some(text.as_ptr().cast()), IN_FRONT, start)
 }
 
-/// Calls `start` with an environment that does not lead here: the new program is under a filter of system calls that ours
-/// must not meet.
+/// Calls `start` without the arena's address: a filter of system calls holds in the new program, too, and must not meet
+/// the shim's calls.
 #[inline(never)]
-fn left_alone(environment: Words, start: impl FnOnce(Words) -> c_int) -> c_int {
+fn left_alone(environment: Strings, start: impl FnOnce(Strings) -> c_int) -> c_int {
     let mut shorter = [core::ptr::null::<c_char>(); MOST];
     if entries(environment).count() >= MOST {
         return start(environment);
@@ -216,18 +218,18 @@ fn left_alone(environment: Words, start: impl FnOnce(Words) -> c_int) -> c_int {
     start(shorter.as_ptr())
 }
 
-/// As [`followed`], in a frame of its own: it is large.
+/// Calls `start` with the arena's address and, if given, `preload` added. A function of its own, for its large frame.
 #[inline(never)]
 fn extended(
-    environment: Words,
+    environment: Strings,
     address: bool,
     preload: Option<*const c_char>,
     mark: u8,
-    start: impl FnOnce(Words) -> c_int,
+    start: impl FnOnce(Strings) -> c_int,
 ) -> c_int {
     let mut longer = [core::ptr::null::<c_char>(); MOST];
     let mut text = [0u8; ADDRESS_BYTES];
-    // SAFETY: `READY` was raised: nothing writes it any more.
+    // SAFETY: `READY` was raised: the last write is over.
     let kept = unsafe { &*KEPT.address.get() };
     let plain = kept.iter().position(|byte| *byte == 0).unwrap_or(0);
     let marks = [if address { b'a' } else { mark }, mark];
@@ -236,14 +238,15 @@ fn extended(
     text.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     let has_preload = variable(environment, PRELOAD_ENV).is_some();
     let theirs = entries(environment).filter(|entry| value(*entry, ARENA_ENV).is_none());
-    // One that there was keeps its place.
+    // An `LD_PRELOAD` of the program keeps its place.
     let theirs = theirs.map(|entry| preload.filter(|_| value(entry, PRELOAD_ENV).is_some()).unwrap_or(entry));
     let all = theirs.chain([text.as_ptr().cast()]).chain(preload.filter(|_| !has_preload));
     longer.iter_mut().take(MOST - 1).zip(all).for_each(|(to, entry)| *to = entry);
     start(longer.as_ptr())
 }
 
-/// An exec: the ledger first, since the threads and their clocks go with the old program, and the mask.
+/// Runs an exec: writes the ledger first, because the threads and their clocks end with the old program, and shows the
+/// program's signal mask. After an exec that failed, hides the mask again.
 fn becoming(exec: impl FnOnce() -> c_int) -> c_int {
     fork_and_exit::end(EndedBy::EXEC, None);
     let leaves = segment::is_own();
@@ -256,26 +259,26 @@ fn becoming(exec: impl FnOnce() -> c_int) -> c_int {
     answer
 }
 
-fn environ() -> Words {
+fn environ() -> Strings {
     unsafe extern "C" {
-        static environ: Words;
+        static environ: Strings;
     }
     // SAFETY: libc's own variable.
     unsafe { environ }
 }
 
-fn execute(path: *const c_char, arguments: Words, environment: Words) -> c_int {
+fn execute(path: *const c_char, arguments: Strings, environment: Strings) -> c_int {
     becoming(|| {
         followed(path, environment, |environment| {
-            call_next!(EXECVE, fn(*const c_char, Words, Words) -> c_int, (path, arguments, environment), -1)
+            call_next!(EXECVE, fn(*const c_char, Strings, Strings) -> c_int, (path, arguments, environment), -1)
         })
     })
 }
 
-fn search(file: *const c_char, arguments: Words, environment: Words) -> c_int {
+fn search(file: *const c_char, arguments: Strings, environment: Strings) -> c_int {
     becoming(|| {
         followed(core::ptr::null(), environment, |environment| {
-            call_next!(EXECVPE, fn(*const c_char, Words, Words) -> c_int, (file, arguments, environment), -1)
+            call_next!(EXECVPE, fn(*const c_char, Strings, Strings) -> c_int, (file, arguments, environment), -1)
         })
     })
 }
@@ -285,7 +288,7 @@ fn search(file: *const c_char, arguments: Words, environment: Words) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn execve(path: *const c_char, arguments: Words, environment: Words) -> c_int {
+unsafe extern "C" fn execve(path: *const c_char, arguments: Strings, environment: Strings) -> c_int {
     execute(path, arguments, environment)
 }
 
@@ -294,7 +297,7 @@ unsafe extern "C" fn execve(path: *const c_char, arguments: Words, environment: 
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn execv(path: *const c_char, arguments: Words) -> c_int {
+unsafe extern "C" fn execv(path: *const c_char, arguments: Strings) -> c_int {
     execute(path, arguments, environ())
 }
 
@@ -303,7 +306,7 @@ unsafe extern "C" fn execv(path: *const c_char, arguments: Words) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn execvp(file: *const c_char, arguments: Words) -> c_int {
+unsafe extern "C" fn execvp(file: *const c_char, arguments: Strings) -> c_int {
     search(file, arguments, environ())
 }
 
@@ -312,7 +315,7 @@ unsafe extern "C" fn execvp(file: *const c_char, arguments: Words) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn execvpe(file: *const c_char, arguments: Words, environment: Words) -> c_int {
+unsafe extern "C" fn execvpe(file: *const c_char, arguments: Strings, environment: Strings) -> c_int {
     search(file, arguments, environment)
 }
 
@@ -321,10 +324,10 @@ unsafe extern "C" fn execvpe(file: *const c_char, arguments: Words, environment:
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fexecve(descriptor: c_int, arguments: Words, environment: Words) -> c_int {
+unsafe extern "C" fn fexecve(descriptor: c_int, arguments: Strings, environment: Strings) -> c_int {
     becoming(|| {
         followed(core::ptr::null(), environment, |environment| {
-            call_next!(FEXECVE, fn(c_int, Words, Words) -> c_int, (descriptor, arguments, environment), -1)
+            call_next!(FEXECVE, fn(c_int, Strings, Strings) -> c_int, (descriptor, arguments, environment), -1)
         })
     })
 }
@@ -341,15 +344,15 @@ macro_rules! spawning {
             path: *const c_char,
             actions: *const c_void,
             attributes: *const c_void,
-            arguments: Words,
-            environment: Words,
+            arguments: Strings,
+            environment: Strings,
         ) -> c_int {
             let shown = urgent::show_mask(false);
             let checked: fn(*const c_char) -> *const c_char = $path;
             let answer = followed(checked(path), environment, |environment| {
                 call_next!(
                     $next,
-                    fn(*mut libc::pid_t, *const c_char, *const c_void, *const c_void, Words, Words) -> c_int,
+                    fn(*mut libc::pid_t, *const c_char, *const c_void, *const c_void, Strings, Strings) -> c_int,
                     (pid, path, actions, attributes, arguments, environment),
                     libc::ENOSYS
                 )

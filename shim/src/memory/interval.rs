@@ -1,9 +1,10 @@
-//! How far apart samples are, and what they may cost.
+//! The distance between allocation samples, and the budget for their cost.
 //!
-//! Invariant: the interval a countdown was drawn with travels with the sample that ends it, so a change in between
-//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the process' CPU time (or a quarter of
-//! that of the time on the wall, where a program mostly waits), and what was saved of it before; the interval grows and
-//! shrinks with what they took, not under 16 KiB. Neighbours: `hooks` (asks), the segment's header (shows the interval).
+//! Invariant: a sample carries the interval that its countdown was drawn with, so a change of the interval in between
+//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the process' CPU time (or 0.25 % of
+//! wall time in a program that mostly waits), plus savings from before. The interval grows if samples cost more. If they
+//! cost less, the interval shrinks, to 16 KiB at least. Callers: `sample` and `pymem`, for each block that ends a
+//! countdown. Neighbour: the segment's header shows the interval to the launcher.
 
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -16,44 +17,44 @@ use crate::ground::{quiet, sys};
 use crate::memory::live;
 use crate::python::stack;
 
-/// Bytes a thread may allocate between two looks at whether the interpreter is up.
+/// Bytes that a thread allocates between two checks whether the interpreter has started.
 const LOOK: i64 = 2048;
-/// Blocks of at least this many intervals are always recorded: Poisson sampling would take 98.2 % of them anyway.
+/// Blocks of at least this many intervals are always recorded: Poisson sampling would record 98.2 % of them anyway.
 const CERTAIN: u64 = 4;
-/// Blocks of at least this many bytes are, however wide the interval: a record costs less than using such a block.
+/// Blocks of at least this many bytes are always recorded, too: a record costs less than the use of such a block.
 const LARGE: u64 = 256 * 1024;
-/// A record that seems to take longer, or many times what records take of late, was interrupted; the time of others is
-/// not our cost.
+/// A record that seems to take longer, or many times the recent cost of a record, was interrupted: the time that other
+/// threads ran meanwhile is not a cost of sampling.
 const RECORD_NS: u64 = 10_000;
-/// The same where frames are read through the kernel, which takes system calls.
+/// The same limit if frames are read through the kernel, with system calls.
 const KERNEL_RECORD_NS: u64 = 200_000;
 const INTERRUPTED: u64 = 4;
-/// What a sample costs in all: writing its record and that of its end, and what both leave colder in the caches, which is
-/// as much again where they are quick (measured: CPU time of whole programs).
+/// From the cost of writing a record to the whole cost of a sample: the record of its end, and colder caches, which cost
+/// as much again if records are quick (measured: CPU time of whole programs).
 const RECORDS: u64 = 2;
 const COLDER_NS: u64 = 1_000;
 const FLOOR: u64 = 16 * 1024;
-/// Blocks below 256 KiB that come faster than this interval can follow cost more to make than one record in sixteen does.
+/// Ceiling of the interval: making blocks below 256 KiB that come faster costs more than a record for each sixteenth.
 const CEILING: u64 = 4 * 1024 * 1024;
-/// A program that mostly waits is taken to use this part of a core: its few samples cost nobody anything.
+/// The part of a core that a program is taken to use if it mostly waits: its few samples take time from no work.
 const LEAST_USE: u64 = 4;
-/// CPU time between two looks at the cost.
+/// CPU time between two adaptations of the interval.
 const WINDOW_NS: u64 = 10_000_000;
-/// What may be spent at once before the cost is looked at.
+/// Budget at the start, before the first adaptation.
 const BURST_NS: u64 = 200_000;
-/// The same in a forked child, which may not live long: at first, and twice as much after each look that finds it cheap.
+/// The same in a forked child, which may live briefly; doubled after each adaptation that finds sampling cheap.
 const FIRST_BURST_NS: u64 = 20_000;
-/// What was not spent is saved, up to as much as a second may cost.
+/// Largest savings of unspent budget: the budget of a second.
 const SAVINGS_NS: i64 = 10_000_000;
-/// A stretch that was begun by hand may be short and all that is asked about: it begins with more.
+/// Budget at the start of sampling by `Profiler`: the stretch may be short, and is all that its user asks about.
 const SAVINGS_BY_HAND_NS: i64 = 20_000_000;
-/// What is saved is spent, and what is owed paid back, at the rate that would end it in this time. So a burst begins with
-/// several times the samples, and has ever fewer, down to what it may cost for good; one line after the other gets its
-/// share, none suffers for those before it.
+/// Savings are spent, and debts paid back, at the rate that would use them up in this time. A burst thus begins with
+/// several times the samples, then gets ever fewer, down to the lasting rate. So each line gets its share, and no line
+/// loses samples to the lines before.
 const EVEN_NS: f64 = 250_000_000.0;
-/// What was spent too much is owed, up to this.
+/// Largest debt: spending beyond the budget is paid back up to here.
 const DEBT_NS: i64 = 1_000_000;
-/// Share of the time that sampling may take for good.
+/// Share of the time that sampling may take in the long run.
 const SHARE: f64 = 0.01;
 
 const WAITING: u32 = 0;
@@ -63,11 +64,11 @@ static MODE: AtomicU32 = AtomicU32::new(WAITING);
 static INTERVAL: AtomicU64 = AtomicU64::new(64 * 1024);
 static ADAPTIVE: AtomicBool = AtomicBool::new(false);
 static SAVED_NS: AtomicI64 = AtomicI64::new(SAVINGS_NS);
-/// What a record takes of late.
+/// The recent cost of a record.
 static TYPICAL_NS: AtomicU64 = AtomicU64::new(500);
 static SPENT_NS: AtomicU64 = AtomicU64::new(0);
 static MAY_SPEND_NS: AtomicU64 = AtomicU64::new(BURST_NS);
-/// When to look at the cost again; the time and the process' CPU time when it was looked at.
+/// The time of the next adaptation; the time, and the process' CPU time, at the last adaptation.
 static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
 static WINDOW: AtomicU64 = AtomicU64::new(0);
 static WINDOW_CPU: AtomicU64 = AtomicU64::new(0);
@@ -118,7 +119,7 @@ fn begin_window() {
     SPENT_NS.store(0, Relaxed);
 }
 
-/// In both processes after a fork: they share what was saved, so that each of many children does not have it anew.
+/// Called in both processes after a fork: divides the savings, so that many children do not multiply them.
 pub(crate) fn share_savings() {
     let saved = SAVED_NS.load(Relaxed);
     if saved > 0 {
@@ -126,14 +127,14 @@ pub(crate) fn share_savings() {
     }
 }
 
-/// In a forked child: its own time begins.
+/// Called in a forked child: starts its own clock.
 pub(crate) fn begin_child() {
     share_savings();
     begin_window();
     MAY_SPEND_NS.store(FIRST_BURST_NS, Relaxed);
 }
 
-/// Samples no more.
+/// Stops sampling.
 pub(crate) fn stop() {
     if exact() {
         live::forget_all();
@@ -157,22 +158,23 @@ fn publish() {
     }
 }
 
-/// Sampling has not begun: look again soon.
+/// Sampling has not begun: check again soon.
 pub(crate) fn wait(block: &Tls) {
     block.countdown.set(LOOK);
     block.certain.set(usize::MAX);
 }
 
-/// Sampling never begins: do not look again.
+/// Sampling never begins: do not check again.
 pub(crate) fn never(block: &Tls) {
     block.countdown.set(i64::MAX / 2);
     block.certain.set(usize::MAX);
 }
 
-/// Is a block of `bytes`, already taken off the thread's countdown, a sample? Its interval, and whether it was certain.
+/// Decides whether a block of `bytes`, already taken off the thread's countdown, is a sample. Gives the interval, and
+/// whether the block was certain to be recorded.
 pub(crate) fn choose(block: &Tls, bytes: usize) -> Option<(u64, bool)> {
     if block.interval.get() == 0 {
-        // The thread's first: it may be a sample as any other.
+        // The thread's first block: a sample with the probability of any other.
         draw(block);
         block.countdown.set(block.countdown.get().saturating_sub_unsigned(bytes as u64));
     }
@@ -196,7 +198,7 @@ fn draw(block: &Tls) {
     block.countdown.set(gap(next_random(block), interval));
 }
 
-/// The same for Python's object allocators: true if the block that ran the countdown out is a sample.
+/// The same for Python's object allocators: true if the block that ended the countdown is a sample.
 pub(crate) fn choose_python(block: &Tls) -> u64 {
     let interval = PYTHON_INTERVAL.load(Relaxed);
     let next = INTERVAL.load(Relaxed);
@@ -244,14 +246,14 @@ pub(crate) fn one_minus_exp(x: f64) -> f64 {
     d
 }
 
-/// When the record of a block of `bytes` begins, where its cost is to be counted.
+/// Start time of the record of a block of `bytes`; `None` if the cost of the record is not counted.
 ///
-/// Large blocks are left out: they are recorded at any interval, and a wider one would only blur the others.
+/// Large blocks are left out: every interval records them, and a wider interval would only blur smaller blocks.
 pub(crate) fn costs_begin(bytes: u64) -> Option<u64> {
     (!exact() && ADAPTIVE.load(Relaxed) && bytes < LARGE).then(sys::now_ns)
 }
 
-/// Counts what a record cost that began then, and adapts the interval when a window is over.
+/// Counts the cost of a record with that start time, and adapts the interval at the end of a window.
 pub(crate) fn spent(begun_ns: u64) {
     if quiet::is_on() {
         return;
@@ -270,7 +272,7 @@ pub(crate) fn spent(begun_ns: u64) {
     if now < look && spent < burst {
         return;
     }
-    // Of the CPU's time, not the clock's: where many programs share a core, what we take is taken from this one.
+    // A share of CPU time, not of wall time: on a shared core, sampling takes time from this program.
     let cpu = cpu_ns();
     let waited = now.saturating_sub(WINDOW.load(Relaxed)) / LEAST_USE;
     let passed = cpu.saturating_sub(WINDOW_CPU.load(Relaxed)).max(waited);
@@ -287,15 +289,15 @@ pub(crate) fn spent(begun_ns: u64) {
     let earned = (passed as f64 * SHARE) as i64;
     let saved = (SAVED_NS.load(Relaxed) + earned - spent as i64).clamp(-DEBT_NS, most_savings());
     SAVED_NS.store(saved, Relaxed);
-    // What sampling costs is inversely proportional to the interval.
+    // The cost of sampling is inversely proportional to the interval.
     let may = (SHARE + saved as f64 / EVEN_NS).max(SHARE / 4.0);
     let times = spent as f64 / (passed as f64 * may);
     if times < 1.0 {
         MAY_SPEND_NS.store((burst * 2).min(BURST_NS), Relaxed);
     }
-    // What begins after a rest, and a program does, is not made to pay before it has spent a quarter of what is saved.
+    // After a rest, or at the start, the interval grows only once a quarter of the savings is spent.
     let times = if saved > most_savings() / 4 * 3 { times.min(1.0) } else { times };
-    // What a window's few samples took is known to a third or so: half of the way, unless there is far to go.
+    // The cost of a window's few samples is known to about a third: go half of the way, unless the way is long.
     let times = if times < 0.5 { times.max(0.25) } else { (1.0 + times.min(15.0)) / 2.0 };
     let next = ((interval as f64 * times) as u64).clamp(FLOOR, CEILING);
     if next == interval {

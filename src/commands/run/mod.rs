@@ -1,8 +1,8 @@
-//! `rscalene run`: start the program, collect while it runs, report however it ends.
+//! `rscalene run`: start the program, collect events while it runs, report however the program ends.
 //!
-//! Invariant: the program's exit code is ours; what goes wrong on our side never stops, delays or changes it. stdout is
-//! the program's. Neighbours: `plan` decides, `launch` starts the program, `record` collects, `outcome` makes the profile,
-//! `output` shows it.
+//! Invariant: rscalene exits with the program's exit code; a failure of rscalene never stops, delays or changes the
+//! program. stdout belongs to the program. Neighbours: `plan` decides, `launch` starts the program, `record` collects, `outcome` makes the profile,
+//! `output` shows and saves the profile.
 
 mod outcome;
 mod plan;
@@ -45,24 +45,24 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
             variables.iter().map(|(name, value)| format!("{name}={}", value.to_string_lossy())).collect();
         messages::tell(&format!("rscalene: runs {}, with {}", plan.command().join(" "), with.join(" ")));
     }
-    let given = Given::default();
-    let mut texts = plan.source.then(Texts::default);
-    if let (Some(texts), Some(script)) = (&mut texts, plan.start.script.as_deref().and_then(Path::to_str)) {
-        // Before it runs: a script may remove itself in its first line.
-        texts.take(&plan.scope.absolute(script));
+    let stdin = Given::default();
+    let mut sources = plan.source.then(Texts::default);
+    if let (Some(sources), Some(script)) = (&mut sources, plan.start.script.as_deref().and_then(Path::to_str)) {
+        // Before the program runs: a script may remove itself in its first line.
+        sources.take(&plan.scope.absolute(script));
     }
     let started = (std::time::SystemTime::now(), proc::monotonic_ns());
-    let child = spawn::start(&plan.start, &variables, given.stdin(&plan.typed), spawn::current_mask())
+    let child = spawn::start(&plan.start, &variables, stdin.stdin(&plan.typed), spawn::current_mask())
         .map_err(|error| cannot_start(&plan.start, &error))?;
     let cwd = plan.cwd.to_string_lossy().into_owned();
-    let facts = Facts { started, pid: child.id(), command: plan.command(), cwd, given };
+    let facts = Facts { started, pid: child.id(), command: plan.command(), cwd, given: stdin };
     let keep = if plan.capture { Keep::begin(&origin(&plan, &facts)) } else { None };
-    let taking = Taking { builder: builder(&plan, started.1), keep, texts };
+    let taking = Taking { builder: builder(&plan, started.1), keep, texts: sources };
     let mut recorded = record::record(&arena, &child, plan.duration, taking)?;
     let code = recorded.ended.shell_code();
     let keep = recorded.taken.keep.take();
-    let texts = recorded.taken.texts.take();
-    let source = |path: &str| facts.source(texts.as_ref(), path);
+    let sources = recorded.taken.texts.take();
+    let source = |path: &str| facts.source(sources.as_ref(), path);
     let refused = recorded.taken.builder.refused(facts.pid);
     let profile = outcome::finish(recorded, &facts, &arena, plan.source.then_some(&source));
     if plan.verbose {
@@ -86,7 +86,7 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     Ok(if code == 0 { reported.code } else { code })
 }
 
-/// Runs the program all the same where the system gives no shared memory to record into.
+/// Runs the program without a profile, because the system gives no shared memory to record into.
 fn without_profile(plan: &RunPlan<'_>, error: &std::io::Error) -> Result<i32, Error> {
     let why = format!("nothing is profiled: cannot make the shared memory of the profile: {error}");
     messages::tell(&Error::new(EXIT_NO_PROFILE, why, "see `ulimit -a`: -f limits its size, too").to_string());

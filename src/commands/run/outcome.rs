@@ -28,19 +28,19 @@ pub(super) fn nothing_was_seen(profile: &Profile) -> bool {
     profile.clock.program_s.is_some() && profile.totals.cpu_samples == 0 && profile.totals.alloc_samples == 0
 }
 
-/// Why there is nothing in a profile that was cut off so early.
+/// Explains an empty profile that `--duration` cut off early.
 pub(super) fn nothing_yet(duration: Duration) -> Error {
     let duration = units::seconds(duration.as_secs_f64());
     let why = format!("nothing was profiled: no Python was at work yet when `--duration` ({duration}) was over");
     Error::new(EXIT_NO_PROFILE, why, "name a longer `--duration`: an interpreter takes 10 to 50 ms to start")
 }
 
-/// Why there are no lines, and what to do, where the program's interpreter (`refused`) or the lack of one is the reason.
+/// Explains a profile without lines, with a hint: no Python ran, or its build (`refused`) is not supported.
 pub(super) fn unprofiled(profile: &Profile, executable: &Path, refused: Option<String>) -> Option<Error> {
     let supported = "CPython 3.11 to 3.15 is supported";
     let error = |(why, hint)| Error::new(EXIT_NO_PROFILE, why, hint);
     if profile.target.python.is_none() {
-        // Nothing answered: no Python, or none that a preload reaches.
+        // No shim answered: no Python ran, or a preload does not reach the program.
         let (why, hint) = program::unreachable(executable).unwrap_or_else(|| {
             let hint = format!(
                 "`rscalene doctor` tells what works here; {supported}; in a container or sandbox, run `rscalene` inside"
@@ -71,7 +71,7 @@ pub(super) fn misplaced_option(typed: &Program, code: i32) -> Option<Error> {
     Some(Error::new(code, why, hint))
 }
 
-/// What was recorded, and what it took of this process so far.
+/// Counts of the recorded samples, and the launcher's own CPU time so far.
 pub(super) fn effort(profile: &Profile) -> String {
     let totals = &profile.totals;
     format!(
@@ -85,7 +85,7 @@ pub(super) fn effort(profile: &Profile) -> String {
     )
 }
 
-/// The facts of a run that the recording does not hold.
+/// Facts of a run beside the recording.
 pub(super) struct Facts {
     /// When the program was started: by the wall clock, and as `CLOCK_MONOTONIC` nanoseconds.
     pub(super) started: (SystemTime, u64),
@@ -105,14 +105,14 @@ impl Facts {
         humantime::format_rfc3339_seconds(self.started.0).to_string()
     }
 
-    /// The text of a source file: as it was given or found while the program ran, else as it is now.
+    /// The text of a source file: typed, or read while the program ran, else read now.
     pub(super) fn source(&self, texts: Option<&Texts>, path: &str) -> Option<String> {
-        let given = || self.given.text(path).or_else(|| given::on_command_line(&self.command, path));
-        given().or_else(|| texts?.text(path)).or_else(|| source::text(path))
+        let typed = || self.given.text(path).or_else(|| given::on_command_line(&self.command, path));
+        typed().or_else(|| texts?.text(path)).or_else(|| source::text(path))
     }
 }
 
-/// The profile of a recording. `text` gives the source that the profile keeps, `None` if it keeps none.
+/// The profile of a recording. `text` gives source text by path; `None`: the profile keeps no source.
 pub(super) fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, text: Option<ReadSource<'_>>) -> Profile {
     let Recorded { taken: Taking { builder, .. }, ended, ended_ns, inodes } = recorded;
     let mut notices = Vec::new();

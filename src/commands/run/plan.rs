@@ -1,8 +1,8 @@
 //! The plan of a run, made of the flags before anything is started.
 //!
-//! Job: resolve and check whatever can be refused while nothing has happened yet, and turn flags into the settings of
-//! the shim, the builder and the report. Invariant: a plan is made once and never changes; nothing is started, written or
-//! printed here. Neighbours: `cli::flags` is what was typed, `super` carries the plan out.
+//! Job: resolve and check everything that can be refused before the program starts, and turn flags into the settings of
+//! the shim, the builder and the report. Invariant: a plan is made once and never changes; this file starts, writes and
+//! prints nothing. Neighbours: `cli::flags` holds the typed options, `super` carries the plan out.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const RING_CPU: usize = 2 << 20;
 const RING_MEMORY: usize = 4 << 20;
 const RING_EXACT: usize = 8 << 20;
 
-/// Everything that is decided about a run before its program starts.
+/// All decisions about a run, made before its program starts.
 pub(super) struct RunPlan<'a> {
     /// The program as it was typed.
     pub(super) typed: Program,
@@ -38,7 +38,7 @@ pub(super) struct RunPlan<'a> {
     pub(super) scope: Scope,
     /// `LD_PRELOAD` of the program.
     pub(super) preload: OsString,
-    /// What the shims are asked to record.
+    /// Settings of the shims.
     pub(super) shim: wire::Settings,
     /// Bytes of each ring.
     pub(super) ring: usize,
@@ -50,7 +50,7 @@ pub(super) struct RunPlan<'a> {
     pub(super) capture: bool,
     /// Keep the text of source lines.
     pub(super) source: bool,
-    /// Say what is started and what was recorded.
+    /// Print the command that starts and the counts of the recording.
     pub(super) verbose: bool,
     flags: &'a Run,
 }

@@ -1,12 +1,13 @@
 //! One profiled process, watched from outside.
 //!
-//! Job: find its threads, look at each one's scheduler clock, prove where the blocked ones are blocked, and keep the
-//! books. Invariant: a stack is believed only if the thread did not run between the looks before and behind the read.
+//! Job: find the threads of a process, read their scheduler clocks, prove where blocked threads are blocked, and sum up
+//! their waiting. Invariant: a stack is believed only if the thread did not run between the looks before and behind the
+//! read. Nothing is written to the process, and none of its threads is stopped.
 //! Neighbours: `balance` does the sums, `stacks` the frames, `clocks` and `modules` the rest; `Reader` calls at ticks.
 //!
-//! A thread that has not run since the last look is where it was: it costs one read of its clock, and the longer it has
-//! been blocked the rarer that is. Threads that never had a Python frame (the idle workers of C libraries) have no line
-//! that waits, so their waiting is left out.
+//! A thread that has not run since the last look stands where it stood: a look costs a single read of the clock, and a
+//! thread that has been blocked for long is looked at rarely. Threads that never had a Python frame (the idle workers of
+//! C libraries) have no waiting line, so their waiting is left out.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -27,17 +28,17 @@ use crate::observe::modules::ModuleWatch;
 use crate::observe::proc::{self, Activity, Clock, Schedstat, SyscallFile};
 use crate::transport::event::{Body, Event, Wait};
 
-/// A thread that has been blocked for a time is looked at after one part in this many of it.
+/// A blocked thread is looked at again after this part of the time that it has been blocked: a sixteenth, for example.
 const PATIENCE: u64 = 16;
 /// Longest time between two looks at a blocked thread, where there are few.
 const LONGEST_NS: u64 = 40_000_000;
-/// The same grows by this for every thread of the process.
+/// [`LONGEST_NS`] grows by this for every thread of the process.
 const LONGEST_EACH_NS: u64 = 250_000;
 /// Time between two full lists of the threads, where their number does not change.
 const LIST_NS: u64 = 100_000_000;
-/// The same grows by this for every thread.
+/// [`LIST_NS`] grows by this for every thread.
 const LIST_EACH_NS: u64 = 100_000;
-/// Time after which everything that is looked at from time to time has been looked at, but for the resident memory.
+/// Time for a whole round of the occasional looks, resident memory excepted.
 const SETTLED_NS: u64 = 2_000_000_000;
 /// Time between two deliveries of waits and clocks.
 const TELL_NS: u64 = 200_000_000;
@@ -68,9 +69,9 @@ pub(super) struct Process {
     counted_ns: u64,
     list_due_ns: u64,
     tell_due_ns: u64,
-    /// When a thread was last seen to have run.
+    /// Time of the last look that found a thread had run.
     ran_ns: u64,
-    /// The resident memory was read since then.
+    /// The resident memory was read after `ran_ns`.
     rss_read: bool,
 }
 
@@ -81,11 +82,11 @@ struct Thread {
     balance: Balance,
     blocked_since_ns: u64,
     due_ns: u64,
-    /// It had a Python frame once.
+    /// The thread has had a Python frame.
     python: bool,
-    /// Its place was not found out: its process' thread states had been listed just before.
+    /// Its thread state is unknown: the states of the process had been listed just before.
     unsure: bool,
-    /// Its name was asked for a second time.
+    /// The name was read a second time.
     named: bool,
 }
 
@@ -97,7 +98,7 @@ impl Process {
             Ok(()) => Layout::of(target.version, target.runtime, target.code_type, &memory),
             Err(_) => Err(Unsupported::Unreadable),
         };
-        // One that is ending has no memory any more, whoever it was.
+        // A process that is ending has no memory any more, whatever its Python was.
         let gone = || memory.probe(target.runtime).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH));
         let notice = (layout.is_err() && !gone()).then(|| {
             let code =
@@ -111,7 +112,7 @@ impl Process {
         process
     }
 
-    /// A process that this one forked at `time_ns`; `None` where it is another program by now.
+    /// A child that this process forked at `time_ns`; `None` if the child has called exec by now.
     pub(super) fn child(&self, target: Target, time_ns: u64, now_ns: u64) -> Option<Self> {
         let same = (target.runtime, target.version) == (self.target.runtime, self.target.version);
         let layout = self.layout.filter(|_| same)?;
@@ -163,7 +164,7 @@ impl Process {
         self.threads.len() * 2 + 1
     }
 
-    /// The moment at which a thread is to be looked at again.
+    /// The time of the next look at a thread.
     pub(super) fn due_ns(&self) -> u64 {
         self.threads.values().map(|thread| thread.due_ns).min().unwrap_or(0)
     }
@@ -184,7 +185,7 @@ impl Process {
             for &tid in &due {
                 self.look(tid);
             }
-            // A thread that took the place of one that ended leaves their number as it was.
+            // A thread ended and another began: their number is the same.
             if due.iter().any(|tid| !self.threads.contains_key(tid)) {
                 alive = self.find_threads((now_ns, unseen_ns), keep, left_out);
             }
@@ -196,7 +197,7 @@ impl Process {
             self.bodies.extend(rss);
             self.bodies.extend(self.modules.poll(Instant::now()).map(Body::Modules));
         }
-        // Whoever else is in its cgroup may fill the memory while it sleeps; its children need not all watch for that.
+        // Another process of its cgroup may fill the memory while this process sleeps; its children need not all watch.
         if alive && (self.target.forked.is_none() || self.may_have_changed(now_ns)) {
             self.bodies.extend(self.limits.look(now_ns).into_iter().map(Body::NearLimit));
         }
@@ -223,13 +224,13 @@ impl Process {
         }
     }
 
-    /// A process that sleeps has the memory and the libraries that it had: once all have been looked at, they are left
-    /// alone.
+    /// May the memory or the libraries have changed since the last look? Both change only while a thread runs: a process
+    /// that sleeps is left alone after a whole round of looks.
     fn may_have_changed(&self, now_ns: u64) -> bool {
         !self.rss_read || now_ns.saturating_sub(self.ran_ns) < SETTLED_NS
     }
 
-    /// A thread was seen to have run.
+    /// Notes that a thread has run.
     fn has_run(&mut self, now_ns: u64) {
         self.ran_ns = now_ns;
         self.rss_read = false;
@@ -245,7 +246,7 @@ impl Process {
         self.notice_refusal(now_ns);
         self.bodies.extend(self.modules.refresh().map(Body::Modules));
         self.ledger.read_peak();
-        // Alive threads were looked at just now, so nothing is left unseen.
+        // Live threads were looked at just now, so their waiting is complete.
         self.close_all(now_ns);
         self.deliver(out);
     }
@@ -263,7 +264,7 @@ impl Process {
         self.tell(now_ns);
     }
 
-    /// Delivers what has been summed up.
+    /// Delivers the sums.
     fn tell(&mut self, now_ns: u64) {
         for ((tid, stack, gil_known), (wait_ns, gil_ns)) in self.waits.drain() {
             let gil_ns = gil_known.then_some(gil_ns);
@@ -301,7 +302,7 @@ impl Process {
         }
         for tid in tids {
             match self.threads.get_mut(&tid) {
-                // The first thread was there all the time, any other for half of it, for all that is known.
+                // The first thread existed all the time; any other thread, on average, for half of the time.
                 None => self.open(tid, (now_ns, if tid == pid { unseen_ns } else { unseen_ns / 2 }), keep),
                 Some(thread) if !thread.named => {
                     thread.named = true;
@@ -315,7 +316,7 @@ impl Process {
         true
     }
 
-    /// Asks the interpreter for the names that it alone knows.
+    /// Reads from the interpreter the thread names that the kernel does not know.
     fn name_threads(&mut self, now_ns: u64) {
         let Some(layout) = &self.layout else { return };
         let Some(interp) = self.states.oldest() else { return };
@@ -329,7 +330,7 @@ impl Process {
         }
     }
 
-    /// `listed_ns` is when the thread was found, `before_ns` how long it is taken to have been there then.
+    /// `listed_ns`: the time of the list that has the thread. `before_ns`: how long the thread is taken to have existed.
     fn open(&mut self, tid: u32, (listed_ns, before_ns): (u64, u64), keep: bool) {
         let pid = self.target.pid;
         // A thread that ends between the list and here has no clock to read any more.
@@ -339,7 +340,7 @@ impl Process {
         let syscall = SyscallFile::open(pid, tid, keep).ok();
         let place = self.inspect(tid, &schedstat, syscall.as_ref(), clock);
         let before_ns = before_ns + (now_ns - listed_ns);
-        // Of a life that was seen whole, the clock says what was no waiting.
+        // The thread was seen from its beginning, so the clock gives the part of its life without waiting.
         let ran_ns = if tid == pid { clock.run_ns + clock.delay_ns } else { 0 };
         let before_ns = before_ns.saturating_sub(ran_ns);
         let balance = Balance::open(now_ns, clock, place, before_ns, &mut self.credits);
@@ -396,7 +397,7 @@ impl Process {
         let longest = LONGEST_NS + LONGEST_EACH_NS * self.threads.len() as u64;
         thread.due_ns = match self.layout {
             Some(_) => now_ns + ((now_ns - thread.blocked_since_ns) / PATIENCE).min(longest),
-            // Only the clock is of use.
+            // Only the clock is useful.
             None => now_ns + longest,
         };
         let python = thread.python;
@@ -424,12 +425,12 @@ impl Process {
             }
         }
         if counts {
-            // Even a thread that never waits is known to have waited for nothing.
+            // A thread that never waits has a known waiting time of zero.
             self.waits.entry((tid, 0, true)).or_default();
         }
     }
 
-    /// Where the thread is blocked; `None` if it runs, or ran while it was looked at.
+    /// The place where the thread is blocked; `None` if the thread runs, or ran during the look.
     fn inspect(
         &mut self,
         tid: u32,
@@ -448,7 +449,7 @@ impl Process {
                     return Some(Place { stack: 0, gil: None });
                 }
                 Some(Ok(activity)) => Some(activity),
-                // Without that file the state letter tells as much, but not what the thread waits in.
+                // Without that file the state letter shows that the thread is blocked, but not in which system call.
                 _ => match proc::thread_state(self.target.pid, tid) {
                     Some('S' | 'D') => None,
                     _ => return None,
@@ -479,12 +480,12 @@ impl Process {
         matches!(proc::thread_state(self.target.pid, tid), Some('T' | 't'))
     }
 
-    /// The state that a thread runs whose stack pointer is `sp`, and its interpreter; `None` for a thread without one.
+    /// The thread state whose thread has the stack pointer `sp`, and its interpreter; `None` for a thread without Python.
     fn state(&mut self, tid: u32, sp: Option<u64>) -> Option<(u64, u64)> {
         self.states.of(tid, sp, &self.memory, self.layout.as_ref()?)
     }
 
-    /// Reads the Python stack of a thread state, and those of the tasks that wait in it.
+    /// Reads the Python stack of a thread state, and the stacks of the tasks that wait in its event loop.
     fn stack(&mut self, state: (u64, u64)) -> Option<(Draft, Vec<Draft>)> {
         let layout = self.layout.as_ref()?;
         let draft = self.stacks.read(&self.memory, layout, state.0, MAX_DEPTH)?;

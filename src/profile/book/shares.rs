@@ -1,15 +1,15 @@
-//! Whose the cost of each stack is: what threads, or processes, have of the tree's nodes.
+//! Cost of each stack node by thread, or by process.
 //!
-//! Job: keep own figures by node and sharer. Invariant: shares are whole or none at all: where there are more than
-//! [`MOST`], all are let go, since a part of them would read as the whole. Neighbours: `book` fills them, `tables`
-//! writes them.
+//! Job: keep the own figures of each node by sharer (a thread or a process). Invariant: the shares are complete or absent.
+//! Beyond [`MOST`] shares, all are dropped, because a part would read as the whole. Neighbours: `book` fills them,
+//! `write::tables` writes them.
 
 use rustc_hash::FxHashMap;
 
 use super::sums::{NodeSums, sorted};
 use super::tree::NodeId;
 
-/// Shares that are kept: 24 MiB with their index.
+/// Most shares: 24 MiB with their index.
 const MOST: usize = 1 << 18;
 
 /// The shares of all threads, or of all processes.
@@ -20,7 +20,7 @@ pub(crate) struct NodeShares {
 }
 
 impl NodeShares {
-    /// Adds to what `sharer` has of a node.
+    /// Adds `sums` to the share of `sharer` in `node`.
     pub(crate) fn add(&mut self, node: NodeId, sharer: usize, sums: &NodeSums) {
         if self.let_go {
             return;
