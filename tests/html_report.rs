@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use flate2::read::DeflateDecoder;
-use rscalene::profile::model::{File, Line, Memory, Notice, Profile, Section, SectionLine, Thread, Time};
+use rscalene::profile::model::{File, Label, Line, Memory, Notice, Profile, Section, SectionLine, Thread, Time};
 use rscalene::report::html::{HtmlOptions, render_html};
 use serde_json::Value;
 use std::io::Read;
@@ -29,6 +29,13 @@ fn profile(lines: u32) -> Profile {
         lines: hot,
         ..Section::default()
     });
+    profile.labels.push(Label {
+        labels: [("route".to_owned(), HOSTILE.to_owned())].into(),
+        count: 7,
+        p95_s: Some(0.75),
+        lines: profile.sections[0].lines.clone(),
+        ..Label::default()
+    });
     profile.files.push(File { path: HOSTILE.into(), lines: (1..=lines).map(line).collect(), functions: vec![] });
     profile
 }
@@ -47,6 +54,14 @@ fn the_sections_are_in_the_run_with_their_hottest_lines() {
     let (_, rest) = page.split_once("<h3>Sections</h3>").expect("there is a section");
     let row = rest.split("</table>").next().expect("it has a table");
     assert!(row.contains(">500 ms<") && row.contains(":2 250 ms"), "{row}");
+}
+
+#[test]
+fn routes_are_in_the_run_with_their_hottest_lines() {
+    let page = render_html(&profile(3), &HtmlOptions::default(), &|_| None);
+    let (_, rest) = page.split_once("<h3>Routes</h3>").expect("there is a route");
+    let row = rest.split("</table>").next().expect("it has a table");
+    assert!(row.contains(">7<") && row.contains(">750 ms<") && row.contains(":2 250 ms"), "{row}");
 }
 
 #[test]

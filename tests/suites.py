@@ -65,6 +65,7 @@ TIMED = {
     "test_deaths.py",
     "test_figures.py",
     "test_faults.py",
+    "test_labels.py",
     "test_neighbours.py",
     "test_notebook.py",
     "test_processes.py",

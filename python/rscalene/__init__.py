@@ -7,6 +7,7 @@ In a shell, ``rscalene run app.py`` profiles a program, and ``rscalene --help`` 
 - :func:`profile_run` does so for each call of a function;
 - :func:`memory_usage`, :class:`memory` and :class:`timer` measure a process, a block or a function;
 - :func:`queries` counts the queries of a block by line, and :class:`limits` fails what asks or takes more than allowed;
+- :class:`label` names a block, so that ``rscalene run`` shows its costs in a row of their own;
 - :func:`load` reads a saved profile as a :class:`Result`, and ``result.diff(other)`` compares two;
 - :mod:`rscalene.compat` has the names of memory_profiler and line_profiler.
 
@@ -19,6 +20,7 @@ from rscalene._rscalene import __version__
 
 if TYPE_CHECKING:
     from rscalene.footprint import memory, memory_usage, timer
+    from rscalene.labels import label
     from rscalene.lines import profile
     from rscalene.profiler import Profiler, profile_run
     from rscalene.result import Diff, Result, load
@@ -27,14 +29,15 @@ if TYPE_CHECKING:
     from rscalene.web.block import request
 
 __all__ = [
-    "Diff", "Profiler", "Result", "__version__", "limits", "load", "memory", "memory_usage", "profile", "profile_run",
-    "queries", "request", "timer",
+    "Diff", "Profiler", "Result", "__version__", "label", "limits", "load", "memory", "memory_usage", "profile",
+    "profile_run", "queries", "request", "timer",
 ]  # fmt: skip
 
 _HOMES = {
     "Diff": "result",
     "Profiler": "profiler",
     "Result": "result",
+    "label": "labels",
     "limits": "testing.limits",
     "load": "result",
     "memory": "footprint",

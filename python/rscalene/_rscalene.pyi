@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
     "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "ProfileData",
-    "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented", "main",
+    "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented", "label_ended",
+    "label_enter", "label_exit", "label_number", "label_pairs", "labels_followed", "main",
     "page_style", "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_variable", "watch",
 ]  # fmt: skip
 
@@ -430,6 +431,24 @@ class Request:
 
     def tree_rows(self) -> list[tuple[int, str, int, str, int, float]]:
         """``(parent, file, line, function, calls, own_s)`` of each path of functions; parent -1: none."""
+
+def labels_followed() -> bool:
+    """Tell whether anything records labels, as ``rscalene run`` does."""
+
+def label_number(pairs: list[tuple[str, str]]) -> int | None:
+    """Give the number of these pairs of key and value; None where nothing records."""
+
+def label_pairs() -> list[tuple[str, str]]:
+    """Give the pairs of the running context's label; empty where it has none, or a request's."""
+
+def label_enter(label: int) -> Any:
+    """Make the running context bear a label; the answer is for :func:`label_exit`."""
+
+def label_exit(token: Any) -> None:
+    """Give the context back what it bore."""
+
+def label_ended(label: int, name: int, wall_ns: int, cpu_ns: int | None) -> None:
+    """Tell that work with the label ``name`` ended; ``label`` is the request's number, 0 for a block."""
 
 def current_request() -> Request | None:
     """Give the running context's open request."""

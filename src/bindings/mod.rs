@@ -4,6 +4,7 @@
 //! Invariant: nothing is computed here that a report computes already. Neighbours: `report` renders, `lines` and
 //! `inprocess` measure, `rscalene.result` (Python) is the face.
 
+pub(crate) mod contexts;
 pub(crate) mod counters;
 pub(crate) mod difference;
 pub(crate) mod errors;

@@ -219,7 +219,7 @@ impl Shared {
         let (definitions, listeners) = (&mut self.definitions, &mut self.listeners);
         reader.look(&mut |mut event| {
             number(&mut event.body);
-            if matches!(event.body, Body::CodeDef(_) | Body::StackDef(_)) {
+            if matches!(event.body, Body::CodeDef(_) | Body::StackDef(_) | Body::Label { .. }) {
                 definitions.push(event.clone());
             }
             let fresh = matches!(&event.body, Body::Alloc { .. } | Body::Copy(_))

@@ -217,6 +217,12 @@ fn check_indices(profile: &Profile) -> Result<(), String> {
             return Err(format!("`sections[{index}].lines[{at}].file` is {}, there are {files} files", line.file));
         }
     }
+    for (index, label) in profile.labels.iter().enumerate() {
+        let files = profile.files.len();
+        if let Some((at, line)) = label.lines.iter().enumerate().find(|(_, line)| line.file >= files) {
+            return Err(format!("`labels[{index}].lines[{at}].file` is {}, there are {files} files", line.file));
+        }
+    }
     for (index, leak) in profile.leaks.iter().flatten().enumerate() {
         if leak.file >= profile.files.len() {
             return Err(format!("`leaks[{index}].file` is {}, there are {} files", leak.file, profile.files.len()));

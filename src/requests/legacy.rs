@@ -154,7 +154,9 @@ pub(super) fn on(py: Python<'_>) {
     if LINES.load(Relaxed) > 0 {
         TRACE.install_everywhere();
     }
-    if !REACHING.swap(true, Relaxed)
+    // A request that only bears a label wants no events.
+    if FUNCTIONS.load(Relaxed) + LINES.load(Relaxed) > 0
+        && !REACHING.swap(true, Relaxed)
         && let Err(error) = reach_new_threads(py, true)
     {
         error.write_unraisable(py, None);

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use super::book::Book;
 use super::ledger::Row;
 use super::object::Request;
-use super::{context, gears, table};
+use super::{context, gears, labels, table};
 use crate::lines::clock;
 use crate::lines::session::Reading;
 
@@ -23,6 +23,8 @@ use crate::lines::session::Reading;
 #[pyclass(frozen, module = "rscalene._rscalene")]
 pub(super) struct Stretch {
     token: Py<PyAny>,
+    /// What gives the context its label back, where something records labels.
+    label: Option<Py<PyAny>>,
     cpu_ns: u64,
     /// The ledger of queries that counts meanwhile, and what it wants back.
     sql: Option<(Py<PyAny>, Py<PyAny>)>,
@@ -34,10 +36,9 @@ impl Request {
     #[new]
     #[pyo3(signature = (*, lines=true, functions=false, max_s=None))]
     fn new(py: Python<'_>, lines: bool, functions: bool, max_s: Option<f64>) -> PyResult<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
         gears::open(py, functions, lines)?;
         let outer = context::current(py).filter(|outer| !outer.get().is_closed()).map(Bound::unbind);
-        let label = NEXT.fetch_add(1, Relaxed);
+        let label = labels::next();
         let opened = clock::ticks();
         let deadline = max_s.map_or(u64::MAX, |seconds| opened.saturating_add(clock::ticks_of(seconds)));
         Ok(Self {
@@ -66,12 +67,16 @@ impl Request {
             None => None,
         };
         let token = context::set(slf)?.unbind();
-        Ok(Stretch { token, cpu_ns: thread_cpu_ns(), sql })
+        let label = labels::set(py, slf.get().label.load(Relaxed))?;
+        Ok(Stretch { token, label, cpu_ns: thread_cpu_ns(), sql })
     }
 
     /// Ends what `enter` began. In another context than that one it changes nothing but the sum of CPU time.
     fn exit(&self, py: Python<'_>, stretch: &Stretch) {
         context::reset(stretch.token.bind(py));
+        if let Some(token) = &stretch.label {
+            labels::reset(token.bind(py));
+        }
         if let Some((ledger, back)) = &stretch.sql {
             drop(ledger.call_method1(py, "leave", (back,)));
         }

@@ -2,6 +2,7 @@
 
 mod diff;
 mod hostile;
+mod labels;
 mod left_out;
 mod memory;
 mod recording;

@@ -229,6 +229,18 @@ pub(crate) fn realistic() -> Profile {
             increment_bytes: Some(16 << 20),
             lines: vec![SectionLine { file: 0, line: 30, cpu_s: Some(0.5), alloc_bytes: Some(12_289 << 10) }],
         }],
+        labels: vec![Label {
+            labels: [("route".to_owned(), "/orders/<id>".to_owned())].into(),
+            count: 12,
+            elapsed_s: 1.5,
+            median_s: Some(0.1),
+            p95_s: Some(0.25),
+            longest_s: Some(0.3),
+            cpu_s: Some(0.75),
+            alloc_bytes: Some(48 << 20),
+            kept_bytes: Some(16 << 20),
+            lines: vec![SectionLine { file: 0, line: 30, cpu_s: Some(0.5), alloc_bytes: Some(12_289 << 10) }],
+        }],
         leaks: Some(vec![Leak {
             file: 0,
             line: 30,

@@ -64,6 +64,8 @@ fn walk(root: &Value, schema: &Value, value: &Value, place: &str) {
         return walk(root, root.pointer(reference.trim_start_matches('#')).unwrap(), value, place);
     }
     match value {
+        // Keys of the program's own.
+        Value::Object(_) if schema.get("additionalProperties").is_some_and(Value::is_object) => {}
         Value::Object(entries) => {
             let described = schema["properties"].as_object().unwrap_or_else(|| panic!("{place} has no properties"));
             // Shares are written only where there are several processes or threads, what is of no kind where there is any.

@@ -31,7 +31,7 @@ def combined(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
     whole["notices"] = _distinct([notice for part in parts for notice in part["notices"]])
     whole["leaks"] = []
     whole["tests"] = {name: figures for part in parts for name, figures in part["tests"].items()}
-    return {key: value for key, value in whole.items() if key != "sections"}
+    return {key: value for key, value in whole.items() if key not in ("sections", "labels")}
 
 
 def _distinct(notices: list[Any]) -> list[Any]:

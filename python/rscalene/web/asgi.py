@@ -100,6 +100,9 @@ class ProfilerMiddleware:
         options, about = self.options, recording.about
         triggered = options.when.triggered(view) or options.when.always
         whole = "page" in options.respond and scope["type"] == "http" and triggered and options.access.permits(view)
+        whole = whole and not recording.bare
+        # The thread works for other requests while this one waits.
+        recording.own_thread = False
         held = _Held(self, recording, view, send, hold=whole)
         request = recording.request
         stretch = request.enter()
@@ -160,6 +163,8 @@ class _Held:
     def _added(self, message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         respond, request = self._owner.options.respond, self._recording.request
         added: list[tuple[bytes, bytes]] = []
+        if self._recording.bare:
+            return message
         if "header" in respond:
             timing = f"total;dur={request.elapsed_s * 1e3:.3f}, cpu;dur={request.cpu_s * 1e3:.3f}"
             added.append((b"server-timing", timing.encode()))

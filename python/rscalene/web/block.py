@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rscalene._rscalene import Request, Stretch
 from rscalene.web.options import disabled
-from rscalene.web.recording import sql_ledger
+from rscalene.web.recording import sql_ledger, tell_end
 from rscalene.web.result import About, RequestResult
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class request:
             return
         self._request.exit(self._stretch)
         self._request.close()
+        tell_end(self._request, [("request", self.name)], own_thread=False)
         if kind is not None:
             self._about.error = kind.__name__
         self._result = RequestResult(self._request, self._about)

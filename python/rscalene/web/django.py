@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpResponse
 
+from rscalene._rscalene import labels_followed
 from rscalene.web.failures import failures
 from rscalene.web.options import disabled, options
 from rscalene.web.recording import Recorder, Recording
@@ -37,8 +38,12 @@ class ProfilerMiddleware:
             home, _, name = given["allow"].rpartition(".")
             given["allow"] = getattr(import_module(home), name)
         guarded = str(given.get("when", "?profile")).startswith("?") and not (given.get("allow") or given.get("token"))
-        if disabled() or (guarded and not settings.DEBUG):
+        off = guarded and not settings.DEBUG
+        if disabled() or (off and not labels_followed()):
             raise MiddlewareNotUsed
+        if off:
+            # `rscalene run` records this process: routes are named, nothing else.
+            given |= {"when": "never", "pages": False}
         self.get_response = get_response
         self._async = iscoroutinefunction(get_response)
         if self._async:
@@ -73,6 +78,7 @@ class ProfilerMiddleware:
         recording = self._begin(request)
         if recording is None:
             return await self.get_response(request)
+        recording.own_thread = False
         stretch = recording.request.enter()
         try:
             response = await self.get_response(request)

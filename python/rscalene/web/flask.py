@@ -6,6 +6,7 @@ import os
 import warnings
 from typing import Any
 
+from rscalene._rscalene import labels_followed
 from rscalene.web.wsgi import ProfilerMiddleware
 
 # Configuration, and the parameter of the middleware that it is.
@@ -52,7 +53,7 @@ class RScalene:
                 or bool(config.get("RSCALENE_ALLOW"))
             )
         app.extensions["rscalene"] = self
-        if not enabled or os.environ.get("RSCALENE") == "0":
+        if os.environ.get("RSCALENE") == "0" or not (enabled or labels_followed()):
             return
         given = {
             "when": "?profile",
@@ -63,6 +64,9 @@ class RScalene:
             "service": app.name,
         }
         given |= {name: config[key] for key, name in SETTINGS.items() if key in config}
+        if not enabled:
+            # `rscalene run` records this process: routes are named, nothing else.
+            given |= {"when": "never", "pages": False}
         app.wsgi_app = ProfilerMiddleware(
             app.wsgi_app,
             **given,

@@ -13,7 +13,7 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rscalene._rscalene import Request, request_scope
+from rscalene._rscalene import Request, label_ended, label_number, labels_followed, request_scope
 from rscalene.web.failures import failures
 from rscalene.web.options import Options, disabled
 from rscalene.web.outputs import Outputs
@@ -41,21 +41,23 @@ class Recorder:
     def begin(self, view: View) -> Recording | None:
         """Open a recording, if this request is selected and there is room for it."""
         if not self.options.when.selects(view, self.options.access):
-            return None
+            return self._label(view)
         with self._lock:
             pid = os.getpid()
             if pid != self._pid:
                 self._pid, self._open, self._number, self.unselected_full = pid, 0, 0, 0
                 self._seen = set()
-            if self._open >= self.options.max_selected:
+            full = self._open >= self.options.max_selected
+            if full:
                 self.unselected_full += 1
-                return None
-            self._open += 1
+            self._open += not full
             self._number += 1
             number, overlapped = self._number, self._open > 1
             cold = view.path not in self._seen
             if len(self._seen) < 10_000:
                 self._seen.add(view.path)
+        if full:
+            return self._label(view)
         about = About(
             method=view.method,
             path=view.path,
@@ -70,6 +72,16 @@ class Recorder:
         except Exception as error:
             self.ended()
             failures.tell("cannot profile requests", error)
+            return None
+
+    def _label(self, view: View) -> Recording | None:
+        """Open a recording that only names its route, where ``rscalene run`` records this process."""
+        if not labels_followed():
+            return None
+        try:
+            return Recording(self, About(method=view.method, path=view.path), bare=True)
+        except Exception as error:
+            failures.tell("cannot name requests", error)
             return None
 
     def notices(self) -> list[str]:
@@ -101,9 +113,19 @@ def trace_of(header: str | None) -> tuple[str | None, str | None]:
 class Recording:
     """One request that is being recorded. ``finish`` ends it, once."""
 
-    def __init__(self, recorder: Recorder, about: About) -> None:
-        """Open it; what the running context does from ``enter`` on is counted."""
+    def __init__(self, recorder: Recorder, about: About, *, bare: bool = False) -> None:
+        """Open it; what the running context does from ``enter`` on is counted. ``bare``: only its route is named."""
         options = recorder.options
+        self.bare = bare
+        #: Whether the CPU time of the request's thread is the request's alone.
+        self.own_thread = True
+        self.done = False
+        self.result: RequestResult | None = None
+        if bare:
+            self.about = about
+            self.recorder = recorder
+            self.request = Request(lines=False, functions=False)
+            return
         if options.scope:
             request_scope(list(options.scope))
         if options.propagate:
@@ -117,8 +139,6 @@ class Recording:
         # Drivers are hooked at the first ledger of a process, which is no time of the request's.
         ledger = sql_ledger() if options.sql else None
         self.request = Request(lines=options.lines, functions=options.functions, max_s=options.max_s)
-        self.done = False
-        self.result: RequestResult | None = None
         self.request.sql = ledger
 
     def first_byte(self) -> None:
@@ -133,6 +153,9 @@ class Recording:
                 return None
             self.done = True
         self.request.close()
+        tell_end(self.request, labels_of(self.about), own_thread=self.own_thread)
+        if self.bare:
+            return None
         self.recorder.ended()
         try:
             self.result = RequestResult(self.request, self.about, source=self.recorder.options.source)
@@ -141,6 +164,27 @@ class Recording:
         except Exception as error:
             failures.tell("cannot report a request", error)
         return self.result
+
+
+def labels_of(about: About) -> list[tuple[str, str]]:
+    """Return the keys and values under which the costs of a request are added up."""
+    if about.method == "CELERY":
+        return [("task", about.name)]
+    unknown = "(no route)" if about.status in (404, 405) else about.path
+    return [("method", about.method), ("route", about.route or unknown)]
+
+
+def tell_end(request: Request, pairs: list[tuple[str, str]], *, own_thread: bool) -> None:
+    """Tell ``rscalene run`` which work has ended; does nothing where nothing records."""
+    if not labels_followed():
+        return
+    try:
+        name = label_number(pairs)
+        if name is not None:
+            cpu_ns = round(request.cpu_s * 1e9) if own_thread else None
+            label_ended(request.label, name, round(request.elapsed_s * 1e9), cpu_ns)
+    except Exception as error:
+        failures.tell("cannot name requests", error)
 
 
 def sql_ledger() -> Any:
@@ -156,4 +200,4 @@ def sql_ledger() -> Any:
         return None
 
 
-__all__ = ["Recorder", "Recording", "disabled", "sql_ledger", "trace_of"]
+__all__ = ["Recorder", "Recording", "disabled", "sql_ledger", "tell_end", "trace_of"]

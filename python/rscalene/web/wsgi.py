@@ -125,7 +125,7 @@ class ProfilerMiddleware:
         self, recording: Recording, view: View, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         respond = self.options.respond
-        whole = "page" in respond and self._may_answer_with_page(view)
+        whole = "page" in respond and not recording.bare and self._may_answer_with_page(view)
         started = _Started(recording, start_response, view, respond, hold=whole)
         request = recording.request
         stretch = request.enter()
@@ -223,7 +223,7 @@ class _Started:
         return self._start(status, headers, exc_info) if exc_info else self._start(status, headers)
 
     def _added(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        if not self._respond or not isinstance(headers, list):
+        if not self._respond or self._recording.bare or not isinstance(headers, list):
             return headers
         added = list(headers)
         request = self._recording.request

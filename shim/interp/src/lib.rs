@@ -16,6 +16,7 @@
 #![warn(clippy::pedantic)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::panic)]
 
+mod contexts;
 mod debug_offsets;
 mod dict;
 mod fields;
@@ -31,6 +32,7 @@ mod threads;
 mod versions;
 mod walk;
 
+pub use contexts::ContextVariable;
 pub use fields::{Layout, Unsupported};
 pub use identity::Identity;
 pub use memory::Memory;

@@ -241,7 +241,6 @@ fn write(
         pc,
         weight_ns,
         tid: slot.tid.get(),
-        label: labels::current(),
         kind: if system { CpuKind::SYSTEM } else { CpuKind::NATIVE },
         ..CpuSample::default()
     };
@@ -251,6 +250,7 @@ fn write(
         let tstate = python.running_state(layout, memory, stack_pointer(context));
         // SAFETY: this is the slot's own thread, and handlers of this signal do not nest.
         let room = unsafe { slot.scratch(true) };
+        record.label = labels::of(memory, tstate);
         let walked = stack::capture(segment, layout, memory, tstate, &registers(context), false, room);
         if !walked.sent {
             segment.lose(Kind::CpuSample, 1);

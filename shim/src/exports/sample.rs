@@ -9,7 +9,8 @@
 //! recorded.
 
 use rscalene_wire::{
-    ArenaHeader, LABEL_BYTES, Label, NoFlags, Section, SectionMark, Span, TAP_VERSION, TapAnswer, TapTable,
+    ArenaHeader, LABEL_BYTES, Label, LabelVariable, NoFlags, Section, SectionMark, Span, TAP_VERSION, TapAnswer,
+    TapTable,
 };
 
 use crate::arena::segment;
@@ -26,7 +27,7 @@ use crate::python::stack;
 use crate::signals::actions;
 
 static TABLE: TapTable =
-    TapTable { version: TAP_VERSION, begin, end, section, set_label, define_label, span, keep_thread_out };
+    TapTable { version: TAP_VERSION, begin, end, section, follow, define_label, span, keep_thread_out };
 
 /// The table of sampling on the module's word.
 #[unsafe(no_mangle)]
@@ -117,8 +118,13 @@ extern "C" fn keep_thread_out() {
     Busy::for_good();
 }
 
-unsafe extern "C" fn set_label(label: u32) -> u32 {
-    labels::set(label)
+unsafe extern "C" fn follow(variable: *const LabelVariable) -> u32 {
+    if segment::segment().is_none() {
+        return 0;
+    }
+    // SAFETY: the caller's promise: a valid variable, with the GIL held.
+    unsafe { labels::follow(*variable) };
+    1
 }
 
 unsafe extern "C" fn define_label(label: u32, text: *const u8, bytes: usize) -> u32 {
@@ -131,7 +137,7 @@ unsafe extern "C" fn define_label(label: u32, text: *const u8, bytes: usize) -> 
     u32::from(segment.emit_whole(&record, NoFlags, text))
 }
 
-unsafe extern "C" fn span(name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32 {
+unsafe extern "C" fn span(label: u32, name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32 {
     let _errno = sys::KeepErrno::new();
     let (Some(_using), Some(_busy)) = (segment::using(), Busy::enter()) else { return 0 };
     let Some(segment) = segment::segment() else { return 0 };
@@ -142,7 +148,7 @@ unsafe extern "C" fn span(name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u
         cpu_ns,
         stack: if sent { stack } else { 0 },
         tid: sample::thread(),
-        label: labels::current(),
+        label,
         name,
         count,
     };

@@ -44,8 +44,6 @@ pub(crate) struct Tls {
     pub(crate) copying: Cell<u8>,
     /// 1 while a function behind an interposer is being looked up.
     looking: Cell<u8>,
-    /// The label that this thread bears; 0: none.
-    pub(crate) label: Cell<u32>,
     /// Not 0 while this thread's SIGSEGV and SIGBUS are open though it blocks them (see `faults`).
     pub(crate) kept_fault: Cell<u8>,
 }

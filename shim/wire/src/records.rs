@@ -211,7 +211,7 @@ records! {
         label: u32,
     }
 
-    /// The meaning of a label; sent once, before the first record with its number.
+    /// The meaning of a label; sent once, before work with it ends.
     Label = 13 then "its text: `key` NUL `value` NUL for each pair, UTF-8" {
         /// Time.
         time_ns: u64,

@@ -11,7 +11,7 @@ use crate::{ArenaHeader, SectionMark};
 pub const TAP_SYMBOL: &core::ffi::CStr = c"rscalene_tap";
 
 /// [`TapTable::version`] that this build speaks.
-pub const TAP_VERSION: u32 = 3;
+pub const TAP_VERSION: u32 = 4;
 
 /// What `begin` answers.
 #[repr(u32)]
@@ -58,14 +58,32 @@ pub struct TapTable {
     /// process' CPU time are the profiler's own, and `name` has `bytes` bytes. Answers 1 where there is a launcher.
     pub section:
         unsafe extern "C" fn(section: u32, mark: SectionMark, own_ns: u64, name: *const u8, bytes: usize) -> u32,
-    /// The calling thread bears this label from now on, 0 for none; answers which it bore before. Needs no GIL.
-    pub set_label: unsafe extern "C" fn(label: u32) -> u32,
-    /// Say what a label means, before the first thread bears it: `text` has `bytes` bytes, as [`crate::Label`] has them.
-    /// Answers 1 where something records.
+    /// Every record bears the number that this context variable has in the recording thread's context. Answers 1 where
+    /// something records.
+    pub follow: unsafe extern "C" fn(variable: *const LabelVariable) -> u32,
+    /// Say what a label means: `text` has `bytes` bytes, as [`crate::Label`] has them. Answers 1 where something records.
     pub define_label: unsafe extern "C" fn(label: u32, text: *const u8, bytes: usize) -> u32,
-    /// The calling thread has ended a piece of work that `name` says (a label that was defined), under the label that it
-    /// bears; the rest as in [`crate::Span`]. Answers 1 where something records.
-    pub span: unsafe extern "C" fn(name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32,
+    /// A piece of work that `name` says (a label that was defined) has ended; the rest as in [`crate::Span`]. Answers 1
+    /// where something records.
+    pub span: unsafe extern "C" fn(label: u32, name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32,
     /// The calling thread is the profiler's own: nothing that it allocates from now on is recorded.
     pub keep_thread_out: extern "C" fn(),
+}
+
+/// Where a label stands: the value of a context variable, an `int` of one digit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LabelVariable {
+    /// Offset of the context in the thread state.
+    pub context: u32,
+    /// The variable's hash, folded as the interpreter's maps fold hashes.
+    pub hash: u32,
+    /// Address of the variable.
+    pub variable: u64,
+    /// Address of the type of the maps' bitmap nodes.
+    pub bitmap: u64,
+    /// Address of the type of the maps' full nodes.
+    pub array: u64,
+    /// Address of `int`.
+    pub int: u64,
 }

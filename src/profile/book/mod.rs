@@ -5,14 +5,18 @@
 
 pub(crate) mod estimate;
 pub(crate) mod intern;
+pub(crate) mod labels;
 pub(crate) mod records;
 pub(crate) mod shares;
 pub(crate) mod sums;
 pub(crate) mod tree;
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 
 use self::intern::{FrameId, Interner};
+use self::labels::{LabelRecord, Pairs};
 use self::records::Growth;
 use self::records::{NativePlace, Near, ProcessRecord, SectionRecord, ThreadRecord};
 use self::shares::NodeShares;
@@ -46,6 +50,8 @@ pub(crate) struct Book {
     pub(crate) growing: Vec<Growth>,
     /// Stretches that programs marked, by the end of their first call.
     pub(crate) sections: Vec<SectionRecord>,
+    /// What passed under labels, all processes.
+    pub(crate) labels: BTreeMap<Pairs, LabelRecord>,
     /// Calls of sections that are in no row.
     pub(crate) sections_left_out: u64,
     pub(crate) near: Vec<Near>,

@@ -263,8 +263,8 @@ impl ProfileBuilder {
             Body::Free(free) => self.heap(pid, free.time_ns, |process| process.free(free)),
             Body::Copy(copy) => self.heap(pid, copy.time_ns, |process| process.copy(copy)),
             Body::Map { map, flags } => self.heap(pid, map.time_ns, |process| process.map(map, *flags)),
-            // Not kept yet.
-            Body::Label { .. } | Body::Span(_) => {}
+            Body::Label { label, pairs } => process.labels.define(*label, pairs),
+            Body::Span(span) => process.labels.end(span),
             Body::Section { section, name } => {
                 self.now_ns = self.now_ns.max(section.time_ns);
                 process.section(section, name, book);
@@ -274,7 +274,10 @@ impl ProfileBuilder {
                 book.processes[process.row].hidden_waits |= process.hidden_waits;
                 self.say(notices::message(pid, notice));
             }
-            Body::Teardown(_) => process.heap.tear_down(),
+            Body::Teardown(_) => {
+                process.heap.tear_down();
+                process.labels.tear_down();
+            }
             Body::Allocator(library) => drop(self.allocator.get_or_insert_with(|| notices::allocator(library))),
             Body::Counters(counters) => {
                 if counters.memory_interval_bytes > 0 && self.first_python.is_none_or(|first| first == pid) {
@@ -328,7 +331,7 @@ impl ProfileBuilder {
     fn write(&self, mut running: FxHashMap<u32, Process>, mut settled: Settled, context: Context<'_>) -> Profile {
         let mut pids: Vec<u32> = running.keys().copied().collect();
         pids.sort_unstable();
-        pids.iter().for_each(|&pid| inherit_mappings(&mut running, pid));
+        pids.iter().for_each(|&pid| inherit(&mut running, pid));
         for pid in pids {
             if let Some(mut process) = running.remove(&pid) {
                 settled.settle(&mut process, true, self.now_ns);
@@ -358,6 +361,7 @@ impl ProfileBuilder {
         totals.lost_records = settled.lost;
         let leaks = memory.then(|| lines::leaks(names, book, &files));
         let sections = tables::sections(names, book, &files, known, self.settings.start_ns);
+        let labels = tables::labels(names, book, &files, known);
         let near_limits = lines::near_limits(names, book, &files, self.settings.start_ns);
         let stacks = tables::stacks(names, book, &self.tree, &files);
         Profile {
@@ -370,6 +374,7 @@ impl ProfileBuilder {
             processes: tables::processes(book, known),
             stacks,
             sections,
+            labels,
             leaks,
             near_limits,
             notices: [&settled.notices[..], &context.notices, &notices::left_out(book, settled.more_notices)].concat(),
@@ -422,6 +427,9 @@ impl ProfileBuilder {
         next.armed = true;
         next.forked_from = start.flags.has(ProcessFlags::FORKED).then_some(start.parent);
         next.refused = start.flags.has(ProcessFlags::NO_FRAMES);
+        if let Some(parent) = next.forked_from.and_then(|parent| self.running.get(&parent)) {
+            next.labels.inherit(parent.labels.texts());
+        }
         self.settled.book.processes[next.row].row.parent = start.parent;
         self.running.insert(pid, next);
     }
@@ -475,7 +483,7 @@ impl ProfileBuilder {
     }
 
     fn settle_program(&mut self, pid: u32, last: bool) -> Option<Process> {
-        inherit_mappings(&mut self.running, pid);
+        inherit(&mut self.running, pid);
         let mut process = self.running.remove(&pid)?;
         self.settled.settle(&mut process, last, self.now_ns);
         self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now());
@@ -575,8 +583,14 @@ impl Settled {
     }
 }
 
-/// A forked process that did not live long enough for the launcher to read its mappings still has those of its parent.
-fn inherit_mappings(running: &mut FxHashMap<u32, Process>, pid: u32) {
+/// A forked process has what its parent said of labels. One that did not live long enough for the launcher to read its
+/// mappings still has those of its parent.
+fn inherit(running: &mut FxHashMap<u32, Process>, pid: u32) {
+    let parent = running.get(&pid).and_then(|process| running.get(&process.forked_from?));
+    let texts = parent.map(|parent| parent.labels.texts()).filter(|texts| !texts.is_empty()).cloned();
+    if let (Some(texts), Some(process)) = (texts, running.get_mut(&pid)) {
+        process.labels.inherit(&texts);
+    }
     let Some(mut process) = running.get(&pid).filter(|process| process.native.unmapped()) else { return };
     // More ancestors than there are processes would be a circle.
     for _ in 0..running.len() {

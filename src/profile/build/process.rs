@@ -12,6 +12,7 @@ use wire::{AllocFlags, CpuFlags, CpuKind, FreeHow, MapChange, MapFlags, SectionM
 
 use super::cpu::{Booking, Pools, ThreadAccount};
 use super::heap::{Heap, Moment};
+use super::labels::Labels;
 use super::mappings::Backing;
 use super::native::NativeSamples;
 use super::resident::Resident;
@@ -77,6 +78,8 @@ pub(crate) struct Process {
     pub(crate) counters: Option<Counters>,
     /// Memory.
     pub(crate) heap: Heap,
+    /// Labels.
+    pub(crate) labels: Labels,
     /// Footprint.
     pub(crate) resident: Resident,
     /// Native samples.
@@ -127,6 +130,7 @@ impl Process {
             definitions: Definitions::default(),
             counters: self.counters,
             heap: self.heap.sums(),
+            labels: self.labels.sums(),
             resident: self.resident.clone(),
             native: self.native.clone(),
             cpu_ns: self.cpu_ns,
@@ -204,6 +208,7 @@ impl Process {
         self.samples.0 += 1;
         let place = self.definitions.place(sample.stack);
         self.sections.sampled(place.owner, sample.weight_ns);
+        self.labels.sampled(sample.label, place.owner, sample.weight_ns);
         if sample.stack != 0 {
             self.heap.python_ran(sample.time_ns);
         }
@@ -244,6 +249,7 @@ impl Process {
         let (at, place) = self.running(alloc.time_ns, alloc.stack);
         let interval = if flags.has(AllocFlags::CERTAIN) { 0 } else { alloc.interval };
         let bytes = self.heap.alloc(at, place, alloc.address, alloc.size, interval, flags.has(AllocFlags::PYTHON));
+        self.labels.allocated(alloc.label, place.owner, alloc.address, bytes);
         self.add_allocated(alloc.tid, place, bytes);
     }
 
@@ -273,9 +279,18 @@ impl Process {
     pub(crate) fn free(&mut self, free: &wire::Free) {
         let (at, place) = self.running(free.time_ns, free.stack);
         match free.how {
-            FreeHow::RESIZED => self.heap.resize(at, place.owner, free.address, free.tid),
-            FreeHow::REFUSED => self.heap.keep(at, place.owner, free.address, free.tid),
-            _ => self.heap.free(at, place.owner, free.address),
+            FreeHow::RESIZED => {
+                self.labels.resize(free.address, free.tid);
+                self.heap.resize(at, place.owner, free.address, free.tid);
+            }
+            FreeHow::REFUSED => {
+                self.labels.refuse(free.address, free.tid);
+                self.heap.keep(at, place.owner, free.address, free.tid);
+            }
+            _ => {
+                self.labels.free(free.address);
+                self.heap.free(at, place.owner, free.address);
+            }
         }
     }
 
@@ -301,6 +316,7 @@ impl Process {
     pub(crate) fn map(&mut self, map: &wire::Map, flags: MapFlags) {
         let (at, place) = self.running(map.time_ns, map.stack);
         if map.change == MapChange::UNMAPPED {
+            self.labels.free(map.address);
             self.heap.unmap(at, place.owner, map.address, map.size);
             return;
         }
@@ -315,6 +331,9 @@ impl Process {
             backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);
         }
         let bytes = self.heap.map(at, place, map.address, map.size, backing);
+        if bytes > 0.0 {
+            self.labels.allocated(map.label, place.owner, map.address, bytes);
+        }
         self.add_mapped(place, bytes);
     }
 
@@ -347,6 +366,7 @@ impl Process {
             book.add_unseen(self.row, self.booking().rest(unseen(unknown, None)));
         }
         self.settle_memory(book);
+        self.labels.settle(book);
         if !self.refused {
             self.native.settle(book);
         }

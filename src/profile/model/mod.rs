@@ -3,6 +3,7 @@
 //! Job: the types of the JSON and of everything that renders it. Invariant: no room below is known here. Neighbours:
 //! `build` and `write` make profiles, `report` shows them, `compare` pairs two.
 
+mod label;
 mod line;
 mod moments;
 mod notice;
@@ -10,6 +11,7 @@ mod profile;
 mod stacks;
 mod time_and_memory;
 
+pub use label::Label;
 pub use line::{Line, NativeSymbol, ProcessShare, ThreadShare};
 pub use moments::{HeldBytes, Leak, NearLimit, Section, SectionLine};
 pub use notice::{Notice, codes};

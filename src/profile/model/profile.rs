@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::label::Label;
 use super::line::Line;
 use super::moments::{Leak, NearLimit, Section};
 use super::notice::Notice;
@@ -233,6 +234,9 @@ pub struct Profile {
     /// Stretches that the program marked, in order of their beginning.
     #[serde(default)]
     pub sections: Vec<Section>,
+    /// Work that bears labels, such as the requests of a route; the most CPU first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Label>,
     /// Leaks, surest first; `None` where memory was not profiled.
     #[serde(default)]
     pub leaks: Option<Vec<Leak>>,

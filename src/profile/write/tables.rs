@@ -11,12 +11,14 @@ use super::functions::subtrees;
 use super::lines::{Files, Known, LineKey};
 use crate::profile::book::Book;
 use crate::profile::book::intern::{FrameId, Names};
+use crate::profile::book::labels::{LabelRecord, Pairs};
 use crate::profile::book::records::ThreadRecord;
 use crate::profile::book::shares::NodeShares;
 use crate::profile::book::sums::{NodeSums, Sums, sorted, sum};
 use crate::profile::book::tree::Tree;
 use crate::profile::model::{
-    Process, ProcessStack, Section, SectionLine, StackFrame, StackNode, Stacks, Thread, ThreadStack, Time, Totals,
+    Label, Process, ProcessStack, Section, SectionLine, StackFrame, StackNode, Stacks, Thread, ThreadStack, Time,
+    Totals,
 };
 
 /// Nodes of the stacks in a profile.
@@ -135,6 +137,46 @@ pub(crate) fn sections(names: &Names, book: &Book, files: &Files, known: Known, 
         });
     }
     rows.sort_by(|left, right| left.start_s.total_cmp(&right.start_s));
+    rows
+}
+
+/// What bears labels, the most CPU first.
+pub(crate) fn labels(names: &Names, book: &Book, files: &Files, known: Known) -> Vec<Label> {
+    let seconds = |ns: f64| ns / 1e9;
+    let whole = |bytes: f64| known.memory.then_some(bytes.max(0.0).round() as u64);
+    let trusted = |owner: FrameId| book.processes.iter().any(|process| process.lines.contains_key(&owner));
+    let row = |(pairs, record): (&Pairs, &LabelRecord)| {
+        let clocked = record.count > 0 && record.clocks == record.count;
+        let cpu_ns = if clocked { record.cpu_ns as f64 } else { record.passed.sampled_ns };
+        let mut lines: BTreeMap<LineKey, (f64, f64)> = BTreeMap::new();
+        for (owner, &(ns, bytes)) in sorted(&record.passed.lines) {
+            // Lines of a process whose frames were refused are in no file.
+            if trusted(owner) {
+                let line = lines.entry(files.line_of(names, owner)).or_default();
+                *line = (line.0 + ns, line.1 + bytes);
+            }
+        }
+        let lines = lines.into_iter().map(|((file, line), (ns, bytes))| SectionLine {
+            file,
+            line,
+            cpu_s: known.cpu.then_some(seconds(ns)),
+            alloc_bytes: whole(bytes),
+        });
+        Label {
+            labels: pairs.clone(),
+            count: record.count,
+            elapsed_s: seconds(record.elapsed_ns as f64),
+            median_s: record.quantile_s(0.5),
+            p95_s: record.quantile_s(0.95),
+            longest_s: (record.count > 0).then(|| seconds(record.longest_ns as f64)),
+            cpu_s: (known.cpu || clocked).then(|| seconds(cpu_ns)),
+            alloc_bytes: whole(record.allocated),
+            kept_bytes: whole(record.kept),
+            lines: lines.collect(),
+        }
+    };
+    let mut rows: Vec<Label> = book.labels.iter().map(row).collect();
+    rows.sort_by(|left, right| right.cpu_s.unwrap_or(0.0).total_cmp(&left.cpu_s.unwrap_or(0.0)));
     rows
 }
 

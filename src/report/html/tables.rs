@@ -3,7 +3,7 @@
 //! Job: everything tabular, readable without script. Invariant: header cells carry their scope, figures their unit.
 //! Neighbours: `assets/tables.js` replaces lines, functions and files by sortable ones.
 
-use crate::profile::model::Time;
+use crate::profile::model::{SectionLine, Time};
 use crate::report::view::waiting_s;
 use crate::units;
 
@@ -140,11 +140,53 @@ pub(super) fn push_run(out: &mut String, page: &Page<'_>) {
         out.push_str(&format!("<dt>{term}</dt><dd>{}</dd>", escape::text(&fact)));
     }
     out.push_str("</dl>");
+    push_labels(out, page);
     push_sections(out, page);
     push_threads(out, page);
     push_processes(out, page);
     out.push_str(MEANINGS);
     out.push_str("</section>");
+}
+
+/// Requests by route, and other work by label.
+fn push_labels(out: &mut String, page: &Page<'_>) {
+    let (routes, others): (Vec<_>, Vec<_>) = page.profile.labels.iter().partition(|label| label.route().is_some());
+    for (title, column, labels) in [("Routes", "Route", routes), ("Labels", "Label", others)] {
+        if labels.is_empty() {
+            continue;
+        }
+        out.push_str(&format!("<h3>{title}</h3>"));
+        let columns = ["#Count", "#Median", "#95 %", "#Longest", "#CPU", "#Allocated", "#Kept", "Hottest lines"];
+        head(out, title, &[&[column], &columns[..]].concat());
+        for label in labels.iter().take(ROWS) {
+            out.push_str(&format!("<tr><th scope=\"row\">{}</th>", escape::text(&label.name())));
+            let figures = [
+                units::count(label.count),
+                seconds(label.median_s),
+                seconds(label.p95_s),
+                seconds(label.longest_s),
+                seconds(label.cpu_s),
+                bytes(label.alloc_bytes),
+                bytes(label.kept_bytes),
+            ];
+            for figure in figures {
+                out.push_str(&format!("<td class=\"n\">{figure}</td>"));
+            }
+            out.push_str(&format!("<td>{}</td></tr>", hottest(page, &label.lines)));
+        }
+        out.push_str(END);
+    }
+}
+
+/// The lines with most CPU time.
+fn hottest(page: &Page<'_>, lines: &[SectionLine]) -> String {
+    let mut lines: Vec<_> = lines.iter().filter(|line| line.cpu_s.is_some_and(|s| s > 0.0)).collect();
+    lines.sort_by(|left, right| right.cpu_s.unwrap_or(0.0).total_cmp(&left.cpu_s.unwrap_or(0.0)));
+    let hottest = lines.iter().take(3).filter_map(|line| {
+        let name = page.names.get(line.file)?;
+        Some(format!("{}:{} {}", escape::text(&name.shown), line.line, seconds(line.cpu_s)))
+    });
+    hottest.collect::<Vec<_>>().join(", ")
 }
 
 fn push_sections(out: &mut String, page: &Page<'_>) {
@@ -174,13 +216,7 @@ fn push_sections(out: &mut String, page: &Page<'_>) {
         for figure in figures {
             out.push_str(&format!("<td class=\"n\">{figure}</td>"));
         }
-        let mut lines: Vec<_> = section.lines.iter().filter(|line| line.cpu_s.is_some_and(|s| s > 0.0)).collect();
-        lines.sort_by(|left, right| right.cpu_s.unwrap_or(0.0).total_cmp(&left.cpu_s.unwrap_or(0.0)));
-        let hottest = lines.iter().take(3).filter_map(|line| {
-            let name = page.names.get(line.file)?;
-            Some(format!("{}:{} {}", escape::text(&name.shown), line.line, seconds(line.cpu_s)))
-        });
-        out.push_str(&format!("<td>{}</td></tr>", hottest.collect::<Vec<_>>().join(", ")));
+        out.push_str(&format!("<td>{}</td></tr>", hottest(page, &section.lines)));
     }
     out.push_str(END);
 }

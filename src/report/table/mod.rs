@@ -10,6 +10,7 @@ mod cells;
 mod closing;
 mod functions;
 mod hottest;
+mod labels;
 mod leaks;
 pub(super) mod list;
 mod modules;
@@ -30,6 +31,9 @@ pub(super) use summary::{command, elapsed_text, resident as peak_made_of};
 
 /// Hottest lines that the short report keeps on the smallest screen.
 const LEAST_LINES: usize = 3;
+/// Routes, and labels, in the short report and in the full one.
+const FEW_LABELS: usize = 5;
+const MOST_LABELS: usize = 40;
 
 /// Renders the profile for a terminal of this style. `source` gives the text of a file, where it can be read: it is
 /// shown around the lines that have figures.
@@ -55,15 +59,27 @@ pub fn render_table(
 fn short(view: &mut View<'_>, options: &Options, style: &Style, rows: usize) -> String {
     let mut head = String::new();
     summary::render_short(&mut head, view, style);
-    on_request(&mut head, view, options, style);
+    let mut requested = String::new();
+    on_request(&mut requested, view, options, style);
+    let mut labels = FEW_LABELS;
     loop {
         let mut out = head.clone();
+        if labels > 0 {
+            labels::render(&mut out, view.profile, labels, style);
+        }
+        out.push_str(&requested);
         hottest::render(&mut out, view, options, style);
         closing::render(&mut out, view.profile, style);
-        if out.lines().count() < rows || view.lines.len() <= LEAST_LINES {
+        if out.lines().count() < rows {
             return out;
         }
-        view.lines.pop();
+        if view.lines.len() > LEAST_LINES {
+            view.lines.pop();
+        } else if labels > 0 {
+            labels -= 1;
+        } else {
+            return out;
+        }
     }
 }
 
@@ -75,6 +91,7 @@ fn full(view: &View<'_>, options: &Options, style: &Style, source: &dyn Fn(&str)
     functions::render(&mut out, view, style);
     modules::render(&mut out, view, options, style);
     tasks::render(&mut out, view.profile, style);
+    labels::render(&mut out, view.profile, MOST_LABELS, style);
     on_request(&mut out, view, options, style);
     hottest::render(&mut out, view, options, style);
     closing::render(&mut out, view.profile, style);

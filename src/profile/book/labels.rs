@@ -1,0 +1,96 @@
+//! What passed under a label, and the lengths of the work that ended under it.
+//!
+//! Job: sums that add up over threads and processes. Invariant: lengths are kept in steps of one percent, so a million
+//! requests take no more memory than a thousand. Neighbours: `build::labels` fills a record, `write::tables` reads it.
+
+use std::collections::BTreeMap;
+
+use super::Book;
+use super::records::Lines;
+use crate::profile::model::Label;
+
+/// The key and value pairs of a label.
+pub(crate) type Pairs = BTreeMap<String, String>;
+
+/// Labels that have rows; the costs of later ones are in the row `(others)`.
+const MOST_LABELS: usize = 1_024;
+/// Natural logarithm of the step between two lengths.
+const STEP: f64 = 0.01;
+
+/// What passed under a label.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LabelRecord {
+    /// Samples by line.
+    pub(crate) passed: Lines,
+    /// Bytes allocated.
+    pub(crate) allocated: f64,
+    /// Bytes of these that live.
+    pub(crate) kept: f64,
+    /// Live blocks; in a row of the book without meaning.
+    pub(crate) blocks: u64,
+    /// Pieces of work that ended, their nanoseconds, and the longest.
+    pub(crate) count: u64,
+    pub(crate) elapsed_ns: u64,
+    pub(crate) longest_ns: u64,
+    /// CPU nanoseconds of those whose clock was read.
+    pub(crate) cpu_ns: u64,
+    /// How many those are.
+    pub(crate) clocks: u64,
+    /// How many took how long: by logarithm.
+    lengths: BTreeMap<i32, u64>,
+}
+
+impl LabelRecord {
+    /// A piece of work ended.
+    pub(crate) fn ended(&mut self, wall_ns: u64, cpu_ns: Option<u64>) {
+        self.count += 1;
+        self.elapsed_ns = self.elapsed_ns.saturating_add(wall_ns);
+        self.longest_ns = self.longest_ns.max(wall_ns);
+        self.cpu_ns = self.cpu_ns.saturating_add(cpu_ns.unwrap_or(0));
+        self.clocks += u64::from(cpu_ns.is_some());
+        *self.lengths.entry(((wall_ns.max(1) as f64).ln() / STEP).round() as i32).or_default() += 1;
+    }
+
+    /// Adds another's.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed.sampled_ns += other.passed.sampled_ns;
+        for (owner, (ns, bytes)) in other.passed.lines {
+            let line = self.passed.lines.entry(owner).or_default();
+            *line = (line.0 + ns, line.1 + bytes);
+        }
+        self.allocated += other.allocated;
+        self.kept += other.kept;
+        self.blocks += other.blocks;
+        self.count += other.count;
+        self.elapsed_ns = self.elapsed_ns.saturating_add(other.elapsed_ns);
+        self.longest_ns = self.longest_ns.max(other.longest_ns);
+        self.cpu_ns = self.cpu_ns.saturating_add(other.cpu_ns);
+        self.clocks += other.clocks;
+        for (length, count) in other.lengths {
+            *self.lengths.entry(length).or_default() += count;
+        }
+    }
+
+    /// Seconds that the given share of the work took at most; `None` where none ended.
+    pub(crate) fn quantile_s(&self, share: f64) -> Option<f64> {
+        let wanted = (self.count as f64 * share).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let length = self.lengths.iter().find(|(_, count)| {
+            seen += **count;
+            seen >= wanted
+        })?;
+        Some((f64::from(*length.0) * STEP).exp().min(self.longest_ns as f64) / 1e9)
+    }
+}
+
+impl Book {
+    /// Books what passed under a label; without pairs: under the number of a request that did not end.
+    pub(crate) fn add_label(&mut self, pairs: Option<Pairs>, sums: LabelRecord) {
+        let route = |name: &str| Pairs::from([(Label::ROUTE.to_owned(), name.to_owned())]);
+        let mut pairs = pairs.unwrap_or_else(|| route("(did not end)"));
+        if self.labels.len() >= MOST_LABELS && !self.labels.contains_key(&pairs) {
+            pairs = route("(others)");
+        }
+        self.labels.entry(pairs).or_default().add(sums);
+    }
+}

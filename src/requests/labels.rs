@@ -1,0 +1,201 @@
+//! Labels of requests and blocks, for whoever records this process: `rscalene run`, or `Profiler`.
+//!
+//! Job: one context variable, `rscalene_label`, whose value is a number; say what numbers mean, and what ended. Invariant:
+//! where nothing records, no variable is set and nothing is said. A forked child says again what its labels mean, since
+//! it has records of its own. Neighbours: `wire::tap` is the contract, `request` bears numbers, `rscalene.web` names them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use rscalene_wire::{LABEL_BYTES, LABEL_PAIRS, LabelVariable, TAP_SYMBOL, TAP_VERSION, TapTable, UNKNOWN_NS};
+
+use super::api;
+use crate::bindings::{contexts, symbols};
+
+/// Labels of a process that have numbers; what comes later bears `(others)`.
+const MOST_LABELS: usize = 2_048;
+
+/// The variable, and the shim's table; `None` where nothing preloaded the shim.
+struct Followed {
+    variable: Py<PyAny>,
+    table: &'static TapTable,
+}
+
+/// Numbers by text, of the process that they were said to.
+struct Said {
+    pid: u32,
+    numbers: HashMap<String, u32>,
+}
+
+struct Held(RefCell<Said>, OnceLock<Option<Followed>>);
+// SAFETY: the numbers are only reached with the GIL held, as `said` asks for the proof.
+unsafe impl Sync for Held {}
+static HELD: std::sync::LazyLock<Held> =
+    std::sync::LazyLock::new(|| Held(RefCell::new(Said { pid: 0, numbers: HashMap::new() }), OnceLock::new()));
+
+/// A number that no label and no request of this process has.
+pub(super) fn next() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    // An `int` of one digit has 30 bits. After a billion requests numbers come again.
+    NEXT.fetch_add(1, Relaxed) % ((1 << 30) - 1) + 1
+}
+
+fn followed(py: Python<'_>) -> Option<&'static Followed> {
+    if let Some(known) = HELD.1.get() {
+        return known.as_ref();
+    }
+    // Another thread may run meanwhile: nobody waits for the other's answer with the GIL.
+    let found = find(py).ok().flatten();
+    HELD.1.get_or_init(|| found.and_then(|(found, place)| found.follow(&place))).as_ref()
+}
+
+impl Followed {
+    fn follow(self, place: &LabelVariable) -> Option<Self> {
+        // SAFETY: the GIL is held, the variable lives as long as the process, and this runs in no allocator.
+        let records = unsafe { (self.table.follow)(&raw const *place) } != 0;
+        records.then_some(self)
+    }
+}
+
+/// The shim, if it was preloaded, and a variable that it can read.
+fn find(py: Python<'_>) -> PyResult<Option<(Followed, LabelVariable)>> {
+    let symbol = symbols::address(TAP_SYMBOL);
+    if symbol.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the symbol is a function of this type in every version of the shim that exports it.
+    let answer: extern "C" fn() -> *const TapTable =
+        unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> *const TapTable>(symbol) };
+    // SAFETY: the shim returns a static.
+    let table = unsafe { &*answer() };
+    if table.version != TAP_VERSION {
+        return Ok(None);
+    }
+    let variable = py.import("contextvars")?.getattr("ContextVar")?.call1(("rscalene_label",))?;
+    let Some(found) = contexts::learn(py, &variable)? else { return Ok(None) };
+    let place = LabelVariable {
+        context: found.context,
+        hash: found.hash,
+        variable: found.variable,
+        bitmap: found.bitmap,
+        array: found.array,
+        int: (&raw const ffi::PyLong_Type) as u64,
+    };
+    Ok(Some((Followed { variable: variable.unbind(), table }, place)))
+}
+
+/// The running context bears this number; the answer is for [`reset`], `None` where nothing records.
+pub(super) fn set(py: Python<'_>, label: u32) -> PyResult<Option<Py<PyAny>>> {
+    let (Some(followed), Some(contexts)) = (followed(py), api::contexts()) else { return Ok(None) };
+    let number = label.into_pyobject(py)?;
+    // SAFETY: both are live objects, and the GIL is held.
+    let token =
+        unsafe { Bound::from_owned_ptr_or_err(py, (contexts.set)(followed.variable.as_ptr(), number.as_ptr())) }?;
+    Ok(Some(token.unbind()))
+}
+
+/// The running context bears what it bore before. A token of another context changes nothing.
+pub(super) fn reset(token: &Bound<'_, PyAny>) {
+    let (Some(followed), Some(contexts)) = (followed(token.py()), api::contexts()) else { return };
+    // SAFETY: both are live objects, and the GIL is held.
+    if unsafe { (contexts.reset)(followed.variable.as_ptr(), token.as_ptr()) } < 0 {
+        // SAFETY: the GIL is held; the error is ours.
+        unsafe { ffi::PyErr_Clear() };
+    }
+}
+
+/// The number of what these pairs say; `None` where nothing records.
+fn number(py: Python<'_>, pairs: &[(String, String)]) -> Option<u32> {
+    let followed = followed(py)?;
+    let text = text(pairs);
+    let mut said = HELD.0.borrow_mut();
+    let pid = std::process::id();
+    if said.pid != pid {
+        *said = Said { pid, numbers: HashMap::new() };
+    }
+    let text = if said.numbers.contains_key(&text) || said.numbers.len() < MOST_LABELS {
+        text
+    } else {
+        pairs.first().map_or_else(String::new, |(key, _)| format!("{key}\0(others)\0"))
+    };
+    if let Some(&known) = said.numbers.get(&text) {
+        return Some(known);
+    }
+    let number = next();
+    // SAFETY: the text is valid for the call, and this runs in no allocator.
+    if unsafe { (followed.table.define_label)(number, text.as_ptr(), text.len()) } == 0 {
+        return None;
+    }
+    said.numbers.insert(text, number);
+    Some(number)
+}
+
+/// As [`rscalene_wire::Label`] has it: pairs that do not fit are cut or left out.
+fn text(pairs: &[(String, String)]) -> String {
+    let mut text = String::new();
+    for (key, value) in pairs.iter().take(LABEL_PAIRS) {
+        let left = LABEL_BYTES.saturating_sub(text.len() + 2);
+        if key.len() > left {
+            break;
+        }
+        let mut value = value.replace('\0', " ");
+        let room = left - key.len();
+        let end = (0..=room.min(value.len())).rev().find(|&end| value.is_char_boundary(end));
+        value.truncate(end.unwrap_or(0));
+        text += &format!("{}\0{value}\0", key.replace('\0', " "));
+    }
+    text
+}
+
+/// Does anything record labels? `rscalene run` does.
+#[pyfunction]
+pub(super) fn labels_followed(py: Python<'_>) -> bool {
+    followed(py).is_some()
+}
+
+/// The number of these pairs of key and value; None where nothing records.
+#[pyfunction]
+pub(super) fn label_number(py: Python<'_>, pairs: Vec<(String, String)>) -> Option<u32> {
+    number(py, &pairs)
+}
+
+/// The pairs of the running context's label; empty where it has none, or a request's.
+#[pyfunction]
+pub(super) fn label_pairs(py: Python<'_>) -> PyResult<Vec<(String, String)>> {
+    let Some(followed) = followed(py) else { return Ok(Vec::new()) };
+    let value = followed.variable.call_method1(py, "get", (0,))?.extract::<u32>(py)?;
+    let said = HELD.0.borrow();
+    let found = said.numbers.iter().find(|(_, number)| **number == value);
+    let mut words = found.map(|(text, _)| text.split_terminator('\0')).into_iter().flatten();
+    let mut pairs = Vec::new();
+    while let (Some(key), Some(value)) = (words.next(), words.next()) {
+        pairs.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(pairs)
+}
+
+/// Makes the running context bear a label; the answer is for `label_exit`.
+#[pyfunction]
+pub(super) fn label_enter(py: Python<'_>, label: u32) -> PyResult<Option<Py<PyAny>>> {
+    set(py, label)
+}
+
+/// Gives the context back what it bore.
+#[pyfunction]
+pub(super) fn label_exit(token: &Bound<'_, PyAny>) {
+    reset(token);
+}
+
+/// Says that work with the label `name` ended after so many nanoseconds. `label` is the number of the request that it
+/// was; 0 for a block.
+#[pyfunction]
+pub(super) fn label_ended(py: Python<'_>, label: u32, name: u32, wall_ns: u64, cpu_ns: Option<u64>) {
+    if let Some(followed) = followed(py) {
+        // SAFETY: this runs in no allocator.
+        unsafe { (followed.table.span)(label, name, wall_ns, cpu_ns.unwrap_or(UNKNOWN_NS), u32::MAX) };
+    }
+}
