@@ -5,15 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Book;
 use super::records::Lines;
-use crate::profile::model::Label;
 
 /// The key and value pairs of a label.
 pub(crate) type Pairs = BTreeMap<String, String>;
 
-/// Labels that have rows; the costs of later ones are in the row `(others)`.
-const MOST_LABELS: usize = 1_024;
 /// Natural logarithm of the step between two lengths.
 const STEP: f64 = 0.01;
 
@@ -80,17 +76,5 @@ impl LabelRecord {
             seen >= wanted
         })?;
         Some((f64::from(*length.0) * STEP).exp().min(self.longest_ns as f64) / 1e9)
-    }
-}
-
-impl Book {
-    /// Books what passed under a label; without pairs: under the number of a request that did not end.
-    pub(crate) fn add_label(&mut self, pairs: Option<Pairs>, sums: LabelRecord) {
-        let route = |name: &str| Pairs::from([(Label::ROUTE.to_owned(), name.to_owned())]);
-        let mut pairs = pairs.unwrap_or_else(|| route("(did not end)"));
-        if self.labels.len() >= MOST_LABELS && !self.labels.contains_key(&pairs) {
-            pairs = route("(others)");
-        }
-        self.labels.entry(pairs).or_default().add(sums);
     }
 }

@@ -24,6 +24,8 @@ use self::sums::{Amount, Bytes, NodeSums, Sums, sum};
 use self::tree::{NodeId, Place};
 use crate::profile::model;
 
+/// Labels that have rows; the costs of later ones are in the row `(others)`.
+const MOST_LABELS: usize = 1_024;
 /// Processes and threads that have rows of their own; what comes later shares the last one.
 const MOST_ROWS: usize = 4096;
 /// Processes and threads whose share of each line is kept.
@@ -135,6 +137,16 @@ impl Book {
         let object = self.objects.number(object.to_owned());
         let offset = if self.native.len() < MOST_NATIVE { offset } else { 0 };
         *self.native.entry((owner, NativePlace { object, offset })).or_default() += ns;
+    }
+
+    /// Books what passed under a label; without pairs: under the number of a request that did not end.
+    pub(crate) fn add_label(&mut self, pairs: Option<Pairs>, sums: LabelRecord) {
+        let route = |name: &str| Pairs::from([(model::Label::ROUTE.to_owned(), name.to_owned())]);
+        let mut pairs = pairs.unwrap_or_else(|| route("(did not end)"));
+        if self.labels.len() >= MOST_LABELS && !self.labels.contains_key(&pairs) {
+            pairs = route("(others)");
+        }
+        self.labels.entry(pairs).or_default().add(sums);
     }
 
     /// Is the process' share of each line kept?
