@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ spin(0.2)
 
 def noise(seconds: float) -> float:
     """Four standard errors of a part of a thread's time, at samples of a millisecond, and what a busy machine adds."""
-    return 4 * float(seconds * 1e-3) ** 0.5 + 0.02
+    return 4 * math.sqrt(seconds * 1e-3) + 0.02
 
 
 def labels_of(profile: dict[str, Any]) -> dict[str, dict[str, Any]]:
