@@ -19,6 +19,7 @@ AROUND = {
         "app.test_client().get('/').data\nassert len(glob.glob('profiles/GET.root.*.prof')) == 1\n",
     ),
     'rscalene.request("import"': ("", "assert open('import.html').read().startswith('<!doctype html>')\n"),
+    "rscalene.label(": ("", "assert resize(b'x') == b'x'\n"),
     "rscalene.flask": (
         "",
         "app = create_app()\nassert app.test_client().get('/?profile').data == b'hello'\n"
