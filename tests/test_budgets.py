@@ -39,7 +39,7 @@ def test_memory_as_memray_says():
 
 @pytest.mark.limit_leaks("100 KB")
 def test_leak():
-    HELD.append(bytearray(200_003))
+    HELD.append(bytearray(900_003))
 
 class Case(unittest.TestCase):
     def setUp(self):
@@ -77,7 +77,7 @@ def test_marks_fail_what_takes_more_and_name_the_line(tmp_path: Path) -> None:
         'connection.execute("select x from t where x = ?", (number,)).fetchall()',
         "peak: 4.8 MiB, the limit is 3.8 MiB",
         ", the limit is 97.7 KiB",
-        "HELD.append(bytearray(200_003))",
+        "HELD.append(bytearray(900_003))",
         "queries: 1, the limit is 0",
     ):
         assert line in text, line
