@@ -360,7 +360,7 @@ def test_waits_that_the_launcher_may_not_see_are_unknown(rscalene: Run, tmp_path
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     profile = json.loads((tmp_path / "out.json").read_text())
-    assert sum("CAP_SYS_PTRACE" in notice for notice in profile["notices"]) == 2, profile["notices"]
+    assert sum("CAP_SYS_PTRACE" in notice["text"] for notice in profile["notices"]) == 2, profile["notices"]
     rows = [profile["totals"], *profile["processes"], *profile["threads"], *profile["files"][0]["lines"]]
     assert {(row["wait_s"], row["gil_wait_s"]) for row in rows} == {(None, None)}
     assert profile["totals"]["cpu_clock_s"] > 0.02
