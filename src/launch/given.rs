@@ -1,8 +1,9 @@
-//! The text of programs that are no files: `-c CODE`, and standard input behind `-`.
+//! The text of programs that lie in no file: `-c CODE`, and standard input behind `-`.
 //!
-//! Job: keep that text, so that its lines can be shown. Invariant: the program reads the same bytes from the same kind of
-//! stream: a file is looked at without moving its position, a pipe is passed on as it is read, anything else is left
-//! alone. Neighbours: `spawn` gives the child what [`Given::stdin`] answers, `run` and `output` ask for the text.
+//! Job: keep the text, so that the report can show its lines. Invariant: the program reads the same bytes from the same
+//! kind of stream: this file reads a file without moving its position, passes a pipe on as the bytes come, and leaves
+//! any other stream alone. Neighbours: `spawn` gives the child the stream of [`Given::stdin`]; `commands::run` and
+//! `commands::output` ask for the text.
 
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
@@ -13,15 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cli::words::Program;
 use crate::profile::build::inline;
 
-/// Bytes of text that are kept: more than anybody reads.
+/// Most bytes of text that are kept.
 const MOST: usize = 16 << 20;
 
-/// What standard input has given so far.
+/// The bytes that standard input has given so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given(Arc<Mutex<Vec<u8>>>);
 
 impl Given {
-    /// The stream that the program is to read instead of our own, if it must be another one for us to know its text.
+    /// The stream that the program reads in place of our standard input; `None` where the program reads ours.
     pub(crate) fn stdin(&self, program: &Program) -> Option<PipeReader> {
         let from_stdin =
             matches!(program, Program::Interpreter(words) if words.first().is_some_and(|word| word == "-"));
@@ -45,7 +46,7 @@ impl Given {
         }
         let (to_read, mut to_write) = std::io::pipe().ok()?;
         let kept = Arc::clone(&self.0);
-        // Ends with the input, with the program's interest in it, or with us.
+        // The thread ends with the input, when the program closes its end, or with the launcher.
         let passing = std::thread::Builder::new().name("rscalene-stdin".into()).spawn(move || {
             let mut bytes = [0; 64 << 10];
             while let Ok(read @ 1..) = input.read(&mut bytes) {

@@ -1,9 +1,9 @@
-//! The file of a capture: where it lies, that it is the user's alone, and that it goes when it is not needed.
+//! The file of a capture: where the file lies, who may read it, and when it goes.
 //!
-//! Job: make it, know those that killed launchers left behind, remove it after a report. Invariant: a capture lies in a
-//! folder that the user owns and nobody else may enter, under a name that nobody can guess; the launcher holds a lock on
-//! it, which the kernel drops with the launcher. No folder, no capture: the run goes on without. Neighbours:
-//! `transport::capture` fills it, `run` and `recover` use it.
+//! Job: make the file of a run, find the files that killed launchers left behind, and remove the file after a report.
+//! Invariant: a capture lies in a folder that the user owns and no other user may enter, under a random name; the launcher
+//! holds a lock on the file, which the kernel drops with the launcher. Without such a folder the run goes on without a
+//! capture. Neighbours: `transport::capture` fills the file; `commands::run` and `commands::recover` use it.
 
 use std::fs::{self, DirBuilder, File};
 use std::os::fd::AsRawFd;
@@ -18,7 +18,7 @@ use crate::profile::model::Settings;
 use crate::transport::capture::Writer;
 use crate::transport::event::Event;
 
-/// What a capture says of itself, so that a report can be made of it alone.
+/// The head of a capture: all that a report needs beside the events.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Origin {
@@ -26,27 +26,27 @@ pub(crate) struct Origin {
     pub(crate) version: String,
     /// The program.
     pub(crate) command: Vec<String>,
-    /// Where it ran.
+    /// Its working directory.
     pub(crate) cwd: String,
     /// Process id of the program.
     pub(crate) pid: u32,
-    /// When it started, RFC 3339.
+    /// When the program started, RFC 3339.
     pub(crate) started_at: String,
-    /// The same as `CLOCK_MONOTONIC` nanoseconds.
+    /// The same moment in `CLOCK_MONOTONIC` nanoseconds.
     pub(crate) start_ns: u64,
-    /// How it was recorded.
+    /// How the program was recorded.
     pub(crate) settings: Settings,
-    /// Whose lines are reported.
+    /// Which files' lines are reported.
     pub(crate) scope: ScopeRules,
 }
 
 /// Most bytes of a capture.
 const LIMIT: u64 = 256 << 20;
-/// Captures of killed launchers that are kept.
+/// How many captures of killed launchers are kept.
 const KEPT: usize = 8;
 /// Ending of a capture's name.
 const ENDING: &str = "capture";
-/// Ending while it does not say yet what it is.
+/// Ending of the name until the head is written.
 const UNNAMED: &str = "new";
 
 /// The capture of this run; it stays on disk until [`Keep::forget`].
@@ -57,7 +57,7 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
-    /// Begins one; `None` where there is no place for it.
+    /// Begins a capture; `None` where no folder takes the file.
     pub(crate) fn begin(origin: &Origin) -> Option<Self> {
         let folder = folders().into_iter().find(|folder| make(folder).is_ok())?;
         prune(&folder);
@@ -70,7 +70,7 @@ impl Keep {
             .keep()
             .ok()?;
         lock(&file);
-        // It gets its name when it says what it is: one that a kill left before that is no capture.
+        // The file gets its name when its head is written: without a head it is no capture, if a kill comes before.
         let named = path.with_extension(ENDING);
         let begun = Writer::begin(file, origin, LIMIT).and_then(|writer| fs::rename(&path, &named).map(|()| writer));
         match begun {
@@ -82,27 +82,27 @@ impl Keep {
         }
     }
 
-    /// Adds an event.
+    /// Adds an event to the capture.
     pub(crate) fn push(&mut self, event: &Event) {
         self.writer.push(event);
     }
 
-    /// Time has passed.
+    /// Writes to the disk what has waited long enough; called from time to time.
     pub(crate) fn tick(&mut self) {
         self.writer.flush_in_time();
     }
 
-    /// Why it is not complete.
+    /// Why the capture is not complete; `None` while it is.
     pub(crate) fn ended(&self) -> Option<&str> {
         self.writer.ended()
     }
 
-    /// The report is written: nobody needs it any more.
+    /// Removes the file: the report is written.
     pub(crate) fn forget(self) {
         let _ = fs::remove_file(self.path);
     }
 
-    /// Completes it as far as it can be; where it lies, and whether it is complete.
+    /// Writes the rest and leaves the file on the disk. Answers its path, and whether it is complete.
     pub(crate) fn leave(mut self) -> (PathBuf, bool) {
         self.writer.flush();
         (self.path, self.writer.ended().is_none())
@@ -112,11 +112,11 @@ impl Keep {
 /// A capture on disk.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// Where.
+    /// Its path.
     pub(crate) path: PathBuf,
-    /// Last written.
+    /// When it was last written.
     pub(crate) written: SystemTime,
-    /// Bytes.
+    /// Its size in bytes.
     pub(crate) bytes: u64,
     /// Its launcher still runs.
     pub(crate) running: bool,
@@ -173,7 +173,7 @@ fn inside(folder: &Path, ending: &str) -> Vec<Found> {
     found.collect()
 }
 
-/// Removes the oldest of too many, and what never became one.
+/// Removes files without a head, and the oldest captures above [`KEPT`].
 fn prune(folder: &Path) {
     let over = |ending: &str| inside(folder, ending).into_iter().filter(|found| !found.running);
     for found in over(UNNAMED) {
@@ -186,7 +186,7 @@ fn prune(folder: &Path) {
     }
 }
 
-/// Locks a file for as long as it is open; false where somebody else has.
+/// Locks a file for as long as it is open; false where another process holds the lock.
 fn lock(file: &File) -> bool {
     // SAFETY: the descriptor is open.
     unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }

@@ -1,11 +1,12 @@
 //! Where the preloaded library lies, and how the environment names it to the program.
 //!
-//! Invariant: what was preloaded before stays preloaded, behind us. `LD_PRELOAD` is split at spaces and colons, and a
-//! process of another user may not enter every folder; the dynamic linker writes an error into the program's own output
-//! wherever a library cannot be opened. So a library that lies badly is preloaded from a copy that everybody can read; the
-//! copy stays, since programs may outlive this process, and is used again. The library
-//! that leads C++'s operators to the shim is named only before one that brings its own: elsewhere nothing stands before
-//! libstdc++. Neighbours: `build.rs` builds the libraries, `run` preloads them.
+//! Invariant: libraries that were preloaded before stay preloaded, behind the shim. The dynamic linker splits `LD_PRELOAD`
+//! at spaces and colons, and writes an error into the program's own output for each library that it cannot open; a process
+//! of another user may not enter every folder. So a library whose path has such a character, or lies in a closed folder, is
+//! preloaded from a copy that every user can read. The copy stays, since programs may outlive this process, and is used
+//! again. The library that leads C++'s operators to the shim is named only before a library that brings operators of its
+//! own: elsewhere nothing stands before libstdc++. Neighbours: `build.rs` builds the libraries, `commands::run` preloads
+//! them.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{DirBuilder, Permissions};
@@ -25,7 +26,7 @@ const CXX_NAME: &str = "librscalene_shim_cxx.so";
 #[derive(Debug)]
 pub(crate) struct Shim {
     path: PathBuf,
-    /// The library beside it for C++'s operators; none where the installation has none.
+    /// The library beside it for C++'s operators; `None` where the installation has no such library.
     cxx: Option<PathBuf>,
 }
 
@@ -82,7 +83,7 @@ fn is_open(path: &Path) -> bool {
     readable && path.ancestors().skip(1).all(enterable)
 }
 
-/// A copy of a library in a folder that is this user's, that all can read, and whose name tells the content.
+/// A copy of a library, which every user can read, in a folder of this user; its name holds a hash of its content.
 fn copy_of(library: &Path) -> Option<PathBuf> {
     let content = std::fs::read(library).ok()?;
     // FNV-1a: the same in every version.
@@ -95,7 +96,8 @@ fn copy_of(library: &Path) -> Option<PathBuf> {
     places.iter().filter(usable).find_map(|place| {
         let folder = place.join(format!("rscalene-{user}-{hash:016x}"));
         let copy = folder.join(library.file_name()?);
-        // Made before: by this user, for nobody else to write to. A prepared one is not used.
+        // An earlier run of this user made the file, and no other user may write to it. A file that another user prepared is
+        // not used.
         let _ = DirBuilder::new().mode(0o755).create(&folder);
         let facts = std::fs::symlink_metadata(&folder).ok()?;
         if !facts.is_dir() || facts.uid() != user || facts.mode() & 0o022 != 0 {
@@ -132,7 +134,7 @@ fn may_run(folder: &Path) -> bool {
 /// Names of libraries whose allocator must be the first in a process, as our hooks must be.
 const SANITIZERS: [&str; 5] = ["libasan", "libtsan", "liblsan", "libhwasan", "libclang_rt."];
 
-/// Refuses to preload in front of a sanitizer, which would end the program: `before` is the `LD_PRELOAD` of now.
+/// Refuses to preload in front of a sanitizer, which would end the program: `before` is the present `LD_PRELOAD`.
 pub(crate) fn refuse_sanitizers(before: Option<&OsStr>) -> Result<(), Error> {
     let before = before.unwrap_or_default().to_string_lossy();
     let files = before.split([' ', ':']).map(|path| path.rsplit('/').next().unwrap_or(path));
@@ -146,8 +148,8 @@ pub(crate) fn refuse_sanitizers(before: Option<&OsStr>) -> Result<(), Error> {
     ))
 }
 
-/// Refuses to run without a `/proc` in which processes have the numbers that they have here: the shim finds the shared
-/// memory there, and what is said of a process would be said of another one.
+/// Refuses to run where `/proc` gives processes other numbers than the system calls do: the shim finds the shared memory
+/// by `/proc`, and the report would show another process' figures.
 pub(crate) fn refuse_foreign_proc() -> Result<(), Error> {
     let own = std::process::id().to_string();
     match std::fs::read_link("/proc/self") {
@@ -163,7 +165,7 @@ pub(crate) fn refuse_foreign_proc() -> Result<(), Error> {
     }
 }
 
-/// C++'s operators that none of the others can stand in for: an allocator that brings its own has all of them.
+/// C++'s operators that no other operator can stand in for: an allocator with operators of its own has all of them.
 const OPERATORS: [&CStr; 6] = [
     c"_Znwm",
     c"_ZnwmRKSt9nothrow_t",
@@ -174,7 +176,7 @@ const OPERATORS: [&CStr; 6] = [
 ];
 
 /// Does a preloaded library bring C++'s operators? Preloaded libraries are in this process as well, where the dynamic
-/// linker has found them; `before` is the `LD_PRELOAD` of now.
+/// linker has found them; `before` is the present `LD_PRELOAD`.
 fn brings_operators(before: Option<&OsStr>) -> bool {
     // SAFETY: the names end with NUL; looks only.
     let objects = OPERATORS.map(|name| object_of(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }));
@@ -204,7 +206,7 @@ fn beside_this_module() -> Option<PathBuf> {
 fn object_of(address: *mut libc::c_void) -> Option<PathBuf> {
     // SAFETY: all bytes zero is a valid Dl_info.
     let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // SAFETY: only looks the address up, whatever it is; `info` has room for the answer.
+    // SAFETY: looks any address up; `info` has room for the answer.
     let found = unsafe { libc::dladdr(address, &raw mut info) };
     if found == 0 || info.dli_fname.is_null() {
         return None;

@@ -1,7 +1,7 @@
-//! What to start: from the words typed to an executable and its arguments.
+//! From the words that the user typed to an executable and its arguments.
 //!
-//! Invariant: the target gets exactly the words that it would have got without us: `python app.py args` for a script,
-//! the command itself for everything else. Neighbours: `words` (what was typed), `spawn` (starts it).
+//! Invariant: the program gets exactly the words that it would get without rscalene: `python app.py args` for a script,
+//! the command itself for everything else. Neighbours: `cli::words` has the words, `spawn` starts the program.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,20 +12,20 @@ use std::path::{Path, PathBuf};
 use crate::cli::error::{EXIT_CANNOT_RUN, EXIT_NOT_FOUND, EXIT_USAGE, Error};
 use crate::cli::words::Program;
 
-/// What to start.
+/// A program, ready to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     /// File to execute.
     pub(crate) executable: PathBuf,
     /// All words, the program's own name first.
     pub(crate) words: Vec<OsString>,
-    /// Script that the interpreter runs by name: its lines are the user's wherever it lies.
+    /// Script that the interpreter runs by name: its lines are in scope wherever the script lies.
     pub(crate) script: Option<PathBuf>,
-    /// The package of an installed program that is itself what is run (`-m PACKAGE`, or the command that pip made).
+    /// The package of an installed program that the user runs (`-m PACKAGE`, or the command that pip made).
     pub(crate) package: Option<String>,
 }
 
-/// Programs that run the code of others: their own packages are libraries.
+/// Programs that run other people's code: their own packages are libraries.
 const RUNNERS: [&str; 34] = [
     "IPython",
     "airflow",
@@ -63,7 +63,7 @@ const RUNNERS: [&str; 34] = [
     "waitress",
 ];
 
-/// Decides what to start; `interpreter` runs Python programs.
+/// Decides which file to execute, and with which words; `interpreter` runs Python programs.
 pub(crate) fn resolve(program: &Program, interpreter: &Path) -> Result<Start, Error> {
     match program {
         Program::Missing => {
@@ -101,12 +101,12 @@ fn with_interpreter(
     Ok(Start { executable, words, script, package: None })
 }
 
-/// Is it a package that runs the code of others? Some have a private one behind them (`_pytest`).
+/// Does the package run other people's code? Some packages have a private package behind them (`_pytest`).
 fn runs_others(package: &str) -> bool {
     RUNNERS.contains(&package.trim_start_matches('_'))
 }
 
-/// The package that `-m` names, unless it runs the code of others.
+/// The package that `-m` names, unless the package runs other people's code.
 fn module(words: &[OsString]) -> Option<String> {
     let at = words.iter().position(|word| word == "-m")?;
     let package = words.get(at + 1)?.to_str()?.split('.').next()?;
@@ -128,8 +128,8 @@ fn installed_package(script: &Path) -> Option<String> {
     (named && text.contains("sys.exit(")).then(|| package.to_owned())
 }
 
-/// Would `python PATH` run it? Source and byte code by their ending, packages and zip files by what is in them, and
-/// plain text that cannot be executed by itself.
+/// Would `python PATH` run the file? Yes for source and byte code (by their endings), for packages and zip files (by
+/// their contents), and for plain text that cannot be executed by itself.
 fn is_python_program(path: &Path) -> bool {
     let ending = path.extension().and_then(OsStr::to_str).unwrap_or("").to_ascii_lowercase();
     if path.is_dir() {
@@ -150,7 +150,7 @@ fn is_python_program(path: &Path) -> bool {
     start.starts_with(b"PK\x03\x04") || (!start.contains(&0) && ending != "sh")
 }
 
-/// A text that some Python interpreter runs: its `#!` line says so.
+/// Does the `#!` line of the text name a Python interpreter?
 fn is_script(path: &Path) -> bool {
     let mut start = [0; 256];
     let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
@@ -222,7 +222,7 @@ fn reason(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Why a preload cannot reach this executable, if it cannot.
+/// Why a preload cannot reach this executable; `None` where a preload can.
 pub(crate) fn unreachable(executable: &Path) -> Option<(String, String)> {
     let metadata = fs::metadata(executable).ok()?;
     let shown = executable.display();
@@ -248,7 +248,8 @@ pub(crate) fn unreachable(executable: &Path) -> Option<(String, String)> {
     }
 }
 
-/// The dynamic loader that an ELF file asks for: `None` where it is no ELF file, `Some(None)` where it asks for none.
+/// The dynamic loader that an ELF file asks for: `None` where the file is no ELF file, `Some(None)` where it asks for no
+/// loader.
 fn interpreter_of(bytes: &[u8]) -> Option<Option<String>> {
     use object::read::elf::{FileHeader, ProgramHeader};
     let header = object::elf::FileHeader64::<object::Endianness>::parse(bytes).ok()?;

@@ -1,9 +1,9 @@
-//! The child: started as it would have been without us, waited for, never orphaned and never kept.
+//! The child: started as it would start without rscalene, waited for, never orphaned and never kept.
 //!
-//! Invariant: the child has our process group, folder, streams and environment (plus the preload), the signal mask that
-//! we were started with, and default actions for the signals that Python ignores; signals that are sent to the launcher
-//! alone are passed on from the handler itself, so that nothing can delay them. A terminal's own signals reach the child
-//! without us. Neighbours: `run`.
+//! Invariant: the child has the launcher's process group, folder, streams and environment (plus the preload), the signal
+//! mask that the launcher was started with, and default actions for the signals that Python ignores. The launcher's signal
+//! handler itself passes on signals that are sent to the launcher alone, so that nothing can delay them. The signals of a
+//! terminal reach the child directly. Neighbours: `commands::run` calls.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -25,13 +25,13 @@ static CHILD: AtomicI32 = AtomicI32::new(STARTING);
 const STARTING: i32 = 0;
 /// The child is over, and the report is being written.
 const ENDED: i32 = -1;
-/// Signal that came before there was a child to pass it on to; 0: none.
+/// A signal that came before the child was there; 0: none.
 static PENDING: AtomicI32 = AtomicI32::new(0);
-/// Signals that came while the report was being written: the first is let pass, the second ends us.
+/// Signals that came while the launcher wrote the report: the first has no effect, the second ends the launcher.
 static LATE: AtomicU32 = AtomicU32::new(0);
 
-/// Begins to pass signals on, until this process ends: a signal during the report must not cost the report. One that we
-/// were started with ignored stays so (`nohup`).
+/// Begins to pass signals on, until this process ends: a signal during the report must not cost the report. Signals that
+/// were ignored when the launcher started stay ignored (`nohup`).
 pub(crate) fn forward_signals() {
     for signal in FORWARDED {
         // SAFETY: all bytes zero is a valid sigaction.
@@ -41,14 +41,14 @@ pub(crate) fn forward_signals() {
         // SAFETY: both are valid.
         unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
         if old.sa_sigaction != libc::SIG_IGN {
-            // SAFETY: the handler only does what may be done in one.
+            // SAFETY: the handler makes async-signal-safe calls alone.
             unsafe { libc::sigaction(signal, &raw const new, std::ptr::null_mut()) };
         }
     }
 }
 
-/// Holds requests to end from now on: everything is done, and the interpreter that runs us resets its signal actions on
-/// its way out, where one would replace the program's exit code.
+/// Blocks the signals that ask a process to end: the work is done, and the interpreter that runs the launcher resets its
+/// signal actions on its way out, where such a signal would replace the program's exit code.
 pub(crate) fn hold_signals() {
     // SAFETY: all bytes zero is a valid set.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
@@ -56,7 +56,7 @@ pub(crate) fn hold_signals() {
         // SAFETY: the set is valid, and so is the signal.
         unsafe { libc::sigaddset(&raw mut set, signal) };
     }
-    // SAFETY: the set is valid, and nothing is asked back.
+    // SAFETY: the set is valid, and the old mask is not asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
@@ -74,14 +74,14 @@ extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
             }
         }
         child if !from_terminal => {
-            // SAFETY: the child has not been reaped while its number stands there.
+            // SAFETY: the child is not reaped while its number stands in `CHILD`.
             unsafe { libc::kill(child, signal) };
         }
         _ => {}
     }
 }
 
-/// Starts the program with more environment variables, and with another standard input if there is one.
+/// Starts the program with more environment variables, and with another standard input if `stdin` is given.
 pub(crate) fn start(
     start: &Start,
     variables: &[(&str, OsString)],
@@ -121,7 +121,7 @@ pub(crate) fn start(
 pub(crate) fn current_mask() -> libc::sigset_t {
     // SAFETY: all bytes zero is a valid set.
     let mut mask: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: only asks.
+    // SAFETY: reads the mask alone.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut mask) };
     mask
 }
@@ -131,7 +131,7 @@ pub(crate) fn current_mask() -> libc::sigset_t {
 pub(crate) struct Ended {
     /// Exit code.
     pub(crate) code: Option<i32>,
-    /// Signal that ended it.
+    /// Signal that ended the child.
     pub(crate) signal: Option<i32>,
 }
 
@@ -142,17 +142,18 @@ impl Ended {
     }
 }
 
-/// The child has stopped: stops this process too, as the shell that waits for it must see, until either is continued.
+/// Stops this process, since the child has stopped: the shell that waits for the launcher must see the stop. Returns when
+/// either process is continued.
 fn stop_with(child: libc::pid_t) {
-    // What stopped both (a terminal's Ctrl-Z) may continue this process first.
+    // A shell that stopped both (Ctrl-Z) may continue this process first.
     std::thread::sleep(SETTLING);
     if proc::thread_state(child.unsigned_abs(), child.unsigned_abs()) != Some('T') {
         return;
     }
     let waker = wake_with(child);
-    // SAFETY: stops this process; it goes on behind the call.
+    // SAFETY: stops this process, which goes on behind the call.
     unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
-    // SAFETY: the child has not been reaped, nor has the waker, which is this process' own.
+    // SAFETY: neither the child nor the waker, a child of this process too, has been reaped.
     unsafe {
         libc::kill(child, libc::SIGCONT);
         if let Some(waker) = waker {
@@ -162,11 +163,11 @@ fn stop_with(child: libc::pid_t) {
     }
 }
 
-/// From a stop to a second look at it, and between two looks at whether it goes on.
+/// Time from a stop to the second look at the child, and between two looks at whether the child goes on.
 const SETTLING: Duration = Duration::from_millis(30);
 
-/// A process that continues this one, which is about to stop, when the child goes on by itself; `None` where there can be
-/// none.
+/// Starts a process that continues this process, which is about to stop, when the child goes on by itself; `None` where
+/// the system gives no process.
 fn wake_with(child: libc::pid_t) -> Option<libc::pid_t> {
     let path = CString::new(format!("/proc/{child}/stat")).ok()?;
     // SAFETY: the new process only makes system calls.
@@ -174,7 +175,7 @@ fn wake_with(child: libc::pid_t) -> Option<libc::pid_t> {
     if waker != 0 {
         return (waker > 0).then_some(waker);
     }
-    // SAFETY: only async-signal-safe calls, on values of this very frame.
+    // SAFETY: async-signal-safe calls alone, on values of this very frame.
     unsafe {
         let launcher = libc::getppid();
         // Ends with the launcher, and is not stopped with it by a terminal.
@@ -188,7 +189,7 @@ fn wake_with(child: libc::pid_t) -> Option<libc::pid_t> {
             let got = libc::read(file, text.as_mut_ptr().cast(), text.len());
             libc::close(file);
             let text = text.get(..usize::try_from(got).unwrap_or(0)).unwrap_or(&[]);
-            // The state stands behind the name, which is in brackets and may hold some.
+            // The state stands behind the name, which is in brackets and may hold brackets.
             let state = text.iter().rposition(|byte| *byte == b')').and_then(|at| text.get(at + 2));
             if state != Some(&b'T') || libc::getppid() != launcher {
                 libc::kill(launcher, libc::SIGCONT);
@@ -198,7 +199,7 @@ fn wake_with(child: libc::pid_t) -> Option<libc::pid_t> {
     }
 }
 
-/// Waits until the child has ended, without reaping it; then reaps it. Where the child stops, so does this process.
+/// Waits until the child has ended, calls `before_reaping`, and reaps the child. This process stops when the child stops.
 pub(crate) fn wait(child: &Child, before_reaping: impl FnOnce()) -> io::Result<Ended> {
     let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     loop {
@@ -220,7 +221,7 @@ pub(crate) fn wait(child: &Child, before_reaping: impl FnOnce()) -> io::Result<E
         }
     }
     before_reaping();
-    // From here on its number may be given to another process.
+    // From here on the system may give the child's number to another process.
     CHILD.store(ENDED, Ordering::Relaxed);
     let mut status = 0;
     // SAFETY: `status` has room for the answer.

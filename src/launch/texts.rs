@@ -1,9 +1,9 @@
-//! The text of source files as it was when the program came upon them.
+//! The text of source files as it was when the program first ran them.
 //!
-//! Job: read a file when its code is first heard of, so that lines show what ran, though the file be edited or removed
-//! while the program goes on. Invariants: a text that was taken never changes; what is taken is bounded, and what finds
-//! no room is read at the end as if there were no such memory. Neighbours: `run` feeds it, `source` reads files, `given`
-//! knows the text of programs that are no files.
+//! Job: read a file when the first record of its code comes, so that the report shows the lines that ran, though the user
+//! edits or removes the file meanwhile. Invariants: a kept text never changes; [`MOST`] and [`ROOM`] bound the kept bytes,
+//! and the report reads every other file at the end. Neighbours: `commands::run` feeds it, `source` reads files, `given`
+//! has the text of programs that are no files.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -11,9 +11,9 @@ use std::path::Path;
 
 use crate::source;
 
-/// Bytes of one text that is kept: source that somebody wrote is smaller.
+/// Most bytes of a kept text: source that a person wrote is smaller.
 const MOST: u64 = 4 << 20;
-/// Bytes of all texts.
+/// Most bytes of all kept texts.
 const ROOM: usize = 32 << 20;
 
 /// Texts by path.
@@ -25,12 +25,12 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    /// Has this name been met before? It counts as met from now on.
+    /// Has this name been asked for before? The next call answers yes.
     pub(crate) fn meet(&mut self, name: &str) -> bool {
         self.asked.contains(name) || !self.asked.insert(name.to_owned())
     }
 
-    /// Takes the text of the file as it is now, unless an earlier one is there.
+    /// Keeps the text that the file has now, unless an earlier text is kept.
     pub(crate) fn take(&mut self, path: &str) {
         self.take_from(path, Path::new(path));
     }
@@ -48,7 +48,7 @@ impl Texts {
         }
     }
 
-    /// The text that was taken.
+    /// The kept text.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         self.taken.get(path).cloned()
     }
