@@ -1,10 +1,12 @@
 //! The text of source files.
 //!
-//! Job: read one as Python would, as far as its lines go. Neighbours: `commands`, `bindings` and the sampling API show lines.
+//! Job: read a source file, line by line as Python counts. Neighbours: `commands`, `bindings`,
+//! `launch` and `inprocess` show or keep lines.
 
 use std::fs;
 
-/// The text of a source file: UTF-8, or else Latin-1, which cannot fail; `None` where there is no such file.
+/// The text of a source file: UTF-8, or else Latin-1, which cannot fail; `None` if the file cannot be read, or its name
+/// is one of a text that lies in no file (`<string>`).
 #[must_use]
 pub fn text(path: &str) -> Option<String> {
     let bytes = fs::read(path).ok().filter(|_| !path.starts_with('<'))?;

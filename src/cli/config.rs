@@ -1,8 +1,8 @@
 //! `[tool.rscalene]` of the nearest `pyproject.toml`: the lowest of the defaults.
 //!
-//! Job: make each key the default of the option of the same name, below the environment and the command line. Invariant:
-//! a key is the long name of an option (with `-` or `_`) and its value is held to the same rules. Neighbours: `flags`
-//! declares the options, `mod` parses with what this returns.
+//! Job: make each key the default of the option of the same name, below the environment and the command line.
+//! Invariant: a key is the long name of an option (with `-` or `_`), and its value obeys the rules of the option.
+//! Neighbours: `flags` declares the options, `commands` parses with the result.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! A monotonic clock cheap enough to be read twice a line.
 //!
-//! Job: raw ticks now, seconds later. Invariant: ticks never run backwards on one thread; they are the cpu's counter only
-//! where the cpu says that it is constant and never stops, `CLOCK_MONOTONIC` in nanoseconds elsewhere. Neighbour:
+//! Job: raw ticks now, seconds later. Invariant: ticks never run backwards on one thread; they are the cpu's counter
+//! only where the cpu says that it is constant and never stops, `CLOCK_MONOTONIC` in nanoseconds elsewhere. Neighbour:
 //! `session` subtracts ticks, `report` asks for seconds.
 
 use std::sync::OnceLock;
@@ -38,7 +38,7 @@ pub fn ticks_of(seconds: f64) -> u64 {
     (seconds / rate()) as u64
 }
 
-/// Seconds of one tick: for many figures at once, since [`seconds`] reads the clocks anew each time.
+/// Seconds of a tick: for many figures at once, since [`seconds`] reads the clocks anew each time.
 #[must_use]
 pub fn rate() -> f64 {
     prepare();
@@ -49,17 +49,17 @@ pub fn rate() -> f64 {
 static COUNTER: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 static ANCHOR: OnceLock<Anchor> = OnceLock::new();
 
-/// Below this the rate would be off by more than a part in 10,000.
+/// Over a shorter time, the rate would be off by more than a part in 10,000.
 const SHORTEST_BASE: Duration = Duration::from_millis(5);
 
-/// One moment on both clocks.
+/// A moment on both clocks.
 struct Anchor {
     ticks: u64,
     at: Instant,
 }
 
 impl Anchor {
-    /// Of three readings the one whose two halves lie closest together.
+    /// The reading with the two halves closest together, of three readings.
     fn now() -> Self {
         let one = || {
             let before = ticks();
@@ -110,8 +110,8 @@ fn counter() -> u64 {
     monotonic_ns()
 }
 
-/// Is the cpu's counter a clock? On x86-64 the cpu must call it constant and never stopping, and the process must be
-/// allowed to read it (`PR_TSC_ENABLE`).
+/// Is the cpu's counter a clock? On x86-64 the cpu must call the counter constant and never stopping, and the process
+/// must be allowed to read the counter (`PR_TSC_ENABLE`).
 fn counter_is_steady() -> bool {
     if cfg!(target_arch = "aarch64") {
         return true;

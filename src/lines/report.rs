@@ -2,7 +2,8 @@
 //!
 //! Job: memory_profiler's table to the character, its older three-column form, line_profiler's table with a column of
 //! own time, and all columns together. Invariant: pure functions of an [`Outcome`] and the source lines; one row for
-//! each physical line, blank cells where a line never ran. Neighbours: `session` fills the rows, `python::outcome` brings the source.
+//! each physical line, blank cells where a line never ran. Neighbours: `session` fills the rows, `engine::outcome`
+//! brings the source.
 
 use std::fmt::Write as _;
 
@@ -82,8 +83,8 @@ pub struct Outcome {
     pub base_bytes: i64,
     /// Was memory measured?
     pub memory: bool,
-    /// CPU nanoseconds of each row by a sampler that ran meanwhile: Python's, native, and the kernel's; `None` where none
-    /// did.
+    /// CPU nanoseconds of each row by a sampler that ran meanwhile: Python's, native, and the kernel's; `None` where
+    /// none did.
     pub split: Option<Vec<[u64; 3]>>,
     /// `Some` when an exception left the function.
     pub failure: Option<Failure>,
@@ -120,7 +121,8 @@ pub struct Format {
     pub unit_s: f64,
 }
 
-/// The table, with the blank lines that end memory_profiler's. `source` holds the lines of the function, without their ends.
+/// The table, with the blank lines that end memory_profiler's. `source` holds the lines of the function, without their
+/// ends.
 #[must_use]
 pub fn render(outcome: &Outcome, source: &[String], format: Format) -> String {
     match format.columns {

@@ -1,8 +1,9 @@
 //! One call of a profiled function, from its first event to its last: the rows and the hand that points at one of them.
 //!
 //! Job: charge what passed between two events to the row that was running. Invariant: between [`Session::resume`] and
-//! [`Session::pause`] every tick and every byte goes to exactly one row, so the increments sum to the net, in recursion,
-//! in generators and after exceptions too. Neighbours: `python::engine` brings the readings, `report` prints the rows.
+//! [`Session::pause`] every tick and every byte goes to exactly one row, so the increments sum to the net, in
+//! recursion, in generators and after exceptions too. Neighbours: `engine::threads` brings the readings, `report` prints
+//! the rows.
 //!
 //! An activation that starts inside another of the same table (recursion, a comprehension, an inner function) takes the
 //! hand from it and gives it back when it ends: its time and bytes stand on its own rows and nowhere else.

@@ -1,8 +1,9 @@
 //! The arena: the shared memory that the targets write into.
 //!
-//! Job: make it, name it to the targets, and read it byte by byte. Invariant: this is the only file of the launcher that
-//! touches the mapping; what it hands out are copies, made with atomic loads or of bytes that the owner of the slot has
-//! committed, and every position is reduced to the ring before it is used. Neighbours: `rscalene_wire` (layout), `drain`.
+//! Job: make it, name it to the targets, and read it byte by byte. Invariant: this is the only file of the launcher
+//! that touches the mapping; what it hands out are copies, made with atomic loads or of bytes that the owner of the
+//! slot has committed, and every position is reduced to the ring before it is used. Neighbours: `rscalene_wire`
+//! (layout), `drain`.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -36,8 +37,8 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// Makes an arena of `segments` segments, one a process, of `segment_bytes` bytes each (whole pages); of fewer where
-    /// address space or the length of files is limited. The memory is only taken where it is written to.
+    /// Makes an arena of `segments` segments, one a process, of `segment_bytes` bytes each (whole pages); of fewer
+    /// where address space or the length of files is limited. The memory is only taken where it is written to.
     ///
     /// # Errors
     /// The system gives no memory or no descriptor.
@@ -199,8 +200,8 @@ impl Arena {
         }
     }
 
-    /// Gives a segment whose owner is dead, and whose ring is drained, back: its pages read zero again. False where that
-    /// fails: it is never handed out again.
+    /// Gives a segment whose owner is dead, and whose ring is drained, back: its pages read zero again. False where
+    /// that fails: it is never handed out again.
     #[must_use]
     pub fn release(&self, segment: u32) -> bool {
         let used = self.head(segment).min(self.slots());
@@ -290,8 +291,8 @@ fn limit_of(what: libc::__rlimit_resource_t) -> libc::rlimit {
     limit
 }
 
-/// As many of the segments as fit a quarter of the address space that this process may have, and the longest file that it
-/// may make, one at least; and the bytes of each, which are fewer where not even one would fit the file.
+/// As many of the segments as fit a quarter of the address space that this process may have, and the longest file that
+/// it may make, one at least; and the bytes of each, which are fewer where not even one would fit the file.
 fn affordable(segments: u32, segment_bytes: usize) -> (u32, usize) {
     let space = limit_of(libc::RLIMIT_AS).rlim_cur;
     let file = limit_of(libc::RLIMIT_FSIZE).rlim_max.saturating_sub(FIRST_PAGES);
@@ -307,8 +308,8 @@ const FIRST_PAGES: u64 = 4 * PAGE as u64;
 /// A segment with a ring of less would lose most of what is written into it.
 const LEAST_SEGMENT: usize = 32 * PAGE;
 
-/// Makes the file this long. A limit on the size of files (`ulimit -f`) means files on disks: where it may be lifted, it
-/// is for this moment.
+/// Makes the file this long. A limit on the size of files (`ulimit -f`) means files on disks: where it may be lifted,
+/// it is for this moment.
 fn lengthen(file: &OwnedFd, length: libc::off_t) -> io::Result<()> {
     let limit = limit_of(libc::RLIMIT_FSIZE);
     let lifted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };

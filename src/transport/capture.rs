@@ -21,21 +21,21 @@ use super::event::Event;
 
 /// First bytes of a capture.
 const MAGIC: &[u8; 8] = b"rscapt02";
-/// A block is written when it has grown to this.
+/// The writer writes a block of at least this many bytes.
 const BLOCK: usize = 256 * 1024;
 /// A block of one event may be larger: a line table has up to 1 MiB.
 const MOST: usize = 4 << 20;
-/// A block is written after this time at the latest: what a kill may cost.
+/// Longest time until a block is written: a kill loses the events of this time at most.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes before a block.
 const HEAD: usize = 16;
 
-/// A capture that is being written.
+/// A capture during writing.
 #[derive(Debug)]
 pub struct Writer {
     file: File,
     block: Vec<u8>,
-    /// A block as it is written, head and all.
+    /// A packed block with its head.
     packed: Vec<u8>,
     written: u64,
     limit: u64,
@@ -47,7 +47,7 @@ impl Writer {
     /// Begins a capture of at most `limit` bytes in an empty file.
     ///
     /// # Errors
-    /// Those of the file, and of `origin` where it cannot be JSON.
+    /// Errors of the file, and of `origin` if it has no JSON form.
     pub fn begin(mut file: File, origin: &impl Serialize, limit: u64) -> io::Result<Self> {
         file.write_all(MAGIC)?;
         let block = serde_json::to_vec(origin)?;
@@ -57,7 +57,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Adds an event; call [`Writer::flush_in_time`] whenever no other one waits.
+    /// Adds an event; call [`Writer::flush_in_time`] whenever no other event waits.
     pub fn push(&mut self, event: &Event) {
         if self.ended.is_some() {
             return;
@@ -75,14 +75,14 @@ impl Writer {
         }
     }
 
-    /// Writes what there is, if that was not done for a second.
+    /// Writes the events so far, if the last write was a second ago or more.
     pub fn flush_in_time(&mut self) {
         if self.flushed.elapsed() >= PATIENCE {
             self.flush();
         }
     }
 
-    /// Writes what there is.
+    /// Writes the events so far.
     pub fn flush(&mut self) {
         if self.ended.is_none()
             && let Err(error) = self.write()
@@ -91,7 +91,7 @@ impl Writer {
         }
     }
 
-    /// Why nothing is added any more; `None` while all is well.
+    /// The reason why the writer adds no more events; `None` while all is well.
     #[must_use]
     pub fn ended(&self) -> Option<&str> {
         self.ended.as_deref()
@@ -130,13 +130,13 @@ fn checksum(bytes: &[u8]) -> u64 {
 /// Why a capture could not be read, or not to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// It does not begin as a capture does.
+    /// The file does not begin with `rscapt`.
     Foreign,
-    /// A build whose captures are written differently made it.
+    /// A build with another format of captures wrote the file.
     OtherVersion,
-    /// It ends in the middle of something.
+    /// The file ends within its head or a block.
     CutOff,
-    /// Bytes of it are not what was written.
+    /// Bytes of the file changed since they were written.
     Corrupt,
     /// The file could not be read.
     Unreadable(io::ErrorKind),
@@ -148,7 +148,7 @@ impl From<io::Error> for Damage {
     }
 }
 
-/// A capture that is being read.
+/// A capture during reading.
 #[derive(Debug)]
 pub struct Reader<R> {
     from: BufReader<R>,
@@ -156,10 +156,10 @@ pub struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    /// Reads what the capture says of itself.
+    /// Reads the magic and the first block, `origin`.
     ///
     /// # Errors
-    /// It is no capture, or not one of this build, or its beginning is damaged.
+    /// The file is no capture, or from a build with another format, or its beginning is damaged.
     pub fn open<O: DeserializeOwned>(from: R) -> Result<(Self, O), Damage> {
         let mut reader = Self { from: BufReader::new(from), packed: Vec::new() };
         let mut magic = [0; MAGIC.len()];
@@ -175,7 +175,7 @@ impl<R: Read> Reader<R> {
         Ok((reader, origin))
     }
 
-    /// Gives all events up to the first damage; `None` where there was none.
+    /// Gives all events up to the first damage, and answers the damage; `None` for a whole file.
     pub fn events(mut self, out: &mut impl FnMut(Event)) -> Option<Damage> {
         loop {
             let block = match self.block() {

@@ -14,7 +14,7 @@ pub fn header(bytes: &[u8]) -> Option<RecordHeader> {
     Bytes(bytes).read()
 }
 
-/// Reads a payload; `None` where it is not what the header says.
+/// Reads a payload; `None` if the payload contradicts the header.
 #[must_use]
 pub fn body(header: RecordHeader, payload: &[u8]) -> Option<Body> {
     let flags = header.flags;

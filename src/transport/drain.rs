@@ -1,8 +1,8 @@
 //! The drain: records out of the rings, in order, while the targets run.
 //!
-//! Job: look at every claimed segment, turn what is committed into events and make room again. A process that is dead
-//! is drained to the end (slots that were reserved and never committed are stepped over and counted) and its segment is
-//! given back. Invariant: a record is taken once; the writers are never waited for; whatever a hostile target writes,
+//! Job: look at every claimed segment, turn committed records into events and free their slots. The drain reads the
+//! segment of a dead process to the end (steps over reserved slots without a commit, and counts them) and releases the
+//! segment. Invariant: a record is taken once; the writers are never waited for; whatever a hostile target writes,
 //! each look does bounded work. Neighbours: `arena`, `decode`, `commands::run` (starts and stops it).
 
 use std::sync::Arc;
@@ -19,28 +19,27 @@ use super::event::{Batch, Body, Event};
 
 /// Pause between two looks while something is running.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The same where somebody asks for a look: one serves all who ask within it.
+/// Shortest time between two looks if shims ask for looks: a single look serves all requests within this time.
 const SHORT_PAUSE: Duration = Duration::from_millis(2);
-/// Events that go to the builder at a time: a hand-over costs as much as what is done with an event.
+/// Events that go to the builder at a time: a hand-over costs as much as the handling of an event.
 const BATCH: usize = 256;
-/// Time between two questions whether the owners still live. Not a number of looks: those come with every process that
-/// starts.
+/// Time between two checks whether the owners still live. A time, because every starting process causes a look.
 const OWNERS: Duration = Duration::from_millis(100);
-/// The same where most segments are taken: a process that finds none stays unseen.
+/// The same if more than 15/16 of the segments are taken: a process that finds no free segment stays unprofiled.
 const OWNERS_WHEN_FULL: Duration = Duration::from_millis(10);
-/// Owners that are asked at a time, in turn, beside those that said that they end: a question costs 10 us.
+/// Owners checked at a time, in turn, beside the owners that announced their end: a check costs 10 us.
 const ASKED: usize = 32;
 
-/// What is kept of a claimed segment.
+/// The drain's state of a claimed segment.
 #[derive(Debug)]
 struct Ring {
     segment: u32,
     owner: u64,
     position: u64,
     malformed: u64,
-    /// Its owner said that it ends.
+    /// The owner announced its end (`ProcessEnd`, exec excepted).
     ended: bool,
-    /// Its owner has another ring, so it is another program by now.
+    /// The owner has claimed another ring since, so the process is another program by now.
     left: bool,
 }
 
@@ -72,7 +71,7 @@ impl Reader {
         Self { arena, rings: Vec::new(), taken, buffer: Vec::new(), asked: Instant::now(), turn: 0 }
     }
 
-    /// Takes everything that is there; `out` gets the events. Answers whether there was anything.
+    /// Takes all committed records; `out` gets the events. Answers whether any ring moved on.
     pub fn look(&mut self, out: &mut impl FnMut(Event)) -> bool {
         self.find_claims();
         let full = self.rings.len() * 16 > self.arena.segments() as usize * 15;
@@ -82,15 +81,15 @@ impl Reader {
             self.asked = Instant::now();
             self.turn = if turn.end < self.rings.len() { turn.end } else { 0 };
         }
-        // What a program wrote before an exec comes before what the next one writes.
+        // Records from before an exec come before the records of the next program.
         let mut any = self.take_where(|ring| ring.left, |ring, _| ring.left, out);
-        // Asked before the look: what a dead owner wrote is all there by then.
+        // The check precedes the look: all records of a dead owner are in the ring by then.
         let dead = |ring: &Ring, place| ask_owners && (ring.ended || turn.contains(&place)) && !alive(ring.pid());
         any |= self.take_where(|_| true, dead, out);
         any
     }
 
-    /// Takes what is there of the rings that are `chosen`, and gives those back whose owner is `dead`.
+    /// Takes the committed records of the `chosen` rings, and releases each chosen ring whose owner is `dead`.
     fn take_where(
         &mut self,
         chosen: impl Fn(&Ring) -> bool,
@@ -118,7 +117,7 @@ impl Reader {
         any
     }
 
-    /// Takes what is left of all rings, as if their owners were dead, and tells their counters.
+    /// Takes the rest of all rings, as if their owners were dead, and sends their counters.
     pub fn finish(mut self, out: &mut impl FnMut(Event)) {
         self.find_claims();
         for mut ring in std::mem::take(&mut self.rings) {
@@ -131,7 +130,7 @@ impl Reader {
     fn find_claims(&mut self) {
         for (segment, taken) in (0..).zip(&mut self.taken) {
             let owner = self.arena.owner(segment);
-            // A segment that has a ring keeps it, whatever becomes of its claim.
+            // A segment with a ring keeps the ring, whatever becomes of the claim.
             if owner == 0 || *taken {
                 continue;
             }
@@ -143,7 +142,7 @@ impl Reader {
     }
 }
 
-/// Does a process with this number run? A zombie does not, unless it is the first thread alone that has ended.
+/// Does a process with this number run? A zombie counts as ended, unless other threads than the first still run.
 fn alive(pid: u32) -> bool {
     /// Places of state and number of threads behind the name, which ends with the last parenthesis.
     const STATE: usize = 0;
@@ -165,7 +164,8 @@ fn alive(pid: u32) -> bool {
     std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Takes the committed records of one ring. With `to_the_end`, reserved slots that were never committed are stepped over.
+/// Takes the committed records of one ring. With `to_the_end`, reserved slots that were never committed are stepped
+/// over.
 fn take(arena: &Arena, ring: &mut Ring, buffer: &mut Vec<u8>, to_the_end: bool, out: &mut impl FnMut(Event)) -> bool {
     let slots = arena.slots();
     let head = arena.head(ring.segment);
@@ -244,10 +244,9 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Starts the thread; what it reads goes to `events`, `command` reads the command line of every process that arms
-    /// itself, and `born` is shown such a process. `spare` has
-    /// batches that were taken in, to be filled again: memory that one thread allocates and another frees goes back to the
-    /// system and comes from it all the time.
+    /// Starts the thread. The thread sends events to `events`, calls `command` for the command line of every process
+    /// that arms itself, and calls `born` with the process. `spare` returns used batches to fill again: memory
+    /// allocated by a thread and freed by another would go back to the system and come again all the time.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -266,7 +265,7 @@ impl Drain {
             let send = |batch: &mut Batch| {
                 if !batch.is_empty() {
                     let next = spare.try_recv().unwrap_or_else(|_| Batch::with_capacity(BATCH));
-                    // Nobody takes events any more only when the launcher gives up: the rings are still kept empty.
+                    // The receiver is gone only if the launcher gives up: the drain then still empties the rings.
                     drop(events.send(std::mem::replace(batch, next)));
                 }
             };
@@ -287,7 +286,8 @@ impl Drain {
                 let began = Instant::now();
                 reader.look(&mut |event| take(&mut batch, &mut starts, event));
                 send(&mut batch);
-                // Afterwards: whoever is shown one may at once have something to say of it.
+                // The batch goes first: `born` may cause events of the process at once, which must follow its
+                // `ProcessStart`.
                 starts.drain(..).for_each(|(pid, start)| born(pid, &start));
                 arena.wait(PAUSE);
                 if !asked.load(Ordering::Acquire) {

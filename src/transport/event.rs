@@ -1,9 +1,9 @@
 //! Events: everything that reaches the profile, as owned values.
 //!
 //! Job: the one type that the builder consumes, whether an event was decoded from a record of the shim (first group of
-//! [`Body`]) or observed by the launcher itself (second group). Invariant: an event owns all its bytes, and events of one
-//! process arrive in the order in which they were recorded. Neighbours: `decode` and `capture` make them, `profile` eats
-//! them. Times are `CLOCK_MONOTONIC` nanoseconds throughout.
+//! [`Body`]) or observed by the launcher itself (second group). Invariant: an event owns all its bytes, and events of
+//! one process arrive in the order in which they were recorded. Neighbours: `decode` and `capture` make them, `profile`
+//! eats them. Times are `CLOCK_MONOTONIC` nanoseconds throughout.
 
 use rscalene_wire as wire;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 //!
 //! Job: read `_Py_DebugOffsets` into a [`Layout`]. Invariant: the order of its fields differs by minor version, so each
 //! has its own index table; every offset must lie inside its structure, else the whole layout is refused. Neighbour:
-//! `versions` holds the versions that carry none.
+//! `versions` holds the tables of 3.11 and 3.12, which carry no offsets.
 //!
 //! ```text
 //! 3.13, 3.14, 3.15 | cookie "xdebugpy" | version | free_threaded | size, offset, offset, ... (eight bytes each) |
@@ -279,7 +279,7 @@ pub(crate) fn layout(version: u32, runtime: u64, code_type: u64, mem: &impl Memo
             code: words.field(i.frame_size, i.executable, 8)?,
             instruction: words.field(i.frame_size, i.instr_ptr, 8)?,
             owner: words.field(i.frame_size, i.owner, 1)?,
-            // From the headers of 3.13.0 where the interpreter does not say.
+            // 3.13 carries no such offset: from the headers of 3.13.0.
             stack_top: if minor == 13 { 64 } else { words.field(i.frame_size, i.stack_pointer, 8)? },
             locals: words.field(i.frame_size, i.locals, 8)?,
             tlbc_index: tlbc(i.frame_size, i.tlbc_index, 4)?,

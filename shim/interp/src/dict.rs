@@ -84,8 +84,8 @@ pub(crate) fn weak_set_data<M: Memory>(mem: &M, layout: &Layout, weak_set: u64) 
     mem.u64(attributes(mem, layout, weak_set)?)
 }
 
-/// Where the attributes of the object at `object` lie, in the order in which its class first set them; `None` where they
-/// are a dictionary of their own.
+/// Where the attributes of the object at `object` lie, in the order in which its class first set them; `None` where
+/// they are a dictionary of their own.
 pub(crate) fn attributes<M: Memory>(mem: &M, layout: &Layout, object: u64) -> Option<u64> {
     match layout.minor {
         // A pointer to the values lies four words before the object.

@@ -1,4 +1,4 @@
-//! Names of the fields of one interpreter's structures, and the offset of each.
+//! Names of the fields of an interpreter's structures, and the offset of each.
 //!
 //! Job: [`Layout`], plain numbers that every reader of an interpreter goes by. Invariant: a layout is made whole, by
 //! `versions` alone. Neighbours: `versions` (makes it), `walk`, `identity`, `text`, `threads` (use it).
@@ -14,11 +14,12 @@ pub enum Unsupported {
     FreeThreaded(u32),
     /// `_PyRuntime` does not start with the cookie `xdebugpy`.
     NoCookie,
-    /// `_PyRuntime` says another version than the caller.
+    /// `_PyRuntime` names another version than the caller.
     OtherVersion(u32),
     /// `_PyRuntime` or the type of code objects could not be read.
     Unreadable,
-    /// An offset that no interpreter can have: its index in the debug offsets, and the offset.
+    /// An offset or a size that no interpreter can have (beyond its structure, misaligned, too large): its index in the debug
+    /// offsets, and the value.
     Implausible(u8, u64),
 }
 
@@ -27,13 +28,13 @@ pub enum Unsupported {
 pub(crate) struct ThreadFields {
     pub(crate) next: u32,
     pub(crate) interp: u32,
-    /// Of `cframe` where there is one, else of `current_frame`.
+    /// Of `cframe` in 3.11 and 3.12, else of `current_frame`.
     pub(crate) frame_root: u32,
-    /// Offset of `current_frame` in the `_PyCFrame`; `None` where the thread state holds it itself.
+    /// Offset of `current_frame` in the `_PyCFrame`; `None` where the thread state holds `current_frame` itself.
     pub(crate) cframe_frame: Option<u32>,
     pub(crate) thread_id: u32,
     pub(crate) native_thread_id: u32,
-    /// Of `_status`; `None` before 3.13, where it does not tell which state a thread runs.
+    /// Of `_status`; `None` before 3.13, where `_status` does not tell which state a thread runs.
     pub(crate) status: Option<u32>,
 }
 
@@ -68,7 +69,7 @@ pub(crate) struct CodeFields {
     pub(crate) qualname: u32,
     pub(crate) linetable: u32,
     pub(crate) bytecode: u32,
-    /// Of `co_tlbc`; only free-threaded builds have it.
+    /// Of `co_tlbc`; only free-threaded builds have this field.
     pub(crate) tlbc: u32,
 }
 
@@ -100,13 +101,13 @@ pub(crate) struct RuntimeFields {
 /// Where an interpreter's GIL structure lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GilPlace {
-    /// In `_PyRuntime` at this offset: one for all interpreters.
+    /// In `_PyRuntime` at this offset: a single GIL for all interpreters.
     Runtime(u32),
     /// Behind the pointer at this offset of `PyInterpreterState`: sub-interpreters may have their own.
     Pointer(u32),
 }
 
-/// What one interpreter looks like: plain numbers, made once, copied freely.
+/// The layout of an interpreter's structures: plain numbers, made once, copied freely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// `PY_VERSION_HEX` of the interpreter.

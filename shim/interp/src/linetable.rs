@@ -13,14 +13,14 @@
 //! k 15     no line
 //! ```
 
-/// One run of bytecode that belongs to one place in the source.
+/// A run of bytecode with a single place in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
     /// First byte of bytecode.
     pub start: u32,
-    /// First byte behind it.
+    /// First byte behind the run.
     pub end: u32,
-    /// The line; `None` for instructions that no source stands for.
+    /// The line; `None` for instructions without source.
     pub line: Option<u32>,
     /// The line on which the expression ends.
     pub end_line: Option<u32>,
@@ -42,7 +42,7 @@ pub fn locations(table: &[u8], first_line: u32) -> Locations<'_> {
     Locations { table, offset: 0, line: i64::from(first_line) }
 }
 
-/// The line of the instruction at `offset_bytes`; `None` where it has none or lies outside the table.
+/// The line of the instruction at `offset_bytes`; `None` if the instruction has no line or lies outside the table.
 #[must_use]
 pub fn line_at(table: &[u8], first_line: u32, offset_bytes: u32) -> Option<u32> {
     locations(table, first_line).find(|location| offset_bytes < location.end)?.line
@@ -55,7 +55,7 @@ impl Locations<'_> {
         Some(*first)
     }
 
-    /// Six bits a byte, least significant first; bit 6 says that more follow.
+    /// Six bits a byte, least significant first; bit 6 is set if more bytes follow.
     fn varint(&mut self) -> Option<u32> {
         let mut value = 0u32;
         // Six bytes of six bits fill 32 bits; a longer number is no number that CPython wrote.

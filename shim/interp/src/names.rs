@@ -1,9 +1,9 @@
 //! What Python calls its threads, for 3.11 to 3.13; later versions tell the kernel.
 //!
-//! Job: read name and kernel id of each `threading.Thread` that runs. Invariant: nothing is believed by its place alone:
-//! `Thread.__init__` sets `_name` second and `_native_id` seventh, a subclass may set attributes before them, so a number
-//! that is the id of a thread, with a string five places before it, is what is looked for. A thread whose attributes have
-//! become a dictionary of their own keeps its number. Neighbour: `dict` finds the threads.
+//! Job: read name and kernel id of each `threading.Thread` that runs. Invariant: nothing is believed by its place
+//! alone: `Thread.__init__` sets `_name` second and `_native_id` seventh, a subclass may set attributes before them, so
+//! a number that is the id of a thread, with a string five places before it, is what is looked for. A thread whose
+//! attributes have become a dictionary of their own keeps its number. Neighbour: `dict` finds the threads.
 
 use crate::dict;
 use crate::fields::Layout;

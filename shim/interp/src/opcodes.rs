@@ -1,32 +1,33 @@
 //! What the instruction under a frame's instruction pointer does on behalf of its line.
 //!
 //! Job: tell C calls from the interpreter's own work, so that a sample can be called native. The reader's question:
-//! *whose time is it when the PC lies in the interpreter or in libc?* Invariant: an instruction counts as a C call when
-//! running it may spend its time inside a C function that the line called; one that only pushes a Python frame does
-//! not, for from then on that frame is the innermost. Neighbour: `walk` gives the address of the opcode byte.
+//! *is the time Python's or native when the PC lies in the interpreter or in libc?* Invariant: an instruction counts as
+//! a C call if its time may pass inside a C function that the line called. An instruction that only pushes a Python
+//! frame does not count, because the pushed frame is the innermost from then on. Neighbour: `walk` gives the address of
+//! the opcode byte.
 //!
-//! The numbers come from `dis` of each version; `tests/interp_live` asks every installed interpreter again.
-//! Not calls: `CALL_INTRINSIC_*` (the interpreter's own work), 3.11's `PRECALL` and `PRECALL_ADAPTIVE` (the `CALL` that
-//! follows does it; the specialised `PRECALL_*` forms of builtins do the call themselves).
+//! The numbers come from `dis` of each version; `tests/interp_live` compares them with every installed interpreter.
+//! Not calls: `CALL_INTRINSIC_*` (the interpreter's own work), 3.11's `PRECALL` and `PRECALL_ADAPTIVE` (the following
+//! `CALL` does the call; the specialised `PRECALL_*` forms of builtins do the call themselves).
 
-/// What an instruction does.
+/// The work of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Op {
     /// The interpreter's own work.
     Other,
-    /// Calls something that is, or may be, a C function.
+    /// Calls a C function, or an object that may be a C function.
     CallsC,
     /// Calls a Python function by pushing its frame.
     CallsPython,
-    /// Stands in front of the real instruction (monitoring, JIT): it cannot be told.
+    /// Stands in front of the real instruction (monitoring, JIT), whose kind is therefore unknown.
     Hidden,
 }
 
-/// One instruction that is not [`Op::Other`]: its number, its name in `dis`, what it does.
+/// An instruction other than [`Op::Other`]: its number, its name in `dis`, its kind.
 pub type Entry = (u8, &'static str, Op);
 
-/// What `opcode` does in CPython 3.`minor`; [`Op::Hidden`] for a version that is not known.
+/// The kind of `opcode` in CPython 3.`minor`; [`Op::Hidden`] for an unknown version.
 #[inline]
 #[must_use]
 pub fn op_kind(minor: u8, opcode: u8) -> Op {
@@ -41,7 +42,7 @@ pub fn op_kind(minor: u8, opcode: u8) -> Op {
     table.get(usize::from(opcode)).copied().unwrap_or(Op::Other)
 }
 
-/// The instructions of CPython 3.`minor` that are not [`Op::Other`]; empty for a version that is not known.
+/// The instructions of CPython 3.`minor` other than [`Op::Other`]; empty for an unknown version.
 #[must_use]
 pub fn entries(minor: u8) -> &'static [Entry] {
     match minor {

@@ -1,36 +1,37 @@
-//! Which of its thread states a thread runs: entering a sub-interpreter changes to another one.
+//! Which of its thread states a thread runs: entering a sub-interpreter changes to another thread state.
 //!
-//! Job: find it by reading. From 3.13 on a state says itself whether it is the one of its thread; before, a state may
-//! belong to another thread than the one that made it, and what tells is its `_PyCFrame`: that lies on the C stack of the
-//! thread that runs it, and the innermost of a stack belongs to the state that runs. Invariant: where nothing can be told,
-//! the answer is the state that was asked about. Neighbours: `threads` lists the states, `walk` takes the answer.
+//! Job: find the running state by reading. From 3.13 on, a flag in the state tells whether its thread runs the state.
+//! Before 3.13, a thread may run a state that another thread made. There, the address of the state's `_PyCFrame`
+//! decides: the `_PyCFrame` lies on the C stack of the thread that runs the state, and the innermost `_PyCFrame` of a
+//! stack belongs to the running state. Invariant: if the reads decide nothing, the answer is the state that the caller
+//! passed. Neighbours: `threads` lists the states, `walk` takes the answer.
 
 use crate::fields::Layout;
 use crate::memory::{Memory, at};
 use crate::threads::each_state;
 
-/// Thread states of other interpreters that are looked at, at most.
+/// Most thread states of other interpreters that a search looks at.
 const STATES: u32 = 1024;
 /// `PyThreadState._status.bound_gilstate`: the state that `PyGILState_GetThisThreadState` answers in its thread.
 const BOUND: u32 = 1 << 3;
-/// A `_PyCFrame` that lies this close behind its thread state is a part of it: nothing runs.
+/// A `_PyCFrame` less than this many bytes behind its thread state is a part of the state: the state runs nothing.
 const ROOT: u64 = 4096;
 
-/// Whether the thread state is its thread's present one; `None` where the version does not say (before 3.13).
+/// Whether the thread runs this state of its own at present; `None` before 3.13, where a state has no such flag.
 #[must_use]
 pub fn is_bound<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<bool> {
     Some(mem.u32(at(tstate, layout.thread.status?))? & BOUND != 0)
 }
 
-/// The interpreter that a thread state belongs to.
+/// Address of the interpreter of a thread state.
 #[must_use]
 pub fn interpreter<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<u64> {
     mem.u64(at(tstate, layout.thread.interp))
 }
 
-/// The state that a thread runs whose own one is at `tstate`, whose stack pointer is `sp`, and whose stack ends at
-/// `top` (0: not known, then only states above which `tstate` runs are found). For versions before 3.13; later ones get
-/// `tstate` back.
+/// The state that a thread runs. `tstate` is the thread's own state, `sp` its stack pointer, `top` the end of its stack
+/// (0: not known; then the search finds only states whose `_PyCFrame` lies below `tstate`'s). For versions before 3.13;
+/// later versions get `tstate` back.
 #[inline]
 pub fn running<M: Memory>(mem: &M, layout: &Layout, tstate: u64, sp: u64, top: u64) -> u64 {
     let fields = &layout.runtime_fields;

@@ -68,7 +68,8 @@ pub struct Awaited {
     pub frames: u32,
     /// Address of the future that the innermost coroutine awaits; 0 where it awaits something else.
     pub future: u64,
-    /// Whether that stands for other tasks (a task, `gather`, a task group, `wait`), so that those tell what is awaited.
+    /// Whether that stands for other tasks (a task, `gather`, a task group, `wait`), so that those tell what is
+    /// awaited.
     pub for_tasks: bool,
 }
 

@@ -19,12 +19,12 @@ pub(crate) struct Shape {
     ascii: bool,
 }
 
-/// Reads the header of the `str` at `addr`; `None` where it is no string that 3.11 or later could have made.
+/// Reads the header of the `str` at `addr`; `None` if the object is no string that 3.11 or later could have made.
 #[inline]
 pub(crate) fn shape<M: Memory>(mem: &M, layout: &Layout, addr: u64) -> Option<Shape> {
     let length = mem.u64(at(addr, layout.object.str_length))?;
     let state = mem.u32(at(addr, layout.object.str_state))?;
-    // Two bits say whether it is interned; free-threaded builds spend a byte on that. Then kind:3, compact:1, ascii:1.
+    // Two bits hold the state of interning (a byte in free-threaded builds). Then kind:3, compact:1, ascii:1.
     let bits = if layout.free_threaded { state >> 8 } else { state >> 2 };
     let (kind, compact, ascii) = (bits & 7, bits & 8 != 0, bits & 16 != 0);
     let width = match kind {
@@ -45,9 +45,9 @@ pub(crate) fn shape<M: Memory>(mem: &M, layout: &Layout, addr: u64) -> Option<Sh
     Some(Shape { data, length, width, ascii })
 }
 
-/// Copies the text of the `str` at `addr` into `out` and answers how many bytes of UTF-8 it took.
+/// Copies the text of the `str` at `addr` into `out` and answers the number of bytes of UTF-8.
 ///
-/// Text that does not fit is cut at a character. `None` where that is no string, or it cannot be read.
+/// Text that does not fit is cut at a character. `None` if the object is no string or is unreadable.
 #[inline]
 pub fn text<M: Memory>(mem: &M, layout: &Layout, addr: u64, out: &mut [u8]) -> Option<usize> {
     let shape = shape(mem, layout, addr)?;

@@ -1,8 +1,8 @@
-//! Where the fields of one interpreter's structures lie, by its version.
+//! Where the fields of an interpreter's structures lie, by its version.
 //!
 //! Job: turn a version and the address of `_PyRuntime` into offsets. The reader's question: *where did this offset
 //! come from?* For 3.11 and 3.12 from a table (both are frozen: their headers gave the numbers), from 3.13 on from the
-//! `_Py_DebugOffsets` that the interpreter itself carries. Invariant: a version that nobody has checked is refused,
+//! `_Py_DebugOffsets` that the interpreter itself carries. Invariant: an unchecked version is refused,
 //! never guessed. Neighbours: `debug_offsets` reads the carried form; `walk`, `identity`, `text`, `threads` use it.
 
 use crate::debug_offsets;

@@ -105,8 +105,8 @@ pub fn walk_interrupted<M: Memory>(
         }
         None => broken,
     };
-    // 3.11 and 3.12 hang in a `_PyCFrame` from the C stack before they say which frame it runs: whatever lay there is read
-    // until then, and what called it is in the one before.
+    // 3.11 and 3.12 hang in a `_PyCFrame` from the C stack before they say which frame it runs: whatever lay there is
+    // read until then, and what called it is in the one before.
     if walked.end == WalkEnd::Broken
         && walked.frames == 0
         && let Some(frame) = outer()
@@ -170,8 +170,8 @@ fn follow<M: Memory>(
 /// What called the current frame, at `frame`, where its link is still that of an earlier frame in its place, or none.
 ///
 /// 3.11 and 3.12 make a called function or resumed generator the current frame before they link it to its caller, as
-/// compilers order the two stores. In between, the caller is in a register. Known by this: the callers of a frame lead to
-/// where C code entered its evaluation loop, and from there to `outer`, the current frame of the loop around it.
+/// compilers order the two stores. In between, the caller is in a register. Known by this: the callers of a frame lead
+/// to where C code entered its evaluation loop, and from there to `outer`, the current frame of the loop around it.
 fn unlinked<M: Memory>(
     mem: &M,
     layout: &Layout,
@@ -215,7 +215,8 @@ fn in_loop<M: Memory>(mem: &M, layout: &Layout, mut frame: u64, outer: u64) -> O
     None
 }
 
-/// Whether C code entered an evaluation loop with this frame: one of the program in 3.11, one of the interpreter in 3.12.
+/// Whether C code entered an evaluation loop with this frame: one of the program in 3.11, one of the interpreter in
+/// 3.12.
 fn is_entry<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Option<bool> {
     match layout.minor {
         11 => Some(mem.u8(at(frame, layout.frame.owner.saturating_sub(IS_ENTRY)))? != 0),

@@ -1,8 +1,8 @@
-//! Exact counting for one thread: what the extension module and the shim say to each other in the profiled process.
+//! Exact counting for each thread: the interface between extension module and shim in the profiled process.
 //!
-//! The shim exports one function, [`EXACT_SYMBOL`], that returns a [`ExactTable`]. The reader's question: *how many bytes
-//! did this thread allocate and free, to the byte?* The numbers lie in the thread's own [`ExactCounters`]; only that
-//! thread writes them, so they are read with plain loads.
+//! The shim exports the function [`EXACT_SYMBOL`], which returns an [`ExactTable`]. The reader's question: *how many
+//! bytes did this thread allocate and free, to the byte?* The numbers lie in the thread's own [`ExactCounters`]. Only
+//! the owning thread writes them, so plain loads read them.
 
 /// Name of the function that returns the table: `extern "C" fn() -> *const ExactTable`.
 pub const EXACT_SYMBOL: &core::ffi::CStr = c"rscalene_exact";
@@ -10,7 +10,7 @@ pub const EXACT_SYMBOL: &core::ffi::CStr = c"rscalene_exact";
 /// [`ExactTable::version`] that this build speaks.
 pub const EXACT_VERSION: u32 = 1;
 
-/// One thread's bytes since it was first counted.
+/// Bytes of a thread since the shim first counted the thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExactCounters {
@@ -20,17 +20,17 @@ pub struct ExactCounters {
     pub freed: u64,
     /// Highest `allocated - freed` since the reader last set it.
     pub high: i64,
-    /// Depth of allocator calls; the outermost one counts.
+    /// Depth of allocator calls; only the outermost call counts.
     pub inside: u32,
-    /// Blocks that were freed and whose requested size was not known.
+    /// Freed blocks of unknown requested size.
     pub unknown: u32,
     /// While an unknown block is freed: its address.
     pub watched: usize,
-    /// What the allocator below said about the watched block: usable bytes + 1; 0 if it was not asked.
+    /// Usable bytes of the watched block + 1, as the allocator below answered; 0 if the shim has not asked.
     pub usable: usize,
 }
 
-/// What the shim offers. All functions are called with the GIL held, outside of allocators and signal handlers.
+/// The functions of the shim. All functions are called with the GIL held, outside of allocators and signal handlers.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ExactTable {

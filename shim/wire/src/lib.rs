@@ -1,19 +1,20 @@
-//! What the shim in the profiled process and the launcher say to each other: one shared-memory arena.
+//! The messages between the shim in the profiled process and the launcher: one shared-memory arena.
 //!
-//! Job: fix every byte that crosses the border. The reader's question: *where does this number lie, who writes it,
-//! and what orders it?* Invariant: nothing here allocates, keeps statics or touches the OS; all types are `repr(C)`,
-//! and their sizes are asserted below. Neighbours: `shim/` writes, `src/transport/` reads.
+//! Job: fix every byte that crosses the border. The reader's question: *where does this number lie, which side writes
+//! the number, and which atomic orders the write?* Invariant: nothing here allocates, keeps statics or touches the OS;
+//! all types are `repr(C)`, and their sizes are asserted below. Neighbours: `shim/` writes, `src/transport/` reads.
 //!
 //! ```text
-//!  memfd   | ArenaHeader (one page) | owner words | segment 0 | segment 1 | ... | segment n-1 |      sparse: untouched pages cost nothing
+//!  memfd   | ArenaHeader (one page) | owner words | segment 0 | segment 1 | ... | segment n-1 |
+//!          | sparse: untouched pages cost nothing
 //!  segment | SegmentHeader (one page) | ring of 64-byte slots                    |      one segment a process
 //!  record  | slot: RecordHeader (16) + payload (48) | continuation slots (64 each, raw payload) ...
 //! ```
 //!
-//! A process claims a segment by moving its owner word (see [`first_segment`]) from 0 to its claim. Any thread of it, in a
-//! signal handler too, reserves slots by a compare-and-swap on [`SegmentHeader::head`], writes the payload and then
-//! commits by storing [`commit_word`] of its first slot's position. A reservation that would run over `tail` is not
-//! made: the record is counted in [`SegmentHeader::lost`] instead. The launcher alone moves `tail`.
+//! A process claims a segment by moving its owner word (see [`first_segment`]) from 0 to its claim. Any thread of it,
+//! in a signal handler too, reserves slots by a compare-and-swap on [`SegmentHeader::head`], writes the payload and
+//! then commits by storing [`commit_word`] of its first slot's position. A reservation that would run over `tail` is
+//! not made: the record is counted in [`SegmentHeader::lost`] instead. The launcher alone moves `tail`.
 
 #![no_std]
 

@@ -1,7 +1,8 @@
 //! The slots of a ring, and the header that every record begins with.
 //!
-//! Invariant: every record starts with a [`RecordHeader`] in its first slot; a payload longer than [`PAYLOAD`] bytes goes
-//! on, raw and without headers, in the slots behind it. Neighbours: `records` (the payloads), `arena` (where rings lie).
+//! Invariant: every record starts with a [`RecordHeader`] in its first slot; a payload longer than [`PAYLOAD`] bytes
+//! goes on, raw and without headers, in the slots behind it. Neighbours: `records` (the payloads), `arena` (where rings
+//! lie).
 
 use crate::table::{Bytes, Plain};
 
@@ -9,12 +10,12 @@ use crate::table::{Bytes, Plain};
 pub const SLOT: usize = 64;
 /// Bytes of payload in a record's first slot.
 pub const PAYLOAD: usize = SLOT - size_of::<RecordHeader>();
-/// Most slots that one record may take (1 MiB: a code object with a very long line table).
+/// Most slots of a record (1 MiB: a code object with a very long line table).
 pub const MAX_SLOTS: u32 = 16_384;
 
 /// The word that commits the record whose first slot stands at `position` (slots since the claim).
 ///
-/// The constant makes a payload word that happens to equal a position unlikely to read as a commit.
+/// The constant makes it unlikely that a payload word equal to a position reads as a commit.
 #[must_use]
 pub const fn commit_word(position: u64) -> u64 {
     position ^ 0x9e37_79b9_7f4a_7c15
@@ -28,7 +29,7 @@ pub struct RecordHeader {
     pub commit: u64,
     /// A [`Kind`](crate::Kind) as a number.
     pub kind: u8,
-    /// What [`Record::Flags`](crate::Record::Flags) says.
+    /// The record's [`Record::Flags`](crate::Record::Flags).
     pub flags: u8,
     /// Reserved, 0.
     pub reserved: u16,

@@ -1,9 +1,10 @@
 //! How the records, numbers and flags of the wire are declared: once, by name.
 //!
 //! Job: one statement of [`records!`] gives a struct, its [`Kind`](crate::Kind), its reading, a check that it has no
-//! padding, and a row that docs/design/wire.md is made from; [`numbers!`] and [`flags!`] do the same for what a field may
-//! say. Invariant: every bit pattern is a valid value of every type here, so that shared memory may hold anything; and
-//! reading is total. Neighbours: `records` and `values` (the tables), `transport::decode` (reads), `arena::ring` (writes).
+//! padding, and a row that docs/design/wire.md is made from; [`numbers!`] and [`flags!`] do the same for what a field
+//! may say. Invariant: every bit pattern is a valid value of every type here, so that shared memory may hold anything;
+//! and reading is total. Neighbours: `records` and `values` (the tables), `transport::decode` (reads), `arena::ring`
+//! (writes).
 
 /// Bytes that are read front to back as plain values.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,9 @@
 //! Allocation samples without a launcher: what the extension module and the shim say to each other in one process.
 //!
-//! The shim exports one function, [`TAP_SYMBOL`], that returns a [`TapTable`]. The module makes an arena of one segment,
-//! lends it to the shim with `begin`, and reads the segment's ring as a launcher would. Invariant: between `begin` and
-//! `end` the arena belongs to both, before and after to the module alone: when `end` returns, no thread of the process is
-//! in the arena any more, and none comes back.
+//! The shim exports one function, [`TAP_SYMBOL`], that returns a [`TapTable`]. The module makes an arena of one
+//! segment, lends it to the shim with `begin`, and reads the segment's ring as a launcher would. Invariant: between
+//! `begin` and `end` the arena belongs to both, before and after to the module alone: when `end` returns, no thread of
+//! the process is in the arena any more, and none comes back.
 
 use crate::{ArenaHeader, SectionMark};
 
@@ -49,8 +49,8 @@ impl TapAnswer {
 pub struct TapTable {
     /// [`TAP_VERSION`].
     pub version: u32,
-    /// Sample allocations into segment 0 of `arena`, of which the whole is mapped, as its settings say; `keep_out` is an
-    /// address in a library to leave alone. Answers a [`TapAnswer`] as a number.
+    /// Sample allocations into segment 0 of `arena`, of which the whole is mapped, as its settings say; `keep_out` is
+    /// an address in a library to leave alone. Answers a [`TapAnswer`] as a number.
     pub begin: unsafe extern "C" fn(arena: *mut ArenaHeader, keep_out: usize) -> u32,
     /// Stop, unhook, and wait for the last thread to leave the arena. Does nothing where nothing was begun.
     pub end: unsafe extern "C" fn(),
@@ -61,7 +61,8 @@ pub struct TapTable {
     /// Every record bears the number that this context variable has in the recording thread's context. Answers 1 where
     /// something records.
     pub follow: unsafe extern "C" fn(variable: *const LabelVariable) -> u32,
-    /// Say what a label means: `text` has `bytes` bytes, as [`crate::Label`] has them. Answers 1 where something records.
+    /// Say what a label means: `text` has `bytes` bytes, as [`crate::Label`] has them. Answers 1 where something
+    /// records.
     pub define_label: unsafe extern "C" fn(label: u32, text: *const u8, bytes: usize) -> u32,
     /// A piece of work that `name` says (a label that was defined) has ended; the rest as in [`crate::Span`]. Answers 1
     /// where something records.

@@ -1,8 +1,8 @@
 //! Generators, coroutines and async generators, one step at a time.
 //!
 //! Job: stand between the caller and the real generator, and put its session on whichever thread takes the next step.
-//! Invariant: what goes in and what comes out is unchanged: values, exceptions, `close`. Interleaved tasks have a session
-//! each; between two steps nothing is charged. Neighbour: `threads` holds the session of a step.
+//! Invariant: what goes in and what comes out is unchanged: values, exceptions, `close`. Interleaved tasks have a
+//! session each; between two steps nothing is charged. Neighbour: `threads` holds the session of a step.
 
 use std::sync::Arc;
 

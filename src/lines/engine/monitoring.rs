@@ -1,8 +1,8 @@
 //! Events from `sys.monitoring`, 3.12 and later.
 //!
-//! Job: take a tool id, register the callbacks, ask for local events. Invariant: only the code objects given to [`watch`]
-//! report lines, starts, returns and yields; the two events that cannot be local before 3.15 (a frame left or entered by
-//! an exception) are global and do nothing for other code. Neighbour: `threads`.
+//! Job: take a tool id, register the callbacks, ask for local events. Invariant: only the code objects given to
+//! [`watch`] report lines, starts, returns and yields; the two events that cannot be local before 3.15 (a frame left or
+//! entered by an exception) are global and do nothing for other code. Neighbour: `threads`.
 //!
 //! The callbacks are plain C functions with the `METH_FASTCALL` convention: 43 to 55 ns a line, where a Python function
 //! takes 65 to 84.
@@ -31,7 +31,8 @@ pub(crate) fn watch(code: &Bound<'_, PyAny>, calls: bool) -> PyResult<()> {
     Ok(())
 }
 
-/// Ids to try: those without a role first. 0 and 1 belong to debuggers and coverage tools, which come and go by themselves.
+/// Ids to try: those without a role first. 0 and 1 belong to debuggers and coverage tools, which come and go by
+/// themselves.
 const TOOL_IDS: [u8; 4] = [4, 3, 5, 2];
 
 fn tool(py: Python<'_>) -> PyResult<u8> {

@@ -1,7 +1,7 @@
 //! A finished session as Python sees it.
 //!
-//! Job: hand out the rows in seconds and bytes, merge them, and print them. Invariant: bytes are exact integers; seconds
-//! come from the calibrated clock. Neighbours: `threads` makes it, `rscalene.lines` prints it.
+//! Job: hand out the rows in seconds and bytes, merge them, and print them. Invariant: bytes are exact integers;
+//! seconds come from the calibrated clock. Neighbours: `threads` makes it, `rscalene.lines` prints it.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -10,7 +10,7 @@ use pyo3::types::{PyType, PyTypeMethods};
 use crate::lines::clock;
 use crate::lines::report::{self, Columns, Format, Outcome};
 
-/// What one call of a profiled function (or several, merged) cost, line by line.
+/// The cost of a call of a profiled function (or of several calls, merged), line by line.
 #[pyclass(module = "rscalene._rscalene")]
 pub(crate) struct LineOutcome {
     outcome: Outcome,
@@ -119,12 +119,12 @@ impl LineOutcome {
         }
     }
 
-    /// All of it as one line of text, for another process of this machine.
+    /// The whole outcome as a single line of text, for another process of this machine.
     fn dump(&self) -> PyResult<String> {
         serde_json::to_string(&self.outcome).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    /// What `dump` wrote.
+    /// Reads the text that `dump` wrote.
     #[staticmethod]
     fn load(text: &str) -> PyResult<Self> {
         serde_json::from_str(text).map(Self::new).map_err(|error| PyValueError::new_err(error.to_string()))

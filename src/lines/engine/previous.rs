@@ -1,6 +1,7 @@
 //! The tracer that was set before ours.
 //!
-//! Invariant: its object is alive for as long as ours is installed. Neighbours: `tracing` puts it back, `threads` keeps it.
+//! Invariant: its object is alive for as long as ours is installed. Neighbours: `tracing` puts it back, `threads` keeps
+//! it.
 
 use pyo3::ffi;
 

@@ -2,7 +2,8 @@
 //!
 //! Job: give a decorated function a first step that switches tracing on, so that it stays a plain function: no wrapper,
 //! no second frame, the same recursion depth. Invariant: what follows the call is the function's own bytecode, byte for
-//! byte; jumps are relative on 3.11, so only the exception table has to move. Neighbour: `tracing::hook` is what it calls.
+//! byte; jumps are relative on 3.11, so only the exception table has to move. Neighbour: `tracing::hook` is what it
+//! calls.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -39,7 +40,7 @@ const EXTENDED_ARG: u8 = 144;
 const PRECALL: (u8, usize) = (166, 1);
 const CALL: (u8, usize) = (171, 4);
 
-/// NULL, the callable, and the two that its result may need.
+/// NULL, the callable, and two more for its result.
 const HEAD_STACK: u32 = 4;
 
 fn head(constant: usize) -> Vec<u8> {

@@ -1,10 +1,10 @@
 //! Python, native and system time of the lines of `@profile`, from the samples of a `Profiler` that runs meanwhile.
 //!
-//! Job: one sampler at a time (the first) adds its CPU samples up by thread, table and row; a session reads its thread's
-//! sums when it comes to the thread and when it leaves it (a driven one does at every step, and takes what came late along
-//! at the next one). Invariant: a sample counts for the innermost frame that lies in a table,
-//! as the session's own clock does; without a sampler over the whole session there is nothing to read. Neighbours:
-//! `sampler` feeds, `threads` reads, `report` prints.
+//! Job: one sampler at a time (the first) adds its CPU samples up by thread, table and row; a session reads its
+//! thread's sums when it comes to the thread and when it leaves it (a driven one does at every step, and takes what
+//! came late along at the next one). Invariant: a sample counts for the innermost frame that lies in a table, as the
+//! session's own clock does; without a sampler over the whole session there is nothing to read. Neighbours: `sampler`
+//! feeds, `threads` reads, `report` prints.
 
 use std::collections::HashMap;
 use std::sync::MutexGuard;

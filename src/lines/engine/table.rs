@@ -1,8 +1,8 @@
 //! Which functions are profiled: their lines, their code objects, and whom to tell.
 //!
-//! Job: what a decorated function registers once. Invariant: the table of code objects is touched with the GIL held, and
-//! one that is in it is never freed. Neighbours: `threads` runs sessions on these tables, `watch`
-//! fills them, `monitoring` and `tracing` look code objects up.
+//! Job: what a decorated function registers once. Invariant: the table of code objects is touched with the GIL held,
+//! and one that is in it is never freed. Neighbours: `threads` runs sessions on these tables, `watch` fills them,
+//! `monitoring` and `tracing` look code objects up.
 
 use std::cell::UnsafeCell;
 use std::collections::HashMap;

@@ -397,7 +397,8 @@ impl Ended {
         Self(running)
     }
 
-    /// Tell Python. What goes wrong there is reported as unraisable; the time and the bytes it takes are the profiler's own.
+    /// Tell Python. What goes wrong there is reported as unraisable; the time and the bytes it takes are the profiler's
+    /// own.
     pub(crate) fn announce(self, py: Python<'_>) {
         let start = with_thread(|thread| thread.begin(clock::ticks()));
         // All of the session is gone when this returns.

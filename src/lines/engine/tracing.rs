@@ -1,11 +1,11 @@
 //! Events from `PyEval_SetTrace`, on 3.11.
 //!
-//! Job: be this thread's tracer while a session runs on it, and put the one before us back afterwards. Invariant: a tracer
-//! that was there (a debugger, a coverage tool) gets every event that it would have had. Neighbours: `prologue` calls
-//! [`hook`] at the head of a decorated function, `threads` keeps the sessions.
+//! Job: be this thread's tracer while a session runs on it, and put the one before us back afterwards. Invariant: a
+//! tracer that was there (a debugger, a coverage tool) gets every event that it would have had. Neighbours: `prologue`
+//! calls [`hook`] at the head of a decorated function, `threads` keeps the sessions.
 //!
-//! The interpreter reports the calls of all functions while a tracer is set; their lines are switched off frame by frame
-//! where nobody else wants them.
+//! The interpreter reports the calls of all functions while a tracer is set; their lines are switched off frame by
+//! frame where no other tracer wants them.
 
 use std::sync::OnceLock;
 
@@ -20,7 +20,7 @@ use super::threads::{Place, Scratch, with_thread};
 use crate::bindings::symbols::{self, TraceFunction};
 use crate::lines::clock;
 
-/// The callable that begins a call of `table`'s function.
+/// The callable at the head of `table`'s function: begins a call.
 pub(crate) fn hook<'py>(table: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static HOOK: Callback = Callback::new(c"rscalene", on_hook);
     HOOK.bound(table.py(), table.as_ptr())
@@ -43,7 +43,7 @@ pub(crate) fn install(py: Python<'_>) {
     unsafe { symbols::set_trace(Some(on_event), object) };
 }
 
-/// Put the tracer before ours back, once no session runs on this thread.
+/// Restore the tracer from before ours, once no session runs on this thread.
 pub(crate) fn restore(py: Python<'_>) {
     if symbols::minor(py) >= 12 {
         return;
@@ -55,7 +55,7 @@ pub(crate) fn restore(py: Python<'_>) {
     let Some(Some(previous)) = previous else { return };
     // SAFETY: this is 3.11 and the GIL is held; `previous.object` is null or ours to release.
     unsafe {
-        // Somebody who set a tracer of their own meanwhile keeps it.
+        // A tracer that the program set meanwhile stays.
         if symbols::tracer().0.is_some_and(is_ours) {
             symbols::set_trace(previous.function, previous.object);
         }

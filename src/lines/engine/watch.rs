@@ -1,7 +1,8 @@
 //! Watches code objects: asks the interpreter for their events.
 //!
-//! Job: the two steps that a decorated function takes once. Invariant: a watched code object lives as long as the process.
-//! Neighbours: `decorator` (Python) calls, `monitoring` and `prologue` arrange the events, `table` knows the code objects.
+//! Job: the two steps that a decorated function takes once. Invariant: a watched code object lives as long as the
+//! process. Neighbours: `decorator` (Python) calls, `monitoring` and `prologue` arrange the events, `table` knows the
+//! code objects.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,6 +1,7 @@
 //! Leading digits: how many of each figure the page keeps.
 //!
-//! Invariant: four significant digits, and 0 for what is no number. Neighbours: `payload`, `columns` and `stacks` round.
+//! Invariant: a figure keeps four significant digits, and a value that is no number becomes 0. Neighbours: `payload`,
+//! `columns` and `stacks` round.
 
 /// Microseconds to four digits.
 pub(super) fn micros(seconds: f64) -> i64 {

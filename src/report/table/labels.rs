@@ -1,7 +1,7 @@
 //! Requests by route, and other work by label.
 //!
-//! Job: what each route cost, and how long its requests took. Invariant: the most CPU first; rows that are not listed are
-//! counted. Neighbours: `profile::write` sorts, the page has the same rows.
+//! Job: list the cost of each route, and the duration of its requests. Invariant: the most CPU first; rows that are not
+//! listed are counted. Neighbours: `profile::write` sorts, the page has the same rows.
 
 use super::list::{List, title};
 use crate::profile::model::{Label, Profile};
