@@ -41,14 +41,19 @@ pub fn text(command: &[String]) -> Option<&str> {
 
 /// Does a library start its workers with this text (multiprocessing, joblib's loky, execnet)?
 fn starts_a_worker(text: &str) -> bool {
-    const BEGINNINGS: [&str; 5] = [
-        "from multiprocessing.",
-        "from joblib.externals.loky",
-        "from loky",
-        "import sys;exec(eval(sys.stdin.readline()))",
-        "import sys; exec(eval(sys.stdin.readline()))",
+    const IMPORTS: [&str; 5] = [
+        "from multiprocessing.spawn import ",
+        "from multiprocessing.forkserver import ",
+        "from multiprocessing.resource_tracker import ",
+        "from joblib.externals.loky.",
+        "from loky.",
     ];
-    BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
+    let line = text.lines().next().unwrap_or("");
+    IMPORTS.iter().any(|import| line.contains(import))
+        || matches!(
+            line.trim(),
+            "import sys;exec(eval(sys.stdin.readline()))" | "import sys; exec(eval(sys.stdin.readline()))"
+        )
 }
 
 /// The texts of all programs, by the names that the report gives them.
@@ -125,6 +130,7 @@ mod tests {
         assert_eq!(name("b = 1\nd = 2"), "<-c b = 1 (2)>");
         assert_eq!(name("b = 1\nd = 2"), "<-c b = 1 (2)>");
         assert_eq!(name("from multiprocessing.spawn import spawn_main; spawn_main(1)"), "<helper>");
+        assert_eq!(name("import sys; from multiprocessing.forkserver import main; main(3, 4, [])"), "<helper>");
         assert_eq!(inline.lines("<-c b = 1 (2)>"), Some(words(&["b = 1", "d = 2"])));
     }
 
