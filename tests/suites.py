@@ -51,6 +51,7 @@ ONCE = {
     "test_recover.py": "the launcher alone writes and reads captures",
     "test_result.py": "reads stored profiles",
     "test_tidy.py": "reads the source",
+    "test_unseen.py": "compiles programs that are no supported Python",
 }
 """Tests of ``plain`` that run under ``first`` alone, with the reason; they have the marker ``once``."""
 

@@ -9,3 +9,4 @@ pub(crate) mod preload;
 pub(crate) mod program;
 pub(crate) mod spawn;
 pub(crate) mod texts;
+pub(crate) mod unseen;

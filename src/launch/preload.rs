@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 
 /// File name of the preloaded library.
-const NAME: &str = "librscalene_shim.so";
+pub(crate) const NAME: &str = "librscalene_shim.so";
 /// File name of the library that leads C++'s operators to it.
 const CXX_NAME: &str = "librscalene_shim_cxx.so";
 

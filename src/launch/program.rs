@@ -3,9 +3,10 @@
 //! Invariant: the program gets exactly the words that it would get without rscalene: `python app.py args` for a script,
 //! the command itself for everything else. Neighbours: `cli::words` has the words, `spawn` starts the program.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -224,14 +225,27 @@ fn reason(error: &std::io::Error) -> &'static str {
 
 /// Why a preload cannot reach this executable; `None` where a preload can.
 pub(crate) fn unreachable(executable: &Path) -> Option<(String, String)> {
+    let named = named_interpreter(executable);
+    let executable = named.as_deref().unwrap_or(executable);
+    unreachable_as(executable, executable)
+}
+
+/// The same for a file that is told under another name.
+pub(crate) fn unreachable_as(executable: &Path, shown: &Path) -> Option<(String, String)> {
     let metadata = fs::metadata(executable).ok()?;
-    let shown = executable.display();
+    let shown = shown.display();
     // SAFETY: takes nothing.
     let root = unsafe { libc::geteuid() } == 0;
     if metadata.mode() & 0o6000 != 0 && !root {
         return Some((
             format!("`{shown}` is setuid or setgid: the system lets no library be preloaded into it"),
             "profile the program that it starts, as the user it runs as".to_owned(),
+        ));
+    }
+    if has_capabilities(executable) && !root {
+        return Some((
+            format!("`{shown}` has file capabilities: the system lets no library be preloaded into it"),
+            format!("use a copy without them (`cp {shown} COPY`), or run `rscalene` as root"),
         ));
     }
     let bytes = fs::read(executable).ok()?;
@@ -246,6 +260,27 @@ pub(crate) fn unreachable(executable: &Path) -> Option<(String, String)> {
         )),
         Some(_) => None,
     }
+}
+
+/// The interpreter that the `#!` line of a text names, by path or behind `env`.
+fn named_interpreter(path: &Path) -> Option<PathBuf> {
+    let mut start = [0; 256];
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let line = start.get(..read)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = String::from_utf8_lossy(line).into_owned();
+    let mut words = line.split_ascii_whitespace();
+    let first = words.next()?;
+    if first.ends_with("/env") {
+        return find(words.find(|word| !word.starts_with('-') && !word.contains('='))?.as_ref()).ok();
+    }
+    Some(PathBuf::from(first))
+}
+
+/// Does the file give its process capabilities (`setcap`)?
+fn has_capabilities(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: both names end with NUL; no room is given, so only the length is asked for.
+    unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) > 0 }
 }
 
 /// The dynamic loader that an ELF file asks for: `None` where the file is no ELF file, `Some(None)` where it asks for no

@@ -36,6 +36,9 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = constructor;
 
+/// The oldest interpreter whose totals are recorded, as `PY_VERSION_HEX`.
+const OLDEST: u32 = 0x030b_0000;
+
 fn arm(first_stack_end: u64) {
     if !segment::claim() {
         return;
@@ -52,7 +55,7 @@ fn arm(first_stack_end: u64) {
     foreign::announce();
     if let Some(reason) = refused {
         segment::notice(reason.0, reason.1);
-        if python.version == 0 {
+        if python.version < OLDEST {
             return;
         }
     }

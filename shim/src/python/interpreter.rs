@@ -219,7 +219,8 @@ pub(crate) fn inspect() -> (Python, Option<(NoticeCode, u32)>) {
     let mut python = Python { runtime: runtime as u64, code_type: code_type as u64, ..Python::NONE };
     python.calls = Calls::find();
     if version == 0 || runtime == 0 || code_type == 0 {
-        return (python, Some((NoticeCode::UNSUPPORTED_VERSION, 0)));
+        python.version = spoken_version();
+        return (python, Some((NoticeCode::UNSUPPORTED_VERSION, python.version)));
     }
     python.version = memory.u64(version as u64).unwrap_or(0) as u32;
     match Layout::of(python.version, python.runtime, python.code_type, &memory) {
@@ -237,6 +238,31 @@ pub(crate) fn inspect() -> (Python, Option<(NoticeCode, u32)>) {
             (python, Some((NoticeCode::UNSUPPORTED_BUILD, python.version)))
         }
     }
+}
+
+/// The version of an interpreter without `Py_Version`, as older ones than 3.11 are; 0 where it does not say.
+fn spoken_version() -> u32 {
+    let address = global_symbol(c"Py_GetVersion");
+    if address == 0 {
+        return 0;
+    }
+    // SAFETY: the address is that of a function that writes its text into a buffer of its own.
+    let function: unsafe extern "C" fn() -> *const core::ffi::c_char = unsafe { core::mem::transmute(address) };
+    // SAFETY: may be called before the interpreter is up.
+    let text = unsafe { function() };
+    if text.is_null() {
+        return 0;
+    }
+    // SAFETY: the text ends with NUL.
+    let text = unsafe { CStr::from_ptr(text) }.to_bytes();
+    // `3.10.13 (main, ...`: anything behind the three numbers ends the last one.
+    let number = |part: &[u8]| {
+        let digits = part.iter().take_while(|byte| byte.is_ascii_digit());
+        digits.fold(0u32, |sum, digit| sum.wrapping_mul(10).wrapping_add(u32::from(digit - b'0'))) & 255
+    };
+    let mut parts = text.splitn(3, |byte| *byte == b'.').map(number);
+    let mut next = || parts.next().unwrap_or(0);
+    (next() << 24) | (next() << 16) | (next() << 8)
 }
 
 /// The self-test: not asked for yet, asked for, or a [`Verdict`] plus [`DECIDED`].

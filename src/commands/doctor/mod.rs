@@ -139,6 +139,10 @@ fn interpreter_checks(shim: &Shim, interpreter: &Path) -> Vec<Check> {
     let Some(version) = trial.version.filter(|_| trial.succeeded) else {
         return vec![silent(&trial)];
     };
+    if !version.is_supported() {
+        let hint = "CPython 3.11 to 3.15 is supported: `--python PATH` names another interpreter";
+        return vec![Check::bad("version", format!("Python {version} is not supported"), hint)];
+    }
     let mut checks = vec![Check::good("preload", format!("CPython {version} starts with the preloaded library"))];
     checks.push(frames(&trial));
     checks.push(cpu(&trial));

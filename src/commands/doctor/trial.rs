@@ -90,6 +90,14 @@ pub(super) struct Trial {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Version(u32);
 
+impl Version {
+    /// Is this one of the versions that can be profiled?
+    pub(super) fn is_supported(self) -> bool {
+        let [major, minor, ..] = self.0.to_be_bytes();
+        major == 3 && (11..=15).contains(&minor)
+    }
+}
+
 impl std::fmt::Display for Version {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [major, minor, micro, _] = self.0.to_be_bytes();

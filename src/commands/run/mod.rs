@@ -64,12 +64,14 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let sources = recorded.taken.texts.take();
     let source = |path: &str| facts.source(sources.as_ref(), path);
     let refused = recorded.taken.builder.refused(facts.pid);
+    let unseen = recorded.unseen.take();
     let profile = outcome::finish(recorded, &facts, &arena, plan.source.then_some(&source));
     if plan.verbose {
         messages::tell(&format!("rscalene: {}", outcome::effort(&profile)));
     }
     let too_short = plan.duration.filter(|_| outcome::nothing_was_seen(&profile)).map(outcome::nothing_yet);
-    let unprofiled = too_short.or_else(|| outcome::unprofiled(&profile, &plan.start.executable, refused));
+    let unprofiled =
+        too_short.or_else(|| outcome::unprofiled(&profile, &plan.start.executable, refused, unseen.as_ref()));
     let reported = output::report(&profile, &plan.report(&plan.typed.name(), started.0), unprofiled, &source);
     match keep {
         Some(keep) if reported.unsaved => {

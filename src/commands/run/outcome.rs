@@ -14,9 +14,11 @@ use crate::commands::output::{ReadSource, lines, platform};
 use crate::launch::given::{self, Given};
 use crate::launch::program;
 use crate::launch::texts::Texts;
+use crate::launch::unseen::Unseen;
 use crate::observe::proc;
 use crate::observe::symbols::Symbols;
 use crate::profile::build::builder::Context;
+use crate::profile::build::interpreter::Refused;
 use crate::profile::model::{self, Notice, Profile, codes};
 use crate::report::format::Format;
 use crate::source;
@@ -35,23 +37,42 @@ pub(super) fn nothing_yet(duration: Duration) -> Error {
     Error::new(EXIT_NO_PROFILE, why, "name a longer `--duration`: an interpreter takes 10 to 50 ms to start")
 }
 
-/// Explains a profile without lines, with a hint: no Python ran, or its build (`refused`) is not supported.
-pub(super) fn unprofiled(profile: &Profile, executable: &Path, refused: Option<String>) -> Option<Error> {
+/// Explains a profile without lines, with a hint: no Python ran, its build (`refused`) is not supported, or the shim did not
+/// reach it (`unseen`).
+pub(super) fn unprofiled(
+    profile: &Profile,
+    executable: &Path,
+    refused: Option<Refused>,
+    unseen: Option<&Unseen>,
+) -> Option<Error> {
     let supported = "CPython 3.11 to 3.15 is supported";
-    let error = |(why, hint)| Error::new(EXIT_NO_PROFILE, why, hint);
-    if profile.target.python.is_none() {
-        // No shim answered: no Python ran, or a preload does not reach the program.
-        let (why, hint) = program::unreachable(executable).unwrap_or_else(|| {
-            let hint = format!(
-                "`rscalene doctor` tells what works here; {supported}; in a container or sandbox, run `rscalene` inside"
-            );
-            ("no supported Python ran in the program".to_owned(), hint)
-        });
-        return Some(error((format!("nothing was profiled: {why}"), hint)));
+    let error = |what, why, hint| Some(Error::new(EXIT_NO_PROFILE, format!("{what} was profiled: {why}"), hint));
+    if let Some(refused) = refused.filter(|_| profile.files.is_empty()) {
+        return match refused {
+            Refused::Version(Some(version)) => error(
+                "nothing",
+                format!("Python {version} is not supported"),
+                format!("{supported}: `rscalene run --python PATH ...` names another interpreter"),
+            ),
+            Refused::Version(None) => error("nothing", "this Python is not supported".to_owned(), supported.to_owned()),
+            Refused::Build(build) => error(
+                "no line",
+                format!("this build of {build} is not supported, and there are only totals"),
+                format!("use a regular build (`rscalene run --python PATH ...`); {supported}"),
+            ),
+        };
     }
-    let refused = refused.filter(|_| profile.files.is_empty())?;
-    let why = format!("no line was profiled: this build of {refused} is not supported, and there are only totals");
-    Some(error((why, format!("use a regular build (`rscalene run --python PATH ...`); {supported}"))))
+    if profile.target.python.is_some() {
+        return None;
+    }
+    // No shim answered: no Python ran, or a preload does not reach the program.
+    let seen = program::unreachable(executable).or_else(|| unseen.map(Unseen::told));
+    let elsewhere = profile.notices.iter().any(|notice| notice.code == codes::OTHER_NAMESPACE);
+    let (why, hint) = seen.or_else(|| elsewhere.then(|| Unseen::Sandboxed.told())).unwrap_or_else(|| {
+        let hint = format!("`rscalene doctor` tells what works here; {supported}");
+        ("no Python was seen in the program".to_owned(), hint)
+    });
+    error("nothing", why, hint)
 }
 
 /// Explains that an option of rscalene stands behind the program's name, if the program did not take the option: the
@@ -114,7 +135,7 @@ impl Facts {
 
 /// The profile of a recording. `text` gives source text by path; `None`: the profile keeps no source.
 pub(super) fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, text: Option<ReadSource<'_>>) -> Profile {
-    let Recorded { taken: Taking { builder, .. }, ended, ended_ns, inodes } = recorded;
+    let Recorded { taken: Taking { builder, .. }, ended, ended_ns, inodes, .. } = recorded;
     let mut notices = Vec::new();
     for (count, code, which) in [
         (arena.refused(), codes::NO_ROOM, "that found no room in the shared memory"),

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::process::Child;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -15,6 +16,7 @@ use crate::cli::error::{EXIT_NO_PROFILE, Error};
 use crate::launch::keep::Keep;
 use crate::launch::spawn::{self, Ended};
 use crate::launch::texts::Texts;
+use crate::launch::unseen::{self, Unseen};
 use crate::observe::proc;
 use crate::observe::remote::{Remote, Target};
 use crate::profile::build::builder::ProfileBuilder;
@@ -40,9 +42,11 @@ pub(super) fn record(
         .spawn(move || consume(taking, &events, &taken_in))
         .map_err(|error| no_thread(&error))?;
     let remote = Arc::new(Remote::start(to_merge.clone()).map_err(|error| no_thread(&error))?);
+    let armed = Arc::new(AtomicBool::new(false));
     let drain = Drain::start(Arc::clone(arena), to_merge.clone(), spare, proc::command_line, {
-        let remote = Arc::clone(&remote);
+        let (remote, armed) = (Arc::clone(&remote), Arc::clone(&armed));
         move |pid, start| {
+            armed.store(true, Ordering::Relaxed);
             remote.watch(Target::armed(pid, start));
         }
     })
@@ -60,6 +64,12 @@ pub(super) fn record(
             }
         });
     }
+    let (over, is_over) = bounded::<()>(0);
+    let pid = child.id();
+    let looking = std::thread::Builder::new()
+        .name("rscalene-unseen".into())
+        .spawn(move || look_for_unseen(pid, &armed, &is_over))
+        .map_err(|error| no_thread(&error))?;
     let mut inodes = HashMap::new();
     let mut ended_ns = 0;
     let ended = spawn::wait(child, || {
@@ -68,7 +78,8 @@ pub(super) fn record(
         inodes = remote.stop();
     })
     .map_err(|error| cannot_wait(&error))?;
-    drop(leave);
+    drop((leave, over));
+    let unseen = looking.join().ok().flatten();
     // What outlives the program is watched no longer, and its shims need not go on.
     arena.stop();
     let exit = ProcessExit { time_ns: ended_ns, code: ended.code, signal: ended.signal, peak_rss: None, cpu_ns: None };
@@ -77,7 +88,7 @@ pub(super) fn record(
     let taken = merging.join().map_err(|_| {
         Error::new(EXIT_NO_PROFILE, "internal error in the merge", "please report it, with the command line")
     })?;
-    Ok(Recorded { taken, ended, ended_ns, inodes })
+    Ok(Recorded { taken, ended, ended_ns, inodes, unseen })
 }
 
 /// Receives the events of a run.
@@ -94,6 +105,18 @@ pub(super) struct Recorded {
     pub(super) ended: Ended,
     pub(super) ended_ns: u64,
     pub(super) inodes: HashMap<String, u64>,
+    /// Why no process announced itself, as far as that could be seen.
+    pub(super) unseen: Option<Unseen>,
+}
+
+/// Looks at the program's processes until one has announced itself (`armed`), or the run is over.
+fn look_for_unseen(pid: u32, armed: &AtomicBool, over: &Receiver<()>) -> Option<Unseen> {
+    let (mut seen, mut pause) = (None, unseen::FIRST);
+    while over.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) && !armed.load(Ordering::Relaxed) {
+        seen = unseen::look(pid).or(seen);
+        pause = (pause * 2).min(unseen::LONGEST);
+    }
+    seen
 }
 
 fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -> Taking {

@@ -13,6 +13,7 @@ use wire::{EndedBy, ProcessFlags, Source, Verdict};
 
 use super::code::Codes;
 use super::inline::{self, Inline};
+use super::interpreter::{Python, Refused};
 use super::native;
 use super::notices;
 use super::process::Process;
@@ -82,15 +83,6 @@ pub struct Context<'a> {
     pub source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
     /// The native function at an offset of a file.
     pub lookup: &'a mut Lookup<'a>,
-}
-
-/// The interpreter of a process.
-#[derive(Debug)]
-struct Python {
-    version: u32,
-    free_threaded: bool,
-    /// Its frames cannot be read.
-    refused: bool,
 }
 
 /// Events on their way to a profile.
@@ -510,10 +502,8 @@ impl ProfileBuilder {
 
     /// The interpreter of the target, where its frames cannot be read: which it is.
     #[must_use]
-    pub fn refused(&self, target: u32) -> Option<String> {
-        let python = self.python(target).filter(|python| python.refused)?;
-        let without = if python.free_threaded { " without the GIL (free-threaded)" } else { "" };
-        Some(format!("Python {}{without}", notices::version(python.version)))
+    pub fn refused(&self, target: u32) -> Option<Refused> {
+        self.python(target)?.refused()
     }
 
     fn python(&self, target: u32) -> Option<&Python> {

@@ -10,6 +10,7 @@ mod cpu;
 mod heap;
 mod idle;
 pub mod inline;
+pub mod interpreter;
 mod labels;
 mod leaks;
 mod mappings;

@@ -14,6 +14,13 @@ use crate::transport::event::Counters;
 pub(crate) fn message(pid: u32, notice: &wire::Notice) -> Notice {
     let detail = notice.detail;
     let text = match notice.code {
+        // Before 3.11, the shim does nothing but speak of the interpreter.
+        NoticeCode::UNSUPPORTED_VERSION if detail == 0 => {
+            "an interpreter that does not tell its version is not supported, so nothing of it was recorded".to_owned()
+        }
+        NoticeCode::UNSUPPORTED_VERSION if detail < 0x030b_0000 => {
+            format!("Python {} is not supported, so nothing of it was recorded", version(detail))
+        }
         NoticeCode::UNSUPPORTED_VERSION => {
             format!("Python {} is not supported, so nothing but totals was recorded", version(detail))
         }
@@ -118,6 +125,12 @@ pub(crate) fn allocator(library: &str) -> String {
     let file = library.rsplit('/').next().unwrap_or(library);
     let stem = file.split(".so").next().unwrap_or(file);
     stem.strip_prefix("lib").filter(|rest| !rest.is_empty()).unwrap_or(stem).to_owned()
+}
+
+/// Is this one of the versions whose frames can be read?
+pub(crate) fn is_supported(hex: u32) -> bool {
+    let [major, minor, ..] = hex.to_be_bytes();
+    major == 3 && (11..=15).contains(&minor)
 }
 
 /// `3.11.7` for `0x030b07f0`.

@@ -1,0 +1,116 @@
+//! Why no preloaded library answered: what processes without one look like from outside.
+//!
+//! Job: look at the program's processes in `/proc` while none of them has announced itself, and name the reason that is
+//! seen. Invariant: only `/proc` is read, and a look is made only until the first process announces itself; a reason is
+//! told only where the run ends without any such process. Neighbours: `commands::run::record` asks while the program runs,
+//! `commands::run::outcome` puts the reason into words.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rscalene_wire::ARENA_ENV;
+
+use super::preload::NAME;
+use super::program;
+use crate::observe::proc;
+
+/// Pause before the first look; each following pause is twice as long, up to [`LONGEST`].
+pub(crate) const FIRST: Duration = Duration::from_millis(8);
+/// Longest pause between two looks: a look reads a few files of each process.
+pub(crate) const LONGEST: Duration = Duration::from_secs(2);
+/// Processes of a look, at most.
+const MOST: usize = 64;
+
+/// Why a Python process is not profiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unseen {
+    /// The program loaded this library after its start.
+    LoadedLate(String),
+    /// Its environment preloads this instead of the shim.
+    Replaced(String),
+    /// Its environment preloads nothing.
+    Cleared,
+    /// It sees other files or other process numbers than the launcher.
+    Sandboxed,
+    /// No library can be preloaded into it: why, and what to do.
+    Unreachable(String, String),
+}
+
+impl Unseen {
+    /// The reason as a sentence, and one thing to do.
+    pub(crate) fn told(&self) -> (String, String) {
+        match self {
+            Self::LoadedLate(library) => (
+                format!("the program loaded Python (`{library}`) after its start, as frozen programs do"),
+                "run its script with `rscalene run SCRIPT`, or sample the program with `rscalene attach PID`"
+                    .to_owned(),
+            ),
+            Self::Replaced(theirs) => (
+                format!("Python was started with another `LD_PRELOAD` (`{theirs}`)"),
+                format!("whatever starts it should keep the variable's value: `LD_PRELOAD={theirs}:$LD_PRELOAD`"),
+            ),
+            Self::Cleared => (
+                "Python was started with an environment without `LD_PRELOAD`".to_owned(),
+                format!("whatever starts it should pass on `LD_PRELOAD` and `{ARENA_ENV}`"),
+            ),
+            Self::Sandboxed => (
+                "Python ran in a sandbox or container of its own, which the preload does not reach".to_owned(),
+                "run `rscalene` inside of the sandbox or container".to_owned(),
+            ),
+            Self::Unreachable(why, hint) => (why.clone(), hint.clone()),
+        }
+    }
+}
+
+/// Looks at process `root` and all that it started; `None` where no process runs Python without the shim.
+pub(crate) fn look(root: u32) -> Option<Unseen> {
+    let mut pids = vec![root];
+    let mut at = 0;
+    while at < pids.len() && pids.len() < MOST {
+        pids.extend(proc::children(pids[at]));
+        at += 1;
+    }
+    pids.into_iter().take(MOST).find_map(reason)
+}
+
+/// Why this process is not profiled; `None` where it runs no Python, or cannot be read.
+fn reason(pid: u32) -> Option<Unseen> {
+    let maps = fs::read(format!("/proc/{pid}/maps")).ok()?;
+    let maps = String::from_utf8_lossy(&maps);
+    let names = || maps.lines().filter_map(|line| line.rsplit_once('/')).map(|(_, name)| name);
+    let executable = PathBuf::from(format!("/proc/{pid}/exe"));
+    let shown = fs::read_link(&executable).unwrap_or_else(|_| executable.clone());
+    let library = names().find(|name| name.starts_with("libpython"));
+    if library.is_none() && !is_python(&shown) {
+        return None;
+    }
+    if let Some((why, hint)) = program::unreachable_as(&executable, &shown) {
+        return Some(Unseen::Unreachable(why, hint));
+    }
+    if ["pid", "mnt"].iter().any(|kind| namespace(&pid.to_string(), kind) != namespace("self", kind)) {
+        return Some(Unseen::Sandboxed);
+    }
+    if names().any(|name| name == NAME) {
+        return library.map(|library| Unseen::LoadedLate(library.to_owned()));
+    }
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let environment = String::from_utf8_lossy(&environment);
+    let preload = environment.split('\0').find_map(|entry| entry.strip_prefix("LD_PRELOAD=")).unwrap_or_default();
+    match preload {
+        "" => Some(Unseen::Cleared),
+        // The dynamic linker has not come that far yet, or does not find the file.
+        theirs if theirs.contains(NAME) => None,
+        theirs => Some(Unseen::Replaced(theirs.to_owned())),
+    }
+}
+
+/// Is the file named as an interpreter?
+fn is_python(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python"))
+}
+
+/// Which namespace a process is in; `None` where that cannot be read.
+fn namespace(process: &str, kind: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{process}/ns/{kind}")).ok()
+}

@@ -1,0 +1,41 @@
+//! The interpreter of a process, as its shim described it.
+//!
+//! Job: say which interpreter it is that cannot be profiled. Invariant: an interpreter that does not tell its version has
+//! none. Neighbours: `builder` keeps one a process, `commands::run::outcome` explains.
+
+use super::notices;
+
+/// The interpreter of a process.
+#[derive(Debug)]
+pub(crate) struct Python {
+    /// `Py_Version`; 0 where the interpreter does not tell its version.
+    pub(crate) version: u32,
+    /// A build without the GIL.
+    pub(crate) free_threaded: bool,
+    /// Its frames cannot be read.
+    pub(crate) refused: bool,
+}
+
+/// An interpreter whose frames cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Its version is not supported; `None` where the interpreter does not tell its version.
+    Version(Option<String>),
+    /// This build (its version, and what it is without) is not supported.
+    Build(String),
+}
+
+impl Python {
+    /// Why the frames of this interpreter cannot be read; `None` where they can.
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        let version = notices::version(self.version);
+        if !self.refused {
+            return None;
+        }
+        if !notices::is_supported(self.version) {
+            return Some(Refused::Version(Some(version).filter(|_| self.version != 0)));
+        }
+        let without = if self.free_threaded { " without the GIL (free-threaded)" } else { "" };
+        Some(Refused::Build(format!("Python {version}{without}")))
+    }
+}
