@@ -69,10 +69,25 @@ def labels_of(profile: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {" ".join(f"{key}={value}" for key, value in row["labels"].items()): row for row in profile["labels"]}
 
 
-@pytest.fixture
-def blocks(rscalene: Run, tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / "app.py").write_text(BLOCKS)
-    ran = rscalene("run", "-q", "--interval", "1ms", "-o", "run.json", "app.py")
+#: The same program with a profiler of its own. Its labels begin with the first one, and count for later ones too.
+BY_HAND = f"""
+import rscalene
+rscalene.Profiler(memory=False).start().stop()
+profiler = rscalene.Profiler(interval=0.001).start()
+{BLOCKS}
+assert any(row["cpu_s"] > 0.1 for row in profiler.snapshot().to_dict()["labels"])
+profiler.stop().save("run.json")
+"""
+
+
+@pytest.fixture(params=["rscalene run", "Profiler"])
+def blocks(rscalene: Run, python: Run, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    if request.param == "Profiler":
+        (tmp_path / "app.py").write_text(BY_HAND)
+        ran = python("app.py")
+    else:
+        (tmp_path / "app.py").write_text(BLOCKS)
+        ran = rscalene("run", "-q", "--interval", "1ms", "-o", "run.json", "app.py")
     assert ran.returncode == 0, ran.stderr
     profile: dict[str, Any] = json.loads((tmp_path / "run.json").read_text())
     return profile
@@ -102,7 +117,8 @@ def test_each_label_has_the_time_and_memory_of_its_context(blocks: dict[str, Any
     # What no label covers is in no row.
     every = sum(blocks["totals"][key] for key in ("python_s", "native_s", "system_s"))
     assert sum(row["cpu_s"] for row in rows.values()) < every - 0.1
-    line = BLOCKS.splitlines().index("        kept.append(bytearray(size))") + 1
+    text = (Path(blocks["target"]["cwd"]) / "app.py").read_text()
+    line = text.splitlines().index("        kept.append(bytearray(size))") + 1
     assert {row["line"]: row["alloc_bytes"] for row in long["lines"]}[line] == pytest.approx(30_000_001, rel=0.05)
 
 
@@ -175,6 +191,41 @@ def test_overlapping_routes_are_told_apart_whether_requests_are_selected_or_not(
     shown = rscalene("view", "run.json").stdout
     assert "Routes" in shown
     assert "GET /large" in shown
+
+
+AGAIN = (
+    SPIN
+    + """
+import os
+profiler = rscalene.Profiler(interval=0.001, memory=False).start()
+with rscalene.label(task="first"):
+    spin(0.1)
+first = profiler.stop().result().to_dict()["labels"]
+if os.fork() == 0:
+    with rscalene.label(task="nobody's"):
+        spin(0.01)
+    os._exit(0)
+os.wait()
+profiler.start()
+with rscalene.label(task="first"):
+    spin(0.1)
+    profiler.pause()
+    spin(0.1)
+    profiler.resume()
+with rscalene.label(task="second"):
+    spin(0.1)
+again = profiler.stop().result().to_dict()["labels"]
+for rows in (first, again):
+    print(sorted((row["labels"]["task"], row["count"], round(row["cpu_s"] * 10)) for row in rows))
+"""
+)
+
+
+def test_a_profiler_is_told_labels_that_are_older_than_itself_and_none_of_a_pause(python: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(AGAIN)
+    ran = python("app.py")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines() == ["[('first', 1, 1)]", "[('first', 1, 1), ('second', 1, 1)]"]
 
 
 FORKS = (

@@ -258,6 +258,9 @@ class Sampler:
     def reset(self) -> None:
         """Drop what was recorded."""
 
+    def snapshot(self) -> ProfileData:
+        """Return the profile so far, while sampling goes on; RuntimeError when it was never run."""
+
     @property
     def running(self) -> bool:
         """Whether it was started and not stopped."""
@@ -433,7 +436,7 @@ class Request:
         """``(parent, file, line, function, calls, own_s)`` of each path of functions; parent -1: none."""
 
 def labels_followed() -> bool:
-    """Tell whether anything records labels, as ``rscalene run`` does."""
+    """Tell whether anything records labels: ``rscalene run``, or a profiler of this process."""
 
 def label_number(pairs: list[tuple[str, str]]) -> int | None:
     """Give the number of these pairs of key and value; None where nothing records."""

@@ -20,9 +20,10 @@ __all__ = ["label"]
 class label:
     """Give a block, or each call of a function, a label: ``with rscalene.label(task="resize", size="large"): ...``.
 
-    Under ``rscalene run`` the samples and allocations of the block's context (tasks that the block starts,
-    ``asyncio.to_thread``) bear the label. The profile then has a row for each label. A label inside a labelled block
-    adds its keys to the outer ones. Outside of ``rscalene run`` a label costs a microsecond and does nothing.
+    Under ``rscalene run``, and while a :class:`rscalene.Profiler` runs, the samples and allocations of the block's
+    context (tasks that the block starts, ``asyncio.to_thread``) bear the label. The profile then has a row for each
+    label. A label inside a labelled block adds its keys to the outer ones. A block that began before the profiler has
+    no label in its profile. Where nothing records, a label costs a microsecond and does nothing.
     """
 
     def __init__(self, **pairs: object) -> None:

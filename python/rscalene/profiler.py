@@ -116,6 +116,15 @@ class Profiler:
         with self._lock:
             self._sampler.pause(False)
 
+    def snapshot(self) -> Result:
+        """Return the profile so far; a running profiler goes on.
+
+        :raises RuntimeError: if nothing was profiled.
+        """
+        with self._lock:
+            profile = self._sampler.snapshot()
+        return Result(titled(profile))
+
     def reset(self) -> None:
         """Drop the records; a running profiler starts over."""
         with self._lock:

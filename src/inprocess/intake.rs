@@ -78,6 +78,11 @@ impl Intake {
         }
     }
 
+    /// The profile of the stretch so far.
+    pub(super) fn snapshot(&self, context: Context<'_>) -> Profile {
+        self.builder.snapshot(context)
+    }
+
     /// The stretch is over.
     pub(super) fn finish(self, context: Context<'_>) -> Profile {
         self.builder.finish(context)

@@ -8,15 +8,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::intake::Intake;
 use super::tap::Ear;
+use crate::bindings::hearing::{self, Hearing};
 use crate::lines::engine::split::Tally;
 use crate::observe::jitter::Jitter;
 use crate::observe::looks::Inside;
 use crate::observe::proc;
 use crate::observe::remote::{Reader, Target};
 use crate::profile::build::builder::Context;
+use crate::profile::build::symbolize::Lookup;
 use crate::profile::model::{self, Profile};
 use crate::source;
-use crate::transport::event::Event;
+use crate::transport::event::{Body, Event};
 
 /// The remote reader's own pace, and the drain's slowest while the program works.
 const WAITS: Duration = Duration::from_millis(10);
@@ -24,6 +26,9 @@ const WAITS: Duration = Duration::from_millis(10);
 /// holds of a program that begins to work meanwhile.
 const IDLE: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_millis(100);
+
+/// Gives the lines of a file.
+type Source<'a> = dyn FnMut(&str) -> Option<Vec<String>> + 'a;
 
 /// What the profile says of itself.
 pub(super) struct About {
@@ -35,6 +40,8 @@ pub(super) struct About {
     pub(super) notices: Vec<model::Notice>,
     /// Its samples for `@profile`.
     pub(super) tally: Option<Tally>,
+    /// What the program says of its labels.
+    pub(super) labels: Hearing,
 }
 
 /// A sampler's eyes and its profile so far.
@@ -77,6 +84,9 @@ impl Looking {
         }
         if now >= self.due {
             self.due = now + self.jitter.around(self.interval);
+            if let Some(&place) = hearing::place() {
+                self.inside.follow(place);
+            }
             self.inside.tick(&mut self.events);
         }
         let now_ns = proc::monotonic_ns();
@@ -129,18 +139,27 @@ impl Looking {
             ear.take(&mut self.events);
         }
         let heard = self.events.len() > before;
+        self.about.hear(self.intake.paused(), &mut self.events);
         let tally = &mut self.about.tally;
         self.events.iter().for_each(|event| tally.iter_mut().for_each(|tally| tally.see(event)));
         self.intake.feed(&mut self.events);
         heard
     }
 
+    /// The profile so far; sampling goes on.
+    pub(super) fn snapshot(&mut self) -> Profile {
+        self.hear();
+        let mut source = |path: &str| text_of(path);
+        self.intake.snapshot(self.about.context(&mut source, &mut |_, _| None))
+    }
+
     /// The end: the profile.
     pub(super) fn finish(self) -> Profile {
-        let Self { mut inside, mut intake, ear, waits, about, mut events, .. } = self;
-        let About { target, started, notices, tally } = about;
-        drop(tally);
-        if intake.resume() {
+        let Self { mut inside, mut intake, ear, waits, mut about, mut events, .. } = self;
+        let target = about.target;
+        drop(about.tally.take());
+        let paused = intake.resume();
+        if paused {
             inside.skip();
         }
         inside.finish(&mut events);
@@ -151,26 +170,47 @@ impl Looking {
         if let Some(ear) = ear {
             ear.finish(&mut events);
         }
+        about.hear(paused, &mut events);
         intake.feed(&mut events);
-        intake.finish(Context {
+        let mut source = |path: &str| text_of(path);
+        intake.finish(about.context(&mut source, &mut |_, _| None))
+    }
+}
+
+impl About {
+    /// What was said of labels since the last time; in a pause their meanings alone.
+    fn hear(&self, paused: bool, events: &mut Vec<Event>) {
+        let wanted = |body: &Body| !paused || matches!(body, Body::Label { .. });
+        let pid = self.target.pid;
+        events.extend(self.labels.take().into_iter().filter(wanted).map(|body| Event { pid, body }));
+    }
+
+    /// What a profile says beside its figures.
+    fn context<'a>(&self, source: &'a mut Source<'a>, lookup: &'a mut Lookup<'a>) -> Context<'a> {
+        let elapsed_ns = proc::monotonic_ns().saturating_sub(self.started.1);
+        Context {
             tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
             target: model::Target {
-                command: proc::command_line(target.pid).unwrap_or_default(),
+                command: proc::command_line(self.target.pid).unwrap_or_default(),
                 cwd: std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
                 platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
-                pid: target.pid,
+                pid: self.target.pid,
                 ..model::Target::default()
             },
             clock: model::Clock {
-                started_at: humantime::format_rfc3339_seconds(started.0).to_string(),
-                elapsed_s: Duration::from_nanos(proc::monotonic_ns().saturating_sub(started.1)).as_secs_f64(),
+                started_at: humantime::format_rfc3339_seconds(self.started.0).to_string(),
+                elapsed_s: Duration::from_nanos(elapsed_ns).as_secs_f64(),
                 program_s: None,
             },
-            notices,
-            source: &mut |path| Some(source::text(path)?.lines().map(str::to_owned).collect()),
-            lookup: &mut |_, _| None,
-        })
+            notices: self.notices.clone(),
+            source,
+            lookup,
+        }
     }
+}
+
+fn text_of(path: &str) -> Option<Vec<String>> {
+    Some(source::text(path)?.lines().map(str::to_owned).collect())
 }
 
 fn watch(target: Target, samplers: &[u32], events: &mut Vec<Event>) -> Reader {

@@ -122,6 +122,12 @@ impl Pair {
         }
     }
 
+    /// What gives the profile so far, between two looks; `None` where a thread failed.
+    pub(super) fn snapshotting(&self) -> impl FnOnce() -> Option<Profile> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.looking().as_mut().map(Looking::snapshot)
+    }
+
     /// Has the threads end and keeps what they did, for [`Pair::begin`]: the process forks. True where all are gone.
     pub(super) fn leave(&mut self) -> bool {
         self.shared.leave.store(true, Relaxed);

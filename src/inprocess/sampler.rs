@@ -18,6 +18,7 @@ use super::intake::Intake;
 use super::looking::{About, Looking};
 use super::pair::Pair;
 use super::tap::{self, Listening, Mark};
+use crate::bindings::hearing::{self, Hearing};
 use crate::bindings::profile::ProfileData;
 use crate::bindings::symbols;
 use crate::lines::engine::split::Tally;
@@ -114,6 +115,19 @@ impl Sampler {
         });
     }
 
+    /// The profile so far, while sampling goes on.
+    fn snapshot(&mut self, py: Python<'_>) -> PyResult<ProfileData> {
+        self.forget_parents(py);
+        let Some(running) = &self.running else { return self.result() };
+        let member = running.member;
+        let profile = keep_bytes_out(|| {
+            let snapshotting = self::running(py).borrow().get(&member).map(Pair::snapshotting);
+            snapshotting.and_then(|snapshotting| py.detach(snapshotting))
+        });
+        let profile = profile.ok_or_else(|| PyRuntimeError::new_err("internal error in the sampling thread"))?;
+        Ok(ProfileData::of(Arc::new(profile)))
+    }
+
     /// Drop what was recorded.
     fn reset(&mut self) {
         self.profile = None;
@@ -149,6 +163,7 @@ impl Sampler {
     #[staticmethod]
     fn forked(py: Python<'_>) {
         std::mem::forget(std::mem::take(&mut *running(py).borrow_mut()));
+        hearing::forked(py);
         tap::unhook(py);
     }
 
@@ -210,7 +225,8 @@ impl Sampler {
         let unheard = unheard.map(|text| model::Notice::of_run(model::codes::MEMORY_UNKNOWN, text));
         let notices = unheard.into_iter().collect();
         // Before its threads run: a function that begins meanwhile belongs to it.
-        let about = About { target, started, notices, tally: Tally::claim() };
+        let labels = Hearing::begin(py, listening.as_ref().map(Listening::table));
+        let about = About { target, started, notices, tally: Tally::claim(), labels };
         let own_ns = Arc::new(AtomicU64::new(0));
         let member = intake.member();
         let looking = Looking::new(inside, intake, ear, self.interval, about);

@@ -250,6 +250,11 @@ impl Listening {
         Ear { tap: Arc::clone(&self.tap), id: self.id }
     }
 
+    /// The shim that samples.
+    pub(super) fn table(&self) -> &'static TapTable {
+        self.tap.table
+    }
+
     /// What is allocated from now on is not told, or told again.
     pub(super) fn pause(&self, paused: bool) {
         let mut shared = self.tap.shared();

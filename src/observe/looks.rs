@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 
 use rscalene_interp::opcodes::{Op, op_kind};
-use rscalene_interp::{Layout, Memory, Unsupported, threads, walk};
+use rscalene_interp::{ContextVariable, Layout, Memory, Unsupported, threads, walk};
 use rscalene_wire as wire;
 use wire::CpuKind;
 
@@ -29,6 +29,10 @@ const MAX_DEPTH: u32 = 1_024;
 /// Tells the stacks from those that the remote reader defines for the same process.
 const STACK_BIT: u64 = 1 << 62;
 
+/// An object's type, and the first digit of an `int`, in 3.11 to 3.15.
+const OB_TYPE: u64 = 8;
+const DIGIT: u64 = 24;
+
 /// The sampler, without its thread.
 #[derive(Debug)]
 pub struct Inside {
@@ -39,6 +43,8 @@ pub struct Inside {
     seen: HashMap<u32, Seen>,
     states: HashMap<u32, u64>,
     keep_out: HashSet<u32>,
+    /// Where threads' labels stand, once there are any.
+    label: Option<wire::LabelVariable>,
     interval_ns: u64,
     ticks: u32,
     /// The thread that used most CPU time since the last tick, and how much.
@@ -53,6 +59,7 @@ struct Seen {
     counted: Counted,
     kernel_ns: u64,
     stack: u64,
+    label: u32,
     kind: CpuKind,
 }
 
@@ -99,6 +106,7 @@ impl Inside {
             seen: HashMap::new(),
             states: HashMap::new(),
             keep_out: HashSet::new(),
+            label: None,
             interval_ns,
             ticks: 0,
             busiest: (0, 0),
@@ -108,6 +116,11 @@ impl Inside {
     /// Leave a thread of ours out.
     pub fn keep_out(&mut self, tid: u32) {
         self.keep_out.insert(tid);
+    }
+
+    /// Samples bear the number that this context variable has in their thread.
+    pub fn follow(&mut self, variable: wire::LabelVariable) {
+        self.label = Some(variable);
     }
 
     /// Looks at every Python thread.
@@ -203,7 +216,16 @@ impl Inside {
                 let (counted, kernel_ns) = (Counted::of(tid), 0);
                 self.seen.insert(
                     tid,
-                    Seen { syscall, cpu_ns, pending_ns: 0, counted, kernel_ns, stack: 0, kind: CpuKind::PYTHON },
+                    Seen {
+                        syscall,
+                        cpu_ns,
+                        pending_ns: 0,
+                        counted,
+                        kernel_ns,
+                        stack: 0,
+                        label: 0,
+                        kind: CpuKind::PYTHON,
+                    },
                 );
             }
         }
@@ -243,6 +265,7 @@ impl Inside {
             return;
         }
         seen.stack = stack ^ STACK_BIT;
+        seen.label = self.label.and_then(|variable| label(&self.memory, &variable, tstate)).unwrap_or(0);
         let native = op_kind(self.layout.minor, opcode[0]) == Op::CallsC;
         seen.kind = if native { CpuKind::NATIVE } else { CpuKind::PYTHON };
         seen.sample(tid, bodies);
@@ -258,6 +281,7 @@ impl Seen {
             weight_ns: self.pending_ns,
             tid,
             kind: self.kind,
+            label: self.label,
             ..wire::CpuSample::default()
         };
         bodies.push(Body::CpuSample { sample, flags: wire::CpuFlags::TIMER });
@@ -280,6 +304,14 @@ impl Seen {
         let (time_ns, cpu_ns, system_ns) = (proc::monotonic_ns(), self.cpu_ns, self.kernel_ns);
         bodies.push(Body::ThreadEnd(wire::ThreadEnd { time_ns, tid, reserved: 0, cpu_ns, system_ns }));
     }
+}
+
+/// The label of a thread, which may change its context meanwhile: an `int` it must be.
+fn label(memory: &ProcessMemory, variable: &wire::LabelVariable, tstate: u64) -> Option<u32> {
+    let &wire::LabelVariable { context, hash, variable, bitmap, array, int } = variable;
+    let value = ContextVariable { context, hash, variable, bitmap, array }.value(memory, tstate)?;
+    let kind = memory.u64(value.wrapping_add(OB_TYPE))?;
+    if kind == int { memory.u32(value.wrapping_add(DIGIT)) } else { None }
 }
 
 /// Numbers of our own for what the remote reader numbers too.

@@ -2,7 +2,8 @@
 //!
 //! Job: one context variable, `rscalene_label`, whose value is a number; say what numbers mean, and what ended. Invariant:
 //! where nothing records, no variable is set and nothing is said. A forked child says again what its labels mean, since
-//! it has records of its own. Neighbours: `wire::tap` is the contract, `request` bears numbers, `rscalene.web` names them.
+//! it has records of its own. Neighbours: `wire::tap` is the launcher's contract,
+//! `bindings::hearing` has the profilers of this process, `request` bears numbers, `rscalene.web` names them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,18 +12,20 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use rscalene_wire::{LABEL_BYTES, LABEL_PAIRS, LabelVariable, TAP_SYMBOL, TAP_VERSION, TapTable, UNKNOWN_NS};
+use rscalene_wire::{LABEL_BYTES, LABEL_PAIRS, LabelVariable, Span, TAP_SYMBOL, TAP_VERSION, TapTable, UNKNOWN_NS};
 
 use super::api;
-use crate::bindings::{contexts, symbols};
+use crate::bindings::{contexts, hearing, symbols};
+use crate::observe::proc;
+use crate::transport::event::Body;
 
 /// Labels of a process that have numbers; what comes later bears `(others)`.
 const MOST_LABELS: usize = 2_048;
 
-/// The variable, and the shim's table; `None` where nothing preloaded the shim.
-struct Followed {
+/// The variable, and where it stands.
+struct Variable {
     variable: Py<PyAny>,
-    table: &'static TapTable,
+    place: LabelVariable,
 }
 
 /// Numbers by text, of the process that they were said to.
@@ -31,11 +34,20 @@ struct Said {
     numbers: HashMap<String, u32>,
 }
 
-struct Held(RefCell<Said>, OnceLock<Option<Followed>>);
-// SAFETY: the numbers are only reached with the GIL held, as `said` asks for the proof.
+/// The variable; `None` where this interpreter keeps contexts in a way that is not known.
+static VARIABLE: OnceLock<Option<Variable>> = OnceLock::new();
+/// The shim of `rscalene run`, which follows the variable; `None` where nothing preloaded the shim.
+static LAUNCHED: OnceLock<Option<&'static TapTable>> = OnceLock::new();
+
+struct Held(RefCell<Said>);
+// SAFETY: only reached with the GIL held, as `held` asks for the proof.
 unsafe impl Sync for Held {}
 static HELD: std::sync::LazyLock<Held> =
-    std::sync::LazyLock::new(|| Held(RefCell::new(Said { pid: 0, numbers: HashMap::new() }), OnceLock::new()));
+    std::sync::LazyLock::new(|| Held(RefCell::new(Said { pid: 0, numbers: HashMap::new() })));
+
+fn held(_held: Python<'_>) -> &'static RefCell<Said> {
+    &HELD.0
+}
 
 /// A number that no label and no request of this process has.
 pub(super) fn next() -> u32 {
@@ -44,37 +56,23 @@ pub(super) fn next() -> u32 {
     NEXT.fetch_add(1, Relaxed) % ((1 << 30) - 1) + 1
 }
 
-fn followed(py: Python<'_>) -> Option<&'static Followed> {
-    if let Some(known) = HELD.1.get() {
+/// The variable, where anything records labels: `rscalene run`, or a profiler of this process.
+fn followed(py: Python<'_>) -> Option<&'static Variable> {
+    if launched(py).is_some() || hearing::any(py) { variable(py) } else { None }
+}
+
+fn variable(py: Python<'_>) -> Option<&'static Variable> {
+    if let Some(known) = VARIABLE.get() {
         return known.as_ref();
     }
     // Another thread may run meanwhile: nobody waits for the other's answer with the GIL.
-    let found = find(py).ok().flatten();
-    HELD.1.get_or_init(|| found.and_then(|(found, place)| found.follow(&place))).as_ref()
+    let found = make(py).ok().flatten();
+    let variable = VARIABLE.get_or_init(|| found).as_ref()?;
+    hearing::follow(py, variable.place);
+    Some(variable)
 }
 
-impl Followed {
-    fn follow(self, place: &LabelVariable) -> Option<Self> {
-        // SAFETY: the GIL is held, the variable lives as long as the process, and this runs in no allocator.
-        let records = unsafe { (self.table.follow)(&raw const *place) } != 0;
-        records.then_some(self)
-    }
-}
-
-/// The shim, if it was preloaded, and a variable that it can read.
-fn find(py: Python<'_>) -> PyResult<Option<(Followed, LabelVariable)>> {
-    let symbol = symbols::address(TAP_SYMBOL);
-    if symbol.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: the symbol is a function of this type in every version of the shim that exports it.
-    let answer: extern "C" fn() -> *const TapTable =
-        unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> *const TapTable>(symbol) };
-    // SAFETY: the shim returns a static.
-    let table = unsafe { &*answer() };
-    if table.version != TAP_VERSION {
-        return Ok(None);
-    }
+fn make(py: Python<'_>) -> PyResult<Option<Variable>> {
     let variable = py.import("contextvars")?.getattr("ContextVar")?.call1(("rscalene_label",))?;
     let Some(found) = contexts::learn(py, &variable)? else { return Ok(None) };
     let place = LabelVariable {
@@ -85,7 +83,32 @@ fn find(py: Python<'_>) -> PyResult<Option<(Followed, LabelVariable)>> {
         array: found.array,
         int: (&raw const ffi::PyLong_Type) as u64,
     };
-    Ok(Some((Followed { variable: variable.unbind(), table }, place)))
+    Ok(Some(Variable { variable: variable.unbind(), place }))
+}
+
+/// The shim, if it was preloaded and records.
+fn launched(py: Python<'_>) -> Option<&'static TapTable> {
+    if let Some(known) = LAUNCHED.get() {
+        return *known;
+    }
+    let table = preloaded().filter(|table| {
+        // SAFETY: the GIL is held, the variable lives as long as the process, and this runs in no allocator.
+        variable(py).is_some_and(|found| unsafe { (table.follow)(&raw const found.place) } != 0)
+    });
+    *LAUNCHED.get_or_init(|| table)
+}
+
+fn preloaded() -> Option<&'static TapTable> {
+    let symbol = symbols::address(TAP_SYMBOL);
+    if symbol.is_null() {
+        return None;
+    }
+    // SAFETY: the symbol is a function of this type in every version of the shim that exports it.
+    let answer: extern "C" fn() -> *const TapTable =
+        unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> *const TapTable>(symbol) };
+    // SAFETY: the shim returns a static.
+    let table = unsafe { &*answer() };
+    (table.version == TAP_VERSION).then_some(table)
 }
 
 /// The running context bears this number; the answer is for [`reset`], `None` where nothing records.
@@ -100,7 +123,8 @@ pub(super) fn set(py: Python<'_>, label: u32) -> PyResult<Option<Py<PyAny>>> {
 
 /// The running context bears what it bore before. A token of another context changes nothing.
 pub(super) fn reset(token: &Bound<'_, PyAny>) {
-    let (Some(followed), Some(contexts)) = (followed(token.py()), api::contexts()) else { return };
+    // What recorded may have stopped meanwhile.
+    let (Some(Some(followed)), Some(contexts)) = (VARIABLE.get(), api::contexts()) else { return };
     // SAFETY: both are live objects, and the GIL is held.
     if unsafe { (contexts.reset)(followed.variable.as_ptr(), token.as_ptr()) } < 0 {
         // SAFETY: the GIL is held; the error is ours.
@@ -110,9 +134,9 @@ pub(super) fn reset(token: &Bound<'_, PyAny>) {
 
 /// The number of what these pairs say; `None` where nothing records.
 fn number(py: Python<'_>, pairs: &[(String, String)]) -> Option<u32> {
-    let followed = followed(py)?;
+    followed(py)?;
     let text = text(pairs);
-    let mut said = HELD.0.borrow_mut();
+    let mut said = held(py).borrow_mut();
     let pid = std::process::id();
     if said.pid != pid {
         *said = Said { pid, numbers: HashMap::new() };
@@ -126,10 +150,13 @@ fn number(py: Python<'_>, pairs: &[(String, String)]) -> Option<u32> {
         return Some(known);
     }
     let number = next();
-    // SAFETY: the text is valid for the call, and this runs in no allocator.
-    if unsafe { (followed.table.define_label)(number, text.as_ptr(), text.len()) } == 0 {
-        return None;
+    if let Some(table) = launched(py) {
+        // SAFETY: the text is valid for the call, and this runs in no allocator.
+        if unsafe { (table.define_label)(number, text.as_ptr(), text.len()) } == 0 {
+            return None;
+        }
     }
+    hearing::tell(py, &Body::Label { label: number, pairs: pairs_of(&text) });
     said.numbers.insert(text, number);
     Some(number)
 }
@@ -151,7 +178,17 @@ fn text(pairs: &[(String, String)]) -> String {
     text
 }
 
-/// Does anything record labels? `rscalene run` does.
+/// What [`text`] was made of.
+fn pairs_of(text: &str) -> Vec<(String, String)> {
+    let mut words = text.split_terminator('\0');
+    let mut pairs = Vec::new();
+    while let (Some(key), Some(value)) = (words.next(), words.next()) {
+        pairs.push((key.to_owned(), value.to_owned()));
+    }
+    pairs
+}
+
+/// Does anything record labels? `rscalene run` does, and `Profiler`.
 #[pyfunction]
 pub(super) fn labels_followed(py: Python<'_>) -> bool {
     followed(py).is_some()
@@ -168,14 +205,9 @@ pub(super) fn label_number(py: Python<'_>, pairs: Vec<(String, String)>) -> Opti
 pub(super) fn label_pairs(py: Python<'_>) -> PyResult<Vec<(String, String)>> {
     let Some(followed) = followed(py) else { return Ok(Vec::new()) };
     let value = followed.variable.call_method1(py, "get", (0,))?.extract::<u32>(py)?;
-    let said = HELD.0.borrow();
+    let said = held(py).borrow();
     let found = said.numbers.iter().find(|(_, number)| **number == value);
-    let mut words = found.map(|(text, _)| text.split_terminator('\0')).into_iter().flatten();
-    let mut pairs = Vec::new();
-    while let (Some(key), Some(value)) = (words.next(), words.next()) {
-        pairs.push((key.to_owned(), value.to_owned()));
-    }
-    Ok(pairs)
+    Ok(found.map_or_else(Vec::new, |(text, _)| pairs_of(text)))
 }
 
 /// Makes the running context bear a label; the answer is for `label_exit`.
@@ -194,8 +226,14 @@ pub(super) fn label_exit(token: &Bound<'_, PyAny>) {
 /// was; 0 for a block.
 #[pyfunction]
 pub(super) fn label_ended(py: Python<'_>, label: u32, name: u32, wall_ns: u64, cpu_ns: Option<u64>) {
-    if let Some(followed) = followed(py) {
+    let cpu_ns = cpu_ns.unwrap_or(UNKNOWN_NS);
+    if let Some(table) = launched(py) {
         // SAFETY: this runs in no allocator.
-        unsafe { (followed.table.span)(label, name, wall_ns, cpu_ns.unwrap_or(UNKNOWN_NS), u32::MAX) };
+        unsafe { (table.span)(label, name, wall_ns, cpu_ns, u32::MAX) };
+    }
+    if hearing::any(py) {
+        let span =
+            Span { time_ns: proc::monotonic_ns(), wall_ns, cpu_ns, label, name, count: u32::MAX, ..Span::default() };
+        hearing::tell(py, &Body::Span(span));
     }
 }
