@@ -23,7 +23,7 @@ fn events(count: u64) -> Vec<Event> {
                 table: (0..dice.u64(..5000)).map(|byte| (byte ^ number) as u8).collect(),
             }),
             2 => Body::StackDef(StackDef {
-                def: wire::StackDef { stack: dice.u64(..), depth: 3, reserved: 0 },
+                def: wire::StackDef { stack: dice.u64(..), depth: 3, lasting: 0 },
                 entries: vec![wire::StackEntry { code: 1, offset: number as u32 }; 3],
             }),
             3 => Body::CpuSample {

@@ -58,8 +58,9 @@ struct Program {
 impl Program {
     fn new() -> Self {
         let scope = Scope::new(ScopeRules { cwd: "/w".to_owned(), ..ScopeRules::default() }).expect("no globs");
-        let settings =
-            BuilderSettings { settings: Settings::default(), start_ns: 0, waits: true, copies_unseen: false };
+        let mut shown = Settings::default();
+        "exact".clone_into(&mut shown.memory.mode);
+        let settings = BuilderSettings { settings: shown, start_ns: 0, waits: true, copies_unseen: false };
         let mut program = Self { builder: ProfileBuilder::new(settings, scope), blocks: 0 };
         program.process(1, 0);
         program
@@ -79,7 +80,7 @@ impl Program {
         self.feed(pid, Body::CodeDef(CodeDef { def, filename, qualname, table }));
         for stack in 1..=STACKS {
             let entries = vec![wire::StackEntry { code: 1, offset: 2 * stack as u32 }];
-            let def = wire::StackDef { stack, depth: 1, reserved: 0 };
+            let def = wire::StackDef { stack, depth: 1, lasting: 0 };
             self.feed(pid, Body::StackDef(StackDef { def, entries }));
         }
         self.thread(pid, pid, 0);
@@ -186,4 +187,39 @@ fn a_day_of_records_takes_little_more_memory_than_its_first_hours() {
     assert!(after[23] < after[5] + (2 << 20), "bytes held after each hour: {after:?}");
     assert!(most < 50 << 20, "{most} bytes at most, the report included");
     assert!(profile.threads.len() > 4000 && profile.processes.len() > 1400);
+}
+
+/// A program whose call paths never repeat: each allocates once, 40 calls deep.
+#[test]
+fn call_paths_that_never_repeat_take_bounded_memory_and_are_told() {
+    const DEPTH: u64 = 40;
+    let before = HELD.get().0;
+    let mut program = Program::new();
+    let mut named = 0u64;
+    for path in 0..200_000u64 {
+        // Leaf first: which of two call sites each level of the path takes.
+        let bits = path.wrapping_mul(2_654_435_761) % (1 << DEPTH);
+        let entry = |level: u64| wire::StackEntry { code: 1, offset: 2 * (1 + (bits >> level & 1)) as u32 };
+        let entries: Vec<wire::StackEntry> = (0..DEPTH).rev().map(entry).collect();
+        let stack = path.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let def = wire::StackDef { stack, depth: DEPTH as u32, lasting: 0 };
+        program.feed(1, Body::StackDef(StackDef { def, entries }));
+        let (address, size) = (0x1000 + path * 4096, 1009);
+        let alloc = wire::Alloc { time_ns: path, stack, address, size, interval: 0, tid: 1, label: 0 };
+        program.feed(1, Body::Alloc { alloc, flags: wire::AllocFlags::CERTAIN });
+        let free = wire::Free { time_ns: path, stack, address, tid: 1, ..Default::default() };
+        program.feed(1, Body::Free(free));
+        named += size;
+    }
+    let held = HELD.get().0 - before;
+    let profile = program.finish();
+    let most = HELD.get().1 - before;
+    // A million nodes of the tree would be 56 MB, and 180 MB with the report.
+    assert!(held < 36 << 20, "{held} bytes held");
+    assert!(most < 90 << 20, "{most} bytes at most, the report included");
+    // The figures are whole.
+    assert_eq!(profile.totals.memory.alloc_bytes, Some(named));
+    assert_eq!(profile.files[0].lines.iter().filter_map(|line| line.memory.alloc_bytes).sum::<u64>(), named);
+    let notice = profile.notices.iter().find(|notice| notice.code == "folded_paths").expect("it is told");
+    assert!(notice.text.contains("too many call paths"), "{notice}");
 }

@@ -74,7 +74,7 @@ fn definitions() -> Vec<Body> {
                 offset: 2 * (random(&mut state) % 50) as u32,
             })
             .collect();
-        let def = wire::StackDef { stack, depth: depth as u32, reserved: 0 };
+        let def = wire::StackDef { stack, depth: depth as u32, lasting: 0 };
         bodies.push(Body::StackDef(StackDef { def, entries }));
     }
     bodies

@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
-use rscalene_wire::{MemoryMode, PAGE, SectionMark, Settings, Switch, TAP_SYMBOL, TAP_VERSION, TapAnswer, TapTable};
+use rscalene_wire::{
+    MemoryMode, PAGE, STACK_SLOTS, SectionMark, Settings, Switch, TAP_SYMBOL, TAP_VERSION, TapAnswer, TapTable,
+    stack_slot,
+};
 
 use crate::bindings::{load_shim, symbols};
 use crate::transport::arena::Arena;
@@ -35,11 +38,16 @@ pub(super) struct Tap {
     table: &'static TapTable,
 }
 
+/// Definitions that are kept before any is dropped: more than the stacks of the shim's table.
+const MOST_DEFINITIONS: usize = 4 * STACK_SLOTS;
+
 #[derive(Debug)]
 struct Shared {
     reader: Option<Reader>,
-    /// Every code object and stack so far.
+    /// Code objects, labels, and the stacks that the shim does not send again before it names them.
     definitions: Vec<Event>,
+    /// Above so many definitions, those of forgotten stacks are dropped.
+    most_definitions: usize,
     listeners: Vec<Listener>,
     next: u64,
 }
@@ -190,6 +198,7 @@ fn begin(py: Python<'_>) -> PyResult<Result<Arc<Tap>, String>> {
             let shared = Shared {
                 reader: Some(Reader::new(Arc::clone(&arena))),
                 definitions: Vec::new(),
+                most_definitions: MOST_DEFINITIONS,
                 listeners: Vec::new(),
                 next: 0,
             };
@@ -217,10 +226,15 @@ impl Shared {
     fn pump(&mut self) {
         let Some(reader) = &mut self.reader else { return };
         let (definitions, listeners) = (&mut self.definitions, &mut self.listeners);
+        let most = &mut self.most_definitions;
         reader.look(&mut |mut event| {
             number(&mut event.body);
             if matches!(event.body, Body::CodeDef(_) | Body::StackDef(_) | Body::Label { .. }) {
                 definitions.push(event.clone());
+                if definitions.len() > *most {
+                    forget_stacks(definitions);
+                    *most = MOST_DEFINITIONS.max(definitions.len() * 2);
+                }
             }
             let fresh = matches!(&event.body, Body::Alloc { .. } | Body::Copy(_))
                 || matches!(&event.body, Body::Map { map, .. } if map.old_size != u64::MAX);
@@ -321,6 +335,25 @@ impl Ear {
     }
 }
 
+/// Drops the definitions of stacks that the shim has forgotten: it sends such a stack again before it names it.
+fn forget_stacks(definitions: &mut Vec<Event>) {
+    let mut later = vec![0u8; STACK_SLOTS];
+    let mut kept: Vec<Event> = Vec::with_capacity(definitions.len() / 2);
+    for event in definitions.drain(..).rev() {
+        if let Body::StackDef(stack) = &event.body {
+            let seen = &mut later[stack_slot(stack.def.stack)];
+            *seen = seen.saturating_add(1);
+            // Another thread may still be about to name the one before.
+            if *seen > 2 {
+                continue;
+            }
+        }
+        kept.push(event);
+    }
+    kept.reverse();
+    *definitions = kept;
+}
+
 /// Numbers of its own for what the samplers number too.
 fn number(body: &mut Body) {
     match body {
@@ -337,4 +370,27 @@ fn since(mut now: Counters, before: &Counters) -> Counters {
     }
     now.frames_rejected = now.frames_rejected.saturating_sub(before.frames_rejected);
     now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::event::StackDef;
+
+    #[test]
+    fn definitions_of_stacks_that_are_sent_again_are_dropped() {
+        let stack = |stack| Event {
+            pid: 1,
+            body: Body::StackDef(StackDef {
+                def: rscalene_wire::StackDef { stack, depth: 0, lasting: 0 },
+                entries: Vec::new(),
+            }),
+        };
+        let turns = 5 * 2 * STACK_SLOTS as u64;
+        let mut definitions: Vec<Event> = (1..turns).step_by(2).map(stack).collect();
+        forget_stacks(&mut definitions);
+        assert_eq!(definitions.len(), 2 * STACK_SLOTS);
+        let Body::StackDef(last) = &definitions[definitions.len() - 1].body else { panic!("a stack") };
+        assert_eq!(last.def.stack, turns - 1);
+    }
 }

@@ -86,7 +86,7 @@ impl Recording {
     pub(crate) fn stack(&mut self, pid: u32, frames: &[(u32, u32)]) -> u64 {
         self.stacks += 1;
         let entries = frames.iter().map(|&(code, line)| wire::StackEntry { code, offset: 2 * line }).collect();
-        let def = wire::StackDef { stack: self.stacks, depth: frames.len() as u32, reserved: 0 };
+        let def = wire::StackDef { stack: self.stacks, depth: frames.len() as u32, lasting: 0 };
         self.feed(pid, Body::StackDef(StackDef { def, entries }));
         self.stacks
     }

@@ -23,7 +23,7 @@ use crate::ground::sys;
 
 /// Entries of each table. Stacks: one word each, the hash. Code objects: tag and number in one word. Addresses: what of the
 /// address is not the place in the table, and the number, in one word.
-const STACKS: usize = 1 << 15;
+const STACKS: usize = wire::STACK_SLOTS;
 const CODES: usize = 1 << 15;
 const ADDRESSES: usize = 1 << 12;
 const ALL: usize = STACKS + CODES + ADDRESSES;
@@ -175,13 +175,13 @@ pub(crate) fn capture(
 }
 
 fn send_stack(segment: &Segment, stack: u64, entries: &[StackEntry]) -> bool {
-    let Some(place) = table(0, STACKS).and_then(|table| table.get((stack >> 1) as usize % STACKS)) else {
+    let Some(place) = table(0, STACKS).and_then(|table| table.get(wire::stack_slot(stack))) else {
         return false;
     };
     if place.load(Acquire) == stack {
         return true;
     }
-    let def = wire::StackDef { stack, depth: entries.len() as u32, reserved: 0 };
+    let def = wire::StackDef { stack, depth: entries.len() as u32, lasting: 0 };
     // SAFETY: stack entries are pairs of u32 without padding.
     let bytes = unsafe { core::slice::from_raw_parts(entries.as_ptr().cast::<u8>(), size_of_val(entries)) };
     let sent = segment.emit_whole(&def, NoFlags, bytes);

@@ -33,3 +33,12 @@ pub use slot::*;
 pub use table::{Bytes, FieldRow, Flags, NoFlags, Plain, Record, RecordRow, ValueRow, ValuesRow};
 pub use tap::*;
 pub use values::*;
+
+/// Stacks that a shim remembers as sent.
+pub const STACK_SLOTS: usize = 1 << 15;
+
+/// The place of a stack in the shim's table of sent stacks: another stack in that place makes the shim forget it.
+#[must_use]
+pub const fn stack_slot(stack: u64) -> usize {
+    (stack >> 1) as usize % STACK_SLOTS
+}

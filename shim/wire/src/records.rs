@@ -80,14 +80,14 @@ records! {
         table_bytes: u32,
     }
 
-    /// A stack; sent once, before the first record with its hash.
+    /// A stack; sent before the first record with its hash, and again where the shim has forgotten that it was sent.
     StackDef = 5 then "its entries, leaf first" {
         /// Hash of the entries, unique in the process but for collisions of 64 bits; never 0.
         stack: u64,
         /// Entries that follow.
         depth: u32,
-        /// 0.
-        reserved: u32,
+        /// 0: the shim sends the stack again once another one took its place ([`stack_slot`]); 1: it is sent once.
+        lasting: u32,
     }
 
     /// One CPU sample.

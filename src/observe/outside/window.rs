@@ -247,7 +247,7 @@ mod tests {
             window.feed(&event(Body::CodeDef(code)));
         }
         let entries = [2, 1].map(|code| wire::StackEntry { code, offset: 0 }).to_vec();
-        let def = wire::StackDef { stack: 7, depth: 2, reserved: 0 };
+        let def = wire::StackDef { stack: 7, depth: 2, lasting: 0 };
         window.feed(&event(Body::StackDef(StackDef { def, entries })));
         window
     }

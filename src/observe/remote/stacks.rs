@@ -130,7 +130,7 @@ impl Stacks {
         let stack = hasher.finish().max(1);
         if self.stacks.insert(stack) {
             let depth = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-            let def = wire::StackDef { stack, depth, reserved: 0 };
+            let def = wire::StackDef { stack, depth, lasting: 1 };
             out.push(Body::StackDef(StackDef { def, entries }));
         }
         stack

@@ -8,8 +8,8 @@ use rustc_hash::FxHashMap;
 
 use super::intern::FrameId;
 
-/// Nodes of the tree at most: 48 MiB with its index.
-pub(crate) const MAX_NODES: usize = 1 << 20;
+/// Nodes of the tree at most: 100 MiB with all sums of each node, measured at the end of a run.
+pub(crate) const MAX_NODES: usize = 1 << 18;
 
 /// A node of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +44,8 @@ impl Place {
 pub(crate) struct Tree {
     nodes: Vec<(NodeId, FrameId)>,
     children: FxHashMap<(NodeId, FrameId), NodeId>,
+    /// Stacks whose innermost frames found no room.
+    pub(crate) folded: u64,
 }
 
 impl Tree {
@@ -52,11 +54,17 @@ impl Tree {
         &self.nodes
     }
 
+    /// Does the tree grow no more?
+    pub(crate) fn is_full(&self) -> bool {
+        self.nodes.len() >= MAX_NODES
+    }
+
+    /// The node of a frame below its caller's; the caller's own where the tree is full.
     pub(crate) fn child(&mut self, parent: NodeId, frame: FrameId) -> NodeId {
         if let Some(&node) = self.children.get(&(parent, frame)) {
             return node;
         }
-        if self.nodes.len() >= MAX_NODES {
+        if self.is_full() {
             return parent;
         }
         let node = NodeId(self.nodes.len() as u32);

@@ -369,7 +369,12 @@ impl ProfileBuilder {
             labels,
             leaks,
             near_limits,
-            notices: [&settled.notices[..], &context.notices, &notices::left_out(book, settled.more_notices)].concat(),
+            notices: [
+                &settled.notices[..],
+                &context.notices,
+                &notices::left_out(book, self.tree.folded, settled.more_notices),
+            ]
+            .concat(),
             timeline: Timeline { rss: self.rss.points(), live: self.live.points() },
             files: files.files,
             ..Profile::default()

@@ -100,8 +100,9 @@ pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<Notice> {
     (!parts.is_empty()).then(|| Notice::of_process(pid, codes::LOST_RECORDS, text))
 }
 
-/// The messages for what found no room: processes and threads share the last row, sections and `notices` have none.
-pub(crate) fn left_out(book: &Book, notices: u64) -> Vec<Notice> {
+/// The messages for what found no room: processes and threads share the last row, the innermost frames of `folded` call
+/// paths are in their callers, sections and `notices` have none.
+pub(crate) fn left_out(book: &Book, folded: u64, notices: u64) -> Vec<Notice> {
     let (processes, threads) = book.crowded;
     let sections = book.sections_left_out;
     let shared = |count: u64, what: &str| {
@@ -114,6 +115,14 @@ pub(crate) fn left_out(book: &Book, notices: u64) -> Vec<Notice> {
             sections,
             codes::MANY_SECTIONS,
             format!("there were too many names of sections: {sections} calls are in no row"),
+        ),
+        (
+            folded,
+            codes::FOLDED_PATHS,
+            format!(
+                "there were too many call paths for the tree of calls: the innermost frames of {folded} are told as their callers; \
+                 lines and functions in the tables are complete"
+            ),
         ),
         (notices, codes::MANY_NOTICES, format!("{notices} more notices were left out")),
     ];

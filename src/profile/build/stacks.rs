@@ -1,18 +1,24 @@
 //! Stacks: one tree for all processes, and each process' own names for its leaves.
 //!
 //! Job: turn a stack definition into a leaf of the tree and into its owner, the innermost frame in scope. Invariant: a
-//! parent's number is smaller than its children's; the tree stops growing at [`MAX_NODES`] (deeper frames then share the
-//! last node that fitted) but the owner is always exact. Neighbours: `code` gives frames, `functions` sums over the tree.
+//! parent's number is smaller than its children's; the tree stops growing at a limit (deeper frames then share the last node
+//! that fitted, and the stack counts as folded) but the owner is always exact. A stack that the shim has forgotten is
+//! forgotten here too, because the shim sends the stack again before naming it. So the shim's table bounds the stacks that
+//! are kept. Neighbours: `code` gives frames, `functions` sums over the tree.
 
-use rscalene_wire::StackEntry;
+use rscalene_wire::{StackEntry, stack_slot};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::code::{CodeId, Codes};
 use super::idle;
 use super::inline;
 use crate::profile::book::intern::{FrameId, Names};
-use crate::profile::book::tree::{Place, Tree};
+use crate::profile::book::tree::{NodeId, Place, Tree};
 use crate::transport::event::StackDef;
+
+/// Stacks that are kept of a place in the shim's table. The shim remembers the last one; another thread may still be about
+/// to name an earlier one.
+const RECENT: usize = 4;
 
 /// The stacks and code objects that one process defined.
 #[derive(Debug, Default)]
@@ -21,6 +27,8 @@ pub(crate) struct Definitions {
     /// What code objects of a `-c` program are where something calls them.
     executed: FxHashMap<u32, CodeId>,
     stacks: FxHashMap<u64, Place>,
+    /// The latest stacks of each place in the shim's table, the latest first; 0: none.
+    recent: FxHashMap<u32, [u64; RECENT]>,
     /// Stacks in which a thread that is off the CPU idles.
     idle: FxHashSet<u64>,
     /// The last definition, outermost first, with its frames and the places of its prefixes: neighbours share most frames.
@@ -60,6 +68,15 @@ impl Definitions {
             }
             self.last.push((*entry, frame, place));
         }
+        if tree.is_full() {
+            // A frame that found no room has its caller's node.
+            let above = std::iter::once(NodeId::NONE).chain(self.last.iter().map(|(.., place)| place.node));
+            let cut = above.zip(&self.last).any(|(above, (.., place))| above == place.node);
+            tree.folded += u64::from(cut);
+        }
+        if stack.def.lasting == 0 {
+            self.forget_oldest(stack.def.stack);
+        }
         self.stacks.insert(stack.def.stack, place);
         let innermost_first = self.last.iter().rev().map(|(_, frame, _)| {
             let function = names.function_name(names.frame_at(*frame).function);
@@ -67,6 +84,18 @@ impl Definitions {
         });
         if idle::idles(innermost_first) {
             self.idle.insert(stack.def.stack);
+        }
+    }
+
+    /// Forgets what the shim would send again before it names it: another stack took its place in the shim's table.
+    fn forget_oldest(&mut self, stack: u64) {
+        let recent = self.recent.entry(stack_slot(stack) as u32).or_default();
+        let place = recent.iter().position(|known| *known == stack).unwrap_or(RECENT - 1);
+        let former = std::mem::replace(&mut recent[place], stack);
+        recent[..=place].rotate_right(1);
+        if former != stack {
+            self.stacks.remove(&former);
+            self.idle.remove(&former);
         }
     }
 
@@ -94,5 +123,28 @@ impl Definitions {
     /// The place of a stack's hash; [`Place::NOWHERE`] for 0 and for a stack whose definition was lost.
     pub(crate) fn place(&self, stack: u64) -> Place {
         self.stacks.get(&stack).copied().unwrap_or(Place::NOWHERE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rscalene_wire::STACK_SLOTS;
+
+    use super::*;
+
+    #[test]
+    fn stacks_that_the_shim_sends_again_are_not_kept_for_ever() {
+        let mut definitions = Definitions::default();
+        for stack in (1..1_000_001u64).step_by(2) {
+            definitions.forget_oldest(stack);
+            definitions.stacks.insert(stack, Place::NOWHERE);
+            assert!(definitions.stacks.contains_key(&stack.saturating_sub(2).max(1)), "a record may still name it");
+        }
+        assert_eq!(definitions.stacks.len(), RECENT * STACK_SLOTS);
+        // A stack that is sent again is the latest.
+        let oldest = 1_000_001 - 2 * (RECENT * STACK_SLOTS) as u64;
+        definitions.forget_oldest(oldest);
+        definitions.forget_oldest(oldest + 2 * STACK_SLOTS as u64 * RECENT as u64);
+        assert!(definitions.stacks.contains_key(&oldest));
     }
 }

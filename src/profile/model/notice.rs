@@ -31,6 +31,8 @@ pub mod codes {
         MANY_THREADS = "many_threads";
         /// More names of sections than rows: the rest is in no row.
         MANY_SECTIONS = "many_sections";
+        /// More call paths than the tree of calls holds: the innermost frames of the rest are told as their callers.
+        FOLDED_PATHS = "folded_paths";
         /// More messages than the profile keeps.
         MANY_NOTICES = "many_notices";
         /// Figures that were not finite numbers are left out.
