@@ -21,7 +21,7 @@ ROUNDS ?= 1
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser test-servers test-sql test-allocators test-root test-limits test-memcheck test-strict fuzz environment print-python build dev lint fmt docs pictures check-wheel bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-sql test-clusters test-allocators test-root test-limits test-memcheck test-strict fuzz environment print-python build dev lint fmt docs pictures check-wheel bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -49,6 +49,10 @@ test-sql: $(BUILD)/wheel $(BUILD)/sql.stamp  ## queries by line: drivers, Postgr
 	tests/install-databases
 	$(PYTHON) -m pip --python $(BUILD)/venv-sql/bin/python install --quiet --force-reinstall --no-deps $(DIST)/*.whl
 	$(BUILD)/venv-sql/bin/python -m pytest $(PYTEST_ARGS) -p no:asyncio --timeout 300 tests/sql
+
+test-clusters: $(BUILD)/wheel $(BUILD)/clusters.stamp  ## Dask, Spark (needs Java 17), pools and queues (in an environment of their own)
+	$(PYTHON) -m pip --python $(BUILD)/venv-clusters/bin/python install --quiet --force-reinstall --no-deps $(DIST)/*.whl
+	$(BUILD)/venv-clusters/bin/python -m pytest $(PYTEST_ARGS) tests/clusters
 
 test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloaded (fetched from Debian; needs a C++ compiler)
 	tests/install-allocators
@@ -147,6 +151,11 @@ $(BUILD)/%.stamp: tests/requirements-%.txt $(BUILD)/venv.stamp
 $(BUILD)/sql.stamp: tests/requirements.txt tests/requirements-sql.txt
 	$(PYTHON) -m venv --without-pip --clear $(BUILD)/venv-sql
 	$(PYTHON) -m pip --python $(BUILD)/venv-sql/bin/python install --quiet -r tests/requirements.txt -r tests/requirements-sql.txt
+	touch $@
+
+$(BUILD)/clusters.stamp: tests/requirements-clusters.txt
+	$(PYTHON) -m venv --without-pip --clear $(BUILD)/venv-clusters
+	$(PYTHON) -m pip --python $(BUILD)/venv-clusters/bin/python install --quiet -r $<
 	touch $@
 
 $(BUILD)/docs.stamp: tests/requirements-docs.txt

@@ -35,6 +35,12 @@ SUITES = (
     Suite("plain", "each", "CPython", "frames, allocators and threads differ from one minor version to the next"),
     Suite("servers", "first", "servers from PyPI", "their forks, execs and signals are held by `plain` under each"),
     Suite("sql", "first", "PostgreSQL and MariaDB of Debian, drivers from PyPI", "`plain` has sqlite3 under each"),
+    Suite(
+        "clusters",
+        "first",
+        "Dask and PySpark from PyPI, Java 17",
+        "labels and `Profiler` are held by `plain` under each",
+    ),
     Suite("limits", "first", "two minutes without other work", "the launcher is the same Rust code for all"),
     Suite("browser", "first", "Chromium and its driver", "the page is made from a profile, without an interpreter"),
     Suite("allocators", "first", "Debian's allocators, a C++ compiler", "the allocators replace libc's, not Python's"),

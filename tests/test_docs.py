@@ -23,7 +23,7 @@ FRAGMENTS = {"README.md"}
 RUN_ELSEWHERE = {"docs/web.md", "docs/sql.md", "docs/testing.md", "docs/attach.md", "docs/clusters.md"}
 
 #: Packages that import a framework, which not every environment has: their names are looked for in the source.
-FRAMEWORKS = {"django", "flask"}
+FRAMEWORKS = {"dask", "django", "flask", "spark"}
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:

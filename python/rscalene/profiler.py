@@ -79,14 +79,16 @@ class Profiler:
             raise TypeError("include and exclude are lists of globs\nhint: put the glob into a list")
         self.memory = memory
         self._lock = threading.RLock()
-        main = getattr(sys.modules.get("__main__"), "__file__", None)
+        own = os.path.dirname(os.path.abspath(__file__))
+        main = os.path.abspath(getattr(sys.modules.get("__main__"), "__file__", None) or "")
         self._sampler = Sampler(
             interval,
             all=all,
             include=list(include),
             exclude=list(exclude),
-            libraries=[os.path.dirname(os.path.abspath(__file__))],
-            script=os.path.abspath(main) if main else None,
+            libraries=[own],
+            # Not where the program is a part of rscalene.
+            script=main if os.path.isfile(main) and not main.startswith(own + os.sep) else None,
             memory=memory,
             name=name,
         )

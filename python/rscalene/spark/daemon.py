@@ -1,0 +1,11 @@
+"""Spark's daemon, whose workers profile themselves: ``spark.python.daemon.module=rscalene.spark.daemon``.
+
+Without :func:`rscalene.spark.profile` on the driver its workers are Spark's own.
+"""
+
+from rscalene.spark.worker import manager
+
+__all__ = ["manager"]
+
+if __name__ == "__main__":
+    manager()

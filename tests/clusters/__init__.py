@@ -1,0 +1,1 @@
+"""Dask and Spark, pools and queues under the profiler: `make test-clusters` (not in `make test`)."""
