@@ -166,6 +166,15 @@ pub fn cpu_s(time: &Time) -> Option<f64> {
         .reduce(|sum, s| sum + s)
 }
 
+/// The standard error of a line's CPU time as a share of it; of profiles older than format 1.3, which tell none, one over
+/// the root of the line's samples.
+#[must_use]
+pub fn cpu_error_share(line: &Line) -> Option<f64> {
+    let by_count = || (line.cpu_samples > 0).then(|| (line.cpu_samples as f64).sqrt().recip());
+    let cpu_s = cpu_s(&line.time).filter(|s| *s > 0.0)?;
+    line.cpu_s_se.map(|se| se / cpu_s).or_else(by_count)
+}
+
 /// Seconds off the CPU without what threads idle: those that wait for work, or for another thread to end.
 #[must_use]
 pub fn waiting_s(time: &Time) -> Option<f64> {

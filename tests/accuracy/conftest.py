@@ -29,6 +29,7 @@ class Line:
     native_s: float = 0.0
     system_s: float = 0.0
     wait_s: float = 0.0
+    cpu_s_se: float = 0.0
     samples: int = 0
     memory: dict[str, Any] = field(default_factory=dict)
 
@@ -104,6 +105,7 @@ def marked(path: Path, profile: dict[str, Any]) -> dict[str, Line]:
                 native_s=row["native_s"] or 0.0,
                 system_s=row["system_s"] or 0.0,
                 wait_s=row["wait_s"] or 0.0,
+                cpu_s_se=row.get("cpu_s_se") or 0.0,
                 samples=row["cpu_samples"],
                 memory=row,
             )

@@ -158,3 +158,40 @@ def test_tasks_of_one_loop_keep_their_own_time(measure: Any, source: str) -> Non
 
 def test_what_the_interpreter_runs_at_its_start_is_not_the_users(measure: Any) -> None:
     assert measure("sleeps.py").elsewhere == set()
+
+
+def test_the_error_of_a_line_is_that_of_its_stretches_or_of_its_draws(measure: Any, source: str) -> None:
+    run = measure(
+        """
+import json, time
+clock, numbers = time.thread_time, range(60_000)
+truth = dict.fromkeys(("long", "rest", "often", "seldom"), 0.0)
+for _ in range(6):
+    begin = clock()
+    for _ in range(120): sum(numbers)  # at: long
+    middle = clock()
+    for _ in range(60): sum(numbers)  # at: rest
+    truth["long"] += middle - begin
+    truth["rest"] += clock() - middle
+for _ in range(250):
+    begin = clock()
+    sum(numbers); sum(numbers)  # at: often
+    middle = clock()
+    sum(numbers)  # at: seldom
+    truth["often"] += middle - begin
+    truth["seldom"] += clock() - middle
+print(json.dumps(truth))
+""",
+        options=("--cpu-source", source, "--cpu-only"),
+    )
+    samples = run.profile["totals"]["cpu_samples"]
+    for mark in run.truth:
+        line = run.line(mark)
+        each_s = line.cpu_s / line.samples
+        draws_s = (line.samples * (1 - line.samples / samples)) ** 0.5 * each_s
+        if mark in ("long", "rest"):
+            # Each of the six stretches is off by its two ends alone, however many samples it has.
+            assert line.cpu_s_se < 0.5 * draws_s, mark
+        else:
+            assert line.cpu_s_se == pytest.approx(draws_s, rel=0.6), mark
+        assert abs(line.cpu_s - run.truth[mark]) <= 4 * line.cpu_s_se + 0.02 * run.truth[mark] + 0.004, mark

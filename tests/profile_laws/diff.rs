@@ -1,6 +1,6 @@
 //! Laws of the comparison of two profiles.
 
-use rscalene::profile::compare::diff::{Diff, LineChange, diff};
+use rscalene::profile::compare::diff::{Diff, LineChange, RUN_TO_RUN, diff};
 use rscalene::profile::model::{Cumulative, File, Function, Line, Memory, Profile, Time, Totals};
 
 fn time(seconds: f64) -> Time {
@@ -106,13 +106,32 @@ fn a_difference_inside_the_noise_is_said_to_be_so() {
     let before = profile("/w/a.py", &[(1, "a", 1.000), (2, "b", 1.000)]);
     let after = profile("/w/a.py", &[(1, "a", 1.050), (2, "b", 1.200)]);
     let diff = diff(&before, &after);
-    // A second in samples of a millisecond: errors of 32 ms on either side, 45 ms together.
+    // A second in samples of a millisecond: errors of 32 ms on either side, and 2 % from run to run; 54 ms together.
     assert!(find(&diff, "a")[0].changes.cpu_s.noise);
     assert!(!find(&diff, "b")[0].changes.cpu_s.noise);
     let error = find(&diff, "b")[0].changes.cpu_s.se.expect("there were samples");
-    assert!((error - (0.001f64 + 0.0012).sqrt()).abs() < 1e-6, "{error}");
+    let run_to_run = RUN_TO_RUN.powi(2) * (1.0 + 1.2 * 1.2);
+    assert!((error - (0.001f64 + 0.0012 + run_to_run).sqrt()).abs() < 1e-6, "{error}");
     assert!(find(&diff, "a")[0].changes.alloc_bytes.noise);
     assert!(!diff.functions[0].cpu_s.noise);
+}
+
+#[test]
+fn the_error_that_a_line_tells_decides_what_is_noise() {
+    let with_error = |seconds: f64, se: f64| {
+        let mut profile = profile("/w/a.py", &[(1, "a", seconds), (2, "b", 5.4)]);
+        profile.files[0].lines[0].cpu_s_se = Some(se);
+        profile.totals.cpu_samples = 600;
+        profile
+    };
+    // 20 % more of 0.6 s, in samples of 10 ms: their number alone explains 110 ms, a few stretches do not.
+    let scattered = diff(&with_error(0.6, 0.074), &with_error(0.72, 0.080));
+    assert!(find(&scattered, "a")[0].changes.cpu_s.noise);
+    let stretches = diff(&with_error(0.6, 0.010), &with_error(0.72, 0.010));
+    assert!(!find(&stretches, "a")[0].changes.cpu_s.noise);
+    // The same work takes some per cent more or less each time.
+    let again = diff(&with_error(0.6, 0.001), &with_error(0.62, 0.001));
+    assert!(find(&again, "a")[0].changes.cpu_s.noise);
 }
 
 #[test]

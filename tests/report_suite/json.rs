@@ -76,7 +76,7 @@ fn a_newer_major_is_refused_and_a_newer_minor_with_unknown_keys_is_read() {
     let major = written.replacen("\"major\":1,\"minor\":2", "\"major\":3,\"minor\":1", 1);
     assert_eq!(
         error(major.as_bytes()),
-        "cannot read `run.json`: it was written in format 3.1, this build reads 1.0 up to 1.2\n\
+        "cannot read `run.json`: it was written in format 3.1, this build reads 1.0 up to 1.3\n\
          hint: `pip install -U rscalene`, or record again with this version"
     );
     // A newer major may have changed everything but `format`.

@@ -102,6 +102,7 @@ fn function(name: &str, first_line: u32, last_line: u32, own: Time, cumulative_s
         first_line,
         last_line,
         own,
+        cpu_s_se: None,
         cumulative: Cumulative {
             cpu_s: Some(cumulative_s),
             wall_s: Some(cumulative_s + 0.251),

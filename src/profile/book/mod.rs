@@ -108,6 +108,11 @@ impl Book {
         }
     }
 
+    /// Books the variance of a line's CPU time, in squared seconds.
+    pub(crate) fn add_variance(&mut self, process: usize, owner: FrameId, variance: f64) {
+        self.line(process, owner).time.variance += variance;
+    }
+
     /// Books CPU seconds that no sample stands for.
     pub(crate) fn add_unseen(&mut self, process: usize, amount: Amount) {
         self.unsampled_s += amount.cpu_s();

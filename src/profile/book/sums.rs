@@ -28,6 +28,8 @@ pub(crate) struct Amount {
     pub(crate) helpers_s: f64,
     /// CPU seconds that no sample told apart; in none of `s`.
     pub(crate) unsplit_s: f64,
+    /// Variance of `s`, in squared seconds; of lines alone.
+    pub(crate) variance: f64,
 }
 
 /// Memory of something, in bytes.
@@ -84,6 +86,7 @@ impl Amount {
         self.idle_s += other.idle_s;
         self.helpers_s += other.helpers_s;
         self.unsplit_s += other.unsplit_s;
+        self.variance += other.variance;
     }
 
     /// CPU seconds of all kinds.

@@ -11,6 +11,7 @@
 use rscalene_wire::Source;
 use rustc_hash::FxHashMap;
 
+use super::runs::Runs;
 use super::stretch::{Engine, POOL_BELOW, Rest, Sampled, Stretch, stretch, unseen};
 use crate::profile::book::Book;
 use crate::profile::book::intern::FrameId;
@@ -48,6 +49,8 @@ pub(crate) struct ThreadAccount {
     delay_ns: Option<u64>,
     seen: Sampled,
     cells: FxHashMap<Place, Cell>,
+    /// Where its samples went from line to line.
+    runs: Runs,
     /// Ticks by line, user's and kernel's, of samples of Python and of native code.
     ticks: FxHashMap<FrameId, [Ticked; 2]>,
 }
@@ -124,6 +127,7 @@ impl ThreadAccount {
         let cell = self.cells.entry(place).or_default();
         cell.ns[kind] += ns;
         cell.samples += 1;
+        self.runs.sample(place.owner, ns);
         self.seen.ns[kind] += ns;
         self.seen.samples[kind] += 1;
         if self.clock.is_some_and(|last| time_ns > last.time_ns) {
@@ -265,6 +269,14 @@ impl Pools {
         } else {
             book.add_unseen(booking.process, booking.rest(own.rest));
         }
+        if !pooled && !booking.refused {
+            let sampled: f64 = seen.ns.iter().sum();
+            let booked: f64 = (0..3).map(|kind| own.factor[kind] * seen.ns[kind]).sum();
+            let scale = if sampled > 0.0 { booked / sampled / SECOND } else { 0.0 };
+            for (owner, variance) in thread.runs.variances() {
+                book.add_variance(booking.process, owner, variance * scale * scale);
+            }
+        }
         for (place, mut cell) in thread.cells {
             let share = if pooled { Stretch::default() } else { own };
             if pooled {
@@ -288,7 +300,10 @@ impl Pools {
             book.add_unseen(booking.process, booking.rest(share.rest));
             for (place, mut cell) in pool.cells {
                 (cell.wait_ns, cell.gil_ns, cell.idle_ns) = (0, 0, 0);
-                book.add(booking.process, None, booking.visible(place), &cell.amount(&share, booking));
+                let mut amount = cell.amount(&share, booking);
+                // Which of many short threads a sample met is chance each time.
+                amount.variance = amount.cpu_s().powi(2) / f64::from(cell.samples.max(1));
+                book.add(booking.process, None, booking.visible(place), &amount);
             }
         }
     }

@@ -18,6 +18,7 @@ mod native;
 mod notices;
 mod process;
 mod resident;
+mod runs;
 pub mod scope;
 mod sections;
 mod sites;

@@ -4,10 +4,11 @@
 //! more than chance?* Invariant: pure; every line and function of either profile is in the answer once. Neighbours:
 //! `pairing` finds out which lines are the same, `report` renders the answer.
 //!
-//! **Noise.** A figure of `s` CPU seconds from samples that stand for `w` seconds each has a standard error of about
-//! `sqrt(s w)` (Poisson), and nothing seen still could be a sample's worth. Bytes carry their own errors. A difference
-//! below [`SIGMAS`] of the two errors together is chance as far as the samples can tell; what varies from run to run
-//! beside sampling (caches, other load) is not in it, so a difference above is a reason to look, not a proof.
+//! **Noise.** Lines and functions carry the standard errors of their CPU time and their bytes. Of profiles older than
+//! format 1.3, `s` CPU seconds from samples that stand for `w` seconds each are taken to have an error of `sqrt(s w)`
+//! (Poisson). Nothing seen still could be a sample's worth. The same work does not take the same CPU time twice (caches,
+//! the clock rate, other load): [`RUN_TO_RUN`] of the time is added for that, and up to [`CROWDED`] more where the run's
+//! threads waited for a core. A difference below [`SIGMAS`] of all errors together may be chance.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,6 +20,11 @@ use crate::profile::model::{Exit, File, Function, Line, Profile};
 
 /// Standard errors that a difference has to exceed.
 pub const SIGMAS: f64 = 2.0;
+/// Standard deviation of the CPU time of the same work from run to run, as a share of it, on a machine with cores to spare.
+pub const RUN_TO_RUN: f64 = 0.02;
+/// What is added to it where the threads had no core: times the share of their ready time that they waited for one.
+/// Twelve runs of one program, which waited 64 % of it beside compilers, took CPU times with a deviation of 8.6 %.
+pub const CROWDED: f64 = 0.1;
 
 /// A figure in both profiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -155,6 +161,8 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
         cpu_s: cpu(&profile.totals.time),
         wait_s: wait(profile),
         memory: Some(profile.totals.memory),
+        cpu_s_se: Some(0.0),
+        run_to_run: figures.run_to_run,
         weight_s: figures.weight_s,
     };
     let (old, new) = (totals(before, sides.before), totals(after, sides.after));
@@ -184,6 +192,8 @@ struct Figures {
     weight_s: Option<f64>,
     /// Bytes that a sample of all allocations stands for; `None` where their error is not known, 0 where there is none.
     weight_bytes: Option<f64>,
+    /// Deviation of CPU times from run to run, as a share of them.
+    run_to_run: f64,
     cpu: bool,
     wait: bool,
     memory: bool,
@@ -201,6 +211,10 @@ struct Row {
     cpu_s: Option<f64>,
     wait_s: Option<f64>,
     memory: Option<crate::profile::model::Memory>,
+    /// Standard error of `cpu_s`, if it is told.
+    cpu_s_se: Option<f64>,
+    /// Its deviation from run to run, as a share of it.
+    run_to_run: f64,
     weight_s: Option<f64>,
 }
 
@@ -216,6 +230,7 @@ impl Figures {
                 .alloc_bytes
                 .zip(totals.memory.alloc_bytes_se)
                 .map(|(bytes, error)| error * error / (bytes as f64).max(1.0)),
+            run_to_run: run_to_run(profile),
             cpu: cpu(&totals.time).is_some(),
             wait: totals.time.wait_s.is_some(),
             memory: totals.memory.alloc_bytes.is_some(),
@@ -230,6 +245,8 @@ impl Figures {
                 cpu_s: cpu(&line.time),
                 wait_s: line.time.wait_s,
                 memory: Some(line.memory),
+                cpu_s_se: line.cpu_s_se,
+                run_to_run: self.run_to_run,
                 weight_s: self.weight_s,
             },
             None => Row {
@@ -241,6 +258,8 @@ impl Figures {
                     peak_bytes: Some(0),
                     ..Default::default()
                 }),
+                cpu_s_se: None,
+                run_to_run: self.run_to_run,
                 weight_s: self.weight_s,
             },
         }
@@ -268,11 +287,15 @@ impl Sides {
             };
             (side(old, &self.before), side(new, &self.after))
         };
-        let weights = (self.before.weight_s, self.after.weight_s);
         let sampled = |(old, new): (Option<f64>, Option<f64>), weights: (Option<f64>, Option<f64>)| {
             change(old, new, sampled_error(old, weights.0).zip(sampled_error(new, weights.1)).map(together))
         };
-        let seconds = |pair| sampled(pair, weights);
+        let seconds = |pair: (Option<f64>, Option<f64>), errors: [Option<f64>; 2]| {
+            let error = |figure, se, side: &Figures| time_error(figure, se, side.weight_s, side.run_to_run);
+            let errors = error(pair.0, errors[0], &self.before).zip(error(pair.1, errors[1], &self.after));
+            change(pair.0, pair.1, errors.map(together))
+        };
+        let own = [old, new].map(|function| function.and_then(|function| function.cpu_s_se));
         let byte_weights = (self.before.weight_bytes, self.after.weight_bytes);
         let plain = |(old, new)| change(old, new, None);
         FunctionChange {
@@ -284,9 +307,9 @@ impl Sides {
                 .map(|(old, _)| old.qualname.clone()),
             before_line: old.map(|function| function.first_line),
             after_line: new.map(|function| function.first_line),
-            cpu_s: seconds(pair(&|function| cpu(&function.own), |figures| figures.cpu)),
+            cpu_s: seconds(pair(&|function| cpu(&function.own), |figures| figures.cpu), own),
             wait_s: plain(pair(&|function| function.own.wait_s, |figures| figures.wait)),
-            cumulative_cpu_s: seconds(pair(&|function| function.cumulative.cpu_s, |figures| figures.cpu)),
+            cumulative_cpu_s: seconds(pair(&|function| function.cumulative.cpu_s, |figures| figures.cpu), [None, None]),
             cumulative_alloc_bytes: sampled(
                 pair(&|function| function.cumulative.alloc_bytes.map(|bytes| bytes as f64), |figures| figures.memory),
                 byte_weights,
@@ -296,7 +319,7 @@ impl Sides {
 }
 
 fn changes(old: &Row, new: &Row) -> Changes {
-    let cpu_error = sampled_error(old.cpu_s, old.weight_s).zip(sampled_error(new.cpu_s, new.weight_s)).map(together);
+    let cpu_error = old.cpu_error().zip(new.cpu_error()).map(together);
     let (old_memory, new_memory) = (old.memory.unwrap_or_default(), new.memory.unwrap_or_default());
     let bytes = |old: (Option<u64>, Option<f64>), new: (Option<u64>, Option<f64>)| {
         let error = match (old.1, new.1) {
@@ -327,6 +350,26 @@ fn change(before: Option<f64>, after: Option<f64>, se: Option<f64>) -> Change {
     let delta = before.zip(after).map(|(before, after)| after - before);
     let noise = delta.is_some_and(|delta| delta == 0.0 || se.is_some_and(|se| delta.abs() <= SIGMAS * se));
     Change { before, after, delta, se: se.filter(|_| delta.is_some()), noise }
+}
+
+impl Row {
+    /// Standard error of the CPU time: of the samples, and of the work from run to run.
+    fn cpu_error(&self) -> Option<f64> {
+        time_error(self.cpu_s, self.cpu_s_se, self.weight_s, self.run_to_run)
+    }
+}
+
+/// Standard error of `figure` CPU seconds as the work of one of many runs: `se` if it is told, else by the number of
+/// samples of `weight` seconds each; and its deviation from run to run.
+fn time_error(figure: Option<f64>, se: Option<f64>, weight: Option<f64>, run_to_run: f64) -> Option<f64> {
+    Some(se.or_else(|| sampled_error(figure, weight))?.hypot(run_to_run * figure?))
+}
+
+/// Deviation of CPU times from run to run, as a share of them, on the machine as it was.
+fn run_to_run(profile: &Profile) -> f64 {
+    let (waited, ran) = (profile.totals.time.core_wait_s.unwrap_or(0.0), cpu(&profile.totals.time).unwrap_or(0.0));
+    let share = if waited + ran > 0.0 { waited / (waited + ran) } else { 0.0 };
+    RUN_TO_RUN + CROWDED * share
 }
 
 fn sampled_error(figure: Option<f64>, weight: Option<f64>) -> Option<f64> {

@@ -36,6 +36,9 @@ pub struct Line {
     pub time: Time,
     /// CPU samples.
     pub cpu_samples: u64,
+    /// Standard error of the CPU seconds of all kinds; `None`: no sample was taken. Since format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_s_se: Option<f64>,
     /// Memory.
     #[serde(flatten)]
     pub memory: Memory,
@@ -144,6 +147,7 @@ with_time_and_memory!(LineKeys => Line {
     function: String,
     source: Option<String>,
     cpu_samples: u64,
+    cpu_s_se: Option<f64>,
     #[serde(default)]
     native: Vec<NativeSymbol>,
     #[serde(default)]

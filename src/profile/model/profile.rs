@@ -35,7 +35,7 @@ pub const FORMAT_NAME: &str = "rscalene-profile";
 /// [`Format::major`] that this build writes and the newest that it reads.
 pub const FORMAT_MAJOR: u32 = 1;
 /// [`Format::minor`] that this build writes.
-pub const FORMAT_MINOR: u32 = 2;
+pub const FORMAT_MINOR: u32 = 3;
 
 /// Who wrote the profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +144,9 @@ pub struct Function {
     /// Own time.
     #[serde(rename = "self")]
     pub own: Time,
+    /// Standard error of the own CPU seconds, at most; `None`: no sample was taken. Since format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_s_se: Option<f64>,
     /// With callees.
     pub cumulative: Cumulative,
 }

@@ -39,6 +39,7 @@ pub(crate) fn fill(
             first_line: name.first_line,
             last_line: name.last_line,
             own: known.time(&own.get(&id).copied().unwrap_or_default()),
+            cpu_s_se: own.get(&id).and_then(|own| known.cpu_error(own)),
             cumulative: Cumulative {
                 cpu_s: known.cpu.then_some(sums.cpu_s),
                 wall_s: (known.cpu || known.wait).then_some(sums.cpu_s + sums.wait_s),

@@ -57,6 +57,11 @@ impl Known {
         }
     }
 
+    /// Standard error of the CPU seconds; unknown where no sample was taken.
+    pub(crate) fn cpu_error(self, amount: &Amount) -> Option<f64> {
+        (self.cpu && amount.samples > 0).then(|| amount.variance.sqrt())
+    }
+
     /// Memory in the terms of the model.
     pub(crate) fn memory(self, bytes: &Bytes) -> Memory {
         let mem_usage_bytes = (bytes.usage > 0).then_some(bytes.usage);
@@ -279,6 +284,7 @@ impl Draft {
             source,
             time: known.time(&self.sums.time),
             cpu_samples: self.sums.time.samples,
+            cpu_s_se: known.cpu_error(&self.sums.time),
             memory: known.memory(&self.sums.bytes),
             native: native.into_iter().flatten().map(|place| NativeSymbol { s: place.s * native_s, ..place }).collect(),
             by_process: self

@@ -54,7 +54,7 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
 }
 
 /// The figures of a line, under the keys of a file's columns.
-pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 24] {
+pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 25] {
     let [py, na, he, sy, wa, gi, id] = seconds(&line.time);
     let [al, ae, fr, inc, li, le, pk, pe, mu, cp, pa] = bytes(&line.memory);
     [
@@ -66,6 +66,7 @@ pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 24] {
         gi,
         id,
         ("cs", Some(line.cpu_samples as i64)),
+        ("ce", line.cpu_s_se.map(|s| to_digits(2, s * 1e6))),
         al,
         ae,
         ("ac", line.memory.alloc_count.map(|count| to_digits(3, count as f64))),

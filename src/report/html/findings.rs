@@ -5,7 +5,7 @@
 
 use crate::profile::model::{Line, Time};
 use crate::report::answer::{self, PeakOwner, Slowest};
-use crate::report::view::{Place, time_inside, too_few, waiting_s};
+use crate::report::view::{Place, cpu_error_share, time_inside, too_few, waiting_s};
 use crate::units;
 
 use super::escape;
@@ -46,9 +46,9 @@ pub(super) fn plus_minus(value: Option<u64>, error: Option<f64>) -> String {
     format!(" <span class=\"se\" title=\"one standard error\">\u{b1}{:.0}%</span>", share * 100.0)
 }
 
-/// The same of a line's CPU time: one over the root of its samples, as a share of it.
+/// The same of a line's CPU time.
 pub(super) fn time_error(line: &Line) -> String {
-    let share = 1.0 / (line.cpu_samples as f64).sqrt();
+    let share = cpu_error_share(line).unwrap_or(f64::NAN);
     if !share.is_finite() || share < 0.005 {
         return String::new();
     }

@@ -295,4 +295,4 @@ const MEANINGS: &str = "<h3>What the figures mean</h3><dl class=\"run\">\
 <dt>Allocated, live, at peak</dt><dd>Bytes requested by the line; the part not freed at the end of the profile; the part live at the highest footprint.</dd>\
 <dt>Increment</dt><dd>Allocated minus freed while the line ran.</dd>\
 <dt>Copied</dt><dd>Bytes moved by memcpy and memmove while the line ran.</dd>\
-<dt>±</dt><dd>Standard error as a share of the figure: of bytes as recorded with the samples; of time estimated as one over the square root of the line's CPU samples.</dd></dl>";
+<dt>±</dt><dd>Standard error as a share of the figure: of bytes and of CPU time, as the samples tell it.</dd></dl>";

@@ -8,7 +8,7 @@
 use crate::profile::model::{Line, Profile};
 use crate::report::bars::{HELPERS, KINDS, SYSTEM, WAIT, cpu_parts, parts, stacked};
 use crate::report::style::{Role, Style};
-use crate::report::view::{SortKey, View, cpu_s, share, too_few, waiting_s};
+use crate::report::view::{SortKey, View, cpu_error_share, cpu_s, share, too_few, waiting_s};
 use crate::units;
 
 /// A figure of a line.
@@ -149,7 +149,7 @@ impl<'v> Cells<'v> {
 
     /// Cells of the widest standard error and the space before it.
     fn error_width(&self, figure: Figure) -> usize {
-        if !matches!(figure, Figure::Alloc | Figure::Live | Figure::Peak) {
+        if !matches!(figure, Figure::Cpu | Figure::Alloc | Figure::Live | Figure::Peak) {
             return 0;
         }
         let lines = self.view.profile.files.iter().flat_map(|file| &file.lines);
@@ -313,6 +313,9 @@ fn heat(share: Option<f64>) -> Role {
 /// The standard error as a share of its figure, where it exceeds one per cent.
 fn error_share(figure: Figure, line: &Line) -> Option<f64> {
     let memory = &line.memory;
+    if figure == Figure::Cpu {
+        return cpu_error_share(line).filter(|share| *share > 0.01);
+    }
     let (error, bytes) = match figure {
         Figure::Alloc => (memory.alloc_bytes_se, memory.alloc_bytes),
         Figure::Live => (memory.live_bytes_se, memory.live_bytes),

@@ -37,8 +37,8 @@ function readFile(raw, at) {
       if (!wanted(of, lines[line])) continue;
       let row = figures;
       if (KINDS.every(([k]) => figures[k] == null)) {
-        const { py, na, he, sy, wa, gi, id, cs, cc, cw, ca, ln, ...memory } = cells(raw, line);
-        row = { ...(kind === 'threads' ? {} : memory), py, na, he, sy, wa, gi, id, cs, ...(kind === 'threads' && { al: figures.al }) };
+        const { py, na, he, sy, wa, gi, id, cs, ce, cc, cw, ca, ln, ...memory } = cells(raw, line);
+        row = { ...(kind === 'threads' ? {} : memory), py, na, he, sy, wa, gi, id, cs, ce, ...(kind === 'threads' && { al: figures.al }) };
       }
       add(rows, lines[line] + ' ' + of, { ...row, of, ln: lines[line], f: at, fn: functionOf(line) });
     }
@@ -114,7 +114,8 @@ function fmtBytes(b) {
 }
 const fmtPct = v => v >= 0.0995 ? Math.round(v * 100) + '%' : v >= 0.0005 ? (v * 100).toFixed(1) + '%' : v > 0 ? '<0.1%' : '0%';
 const fmtCount = n => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
-const timeError = r => r.cs > 0 ? own(r) / Math.sqrt(r.cs) : 0;
+// Profiles older than format 1.3 tell no error: one over the root of the samples.
+const timeError = r => r.ce ?? (r.cs > 0 ? own(r) / Math.sqrt(r.cs) : 0);
 // A standard error as a share of its figure, when it is one to speak of.
 const fmtError = (value, error) => value && error / value >= 0.005 ? '±' + Math.round(error / value * 100) + '%' : '';
 // Has the file figures of its own? Its functions may have called alone.
