@@ -161,6 +161,9 @@ fn each_figure_of_a_line_is_in_the_pages_data_under_its_own_key() {
         python_alloc_bytes: Some(10),
         ..Memory::default()
     };
+    let line = &mut profile.files[0].lines[0];
+    (line.sql_count, line.sql_s, line.sql_rows) = (Some(22), Some(23e-6), Some(24));
+    (line.sql_mark, line.sql_build_s) = (Some("N+1".into()), Some(25e-6));
     let page = render_html(&profile, &HtmlOptions::default(), &|_| None);
     let (_, data) = page.split_once("id=\"profile-data\">").expect("the page has data");
     let data: Value = serde_json::from_str(data.split("</script>").next().expect("never empty")).expect("it is JSON");
@@ -185,6 +188,11 @@ fn each_figure_of_a_line_is_in_the_pages_data_under_its_own_key() {
         ("mu", 19),
         ("cp", 21),
         ("pa", 10),
+        ("qc", 22),
+        ("qs", 23),
+        ("qr", 24),
+        ("qb", 25),
+        ("qm", 2),
     ];
     for (key, figure) in figures {
         assert_eq!(lines[key], serde_json::json!([figure]), "{key}");

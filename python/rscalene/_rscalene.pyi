@@ -9,7 +9,8 @@ __all__ = [
     "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "ProfileData",
     "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented", "label_ended",
     "label_enter", "label_exit", "label_number", "label_pairs", "labels_followed", "main",
-    "page_style", "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_variable", "watch",
+    "page_style", "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_follow", "sql_settle",
+    "sql_variable", "watch",
 ]  # fmt: skip
 
 __version__: Final[str]
@@ -33,7 +34,15 @@ def sql_arm(
 def sql_variable() -> ContextVar[object]:
     """Return the variable whose value is the current :class:`Ledger`, a :class:`Call`, or ``None``."""
 
-def sql_begin(sql: Any, params: Any = None, strings: bool = False, frame: FrameType | None = None) -> Call | None:
+def sql_follow() -> bool:
+    """Say every execution of this process to the launcher that profiles it; return whether there is one."""
+
+def sql_settle() -> None:
+    """Say what has passed of executions that have not ended."""
+
+def sql_begin(
+    sql: Any, params: Any = None, strings: bool = False, frame: FrameType | None = None, by: str = ""
+) -> Call | None:
     """Begin an execution on this line, or return ``None`` where it is counted elsewhere or nowhere.
 
     With ``strings`` double quotes in ``sql`` hold strings. The user's lines are taken from ``frame`` where this thread

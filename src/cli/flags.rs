@@ -107,6 +107,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true, env = "RSCALENE_DURATION")]
     pub(crate) duration: Option<Duration>,
 
+    /// Count the queries of databases by line: statements, seconds, rows, N+1s
+    #[arg(long, env = "RSCALENE_SQL", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) sql: bool,
+
     /// Keep no capture while the program runs (at most 256 MiB, removed after the report): `rscalene recover` has nothing then
     #[arg(long, env = "RSCALENE_NO_CAPTURE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_capture: bool,

@@ -197,6 +197,11 @@ fn preloads(variable: &[u8], file: &[u8], object: &Path) -> bool {
     })
 }
 
+/// The folder of the package `rscalene` that this code lies in.
+pub(crate) fn package() -> Option<PathBuf> {
+    beside_this_module()?.parent().map(Path::to_path_buf)
+}
+
 /// The folder of the object that this code lies in.
 fn beside_this_module() -> Option<PathBuf> {
     Some(object_of(beside_this_module as *mut libc::c_void)?.parent()?.join(NAME))

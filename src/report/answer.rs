@@ -45,6 +45,14 @@ pub(crate) fn peak_owner(profile: &Profile) -> Option<PeakOwner<'_>> {
     Some(PeakOwner { place, bytes: place.line.memory.peak_bytes? })
 }
 
+/// The line with the most queries; `None` where no line in scope has any.
+pub(crate) fn asks_most(profile: &Profile) -> Option<Place<'_>> {
+    let places = profile.files.iter().flat_map(|file| file.lines.iter().map(move |line| Place { file, line }));
+    let asking = places.filter(|place| place.line.sql_count.is_some_and(|count| count > 0));
+    // Of equals the first.
+    asking.reduce(|most, next| if next.line.sql_count > most.line.sql_count { next } else { most })
+}
+
 /// Was memory profiled?
 pub(crate) fn memory_was_profiled(profile: &Profile) -> bool {
     !matches!(profile.settings.memory.mode.as_str(), "off" | "")

@@ -223,6 +223,13 @@ fn check_indices(profile: &Profile) -> Result<(), String> {
             return Err(format!("`labels[{index}].lines[{at}].file` is {}, there are {files} files", line.file));
         }
     }
+    for (index, row) in profile.sql.iter().flat_map(|sql| &sql.statements).enumerate() {
+        let files = profile.files.len();
+        let cause = row.cause.as_ref().map(|cause| cause.file);
+        if let Some(file) = row.file.into_iter().chain(cause).find(|&file| file >= files) {
+            return Err(format!("`sql.statements[{index}]` names file {file}, there are {files} files"));
+        }
+    }
     for (index, leak) in profile.leaks.iter().flatten().enumerate() {
         if leak.file >= profile.files.len() {
             return Err(format!("`leaks[{index}].file` is {}, there are {} files", leak.file, profile.files.len()));
@@ -251,6 +258,8 @@ fn finite(original: &Profile) -> Cow<'_, Profile> {
         for line in &mut file.lines {
             mend.time(&mut line.time);
             mend.memory(&mut line.memory);
+            mend.optional(&mut line.sql_s);
+            mend.optional(&mut line.sql_build_s);
             line.native.iter_mut().for_each(|place| mend.plain(&mut place.s));
             line.by_thread.iter_mut().for_each(|part| mend.time(&mut part.time));
             for part in &mut line.by_process {
@@ -283,6 +292,13 @@ fn finite(original: &Profile) -> Cow<'_, Profile> {
     for share in &mut profile.stacks.by_process {
         mend.plain(&mut share.cpu_s);
         mend.plain(&mut share.wall_s);
+    }
+    if let Some(sql) = &mut profile.sql {
+        mend.plain(&mut sql.time_s);
+        for row in &mut sql.statements {
+            mend.plain(&mut row.time_s);
+            mend.plain(&mut row.longest_s);
+        }
     }
     for leak in profile.leaks.iter_mut().flatten() {
         mend.plain(&mut leak.bytes_per_s);

@@ -5,7 +5,7 @@
 
 use super::bars::{KINDS, cpu_parts};
 use super::style::Style;
-use super::table::elapsed_text;
+use super::table::{elapsed_text, sql};
 use super::text;
 use super::view::{Options, View, cpu_s, share, waiting_s};
 use crate::profile::model::{Profile, Time};
@@ -39,6 +39,8 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
     heads.extend(present.wait.then_some("Wait"));
     heads.extend(present.alloc.then_some("Allocated"));
     heads.extend(present.peak.then_some("At peak"));
+    heads.extend(present.sql.then_some("SQL"));
+    heads.extend(present.sql.then_some("SQL ms"));
     let numbers = "---:|".repeat(heads.len() - 1);
     out.push_str(&format!("\n| {} | Source |\n|:---|{numbers}:---|\n", heads.join(" | ")));
     let bytes = |b: Option<u64>| b.map_or(String::new(), units::bytes);
@@ -54,10 +56,41 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
         cells.extend(present.wait.then(|| waiting_s(&line.time).map_or(String::new(), units::seconds)));
         cells.extend(present.alloc.then(|| bytes(line.memory.alloc_bytes)));
         cells.extend(present.peak.then(|| bytes(line.memory.peak_bytes)));
+        cells.extend(present.sql.then(|| line.sql_count.map_or(String::new(), units::count)));
+        cells.extend(present.sql.then(|| line.sql_s.map_or(String::new(), |s| format!("{:.3}", s * 1e3))));
         cells.push(code(line.source.as_deref().unwrap_or("").trim()));
         out.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
+    push_sql(&mut out, profile);
     out
+}
+
+/// Statements of this number are listed.
+const STATEMENTS: usize = 10;
+
+/// Queries of databases by line, and what to do about lines that ask again and again.
+fn push_sql(out: &mut String, profile: &Profile) {
+    let Some(sql) = profile.sql.as_ref().filter(|sql| !sql.statements.is_empty()) else { return };
+    out.push_str(&format!(
+        "\n{}\n\n| Line | Count | SQL ms | Longest ms | Rows | Mark | Statement |\n",
+        sql::summary(sql)
+    ));
+    out.push_str("|:---|---:|---:|---:|---:|:---|:---|\n");
+    for row in sql.statements.iter().take(STATEMENTS) {
+        let cells = [
+            code(&sql::place(profile, row)),
+            units::count(row.count),
+            format!("{:.3}", row.time_s * 1e3),
+            format!("{:.3}", row.longest_s * 1e3),
+            row.rows.map_or(String::new(), units::count),
+            plain(row.mark.as_deref().unwrap_or_default()),
+            code(&row.statement),
+        ];
+        out.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    for row in sql.statements.iter().filter(|row| row.mark.is_some()).take(STATEMENTS) {
+        out.push_str(&format!("\n- {}\n", plain(&sql::finding(profile, row))));
+    }
 }
 
 /// The name of the largest kind of time.

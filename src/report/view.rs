@@ -217,6 +217,10 @@ pub struct Base {
     pub peak_bytes: f64,
     /// Bytes copied in the whole run.
     pub copy_bytes: f64,
+    /// Queries of the whole run.
+    pub queries: f64,
+    /// Seconds of these in drivers.
+    pub sql_s: f64,
 }
 
 impl Base {
@@ -232,7 +236,18 @@ impl Base {
             alloc_bytes: bytes(totals.memory.alloc_bytes, |memory| memory.alloc_bytes),
             peak_bytes: bytes(totals.peak_rss_bytes, |memory| memory.peak_bytes),
             copy_bytes: bytes(totals.memory.copy_bytes, |memory| memory.copy_bytes),
+            queries: profile.sql.as_ref().map_or(0.0, |sql| sql.count as f64),
+            sql_s: profile.sql.as_ref().map_or(0.0, |sql| sql.time_s),
         }
+    }
+
+    /// The largest share that a line has of any total.
+    #[must_use]
+    pub fn largest_share_of(&self, line: &Line) -> f64 {
+        let queries = share(line.sql_count.map(|count| count as f64), self.queries);
+        let seconds = share(line.sql_s, self.sql_s);
+        let sql = [queries, seconds].into_iter().flatten().fold(0.0, f64::max);
+        self.largest_share(&line.time, &line.memory).max(sql)
     }
 
     /// The largest share that these figures have of any total.
@@ -282,6 +297,14 @@ pub struct Present {
     pub peak: bool,
     /// Copied.
     pub copy: bool,
+    /// Queries of databases.
+    pub sql: bool,
+    /// Rows of these.
+    pub sql_rows: bool,
+    /// N+1s and duplicates.
+    pub sql_mark: bool,
+    /// Time in ORMs.
+    pub sql_build: bool,
 }
 
 impl Present {
@@ -300,6 +323,10 @@ impl Present {
             present.live |= memory.live_bytes.is_some_and(|b| b > 0);
             present.peak |= memory.peak_bytes.is_some_and(|b| b > 0);
             present.copy |= memory.copy_bytes.is_some_and(|b| b > 0);
+            present.sql |= line.sql_count.is_some();
+            present.sql_rows |= line.sql_rows.is_some();
+            present.sql_mark |= line.sql_mark.is_some();
+            present.sql_build |= line.sql_build_s.is_some();
         }
         present
     }
@@ -368,7 +395,7 @@ impl<'p> View<'p> {
         let with_lines = profile.files.iter().enumerate().filter(|(_, file)| !file.lines.is_empty());
         for (index, file) in with_lines {
             let marked = file.lines.iter().map(|line| {
-                let hot = base.largest_share(&line.time, &line.memory) >= least;
+                let hot = base.largest_share_of(line) >= least;
                 (line, hot || leaking.contains(&(index, line.line)))
             });
             let mut marked: Vec<_> = marked.collect();

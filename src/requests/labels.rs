@@ -50,7 +50,7 @@ fn held(_held: Python<'_>) -> &'static RefCell<Said> {
 }
 
 /// A number that no label and no request of this process has.
-pub(super) fn next() -> u32 {
+pub(crate) fn next() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     // An `int` of one digit has 30 bits. After a billion requests numbers come again.
     NEXT.fetch_add(1, Relaxed) % ((1 << 30) - 1) + 1
@@ -162,7 +162,7 @@ fn number(py: Python<'_>, pairs: &[(String, String)]) -> Option<u32> {
 }
 
 /// As [`rscalene_wire::Label`] has it: pairs that do not fit are cut or left out.
-fn text(pairs: &[(String, String)]) -> String {
+pub(crate) fn text(pairs: &[(String, String)]) -> String {
     let mut text = String::new();
     for (key, value) in pairs.iter().take(LABEL_PAIRS) {
         let left = LABEL_BYTES.saturating_sub(text.len() + 2);

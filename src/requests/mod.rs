@@ -28,7 +28,7 @@ mod counts;
 mod events;
 mod functions;
 mod gears;
-mod labels;
+pub(crate) mod labels;
 mod ledger;
 mod legacy;
 mod object;

@@ -30,3 +30,16 @@ pub(super) fn sql_arm(
     learn_shapes(py)?;
     Ok(readable && sqlite && sqlite::arm(py)?)
 }
+
+/// Say every execution of this process to the launcher that profiles it, from now on. False where there is none.
+#[pyfunction]
+pub(super) fn sql_follow() -> bool {
+    clock::prepare();
+    world::with(world::World::follow)
+}
+
+/// Say what has passed of executions that have not ended.
+#[pyfunction]
+pub(super) fn sql_settle() {
+    world::with(world::World::settle);
+}

@@ -96,8 +96,28 @@ pub struct Entry {
 /// An entry of a book; stays valid as long as the book.
 pub type EntryId = u32;
 
-/// Where an execution is counted: a book, the entry in it, and its place in the book's log.
-pub type Slot = (u64, EntryId, u32);
+/// Where an execution is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// In a book: the entry in it, and the place in the book's log.
+    Book {
+        /// Number of the book.
+        book: u64,
+        /// The entry.
+        entry: EntryId,
+        /// The place.
+        at: u32,
+    },
+    /// By the launcher: the stack and the label that it began with, and the number of its statement.
+    Tap {
+        /// Hash of the stack.
+        stack: u64,
+        /// Number of the label.
+        label: u32,
+        /// Number of the statement.
+        name: u32,
+    },
+}
 
 /// Entries of the same line and statement, whatever the way to the line, and what is to be said of them.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ use rustc_hash::FxHasher;
 
 use super::book::{Entry, Finding, Slot};
 use super::context;
+use super::tap::Layer;
 use super::world::{self, nanoseconds};
 use crate::bindings::symbols;
 use crate::lines::clock;
@@ -202,22 +203,24 @@ fn counting(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<Opti
 }
 
 /// An execution of `sql` begins on this line. `None` where it is counted elsewhere or nowhere. `strings`: double quotes
-/// hold strings. The lines are those of `frame` where this thread's own are all of libraries.
+/// hold strings. The lines are those of `frame` where this thread's own are all of libraries. `by`: the ORM, if one made
+/// it.
 #[pyfunction]
-#[pyo3(signature = (sql, params=None, strings=false, frame=None))]
+#[pyo3(signature = (sql, params=None, strings=false, frame=None, by=""))]
 pub(super) fn sql_begin<'py>(
     py: Python<'py>,
     sql: &Bound<'py, PyAny>,
     params: Option<&Bound<'py, PyAny>>,
     strings: bool,
     frame: Option<&Bound<'py, PyAny>>,
+    by: &str,
 ) -> PyResult<Option<Bound<'py, Call>>> {
     if !world::listening() {
         return Ok(None);
     }
     let variable = variable(py)?;
     let Some(book) = counting(py, variable)? else { return Ok(None) };
-    if book.is_none() && world::with(|world| world.root()).is_none() {
+    if book.is_none() && !world::with(|world| world.counts_all()) {
         return Ok(None);
     }
     let bytes;
@@ -234,27 +237,29 @@ pub(super) fn sql_begin<'py>(
     // SAFETY: the GIL is held.
     let tstate = unsafe { ffi::PyThreadState_Get() as usize };
     let elsewhere = frame.map(sites_of).transpose()?;
-    let (slots, wanted) = world::with(|world| {
+    let (mut slots, wanted) = world::with(|world| {
         let mut site = world.here(tstate);
+        let mut place = None;
         if site.is_empty()
             && let Some(found) = elsewhere
         {
             site = world.sites.intern(None, found.into());
+            place = Some(&site).filter(|site| !site.is_empty());
         }
         let statement = world.statement(&text, strings);
-        let slots = world.begin(book, &site, &statement);
+        let slots = world.begin(book, &site, &statement, Layer::of(by), place);
         let wanted = world.wants_parameters(&slots);
         (slots, wanted)
     });
-    if wanted {
+    let parameters = wanted.then(|| {
         let mut hasher = FxHasher::default();
         text.hash(&mut hasher);
         if let Some(params) = params {
             hash_value(params, &mut hasher, 0);
         }
-        let hash = hasher.finish();
-        world::with(|world| world.add_parameters(&slots, hash));
-    }
+        hasher.finish()
+    });
+    world::with(|world| world.begun(&mut slots, parameters));
     let call = Bound::new(py, Call::new(book.unwrap_or(0), clock::ticks(), slots.into()))?;
     let token = set(py, variable, call.as_any())?;
     if let Ok(mut place) = call.get().token.lock() {

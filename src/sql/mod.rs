@@ -5,9 +5,9 @@
 //! drivers, `profile::scope` says whose lines count.
 //!
 //! ```text
-//! hooks in Python -> ledger --+
-//!                             +-> world -> book (entries by call site and statement)
-//! sqlite (own functions) -----+
+//! hooks in Python -> ledger --+          +-> book (entries by call site and statement)
+//!                             +-> world -+
+//! sqlite (own functions) -----+          +-> tap (records for `rscalene run --sql`)
 //! ```
 
 #[cfg(feature = "python")]
@@ -27,6 +27,8 @@ mod slots;
 #[cfg(feature = "python")]
 mod sqlite;
 #[cfg(feature = "python")]
+mod tap;
+#[cfg(feature = "python")]
 mod world;
 
 /// Add ledgers to the extension module.
@@ -41,6 +43,8 @@ pub fn register(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResu
     module.add_class::<ledger::Ledger>()?;
     module.add_class::<ledger::Call>()?;
     module.add_function(pyo3::wrap_pyfunction!(arm::sql_arm, module)?)?;
+    module.add_function(pyo3::wrap_pyfunction!(arm::sql_follow, module)?)?;
+    module.add_function(pyo3::wrap_pyfunction!(arm::sql_settle, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(ledger::sql_variable, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(ledger::sql_begin, module)?)?;
     Ok(())

@@ -23,8 +23,12 @@ use super::book::{Site, Slot};
 use super::ledger::{Meaning, meaning};
 use super::nodes::{Known, Node, add};
 use super::slots::Library;
+use super::tap::Layer;
 use super::world::{self, World};
 use crate::lines::clock;
+
+/// Rows of an execution after which a launcher hears of them.
+const ROWS_AT_ONCE: u64 = 256;
 
 const SQLITE_OK: c_int = 0;
 const SQLITE_ROW: c_int = 100;
@@ -127,6 +131,10 @@ unsafe extern "C" fn step(statement: *mut c_void) -> c_int {
     add(&node.ticks, clock::ticks().wrapping_sub(before));
     if answer == SQLITE_ROW {
         add(&node.rows, 1);
+        // An end of the process by a signal loses no more than these.
+        if node.rows.load(Relaxed) >= ROWS_AT_ONCE && world::followed() {
+            world::with(|world| world.settle_statement(statement as usize));
+        }
     } else {
         finish(node, statement, answer, busy);
     }
@@ -162,7 +170,7 @@ fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
             Meaning::Counted(slots) => (slots.to_vec(), Site::from([]), false),
             Meaning::Count(_) | Meaning::Nothing => {
                 let book = if let Meaning::Count(book) = meaning { Some(book) } else { None };
-                if book.is_none() && world.root().is_none() {
+                if book.is_none() && !world.counts_all() {
                     if let Some(known) = world.nodes.known.get_mut(&key) {
                         known.slots.clear();
                     }
@@ -173,16 +181,21 @@ fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
                     None => world.statement(&text_of(statement), false),
                 };
                 let site = world.here(tstate);
-                (world.begin(book, &site, &normal), site, true)
+                (world.begin(book, &site, &normal, Layer::Driver, None), site, true)
             }
         };
         enter(world, statement, slots, site, own);
-        let wanted = own && world.nodes.known.get(&key).is_some_and(|known| world.wants_parameters(&known.slots));
-        if wanted && let Some(known) = world.nodes.known.get(&key) {
-            let (hash, slots) = (parameters(statement, known.parameters), known.slots.clone());
-            world.add_parameters(&slots, hash);
+        let known = world.nodes.known.get_mut(&key)?;
+        let (node, bound) = (known.node, known.parameters);
+        if own {
+            let mut slots = std::mem::take(&mut known.slots);
+            let hash = world.wants_parameters(&slots).then(|| parameters(statement, bound));
+            world.begun(&mut slots, hash);
+            if let Some(known) = world.nodes.known.get_mut(&key) {
+                known.slots = slots;
+            }
         }
-        world.nodes.known.get(&key).map(|known| known.node)
+        Some(node)
     })
 }
 
@@ -337,11 +350,12 @@ fn failed(sql: &str) {
         Meaning::Nothing => None,
     };
     world::with(|world| {
-        if book.is_none() && world.root().is_none() {
+        if book.is_none() && !world.counts_all() {
             return;
         }
         let (site, normal): (Site, _) = (world.here(tstate), world.statement(sql, false));
-        let slots = world.begin(book, &site, &normal);
+        let mut slots = world.begin(book, &site, &normal, Layer::Driver, None);
+        world.begun(&mut slots, None);
         world.end(&slots, 0, None, true);
     });
 }

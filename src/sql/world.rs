@@ -5,28 +5,38 @@
 //! counts, `ledger` and `sqlite` come in here.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::book::{Book, Site, Slot};
+use super::book::{Book, Place, Site, Slot};
 use super::frames::Sites;
 use super::nodes::Nodes;
 use super::normal::normal_form;
+use super::tap::{Layer, Tap};
 use crate::lines::clock;
 use crate::profile::build::scope::{Scope, ScopeRules};
 
 /// Statements whose normal form is remembered.
 const MOST_TEXTS: usize = 8_192;
 
-/// Books that are open: hooks do nothing while there are none.
+/// Books that are open, and one more where a launcher listens: hooks do nothing while there are none.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Is any book open in this process?
+/// Does anything count in this process?
 #[inline(always)]
 pub(super) fn listening() -> bool {
     OPEN.load(Relaxed) != 0
+}
+
+/// Does a launcher hear of all executions?
+static FOLLOWED: AtomicBool = AtomicBool::new(false);
+
+/// Does a launcher hear of all executions of this process?
+#[inline(always)]
+pub(super) fn followed() -> bool {
+    FOLLOWED.load(Relaxed)
 }
 
 /// What the lock guards.
@@ -35,6 +45,8 @@ pub(super) struct World {
     books: FxHashMap<u64, Shelf>,
     /// The book of all executions that no other book asks for.
     root: Option<u64>,
+    /// The launcher, where it wants all executions.
+    tap: Option<Tap>,
     next: u64,
     pub(super) sites: Sites,
     scope: Option<Scope>,
@@ -59,7 +71,11 @@ thread_local! {
 }
 
 extern "C" fn before_fork() {
-    let held = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut held = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
+    // What has passed so far is the parent's.
+    if let Some(world) = held.as_mut().filter(|world| world.tap.is_some()) {
+        world.settle();
+    }
     HELD.with(|place| *place.borrow_mut() = Some(held));
 }
 
@@ -70,11 +86,13 @@ extern "C" fn after_fork() {
 /// The child's own book of the whole process is empty.
 extern "C" fn after_fork_in_child() {
     HELD.with(|place| {
-        if let Some(Some(world)) = place.borrow_mut().as_deref_mut()
-            && let Some(root) = world.root
-            && let Some(shelf) = world.books.get_mut(&root)
-        {
+        let mut held = place.borrow_mut();
+        let Some(Some(world)) = held.as_deref_mut() else { return };
+        if let Some(shelf) = world.root.and_then(|root| world.books.get_mut(&root)) {
             shelf.book = Book::default();
+        }
+        if let Some(tap) = &mut world.tap {
+            tap.begin_child();
         }
     });
     after_fork();
@@ -142,7 +160,7 @@ impl World {
     pub(super) fn open(&mut self, parent: Option<u64>) -> u64 {
         self.next += 1;
         self.books.insert(self.next, Shelf { book: Book::default(), parent });
-        OPEN.store(self.books.len(), Relaxed);
+        self.listen();
         self.next
     }
 
@@ -152,8 +170,22 @@ impl World {
         if self.root == Some(book) {
             self.root = None;
         }
-        OPEN.store(self.books.len(), Relaxed);
+        self.listen();
         shelf.map(|shelf| shelf.book)
+    }
+
+    fn listen(&self) {
+        OPEN.store(self.books.len() + usize::from(self.tap.is_some()), Relaxed);
+    }
+
+    /// Says all executions to the launcher from now on; false where there is none.
+    pub(super) fn follow(&mut self) -> bool {
+        if self.tap.is_none() {
+            self.tap = Tap::find();
+            FOLLOWED.store(self.tap.is_some(), Relaxed);
+            self.listen();
+        }
+        self.tap.is_some()
     }
 
     /// Make it the book of the whole process.
@@ -161,8 +193,9 @@ impl World {
         self.root = book;
     }
 
-    pub(super) fn root(&self) -> Option<u64> {
-        self.root
+    /// Is everything counted, whether a ledger was asked for or not?
+    pub(super) fn counts_all(&self) -> bool {
+        self.root.is_some() || self.tap.is_some()
     }
 
     pub(super) fn book(&mut self, book: u64) -> Option<&mut Book> {
@@ -211,15 +244,23 @@ impl World {
         made
     }
 
-    /// An execution begins: it is counted in `book`, the ones around it, and the process' own.
-    pub(super) fn begin(&mut self, book: Option<u64>, site: &Site, statement: &Arc<str>) -> Vec<Slot> {
+    /// An execution begins: it is counted in `book`, the ones around it, the process' own, and by the launcher. Made by
+    /// `layer`; at `place` where no frame of this thread is the user's.
+    pub(super) fn begin(
+        &mut self,
+        book: Option<u64>,
+        site: &Site,
+        statement: &Arc<str>,
+        layer: Layer,
+        place: Option<&Arc<[Place]>>,
+    ) -> Vec<Slot> {
         let mut slots = Vec::with_capacity(2);
         let mut next = book;
         let mut root = self.root;
         while let Some(id) = next {
             let Some(shelf) = self.books.get_mut(&id) else { break };
             let (entry, at) = shelf.book.begin(site, statement);
-            slots.push((id, entry, at));
+            slots.push(Slot::Book { book: id, entry, at });
             if root == Some(id) {
                 root = None;
             }
@@ -229,44 +270,76 @@ impl World {
             && let Some(shelf) = self.books.get_mut(&id)
         {
             let (entry, at) = shelf.book.begin(site, statement);
-            slots.push((id, entry, at));
+            slots.push(Slot::Book { book: id, entry, at });
         }
+        slots.extend(self.tap.as_mut().and_then(|tap| tap.begin(statement, layer, place)));
         slots
+    }
+
+    /// It has begun; `parameters` is the hash of its parameters, where they tell anything.
+    pub(super) fn begun(&mut self, slots: &mut [Slot], parameters: Option<u64>) {
+        for slot in slots {
+            match slot {
+                Slot::Book { book, entry, .. } => {
+                    let shelf = self.books.get_mut(book);
+                    let entry = shelf.and_then(|shelf| shelf.book.entries.get_mut(*entry as usize));
+                    if let (Some(entry), Some(hash)) = (entry, parameters) {
+                        entry.sets.add(hash);
+                    }
+                }
+                Slot::Tap { stack, label, name } => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.begun(stack, label, *name, parameters);
+                    }
+                }
+            }
+        }
     }
 
     /// It has ended.
     pub(super) fn end(&mut self, slots: &[Slot], ns: u64, rows: Option<u64>, failed: bool) {
-        for &(book, entry, at) in slots {
-            if let Some(shelf) = self.books.get_mut(&book) {
-                shelf.book.end(entry, at, ns, rows, failed);
+        for slot in slots {
+            match *slot {
+                Slot::Book { book, entry, at } => {
+                    if let Some(shelf) = self.books.get_mut(&book) {
+                        shelf.book.end(entry, at, ns, rows, failed);
+                    }
+                }
+                Slot::Tap { stack, label, name } => {
+                    if let Some(tap) = &self.tap {
+                        tap.end(stack, label, name, ns, rows, failed);
+                    }
+                }
             }
         }
     }
 
     /// More rows came in.
     pub(super) fn add_rows(&mut self, slots: &[Slot], rows: u64) {
-        for &(book, entry, _) in slots {
-            if let Some(shelf) = self.books.get_mut(&book) {
-                shelf.book.add_rows(entry, Some(rows));
+        for slot in slots {
+            match *slot {
+                Slot::Book { book, entry, .. } => {
+                    if let Some(shelf) = self.books.get_mut(&book) {
+                        shelf.book.add_rows(entry, Some(rows));
+                    }
+                }
+                Slot::Tap { stack, label, name } => {
+                    if let Some(tap) = self.tap.as_ref().filter(|_| rows > 0) {
+                        tap.end(stack, label, name, 0, Some(rows), false);
+                    }
+                }
             }
         }
     }
 
     /// Would the parameters of this execution tell anything?
     pub(super) fn wants_parameters(&self, slots: &[Slot]) -> bool {
-        slots.iter().any(|&(book, entry, _)| {
-            let entry = self.books.get(&book).and_then(|shelf| shelf.book.entries.get(entry as usize));
-            entry.is_some_and(|entry| entry.sets.wanted())
-        })
-    }
-
-    /// The hash of the parameters of this execution.
-    pub(super) fn add_parameters(&mut self, slots: &[Slot], hash: u64) {
-        for &(book, entry, _) in slots {
-            let shelf = self.books.get_mut(&book);
-            if let Some(entry) = shelf.and_then(|shelf| shelf.book.entries.get_mut(entry as usize)) {
-                entry.sets.add(hash);
+        slots.iter().any(|slot| match *slot {
+            Slot::Book { book, entry, .. } => {
+                let entry = self.books.get(&book).and_then(|shelf| shelf.book.entries.get(entry as usize));
+                entry.is_some_and(|entry| entry.sets.wanted())
             }
-        }
+            Slot::Tap { name, .. } => self.tap.as_ref().is_some_and(|tap| tap.wants_parameters(name)),
+        })
     }
 }

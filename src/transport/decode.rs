@@ -45,6 +45,7 @@ pub fn body(header: RecordHeader, payload: &[u8]) -> Option<Body> {
             Body::Section { section, name: String::from_utf8_lossy(b.0).into_owned() }
         }
         Kind::Span => Body::Span(b.read()?),
+        Kind::Query => Body::Query(b.read()?),
     })
 }
 

@@ -71,6 +71,8 @@ pub enum Body {
     },
     /// A piece of work that has ended.
     Span(wire::Span),
+    /// A query of a database begins, ends, or hands out rows.
+    Query(wire::Query),
     /// Something the report must say.
     Notice(wire::Notice),
     /// A stretch of the run that the program marked begins or ends.
@@ -140,6 +142,7 @@ impl Body {
             Self::Copy(copy) => copy.time_ns,
             Self::Map { map, .. } => map.time_ns,
             Self::Span(span) => span.time_ns,
+            Self::Query(query) => query.time_ns,
             Self::Notice(notice) => notice.time_ns,
             Self::Section { section, .. } => section.time_ns,
             Self::Teardown(teardown) => teardown.time_ns,

@@ -112,6 +112,16 @@ fn body(dice: &mut Rng) -> Body {
             name: tid,
             count: small(dice),
         }),
+        17 if other % 2 == 0 => Body::Query(wire::Query {
+            time_ns,
+            stack,
+            wall_ns: size,
+            rows: other,
+            label: small(dice),
+            name: tid,
+            parameters: tid,
+            mark: wire::QueryMark::of(tid % 6),
+        }),
         17 => Body::Notice(wire::Notice { time_ns, code: wire::NoticeCode::of(tid), detail: small(dice) }),
         18 => Body::Counters(Box::new(Counters {
             lost: [size; wire::LOST_KINDS],

@@ -53,7 +53,7 @@ fn keys_stand_in_the_order_of_the_format() {
     ];
     let places: Vec<_> = keys.map(|key| written.find(&format!("\"{key}\":")).unwrap()).to_vec();
     assert!(places.is_sorted(), "{places:?}");
-    assert!(written.starts_with(r#"{"format":{"name":"rscalene-profile","major":1,"minor":2},"#));
+    assert!(written.starts_with(r#"{"format":{"name":"rscalene-profile","major":1,"minor":3},"#));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn figures_that_are_not_finite_become_unknown_and_are_counted() {
 #[test]
 fn a_newer_major_is_refused_and_a_newer_minor_with_unknown_keys_is_read() {
     let written = text(&realistic(), Layout::Compact);
-    let major = written.replacen("\"major\":1,\"minor\":2", "\"major\":3,\"minor\":1", 1);
+    let major = written.replacen("\"major\":1,\"minor\":3", "\"major\":3,\"minor\":1", 1);
     assert_eq!(
         error(major.as_bytes()),
         "cannot read `run.json`: it was written in format 3.1, this build reads 1.0 up to 1.3\n\
@@ -83,7 +83,7 @@ fn a_newer_major_is_refused_and_a_newer_minor_with_unknown_keys_is_read() {
     let changed = r#"{"lines": [], "format": {"name": "rscalene-profile", "major": 2, "minor": 0, "more": 1}}"#;
     assert!(error(changed.as_bytes()).contains("format 2.0"));
     let minor = written
-        .replacen("\"minor\":2", "\"minor\":7,\"patch\":[1]", 1)
+        .replacen("\"minor\":3", "\"minor\":7,\"patch\":[1]", 1)
         .replacen("\"line\":6,", "\"line\":6,\"energy_j\":{\"cpu\":1.5},", 1)
         .replacen("{\"format\"", "{\"gpu\":[null,{}],\"format\"", 1);
     let back = read_bytes("run.json", minor.as_bytes()).unwrap();

@@ -6,5 +6,6 @@ mod json;
 mod mutated;
 mod profiles;
 mod schema;
+mod sql;
 mod table;
 mod view;

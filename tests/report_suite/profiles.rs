@@ -389,3 +389,34 @@ fn hostile_line(file: u32, number: u32) -> Line {
         ..Line::default()
     }
 }
+
+/// The same program, whose queries were counted.
+pub(crate) fn asking() -> Profile {
+    let mut profile = realistic();
+    let (first, second) = (profile.files[0].lines[0].line, profile.files[0].lines[1].line);
+    for (at, count, mark) in [(0, 120, Some("N+1")), (1, 1, None)] {
+        let line = &mut profile.files[0].lines[at];
+        (line.sql_count, line.sql_s, line.sql_rows) = (Some(count), Some(0.0125), Some(240));
+        (line.sql_mark, line.sql_build_s) = (mark.map(str::to_owned), Some(0.25));
+    }
+    let statement = |line, text: &str, count| SqlStatement {
+        file: Some(0),
+        line: Some(line),
+        statement: text.to_owned(),
+        count,
+        time_s: 0.0125,
+        longest_s: 0.001,
+        rows: Some(240),
+        ..SqlStatement::default()
+    };
+    let lookup = SqlStatement {
+        mark: Some(Sql::N_PLUS_ONE.to_owned()),
+        advice: Some("ask once: a JOIN, or WHERE ... IN (...)".to_owned()),
+        cause: Some(SqlCause { file: 0, line: second, rows: 120 }),
+        ..statement(first, "select name | kind from author where id = ?", 120)
+    };
+    let commit = SqlStatement { file: None, line: None, transaction: true, rows: None, ..statement(0, "COMMIT", 7) };
+    let statements = vec![lookup, statement(second, "select id from <book>", 1), commit];
+    profile.sql = Some(Sql { count: 121, time_s: 0.025, rows: Some(480), statements });
+    profile
+}

@@ -5,7 +5,23 @@ aiosqlite, mysql-connector-python, PyMySQL and mysqlclient, and Django and SQLAl
 counts once, at the outermost of these layers. Neither parameters nor literals are kept.
 """
 
-from rscalene.sql.counted import Finding, Queries, Statement, queries
-from rscalene.sql.request import RequestLedger, ledger
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rscalene.sql.counted import Finding, Queries, Statement, queries
+    from rscalene.sql.request import RequestLedger, ledger
 
 __all__ = ["Finding", "Queries", "RequestLedger", "Statement", "ledger", "queries"]
+
+_HOMES = {"RequestLedger": "request", "ledger": "request"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: hooks alone need none of them."""
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module 'rscalene.sql' has no attribute {name!r}")
+    value = getattr(import_module(f"rscalene.sql.{_HOMES.get(name, 'counted')}"), name)
+    globals()[name] = value
+    return value

@@ -6,19 +6,21 @@ has another shape than expected is left as it is, with one warning.
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import os
 import sys
 import sysconfig
 import threading
 import warnings
-from collections.abc import Callable, Sequence
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from rscalene._rscalene import sql_arm
+
+if TYPE_CHECKING:
+    import importlib.abc
+    import importlib.machinery
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
 
 __all__ = ["arm"]
 
@@ -33,12 +35,15 @@ _HOOKS = {
     "mysql.connector.cursor_cext": "dbapi",
     "psycopg": "psycopg",
     "pymysql.cursors": "dbapi",
+    "sqlite3": "sqlite",
     "sqlalchemy.engine": "sqlalchemy",
 }
 
 _lock = threading.RLock()
 _hooked: set[str] = set()
 _armed = False
+#: The program was not there yet when hooks went in.
+_too_early = False
 
 
 def _forget_the_lock() -> None:
@@ -50,36 +55,42 @@ def _forget_the_lock() -> None:
 os.register_at_fork(after_in_child=_forget_the_lock)
 
 
-def arm(include: Sequence[str] = ()) -> None:
+def arm(include: Sequence[str] = (), *, early: bool = False) -> None:
     """Put hooks into every driver that is or will be loaded; ``include``: globs of files whose lines count too.
 
-    Called by whatever opens a ledger; all calls but the first only look for globs.
+    Called by whatever opens a ledger; all calls but the first only look for globs. ``early``: the program does not run
+    yet, so the next call looks for its file.
     """
-    global _armed
+    global _armed, _too_early
     with _lock:
-        if _armed and not include:
+        if _armed and not include and not _too_early:
             return
-        program = sys.modules.get("__main__")
-        # A module that was run with -m is as much a library as it is anywhere else.
-        main = getattr(program, "__file__", None) if getattr(program, "__spec__", None) is None else None
-        paths = sysconfig.get_paths()
-        libraries = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-        ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        seen = sql_arm(
-            libraries=[*libraries, ours],
-            script=os.path.abspath(main) if main else None,
-            cwd=os.getcwd(),
-            include=list(include),
-        )
+        _too_early = early
+        prepare(include, sqlite="sqlite3" in sys.modules)
         if _armed:
             return
         _armed = True
-        if not seen:
-            _hook("sqlite3", "sqlite")
         for name, hooks in _HOOKS.items():
             if name in sys.modules and not _is_loading(sys.modules[name]):
                 _hook(name, hooks)
-        sys.meta_path.insert(0, _Finder())
+        sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
+
+
+def prepare(include: Sequence[str] = (), *, sqlite: bool) -> bool:
+    """Say whose lines are the user's; with ``sqlite``, hook it from the inside. Return whether it is so hooked."""
+    program = sys.modules.get("__main__")
+    # A module that was run with -m is as much a library as it is anywhere else.
+    main = getattr(program, "__file__", None) if getattr(program, "__spec__", None) is None else None
+    paths = sysconfig.get_paths()
+    libraries = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return sql_arm(
+        libraries=[*libraries, ours],
+        script=os.path.abspath(main) if main else None,
+        cwd=os.getcwd(),
+        include=list(include),
+        sqlite=sqlite,
+    )
 
 
 def _is_loading(module: ModuleType) -> bool:
@@ -101,7 +112,7 @@ def _hook(name: str, hooks: str) -> None:
         )
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Finds nothing by itself: it has the module that others find hooked once it is loaded."""
 
     def find_spec(

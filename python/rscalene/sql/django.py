@@ -32,7 +32,7 @@ def _hook(connection: Any = None, **_signal: Any) -> None:
 
 
 def _counted(strings: bool, execute: Any, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    call = sql_begin(sql, params, strings)
+    call = sql_begin(sql, params, strings, by="django")
     if call is None:
         return execute(sql, params, many, context)
     try:

@@ -39,7 +39,7 @@ def install(module: ModuleType) -> None:
 def _before(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
     dialect = connection.dialect
     frame = _awaiting() if dialect.is_async else None
-    call = sql_begin(statement, parameters, dialect.name in ("mysql", "mariadb"), frame)
+    call = sql_begin(statement, parameters, dialect.name in ("mysql", "mariadb"), frame, "sqlalchemy")
     if call is not None:
         context._rscalene = _Begun(call)
 

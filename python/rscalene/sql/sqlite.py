@@ -1,7 +1,7 @@
-"""``sqlite3`` where its C module does not call a shared sqlite library: connections of a class of ours.
+"""``sqlite3``: statements are counted inside of ``_sqlite3``, where that calls a shared sqlite library.
 
-Connections that were opened before are unseen, and rows of ``SELECT`` unknown. Elsewhere the statements are counted
-inside of ``_sqlite3``, and this module is not loaded.
+Elsewhere connections are of a class of ours. Connections that were opened before are unseen then, and rows of
+``SELECT`` unknown.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sqlite3
 from types import ModuleType
 from typing import Any
 
+from rscalene.sql.arm import prepare
 from rscalene.sql.calls import wrap
 
 __all__ = ["install"]
@@ -39,7 +40,9 @@ class _Connection(sqlite3.Connection):
 
 
 def install(module: ModuleType) -> None:
-    """Have ``sqlite3.connect`` make connections that count."""
+    """Count inside of ``_sqlite3``, or else have ``sqlite3.connect`` make connections that count."""
+    if prepare(sqlite=True):
+        return
     for method in ("execute", "executemany", "executescript"):
         wrap(_Cursor, method)
     for word in ("commit", "rollback"):

@@ -9,8 +9,8 @@
 //! recorded.
 
 use rscalene_wire::{
-    ArenaHeader, LABEL_BYTES, Label, LabelVariable, NoFlags, Section, SectionMark, Span, TAP_VERSION, TapAnswer,
-    TapTable,
+    ArenaHeader, LABEL_BYTES, Label, LabelVariable, NoFlags, Query, QueryMark, Section, SectionMark, Span, TAP_VERSION,
+    TapAnswer, TapTable,
 };
 
 use crate::arena::segment;
@@ -27,7 +27,7 @@ use crate::python::stack;
 use crate::signals::actions;
 
 static TABLE: TapTable =
-    TapTable { version: TAP_VERSION, begin, end, section, follow, define_label, span, keep_thread_out };
+    TapTable { version: TAP_VERSION, begin, end, section, follow, define_label, span, query, keep_thread_out };
 
 /// The table of sampling on the module's word.
 #[unsafe(no_mangle)]
@@ -153,4 +153,19 @@ unsafe extern "C" fn span(label: u32, name: u32, wall_ns: u64, cpu_ns: u64, coun
         count,
     };
     u32::from(segment.emit(&record))
+}
+
+unsafe extern "C" fn query(query: *mut Query) -> u32 {
+    let _errno = sys::KeepErrno::new();
+    let (Some(_using), Some(_busy)) = (segment::using(), Busy::enter()) else { return 0 };
+    let Some(segment) = segment::segment() else { return 0 };
+    // SAFETY: the caller's promise: a valid record that is its own.
+    let query = unsafe { &mut *query };
+    query.time_ns = sys::now_ns();
+    if query.mark == QueryMark::BEGIN || query.mark == QueryMark::BUILT {
+        let (stack, sent) = sample::running_stack(&segment);
+        query.stack = if sent { stack } else { 0 };
+        query.label = labels::current();
+    }
+    u32::from(segment.emit(query))
 }

@@ -7,7 +7,7 @@
 use crate::table::{Bytes, FieldRow, Flags, NoFlags, Plain, Record, RecordRow, records};
 use crate::values::{
     AllocFlags, CpuFlags, CpuKind, EndedBy, ExitStatus, FreeHow, MapChange, MapFlags, NoticeCode, ProcessFlags,
-    SectionMark, Source, Verdict,
+    QueryMark, SectionMark, Source, Verdict,
 };
 
 /// Longest text of a [`Label`] in bytes: the sender cuts longer texts, the reader refuses them.
@@ -16,6 +16,8 @@ pub const LABEL_BYTES: usize = 4096;
 pub const LABEL_PAIRS: usize = 16;
 /// [`Span::cpu_ns`] if unknown.
 pub const UNKNOWN_NS: u64 = u64::MAX;
+/// [`Query::rows`] if unknown.
+pub const UNKNOWN_ROWS: u64 = u64::MAX;
 
 records! {
     /// A Python process armed itself (also sent by a fork's child, into its own segment).
@@ -257,7 +259,7 @@ records! {
         mark: SectionMark,
     }
 
-    /// A piece of work has ended, such as a request or a query.
+    /// A piece of work has ended, such as a request.
     Span = 18 {
         /// Time of the end.
         time_ns: u64,
@@ -269,12 +271,32 @@ records! {
         stack: u64,
         /// Kernel thread id.
         tid: u32,
-        /// [`Label::label`] of the thread (for a query: of its request); 0: none.
+        /// [`Label::label`] of the thread; 0: none.
         label: u32,
         /// [`Label::label`] that describes the work; 0: none.
         name: u32,
-        /// How many results, such as rows; `u32::MAX` if unknown.
+        /// How many results; `u32::MAX` if unknown.
         count: u32,
+    }
+
+    /// A query of a database begins, ends, or hands out more rows.
+    Query = 19 {
+        /// Time.
+        time_ns: u64,
+        /// The stack that it began in; 0: none.
+        stack: u64,
+        /// Nanoseconds in the driver since the query's last record.
+        wall_ns: u64,
+        /// Rows since the query's last record; [`UNKNOWN_ROWS`] if no layer knows.
+        rows: u64,
+        /// [`Label::label`] of the thread that it began on; 0: none.
+        label: u32,
+        /// [`Label::label`] that describes the statement.
+        name: u32,
+        /// Hash of its parameters, under a key that the process alone knows; 0: unknown.
+        parameters: u32,
+        /// What the record says.
+        mark: QueryMark,
     }
 }
 

@@ -5,13 +5,13 @@
 //! `begin` and `end` the arena belongs to both, before and after to the module alone: when `end` returns, no thread of
 //! the process is in the arena any more, and none comes back.
 
-use crate::{ArenaHeader, SectionMark};
+use crate::{ArenaHeader, Query, SectionMark};
 
 /// Name of the function that returns the table: `extern "C" fn() -> *const TapTable`.
 pub const TAP_SYMBOL: &core::ffi::CStr = c"rscalene_tap";
 
 /// [`TapTable::version`] that this build speaks.
-pub const TAP_VERSION: u32 = 4;
+pub const TAP_VERSION: u32 = 5;
 
 /// What `begin` answers.
 #[repr(u32)]
@@ -67,6 +67,9 @@ pub struct TapTable {
     /// A piece of work that `name` says (a label that was defined) has ended; the rest as in [`crate::Span`]. Answers 1
     /// where something records.
     pub span: unsafe extern "C" fn(label: u32, name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32,
+    /// Record a query. The shim writes the time, and at a beginning the stack and the label, into `query`. Answers 1 where
+    /// something records. May be called without the GIL.
+    pub query: unsafe extern "C" fn(query: *mut Query) -> u32,
     /// The calling thread is the profiler's own: nothing that it allocates from now on is recorded.
     pub keep_thread_out: extern "C" fn(),
 }

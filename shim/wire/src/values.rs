@@ -111,6 +111,20 @@ numbers! {
         BEGIN = 1,
     }
 
+    /// What a record says of a query.
+    QueryMark: u32 {
+        /// It has ended, or handed out more rows.
+        END = 0,
+        /// It begins.
+        BEGIN = 1,
+        /// It has failed.
+        FAILED = 2,
+        /// No query: the process counts its queries from now on.
+        READY = 3,
+        /// No query: time of the line in an ORM, which made the queries or read their rows.
+        BUILT = 4,
+    }
+
     /// A message for the report. Codes from 32 on come from the launcher.
     NoticeCode: u32 {
         /// This Python version is not supported (detail: `Py_Version`).

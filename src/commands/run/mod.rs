@@ -65,7 +65,10 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let source = |path: &str| facts.source(sources.as_ref(), path);
     let refused = recorded.taken.builder.refused(facts.pid);
     let unseen = recorded.unseen.take();
-    let profile = outcome::finish(recorded, &facts, &arena, plan.source.then_some(&source));
+    let mut profile = outcome::finish(recorded, &facts, &arena, plan.source.then_some(&source));
+    if plan.sql && profile.sql.is_none() {
+        profile.notices.push(outcome::sql_uncounted());
+    }
     if plan.verbose {
         messages::tell(&format!("rscalene: {}", outcome::effort(&profile)));
     }

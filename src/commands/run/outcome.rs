@@ -30,6 +30,13 @@ pub(super) fn nothing_was_seen(profile: &Profile) -> bool {
     profile.clock.program_s.is_some() && profile.totals.cpu_samples == 0 && profile.totals.alloc_samples == 0
 }
 
+/// Says that no process counted its queries.
+pub(super) fn sql_uncounted() -> Notice {
+    let why = "no process counted its queries: the options -I, -E and -S of Python, and an environment that the program \
+               makes itself, keep the hooks out";
+    Notice::of_run(codes::SQL_UNCOUNTED, why)
+}
+
 /// Explains an empty profile that `--duration` cut off early.
 pub(super) fn nothing_yet(duration: Duration) -> Error {
     let duration = units::seconds(duration.as_secs_f64());

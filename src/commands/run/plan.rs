@@ -14,7 +14,7 @@ use crate::cli::error::{EXIT_USAGE, Error};
 use crate::cli::flags::{CpuSource, MemoryMode, Run};
 use crate::cli::words::Program;
 use crate::commands::output::{self, Wanted};
-use crate::launch::preload::{Shim, refuse_foreign_proc, refuse_sanitizers};
+use crate::launch::preload::{self, Shim, refuse_foreign_proc, refuse_sanitizers};
 use crate::launch::program::{self, Start};
 use crate::profile::build::scope::{Scope, ScopeRules};
 use crate::profile::model;
@@ -50,6 +50,8 @@ pub(super) struct RunPlan<'a> {
     pub(super) capture: bool,
     /// Keep the text of source lines.
     pub(super) source: bool,
+    /// Count queries of databases.
+    pub(super) sql: bool,
     /// Print the command that starts and the counts of the recording.
     pub(super) verbose: bool,
     flags: &'a Run,
@@ -84,6 +86,7 @@ impl<'a> RunPlan<'a> {
             duration: flags.duration,
             capture: !flags.no_capture,
             source: !flags.show.paper.no_source,
+            sql: flags.sql,
             verbose: flags.verbose,
             typed,
             start,
@@ -95,8 +98,18 @@ impl<'a> RunPlan<'a> {
     }
 
     /// Variables that the program gets in its environment; `arena` is the address of the shared memory.
-    pub(super) fn variables(&self, arena: OsString) -> [(&'static str, OsString); 2] {
-        [("LD_PRELOAD", self.preload.clone()), (wire::ARENA_ENV, arena)]
+    pub(super) fn variables(&self, arena: OsString) -> Vec<(&'static str, OsString)> {
+        let mut variables = vec![("LD_PRELOAD", self.preload.clone()), (wire::ARENA_ENV, arena)];
+        if let Some(package) = self.sql.then(preload::package).flatten() {
+            // The interpreter imports `sitecustomize` from there on its start.
+            let mut path = package.join("sql/start").into_os_string();
+            if let Some(before) = std::env::var_os("PYTHONPATH").filter(|before| !before.is_empty()) {
+                path.push(":");
+                path.push(before);
+            }
+            variables.push(("PYTHONPATH", path));
+        }
+        variables
     }
 
     /// The program's command line.
@@ -136,12 +149,14 @@ fn settings(flags: &Run) -> wire::Settings {
 
 fn rules(flags: &Run, cwd: &Path, start: &Start) -> ScopeRules {
     let folders = ["site-packages", "dist-packages"];
+    // The hooks of `--sql` are frames of the program, and no line of its own.
+    let hooks = preload::package().filter(|_| flags.sql).map(|package| globset::escape(&package.to_string_lossy()));
     let own = start.package.iter().flat_map(|package| folders.map(|folder| format!("**/{folder}/{package}")));
     ScopeRules {
         cwd: cwd.to_string_lossy().into_owned(),
         all: flags.scope.all,
         include: flags.scope.include.iter().cloned().chain(own).collect(),
-        exclude: flags.scope.exclude.clone(),
+        exclude: flags.scope.exclude.iter().cloned().chain(hooks).collect(),
         libraries: Vec::new(),
         scripts: start.script.as_deref().map(|path| path.to_string_lossy().into_owned()).into_iter().collect(),
     }

@@ -6,6 +6,7 @@
 pub(crate) mod estimate;
 pub(crate) mod intern;
 pub(crate) mod labels;
+pub(crate) mod queries;
 pub(crate) mod records;
 pub(crate) mod shares;
 pub(crate) mod sums;
@@ -17,6 +18,7 @@ use rustc_hash::FxHashMap;
 
 use self::intern::{FrameId, Interner};
 use self::labels::{LabelRecord, Pairs};
+use self::queries::{QueryKey, QueryRecord, QueryRecords};
 use self::records::Growth;
 use self::records::{NativePlace, Near, ProcessRecord, SectionRecord, ThreadRecord};
 use self::shares::NodeShares;
@@ -54,6 +56,8 @@ pub(crate) struct Book {
     pub(crate) sections: Vec<SectionRecord>,
     /// What passed under labels, all processes.
     pub(crate) labels: BTreeMap<Pairs, LabelRecord>,
+    /// Queries of databases, all processes.
+    pub(crate) queries: QueryRecords,
     /// Calls of sections that are in no row.
     pub(crate) sections_left_out: u64,
     pub(crate) near: Vec<Near>,
@@ -152,6 +156,19 @@ impl Book {
             pairs = route("(others)");
         }
         self.labels.entry(pairs).or_default().add(sums);
+    }
+
+    /// Books executions of statements of a process. The line is one of the report's, whether it has other figures or not.
+    pub(crate) fn add_query(&mut self, process: usize, key: QueryKey, record: &QueryRecord) {
+        self.line(process, key.owner);
+        self.queries.add(key, record);
+    }
+
+    /// Books what an ORM took on a line of a process.
+    pub(crate) fn add_built(&mut self, process: usize, owner: FrameId, ns: u64) {
+        self.line(process, owner);
+        let built = self.queries.built.entry(owner).or_default();
+        *built = built.saturating_add(ns);
     }
 
     /// Is the process' share of each line kept?

@@ -27,6 +27,7 @@ use crate::profile::book::tree::Tree;
 use crate::profile::model::{Clock, Exit, Notice, Process as ProcessRow, Profile, Settings, Target, Timeline, Tool};
 use crate::profile::write::functions;
 use crate::profile::write::lines::{self, Known};
+use crate::profile::write::queries;
 use crate::profile::write::tables;
 use crate::transport::event::{Body, CodeDef, Event, ProcessExit};
 
@@ -256,7 +257,8 @@ impl ProfileBuilder {
             Body::Copy(copy) => self.heap(pid, copy.time_ns, |process| process.copy(copy)),
             Body::Map { map, flags } => self.heap(pid, map.time_ns, |process| process.map(map, *flags)),
             Body::Label { label, pairs } => process.labels.define(*label, pairs),
-            Body::Span(span) => process.labels.end(span),
+            Body::Span(span) => process.span(span),
+            Body::Query(query) => process.query(query, &self.tree, &mut self.names, &self.scope),
             Body::Section { section, name } => {
                 self.now_ns = self.now_ns.max(section.time_ns);
                 process.section(section, name, book);
@@ -347,6 +349,7 @@ impl ProfileBuilder {
         let mut source = |path: &str| self.inline.lines(path).or_else(|| (context.source)(path));
         files.fill(names, book, &sums, known, &mut source, native_places);
         functions::fill(&mut files, names, &with_callees, &sums, known);
+        let sql = queries::write(names, book, &mut files);
         let mut totals = tables::totals(book, &sums, known);
         totals.cpu_samples = settled.samples.0;
         totals.alloc_samples = settled.samples.1;
@@ -367,6 +370,7 @@ impl ProfileBuilder {
             stacks,
             sections,
             labels,
+            sql,
             leaks,
             near_limits,
             notices: [

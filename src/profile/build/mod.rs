@@ -17,6 +17,7 @@ mod mappings;
 mod native;
 mod notices;
 mod process;
+mod queries;
 mod resident;
 mod runs;
 pub mod scope;

@@ -15,15 +15,18 @@ use super::heap::{Heap, Moment};
 use super::labels::Labels;
 use super::mappings::Backing;
 use super::native::NativeSamples;
+use super::queries::Queries;
 use super::resident::Resident;
+use super::scope::Scope;
 use super::sections::{Open, Standing};
 use super::stacks::Definitions;
 use super::stretch::{Engine, unseen};
 use crate::profile::book::Book;
-use crate::profile::book::intern::FrameId;
+use crate::profile::book::intern::{Frame, FrameId, FunctionId, Names};
+use crate::profile::book::labels::Pairs;
 use crate::profile::book::records::Near;
 use crate::profile::book::sums::Bytes;
-use crate::profile::book::tree::Place;
+use crate::profile::book::tree::{NodeId, Place, Tree};
 use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wait};
 
 /// An ended thread is kept open for so long: the launcher tells what it saw of a thread before the end a while after it (it
@@ -80,6 +83,8 @@ pub(crate) struct Process {
     pub(crate) heap: Heap,
     /// Labels.
     pub(crate) labels: Labels,
+    /// Queries of databases.
+    pub(crate) queries: Queries,
     /// Footprint.
     pub(crate) resident: Resident,
     /// Native samples.
@@ -131,6 +136,7 @@ impl Process {
             counters: self.counters,
             heap: self.heap.sums(),
             labels: self.labels.sums(),
+            queries: self.queries.clone(),
             resident: self.resident.clone(),
             native: self.native.clone(),
             cpu_ns: self.cpu_ns,
@@ -275,6 +281,25 @@ impl Process {
         self.sections.end_all(time_ns, self.cpu_ns, at, self.row, book);
     }
 
+    /// A record of a query.
+    pub(crate) fn query(&mut self, query: &wire::Query, tree: &Tree, names: &mut Names, scope: &Scope) {
+        let Place { node, owner } = self.definitions.place(query.stack);
+        let texts = self.labels.texts();
+        // A request bears a number without a meaning, until it ends.
+        let unit = if texts.contains_key(&query.label) { 0 } else { query.label };
+        let owner = owner.some().or_else(|| said_place(texts.get(&query.name)?, names, scope)).unwrap_or(owner);
+        let callers = || callers(node, owner, tree, names);
+        self.queries.record(query, unit, owner, callers);
+    }
+
+    /// A piece of work ended.
+    pub(crate) fn span(&mut self, span: &wire::Span) {
+        if span.label != span.name && span.label != 0 {
+            self.queries.end_request(span.label, self.labels.texts());
+        }
+        self.labels.end(span);
+    }
+
     /// The end of a block.
     pub(crate) fn free(&mut self, free: &wire::Free) {
         let (at, place) = self.running(free.time_ns, free.stack);
@@ -366,6 +391,7 @@ impl Process {
             book.add_unseen(self.row, self.booking().rest(unseen(unknown, None)));
         }
         self.settle_memory(book);
+        self.queries.settle(self.row, !self.refused, self.labels.texts(), book);
         self.labels.settle(book);
         if !self.refused {
             self.native.settle(book);
@@ -454,4 +480,33 @@ impl Process {
         }
         (Moment { time_ns, python: stack != 0 }, place)
     }
+}
+
+/// The user's functions from `owner` outwards, on the way to a node.
+fn callers(node: NodeId, owner: FrameId, tree: &Tree, names: &Names) -> Arc<[FunctionId]> {
+    let mut functions = Vec::new();
+    functions.extend(owner.some().map(|owner| names.frame_at(owner).function));
+    let mut next = node;
+    while let Some(&(parent, frame)) = next.index().and_then(|at| tree.nodes().get(at)) {
+        let function = names.frame_at(frame).function;
+        if names.in_scope(frame) && !functions.contains(&function) {
+            functions.push(function);
+        }
+        next = parent;
+    }
+    functions.into()
+}
+
+/// The line that the process itself said, of a query that began where no frame of the thread is the user's: a greenlet.
+fn said_place(pairs: &Pairs, names: &mut Names, scope: &Scope) -> Option<FrameId> {
+    let (file, function) = (scope.absolute(pairs.get("file")?).into_owned(), pairs.get("function")?);
+    let line: u32 = pairs.get("line")?.parse().ok()?;
+    if !scope.holds(&file, function, line) {
+        return None;
+    }
+    let file = names.file(&file);
+    let function = names.function(file, function, line, || true);
+    let frame = names.frame(Frame { function, line });
+    names.let_own(frame);
+    Some(frame)
 }

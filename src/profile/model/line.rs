@@ -42,6 +42,21 @@ pub struct Line {
     /// Memory.
     #[serde(flatten)]
     pub memory: Memory,
+    /// Queries of databases, without words of transactions; `None`: the line has none, or nothing counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_count: Option<u64>,
+    /// Seconds of these in the drivers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_s: Option<f64>,
+    /// Their rows; `None`: no layer knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_rows: Option<u64>,
+    /// The worst mark of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_mark: Option<String>,
+    /// Seconds of the line in an ORM, beside the driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_build_s: Option<f64>,
     /// Native places, largest first.
     #[serde(default)]
     pub native: Vec<NativeSymbol>,
@@ -148,6 +163,16 @@ with_time_and_memory!(LineKeys => Line {
     source: Option<String>,
     cpu_samples: u64,
     cpu_s_se: Option<f64>,
+    #[serde(default)]
+    sql_count: Option<u64>,
+    #[serde(default)]
+    sql_s: Option<f64>,
+    #[serde(default)]
+    sql_rows: Option<u64>,
+    #[serde(default)]
+    sql_mark: Option<String>,
+    #[serde(default)]
+    sql_build_s: Option<f64>,
     #[serde(default)]
     native: Vec<NativeSymbol>,
     #[serde(default)]

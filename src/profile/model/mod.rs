@@ -8,6 +8,7 @@ mod line;
 mod moments;
 mod notice;
 mod profile;
+mod sql;
 mod stacks;
 mod time_and_memory;
 
@@ -16,5 +17,6 @@ pub use line::{Line, NativeSymbol, ProcessShare, ThreadShare};
 pub use moments::{HeldBytes, Leak, NearLimit, Section, SectionLine};
 pub use notice::{Notice, codes};
 pub use profile::*;
+pub use sql::{Sql, SqlCause, SqlStatement};
 pub use stacks::{ProcessStack, StackFrame, StackNode, Stacks, ThreadStack};
 pub use time_and_memory::{Cumulative, Memory, Time, Totals};

@@ -55,6 +55,8 @@ pub mod codes {
         WITHOUT_PERF = "without_perf";
         /// Memory by line is unknown: the allocation functions could not be observed.
         MEMORY_UNKNOWN = "memory_unknown";
+        /// No process counted its queries, though `--sql` asked for it.
+        SQL_UNCOUNTED = "sql_uncounted";
     }
 }
 

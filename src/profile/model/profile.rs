@@ -10,6 +10,7 @@ use super::label::Label;
 use super::line::Line;
 use super::moments::{Leak, NearLimit, Section};
 use super::notice::Notice;
+use super::sql::Sql;
 use super::stacks::Stacks;
 use super::time_and_memory::{Cumulative, Memory, Time, Totals};
 
@@ -240,6 +241,9 @@ pub struct Profile {
     /// Work that bears labels, such as the requests of a route; the most CPU first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<Label>,
+    /// Queries of databases; `None` where nothing counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<Sql>,
     /// Leaks, surest first; `None` where memory was not profiled.
     #[serde(default)]
     pub leaks: Option<Vec<Leak>>,

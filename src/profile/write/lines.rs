@@ -305,6 +305,7 @@ impl Draft {
                     alloc_bytes: known.memory.then(|| sums.alloc.max(0.0).round() as u64),
                 })
                 .collect(),
+            ..Line::default()
         }
     }
 }

@@ -5,4 +5,5 @@
 
 pub(super) mod functions;
 pub(super) mod lines;
+pub(super) mod queries;
 pub(super) mod tables;

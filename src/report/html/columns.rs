@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::profile::model::{File, Line, Memory, Time};
+use crate::profile::model::{File, Line, Memory, Sql, Time};
 
 use crate::report::view::waiting_s;
 
@@ -25,7 +25,9 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
         .map(|line| {
             let mut row = figures(line, callees(line.line));
             // How many lines on: small numbers that repeat.
-            row[23].1 = Some(i64::from(line.line) - before);
+            if let Some((_, step)) = row.iter_mut().find(|(key, _)| *key == "ln") {
+                *step = Some(i64::from(line.line) - before);
+            }
             before = i64::from(line.line);
             row
         })
@@ -54,7 +56,7 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
 }
 
 /// The figures of a line, under the keys of a file's columns.
-pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 25] {
+pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 30] {
     let [py, na, he, sy, wa, gi, id] = seconds(&line.time);
     let [al, ae, fr, inc, li, le, pk, pe, mu, cp, pa] = bytes(&line.memory);
     [
@@ -83,6 +85,12 @@ pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 25] {
         ("cw", callees.map(|c| micros(c.wall_s))),
         ("ca", callees.map(|c| rounded(c.alloc_bytes as f64))),
         ("ln", Some(i64::from(line.line))),
+        ("qc", line.sql_count.map(|count| rounded(count as f64))),
+        ("qs", line.sql_s.map(micros)),
+        ("qr", line.sql_rows.map(|rows| rounded(rows as f64))),
+        ("qb", line.sql_build_s.map(micros)),
+        // 2: N+1; 1: duplicate.
+        ("qm", line.sql_mark.as_deref().map(|mark| 1 + i64::from(mark == Sql::N_PLUS_ONE))),
     ]
 }
 

@@ -20,6 +20,7 @@ mod page;
 mod parts;
 mod payload;
 mod source;
+mod sql;
 mod stacks;
 mod tables;
 mod text_of_files;
@@ -82,6 +83,7 @@ fn without_data(page: &Page<'_>, options: &HtmlOptions) -> String {
     );
     tables::push_functions(&mut out, page);
     tables::push_files(&mut out, page);
+    sql::push(&mut out, page);
     tables::push_run(&mut out, page);
     out.push_str("</main><div id=\"live\" role=\"status\" aria-live=\"polite\"></div>");
     out
@@ -124,8 +126,12 @@ fn push_head(out: &mut String, profile: &Profile, style: &str) {
         ("flame", "Flame graph"),
         ("functions", "Functions"),
         ("files", "Files"),
+        ("sql", "SQL"),
         ("run", "Run"),
     ] {
+        if id == "sql" && profile.sql.is_none() {
+            continue;
+        }
         out.push_str(&format!("<a href=\"#{id}\">{label}</a>"));
     }
     out.push_str("</nav><div id=\"tools\"></div></header><main><p id=\"only\" class=\"only\" hidden></p>");

@@ -28,6 +28,7 @@ use super::digits::{micros, rounded};
 use super::highlight::{Kind, Run};
 use super::names::FileName;
 use super::page::total_s;
+use super::sql;
 use super::stacks::stacks_json;
 use super::text_of_files::FileText;
 use super::timeline::thinned;
@@ -82,6 +83,7 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
         "totals": profile.totals,
         "files": files_json(files, names, texts),
         "functions": functions,
+        "sql": sql::rows(profile),
         "hot": hot_json(files, texts, &callees),
         "timeline": {"rss": thinned(&profile.timeline.rss, STRETCHES), "live": thinned(&profile.timeline.live, STRETCHES)},
         "leaks": profile.leaks,
@@ -208,13 +210,14 @@ fn hot_json(
     let all: Vec<(usize, usize)> =
         files.iter().enumerate().flat_map(|(f, file)| (0..file.lines.len()).map(move |l| (f, l))).collect();
     let line = |&(f, l): &(usize, usize)| &files[f].lines[l];
-    let measures: [Measure<'_>; 7] = [
+    let measures: [Measure<'_>; 8] = [
         &|at| total_s(&line(at).time),
         &|at| waiting_s(&line(at).time).unwrap_or(0.0),
         &|at| line(at).memory.alloc_bytes.unwrap_or(0) as f64,
         &|at| line(at).memory.live_bytes.unwrap_or(0) as f64,
         &|at| line(at).memory.peak_bytes.unwrap_or(0) as f64,
         &|at| line(at).memory.copy_bytes.unwrap_or(0) as f64,
+        &|at| line(at).sql_count.unwrap_or(0) as f64,
         &|at| callees(at.0, line(at).line).map_or(0.0, |c| c.cpu_s),
     ];
     let mut chosen = std::collections::BTreeSet::new();

@@ -78,8 +78,12 @@ fn push_file(out: &mut String, page: &Page<'_>, file: usize, numbers: &BTreeSet<
     if memory {
         out.push_str("<th scope=\"col\">Memory</th><th scope=\"col\" class=\"n\">Allocated</th><th scope=\"col\" class=\"n\">Increment</th><th scope=\"col\" class=\"n\">Copied</th>");
     }
+    let sql = measured.values().any(|line| line.sql_count.is_some());
+    if sql {
+        out.push_str("<th scope=\"col\" class=\"n\">SQL</th><th scope=\"col\" class=\"n\">SQL ms</th><th scope=\"col\" class=\"n\">Rows</th><th scope=\"col\">Mark</th>");
+    }
     out.push_str("<th scope=\"col\">Line</th><th scope=\"col\">Source</th></tr></thead><tbody>");
-    let columns = if memory { 9 } else { 5 };
+    let columns = 5 + if memory { 4 } else { 0 } + if sql { 4 } else { 0 };
     let mut before = None;
     for &number in numbers {
         if before.is_some_and(|before| before + 1 != number) {
@@ -93,7 +97,12 @@ fn push_file(out: &mut String, page: &Page<'_>, file: usize, numbers: &BTreeSet<
             (heat * 5.0).ceil().min(5.0) as u32
         ));
         match measured.get(&number) {
-            Some(line) => push_figures(out, line, scale, scale_bytes, memory),
+            Some(line) => {
+                push_figures(out, line, scale, scale_bytes, memory);
+                if sql {
+                    push_queries(out, line);
+                }
+            }
             None => out.push_str(&"<td></td>".repeat(columns - 2)),
         }
         out.push_str(&format!(
@@ -125,6 +134,18 @@ fn push_figures(out: &mut String, line: &Line, scale: f64, scale_bytes: f64, mem
             bytes(m.copy_bytes)
         ));
     }
+}
+
+fn push_queries(out: &mut String, line: &Line) {
+    let figures = [
+        line.sql_count.map_or(String::new(), units::count),
+        line.sql_s.map_or(String::new(), |s| format!("{:.3}", s * 1e3)),
+        line.sql_rows.map_or(String::new(), units::count),
+    ];
+    for figure in figures {
+        out.push_str(&format!("<td class=\"n\">{figure}</td>"));
+    }
+    out.push_str(&format!("<td>{}</td>", escape::text(line.sql_mark.as_deref().unwrap_or_default())));
 }
 
 /// Appends a line of source in colours; `highlighted` are the runs of `text`.

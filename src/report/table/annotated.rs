@@ -14,8 +14,13 @@ use crate::report::view::{FileView, Options, View, share};
 use crate::units;
 
 /// What to show of a line, the most telling first.
-const WISH: [Figure; 13] = [
+const WISH: [Figure; 18] = [
     Figure::Cpu,
+    Figure::Queries,
+    Figure::SqlTime,
+    Figure::Rows,
+    Figure::Mark,
+    Figure::Build,
     Figure::Kind(0),
     Figure::Kind(1),
     Figure::Kind(2),

@@ -36,6 +36,16 @@ pub(super) enum Figure {
     Peak,
     /// Copied.
     Copy,
+    /// Queries of databases.
+    Queries,
+    /// Seconds of these in the driver.
+    SqlTime,
+    /// Their rows.
+    Rows,
+    /// Seconds of the line in an ORM, beside the driver.
+    Build,
+    /// Asked again and again.
+    Mark,
 }
 
 /// A figure and its place.
@@ -125,6 +135,10 @@ impl<'v> Cells<'v> {
             Figure::Live => present.live,
             Figure::Peak => present.peak,
             Figure::Copy => present.copy,
+            Figure::Queries | Figure::SqlTime => present.sql,
+            Figure::Rows => present.sql_rows,
+            Figure::Build => present.sql_build,
+            Figure::Mark => present.sql_mark,
         }
     }
 
@@ -143,6 +157,9 @@ impl<'v> Cells<'v> {
             // `Mem usage`, `Allocated` and `-1023 KiB`.
             Figure::MemUsage | Figure::Increment | Figure::Alloc => 9,
             Figure::Live | Figure::Peak | Figure::Copy => 8,
+            Figure::Queries | Figure::Rows => 7,
+            Figure::SqlTime | Figure::Build => 8,
+            Figure::Mark => 9,
         };
         Column { figure, width: width + error, error, short }
     }
@@ -174,6 +191,11 @@ impl<'v> Cells<'v> {
             Figure::Live => "Live",
             Figure::Peak => "At peak",
             Figure::Copy => "Copied",
+            Figure::Queries => "SQL",
+            Figure::SqlTime => "SQL ms",
+            Figure::Rows => "Rows",
+            Figure::Build => "Build ms",
+            Figure::Mark => "Mark",
         };
         let Column { width, error, .. } = *column;
         match column.figure {
@@ -225,6 +247,14 @@ impl<'v> Cells<'v> {
             Figure::Live => self.push_bytes(memory.live_bytes, base.peak_bytes),
             Figure::Peak => self.push_bytes(memory.peak_bytes, base.peak_bytes),
             Figure::Copy => self.push_bytes(memory.copy_bytes, base.copy_bytes),
+            Figure::Queries => self.push_count(line.sql_count),
+            Figure::Rows => self.push_count(line.sql_rows),
+            Figure::SqlTime => self.push_ms(line.sql_s),
+            Figure::Build => self.push_ms(line.sql_build_s),
+            Figure::Mark => {
+                self.text.push_str(line.sql_mark.as_deref().unwrap_or_default());
+                Role::Strong
+            }
         };
         let room = column.width - column.error;
         out.extend(std::iter::repeat_n(' ', room.saturating_sub(self.text.len())));
@@ -234,6 +264,16 @@ impl<'v> Cells<'v> {
             out.extend(std::iter::repeat_n(' ', column.error.saturating_sub(error.chars().count())));
             self.style.paint(out, Role::Faint, &error);
         }
+    }
+
+    fn push_count(&mut self, count: Option<u64>) -> Role {
+        self.text.extend(count.map(units::count));
+        Role::Plain
+    }
+
+    fn push_ms(&mut self, seconds: Option<f64>) -> Role {
+        self.text.extend(seconds.map(|s| format!("{:.3}", s * 1e3)));
+        Role::Plain
     }
 
     fn push_zero(&mut self) -> Role {
@@ -268,7 +308,7 @@ impl<'v> Cells<'v> {
 const CPU_KINDS: [Figure; 4] = [Figure::Kind(0), Figure::Kind(1), Figure::Kind(HELPERS), Figure::Kind(SYSTEM)];
 
 /// Left to right.
-const READING_ORDER: [Figure; 14] = [
+const READING_ORDER: [Figure; 19] = [
     Figure::Bar,
     Figure::Share,
     Figure::Cpu,
@@ -283,6 +323,11 @@ const READING_ORDER: [Figure; 14] = [
     Figure::Live,
     Figure::Peak,
     Figure::Copy,
+    Figure::Queries,
+    Figure::SqlTime,
+    Figure::Build,
+    Figure::Rows,
+    Figure::Mark,
 ];
 
 /// What is sorted by is always shown.

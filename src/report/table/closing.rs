@@ -1,6 +1,6 @@
-//! The last two lines of the report: which line is slowest, and which held the memory.
+//! The last lines of the report: which line is slowest, which held the memory, and which asked most of databases.
 //!
-//! Job: the answer where a reader looks first, at the end of what scrolled by. Invariants: always two lines, each of at
+//! Job: the answer where a reader looks first, at the end of what scrolled by. Invariants: two lines, three where queries were counted, each of at
 //! most the style's width; details are dropped from the right before a place or a figure is cut. Neighbours:
 //! `report::answer` chooses the lines, `hottest` lists more.
 
@@ -12,11 +12,14 @@ use crate::report::text;
 use crate::report::view::Place;
 use crate::units;
 
-/// Appends a blank line and the two sentences.
+/// Appends a blank line and the sentences.
 pub(super) fn render(out: &mut String, profile: &Profile, style: &Style) {
     out.push('\n');
     sentence(out, "slowest:", &slowest(profile, style), style);
     sentence(out, "most memory:", &most_memory(profile, style), style);
+    if let Some(answer) = most_queries(profile, style) {
+        sentence(out, "most queries:", &answer, style);
+    }
 }
 
 /// The two sentences as plain text, for a report that is no terminal.
@@ -87,6 +90,20 @@ fn most_memory(profile: &Profile, style: &Style) -> Answer {
     let mut details = vec![format!(" held {}{error}", units::bytes(answer.bytes))];
     details.extend(profile.totals.peak_rss_bytes.map(|peak| format!(" at the peak of {}", units::bytes(peak))));
     Answer::of(profile, &answer.place, details, style)
+}
+
+/// The line with the most queries; `None` where none were counted.
+fn most_queries(profile: &Profile, style: &Style) -> Option<Answer> {
+    let sql = profile.sql.as_ref()?;
+    let Some(place) = answer::asks_most(profile) else {
+        let none = if sql.count == 0 { "the program asked no database" } else { "no line in scope asked" };
+        return Some(Answer::none(none));
+    };
+    let count = place.line.sql_count.unwrap_or(0);
+    let mut details = vec![format!(" made {} of {} queries", units::count(count), units::count(sql.count))];
+    details.extend(place.line.sql_mark.as_ref().map(|mark| format!(" ({mark})")));
+    details.extend(place.line.sql_s.map(|s| format!(", {} in the driver", units::seconds(s))));
+    Some(Answer::of(profile, &place, details, style))
 }
 
 impl Answer {

@@ -13,11 +13,16 @@ use crate::report::view::{Options, Place, SortKey, View, cpu_s};
 use crate::units;
 
 /// What to show of a line, the most telling first.
-const WISH: [Figure; 14] = [
+const WISH: [Figure; 19] = [
     Figure::Cpu,
     Figure::Share,
+    Figure::Queries,
+    Figure::SqlTime,
+    Figure::Mark,
     Figure::Bar,
     Figure::Peak,
+    Figure::Rows,
+    Figure::Build,
     Figure::Wait,
     Figure::Kind(0),
     Figure::Kind(1),

@@ -15,6 +15,7 @@ mod leaks;
 pub(super) mod list;
 mod modules;
 mod per_process;
+pub(super) mod sql;
 mod summary;
 mod tasks;
 mod tree;
@@ -31,6 +32,9 @@ pub(super) use summary::{command, elapsed_text, resident as peak_made_of};
 
 /// Hottest lines that the short report keeps on the smallest screen.
 const LEAST_LINES: usize = 3;
+/// Statements in the short report and in the full one.
+const FEW_STATEMENTS: usize = 8;
+const MOST_STATEMENTS: usize = 100;
 /// Routes, and labels, in the short report and in the full one.
 const FEW_LABELS: usize = 5;
 const MOST_LABELS: usize = 40;
@@ -61,11 +65,14 @@ fn short(view: &mut View<'_>, options: &Options, style: &Style, rows: usize) -> 
     summary::render_short(&mut head, view, style);
     let mut requested = String::new();
     on_request(&mut requested, view, options, style);
-    let mut labels = FEW_LABELS;
+    let (mut labels, mut statements) = (FEW_LABELS, FEW_STATEMENTS);
     loop {
         let mut out = head.clone();
         if labels > 0 {
             labels::render(&mut out, view.profile, labels, style);
+        }
+        if statements > 0 {
+            sql::render(&mut out, view.profile, statements, style);
         }
         out.push_str(&requested);
         hottest::render(&mut out, view, options, style);
@@ -75,6 +82,8 @@ fn short(view: &mut View<'_>, options: &Options, style: &Style, rows: usize) -> 
         }
         if view.lines.len() > LEAST_LINES {
             view.lines.pop();
+        } else if statements > 0 {
+            statements -= 1;
         } else if labels > 0 {
             labels -= 1;
         } else {
@@ -92,6 +101,7 @@ fn full(view: &View<'_>, options: &Options, style: &Style, source: &dyn Fn(&str)
     modules::render(&mut out, view, options, style);
     tasks::render(&mut out, view.profile, style);
     labels::render(&mut out, view.profile, MOST_LABELS, style);
+    sql::render(&mut out, view.profile, MOST_STATEMENTS, style);
     on_request(&mut out, view, options, style);
     hottest::render(&mut out, view, options, style);
     closing::render(&mut out, view.profile, style);

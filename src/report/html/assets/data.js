@@ -71,7 +71,7 @@ function cells(table, j) {
 function mergeRow(a, b) {
   for (const k of Object.keys(b)) {
     if (typeof b[k] !== 'number' || ['f', 'ln', 'of'].includes(k)) continue;
-    if (['mu', 'cc', 'cw', 'ca'].includes(k)) a[k] = Math.max(a[k] ?? 0, b[k]);
+    if (['mu', 'cc', 'cw', 'ca', 'qm'].includes(k)) a[k] = Math.max(a[k] ?? 0, b[k]);
     else if (['ae', 'le', 'pe'].includes(k)) a[k] = Math.hypot(a[k] ?? 0, b[k]);
     else a[k] = (a[k] ?? 0) + b[k];
   }
@@ -83,7 +83,7 @@ const own = r => CPU_KINDS.reduce((s, [k]) => s + (r[k] || 0), 0);
 const withCallees = () => state.cumulative && (!state.only || state.callees);
 const cost = r => withCallees() ? Math.max(r.cc || 0, own(r)) : own(r);
 const bytesOf = r => withCallees() ? Math.max(r.ca || 0, r.al || 0) : r.al || 0;
-const worth = r => cost(r) > 0 || r.wa > 0 || bytesOf(r) > 0 || r.li > 0 || r.pk > 0 || r.cp > 0;
+const worth = r => cost(r) > 0 || r.wa > 0 || bytesOf(r) > 0 || r.li > 0 || r.pk > 0 || r.cp > 0 || r.qc > 0;
 const blocksShown = () => MEM && state.only?.kind === 'threads';
 const memoryShown = () => MEM && state.only?.kind !== 'threads';
 const sumOf = times => times.reduce((s, v) => s + (v || 0), 0);

@@ -1,5 +1,5 @@
 // Views, keys and the tools of the head.
-const VIEWS = ['overview', 'source', 'flame', 'functions', 'files', 'run'];
+const VIEWS = ['overview', 'source', 'flame', 'functions', 'files', 'sql', 'run'].filter($);
 const root = document.documentElement;
 let redrawTables = null;
 function show(view) {

@@ -68,6 +68,10 @@ function layout() {
   }
   viewer.items = items;
 }
+// Queries of a line.
+const milliseconds = us => us == null ? '' : (us / 1e3).toFixed(3);
+const sqlFigures = [['qc', 'SQL', r => r.qc ? fmtCount(r.qc) : ''], ['qs', 'SQL ms', r => milliseconds(r.qs)], ['qb', 'Build ms', r => milliseconds(r.qb)],
+  ['qr', 'Rows', r => r.qr == null ? '' : fmtCount(r.qr)], ['qm', 'Mark', r => ['', 'duplicate', 'N+1'][r.qm || 0]]];
 function codeColumns() {
   const rows = [...viewer.data.rows.values()];
   const scale = Math.max(1, ...rows.map(cost)), bytes = Math.max(1, ...rows.map(r => r.al || 0));
@@ -78,8 +82,10 @@ function codeColumns() {
   const figures = list => list.filter(measured).map(([k, ...column]) => column);
   const memory = [bar, ...figures([['al', 'Allocated', 'n', bytesCell('al', 'ae')], ['pk', 'At peak', 'n opt', bytesCell('pk', 'pe')]])];
   const rest = cls => figures([['li', 'Live', cls, bytesCell('li', 'le')], ['in', 'Increment', cls, bytesCell('in')], ['cp', 'Copied', cls, bytesCell('cp')]]);
-  if (!memoryShown()) return [...time, ...kinds, ...(blocksShown() ? [['Allocated', 'n', bytesCell('al')]] : [])];
-  return { time: [...time, ...kinds], both: [...time, ['Kind %', 'n opt', kindOf], ['Wait', 'n opt', r => r.wa ? fmtTime(r.wa) : ''], ...memory, ...rest('n wide-only')], memory: [time[1], ...memory, ...rest('n'), ...figures([['mu', 'Mem usage', 'n opt', bytesCell('mu')]])] }[state.columns];
+  const asked = rows.some(r => r.qc) ? sqlFigures.filter(([k]) => rows.some(r => r[k] != null)).map(([k, label, cell]) => [label, k === 'qm' ? '' : 'n', cell]) : [];
+  const beside = columns => [...columns, ...asked];
+  if (!memoryShown()) return beside([...time, ...kinds, ...(blocksShown() ? [['Allocated', 'n', bytesCell('al')]] : [])]);
+  return beside({ time: [...time, ...kinds], both: [...time, ['Kind %', 'n opt', kindOf], ['Wait', 'n opt', r => r.wa ? fmtTime(r.wa) : ''], ...memory, ...rest('n wide-only')], memory: [time[1], ...memory, ...rest('n'), ...figures([['mu', 'Mem usage', 'n opt', bytesCell('mu')]])] }[state.columns]);
 }
 function drawCode() {
   layout();
@@ -186,6 +192,7 @@ function openPop(n) {
   if (r.cc > own(r)) pairs.push(['with callees', fmtTime(r.cc)]);
   for (const [k, label, error] of [['al', 'allocated', 'ae'], ['fr', 'freed'], ['in', 'increment'], ['li', 'live at the end', 'le'], ['pk', 'live at the peak', 'pe'], ['pa', 'by Python allocators'], ['cp', 'copied'], ['mu', 'mem usage (RSS)'], ['ca', 'allocated with callees']])
     if (r[k] && (k !== 'ca' || r.ca > r.al)) pairs.push([label, fmtBytes(r[k]) + (error && r[error] >= 0.5 ? ' ±' + fmtBytes(r[error]) : '')]);
+  if (r.qc) for (const [k, label, cell] of sqlFigures) if (r[k] != null) pairs.push([label, cell(r)]);
   if (r.ac) pairs.push(['blocks', fmtCount(r.ac)]);
   const leak = (D.leaks || []).find(l => l.file === file && l.line === n);
   if (leak) pairs.push(['likely leak', fmtBytes(leak.bytes_per_s) + '/s, confidence ' + fmtPct(leak.confidence)]);

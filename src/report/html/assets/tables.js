@@ -51,12 +51,13 @@ function lineColumns(scale) {
   const bars = [{ key: 'bar', label: 'Time', cls: 'opt', value: cost, cell: r => timeBar(r, scale.time) }, time, { key: 'share', label: 'CPU %', cls: 'n opt', value: cost, cell: r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '' }];
   const number = (k, label, error, cls = 'n') => ({ key: k, label, cls, value: k === 'al' ? bytesOf : r => r[k], cell: bytesCell(k, error) });
   const memory = [{ key: 'mbar', label: 'Memory', cls: 'opt', title: 'allocated, live at the end, at the peak', value: bytesOf, cell: r => memoryBar(r, scale.bytes) }, number('al', 'Allocated', 'ae'), number('pk', 'At peak', 'pe')];
-  if (!memoryShown()) return [...bars, ...kindColumns(), ...(blocksShown() ? [number('al', 'Allocated')] : [])];
-  return {
+  const asked = D.hot.some(r => r.qc) && !state.only ? sqlFigures.filter(([k]) => D.hot.some(r => r[k] != null)).map(([k, label, cell]) => ({ key: k, label, cls: k === 'qm' ? '' : 'n', value: r => r[k], cell })) : [];
+  if (!memoryShown()) return [...bars, ...kindColumns(), ...(blocksShown() ? [number('al', 'Allocated')] : []), ...asked];
+  return [...{
     time: () => [...bars, ...kindColumns()],
     both: () => [...bars, kindColumn(), waitColumn(), ...memory, number('li', 'Live', 'le', 'n opt')],
     memory: () => [...memory, number('li', 'Live', 'le'), number('in', 'Increment'), number('cp', 'Copied')],
-  }[state.columns]().filter(c => !UNKNOWN.has(c.key));
+  }[state.columns]().filter(c => !UNKNOWN.has(c.key)), ...asked];
 }
 // Figures of the chosen thread or process, from all files.
 async function gather() {
@@ -114,6 +115,16 @@ function drawTables() {
     ...(memoryShown() ? [{ key: 'mbar', label: 'Memory', cls: 'opt', value: r => r.al, cell: r => memoryBar(r, scales.files.bytes) },
       ...[['al', 'Allocated'], ['pk', 'At peak'], ['li', 'Live'], ['cp', 'Copied']].filter(measured).map(([k, label]) => ({ key: k, label, cls: 'n', value: r => r[k], cell: r => r[k] ? fmtBytes(r[k]) : '' }))] : blocksShown() ? [{ key: 'al', label: 'Allocated', cls: 'n', value: r => r.al, cell: r => fmtBytes(r.al) }] : []),
   ], scale('files', FILES, own), first(), 400);
+  if ($('sql-rows')) sortable($('sql-rows'), 'Queries', () => [
+    { ...place, value: r => r.f == null ? '' : place.value(r), cell: r => r.f == null ? '(no line)' : place.cell(r) },
+    { key: 'count', label: 'Count', cls: 'n', value: r => r.count, cell: r => fmtCount(r.count) },
+    { key: 'us', label: 'SQL', cls: 'n', value: r => r.us, cell: r => fmtTime(r.us) },
+    { key: 'longest', label: 'Longest', cls: 'n opt', value: r => r.longest, cell: r => fmtTime(r.longest) },
+    { key: 'rows', label: 'Rows', cls: 'n', value: r => r.rows, cell: r => r.rows == null ? '–' : fmtCount(r.rows) },
+    { key: 'failed', label: 'Failed', cls: 'n opt', value: r => r.failed, cell: r => r.failed ? fmtCount(r.failed) : '' },
+    { key: 'mark', label: 'Mark', text: true, value: r => r.mark || '', cell: r => r.mark || '' },
+    { key: 'text', label: 'Statement', cls: 'src', text: true, value: r => r.text, cell: r => el('code', { title: shown(r.text) }, shown(r.text)) },
+  ], D.sql.map(([f, ln, count, us, longest, rows, failed, mark, text]) => ({ f, ln, count, us, longest, rows, failed, mark, text })), 'us', 100);
   if (D.modules.length > 1) sortable(fileMount.parentNode.appendChild(el('div', { class: 'more' }, el('h3', null, 'Modules and packages'))), 'Modules and packages', () => [
     { key: 'name', label: 'Module or package', text: true, cls: 'name', value: r => r.n, cell: r => el('span', { class: r.lib ? null : 'mono' }, shown(r.n)) },
     { key: 'own', label: 'Own CPU', cls: 'n', value: r => r.own, cell: r => fmtTime(r.own) },

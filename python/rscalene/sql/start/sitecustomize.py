@@ -1,0 +1,50 @@
+"""Arms the queries of a program under ``rscalene run --sql``, before its first line.
+
+``rscalene run`` puts this folder first in ``PYTHONPATH``, so that the interpreter of the program and of each of its
+children imports this module on its start. The module takes the folder out of ``sys.path`` again and runs the
+``sitecustomize`` that it stands before, if there is one. Whatever fails here, the program runs.
+"""
+
+import os
+import sys
+
+
+def _run_the_other(folder):  # type: ignore[no-untyped-def]
+    """Run the ``sitecustomize`` that would have run without this one."""
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != folder]
+    from _frozen_importlib import module_from_spec
+    from _frozen_importlib_external import PathFinder
+
+    spec = PathFinder.find_spec("sitecustomize", sys.path)
+    if spec is None or spec.loader is None:
+        return
+    module = module_from_spec(spec)
+    sys.modules["sitecustomize"] = module
+    spec.loader.exec_module(module)
+
+
+def _arm(folder):  # type: ignore[no-untyped-def]
+    """Have the queries counted, by the rscalene that started the program, whether it is installed here or not."""
+    if "RSCALENE_ARENA" not in os.environ or sys.version_info < (3, 11):
+        return
+    try:
+        if "rscalene" not in sys.modules:
+            from _frozen_importlib import module_from_spec
+            from _frozen_importlib_external import PathFinder
+
+            home = os.path.dirname(os.path.dirname(os.path.dirname(folder)))
+            spec = PathFinder.find_spec("rscalene", [home])
+            module = module_from_spec(spec)
+            sys.modules["rscalene"] = module
+            spec.loader.exec_module(module)
+        from rscalene.sql.follow import follow
+
+        follow()
+    except Exception as error:
+        sys.stderr.write("rscalene: cannot count queries in this process: " + repr(error) + "\n")
+
+
+if __name__ == "sitecustomize":
+    _folder = os.path.dirname(os.path.abspath(__file__))
+    _arm(_folder)
+    _run_the_other(_folder)

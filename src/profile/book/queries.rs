@@ -1,0 +1,92 @@
+//! Queries of databases in the book: executions by line and statement, of all processes.
+//!
+//! Neighbours: `build::queries` fills a record, `write::queries` reads it.
+
+use std::collections::BTreeMap;
+
+use super::intern::FrameId;
+
+/// A line, and the normal form of a statement.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct QueryKey {
+    /// The line; [`FrameId::NONE`] where only libraries ran.
+    pub(crate) owner: FrameId,
+    pub(crate) statement: String,
+}
+
+/// Executions in units (requests, or processes) in which the statement was executed again and again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// With parameters that differed.
+    pub(crate) n_plus_one: u64,
+    /// With the same parameters.
+    pub(crate) duplicates: u64,
+    /// With parameters that nothing is known of.
+    pub(crate) unknown: u64,
+}
+
+/// Executions of one statement on one line.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct QueryRecord {
+    pub(crate) count: u64,
+    pub(crate) errors: u64,
+    pub(crate) ns: u64,
+    pub(crate) longest_ns: u64,
+    /// `None`: no execution's rows are known.
+    pub(crate) rows: Option<u64>,
+    /// A word of transactions.
+    pub(crate) transaction: bool,
+    /// The ORM that made it; empty: none.
+    pub(crate) by: String,
+    pub(crate) marks: Marks,
+    /// The query whose rows were gone through, and their number.
+    pub(crate) cause: Option<(QueryKey, u64)>,
+}
+
+impl QueryRecord {
+    /// Adds another's.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.errors += other.errors;
+        self.ns = self.ns.saturating_add(other.ns);
+        self.longest_ns = self.longest_ns.max(other.longest_ns);
+        self.rows = match (self.rows, other.rows) {
+            (Some(one), Some(two)) => Some(one.saturating_add(two)),
+            (one, two) => one.or(two),
+        };
+        self.transaction |= other.transaction;
+        if self.by.is_empty() {
+            self.by.clone_from(&other.by);
+        }
+        self.marks.n_plus_one += other.marks.n_plus_one;
+        self.marks.duplicates += other.marks.duplicates;
+        self.marks.unknown += other.marks.unknown;
+        if self.cause.is_none() {
+            self.cause.clone_from(&other.cause);
+        }
+    }
+}
+
+/// Rows of a profile; what comes later shares one.
+const MOST_STATEMENTS: usize = 20_000;
+/// Stands for statements that found no room.
+const OTHERS: &str = "(other statements)";
+
+/// All queries.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct QueryRecords {
+    /// A process counted them; else nothing is known.
+    pub(crate) counted: bool,
+    pub(crate) statements: BTreeMap<QueryKey, QueryRecord>,
+    /// Nanoseconds in ORMs by line.
+    pub(crate) built: BTreeMap<FrameId, u64>,
+}
+
+impl QueryRecords {
+    /// Adds executions of a process.
+    pub(crate) fn add(&mut self, key: QueryKey, record: &QueryRecord) {
+        let full = self.statements.len() >= MOST_STATEMENTS && !self.statements.contains_key(&key);
+        let key = if full { QueryKey { owner: FrameId::NONE, statement: OTHERS.to_owned() } } else { key };
+        self.statements.entry(key).or_default().add(record);
+    }
+}
