@@ -38,7 +38,7 @@ fn events(count: u64) -> Vec<Event> {
             })),
             5 => Body::Wait(Wait { time_ns, tid: 9, stack: 5, wait_ns: 11, gil_ns: Some(number), label: 3 }),
             6 => Body::Modules(vec![Module { start: 1, end: 2, offset: 3, path: "/lib/x.so".to_owned() }]),
-            _ => Body::Rss { time_ns, bytes: dice.u64(..1 << 40), files: 4096 },
+            _ => Body::Rss { time_ns, bytes: dice.u64(..1 << 40), files: 4096, most: dice.u64(..) },
         };
         Event { pid: 7, body }
     };
@@ -108,7 +108,7 @@ fn a_changed_byte_never_changes_an_event() {
 fn any_bytes_behind_the_magic_are_refused_or_read_and_never_believed() {
     let mut dice = Rng::with_seed(17);
     for _ in 0..2000 {
-        let mut bytes = b"rscapt02".to_vec();
+        let mut bytes = b"rscapt03".to_vec();
         bytes.extend((0..dice.u64(..300)).map(|_| dice.u8(..)));
         assert!(read(&bytes).is_err());
     }
@@ -119,7 +119,7 @@ fn any_bytes_behind_the_magic_are_refused_or_read_and_never_believed() {
 #[test]
 fn a_length_that_lies_costs_no_more_than_a_block() {
     for (bytes, packed) in [(u32::MAX, 8), (8, u32::MAX), (u32::MAX, u32::MAX), (4 << 20, 4 << 20)] {
-        let mut capture = b"rscapt02".to_vec();
+        let mut capture = b"rscapt03".to_vec();
         capture.extend(bytes.to_le_bytes());
         capture.extend(packed.to_le_bytes());
         capture.extend([0; 100]);

@@ -389,3 +389,28 @@ for seconds in (0.1, 0.5):
     saved = rscalene("run", "-q", "--per-process", "-o", "out.txt", "app.py")
     assert saved.returncode == 0
     assert (tmp_path / "out.txt").read_text().count(f"app.py:{LINE} ") > 2
+
+
+WORKERS = """import os, time
+def work():
+    block = bytearray(40 << 20)  # held
+    block[::4096] = b"x" * len(range(0, len(block), 4096))
+    time.sleep(0.1)
+for _ in range(4):
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+
+
+def test_workers_in_turn_hold_no_more_than_one_of_them_at_the_peak(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "workers.py").write_text(WORKERS)
+    rscalene("run", "-q", "-o", "profile.json", "workers.py")
+    profile = json.loads((tmp_path / "profile.json").read_text())
+    (held,) = [row for file in profile["files"] for row in file["lines"] if "# held" in (row["source"] or "")]
+    assert held["alloc_bytes"] == pytest.approx(160 << 20, rel=0.01)
+    assert held["peak_bytes"] == pytest.approx(40 << 20, rel=0.01)
+    assert held["live_bytes"] == 0
+    assert 40 << 20 < profile["totals"]["footprint_peak_bytes"] < 80 << 20

@@ -126,8 +126,8 @@ def test_a_damaged_capture_gives_what_is_readable_up_to_the_damage(left: Path, r
         (b"", "it is no capture of rscalene"),
         (b"\x7fELF" + bytes(100), "it is no capture of rscalene"),
         (b"rscapt99" + bytes(100), "another version of rscalene made it"),
-        (b"rscapt02", "it is damaged at its beginning"),
-        (b"rscapt02" + b"\xff" * 100, "it is damaged at its beginning"),
+        (b"rscapt03", "it is damaged at its beginning"),
+        (b"rscapt03" + b"\xff" * 100, "it is damaged at its beginning"),
     ],
 )
 def test_what_is_no_capture_is_refused(state: Path, rscalene: Run, tmp_path: Path, content: bytes, why: str) -> None:

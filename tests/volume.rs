@@ -123,7 +123,7 @@ impl Program {
                 let free = wire::Free { time_ns, stack, address, tid: 1, ..Default::default() };
                 self.feed(1, Body::Free(free));
             }
-            self.feed(1, Body::Rss { time_ns, bytes: (64 << 20) + (second % 977) * 4096, files: 0 });
+            self.feed(1, Body::Rss { time_ns, bytes: (64 << 20) + (second % 977) * 4096, files: 0, most: 0 });
         }
         self.feed(
             1,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::proc::{self, Clock, Statm};
+use super::proc::{self, Clock, StatusFile};
 use crate::transport::event::{Body, ProcessExit, ThreadClock};
 
 /// Nanoseconds between two readings of the resident memory at first.
@@ -19,14 +19,11 @@ const RSS_POINTS: u32 = 512;
 pub struct Ledger {
     pid: u32,
     threads: HashMap<u32, Entry>,
-    statm: Option<Statm>,
+    status: Option<StatusFile>,
     peak_rss: Option<u64>,
     rss_pause_ns: u64,
     rss_points: u32,
     rss_due_ns: u64,
-    /// The largest footprint whose pages of files were asked for, and these.
-    rss_most: u64,
-    rss_files: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -44,13 +41,11 @@ impl Ledger {
         Self {
             pid,
             threads: HashMap::new(),
-            statm: None,
+            status: None,
             peak_rss: None,
             rss_pause_ns: RSS_PAUSE_NS,
             rss_points: 0,
             rss_due_ns: 0,
-            rss_most: 0,
-            rss_files: 0,
         }
     }
 
@@ -91,21 +86,18 @@ impl Ledger {
         if now_ns < self.rss_due_ns {
             return None;
         }
-        if self.statm.is_none() {
-            self.statm = Statm::open(self.pid).ok();
+        if self.status.is_none() {
+            self.status = StatusFile::open(self.pid).ok();
         }
-        let bytes = self.statm.as_ref()?.resident_bytes().ok()?;
+        // The looks before this one took their time.
+        let time_ns = proc::monotonic_ns().max(now_ns);
+        let resident = self.status.as_ref()?.resident().ok()?;
         self.rss_points += 1;
         if self.rss_points.is_multiple_of(RSS_POINTS) {
             self.rss_pause_ns *= 2;
         }
         self.rss_due_ns = now_ns + self.rss_pause_ns;
-        // What the largest footprint is made of is asked for as it grows; the answer takes longer than the footprint.
-        if bytes > self.rss_most + self.rss_most / 64 {
-            self.rss_most = bytes;
-            self.rss_files = proc::resident_file_bytes(self.pid).unwrap_or(0);
-        }
-        Some(Body::Rss { time_ns: now_ns, bytes, files: self.rss_files })
+        Some(Body::Rss { time_ns, bytes: resident.now, files: resident.files, most: resident.most })
     }
 
     /// The end of the process, which nobody but its parent can say more of.

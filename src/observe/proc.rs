@@ -77,11 +77,19 @@ pub struct Stat {
     pub start_ticks: u64,
 }
 
-/// A kept-open `statm`.
+/// A kept-open `status` of a process.
 #[derive(Debug)]
-pub struct Statm {
-    file: File,
-    page_bytes: u64,
+pub struct StatusFile(File);
+
+/// The resident memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resident {
+    /// Now.
+    pub now: u64,
+    /// High-water mark.
+    pub most: u64,
+    /// Part of `now` that is pages of files.
+    pub files: u64,
 }
 
 /// A small file of `/proc`.
@@ -150,28 +158,27 @@ impl SyscallFile {
     }
 }
 
-impl Statm {
+impl StatusFile {
     /// Opens the file of a process.
     ///
     /// # Errors
     /// The process is gone.
     pub fn open(pid: u32) -> io::Result<Self> {
-        let file = File::open(format!("/proc/{pid}/statm"))?;
-        Ok(Self { file, page_bytes: page_bytes() })
+        Ok(Self(File::open(format!("/proc/{pid}/status"))?))
     }
 
-    /// Resident bytes now.
+    /// The resident memory now.
     ///
     /// # Errors
-    /// The process is gone: its memory is reported as 0, which is an error here.
-    pub fn resident_bytes(&self) -> io::Result<u64> {
-        let mut buffer = [0; 128];
-        let text = read_start(&self.file, &mut buffer)?;
-        match text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()) {
-            Some(0) => Err(io::ErrorKind::NotFound.into()),
-            Some(pages) => Ok(pages * self.page_bytes),
-            None => Err(io::ErrorKind::InvalidData.into()),
-        }
+    /// The process is gone, or a zombie without memory.
+    pub fn resident(&self) -> io::Result<Resident> {
+        let mut buffer = [0; 4_096];
+        let read = self.0.read_at(&mut buffer, 0)?;
+        // Bytes: a process names itself as it likes.
+        let text = String::from_utf8_lossy(&buffer[..read]);
+        let bytes = |name| kibibytes(field(&text, name)?);
+        let resident = || Some(Resident { now: bytes("VmRSS:")?, most: bytes("VmHWM:")?, files: bytes("RssFile:")? });
+        resident().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -333,20 +340,12 @@ pub fn command_line(pid: u32) -> Option<Vec<String>> {
 /// High-water mark of the resident bytes (`VmHWM`); `None` if the process is gone or a zombie.
 #[must_use]
 pub fn peak_resident_bytes(pid: u32) -> Option<u64> {
-    status_bytes(pid, "VmHWM:")
+    Some(StatusFile::open(pid).ok()?.resident().ok()?.most)
 }
 
-/// The part of the resident bytes that is pages of files (`RssFile`); `None` if the process is gone or a zombie.
-#[must_use]
-pub fn resident_file_bytes(pid: u32) -> Option<u64> {
-    status_bytes(pid, "RssFile:")
-}
-
-fn status_bytes(pid: u32, name: &str) -> Option<u64> {
-    // Bytes: a process names itself as it likes.
-    let text = fs::read(format!("/proc/{pid}/status")).ok()?;
-    let kibibytes = field(&String::from_utf8_lossy(&text), name)?.strip_suffix("kB")?.trim_end().parse::<u64>().ok()?;
-    Some(kibibytes * 1024)
+/// Bytes of a number of `kB`.
+fn kibibytes(text: &str) -> Option<u64> {
+    Some(text.strip_suffix("kB")?.trim_end().parse::<u64>().ok()? * 1024)
 }
 
 /// A field of `status`.
@@ -378,12 +377,6 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
     let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
     assert_eq!(status, 0, "these clocks exist on every Linux");
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
-}
-
-fn page_bytes() -> u64 {
-    // SAFETY: `sysconf` reads a constant of the system.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(bytes).unwrap_or(4096)
 }
 
 fn read_start<'a>(file: &File, buffer: &'a mut [u8]) -> io::Result<&'a str> {
@@ -454,9 +447,9 @@ mod tests {
         assert!(thread_count(pid).expect("alive") >= 1);
         assert_eq!(stat(pid).expect("alive").parent, std::os::unix::process::parent_id());
         assert!(!command_line(pid).expect("alive").is_empty());
-        let resident = Statm::open(pid).and_then(|file| file.resident_bytes()).expect("alive");
-        assert!(resident_file_bytes(pid).is_some_and(|files| files > 0 && files < resident));
-        assert!(peak_resident_bytes(pid).expect("alive") + 1_048_576 >= resident);
+        let resident = StatusFile::open(pid).and_then(|file| file.resident()).expect("alive");
+        assert!(resident.files > 0 && resident.files < resident.now && resident.now <= resident.most, "{resident:?}");
+        assert!(peak_resident_bytes(pid).expect("alive") >= resident.most);
         assert!(blocks(pid, pid).is_some());
         assert!(Schedstat::open(pid, pid, true).and_then(|file| file.read()).expect("alive").slices > 0);
     }

@@ -21,7 +21,7 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
     let totals = &profile.totals;
     let mut facts = vec![elapsed_text(&profile.clock)];
     facts.extend(cpu_s(&totals.time).map(|cpu| format!("{} CPU", units::seconds(cpu))));
-    facts.extend(totals.peak_rss_bytes.map(|peak| format!("{} peak RSS", units::bytes(peak))));
+    facts.extend(totals.peak().map(|peak| format!("{} peak RSS", units::bytes(peak))));
     if totals.lost_records > 0 {
         facts.push(format!("**{} records lost**", units::count(totals.lost_records)));
     }

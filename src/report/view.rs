@@ -204,6 +204,14 @@ pub fn wait_outside(profile: &Profile) -> Option<f64> {
     waiting_s(&profile.totals.outside_scope).filter(|s| *s >= 0.01 * profile.clock.elapsed_s && *s > 0.0)
 }
 
+/// When the footprint of all processes was highest, and how high it was.
+pub(crate) fn peak_moment(profile: &Profile) -> Option<(f64, u64)> {
+    let totals = &profile.totals;
+    // Profiles before format 1.3 do not tell.
+    let seen = || profile.timeline.rss.iter().copied().max_by_key(|(_, value)| *value);
+    totals.footprint_peak_at_s.zip(totals.footprint_peak_bytes).or_else(seen)
+}
+
 /// What shares are taken of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Base {
@@ -234,7 +242,7 @@ impl Base {
             cpu_s: cpu_s(&totals.time).unwrap_or_else(|| lines().filter_map(|line| cpu_s(&line.time)).sum()),
             elapsed_s: profile.clock.elapsed_s,
             alloc_bytes: bytes(totals.memory.alloc_bytes, |memory| memory.alloc_bytes),
-            peak_bytes: bytes(totals.peak_rss_bytes, |memory| memory.peak_bytes),
+            peak_bytes: bytes(totals.peak(), |memory| memory.peak_bytes),
             copy_bytes: bytes(totals.memory.copy_bytes, |memory| memory.copy_bytes),
             queries: profile.sql.as_ref().map_or(0.0, |sql| sql.count as f64),
             sql_s: profile.sql.as_ref().map_or(0.0, |sql| sql.time_s),

@@ -5,7 +5,7 @@
 //! Neighbours: `launch::keep` owns the file, `commands::recover` reads it, `event` is what it holds.
 //!
 //! ```text
-//! "rscapt02" | block | block | ...                 the first block: JSON of the caller's, what was run and how
+//! "rscapt03" | block | block | ...                 the first block: JSON of the caller's, what was run and how
 //! block: bytes unpacked u32 | packed u32 | FNV-1a of what follows u64 | LZ4 block       the others: events, postcard
 //! ```
 //! Numbers are little-endian. The two digits of the magic are raised whenever events are written differently.
@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use super::event::Event;
 
 /// First bytes of a capture.
-const MAGIC: &[u8; 8] = b"rscapt02";
+const MAGIC: &[u8; 8] = b"rscapt03";
 /// The writer writes a block of at least this many bytes.
 const BLOCK: usize = 256 * 1024;
 /// A block of one event may be larger: a line table has up to 1 MiB.

@@ -105,6 +105,8 @@ pub enum Body {
         bytes: u64,
         /// The part of them that is pages of files (libraries, mapped files), as last read.
         files: u64,
+        /// The kernel's high-water mark of resident bytes; 0 if it is not known.
+        most: u64,
     },
     /// The memory that the process may have is nearly used up.
     NearLimit(NearLimit),

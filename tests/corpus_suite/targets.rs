@@ -52,7 +52,7 @@ fn captures(bytes: &[u8]) {
 
 /// The events of a capture, whose checksum is right.
 fn blocks(bytes: &[u8]) {
-    let mut capture = b"rscapt02".to_vec();
+    let mut capture = b"rscapt03".to_vec();
     for block in [b"{}".as_slice(), bytes] {
         let packed = lz4_flex::block::compress(block);
         let sum = packed

@@ -139,7 +139,7 @@ fn body(dice: &mut Rng) -> Body {
                 peak_rss: Some(size),
                 cpu_ns: Some(other),
             }),
-            1 => Body::Rss { time_ns, bytes: size, files: other },
+            1 => Body::Rss { time_ns, bytes: size, files: other, most: size },
             2 => Body::Teardown(wire::Teardown { time_ns }),
             3 => Body::Allocator("lib.so".repeat((size % 3) as usize)),
             4 => Body::Modules(vec![Module { start: address, end: size, offset: other, path: String::new() }]),

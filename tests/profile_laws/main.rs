@@ -5,6 +5,7 @@ mod hostile;
 mod labels;
 mod left_out;
 mod memory;
+mod peak;
 mod queries;
 mod recording;
 mod refused;

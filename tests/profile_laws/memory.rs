@@ -293,7 +293,7 @@ fn bytes_of_processes_add_up_and_footprints_do_not() {
         run.process(pid, 0);
         let main = run.code(pid, APP, "<module>", 1);
         let stack = run.stack(pid, &[(main, 0)]);
-        run.feed(pid, Body::Rss { time_ns: 10 * u64::from(pid), bytes: rss, files: rss / 2 });
+        run.feed(pid, Body::Rss { time_ns: 10 * u64::from(pid), bytes: rss, files: rss / 2, most: 0 });
         run.alloc(pid, 10 * u64::from(pid) + 1, stack, 64, 1_000_003, 0);
     }
     let profile = run.finish();
@@ -348,7 +348,7 @@ fn the_largest_footprint_stays_when_a_smaller_one_follows() {
         let stack = run.stack(pid, &[(main, 0)]);
         for (at, mib) in (1..).zip(footprints) {
             let time_ns = 10 * at;
-            run.feed(pid, Body::Rss { time_ns, bytes: mib << 20, files: (mib << 20) / 4 });
+            run.feed(pid, Body::Rss { time_ns, bytes: mib << 20, files: (mib << 20) / 4, most: 0 });
             run.alloc(pid, time_ns + 1, stack, 64 * at, 1_000, 0);
         }
     }

@@ -1,6 +1,6 @@
 //! Laws of the table.
 
-use rscalene::profile::model::{Exit, HeldBytes, Leak, NearLimit, Process, ProcessShare, Profile, Time, Timeline};
+use rscalene::profile::model::{Exit, HeldBytes, Leak, NearLimit, Process, ProcessShare, Profile, Time};
 use rscalene::report::view::{Detail, SortKey};
 use rscalene::report::{Options, Style, render_leaks, render_table, summary_line};
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -126,7 +126,8 @@ fn unknown_is_blank_and_zero_is_0() {
 #[test]
 fn numbers_are_whole_at_forty_columns() {
     let text = render(&realistic(), &Options::default(), &plain(40));
-    for number in ["3.21 s", "412 MiB", "369 MiB", "2,930", "287,444", "6.14", "44.4%", "1.290 s", "99.3%", "±3%"] {
+    for number in ["3.21 s", "peak 412 MiB at 1.50 s", "2,930", "287,444", "6.14", "44.4%", "1.290 s", "99.3%", "±3%"]
+    {
         assert!(text.contains(number), "{number} is missing in\n{text}");
     }
 }
@@ -468,14 +469,21 @@ fn threads_that_idle_outside_the_program_are_told_apart_from_its_waits() {
 }
 
 #[test]
-fn a_peak_of_lines_at_another_moment_than_the_highest_rss_is_dated() {
+fn what_was_most_allocated_is_told_where_it_is_clearly_more_than_at_the_peak() {
     let mut profile = realistic();
-    profile.timeline = Timeline {
-        rss: vec![(0.0, 10 << 20), (1.0, 400 << 20), (3.0, 412 << 20)],
-        live: vec![(0.0, 0), (1.0, 398 << 20), (3.0, 100 << 20)],
-    };
+    profile.totals.most_allocated_bytes = Some(800 << 20);
     let table = render(&profile, &Options::default(), &plain(120));
-    assert!(table.contains("lines held most at 1.00 s"), "{table}");
-    profile.timeline.live[2].1 = 397 << 20;
-    assert!(!render(&profile, &Options::default(), &plain(120)).contains("lines held most"));
+    assert!(table.contains("most allocated at any moment 800 MiB"), "{table}");
+    profile.totals.most_allocated_bytes = Some(400 << 20);
+    assert!(!render(&profile, &Options::default(), &plain(120)).contains("at any moment"));
+}
+
+#[test]
+fn the_peak_is_one_figure_at_the_top_and_below_the_course_of_the_memory() {
+    let mut profile = realistic();
+    profile.totals.footprint_peak_bytes = Some(500 << 20);
+    profile.totals.footprint_peak_at_s = Some(2.5);
+    let table = render(&profile, &Options::default(), &plain(120));
+    assert!(table.contains("500 MiB peak RSS") && table.contains("peak 500 MiB at 2.50 s"), "{table}");
+    assert!(table.contains("at the peak of 500 MiB"), "{table}");
 }

@@ -19,8 +19,7 @@ use rustc_hash::FxHashMap;
 use self::intern::{FrameId, Interner};
 use self::labels::{LabelRecord, Pairs};
 use self::queries::{QueryKey, QueryRecord, QueryRecords};
-use self::records::Growth;
-use self::records::{NativePlace, Near, ProcessRecord, SectionRecord, ThreadRecord};
+use self::records::{Growth, Highest, NativePlace, Near, ProcessRecord, SectionRecord, ThreadRecord};
 use self::shares::NodeShares;
 use self::sums::{Amount, Bytes, NodeSums, Sums, sum};
 use self::tree::{NodeId, Place};
@@ -61,6 +60,8 @@ pub(crate) struct Book {
     /// Calls of sections that are in no row.
     pub(crate) sections_left_out: u64,
     pub(crate) near: Vec<Near>,
+    /// The peak.
+    pub(crate) highest: Highest,
     /// Processes and threads that share the last row.
     pub(crate) crowded: (u64, u64),
 }

@@ -16,8 +16,6 @@ pub(crate) struct ProcessRecord {
     pub(crate) row: model::Process,
     /// Its lines; [`FrameId::NONE`] is what lies outside scope.
     pub(crate) lines: FxHashMap<FrameId, Sums>,
-    /// Its footprint at the high-water mark of its tracked bytes.
-    pub(crate) footprint: Footprint,
     /// The largest footprint that was read, and the part of it that was pages of files.
     pub(crate) resident: Option<(u64, u64)>,
     /// What its threads wait for is not known.
@@ -105,6 +103,28 @@ pub(crate) struct Footprint {
     pub(crate) files: f64,
     /// Arenas of Python's object allocator, which hold part of `tracked`.
     pub(crate) arenas: f64,
+}
+
+impl Footprint {
+    /// Adds another process'.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.tracked += other.tracked;
+        self.files += other.files;
+        self.arenas += other.arenas;
+    }
+}
+
+/// The peak of all processes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Highest {
+    /// When it was, in nanoseconds of `CLOCK_MONOTONIC`; `None`: nothing was tracked and nothing read.
+    pub(crate) time_ns: Option<u64>,
+    /// Resident bytes; `None`: they were not read.
+    pub(crate) bytes: Option<u64>,
+    /// What was there at that moment.
+    pub(crate) footprint: Footprint,
+    /// Most bytes that were tracked at any moment.
+    pub(crate) most_tracked: f64,
 }
 
 /// A line that leaks.

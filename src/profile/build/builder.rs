@@ -16,6 +16,7 @@ use super::inline::{self, Inline};
 use super::interpreter::{Python, Refused};
 use super::native;
 use super::notices;
+use super::peak::{LATE_NS, Peak, Reading, Share};
 use super::process::Process;
 use super::scope::Scope;
 use super::stretch::Engine;
@@ -98,11 +99,15 @@ pub struct ProfileBuilder {
     settled: Settled,
     running: FxHashMap<u32, Process>,
     leaving: VecDeque<u32>,
+    /// Processes that were seen to be gone, and when: records of theirs may still come.
+    dying: VecDeque<(u64, u32)>,
+    /// Readings of footprints that wait for the records before them: when, and of which process.
+    waiting: VecDeque<(u64, u32)>,
     gone: FxHashSet<u32>,
     rss: Series,
     live: Series,
     rss_bytes: u64,
-    live_bytes: f64,
+    peak: Peak,
     now_ns: u64,
     /// When the recording was cut off.
     cut_ns: Option<u64>,
@@ -123,6 +128,8 @@ struct Settled {
     samples: (u64, u64),
     /// Records and frames that were lost.
     lost: u64,
+    /// What ended programs held at the moments that may be the peak.
+    shares: Vec<Share>,
     notices: Vec<Notice>,
     /// Notices that found no room in `notices`.
     more_notices: u64,
@@ -143,11 +150,13 @@ impl ProfileBuilder {
             settled: Settled::default(),
             running: FxHashMap::default(),
             leaving: VecDeque::new(),
+            dying: VecDeque::new(),
+            waiting: VecDeque::new(),
             gone: FxHashSet::default(),
             rss: Series::new(start_ns),
             live: Series::new(start_ns),
             rss_bytes: 0,
-            live_bytes: 0.0,
+            peak: Peak::default(),
             now_ns: start_ns,
             cut_ns: None,
             gil_known: false,
@@ -294,11 +303,17 @@ impl ProfileBuilder {
                 process.text = self.inline.name(command);
                 book.processes[process.row].row.command.clone_from(command);
             }
-            Body::Rss { time_ns, bytes, files } => {
+            Body::Rss { time_ns, bytes, files, most } => {
                 self.now_ns = self.now_ns.max(*time_ns);
-                self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now()).saturating_add(*bytes);
+                if !process.ended {
+                    self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now()).saturating_add(*bytes);
+                    self.rss.push(*time_ns, self.rss_bytes);
+                }
                 process.resident.read(*time_ns, *bytes, *files);
-                self.rss.push(*time_ns, self.rss_bytes);
+                let reading = Reading { time_ns: *time_ns, bytes: *bytes, most: *most };
+                process.read_footprint(reading);
+                self.waiting.push_back((*time_ns, pid));
+                self.take_late(time_ns.saturating_sub(LATE_NS));
             }
             Body::NearLimit(near) => process.near_limit(near, book),
             Body::Modules(modules) => process.native.map_mut().update(modules),
@@ -326,12 +341,24 @@ impl ProfileBuilder {
         let mut pids: Vec<u32> = running.keys().copied().collect();
         pids.sort_unstable();
         pids.iter().for_each(|&pid| inherit(&mut running, pid));
+        let mut peak = self.peak.clone();
+        for (time_ns, pid) in &self.dying {
+            running
+                .get_mut(pid)
+                .filter(|process| process.ended)
+                .into_iter()
+                .for_each(|gone| gone.go(*time_ns, &mut peak));
+        }
+        for pid in &pids {
+            running.get_mut(pid).into_iter().for_each(|process| process.catch_up(u64::MAX, &mut peak));
+        }
         for pid in pids {
             if let Some(mut process) = running.remove(&pid) {
-                settled.settle(&mut process, true, self.now_ns);
+                settled.settle(&mut process, true, self.now_ns, &peak);
             }
         }
         let book = &mut settled.book;
+        peak.settle(&settled.shares, book);
         book.name_crowd();
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
@@ -350,7 +377,7 @@ impl ProfileBuilder {
         files.fill(names, book, &sums, known, &mut source, native_places);
         functions::fill(&mut files, names, &with_callees, &sums, known);
         let sql = queries::write(names, book, &mut files);
-        let mut totals = tables::totals(book, &sums, known);
+        let mut totals = tables::totals(book, &sums, known, self.settings.start_ns);
         totals.cpu_samples = settled.samples.0;
         totals.alloc_samples = settled.samples.1;
         totals.lost_records = settled.lost;
@@ -440,13 +467,15 @@ impl ProfileBuilder {
         let Some(process) = self.running.get_mut(&pid) else { return };
         process.cpu_ns = Some(end.cpu_ns);
         process.orderly = end.how == EndedBy::EXIT;
+        process.most = end.peak_rss;
         let row = &mut self.settled.book.processes[process.row].row;
         row.peak_rss_bytes = row.peak_rss_bytes.max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
         if end.how == EndedBy::EXEC {
             process.left_ns = Some(end.time_ns);
         } else {
             row.exit = Exit { code: end.status.code(), signal: None };
-            self.leave(pid);
+            process.go(end.time_ns, &mut self.peak);
+            self.leave(pid, end.time_ns);
         }
     }
 
@@ -459,19 +488,51 @@ impl ProfileBuilder {
             row.exit = Exit { code: exit.code, signal: exit.signal };
         }
         row.peak_rss_bytes = row.peak_rss_bytes.max(exit.peak_rss.filter(|&bytes| bytes > 0));
-        self.leave(pid);
+        process.most = process.most.max(exit.peak_rss.unwrap_or(0));
+        self.dying.push_back((exit.time_ns, pid));
+        self.leave(pid, exit.time_ns);
     }
 
     /// The process is over; what it left in the ring may still come.
-    fn leave(&mut self, pid: u32) {
+    fn leave(&mut self, pid: u32, time_ns: u64) {
         let Some(process) = self.running.get_mut(&pid) else { return };
         if !std::mem::replace(&mut process.ended, true) {
+            let (row, bytes) = (process.row, process.resident.now());
             self.leaving.push_back(pid);
+            self.release(bytes, time_ns);
+            let parent = self.settled.book.processes[row].row.parent;
+            let outlived = self.running.get(&parent).is_some_and(|parent| !parent.ended);
+            self.running.entry(pid).and_modify(|process| process.outlived = outlived);
         }
         if self.leaving.len() > LEAVING
             && let Some(oldest) = self.leaving.pop_front()
         {
             self.settle(oldest);
+        }
+    }
+
+    /// So many resident bytes are no more.
+    fn release(&mut self, bytes: u64, time_ns: u64) {
+        if bytes > 0 {
+            self.rss_bytes = self.rss_bytes.saturating_sub(bytes);
+            if self.cut_ns.is_none_or(|cut_ns| time_ns <= cut_ns) {
+                self.rss.push(time_ns, self.rss_bytes);
+            }
+        }
+    }
+
+    /// What was observed until `until_ns` has waited long enough for records that were made before: readings count, and
+    /// processes that were seen to be gone hold nothing any more.
+    fn take_late(&mut self, until_ns: u64) {
+        while let Some((time_ns, pid)) = self.waiting.pop_front_if(|(time_ns, _)| *time_ns <= until_ns) {
+            if let Some(process) = self.running.get_mut(&pid) {
+                process.catch_up(time_ns.saturating_add(1), &mut self.peak);
+            }
+        }
+        while let Some((time_ns, pid)) = self.dying.pop_front_if(|(time_ns, _)| *time_ns <= until_ns) {
+            if let Some(process) = self.running.get_mut(&pid).filter(|process| process.ended) {
+                process.go(time_ns, &mut self.peak);
+            }
         }
     }
 
@@ -486,21 +547,24 @@ impl ProfileBuilder {
     fn settle_program(&mut self, pid: u32, last: bool) -> Option<Process> {
         inherit(&mut self.running, pid);
         let mut process = self.running.remove(&pid)?;
-        self.settled.settle(&mut process, last, self.now_ns);
-        self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now());
-        self.live_bytes -= process.heap.tracked();
+        process.go(self.now_ns, &mut self.peak);
+        self.settled.settle(&mut process, last, self.now_ns, &self.peak);
+        if !process.ended {
+            self.release(process.resident.now(), self.now_ns);
+        }
         Some(process)
     }
 
     fn heap(&mut self, pid: u32, time_ns: u64, change: impl FnOnce(&mut Process)) {
         let Some(process) = self.running.get_mut(&pid) else { return };
-        let before = process.heap.tracked();
+        process.catch_up(time_ns, &mut self.peak);
+        let before = self.peak.tracked();
         change(process);
-        let delta = process.heap.tracked() - before;
+        process.changed(time_ns, &mut self.peak);
         self.now_ns = self.now_ns.max(time_ns);
-        if delta != 0.0 {
-            self.live_bytes += delta;
-            self.live.push(time_ns, self.live_bytes.max(0.0).round() as u64);
+        let after = self.peak.tracked();
+        if after != before {
+            self.live.push(time_ns, after.max(0.0).round() as u64);
         }
     }
 
@@ -557,9 +621,12 @@ impl ProfileBuilder {
 
 impl Settled {
     /// Books a program whole. `last`: its process is over, too.
-    fn settle(&mut self, process: &mut Process, last: bool, now_ns: u64) {
+    fn settle(&mut self, process: &mut Process, last: bool, now_ns: u64, peak: &Peak) {
         process.end_sections(now_ns, &mut self.book);
         process.settle(last, &mut self.book);
+        let peaks = peak.numbers();
+        self.shares.retain(|share| peaks.contains(&share.number));
+        self.shares.extend(process.shares(peaks));
         self.samples.0 += process.samples.0;
         self.samples.1 += process.samples.1;
         self.lost = self.lost.saturating_add(process.lost());

@@ -1,12 +1,12 @@
 //! The memory of one process, line by line.
 //!
 //! Job: add up allocations, frees and mappings by owner, and know at any moment what each owner has live, what it had at
-//! the process' high-water mark, and what it had when Python code last ran. Invariant: live bytes of all owners sum to
+//! the peak, and what it had when Python code last ran. Invariant: live bytes of all owners sum to
 //! `tracked`; blocks are the only thing that is kept singly. Neighbours: `estimate` weighs a sample, `mappings` knows
-//! mapped bytes, `leaks` reads the snapshots.
+//! mapped bytes, `peak` says which moment was the peak, `leaks` reads the snapshots.
 //!
-//! **Two moments without snapshots.** A maximum can move with every allocation, so copying all owners each time is out of
-//! the question. Each moment has a number, raised when the moment moves; an owner that is about to change, and has not
+//! **Moments without snapshots.** The peak can move with every allocation, so copying all owners each time is out of the
+//! question. Each moment has a number, raised when the moment moves; an owner that is about to change, and has not
 //! changed since the moment, first puts its figures aside under that number. At the end an owner that has not changed
 //! since the moment still holds the right figures, and any other put them aside: exact, in constant time a change.
 //!
@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 
 use super::leaks::Snapshots;
 use super::mappings::{Backing, Mappings};
+use super::peak::Numbers;
 use super::sites::{SiteId, Sites};
 use crate::profile::book::estimate::{Estimate, Spread, estimate};
 use crate::profile::book::intern::FrameId;
@@ -56,7 +57,8 @@ pub(crate) struct Cell {
     freed_blocks: f64,
     unmapped: f64,
     now: Live,
-    at_peak: Aside,
+    /// At the two moments that may be the peak.
+    at_peak: [Aside; 2],
     at_end: Aside,
 }
 
@@ -81,6 +83,8 @@ pub(crate) struct Moment {
     pub(crate) time_ns: u64,
     /// Was a Python stack running?
     pub(crate) python: bool,
+    /// The moments that may be the peak.
+    pub(crate) peaks: Numbers,
 }
 
 /// The memory of one process.
@@ -94,8 +98,8 @@ pub(crate) struct Heap {
     cells: FxHashMap<FrameId, Cell>,
     sites: Sites,
     tracked: f64,
-    highest: Footprint,
-    peak_moment: u64,
+    /// Footprints at the two moments that may be the peak, and their numbers.
+    at_peak: [(Footprint, u64); 2],
     python_moment: u64,
     last_python_ns: u64,
     teardown: bool,
@@ -111,8 +115,6 @@ pub(crate) struct Sums {
     pub(crate) freed: f64,
     /// Live at the end.
     pub(crate) live: Live,
-    /// Live at the high-water mark.
-    pub(crate) peak: Live,
 }
 
 impl Heap {
@@ -190,7 +192,7 @@ impl Heap {
         self.mappings.map(address, size, site, backing);
         let bytes = size as f64;
         if backing != Backing::Anonymous {
-            self.apart(backing, bytes);
+            self.apart(at, backing, bytes);
             return 0.0;
         }
         let cell = self.cell(place.owner);
@@ -212,7 +214,7 @@ impl Heap {
                 self.cell(running).unmapped += bytes;
                 self.change(at, run.site, -bytes, Spread::default());
             } else {
-                self.apart(run.backing, -bytes);
+                self.apart(at, run.backing, -bytes);
             }
         });
         self.mappings = mappings;
@@ -252,8 +254,7 @@ impl Heap {
             cells: self.cells.clone(),
             sites: self.sites.sums(),
             tracked: self.tracked,
-            highest: self.highest,
-            peak_moment: self.peak_moment,
+            at_peak: self.at_peak,
             python_moment: self.python_moment,
             last_python_ns: self.last_python_ns,
             teardown: self.teardown,
@@ -268,9 +269,14 @@ impl Heap {
         self.tracked
     }
 
-    /// The footprint at the high-water mark of tracked bytes.
-    pub(crate) fn highest(&self) -> Footprint {
-        self.highest
+    /// The footprint at a moment: its place among the two, and its number.
+    pub(crate) fn footprint(&self, (which, number): (usize, u64)) -> Footprint {
+        let (aside, of) = self.at_peak[which];
+        if of == number { aside } else { self.now() }
+    }
+
+    fn now(&self) -> Footprint {
+        Footprint { tracked: self.tracked, files: self.files, arenas: self.arenas }
     }
 
     /// The owners of most of what lives now, and their bytes.
@@ -286,9 +292,15 @@ impl Heap {
         owners
     }
 
-    /// What each stack had at the high-water mark.
-    pub(crate) fn peak_by_stack(&self) -> impl Iterator<Item = (NodeId, f64)> {
-        self.sites.at_peak(self.peak_moment)
+    /// What each stack had at a moment: its place among the two, and its number.
+    pub(crate) fn peak_by_stack(&self, moment: (usize, u64)) -> impl Iterator<Item = (NodeId, f64)> {
+        self.sites.at_peak(moment)
+    }
+
+    /// What each owner had at a moment: its place among the two, and its number.
+    pub(crate) fn peak_by_owner(&self, (which, number): (usize, u64)) -> impl Iterator<Item = (FrameId, Live)> {
+        let had = move |cell: &Cell| cell.at_peak[which].or(cell.now, number);
+        self.cells.iter().map(move |(&owner, cell)| (owner, had(cell)))
     }
 
     /// Series of live bytes by owner, up to when Python code last ran.
@@ -303,7 +315,6 @@ impl Heap {
             let sums = Sums {
                 freed: cell.freed_blocks + cell.unmapped,
                 live: if teardown { cell.at_end.or(cell.now, self.python_moment) } else { cell.now },
-                peak: cell.at_peak.or(cell.now, self.peak_moment),
             };
             (owner, cell, sums)
         })
@@ -339,23 +350,33 @@ impl Heap {
     }
 
     fn change(&mut self, at: Moment, site: SiteId, bytes: f64, spread: Spread) {
-        let (peak, end) = (self.peak_moment, self.python_moment);
-        self.sites.change(site, bytes, peak);
+        let end = self.python_moment;
+        self.put_aside(at.peaks);
+        self.sites.change(site, bytes, at.peaks);
         let cell = self.cells.entry(self.sites.owner(site)).or_default();
-        cell.at_peak.put(cell.now, peak);
+        for (aside, number) in cell.at_peak.iter_mut().zip(at.peaks) {
+            aside.put(cell.now, number);
+        }
         if self.teardown || !at.python {
             cell.at_end.put(cell.now, end);
         }
         cell.now.bytes += bytes;
         cell.now.spread.add(spread);
         self.tracked += bytes;
-        if self.tracked > self.highest.tracked {
-            self.highest = Footprint { tracked: self.tracked, files: self.files, arenas: self.arenas };
-            self.peak_moment += 1;
+    }
+
+    /// Keeps the footprint of the moments before it changes.
+    fn put_aside(&mut self, peaks: Numbers) {
+        let now = self.now();
+        for (aside, number) in self.at_peak.iter_mut().zip(peaks) {
+            if aside.1 != number {
+                *aside = (now, number);
+            }
         }
     }
 
-    fn apart(&mut self, backing: Backing, bytes: f64) {
+    fn apart(&mut self, at: Moment, backing: Backing, bytes: f64) {
+        self.put_aside(at.peaks);
         match backing {
             Backing::File => self.files += bytes,
             Backing::Arena => self.arenas += bytes,

@@ -16,6 +16,7 @@ mod leaks;
 mod mappings;
 mod native;
 mod notices;
+mod peak;
 mod process;
 mod queries;
 mod resident;

@@ -11,10 +11,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use wire::{AllocFlags, CpuFlags, CpuKind, FreeHow, MapChange, MapFlags, SectionMark};
 
 use super::cpu::{Booking, Pools, ThreadAccount};
-use super::heap::{Heap, Moment};
+use super::heap::{Heap, Live, Moment};
 use super::labels::Labels;
 use super::mappings::Backing;
 use super::native::NativeSamples;
+use super::peak::{Numbers, Part, Peak, Reading, Share};
 use super::queries::Queries;
 use super::resident::Resident;
 use super::scope::Scope;
@@ -109,6 +110,18 @@ pub(crate) struct Process {
     /// The sum of `allocated`.
     allocated_bytes: f64,
     sections: Open,
+    /// Readings of the footprint that wait for the records before them.
+    readings: VecDeque<Reading>,
+    /// Its part of the footprint of all.
+    part: Part,
+    /// The kernel's high-water mark at its end; 0 if it is not known.
+    pub(crate) most: u64,
+    /// The moments that may be the peak, as of its last record.
+    peaks: Numbers,
+    /// The last moment at which it held memory, once it has ended.
+    last_moment: Option<u64>,
+    /// It ended before the process that started it.
+    pub(crate) outlived: bool,
 }
 
 impl Process {
@@ -151,6 +164,12 @@ impl Process {
             ended_allocated: self.ended_allocated.clone(),
             allocated_bytes: self.allocated_bytes,
             sections: self.sections.clone(),
+            readings: self.readings.clone(),
+            part: self.part,
+            most: self.most,
+            peaks: self.peaks,
+            last_moment: self.last_moment,
+            outlived: self.outlived,
         }
     }
 
@@ -390,7 +409,7 @@ impl Process {
             let unknown = (cpu_ns as f64 - self.earlier.all_ns).max(0.0);
             book.add_unseen(self.row, self.booking().rest(unseen(unknown, None)));
         }
-        self.settle_memory(book);
+        self.settle_memory(last, book);
         self.queries.settle(self.row, !self.refused, self.labels.texts(), book);
         self.labels.settle(book);
         if !self.refused {
@@ -398,9 +417,12 @@ impl Process {
         }
     }
 
-    fn settle_memory(&mut self, book: &mut Book) {
+    fn settle_memory(&mut self, last: bool, book: &mut Book) {
         let trusted = |owner: FrameId| if self.refused { FrameId::NONE } else { owner };
+        // What ended while the program went on holds nothing at its end.
+        let holds = last && !self.outlived;
         for (owner, cell, sums) in self.heap.owners(self.orderly) {
+            let live = if holds { sums.live } else { Live::default() };
             let bytes = Bytes {
                 alloc: cell.alloc,
                 alloc_spread: cell.alloc_spread,
@@ -408,20 +430,14 @@ impl Process {
                 python: cell.python,
                 copied: cell.copied,
                 freed: sums.freed,
-                live: sums.live.bytes,
-                live_spread: sums.live.spread,
-                peak: sums.peak.bytes,
-                peak_spread: sums.peak.spread,
-                usage: 0,
+                live: live.bytes,
+                live_spread: live.spread,
+                ..Bytes::default()
             };
             book.add_bytes(self.row, trusted(owner), &bytes);
         }
         for (owner, usage) in self.resident.owners() {
             book.add_bytes(self.row, trusted(owner), &Bytes { usage, ..Bytes::default() });
-        }
-        let footprint = &mut book.processes[self.row].footprint;
-        if self.heap.highest().tracked > footprint.tracked {
-            *footprint = self.heap.highest();
         }
         if self.refused {
             return;
@@ -435,9 +451,6 @@ impl Process {
             for (place, bytes) in places {
                 book.add_allocated(self.row, thread, place, bytes);
             }
-        }
-        for (node, bytes) in self.heap.peak_by_stack() {
-            book.add_peak(self.row, node, bytes);
         }
         let (snapshots, last_python_ns) = self.heap.snapshots();
         book.growing.extend(snapshots.growing(if self.orderly { last_python_ns } else { u64::MAX }));
@@ -478,7 +491,50 @@ impl Process {
         if let Some(owner) = place.owner.some() {
             self.resident.ran(owner, time_ns);
         }
-        (Moment { time_ns, python: stack != 0 }, place)
+        (Moment { time_ns, python: stack != 0, peaks: self.peaks }, place)
+    }
+
+    /// The footprint was read; records that were made before may still be on their way.
+    pub(crate) fn read_footprint(&mut self, reading: Reading) {
+        if self.last_moment.is_none() {
+            self.readings.push_back(reading);
+        }
+    }
+
+    /// All records before `time_ns` have come.
+    pub(crate) fn catch_up(&mut self, time_ns: u64, peak: &mut Peak) {
+        while let Some(reading) = self.readings.pop_front_if(|reading| reading.time_ns < time_ns) {
+            peak.read(self.pid, &mut self.part, reading);
+        }
+        self.peaks = peak.numbers();
+    }
+
+    /// Its memory has changed.
+    pub(crate) fn changed(&mut self, time_ns: u64, peak: &mut Peak) {
+        if self.last_moment.is_none() {
+            peak.changed((self.pid, time_ns), &mut self.part, self.heap.tracked());
+        }
+    }
+
+    /// It has ended: it holds nothing from here on.
+    pub(crate) fn go(&mut self, time_ns: u64, peak: &mut Peak) {
+        if self.last_moment.is_none() {
+            self.catch_up(u64::MAX, peak);
+            self.last_moment = Some(peak.gone((self.pid, time_ns), &mut self.part, self.most));
+        }
+    }
+
+    /// What it held at each of the moments that may be the peak.
+    pub(crate) fn shares(&self, peaks: Numbers) -> impl Iterator<Item = Share> {
+        let held = move |number: u64| self.last_moment.is_none_or(|last| number <= last);
+        let moments = peaks.into_iter().enumerate().filter(move |&(_, number)| held(number));
+        moments.map(|moment| {
+            let trusted = |owner: FrameId| if self.refused { FrameId::NONE } else { owner };
+            let owners = self.heap.peak_by_owner(moment).filter(|(_, live)| live.bytes != 0.0);
+            let owners = owners.map(|(owner, live)| (trusted(owner), live)).collect();
+            let stacks = self.heap.peak_by_stack(moment).filter(|_| !self.refused).collect();
+            Share { number: moment.1, row: self.row, footprint: self.heap.footprint(moment), owners, stacks }
+        })
     }
 }
 

@@ -1,11 +1,12 @@
 //! Where live bytes come from: a line with its stack.
 //!
-//! Job: give each such place a small number, which blocks carry, and know what each stack had at the high-water mark.
+//! Job: give each such place a small number, which blocks carry, and know what each stack had at the peak.
 //! Invariant: as `heap` has it: figures are put aside once before they change after a moment. Neighbours: `heap` and
 //! `mappings` hold the numbers.
 
 use rustc_hash::FxHashMap;
 
+use super::peak::Numbers;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::tree::{NodeId, Place};
 
@@ -17,8 +18,8 @@ pub(crate) struct SiteId(pub(crate) u32);
 struct Site {
     place: Place,
     bytes: f64,
-    aside: f64,
-    moment: u64,
+    /// Bytes at each of the two moments that may be the peak, and its number.
+    aside: [(f64, u64); 2],
 }
 
 /// The places that allocated.
@@ -32,7 +33,7 @@ impl Sites {
     /// The number of a place.
     pub(crate) fn number(&mut self, place: Place) -> SiteId {
         *self.numbers.entry(place).or_insert_with(|| {
-            self.sites.push(Site { place, bytes: 0.0, aside: 0.0, moment: 0 });
+            self.sites.push(Site { place, bytes: 0.0, aside: [(0.0, 0); 2] });
             SiteId((self.sites.len() - 1) as u32)
         })
     }
@@ -47,18 +48,23 @@ impl Sites {
         self.sites[site.0 as usize].place.owner
     }
 
-    /// Changes what a place has live, after the peak of number `moment`.
-    pub(crate) fn change(&mut self, site: SiteId, bytes: f64, moment: u64) {
+    /// Changes what a place has live, after the moments of these numbers.
+    pub(crate) fn change(&mut self, site: SiteId, bytes: f64, moments: Numbers) {
         let site = &mut self.sites[site.0 as usize];
-        if site.moment != moment {
-            (site.aside, site.moment) = (site.bytes, moment);
+        for (aside, moment) in site.aside.iter_mut().zip(moments) {
+            if aside.1 != moment {
+                *aside = (site.bytes, moment);
+            }
         }
         site.bytes += bytes;
     }
 
-    /// What each stack had at the peak of number `moment`, the latest.
-    pub(crate) fn at_peak(&self, moment: u64) -> impl Iterator<Item = (NodeId, f64)> {
-        let had = move |site: &Site| if site.moment == moment { site.aside } else { site.bytes };
+    /// What each stack had at a moment: its place among the two, and its number.
+    pub(crate) fn at_peak(&self, (which, number): (usize, u64)) -> impl Iterator<Item = (NodeId, f64)> {
+        let had = move |site: &Site| {
+            let (bytes, of) = site.aside[which];
+            if of == number { bytes } else { site.bytes }
+        };
         self.sites.iter().map(move |site| (site.place.node, had(site))).filter(|(_, bytes)| *bytes >= 0.5)
     }
 }

@@ -84,6 +84,12 @@ pub struct Totals {
     pub memory: Memory,
     /// Peak RSS of a process (the largest where there are several).
     pub peak_rss_bytes: Option<u64>,
+    /// The peak: the footprint (resident bytes) of all processes together when it was highest. Since format 1.3.
+    #[serde(default)]
+    pub footprint_peak_bytes: Option<u64>,
+    /// When that was, in seconds since the start. Since format 1.3.
+    #[serde(default)]
+    pub footprint_peak_at_s: Option<f64>,
     /// CPU samples that were taken.
     pub cpu_samples: u64,
     /// Allocation samples that were taken.
@@ -106,9 +112,12 @@ pub struct Totals {
     /// The part of the memory above that no line in scope owns.
     #[serde(default)]
     pub outside_scope_memory: Memory,
-    /// Tracked live bytes at their high-water mark, all processes: what the lines' `peak_bytes` add up to.
+    /// Tracked bytes that were live at the peak of the footprint, all processes: what the lines' `peak_bytes` add up to.
     #[serde(default)]
     pub tracked_peak_bytes: Option<u64>,
+    /// Most bytes that were tracked at any moment, all processes. Since format 1.3.
+    #[serde(default)]
+    pub most_allocated_bytes: Option<u64>,
     /// Bytes of mapped files at that moment, which no line owns.
     #[serde(default)]
     pub mapped_files_peak_bytes: Option<u64>,
@@ -118,6 +127,14 @@ pub struct Totals {
     /// Bytes of the arenas of Python's object allocator at that moment; what is used of them is tracked block by block.
     #[serde(default)]
     pub arenas_peak_bytes: Option<u64>,
+}
+
+impl Totals {
+    /// The peak of all processes together; profiles before format 1.3 know the largest process' alone.
+    #[must_use]
+    pub fn peak(&self) -> Option<u64> {
+        self.footprint_peak_bytes.or(self.peak_rss_bytes)
+    }
 }
 
 /// Own and callees' cost of a function.

@@ -25,13 +25,16 @@ use crate::profile::model::{
 const MOST_NODES: usize = 50_000;
 
 /// The totals, but for what only the builder counts.
-pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Known) -> Totals {
+pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Known, start_ns: u64) -> Totals {
     let mut all = Sums::default();
     for (_, sums) in sorted(totals) {
         all.add(sums);
     }
     let outside = totals.get(&FrameId::NONE).copied().unwrap_or_default();
-    let peaks = || book.processes.iter().map(|process| process.footprint);
+    let highest = &book.highest;
+    let at_peak = &highest.footprint;
+    let alone = book.processes.len() <= 1;
+    let largest = book.processes.iter().filter_map(|process| process.row.peak_rss_bytes).max();
     let whole = |value: f64| known.memory.then_some(value.max(0.0).round() as u64);
     let clock = book.threads.iter().fold(None, |clock, thread| sum(clock, thread.clock_s));
     let mut memory = known.memory(&all.bytes);
@@ -40,7 +43,11 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
     Totals {
         time: Time { core_wait_s: core_wait_s(book.threads.iter()), ..known.time(&all.time) },
         memory,
-        peak_rss_bytes: book.processes.iter().filter_map(|process| process.row.peak_rss_bytes).max(),
+        peak_rss_bytes: largest,
+        // Of one process the kernel's own mark is exact.
+        footprint_peak_bytes: highest.bytes.max(largest.filter(|_| alone)),
+        footprint_peak_at_s: highest.time_ns.map(|ns| ns.saturating_sub(start_ns) as f64 / 1e9),
+        most_allocated_bytes: whole(highest.most_tracked),
         resident_files_peak_bytes: {
             let largest = book.processes.iter().max_by_key(|process| process.row.peak_rss_bytes);
             largest.and_then(|process| Some(process.resident?.1))
@@ -50,9 +57,9 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
         unsampled_s: known.cpu.then_some(book.unsampled_s),
         outside_scope: known.time(&outside.time),
         outside_scope_memory: outside_memory,
-        tracked_peak_bytes: whole(peaks().map(|peak| peak.tracked).sum()),
-        mapped_files_peak_bytes: whole(peaks().map(|peak| peak.files).sum()),
-        arenas_peak_bytes: whole(peaks().map(|peak| peak.arenas).sum()),
+        tracked_peak_bytes: whole(at_peak.tracked),
+        mapped_files_peak_bytes: whole(at_peak.files),
+        arenas_peak_bytes: whole(at_peak.arenas),
         ..Totals::default()
     }
 }

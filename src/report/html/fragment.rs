@@ -127,7 +127,7 @@ fn push_head(out: &mut String, profile: &Profile) {
     let mut facts = vec![format!("<b>{}</b>", escape::text(&program(profile)))];
     facts.push(elapsed_text(&profile.clock));
     facts.extend(cpu_s(&totals.time).map(|cpu| format!("{} CPU", units::seconds(cpu))));
-    facts.extend(totals.peak_rss_bytes.map(|peak| format!("{} peak RSS", units::bytes(peak))));
+    facts.extend(totals.peak().map(|peak| format!("{} peak RSS", units::bytes(peak))));
     facts.extend(totals.memory.alloc_bytes.map(|bytes| format!("{} allocated", units::bytes(bytes))));
     facts.push(format!("{} CPU samples", units::count(totals.cpu_samples)));
     if totals.lost_records > 0 {

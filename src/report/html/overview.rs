@@ -40,9 +40,12 @@ fn push_facts(out: &mut String, page: &Page<'_>) {
     if let Some(cpu) = p.totals.cpu_clock_s {
         facts.push(format!("<b>{}</b> CPU", units::seconds(cpu)));
     }
-    if let Some(peak) = p.totals.peak_rss_bytes {
-        // The curve below is of all processes together.
-        let of = if p.processes.len() > 1 { " of the largest process" } else { "" };
+    if let Some(peak) = p.totals.peak() {
+        let of = match (p.processes.len() > 1, p.totals.footprint_peak_bytes) {
+            (false, _) => "",
+            (true, Some(_)) => " of all processes",
+            (true, None) => " of the largest process",
+        };
         facts.push(format!("<b>{}</b> peak RSS{of}", units::bytes(peak)));
     }
     if let Some(python) = &p.target.python {
@@ -148,7 +151,7 @@ fn push_memory(out: &mut String, page: &Page<'_>) {
         out.push_str(" <i class=\"kl\"></i>live, tracked");
     }
     out.push_str("</span></h3>");
-    timeline::push(out, &page.profile.timeline, page.profile.clock.elapsed_s);
+    timeline::push(out, page.profile);
     moments::push_made_of(out, page);
     out.push_str("</div>");
     let mut owners: Vec<_> = lines(page).filter(|(_, line)| line.memory.peak_bytes.unwrap_or(0) > 0).collect();

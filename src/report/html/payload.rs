@@ -32,6 +32,7 @@ use super::sql;
 use super::stacks::stacks_json;
 use super::text_of_files::FileText;
 use super::timeline::thinned;
+use crate::report::view::peak_moment;
 
 /// Lines that the table of hottest lines may show, for each figure that it can be sorted by.
 const HOT_LINES: usize = 150;
@@ -85,6 +86,7 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
         "functions": functions,
         "sql": sql::rows(profile),
         "hot": hot_json(files, texts, &callees),
+        "peak": peak_moment(profile),
         "timeline": {"rss": thinned(&profile.timeline.rss, STRETCHES), "live": thinned(&profile.timeline.live, STRETCHES)},
         "leaks": profile.leaks,
         "threads": threads,

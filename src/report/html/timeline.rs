@@ -4,7 +4,8 @@
 //! colour (the live series is dashed, both are labelled); a value holds until the next point, so the course is drawn
 //! in steps. Neighbours: `assets/timeline.js` adds the hover, `payload` sends the same thinned series.
 
-use crate::profile::model::Timeline;
+use crate::profile::model::Profile;
+use crate::report::view::peak_moment;
 use crate::units;
 
 const WIDTH: f64 = 1000.0;
@@ -29,10 +30,11 @@ pub(super) fn thinned(series: &[(f64, u64)], stretches: usize) -> Vec<(f64, u64)
 }
 
 /// Appends the drawing; nothing when there are fewer than two points.
-pub(super) fn push(out: &mut String, timeline: &Timeline, elapsed_s: f64) {
+pub(super) fn push(out: &mut String, profile: &Profile) {
+    let (timeline, elapsed_s, peak) = (&profile.timeline, profile.clock.elapsed_s, peak_moment(profile));
     let last = timeline.rss.last().or(timeline.live.last()).map_or(0.0, |point| point.0);
     let end = elapsed_s.max(last);
-    let top = timeline.rss.iter().chain(&timeline.live).map(|point| point.1).max().unwrap_or(0);
+    let top = timeline.rss.iter().chain(&timeline.live).chain(&peak).map(|point| point.1).max().unwrap_or(0);
     if timeline.rss.len().max(timeline.live.len()) < 2 || end <= 0.0 || top == 0 {
         out.push_str("<p class=\"none\">No memory timeline was recorded.</p>");
         return;
@@ -84,7 +86,7 @@ pub(super) fn push(out: &mut String, timeline: &Timeline, elapsed_s: f64) {
     if !timeline.live.is_empty() {
         out.push_str(&format!("<path class=\"live\" d=\"{}\"/>", steps(&timeline.live)));
     }
-    if let Some(peak) = timeline.rss.iter().max_by_key(|point| point.1) {
+    if let Some(peak) = peak {
         let (at, label) = (x(peak.0), format!("peak {} at {}", units::bytes(peak.1), units::seconds(peak.0)));
         let (anchor, shift) = if at > WIDTH * 0.7 { ("end", -7.0) } else { ("start", 7.0) };
         out.push_str(&format!(

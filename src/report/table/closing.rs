@@ -88,7 +88,7 @@ fn most_memory(profile: &Profile, style: &Style) -> Answer {
     let error = relative_error(memory.peak_bytes_se, memory.peak_bytes);
     let error = error.map(|share| format!(" {}", error_text(share, style))).unwrap_or_default();
     let mut details = vec![format!(" held {}{error}", units::bytes(answer.bytes))];
-    details.extend(profile.totals.peak_rss_bytes.map(|peak| format!(" at the peak of {}", units::bytes(peak))));
+    details.extend(profile.totals.peak().map(|peak| format!(" at the peak of {}", units::bytes(peak))));
     Answer::of(profile, &answer.place, details, style)
 }
 

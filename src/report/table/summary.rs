@@ -11,7 +11,8 @@ use crate::profile::model::{Clock, Exit, NearLimit, Profile};
 use crate::report::bars::{CPU_KINDS, KINDS, cpu_parts, parts, sparkline, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::text;
-use crate::report::view::{Place, SortKey, View, cpu_s, largest, share, time_inside, too_few, wait_outside, waiting_s};
+use crate::report::view::{Place, SortKey, View, cpu_s, largest, peak_moment, share, time_inside, too_few};
+use crate::report::view::{wait_outside, waiting_s};
 use crate::units;
 
 /// Cells of a fact's name and the space after it.
@@ -20,6 +21,8 @@ const LABEL: usize = 9;
 const NAMED: usize = 3;
 /// Sections that are named.
 const SECTIONS: usize = 8;
+/// Bytes that are not worth a word.
+const LITTLE_BYTES: u64 = 4 << 20;
 /// Waits are named where they take this share of the wall.
 const WAIT_SHARE: f64 = 0.1;
 
@@ -40,7 +43,7 @@ pub fn summary_line(profile: &Profile) -> String {
         facts.push(format!("{} CPU{kinds}", units::seconds(cpu)));
     }
     facts.extend(waiting_s(&time_inside(&profile.totals)).map(|wait| format!("{} wait", units::seconds(wait))));
-    facts.extend(profile.totals.peak_rss_bytes.map(|peak| format!("peak RSS {}", units::bytes(peak))));
+    facts.extend(profile.totals.peak().map(|peak| format!("peak RSS {}", units::bytes(peak))));
     let hottest = largest(profile, SortKey::Cpu, 1);
     if let Some(((place, s), cpu)) = hottest.first().zip(cpu_s(time).filter(|cpu| *cpu > 0.0)) {
         facts.push(format!("hottest line {} {}", name(profile, place, &style), units::percent_in_prose(s / cpu)));
@@ -130,7 +133,7 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
         let of_wall = share(Some(cpu), elapsed).map(|part| format!(" ({} of wall)", units::percent_in_prose(part)));
         items.push((Role::Strong, format!("{} CPU{}", units::seconds(cpu), of_wall.unwrap_or_default())));
     }
-    items.extend(profile.totals.peak_rss_bytes.map(|peak| (Role::Strong, format!("{} peak RSS", units::bytes(peak)))));
+    items.extend(profile.totals.peak().map(|peak| (Role::Strong, format!("{} peak RSS", units::bytes(peak)))));
     facts.push("total", &items);
 
     let time = &time_inside(&profile.totals);
@@ -209,13 +212,12 @@ fn memory_over_time(facts: &mut Facts<'_>, profile: &Profile) {
     if series.len() > 1 {
         let cells = style.width.saturating_sub(LABEL).min(72);
         let end = series.iter().map(|(at, _)| *at).fold(profile.clock.elapsed_s, f64::max);
-        let (row, peak) = sparkline(series, end, cells, style);
+        let top = peak_moment(profile).unwrap_or_default();
+        let (row, _) = sparkline(series, end, cells, style);
+        let peak = ((top.0 / end * cells as f64) as usize).min(cells.saturating_sub(1));
         facts.drawn("memory", &style.painted(Role::Memory, &row));
-        let top = series.iter().copied().max_by_key(|(_, value)| *value).unwrap_or_default();
-        let (at, seen) = (units::seconds(top.0), units::bytes(top.1));
         let mark = style.glyph("\u{25b2}", "^");
-        let what = if cells < 60 { "" } else { "highest RSS seen " };
-        let text = format!("{what}{seen} at {at}");
+        let text = format!("peak {} at {}", units::bytes(top.1), units::seconds(top.0));
         // To the right of the mark, unless only its left has room.
         let line = if peak + 2 + text.len() <= cells || peak < text.len() + 1 {
             format!("{}{mark} {text}", " ".repeat(peak.min(cells.saturating_sub(2 + text.len()))))
@@ -238,10 +240,6 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     });
     let mut owners: Vec<_> = owners.collect();
     owners.extend(rest_of_peak(profile).map(|text| (Role::Faint, text)));
-    if !owners.is_empty() {
-        let at = other_peak(profile).map(|at| format!("lines held most at {}", units::seconds(at)));
-        owners.extend(at.map(|text| (Role::Faint, text)));
-    }
     facts.push("at peak", &owners);
     facts.push("resident", &resident(profile).map(|text| (Role::Plain, text)).collect::<Vec<_>>());
 
@@ -251,6 +249,7 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
         let blocks = totals.alloc_count.map(|n| format!(" in {} blocks", units::count(n))).unwrap_or_default();
         sums.push((Role::Plain, format!("{} allocated{blocks}", units::bytes(b))));
     }
+    sums.extend(most_allocated(profile).map(|text| (Role::Plain, text)));
     sums.extend(totals.live_bytes.map(|b| (Role::Plain, format!("{} live at the end", units::bytes(b)))));
     sums.extend(
         profile
@@ -264,15 +263,12 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("leaks", &leaks(profile, style));
 }
 
-/// When lines held most memory, if that was at another moment than the highest RSS, and they held clearly less then.
-fn other_peak(profile: &Profile) -> Option<f64> {
-    let highest = |series: &[(f64, u64)]| series.iter().copied().max_by_key(|(_, value)| *value);
-    let (resident_at, _) = highest(&profile.timeline.rss)?;
-    let live = &profile.timeline.live;
-    let (at, most) = highest(live)?;
-    let then = live.iter().rev().find(|(time, _)| *time <= resident_at)?.1;
-    let apart = (at - resident_at).abs() > profile.clock.elapsed_s / 20.0;
-    (apart && (then as f64) < 0.95 * most as f64).then_some(at)
+/// What lines had asked for when that was most, where it is clearly more than at the peak of the footprint.
+fn most_allocated(profile: &Profile) -> Option<String> {
+    let totals = &profile.totals;
+    let (most, at_peak) = (totals.most_allocated_bytes?, totals.tracked_peak_bytes?);
+    let more = most as f64 > 1.05 * at_peak as f64 && most - at_peak > LITTLE_BYTES;
+    more.then(|| format!("most allocated at any moment {}", units::bytes(most)))
 }
 
 /// One line: the surest leak, how many more there are, and where they are listed.
@@ -312,8 +308,8 @@ fn sections(facts: &mut Facts<'_>, view: &View<'_>) {
 /// of files, and memory of the program's own, some of what was asked for never touched or some of it nobody's.
 pub(crate) fn resident(profile: &Profile) -> impl Iterator<Item = String> {
     let totals = &profile.totals;
-    // The peak is of one process: with several, a difference to the sum of all would mean nothing.
-    let known = totals.peak_rss_bytes.zip(totals.resident_files_peak_bytes).zip(totals.tracked_peak_bytes);
+    // What is known of files is of one process.
+    let known = totals.peak().zip(totals.resident_files_peak_bytes).zip(totals.tracked_peak_bytes);
     let parts = known.filter(|_| profile.processes.len() <= 1).map(|((rss, shared), tracked)| {
         let own = rss.saturating_sub(shared);
         let blocks = if tracked > own {
@@ -335,14 +331,13 @@ fn rest_of_peak(profile: &Profile) -> impl Iterator<Item = String> {
     let totals = &profile.totals;
     let outside = totals.outside_scope_memory.peak_bytes;
     let mapped = totals.mapped_files_peak_bytes;
-    // The peak RSS is of one process: with several, a difference to the sum of all would mean nothing.
     let alone = profile.processes.len() <= 1;
     let untracked = totals
         .peak_rss_bytes
         .zip(totals.tracked_peak_bytes)
         .filter(|_| alone && totals.resident_files_peak_bytes.is_none())
         .and_then(|(rss, tracked)| rss.checked_sub(tracked.saturating_add(mapped.unwrap_or(0))));
-    let least = totals.peak_rss_bytes.unwrap_or(0) / 100;
+    let least = totals.peak().unwrap_or(0) / 100;
     let parts = [("outside scope", outside), ("mapped files", mapped), ("untracked", untracked)];
     let parts = parts.into_iter().filter_map(move |(name, bytes)| Some((name, bytes.filter(|b| *b > least)?)));
     parts.map(|(name, bytes)| format!("{name} {}", units::bytes(bytes)))

@@ -1,5 +1,5 @@
 // Hover for the timeline of the overview, and the strip above the source that shows a line's share.
-const PEAK = D.timeline.rss.reduce((a, b) => b[1] > a[1] ? b : a, [0, 0]);
+const PEAK = D.peak ?? [0, 0];
 const owners = D.hot.filter(r => r.pk > 0).sort((a, b) => b.pk - a.pk);
 function timelineHover() {
   const picture = $('tl');
