@@ -109,6 +109,7 @@ fn round_step(most: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::model::{Clock, Timeline};
 
     #[test]
     fn thinning_keeps_the_peak_and_what_follows_it() {
@@ -123,8 +124,10 @@ mod tests {
     #[test]
     fn a_value_holds_until_the_next_point() {
         let timeline = Timeline { rss: vec![(0.0, 50), (8.0, 100)], live: vec![] };
+        let clock = Clock { elapsed_s: 10.0, ..Clock::default() };
+        let profile = Profile { timeline, clock, ..Profile::default() };
         let mut out = String::new();
-        push(&mut out, &timeline, 10.0);
+        push(&mut out, &profile);
         assert!(out.contains("d=\"M0.0 136.0H800.0V22.0H1000\""), "{out}");
     }
 
