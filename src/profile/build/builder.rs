@@ -524,12 +524,14 @@ impl ProfileBuilder {
     /// What was observed until `until_ns` has waited long enough for records that were made before: readings count, and
     /// processes that were seen to be gone hold nothing any more.
     fn take_late(&mut self, until_ns: u64) {
-        while let Some((time_ns, pid)) = self.waiting.pop_front_if(|(time_ns, _)| *time_ns <= until_ns) {
+        while let Some(&(time_ns, pid)) = self.waiting.front().filter(|(time_ns, _)| *time_ns <= until_ns) {
+            self.waiting.pop_front();
             if let Some(process) = self.running.get_mut(&pid) {
                 process.catch_up(time_ns.saturating_add(1), &mut self.peak);
             }
         }
-        while let Some((time_ns, pid)) = self.dying.pop_front_if(|(time_ns, _)| *time_ns <= until_ns) {
+        while let Some(&(time_ns, pid)) = self.dying.front().filter(|(time_ns, _)| *time_ns <= until_ns) {
+            self.dying.pop_front();
             if let Some(process) = self.running.get_mut(&pid).filter(|process| process.ended) {
                 process.go(time_ns, &mut self.peak);
             }

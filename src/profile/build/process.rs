@@ -503,7 +503,8 @@ impl Process {
 
     /// All records before `time_ns` have come.
     pub(crate) fn catch_up(&mut self, time_ns: u64, peak: &mut Peak) {
-        while let Some(reading) = self.readings.pop_front_if(|reading| reading.time_ns < time_ns) {
+        while let Some(&reading) = self.readings.front().filter(|reading| reading.time_ns < time_ns) {
+            self.readings.pop_front();
             peak.read(self.pid, &mut self.part, reading);
         }
         self.peaks = peak.numbers();
