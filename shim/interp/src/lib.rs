@@ -29,6 +29,7 @@ mod running;
 mod tasks;
 mod text;
 mod threads;
+mod trio;
 mod versions;
 mod walk;
 
@@ -38,7 +39,8 @@ pub use identity::Identity;
 pub use memory::Memory;
 pub use names::{running_threads, thread_names};
 pub use running::{interpreter, is_bound, running};
-pub use tasks::{Awaited, Task, TaskSource, await_chain, tasks};
+pub use tasks::{Awaited, Task, TaskSource, await_chain, called_loop, tasks};
 pub use text::text;
 pub use threads::{Gil, Thread, gil, native_thread_id, threads};
+pub use trio::{stands_for_trio, trio_tasks};
 pub use walk::{Frame, Walk, WalkEnd, code_bytes, first_local, walk, walk_from, walk_interrupted};

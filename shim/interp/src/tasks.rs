@@ -4,7 +4,7 @@
 //! *where do the tasks stand?* From 3.14 on every thread keeps a list of its tasks, whose shape the `_asyncio` module
 //! describes in a section `.AsyncioDebug`; before, `asyncio.tasks` keeps them in a weak set. Invariant: a task whose
 //! coroutine is not suspended is never shown; every list has a bound. Tasks of other libraries' event loops are seen
-//! where they are asyncio's (uvloop), not otherwise (trio). Neighbours: `dict` finds the weak set, `walk` reads frames.
+//! where they are asyncio's (uvloop); `trio` finds trio's. Neighbours: `dict` finds the weak set, `walk` reads frames.
 
 use crate::dict;
 use crate::fields::Layout;
@@ -25,7 +25,11 @@ const EVENT_LOOP: u32 = 16;
 const SET_MASK: u32 = 32;
 const SET_TABLE: u32 = 40;
 /// `tp_name` follows the head of a variable-size object.
-const TYPE_NAME: u32 = 24;
+pub(crate) const TYPE_NAME: u32 = 24;
+/// `PyCFunctionObject.m_self`: the object that a method of a C type is bound to.
+const BOUND_TO: u32 = 24;
+/// Local variables and temporary values of a frame that are searched for its event loop.
+const FRAME_WORDS: u32 = 48;
 
 /// Where one process keeps its tasks: found once, used often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +139,19 @@ pub fn tasks<M: Memory>(
     }
 }
 
+/// The event loop that the innermost frame at `frame` calls, among those that `known` tells: the loop that one of its
+/// values is, is bound to, or belongs to (as a task does). For loops whose own functions have no frames (uvloop).
+pub fn called_loop<M: Memory>(mem: &M, layout: &Layout, frame: u64, known: impl Fn(u64) -> Option<u64>) -> Option<u64> {
+    (0..FRAME_WORDS).find_map(|index| {
+        let place = at(frame, layout.frame.locals).wrapping_add(u64::from(index).wrapping_mul(8));
+        let object = mem.u64(place)? & !TAG;
+        if object == 0 || unaligned(object) {
+            return None;
+        }
+        known(object).or_else(|| known(mem.u64(at(object, BOUND_TO))?))
+    })
+}
+
 /// Shows the frames that `task` is suspended in, outermost first, until `visit` answers false.
 pub fn await_chain<M: Memory>(mem: &M, layout: &Layout, task: Task, mut visit: impl FnMut(Frame) -> bool) -> Awaited {
     let mut awaited = Awaited { frames: 0, future: 0, for_tasks: false };
@@ -164,6 +181,11 @@ pub fn await_chain<M: Memory>(mem: &M, layout: &Layout, task: Task, mut visit: i
 struct Suspended {
     frame: Frame,
     awaits: u64,
+}
+
+/// Is the object at `object` a coroutine or generator that is suspended?
+pub(crate) fn is_suspended<M: Memory>(mem: &M, layout: &Layout, object: u64) -> bool {
+    suspended(mem, layout, object).is_some()
 }
 
 /// Reads the generator at `object`; `None` where that is none, or is not suspended.
@@ -215,22 +237,25 @@ fn show<M: Memory>(mem: &M, layout: &Layout, task: u64, coroutine: u32, visit: &
 
 /// The referents of the weak set at `weak_set`.
 fn set_members<M: Memory>(mem: &M, layout: &Layout, weak_set: u64, mut visit: impl FnMut(u64) -> bool) -> bool {
-    let read = || {
-        let set = dict::weak_set_data(mem, layout, weak_set)?;
-        Some((mem.u64(at(set, SET_TABLE))?, mem.u64(at(set, SET_MASK))?))
-    };
+    let Some(set) = dict::weak_set_data(mem, layout, weak_set) else { return false };
+    set_entries(mem, set, |reference| {
+        let task = mem.u64(at(reference, FIRST_FIELD)).unwrap_or(0);
+        task == 0 || unaligned(task) || visit(task)
+    })
+}
+
+/// The members of the set at `set`.
+pub(crate) fn set_entries<M: Memory>(mem: &M, set: u64, mut visit: impl FnMut(u64) -> bool) -> bool {
+    let read = || Some((mem.u64(at(set, SET_TABLE))?, mem.u64(at(set, SET_MASK))?));
     let Some((mut entry, mask)) = read() else { return false };
     let Ok(last) = u32::try_from(mask) else { return false };
     if last >= LIMIT {
         return false;
     }
     for _ in 0..=last {
-        let Some(reference) = mem.u64(entry) else { return false };
-        if reference != 0 {
-            let task = mem.u64(at(reference, FIRST_FIELD)).unwrap_or(0);
-            if task != 0 && !unaligned(task) && !visit(task) {
-                return false;
-            }
+        let Some(member) = mem.u64(entry) else { return false };
+        if member != 0 && !visit(member) {
+            return false;
         }
         entry = entry.wrapping_add(16);
     }

@@ -7,6 +7,7 @@
 //! events.
 
 pub mod balance;
+mod calls;
 pub mod memory;
 mod names;
 mod process;

@@ -16,6 +16,7 @@ use rscalene_interp::{Layout, Unsupported, gil};
 use rscalene_wire as wire;
 
 use super::balance::{Balance, Blocks, Credit, Place};
+use super::calls::{polls, waits_by_itself};
 use super::memory::ProcessMemory;
 use super::names::Names;
 use super::stacks::{Draft, Stacks};
@@ -457,7 +458,7 @@ impl Process {
             };
             self.memory.forget();
             let state = self.state(tid, activity.and_then(Activity::stack_pointer));
-            let draft = state.and_then(|state| self.stack(state));
+            let draft = state.and_then(|state| self.stack(state, activity.is_some_and(polls)));
             let after = schedstat.read().ok()?;
             if after.slices == before.slices {
                 let gil = activity.map(|activity| self.waits_for_gil(state, activity));
@@ -486,10 +487,10 @@ impl Process {
     }
 
     /// Reads the Python stack of a thread state, and the stacks of the tasks that wait in its event loop.
-    fn stack(&mut self, state: (u64, u64)) -> Option<(Draft, Vec<Draft>)> {
+    fn stack(&mut self, state: (u64, u64), polls: bool) -> Option<(Draft, Vec<Draft>)> {
         let layout = self.layout.as_ref()?;
         let draft = self.stacks.read(&self.memory, layout, state.0, MAX_DEPTH)?;
-        let tasks = self.tasks.read(self.target.pid, &self.stacks, (&self.memory, layout), state, &draft);
+        let tasks = self.tasks.read(self.target.pid, &self.stacks, (&self.memory, layout), state, (&draft, polls));
         Some((draft, tasks))
     }
 
@@ -501,33 +502,4 @@ impl Process {
         let range = self.states.gil(interp, || gil(memory, layout, interp).map(|gil| (gil.start, gil.end)));
         range.is_some_and(|(start, end)| (start..end).contains(&word))
     }
-}
-
-/// Calls in which threads wait for long; a thread that is stopped within one goes on to wait there.
-const LONG_CALLS: [libc::c_long; 14] = [
-    libc::SYS_futex,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_nanosleep,
-    libc::SYS_epoll_pwait,
-    libc::SYS_ppoll,
-    libc::SYS_pselect6,
-    libc::SYS_wait4,
-    libc::SYS_waitid,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_connect,
-    libc::SYS_read,
-];
-/// The older of them.
-#[cfg(target_arch = "x86_64")]
-const OLDER_LONG_CALLS: [libc::c_long; 3] = [libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_select];
-#[cfg(not(target_arch = "x86_64"))]
-const OLDER_LONG_CALLS: [libc::c_long; 0] = [];
-
-/// Is the thread in a call in which threads wait? Any other that blocks may have been stopped.
-fn waits_by_itself(activity: Activity) -> bool {
-    let Activity::Syscall { number, .. } = activity else { return false };
-    LONG_CALLS.iter().chain(&OLDER_LONG_CALLS).any(|&call| u64::try_from(call).is_ok_and(|call| call == number))
 }

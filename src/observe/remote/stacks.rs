@@ -36,6 +36,10 @@ enum Role {
     RunOnce,
     /// A function of `selectors.py`.
     Selector,
+    /// `trio.run`.
+    TrioRun,
+    /// A trio function that waits for the system's events.
+    TrioEvents,
     Other,
 }
 
@@ -44,23 +48,44 @@ enum Role {
 pub struct Draft {
     frames: Vec<(u64, u32)>,
     codes: Vec<(u64, CodeDef)>,
-    /// The thread is an event loop with nothing to do: index and address of its `run_forever` frame.
-    idle_loop: Option<(usize, u64)>,
+    /// Address of the innermost frame; 0 where there is none.
+    innermost: u64,
+    /// The thread is an event loop with nothing to do.
+    idle_loop: Option<IdleLoop>,
+}
+
+/// The frame of an event loop that has nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleLoop {
+    /// asyncio's own: the frame's first local variable is the loop.
+    Asyncio(u64),
+    /// trio's: the loop is in a local variable.
+    Trio(u64),
 }
 
 impl Draft {
-    /// Address of the `run_forever` frame of a thread that is an idle event loop.
+    /// The loop that the thread runs, if that loop has nothing to do.
     #[must_use]
-    pub fn idle_loop(&self) -> Option<u64> {
-        self.idle_loop.map(|(_, address)| address)
+    pub fn idle_loop(&self) -> Option<IdleLoop> {
+        self.idle_loop
+    }
+
+    /// Address of the innermost frame; 0 where there is none.
+    #[must_use]
+    pub fn innermost(&self) -> u64 {
+        self.innermost
     }
 
     /// The stack of a task of this idle loop: its own frames in those of the loop.
     #[must_use]
     pub fn of_task(&self, mut task: Self) -> Self {
-        if let Some((place, _)) = self.idle_loop {
-            task.frames.extend_from_slice(&self.frames[place..]);
-        }
+        // What the loop itself calls to wait is left out.
+        let place = match self.idle_loop {
+            Some(IdleLoop::Asyncio(_)) => 2,
+            Some(IdleLoop::Trio(_)) => 1,
+            None => 0,
+        };
+        task.frames.extend_from_slice(self.frames.get(place..).unwrap_or(&[]));
         task
     }
 }
@@ -101,9 +126,14 @@ impl Stacks {
             roles.push((role, frame.frame));
             draft.frames.push((hash, frame.offset_bytes));
         }
-        if let [(Role::Selector, _), (Role::RunOnce, _), (Role::RunForever, address), ..] = roles[..] {
-            draft.idle_loop = Some((2, address));
-        }
+        draft.innermost = roles.first().map_or(0, |&(_, address)| address);
+        draft.idle_loop = match roles[..] {
+            [(Role::Selector, _), (Role::RunOnce, _), (Role::RunForever, address), ..] => {
+                Some(IdleLoop::Asyncio(address))
+            }
+            [(Role::TrioEvents, _), (Role::TrioRun, address), ..] => Some(IdleLoop::Trio(address)),
+            _ => None,
+        };
         draft
     }
 
@@ -141,6 +171,8 @@ fn role(code: &CodeDef) -> Role {
     match code.qualname.as_str() {
         "BaseEventLoop.run_forever" => Role::RunForever,
         "BaseEventLoop._run_once" => Role::RunOnce,
+        "run" if code.filename.ends_with("/trio/_core/_run.py") => Role::TrioRun,
+        "EpollIOManager.get_events" if code.filename.ends_with("/trio/_core/_io_epoll.py") => Role::TrioEvents,
         _ if code.filename.ends_with("selectors.py") || code.filename == "<frozen selectors>" => Role::Selector,
         _ => Role::Other,
     }

@@ -1,6 +1,6 @@
 //! Who owns the waiting of an idle event loop.
 //!
-//! Job: when a thread is an asyncio loop with nothing to do, name the lines that await instead of the selector: the stacks
+//! Job: when a thread is an event loop with nothing to do (asyncio's own, uvloop's or trio's), name the lines that await instead of the selector: the stacks
 //! of its waiting tasks, each with an equal part. Invariant: a task that only stands for others (`gather`, a task group)
 //! leaves the waiting to them; a loop without tasks keeps it. Neighbours: `rscalene_interp` reads tasks, `stacks` frames,
 //! `process` divides.
@@ -8,10 +8,12 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use rscalene_interp::{Layout, Task, TaskSource, await_chain, first_local, tasks};
+use rscalene_interp::{
+    Layout, Task, TaskSource, await_chain, called_loop, first_local, stands_for_trio, tasks, trio_tasks,
+};
 
 use super::memory::ProcessMemory;
-use super::stacks::{Draft, Stacks};
+use super::stacks::{Draft, IdleLoop, Stacks};
 use crate::observe::locate;
 use crate::observe::proc;
 use crate::transport::event::Body;
@@ -35,26 +37,28 @@ pub(super) struct Tasks {
 
 impl Tasks {
     /// Drafts of the stacks that wait in the idle loop of `draft`, a stack of the thread state `thread` (and its
-    /// interpreter); empty if it is none or has none.
+    /// interpreter); empty if it is none or has none. `polls`: the thread waits for the system's events.
     pub(super) fn read(
         &mut self,
         pid: u32,
         stacks: &Stacks,
         (memory, layout): (&ProcessMemory, &Layout),
         thread: (u64, u64),
-        draft: &Draft,
+        (draft, polls): (&Draft, bool),
     ) -> Vec<Draft> {
-        let Some(event_loop) = draft.idle_loop().and_then(|frame| first_local(memory, layout, frame)) else {
-            return Vec::new();
-        };
-        let Some(source) = self.source(pid, memory, layout, thread.1) else { return Vec::new() };
-        let mut waiting: Vec<Task> = Vec::new();
-        tasks(memory, layout, source, thread, |task| {
-            if task.event_loop == event_loop {
-                waiting.push(task);
+        let waiting = match draft.idle_loop() {
+            Some(IdleLoop::Trio(frame)) => trios(memory, layout, frame),
+            Some(IdleLoop::Asyncio(frame)) => {
+                let event_loop = first_local(memory, layout, frame);
+                self.all(pid, (memory, layout), thread, |_| event_loop)
             }
-            true
-        });
+            None if polls && draft.innermost() != 0 => self.all(pid, (memory, layout), thread, |tasks| {
+                let of = |object| tasks.iter().find(|task| task.task == object || task.event_loop == object);
+                called_loop(memory, layout, draft.innermost(), |object| of(object).map(|task| task.event_loop))
+            }),
+            None => Vec::new(),
+        };
+        let trio = matches!(draft.idle_loop(), Some(IdleLoop::Trio(_)));
         let step = waiting.len().div_ceil(MOST_TASKS).max(1);
         self.looks = self.looks.wrapping_add(1);
         let mut own = Vec::new();
@@ -68,11 +72,31 @@ impl Tasks {
             if frames.is_empty() {
                 continue;
             }
+            let for_others = trio && frames.iter().any(|frame| stands_for_trio(memory, layout, frame.code));
             frames.reverse();
             let stack = draft.of_task(stacks.draft(memory, layout, &frames));
-            if awaited.for_tasks { &mut indirect } else { &mut own }.push(stack);
+            if awaited.for_tasks || for_others { &mut indirect } else { &mut own }.push(stack);
         }
         if own.is_empty() { indirect } else { own }
+    }
+
+    /// asyncio's waiting tasks of one event loop, which `choose` finds among all of them.
+    fn all(
+        &mut self,
+        pid: u32,
+        (memory, layout): (&ProcessMemory, &Layout),
+        thread: (u64, u64),
+        choose: impl FnOnce(&[Task]) -> Option<u64>,
+    ) -> Vec<Task> {
+        let Some(source) = self.source(pid, memory, layout, thread.1) else { return Vec::new() };
+        let mut waiting: Vec<Task> = Vec::new();
+        tasks(memory, layout, source, thread, |task| {
+            waiting.push(task);
+            true
+        });
+        let event_loop = choose(&waiting);
+        waiting.retain(|task| Some(task.event_loop) == event_loop);
+        waiting
     }
 
     /// Defines the stacks and answers the hash that stands for them together.
@@ -115,6 +139,16 @@ impl Tasks {
         }
         self.source
     }
+}
+
+/// The waiting tasks of the trio loop that the frame runs.
+fn trios(memory: &ProcessMemory, layout: &Layout, frame: u64) -> Vec<Task> {
+    let mut waiting = Vec::new();
+    trio_tasks(memory, layout, frame, |task| {
+        waiting.push(task);
+        true
+    });
+    waiting
 }
 
 #[cfg(test)]
