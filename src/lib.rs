@@ -55,6 +55,7 @@ mod _rscalene {
         module.add_class::<crate::inprocess::sampler::Sampler>()?;
         module.add_class::<crate::bindings::profile::ProfileData>()?;
         module.add_class::<crate::bindings::difference::DiffData>()?;
+        module.add_class::<crate::bindings::merge::MergeData>()?;
         crate::requests::register(module)?;
         crate::sql::register(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -36,7 +36,7 @@ fn profile(lines: u32) -> Profile {
         lines: profile.sections[0].lines.clone(),
         ..Label::default()
     });
-    profile.files.push(File { path: HOSTILE.into(), lines: (1..=lines).map(line).collect(), functions: vec![] });
+    profile.files.push(File { path: HOSTILE.into(), lines: (1..=lines).map(line).collect(), ..File::default() });
     profile
 }
 

@@ -9,6 +9,7 @@ In a shell, ``rscalene run app.py`` profiles a program, and ``rscalene --help`` 
 - :func:`queries` counts the queries of a block by line, and :class:`limits` fails what asks or takes more than allowed;
 - :class:`label` names a block, so that ``rscalene run`` shows its costs in a row of their own;
 - :func:`load` reads a saved profile as a :class:`Result`, and ``result.diff(other)`` compares two;
+- :func:`merge` makes one profile of many: those of ranks, machines or tasks;
 - :mod:`rscalene.compat` has the names of memory_profiler and line_profiler.
 
 In a notebook, ``%load_ext rscalene`` adds ``%%rscalene``, ``%mprun``, ``%lprun`` and ``%memit``.
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from rscalene.labels import label
     from rscalene.lines import profile
     from rscalene.profiler import Profiler, profile_run
-    from rscalene.result import Diff, Result, load
+    from rscalene.result import Diff, Result, load, merge
     from rscalene.sql import queries
     from rscalene.testing.limits import limits
     from rscalene.web.block import request
 
 __all__ = [
-    "Diff", "Profiler", "Result", "__version__", "label", "limits", "load", "memory", "memory_usage", "profile",
-    "profile_run", "queries", "request", "timer",
+    "Diff", "Profiler", "Result", "__version__", "label", "limits", "load", "memory", "memory_usage", "merge",
+    "profile", "profile_run", "queries", "request", "timer",
 ]  # fmt: skip
 
 _HOMES = {
@@ -42,6 +43,7 @@ _HOMES = {
     "load": "result",
     "memory": "footprint",
     "memory_usage": "footprint",
+    "merge": "result",
     "profile": "lines",
     "profile_run": "profiler",
     "queries": "sql",

@@ -290,6 +290,28 @@ class Sampler:
         """Return the profile as an object of its own; RuntimeError when there is none."""
 
 @final
+class MergeData:
+    """Profiles that are being merged; :func:`rscalene.merge` is its face.
+
+    The methods that add return why a profile was not merged, or ``None``.
+    """
+
+    def __new__(cls) -> MergeData: ...
+    def add_file(self, path: str) -> str | None:
+        """Add a file that holds a profile's JSON."""
+
+    def add_json(self, name: str, bytes: bytes) -> str | None:
+        """Add a profile's JSON, which messages call ``name``."""
+
+    def add(self, name: str, data: ProfileData) -> str | None:
+        """Add a profile, which messages call ``name``."""
+
+    def runs(self) -> int:
+        """Return the number of runs that were added."""
+
+    def finish(self, by: str | None) -> ProfileData:
+        """Return the profile of all; ValueError for an unknown ``by``."""
+
 class ProfileData:
     """A profile; :class:`rscalene.Result` is its face."""
 

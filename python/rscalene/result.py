@@ -17,9 +17,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
-from rscalene._rscalene import DiffData, ProfileData
+from rscalene._rscalene import DiffData, MergeData, ProfileData
 
-__all__ = ["Diff", "Result", "load"]
+__all__ = ["Diff", "Result", "load", "merge"]
 
 #: The profile inside of a notebook's output; larger profiles are left out.
 MIMETYPE = "application/vnd.rscalene.v1+json"
@@ -33,6 +33,39 @@ def load(path: str | os.PathLike[str]) -> Result:
     :raises ValueError: if the file is no profile, is cut off, or has a newer major version of the format.
     """
     return Result(ProfileData.read(os.fspath(path)))
+
+
+def merge(profiles: Iterable[Result | str | os.PathLike[str] | bytes], *, by: str | None = None) -> Result:
+    """Make one profile of many: those of the ranks of a job, of machines, of tasks.
+
+    The result is the same to the byte in whatever order the profiles come, and may be merged again. Seconds, bytes and
+    counts are sums; figures at a peak are those of the run with the highest peak; errors combine as roots of sums of
+    squares. ``result.to_dict()["merge"]`` has the runs and the spread of each line over them.
+
+    :param profiles: results, paths of saved profiles, or JSON as ``bytes`` or as text that begins with ``{``. One at a
+        time is in memory. A profile that is given twice counts once; one that cannot be read is left out, and a notice
+        with the code ``not_merged`` names it.
+    :param by: what the spread compares: ``rank``, ``host``, ``process`` or ``label``; the default is ranks if a run has
+        one, else hosts if there are several, else processes.
+    :raises ValueError: when no profile could be read, or for another ``by``.
+    """
+    data, skipped = MergeData(), []
+    for number, profile in enumerate(profiles, 1):
+        why = _add(data, f"profile {number}", profile)
+        skipped += [why] if why else []
+    if data.runs() == 0:
+        raise ValueError("\n".join(skipped) or "cannot merge: there is no profile")
+    return Result(data.finish(by))
+
+
+def _add(data: MergeData, name: str, profile: Result | str | os.PathLike[str] | bytes) -> str | None:
+    if isinstance(profile, Result):
+        return data.add(name, profile._data)
+    if isinstance(profile, bytes):
+        return data.add_json(name, profile)
+    if isinstance(profile, str) and profile.lstrip().startswith("{"):
+        return data.add_json(name, profile.encode())
+    return data.add_file(os.fspath(profile))
 
 
 class _Report(ABC):

@@ -12,5 +12,6 @@ pub(crate) mod footprint;
 pub(crate) mod fork_lock;
 pub(crate) mod hearing;
 pub(crate) mod load_shim;
+pub(crate) mod merge;
 pub(crate) mod profile;
 pub(crate) mod symbols;

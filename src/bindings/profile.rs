@@ -42,6 +42,11 @@ impl ProfileData {
         Self { profile, texts: HashMap::new() }
     }
 
+    /// The profile.
+    pub(crate) fn profile(&self) -> Arc<Profile> {
+        Arc::clone(&self.profile)
+    }
+
     fn source(&self, path: &str) -> Option<String> {
         self.texts.get(path).cloned().or_else(|| source::text(path))
     }

@@ -12,6 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::error::{EXIT_USAGE, Error};
+use crate::profile::merge::By;
 use crate::report::Format;
 use crate::report::export::Weight;
 use crate::report::view::SortKey;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     View(View),
     /// Say what changed between two saved profiles
     Diff(Diff),
+    /// Make one profile of many: of the ranks of a job, of machines, of tasks
+    Merge(Merge),
     /// Make a report of what a killed `rscalene run` left behind
     Recover(Recover),
     /// Run a program in which @profile needs no import, and print exact tables of the functions so marked
@@ -412,6 +415,27 @@ pub(crate) struct Diff {
     pub(crate) paper: Paper,
 }
 
+/// Options of `rscalene merge`.
+#[derive(Debug, Args)]
+#[command(after_help = "The result is the same to the byte in any order of the profiles, and may be merged again.\n\
+                        A file that cannot be read is named and left out; exit code 2 where none could be read.")]
+pub(crate) struct Merge {
+    /// Profiles that `rscalene run` or `rscalene merge` saved, and folders of them
+    #[arg(required = true, value_name = "DIR|FILE")]
+    pub(crate) profiles: Vec<PathBuf>,
+
+    #[arg(short, long, value_name = "FILE",
+        help = picks("Where to save the merged profile", "; without it, the report is printed"))]
+    pub(crate) output: Option<PathBuf>,
+
+    /// What each line is compared by: host, rank, process or label [default: rank if there are ranks, else host, else process]
+    #[arg(long, value_name = "WHAT", value_parser = parse_by)]
+    pub(crate) by: Option<By>,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
 /// What `rscalene diff` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum DiffPrint {
@@ -547,6 +571,10 @@ fn parse_weight(text: &str) -> Result<Weight, String> {
         let names: Vec<&str> = Weight::ALL.iter().map(|weight| weight.name()).collect();
         format!("one of {}", names.join(", "))
     })
+}
+
+fn parse_by(text: &str) -> Result<By, String> {
+    By::from_name(text).ok_or_else(|| format!("one of {}", By::ALL.map(By::name).join(", ")))
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {

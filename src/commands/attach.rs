@@ -16,6 +16,7 @@ use crate::launch::given;
 use crate::launch::texts::Texts;
 use crate::observe::outside::{Engine, Outside, Refused, Settings};
 use crate::observe::proc;
+use crate::observe::rank;
 use crate::observe::root::Root;
 use crate::observe::symbols::Symbols;
 use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
@@ -184,6 +185,7 @@ fn finish(
             platform: platform(),
             pid: facts.pid,
             attached: Some(format!("outside ({})", named(engine))),
+            host: rank::host(),
             ..model::Target::default()
         },
         clock: model::Clock {

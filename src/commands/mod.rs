@@ -8,6 +8,7 @@ mod browser;
 mod diff;
 mod doctor;
 mod dump;
+mod merge;
 mod output;
 mod recover;
 mod report;
@@ -95,6 +96,7 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
         Command::Dump(flags) => dump::dump(flags),
         Command::View(flags) => view::view(flags),
         Command::Diff(flags) => diff::diff(flags),
+        Command::Merge(flags) => merge::merge(flags),
         Command::Recover(flags) => recover::recover(flags),
         Command::Lines { words } => {
             // It runs the program in the interpreter that it measures; the console script does without this.

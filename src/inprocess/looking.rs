@@ -13,6 +13,7 @@ use crate::lines::engine::split::Tally;
 use crate::observe::jitter::Jitter;
 use crate::observe::looks::Inside;
 use crate::observe::proc;
+use crate::observe::rank;
 use crate::observe::remote::{Reader, Target};
 use crate::profile::build::builder::Context;
 use crate::profile::build::symbolize::Lookup;
@@ -195,6 +196,8 @@ impl About {
                 cwd: std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
                 platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
                 pid: self.target.pid,
+                host: rank::host(),
+                rank: rank::rank(),
                 ..model::Target::default()
             },
             clock: model::Clock {

@@ -9,5 +9,6 @@
 mod book;
 pub mod build;
 pub mod compare;
+pub mod merge;
 pub mod model;
 mod write;

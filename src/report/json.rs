@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
 use crate::profile::model::{
-    FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, Format, Memory, Notice, Profile, Stacks, Time, codes,
+    FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, Format, Member, Memory, Merge, Notice, Profile, Stacks, Time, codes,
 };
 
 /// Larger files are refused: two hundred times a profile of 100,000 lines.
@@ -233,6 +233,41 @@ fn check_indices(profile: &Profile) -> Result<(), String> {
     for (index, leak) in profile.leaks.iter().flatten().enumerate() {
         if leak.file >= profile.files.len() {
             return Err(format!("`leaks[{index}].file` is {}, there are {} files", leak.file, profile.files.len()));
+        }
+    }
+    profile.merge.as_deref().map_or(Ok(()), |merge| check_merge(profile, merge))
+}
+
+/// The same of what merged profiles have beside.
+fn check_merge(profile: &Profile, merge: &Merge) -> Result<(), String> {
+    let files = profile.files.len();
+    let rows =
+        |of: fn(&Member) -> usize| merge.members.iter().fold(0_usize, |sum, member| sum.saturating_add(of(member)));
+    if rows(|member| member.processes) != profile.processes.len() {
+        return Err("`merge.members[].processes` are not as many as `processes`".to_owned());
+    }
+    if let Some(index) = merge.members.iter().position(|member| member.processes == 0) {
+        return Err(format!("`merge.members[{index}].processes` is 0"));
+    }
+    if rows(|member| member.threads) > profile.threads.len() {
+        return Err("`merge.members[].threads` are more than `threads`".to_owned());
+    }
+    if merge.peak_member >= merge.members.len() {
+        let members = merge.members.len();
+        return Err(format!("`merge.peak_member` is {}, there are {members} members", merge.peak_member));
+    }
+    if let Some((index, line)) = merge.parts.iter().enumerate().find(|(_, line)| line.file >= files) {
+        return Err(format!("`merge.parts[{index}].file` is {}, there are {files} files", line.file));
+    }
+    if let Some(index) = merge.functions.iter().position(|(file, ..)| *file >= files) {
+        return Err(format!("`merge.functions[{index}]` names a file that is not there"));
+    }
+    let groups = merge.spread.groups.len();
+    for (index, line) in merge.spread.lines.iter().enumerate() {
+        let highest = [line.cpu_s.map(|range| range.highest), line.wait_s.map(|range| range.highest)];
+        let of_bytes = [line.alloc_bytes.map(|range| range.highest), line.peak_bytes.map(|range| range.highest)];
+        if line.file >= files || highest.iter().chain(&of_bytes).flatten().any(|group| *group >= groups) {
+            return Err(format!("`merge.spread.lines[{index}]` names a file or a group that is not there"));
         }
     }
     Ok(())

@@ -168,7 +168,7 @@ mod tests {
         let line = |line| Line { line, time: Time { python_s: Some(1e-3), ..Time::default() }, ..Line::default() };
         let mut profile = Profile::default();
         profile.totals.time.python_s = Some(1.0);
-        profile.files.push(File { path: "x.py".into(), lines: (1..=1000).map(line).collect(), functions: vec![] });
+        profile.files.push(File { path: "x.py".into(), lines: (1..=1000).map(line).collect(), ..File::default() });
         let text = render_markdown(&profile, &Options::default());
         assert_eq!(text.matches("`x.py:").count(), 10, "{text}");
     }
@@ -178,7 +178,7 @@ mod tests {
         let time = Time { python_s: Some(1.0), wait_s: Some(2.0), ..Time::default() };
         let line = Line { line: 3, source: Some("a | b".into()), time, ..Line::default() };
         let mut profile = Profile::default();
-        profile.files.push(File { path: "x.py".into(), lines: vec![line], functions: vec![] });
+        profile.files.push(File { path: "x.py".into(), lines: vec![line], ..File::default() });
         let text = render_markdown(&profile, &Options::default());
         let rows: Vec<&str> = text.lines().filter(|row| row.starts_with('|')).collect();
         assert_eq!(rows.len(), 3, "{text}");

@@ -31,7 +31,12 @@ fn profile(path: &str, lines: &[(u32, &str, f64)]) -> Profile {
             cpu_samples: (total * 1000.0) as u64,
             ..Totals::default()
         },
-        files: vec![File { path: path.to_owned(), lines: lines.iter().map(row).collect(), functions: vec![function] }],
+        files: vec![File {
+            path: path.to_owned(),
+            lines: lines.iter().map(row).collect(),
+            functions: vec![function],
+            ..File::default()
+        }],
         ..Profile::default()
     }
 }

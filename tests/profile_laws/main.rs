@@ -5,6 +5,7 @@ mod hostile;
 mod labels;
 mod left_out;
 mod memory;
+mod merge;
 mod peak;
 mod queries;
 mod recording;

@@ -199,6 +199,7 @@ pub(crate) fn realistic() -> Profile {
                 function("report", 38, 42, time(201.0, 22.0, 61.0, 4.0), 0.284, 3_119),
                 function("main", 45, 48, time(0.6, 0.1, 0.0, 0.0), 2.847, 1_960_044),
             ],
+            text_sha256: Some("5f".repeat(32)),
         }],
         timeline: Timeline { rss: rss.collect(), live: vec![(0.0, 0), (3.2, 19_700 << 10)] },
         threads: vec![
@@ -219,6 +220,7 @@ pub(crate) fn realistic() -> Profile {
             peak_rss_bytes: Some(412 << 20),
             time: totals_time,
             memory: memory(2_012_113, 1_990_011, 19_700, 409_600, 22_531, 0.003),
+            ..Process::default()
         }],
         stacks: stacks(),
         sections: vec![Section {
@@ -363,6 +365,7 @@ pub(crate) fn adversarial_of(files: u32, lines: u32) -> Profile {
                 own: time(1e12, 1.0, 1.0, 1.0),
                 ..Function::default()
             }],
+            text_sha256: None,
         })
         .collect();
     profile.threads[1].name = HOSTILE[0].into();

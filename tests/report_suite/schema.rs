@@ -1,6 +1,7 @@
 //! The schema and the page about the format describe what is written.
 
 use boon::{Compiler, SchemaIndex, Schemas};
+use rscalene::profile::merge::Merging;
 use rscalene::profile::model::{Profile, codes};
 use serde_json::Value;
 
@@ -13,6 +14,17 @@ fn schema() -> Value {
     serde_json::from_str(SCHEMA).unwrap()
 }
 
+/// Two runs as one.
+fn merged() -> Profile {
+    let mut merging = Merging::new();
+    for rank in 0..2 {
+        let mut profile = asking();
+        (profile.target.host, profile.target.rank) = (Some("node".to_owned()), Some(rank));
+        merging.add(profile).unwrap();
+    }
+    merging.finish(None)
+}
+
 fn compiled() -> (Schemas, SchemaIndex) {
     let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
     compiler.add_resource("urn:rscalene:profile:1", schema()).unwrap();
@@ -23,7 +35,7 @@ fn compiled() -> (Schemas, SchemaIndex) {
 #[test]
 fn every_profile_is_valid_against_the_schema() {
     let (schemas, index) = compiled();
-    for profile in [realistic(), asking(), cpu_only(), Profile::default(), adversarial()] {
+    for profile in [realistic(), asking(), cpu_only(), Profile::default(), adversarial(), merged()] {
         let value = serde_json::to_value(&profile).unwrap();
         if let Err(error) = schemas.validate(&value, index) {
             panic!("{error:#}");
@@ -56,6 +68,7 @@ fn every_key_is_in_the_schema_and_on_the_page() {
     let schema = schema();
     let value = serde_json::to_value(asking()).unwrap();
     walk(&schema, &schema, &value, "");
+    walk(&schema, &schema, &serde_json::to_value(merged()).unwrap(), "");
 }
 
 /// Holds `value` against its `schema`: each key is described and each described key is there.
@@ -71,10 +84,15 @@ fn walk(root: &Value, schema: &Value, value: &Value, place: &str) {
             // Shares are written only where there are several processes or threads, what is of no kind where there is any.
             // Queries are written of lines that asked, and marks where there is one.
             let may_be_absent = ["attached", "cpu_s_se", "user_s", "idle_s", "helpers_s", "core_wait_s", "program_s"];
+            let since_merging = ["host", "rank", "text_sha256", "merge", "cpu_variance", "functions"];
             let of_some = |key: &str| {
                 key.starts_with("by_") || key.starts_with("sql_") || ["mark", "advice", "cause"].contains(&key)
             };
-            for key in described.keys().filter(|key| !of_some(key) && !may_be_absent.contains(&key.as_str())) {
+            // A line that no group spent on has no range of it.
+            let ranges = place.ends_with(".spread.lines[]");
+            let absent =
+                |key: &str| ranges || of_some(key) || [&may_be_absent[..], &since_merging].concat().contains(&key);
+            for key in described.keys().filter(|key| !absent(key)) {
                 assert!(entries.contains_key(key), "{place}.{key} is described but not written");
             }
             for (key, inner) in entries {

@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 12] = [
 ];
 
 /// The same, inside of `src/profile`.
-const PROFILE: [&[&str]; 5] = [&["model"], &["book"], &["write"], &["build"], &["compare"]];
+const PROFILE: [&[&str]; 5] = [&["model"], &["book"], &["write"], &["build"], &["compare", "merge"]];
 
 fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

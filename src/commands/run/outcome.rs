@@ -15,8 +15,8 @@ use crate::launch::given::{self, Given};
 use crate::launch::program;
 use crate::launch::texts::Texts;
 use crate::launch::unseen::Unseen;
-use crate::observe::proc;
 use crate::observe::symbols::Symbols;
+use crate::observe::{proc, rank};
 use crate::profile::build::builder::Context;
 use crate::profile::build::interpreter::Refused;
 use crate::profile::model::{self, Notice, Profile, codes};
@@ -164,6 +164,8 @@ pub(super) fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, text: Opt
         exit: model::Exit { code: ended.code, signal: ended.signal },
         allocator: None,
         attached: None,
+        host: rank::host(),
+        rank: rank::rank(),
     };
     let mut source = |path: &str| text?(path).map(|text| lines(&text));
     builder.finish(Context {

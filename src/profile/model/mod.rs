@@ -3,8 +3,10 @@
 //! Job: the types of the JSON and of everything that renders it. Invariant: no room below is known here. Neighbours:
 //! `build` and `write` make profiles, `report` shows them, `compare` pairs two.
 
+mod exit;
 mod label;
 mod line;
+mod merge;
 mod moments;
 mod notice;
 mod profile;
@@ -12,8 +14,10 @@ mod sql;
 mod stacks;
 mod time_and_memory;
 
+pub use exit::Exit;
 pub use label::Label;
 pub use line::{Line, NativeSymbol, ProcessShare, ThreadShare};
+pub use merge::{CountedNotice, LineParts, LineSpread, Member, Merge, Range, Spread, Variances};
 pub use moments::{HeldBytes, Leak, NearLimit, Section, SectionLine};
 pub use notice::{Notice, codes};
 pub use profile::*;

@@ -19,44 +19,48 @@ pub mod codes {
         };
     }
     codes! {
-        /// A message of a profile whose format had no codes yet, or a notice that this build does not know.
-        OTHER = "other";
-        /// The self-test failed: no line of the process is reported.
-        FRAMES_REFUSED = "frames_refused";
-        /// Records of the process were lost.
-        LOST_RECORDS = "lost_records";
-        /// More processes than rows: the last row holds the rest.
-        MANY_PROCESSES = "many_processes";
-        /// More threads than rows: the last row holds the rest.
-        MANY_THREADS = "many_threads";
-        /// More names of sections than rows: the rest is in no row.
-        MANY_SECTIONS = "many_sections";
-        /// More call paths than the tree of calls holds: the innermost frames of the rest are told as their callers.
-        FOLDED_PATHS = "folded_paths";
-        /// More messages than the profile keeps.
-        MANY_NOTICES = "many_notices";
-        /// Figures that were not finite numbers are left out.
-        NOT_FINITE = "not_finite";
-        /// Processes found no room in the shared memory.
-        NO_ROOM = "no_room";
-        /// Processes in PID namespaces of their own were not profiled.
-        OTHER_NAMESPACE = "other_namespace";
-        /// The capture for `rscalene recover` is not complete.
-        CAPTURE_INCOMPLETE = "capture_incomplete";
-        /// The capture ends early, is damaged or unreadable from some place on.
-        CAPTURE_DAMAGED = "capture_damaged";
-        /// The profile was made from a capture after the launcher had died.
-        RECOVERED = "recovered";
-        /// The program still runs.
-        SO_FAR = "so_far";
-        /// Kernel time is known by the clock's ticks alone.
-        KERNEL_BY_TICKS = "kernel_by_ticks";
-        /// Without perf, lines of short bursts of work are approximate.
-        WITHOUT_PERF = "without_perf";
-        /// Memory by line is unknown: the allocation functions could not be observed.
-        MEMORY_UNKNOWN = "memory_unknown";
+    /// A message of a profile whose format had no codes yet, or a notice that this build does not know.
+    OTHER = "other";
+    /// The self-test failed: no line of the process is reported.
+    FRAMES_REFUSED = "frames_refused";
+    /// Records of the process were lost.
+    LOST_RECORDS = "lost_records";
+    /// More processes than rows: the last row holds the rest.
+    MANY_PROCESSES = "many_processes";
+    /// More threads than rows: the last row holds the rest.
+    MANY_THREADS = "many_threads";
+    /// More names of sections than rows: the rest is in no row.
+    MANY_SECTIONS = "many_sections";
+    /// More call paths than the tree of calls holds: the innermost frames of the rest are told as their callers.
+    FOLDED_PATHS = "folded_paths";
+    /// More messages than the profile keeps.
+    MANY_NOTICES = "many_notices";
+    /// Figures that were not finite numbers are left out.
+    NOT_FINITE = "not_finite";
+    /// Processes found no room in the shared memory.
+    NO_ROOM = "no_room";
+    /// Processes in PID namespaces of their own were not profiled.
+    OTHER_NAMESPACE = "other_namespace";
+    /// The capture for `rscalene recover` is not complete.
+    CAPTURE_INCOMPLETE = "capture_incomplete";
+    /// The capture ends early, is damaged or unreadable from some place on.
+    CAPTURE_DAMAGED = "capture_damaged";
+    /// The profile was made from a capture after the launcher had died.
+    RECOVERED = "recovered";
+    /// The program still runs.
+    SO_FAR = "so_far";
+    /// Kernel time is known by the clock's ticks alone.
+    KERNEL_BY_TICKS = "kernel_by_ticks";
+    /// Without perf, lines of short bursts of work are approximate.
+    WITHOUT_PERF = "without_perf";
+    /// Memory by line is unknown: the allocation functions could not be observed.
+    MEMORY_UNKNOWN = "memory_unknown";
         /// No process counted its queries, though `--sql` asked for it.
-        SQL_UNCOUNTED = "sql_uncounted";
+    SQL_UNCOUNTED = "sql_uncounted";
+        /// A file could not be merged.
+    NOT_MERGED = "not_merged";
+    /// Figures are known of some of the merged runs alone.
+    PARTLY_KNOWN = "partly_known";
     }
 }
 

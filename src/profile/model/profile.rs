@@ -4,10 +4,14 @@
 //! stable, units are in the names, what is not known is `None` (JSON `null`), never 0. Neighbours: `build::builder` builds it,
 //! `report::json` reads and writes it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::exit::Exit;
 use super::label::Label;
 use super::line::Line;
+use super::merge::Merge;
 use super::moments::{Leak, NearLimit, Section};
 use super::notice::Notice;
 use super::sql::Sql;
@@ -45,15 +49,6 @@ pub struct Tool {
     pub version: String,
 }
 
-/// How a process ended; both `None` while it runs or where it is not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
-    /// Exit code.
-    pub code: Option<i32>,
-    /// Signal that ended it.
-    pub signal: Option<i32>,
-}
-
 /// What was profiled.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Target {
@@ -77,6 +72,12 @@ pub struct Target {
     /// It ran already when the profile began: how it was observed, e.g. `outside (perf)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attached: Option<String>,
+    /// Name of the machine. Since format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Rank of the process in its job (`RANK`, `SLURM_PROCID` and others). Since format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
 }
 
 /// When and for how long.
@@ -157,6 +158,9 @@ pub struct Function {
 pub struct File {
     /// Path as the code object names it, made absolute.
     pub path: String,
+    /// SHA-256 of its lines, joined by newlines, as they were profiled; `None` where the text is not kept. Since format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_sha256: Option<String>,
     /// Lines with any figure, in order.
     pub lines: Vec<Line>,
     /// Functions with any figure, in order of their first line.
@@ -202,6 +206,12 @@ pub struct Process {
     pub exit: Exit,
     /// Peak RSS.
     pub peak_rss_bytes: Option<u64>,
+    /// Machine, in a merged profile. Since format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Rank, in a merged profile. Since format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
     /// Time, in and out of scope.
     #[serde(flatten)]
     pub time: Time,
@@ -254,4 +264,7 @@ pub struct Profile {
     /// strings before format 1.2.
     #[serde(default)]
     pub notices: Vec<Notice>,
+    /// The runs that `rscalene merge` put together. Since format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Arc<Merge>>,
 }

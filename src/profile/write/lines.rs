@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
+use sha2::{Digest as _, Sha256};
 
 use crate::profile::book::Book;
 use crate::profile::book::intern::{FrameId, FunctionId, Names};
@@ -146,11 +147,16 @@ impl Files {
         for ((file, number), draft) in self.drafts(names, book, totals) {
             if text.0 != file {
                 text = (file, source(&self.files[file].path));
+                self.files[file].text_sha256 = text.1.as_deref().map(digest);
             }
             let line = text.1.as_ref().and_then(|lines| lines.get((number as usize).checked_sub(1)?)).cloned();
             let native = native.remove(&(file, number));
             let pooled = |thread: usize| book.threads[thread].pooled;
             self.files[file].lines.push(draft.finish(number, line, names, known, native, pooled));
+        }
+        // Those of which functions alone have figures.
+        for file in self.files.iter_mut().filter(|file| file.lines.is_empty()) {
+            file.text_sha256 = source(&file.path).as_deref().map(digest);
         }
     }
 
@@ -243,6 +249,18 @@ pub(crate) fn near_limits(names: &Names, book: &Book, files: &Files, start_ns: u
 
 /// Lines that are named of a moment near a limit.
 const NAMED: usize = 5;
+
+/// The digest of a text by which merged profiles tell files apart: SHA-256 of the lines, joined by newlines.
+fn digest(lines: &[String]) -> String {
+    let mut digest = Sha256::new();
+    for (at, line) in lines.iter().enumerate() {
+        if at > 0 {
+            digest.update(b"\n");
+        }
+        digest.update(line);
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 fn in_scope<V>(lines: &FxHashMap<FrameId, V>) -> impl Iterator<Item = (FrameId, &V)> {
     sorted(lines).into_iter().filter(|(owner, _)| owner.some().is_some())

@@ -90,7 +90,7 @@ mod tests {
 
     fn profile() -> Profile {
         let line = |line| Line { line, source: Some("x = <b>".into()), ..Line::default() };
-        let file = File { path: "a.py".into(), lines: vec![line(3), line(4)], functions: vec![] };
+        let file = File { path: "a.py".into(), lines: vec![line(3), line(4)], ..File::default() };
         Profile { files: vec![file], ..Profile::default() }
     }
 

@@ -86,7 +86,7 @@ mod tests {
 
     fn file(lines: &[(u32, &str)]) -> File {
         let lines = lines.iter().map(|&(line, source)| Line { line, source: Some(source.into()), ..Line::default() });
-        File { path: "a.py".into(), lines: lines.collect(), functions: vec![] }
+        File { path: "a.py".into(), lines: lines.collect(), ..File::default() }
     }
 
     #[test]

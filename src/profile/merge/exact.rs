@@ -1,0 +1,204 @@
+//! Sums that do not depend on their order: integers that stop at their largest value.
+//!
+//! Job: turn the figures of the model into integers and back. Invariants: adding commutes and associates, also where it
+//! stops; a figure that was written and read again is the same integer. Seconds are kept in microseconds, so a double
+//! holds 285 years to the digit. Neighbours: every file of this room adds with it.
+
+use crate::profile::model::{Memory, Time, Variances};
+
+/// The largest integer up to which a double holds every integer.
+const MOST: u64 = (1 << 53) - 1;
+/// Bytes² in a unit of a variance.
+const VARIANCE_UNIT: f64 = 65_536.0;
+
+/// Microseconds of a figure in seconds; what is no number, or negative, counts nothing.
+pub(super) fn micros(seconds: f64) -> u64 {
+    // A cast from NaN or below 0 gives 0.
+    ((seconds * 1e6).round() as u64).min(MOST)
+}
+
+/// Seconds of microseconds.
+pub(super) fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+/// Adds microseconds.
+pub(super) fn add_micros(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more).min(MOST);
+}
+
+/// Adds bytes or counts.
+pub(super) fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
+}
+
+/// Adds what is known: unknown and 5 are 5.
+pub(super) fn add_known(sum: &mut Option<u64>, more: Option<u64>, add: fn(&mut u64, u64)) {
+    if let Some(more) = more {
+        add(sum.get_or_insert(0), more);
+    }
+}
+
+/// The least of what is known, whichever came first.
+pub(super) fn choose(chosen: &mut Option<String>, other: Option<String>) {
+    if let Some(other) = other
+        && chosen.as_ref().is_none_or(|chosen| other < *chosen)
+    {
+        *chosen = Some(other);
+    }
+}
+
+/// The larger of what is known.
+pub(super) fn larger<T: PartialOrd + Copy>(most: &mut Option<T>, other: Option<T>) {
+    if other.is_some_and(|other| most.is_none_or(|most| other > most)) {
+        *most = other;
+    }
+}
+
+/// The variance of a standard error; an error above 0 is at least one unit.
+pub(super) fn variance(se: Option<f64>) -> u64 {
+    let se = se.unwrap_or(0.0);
+    let units = (se * se / VARIANCE_UNIT).round() as u64;
+    units.max(u64::from(se > 0.0))
+}
+
+/// The standard error of a variance.
+pub(super) fn error(variance: u64) -> f64 {
+    (variance as f64 * VARIANCE_UNIT).sqrt()
+}
+
+/// Seconds in the root of a unit of a variance of time: 16 µs.
+const TIME_UNIT: f64 = 16e-6;
+
+/// The variance of a standard error in seconds; an error above 0 is at least one unit.
+pub(super) fn time_variance(se: f64) -> u64 {
+    let units = (se / TIME_UNIT).powi(2).round() as u64;
+    units.max(u64::from(se > 0.0))
+}
+
+/// The standard error in seconds of a variance.
+pub(super) fn time_error(variance: u64) -> f64 {
+    (variance as f64).sqrt() * TIME_UNIT
+}
+
+/// Time in microseconds, in the order of the model's fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TimeSum([Option<u64>; 9]);
+
+impl TimeSum {
+    pub(super) fn add(&mut self, time: &Time) {
+        self.add_sum(&Self::of(time));
+    }
+
+    fn of(time: &Time) -> Self {
+        let Time { python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s } = *time;
+        let all = [python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s];
+        Self(all.map(|figure| figure.map(micros)))
+    }
+
+    pub(super) fn add_sum(&mut self, other: &Self) {
+        for (sum, more) in self.0.iter_mut().zip(other.0) {
+            add_known(sum, more, add_micros);
+        }
+    }
+
+    pub(super) fn time(&self) -> Time {
+        let [python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s] =
+            self.0.map(|figure| figure.map(seconds));
+        Time { python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s }
+    }
+}
+
+/// CPU microseconds of a time, told apart or not; `None` where none is known.
+pub(super) fn cpu_micros(time: &Time) -> Option<u64> {
+    let mut sum = None;
+    for kind in [time.python_s, time.native_s, time.system_s, time.user_s] {
+        add_known(&mut sum, kind.map(micros), add_micros);
+    }
+    sum
+}
+
+/// Memory that adds up, and the larger footprint. Peaks are kept apart: they never add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct MemorySum {
+    alloc: Option<u64>,
+    count: Option<u64>,
+    free: Option<u64>,
+    live: Option<u64>,
+    python: Option<u64>,
+    copy: Option<u64>,
+    usage: Option<u64>,
+    alloc_variance: u64,
+    live_variance: u64,
+}
+
+/// What was held at the peak of the run whose peak is the highest, and its standard error.
+pub(super) type AtPeak = Option<(u64, f64)>;
+
+/// What a row held at the peak.
+pub(super) fn at_peak(memory: &Memory) -> AtPeak {
+    memory.peak_bytes.map(|bytes| (bytes, memory.peak_bytes_se.unwrap_or(0.0)))
+}
+
+impl MemorySum {
+    /// Adds a row; `variances` are those of a merged row, else the errors' squares count.
+    pub(super) fn add(&mut self, memory: &Memory, variances: Option<Variances>) {
+        add_known(&mut self.alloc, memory.alloc_bytes, add);
+        add_known(&mut self.count, memory.alloc_count, add);
+        add_known(&mut self.free, memory.free_bytes, add);
+        add_known(&mut self.live, memory.live_bytes, add);
+        add_known(&mut self.python, memory.python_alloc_bytes, add);
+        add_known(&mut self.copy, memory.copy_bytes, add);
+        larger(&mut self.usage, memory.mem_usage_bytes);
+        let Variances { alloc_variance, live_variance } = variances.unwrap_or_else(|| Variances {
+            alloc_variance: variance(memory.alloc_bytes_se),
+            live_variance: variance(memory.live_bytes_se),
+        });
+        add(&mut self.alloc_variance, alloc_variance);
+        add(&mut self.live_variance, live_variance);
+    }
+
+    pub(super) fn variances(&self) -> Variances {
+        Variances { alloc_variance: self.alloc_variance, live_variance: self.live_variance }
+    }
+
+    /// The row of the model; `peak` is that of the run with the highest peak, which has 0 of lines that it did not run.
+    pub(super) fn memory(&self, peak: AtPeak, peak_known: bool) -> Memory {
+        let peak = peak.or(peak_known.then_some((0, 0.0)));
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        Memory {
+            alloc_bytes: self.alloc,
+            alloc_bytes_se: self.alloc.map(|_| error(self.alloc_variance)),
+            alloc_count: self.count,
+            free_bytes: self.free,
+            increment_bytes: self.alloc.zip(self.free).map(|(alloc, free)| signed(alloc) - signed(free)),
+            live_bytes: self.live,
+            live_bytes_se: self.live.map(|_| error(self.live_variance)),
+            peak_bytes: peak.map(|(bytes, _)| bytes),
+            peak_bytes_se: peak.map(|(_, se)| se),
+            mem_usage_bytes: self.usage,
+            python_alloc_bytes: self.python,
+            copy_bytes: self.copy,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_that_was_written_and_read_again_is_the_same_integer() {
+        for value in [0, 1, 3, 1_234_567, 10_u64.pow(12) + 7, MOST - 1, MOST] {
+            assert_eq!(micros(seconds(value)), value);
+        }
+        assert_eq!((micros(f64::NAN), micros(-1.0), micros(f64::INFINITY)), (0, 0, MOST));
+    }
+
+    #[test]
+    fn errors_add_up_as_squares_and_none_above_zero_is_lost() {
+        let sum = variance(Some(3e6)) + variance(Some(4e6));
+        assert!((error(sum) - 5e6).abs() < 1.0, "{}", error(sum));
+        assert_eq!((variance(Some(0.5)), variance(Some(0.0)), variance(None)), (1, 0, 0));
+    }
+}
