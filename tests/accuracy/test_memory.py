@@ -173,6 +173,34 @@ def test_leaks_are_listed_and_what_fills_churns_or_is_given_back_is_not(measure:
     assert f"leaks.py:{marks['leaks']} " in shown.stdout.split("Leaks")[1]
 
 
+@pytest.mark.parametrize(
+    ("grows", "program"),
+    [
+        pytest.param(True, "while time.time() < end: kept.extend([None] * 2000); time.sleep(0.001)", id="list"),
+        pytest.param(
+            True, "for _ in range(12): kept.append([bytes(3000) for _ in range(99)]); time.sleep(0.1)", id="bursts"
+        ),
+        pytest.param(
+            False, "while time.time() < end: time.sleep(0.001); time.time() > end - 0.12 or kept.append(bytes(5000))"
+        ),
+        pytest.param(
+            False,
+            "while time.time() < end: time.sleep(0.001); time.time() > end - 0.4 or kept.append(bytes(5000))\n"
+            "os._exit(0)",
+            id="stopped, and no teardown",
+        ),
+        pytest.param(False, "import pandas", id="import"),
+    ],
+)
+def test_what_grows_until_the_end_is_listed_and_what_stopped_is_not(
+    rscalene: Any, tmp_path: Path, grows: bool, program: str
+) -> None:
+    (tmp_path / "app.py").write_text(f"import os, time\nkept = []\nend = time.time() + 1.2\n{program}\n")
+    rscalene("run", "--quiet", "-o", "leaks.json", "app.py")
+    leaks = json.loads((tmp_path / "leaks.json").read_text())["leaks"]
+    assert [leak["line"] for leak in leaks] == ([4] if grows else [])
+
+
 def test_a_program_without_leaks_is_told_so(rscalene: Any) -> None:
     done = rscalene("run", "--leaks", "-c", "kept = [bytes(1000) for _ in range(5000)]")
     assert "none found" in done.stderr

@@ -90,6 +90,7 @@ fn line(number: u32, function: &str, time: Time, memory: Memory) -> Line {
         source: SOURCE.lines().nth(number as usize - 1).map(str::to_owned),
         time,
         cpu_samples: cpu_ms as u64,
+        cpu_s_se: (cpu_ms >= 1.0).then(|| cpu_ms.sqrt() / 1e3),
         memory,
         ..Line::default()
     }

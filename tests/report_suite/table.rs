@@ -398,7 +398,10 @@ fn the_list_of_leaks_always_answers() {
     }
     let whole = render(&profile, &Options::default(), &plain(100));
     let hint = whole.lines().find(|row| row.contains("leaks")).expect("a hint");
-    assert!(hint.contains(":28 grows 1.00 MiB/s, 99.8% sure") && hint.contains("1 more: --leaks"), "{hint}");
+    assert!(
+        hint.contains(":28 grew until the end, 1.00 MiB/s, 99.8% sure") && hint.contains("1 more: --leaks"),
+        "{hint}"
+    );
     profile.leaks = Some(Vec::new());
     assert!(render_leaks(&profile, &plain(100)).contains("none found"));
     assert!(!render(&profile, &Options::default(), &plain(100)).contains("leaks"));

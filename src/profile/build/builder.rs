@@ -27,6 +27,7 @@ use crate::profile::book::intern::Names;
 use crate::profile::book::tree::Tree;
 use crate::profile::model::{Clock, Exit, Notice, Process as ProcessRow, Profile, Settings, Target, Timeline, Tool};
 use crate::profile::write::functions;
+use crate::profile::write::leaks;
 use crate::profile::write::lines::{self, Known};
 use crate::profile::write::queries;
 use crate::profile::write::tables;
@@ -310,6 +311,7 @@ impl ProfileBuilder {
                     self.rss.push(*time_ns, self.rss_bytes);
                 }
                 process.resident.read(*time_ns, *bytes, *files);
+                process.heap.alive(*time_ns);
                 let reading = Reading { time_ns: *time_ns, bytes: *bytes, most: *most };
                 process.read_footprint(reading);
                 self.waiting.push_back((*time_ns, pid));
@@ -381,7 +383,7 @@ impl ProfileBuilder {
         totals.cpu_samples = settled.samples.0;
         totals.alloc_samples = settled.samples.1;
         totals.lost_records = settled.lost;
-        let leaks = memory.then(|| lines::leaks(names, book, &files));
+        let leaks = memory.then(|| leaks::leaks(names, book, &self.tree, &files));
         let sections = tables::sections(names, book, &files, known, self.settings.start_ns);
         let labels = tables::labels(names, book, &files, known);
         let near_limits = lines::near_limits(names, book, &files, self.settings.start_ns);

@@ -22,7 +22,7 @@ use super::peak::Numbers;
 use super::sites::{SiteId, Sites};
 use crate::profile::book::estimate::{Estimate, Spread, estimate};
 use crate::profile::book::intern::FrameId;
-use crate::profile::book::records::Footprint;
+use crate::profile::book::records::{Footprint, Growth};
 use crate::profile::book::tree::{NodeId, Place};
 
 /// Live figures of an owner.
@@ -101,7 +101,7 @@ pub(crate) struct Heap {
     /// Footprints at the two moments that may be the peak, and their numbers.
     at_peak: [(Footprint, u64); 2],
     python_moment: u64,
-    last_python_ns: u64,
+    last_ns: u64,
     teardown: bool,
     files: f64,
     arenas: f64,
@@ -241,7 +241,14 @@ impl Heap {
             return;
         }
         self.python_moment += 1;
-        self.last_python_ns = self.last_python_ns.max(time_ns);
+        self.alive(time_ns);
+    }
+
+    /// The process was alive then.
+    pub(crate) fn alive(&mut self, time_ns: u64) {
+        if !self.teardown {
+            self.last_ns = self.last_ns.max(time_ns);
+        }
     }
 
     /// A copy without the live blocks and mappings, whose sums it has.
@@ -256,7 +263,7 @@ impl Heap {
             tracked: self.tracked,
             at_peak: self.at_peak,
             python_moment: self.python_moment,
-            last_python_ns: self.last_python_ns,
+            last_ns: self.last_ns,
             teardown: self.teardown,
             files: self.files,
             arenas: self.arenas,
@@ -303,9 +310,14 @@ impl Heap {
         self.cells.iter().map(move |(&owner, cell)| (owner, had(cell)))
     }
 
-    /// Series of live bytes by owner, up to when Python code last ran.
-    pub(crate) fn snapshots(&self) -> (&Snapshots, u64) {
-        (&self.snapshots, self.last_python_ns)
+    /// The owners that grew until the teardown, or until the process was last seen alive.
+    pub(crate) fn growing(&self) -> Vec<Growth> {
+        let mut snapshots = self.snapshots.clone();
+        // Nothing was recorded since: the state has held until then.
+        if snapshots.due(self.last_ns) {
+            snapshots.take(self.last_ns, self.cells.iter().map(|(&owner, cell)| (owner, cell.now.bytes)));
+        }
+        snapshots.growing(self.last_ns)
     }
 
     /// All owners with their figures. `orderly`: the process ended by itself, so its teardown does not count.
@@ -327,6 +339,9 @@ impl Heap {
     fn begin(&mut self, at: Moment) {
         if at.python {
             self.python_ran(at.time_ns);
+        }
+        if self.teardown {
+            self.last_ns = self.last_ns.min(at.time_ns);
         }
         if self.snapshots.due(at.time_ns) {
             self.snapshots.take(at.time_ns, self.cells.iter().map(|(&owner, cell)| (owner, cell.now.bytes)));

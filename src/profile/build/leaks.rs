@@ -4,13 +4,19 @@
 //! the length of the run (at the limit every other one goes and the distance doubles). Neighbours: `heap` takes the
 //! snapshots, `lines` lists the verdicts.
 //!
-//! **The test.** A line that leaks gains bytes in most intervals; one that holds a cache gains them once, or until the
+//! **Drift.** A line that leaks gains bytes in most intervals; one that holds a cache gains them once, or until the
 //! cache is full; one that churns gains and loses. The mean gain of an interval is tested against 0 by Student's t: a
 //! driftless random walk, which is what a stable population of sampled blocks looks like, has independent gains of mean
 //! 0. One big step has t = 1. A ramp that ends gives a high t over the whole run, so the last half and the last third
-//! have to pass as well. The confidence is that of the weakest of the three, and what chance could do is multiplied by the
-//! number of owners tested, so that a large program has no leaks by mere number. A list that grows until the program
-//! ends cannot be told from a leak by anyone who does not know what it is for.
+//! have to pass as well, and the last tenth must not fall behind. The confidence is that of the weakest of the three tests.
+//!
+//! **Steps.** A container grows by an eighth at a time and a batch job leaks once a batch: most intervals gain nothing. Then
+//! the steps are counted: chance would take as many of them down as up. The last step must not be longer ago than
+//! two of the pauses before.
+//!
+//! What chance could do is multiplied by the number of owners tested, so that a large program has no leaks by mere
+//! number. A list that grows until the program ends cannot be told from a leak by anyone who does not know what it is for,
+//! so reports say "grew until the end".
 
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::Growth;
@@ -21,6 +27,10 @@ const POINTS: usize = 96;
 const FIRST_GAP_NS: u64 = 5_000_000;
 /// Gains needed in the last third.
 const FEWEST_GAINS: usize = 6;
+/// Steps up needed in the last two thirds.
+const FEWEST_STEPS: usize = 5;
+/// Largest part of what was gained by steps that may have been lost again.
+const MOST_LOST: f64 = 0.25;
 /// Live bytes below which nobody looks for a leak.
 const SMALLEST: f64 = 64.0 * 1024.0;
 /// Confidence from which on a line is listed.
@@ -96,18 +106,54 @@ fn chance_of_growth(series: &[f64]) -> Option<(f64, f64)> {
     if third.len() < FEWEST_GAINS {
         return None;
     }
-    let chance = [&gains[..], half, third].iter().map(|gains| chance(gains)).fold(0.0, f64::max);
+    let late = &gains[gains.len() / 3..];
+    let changes = late.iter().filter(|gain| **gain != 0.0).count();
+    let chance = if changes * 2 < late.len() {
+        chance_of_steps(late)?
+    } else {
+        if fell_behind(half) {
+            return None;
+        }
+        [&gains[..], half, third].iter().map(|gains| chance(gains)).fold(0.0, f64::max)
+    };
     Some((chance, half.iter().sum::<f64>() / half.len() as f64))
+}
+
+/// Did the last fifth of `half` the gains (the last tenth of all) gain much less than the rest of them lets expect?
+fn fell_behind(half: &[f64]) -> bool {
+    let (before, tail) = half.split_at(half.len() - (half.len() / 5).max(2));
+    let (mean, variance) = moments(before);
+    let (expected, found) = (mean * tail.len() as f64, tail.iter().sum::<f64>());
+    found < 0.25 * expected && expected - found > 2.0 * (variance * tail.len() as f64).sqrt()
+}
+
+/// Probability that as many of the changes go up by chance; `None` unless they go on until the end.
+fn chance_of_steps(gains: &[f64]) -> Option<f64> {
+    let ups: Vec<usize> = (0..gains.len()).filter(|&at| gains[at] > 0.0).collect();
+    let (gained, lost) = gains.iter().fold((0.0, 0.0), |(up, down), gain| (up + gain.max(0.0), down - gain.min(0.0)));
+    let pause = ups.windows(2).map(|pair| pair[1] - pair[0]).max()?;
+    let since = gains.len() - 1 - ups.last()?;
+    if ups.len() < FEWEST_STEPS || lost > MOST_LOST * gained || since > 2 * pause {
+        return None;
+    }
+    let changes = gains.iter().filter(|gain| **gain != 0.0).count();
+    // The binomial tail of `changes` fair coins, from its last term down.
+    let mut term = 0.5f64.powi(changes as i32);
+    let mut tail = term;
+    for down in 0..changes - ups.len() {
+        term *= (changes - down) as f64 / (down + 1) as f64;
+        tail += term;
+    }
+    Some(tail)
 }
 
 /// One-sided probability under Student's t that independent gains of mean 0 have at least this mean.
 fn chance(gains: &[f64]) -> f64 {
     let count = gains.len() as f64;
-    let mean = gains.iter().sum::<f64>() / count;
+    let (mean, variance) = moments(gains);
     if mean <= 0.0 {
         return 1.0;
     }
-    let variance = gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (count - 1.0);
     if variance <= 0.0 {
         // Equal gains throughout; as many coins would have to show the same side.
         return 0.5f64.powf(count);
@@ -117,6 +163,13 @@ fn chance(gains: &[f64]) -> f64 {
     // Wallace's normal approximation to Student's t, good to 0.002 from five degrees of freedom on.
     let z = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0) * (freedom * (t * t / freedom).ln_1p()).sqrt();
     upper_tail(z)
+}
+
+/// Mean and variance.
+fn moments(gains: &[f64]) -> (f64, f64) {
+    let count = gains.len() as f64;
+    let mean = gains.iter().sum::<f64>() / count;
+    (mean, gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (count - 1.0))
 }
 
 /// Probability that a standard normal exceeds `z >= 0` (Abramowitz and Stegun 26.2.17, error below 7.5e-8).
@@ -149,6 +202,26 @@ mod tests {
         assert!(confidence((0..60).map(|i| if i < 20 { 0.0 } else { 1e6 } + jitter(i))) < 0.95);
         assert!(confidence((0..60).map(|i| f64::from(i % 7) * 1e5)) < 0.95);
         assert!(confidence((0..60).map(|_| 1e6)) < 0.95);
+    }
+
+    #[test]
+    fn growth_that_stopped_is_none_wherever_it_stopped() {
+        let jitter = |i: u32| f64::from(i.wrapping_mul(2_654_435_761) >> 27);
+        for stop in [18, 36, 54] {
+            assert!(confidence((0..60).map(|i| f64::from(i.min(stop)) * 1000.0)) < 0.95, "{stop}");
+            assert!(confidence((0..60).map(|i| f64::from(i.min(stop)) * 1000.0 + jitter(i))) < 0.95, "{stop}");
+        }
+    }
+
+    #[test]
+    fn a_container_grows_by_steps_and_batches_leak_by_steps() {
+        let list = |length: f64| 1.125f64.powf((length.ln() / 1.125f64.ln()).ceil());
+        assert!(confidence((1..90).map(|i| list(f64::from(i) * 1e4))) > 0.99);
+        assert!(confidence((0..90).map(|i| f64::from(i / 7) * 1e6)) > 0.99);
+        // Filled until the middle; emptied again and again; loaded in three parts.
+        assert!(confidence((0..90).map(|i| f64::from(i.min(45) / 7) * 1e6)) < 0.95);
+        assert!(confidence((0..90).map(|i| f64::from(i / 7 % 4) * 1e6)) < 0.95);
+        assert!(confidence((0..90).map(|i| f64::from(i / 30) * 1e6)) < 0.95);
     }
 
     #[test]

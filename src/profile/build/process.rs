@@ -452,8 +452,7 @@ impl Process {
                 book.add_allocated(self.row, thread, place, bytes);
             }
         }
-        let (snapshots, last_python_ns) = self.heap.snapshots();
-        book.growing.extend(snapshots.growing(if self.orderly { last_python_ns } else { u64::MAX }));
+        book.growing.extend(self.heap.growing());
     }
 
     fn retire(&mut self, tid: u32, book: &mut Book) {

@@ -13,9 +13,7 @@ use crate::profile::book::Book;
 use crate::profile::book::intern::{FrameId, FunctionId, Names};
 use crate::profile::book::sums::SYSTEM;
 use crate::profile::book::sums::{Amount, Bytes, Sums, ThreadSums, sorted};
-use crate::profile::model::{
-    File, HeldBytes, Leak, Line, Memory, NativeSymbol, NearLimit, ProcessShare, ThreadShare, Time,
-};
+use crate::profile::model::{File, HeldBytes, Line, Memory, NativeSymbol, NearLimit, ProcessShare, ThreadShare, Time};
 use crate::transport::event::Limit;
 
 /// What was measured.
@@ -185,26 +183,6 @@ impl Files {
         }
         drafts
     }
-}
-
-/// The lines that grow, surest first.
-pub(crate) fn leaks(names: &Names, book: &Book, files: &Files) -> Vec<Leak> {
-    let mut found: BTreeMap<LineKey, Leak> = BTreeMap::new();
-    for growth in &book.growing {
-        let frame = names.frame_at(growth.owner);
-        let Some(&file) = files.index.get(&names.function_name(frame.function).file.0) else { continue };
-        let line = files.files[file].lines.iter().find(|line| line.line == frame.line);
-        let live_bytes = line.and_then(|line| line.memory.live_bytes).unwrap_or(0);
-        let leak = found.entry((file, frame.line)).or_insert(Leak { file, line: frame.line, ..Leak::default() });
-        leak.live_bytes = live_bytes;
-        leak.bytes_per_s += growth.bytes_per_s;
-        leak.confidence = leak.confidence.max(growth.confidence);
-    }
-    let mut leaks: Vec<Leak> = found.into_values().collect();
-    leaks.sort_by(|left, right| {
-        right.confidence.total_cmp(&left.confidence).then(right.bytes_per_s.total_cmp(&left.bytes_per_s))
-    });
-    leaks
 }
 
 /// The limits that processes came near to, in the order of time, with the lines in scope that held most.

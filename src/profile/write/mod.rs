@@ -4,6 +4,7 @@
 //! Neighbours: `book` is read, `model` is written, `build::builder` calls.
 
 pub(super) mod functions;
+pub(super) mod leaks;
 pub(super) mod lines;
 pub(super) mod queries;
 pub(super) mod tables;

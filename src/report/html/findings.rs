@@ -1,6 +1,6 @@
 //! The answers that a reader opens the page for.
 //!
-//! Job: name the hottest line by CPU, its kind of time, the longest wait, the owner of the peak and the likeliest leak. Invariant: an answer
+//! Job: name the hottest line by CPU, its kind of time, the longest wait, the owner of the peak and the line that grew until the end. Invariant: an answer
 //! that was not measured says so. Neighbours: `overview` shows them first.
 
 use crate::profile::model::{Line, Time};
@@ -187,7 +187,7 @@ fn push_leak(out: &mut String, page: &Page<'_>) {
             (
                 format!("{} <small>growing</small>", units::bytes_per_second(leak.bytes_per_s)),
                 format!(
-                    "{}<code>{}</code><span>{} live at the end, confidence {}{others}</span>",
+                    "{}<code>{}</code><span>{} live at the end, {} sure{others}</span>",
                     name.link(leak.line),
                     escape::text(source),
                     units::bytes(leak.live_bytes),
@@ -196,5 +196,5 @@ fn push_leak(out: &mut String, page: &Page<'_>) {
             )
         }
     };
-    push_card(out, "leak", "Likely leak", &card.0, &card.1);
+    push_card(out, "leak", "Grew until the end", &card.0, &card.1);
 }

@@ -279,7 +279,10 @@ fn leaks(profile: &Profile, style: &Style) -> Vec<(Role, String)> {
     };
     let path = text::visible(list_path(profile, &file.path), style);
     let rate = units::bytes_per_second(leak.bytes_per_s);
-    let mut items = vec![(Role::Warning, format!("{path}:{} grows {rate}, {} sure", leak.line, sure(leak.confidence)))];
+    let mut items = vec![(
+        Role::Warning,
+        format!("{path}:{} grew until the end, {rate}, {} sure", leak.line, sure(leak.confidence)),
+    )];
     if leaks.len() > 1 {
         let more = units::count(leaks.len() as u64 - 1);
         items.push((Role::Plain, format!("{more} more: --leaks")));

@@ -195,7 +195,7 @@ function openPop(n) {
   if (r.qc) for (const [k, label, cell] of sqlFigures) if (r[k] != null) pairs.push([label, cell(r)]);
   if (r.ac) pairs.push(['blocks', fmtCount(r.ac)]);
   const leak = (D.leaks || []).find(l => l.file === file && l.line === n);
-  if (leak) pairs.push(['likely leak', fmtBytes(leak.bytes_per_s) + '/s, confidence ' + fmtPct(leak.confidence)]);
+  if (leak) pairs.push(['grew until the end', fmtBytes(leak.bytes_per_s) + '/s, ' + fmtPct(leak.confidence) + ' sure']);
   const close = () => { closePop(); V.box.focus(); };
   const pop = el('div', { class: 'pop', role: 'dialog', tabindex: -1, 'aria-label': 'Figures of line ' + n },
     el('h3', null, shown(r.fn) + ' · ' + shown(base(D.files[file].d)) + ':' + n), el('button', { class: 'x', type: 'button', 'aria-label': 'Close', onclick: close }, '×'),
