@@ -110,9 +110,13 @@ def test_the_command_merges_a_folder_and_names_what_it_leaves_out(
         merged = json.loads(out.read_text())
         assert len(merged["merge"]["members"]) == 4
     assert sum(notice["code"] == "not_merged" for notice in merged["notices"]) == 3
-    assert "app.py:5" in rscalene("view", out).stdout
+    text = rscalene("view", out).stdout
+    assert "Spread by rank" in text
+    assert "4 runs, 4 ranks; every peak is that of rank 2, the highest" in text
+    row = next(row for row in text.split("Spread by rank")[1].splitlines() if "app.py:5" in row)
+    assert row.split() == ["app.py:5", "300", "ms", "x2.00", "100", "ms", "100", "ms", "rank", "2"]
     assert rscalene("diff", out, out).returncode == 0
-    assert rscalene("view", out, "--format", "html").stdout.startswith("<!doctype html>")
+    assert rscalene("view", out, "--format", "html").stdout.count("Spread by rank") == 1
     nothing = rscalene("merge", folder / "cut.json", folder / "foreign.json", tmp_path / "none.json")
     assert nothing.returncode == 2
     assert "no profile could be read" in nothing.stderr

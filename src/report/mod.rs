@@ -9,6 +9,7 @@ pub mod html;
 pub mod json;
 mod markdown;
 mod modules;
+mod spread;
 pub mod style;
 mod table;
 mod text;

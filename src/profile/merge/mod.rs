@@ -101,8 +101,6 @@ struct TotalsSum {
     outside_memory: MemorySum,
     samples: [u64; 3],
     clocks: [Option<u64>; 3],
-    /// Peak RSS of the largest process of all runs, and pages of files in it.
-    largest: (Option<u64>, Option<u64>),
 }
 
 impl Merging {
@@ -380,7 +378,6 @@ impl TotalsSum {
         self.outside_memory.add(&totals.outside_scope_memory, merge.map(|merge| merge.outside_scope));
         let samples = [totals.cpu_samples, totals.alloc_samples, totals.lost_records];
         self.samples.iter_mut().zip(samples).for_each(|(sum, more)| add(sum, more));
-        self.largest = self.largest.max((totals.peak_rss_bytes, totals.resident_files_peak_bytes));
         let clocks = [totals.cpu_clock_s, totals.sampled_cpu_s, totals.unsampled_s];
         self.clocks.iter_mut().zip(clocks).for_each(|(sum, more)| add_known(sum, more.map(micros), add_micros));
     }
@@ -393,7 +390,7 @@ impl TotalsSum {
         Totals {
             time: self.time.time(),
             memory: self.memory.memory(peaks.all, known),
-            peak_rss_bytes: self.largest.0,
+            peak_rss_bytes: peak.peak_rss_bytes,
             footprint_peak_bytes: peak.footprint_peak_bytes,
             footprint_peak_at_s: peaks.at.map(|at| seconds(at.saturating_sub(start).max(0) as u64)),
             cpu_samples,
@@ -406,7 +403,7 @@ impl TotalsSum {
             outside_scope_memory: self.outside_memory.memory(peaks.outside, known),
             tracked_peak_bytes: peak.tracked_peak_bytes,
             mapped_files_peak_bytes: peak.mapped_files_peak_bytes,
-            resident_files_peak_bytes: self.largest.1,
+            resident_files_peak_bytes: peak.resident_files_peak_bytes,
             most_allocated_bytes: peak.most_allocated_bytes,
             arenas_peak_bytes: peak.arenas_peak_bytes,
         }

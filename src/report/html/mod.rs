@@ -20,6 +20,7 @@ mod page;
 mod parts;
 mod payload;
 mod source;
+mod spread;
 mod sql;
 mod stacks;
 mod tables;

@@ -4,6 +4,7 @@
 //! Neighbours: `findings`, `timeline` and `tables` draw its parts; `assets/tables.js` makes the table sortable.
 
 use crate::profile::model::{Line, Profile};
+use crate::report::spread::peak_owner;
 use crate::report::table::elapsed_text;
 use crate::report::view::{keep_first, time_inside, wait_outside, waiting_s};
 use crate::units;
@@ -41,10 +42,12 @@ fn push_facts(out: &mut String, page: &Page<'_>) {
         facts.push(format!("<b>{}</b> CPU", units::seconds(cpu)));
     }
     if let Some(peak) = p.totals.peak() {
-        let of = match (p.processes.len() > 1, p.totals.footprint_peak_bytes) {
-            (false, _) => "",
-            (true, Some(_)) => " of all processes",
-            (true, None) => " of the largest process",
+        let owner = p.merge.as_deref().and_then(peak_owner);
+        let of = match (owner, p.processes.len() > 1, p.totals.footprint_peak_bytes) {
+            (Some(owner), ..) => format!(" of {}", escape::text(&owner)),
+            (None, false, _) => String::new(),
+            (None, true, Some(_)) => " of all processes".to_owned(),
+            (None, true, None) => " of the largest process".to_owned(),
         };
         facts.push(format!("<b>{}</b> peak RSS{of}", units::bytes(peak)));
     }
@@ -144,8 +147,10 @@ fn push_time(out: &mut String, profile: &Profile) {
 
 fn push_memory(out: &mut String, page: &Page<'_>) {
     out.push_str("<div class=\"panel mem\"><div class=\"tlbox\"><h3>Memory over time <span class=\"key\"><i class=\"kr\"></i>resident (RSS)");
-    if page.profile.processes.len() > 1 {
-        out.push_str(" of all processes");
+    match page.profile.merge.as_deref().and_then(peak_owner) {
+        Some(owner) => out.push_str(&format!(" of {}", escape::text(&owner))),
+        None if page.profile.processes.len() > 1 => out.push_str(" of all processes"),
+        None => {}
     }
     if !page.profile.timeline.live.is_empty() {
         out.push_str(" <i class=\"kl\"></i>live, tracked");

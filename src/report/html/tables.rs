@@ -10,6 +10,7 @@ use crate::units;
 use super::escape;
 use super::page::{Page, total_s};
 use super::parts::{END, bar, bytes, dominant, has_memory, head, seconds};
+use super::spread;
 
 const ROWS: usize = 100;
 
@@ -140,6 +141,7 @@ pub(super) fn push_run(out: &mut String, page: &Page<'_>) {
         out.push_str(&format!("<dt>{term}</dt><dd>{}</dd>", escape::text(&fact)));
     }
     out.push_str("</dl>");
+    spread::push(out, page);
     push_labels(out, page);
     push_sections(out, page);
     push_threads(out, page);

@@ -15,6 +15,7 @@ mod leaks;
 pub(super) mod list;
 mod modules;
 mod per_process;
+mod spread;
 pub(super) mod sql;
 mod summary;
 mod tasks;
@@ -70,6 +71,7 @@ fn short(view: &mut View<'_>, options: &Options, style: &Style, rows: usize) -> 
         let mut out = head.clone();
         if labels > 0 {
             labels::render(&mut out, view.profile, labels, style);
+            spread::render(&mut out, view.profile, 1, labels, style);
         }
         if statements > 0 {
             sql::render(&mut out, view.profile, statements, style);
@@ -101,6 +103,7 @@ fn full(view: &View<'_>, options: &Options, style: &Style, source: &dyn Fn(&str)
     modules::render(&mut out, view, options, style);
     tasks::render(&mut out, view.profile, style);
     labels::render(&mut out, view.profile, MOST_LABELS, style);
+    spread::render(&mut out, view.profile, usize::MAX, MOST_LABELS, style);
     sql::render(&mut out, view.profile, MOST_STATEMENTS, style);
     on_request(&mut out, view, options, style);
     hottest::render(&mut out, view, options, style);

@@ -9,6 +9,7 @@ use super::leaks::sure;
 use super::list::title;
 use crate::profile::model::{Clock, Exit, NearLimit, Profile};
 use crate::report::bars::{CPU_KINDS, KINDS, cpu_parts, parts, sparkline, stacked};
+use crate::report::spread::peak_owner;
 use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::report::view::{Place, SortKey, View, cpu_s, largest, peak_moment, share, time_inside, too_few};
@@ -43,7 +44,7 @@ pub fn summary_line(profile: &Profile) -> String {
         facts.push(format!("{} CPU{kinds}", units::seconds(cpu)));
     }
     facts.extend(waiting_s(&time_inside(&profile.totals)).map(|wait| format!("{} wait", units::seconds(wait))));
-    facts.extend(profile.totals.peak().map(|peak| format!("peak RSS {}", units::bytes(peak))));
+    facts.extend(profile.totals.peak().map(|peak| format!("peak RSS {}{}", units::bytes(peak), peak_of(profile))));
     let hottest = largest(profile, SortKey::Cpu, 1);
     if let Some(((place, s), cpu)) = hottest.first().zip(cpu_s(time).filter(|cpu| *cpu > 0.0)) {
         facts.push(format!("hottest line {} {}", name(profile, place, &style), units::percent_in_prose(s / cpu)));
@@ -133,7 +134,12 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
         let of_wall = share(Some(cpu), elapsed).map(|part| format!(" ({} of wall)", units::percent_in_prose(part)));
         items.push((Role::Strong, format!("{} CPU{}", units::seconds(cpu), of_wall.unwrap_or_default())));
     }
-    items.extend(profile.totals.peak().map(|peak| (Role::Strong, format!("{} peak RSS", units::bytes(peak)))));
+    items.extend(
+        profile
+            .totals
+            .peak()
+            .map(|peak| (Role::Strong, format!("{} peak RSS{}", units::bytes(peak), peak_of(profile)))),
+    );
     facts.push("total", &items);
 
     let time = &time_inside(&profile.totals);
@@ -261,6 +267,12 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     sums.extend(totals.copy_bytes.filter(|b| *b > 0).map(|b| (Role::Plain, format!("{} copied", units::bytes(b)))));
     facts.push("heap", &sums);
     facts.push("leaks", &leaks(profile, style));
+}
+
+/// Whose the peak is, in a merged profile.
+fn peak_of(profile: &Profile) -> String {
+    let owner = profile.merge.as_deref().and_then(peak_owner);
+    owner.map(|owner| format!(" of {owner}")).unwrap_or_default()
 }
 
 /// What lines had asked for when that was most, where it is clearly more than at the peak of the footprint.
