@@ -155,8 +155,11 @@ os.wait()
         "os.waitpid(os.posix_spawn(sys.executable, [sys.executable, '-c', CHILD], os.environ), 0)",
         "subprocess.run(['sh', '-c', 'true; exec \"$0\" -c \"$1\"', sys.executable, CHILD], check=True)",
         "os.environ['CHILD'] = CHILD; os.system(f'\"{sys.executable}\" -c \"$CHILD\"; true')",
+        "os.environ.pop('LD_PRELOAD', 0); os.system(f'\"{sys.executable}\" -c \"{CHILD}\"; exit 3')",
+        "os.environ.pop('RSCALENE_ARENA', 0); os.system(f'\"{sys.executable}\" -c \"{CHILD}\"')",
+        "os.environ['LD_PRELOAD'] = 'libm.so.6'; os.system(f'\"{sys.executable}\" -c \"{CHILD}\"; echo $LD_PRELOAD')",
     ],
-    ids=["subprocess", "session", "posix_spawn", "shell", "system"],
+    ids=["subprocess", "session", "posix_spawn", "shell", "system", "no-preload", "no-arena", "another-preload"],
 )
 def test_an_interpreter_that_is_started_is_followed(alike: Alike, start: str) -> None:
     profile = alike(f"{WORK}\nCHILD = '{CHILD}'\n{start}\nprint('end')\n")
@@ -194,12 +197,26 @@ except FileNotFoundError as error:
         "subprocess.run(['env', '-i', 'C=d', *SHOW])",
         "subprocess.run(['sh', '-c', '\"$@\"', 'sh', *SHOW], env={'A': 'b'})",
         "os.environ.clear(); os.fork() or os.execv(sys.executable, SHOW); os.wait()",
+        "os.environ.clear(); os.system(shlex.join(SHOW) + \"; echo $0 '$LD_PRELOAD' $LD_PRELOAD; set | grep _ARENA\")",
+        "os.environ.clear(); libc = ctypes.CDLL(None); libc.popen.restype = ctypes.c_void_p; "
+        "libc.pclose(ctypes.c_void_p(libc.popen(shlex.join(SHOW).encode(), b'w')))",
     ],
-    ids=["subprocess", "posix_spawn", "posix_spawnp", "execve", "env", "shell", "execv"],
+    ids=[
+        "subprocess",
+        "posix_spawn",
+        "posix_spawnp",
+        "execve",
+        "env",
+        "shell",
+        "execv",
+        "system",
+        "popen",
+    ],
 )
 def test_a_child_with_a_cleaned_environment_is_followed_and_sees_nothing_of_it(alike: Alike, start: str) -> None:
     profile = alike(
         f"""{WORK}
+import ctypes, shlex
 SHOW = [sys.executable, "-c", '{CHILD}\\nimport os; print(sorted(os.environ), flush=True)']
 {start}
 """

@@ -11,3 +11,4 @@ pub(crate) mod symbols;
 pub(crate) mod sys;
 pub(crate) mod tls;
 pub(crate) mod weak;
+pub(crate) mod words;

@@ -16,6 +16,7 @@ use rscalene_wire::{ARENA_ENV, EndedBy};
 
 use crate::arena::segment;
 use crate::ground::real::{Next, call_next};
+use crate::ground::words::Words;
 use crate::ground::{quiet, sys};
 use crate::life::fork_and_exit;
 use crate::signals::urgent;
@@ -28,7 +29,7 @@ static POSIX_SPAWNP: Next = Next::new(c"posix_spawnp");
 
 const PRELOAD_ENV: &str = "LD_PRELOAD";
 /// Longest path of this library, with the variable's name (`PATH_MAX` and some).
-const PRELOAD_BYTES: usize = 4224;
+pub(crate) const PRELOAD_BYTES: usize = 4224;
 /// Three numbers, the variable's name and the marks.
 const ADDRESS_BYTES: usize = 96;
 /// Entries of the longest environment that is extended: two pages of stack, which a thread of any size has.
@@ -187,8 +188,12 @@ fn lacks_ours(theirs: &[u8]) -> bool {
     // SAFETY: `READY` was raised: the last write is over, and the entry ends with NUL.
     let entry = unsafe { CStr::from_ptr(kept_preload()) }.to_bytes();
     let ours = entry.get(PRELOAD_ENV.len() + 1..).unwrap_or(b"");
-    let has = |part: &[u8]| theirs.windows(part.len()).any(|window| window == part);
-    !theirs.split(|byte| b": ".contains(byte)).any(|library| library == ours) && !SANITIZERS.into_iter().any(has)
+    !theirs.split(|byte| b": ".contains(byte)).any(|library| library == ours) && !has_sanitizer(theirs)
+}
+
+/// Does this `LD_PRELOAD` name a library that must be loaded first?
+fn has_sanitizer(theirs: &[u8]) -> bool {
+    SANITIZERS.into_iter().any(|part: &[u8]| theirs.windows(part.len()).any(|window| window == part))
 }
 
 /// Calls `start` with our library in front of the program's own `LD_PRELOAD`.
@@ -257,6 +262,47 @@ fn becoming(exec: impl FnOnce() -> c_int) -> c_int {
         urgent::hide_mask(leaves);
     }
     answer
+}
+
+/// Would a program with this process' own environment leave the profiled tree, though it belongs there?
+pub(crate) fn leaves_the_tree() -> bool {
+    let environment = environ();
+    let preload = variable(environment, PRELOAD_ENV);
+    READY.load(Acquire)
+        && !quiet::is_on()
+        && !segment::alone()
+        && (variable(environment, ARENA_ENV).is_none() || preload.is_none_or(lacks_ours))
+        && !preload.is_some_and(has_sanitizer)
+}
+
+/// Writes a shell's command that exports what such a program lacks, with the marks by which the library removes it.
+pub(crate) fn export(text: &mut Words) {
+    let environment = environ();
+    let address = variable(environment, ARENA_ENV).is_none();
+    let theirs = variable(environment, PRELOAD_ENV);
+    // SAFETY: `READY` was raised, so the last write is over, and both entries end with NUL.
+    let (ours, plain) =
+        unsafe { (CStr::from_ptr(kept_preload()), CStr::from_ptr(KEPT.address.get().cast_const().cast())) };
+    let value = |entry: &'static CStr, name: &str| entry.to_bytes().get(name.len() + 1..).unwrap_or(b"");
+    text.add(b"export RSCALENE_ARENA='");
+    text.add(value(plain, ARENA_ENV));
+    text.add(b":");
+    text.add(if address { b"a" } else { b"" });
+    let Some(theirs) = theirs.filter(|theirs| !theirs.is_empty()) else {
+        text.add(b"p' LD_PRELOAD=");
+        text.quote(value(ours, PRELOAD_ENV));
+        text.add(b"; ");
+        return;
+    };
+    if lacks_ours(theirs) {
+        text.add(b"f' LD_PRELOAD='");
+        text.add(value(ours, PRELOAD_ENV));
+        text.add(b":'");
+        text.quote(theirs);
+    } else {
+        text.add(b"'");
+    }
+    text.add(b"; ");
 }
 
 fn environ() -> Strings {

@@ -13,6 +13,7 @@ use crate::ground::sys;
 use crate::life::exec;
 use crate::life::fork_and_exit;
 use crate::life::seccomp;
+use crate::life::shell;
 use crate::memory::preload::{self, foreign};
 use crate::memory::{pymem, sample};
 use crate::python::classify;
@@ -23,6 +24,7 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
     let _errno = sys::KeepErrno::new();
     let Some((launcher, fd, nonce)) = arena_variable(environment) else { return };
     exec::remember(environment);
+    shell::resolve();
     preload::resolve();
     seccomp::resolve();
     let initialized = global_symbol(c"Py_IsInitialized");

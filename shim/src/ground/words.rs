@@ -1,0 +1,58 @@
+//! A shell's command in the making.
+//!
+//! Job: put a text together in memory that no allocator gave. Invariant: the text always ends with NUL, and a text that did
+//! not fit is never handed out. Neighbours: `life::shell` and `life::exec` write one.
+
+use core::ffi::c_char;
+
+use crate::ground::sys;
+
+/// A text that grows in memory of its own; what does not fit is noted.
+pub(crate) struct Words {
+    at: *mut u8,
+    room: usize,
+    length: usize,
+    whole: bool,
+}
+
+impl Words {
+    /// An empty text with room for so many bytes; `None` where the system gives no memory.
+    pub(crate) fn new(room: usize) -> Option<Self> {
+        let at = sys::map_private(room);
+        (!at.is_null()).then_some(Self { at, room, length: 0, whole: true })
+    }
+
+    /// Appends bytes; the last byte stays zero.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if self.length + 1 >= self.room {
+                self.whole = false;
+                return;
+            }
+            // SAFETY: the mapping has `room` bytes, and `length` is below.
+            unsafe { self.at.add(self.length).write(*byte) };
+            self.length += 1;
+        }
+    }
+
+    /// The text, which ends with NUL; `None` where a part did not fit.
+    pub(crate) fn whole(&self) -> Option<*const c_char> {
+        self.whole.then_some(self.at.cast_const().cast())
+    }
+
+    /// Appends a word between single quotes, as a shell reads it.
+    pub(crate) fn quote(&mut self, bytes: &[u8]) {
+        self.add(b"'");
+        for byte in bytes {
+            self.add(if *byte == b'\'' { b"'\\''" } else { core::slice::from_ref(byte) });
+        }
+        self.add(b"'");
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own.
+        unsafe { sys::unmap(self.at, self.room) };
+    }
+}
