@@ -15,6 +15,7 @@ import glob
 import io
 import os
 import re
+import shutil
 import statistics
 import sys
 import tempfile
@@ -57,7 +58,9 @@ def dask() -> None:
             ),
         }
         costs: dict[str, list[float]] = {tool: [] for tool in tools}
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
+            last = number == ROUNDS - 1
+            shutil.rmtree("memray-profiles", ignore_errors=True)
             for tool, enter in tools.items():
                 began, before = time.time(), spent(client)
                 with enter() as p:
@@ -72,13 +75,13 @@ def dask() -> None:
                     print("truth:", per_kind(took, "s CPU"))
                     print("  rscalene:", per_kind({k: rows[k]["cpu_s"] for k in KINDS}, "s CPU"))
                     print("  rscalene:", per_kind({k: rows[k]["alloc_bytes"] / 1e6 for k in KINDS}, "MB"))
-                elif tool.startswith("memray"):
+                elif tool.startswith("memray") and last:
                     print(f"  {tool}:", per_kind(read_memray(), "MB"))
         tell(costs)
 
 
 def read_memray() -> dict[str, float]:
-    """Return megabytes allocated below each kind's function, of memray's raw files."""
+    """Return megabytes allocated below each kind's function, of memray's raw files, which it removes."""
     from memray import FileReader
 
     found = dict.fromkeys(KINDS, 0.0)
@@ -92,6 +95,7 @@ def read_memray() -> dict[str, float]:
                         if function in found:
                             found[function] += record.size / 1e6
                             break
+    shutil.rmtree("memray-profiles")
     return found
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import rscalene.spark
+from conftest import Run
 
-from .figures import WORK, line_of
+from .figures import WORK, bytes_of, line_of
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java"),
@@ -58,7 +59,8 @@ save(p, "rows")
 
 @pandas_udf("long")
 def by_pandas(column: pandas.Series) -> pandas.Series:
-    return column + len(bytearray(3_000_000))
+    size = len(bytearray(3_000_000))
+    return column + size
 
 @arrow_udf("long")
 def by_arrow(column: pyarrow.Array) -> pyarrow.Array:
@@ -139,13 +141,41 @@ def test_spark_submit_with_one_setting_profiles_rdds_and_udfs_of_all_kinds(
     lines = JOBS.splitlines()
     for text, size in (("bytearray(3_000_000)", 6_000_000), ("    bytearray(5_000_000)", 10_000_000)):
         number = next(number for number, line in enumerate(lines, 1) if text in line)
-        assert allocated(kinds, "app.py", number) == pytest.approx(size, rel=1e-2)
+        assert allocated(kinds, "app.py", number) == pytest.approx(size, rel=1e-3)
     assert allocated(kinds, "work.py", row) == pytest.approx(40 * 800_056, rel=1e-3)
 
     # What had ended before the death counts, and the task that was run again.
     killed = load(tmp_path / "killed.json")
     assert (tmp_path / "died").exists()
     assert allocated(killed, "work.py", row) == pytest.approx(16 * 800_056, rel=1e-3)
+
+
+LAUNCHED = (
+    SESSION
+    + """
+spark = session(**{"spark.python.daemon.module": "rscalene.spark.daemon"})
+with rscalene.spark.profile(spark) as p:
+    spark.sparkContext.setJobDescription("fat")
+    spark.sparkContext.parallelize(range(40), 4).map(work.fat).sum()
+try:
+    p.result()
+except RuntimeError as error:
+    print(error)
+"""
+)
+
+
+def test_under_rscalene_run_tasks_have_labels_in_the_runs_profile(
+    rscalene: Run, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    shutil.copy(WORK, tmp_path)
+    (tmp_path / "app.py").write_text(LAUNCHED)
+    ran = rscalene("run", "-q", "-o", "run.json", "app.py", env=environment(clean_env), timeout=220)
+    assert ran.returncode == 0, ran.stderr
+    assert "`rscalene run` profiles this program, workers included" in ran.stdout
+    profile = load(tmp_path / "run.json")
+    assert labelled(profile) == {"fat": 4}
+    assert bytes_of(profile, "fat")[line_of("row = [0]")] == pytest.approx(40 * 800_056, rel=1e-3)
 
 
 @pytest.mark.parametrize(
