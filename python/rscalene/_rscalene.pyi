@@ -6,11 +6,11 @@ from types import CodeType, FrameType
 from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
-    "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "ProfileData",
+    "Build", "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "ProfileData",
     "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented", "label_ended",
     "label_enter", "label_exit", "label_number", "label_pairs", "labels_followed", "main",
-    "page_style", "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_follow", "sql_settle",
-    "sql_variable", "watch",
+    "page_style", "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_build_begin", "sql_follow",
+    "sql_settle", "sql_variable", "watch",
 ]  # fmt: skip
 
 __version__: Final[str]
@@ -48,6 +48,16 @@ def sql_begin(
     With ``strings`` double quotes in ``sql`` hold strings. The user's lines are taken from ``frame`` where this thread
     runs libraries alone.
     """
+
+def sql_build_begin() -> Build | None:
+    """Begin a call into an ORM, or return ``None`` inside of another one and where nothing counts."""
+
+@final
+class Build:
+    """A call into an ORM: its time beside the driver's is the line's."""
+
+    def end(self, frame: FrameType | None = None) -> None:
+        """End it; the line is that of ``frame`` where this thread's own frames are all of libraries."""
 
 @final
 class Call:
@@ -104,6 +114,9 @@ class Ledger:
 
         Places are (file, line, function), innermost first.
         """
+
+    def builds(self) -> list[tuple[list[tuple[str, int, str]], int]]:
+        """Return (places, ns) of ORMs, beside the drivers. Places as in :meth:`entries`."""
 
     def findings(
         self, threshold: int

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::normal::is_transaction;
+use super::normal::{is_transaction, is_write};
 
 /// Executions of one key from which on it is an N+1 or a duplicate.
 pub const THRESHOLD: u64 = 5;
@@ -146,6 +146,9 @@ pub struct Book {
     pub log: Vec<(EntryId, u64)>,
     /// Executions so far.
     pub executions: u64,
+    /// Nanoseconds in ORMs by site, beside the driver.
+    pub builds: Vec<(Site, u64)>,
+    built: FxHashMap<usize, usize>,
     /// Executions that found no room of their own: they are part of the entry without a site.
     pub folded: u64,
 }
@@ -220,6 +223,16 @@ impl Book {
         }
     }
 
+    /// An ORM took so long at a site. Sites are interned.
+    pub fn add_build(&mut self, site: &Site, ns: u64) {
+        let next = self.builds.len();
+        let at = *self.built.entry(site.as_ptr() as usize).or_insert(next);
+        match self.builds.get_mut(at) {
+            Some((_, sum)) => *sum += ns,
+            None => self.builds.push((site.clone(), ns)),
+        }
+    }
+
     /// Queries: executions that are no words of transactions.
     #[must_use]
     pub fn queries(&self) -> u64 {
@@ -264,7 +277,8 @@ impl Book {
         let near =
             |place: &Place| of.site.iter().any(|caller| caller.file == place.file && caller.function == place.function);
         let before = self.entries.iter().filter(|entry| entry.first < of.first && !entry.transaction);
-        let with_rows = before.filter(|entry| entry.rows.is_some_and(|rows| rows as f64 >= enough));
+        let read = before.filter(|entry| !is_write(&entry.statement));
+        let with_rows = read.filter(|entry| entry.rows.is_some_and(|rows| rows as f64 >= enough));
         let chosen = with_rows.filter(|entry| entry.site.first().is_some_and(near)).max_by_key(|entry| entry.first)?;
         Some((chosen.site.first()?.clone(), chosen.statement.clone(), chosen.rows?))
     }

@@ -5,7 +5,6 @@
 //! means that a layer further out has counted already; nothing means the ledger of the process, if there is one.
 //! Invariant: the first words of both classes are what `sqlite` reads without the GIL. Neighbours: `world`, `context`.
 
-use std::ffi::CStr;
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,23 +15,19 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use rustc_hash::FxHasher;
 
-use super::book::{Entry, Finding, Slot};
+use super::book::{Entry, Finding, Site, Slot};
+use super::build;
 use super::context;
+use super::sites;
 use super::tap::Layer;
+use super::variables::{self, current, reset, set};
 use super::world::{self, nanoseconds};
-use crate::bindings::symbols;
 use crate::lines::clock;
 
 /// The variable whose value says where executions of the running context are counted.
 pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let made = VARIABLE.get_or_try_init(py, || {
-        let options = PyDict::new(py);
-        options.set_item("default", py.None())?;
-        let class = py.import("contextvars")?.getattr("ContextVar")?;
-        class.call(("rscalene_sql",), Some(&options)).map(Bound::unbind)
-    })?;
-    Ok(made.bind(py))
+    variables::made(py, &VARIABLE, "rscalene_sql")
 }
 
 /// Executions of statements in one request, test or block. See `rscalene.queries`.
@@ -120,74 +115,6 @@ pub(super) fn sql_variable(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     variable(py).cloned()
 }
 
-/// Functions of the interpreter that the stable ABI leaves out.
-struct Variables {
-    get: Get,
-    set: Set,
-    reset: Reset,
-}
-
-type Object = *mut ffi::PyObject;
-type Get = unsafe extern "C" fn(Object, Object, *mut Object) -> libc::c_int;
-type Set = unsafe extern "C" fn(Object, Object) -> Object;
-type Reset = unsafe extern "C" fn(Object, Object) -> libc::c_int;
-
-fn variables() -> Option<&'static Variables> {
-    static FOUND: OnceLock<Option<Variables>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let at = |name: &CStr| Some(symbols::address(name)).filter(|address| !address.is_null());
-        let (get, set, reset) = (at(c"PyContextVar_Get")?, at(c"PyContextVar_Set")?, at(c"PyContextVar_Reset")?);
-        // SAFETY: these functions have had these signatures since 3.7.
-        Some(unsafe {
-            Variables {
-                get: std::mem::transmute::<*mut libc::c_void, Get>(get),
-                set: std::mem::transmute::<*mut libc::c_void, Set>(set),
-                reset: std::mem::transmute::<*mut libc::c_void, Reset>(reset),
-            }
-        })
-    });
-    found.as_ref()
-}
-
-/// The variable's value.
-fn current<'py>(py: Python<'py>, variable: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(functions) = variables() else {
-        let value = variable.call_method0("get")?;
-        return Ok((!value.is_none()).then_some(value));
-    };
-    let mut value = std::ptr::null_mut();
-    // SAFETY: the GIL is held; the variable lives; the answer is a new reference or null.
-    unsafe {
-        if (functions.get)(variable.as_ptr(), std::ptr::null_mut(), &raw mut value) != 0 {
-            return Err(PyErr::fetch(py));
-        }
-        Ok(Bound::from_owned_ptr_or_opt(py, value).filter(|value| !value.is_none()))
-    }
-}
-
-fn set<'py>(py: Python<'py>, variable: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    match variables() {
-        // SAFETY: the GIL is held; both objects live; the answer is a new reference, or null with an exception.
-        Some(functions) => unsafe {
-            Bound::from_owned_ptr_or_err(py, (functions.set)(variable.as_ptr(), value.as_ptr()))
-        },
-        None => variable.call_method1("set", (value,)),
-    }
-}
-
-/// In another context than the token's (a generator that was closed elsewhere) there is nothing to put back.
-fn reset(py: Python<'_>, token: Py<PyAny>) {
-    let Ok(variable) = variable(py) else { return };
-    let failed = match variables() {
-        // SAFETY: as in `set`.
-        Some(functions) => unsafe { (functions.reset)(variable.as_ptr(), token.as_ptr()) != 0 },
-        None => return drop(variable.call_method1("reset", (token,))),
-    };
-    if failed {
-        drop(PyErr::take(py));
-    }
-}
-
 /// The book that the running context counts in: `None` where a layer further out counts, `Some(None)` where only the
 /// process' own book does.
 fn counting(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<Option<u64>>> {
@@ -236,18 +163,11 @@ pub(super) fn sql_begin<'py>(
     };
     // SAFETY: the GIL is held.
     let tstate = unsafe { ffi::PyThreadState_Get() as usize };
-    let elsewhere = frame.map(sites_of).transpose()?;
+    let elsewhere = frame.map(sites::of_frame).transpose()?;
     let (mut slots, wanted) = world::with(|world| {
-        let mut site = world.here(tstate);
-        let mut place = None;
-        if site.is_empty()
-            && let Some(found) = elsewhere
-        {
-            site = world.sites.intern(None, found.into());
-            place = Some(&site).filter(|site| !site.is_empty());
-        }
+        let (site, is_elsewhere) = world.here_or(tstate, elsewhere);
         let statement = world.statement(&text, strings);
-        let slots = world.begin(book, &site, &statement, Layer::of(by), place);
+        let slots = world.begin(book, &site, &statement, Layer::of(by), is_elsewhere.then_some(&site));
         let wanted = world.wants_parameters(&slots);
         (slots, wanted)
     });
@@ -266,24 +186,6 @@ pub(super) fn sql_begin<'py>(
         *place = Some(token.unbind());
     }
     Ok(Some(call))
-}
-
-/// The user's lines from a frame object outwards.
-fn sites_of(frame: &Bound<'_, PyAny>) -> PyResult<Vec<super::book::Place>> {
-    let mut places = Vec::new();
-    let mut next = frame.clone();
-    while !next.is_none() && places.len() < 64 {
-        let code = next.getattr("f_code")?;
-        let (file, function): (String, String) =
-            (code.getattr("co_filename")?.extract()?, code.getattr("co_qualname")?.extract()?);
-        let first: u32 = code.getattr("co_firstlineno")?.extract()?;
-        let line: Option<u32> = next.getattr("f_lineno")?.extract()?;
-        if let Some(file) = world::with(|world| world.in_scope(&file, &function, first)) {
-            places.push(super::book::Place { file, line: line.unwrap_or(first), function: function.into() });
-        }
-        next = next.getattr("f_back")?;
-    }
-    Ok(places)
 }
 
 /// Folds a parameter into `hasher`. What has no hash and no items counts as different from everything.
@@ -309,6 +211,19 @@ fn hash_value(value: &Bound<'_, PyAny>, hasher: &mut FxHasher, depth: u32) {
     UNIQUE.fetch_add(1, Relaxed).hash(hasher);
 }
 
+/// A call into an ORM begins. `None` inside of another one, and where nothing counts.
+#[pyfunction]
+pub(super) fn sql_build_begin(py: Python<'_>) -> PyResult<Option<Bound<'_, build::Build>>> {
+    if !world::listening() {
+        return Ok(None);
+    }
+    let Some(book) = counting(py, variable(py)?)? else { return Ok(None) };
+    if book.is_none() && !world::with(|world| world.counts_all()) {
+        return Ok(None);
+    }
+    build::begin(py, book)
+}
+
 impl Call {
     fn new(book: u64, began: u64, slots: Box<[Slot]>) -> Self {
         let (ended, exact) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -321,9 +236,10 @@ impl Call {
         }
         let ns = nanoseconds(clock::ticks().saturating_sub(self.began));
         world::with(|world| world.end(&self.slots, ns, rows, failed));
+        build::driver_took(py, ns);
         let token = self.token.lock().ok().and_then(|mut token| token.take());
-        if let Some(token) = token {
-            reset(py, token);
+        if let (Some(token), Ok(variable)) = (token, variable(py)) {
+            reset(py, variable, token);
         }
     }
 }
@@ -357,15 +273,18 @@ impl Call {
     /// Call `function` as a part of this call, on another thread.
     fn run<'py>(slf: &Bound<'py, Self>, function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let token = set(py, variable(py)?, slf.as_any())?;
+        let variable = variable(py)?;
+        let token = set(py, variable, slf.as_any())?;
         let result = function.call0();
-        reset(py, token.unbind());
+        reset(py, variable, token.unbind());
         result
     }
 }
 
 /// `(places, statement, transaction, count, ns, longest_ns, rows, errors, first)`.
 type EntryRow = (Vec<(String, u32, String)>, String, bool, u64, u64, u64, Option<u64>, u64, u64);
+/// `(places, ns)`.
+type BuildRow = (Vec<(String, u32, String)>, u64);
 /// `(place, statement, count, n_plus_one, cause, first)`, a cause being `(place, statement, rows)`.
 type FindingRow = (Option<(String, u32, String)>, String, u64, bool, Option<((String, u32, String), String, u64)>, u64);
 
@@ -411,7 +330,9 @@ impl Ledger {
 
     /// Stop counting.
     fn leave(&self, py: Python<'_>, token: Py<PyAny>) {
-        reset(py, token);
+        if let Ok(variable) = variable(py) {
+            reset(py, variable, token);
+        }
     }
 
     /// Count all executions of this process for which no other ledger was asked, and those too.
@@ -446,6 +367,12 @@ impl Ledger {
     /// All entries, in the order of their first execution.
     fn entries(&self) -> Vec<EntryRow> {
         self.look(|book| book.entries.iter().map(entry_row).collect()).unwrap_or_default()
+    }
+
+    /// `(places, ns)` of ORMs, beside the driver.
+    fn builds(&self) -> Vec<BuildRow> {
+        let row = |(site, ns): &(Site, u64)| (site.iter().map(place_row).collect(), *ns);
+        self.look(|book| book.builds.iter().map(row).collect()).unwrap_or_default()
     }
 
     /// N+1s and duplicates of at least `threshold` executions.

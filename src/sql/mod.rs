@@ -14,6 +14,8 @@
 mod arm;
 pub mod book;
 #[cfg(feature = "python")]
+mod build;
+#[cfg(feature = "python")]
 mod context;
 #[cfg(feature = "python")]
 mod frames;
@@ -23,11 +25,15 @@ mod ledger;
 mod nodes;
 pub mod normal;
 #[cfg(feature = "python")]
+mod sites;
+#[cfg(feature = "python")]
 mod slots;
 #[cfg(feature = "python")]
 mod sqlite;
 #[cfg(feature = "python")]
 mod tap;
+#[cfg(feature = "python")]
+mod variables;
 #[cfg(feature = "python")]
 mod world;
 
@@ -42,10 +48,12 @@ pub fn register(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResu
 
     module.add_class::<ledger::Ledger>()?;
     module.add_class::<ledger::Call>()?;
+    module.add_class::<build::Build>()?;
     module.add_function(pyo3::wrap_pyfunction!(arm::sql_arm, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(arm::sql_follow, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(arm::sql_settle, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(ledger::sql_variable, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(ledger::sql_begin, module)?)?;
+    module.add_function(pyo3::wrap_pyfunction!(ledger::sql_build_begin, module)?)?;
     Ok(())
 }

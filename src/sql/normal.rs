@@ -43,6 +43,14 @@ pub fn is_transaction(normal: &str) -> bool {
     }
 }
 
+/// Does it change rows, which nothing goes through afterwards? Takes a normal form.
+#[must_use]
+pub fn is_write(normal: &str) -> bool {
+    let word = normal.split(|letter: char| !letter.is_ascii_alphabetic()).find(|word| !word.is_empty());
+    let writes = ["insert", "update", "delete", "replace", "merge", "create", "copy"];
+    word.is_some_and(|word| writes.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
+}
+
 /// One token of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {

@@ -13,7 +13,7 @@ use rscalene_wire::{Query, QueryMark, TAP_SYMBOL, TAP_VERSION, TapTable, UNKNOWN
 use rustc_hash::FxHashMap;
 
 use super::book::{Place, Slot};
-use super::normal::is_transaction;
+use super::normal::{is_transaction, is_write};
 use crate::bindings::symbols;
 use crate::requests::labels;
 
@@ -25,6 +25,9 @@ const MOST_COMPARED: u32 = 256;
 const MOST_COUNTS: usize = 20_000;
 /// What stands for statements without a number.
 const OTHERS: &str = "(other statements)";
+
+/// What stands for a line of which no statement is meant.
+const LINE: &str = "(line)";
 
 /// Which library makes the queries of a statement: what can be done about many of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -135,6 +138,14 @@ impl Tap {
         self.send(&mut Query { stack, label, name, wall_ns: ns, rows, mark, ..Query::default() });
     }
 
+    /// Says what an ORM took beside the driver, on the line where the thread is, or at `place`.
+    pub(super) fn built(&mut self, place: Option<&Arc<[Place]>>, ns: u64) {
+        let line = |place| self.number(&Arc::from(LINE), Layer::Driver, Some(place));
+        let name = place.and_then(line).unwrap_or(0);
+        let mark = QueryMark::BUILT;
+        self.send(&mut Query { name, wall_ns: ns, rows: UNKNOWN_ROWS, mark, ..Query::default() });
+    }
+
     fn number(&mut self, statement: &Arc<str>, layer: Layer, place: Option<&Arc<[Place]>>) -> Option<u32> {
         let key = |statement: &Arc<str>| {
             (statement.as_ptr() as usize, layer, place.map_or(0, |place| place.as_ptr() as usize))
@@ -159,6 +170,9 @@ impl Tap {
         }
         if is_transaction(statement) {
             pair("transaction", "1");
+        }
+        if is_write(statement) {
+            pair("writes", "1");
         }
         if let Some(place) = place.and_then(|place| place.first()) {
             pair("file", &place.file);

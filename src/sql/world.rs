@@ -213,6 +213,15 @@ impl World {
         }
     }
 
+    /// The same, or the lines of `elsewhere` where this thread's own are all of libraries; and whether it is those.
+    pub(super) fn here_or(&mut self, tstate: usize, elsewhere: Option<Vec<Place>>) -> (Site, bool) {
+        let site = self.here(tstate);
+        match elsewhere.filter(|found| site.is_empty() && !found.is_empty()) {
+            Some(found) => (self.sites.intern(None, found.into()), true),
+            None => (site, false),
+        }
+    }
+
     /// The absolute name of a file, where the lines of this function are the user's.
     pub(super) fn in_scope(&self, file: &str, function: &str, first_line: u32) -> Option<Arc<str>> {
         let scope = self.scope.as_ref()?;
@@ -274,6 +283,23 @@ impl World {
         }
         slots.extend(self.tap.as_mut().and_then(|tap| tap.begin(statement, layer, place)));
         slots
+    }
+
+    /// An ORM took so long at `site`, beside the driver: for `book`, the ones around it, the process' own, and the launcher.
+    pub(super) fn built(&mut self, book: Option<u64>, site: &Site, is_elsewhere: bool, ns: u64) {
+        let mut next = book;
+        let mut root = self.root;
+        while let Some(shelf) = next.and_then(|id| self.books.get_mut(&id)) {
+            shelf.book.add_build(site, ns);
+            root = root.filter(|root| next != Some(*root));
+            next = shelf.parent;
+        }
+        if let Some(shelf) = root.and_then(|id| self.books.get_mut(&id)) {
+            shelf.book.add_build(site, ns);
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.built(is_elsewhere.then_some(site), ns);
+        }
     }
 
     /// It has begun; `parameters` is the hash of its parameters, where they tell anything.

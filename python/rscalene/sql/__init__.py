@@ -8,10 +8,10 @@ counts once, at the outermost of these layers. Neither parameters nor literals a
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rscalene.sql.counted import Finding, Queries, Statement, queries
+    from rscalene.sql.counted import Build, Finding, Queries, Statement, queries
     from rscalene.sql.request import RequestLedger, ledger
 
-__all__ = ["Finding", "Queries", "RequestLedger", "Statement", "ledger", "queries"]
+__all__ = ["Build", "Finding", "Queries", "RequestLedger", "Statement", "ledger", "queries"]
 
 _HOMES = {"RequestLedger": "request", "ledger": "request"}
 

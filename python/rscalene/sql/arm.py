@@ -37,6 +37,7 @@ _HOOKS = {
     "pymysql.cursors": "dbapi",
     "sqlite3": "sqlite",
     "sqlalchemy.engine": "sqlalchemy",
+    "sqlalchemy.orm": "sqlalchemy.install_orm",
 }
 
 _lock = threading.RLock()
@@ -104,7 +105,8 @@ def _hook(name: str, hooks: str) -> None:
         _hooked.add(name)
     try:
         module = import_module(name)
-        install: Callable[[ModuleType], None] = import_module(f"rscalene.sql.{hooks}").install
+        home, _, name_of_it = hooks.partition(".")
+        install: Callable[[ModuleType], None] = getattr(import_module(f"rscalene.sql.{home}"), name_of_it or "install")
         install(module)
     except Exception as error:
         warnings.warn(

@@ -14,7 +14,7 @@ from rscalene.footprint import around
 from rscalene.lines import enabled
 from rscalene.sql.arm import arm
 
-__all__ = ["Finding", "Place", "Queries", "Statement", "queries"]
+__all__ = ["Build", "Finding", "Place", "Queries", "Statement", "queries"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -69,6 +69,14 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """Seconds of one line in an ORM, which made queries and objects of their rows, without the driver's."""
+
+    place: Place
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A statement that ran at least five times on one line.
 
@@ -87,6 +95,8 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to do about it."""
+        if self.text.split(None, 1)[0].upper() in ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"):
+            return "write many at once: executemany(), or the ORM's bulk operations"
         if self.kind == "duplicate":
             return "the same query with the same parameters: keep its result"
         if "sqlalchemy" in sys.modules and "django" not in sys.modules:
@@ -175,6 +185,23 @@ class Queries:
         """Rows of all queries whose rows are known; ``None`` where none are."""
         known = [statement.rows for statement in self.statements if statement.rows is not None]
         return sum(known) if known else None
+
+    @property
+    def builds(self) -> list[Build]:
+        """What ORMs took by line, beside the drivers: Django and SQLAlchemy."""
+        if self._ledger is None:
+            return []
+        found: dict[Place, int] = {}
+        for places, ns in self._ledger.builds():
+            place = Place(*places[0]) if places else _NOWHERE
+            found[place] = found.get(place, 0) + ns
+        return [Build(place, ns / 1e9) for place, ns in found.items()]
+
+    @property
+    def build_s(self) -> float | None:
+        """Seconds in ORMs, beside the drivers; ``None`` where none was at work."""
+        builds = self.builds
+        return sum(build.time_s for build in builds) if builds else None
 
     @property
     def statements(self) -> list[Statement]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rscalene._rscalene import sql_begin
 from rscalene.sql.calls import rows_of
+from rscalene.sql.orm import time_calls
 
 __all__ = ["install"]
 
@@ -20,6 +21,15 @@ def install(module: ModuleType) -> None:
     base = import_module("django.db.backends.base.base").BaseDatabaseWrapper
     for name, word in (("_commit", "COMMIT"), ("_rollback", "ROLLBACK")):
         setattr(base, name, _transaction(getattr(base, name), word))
+    query, compiler = import_module("django.db.models.query"), import_module("django.db.models.sql.compiler")
+    for name in ("get", "_fetch_all", "create", "bulk_create", "bulk_update", "get_or_create", "update_or_create"):
+        time_calls(query.QuerySet, name)
+    for name in ("SQLCompiler", "SQLInsertCompiler", "SQLUpdateCompiler", "SQLDeleteCompiler"):
+        owner = getattr(compiler, name)
+        if "execute_sql" in vars(owner):
+            time_calls(owner, "execute_sql")
+    time_calls(import_module("django.db.models.base").Model, "save_base")
+    time_calls(import_module("django.db.models.deletion").Collector, "delete")
     for connection in module.connections.all(initialized_only=True):
         _hook(connection=connection)
 

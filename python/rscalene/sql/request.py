@@ -38,6 +38,10 @@ class RequestLedger:
         """The same, as :func:`rscalene.queries` shows it."""
         return Queries.of(self._ledger)
 
+    def builds(self) -> dict[tuple[str, int], float]:
+        """Return the seconds of lines in ORMs, beside the drivers, by file and line."""
+        return {(build.place.file, build.place.line): build.time_s for build in self.queries.builds}
+
     def statements(self) -> list[dict[str, Any]]:
         """Return the statements by line, in the order of their first execution.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rscalene._rscalene import Call, sql_begin
 from rscalene.sql.calls import rows_of
+from rscalene.sql.orm import time_calls, time_first
 
 __all__ = ["install"]
 
@@ -34,6 +35,21 @@ def install(module: ModuleType) -> None:
     event.listen(module.Engine, "before_cursor_execute", _before)
     event.listen(module.Engine, "after_cursor_execute", _after)
     event.listen(module.Engine, "handle_error", _failed)
+    result = import_module("sqlalchemy.engine.result").ResultInternal
+    for name in ("_allrows", "_only_one_row", "_next_impl"):
+        time_calls(result, name, _awaiting)
+    time_first(result, "_iter_impl")
+
+
+def install_orm(module: ModuleType) -> None:
+    """Time the ORM; ``module`` is ``sqlalchemy.orm``."""
+    session = import_module("sqlalchemy.orm.session").Session
+    for name in ("_execute_internal", "_get_impl", "_flush", "_bulk_save_mappings"):
+        time_calls(session, name, _awaiting)
+    strategies = import_module("sqlalchemy.orm.strategies")
+    # Its name got an underscore in 2.1.
+    loader = getattr(strategies, "_LazyLoader", None) or strategies.LazyLoader
+    time_calls(loader, "_load_for_state", _awaiting)
 
 
 def _before(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:

@@ -163,10 +163,12 @@ def lines_table(data: dict[str, Any], most: int = 200) -> str:
     waits = any(row["await_s"] for row in rows)
     counted = any(row["net_bytes"] is not None for row in rows)
     queried = any("sql_count" in row for row in rows)
+    built = any("sql_build_s" in row for row in rows)
     heads = [("Time ms", False), ("Own ms", False), ("Hits", False)]
     heads += [("Await ms", False)] if waits else []
     heads += [("Net bytes", False), ("Peak bytes", False)] if counted else []
     heads += [("SQL", False), ("SQL ms", False), ("Rows", False)] if queried else []
+    heads += [("Build ms", False)] if queried and built else []
     heads += [("Line", True), ("Source", True)]
     cells = []
     for row in rows[:most]:
@@ -178,8 +180,9 @@ def lines_table(data: dict[str, Any], most: int = 200) -> str:
             one += [
                 f"{row['sql_count']:,}" if has else "",
                 ms(row["sql_s"]) if has else "",
-                str(row["rows"]) if has else "",
+                str(row["rows"]) if has and row["rows"] is not None else "",
             ]
+            one += [ms(row["sql_build_s"]) if "sql_build_s" in row else ""] if built else []
         mark = f' <span class="markword">{escape(row["mark"])}</span>' if row.get("mark") else ""
         one += [place(row["file"], row["line"]), f"<code>{escape(row['source'] or '')}</code>{mark}"]
         cells.append(one)

@@ -102,6 +102,12 @@ class RequestResult:
         ledger = self._request.sql
         return [] if ledger is None else list(ledger.statements())
 
+    @property
+    def sql_builds(self) -> dict[tuple[str, int], float]:
+        """Seconds of lines in ORMs, beside the drivers, by file and line."""
+        ledger = self._request.sql
+        return {} if ledger is None else dict(ledger.builds())
+
     def functions(self) -> list[tuple[str, int, str, int, int, float, float]]:
         """``(file, line, name, calls, primitive_calls, own_s, total_s)`` of each function, most own time first."""
         return sorted(self.table.rows(), key=lambda row: -row[5])
@@ -147,7 +153,7 @@ class RequestResult:
         """Return everything as plain data."""
         about = self.about
         first_line = [] if not self.lines else self.lines
-        sql = self.sql
+        sql, builds = self.sql, self.sql_builds
         by_line: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for statement in sql:
             by_line.setdefault((str(statement.get("file")), int(statement.get("line") or 0)), []).append(statement)
@@ -163,8 +169,10 @@ class RequestResult:
             if here:
                 entry["sql_count"] = sum(int(one.get("count") or 0) for one in here)
                 entry["sql_s"] = sum(float(one.get("time_s") or 0) for one in here)
-                entry["rows"] = sum(int(one.get("rows") or 0) for one in here)
+                entry["rows"] = _known_rows(here)
                 entry["mark"] = next((one["mark"] for one in here if one.get("mark")), None)
+            if (row.file, row.line) in builds:
+                entry["sql_build_s"] = builds[row.file, row.line]
             rows.append(entry)
         nodes = [
             {"parent": None if parent < 0 else parent, "file": file, "line": line, "function": name, "calls": calls,
@@ -194,7 +202,8 @@ class RequestResult:
             "sql": {
                 "queries": sum(int(one.get("count") or 0) for one in sql),
                 "time_s": sum(float(one.get("time_s") or 0) for one in sql),
-                "rows": sum(int(one.get("rows") or 0) for one in sql),
+                "rows": _known_rows(sql),
+                "build_s": sum(builds.values()) if builds else None,
                 "statements": sql,
             } if self._request.sql is not None else None,
             "lines": rows,
@@ -202,6 +211,12 @@ class RequestResult:
             "tree": {"nodes": nodes},
             "notices": notices,
         }  # fmt: skip
+
+
+def _known_rows(statements: list[dict[str, Any]]) -> int | None:
+    """Return the rows of all statements whose rows are known; ``None`` where none are."""
+    known = [int(one["rows"]) for one in statements if one.get("rows") is not None]
+    return sum(known) if known else None
 
 
 class _Holder:

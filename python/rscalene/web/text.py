@@ -104,7 +104,7 @@ def line_table(data: dict[str, Any], most: int = 40) -> str:
         if waits:
             text += f" {row['await_s'] * 1e3:10.3f}"
         if queried and "sql_count" in row:
-            text += f" {row['sql_count']:5d} {row['sql_s'] * 1e3:9.3f} {row['rows'] or 0:8d}"
+            text += f" {row['sql_count']:5d} {row['sql_s'] * 1e3:9.3f} {'' if row['rows'] is None else row['rows']:>8}"
         elif queried:
             text += " " * 25
         mark = f"  [{row['mark']}]" if row.get("mark") else ""

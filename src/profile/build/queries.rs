@@ -179,6 +179,7 @@ fn mark(sums: &mut FxHashMap<Key, Sum>, texts: &FxHashMap<u32, Pairs>) {
         let cause = sums
             .iter()
             .filter(|((owner, name), before)| before.first < sum.first && owner.some().is_some() && is_query(*name))
+            .filter(|((_, name), _)| texts.get(name).is_some_and(|pairs| !pairs.contains_key("writes")))
             .filter(|(_, before)| before.record.rows.is_some_and(|rows| rows as f64 >= enough))
             .filter(|(_, before)| before.callers.first().is_some_and(|function| sum.callers.contains(function)))
             .max_by_key(|(_, before)| before.first)

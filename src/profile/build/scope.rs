@@ -124,7 +124,7 @@ fn is_pseudo(path: &str) -> bool {
 
 /// Code that the interpreter or a library made, which nobody wrote.
 fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
-    const MAKERS: [&str; 7] = [
+    const MAKERS: [&str; 8] = [
         "<frozen ",
         inline::HELPER,
         "<attrs generated",
@@ -132,6 +132,7 @@ fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
         "<decorator-gen-",
         "<unknown>",
         "<werkzeug routing>",
+        "<sqlalchemy generated ",
     ];
     MAKERS.iter().any(|maker| path.starts_with(maker))
         || (inline::is_text(path)
@@ -272,6 +273,7 @@ mod tests {
         let scope = scope(&[], &[]);
         assert!(!scope.holds("<string>", "__create_fn__.<locals>.__init__", 2));
         assert!(!scope.holds("<string>", "<lambda>", 1));
+        assert!(!scope.holds("<sqlalchemy generated warned() wrapper for s.Session.flush>", "flush", 2));
         assert!(!scope.holds("<attrs generated init m.C>", "__init__", 1));
         assert!(scope.holds("<string>", "<module>", 1));
     }

@@ -1,0 +1,60 @@
+"""Wrappers around the functions of ORMs: what they take beside the driver is the line's ``Build ms``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rscalene._rscalene import sql_build_begin
+
+__all__ = ["time_calls", "time_first"]
+
+
+def time_calls(owner: Any, name: str, frame: Callable[[], Any] | None = None) -> None:
+    """Time the calls of the method ``name`` of ``owner``, if it has one.
+
+    :param frame: returns the frame that holds the user's lines, where this thread's own frames are all of libraries.
+    """
+    inner = getattr(owner, name, None)
+    if inner is None or inspect.iscoroutinefunction(inner):
+        return
+
+    @functools.wraps(inner)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        build = sql_build_begin()
+        if build is None:
+            return inner(*args, **kwargs)
+        try:
+            return inner(*args, **kwargs)
+        finally:
+            build.end(frame() if frame is not None else None)
+
+    setattr(owner, name, timed)
+
+
+def time_first(owner: Any, name: str) -> None:
+    """Time the first item of the iterators that the method ``name`` of ``owner`` returns: it has all rows fetched."""
+    inner = getattr(owner, name, None)
+    if inner is None:
+        return
+
+    def items(iterator: Iterator[Any]) -> Iterator[Any]:
+        build = sql_build_begin()
+        try:
+            try:
+                first = next(iterator)
+            finally:
+                if build is not None:
+                    build.end()
+        except StopIteration:
+            return
+        yield first
+        yield from iterator
+
+    @functools.wraps(inner)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        return items(iter(inner(*args, **kwargs)))
+
+    setattr(owner, name, timed)

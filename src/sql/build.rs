@@ -1,0 +1,90 @@
+//! What an ORM takes beside the driver: it makes queries, and objects of their rows.
+//!
+//! Job: time the calls into an ORM and take off the driver's time. Invariant: of calls inside of each other the outermost
+//! counts, on the line that made it; other tasks and greenlets are other contexts. Neighbours: `rscalene.sql` (Python)
+//! wraps the ORMs' functions, `ledger` says what the driver took, `world` keeps the sums.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::book::Site;
+use super::sites;
+use super::variables::{self, current, reset, set};
+use super::world::{self, nanoseconds};
+use crate::lines::clock;
+
+/// Did any call into an ORM begin in this process?
+static USED: AtomicBool = AtomicBool::new(false);
+
+fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    variables::made(py, &VARIABLE, "rscalene_sql_build")
+}
+
+/// A call into an ORM.
+#[pyclass(frozen, module = "rscalene._rscalene")]
+pub(super) struct Build {
+    book: Option<u64>,
+    began: u64,
+    driver_ns: AtomicU64,
+    ended: AtomicBool,
+    token: Mutex<Option<Py<PyAny>>>,
+}
+
+/// The call that the running context is in.
+fn open<'py>(py: Python<'py>) -> Option<Bound<'py, Build>> {
+    let value = current(py, variable(py).ok()?).ok()??;
+    value.cast_into::<Build>().ok().filter(|build| !build.get().ended.load(Relaxed))
+}
+
+/// The driver took so long, in the running context.
+pub(super) fn driver_took(py: Python<'_>, ns: u64) {
+    if USED.load(Relaxed)
+        && let Some(build) = open(py)
+    {
+        build.get().driver_ns.fetch_add(ns, Relaxed);
+    }
+}
+
+/// A call into an ORM begins, for `book`. `None` inside of another one.
+pub(super) fn begin(py: Python<'_>, book: Option<u64>) -> PyResult<Option<Bound<'_, Build>>> {
+    if open(py).is_some() {
+        return Ok(None);
+    }
+    USED.store(true, Relaxed);
+    let (driver_ns, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let build = Bound::new(py, Build { book, began: clock::ticks(), driver_ns, ended, token: Mutex::new(None) })?;
+    let token = set(py, variable(py)?, build.as_any())?;
+    if let Ok(mut place) = build.get().token.lock() {
+        *place = Some(token.unbind());
+    }
+    Ok(Some(build))
+}
+
+#[pymethods]
+impl Build {
+    /// It has ended. The line is that of `frame` where this thread's own frames are all of libraries.
+    #[pyo3(signature = (frame=None))]
+    fn end(&self, py: Python<'_>, frame: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        if self.ended.swap(true, Relaxed) {
+            return Ok(());
+        }
+        let ns = nanoseconds(clock::ticks().saturating_sub(self.began)).saturating_sub(self.driver_ns.load(Relaxed));
+        // SAFETY: the GIL is held.
+        let tstate = unsafe { ffi::PyThreadState_Get() as usize };
+        let elsewhere = frame.map(sites::of_frame).transpose()?;
+        world::with(|world| {
+            let (site, place): (Site, bool) = world.here_or(tstate, elsewhere);
+            world.built(self.book, &site, place, ns);
+        });
+        let token = self.token.lock().ok().and_then(|mut token| token.take());
+        if let (Some(token), Ok(variable)) = (token, variable(py)) {
+            reset(py, variable, token);
+        }
+        Ok(())
+    }
+}
