@@ -14,7 +14,7 @@ import pytest
 import rscalene.spark
 from conftest import Run
 
-from .figures import WORK, bytes_of, line_of
+from .figures import WORK, bytes_of, for_spark, line_of
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java"),
@@ -95,10 +95,6 @@ assert context.parallelize(range(4), 2).map(lambda _: "RSCALENE_SPARK" in os.env
 )
 
 
-def environment(clean_env: dict[str, str]) -> dict[str, str]:
-    return {**clean_env, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-
-
 def load(path: Path) -> dict[str, Any]:
     profile: dict[str, Any] = json.loads(path.read_text())
     return profile
@@ -127,7 +123,7 @@ def test_spark_submit_with_one_setting_profiles_rdds_and_udfs_of_all_kinds(
     submit = Path(sys.executable).with_name("spark-submit")
     words: list[str | Path] = [submit, "--conf", "spark.python.daemon.module=rscalene.spark.daemon", "app.py"]
     ran = subprocess.run(
-        words, cwd=tmp_path, env=environment(clean_env), capture_output=True, text=True, timeout=220, check=False
+        words, cwd=tmp_path, env=for_spark(clean_env), capture_output=True, text=True, timeout=220, check=False
     )
     assert ran.returncode == 0, ran.stderr
     row = line_of("row = [0]")
@@ -170,7 +166,7 @@ def test_under_rscalene_run_tasks_have_labels_in_the_runs_profile(
 ) -> None:
     shutil.copy(WORK, tmp_path)
     (tmp_path / "app.py").write_text(LAUNCHED)
-    ran = rscalene("run", "-q", "-o", "run.json", "app.py", env=environment(clean_env), timeout=220)
+    ran = rscalene("run", "-q", "-o", "run.json", "app.py", env=for_spark(clean_env), timeout=220)
     assert ran.returncode == 0, ran.stderr
     assert "`rscalene run` profiles this program, workers included" in ran.stdout
     profile = load(tmp_path / "run.json")
