@@ -9,6 +9,7 @@ from rscalene.web.failures import failures
 from rscalene.web.options import Options, disabled, options
 from rscalene.web.recording import Recorder, Recording
 from rscalene.web.select import View
+from rscalene.web.steps import Steps
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -103,11 +104,13 @@ class ProfilerMiddleware:
         whole = whole and not recording.bare
         # The thread works for other requests while this one waits.
         recording.own_thread = False
+        recording.steps = steps = None if recording.bare else Steps()
         held = _Held(self, recording, view, send, hold=whole)
         request = recording.request
         stretch = request.enter()
         try:
-            await self.app(scope, receive, held)
+            work = self.app(scope, receive, held)
+            await (work if steps is None else steps.run(work))
         except BaseException as error:
             about.error = type(error).__name__
             raise
@@ -161,12 +164,12 @@ class _Held:
             await self.release()
 
     def _added(self, message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        respond, request = self._owner.options.respond, self._recording.request
+        respond, request, steps = self._owner.options.respond, self._recording.request, self._recording.steps
         added: list[tuple[bytes, bytes]] = []
         if self._recording.bare:
             return message
         if "header" in respond:
-            timing = f"total;dur={request.elapsed_s * 1e3:.3f}, cpu;dur={request.cpu_s * 1e3:.3f}"
+            timing = f"total;dur={request.elapsed_s * 1e3:.3f}, cpu;dur={(steps or request).cpu_s * 1e3:.3f}"
             added.append((b"server-timing", timing.encode()))
         if "link" in respond:
             added.append((b"x-rscalene", f"/__rscalene/r/{self._recording.about.id}".encode()))

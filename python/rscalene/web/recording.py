@@ -19,6 +19,7 @@ from rscalene.web.options import Options, disabled
 from rscalene.web.outputs import Outputs
 from rscalene.web.propagate import follow_threads
 from rscalene.web.result import About, RequestResult
+from rscalene.web.steps import Steps
 
 if TYPE_CHECKING:
     from rscalene.web.select import View
@@ -119,6 +120,8 @@ class Recording:
         self.bare = bare
         #: Whether the CPU time of the request's thread is the request's alone.
         self.own_thread = True
+        #: The request's own CPU time, where its thread works for others too.
+        self.steps: Steps | None = None
         self.done = False
         self.result: RequestResult | None = None
         if bare:
@@ -159,6 +162,8 @@ class Recording:
         self.recorder.ended()
         try:
             self.result = RequestResult(self.request, self.about, source=self.recorder.options.source)
+            if self.steps is not None:
+                self.result.cpu_s = self.steps.cpu_s
             if self.result.elapsed_s * 1e3 >= self.recorder.options.min_ms:
                 self.recorder.outputs.write(self.result, raw)
         except Exception as error:
