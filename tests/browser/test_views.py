@@ -398,3 +398,30 @@ def test_every_line_of_a_very_large_profile_is_reached_at_once(visit: Open, page
     press(page, "/")
     press(page, "pkg3/module_003")
     assert wait(page, "document.querySelector('#results a')?.textContent.includes('module_003')")
+
+
+ASKING = """
+import sqlite3
+connection = sqlite3.connect(":memory:")
+connection.execute("create table book (id integer)")
+connection.executemany("insert into book values (?)", [(number,) for number in range(20)])
+for (book,) in connection.execute("select id from book").fetchall():
+    connection.execute("select 1 from book where id = ?", (book,)).fetchall()
+"""
+
+
+def test_queries_have_a_view_that_sorts_and_columns_in_the_source(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(ASKING)
+    command = [sys.executable, "-m", "rscalene", "run", "--sql", "-q", "-o", "page.html", "app.py"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    browser.get((tmp_path / "page.html").as_uri() + "#sql")
+    assert wait(browser, "document.getElementById('sql').classList.contains('on')")
+    browser.execute_script("document.querySelector('#sql-rows button[data-key=count]').click()")
+    first = "[...document.querySelector('#sql-rows tbody tr').cells].map(cell => cell.textContent)"
+    cells = browser.execute_script("return " + first)
+    assert (cells[0], cells[1], cells[6], cells[7]) == ("app.py:7", "20", "N+1", "select ? from book where id = ?")
+    browser.execute_script("document.querySelector('#sql-rows a.loc').click()")
+    assert wait(browser, "document.querySelector('tr.sel')?.dataset.n") == "7"
+    heads = "[...document.querySelectorAll('#viewer th[scope=col]')].map(head => head.textContent)"
+    assert {"SQL", "SQL ms", "Rows", "Mark"} <= set(browser.execute_script("return " + heads))
+    assert browser.get_log("browser") == []
