@@ -234,3 +234,67 @@ def test_terminal_page_and_notebook_name_the_same_line_and_the_same_owner(
         assert re.findall(r">(app\.py:\d+)<", shown) == ([place[0]] if place else []), (said, shown)
         (first,) = re.findall(rf"<b[^>]*>{label}</b> (.*?)</p>", notebook)
         assert html.unescape(first) == said.removeprefix(label).strip()
+
+
+UNTOUCHED = """import mmap, time
+def virtual():
+    block = mmap.mmap(-1, 200 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # asked for
+    zeros = bytes(100 << 20)  # zeros
+    time.sleep(0.15)
+    return len(block)
+def real():
+    block = bytearray(120 << 20)  # asked for, and
+    block[::4096] = b"x" * len(block[::4096])  # touched
+    time.sleep(0.2)
+    return len(block)
+kept = bytes(40 << 20)  # kept, untouched
+virtual()
+real()
+"""
+
+
+def test_the_peak_is_the_footprint_s_and_untouched_memory_owns_none_of_it(
+    record: Record, view: Callable[..., str]
+) -> None:
+    profile = record(UNTOUCHED)
+    totals = profile["totals"]
+    assert line(profile, "# asked for, and")["peak_bytes"] == pytest.approx(120 << 20, rel=0.02)
+    for other in ("mmap.mmap(", "# zeros", "# kept, untouched"):
+        assert line(profile, other)["peak_bytes"] < 1 << 20
+    assert totals["untouched_peak_bytes"] == pytest.approx(40 << 20, rel=0.05)
+    assert totals["tracked_peak_bytes"] < totals["footprint_peak_bytes"] < 160 << 20
+    assert "most allocated at any moment 340 MiB" in view("--full")
+
+
+RESERVED = """import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+reserved = libc.mmap(None, 1 << 30, 3, 0x4022, -1, 0)  # reserved
+ctypes.memset(reserved, 1, 24 << 20)
+import time; time.sleep(0.3)
+"""
+
+
+def test_what_is_mapped_without_reserve_counts_as_it_is_touched(record: Record) -> None:
+    memory = line(record(RESERVED), "# reserved")
+    for key in ("alloc_bytes", "live_bytes", "peak_bytes"):
+        assert memory[key] == pytest.approx(24 << 20, rel=0.05), key
+
+
+BRIEF = """import time
+def first():
+    block = b"x" * (60 << 20)  # first
+    time.sleep(0.1)
+def second():
+    block = b"x" * (90 << 20)  # second
+first()
+second()
+time.sleep(0.1)
+"""
+
+
+def test_a_peak_of_milliseconds_is_told_with_its_owner(record: Record) -> None:
+    profile = record(BRIEF)
+    assert line(profile, "# second")["peak_bytes"] == pytest.approx(90 << 20, rel=0.02)
+    assert line(profile, "# first")["peak_bytes"] == 0

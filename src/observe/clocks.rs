@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::proc::{self, Clock, StatusFile};
+use super::untouched::Untouched;
 use crate::transport::event::{Body, ProcessExit, ThreadClock};
 
 /// Nanoseconds between two readings of the resident memory at first.
@@ -24,6 +25,7 @@ pub struct Ledger {
     rss_pause_ns: u64,
     rss_points: u32,
     rss_due_ns: u64,
+    untouched: Untouched,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +48,7 @@ impl Ledger {
             rss_pause_ns: RSS_PAUSE_NS,
             rss_points: 0,
             rss_due_ns: 0,
+            untouched: Untouched::new(),
         }
     }
 
@@ -82,22 +85,27 @@ impl Ledger {
 
     /// Reads the resident memory if a reading is due. The pause doubles every few hundred points, so a run of any length
     /// gives a bounded number of them.
-    pub fn rss(&mut self, now_ns: u64) -> Option<Body> {
+    pub fn rss(&mut self, now_ns: u64, out: &mut Vec<Body>) -> bool {
         if now_ns < self.rss_due_ns {
-            return None;
+            return false;
         }
         if self.status.is_none() {
             self.status = StatusFile::open(self.pid).ok();
         }
         // The looks before this one took their time.
         let time_ns = proc::monotonic_ns().max(now_ns);
-        let resident = self.status.as_ref()?.resident().ok()?;
+        let Some(resident) = self.status.as_ref().and_then(|file| file.resident().ok()) else { return false };
         self.rss_points += 1;
         if self.rss_points.is_multiple_of(RSS_POINTS) {
             self.rss_pause_ns *= 2;
         }
         self.rss_due_ns = now_ns + self.rss_pause_ns;
-        Some(Body::Rss { time_ns, bytes: resident.now, files: resident.files, most: resident.most })
+        if self.untouched.is_worth(resident.now, time_ns) {
+            let ranges = self.untouched.look(self.pid, resident.now);
+            out.extend(ranges.map(|ranges| Body::Untouched { time_ns, ranges }));
+        }
+        out.push(Body::Rss { time_ns, bytes: resident.now, files: resident.files, most: resident.most });
+        true
     }
 
     /// The end of the process, which nobody but its parent can say more of.
@@ -187,7 +195,7 @@ mod tests {
     fn the_points_of_a_long_run_grow_with_its_logarithm() {
         let mut ledger = Ledger::new(std::process::id());
         let hour_ns = 3_600 * 1_000_000_000;
-        let points = (0..hour_ns).step_by(10_000_000).filter(|&now| ledger.rss(now).is_some()).count();
+        let points = (0..hour_ns).step_by(10_000_000).filter(|&now| ledger.rss(now, &mut Vec::new())).count();
         assert!((2_000..8_000).contains(&points), "{points} points");
     }
 }

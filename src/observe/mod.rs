@@ -19,3 +19,4 @@ pub mod remote;
 pub mod root;
 pub mod symbols;
 pub mod turns;
+mod untouched;

@@ -379,6 +379,14 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
+/// Bytes of a page.
+#[must_use]
+pub fn page_bytes() -> u64 {
+    // SAFETY: `sysconf` reads a constant of the system.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096).max(1)
+}
+
 fn read_start<'a>(file: &File, buffer: &'a mut [u8]) -> io::Result<&'a str> {
     let read = file.read_at(buffer, 0)?;
     std::str::from_utf8(&buffer[..read]).map_err(|_| io::ErrorKind::InvalidData.into())

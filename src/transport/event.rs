@@ -121,6 +121,14 @@ pub enum Body {
         /// Nanoseconds of its life so far.
         delay_ns: u64,
     },
+    /// Stretches of private memory without a page behind them, in order: first address and bytes. Told just before the
+    /// footprint of the same moment.
+    Untouched {
+        /// When.
+        time_ns: u64,
+        /// The stretches.
+        ranges: Box<[(u64, u64)]>,
+    },
     /// The recording was cut off here, while the program ran on: later records count for nothing.
     Cut {
         /// When.
@@ -151,7 +159,7 @@ impl Body {
             Self::ThreadClock(clock) => clock.time_ns,
             Self::Wait(wait) => wait.time_ns,
             Self::ProcessExit(exit) => exit.time_ns,
-            Self::Rss { time_ns, .. } | Self::Cut { time_ns } => *time_ns,
+            Self::Rss { time_ns, .. } | Self::Untouched { time_ns, .. } | Self::Cut { time_ns } => *time_ns,
             Self::NearLimit(near) => near.time_ns,
             Self::Label { .. }
             | Self::CodeDef(_)

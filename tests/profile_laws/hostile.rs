@@ -131,7 +131,7 @@ fn body(dice: &mut Rng) -> Body {
         })),
         19 => Body::ThreadClock(ThreadClock { time_ns, tid, cpu_ns: size, name: "\u{1b}[31m".to_owned() }),
         20 => Body::Wait(Wait { time_ns, tid, stack, wait_ns: size, gil_ns: (other > 2).then_some(other), label: tid }),
-        _ => match other % 6 {
+        _ => match other % 7 {
             0 => Body::ProcessExit(ProcessExit {
                 time_ns,
                 code: None,
@@ -140,6 +140,7 @@ fn body(dice: &mut Rng) -> Body {
                 cpu_ns: Some(other),
             }),
             1 => Body::Rss { time_ns, bytes: size, files: other, most: size },
+            6 => Body::Untouched { time_ns, ranges: vec![(address, size), (other, address), (size, 9)].into() },
             2 => Body::Teardown(wire::Teardown { time_ns }),
             3 => Body::Allocator("lib.so".repeat((size % 3) as usize)),
             4 => Body::Modules(vec![Module { start: address, end: size, offset: other, path: String::new() }]),

@@ -112,3 +112,78 @@ fn processes_have_one_moment_together_and_the_dead_hold_nothing() {
     assert_eq!(profile.timeline.rss.iter().map(|&(_, bytes)| bytes).max(), Some(90 * MIB));
     assert_eq!(profile.timeline.live.iter().map(|&(_, bytes)| bytes).max(), Some(70 * MIB));
 }
+
+/// The page tables were looked at: stretches without pages, in MiB; and the footprint was read.
+fn look<const N: usize>(run: &mut Recording, ms: u64, untouched: [(u64, u64); N], mib: u64) {
+    let ranges = untouched.map(|(at, bytes)| (at * MIB, bytes * MIB)).into();
+    run.feed(1, Body::Untouched { time_ns: ms * MS, ranges });
+    read(run, 1, ms, mib, mib);
+}
+
+#[test]
+fn what_was_never_touched_owns_none_of_the_peak() {
+    let (mut run, at) = recording(3);
+    look(&mut run, 1, [], 10);
+    run.alloc(1, 2 * MS, at[0], 300 * MIB, 200 * MIB, 0);
+    look(&mut run, 10, [(300, 200)], 10);
+    run.alloc(1, 20 * MS, at[1], 600 * MIB, 120 * MIB, 0);
+    run.alloc(1, 21 * MS, at[2], 800 * MIB, 50 * MIB, 0);
+    look(&mut run, 30, [(300, 200), (810, 40)], 140);
+    run.free(1, 40 * MS, 0, 600 * MIB);
+    run.free(1, 41 * MS, 0, 300 * MIB);
+    look(&mut run, 50, [(810, 40)], 20);
+    let profile = run.finish();
+    assert_eq!(peaks(&profile, [1, 2, 3]), [0, 120, 10]);
+    let totals = &profile.totals;
+    assert_eq!((totals.tracked_peak_bytes, totals.untouched_peak_bytes), (Some(130 * MIB), Some(240 * MIB)));
+    assert_eq!(totals.most_allocated_bytes, Some(370 * MIB));
+    assert_eq!(line(&profile, APP, 1).memory.alloc_bytes, Some(200 * MIB));
+}
+
+#[test]
+fn between_two_looks_the_footprint_tells_what_was_filled_the_youngest_first() {
+    let (mut run, at) = recording(3);
+    look(&mut run, 1, [], 10);
+    run.alloc(1, 2 * MS, at[0], 300 * MIB, 200 * MIB, 0);
+    run.alloc(1, 3 * MS, at[1], 600 * MIB, 120 * MIB, 0);
+    // Half filled when it was looked at; full, and gone, before the next reading.
+    look(&mut run, 10, [(300, 200), (660, 60)], 70);
+    run.alloc(1, 12 * MS, at[2], 900 * MIB, 30 * MIB, 0);
+    run.free(1, 15 * MS, 0, 900 * MIB);
+    run.free(1, 16 * MS, 0, 600 * MIB);
+    read(&mut run, 1, 20, 10, 160);
+    let profile = run.finish();
+    assert_eq!(peaks(&profile, [1, 2, 3]), [0, 120, 30]);
+    assert_eq!(profile.totals.untouched_peak_bytes, Some(200 * MIB));
+}
+
+#[test]
+fn what_was_touched_at_the_peak_stays_known_through_thousands_of_later_blocks() {
+    let (mut run, at) = recording(2);
+    run.alloc(1, 2 * MS, at[0], 300 * MIB, 200 * MIB, 0);
+    look(&mut run, 10, [(350, 150)], 60);
+    for number in 0..40_000 {
+        run.alloc(1, (11 + number) * MS, at[1], 900 * MIB, MIB, 0);
+        run.free(1, (11 + number) * MS, 0, 900 * MIB);
+    }
+    read(&mut run, 1, 50_000, 20, 60);
+    assert_eq!(peaks(&run.finish(), [1, 2]), [50, 0]);
+}
+
+#[test]
+fn memory_mapped_without_reserve_counts_as_it_is_touched() {
+    let (mut run, at) = recording(1);
+    let map = wire::Map {
+        time_ns: 10,
+        stack: at[0],
+        address: 1024 * MIB,
+        size: 1024 * MIB,
+        change: wire::MapChange::MAPPED,
+        ..Default::default()
+    };
+    run.feed(1, Body::Map { map, flags: wire::MapFlags::LAZY });
+    look(&mut run, 1, [(1032, 1016)], 20);
+    let profile = run.finish();
+    let memory = line(&profile, APP, 1).memory;
+    assert_eq!([memory.alloc_bytes, memory.live_bytes, memory.peak_bytes], [Some(8 * MIB); 3]);
+}

@@ -185,6 +185,7 @@ pub(crate) fn realistic() -> Profile {
             footprint_peak_bytes: Some(412 << 20),
             footprint_peak_at_s: Some(1.5),
             tracked_peak_bytes: Some(398 << 20),
+            untouched_peak_bytes: Some(0),
             most_allocated_bytes: Some(398 << 20),
             mapped_files_peak_bytes: Some(9 << 20),
             resident_files_peak_bytes: Some(21 << 20),

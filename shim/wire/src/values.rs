@@ -182,6 +182,8 @@ flags! {
         ARENA = 4,
         /// Address space only: the program cannot touch the pages yet.
         RESERVED = 8,
+        /// Mapped without reserve: only what is touched of it counts.
+        LAZY = 16,
     }
 }
 

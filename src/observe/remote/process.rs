@@ -193,9 +193,7 @@ impl Process {
         }
         self.notice_refusal(now_ns);
         if alive && self.may_have_changed(now_ns) {
-            let rss = self.ledger.rss(now_ns);
-            self.rss_read |= rss.is_some();
-            self.bodies.extend(rss);
+            self.rss_read |= self.ledger.rss(now_ns, &mut self.bodies);
             self.bodies.extend(self.modules.poll(Instant::now()).map(Body::Modules));
         }
         // Another process of its cgroup may fill the memory while this process sleeps; its children need not all watch.

@@ -103,6 +103,8 @@ pub(crate) struct Footprint {
     pub(crate) files: f64,
     /// Arenas of Python's object allocator, which hold part of `tracked`.
     pub(crate) arenas: f64,
+    /// Part of `tracked` that was never touched, so that no memory is behind it.
+    pub(crate) untouched: f64,
 }
 
 impl Footprint {
@@ -111,6 +113,7 @@ impl Footprint {
         self.tracked += other.tracked;
         self.files += other.files;
         self.arenas += other.arenas;
+        self.untouched += other.untouched;
     }
 }
 

@@ -45,7 +45,7 @@ fn observed_ns(body: &Body) -> Option<u64> {
     match body {
         Body::ThreadClock(clock) => Some(clock.time_ns),
         Body::Wait(wait) => Some(wait.time_ns),
-        Body::Rss { time_ns, .. } => Some(*time_ns),
+        Body::Rss { time_ns, .. } | Body::Untouched { time_ns, .. } => Some(*time_ns),
         Body::NearLimit(near) => Some(near.time_ns),
         _ => None,
     }
@@ -317,6 +317,7 @@ impl ProfileBuilder {
                 self.waiting.push_back((*time_ns, pid));
                 self.take_late(time_ns.saturating_sub(LATE_NS));
             }
+            Body::Untouched { ranges, .. } => process.read_untouched(ranges),
             Body::NearLimit(near) => process.near_limit(near, book),
             Body::Modules(modules) => process.native.map_mut().update(modules),
         }

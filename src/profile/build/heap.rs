@@ -14,12 +14,15 @@
 //! "live at the end". Live bytes count at the moment when it begins; where that is not known (the shim saw nothing after
 //! it), at the last record with a Python stack, since tearing down runs few frames.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 
 use super::leaks::Snapshots;
 use super::mappings::{Backing, Mappings};
 use super::peak::Numbers;
 use super::sites::{SiteId, Sites};
+use super::touch::{LARGE, Touch, Untouched, overlap};
 use crate::profile::book::estimate::{Estimate, Spread, estimate};
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::{Footprint, Growth};
@@ -73,6 +76,12 @@ struct Block {
 
 const SIZE_BITS: u32 = 48;
 
+impl Block {
+    fn size(self) -> u64 {
+        self.packed & ((1 << SIZE_BITS) - 1)
+    }
+}
+
 /// Threads whose last resize is remembered.
 const MOST_RESIZING: usize = 1 << 16;
 
@@ -100,6 +109,9 @@ pub(crate) struct Heap {
     tracked: f64,
     /// Footprints at the two moments that may be the peak, and their numbers.
     at_peak: [(Footprint, u64); 2],
+    touch: Touch,
+    /// Touched bytes of memory that was mapped without reserve, by place.
+    lazy: FxHashMap<SiteId, f64>,
     python_moment: u64,
     last_ns: u64,
     teardown: bool,
@@ -136,8 +148,10 @@ impl Heap {
         let before = self.blocks.insert(address, Block { packed: size | (index << SIZE_BITS), site });
         if let Some(before) = before {
             // Its end did not reach us.
-            self.went(at, before);
+            self.went(at, address, before);
         }
+        self.put_aside(at.peaks);
+        self.touch.add((address, size), site, one.bytes);
         let cell = self.cell(place.owner);
         cell.alloc += one.bytes;
         cell.alloc_spread.add(one.spread);
@@ -176,6 +190,8 @@ impl Heap {
         let one = self.estimate(block);
         self.cell(running).freed_blocks -= one.bytes;
         self.blocks.insert(address, block);
+        self.put_aside(at.peaks);
+        self.touch.add((address, block.size()), block.site, one.bytes);
         self.change(at, block.site, one.bytes, one.spread);
     }
 
@@ -198,6 +214,8 @@ impl Heap {
         let cell = self.cell(place.owner);
         cell.alloc += bytes;
         cell.blocks += 1.0;
+        self.put_aside(at.peaks);
+        self.touch.add((address, size), site, bytes);
         self.change(at, site, bytes, Spread::default());
         bytes
     }
@@ -206,6 +224,8 @@ impl Heap {
     pub(crate) fn unmap(&mut self, at: Moment, running: FrameId, address: u64, size: u64) -> Option<Backing> {
         self.begin(at);
         let mut first = None;
+        self.put_aside(at.peaks);
+        self.touch.remove((address, size));
         let mut mappings = std::mem::take(&mut self.mappings);
         mappings.unmap(address, size, |run, bytes| {
             first.get_or_insert(run.backing);
@@ -251,23 +271,64 @@ impl Heap {
         }
     }
 
-    /// A copy without the live blocks and mappings, whose sums it has.
+    /// A copy without the live blocks, whose sums it has.
     pub(crate) fn sums(&self) -> Self {
         Self {
             blocks: FxHashMap::default(),
             resizing: FxHashMap::default(),
             intervals: Vec::new(),
-            mappings: Mappings::default(),
+            mappings: self.mappings.clone(),
             cells: self.cells.clone(),
             sites: self.sites.sums(),
             tracked: self.tracked,
             at_peak: self.at_peak,
+            touch: self.touch.clone(),
+            lazy: self.lazy.clone(),
             python_moment: self.python_moment,
             last_ns: self.last_ns,
             teardown: self.teardown,
             files: self.files,
             arenas: self.arenas,
             snapshots: self.snapshots.clone(),
+        }
+    }
+
+    /// Tracked live bytes now, as far as they were touched.
+    pub(crate) fn touched(&self) -> f64 {
+        self.tracked - self.touch.untouched()
+    }
+
+    /// The footprint was read. `untouched`: stretches of memory (first address, bytes) that have no page behind them, in
+    /// order; `None` where the page tables were not looked at.
+    pub(crate) fn footprint_read(&mut self, at: Moment, bytes: u64, untouched: Option<&[(u64, u64)]>) {
+        self.put_aside(at.peaks);
+        if let Some(ranges) = untouched {
+            self.touch_lazy(at, ranges);
+            self.touch.look(ranges, bytes, self.tracked);
+        } else {
+            self.touch.read(bytes, self.tracked);
+        }
+    }
+
+    /// The footprint was `bytes` at a moment that lies back.
+    pub(crate) fn raise(&mut self, peaks: Numbers, moment: (usize, u64), bytes: f64) {
+        self.put_aside(peaks);
+        self.touch.raise(moment, bytes);
+    }
+
+    /// Books what has been touched of memory that was mapped without reserve: it counts from then on.
+    fn touch_lazy(&mut self, at: Moment, untouched: &[(u64, u64)]) {
+        let mut touched: BTreeMap<u32, f64> = self.lazy.keys().map(|&site| (site.0, 0.0)).collect();
+        for (start, run) in self.mappings.runs().filter(|(_, run)| run.backing == Backing::Lazy) {
+            let bytes = (run.end() - start).saturating_sub(overlap(untouched, start, run.end()));
+            *touched.entry(run.site.0).or_default() += bytes as f64;
+        }
+        for (site, bytes) in touched {
+            let known = self.lazy.insert(SiteId(site), bytes).unwrap_or(0.0);
+            if bytes > known {
+                self.cell(self.sites.owner(SiteId(site))).alloc += bytes - known;
+            }
+            self.change(Moment { python: false, ..at }, SiteId(site), bytes - known, Spread::default());
         }
     }
 
@@ -283,7 +344,7 @@ impl Heap {
     }
 
     fn now(&self) -> Footprint {
-        Footprint { tracked: self.tracked, files: self.files, arenas: self.arenas }
+        Footprint { tracked: self.tracked, files: self.files, arenas: self.arenas, untouched: 0.0 }
     }
 
     /// The owners of most of what lives now, and their bytes.
@@ -299,15 +360,27 @@ impl Heap {
         owners
     }
 
-    /// What each stack had at a moment: its place among the two, and its number.
-    pub(crate) fn peak_by_stack(&self, moment: (usize, u64)) -> impl Iterator<Item = (NodeId, f64)> {
-        self.sites.at_peak(moment)
+    /// What was untouched at a moment: its place among the two, and its number.
+    pub(crate) fn untouched_at(&self, moment: (usize, u64)) -> Untouched {
+        self.touch.at(moment, self.tracked)
     }
 
-    /// What each owner had at a moment: its place among the two, and its number.
-    pub(crate) fn peak_by_owner(&self, (which, number): (usize, u64)) -> impl Iterator<Item = (FrameId, Live)> {
-        let had = move |cell: &Cell| cell.at_peak[which].or(cell.now, number);
-        self.cells.iter().map(move |(&owner, cell)| (owner, had(cell)))
+    /// What each stack had and had touched at a moment: its place among the two, and its number.
+    pub(crate) fn peak_by_stack(&self, moment: (usize, u64), untouched: &Untouched) -> Vec<(NodeId, f64)> {
+        self.sites.at_peak(moment, untouched)
+    }
+
+    /// What each owner had and had touched at a moment: its place among the two, and its number.
+    pub(crate) fn peak_by_owner(&self, (which, number): (usize, u64), untouched: &Untouched) -> Vec<(FrameId, Live)> {
+        let mut of_owner: FxHashMap<FrameId, f64> = FxHashMap::default();
+        for (&site, bytes) in untouched {
+            *of_owner.entry(self.sites.owner(site)).or_default() += bytes;
+        }
+        let had = |(&owner, cell): (&FrameId, &Cell)| {
+            let live = cell.at_peak[which].or(cell.now, number);
+            (owner, Live { bytes: live.bytes - of_owner.get(&owner).copied().unwrap_or(0.0), ..live })
+        };
+        self.cells.iter().map(had).filter(|(_, live)| live.bytes != 0.0).collect()
     }
 
     /// The owners that grew until the teardown, or until the process was last seen alive.
@@ -350,18 +423,22 @@ impl Heap {
 
     fn forget(&mut self, at: Moment, address: u64) -> Option<(Block, Estimate)> {
         let block = self.blocks.remove(&address)?;
-        Some((block, self.went(at, block)))
+        Some((block, self.went(at, address, block)))
     }
 
-    fn went(&mut self, at: Moment, block: Block) -> Estimate {
+    fn went(&mut self, at: Moment, address: u64, block: Block) -> Estimate {
         let one = self.estimate(block);
+        if block.size() >= LARGE {
+            self.put_aside(at.peaks);
+            self.touch.remove((address, block.size()));
+        }
         self.change(at, block.site, -one.bytes, one.spread.negated());
         one
     }
 
     fn estimate(&self, block: Block) -> Estimate {
         let packed = block.packed;
-        estimate(packed & ((1 << SIZE_BITS) - 1), self.intervals[(packed >> SIZE_BITS) as usize])
+        estimate(block.size(), self.intervals[(packed >> SIZE_BITS) as usize])
     }
 
     fn change(&mut self, at: Moment, site: SiteId, bytes: f64, spread: Spread) {
@@ -382,10 +459,10 @@ impl Heap {
 
     /// Keeps the footprint of the moments before it changes.
     fn put_aside(&mut self, peaks: Numbers) {
-        let now = self.now();
-        for (aside, number) in self.at_peak.iter_mut().zip(peaks) {
-            if aside.1 != number {
-                *aside = (now, number);
+        for (which, number) in peaks.into_iter().enumerate() {
+            if self.at_peak[which].1 != number {
+                self.at_peak[which] = (self.now(), number);
+                self.touch.put_aside((which, number), self.tracked);
             }
         }
     }
@@ -395,7 +472,7 @@ impl Heap {
         match backing {
             Backing::File => self.files += bytes,
             Backing::Arena => self.arenas += bytes,
-            Backing::Anonymous | Backing::Reserved => {}
+            Backing::Anonymous | Backing::Reserved | Backing::Lazy => {}
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) enum Backing {
     Arena,
     /// Nothing yet: address space that cannot be touched.
     Reserved,
+    /// What was touched: memory that was mapped without reserve, of which most stays address space.
+    Lazy,
 }
 
 impl Backing {
@@ -29,6 +31,7 @@ impl Backing {
             _ if flags.has(MapFlags::ARENA) => Self::Arena,
             _ if flags.has(MapFlags::FILE) => Self::File,
             _ if flags.has(MapFlags::RESERVED) => Self::Reserved,
+            _ if flags.has(MapFlags::LAZY) => Self::Lazy,
             _ => Self::Anonymous,
         }
     }
@@ -44,8 +47,15 @@ pub(crate) struct Mapping {
     end: u64,
 }
 
+impl Mapping {
+    /// The address behind its last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+}
+
 /// The mappings, by first address.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Mappings {
     runs: BTreeMap<u64, Mapping>,
 }
@@ -56,6 +66,11 @@ impl Mappings {
         if size > 0 {
             self.runs.insert(address, Mapping { site, backing, end: address.saturating_add(size) });
         }
+    }
+
+    /// All mappings, by first address.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (u64, &Mapping)> {
+        self.runs.iter().map(|(&start, run)| (start, run))
     }
 
     /// The parts of `size` bytes that are reserved and no more: where they begin, and their bytes.

@@ -28,3 +28,4 @@ mod stacks;
 mod stretch;
 pub mod symbolize;
 mod timeline;
+mod touch;

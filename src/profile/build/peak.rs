@@ -39,7 +39,16 @@ pub(crate) struct Reading {
 pub(crate) struct Part {
     bytes: f64,
     most: f64,
+    /// Tracked bytes that were touched, and all of them.
     tracked: f64,
+    asked: f64,
+}
+
+impl Part {
+    /// The last reading.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
 }
 
 /// What one program held at one moment.
@@ -121,26 +130,31 @@ impl Peak {
         shares.iter().filter(|share| share.number == number).for_each(|share| share.settle(book));
     }
 
-    /// Tracked bytes of all that lives.
+    /// Tracked bytes of all that lives, touched or not.
     pub(crate) fn tracked(&self) -> f64 {
-        self.now.tracked
+        self.now.asked
     }
 
-    /// The tracked bytes of process `pid` have changed.
-    pub(crate) fn changed(&mut self, (pid, time_ns): (u32, u64), part: &mut Part, tracked: f64) {
-        self.now.tracked += tracked - part.tracked;
-        part.tracked = tracked;
-        self.most_tracked = self.most_tracked.max(self.now.tracked);
+    /// The tracked bytes of process `pid` have changed: those that were touched, and all.
+    pub(crate) fn changed(&mut self, (pid, time_ns): (u32, u64), part: &mut Part, tracked: (f64, f64)) {
+        self.sum_up(part, tracked);
         if self.now.tracked > self.candidate.tracked {
             self.candidate = Candidate { time_ns, tracked: self.now.tracked, pid: Some(pid), read_by: None };
             self.numbers[1 - self.at] = self.next();
         }
     }
 
-    /// The footprint of process `pid` was read.
-    pub(crate) fn read(&mut self, pid: u32, part: &mut Part, reading: Reading) {
+    fn sum_up(&mut self, part: &mut Part, (touched, asked): (f64, f64)) {
+        self.now.tracked += touched - part.tracked;
+        self.now.asked += asked - part.asked;
+        (part.tracked, part.asked) = (touched, asked);
+        self.most_tracked = self.most_tracked.max(self.now.asked);
+    }
+
+    /// The footprint of process `pid` was read; `tracked`: as in [`Peak::changed`].
+    pub(crate) fn read(&mut self, (pid, part): (u32, &mut Part), reading: Reading, tracked: (f64, f64)) {
         let bytes = reading.bytes as f64;
-        self.look_back(pid, part, reading.most as f64, bytes);
+        self.sum_up(part, tracked);
         self.now.bytes += bytes - part.bytes;
         part.bytes = bytes;
         if self.beats(self.now.bytes, self.now.tracked) {
@@ -150,32 +164,34 @@ impl Peak {
         self.begin(pid, reading.time_ns);
     }
 
-    /// Process `pid` has ended; `most`: its high-water mark, or 0. It holds nothing from here on; the answer is the last
-    /// moment at which it did.
-    pub(crate) fn gone(&mut self, (pid, time_ns): (u32, u64), part: &mut Part, most: u64) -> u64 {
-        self.look_back(pid, part, most as f64, part.bytes);
+    /// Process `pid` has ended. It holds nothing from here on; the answer is the last moment at which it did.
+    pub(crate) fn gone(&mut self, (pid, time_ns): (u32, u64), part: &mut Part) -> u64 {
         self.now.bytes -= part.bytes;
         self.now.tracked -= part.tracked;
+        self.now.asked -= part.asked;
         *part = Part::default();
         let last = self.given;
         self.begin(pid, time_ns);
         last
     }
 
-    /// Was the footprint of process `pid` higher between its last reading and this one?
-    fn look_back(&mut self, pid: u32, part: &mut Part, most: f64, bytes: f64) {
+    /// Was the footprint of process `pid` higher between its last reading and one of `bytes`, as the mark `most` says? Then
+    /// the answer is the moment, if it is the peak.
+    pub(crate) fn look_back(&mut self, pid: u32, part: &mut Part, most: f64, bytes: f64) -> Option<(usize, u64)> {
         let unseen = most > part.most && most > bytes.max(part.bytes);
         part.most = part.most.max(most).max(bytes);
         if !unseen || self.candidate.pid.is_some_and(|of| of != pid) {
-            return;
+            return None;
         }
         let Candidate { time_ns, tracked, .. } = self.candidate;
         let then = self.now.bytes - part.bytes + most;
-        if self.beats(then, tracked) {
+        let beats = self.beats(then, tracked);
+        if beats {
             self.at = 1 - self.at;
             self.take(time_ns, then, tracked);
         }
         self.highest = self.highest.max(then);
+        beats.then_some((self.at, self.numbers[self.at]))
     }
 
     fn beats(&self, bytes: f64, tracked: f64) -> bool {

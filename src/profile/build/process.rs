@@ -25,7 +25,7 @@ use super::stretch::{Engine, unseen};
 use crate::profile::book::Book;
 use crate::profile::book::intern::{Frame, FrameId, FunctionId, Names};
 use crate::profile::book::labels::Pairs;
-use crate::profile::book::records::Near;
+use crate::profile::book::records::{Footprint, Near};
 use crate::profile::book::sums::Bytes;
 use crate::profile::book::tree::{NodeId, Place, Tree};
 use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wait};
@@ -111,7 +111,9 @@ pub(crate) struct Process {
     allocated_bytes: f64,
     sections: Open,
     /// Readings of the footprint that wait for the records before them.
-    readings: VecDeque<Reading>,
+    readings: VecDeque<(Reading, Option<Box<[(u64, u64)]>>)>,
+    /// What was not touched, of the next reading.
+    untouched: Option<Box<[(u64, u64)]>>,
     /// Its part of the footprint of all.
     part: Part,
     /// The kernel's high-water mark at its end; 0 if it is not known.
@@ -165,6 +167,7 @@ impl Process {
             allocated_bytes: self.allocated_bytes,
             sections: self.sections.clone(),
             readings: self.readings.clone(),
+            untouched: None,
             part: self.part,
             most: self.most,
             peaks: self.peaks,
@@ -495,24 +498,41 @@ impl Process {
 
     /// The footprint was read; records that were made before may still be on their way.
     pub(crate) fn read_footprint(&mut self, reading: Reading) {
+        let untouched = self.untouched.take();
         if self.last_moment.is_none() {
-            self.readings.push_back(reading);
+            self.readings.push_back((reading, untouched));
         }
+    }
+
+    /// Stretches of memory without a page behind them, read just before the next footprint.
+    pub(crate) fn read_untouched(&mut self, ranges: &[(u64, u64)]) {
+        self.untouched = Some(ranges.into());
     }
 
     /// All records before `time_ns` have come.
     pub(crate) fn catch_up(&mut self, time_ns: u64, peak: &mut Peak) {
-        while let Some(&reading) = self.readings.front().filter(|reading| reading.time_ns < time_ns) {
-            self.readings.pop_front();
-            peak.read(self.pid, &mut self.part, reading);
-        }
         self.peaks = peak.numbers();
+        while self.readings.front().is_some_and(|(reading, _)| reading.time_ns < time_ns) {
+            let Some((reading, untouched)) = self.readings.pop_front() else { return };
+            self.look_back(reading.most, reading.bytes, peak);
+            let at = Moment { time_ns: reading.time_ns, python: false, peaks: self.peaks };
+            self.heap.footprint_read(at, reading.bytes, untouched.as_deref());
+            peak.read((self.pid, &mut self.part), reading, (self.heap.touched(), self.heap.tracked()));
+            self.peaks = peak.numbers();
+        }
+    }
+
+    /// Was the footprint higher since the last reading, as the kernel's mark says?
+    fn look_back(&mut self, most: u64, bytes: u64, peak: &mut Peak) {
+        if let Some(moment) = peak.look_back(self.pid, &mut self.part, most as f64, bytes as f64) {
+            self.heap.raise(self.peaks, moment, most as f64);
+        }
     }
 
     /// Its memory has changed.
     pub(crate) fn changed(&mut self, time_ns: u64, peak: &mut Peak) {
         if self.last_moment.is_none() {
-            peak.changed((self.pid, time_ns), &mut self.part, self.heap.tracked());
+            peak.changed((self.pid, time_ns), &mut self.part, (self.heap.touched(), self.heap.tracked()));
         }
     }
 
@@ -520,7 +540,8 @@ impl Process {
     pub(crate) fn go(&mut self, time_ns: u64, peak: &mut Peak) {
         if self.last_moment.is_none() {
             self.catch_up(u64::MAX, peak);
-            self.last_moment = Some(peak.gone((self.pid, time_ns), &mut self.part, self.most));
+            self.look_back(self.most, self.part.bytes(), peak);
+            self.last_moment = Some(peak.gone((self.pid, time_ns), &mut self.part));
         }
     }
 
@@ -530,10 +551,12 @@ impl Process {
         let moments = peaks.into_iter().enumerate().filter(move |&(_, number)| held(number));
         moments.map(|moment| {
             let trusted = |owner: FrameId| if self.refused { FrameId::NONE } else { owner };
-            let owners = self.heap.peak_by_owner(moment).filter(|(_, live)| live.bytes != 0.0);
-            let owners = owners.map(|(owner, live)| (trusted(owner), live)).collect();
-            let stacks = self.heap.peak_by_stack(moment).filter(|_| !self.refused).collect();
-            Share { number: moment.1, row: self.row, footprint: self.heap.footprint(moment), owners, stacks }
+            let untouched = self.heap.untouched_at(moment);
+            let footprint = Footprint { untouched: untouched.values().sum(), ..self.heap.footprint(moment) };
+            let owners = self.heap.peak_by_owner(moment, &untouched);
+            let owners = owners.into_iter().map(|(owner, live)| (trusted(owner), live)).collect();
+            let stacks = if self.refused { Vec::new() } else { self.heap.peak_by_stack(moment, &untouched) };
+            Share { number: moment.1, row: self.row, footprint, owners, stacks }
         })
     }
 }

@@ -7,11 +7,12 @@
 use rustc_hash::FxHashMap;
 
 use super::peak::Numbers;
+use super::touch::Untouched;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::tree::{NodeId, Place};
 
 /// The number of a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SiteId(pub(crate) u32);
 
 #[derive(Clone, Copy, Debug)]
@@ -59,12 +60,13 @@ impl Sites {
         site.bytes += bytes;
     }
 
-    /// What each stack had at a moment: its place among the two, and its number.
-    pub(crate) fn at_peak(&self, (which, number): (usize, u64)) -> impl Iterator<Item = (NodeId, f64)> {
-        let had = move |site: &Site| {
-            let (bytes, of) = site.aside[which];
-            if of == number { bytes } else { site.bytes }
+    /// What each stack had at a moment, without what it had not touched: its place among the two, and its number.
+    pub(crate) fn at_peak(&self, (which, number): (usize, u64), untouched: &Untouched) -> Vec<(NodeId, f64)> {
+        let had = |(at, site): (usize, &Site)| {
+            let (aside, of) = site.aside[which];
+            let bytes = if of == number { aside } else { site.bytes };
+            (site.place.node, bytes - untouched.get(&SiteId(at as u32)).copied().unwrap_or(0.0))
         };
-        self.sites.iter().map(move |site| (site.place.node, had(site))).filter(|(_, bytes)| *bytes >= 0.5)
+        self.sites.iter().enumerate().map(had).filter(|(_, bytes)| *bytes >= 0.5).collect()
     }
 }

@@ -112,9 +112,14 @@ pub struct Totals {
     /// The part of the memory above that no line in scope owns.
     #[serde(default)]
     pub outside_scope_memory: Memory,
-    /// Tracked bytes that were live at the peak of the footprint, all processes: what the lines' `peak_bytes` add up to.
+    /// Tracked bytes that were live at the peak of the footprint and touched, all processes: what the lines' `peak_bytes`
+    /// add up to.
     #[serde(default)]
     pub tracked_peak_bytes: Option<u64>,
+    /// Bytes that lines had asked for at the peak and never touched, so that no memory is behind them; in no line's
+    /// `peak_bytes`. Since format 1.3.
+    #[serde(default)]
+    pub untouched_peak_bytes: Option<u64>,
     /// Most bytes that were tracked at any moment, all processes. Since format 1.3.
     #[serde(default)]
     pub most_allocated_bytes: Option<u64>,

@@ -57,7 +57,8 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
         unsampled_s: known.cpu.then_some(book.unsampled_s),
         outside_scope: known.time(&outside.time),
         outside_scope_memory: outside_memory,
-        tracked_peak_bytes: whole(at_peak.tracked),
+        tracked_peak_bytes: whole(at_peak.tracked - at_peak.untouched),
+        untouched_peak_bytes: whole(at_peak.untouched),
         mapped_files_peak_bytes: whole(at_peak.files),
         arenas_peak_bytes: whole(at_peak.arenas),
         ..Totals::default()

@@ -166,7 +166,6 @@ fn push_peak(out: &mut String, page: &Page<'_>) {
         push_card(out, "peak", "Owner of the memory peak", figure, say);
         return;
     };
-    // Of what all lines held then: the footprint may be smaller (memory never touched).
     let held = page.profile.totals.tracked_peak_bytes;
     let of = held.map_or(String::new(), |held| format!(" <small>of {} live</small>", units::bytes(held)));
     let figure =

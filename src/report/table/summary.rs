@@ -278,8 +278,9 @@ fn peak_of(profile: &Profile) -> String {
 /// What lines had asked for when that was most, where it is clearly more than at the peak of the footprint.
 fn most_allocated(profile: &Profile) -> Option<String> {
     let totals = &profile.totals;
-    let (most, at_peak) = (totals.most_allocated_bytes?, totals.tracked_peak_bytes?);
-    let more = most as f64 > 1.05 * at_peak as f64 && most - at_peak > LITTLE_BYTES;
+    let at_peak = totals.tracked_peak_bytes?.saturating_add(totals.untouched_peak_bytes.unwrap_or(0));
+    let most = totals.most_allocated_bytes?;
+    let more = most as f64 > 1.05 * at_peak as f64 && most.saturating_sub(at_peak) > LITTLE_BYTES;
     more.then(|| format!("most allocated at any moment {}", units::bytes(most)))
 }
 
@@ -337,7 +338,9 @@ pub(crate) fn resident(profile: &Profile) -> impl Iterator<Item = String> {
         let [blocks, rest] = blocks;
         [format!("{} files and libraries", units::bytes(shared)), blocks, rest]
     });
-    parts.into_iter().flatten()
+    let untouched = totals.untouched_peak_bytes.filter(|bytes| *bytes > LITTLE_BYTES);
+    let untouched = untouched.map(|bytes| format!("and {} asked for and never touched", units::bytes(bytes)));
+    parts.into_iter().flatten().chain(untouched)
 }
 
 /// What stands beside the lines at the peak: code out of scope, mapped files, and in profiles that do not tell files from

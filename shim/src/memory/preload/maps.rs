@@ -88,7 +88,8 @@ pub(crate) fn mapped(answer: Address, bytes: usize, protection: c_int, flags: c_
     let marks = MapFlags::NONE
         .and_if(file, MapFlags::FILE)
         .and_if(tls().arena.get() != 0, MapFlags::ARENA)
-        .and_if(reserved, MapFlags::RESERVED);
+        .and_if(reserved, MapFlags::RESERVED)
+        .and_if(flags & ::libc::MAP_NORESERVE != 0 && flags & ::libc::MAP_SHARED == 0 && !file, MapFlags::LAZY);
     record(marks, &Change::of(MapChange::MAPPED, answer, bytes as u64));
 }
 

@@ -1,0 +1,260 @@
+//! Memory of another process that was asked for and never touched.
+//!
+//! Job: find the stretches of private memory that have no page behind them, as the page tables tell. The reader's
+//! question: *who holds the memory?* An untouched array of 200 MiB holds none. Invariant: at most one part in [`SHARE`] of
+//! the time, and only where the footprint has grown (or, ever more rarely, stays at its height). Neighbour: `clocks` asks
+//! at its readings.
+//!
+//! `PAGEMAP_SCAN` (Linux 6.7) answers in stretches; older kernels give an entry of `pagemap` for every page.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use super::proc;
+
+/// Pages of a stretch that is told.
+const SHORTEST: u64 = 16;
+/// Mappings from this size on are looked into.
+const SMALLEST: u64 = 1 << 20;
+/// Pages whose entries are read at once.
+const AT_ONCE: u64 = 8192;
+/// Stretches that one scan answers.
+const REGIONS: usize = 1024;
+/// Bytes of address space that are looked through at most, where each page has an entry.
+const MOST: u64 = 16 << 30;
+/// Stretches that are told at most.
+const MOST_RANGES: usize = 16_384;
+/// A look may take one part in so many of the time.
+const SHARE: u32 = 25;
+/// Bits of an entry: in memory, or swapped out.
+const TOUCHED: u64 = 0b11 << 62;
+/// Nanoseconds between two looks at a footprint that stays at its height; they double.
+const STAYS_NS: u64 = 100_000_000;
+
+/// Categories of `PAGEMAP_SCAN`.
+const PRESENT: u64 = 1 << 3;
+const SWAPPED: u64 = 1 << 4;
+const ZERO: u64 = 1 << 5;
+
+/// `struct pm_scan_arg`.
+#[repr(C)]
+#[derive(Default)]
+struct Scan {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    regions: u64,
+    regions_count: u64,
+    most_pages: u64,
+    inverted: u64,
+    all_of: u64,
+    any_of: u64,
+    told: u64,
+}
+
+/// `struct page_region`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: libc::Ioctl = (3 << 30 | (size_of::<Scan>() as u64) << 16 | 0x66 << 8 | 16) as libc::Ioctl;
+
+/// When to look again.
+#[derive(Debug)]
+pub(super) struct Untouched {
+    /// The largest footprint that was looked into.
+    most: u64,
+    due_ns: u64,
+    stays_ns: u64,
+    stays_due_ns: u64,
+    /// The kernel refuses.
+    denied: bool,
+    /// The kernel does not know `PAGEMAP_SCAN`.
+    old: bool,
+}
+
+impl Untouched {
+    pub(super) fn new() -> Self {
+        Self { most: 0, due_ns: 0, stays_ns: STAYS_NS, stays_due_ns: 0, denied: false, old: false }
+    }
+
+    /// Is a footprint of `bytes` worth a look?
+    pub(super) fn is_worth(&self, bytes: u64, now_ns: u64) -> bool {
+        let grown = bytes > self.most.saturating_add(self.most / 128);
+        let stays = bytes > self.most - self.most / 64 && now_ns >= self.stays_due_ns;
+        !self.denied && now_ns >= self.due_ns && (grown || stays)
+    }
+
+    /// The untouched stretches, in order: first address, and bytes. The kernel was asked at a footprint of `bytes`.
+    pub(super) fn look(&mut self, pid: u32, bytes: u64) -> Option<Box<[(u64, u64)]>> {
+        let before = proc::own_cpu();
+        let ranges = self.ranges(pid);
+        self.denied = ranges.is_none();
+        let now_ns = proc::monotonic_ns();
+        let grown = bytes > self.most.saturating_add(self.most / 128);
+        self.stays_ns = if grown { STAYS_NS } else { self.stays_ns.saturating_mul(2) };
+        self.stays_due_ns = now_ns.saturating_add(self.stays_ns);
+        self.most = self.most.max(bytes);
+        let cost = proc::own_cpu().saturating_sub(before) * SHARE;
+        self.due_ns = now_ns.saturating_add(u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX));
+        ranges.map(Vec::into_boxed_slice)
+    }
+
+    fn ranges(&mut self, pid: u32) -> Option<Vec<(u64, u64)>> {
+        let maps = fs::read(format!("/proc/{pid}/maps")).ok()?;
+        let pagemap = File::open(format!("/proc/{pid}/pagemap")).ok()?;
+        let page = proc::page_bytes();
+        let mut ranges = Ranges { found: Vec::new(), shortest: SHORTEST * page };
+        let mut left = MOST;
+        for (start, end) in String::from_utf8_lossy(&maps).lines().filter_map(private) {
+            if end.saturating_sub(start) < SMALLEST {
+                continue;
+            }
+            if ranges.found.len() >= MOST_RANGES {
+                break;
+            }
+            if !self.old && scan(&pagemap, (start, end), &mut ranges).is_none() {
+                self.old = true;
+            }
+            if self.old {
+                if end - start > left {
+                    break;
+                }
+                left -= end - start;
+                read_entries(&pagemap, (start, end), page, &mut ranges)?;
+            }
+        }
+        Some(ranges.found)
+    }
+}
+
+/// Stretches that are long enough.
+struct Ranges {
+    found: Vec<(u64, u64)>,
+    shortest: u64,
+}
+
+impl Ranges {
+    fn push(&mut self, first: u64, end: u64) {
+        let bytes = end.saturating_sub(first);
+        if bytes >= self.shortest {
+            self.found.push((first, bytes));
+        }
+    }
+}
+
+/// The addresses of a line of `maps`, if it is private, writable memory of no file.
+fn private(line: &str) -> Option<(u64, u64)> {
+    let mut words = line.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let writable = words.next()?.as_bytes();
+    let inode = words.nth(2)?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    (writable.get(1) == Some(&b'w') && writable.get(3) == Some(&b'p') && inode == "0")
+        .then(|| Some((address(start)?, address(end)?)))?
+}
+
+/// Appends the untouched stretches of `start..end`; `None` where the kernel does not know the call.
+fn scan(pagemap: &File, (start, end): (u64, u64), ranges: &mut Ranges) -> Option<()> {
+    let mut regions = [Region::default(); REGIONS];
+    // What lies before has been told of.
+    let (mut from, mut told) = (start, start);
+    while from < end {
+        let mut scan = Scan {
+            size: size_of::<Scan>() as u64,
+            start: from,
+            end,
+            regions: regions.as_mut_ptr() as u64,
+            regions_count: REGIONS as u64,
+            inverted: ZERO,
+            all_of: ZERO,
+            any_of: PRESENT | SWAPPED,
+            told: PRESENT,
+            ..Scan::default()
+        };
+        // SAFETY: `scan` is what the call takes, `regions` has room for as many as it says, and both outlive the call.
+        let count = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut scan) };
+        let touched = regions.get(..usize::try_from(count).ok()?)?;
+        for region in touched {
+            // A full answer begins again inside of its last stretch.
+            ranges.push(told, region.start);
+            told = told.max(region.end);
+        }
+        if touched.len() < REGIONS || scan.walk_end <= from {
+            break;
+        }
+        from = scan.walk_end;
+    }
+    ranges.push(told, end);
+    Some(())
+}
+
+/// As [`scan`], by the entries of single pages; `None` where the kernel does not tell.
+fn read_entries(pagemap: &File, (start, end): (u64, u64), page: u64, ranges: &mut Ranges) -> Option<()> {
+    let mut entries = vec![0_u8; (AT_ONCE * 8) as usize];
+    let (mut at, mut told) = (start, start);
+    while at < end {
+        let pages = ((end - at) / page).clamp(1, AT_ONCE);
+        let part = &mut entries[..(pages * 8) as usize];
+        pagemap.read_exact_at(part, at / page * 8).ok()?;
+        for entry in part.chunks_exact(8) {
+            if u64::from_ne_bytes(entry.try_into().unwrap_or_default()) & TOUCHED != 0 {
+                ranges.push(told, at);
+                told = at.saturating_add(page);
+            }
+            at = at.saturating_add(page);
+        }
+    }
+    ranges.push(told, end);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Untouched, private};
+
+    #[test]
+    fn an_untouched_array_is_found_and_a_touched_one_is_not_on_new_kernels_and_old() {
+        let untouched = vec![0_u8; 64 << 20];
+        let mut touched = vec![0_u8; 32 << 20];
+        touched.fill(1);
+        // More stretches than one answer holds.
+        let mut sprinkled = vec![0_u8; 512 << 20];
+        sprinkled.iter_mut().step_by(256 << 10).for_each(|byte| *byte = 1);
+        let mut read_only = vec![0_u8; 16 << 20];
+        read_only.truncate((16 << 20) - 1);
+        assert_eq!(read_only.iter().map(|&byte| u64::from(byte)).sum::<u64>(), 0);
+        for old in [false, true] {
+            let mut looks = Untouched { old, ..Untouched::new() };
+            let ranges = looks.look(std::process::id(), 1).expect("the own page map can be read");
+            assert!(ranges.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "in order and apart");
+            let of = |block: &[u8]| {
+                let (start, end) = (block.as_ptr() as u64, block.as_ptr() as u64 + block.len() as u64);
+                let overlap = |&(at, bytes): &(u64, u64)| (at + bytes).min(end).saturating_sub(at.max(start));
+                ranges.iter().map(overlap).sum::<u64>() >> 20
+            };
+            assert!(of(&untouched) >= 60, "{}", of(&untouched));
+            assert!(of(&touched) < 3, "{}", of(&touched));
+            // Huge pages, where they are on, touch 2 MiB at a time.
+            assert!([0, 1, 2, 500, 503, 504].contains(&of(&sprinkled)), "{}", of(&sprinkled));
+            assert!(old || looks.old || of(&read_only) >= 12, "pages of zeros that were read: {}", of(&read_only));
+        }
+    }
+
+    #[test]
+    fn only_private_memory_of_no_file_is_looked_into() {
+        assert_eq!(private("7f00-7fff rw-p 00000000 00:00 0 "), Some((0x7f00, 0x7fff)));
+        assert_eq!(private("7f00-7fff rw-p 00000000 00:00 0 [heap]"), Some((0x7f00, 0x7fff)));
+        assert_eq!(private("7f00-7fff r--p 00000000 00:00 0 "), None);
+        assert_eq!(private("7f00-7fff rw-s 00000000 00:01 7 /dev/zero"), None);
+        assert_eq!(private("7f00-7fff rw-p 00001000 08:01 99 /lib/x.so"), None);
+    }
+}

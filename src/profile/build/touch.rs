@@ -1,0 +1,219 @@
+//! Which bytes of large blocks were ever touched: the others are asked for, and no memory is behind them.
+//!
+//! Job: know for each moment that may be the peak what was untouched, by place. The launcher looks at the page tables now
+//! and then, when the footprint has grown; in between the footprint alone is read. Invariant: constant work a block, and
+//! a look costs no more than the blocks that live. Neighbours: `heap` tells which large blocks come and go, `peak` which
+//! moments count, `observe::untouched` looks.
+//!
+//! **Between two looks** a block that was born since, or that was half filled, may have been filled: the footprint says
+//! by how much. What it grew beyond all else is given to the youngest block first, since programs fill what they have just
+//! asked for.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rustc_hash::FxHashMap;
+
+use super::sites::SiteId;
+
+/// Blocks from this size on may have pages of their own.
+pub(crate) const LARGE: u64 = 128 * 1024;
+/// Changes that are kept between two looks.
+const MOST_CHANGES: usize = 16_384;
+
+/// Untouched bytes by place.
+pub(crate) type Untouched = FxHashMap<SiteId, f64>;
+
+/// A large block.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    end: u64,
+    site: SiteId,
+    born: u64,
+    /// Bytes that may be untouched, as of the last look; all of a block that was born since.
+    open: f64,
+    /// Bytes for which it stands, by its own bytes.
+    weight: f64,
+}
+
+/// Bytes that may be untouched have come (or gone) with a block.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    born: u64,
+    site: SiteId,
+    open: f64,
+}
+
+/// The state at a moment.
+#[derive(Clone, Debug, Default)]
+struct Aside {
+    number: u64,
+    changes: usize,
+    read: f64,
+    tracked: f64,
+    /// What was untouched, once the changes are no more.
+    known: Option<Untouched>,
+}
+
+/// The large blocks of a process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Touch {
+    pieces: BTreeMap<u64, Piece>,
+    born: u64,
+    changes: Vec<Change>,
+    asides: [Aside; 2],
+    /// The footprint beyond tracked bytes that were touched, at the last look.
+    rest: Option<f64>,
+    /// The last reading of the footprint.
+    read: f64,
+    /// Bytes that are untouched now, as well as it is known.
+    untouched: f64,
+}
+
+impl Touch {
+    /// Untouched bytes now.
+    pub(crate) fn untouched(&self) -> f64 {
+        self.untouched
+    }
+
+    /// A block was born that stands for `weight` bytes.
+    pub(crate) fn add(&mut self, (address, size): (u64, u64), site: SiteId, weight: f64) {
+        if size >= LARGE {
+            self.born += 1;
+            let (born, end) = (self.born, address.saturating_add(size));
+            self.pieces.insert(address, Piece { end, site, born, open: weight, weight: weight / size as f64 });
+            self.note(Change { born, site, open: weight });
+        }
+    }
+
+    /// The blocks in a range of addresses are no more, or the part of them that lies in it.
+    pub(crate) fn remove(&mut self, (address, size): (u64, u64)) {
+        if self.pieces.is_empty() {
+            return;
+        }
+        let end = address.saturating_add(size.max(1));
+        let before = self.pieces.range(..address).next_back().filter(|(_, piece)| piece.end > address);
+        let mut starts: Vec<u64> = before.map(|(&start, _)| start).into_iter().collect();
+        starts.extend(self.pieces.range(address..end).map(|(&start, _)| start));
+        for start in starts {
+            let Some(piece) = self.pieces.remove(&start) else { continue };
+            let whole = (piece.end - start) as f64;
+            let mut left = 0.0;
+            for (from, to) in [(start, address.max(start)), (end.min(piece.end), piece.end)] {
+                if from < to {
+                    let open = piece.open * ((to - from) as f64 / whole);
+                    left += open;
+                    self.pieces.insert(from, Piece { end: to, open, ..piece });
+                }
+            }
+            self.note(Change { born: piece.born, site: piece.site, open: left - piece.open });
+        }
+    }
+
+    /// The footprint was read, `tracked` bytes being live.
+    pub(crate) fn read(&mut self, bytes: u64, tracked: f64) {
+        self.read = bytes as f64;
+        self.untouched = self.untouched_of(self.changes.len(), self.read, tracked).values().sum();
+    }
+
+    /// The footprint was `bytes` at a moment that lies back.
+    pub(crate) fn raise(&mut self, (which, number): (usize, u64), bytes: f64) {
+        let aside = &mut self.asides[which];
+        if aside.number == number {
+            aside.read = bytes;
+        }
+    }
+
+    /// The page tables were looked at: `ranges` (first address, bytes) in order have no pages. The
+    /// footprint was `bytes` then, and `tracked` bytes were live.
+    pub(crate) fn look(&mut self, ranges: &[(u64, u64)], bytes: u64, tracked: f64) {
+        self.freeze();
+        self.changes.clear();
+        self.untouched = 0.0;
+        for (&start, piece) in &mut self.pieces {
+            piece.open = overlap(ranges, start, piece.end) as f64 * piece.weight;
+            if piece.open > 0.0 {
+                self.untouched += piece.open;
+                self.changes.push(Change { born: piece.born, site: piece.site, open: piece.open });
+            }
+        }
+        self.read = bytes as f64;
+        self.rest = Some(self.read - (tracked - self.untouched));
+    }
+
+    /// Finds out what was untouched at the moments, before the changes are forgotten.
+    fn freeze(&mut self) {
+        for which in 0..self.asides.len() {
+            let Aside { changes, read, tracked, ref known, .. } = self.asides[which];
+            if known.is_none() {
+                self.asides[which].known = Some(self.untouched_of(changes, read, tracked));
+            }
+        }
+    }
+
+    /// What was untouched at a moment; `tracked`: live bytes now.
+    pub(crate) fn at(&self, (which, number): (usize, u64), tracked: f64) -> Untouched {
+        let aside = &self.asides[which];
+        match (&aside.known, aside.number == number) {
+            (Some(known), true) => known.clone(),
+            (None, true) => self.untouched_of(aside.changes, aside.read, aside.tracked),
+            (_, false) => self.untouched_of(self.changes.len(), self.read, tracked),
+        }
+    }
+
+    /// Keeps the state of a moment before it changes.
+    pub(crate) fn put_aside(&mut self, (which, number): (usize, u64), tracked: f64) {
+        self.asides[which] = Aside { number, changes: self.changes.len(), read: self.read, tracked, known: None };
+    }
+
+    fn note(&mut self, change: Change) {
+        if change.open < 0.0 {
+            self.untouched = (self.untouched + change.open).max(0.0);
+        }
+        self.changes.push(change);
+        if self.changes.len() > MOST_CHANGES {
+            self.freeze();
+            let mut open: BTreeMap<u64, Change> = BTreeMap::new();
+            for change in self.changes.drain(..) {
+                open.entry(change.born).or_insert(Change { open: 0.0, ..change }).open += change.open;
+            }
+            self.changes.extend(open.into_values().filter(|change| change.open >= 1.0));
+            if self.changes.len() > MOST_CHANGES / 2 {
+                // Too many for footprints to tell apart: they count as touched until the next look.
+                (self.rest, self.untouched) = (None, 0.0);
+                self.changes.clear();
+            }
+        }
+    }
+
+    /// What was untouched after so many changes, at a footprint of `read` bytes and with `tracked` live bytes.
+    fn untouched_of(&self, changes: usize, read: f64, tracked: f64) -> Untouched {
+        let mut untouched = Untouched::default();
+        let Some(rest) = self.rest else { return untouched };
+        let mut open: HashMap<u64, (SiteId, f64)> = HashMap::new();
+        for change in &self.changes[..changes.min(self.changes.len())] {
+            open.entry(change.born).or_insert((change.site, 0.0)).1 += change.open;
+        }
+        let mut open: Vec<(u64, (SiteId, f64))> = open.into_iter().collect();
+        open.sort_unstable_by_key(|(born, _)| std::cmp::Reverse(*born));
+        let all: f64 = open.iter().map(|(_, (_, bytes))| bytes).sum();
+        // What all else does not explain of the footprint has filled them.
+        let mut filled = (read - rest - (tracked - all)).max(0.0);
+        for (_, (site, bytes)) in open {
+            let here = filled.min(bytes.max(0.0));
+            filled -= here;
+            if bytes - here >= 1.0 {
+                *untouched.entry(site).or_default() += bytes - here;
+            }
+        }
+        untouched
+    }
+}
+
+/// Bytes of `start..end` that lie in `ranges`, which are in order and apart.
+pub(crate) fn overlap(ranges: &[(u64, u64)], start: u64, end: u64) -> u64 {
+    let first = ranges.partition_point(|&(at, bytes)| at.saturating_add(bytes) <= start);
+    let inside = ranges[first..].iter().take_while(|(at, _)| *at < end);
+    inside.fold(0_u64, |sum, &(at, bytes)| {
+        sum.saturating_add(at.saturating_add(bytes).min(end).saturating_sub(at.max(start)))
+    })
+}
