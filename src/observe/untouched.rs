@@ -1,6 +1,6 @@
 //! Memory of another process that was asked for and never touched.
 //!
-//! Job: find the stretches of private memory that have no page behind them, as the page tables tell. The reader's
+//! Job: find the stretches of memory that have no page behind them, as the page tables tell. The reader's
 //! question: *who holds the memory?* An untouched array of 200 MiB holds none. Invariant: at most one part in [`SHARE`] of
 //! the time, and only where the footprint has grown (or, ever more rarely, stays at its height). Neighbour: `clocks` asks
 //! at its readings.
@@ -114,7 +114,7 @@ impl Untouched {
         let page = proc::page_bytes();
         let mut ranges = Ranges { found: Vec::new(), shortest: SHORTEST * page };
         let mut left = MOST;
-        for (start, end) in String::from_utf8_lossy(&maps).lines().filter_map(private) {
+        for (start, end) in String::from_utf8_lossy(&maps).lines().filter_map(memory) {
             if end.saturating_sub(start) < SMALLEST {
                 continue;
             }
@@ -151,15 +151,16 @@ impl Ranges {
     }
 }
 
-/// The addresses of a line of `maps`, if it is private, writable memory of no file.
-fn private(line: &str) -> Option<(u64, u64)> {
+/// The addresses of a line of `maps`, if it is writable memory of no file.
+fn memory(line: &str) -> Option<(u64, u64)> {
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
     let writable = words.next()?.as_bytes();
     let inode = words.nth(2)?;
+    // Memory that is shared with forked processes has this name.
+    let of_no_file = if writable.get(3) == Some(&b's') { words.next() == Some("/dev/zero") } else { inode == "0" };
     let address = |text| u64::from_str_radix(text, 16).ok();
-    (writable.get(1) == Some(&b'w') && writable.get(3) == Some(&b'p') && inode == "0")
-        .then(|| Some((address(start)?, address(end)?)))?
+    (writable.get(1) == Some(&b'w') && of_no_file).then(|| Some((address(start)?, address(end)?)))?
 }
 
 /// Appends the untouched stretches of `start..end`; `None` where the kernel does not know the call.
@@ -219,7 +220,7 @@ fn read_entries(pagemap: &File, (start, end): (u64, u64), page: u64, ranges: &mu
 
 #[cfg(test)]
 mod tests {
-    use super::{Untouched, private};
+    use super::{Untouched, memory};
 
     #[test]
     fn an_untouched_array_is_found_and_a_touched_one_is_not_on_new_kernels_and_old() {
@@ -250,11 +251,12 @@ mod tests {
     }
 
     #[test]
-    fn only_private_memory_of_no_file_is_looked_into() {
-        assert_eq!(private("7f00-7fff rw-p 00000000 00:00 0 "), Some((0x7f00, 0x7fff)));
-        assert_eq!(private("7f00-7fff rw-p 00000000 00:00 0 [heap]"), Some((0x7f00, 0x7fff)));
-        assert_eq!(private("7f00-7fff r--p 00000000 00:00 0 "), None);
-        assert_eq!(private("7f00-7fff rw-s 00000000 00:01 7 /dev/zero"), None);
-        assert_eq!(private("7f00-7fff rw-p 00001000 08:01 99 /lib/x.so"), None);
+    fn only_memory_of_no_file_is_looked_into() {
+        assert_eq!(memory("7f00-7fff rw-p 00000000 00:00 0 "), Some((0x7f00, 0x7fff)));
+        assert_eq!(memory("7f00-7fff rw-p 00000000 00:00 0 [heap]"), Some((0x7f00, 0x7fff)));
+        assert_eq!(memory("7f00-7fff r--p 00000000 00:00 0 "), None);
+        assert_eq!(memory("7f00-7fff rw-s 00000000 00:01 7    /dev/zero (deleted)"), Some((0x7f00, 0x7fff)));
+        assert_eq!(memory("7f00-7fff rw-p 00001000 08:01 99 /lib/x.so"), None);
+        assert_eq!(memory("7f00-7fff rw-s 00001000 08:01 99 /tmp/x"), None);
     }
 }

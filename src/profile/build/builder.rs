@@ -109,6 +109,8 @@ pub struct ProfileBuilder {
     live: Series,
     rss_bytes: u64,
     peak: Peak,
+    /// Time of the latest record of memory.
+    record_ns: u64,
     now_ns: u64,
     /// When the recording was cut off.
     cut_ns: Option<u64>,
@@ -158,6 +160,7 @@ impl ProfileBuilder {
             live: Series::new(start_ns),
             rss_bytes: 0,
             peak: Peak::default(),
+            record_ns: 0,
             now_ns: start_ns,
             cut_ns: None,
             gil_known: false,
@@ -313,9 +316,9 @@ impl ProfileBuilder {
                 process.resident.read(*time_ns, *bytes, *files);
                 process.heap.alive(*time_ns);
                 let reading = Reading { time_ns: *time_ns, bytes: *bytes, most: *most };
-                process.read_footprint(reading);
+                process.read_footprint(reading, &mut self.peak);
                 self.waiting.push_back((*time_ns, pid));
-                self.take_late(time_ns.saturating_sub(LATE_NS));
+                self.take_late(self.record_ns.saturating_sub(LATE_NS));
             }
             Body::Untouched { ranges, .. } => process.read_untouched(ranges),
             Body::NearLimit(near) => process.near_limit(near, book),
@@ -562,6 +565,7 @@ impl ProfileBuilder {
 
     fn heap(&mut self, pid: u32, time_ns: u64, change: impl FnOnce(&mut Process)) {
         let Some(process) = self.running.get_mut(&pid) else { return };
+        self.record_ns = self.record_ns.max(time_ns);
         process.catch_up(time_ns, &mut self.peak);
         let before = self.peak.tracked();
         change(process);

@@ -18,8 +18,8 @@ use crate::profile::book::sums::Bytes;
 use crate::profile::book::tree::NodeId;
 
 /// Footprints that differ by less than this part of them are the same: 1.6 %.
-const TIE: f64 = 1.0 / 64.0;
-/// A reading waits so long for records that were made before it.
+pub(crate) const TIE: f64 = 1.0 / 64.0;
+/// A reading waits for records that were made before it until other processes' records are so much later.
 pub(crate) const LATE_NS: u64 = 100_000_000;
 
 /// Numbers of the two moments whose figures are kept: the peak so far, and the candidate since the last reading.

@@ -46,6 +46,8 @@ pub(crate) struct Earlier {
 /// The thread of mappings, whose records name none.
 const NOBODY: u32 = 0;
 
+/// Readings of the footprint that wait for records.
+const MOST_READINGS: usize = 4096;
 /// Owners of memory that are kept of a moment.
 const OWNERS: usize = 16;
 /// Moments that are kept.
@@ -497,10 +499,13 @@ impl Process {
     }
 
     /// The footprint was read; records that were made before may still be on their way.
-    pub(crate) fn read_footprint(&mut self, reading: Reading) {
+    pub(crate) fn read_footprint(&mut self, reading: Reading, peak: &mut Peak) {
         let untouched = self.untouched.take();
         if self.last_moment.is_none() {
             self.readings.push_back((reading, untouched));
+            if let Some((oldest, _)) = self.readings.front().filter(|_| self.readings.len() > MOST_READINGS) {
+                self.catch_up(oldest.time_ns.saturating_add(1), peak);
+            }
         }
     }
 

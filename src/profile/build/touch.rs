@@ -13,12 +13,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use rustc_hash::FxHashMap;
 
+use super::peak::TIE;
 use super::sites::SiteId;
 
 /// Blocks from this size on may have pages of their own.
 pub(crate) const LARGE: u64 = 128 * 1024;
 /// Changes that are kept between two looks.
 const MOST_CHANGES: usize = 16_384;
+
+/// The footprint tells fewer bytes than this, and [`TIE`] of it, from none: small objects come and go in between.
+const UNSURE: f64 = (1 << 20) as f64;
 
 /// Untouched bytes by place.
 pub(crate) type Untouched = FxHashMap<SiteId, f64>;
@@ -198,9 +202,15 @@ impl Touch {
         let all: f64 = open.iter().map(|(_, (_, bytes))| bytes).sum();
         // What all else does not explain of the footprint has filled them.
         let mut filled = (read - rest - (tracked - all)).max(0.0);
+        let mut unsure = UNSURE + read * TIE;
         for (_, (site, bytes)) in open {
-            let here = filled.min(bytes.max(0.0));
+            let mut here = filled.min(bytes.max(0.0));
             filled -= here;
+            // A block that lacks less than the footprint tells apart is full.
+            if bytes - here <= unsure && here >= 0.75 * bytes {
+                unsure -= bytes - here;
+                here = bytes;
+            }
             if bytes - here >= 1.0 {
                 *untouched.entry(site).or_default() += bytes - here;
             }
