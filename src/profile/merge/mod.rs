@@ -402,6 +402,7 @@ impl TotalsSum {
             outside_scope: self.outside.time(),
             outside_scope_memory: self.outside_memory.memory(peaks.outside, known),
             tracked_peak_bytes: peak.tracked_peak_bytes,
+            untouched_peak_bytes: peak.untouched_peak_bytes,
             mapped_files_peak_bytes: peak.mapped_files_peak_bytes,
             resident_files_peak_bytes: peak.resident_files_peak_bytes,
             most_allocated_bytes: peak.most_allocated_bytes,
