@@ -567,11 +567,11 @@ impl ProfileBuilder {
         let Some(process) = self.running.get_mut(&pid) else { return };
         self.record_ns = self.record_ns.max(time_ns);
         process.catch_up(time_ns, &mut self.peak);
-        let before = self.peak.tracked();
+        let before = self.peak.asked();
         change(process);
         process.changed(time_ns, &mut self.peak);
         self.now_ns = self.now_ns.max(time_ns);
-        let after = self.peak.tracked();
+        let after = self.peak.asked();
         if after != before {
             self.live.push(time_ns, after.max(0.0).round() as u64);
         }

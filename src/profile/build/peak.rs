@@ -131,7 +131,7 @@ impl Peak {
     }
 
     /// Tracked bytes of all that lives, touched or not.
-    pub(crate) fn tracked(&self) -> f64 {
+    pub(crate) fn asked(&self) -> f64 {
         self.now.asked
     }
 

@@ -53,6 +53,9 @@ const OWNERS: usize = 16;
 /// Moments that are kept.
 const MOST_NEAR: usize = 256;
 
+/// Stretches of memory: first address and bytes.
+type Ranges = Box<[(u64, u64)]>;
+
 /// A program as it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Process {
@@ -113,9 +116,9 @@ pub(crate) struct Process {
     allocated_bytes: f64,
     sections: Open,
     /// Readings of the footprint that wait for the records before them.
-    readings: VecDeque<(Reading, Option<Box<[(u64, u64)]>>)>,
+    readings: VecDeque<(Reading, Option<Ranges>)>,
     /// What was not touched, of the next reading.
-    untouched: Option<Box<[(u64, u64)]>>,
+    untouched: Option<Ranges>,
     /// Its part of the footprint of all.
     part: Part,
     /// The kernel's high-water mark at its end; 0 if it is not known.

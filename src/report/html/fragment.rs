@@ -325,7 +325,8 @@ mod tests {
         profile.totals.time = time;
         profile.target.command = vec![evil.into()];
         profile.notices = vec![Notice::of_run("other", evil)];
-        profile.files.push(File { path: evil.into(), lines: vec![line], functions: vec![function] });
+        let file = File { path: evil.into(), lines: vec![line], functions: vec![function], ..File::default() };
+        profile.files.push(file);
         profile
     }
 
