@@ -64,11 +64,11 @@ pub(crate) fn write_unless_newer(path: &Path, bytes: &[u8], since: SystemTime) -
     }
 }
 
-/// A name beside `path` for the profile of process `pid`: `out.json` becomes `out.4711.json`.
-pub(crate) fn beside(path: &Path, pid: u32) -> PathBuf {
+/// A name beside `path` that has a word more, such as a process id: `out.json` becomes `out.4711.json`.
+pub(crate) fn beside(path: &Path, word: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let end = Format::ending(&name).unwrap_or(name.len());
-    path.with_file_name(format!("{}.{pid}{}", &name[..end], &name[end..]))
+    path.with_file_name(format!("{}.{word}{}", &name[..end], &name[end..]))
 }
 
 #[cfg(test)]
@@ -86,6 +86,6 @@ mod tests {
         let later = SystemTime::now() + std::time::Duration::from_secs(5);
         assert!(write_unless_newer(&path, b"two", later).expect("writable"));
         assert_eq!(fs::read(&path).expect("there"), b"two");
-        assert_eq!(beside(&path, 7), folder.path().join("out.7.speedscope.json"));
+        assert_eq!(beside(&path, "7"), folder.path().join("out.7.speedscope.json"));
     }
 }

@@ -58,13 +58,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
+#: Variables of terminals, and ranks of the job that runs the tests.
+UNWANTED = {
+    "NO_COLOR", "FORCE_COLOR", "COLUMNS",
+    "RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID", "JAX_PROCESS_ID",
+}  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def plain_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment without anything that changes how rscalene or Python behave, and captures out of the user's way."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("RSCALENE_", "PYTHON", "LD_")) and name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}
+        if not name.startswith(("RSCALENE_", "PYTHON", "LD_")) and name not in UNWANTED
     }
     return kept | {"XDG_STATE_HOME": str(tmp_path_factory.getbasetemp() / "state")}
 

@@ -5,6 +5,7 @@
 //! words, `config` supplies defaults from `pyproject.toml`.
 
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -83,8 +84,13 @@ pub(crate) struct Run {
     pub(crate) python: Option<PathBuf>,
 
     #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT",
-        help = picks("Where to save the profile", "; may be repeated; `-` prints the table to standard output"))]
+        help = picks("Where to save the profile", "; may be repeated; `-` prints the table to standard output; \
+                      {host}, {rank} and {pid} are replaced; ranks of a job get `.rankN` before the ending by themselves"))]
     pub(crate) output: Vec<PathBuf>,
+
+    /// Profile these ranks of a job alone, e.g. 0,3 or 0-3; the others run without a profile
+    #[arg(long, value_name = "RANKS", value_parser = parse_ranks, env = "RSCALENE_RANKS")]
+    pub(crate) ranks: Option<Ranks>,
 
     /// Open the page in a browser at the end: the file of -o, or a temporary one
     #[arg(long)]
@@ -573,6 +579,27 @@ fn parse_weight(text: &str) -> Result<Weight, String> {
     })
 }
 
+/// Ranks that are profiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ranks(Vec<RangeInclusive<u32>>);
+
+impl Ranks {
+    /// Is the rank one of these?
+    pub(crate) fn contains(&self, rank: u32) -> bool {
+        self.0.iter().any(|ranks| ranks.contains(&rank))
+    }
+}
+
+fn parse_ranks(text: &str) -> Result<Ranks, String> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (first <= last).then_some(first..=last)
+    };
+    let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+    ranges.map(Ranks).ok_or_else(|| "numbers and ranges of ranks, as in 0,3 or 0-3".to_owned())
+}
+
 fn parse_by(text: &str) -> Result<By, String> {
     By::from_name(text).ok_or_else(|| format!("one of {}", By::ALL.map(By::name).join(", ")))
 }
@@ -618,6 +645,15 @@ mod tests {
     #[test]
     fn the_declarations_hold_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ranks_are_numbers_and_ranges() {
+        let ranks = parse_ranks("0, 3,5-7").expect("three parts");
+        assert_eq!((0..9).filter(|rank| ranks.contains(*rank)).collect::<Vec<_>>(), [0, 3, 5, 6, 7]);
+        for wrong in ["", "a", "1,", "-1", "3-1", "1-2-3"] {
+            assert!(parse_ranks(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

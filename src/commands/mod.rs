@@ -9,6 +9,7 @@ mod diff;
 mod doctor;
 mod dump;
 mod merge;
+mod names;
 mod output;
 mod recover;
 mod report;

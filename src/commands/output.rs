@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::browser;
+use super::{browser, names};
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::cli::flags::{Color, Paper, Show};
 use crate::cli::messages::{print, stderr_is_terminal, stdout_is_terminal, tell, tell_raw, terminal_size};
@@ -174,6 +174,7 @@ fn save_own(profile: &Profile, wanted: &Wanted<'_>, source: ReadSource<'_>) -> R
     let name: String =
         wanted.name.chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
     let path = PathBuf::from(format!("rscalene-{name}.json"));
+    let path = names::placed(&path, profile.target.host.as_deref(), profile.target.rank);
     if path.exists() && !is_profile(&path) {
         return Err(Error::new(
             EXIT_NO_PROFILE,
@@ -207,8 +208,17 @@ fn save_new(
     if written {
         return Ok(path.to_owned());
     }
-    let beside = save::beside(path, profile.target.pid);
-    write_whole(&beside, &bytes).map_err(|error| cannot_write(&beside, &error))?;
+    let beside = save::beside(path, &profile.target.pid.to_string());
+    let written = save::write_unless_newer(&beside, &bytes, wanted.started);
+    let beside = if written.map_err(|error| cannot_write(&beside, &error))? {
+        beside
+    } else {
+        // A process of another machine may have the same id.
+        let host = profile.target.host.as_deref().unwrap_or("other").replace('/', "_");
+        let beside = save::beside(path, &format!("{host}.{}", profile.target.pid));
+        write_whole(&beside, &bytes).map_err(|error| cannot_write(&beside, &error))?;
+        beside
+    };
     tell(&format!("rscalene: another run has written {} meanwhile, which stays as it is", path.display()));
     Ok(beside)
 }

@@ -34,6 +34,9 @@ const SEGMENTS: u32 = 1024;
 /// Runs the command; the answer is the exit code.
 pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32, Error> {
     let plan = RunPlan::new(flags, typed, interpreter)?;
+    if plan.unprofiled {
+        return run_plain(&plan);
+    }
     let arena = match Arena::create(plan.shim, SEGMENTS, plan.ring) {
         Ok(arena) => Arc::new(arena),
         Err(error) => return without_profile(&plan, &error),
@@ -75,7 +78,8 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let too_short = plan.duration.filter(|_| outcome::nothing_was_seen(&profile)).map(outcome::nothing_yet);
     let unprofiled =
         too_short.or_else(|| outcome::unprofiled(&profile, &plan.start.executable, refused, unseen.as_ref()));
-    let reported = output::report(&profile, &plan.report(&plan.typed.name(), started.0), unprofiled, &source);
+    let (files, name) = (plan.output(facts.pid), plan.typed.name());
+    let reported = output::report(&profile, &plan.report(&name, &files, started.0), unprofiled, &source);
     match keep {
         Some(keep) if reported.unsaved => {
             let (path, complete) = keep.leave();
@@ -95,12 +99,18 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
 fn without_profile(plan: &RunPlan<'_>, error: &std::io::Error) -> Result<i32, Error> {
     let why = format!("nothing is profiled: cannot make the shared memory of the profile: {error}");
     messages::tell(&Error::new(EXIT_NO_PROFILE, why, "see `ulimit -a`: -f limits its size, too").to_string());
+    let code = run_plain(plan)?;
+    Ok(if code == 0 { EXIT_NO_PROFILE } else { code })
+}
+
+/// Runs the program as if it had been started without rscalene; the answer is its exit code.
+fn run_plain(plan: &RunPlan<'_>) -> Result<i32, Error> {
     spawn::forward_signals();
     let child = spawn::start(&plan.start, &[], Given::default().stdin(&plan.typed), spawn::current_mask())
         .map_err(|error| cannot_start(&plan.start, &error))?;
     let ended = spawn::wait(&child, || {}).map_err(|error| cannot_wait(&error))?;
-    let code = ended.shell_code();
-    Ok(if code == 0 { EXIT_NO_PROFILE } else { code })
+    spawn::hold_signals();
+    Ok(ended.shell_code())
 }
 
 /// The head of the capture.

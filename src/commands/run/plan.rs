@@ -13,9 +13,11 @@ use rscalene_wire as wire;
 use crate::cli::error::{EXIT_USAGE, Error};
 use crate::cli::flags::{CpuSource, MemoryMode, Run};
 use crate::cli::words::Program;
+use crate::commands::names;
 use crate::commands::output::{self, Wanted};
 use crate::launch::preload::{self, Shim, refuse_foreign_proc, refuse_sanitizers};
 use crate::launch::program::{self, Start};
+use crate::observe::rank;
 use crate::profile::build::scope::{Scope, ScopeRules};
 use crate::profile::model;
 
@@ -54,6 +56,10 @@ pub(super) struct RunPlan<'a> {
     pub(super) sql: bool,
     /// Print the command that starts and the counts of the recording.
     pub(super) verbose: bool,
+    /// This is a rank that `--ranks` leaves out: the program runs without a profile.
+    pub(super) unprofiled: bool,
+    /// The files of `-o`, but for the process id.
+    output: Vec<PathBuf>,
     flags: &'a Run,
 }
 
@@ -64,7 +70,12 @@ impl<'a> RunPlan<'a> {
     /// The program does not exist, a file of `-o` cannot be written, a glob is malformed, or this system cannot be
     /// profiled.
     pub(super) fn new(flags: &'a Run, typed: Program, interpreter: &Path) -> Result<Self, Error> {
-        output::check(&flags.output)?;
+        let (host, rank) = (rank::host(), rank::rank());
+        let output: Vec<PathBuf> = flags.output.iter().map(|path| names::placed(path, host.as_deref(), rank)).collect();
+        let unprofiled = rank.zip(flags.ranks.as_ref()).is_some_and(|(rank, ranks)| !ranks.contains(rank));
+        if !unprofiled {
+            output::check(&output.iter().map(|path| names::with_pid(path, 0)).collect::<Vec<_>>())?;
+        }
         let start = program::resolve(&typed, flags.python.as_deref().unwrap_or(interpreter))?;
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let rules = rules(flags, &cwd, &start);
@@ -93,6 +104,8 @@ impl<'a> RunPlan<'a> {
             cwd,
             rules,
             scope,
+            unprofiled,
+            output,
             flags,
         })
     }
@@ -118,9 +131,14 @@ impl<'a> RunPlan<'a> {
         self.start.words.iter().map(shown).collect()
     }
 
+    /// The files of `-o` for the program's process id.
+    pub(super) fn output(&self, pid: u32) -> Vec<PathBuf> {
+        self.output.iter().map(|path| names::with_pid(path, pid)).collect()
+    }
+
     /// The report of a run that began at `started`; `name` is the program's short name.
-    pub(super) fn report<'r>(&'r self, name: &'r str, started: SystemTime) -> Wanted<'r> {
-        let Run { output, open, quiet, show, .. } = self.flags;
+    pub(super) fn report<'r>(&'r self, name: &'r str, output: &'r [PathBuf], started: SystemTime) -> Wanted<'r> {
+        let Run { open, quiet, show, .. } = self.flags;
         Wanted { output, open: *open, quiet: *quiet, show, name, started }
     }
 }
