@@ -108,6 +108,44 @@ def test_the_sums_of_pprof_are_the_profiles(profile: dict[str, Any], tmp_path: P
     assert 0.5 < threads["worker"] / threads["MainThread"] < 2
 
 
+def test_samples_of_pprof_bear_labels(rscalene: Run, tmp_path: Path) -> None:
+    program = """
+import rscalene, time
+def spin(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        for _ in range(200): pass
+with rscalene.label(task="long", step="a"): spin(0.4)
+with rscalene.label(task="short"): kept = [bytearray(9_000_000), spin(0.2)]
+spin(0.2)
+"""
+    (tmp_path / "app.py").write_text(program)
+    assert rscalene("run", "-q", "--interval", "1ms", "-o", "l.json", "-o", "l.pb.gz", "app.py").returncode == 0
+    profile = json.loads((tmp_path / "l.json").read_text())
+    message = list(fields(gzip.decompress((tmp_path / "l.pb.gz").read_bytes())))
+    texts = [value.decode() for field, value in message if field == 6]
+    cpu, alloc, all_cpu = Counter[tuple[str, ...]](), Counter[tuple[str, ...]](), 0
+    for sample in (list(fields(value)) for field, value in message if field == 2):
+        values = next(numbers(packed) for number, packed in sample if number == 2)
+        found = [dict(fields(text)) for number, text in sample if number == 3]
+        named = tuple(
+            sorted(f"{texts[label[1]]}={texts[label[2]]}" for label in found if texts[label[1]] in ("task", "step"))
+        )
+        cpu[named] += values[0]
+        alloc[named] += values[2]
+        all_cpu += values[0]
+    nodes = len(profile["stacks"]["nodes"])
+    assert all_cpu == pytest.approx(sum_of(profile, "cpu_s") * 1e9, abs=nodes, rel=1e-6)
+    rows = {tuple(sorted(f"{key}={value}" for key, value in row["labels"].items())): row for row in profile["labels"]}
+    assert set(rows) == {("step=a", "task=long"), ("task=short",)} == set(cpu) - {()}
+    for name, row in rows.items():
+        lines = sum(line["cpu_s"] for line in row["lines"])
+        assert cpu[name] == pytest.approx(lines * 1e9, rel=0.01)
+        assert alloc[name] == pytest.approx(sum(line["alloc_bytes"] for line in row["lines"]), rel=0.01, abs=10_000)
+    assert cpu[("step=a", "task=long")] > 1.5 * cpu[("task=short",)] > 0
+    assert cpu[()] > 0.1e9
+
+
 def test_callgrinds_own_costs_add_up(profile: dict[str, Any], tmp_path: Path) -> None:
     lines = (tmp_path / "callgrind.out.p").read_text().splitlines()
     totals = [int(word) for word in lines[-1].removeprefix("totals: ").split()]

@@ -5,6 +5,7 @@
 
 mod callgrind;
 mod collapsed;
+mod labels;
 pub(crate) mod marshal;
 mod pprof;
 mod pstats;

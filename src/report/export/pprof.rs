@@ -1,7 +1,7 @@
 //! pprof's file: what `go tool pprof`, Grafana's Pyroscope, Parca and Polar Signals read.
 //!
-//! Job: the stacks with CPU and wall nanoseconds and, where memory was profiled, allocated and peak bytes; threads as
-//! labels. The format is a gzip of protocol buffer messages (`profile.proto` of github.com/google/pprof); nine of them are
+//! Job: the stacks with CPU and wall nanoseconds and, where memory was profiled, allocated and peak bytes; threads
+//! and the program's labels as labels of samples. The format is a gzip of protocol buffer messages (`profile.proto` of github.com/google/pprof); nine of them are
 //! written here by hand. Invariant: for every sample type the sum of all samples is the tree's, to rounding. Neighbours:
 //! `firefox` for time lines, `speedscope` for the browser.
 
@@ -11,6 +11,7 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::labels::{Part, Parts};
 use super::walk::path;
 use crate::profile::model::Profile;
 use crate::profile::model::StackNode;
@@ -64,9 +65,10 @@ fn message(profile: &Profile) -> Vec<u8> {
     out.0
 }
 
-/// One sample a node; where threads have shares of it, one for each and one for what is nobody's.
+/// One sample a node; where threads or labels have shares of the node, one for each and one for the rest.
 fn samples(profile: &Profile, types: &[SampleType], strings: &mut Strings, out: &mut Message) {
     let nodes = &profile.stacks.nodes;
+    let parts = Parts::new(profile);
     let mut shares: BTreeMap<usize, Vec<(usize, StackNode)>> = BTreeMap::new();
     for share in &profile.stacks.by_thread {
         let (cpu_s, wall_s, alloc_bytes) = (share.cpu_s, share.wall_s, share.alloc_bytes);
@@ -80,8 +82,7 @@ fn samples(profile: &Profile, types: &[SampleType], strings: &mut Strings, out: 
             locations.varint(node.frame as u64 + 1);
             at = node.parent.and_then(|parent| nodes.get(parent));
         }
-        let mut left: Vec<i64> = types.iter().map(|(_, _, value)| value(node).round() as i64).collect();
-        let mut put = |values: &[i64], thread: Option<usize>| {
+        let mut put = |values: &[i64], thread: Option<usize>, label: Option<usize>| {
             if values.iter().all(|value| *value == 0) {
                 return;
             }
@@ -95,15 +96,41 @@ fn samples(profile: &Profile, types: &[SampleType], strings: &mut Strings, out: 
                 sample.message(3, &strings.number_label("thread_id", u64::from(thread.tid)));
                 sample.message(3, &strings.number_label("pid", u64::from(thread.pid)));
             }
+            for (key, value) in label.iter().flat_map(|label| &profile.labels[*label].labels) {
+                sample.message(3, &strings.label(key, value));
+            }
             out.message(2, &sample);
         };
+        let mut put_parts = |values: Vec<i64>, thread: Option<usize>| {
+            let mut left = values.clone();
+            for part in parts.of(index) {
+                let own = labelled(part, &values, &left);
+                left.iter_mut().zip(&own).for_each(|(left, value)| *left -= value);
+                put(&own, thread, Some(part.label));
+            }
+            put(&left, thread, None);
+        };
+        let mut left: Vec<i64> = types.iter().map(|(_, _, value)| value(node).round() as i64).collect();
         for (thread, own) in shares.get(&index).map_or(&[][..], Vec::as_slice) {
             let values: Vec<i64> = types.iter().map(|(_, _, value)| value(own).round() as i64).collect();
             left.iter_mut().zip(&values).for_each(|(left, value)| *left -= value);
-            put(&values, Some(*thread));
+            put_parts(values, Some(*thread));
         }
-        put(&left, None);
+        put_parts(left, None);
     }
+}
+
+/// What a label has of a sample of which `left` is left. Of waiting and of the peak, labels know nothing: the wall time
+/// of a label is its CPU time.
+fn labelled(part: &Part, values: &[i64], left: &[i64]) -> Vec<i64> {
+    let of = |value: i64, share: f64| (value as f64 * share).round() as i64;
+    let cpu = of(values[0], part.cpu);
+    let mut own = vec![cpu, cpu];
+    own.extend(values.get(2).map(|bytes| of(*bytes, part.alloc)));
+    own.resize(values.len(), 0);
+    // Rounding, and no label, takes more than there is.
+    own.iter_mut().zip(left).for_each(|(own, left)| *own = (*own).min((*left).max(0)));
+    own
 }
 
 /// Locations, one a frame, and the functions that they lie in.

@@ -152,13 +152,15 @@ pub(super) fn push_run(out: &mut String, page: &Page<'_>) {
 
 /// Requests by route, and other work by label.
 fn push_labels(out: &mut String, page: &Page<'_>) {
+    let all = page.profile.totals.cpu_clock_s.filter(|all| *all > 0.0);
     let (routes, others): (Vec<_>, Vec<_>) = page.profile.labels.iter().partition(|label| label.route().is_some());
     for (title, column, labels) in [("Routes", "Route", routes), ("Labels", "Label", others)] {
         if labels.is_empty() {
             continue;
         }
         out.push_str(&format!("<h3>{title}</h3>"));
-        let columns = ["#Count", "#Median", "#95 %", "#Longest", "#CPU", "#Allocated", "#Kept", "Hottest lines"];
+        let columns =
+            ["#Count", "#Median", "#95 %", "#Longest", "#CPU", "#CPU %", "#Allocated", "#Kept", "Hottest lines"];
         head(out, title, &[&[column], &columns[..]].concat());
         for label in labels.iter().take(ROWS) {
             out.push_str(&format!("<tr><th scope=\"row\">{}</th>", escape::text(&label.name())));
@@ -168,6 +170,7 @@ fn push_labels(out: &mut String, page: &Page<'_>) {
                 seconds(label.p95_s),
                 seconds(label.longest_s),
                 seconds(label.cpu_s),
+                label.cpu_s.zip(all).map_or("\u{2013}".to_owned(), |(s, all)| units::percent(s / all)),
                 bytes(label.alloc_bytes),
                 bytes(label.kept_bytes),
             ];

@@ -12,6 +12,7 @@ use crate::units;
 /// Cells of the columns beside the name.
 const CALLS: usize = 7;
 const FIGURE: usize = 9;
+const SHARE: usize = 6;
 /// The name's least cells.
 const LEAST_NAME: usize = 12;
 
@@ -28,13 +29,14 @@ fn list(out: &mut String, profile: &Profile, names: [&str; 2], labels: &[&Label]
         return;
     }
     title(out, name, &format!("{} in all", units::count(labels.len() as u64)), style);
-    let width = style.width.saturating_sub(CALLS + 1 + 5 * (FIGURE + 1) + 1).max(LEAST_NAME);
+    let width = style.width.saturating_sub(CALLS + 1 + SHARE + 1 + 5 * (FIGURE + 1) + 1).max(LEAST_NAME);
     let columns = [
         (column, width, false),
         ("Count", CALLS, true),
         ("Median", FIGURE, true),
         ("95 %", FIGURE, true),
         ("CPU", FIGURE, true),
+        ("CPU %", SHARE, true),
         ("Allocated", FIGURE, true),
         ("Kept", FIGURE, true),
     ];
@@ -45,6 +47,7 @@ fn list(out: &mut String, profile: &Profile, names: [&str; 2], labels: &[&Label]
     });
     let shown = shown.unwrap_or(1).max(1);
     let mut list = List::new(&columns[..shown], style);
+    let all = profile.totals.cpu_clock_s.filter(|all| *all > 0.0);
     for label in labels.iter().take(rows) {
         let seconds = |s: Option<f64>| s.map_or(String::new(), units::seconds);
         let bytes = |bytes: Option<u64>| bytes.map_or(String::new(), units::bytes);
@@ -54,6 +57,7 @@ fn list(out: &mut String, profile: &Profile, names: [&str; 2], labels: &[&Label]
             seconds(label.median_s),
             seconds(label.p95_s),
             seconds(label.cpu_s),
+            label.cpu_s.zip(all).map_or(String::new(), |(s, all)| units::percent(s / all)),
             bytes(label.alloc_bytes),
             bytes(label.kept_bytes),
         ];
