@@ -137,3 +137,32 @@ fn a_capture_that_reaches_its_limit_ends_and_says_so() {
     assert!(put.starts_with(&events));
     assert_eq!(damage, None);
 }
+
+#[test]
+fn an_event_larger_than_a_piece_comes_out_whole() {
+    let piece = 4 << 20;
+    let command = |bytes: usize| Event { pid: 7, body: Body::Command(vec!["x".repeat(bytes)]) };
+    // Around one piece and two; the length of the text and of the list take some bytes more.
+    let sizes = [piece - 300_000, 2 * piece].into_iter().chain(piece - 12..piece + 2);
+    let put: Vec<Event> = sizes.flat_map(|bytes| [command(bytes), command(3)]).collect();
+    let (bytes, ended) = capture(&put, u64::MAX);
+    assert_eq!(ended, None);
+    assert!(read(&bytes) == Ok((put, None)), "not what was put in");
+    // Many small events before a large one.
+    let mut put = events(50);
+    put.push(command(piece - 1000));
+    put.extend(events(50));
+    let (bytes, _) = capture(&put, u64::MAX);
+    assert!(read(&bytes) == Ok((put, None)), "not what was put in");
+}
+
+#[test]
+fn a_head_larger_than_a_piece_comes_out_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("capture");
+    let origin = vec!["y".repeat(5 << 20)];
+    Writer::begin(File::create(&path).expect("a file"), &origin, u64::MAX).expect("begun");
+    let bytes = std::fs::read(&path).expect("readable");
+    let (_, found) = Reader::open::<Vec<String>>(bytes.as_slice()).expect("a capture");
+    assert!(found == origin);
+}

@@ -205,10 +205,11 @@ fn memory_table(outcome: &Outcome, source: &[String], format: Format) -> String 
 
 /// A time with its unit, three significant digits.
 fn time_cell(seconds: f64) -> String {
+    // What would round to a thousand has the next unit.
     let (value, unit) = match seconds {
-        s if s >= 1.0 => (s, "s"),
-        s if s >= 1e-3 => (s * 1e3, "ms"),
-        s if s >= 1e-6 => (s * 1e6, "us"),
+        s if s >= 0.9995 => (s, "s"),
+        s if s >= 0.9995e-3 => (s * 1e3, "ms"),
+        s if s >= 0.9995e-6 => (s * 1e6, "us"),
         s => (s * 1e9, "ns"),
     };
     let decimals = if value >= 99.95 {
@@ -431,5 +432,9 @@ Line #    Mem usage    Increment  Occurrences   Line Contents
         assert_eq!(scientific(1_234_567_890_123.0), "1.2346e+12");
         assert_eq!(time_cell(0.000_123_4), "123 us");
         assert_eq!(time_cell(9.999e-3), "10.0 ms");
+        assert_eq!(time_cell(0.9996), "1.00 s");
+        assert_eq!(time_cell(0.9994), "999 ms");
+        assert_eq!(time_cell(0.000_999_6), "1.00 ms");
+        assert_eq!(time_cell(999.6e-9), "1.00 us");
     }
 }

@@ -1,12 +1,13 @@
 //! The capture: every event of a run in a file, for the day the launcher is killed before it could report.
 //!
 //! Job: write events as they are merged, and read them back. Invariant: a reader believes nothing. What is behind the
-//! first damaged byte is left out and said to be, and no length in a file makes it allocate more than a block.
+//! first damaged byte is left out and said to be, and no length in a file makes it allocate more than the largest block.
 //! Neighbours: `launch::keep` owns the file, `commands::recover` reads it, `event` is what it holds.
 //!
 //! ```text
 //! "rscapt03" | block | block | ...                 the first block: JSON of the caller's, what was run and how
-//! block: bytes unpacked u32 | packed u32 | FNV-1a of what follows u64 | LZ4 block       the others: events, postcard
+//! block: one or more pieces; each but the last is full (4 MiB)
+//! piece: bytes unpacked u32 | packed u32 | FNV-1a of what follows u64 | LZ4 block       the others: events, postcard
 //! ```
 //! Numbers are little-endian. The two digits of the magic are raised whenever events are written differently.
 
@@ -23,11 +24,13 @@ use super::event::Event;
 const MAGIC: &[u8; 8] = b"rscapt03";
 /// The writer writes a block of at least this many bytes.
 const BLOCK: usize = 256 * 1024;
-/// A block of one event may be larger: a line table has up to 1 MiB.
+/// Bytes of a full piece. One event may make a block larger: a line table has up to 1 MiB, a command line 6 MiB.
 const MOST: usize = 4 << 20;
+/// Pieces of the largest block.
+const MOST_PIECES: usize = 16;
 /// Longest time until a block is written: a kill loses the events of this time at most.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes before a block.
+/// Bytes before a piece.
 const HEAD: usize = 16;
 
 /// A capture during writing.
@@ -63,8 +66,12 @@ impl Writer {
             return;
         }
         let before = self.block.len();
-        match postcard::to_io(event, &mut self.block) {
-            Ok(_) => {}
+        match postcard::to_io(event, &mut self.block).map(drop) {
+            Ok(()) if self.block.len() >= MOST * MOST_PIECES => {
+                self.block.truncate(before);
+                self.ended = Some("an event is too large".to_owned());
+            }
+            Ok(()) => {}
             Err(error) => {
                 self.block.truncate(before);
                 self.ended = Some(error.to_string());
@@ -102,22 +109,38 @@ impl Writer {
         if self.block.is_empty() {
             return Ok(());
         }
-        let most = lz4_flex::block::get_maximum_output_size(self.block.len());
+        let block = std::mem::take(&mut self.block);
+        let mut rest = block.as_slice();
+        loop {
+            let (piece, behind) = rest.split_at(rest.len().min(MOST));
+            self.write_piece(piece)?;
+            // A full piece is never the last.
+            if piece.len() < MOST {
+                break;
+            }
+            rest = behind;
+        }
+        self.block = block;
+        self.block.clear();
+        Ok(())
+    }
+
+    fn write_piece(&mut self, piece: &[u8]) -> io::Result<()> {
+        let most = lz4_flex::block::get_maximum_output_size(piece.len());
         self.packed.resize(HEAD + most, 0);
         let (head, body) = self.packed.split_at_mut(HEAD);
-        let size = lz4_flex::block::compress_into(&self.block, body).map_err(io::Error::other)?;
+        let size = lz4_flex::block::compress_into(piece, body).map_err(io::Error::other)?;
         let bytes = HEAD + size;
         if self.written + bytes as u64 > self.limit {
             return Err(io::Error::other(format!("it reached {}", crate::units::bytes(self.limit))));
         }
         let (sizes, sum) = head.split_at_mut(8);
         let (unpacked, packed) = sizes.split_at_mut(4);
-        unpacked.copy_from_slice(&(self.block.len() as u32).to_le_bytes());
+        unpacked.copy_from_slice(&(piece.len() as u32).to_le_bytes());
         packed.copy_from_slice(&(size as u32).to_le_bytes());
         sum.copy_from_slice(&checksum(&body[..size]).to_le_bytes());
         self.file.write_all(&self.packed[..bytes])?;
         self.written += bytes as u64;
-        self.block.clear();
         Ok(())
     }
 }
@@ -198,6 +221,21 @@ impl<R: Read> Reader<R> {
 
     /// The next block; `None` at the end of the file.
     fn block(&mut self) -> Result<Option<Vec<u8>>, Damage> {
+        let Some(mut block) = self.piece()? else { return Ok(None) };
+        let mut last = block.len();
+        while last == MOST {
+            if block.len() >= MOST * MOST_PIECES {
+                return Err(Damage::Corrupt);
+            }
+            let piece = self.piece()?.ok_or(Damage::CutOff)?;
+            last = piece.len();
+            block.extend(piece);
+        }
+        Ok(Some(block))
+    }
+
+    /// The next piece; `None` at the end of the file.
+    fn piece(&mut self) -> Result<Option<Vec<u8>>, Damage> {
         let mut head = Vec::with_capacity(HEAD);
         self.from.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
         if head.is_empty() {

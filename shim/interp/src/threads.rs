@@ -78,6 +78,9 @@ pub(crate) fn each_state<M: Memory>(
             let Some(next) = mem.u64(at(tstate, layout.thread.next)) else { return false };
             tstate = next;
         }
+        if tstate != 0 {
+            return false;
+        }
         let Some(next) = mem.u64(at(interp, fields.interp_next)) else { return false };
         interp = next;
     }

@@ -53,13 +53,24 @@ fn tool(py: Python<'_>) -> PyResult<u8> {
             names.join(", ")
         )));
     };
+    if let Err(error) = set_up(&monitoring, tool) {
+        // Another tool may have the id.
+        let _ = monitoring.call_method1("free_tool_id", (tool,));
+        return Err(error);
+    }
+    Ok(*TOOL.get_or_init(|| tool))
+}
+
+/// Registers the callbacks of a tool that was just taken.
+fn set_up(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<()> {
+    let py = monitoring.py();
     learn_callables(py)?;
     for (event, callback) in callbacks() {
         let kind = monitoring.getattr("events")?.getattr(event)?;
         monitoring.call_method1("register_callback", (tool, kind, native(py, callback)?))?;
     }
-    monitoring.call_method1("set_events", (tool, events(&monitoring, &["PY_UNWIND", "PY_THROW"])?))?;
-    Ok(*TOOL.get_or_init(|| tool))
+    monitoring.call_method1("set_events", (tool, events(monitoring, &["PY_UNWIND", "PY_THROW"])?))?;
+    Ok(())
 }
 
 fn events(monitoring: &Bound<'_, PyAny>, names: &[&str]) -> PyResult<u32> {

@@ -38,9 +38,15 @@ pub(crate) fn install(py: Python<'_>) {
     }
     // SAFETY: `object` is null or alive; the reference is given back by `restore`.
     unsafe { ffi::Py_XINCREF(object) };
-    with_thread(|thread| thread.tracer = Previous { installed: true, function, object });
-    // SAFETY: as above. The same object goes on answering `sys.gettrace()`.
-    unsafe { symbols::set_trace(Some(on_event), object) };
+    let now = Previous { installed: true, function, object };
+    // A tracer that the program set meanwhile takes the place of the one that we would have put back.
+    let former = with_thread(|thread| std::mem::replace(&mut thread.tracer, now));
+    if former.is_some() {
+        // SAFETY: as above. The same object goes on answering `sys.gettrace()`.
+        unsafe { symbols::set_trace(Some(on_event), object) };
+    }
+    // SAFETY: the object of the tracer before is null or ours to release; where none was replaced, that of `now`.
+    unsafe { ffi::Py_XDECREF(former.map_or(object, |former| former.object)) };
 }
 
 /// Restore the tracer from before ours, once no session runs on this thread.

@@ -409,7 +409,7 @@ impl ProfileBuilder {
             notices: [
                 &settled.notices[..],
                 &context.notices,
-                &notices::left_out(book, self.tree.folded, settled.more_notices),
+                &notices::left_out(book, (self.tree.folded, self.inline.left_out), settled.more_notices),
             ]
             .concat(),
             timeline: Timeline { rss: self.rss.points(), live: self.live.points() },

@@ -20,6 +20,11 @@ pub(crate) const STRING: &str = "<string>";
 pub(crate) const EXEC: &str = "<exec>";
 /// The name of texts that libraries start their workers with.
 pub(crate) const HELPER: &str = "<helper>";
+/// The name of the texts that found no room.
+pub(crate) const OTHERS: &str = "<-c (others)>";
+/// Texts that are kept, and their bytes: a run may start any number of different programs.
+const MOST_TEXTS: usize = 1_024;
+const MOST_BYTES: usize = 8 << 20;
 /// Characters of a text that its name shows.
 const SHOWN: usize = 24;
 
@@ -62,6 +67,12 @@ pub(crate) struct Inline {
     /// The text of the program that was profiled; `None` inside: it lies in a file.
     first: Option<Option<Arc<str>>>,
     texts: FxHashMap<Arc<str>, Arc<str>>,
+    names: FxHashMap<Arc<str>, Arc<str>>,
+    /// Texts by what their names show.
+    numbers: FxHashMap<String, u32>,
+    bytes: usize,
+    /// Programs whose text found no room: they share the name [`OTHERS`].
+    pub(crate) left_out: u64,
 }
 
 impl Inline {
@@ -69,31 +80,41 @@ impl Inline {
     /// that is asked for is the profiled one.
     pub(crate) fn name(&mut self, command: &[String]) -> Option<Arc<str>> {
         let text = text(command);
+        let is_first = self.first.is_none();
         let first = self.first.get_or_insert_with(|| text.map(Arc::from)).clone();
         let text = text?;
+        if is_first {
+            self.keep(STRING, text);
+        }
         if first.as_deref() == Some(text) {
-            return Some(self.keep(STRING, text));
+            return Some(Arc::from(STRING));
         }
         if starts_a_worker(text) {
             return Some(Arc::from(HELPER));
+        }
+        if let Some(name) = self.names.get(text) {
+            return Some(Arc::clone(name));
+        }
+        if self.names.len() >= MOST_TEXTS || self.bytes + text.len() > MOST_BYTES {
+            self.left_out += 1;
+            return Some(Arc::from(OTHERS));
         }
         let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
         let mut shown: String = line.chars().take(SHOWN).collect();
         if shown.len() < line.len() {
             shown.push('…');
         }
-        let mut name = format!("<-c {shown}>");
-        let mut number = 1;
-        while self.texts.get(name.as_str()).is_some_and(|known| **known != *text) {
-            number += 1;
-            name = format!("<-c {shown} ({number})>");
-        }
+        let number = self.numbers.entry(shown.clone()).or_default();
+        *number += 1;
+        let name = if *number == 1 { format!("<-c {shown}>") } else { format!("<-c {shown} ({number})>") };
         Some(self.keep(&name, text))
     }
 
     fn keep(&mut self, name: &str, text: &str) -> Arc<str> {
-        let name: Arc<str> = Arc::from(name);
-        self.texts.entry(Arc::clone(&name)).or_insert_with(|| Arc::from(text));
+        let (name, text): (Arc<str>, Arc<str>) = (Arc::from(name), Arc::from(text));
+        self.bytes += text.len();
+        self.texts.insert(Arc::clone(&name), Arc::clone(&text));
+        self.names.insert(text, Arc::clone(&name));
         name
     }
 
@@ -132,6 +153,24 @@ mod tests {
         assert_eq!(name("from multiprocessing.spawn import spawn_main; spawn_main(1)"), "<helper>");
         assert_eq!(name("import sys; from multiprocessing.forkserver import main; main(3, 4, [])"), "<helper>");
         assert_eq!(inline.lines("<-c b = 1 (2)>"), Some(words(&["b = 1", "d = 2"])));
+    }
+
+    #[test]
+    fn texts_that_find_no_room_share_a_name_and_are_counted() {
+        let mut inline = Inline::default();
+        let mut name = |text: &str| inline.name(&words(&["python", "-c", text])).expect("a text").to_string();
+        name("first");
+        for number in 2..=MOST_TEXTS {
+            assert!(name(&format!("import os\n{number}")).starts_with("<-c import os"));
+        }
+        assert_eq!(name("import os\nbeyond"), OTHERS);
+        assert_eq!(name("import os\n2"), "<-c import os>");
+        assert_eq!(inline.left_out, 1);
+        let mut inline = Inline::default();
+        let large = |letter: &str| words(&["python", "-c", &letter.repeat(MOST_BYTES / 3)]);
+        let names: Vec<_> = ["a", "b", "c", "d"].map(|letter| inline.name(&large(letter))).into();
+        assert_eq!(names[3].as_deref(), Some(OTHERS));
+        assert_eq!(inline.left_out, 1);
     }
 
     #[test]

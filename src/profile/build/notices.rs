@@ -6,6 +6,7 @@
 use rscalene_wire as wire;
 use wire::{Kind, NoticeCode};
 
+use super::inline;
 use crate::profile::book::Book;
 use crate::profile::model::{Notice, codes};
 use crate::transport::event::Counters;
@@ -101,8 +102,8 @@ pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<Notice> {
 }
 
 /// The messages for what found no room: processes and threads share the last row, the innermost frames of `folded` call
-/// paths are in their callers, sections and `notices` have none.
-pub(crate) fn left_out(book: &Book, folded: u64, notices: u64) -> Vec<Notice> {
+/// paths are in their callers, `texts` of command lines share a name, sections and `notices` have none.
+pub(crate) fn left_out(book: &Book, (folded, texts): (u64, u64), notices: u64) -> Vec<Notice> {
     let (processes, threads) = book.crowded;
     let sections = book.sections_left_out;
     let shared = |count: u64, what: &str| {
@@ -123,6 +124,11 @@ pub(crate) fn left_out(book: &Book, folded: u64, notices: u64) -> Vec<Notice> {
                 "there were too many call paths for the tree of calls: the innermost frames of {folded} are told as their callers; \
                  lines and functions in the tables are complete"
             ),
+        ),
+        (
+            texts,
+            codes::MANY_TEXTS,
+            format!("there were too many programs with texts of their own: {texts} are told as `{}`", inline::OTHERS),
         ),
         (notices, codes::MANY_NOTICES, format!("{notices} more notices were left out")),
     ];

@@ -33,6 +33,8 @@ pub mod codes {
     MANY_SECTIONS = "many_sections";
     /// More call paths than the tree of calls holds: the innermost frames of the rest are told as their callers.
     FOLDED_PATHS = "folded_paths";
+    /// More texts of command lines than are kept: the rest share a name.
+    MANY_TEXTS = "many_texts";
     /// More messages than the profile keeps.
     MANY_NOTICES = "many_notices";
     /// Figures that were not finite numbers are left out.
