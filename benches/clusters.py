@@ -170,6 +170,7 @@ def tell(costs: dict[str, list[float]]) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.chdir(tempfile.mkdtemp())
     for name in sys.argv[1:] or ("dask", "spark"):
         {"dask": dask, "spark": spark}[name]()

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
+from .figures import for_spark
+
 PAGE = Path(__file__).parents[2] / "docs/clusters.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
 
@@ -25,7 +27,7 @@ def test_a_recipe_runs(block: str, tmp_path: Path, clean_env: dict[str, str]) ->
     ran = subprocess.run(
         [sys.executable, "app.py"],
         cwd=tmp_path,
-        env=clean_env,
+        env=for_spark(clean_env),
         capture_output=True,
         text=True,
         timeout=220,
