@@ -1,12 +1,17 @@
 //! Resident memory of a process while each line ran.
 //!
 //! Job: give every owner the largest footprint that was read nearest in time to one of its records. Invariant: constant
-//! work a record; kept are the last two readings and, between readings, when each owner was last active. Neighbours: the
+//! work a record; kept are the last readings and, between readings, when each owner was last active. Neighbours: the
 //! launcher reads RSS, `lines` shows the maxima.
+
+use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
 use crate::profile::book::intern::FrameId;
+
+/// Readings that are kept: records come later than them, by a second or so on a busy machine.
+const MOST_READINGS: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 struct Reading {
@@ -23,8 +28,8 @@ struct Usage {
 /// The readings of one process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resident {
-    before: Option<Reading>,
-    last: Option<Reading>,
+    /// The last readings, oldest first.
+    readings: VecDeque<Reading>,
     /// The largest reading, and the part of it that was pages of files.
     peak: Option<(u64, u64)>,
     usage: FxHashMap<FrameId, Usage>,
@@ -35,12 +40,8 @@ pub(crate) struct Resident {
 impl Resident {
     /// An owner ran.
     pub(crate) fn ran(&mut self, owner: FrameId, time_ns: u64) {
-        let nearest = match (self.before, self.last) {
-            (Some(before), Some(last)) if time_ns < before.time_ns.midpoint(last.time_ns) => before.bytes,
-            (_, Some(last)) => last.bytes,
-            _ => 0,
-        };
-        let since = self.last.map_or(0, |last| last.time_ns);
+        let nearest = self.nearest(time_ns);
+        let since = self.last().map_or(0, |last| last.time_ns);
         let usage = self.usage.entry(owner).or_default();
         usage.most = usage.most.max(nearest);
         if time_ns >= since {
@@ -53,20 +54,38 @@ impl Resident {
 
     /// The footprint was read.
     pub(crate) fn read(&mut self, time_ns: u64, bytes: u64, files: u64) {
-        let since = self.last.map_or(0, |last| last.time_ns.midpoint(time_ns));
+        let since = self.last().map_or(0, |last| last.time_ns.midpoint(time_ns));
         for owner in self.active.drain(..) {
             if let Some(usage) = self.usage.get_mut(&owner).filter(|usage| usage.active_ns >= since) {
                 usage.most = usage.most.max(bytes);
             }
         }
-        self.before = self.last;
-        self.last = Some(Reading { time_ns, bytes });
+        if self.readings.len() >= MOST_READINGS {
+            self.readings.pop_front();
+        }
+        self.readings.push_back(Reading { time_ns, bytes });
         self.peak = self.peak.max(Some((bytes, files)));
+    }
+
+    fn last(&self) -> Option<Reading> {
+        self.readings.back().copied()
+    }
+
+    /// The reading nearest to a moment; a moment before all that are kept has none.
+    fn nearest(&self, time_ns: u64) -> u64 {
+        let next = self.readings.partition_point(|reading| reading.time_ns <= time_ns);
+        let before = next.checked_sub(1).and_then(|at| self.readings.get(at));
+        match (before, self.readings.get(next)) {
+            (Some(before), Some(after)) if time_ns >= before.time_ns.midpoint(after.time_ns) => after.bytes,
+            (Some(before), _) => before.bytes,
+            (None, Some(first)) if self.readings.len() < MOST_READINGS => first.bytes,
+            (None, _) => 0,
+        }
     }
 
     /// The last reading.
     pub(crate) fn now(&self) -> u64 {
-        self.last.map_or(0, |last| last.bytes)
+        self.last().map_or(0, |last| last.bytes)
     }
 
     /// The largest reading, and the part of it that was pages of files.
@@ -104,6 +123,7 @@ mod tests {
         let mut resident = Resident::default();
         resident.read(100, 10, 1);
         resident.read(200, 99, 7);
+        resident.read(300, 99, 7);
         resident.ran(FrameId(1), 110);
         assert_eq!(resident.owners().collect::<Vec<_>>(), [(FrameId(1), 10)]);
     }
