@@ -94,3 +94,36 @@ print(json.dumps({"bytes": sum(map(sys.getsizeof, rows)) - len(rows) * empty}))
     assert line.bytes("live_bytes") == pytest.approx(run.truth["bytes"], abs=3 * line.bytes("live_bytes_se"))
     # Every list was made with four places and resized to eight.
     assert line.bytes("alloc_bytes") == pytest.approx(1.5 * run.truth["bytes"], abs=3 * line.bytes("alloc_bytes_se"))
+
+
+@pytest.mark.parametrize(
+    ("library", "work"),
+    [("numpy", "for _ in range(20): a @ a"), ("polars", "for _ in range(8): frame.sort('key').group_by('key').sum()")],
+)
+def test_threads_of_libraries_work_for_the_line_that_calls_or_awaits_them(
+    measure: Any, library: str, work: str
+) -> None:
+    prepare = {
+        "numpy": "import numpy; a = numpy.random.rand(1000, 1000)",
+        "polars": "import polars; frame = polars.DataFrame({'key': [n % 997 for n in range(1_000_000)]})",
+    }[library]
+    run = measure(
+        f"""
+import json, time
+{prepare}
+begin = time.process_time()
+{work}  # at: work
+print(json.dumps({{"work": time.process_time() - begin}}))
+""",
+        options=("--cpu-only",),
+    )
+    line = run.line("work")
+    helpers_s = line.memory.get("helpers_s") or 0.0
+    assert line.cpu_s + helpers_s == pytest.approx(run.truth["work"], abs=0.03 + 0.1 * run.truth["work"])
+    assert run.profile["totals"].get("helpers_s", 0.0) >= helpers_s
+    # They are in no other figure.
+    totals = run.profile["totals"]
+    kinds = sum(totals[kind] or 0.0 for kind in ("python_s", "native_s", "system_s"))
+    assert kinds + totals.get("helpers_s", 0.0) + totals.get("user_s", 0.0) == pytest.approx(
+        totals["cpu_clock_s"], rel=0.02
+    )

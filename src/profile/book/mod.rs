@@ -124,6 +124,19 @@ impl Book {
         self.line(process, FrameId::NONE).time.add(&amount);
     }
 
+    /// Gives CPU seconds of threads without Python code, by kind, from what lies outside scope to the line at `place`.
+    pub(crate) fn give_to_line(&mut self, process: usize, place: Place, seconds: [f64; 3]) {
+        let outside = &mut self.line(process, FrameId::NONE).time;
+        let mut given = 0.0;
+        for (left, s) in outside.s.iter_mut().zip(seconds) {
+            let taken = s.min(*left).max(0.0);
+            *left -= taken;
+            given += taken;
+        }
+        self.line(process, place.owner).time.helpers_s += given;
+        self.add_node(process, None, place.node, &NodeSums { cpu_s: given, ..NodeSums::default() });
+    }
+
     /// Books memory.
     pub(crate) fn add_bytes(&mut self, process: usize, owner: FrameId, bytes: &Bytes) {
         self.line(process, owner).bytes.add(bytes);

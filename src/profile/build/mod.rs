@@ -8,6 +8,7 @@ pub mod builder;
 mod code;
 mod cpu;
 mod heap;
+mod helpers;
 mod idle;
 pub mod inline;
 pub mod interpreter;

@@ -12,6 +12,7 @@ use wire::{AllocFlags, CpuFlags, CpuKind, FreeHow, MapChange, MapFlags, SectionM
 
 use super::cpu::{Booking, Pools, ThreadAccount};
 use super::heap::{Heap, Live, Moment};
+use super::helpers::Helpers;
 use super::labels::Labels;
 use super::mappings::Backing;
 use super::native::NativeSamples;
@@ -115,6 +116,7 @@ pub(crate) struct Process {
     /// The sum of `allocated`.
     allocated_bytes: f64,
     sections: Open,
+    helpers: Helpers,
     /// Readings of the footprint that wait for the records before them.
     readings: VecDeque<(Reading, Option<Ranges>)>,
     /// What was not touched, of the next reading.
@@ -171,6 +173,7 @@ impl Process {
             ended_allocated: self.ended_allocated.clone(),
             allocated_bytes: self.allocated_bytes,
             sections: self.sections.clone(),
+            helpers: self.helpers.clone(),
             readings: self.readings.clone(),
             untouched: None,
             part: self.part,
@@ -252,6 +255,9 @@ impl Process {
             }
         }
         let kind = sample.kind.index();
+        let library = self.native.map().find(sample.pc).map_or(0, |module| module.start);
+        let python = sample.stack != 0 || sample.tid == self.pid;
+        self.helpers.sample(sample.tid, python, place, kind, (sample.time_ns, sample.weight_ns), library);
         self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags.has(CpuFlags::TIMER));
     }
 
@@ -273,6 +279,8 @@ impl Process {
             self.resident.ran(owner, wait.time_ns);
         }
         let idle = self.definitions.is_idle(wait.stack);
+        let beside_gil_ns = wait.wait_ns.saturating_sub(wait.gil_ns.unwrap_or(0));
+        self.helpers.wait(wait.tid, place, !idle, beside_gil_ns, wait.time_ns);
         self.thread(wait.tid).wait(place, wait.wait_ns, wait.gil_ns.unwrap_or(0), idle);
     }
 
@@ -416,6 +424,11 @@ impl Process {
         if let Some(cpu_ns) = self.cpu_ns.filter(|_| last) {
             let unknown = (cpu_ns as f64 - self.earlier.all_ns).max(0.0);
             book.add_unseen(self.row, self.booking().rest(unseen(unknown, None)));
+        }
+        if !self.refused {
+            for (place, ns) in self.helpers.settle() {
+                book.give_to_line(self.row, place, ns.map(|ns| ns / 1e9));
+            }
         }
         self.settle_memory(last, book);
         self.queries.settle(self.row, !self.refused, self.labels.texts(), book);

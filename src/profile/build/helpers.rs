@@ -1,0 +1,207 @@
+//! Threads without Python code: their CPU time is given to the lines that they work for.
+//!
+//! Job: find, for each sample of such a thread (of BLAS, polars, a native pool), which lines ran or awaited native code
+//! meanwhile. Invariant: a sample is given once, or stays outside of scope where no line qualifies. Neighbours: `process`
+//! feeds it in the order of records, and books what it gives.
+//!
+//! A line qualifies by what its thread did at the same time: it ran native code of the helper's library; if none did, it
+//! waited, but not for work; if none did either, it ran other native code. Lines of the same rank share the sample by the
+//! time that they spent so. A record of a thread tells what the thread did since the one before: 10 ms of CPU time may take
+//! 50 ms on a busy machine. Records of different threads are late against each other, so a sample is given away when
+//! [`LATE_NS`] have passed.
+
+use std::collections::VecDeque;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::profile::book::tree::Place;
+
+/// The looks that tell of waits come every 10 ms, on a busy machine every 40.
+const LATE_NS: u64 = 300_000_000;
+/// A record speaks of no more than this before it.
+const LONGEST_NS: u64 = 100_000_000;
+/// Samples and stretches that are held at most; the oldest go first.
+const MOST_HELD: usize = 1 << 16;
+
+/// What the thread of a line did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    OtherNative,
+    Wait,
+    SameLibrary,
+}
+
+/// A line at work, or waiting.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    start_ns: u64,
+    end_ns: u64,
+    place: Place,
+    /// Where the library begins whose code ran; `None` of a wait.
+    library: Option<u64>,
+}
+
+/// A sample of a helper.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    start_ns: u64,
+    time_ns: u64,
+    weight_ns: u64,
+    kind: usize,
+    library: u64,
+}
+
+/// The helpers of one process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Helpers {
+    /// Threads that ran Python code.
+    python: FxHashSet<u32>,
+    /// When each thread was last told of.
+    last_ns: FxHashMap<u32, u64>,
+    stretches: VecDeque<Stretch>,
+    samples: VecDeque<Sample>,
+    given: FxHashMap<Place, [f64; 3]>,
+}
+
+impl Helpers {
+    /// A sample of thread `tid` in `place`, of `kind`; `library`: where the library of its program counter begins, 0 if it
+    /// is not known. `python`: the thread has a Python stack, or may not be taken for a helper.
+    pub(crate) fn sample(&mut self, tid: u32, python: bool, place: Place, kind: usize, at: (u64, u64), library: u64) {
+        let (time_ns, weight_ns) = at;
+        let start_ns = self.since(tid, time_ns, weight_ns);
+        if python {
+            self.python.insert(tid);
+            if kind == 1 && place.owner.some().is_some() {
+                self.stretch(Stretch { start_ns, end_ns: time_ns, place, library: Some(library) });
+            }
+        } else if !self.python.contains(&tid) {
+            self.samples.push_back(Sample { start_ns, time_ns, weight_ns, kind, library });
+        }
+        self.give_until(time_ns.saturating_sub(LATE_NS));
+    }
+
+    /// Thread `tid` waited `wait_ns` until `time_ns`, for something other than work if it `awaits`.
+    pub(crate) fn wait(&mut self, tid: u32, place: Place, awaits: bool, wait_ns: u64, time_ns: u64) {
+        let start_ns = self.since(tid, time_ns, wait_ns);
+        if awaits && place.owner.some().is_some() && wait_ns > 0 {
+            self.stretch(Stretch { start_ns, end_ns: time_ns, place, library: None });
+        }
+    }
+
+    /// Nanoseconds by kind that each place was given, until the end.
+    pub(crate) fn settle(&mut self) -> Vec<(Place, [f64; 3])> {
+        self.give_until(u64::MAX);
+        let mut given: Vec<_> = std::mem::take(&mut self.given).into_iter().collect();
+        given.sort_unstable_by_key(|(place, _)| (place.node, place.owner));
+        given
+    }
+
+    /// When that began of which the record of `tid` speaks: `ns` before `time_ns` at the latest.
+    fn since(&mut self, tid: u32, time_ns: u64, ns: u64) -> u64 {
+        let last_ns = self.last_ns.insert(tid, time_ns).unwrap_or(0);
+        last_ns.max(time_ns.saturating_sub(LONGEST_NS)).min(time_ns.saturating_sub(ns))
+    }
+
+    fn stretch(&mut self, stretch: Stretch) {
+        if self.stretches.len() >= MOST_HELD {
+            self.stretches.pop_front();
+        }
+        self.stretches.push_back(stretch);
+    }
+
+    fn give_until(&mut self, until_ns: u64) {
+        let crowded = |held: &VecDeque<Sample>| held.len() > MOST_HELD;
+        while self.samples.front().is_some_and(|sample| sample.time_ns <= until_ns) || crowded(&self.samples) {
+            let Some(sample) = self.samples.pop_front() else { break };
+            self.give(sample);
+        }
+        // No later sample of a helper begins before this.
+        let needed_ns = self.samples.front().map_or(until_ns, |sample| sample.time_ns).saturating_sub(LATE_NS);
+        while self.stretches.front().is_some_and(|stretch| stretch.end_ns < needed_ns) {
+            self.stretches.pop_front();
+        }
+    }
+
+    fn give(&mut self, sample: Sample) {
+        let found: Vec<(Rank, f64, Place)> = self
+            .stretches
+            .iter()
+            .filter_map(|stretch| {
+                let overlap = stretch.end_ns.min(sample.time_ns).checked_sub(stretch.start_ns.max(sample.start_ns))?;
+                let rank = match stretch.library {
+                    None => Rank::Wait,
+                    Some(library) if library == sample.library && library != 0 => Rank::SameLibrary,
+                    Some(_) => Rank::OtherNative,
+                };
+                (overlap > 0).then_some((rank, overlap as f64, stretch.place))
+            })
+            .collect();
+        let Some(best) = found.iter().map(|(rank, ..)| *rank).max() else { return };
+        let chosen = || found.iter().filter(|(rank, ..)| *rank == best);
+        let all: f64 = chosen().map(|(_, overlap, _)| overlap).sum();
+        for (_, overlap, place) in chosen() {
+            self.given.entry(*place).or_default()[sample.kind] += sample.weight_ns as f64 * overlap / all;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Helpers, Place};
+    use crate::profile::book::intern::FrameId;
+    use crate::profile::book::tree::NodeId;
+
+    const MS: u64 = 1_000_000;
+
+    fn line(number: u32) -> Place {
+        Place { node: NodeId(number), owner: FrameId(number) }
+    }
+
+    fn given(helpers: &mut Helpers) -> Vec<(u32, f64)> {
+        let ms = |ns: [f64; 3]| ns.iter().sum::<f64>() / MS as f64;
+        helpers.settle().into_iter().map(|(place, ns)| (place.owner.0, ms(ns))).collect()
+    }
+
+    #[test]
+    fn the_line_that_runs_the_same_library_is_given_all() {
+        let mut helpers = Helpers::default();
+        helpers.wait(3, line(1), true, 30 * MS, 40 * MS);
+        for ms in [20, 30, 40] {
+            helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, 10 * MS), 0x1000);
+            helpers.sample(1, true, line(2), 1, (ms * MS, 10 * MS), 0x1000);
+            helpers.sample(2, true, line(3), 1, (ms * MS, 10 * MS), 0x2000);
+        }
+        assert_eq!(given(&mut helpers), [(2, 30.0)]);
+    }
+
+    #[test]
+    fn a_line_that_waits_is_given_what_others_do_meanwhile_and_nothing_before() {
+        let mut helpers = Helpers::default();
+        helpers.sample(9, false, Place::NOWHERE, 1, (10 * MS, 10 * MS), 0x1000);
+        for ms in [30, 40, 50] {
+            helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, 10 * MS), 0x1000);
+        }
+        helpers.wait(3, line(2), false, 10 * MS, 20 * MS);
+        helpers.wait(3, line(1), true, 30 * MS, 50 * MS);
+        assert_eq!(given(&mut helpers), [(1, 30.0)]);
+    }
+
+    #[test]
+    fn threads_that_ran_python_are_no_helpers() {
+        let mut helpers = Helpers::default();
+        helpers.sample(9, true, line(1), 0, (10 * MS, 10 * MS), 0);
+        helpers.sample(9, false, Place::NOWHERE, 1, (20 * MS, 10 * MS), 0);
+        helpers.wait(3, line(2), true, 20 * MS, 30 * MS);
+        assert_eq!(given(&mut helpers), []);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_by_time() {
+        let mut helpers = Helpers::default();
+        for ms in 0..100_000 {
+            helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, MS), 0);
+            helpers.wait(3, line(1), true, MS, ms * MS);
+        }
+        assert!(helpers.samples.len() < 400 && helpers.stretches.len() < 800);
+    }
+}
