@@ -7,10 +7,12 @@ import functools
 import inspect
 import io
 import pickle
+import subprocess
 import sys
 import threading
 import types
 from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -394,3 +396,26 @@ def test_cached_functions_are_watched_below_their_cache() -> None:
     numbers = Numbers()
     assert [numbers.half(), numbers.half(), numbers.more(2)] == [1, 1, 3]
     assert stream.getvalue().count("Line #") == 3
+
+
+def test_tracers_that_the_program_replaced_are_released(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        """
+import sys
+from rscalene import profile
+@profile
+def inner(): pass
+@profile
+def outer(): sys.settrace(second); inner()
+def first(*_): return first
+def second(*_): return second
+def work():
+    for _ in range(100): sys.settrace(first); outer(); sys.settrace(None)
+work()
+before = sys.getrefcount(first), sys.getrefcount(second)
+work()
+print(before == (sys.getrefcount(first), sys.getrefcount(second)))
+"""
+    )
+    done = subprocess.run([sys.executable, "app.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "True" in done.stdout.splitlines(), done.stdout[-300:]
