@@ -19,23 +19,15 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::leaks::Snapshots;
+use super::live::{Live, SiteId};
 use super::mappings::{Backing, Mappings};
 use super::peak::Numbers;
-use super::sites::{SiteId, Sites};
+use super::sites::Sites;
 use super::touch::{LARGE, Touch, Untouched, overlap};
 use crate::profile::book::estimate::{Estimate, Spread, estimate};
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::{Footprint, Growth};
 use crate::profile::book::tree::{NodeId, Place};
-
-/// Live figures of an owner.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Live {
-    /// Bytes.
-    pub(crate) bytes: f64,
-    /// How far `bytes` may be off.
-    pub(crate) spread: Spread,
-}
 
 /// Figures put aside at a moment.
 #[derive(Clone, Copy, Debug, Default)]

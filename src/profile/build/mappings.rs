@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rscalene_wire::MapFlags;
 
-use super::sites::SiteId;
+use super::live::SiteId;
 
 /// What is behind a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ pub mod inline;
 pub mod interpreter;
 mod labels;
 mod leaks;
+mod live;
 mod mappings;
 mod native;
 mod notices;

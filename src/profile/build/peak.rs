@@ -10,7 +10,7 @@
 //! within [`TIE`] the one with most tracked bytes is taken, which tells who needed the memory. **No reading at all**: most
 //! tracked bytes are all there is.
 
-use super::heap::Live;
+use super::live::Live;
 use crate::profile::book::Book;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::Footprint;

@@ -11,9 +11,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use wire::{AllocFlags, CpuFlags, CpuKind, FreeHow, MapChange, MapFlags, SectionMark};
 
 use super::cpu::{Booking, Pools, ThreadAccount};
-use super::heap::{Heap, Live, Moment};
+use super::heap::{Heap, Moment};
 use super::helpers::Helpers;
 use super::labels::Labels;
+use super::live::Live;
 use super::mappings::Backing;
 use super::native::NativeSamples;
 use super::peak::{Numbers, Part, Peak, Reading, Share};

@@ -6,14 +6,11 @@
 
 use rustc_hash::FxHashMap;
 
+use super::live::SiteId;
 use super::peak::Numbers;
 use super::touch::Untouched;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::tree::{NodeId, Place};
-
-/// The number of a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SiteId(pub(crate) u32);
 
 #[derive(Clone, Copy, Debug)]
 struct Site {

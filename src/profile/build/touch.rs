@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use rustc_hash::FxHashMap;
 
+use super::live::SiteId;
 use super::peak::TIE;
-use super::sites::SiteId;
 
 /// Blocks from this size on may have pages of their own.
 pub(crate) const LARGE: u64 = 128 * 1024;
