@@ -298,3 +298,26 @@ def test_a_peak_of_milliseconds_is_told_with_its_owner(record: Record) -> None:
     profile = record(BRIEF)
     assert line(profile, "# second")["peak_bytes"] == pytest.approx(90 << 20, rel=0.02)
     assert line(profile, "# first")["peak_bytes"] == 0
+
+
+FORKS = """import os, time
+held = bytearray(200 << 20)  # held
+for at in range(0, len(held), 4096): held[at] = 1
+children = []
+for _ in range(6):
+    child = os.fork()
+    if child == 0:
+        time.sleep(0.6)
+        os._exit(0)
+    children.append(child)
+for child in children:
+    os.waitpid(child, 0)
+"""
+
+
+def test_pages_that_forked_processes_share_count_once(record: Record, view: Callable[..., str]) -> None:
+    profile = record(FORKS)
+    assert 200 << 20 < profile["totals"]["footprint_peak_bytes"] < 300 << 20
+    assert max(bytes for _, bytes in profile["timeline"]["rss"]) < 300 << 20
+    assert line(profile, "# held")["peak_bytes"] == pytest.approx(200 << 20, rel=0.01)
+    assert "GiB" not in view("--full")

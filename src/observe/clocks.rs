@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::proc::{self, Clock, StatusFile};
+use super::shared::Shared;
 use super::untouched::Untouched;
 use crate::transport::event::{Body, ProcessExit, ThreadClock};
 
@@ -26,6 +27,7 @@ pub struct Ledger {
     rss_points: u32,
     rss_due_ns: u64,
     untouched: Untouched,
+    shared: Shared,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +51,7 @@ impl Ledger {
             rss_points: 0,
             rss_due_ns: 0,
             untouched: Untouched::new(),
+            shared: Shared::default(),
         }
     }
 
@@ -104,6 +107,8 @@ impl Ledger {
             let ranges = self.untouched.look(self.pid, resident.now);
             out.extend(ranges.map(|ranges| Body::Untouched { time_ns, ranges }));
         }
+        let shared = self.shared.look(self.pid, time_ns, resident.now);
+        out.extend(shared.map(|bytes| Body::Shared { time_ns, bytes }));
         out.push(Body::Rss { time_ns, bytes: resident.now, files: resident.files, most: resident.most });
         true
     }

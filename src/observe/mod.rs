@@ -17,6 +17,7 @@ pub mod proc;
 pub mod rank;
 pub mod remote;
 pub mod root;
+mod shared;
 pub mod symbols;
 pub mod turns;
 mod untouched;

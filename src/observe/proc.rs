@@ -73,8 +73,21 @@ pub struct Stat {
     pub state: char,
     /// Parent's process id.
     pub parent: u32,
+    /// The kernel's flags of the process.
+    pub flags: u32,
     /// Moment of the start in clock ticks since boot: tells a process from a later one with the same number.
     pub start_ticks: u64,
+}
+
+/// `PF_FORKNOEXEC`: a fork made the process, and no exec has given it another program.
+const FORKED: u32 = 0x40;
+
+impl Stat {
+    /// Is it a copy of its parent?
+    #[must_use]
+    pub fn is_forked(self) -> bool {
+        self.flags & FORKED != 0
+    }
 }
 
 /// A kept-open `status` of a process.
@@ -348,6 +361,15 @@ fn kibibytes(text: &str) -> Option<u64> {
     Some(text.strip_suffix("kB")?.trim_end().parse::<u64>().ok()? * 1024)
 }
 
+/// Resident bytes that no other process has; `None` if they cannot be read.
+#[must_use]
+pub fn private_bytes(pid: u32) -> Option<u64> {
+    let text = read_whole(&format!("/proc/{pid}/smaps_rollup"), 2_048).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let bytes = |name| kibibytes(field(&text, name)?);
+    Some(bytes("Private_Clean:")? + bytes("Private_Dirty:")?)
+}
+
 /// A field of `status`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
@@ -416,7 +438,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat {
         state: fields.next()?.chars().next()?,
         parent: fields.next()?.parse().ok()?,
-        start_ticks: fields.nth(17)?.parse().ok()?,
+        flags: fields.nth(4)?.parse().ok()?,
+        start_ticks: fields.nth(12)?.parse().ok()?,
     })
 }
 
@@ -428,7 +451,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields_of_stat() {
         let tail: Vec<String> = (5..=52).map(|field| field.to_string()).collect();
         let text = format!("7 (a) b ) (c) S 4 {}", tail.join(" "));
-        assert_eq!(parse_stat(&text), Some(Stat { state: 'S', parent: 4, start_ticks: 22 }));
+        assert_eq!(parse_stat(&text), Some(Stat { state: 'S', parent: 4, flags: 9, start_ticks: 22 }));
     }
 
     #[test]

@@ -129,6 +129,14 @@ pub enum Body {
         /// The stretches.
         ranges: Box<[(u64, u64)]>,
     },
+    /// Resident bytes that are its parent's, too, since a fork: told before the footprint of the same moment where they have
+    /// changed.
+    Shared {
+        /// When.
+        time_ns: u64,
+        /// How many.
+        bytes: u64,
+    },
     /// The recording was cut off here, while the program ran on: later records count for nothing.
     Cut {
         /// When.
@@ -159,7 +167,10 @@ impl Body {
             Self::ThreadClock(clock) => clock.time_ns,
             Self::Wait(wait) => wait.time_ns,
             Self::ProcessExit(exit) => exit.time_ns,
-            Self::Rss { time_ns, .. } | Self::Untouched { time_ns, .. } | Self::Cut { time_ns } => *time_ns,
+            Self::Rss { time_ns, .. }
+            | Self::Untouched { time_ns, .. }
+            | Self::Shared { time_ns, .. }
+            | Self::Cut { time_ns } => *time_ns,
             Self::NearLimit(near) => near.time_ns,
             Self::Label { .. }
             | Self::CodeDef(_)

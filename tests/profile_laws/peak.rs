@@ -2,7 +2,7 @@
 
 use super::recording::{Recording, line};
 use rscalene::profile::model::Profile;
-use rscalene::transport::event::Body;
+use rscalene::transport::event::{Body, ProcessExit};
 use rscalene_wire as wire;
 
 const APP: &str = "/w/app.py";
@@ -186,4 +186,39 @@ fn memory_mapped_without_reserve_counts_as_it_is_touched() {
     let profile = run.finish();
     let memory = line(&profile, APP, 1).memory;
     assert_eq!([memory.alloc_bytes, memory.live_bytes, memory.peak_bytes], [Some(8 * MIB); 3]);
+}
+
+#[test]
+fn pages_that_a_fork_shares_with_its_parent_count_once() {
+    let (mut run, at) = recording(1);
+    run.alloc(1, MS, at[0], 1, 200 * MIB, 0);
+    read(&mut run, 1, 10, 210, 210);
+    for child in 2..8 {
+        let flags = wire::ProcessFlags::FORKED;
+        let start =
+            wire::ProcessStart { pid: child, parent: 1, python_version: 0x030c_01f0, flags, ..Default::default() };
+        run.feed(child, Body::ProcessStart(start));
+        run.feed(child, Body::Shared { time_ns: 20 * MS, bytes: 205 * MIB });
+        read(&mut run, child, 20, 210, 210);
+    }
+    // One of them takes 30 MiB for itself; its mark holds what it shares, too.
+    read(&mut run, 7, 30, 240, 240);
+    let profile = run.finish();
+    assert_eq!(profile.totals.footprint_peak_bytes, Some((210 + 6 * 5 + 30) * MIB));
+    assert_eq!(profile.timeline.rss.iter().map(|point| point.1).max(), Some((210 + 6 * 5 + 30) * MIB));
+    assert_eq!(peaks(&profile, [1]), [200]);
+}
+
+#[test]
+fn what_a_fork_shares_is_its_own_once_its_parent_has_ended() {
+    let (mut run, _) = recording(1);
+    read(&mut run, 1, 10, 100, 100);
+    let flags = wire::ProcessFlags::FORKED;
+    let start = wire::ProcessStart { pid: 2, parent: 1, python_version: 0x030c_01f0, flags, ..Default::default() };
+    run.feed(2, Body::ProcessStart(start));
+    run.feed(2, Body::Shared { time_ns: 20 * MS, bytes: 90 * MIB });
+    read(&mut run, 2, 20, 95, 100);
+    run.feed(1, Body::ProcessExit(ProcessExit { time_ns: 30 * MS, ..ProcessExit::default() }));
+    read(&mut run, 2, 40, 300, 300);
+    assert_eq!(run.finish().totals.footprint_peak_bytes, Some(300 * MIB));
 }

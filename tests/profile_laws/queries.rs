@@ -42,7 +42,7 @@ fn ask(run: &mut Recording, pid: u32, name: u32, stack: u64, label: u32, paramet
     run.feed(pid, Body::Query(wire::Query { wall_ns: MS, rows, mark: QueryMark::END, parameters: 0, ..begin }));
 }
 
-fn row<'a>(profile: &'a Profile, line: u32) -> &'a SqlStatement {
+fn row(profile: &Profile, line: u32) -> &SqlStatement {
     let sql = profile.sql.as_ref().expect("queries were counted");
     sql.statements.iter().find(|row| row.line == Some(line)).expect("the line asked")
 }

@@ -45,7 +45,7 @@ fn observed_ns(body: &Body) -> Option<u64> {
     match body {
         Body::ThreadClock(clock) => Some(clock.time_ns),
         Body::Wait(wait) => Some(wait.time_ns),
-        Body::Rss { time_ns, .. } | Body::Untouched { time_ns, .. } => Some(*time_ns),
+        Body::Rss { time_ns, .. } | Body::Untouched { time_ns, .. } | Body::Shared { time_ns, .. } => Some(*time_ns),
         Body::NearLimit(near) => Some(near.time_ns),
         _ => None,
     }
@@ -310,16 +310,19 @@ impl ProfileBuilder {
             Body::Rss { time_ns, bytes, files, most } => {
                 self.now_ns = self.now_ns.max(*time_ns);
                 if !process.ended {
-                    self.rss_bytes = self.rss_bytes.saturating_sub(process.resident.now()).saturating_add(*bytes);
+                    let alone = bytes.saturating_sub(process.shared);
+                    let before = std::mem::replace(&mut process.counted, alone);
+                    self.rss_bytes = self.rss_bytes.saturating_sub(before).saturating_add(alone);
                     self.rss.push(*time_ns, self.rss_bytes);
                 }
                 process.resident.read(*time_ns, *bytes, *files);
                 process.heap.alive(*time_ns);
-                let reading = Reading { time_ns: *time_ns, bytes: *bytes, most: *most };
+                let reading = Reading { time_ns: *time_ns, bytes: *bytes, shared: process.shared, most: *most };
                 process.read_footprint(reading, &mut self.peak);
                 self.waiting.push_back((*time_ns, pid));
                 self.take_late(self.record_ns.saturating_sub(LATE_NS));
             }
+            Body::Shared { bytes, .. } => process.shared = if process.orphaned { 0 } else { *bytes },
             Body::Untouched { ranges, .. } => process.read_untouched(ranges),
             Body::NearLimit(near) => process.near_limit(near, book),
             Body::Modules(modules) => process.native.map_mut().update(modules),
@@ -503,12 +506,16 @@ impl ProfileBuilder {
     fn leave(&mut self, pid: u32, time_ns: u64) {
         let Some(process) = self.running.get_mut(&pid) else { return };
         if !std::mem::replace(&mut process.ended, true) {
-            let (row, bytes) = (process.row, process.resident.now());
+            let (row, bytes) = (process.row, process.counted);
             self.leaving.push_back(pid);
             self.release(bytes, time_ns);
             let parent = self.settled.book.processes[row].row.parent;
             let outlived = self.running.get(&parent).is_some_and(|parent| !parent.ended);
             self.running.entry(pid).and_modify(|process| process.outlived = outlived);
+            // What they shared with it is theirs now.
+            for child in self.running.values_mut().filter(|child| child.forked_from == Some(pid)) {
+                (child.orphaned, child.shared) = (true, 0);
+            }
         }
         if self.leaving.len() > LEAVING
             && let Some(oldest) = self.leaving.pop_front()
@@ -558,7 +565,7 @@ impl ProfileBuilder {
         process.go(self.now_ns, &mut self.peak);
         self.settled.settle(&mut process, last, self.now_ns, &self.peak);
         if !process.ended {
-            self.release(process.resident.now(), self.now_ns);
+            self.release(process.counted, self.now_ns);
         }
         Some(process)
     }

@@ -8,7 +8,7 @@
 //! kernel's high-water mark says that the footprint was higher than any reading: a block that lives for a millisecond is
 //! found so. **Nearly the same footprint**: freed memory that the allocator keeps holds the footprint up, so of moments
 //! within [`TIE`] the one with most tracked bytes is taken, which tells who needed the memory. **No reading at all**: most
-//! tracked bytes are all there is.
+//! tracked bytes are all there is. **Pages that a forked process shares with its parent** count once, as the parent's.
 
 use super::live::Live;
 use crate::profile::book::Book;
@@ -30,6 +30,8 @@ pub(crate) type Numbers = [u64; 2];
 pub(crate) struct Reading {
     pub(crate) time_ns: u64,
     pub(crate) bytes: u64,
+    /// The part of `bytes` that counts as its parent's.
+    pub(crate) shared: u64,
     /// The kernel's high-water mark; 0 if it is not known.
     pub(crate) most: u64,
 }
@@ -153,7 +155,7 @@ impl Peak {
 
     /// The footprint of process `pid` was read; `tracked`: as in [`Peak::changed`].
     pub(crate) fn read(&mut self, (pid, part): (u32, &mut Part), reading: Reading, tracked: (f64, f64)) {
-        let bytes = reading.bytes as f64;
+        let bytes = reading.bytes.saturating_sub(reading.shared) as f64;
         self.sum_up(part, tracked);
         self.now.bytes += bytes - part.bytes;
         part.bytes = bytes;

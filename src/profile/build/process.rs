@@ -130,6 +130,12 @@ pub(crate) struct Process {
     peaks: Numbers,
     /// The last moment at which it held memory, once it has ended.
     last_moment: Option<u64>,
+    /// Resident bytes that count as those of the process that forked it.
+    pub(crate) shared: u64,
+    /// That process has ended.
+    pub(crate) orphaned: bool,
+    /// The part of its resident bytes that is in the sum of all.
+    pub(crate) counted: u64,
     /// It ended before the process that started it.
     pub(crate) outlived: bool,
 }
@@ -182,6 +188,9 @@ impl Process {
             peaks: self.peaks,
             last_moment: self.last_moment,
             outlived: self.outlived,
+            shared: self.shared,
+            orphaned: self.orphaned,
+            counted: self.counted,
         }
     }
 
@@ -536,7 +545,7 @@ impl Process {
         self.peaks = peak.numbers();
         while self.readings.front().is_some_and(|(reading, _)| reading.time_ns < time_ns) {
             let Some((reading, untouched)) = self.readings.pop_front() else { return };
-            self.look_back(reading.most, reading.bytes, peak);
+            self.look_back(reading.most, reading.shared, reading.bytes.saturating_sub(reading.shared), peak);
             let at = Moment { time_ns: reading.time_ns, python: false, peaks: self.peaks };
             self.heap.footprint_read(at, reading.bytes, untouched.as_deref());
             peak.read((self.pid, &mut self.part), reading, (self.heap.touched(), self.heap.tracked()));
@@ -545,8 +554,10 @@ impl Process {
     }
 
     /// Was the footprint higher since the last reading, as the kernel's mark says?
-    fn look_back(&mut self, most: u64, bytes: u64, peak: &mut Peak) {
-        if let Some(moment) = peak.look_back(self.pid, &mut self.part, most as f64, bytes as f64) {
+    /// `alone`: the bytes that it has now, without those `shared` with its parent.
+    fn look_back(&mut self, most: u64, shared: u64, alone: u64, peak: &mut Peak) {
+        let most_alone = most.saturating_sub(shared) as f64;
+        if let Some(moment) = peak.look_back(self.pid, &mut self.part, most_alone, alone as f64) {
             self.heap.raise(self.peaks, moment, most as f64);
         }
     }
@@ -562,7 +573,7 @@ impl Process {
     pub(crate) fn go(&mut self, time_ns: u64, peak: &mut Peak) {
         if self.last_moment.is_none() {
             self.catch_up(u64::MAX, peak);
-            self.look_back(self.most, self.part.bytes(), peak);
+            self.look_back(self.most, self.shared, self.part.bytes(), peak);
             self.last_moment = Some(peak.gone((self.pid, time_ns), &mut self.part));
         }
     }

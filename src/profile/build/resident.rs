@@ -83,11 +83,6 @@ impl Resident {
         }
     }
 
-    /// The last reading.
-    pub(crate) fn now(&self) -> u64 {
-        self.last().map_or(0, |last| last.bytes)
-    }
-
     /// The largest reading, and the part of it that was pages of files.
     pub(crate) fn peak(&self) -> Option<(u64, u64)> {
         self.peak

@@ -45,6 +45,8 @@ struct Change {
     born: u64,
     site: SiteId,
     open: f64,
+    /// Bytes of the block, touched or not.
+    whole: f64,
 }
 
 /// The state at a moment.
@@ -85,7 +87,7 @@ impl Touch {
             self.born += 1;
             let (born, end) = (self.born, address.saturating_add(size));
             self.pieces.insert(address, Piece { end, site, born, open: weight, weight: weight / size as f64 });
-            self.note(Change { born, site, open: weight });
+            self.note(Change { born, site, open: weight, whole: weight });
         }
     }
 
@@ -109,7 +111,7 @@ impl Touch {
                     self.pieces.insert(from, Piece { end: to, open, ..piece });
                 }
             }
-            self.note(Change { born: piece.born, site: piece.site, open: left - piece.open });
+            self.note(Change { born: piece.born, site: piece.site, open: left - piece.open, whole: 0.0 });
         }
     }
 
@@ -137,7 +139,8 @@ impl Touch {
             piece.open = overlap(ranges, start, piece.end) as f64 * piece.weight;
             if piece.open > 0.0 {
                 self.untouched += piece.open;
-                self.changes.push(Change { born: piece.born, site: piece.site, open: piece.open });
+                let whole = (piece.end - start) as f64 * piece.weight;
+                self.changes.push(Change { born: piece.born, site: piece.site, open: piece.open, whole });
             }
         }
         self.read = bytes as f64;
@@ -193,21 +196,22 @@ impl Touch {
     fn untouched_of(&self, changes: usize, read: f64, tracked: f64) -> Untouched {
         let mut untouched = Untouched::default();
         let Some(rest) = self.rest else { return untouched };
-        let mut open: HashMap<u64, (SiteId, f64)> = HashMap::new();
+        let mut open: HashMap<u64, (SiteId, f64, f64)> = HashMap::new();
         for change in &self.changes[..changes.min(self.changes.len())] {
-            open.entry(change.born).or_insert((change.site, 0.0)).1 += change.open;
+            let piece = open.entry(change.born).or_insert((change.site, 0.0, 0.0));
+            (piece.1, piece.2) = (piece.1 + change.open, piece.2.max(change.whole));
         }
-        let mut open: Vec<(u64, (SiteId, f64))> = open.into_iter().collect();
+        let mut open: Vec<(u64, (SiteId, f64, f64))> = open.into_iter().collect();
         open.sort_unstable_by_key(|(born, _)| std::cmp::Reverse(*born));
-        let all: f64 = open.iter().map(|(_, (_, bytes))| bytes).sum();
+        let all: f64 = open.iter().map(|(_, (_, bytes, _))| bytes).sum();
         // What all else does not explain of the footprint has filled them.
         let mut filled = (read - rest - (tracked - all)).max(0.0);
         let mut unsure = UNSURE + read * TIE;
-        for (_, (site, bytes)) in open {
+        for (_, (site, bytes, whole)) in open {
             let mut here = filled.min(bytes.max(0.0));
             filled -= here;
             // A block that lacks less than the footprint tells apart is full.
-            if bytes - here <= unsure && here >= 0.75 * bytes {
+            if bytes - here <= unsure && bytes - here <= 0.25 * whole {
                 unsure -= bytes - here;
                 here = bytes;
             }

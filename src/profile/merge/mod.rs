@@ -269,6 +269,8 @@ impl Merging {
         (target.python, target.platform, target.free_threaded) =
             (python, platform.unwrap_or_default(), self.free_threaded);
         (target.allocator, target.attached) = (allocator, attached);
+        // The kernel's mark of one process, in whichever run.
+        profile.totals.peak_rss_bytes = members.iter().filter_map(|member| member.peak_rss_bytes).max();
         let notices = tables.finish(&mut profile, &places, start, members.len() as u64);
         profile.notices.extend(partly_known(&members));
         let spread = spread::spread(by, &members, &profile.processes, &profile.labels, &parts);
