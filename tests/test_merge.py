@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Run
@@ -25,7 +26,7 @@ def profile(rank: int) -> str:
     found["totals"]["peak_rss_bytes"] = 10_000_000 * (1 + rank % 3)
     found["processes"], found["threads"], found["near_limits"] = [], [], []
     found["stacks"].update(frames=[], nodes=[], other_files=[], by_thread=[], by_process=[])
-    figures = {"native_s": 0.0, "system_s": 0.0, "wait_s": 0.0, "gil_wait_s": None}
+    figures: dict[str, Any] = {"native_s": 0.0, "system_s": 0.0, "wait_s": 0.0, "gil_wait_s": None}
     line = {"line": 5, "function": "work", "source": "work()", "python_s": 0.3 if rank == 2 else 0.1, "cpu_samples": 10,
             "native": [], **figures, **dict.fromkeys(MEMORY)}  # fmt: skip
     found["files"] = [{"path": "/job/app.py", "text_sha256": "ab" * 32, "lines": [line], "functions": []}]

@@ -34,9 +34,12 @@ def test_requests_that_overlap_have_their_own_cpu_time(tmp_path: Path) -> None:
     async def send(message: Any) -> None:
         pass
 
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
     async def serve() -> None:
         paths = ("/0.3", "/0.1", "/0.02")
-        await asyncio.gather(*(app({"type": "http", "path": path, "method": "GET"}, None, send) for path in paths))
+        await asyncio.gather(*(app({"type": "http", "path": path, "method": "GET"}, receive, send) for path in paths))
 
     asyncio.run(serve())
     kept = [json.loads(file.read_text()) for file in tmp_path.rglob("*.json")]

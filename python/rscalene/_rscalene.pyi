@@ -6,10 +6,10 @@ from types import CodeType, FrameType
 from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
-    "Build", "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "ProfileData",
-    "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented", "label_ended",
-    "label_enter", "label_exit", "label_number", "label_pairs", "labels_followed", "main",
-    "page_style", "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_build_begin", "sql_follow",
+    "Build", "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "MergeData",
+    "ProfileData", "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented",
+    "label_ended", "label_enter", "label_exit", "label_number", "label_pairs", "labels_followed", "main", "page_style",
+    "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_build_begin", "sql_follow",
     "sql_settle", "sql_variable", "watch",
 ]  # fmt: skip
 
@@ -325,6 +325,7 @@ class MergeData:
     def finish(self, by: str | None) -> ProfileData:
         """Return the profile of all; ValueError for an unknown ``by``."""
 
+@final
 class ProfileData:
     """A profile; :class:`rscalene.Result` is its face."""
 

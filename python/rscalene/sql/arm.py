@@ -74,7 +74,7 @@ def arm(include: Sequence[str] = (), *, early: bool = False) -> None:
         for name, hooks in _HOOKS.items():
             if name in sys.modules and not _is_loading(sys.modules[name]):
                 _hook(name, hooks)
-        sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Finder())
 
 
 def prepare(include: Sequence[str] = (), *, sqlite: bool) -> bool:

@@ -9,7 +9,7 @@ import os
 import sys
 
 
-def _run_the_other(folder):  # type: ignore[no-untyped-def]
+def _run_the_other(folder: str) -> None:
     """Run the ``sitecustomize`` that would have run without this one."""
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != folder]
     from _frozen_importlib import module_from_spec
@@ -23,7 +23,7 @@ def _run_the_other(folder):  # type: ignore[no-untyped-def]
     spec.loader.exec_module(module)
 
 
-def _arm(folder):  # type: ignore[no-untyped-def]
+def _arm(folder: str) -> None:
     """Have the queries counted, by the rscalene that started the program, whether it is installed here or not."""
     if "RSCALENE_ARENA" not in os.environ or sys.version_info < (3, 11):
         return
@@ -34,6 +34,8 @@ def _arm(folder):  # type: ignore[no-untyped-def]
 
             home = os.path.dirname(os.path.dirname(os.path.dirname(folder)))
             spec = PathFinder.find_spec("rscalene", [home])
+            if spec is None or spec.loader is None:
+                raise ImportError("rscalene is not in " + home)
             module = module_from_spec(spec)
             sys.modules["rscalene"] = module
             spec.loader.exec_module(module)
