@@ -1,17 +1,20 @@
 //! The sources of CPU signals of a thread.
 //!
-//! Job: make the kernel send `signals::SAMPLE` to a thread for every interval of its own CPU time, and never to a
-//! sleeping one. Two sources:
+//! Job: make the kernel send `signals::SAMPLE` to a thread for every interval of the thread's own CPU time; a sleeping
+//! thread gets no signal. Two sources:
 //!
-//! * a perf task-clock event (`exclude_kernel`, which is all that `perf_event_paranoid` 2 allows, and which never
-//!   interrupts a blocking call): exact to the nanosecond, user time only. Its period is fixed for its life, so that its
-//!   distances are made random by replacing it;
+//! * a perf task-clock event: exact to the nanosecond, user time only. `exclude_kernel` is all that
+//!   `perf_event_paranoid` 2 allows, and with it the event never interrupts a blocking call. The period of an event is
+//!   fixed for the event's life, so this library replaces the event to make the distances between signals random;
 //! * a POSIX timer on the thread's CPU clock: works everywhere, fires at kernel ticks (250 a second at HZ=250) and
-//!   carries the missed expirations in `si_overrun`. Beside perf it only serves to place kernel time.
+//!   passes the missed expirations in `si_overrun`. Next to a perf event, the timer only finds where kernel time is
+//!   spent.
 //!
-//! Invariant: no descriptor stays open. A perf event lives as long as its page is mapped, so the descriptor is closed
-//! at once: the program's own descriptors keep their numbers, and a daemon that closes them all closes nothing of
-//! ours. A child that another thread forks in between closes its copy (`threads::forget_all`). Neither source survives fork (the page is not inherited) or exec. `PERF_EVENT_IOC_REFRESH` is never used.
+//! Invariant: no descriptor stays open. A perf event lives as long as its page is mapped, so its descriptor is closed
+//! at once. The program's own descriptors thus keep their numbers, and a daemon that closes all descriptors closes none
+//! of this library. If another thread forks while a descriptor is open, the child closes its copy
+//! (`threads::forget_all`). Neither source survives fork (the page is not inherited) or exec. `PERF_EVENT_IOC_REFRESH`
+//! is never used.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -56,14 +59,15 @@ static PERF_DENIED: AtomicBool = AtomicBool::new(false);
 
 /// A running perf event.
 pub(crate) struct Perf {
-    /// Page whose mapping keeps it alive.
+    /// Page whose mapping keeps the event alive.
     pub(crate) page: *mut u8,
-    /// The number its descriptor had; signals carry it.
+    /// The number that the event's descriptor had; the event's signals carry this number.
     pub(crate) fd: i32,
 }
 
-/// Starts a perf event on the current thread, whose id is `tid`, that fires every `period_ns` of its CPU time; the
-/// negative errno where it is denied (then it is not tried again). The descriptor is noted in `open` while there is one.
+/// Starts a perf event on the current thread, whose id is `tid`. The event fires every `period_ns` of the thread's CPU
+/// time. Returns the negative errno if the kernel denies the event; later calls then fail at once. While the descriptor
+/// is open, `open` holds its number.
 pub(crate) fn start_perf(tid: u32, period_ns: u64, open: &Cell<i32>) -> Result<Perf, i32> {
     with_event(tid, period_ns, open, |fd| {
         let page = sys::map_shared(fd, 0, PAGE);
@@ -71,29 +75,29 @@ pub(crate) fn start_perf(tid: u32, period_ns: u64, open: &Cell<i32>) -> Result<P
     })
 }
 
-/// What became of a perf event that was to be replaced.
+/// Outcome of [`replace_perf`].
 pub(crate) enum Replaced {
-    /// The new one runs, under this number.
+    /// The new event runs; its descriptor had this number.
     By(i32),
-    /// There is no new one; the old one goes on.
+    /// The new event could not be made; the old event still runs.
     Not,
-    /// There is neither.
+    /// The old event has ended and no new event runs.
     Gone,
 }
 
-/// Replaces a perf event of the current thread by one of another period, in the same page.
+/// Replaces a perf event of the current thread by an event of another period, in the same page.
 ///
 /// # Safety
 /// `page` must come from [`start_perf`] on this thread and must not have been ended.
 pub(crate) unsafe fn replace_perf(page: *mut u8, tid: u32, period_ns: u64, open: &Cell<i32>) -> Replaced {
     let replaced = with_event(tid, period_ns, open, |fd| {
-        // SAFETY: the page is ours, and it keeps nothing but the event that goes.
+        // SAFETY: this library mapped the page, and the page keeps only the old event alive.
         Ok(if unsafe { sys::map_shared_over(page, fd, PAGE) } { Replaced::By(fd) } else { Replaced::Gone })
     });
     replaced.unwrap_or(Replaced::Not)
 }
 
-/// Opens a perf event and makes it send its signals, has `keep` map it, and closes its descriptor.
+/// Opens a perf event, directs its signals to the thread, calls `keep` to map the event, and closes its descriptor.
 fn with_event<T>(
     tid: u32,
     period_ns: u64,
@@ -137,7 +141,8 @@ fn with_event<T>(
     open.set(fd);
     let owner = Owner { kind: F_OWNER_TID, pid: tid as i32 };
     let fcntl = |command: usize, argument: usize| {
-        // SAFETY: acts on our own descriptor; `argument` is what the command expects.
+        // SAFETY: acts on a descriptor that this function opened; each call below passes the argument that its command
+        // expects.
         unsafe { sys::call3(libc::SYS_fcntl, fd as usize, command, argument) }
     };
     let ready = fcntl(F_SETSIG, SAMPLE as usize) >= 0
@@ -170,9 +175,9 @@ struct Event {
 
 const SIGEV_THREAD_ID: i32 = 4;
 
-/// Starts a CPU timer on a thread of this process; the timer's id, or the negative errno.
+/// Starts a CPU timer on a thread of this process. Returns the timer's id, or the negative errno.
 ///
-/// `value` comes back in the signal; the first expiry is at `first_ns` of the thread's CPU time from now.
+/// The timer's signals carry `value`. The first expiry is after `first_ns` of the thread's CPU time from now.
 pub(crate) fn start_timer(tid: u32, value: usize, first_ns: u64, interval_ns: u64) -> Result<i32, i32> {
     if quiet::is_on() {
         return Err(-libc::EPERM);
@@ -181,7 +186,7 @@ pub(crate) fn start_timer(tid: u32, value: usize, first_ns: u64, interval_ns: u6
     let mut id: i32 = -1;
     // The kernel's encoding of a thread's CPU clock: ~tid << 3 | CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED.
     let clock = (!tid << 3 | 6) as i32;
-    // SAFETY: both point to structs of ours.
+    // SAFETY: both pointers are to local variables of this function.
     let made = unsafe {
         sys::call3(libc::SYS_timer_create, clock as usize, (&raw const event) as usize, (&raw mut id) as usize)
     };
@@ -196,8 +201,8 @@ pub(crate) fn start_timer(tid: u32, value: usize, first_ns: u64, interval_ns: u6
     Ok(id)
 }
 
-/// Makes a timer of ours fire at `first_ns` of its thread's CPU time from now, and every `interval_ns` after that; a
-/// negative errno where it cannot.
+/// Makes a timer of `start_timer` fire after `first_ns` of its thread's CPU time from now, and every `interval_ns`
+/// after that. Returns a negative errno on failure.
 pub(crate) fn set_timer(id: i32, first_ns: u64, interval_ns: u64) -> isize {
     if quiet::is_on() {
         return -(libc::EPERM as isize);
@@ -207,11 +212,11 @@ pub(crate) fn set_timer(id: i32, first_ns: u64, interval_ns: u64) -> isize {
         tv_nsec: (ns % 1_000_000_000) as libc::c_long,
     };
     let spec = libc::itimerspec { it_interval: time(interval_ns.max(1)), it_value: time(first_ns.max(1)) };
-    // SAFETY: `spec` is ours; a number that is no timer is refused.
+    // SAFETY: `spec` is a local variable; the kernel refuses an id that is no timer.
     unsafe { sys::call6(libc::SYS_timer_settime, id as usize, 0, (&raw const spec) as usize, 0, 0, 0) }
 }
 
-/// Ends a timer of ours.
+/// Ends a timer of `start_timer`.
 pub(crate) fn stop_timer(id: i32) {
     if quiet::is_on() {
         return;

@@ -1,7 +1,9 @@
-//! One CPU sample: what the thread was doing when its CPU clock came round.
+//! One CPU sample: what the thread was doing when a CPU signal interrupted it.
 //!
-//! Invariant: bounded work, no locks, no allocation, and no read of the thread's own CPU clock (which would make the
-//! kernel reschedule it before the tick and blind the timer). Neighbours: `signals` (calls this), `stack`, `classify`.
+//! Job: check that a CPU signal comes from a source of this thread, walk the stack and write the sample. Invariant:
+//! bounded work, no locks, no allocation, and no read of the thread's own CPU clock: such a read would make the kernel
+//! reschedule the thread before the tick, and the timer would miss the tick. Neighbours: `signals` (calls this),
+//! `stack`, `classify`.
 
 use core::ffi::c_void;
 
@@ -28,7 +30,7 @@ use crate::python::stack;
 const PC: usize = 40 + 16 * 8;
 #[cfg(target_arch = "aarch64")]
 const PC: usize = 176 + 8 + 31 * 8 + 8;
-/// Bytes from the start of a `ucontext_t` to the interrupted stack pointer, which stands before the counter.
+/// Bytes from the start of a `ucontext_t` to the interrupted stack pointer, which lies just before the program counter.
 const SP: usize = PC - 8;
 /// Bytes from the start of a `ucontext_t` to the first word of the interrupted signal mask.
 #[cfg(target_arch = "x86_64")]
@@ -36,20 +38,21 @@ const MASK: usize = 40 + 256;
 #[cfg(target_arch = "aarch64")]
 const MASK: usize = 40;
 
-/// Registers that hold whatever the compiler likes: all but the program counter (x86-64), and the stack pointer (aarch64).
+/// Number of registers that the compiler uses freely: all but the program counter (x86-64); all but the program counter
+/// and the stack pointer (aarch64).
 #[cfg(target_arch = "x86_64")]
 const REGISTERS: usize = 16;
 #[cfg(target_arch = "aarch64")]
 const REGISTERS: usize = 31;
-/// Bytes from the start of a `ucontext_t` to the first of them.
+/// Bytes from the start of a `ucontext_t` to the first of these registers.
 #[cfg(target_arch = "x86_64")]
 const REGISTER: usize = PC - REGISTERS * 8;
 #[cfg(target_arch = "aarch64")]
 const REGISTER: usize = SP - REGISTERS * 8;
 
-/// What the interrupted code had in its registers.
+/// The registers of the interrupted code.
 fn registers(context: *const c_void) -> [u64; REGISTERS] {
-    // SAFETY: the kernel passes a ucontext_t, in which they lie from `REGISTER` on.
+    // SAFETY: the kernel passes a ucontext_t, in which the registers lie from `REGISTER` on.
     unsafe { context.cast::<u8>().add(REGISTER).cast::<[u64; REGISTERS]>().read_unaligned() }
 }
 
@@ -65,36 +68,36 @@ fn stack_pointer(context: *const c_void) -> u64 {
     unsafe { context.cast::<u8>().add(SP).cast::<u64>().read_unaligned() }
 }
 
-/// Has the interrupted code go on elsewhere.
+/// Makes the interrupted code continue at `pc`.
 pub(crate) fn set_program_counter(context: *mut c_void, pc: u64) {
     // SAFETY: as above.
     unsafe { context.cast::<u8>().add(PC).cast::<u64>().write_unaligned(pc) };
 }
 
-/// The mask that the interrupted code had, and will have again.
+/// The signal mask of the interrupted code, which the kernel restores when the handler returns.
 pub(crate) fn interrupted_mask(context: *const c_void) -> u64 {
     // SAFETY: the kernel passes a ucontext_t, in which the mask lies at `MASK`.
     unsafe { context.cast::<u8>().add(MASK).cast::<u64>().read_unaligned() }
 }
 
-/// Has the interrupted code go on with more signals blocked.
+/// Makes the interrupted code continue with `signals` blocked in addition.
 pub(crate) fn block_behind(context: *mut c_void, signals: u64) {
     let mask = interrupted_mask(context) | signals;
     // SAFETY: as above.
     unsafe { context.cast::<u8>().add(MASK).cast::<u64>().write_unaligned(mask) };
 }
 
-/// A signal of ours, told from one of the program's own.
+/// A signal that a source of this thread sent.
 #[derive(PartialEq)]
 enum Ours {
     Perf,
-    /// With the number of expirations that the signal stands for.
+    /// The signal reports this number of timer expirations.
     Timer(u64),
 }
 
-/// Is the signal one of this thread's sources'?
+/// Did a source of this thread, live or ended, send the signal?
 ///
-/// `info` must be what the kernel filled.
+/// `info` must be the siginfo that the kernel filled.
 pub(crate) fn is_ours(info: *const siginfo_t) -> bool {
     whose(info) != Whose::Program
 }
@@ -103,7 +106,7 @@ pub(crate) fn is_ours(info: *const siginfo_t) -> bool {
 #[derive(PartialEq)]
 enum Whose {
     Program,
-    /// A source of ours that is gone.
+    /// A source of this library that has ended.
     Nobody,
     Ours(Ours),
 }
@@ -118,7 +121,8 @@ fn whose(info: *const siginfo_t) -> Whose {
         unsafe { info.cast::<u8>().add(at).cast::<u32>().read_unaligned() }
     };
     if slot.is_null() || block.generation.get() != segment::generation() {
-        // A last signal of a source that is gone; the program itself is never sent SI_TIMER by a timer of ours.
+        // Without a slot, SI_TIMER is the last signal of a source that has ended: no timer of this library sends
+        // SI_TIMER to the program itself.
         return if code == libc::SI_TIMER && slot.is_null() { Whose::Nobody } else { Whose::Program };
     }
     // SAFETY: a non-null slot of this generation is this thread's own, mapped for good.
@@ -132,7 +136,7 @@ fn whose(info: *const siginfo_t) -> Whose {
                 Whose::Program
             }
         }
-        // POLL_IN (1) is what perf reports; the descriptor's number tells ours from a socket's.
+        // perf reports POLL_IN (1); the descriptor's number distinguishes the perf event from a socket of the program.
         1..=6 if slot.perf_fd.get() >= 0 => match word(24) as i32 {
             fd if fd == slot.perf_fd.get() => Whose::Ours(Ours::Perf),
             fd if fd == slot.former_fd.get() => Whose::Nobody,
@@ -142,7 +146,7 @@ fn whose(info: *const siginfo_t) -> Whose {
     }
 }
 
-/// Takes a sample if the signal is ours; false leaves it to the program.
+/// Takes a sample if a source of this library sent the signal. Returns false if the signal is the program's.
 ///
 /// # Safety
 /// `info` and `context` must be what the kernel passed to the handler.
@@ -153,10 +157,10 @@ pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> b
         Whose::Ours(ours) => ours,
     };
     let block = tls();
-    // SAFETY: a signal is ours only where this thread has a slot, mapped for good.
+    // SAFETY: `whose` returns `Ours` only if this thread has a slot, which stays mapped for good.
     let slot = unsafe { &*block.slot.get() };
     if !segment::stopped() {
-        // Our own copies and allocations in here are nobody's.
+        // While `busy` is set, the hooks do not record the copies and allocations that this function makes.
         let busy = block.busy.replace(1);
         take(slot, &ours, context);
         block.busy.set(busy);
@@ -164,12 +168,13 @@ pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> b
     true
 }
 
-/// Did the tick that made the timer fire hit the kernel at work for this thread?
+/// Was the kernel working for this thread at the tick that made the timer fire?
 ///
-/// In a system call it did if the signal came on the way out of one: the program counter then stands behind the call, or
-/// on it where it will be made again. A page fault leaves no such trace; there, the thread's kernel time must have grown
-/// more than its user time since the last look, and faults must have happened. The times alone would not do: the kernel
-/// splits the exact clock by ticks and never takes back, so that they lag behind the truth for many ticks.
+/// For a system call the answer is yes if the signal came on the way out of the call: the program counter then lies
+/// behind the call instruction, or on it if the kernel will repeat the call. A page fault leaves no such trace. For a
+/// page fault, the answer is yes if the thread has had faults since the last check, and its kernel time has grown more
+/// than its user time. The times alone are not enough: the kernel splits the exact clock by ticks and never lowers
+/// either part, so the parts are wrong for many ticks.
 fn tick_hit_kernel(slot: &Slot, memory: &Guarded, pc: u64) -> bool {
     let (user, system, faults) = sys::usage(libc::RUSAGE_THREAD);
     let (last_user, last_system, last_faults) = slot.last_usage.replace((user, system, faults));
@@ -204,9 +209,9 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
     let system = timer && tick_hit_kernel(slot, &memory, program_counter(context));
     let passed_ns = if timer { slot.passed_ns(expirations) } else { slot.gap_ns.get() };
     let weight_ns = match (timer, beside_perf) {
-        // Beside perf, which samples user time, the timer only places kernel time.
+        // Next to perf, which samples user time, the timer only finds kernel time.
         (_, true) if !system => 0,
-        // Alone it comes at every tick, to tell its kernel time apart; samples are due at the interval.
+        // Without perf, the timer fires at every tick, to find kernel time; samples are due at the interval.
         (true, false) => slot.due(passed_ns, tls()),
         _ => passed_ns,
     };
@@ -223,7 +228,7 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
     }
 }
 
-/// Walks the stack and sends a sample that stands for `weight_ns`.
+/// Walks the stack and writes a sample with the weight `weight_ns`.
 fn write(
     slot: &Slot,
     segment: &Segment,

@@ -1,4 +1,4 @@
-//! CPU samples: a slot for each thread, the clocks that send signals, the handler that takes the sample.
+//! CPU samples: a slot for each thread, the clocks that send signals, and the handler that takes the sample.
 
 pub(crate) mod clock;
 pub(crate) mod handler;

@@ -1,9 +1,10 @@
-//! How far apart a thread's samples are, and how often its timer comes.
+//! The distance between a thread's samples, and the period of its timer.
 //!
-//! Job: give samples at the interval that was asked for, on average, at distances drawn at random; look at every tick while
-//! kernel time is about, at few where there is none. Invariants: a sample stands for the distance to the one before it;
-//! what all signals stand for is what all samples stand for, but for a gap a thread at either end, which is chance.
-//! Neighbours: `handler` asks, `threads` arms, `clock` sets the timer.
+//! Job: draw random distances between samples whose mean is the requested interval; check for kernel time at every tick
+//! while there is kernel time, and at few ticks while there is none. Invariants: the weight of a sample is its distance
+//! to the sample before it; the weights of all samples add up to the CPU time that all signals report, except for one
+//! gap at either end of a thread, whose length is random. Neighbours: `handler` (asks for weights), `threads` (arms),
+//! `clock` (sets the timer).
 
 use crate::cpu::clock;
 use crate::ground::random::next_random;
@@ -11,32 +12,32 @@ use crate::ground::slot::Slot;
 use crate::ground::sys;
 use crate::ground::tls::Tls;
 
-/// CPU time after which a perf event makes room for one of another period, and at least an interval. With periods evenly
-/// drawn, the error that a program's cycle can make is on average that of samples at random, however many samples a
-/// period is kept for; less often costs less, and leaves other threads' new descriptors their numbers.
+/// CPU time after which an event of another period replaces a perf event; at least an interval. With periods drawn
+/// evenly, the error that a program's cycle can cause is on average that of random samples, however many samples each
+/// period is kept for. Less frequent replacement costs less, and takes fewer descriptor numbers from other threads.
 const PERF_AGE_NS: u64 = 50_000_000;
-/// How many times as old an event that is not heard of becomes.
+/// A perf event that has sent no signal is replaced at this many times the age limit.
 const UNHEARD: u64 = 4;
-/// CPU time that a thread may need until it knows its own event.
+/// CPU time that a thread may need until its perf event is armed and noted in its slot.
 const ARMING_NS: u64 = 100_000;
 
-/// Signals that did not meet the kernel after which the timer beside perf comes less often.
+/// Number of timer signals without kernel time after which the timer next to perf slows down.
 const QUIET: u32 = 64;
-/// How much less often, and to what at least (a few of the kernel's ticks).
+/// Factor by which the timer slows down, and its shortest slow period (a few of the kernel's ticks).
 const LESS_OFTEN: u64 = 4;
 const SELDOM_NS: u64 = 16_000_000;
 
-/// The timer fires at least this often while it meets the kernel: at each tick of a kernel with 250 a second. What a look at
-/// several ticks sees of the kernel's time would all be charged to where the last of them hit.
+/// Longest period of the timer while it finds kernel time: each tick of a kernel with 250 ticks a second. A check that
+/// covers several ticks would charge all their kernel time to the place of the last tick.
 const LOOK_NS: u64 = 3_990_000;
-/// Where ticks are longer than this each one is looked at.
+/// If ticks are longer than this, the timer checks each tick.
 const SHORT_TICK_NS: u64 = LOOK_NS / 2;
-/// Between such ticks the timer fires so often (its signals still come at ticks alone): one that follows close on a late
-/// signal is not missed, and the number of times tells how much CPU time has passed. No whole number a tick, so that what
-/// is cut off is not always the same.
+/// Timer expirations between two such ticks (signals still come at ticks only). With a period this short, the timer
+/// does not miss a tick that follows close on a late signal, and the number of expirations tells the CPU time that has
+/// passed. Not a whole number per tick, so that the part cut off varies.
 const A_TICK: f64 = 97.618;
 
-/// How far apart the timer fires while it meets the kernel.
+/// Period of the timer, in nanoseconds, while it finds kernel time.
 pub(crate) fn often() -> u64 {
     let tick_ns = sys::resolution_ns(libc::CLOCK_MONOTONIC_COARSE);
     if tick_ns > SHORT_TICK_NS { (tick_ns as f64 / A_TICK) as u64 } else { LOOK_NS }
@@ -48,9 +49,10 @@ fn since_tick() -> u64 {
 }
 
 impl Slot {
-    /// The timer beside perf has fired: `hit` says whether it met the kernel at work for this thread. Where it never does
-    /// it costs and tells nothing, so it slows down; how far apart its signals are is decided before the one that counts
-    /// for that distance, so no kernel time weighs more or less for it. Called in the thread's own handler.
+    /// Adapts the period of the timer next to perf after a signal. `hit`: the kernel was working for this thread. A
+    /// timer that never finds kernel time costs and tells nothing, so it slows down. Each period is set before the
+    /// signal that counts for it, so slowing down changes the weight of no kernel time. Called in the thread's own
+    /// handler.
     pub(crate) fn pace_timer(&self, hit: bool) {
         let interval = self.interval_ns.get().min(often());
         self.quiet.set(if hit { 0 } else { self.quiet.get().saturating_add(1) });
@@ -61,15 +63,15 @@ impl Slot {
         }
     }
 
-    /// The thread begins between two ticks: the first that it meets stands for a whole one, as those that it does not meet
-    /// stand for nothing.
+    /// Starts the clock of ticks. The thread begins between two ticks: its first tick counts as a whole one, because
+    /// the ticks that the thread does not meet count as nothing.
     pub(crate) fn begin_ticks(&self) {
         self.late_ns.set(since_tick());
     }
 
-    /// CPU nanoseconds from the tick before to the one at which the timer fired, so many times. The signal comes when the
-    /// thread leaves the kernel, which may be much later: what passed since is the next tick's, whoever that meets. Called
-    /// in the thread's own handler.
+    /// CPU nanoseconds between the tick before and the tick at which the timer fired, from the number of `expirations`.
+    /// The signal comes when the thread leaves the kernel, possibly much later than the tick. The time since the tick
+    /// belongs to the next tick, whatever code the next tick meets. Called in the thread's own handler.
     pub(crate) fn passed_ns(&self, expirations: u64) -> u64 {
         let all = self.timer_ns.get().saturating_mul(expirations);
         let before = self.late_ns.replace(since_tick());
@@ -82,8 +84,9 @@ impl Slot {
         all - late
     }
 
-    /// Draws the first gap. It began before the thread did, anywhere within it: those that end within one have their share
-    /// of samples, too. A gap is met by chance as often as it is long.
+    /// Draws the first gap, and the random point within the gap at which the thread begins. So threads that end within
+    /// one gap have their share of samples, too. A longer gap is more likely to contain the begin of the thread: the
+    /// loop accepts a gap with a probability proportional to its length.
     pub(crate) fn begin_gaps(&self, block: &Tls) {
         let interval = self.interval_ns.get();
         let gap = loop {
@@ -94,11 +97,12 @@ impl Slot {
         };
         self.gap_ns.set(gap);
         self.owed_ns.set(next_random(block) % gap.max(1));
-        // What is left of it is not the distance to the second sample, too: the first makes room for another event.
+        // The rest of the first gap must not be the distance to the second sample, too: the age limit makes the first
+        // sample replace the event.
         self.perf_age_ns.set(self.age_limit_ns());
     }
 
-    /// CPU nanoseconds that are left of the first gap; enough for the thread's arming.
+    /// CPU nanoseconds that are left of the first gap, but at least enough for arming the thread.
     pub(crate) fn first_period(&self) -> u64 {
         let left = self.gap_ns.get().saturating_sub(self.owed_ns.get());
         left.max(ARMING_NS.min(self.interval_ns.get() / 2))
@@ -108,14 +112,15 @@ impl Slot {
         PERF_AGE_NS.max(self.interval_ns.get())
     }
 
-    /// A gap: from half an interval to one and a half, so that no cycle of the program keeps step with its samples.
+    /// Draws a gap between half an interval and one and a half intervals, so that no cycle of the program stays in step
+    /// with its samples.
     fn draw(&self, block: &Tls) -> u64 {
         let interval = self.interval_ns.get();
         interval / 2 + next_random(block) % interval.max(1)
     }
 
-    /// The timer stands for so much CPU time: what a sample stands for now, or zero where none is due. Called in the
-    /// thread's own handler.
+    /// Adds `spent_ns` of CPU time that the timer reports. Returns the weight of a sample that is due now, or zero if
+    /// no sample is due. Called in the thread's own handler.
     pub(crate) fn due(&self, spent_ns: u64, block: &Tls) -> u64 {
         let mut left = self.owed_ns.get().saturating_add(spent_ns);
         let mut due = 0;
@@ -127,12 +132,12 @@ impl Slot {
         due
     }
 
-    /// So much CPU time has passed, by a signal of the perf event (`fired`) or of the timer beside it: the period of
-    /// another event, if this one is old enough to make room for it. One that only ever fires in the kernel sends nothing;
-    /// then it is the timer that tells its age. Called in the thread's own handler.
+    /// Adds `passed_ns` of CPU time, reported by a signal of the perf event (`fired`) or of the timer next to it.
+    /// Returns the period of a new event if the present event is old enough to be replaced. An event that only ever
+    /// fires in the kernel sends no signal; the timer then measures its age. Called in the thread's own handler.
     pub(crate) fn vary_perf(&self, passed_ns: u64, fired: bool, block: &Tls) -> Option<u64> {
         if fired {
-            // From here on each of its signals stands for its period.
+            // From the first signal on, the weight of each signal is the event's period.
             self.gap_ns.set(self.gap_ns.get().saturating_sub(self.owed_ns.replace(0)));
         }
         let age = self.perf_age_ns.get().saturating_add(passed_ns);

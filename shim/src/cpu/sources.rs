@@ -1,7 +1,7 @@
-//! The sources of CPU signals of one thread, as the launcher asks for them.
+//! The sources of CPU signals of one thread, as the launcher's settings ask for them.
 //!
-//! Job: arm perf and the timer, or whichever the system grants, and end them. Each thread arms its own. Neighbours:
-//! `clock` (makes them), `pace` (how far apart they fire), `threads` and `handler` (ask).
+//! Job: arm perf and the timer, or the one that the system permits, and end them. Each thread arms its own sources.
+//! Neighbours: `clock` (makes the sources), `pace` (sets their periods), `threads` and `handler` (call this).
 
 use rscalene_wire::{CpuMode, NoticeCode, Settings, Source};
 
@@ -11,7 +11,7 @@ use crate::ground::random::next_random;
 use crate::ground::slot::Slot;
 use crate::ground::tls::{Tls, tls};
 
-/// Arms the sources of the current thread, whose slot this is.
+/// Arms the sources of the current thread, which owns `slot`.
 pub(crate) fn arm_sources(slot: &Slot, settings: &Settings, block: &Tls) {
     let interval = settings.cpu_interval_ns.max(20_000);
     slot.interval_ns.set(interval);
@@ -63,7 +63,8 @@ pub(crate) fn stop_sources(slot: &Slot) {
     }
     let page = slot.perf_page.replace(core::ptr::null_mut());
     if !page.is_null() {
-        // SAFETY: the page came from `start_perf` in this process and was not ended before.
+        // SAFETY: the page came from `start_perf` in this process, and the `replace` above makes this the only
+        // `stop_perf`.
         unsafe { clock::stop_perf(page) };
     }
 }
@@ -74,7 +75,7 @@ pub(crate) fn replace_perf(slot: &Slot, period_ns: u64) {
     if page.is_null() {
         return;
     }
-    // SAFETY: the page came from `start_perf` on this thread, and has not been ended.
+    // SAFETY: the page came from `start_perf` on this thread, and `stop_perf` has not ended it.
     match unsafe { clock::replace_perf(page, slot.tid.get(), period_ns, &slot.opening) } {
         clock::Replaced::By(fd) => {
             slot.former_fd.set(slot.perf_fd.replace(fd));

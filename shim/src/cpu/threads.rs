@@ -1,8 +1,8 @@
-//! Threads: a slot each, sampling armed at their start, the exact ledger at their end.
+//! Threads: each thread gets a slot; sampling is armed at its start, and its exact CPU clock is recorded at its end.
 //!
-//! Invariant: slots are never given back to the kernel, so a pointer to one is always readable; a slot is in use while
+//! Invariant: the memory of slots is never unmapped, so a pointer to a slot is always readable; a slot is in use while
 //! its bit is set. Each thread arms its own sources. Neighbours: `pthread` (where threads are made), `clock` (the
-//! sources), `handler` (uses the slot), `process` (fork, end).
+//! sources), `handler` (uses the slot), `fork_and_exit` (fork, end).
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -28,7 +28,7 @@ static USED: [AtomicU32; CHUNKS] = [const { AtomicU32::new(0) }; CHUNKS];
 static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
 static ARMED: AtomicBool = AtomicBool::new(false);
 
-/// A slot that nobody uses; null where there is no memory for one.
+/// Takes a free slot; null if there is no memory for one.
 pub(crate) fn acquire() -> *mut Slot {
     for (used, chunk) in USED.iter().zip(&SLOTS) {
         let mut bits = used.load(Relaxed);
@@ -63,14 +63,14 @@ fn chunk_memory(chunk: &AtomicPtr<Slot>) -> *mut Slot {
     match chunk.compare_exchange(core::ptr::null_mut(), fresh, AcqRel, Acquire) {
         Ok(_) => fresh,
         Err(theirs) => {
-            // SAFETY: ours lost the race; nobody has seen it.
+            // SAFETY: another thread published its mapping first; no other thread has seen this one.
             unsafe { sys::unmap(fresh.cast(), bytes) };
             theirs
         }
     }
 }
 
-/// Nobody uses the slot any more.
+/// Marks the slot as free.
 pub(crate) fn release(slot: *mut Slot) {
     for (used, chunk) in USED.iter().zip(&SLOTS) {
         let base = chunk.load(Acquire);
@@ -85,19 +85,19 @@ pub(crate) fn release(slot: *mut Slot) {
     }
 }
 
-/// Begins to sample: the key that tells of a thread's end, and the current thread.
+/// Begins to sample: makes the key whose destructor runs at a thread's end, and arms the current thread.
 pub(crate) fn start() {
     make_key();
     ARMED.store(true, Release);
     arm_current();
 }
 
-/// Does sampling run?
+/// Has sampling begun?
 pub(crate) fn armed() -> bool {
     ARMED.load(Acquire)
 }
 
-/// Makes the key that tells of a thread's end, once.
+/// Makes the key whose destructor runs at a thread's end, once.
 pub(crate) fn make_key() {
     let create = weak(Weak::KeyCreate);
     if create != 0 && KEY.load(Relaxed) == u32::MAX {
@@ -105,7 +105,7 @@ pub(crate) fn make_key() {
         // SAFETY: the entry is libc's pthread_key_create, whose type this is.
         let create: unsafe extern "C" fn(*mut libc::pthread_key_t, unsafe extern "C" fn(*mut c_void)) -> c_int =
             unsafe { core::mem::transmute(create) };
-        // SAFETY: `key` is ours.
+        // SAFETY: `key` is a local variable.
         if unsafe { create(&raw mut key, thread_ends) } == 0 {
             KEY.store(key, Relaxed);
         }
@@ -148,7 +148,7 @@ fn hear_of_the_end(slot: *mut Slot) {
         // SAFETY: the entry is libc's pthread_setspecific, whose type this is.
         let set: unsafe extern "C" fn(libc::pthread_key_t, *const c_void) -> c_int =
             unsafe { core::mem::transmute(set) };
-        // SAFETY: the key is ours.
+        // SAFETY: `make_key` created the key.
         unsafe { set(key, slot.cast()) };
     }
 }
@@ -162,7 +162,7 @@ pub(crate) fn arm_current() {
     }
 }
 
-/// Arms the sources of the current thread, whose slot this is.
+/// Arms the sources of the current thread, gives it `slot`, and records its start.
 pub(crate) fn arm(slot: *mut Slot) {
     let Some(segment) = segment::segment() else { return };
     // SAFETY: `acquire` gave a slot that is mapped for good and that no other thread uses.
@@ -189,8 +189,8 @@ pub(crate) fn arm(slot: *mut Slot) {
     segment.emit(&record);
 }
 
-/// Runs when a thread ends, by return, `pthread_exit` or cancellation: among the last of its key destructors, so that
-/// what the others do is still counted.
+/// Runs when a thread ends, by return, `pthread_exit` or cancellation. Runs among the last of the thread's key
+/// destructors, so that the work of the other destructors is still counted.
 unsafe extern "C" fn thread_ends(slot: *mut c_void) {
     let _errno = sys::KeepErrno::new();
     let slot = slot.cast::<Slot>();
@@ -202,13 +202,13 @@ unsafe extern "C" fn thread_ends(slot: *mut c_void) {
     }
     let rounds = this.ending.get();
     this.ending.set(rounds + 1);
-    // POSIX promises at least four rounds of destructors; two of them are the program's.
+    // POSIX promises at least four rounds of destructors; this library leaves the first two rounds to the program.
     if rounds < 2 && weak(Weak::SetSpecific) != 0 {
         hear_of_the_end(slot);
         return;
     }
     stop_sources(this);
-    // Where the arena is lent, others tell the clocks of threads.
+    // If the arena is lent, the code that lent it reads the clocks of threads.
     if !segment::lent()
         && let Some(segment) = segment::segment()
     {
@@ -218,7 +218,7 @@ unsafe extern "C" fn thread_ends(slot: *mut c_void) {
     release(slot);
 }
 
-/// This thread's slot, where it has one of this process.
+/// This thread's slot, if the thread has one that belongs to this process.
 fn own_slot() -> Option<&'static Slot> {
     let block = tls();
     let slot = block.slot.get();
@@ -229,7 +229,7 @@ fn own_slot() -> Option<&'static Slot> {
     Some(unsafe { &*slot })
 }
 
-/// Stops this thread's sources for a while.
+/// Stops this thread's sources; [`resume`] arms them again.
 pub(crate) fn silence() {
     if let Some(slot) = own_slot() {
         stop_sources(slot);
@@ -246,7 +246,7 @@ pub(crate) fn resume() {
 }
 
 fn write_ledger(segment: &Segment, tid: u32, own: bool) {
-    // The launcher's own last look serves.
+    // System calls are off: the report then uses the clock that the launcher read last.
     if quiet::is_on() {
         return;
     }
@@ -269,7 +269,7 @@ pub(crate) fn write_ledgers(segment: &Segment) {
             break;
         }
         for at in (0..CHUNK).filter(|at| bits & 1 << at != 0) {
-            // SAFETY: the chunk holds `CHUNK` slots; a torn thread id only misses a clock.
+            // SAFETY: the chunk holds `CHUNK` slots; at worst, a torn thread id makes this function miss a clock.
             let tid = unsafe { (*base.add(at)).tid.get() };
             if tid != 0 {
                 write_ledger(segment, tid, tid == own);
@@ -278,7 +278,7 @@ pub(crate) fn write_ledgers(segment: &Segment) {
     }
 }
 
-/// In a forked child: all slots are free again, and no source runs (timers and perf pages are not inherited).
+/// In a forked child: marks all slots as free. No source runs in the child (timers and perf pages are not inherited).
 pub(crate) fn forget_all() {
     for (used, chunk) in USED.iter().zip(&SLOTS) {
         let base = chunk.load(Acquire);
@@ -289,7 +289,7 @@ pub(crate) fn forget_all() {
         for at in 0..CHUNK {
             // SAFETY: the chunk holds `CHUNK` slots, and only this thread is left.
             let slot = unsafe { &*base.add(at) };
-            // Zero in a slot that was never used.
+            // `opening` is zero in a slot that was never used.
             let opening = slot.opening.replace(-1);
             if opening > 0 {
                 sys::close(opening);
