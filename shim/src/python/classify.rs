@@ -1,10 +1,11 @@
-//! Python, native or system: where a sample's time went.
+//! Python, native or system: which of the three a sample's time belongs to.
 //!
-//! Job: decide by the interrupted program counter and the opcode under the leaf frame. In the interpreter's own image,
-//! in libc and its kin, and in anonymous memory (compiled code) the opcode decides: a call of C code is native, the
-//! rest is Python. Anywhere else, an extension module or a library, the time is native. Invariant: no locks; the object
-//! of a program counter comes from `_dl_find_object` (glibc 2.35 and later, made for signal handlers), before that from
-//! the ranges noted at the start. Neighbours: `handler`; `interp` says what an opcode does.
+//! Job: decide by the interrupted program counter and the opcode of the leaf frame. If the counter lies in the
+//! interpreter's image, in libc or a related library, or in anonymous memory (compiled code), the opcode decides: a
+//! call of C code is native, all else is Python. If the counter lies anywhere else (an extension module, a library),
+//! the time is native. Invariant: no locks; `_dl_find_object` (glibc 2.35 and later, made for signal handlers) finds
+//! the object of a program counter, on older glibc the ranges noted at the start. Neighbours: `handler`; `interp` knows
+//! what each opcode does.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::{Relaxed, Release};
@@ -15,7 +16,7 @@ use crate::ground::weak::{Weak, weak};
 /// Where a program counter lies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The interpreter's image, or code that serves it and C code alike: the opcode decides.
+    /// The interpreter's image, or code that both the interpreter and C code call: the opcode decides.
     Neutral,
     /// Another library.
     Library,
@@ -26,7 +27,7 @@ const RANGES: usize = 12;
 static NEUTRAL: [(AtomicU64, AtomicU64); RANGES] = [const { (AtomicU64::new(0), AtomicU64::new(0)) }; RANGES];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// glibc's `struct dl_find_object`, as far as it is read here.
+/// glibc's `struct dl_find_object`; this file reads only its named fields.
 #[repr(C)]
 struct Found {
     flags: u64,
@@ -57,14 +58,14 @@ pub(crate) fn place(pc: u64) -> Place {
         }
     }
     match find_object(pc) {
-        // No object: code that was compiled at run time. Only its opcode can tell.
+        // No object: code that was compiled at run time. Only the opcode can decide.
         Some(None) => Place::Neutral,
         Some(Some(_)) | None => Place::Library,
     }
 }
 
-/// Notes the objects that serve the interpreter and C code alike: the one that holds `interpreter`, libc and its kin,
-/// the dynamic linker, the vdso and this library.
+/// Notes the ranges of the objects that both the interpreter and C code call: the object that holds `interpreter`, libc
+/// and related libraries, the dynamic linker, the vdso and this library.
 pub(crate) fn note_objects(interpreter: u64) {
     unsafe extern "C" {
         fn dl_iterate_phdr(
@@ -72,11 +73,11 @@ pub(crate) fn note_objects(interpreter: u64) {
             data: *mut c_void,
         ) -> c_int;
     }
-    // SAFETY: `visit` reads what the dynamic linker shows it; `interpreter` outlives the call.
+    // SAFETY: `visit` only reads the entries that the dynamic linker passes; `interpreter` outlives the call.
     unsafe { dl_iterate_phdr(visit, (&raw const interpreter).cast_mut().cast()) };
 }
 
-/// Names of libraries whose code serves both sides.
+/// Names of libraries that both the interpreter and C code call.
 const BOTH: [&[u8]; 9] =
     [b"libc.so", b"libc-2", b"libm.so", b"libm-2", b"libpthread", b"ld-linux", b"linux-vdso", b"libdl", b"librt"];
 

@@ -1,8 +1,9 @@
 //! The interpreter of this process: its functions, its layout, and whether its frames may be read.
 //!
-//! Job: answer from anywhere, a signal handler too, which thread state runs and how to walk it. Invariant: the
-//! interpreter is looked at once, and written here before anything that reads it is armed; when the self-test fails,
-//! frames are not read any more. Neighbours: `life::start` (looks), `selftest` (decides), `stack` (walks).
+//! Job: answer in any context, a signal handler too, which thread state runs and how to walk its frames. Invariant:
+//! this file examines the interpreter once, and publishes the result before any reader of it is armed; after the
+//! self-test has failed, no code reads frames. Neighbours: `life::start` (examines), `selftest` (decides), `stack`
+//! (walks).
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int};
@@ -67,7 +68,7 @@ impl Calls {
         }
     }
 
-    /// Is one missing that the self-test needs?
+    /// Is a function missing that the self-test needs?
     pub(crate) fn incomplete(&self) -> bool {
         [self.get_frame, self.frame_code, self.frame_back, self.frame_offset, self.release].contains(&0)
     }
@@ -82,7 +83,7 @@ pub(crate) struct Python {
     pub(crate) runtime: u64,
     /// Address of `PyCode_Type`.
     pub(crate) code_type: u64,
-    /// A build without the GIL.
+    /// The build has no GIL.
     pub(crate) free_threaded: bool,
     /// Its functions.
     pub(crate) calls: Calls,
@@ -134,20 +135,22 @@ impl Python {
         unsafe { function() != 0 }
     }
 
-    /// This thread's state, held or not; 0 in a thread without one. In 3.11 the first that it had, whichever runs.
+    /// This thread's state, whether or not the thread holds the GIL; 0 in a thread without a state. In 3.11: the first
+    /// state that the thread had, even if another one runs.
     #[inline]
     pub(crate) fn thread_state(&self) -> u64 {
         call_state(self.calls.this_thread_state)
     }
 
-    /// The state that runs in this thread, which has one and whose stack pointer is `sp`.
+    /// The state that runs in this thread. The thread has a state, and its stack pointer is `sp`.
     #[inline]
     pub(crate) fn running_state(&self, layout: &Layout, memory: &Guarded, sp: u64) -> u64 {
         let own = self.thread_state();
         if layout.minor != 11 {
             return own;
         }
-        // A thread's own block lies behind its stack, but for the first thread, whose stack lies behind all else.
+        // A thread's TLS block lies above its stack, except for the first thread, whose stack lies above all other
+        // memory.
         let block = core::ptr::from_ref(tls()) as u64;
         running(memory, layout, own, sp, if block > sp { block } else { self.first_stack_end })
     }
@@ -166,7 +169,7 @@ fn call_state(address: usize) -> u64 {
 
 struct Once(UnsafeCell<Python>);
 
-// SAFETY: written by the constructor before `READY` is raised, read only afterwards.
+// SAFETY: `publish` writes it before `READY` is raised; it is only read afterwards.
 unsafe impl Sync for Once {}
 
 static PYTHON: Once = Once(UnsafeCell::new(Python::NONE));
@@ -177,33 +180,34 @@ static READY: AtomicBool = AtomicBool::new(false);
 #[inline]
 pub(crate) fn python() -> &'static Python {
     if READY.load(Acquire) {
-        // SAFETY: nothing writes it any more.
+        // SAFETY: `READY` is raised, so `publish` does not write it again.
         unsafe { &*PYTHON.0.get() }
     } else {
         &NO_PYTHON
     }
 }
 
-/// Is the process armed?
+/// Has [`publish`] run?
 pub(crate) fn ready() -> bool {
     READY.load(Acquire)
 }
 
-/// Makes the interpreter known; called once, before anything that reads it is armed.
+/// Stores the interpreter for [`python`]; called once, before any reader of it is armed.
 ///
 /// # Safety
 /// [`ready`] is false, and no other thread calls this.
 pub(crate) unsafe fn publish(python: Python) {
-    // SAFETY: nothing reads it before `READY` is raised.
+    // SAFETY: no thread reads it before `READY` is raised.
     unsafe { PYTHON.0.get().write(python) };
     READY.store(true, Release);
 }
 
-/// Looks at the interpreter of a process that no launcher profiles; false where frames cannot be read. The GIL is held.
+/// Examines the interpreter of a process that no launcher profiles. Returns false if frames cannot be read. The GIL is
+/// held.
 pub(crate) fn adopt() -> bool {
     if !READY.load(Acquire) {
         let (python, _) = inspect();
-        // SAFETY: not ready yet, and the GIL keeps others from writing.
+        // SAFETY: `READY` is not raised yet, and the GIL prevents a second writer.
         unsafe { publish(python) };
         clear_error();
     }
@@ -211,7 +215,7 @@ pub(crate) fn adopt() -> bool {
     python.frames_readable() && !python.calls.incomplete()
 }
 
-/// What interpreter is this, and why its frames cannot be read if they cannot (notice code and detail).
+/// Examines the interpreter. If its frames cannot be read, also returns the reason (notice code and detail).
 pub(crate) fn inspect() -> (Python, Option<(NoticeCode, u32)>) {
     let memory = Guarded::here();
     let (version, runtime, code_type) =
@@ -240,13 +244,13 @@ pub(crate) fn inspect() -> (Python, Option<(NoticeCode, u32)>) {
     }
 }
 
-/// The version of an interpreter without `Py_Version`, as older ones than 3.11 are; 0 where it does not say.
+/// The version of an interpreter without `Py_Version` (older than 3.11), from its text; 0 if there is none.
 fn spoken_version() -> u32 {
     let address = global_symbol(c"Py_GetVersion");
     if address == 0 {
         return 0;
     }
-    // SAFETY: the address is that of a function that writes its text into a buffer of its own.
+    // SAFETY: the address is that of Py_GetVersion, which writes its text into a buffer of its own.
     let function: unsafe extern "C" fn() -> *const core::ffi::c_char = unsafe { core::mem::transmute(address) };
     // SAFETY: may be called before the interpreter is up.
     let text = unsafe { function() };
@@ -255,7 +259,7 @@ fn spoken_version() -> u32 {
     }
     // SAFETY: the text ends with NUL.
     let text = unsafe { CStr::from_ptr(text) }.to_bytes();
-    // `3.10.13 (main, ...`: anything behind the three numbers ends the last one.
+    // `3.10.13 (main, ...`: the first byte that is no digit ends the third number.
     let number = |part: &[u8]| {
         let digits = part.iter().take_while(|byte| byte.is_ascii_digit());
         digits.fold(0u32, |sum, digit| sum.wrapping_mul(10).wrapping_add(u32::from(digit - b'0'))) & 255
@@ -265,18 +269,18 @@ fn spoken_version() -> u32 {
     (next() << 24) | (next() << 16) | (next() << 8)
 }
 
-/// The self-test: not asked for yet, asked for, or a [`Verdict`] plus [`DECIDED`].
+/// State of the self-test: [`NOT_ASKED`], [`ASKED`], or a [`Verdict`] plus [`DECIDED`].
 pub(crate) static STATE: AtomicU32 = AtomicU32::new(NOT_ASKED);
 pub(crate) const NOT_ASKED: u32 = 0;
 pub(crate) const ASKED: u32 = 1;
 pub(crate) const DECIDED: u32 = 16;
 
-/// Frames differ from what the interpreter says: they are not read any more.
+/// Did the self-test fail? Then the frames read here differ from the interpreter's own, and no code reads frames.
 pub(crate) fn failed() -> bool {
     STATE.load(Relaxed) == DECIDED + Verdict::FAILED.number()
 }
 
-/// Has the test been asked for?
+/// Is the self-test still to be asked for?
 pub(crate) fn pending() -> bool {
     STATE.load(Relaxed) == NOT_ASKED
 }

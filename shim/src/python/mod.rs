@@ -1,4 +1,4 @@
-//! The interpreter in this process: its stack, what a sample belongs to, and the test that we read it right.
+//! The interpreter in this process: its stack, the class of a sample's time, and the test that the stack is read right.
 
 pub(crate) mod classify;
 pub(crate) mod interpreter;

@@ -1,10 +1,11 @@
-//! The start-up self-test: does our frame walk see what the interpreter itself sees?
+//! The start-up self-test: does the frame walk of this library find the frames that the interpreter itself reports?
 //!
-//! Job: once the interpreter runs, at a moment of its own choosing (a pending call, with the GIL held), or when the
-//! extension module begins to sample, walk the frames and compare each code object and offset with `PyEval_GetFrame`
-//! and its kin. On a mismatch frames are refused for the whole process, and the report says so; totals stay. Invariant:
-//! it is the only code of this library that calls the interpreter, it does so once, and it leaves no reference and no
-//! exception behind. Neighbours: `hooks` (asks for it), `handler` (stops reading frames when it failed).
+//! Job: walk the frames and compare each code object and offset with `PyEval_GetFrame` and related functions. The test
+//! runs once the interpreter is up, at a moment that the interpreter chooses (a pending call, with the GIL held), or
+//! when the extension module begins to sample. On a mismatch, no code of this process reads frames, and the report says
+//! so; totals remain. Invariant: no other code of this library calls the interpreter for frames; this code does so
+//! once, and leaves no reference and no exception behind. Neighbours: `memory::sample` (asks for the test), `handler`
+//! (stops reading frames after a failure).
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::Relaxed;
@@ -21,7 +22,8 @@ use crate::python::interpreter::{self, ASKED, DECIDED, NOT_ASKED, STATE};
 /// Frames compared at most.
 const DEPTH: u32 = 32;
 
-/// Asks the interpreter to run the test, if it is up, and `then` what else needs the GIL; called from ordinary code only.
+/// Asks the interpreter, if it is up, to run the test and then `then`, which needs the GIL, too. Called from ordinary
+/// code only.
 pub(crate) fn ask(then: fn()) {
     let python = interpreter::python();
     if !python.initialized() || STATE.compare_exchange(NOT_ASKED, ASKED, Relaxed, Relaxed).is_err() {
@@ -41,8 +43,8 @@ pub(crate) fn ask(then: fn()) {
     }
 }
 
-/// Runs the test now, once a process: does the walk see what the interpreter sees? Python code runs on this thread, which
-/// holds the GIL.
+/// Runs the test now, unless this process has a verdict already. Returns true if the verdict is "passed". Python code
+/// runs on this thread, which holds the GIL.
 pub(crate) fn passes_now() -> bool {
     if STATE.load(Relaxed) < DECIDED {
         compare();
@@ -58,7 +60,7 @@ fn decide(verdict: Verdict) {
     }
 }
 
-/// In a forked child, whose interpreter is the one that was tested.
+/// In a forked child: repeats the parent's verdict, because the child has the interpreter that the parent tested.
 pub(crate) fn repeat_verdict() {
     let state = STATE.load(Relaxed);
     if state >= DECIDED {
@@ -79,7 +81,7 @@ macro_rules! python_call {
     }};
 }
 
-/// The pending call: the test, and what is to follow it.
+/// The pending call: runs the test, then `then`.
 unsafe extern "C" fn run(then: *mut c_void) -> c_int {
     let _errno = sys::KeepErrno::new();
     compare();
@@ -107,7 +109,7 @@ fn compare() {
         }
         true
     });
-    // Borrowed; null where no Python code runs.
+    // A borrowed reference; null if no Python code runs.
     let mut frame = python_call!(calls.get_frame, fn() -> Object, ());
     let mut owned = false;
     let mut compared = 0u32;
@@ -140,7 +142,7 @@ fn compare() {
     }
     match differs {
         Some(_) => decide(Verdict::FAILED),
-        // Nothing to compare: ask again.
+        // There was no frame to compare: ask again later.
         None if compared == 0 => STATE.store(NOT_ASKED, Relaxed),
         None => decide(Verdict::PASSED),
     }

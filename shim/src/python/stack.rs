@@ -1,13 +1,15 @@
-//! From the frames of this thread to one number: stacks and code objects are written once and named afterwards.
+//! From the frames of this thread to one number: each stack and code object is written once, and later records name it
+//! by its number.
 //!
-//! Invariant: a record that names a stack stands behind the stack's own record in the ring, and that one behind those
-//! of its code objects; if any of them found no room, the stack is not remembered as sent, and the record that would
-//! have named it is counted as lost. The tables only remember what was sent: an entry that another one pushed out is
-//! sent again. Neighbours: `guard` (memory), `interp` (walk), `ring`.
+//! Invariant: in the ring, a record that names a stack comes after the stack's own record, and the stack's record comes
+//! after the records of its code objects. If the ring has no room for one of them, this file does not mark the stack as
+//! sent, and the record that names the stack counts as lost. The tables only remember what was sent: if a new entry
+//! replaces an old one, the old one is sent again when needed. Neighbours: `guard` (memory), `interp` (walk), `ring`.
 //!
-//! **Which code object is this?** Its address does not say, so its identity is read, which is most of what a frame costs.
-//! Exact mode sees every block that is handed out, and a code object at an address means that the address was handed out
-//! for it: there the number of an address is remembered until the address is handed out again.
+//! **Which code object is this?** An address does not identify a code object, so its identity is read; this read is
+//! most of the cost of a frame. In exact mode this library sees every block that is allocated. If an address holds a
+//! code object, the block at the address was allocated for it. So exact mode remembers the number of an address until
+//! the address is allocated again.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
@@ -21,17 +23,17 @@ use crate::ground::guard::Guarded;
 use crate::ground::slot::{DEPTH, Scratch, TEXT};
 use crate::ground::sys;
 
-/// Entries of each table. Stacks: one word each, the hash. Code objects: tag and number in one word. Addresses: what of the
-/// address is not the place in the table, and the number, in one word.
+/// Entries of each table. Stacks: the hash, one word. Code objects: tag and number in one word. Addresses: the part of
+/// the address that the place in the table does not give, and the number, in one word.
 const STACKS: usize = wire::STACK_SLOTS;
 const CODES: usize = 1 << 15;
 const ADDRESSES: usize = 1 << 12;
 const ALL: usize = STACKS + CODES + ADDRESSES;
-/// Code objects that one walk keeps in mind: recursion comes back to the same few.
+/// Code objects that one walk caches: recursion comes back to the same few.
 const SEEN: usize = 16;
-/// Neighbouring entries that a code object may lie in.
+/// Neighbouring entries in which a code object may be stored.
 const WAYS: usize = 4;
-/// A longer line table is not sent: lines of that function fall back on its first.
+/// A longer line table is not sent: all lines of the function then count as its first line.
 const TABLE_LIMIT: u32 = 512 * 1024;
 
 static TABLES: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
@@ -48,7 +50,7 @@ fn table(offset: usize, len: usize) -> Option<&'static [AtomicU64]> {
         match TABLES.compare_exchange(core::ptr::null_mut(), fresh, Release, Acquire) {
             Ok(_) => base = fresh,
             Err(theirs) => {
-                // SAFETY: ours lost the race; nobody has seen it.
+                // SAFETY: another thread published its mapping first; no other thread has seen this one.
                 unsafe { sys::unmap(fresh.cast(), bytes) };
                 base = theirs;
             }
@@ -58,18 +60,19 @@ fn table(offset: usize, len: usize) -> Option<&'static [AtomicU64]> {
     Some(unsafe { core::slice::from_raw_parts(base.add(offset), len) })
 }
 
-/// In a forked child: nothing was sent into its own segment yet.
+/// In a forked child: clears the tables, because nothing was sent into the child's own segment yet.
 pub(crate) fn forget_all() {
     let base = TABLES.load(Acquire);
     if !base.is_null() {
         let bytes = ALL * size_of::<AtomicU64>();
-        // SAFETY: the tables are ours; their pages read zero afterwards.
+        // SAFETY: this file mapped the tables; their pages read zero afterwards.
         unsafe { sys::call3(libc::SYS_madvise, base as usize, bytes, libc::MADV_DONTNEED as usize) };
     }
     NEXT_CODE.store(1, Relaxed);
 }
 
-/// Place and mark of a code object's address in the table of addresses: together they are all of it but four zero bits.
+/// Place and mark of a code object's address in the table of addresses. Together they give the whole address but its
+/// four low bits, which are zero.
 fn by_address(code: u64) -> Option<(&'static AtomicU64, u64)> {
     let mark = code >> 16;
     if mark > u64::from(u32::MAX) {
@@ -79,7 +82,7 @@ fn by_address(code: u64) -> Option<(&'static AtomicU64, u64)> {
     Some((place, mark << 32))
 }
 
-/// Exact mode: a block was handed out, so what was known of a code object at this address is over.
+/// Exact mode: a block was allocated at `address`, so the number of a code object at this address is no longer valid.
 pub(crate) fn handed_out(address: u64) {
     if let Some((place, mark)) = by_address(address)
         && place.load(Relaxed) >> 32 << 32 == mark
@@ -88,25 +91,27 @@ pub(crate) fn handed_out(address: u64) {
     }
 }
 
-/// Exact mode begins: what was handed out before was not seen.
+/// Clears the table of addresses when exact mode begins, because the hooks did not see earlier allocations.
 pub(crate) fn forget_addresses() {
     for place in table(STACKS + CODES, ADDRESSES).unwrap_or(&[]) {
         place.store(0, Relaxed);
     }
 }
 
-/// What a walk found.
+/// Result of a walk.
 pub(crate) struct Walked {
-    /// Hash of the stack; 0: no Python frames.
+    /// Hash of the stack; 0 if there are no Python frames.
     pub(crate) stack: u64,
-    /// Address of the leaf's instruction; 0 where it is not known.
+    /// Address of the leaf frame's instruction; 0 if unknown.
     pub(crate) instruction: u64,
-    /// False where a record that the stack needs found no room: what would name it is lost.
+    /// False if the ring had no room for a record that the stack needs: a record that would name the stack is then
+    /// lost.
     pub(crate) sent: bool,
 }
 
-/// Walks the frames of the thread state and sees to it that the launcher knows the stack. `registers`: those of the thread
-/// where it was interrupted. `all_seen`: every block is, so that addresses may be believed.
+/// Walks the frames of the thread state and sends the launcher the records of the stack that it does not have yet.
+/// `registers`: the registers of the interrupted code, or none. `all_seen`: exact mode. Every allocation passes through
+/// the hooks, so an address identifies a code object until it is allocated again.
 pub(crate) fn capture(
     segment: &Segment,
     layout: &Layout,
@@ -120,7 +125,7 @@ pub(crate) fn capture(
     let mut hash = 0x51_7c_c1_b7_27_22_0a_95u64;
     let mut instruction = 0;
     let mut sent = true;
-    // Code objects on this thread's own stack cannot die during the walk, so an address stands for one of them.
+    // Code objects on this thread's own stack cannot die during the walk, so an address identifies a code object here.
     let mut seen = [(0u64, 0u32); SEEN];
     let mut unreadable = 0u64;
     let Scratch { entries, text } = room;
@@ -145,7 +150,8 @@ pub(crate) fn capture(
             }
         }
         if depth == 0 {
-            // Those inside of it have returned: their code objects are on their way out.
+            // The frames inside of this one have returned, and their code objects may be gone: do not count them as
+            // rejected.
             unreadable = 0;
             if frame.offset_bytes != u32::MAX {
                 instruction = frame.instruction;
@@ -186,23 +192,23 @@ fn send_stack(segment: &Segment, stack: u64, entries: &[StackEntry]) -> bool {
     let bytes = unsafe { core::slice::from_raw_parts(entries.as_ptr().cast::<u8>(), size_of_val(entries)) };
     let sent = segment.emit_whole(&def, NoFlags, bytes);
     if sent {
-        // Release: whoever reads the hash here writes its record behind ours.
+        // Release: a thread that reads the hash here writes its record after this one.
         place.store(stack, Release);
     }
     sent
 }
 
-/// What the launcher knows of a code object.
+/// Does the launcher know a code object?
 enum Numbered {
-    /// It knows it under this number.
+    /// The launcher knows the code object under this number.
     Known(u32),
-    /// It is no code object any more.
+    /// The memory holds no code object any more.
     Unreadable,
-    /// There was no room to tell it.
+    /// The ring had no room for the code object's record.
     Unsent,
 }
 
-/// As [`code_number`], which is asked once for each time that the address was handed out.
+/// As [`code_number`], but calls it only once for each time that the address was allocated.
 fn number_by_address(
     segment: &Segment,
     layout: &Layout,
@@ -211,7 +217,7 @@ fn number_by_address(
     buffer: &mut [u8; TEXT],
 ) -> Numbered {
     let Some((place, mark)) = by_address(code) else { return code_number(segment, layout, memory, code, buffer) };
-    // Acquire: whoever reads the number here writes its record behind the code object's.
+    // Acquire: a thread that reads the number here writes its record after the code object's record.
     let word = place.load(Acquire);
     if word >> 32 << 32 == mark && word != 0 {
         return Numbered::Known(word as u32);
@@ -223,7 +229,7 @@ fn number_by_address(
     numbered
 }
 
-/// The number of a code object, announced if it is new.
+/// The number of a code object; sends its record if the code object is new.
 fn code_number(segment: &Segment, layout: &Layout, memory: &Guarded, code: u64, buffer: &mut [u8; TEXT]) -> Numbered {
     let Some(identity) = Identity::read(memory, layout, code) else { return Numbered::Unreadable };
     let hash = identity.hash64();
@@ -251,7 +257,7 @@ fn code_number(segment: &Segment, layout: &Layout, memory: &Guarded, code: u64, 
     Numbered::Known(number)
 }
 
-/// True if the record was written, false if it found no room, `None` where the texts are gone.
+/// True if the record was written, false if the ring had no room, `None` if the texts are gone.
 fn send_code(
     segment: &Segment,
     layout: &Layout,
@@ -260,7 +266,7 @@ fn send_code(
     number: u32,
     buffer: &mut [u8; TEXT],
 ) -> Option<bool> {
-    // One buffer serves both texts: the name takes at most a quarter of it.
+    // Both texts share one buffer: the name takes at most a quarter of it.
     let (name_room, file_room) = buffer.split_at_mut(TEXT / 4);
     let name = text(memory, layout, identity.qualname, name_room)?;
     let file = text(memory, layout, identity.filename, file_room)?;
@@ -278,13 +284,14 @@ fn send_code(
     writer.value(&def);
     writer.bytes(file_room.get(..file).unwrap_or(&[]));
     writer.bytes(name_room.get(..name).unwrap_or(&[]));
-    // A table that vanished meanwhile reads zero: no line, and the function's first line serves.
+    // If the table has been freed meanwhile, zeros are written: the table then gives no lines, and the report uses the
+    // function's first line.
     writer.memory(memory, table, table_bytes as usize);
     writer.commit();
     Some(true)
 }
 
-/// The opcode at an instruction; `None` where it cannot be read.
+/// The opcode at an instruction; `None` if it cannot be read.
 pub(crate) fn opcode(memory: &Guarded, instruction: u64) -> Option<u8> {
     if instruction == 0 { None } else { memory.u8(instruction) }
 }
