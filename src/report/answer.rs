@@ -1,8 +1,8 @@
 //! The two answers that every report gives: the slowest line, and the line that held most of the memory peak.
 //!
-//! Job: choose both lines once, so that terminal, page, notebook and summary name the same. Invariants: the slowest line
-//! is the line in scope with the most CPU time (waiting never leads); an answer that was not measured says so.
-//! Neighbours: `table::closing` prints the sentences, `html::findings` shows the cards.
+//! Job: choose both lines once, so that terminal, page, notebook and summary name the same lines. Invariants: the
+//! slowest line is the line in scope with the most CPU time (waits do not count); if the figure was not measured, the
+//! answer says so. Neighbours: `table::closing` prints the sentences, `html::findings` shows the cards.
 
 use super::bars::{CPU_KINDS, parts};
 use super::view::{Place, SortKey, cpu_s, largest, share};
@@ -13,21 +13,21 @@ pub(crate) const FEW_SAMPLES: u64 = 5;
 
 /// The line with the most CPU time.
 pub(crate) struct Slowest<'p> {
-    /// Where it stands.
+    /// File and line.
     pub(crate) place: Place<'p>,
     /// CPU seconds.
     pub(crate) cpu_s: f64,
-    /// Its share of the CPU time of the run; `None` where that is not known.
+    /// Share of the CPU time of the run; `None` if that is not known.
     pub(crate) share: Option<f64>,
-    /// Rests on fewer than [`FEW_SAMPLES`] samples.
+    /// Whether the line has fewer than [`FEW_SAMPLES`] samples.
     pub(crate) unsure: bool,
 }
 
-/// The line that held most of what was live at the peak.
+/// The line that held most of the bytes live at the peak.
 pub(crate) struct PeakOwner<'p> {
-    /// Where it stands.
+    /// File and line.
     pub(crate) place: Place<'p>,
-    /// Bytes.
+    /// Bytes that the line held at the peak.
     pub(crate) bytes: u64,
 }
 
@@ -49,16 +49,16 @@ pub(crate) fn peak_owner(profile: &Profile) -> Option<PeakOwner<'_>> {
 pub(crate) fn asks_most(profile: &Profile) -> Option<Place<'_>> {
     let places = profile.files.iter().flat_map(|file| file.lines.iter().map(move |line| Place { file, line }));
     let asking = places.filter(|place| place.line.sql_count.is_some_and(|count| count > 0));
-    // Of equals the first.
+    // Of lines with equally many queries, the first.
     asking.reduce(|most, next| if next.line.sql_count > most.line.sql_count { next } else { most })
 }
 
-/// Was memory profiled?
+/// Whether memory was profiled.
 pub(crate) fn memory_was_profiled(profile: &Profile) -> bool {
     !matches!(profile.settings.memory.mode.as_str(), "off" | "")
 }
 
-/// Where most of a line's CPU time was spent, e.g. `mostly in the kernel`; `None` where no kind has half of it.
+/// The kind of a line's CPU time with the largest share, e.g. `mostly in the kernel`; `None` if no kind has half of it.
 pub(crate) fn mostly(time: &Time) -> Option<&'static str> {
     const PHRASES: [[&str; 2]; CPU_KINDS] = [
         ["mostly Python code", "nearly all Python code"],

@@ -1,20 +1,20 @@
 //! Small pictures made of characters: stacked bars and sparklines.
 //!
-//! Job: sizes at a glance. Invariants: a bar takes exactly the cells it was given; kinds differ by texture, colour only
-//! repeats that; a sparkline never loses the peak, because each cell shows the largest value of its time. Neighbours:
-//! `report::table` places them.
+//! Job: show sizes at a glance. Invariants: a bar takes exactly the cells that its caller asked for; kinds differ by
+//! texture, so that a reader without colours can tell them apart; each cell of a sparkline shows the largest value of
+//! its time, so the peak is never lost. Neighbours: `report::table` places the pictures.
 
 use super::style::{Role, Style};
 use super::view::waiting_s;
 use crate::profile::model::Time;
 
-/// Kinds of CPU time: the first of [`KINDS`], which bars stack. Waiting is no part of a bar, since it takes no CPU.
+/// Number of the kinds of CPU time, which stand first in [`KINDS`]. Bars stack only these: waiting takes no CPU.
 pub(crate) const CPU_KINDS: usize = 4;
-/// Place of native helper threads in [`KINDS`].
+/// Index of native helper threads in [`KINDS`].
 pub(crate) const HELPERS: usize = 2;
-/// Place of the kernel's time in [`KINDS`].
+/// Index of the kernel's time in [`KINDS`].
 pub(crate) const SYSTEM: usize = 3;
-/// Place of waiting in [`KINDS`].
+/// Index of waiting in [`KINDS`].
 pub(crate) const WAIT: usize = 4;
 
 /// The kinds of time, those of CPU time first, in the order in which bars stack them.
@@ -30,7 +30,7 @@ pub(crate) const KINDS: [Kind; 5] = [
 pub(crate) struct Kind {
     /// Its name.
     pub(crate) name: &'static str,
-    /// Its name where there is little room.
+    /// Its name where a report has few cells for it.
     pub(crate) short: &'static str,
     /// Its colour.
     pub(crate) role: Role,
@@ -45,17 +45,17 @@ impl Kind {
     }
 }
 
-/// The figures that [`KINDS`] name; what threads idle is no waiting.
+/// The figures of the kinds, in the order of [`KINDS`]. Waiting excludes the time that threads idle.
 pub(crate) fn parts(time: &Time) -> [Option<f64>; 5] {
     [time.python_s, time.native_s, time.helpers_s, time.system_s, waiting_s(time)]
 }
 
-/// The known figures of the kinds of CPU time.
+/// The figures of the kinds of CPU time; an unknown one is 0.
 pub(crate) fn cpu_parts(time: &Time) -> [f64; CPU_KINDS] {
     [time.python_s, time.native_s, time.helpers_s, time.system_s].map(Option::unwrap_or_default)
 }
 
-/// Appends a bar of `cells` cells, of which `parts` fill their share of `whole` and spaces the rest.
+/// Appends a bar of `cells` cells. Each part fills its share of `whole`; spaces fill the rest.
 pub(crate) fn stacked(out: &mut String, parts: [f64; CPU_KINDS], whole: f64, cells: usize, style: &Style) {
     let sum: f64 = parts.iter().sum();
     let full = if whole > 0.0 && sum > 0.0 { (sum / whole).min(1.0) * cells as f64 } else { 0.0 };
@@ -67,7 +67,7 @@ pub(crate) fn stacked(out: &mut String, parts: [f64; CPU_KINDS], whole: f64, cel
         out.extend(std::iter::repeat_n(' ', cells.saturating_sub(1)));
         return;
     }
-    // Cells go where the rounded sum of all parts so far says, so that they always add up to `filled`.
+    // Each kind ends at the rounded sum of the kinds up to it, so that the cells of all kinds add up to `filled`.
     let mut so_far = 0.0;
     let mut drawn = 0;
     for (part, kind) in parts.into_iter().zip(&KINDS) {
@@ -96,7 +96,7 @@ pub(crate) fn sparkline(series: &[(f64, u64)], elapsed: f64, cells: usize, style
     let levels = style.glyph(UNICODE, ASCII);
     let mut held = None;
     let row = largest.into_iter().map(|value| {
-        // A cell without a reading holds the one before it.
+        // A cell without a reading repeats the cell before it.
         held = value.or(held);
         held.map_or(' ', |value| levels[((value as f64 / top.max(1) as f64 * 8.0).ceil() as usize).clamp(1, 8) - 1])
     });

@@ -1,7 +1,7 @@
-//! The formats in which a profile can be kept, and how a file's name tells them.
+//! The formats in which a profile can be saved, and the format that a file's name selects.
 //!
-//! Job: from a name to a format, and from a profile to that format's bytes. Invariant: pure; every format has one word
-//! for the command line and at least one ending. Neighbours: `commands` and `bindings` write what this makes.
+//! Job: choose the format by a name, and encode a profile in it. Invariants: pure functions; every format has one name
+//! for the command line and at least one ending. Neighbours: `commands` and `bindings` write the bytes to files.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::table::render_table;
 use super::view::Options;
 use crate::profile::model::Profile;
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The profile itself, format 1.
@@ -42,23 +42,25 @@ pub struct Look<'a> {
     pub style: Style,
     /// Show source text in the page.
     pub source: bool,
-    /// What stacks are weighed by, where a format has one weight; `None`: CPU time, and all that speedscope can show.
+    /// The weight of stacks, in a format with a single weight. `None`: CPU time, and every weight that speedscope can
+    /// show.
     pub weight: Option<Weight>,
-    /// Gives the text of a file, where it can be read.
+    /// Returns the text of a file, if it can be read.
     pub read_source: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// What there is to know of a format.
+/// A format and how to write it.
 struct Row {
     format: Format,
-    /// The word for it on the command line.
+    /// Name of the format on the command line.
     name: &'static str,
-    /// Endings of file names that tell it; help texts list the first.
+    /// Endings of file names that select this format. Help texts list the first one.
     endings: &'static [&'static str],
     encode: fn(&Profile, &Look<'_>) -> Vec<u8>,
 }
 
-/// One row a format, in the order of [`Format`] and of help texts. A new format is a row here and a file in `export`.
+/// One row for each format, in the order of [`Format`] and of help texts. A new format needs a row here and a file in
+/// `export`.
 const ROWS: [Row; 8] = [
     Row { format: Format::Json, name: "json", endings: &[".json"], encode: encode_json },
     Row { format: Format::Html, name: "html", endings: &[".html", ".htm"], encode: encode_html },
@@ -102,7 +104,7 @@ const ROWS: [Row; 8] = [
 
 fn encode_json(profile: &Profile, _: &Look<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Memory takes all that is written to it.
+    // Writing to a `Vec` never fails.
     let _ = json::write(profile, Layout::Compact, &mut bytes);
     bytes
 }
@@ -128,19 +130,19 @@ impl Format {
         &ROWS[self as usize]
     }
 
-    /// The word for it on the command line.
+    /// Name of the format on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// The format that `name` stands for.
+    /// The format called `name` on the command line.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// The endings that help texts and hints list, one a format: `.json, .html, ...`.
+    /// One ending for each format, as help texts and hints list them: `.json, .html, ...`.
     #[must_use]
     pub fn endings() -> String {
         ROWS.map(|row| row.endings[0]).join(", ")
@@ -150,27 +152,28 @@ impl Format {
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-        // The name that callgrind itself gives, which KCachegrind looks for.
+        // callgrind itself writes `callgrind.out.PID`, and KCachegrind looks for such names.
         if name.starts_with("callgrind.out") {
             return Some(Self::Callgrind);
         }
         ending_of(&name).map(|(format, _)| format)
     }
 
-    /// Where the ending of a file's name begins; `None` where it tells no format.
+    /// Where the ending of a file's name begins; `None` if the ending selects no format.
     #[must_use]
     pub fn ending(name: &str) -> Option<usize> {
         ending_of(&name.to_ascii_lowercase()).map(|(_, ending)| name.len() - ending.len())
     }
 
-    /// The profile in this format. Source text that the profile itself holds is part of it whatever `look` says.
+    /// Encodes the profile in this format. Source text that the profile itself holds is always included, whatever
+    /// `look` says.
     #[must_use]
     pub fn encode(self, profile: &Profile, look: &Look<'_>) -> Vec<u8> {
         (self.row().encode)(profile, look)
     }
 }
 
-/// The longest ending of a name in lower case, and the format that it tells.
+/// The longest known ending of a name, in lower case, and its format.
 fn ending_of(name: &str) -> Option<(Format, &'static str)> {
     let all = ROWS.iter().flat_map(|row| row.endings.iter().map(|ending| (row.format, *ending)));
     all.filter(|(_, ending)| name.ends_with(ending)).max_by_key(|(_, ending)| ending.len())

@@ -1,9 +1,9 @@
-//! The profile as JSON, format 1: written the same for the same profile, read with nothing taken on trust.
+//! The profile as JSON, format 1: the same profile always gives the same bytes, and the reader checks every input.
 //!
-//! Job: keep a profile for later and take it back. Invariants: keys stand in the order of the model; every number is
-//! finite; a profile that was read has indices that lead somewhere, so no report needs to check them again; no file,
-//! however hostile, causes a panic. Unknown keys and newer minor versions are accepted, a newer major is refused.
-//! Neighbours: `profile::model` holds the keys, `docs/profile-format.md` explains them.
+//! Job: write a profile to a file and read it back. Invariants: keys stand in the order of the model; every number is
+//! finite; every index in a profile that was read is valid, so reports need not check; no file causes a panic, not even
+//! one made to attack. Unknown keys and newer minor versions are accepted, a newer major version is refused.
+//! Neighbours: `profile::model` defines the keys, `docs/profile-format.md` explains them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::profile::model::{
     FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, Format, Member, Memory, Merge, Notice, Profile, Stacks, Time, codes,
 };
 
-/// Larger files are refused: two hundred times a profile of 100,000 lines.
+/// Larger files are refused. The limit is two hundred times the size of a profile of 100,000 lines.
 pub const MAX_BYTES: u64 = 4 << 30;
 
 /// How JSON is laid out.
@@ -33,9 +33,9 @@ pub enum Layout {
 /// Why a file could not be read as a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadError {
-    /// What happened, to what, why.
+    /// What failed, for which file, and why.
     pub message: String,
-    /// One thing to do about it.
+    /// One thing that the user can do.
     pub hint: String,
 }
 
@@ -91,12 +91,12 @@ pub fn read_bytes(name: &str, bytes: &[u8]) -> Result<Profile, ReadError> {
     let profile: Profile = match serde_json::from_str(text) {
         Ok(profile) => profile,
         Err(error) => {
-            // Whatever else is wrong, the format is told first: the shape of all other keys depends on it.
+            // Report a wrong format before any other error: the shape of all other keys depends on the format.
             check_format(name, text)?;
             return Err(broken(name, text, &error));
         }
     };
-    // A list would do for a struct, and its items for the fields.
+    // serde also accepts a list in place of a struct, with the fields as its items.
     if !is_known(&profile.format) || !text.trim_start().starts_with('{') {
         check_format(name, text)?;
     }
@@ -112,7 +112,7 @@ fn refuse(name: &str, why: &str, hint: &str) -> ReadError {
 
 fn broken(name: &str, text: &str, error: &serde_json::Error) -> ReadError {
     let place = format!("line {} column {}", error.line(), error.column());
-    // A number that is cut off is an error of syntax, but at the very end.
+    // JSON that ends within a number is a syntax error at the very end, not `Category::Eof`.
     let text = text.trim_end();
     let last = text.rsplit('\n').next().unwrap_or_default();
     let at_end = error.line() > text.matches('\n').count() && error.column() >= last.len();
@@ -128,7 +128,7 @@ fn is_known(format: &Format) -> bool {
     format.name == FORMAT_NAME && (1..=FORMAT_MAJOR).contains(&format.major)
 }
 
-/// The one key that every version of the format has, read apart where not all could be read.
+/// Reads the key `format` alone, which every version has, and refuses a format that this build does not know.
 fn check_format(name: &str, text: &str) -> Result<(), ReadError> {
     #[derive(Deserialize)]
     struct Head {
@@ -155,7 +155,7 @@ fn check_format(name: &str, text: &str) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Every index leads to something, and callers stand before the called.
+/// Checks that every index is valid, and that a caller's node stands before the nodes that it calls.
 fn check_indices(profile: &Profile) -> Result<(), String> {
     let Stacks { frames, nodes, other_files, by_thread, by_process } = &profile.stacks;
     let files = profile.files.len() + other_files.len();
@@ -238,7 +238,7 @@ fn check_indices(profile: &Profile) -> Result<(), String> {
     profile.merge.as_deref().map_or(Ok(()), |merge| check_merge(profile, merge))
 }
 
-/// The same of what merged profiles have beside.
+/// Checks the indices and counts that only merged profiles have.
 fn check_merge(profile: &Profile, merge: &Merge) -> Result<(), String> {
     let files = profile.files.len();
     let rows =
@@ -273,8 +273,8 @@ fn check_merge(profile: &Profile, merge: &Merge) -> Result<(), String> {
     Ok(())
 }
 
-/// The profile with figures that are not finite taken out: JSON has no spelling for them. Optional ones become
-/// unknown, the others 0, and a notice says how many there were.
+/// The profile without figures that are not finite, because JSON cannot express them. Optional figures become unknown,
+/// the others 0, and a notice says how many were replaced.
 fn finite(original: &Profile) -> Cow<'_, Profile> {
     let mut mended = original.clone();
     let profile = &mut mended;
@@ -350,7 +350,7 @@ fn finite(original: &Profile) -> Cow<'_, Profile> {
     Cow::Owned(mended)
 }
 
-/// Counts what it mends.
+/// Replaces figures that are not finite, and counts them.
 struct Mend(usize);
 
 impl Mend {

@@ -1,7 +1,8 @@
-//! The report as Markdown: what a viewer without HTML shows, and what goes into an issue or a chat.
+//! The report as Markdown: for viewers without HTML, and to paste into an issue or a chat.
 //!
-//! Job: the run in a line and the hottest lines as a table of GitHub's flavour. Invariant: text from the profile stands
-//! in code spans, in which nothing acts, or is escaped; it cannot end its cell. Neighbour: `html::fragment`.
+//! Job: the run in a line and the hottest lines as a table of GitHub's flavour. Invariant: text from the profile is
+//! escaped, or stands in a code span, where Markdown has no effect; it cannot end its cell. Neighbour:
+//! `html::fragment`.
 
 use super::bars::{KINDS, cpu_parts};
 use super::style::Style;
@@ -11,7 +12,7 @@ use super::view::{Options, View, cpu_s, share, waiting_s};
 use crate::profile::model::{Profile, Time};
 use crate::units;
 
-/// The hottest lines that `options` ask for.
+/// Renders the hottest lines according to `options`.
 #[must_use]
 pub fn render_markdown(profile: &Profile, options: &Options) -> String {
     let mut view = View::new(profile, options);
@@ -65,10 +66,10 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
     out
 }
 
-/// Statements of this number are listed.
+/// Most SQL statements that are listed.
 const STATEMENTS: usize = 10;
 
-/// Queries of databases by line, and what to do about lines that ask again and again.
+/// Appends the queries of databases by line, and advice for lines that repeat their queries.
 fn push_sql(out: &mut String, profile: &Profile) {
     let Some(sql) = profile.sql.as_ref().filter(|sql| !sql.statements.is_empty()) else { return };
     out.push_str(&format!(
@@ -99,7 +100,7 @@ fn mostly(time: &Time) -> &'static str {
     largest.filter(|(part, _)| *part > 0.0).map_or("", |(_, kind)| kind.name)
 }
 
-/// `text` as a code span that may stand in a cell of a table; nothing where there is no text.
+/// `text` as a code span for a cell of a table; empty if `text` is blank.
 pub(super) fn code(text: &str) -> String {
     let text = escape_pipes(&text::visible(text, &Style::PLAIN));
     if text.trim().is_empty() {
@@ -116,8 +117,8 @@ pub(super) fn code(text: &str) -> String {
     format!("{fence}{gap}{text}{gap}{fence}")
 }
 
-/// A backslash before each `|`; one more where backslashes before it would pair with that (a table's cells are cut
-/// before code spans are looked for).
+/// Puts a backslash before each `|`. If a backslash stands before the `|` already, adds one more, so that the two do
+/// not pair up. (Markdown cuts a table into cells before it looks for code spans.)
 fn escape_pipes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut is_open = false;
@@ -131,7 +132,7 @@ fn escape_pipes(text: &str) -> String {
     out
 }
 
-/// `text` with all that Markdown or HTML would act upon escaped.
+/// Escapes all characters of `text` that Markdown or HTML would interpret.
 fn plain(text: &str) -> String {
     let text = text::visible(text, &Style::PLAIN);
     let mut out = String::with_capacity(text.len());

@@ -1,8 +1,8 @@
 //! CPU time and allocations by module: the user's files one by one, libraries by package.
 //!
-//! Job: say which package the time goes through before a reader looks at lines. Invariants: own figures add up to the
-//! tree of stacks; a total counts each stack once, however often the module is on it. Neighbours: `report::tree` names
-//! packages, `table::modules` and the page list the rows.
+//! Job: show which package takes the time before a reader looks at lines. Invariants: the own figures of all modules
+//! add up to the tree of stacks; a total counts each stack once, even if the module is on it several times. Neighbours:
+//! `report::tree` names packages, `table::modules` and the page list the rows.
 
 use std::collections::HashMap;
 
@@ -10,22 +10,22 @@ use super::export::walk::path;
 use super::tree::package;
 use crate::profile::model::Profile;
 
-/// One file of the user's, or one package.
+/// A file of the user, or a package of a library.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Module {
     /// Path of the file, or the package's name.
     pub(crate) name: String,
-    /// It is a library's package.
+    /// Whether it is a package of a library.
     pub(crate) library: bool,
     /// CPU seconds in its own code.
     pub(crate) own_s: f64,
-    /// CPU seconds with all that it calls.
+    /// CPU seconds of its own code and of everything that it calls.
     pub(crate) total_s: f64,
     /// Bytes allocated in its own code.
     pub(crate) alloc_bytes: u64,
 }
 
-/// All modules, most own CPU time first.
+/// All modules, those with the most own CPU time first.
 pub(crate) fn modules(profile: &Profile) -> Vec<Module> {
     let stacks = &profile.stacks;
     let mut rows: Vec<Module> = Vec::new();
@@ -53,7 +53,7 @@ pub(crate) fn modules(profile: &Profile) -> Vec<Module> {
         let Some(own) = row(at) else { continue };
         rows[own].own_s += node.cpu_s;
         rows[own].alloc_bytes = rows[own].alloc_bytes.saturating_add(node.alloc_bytes);
-        // The outermost node of a module has the weight of all below.
+        // Only the outermost node of a module adds to its total: its weight includes all nodes below.
         let mut above = node.parent;
         while let Some(caller) = above {
             if row(caller) == Some(own) {
@@ -65,7 +65,7 @@ pub(crate) fn modules(profile: &Profile) -> Vec<Module> {
             rows[own].total_s += totals[at];
         }
     }
-    // A file without lines only called code that is out of scope.
+    // A file without lines only called code out of scope.
     let bare: Vec<&str> =
         profile.files.iter().filter(|file| file.lines.is_empty()).map(|file| file.path.as_str()).collect();
     rows.retain(|module| {

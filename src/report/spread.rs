@@ -1,28 +1,28 @@
-//! How the lines of a merged profile differ between its groups, as both the text and the page show it.
+//! How the lines of a merged profile differ between its groups, for the text and the page.
 //!
-//! Job: choose and spell the rows. Invariant: the line whose largest group has most stands first. Neighbours:
-//! `profile::merge` compared the groups, `table::spread` and `html::spread` lay out.
+//! Job: choose and format the rows. Invariant: lines are sorted by the figure of their largest group, the largest
+//! first. Neighbours: `profile::merge` compares the groups, `table::spread` and `html::spread` do the layout.
 
 use crate::profile::model::{LineSpread, Merge, Profile, Range};
 use crate::units;
 
-/// One figure of the lines.
+/// The table of one figure.
 pub(super) struct SpreadTable<'p> {
     /// `CPU`, `Waiting`, `Allocated` or `Peak`.
     pub(super) name: &'static str,
     pub(super) rows: Vec<SpreadRow<'p>>,
 }
 
-/// A line, spelt.
+/// A line with its figures as text.
 pub(super) struct SpreadRow<'p> {
     /// Index of its file.
     pub(super) file: usize,
     pub(super) line: u32,
-    /// Least, median and largest of the groups.
+    /// Smallest, median and largest figure of the groups.
     pub(super) range: [String; 3],
-    /// Largest by mean, e.g. `x2.01`.
+    /// Largest divided by mean, e.g. `x2.01`.
     pub(super) imbalance: String,
-    /// The group that has the largest.
+    /// The group with the largest figure.
     pub(super) highest: &'p str,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn remark(merge: &Merge) -> String {
     format!("{}, {}{peak}", count(merge.members.len(), "run"), count(merge.spread.groups.len(), &merge.spread.by))
 }
 
-/// The run whose peak the profile has, where there are several.
+/// The member whose peak the profile shows, if the profile was merged from several.
 pub(super) fn peak_owner(merge: &Merge) -> Option<String> {
     let owner = merge.members.get(merge.peak_member).filter(|_| merge.members.len() > 1)?;
     owner.footprint_peak_bytes.map(|_| owner.name())

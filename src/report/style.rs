@@ -1,15 +1,15 @@
-//! How a report may look on this terminal: its width, colours or none, Unicode or ASCII.
+//! How a report may look on a given output: its width, with colours or without, Unicode or ASCII.
 //!
-//! Job: turn environment, terminal and options into one value, once. Invariant: [`Style`] is all that a report knows
-//! of the outside, so the same profile and style give the same bytes; colour only ever repeats what text says.
-//! Neighbours: `commands` gathers what [`Style::resolve`] asks for, `report::table` paints with the result.
+//! Job: compute one [`Style`] from environment, terminal and options. Invariants: a report depends on the profile and
+//! its style only, so the same two give the same bytes; colour only repeats what the text says. Neighbours: `commands`
+//! collects the input of [`Style::resolve`], `report::table` paints with the result.
 
 use std::fmt::Write as _;
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ColorChoice {
-    /// As the environment and the terminal say.
+    /// Decided by the environment and the terminal.
     #[default]
     Auto,
     /// Always.
@@ -18,19 +18,19 @@ pub enum ColorChoice {
     Never,
 }
 
-/// What is known of the place that a report is written to.
+/// The output that a report is written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Output {
-    /// It is a terminal.
+    /// Whether it is a terminal.
     pub is_terminal: bool,
-    /// Its width in display cells, where it has one.
+    /// Its width in display cells, if it has one.
     pub columns: Option<usize>,
 }
 
 /// How a report looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// Display cells of a line.
+    /// Width of a line in display cells.
     pub width: usize,
     /// Paint with colours.
     pub color: bool,
@@ -38,9 +38,9 @@ pub struct Style {
     pub unicode: bool,
 }
 
-/// Width of a report that goes neither to a terminal nor was given one: fits a log viewer, holds the main columns.
+/// Width of a report that does not go to a terminal and has no `--width`. It fits a log viewer and the main columns.
 pub const DEFAULT_WIDTH: usize = 120;
-/// Narrower than this, numbers would have to be cut.
+/// Least width: in fewer cells, numbers would have to be cut.
 pub const LEAST_WIDTH: usize = 40;
 
 impl Style {
@@ -49,9 +49,9 @@ impl Style {
 
     /// The style for `output` under the environment `env`.
     ///
-    /// Width: `width` (`--width`), else `COLUMNS`, else the terminal's. Colour: `color` (`--color`), else none where
-    /// `NO_COLOR` is set, else some where `FORCE_COLOR` is, else none where `TERM` is `dumb`, else as the output is a
-    /// terminal. Unicode: where the first of `LC_ALL`, `LC_CTYPE`, `LANG` that is set names UTF-8.
+    /// Width: `width` (`--width`), else `COLUMNS`, else the terminal's. Colour: `color` (`--color`), else none if
+    /// `NO_COLOR` is set, else colours if `FORCE_COLOR` is set, else none if `TERM` is `dumb`, else colours only on a
+    /// terminal. Unicode: if the first set variable of `LC_ALL`, `LC_CTYPE` and `LANG` names UTF-8.
     pub fn resolve(
         output: Output,
         env: impl Fn(&str) -> Option<String>,
@@ -72,13 +72,13 @@ impl Style {
         Self { width: width.max(LEAST_WIDTH), color, unicode: locale.contains("utf-8") || locale.contains("utf8") }
     }
 
-    /// `unicode` or its stand-in.
+    /// `unicode`, or `ascii` if the style has no Unicode.
     #[must_use]
     pub fn glyph<T>(&self, unicode: T, ascii: T) -> T {
         if self.unicode { unicode } else { ascii }
     }
 
-    /// Appends `text` painted for its `role`.
+    /// Appends `text`, painted for `role`.
     pub(crate) fn paint(&self, out: &mut String, role: Role, text: &str) {
         if !self.color || text.is_empty() || role == Role::Plain {
             out.push_str(text);
@@ -87,7 +87,7 @@ impl Style {
         let _ = write!(out, "{}", role.style().style(text));
     }
 
-    /// `text` painted for its `role`.
+    /// `text`, painted for `role`.
     pub(crate) fn painted(&self, role: Role, text: &str) -> String {
         let mut out = String::with_capacity(text.len() + 10);
         self.paint(&mut out, role, text);
@@ -95,7 +95,7 @@ impl Style {
     }
 }
 
-/// What a piece of text is for.
+/// The purpose of a piece of text, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Nothing special.
@@ -104,7 +104,7 @@ pub(crate) enum Role {
     Title,
     /// A column's title.
     Heading,
-    /// Beside the point: units, zeros, cold lines, rules.
+    /// Of little importance: units, zeros, cold lines, rules.
     Faint,
     /// The figure to look at.
     Strong,
@@ -118,15 +118,15 @@ pub(crate) enum Role {
     Wait,
     /// Memory.
     Memory,
-    /// Something is missing or wrong.
+    /// Reports that something is missing or wrong.
     Warning,
-    /// Shown in place of a character of the source that would act on the terminal.
+    /// Replaces a character of the source that would control the terminal.
     StandIn,
 }
 
 impl Role {
-    /// Colours of the terminal's own theme that are legible on dark and light. No bright ones: Solarized uses them for
-    /// shades of its background.
+    /// Colours of the terminal's own theme that are legible on dark and on light backgrounds. Bright colours are
+    /// avoided: Solarized uses them for shades of its background.
     fn style(self) -> owo_colors::Style {
         let style = owo_colors::Style::new();
         match self {

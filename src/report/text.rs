@@ -1,9 +1,9 @@
-//! Text from outside made fit for a terminal: measured in display cells, cut with a mark, harmless.
+//! Makes text of a profile fit for a terminal: measured in display cells, cut with a mark, harmless.
 //!
-//! Job: a source line, a path or a name becomes one line of known width. Invariants: what comes out holds no control
-//! character and none that reorders its neighbours (each is shown as a visible stand-in), so that no source can drive
-//! the terminal or hide; its width in cells is what [`width`] says; only as much of a long line is looked at as fits.
-//! Neighbours: `report::table` puts the result in cells.
+//! Job: turn a source line, a path or a name into one line of known width. Invariants: the result holds no control
+//! character and no character that reorders others (each is replaced by a visible character), so that no source can
+//! control the terminal or hide text; [`width`] gives its width in cells; of a long line, only as much is examined as
+//! fits. Neighbours: `report::table` puts the result in cells.
 
 use std::ops::Range;
 
@@ -12,10 +12,10 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::style::{Role, Style};
 
-/// Tab stops of source text.
+/// Distance of tab stops in source text.
 const TAB: usize = 4;
 
-/// A cluster of more bytes is no letter and no emoji; the rest of it is left out.
+/// Most bytes of a grapheme cluster that are shown. A longer cluster is no letter and no emoji; the rest is left out.
 const LONGEST_CLUSTER: usize = 64;
 
 /// Display cells of `text`.
@@ -23,10 +23,10 @@ pub(crate) fn width(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.graphemes(true).map(|cluster| cluster.width()).sum() }
 }
 
-/// Appends `text` to `out`, made harmless, cut at its end to `room` display cells and painted; returns its cells.
+/// Appends `text`, made harmless, painted, and cut at its end to `room` display cells. Returns the cells that it takes.
 pub(crate) fn fit_onto(out: &mut String, text: &str, room: usize, role: Role, style: &Style) -> usize {
-    // Most lines of most programs: a byte a cell, nothing to replace. Clusters are looked for in others only: that
-    // search was a third of the time of a table of 100,000 lines.
+    // Fast path: most lines are ASCII, so each byte takes a cell and none needs a replacement. Only other lines are
+    // split into clusters, because that took a third of the time of a table of 100,000 lines.
     let head = &text.as_bytes()[..text.len().min(room.saturating_add(1))];
     let plain = head.iter().all(|byte| matches!(byte, b' '..=b'~'));
     if plain && text.len() <= room {
@@ -36,13 +36,13 @@ pub(crate) fn fit_onto(out: &mut String, text: &str, room: usize, role: Role, st
     let ellipsis = style.glyph("\u{2026}", "...");
     let mark = width(ellipsis);
     if plain && mark <= room {
-        // What follows the cut is plain too, so it cannot combine with the letter before.
+        // The byte after the cut is plain ASCII too, so it cannot combine with the letter before.
         style.paint(out, role, &text[..room - mark]);
         style.paint(out, Role::Faint, ellipsis);
         return room;
     }
     let mut made = Made::default();
-    // Where to cut if the text turns out too long.
+    // Bytes and cells up to the place of a cut, in case the text turns out too long.
     let mut cut = (0, 0);
     for cluster in text.graphemes(true) {
         if made.width + mark <= room {
@@ -63,21 +63,22 @@ pub(crate) fn fit_onto(out: &mut String, text: &str, room: usize, role: Role, st
     made.width
 }
 
-/// `text` made harmless, whole and without paint.
+/// `text` made harmless, in full length, without colours.
 pub(crate) fn visible(text: &str, style: &Style) -> String {
     let mut made = Made::default();
     text.graphemes(true).for_each(|cluster| made.push(cluster, style));
     made.text
 }
 
-/// `text` made harmless and cut at its end to `room` display cells, without paint.
+/// `text` made harmless and cut at its end to `room` display cells, without colours.
 pub(crate) fn fit(text: &str, room: usize, style: &Style) -> String {
     let mut out = String::new();
     fit_onto(&mut out, text, room, Role::Plain, &Style { color: false, ..*style });
     out
 }
 
-/// `text` made harmless and cut at its front to `room` display cells: the end of a path says more than its start.
+/// `text` made harmless and cut at its front to `room` display cells, because the end of a path says more than its
+/// start.
 pub(crate) fn fit_end(text: &str, room: usize, style: &Style) -> String {
     let text = visible(text, style);
     if width(&text) <= room {
@@ -97,7 +98,7 @@ pub(crate) fn fit_end(text: &str, room: usize, style: &Style) -> String {
     format!("{ellipsis}{}", &text[start..])
 }
 
-/// Harmless text and which parts of it stand in for something else.
+/// Harmless text, and the parts of it that replace other characters.
 #[derive(Default)]
 struct Made {
     text: String,
@@ -133,7 +134,7 @@ impl Made {
         } else if acts(c) {
             self.stand_in(&stand_in(u32::from(c), style));
         } else {
-            // Another script on a terminal that cannot show it: as many marks as it takes cells.
+            // Another script on a terminal that cannot show it: one `?` for each cell.
             self.repeat('?', text.width());
         }
     }
@@ -150,7 +151,7 @@ impl Made {
         self.width += width(text);
     }
 
-    /// Back to where text and width had this size.
+    /// Cuts text and width back to these sizes.
     fn truncate(&mut self, (bytes, width): (usize, usize)) {
         self.text.truncate(bytes);
         self.stand_ins.retain(|range| range.end <= bytes);
@@ -168,7 +169,7 @@ impl Made {
     }
 }
 
-/// What is shown for a character that acts: the pictures of U+2400 on are one cell and made for this.
+/// The text shown for a control character. The control pictures from U+2400 on are one cell wide and made for this.
 fn stand_in(code: u32, style: &Style) -> String {
     let picture = match code {
         0..0x20 => char::from_u32(0x2400 + code),
@@ -181,14 +182,14 @@ fn stand_in(code: u32, style: &Style) -> String {
     }
 }
 
-/// Printable ASCII; and, where Unicode can be shown, everything that only shows itself.
+/// Whether `c` is printable ASCII or, if the style has Unicode, any character that [`acts`] does not name.
 fn is_harmless(c: char, style: &Style) -> bool {
     matches!(c, ' '..='~') || (style.unicode && !c.is_ascii() && !acts(c))
 }
 
-/// Characters that control, reorder or hide: C0 and C1 controls, soft hyphens, line and paragraph separators,
+/// Whether `c` controls, reorders or hides text: C0 and C1 controls, soft hyphens, line and paragraph separators,
 /// bidirectional marks, embeddings, overrides and isolates, invisible operators, zero-width spaces, interlinear marks,
-/// tags. Joiners and variation selectors stay: scripts and emoji need them.
+/// tags. Joiners and variation selectors are allowed: scripts and emoji need them.
 fn acts(c: char) -> bool {
     matches!(
         u32::from(c),
@@ -207,8 +208,8 @@ fn acts(c: char) -> bool {
     )
 }
 
-/// Name of a native library without the details of its build, e.g. `_json` of `_json.cpython-311-x86_64-linux-gnu.so`,
-/// `libblas` of `libblas-32a4b2a6.so.3`.
+/// Name of a native library without the details of its build: `_json` for `_json.cpython-311-x86_64-linux-gnu.so`,
+/// `libblas` for `libblas-32a4b2a6.so.3`.
 pub(crate) fn library_name(object: &str) -> &str {
     let file = object.rsplit('/').next().unwrap_or(object);
     let Some((name, _)) = file.split_once(".so") else { return object };
@@ -241,7 +242,7 @@ mod tests {
                 for style in [UNICODE, ASCII] {
                     let out = fit(text, room, &style);
                     assert!(width(&out) <= room, "{text:?} in {room}: {out:?}");
-                    // A cluster of two cells may just not fit.
+                    // If the next cluster takes two cells, the text may end a cell before the limit.
                     let full = width(&out) + 2 > room.min(width(text));
                     assert!(full || !style.unicode, "{text:?} in {room}: {out:?}");
                 }

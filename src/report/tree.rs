@@ -1,25 +1,25 @@
 //! The tree of calls by function, with runs of library frames folded into one row each.
 //!
-//! Job: turn the tree of stacks, whose nodes are lines, into what a reader wants to walk: own functions in full, each
-//! stretch of library code as one node that names its package. Invariants: the own weights of all nodes add up to the
-//! tree of stacks; a function that calls itself is one node. Neighbours: `profile::model::Stacks` is the input,
-//! `table::tree` draws.
+//! Job: turn the tree of stacks, whose nodes are lines, into the tree that a reader wants to see: the user's functions
+//! in full, each run of library frames as one node that names its package. Invariants: the own weights of all nodes add
+//! up to the tree of stacks; a function that calls itself is one node. Neighbours: `profile::model::Stacks` is the
+//! input, `table::tree` draws.
 
 use std::collections::HashMap;
 
 use super::export::walk::{Weight, path};
 use crate::profile::model::Profile;
 
-/// A function, or a stretch of library frames.
+/// A function, or a run of library frames.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
-    /// Function's qualified name.
+    /// Qualified name of the function.
     pub(crate) function: String,
-    /// Path of its file; of the first library frame in a stretch.
+    /// Path of its file; for a run of library frames, the file of the first frame.
     pub(crate) path: String,
-    /// Line that the most weight below this node passed through.
+    /// The line of this function through which most weight passed.
     pub(crate) line: u32,
-    /// Library frames that this node stands for; 0: one of the user's functions.
+    /// Number of library frames in this node; 0 for a function of the user.
     pub(crate) folded: usize,
     /// Weight of the node itself, in seconds or bytes.
     pub(crate) own: f64,
@@ -29,7 +29,7 @@ pub(crate) struct Call {
     pub(crate) calls: Vec<Call>,
 }
 
-/// Calls nested deeper than this count for the caller at that depth, so that a hostile profile cannot exhaust the stack.
+/// Deeper calls count for their caller at this depth, so that a hostile profile cannot overflow the stack.
 const DEEPEST: usize = 200;
 
 #[derive(PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ struct Made {
 pub(crate) fn calls(profile: &Profile, weight: Weight) -> Vec<Call> {
     let stacks = &profile.stacks;
     let mut totals: Vec<f64> = stacks.nodes.iter().map(|node| weight.of(node)).collect();
-    // A caller's index is smaller than its callees'.
+    // Add up from the end, because a caller's index is smaller than its callees'.
     for at in (0..stacks.nodes.len()).rev() {
         if let Some(parent) = stacks.nodes[at].parent {
             totals[parent] += totals[at];
@@ -62,7 +62,7 @@ pub(crate) fn calls(profile: &Profile, weight: Weight) -> Vec<Call> {
     }
     let mut made: Vec<Made> = Vec::new();
     let mut known: HashMap<Key, usize> = HashMap::new();
-    // Which call each node of the stacks is part of.
+    // Index of the call to which each node of the stacks belongs.
     let mut home: Vec<usize> = Vec::with_capacity(stacks.nodes.len());
     for (at, node) in stacks.nodes.iter().enumerate() {
         let Some(frame) = stacks.frames.get(node.frame) else { return Vec::new() };
@@ -96,7 +96,7 @@ pub(crate) fn calls(profile: &Profile, weight: Weight) -> Vec<Call> {
     nest(made)
 }
 
-/// Turns calls that name their caller into calls that hold their callees.
+/// Turns a list of calls with the index of their caller into a tree of calls with their callees.
 fn nest(made: Vec<Made>) -> Vec<Call> {
     let mut outermost = Vec::new();
     let mut parents = Vec::with_capacity(made.len());
@@ -123,10 +123,10 @@ fn nest(made: Vec<Made>) -> Vec<Call> {
     outermost
 }
 
-/// The package that a library's file belongs to: the folder below `site-packages` or the standard library, e.g. `numpy`
-/// of `/usr/lib/python3/dist-packages/numpy/core/x.py`, `json` of `/usr/lib/python3.12/json/decoder.py`.
+/// The package of a library's file: the folder below `site-packages` or the standard library, e.g. `numpy` for
+/// `/usr/lib/python3/dist-packages/numpy/core/x.py` and `json` for `/usr/lib/python3.12/json/decoder.py`.
 pub(crate) fn package(path: &str) -> &str {
-    // What the interpreter brings frozen: `<frozen importlib._bootstrap>` is `importlib`.
+    // Modules frozen into the interpreter: `<frozen importlib._bootstrap>` is `importlib`.
     if let Some(module) = path.strip_prefix("<frozen ").and_then(|rest| rest.strip_suffix('>')) {
         return module.split('.').next().unwrap_or(module);
     }

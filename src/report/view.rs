@@ -1,15 +1,15 @@
 //! A view of a profile: which lines, files and functions to show, in which order, and which figures exist.
 //!
-//! Job: decide once what table, HTML and summary show. Invariants: what is unknown sorts last and is never taken for
-//! 0; equal figures keep a fixed order, so that a view of the same profile is always the same. Neighbours:
-//! `profile::model` is viewed, `report::table` renders.
+//! Job: decide once what table, HTML and summary show. Invariants: an unknown figure sorts last and is never treated
+//! as 0; equal figures keep a fixed order, so that the same profile always gives the same view. Neighbours:
+//! `profile::model` is the input, `report::table` renders the view.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use crate::profile::model::{File, Function, Line, Memory, Profile, Time, Totals};
 
-/// What orders lines, files and functions.
+/// The key by which lines, files and functions are sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortKey {
     /// CPU seconds: python, native and system.
@@ -56,7 +56,7 @@ impl SortKey {
         Self::Name,
     ];
 
-    /// The word for it on the command line.
+    /// Name of the key on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -75,13 +75,13 @@ impl SortKey {
         }
     }
 
-    /// The key that `name` stands for.
+    /// The key called `name` on the command line.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|key| key.name() == name)
     }
 
-    /// The figure of a line that it sorts by; `None` where unknown, and for the keys that sort by text.
+    /// The figure by which this key sorts; `None` if it is unknown, or if the key sorts by text.
     #[must_use]
     pub fn figure(self, time: &Time, memory: &Memory) -> Option<f64> {
         match self {
@@ -148,16 +148,17 @@ impl Default for Options {
     }
 }
 
-/// CPU samples from which on kinds of time are told: the standard error of a share is at most 11 points then.
+/// With fewer CPU samples than this, reports show no kinds of time. At 20 samples the standard error of a share is at
+/// most 11 points.
 const FEWEST_SAMPLES: u64 = 20;
 
-/// Are there too few samples for kinds of time to mean anything?
+/// Whether the profile has too few CPU samples to split CPU time into kinds.
 pub(crate) fn too_few(profile: &Profile) -> bool {
     let sampled = !matches!(profile.settings.cpu.source.as_str(), "off" | "");
     sampled && profile.totals.cpu_samples < FEWEST_SAMPLES
 }
 
-/// CPU seconds of all kinds that are known; `None` where none is.
+/// Sum of the known kinds of CPU time, in seconds; `None` if no kind is known.
 #[must_use]
 pub fn cpu_s(time: &Time) -> Option<f64> {
     [time.python_s, time.native_s, time.helpers_s, time.system_s, time.user_s]
@@ -166,8 +167,8 @@ pub fn cpu_s(time: &Time) -> Option<f64> {
         .reduce(|sum, s| sum + s)
 }
 
-/// The standard error of a line's CPU time as a share of it; of profiles older than format 1.3, which tell none, one over
-/// the root of the line's samples.
+/// Standard error of a line's CPU time, as a share of that time. Profiles older than format 1.3 hold no standard
+/// errors: for them, one over the root of the line's samples.
 #[must_use]
 pub fn cpu_error_share(line: &Line) -> Option<f64> {
     let by_count = || (line.cpu_samples > 0).then(|| (line.cpu_samples as f64).sqrt().recip());
@@ -175,17 +176,18 @@ pub fn cpu_error_share(line: &Line) -> Option<f64> {
     line.cpu_s_se.map(|se| se / cpu_s).or_else(by_count)
 }
 
-/// Seconds off the CPU without what threads idle: those that wait for work, or for another thread to end.
+/// Seconds off the CPU without idle time. A thread idles while it waits for work or for another thread to end.
 #[must_use]
 pub fn waiting_s(time: &Time) -> Option<f64> {
     time.wait_s.map(|wait| (wait - time.idle_s.unwrap_or(0.0)).max(0.0))
 }
 
-/// The time of the run without what threads wait outside of the lines in scope: pools and servers that idle, a
-/// notebook's kernel, would drown what the lines wait.
+/// Time of the run, less the waits of threads outside of the lines in scope. Otherwise the waits of idle pools and
+/// servers, or of a notebook's kernel, would hide the waits of the lines.
 #[must_use]
 pub fn time_inside(totals: &Totals) -> Time {
-    // A sum of floats and a part of it differ by less than any clock counts where they are the same.
+    // If all waits are outside, both sums should be equal, but sums of floats differ by rounding: up to 1 ns counts as
+    // 0.
     let less = |all: Option<f64>, outside: Option<f64>| {
         all.map(|all| all - outside.unwrap_or(0.0)).map(|rest| if rest < 1e-9 { 0.0 } else { rest })
     };
@@ -198,7 +200,7 @@ pub fn time_inside(totals: &Totals) -> Time {
     }
 }
 
-/// What threads waited outside of the lines in scope, where it is to be spoken of.
+/// Seconds that threads waited outside of the lines in scope; `None` if less than 1 % of the run.
 #[must_use]
 pub fn wait_outside(profile: &Profile) -> Option<f64> {
     waiting_s(&profile.totals.outside_scope).filter(|s| *s >= 0.01 * profile.clock.elapsed_s && *s > 0.0)
@@ -207,12 +209,12 @@ pub fn wait_outside(profile: &Profile) -> Option<f64> {
 /// When the footprint of all processes was highest, and how high it was.
 pub(crate) fn peak_moment(profile: &Profile) -> Option<(f64, u64)> {
     let totals = &profile.totals;
-    // Profiles before format 1.3 do not tell.
+    // Profiles before format 1.3 hold no such moment: take the largest reading of the timeline.
     let seen = || profile.timeline.rss.iter().copied().max_by_key(|(_, value)| *value);
     totals.footprint_peak_at_s.zip(totals.footprint_peak_bytes).or_else(seen)
 }
 
-/// What shares are taken of.
+/// The totals of which shares are computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Base {
     /// CPU seconds of the whole run.
@@ -221,13 +223,13 @@ pub struct Base {
     pub elapsed_s: f64,
     /// Bytes allocated in the whole run.
     pub alloc_bytes: f64,
-    /// Footprint at the peak; what was live at the peak where the footprint is not known.
+    /// Footprint at the peak; live bytes at the peak if the footprint is not known.
     pub peak_bytes: f64,
     /// Bytes copied in the whole run.
     pub copy_bytes: f64,
     /// Queries of the whole run.
     pub queries: f64,
-    /// Seconds of these in drivers.
+    /// Seconds of these queries in drivers.
     pub sql_s: f64,
 }
 
@@ -249,7 +251,7 @@ impl Base {
         }
     }
 
-    /// The largest share that a line has of any total.
+    /// The largest share that the line has of any total, queries included.
     #[must_use]
     pub fn largest_share_of(&self, line: &Line) -> f64 {
         let queries = share(line.sql_count.map(|count| count as f64), self.queries);
@@ -258,7 +260,7 @@ impl Base {
         self.largest_share(&line.time, &line.memory).max(sql)
     }
 
-    /// The largest share that these figures have of any total.
+    /// The largest share that these figures have of any total of time or memory.
     #[must_use]
     pub fn largest_share(&self, time: &Time, memory: &Memory) -> f64 {
         let bytes = |b: Option<u64>| b.map(|b| b as f64);
@@ -274,18 +276,18 @@ impl Base {
     }
 }
 
-/// The share that `part` is of `whole`; `None` where either is not known.
+/// `part / whole`; `None` if `part` is not known or `whole` is 0.
 #[must_use]
 pub fn share(part: Option<f64>, whole: f64) -> Option<f64> {
     part.filter(|_| whole > 0.0).map(|part| part / whole)
 }
 
-/// Which figures any line has: those that are known and not 0 on every line.
+/// The figures that at least one line has: known there, and not 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Present {
     /// CPU seconds.
     pub cpu: bool,
-    /// Python, native and system apart.
+    /// Python and native seconds.
     pub kinds: bool,
     /// System seconds.
     pub system: bool,
@@ -307,9 +309,9 @@ pub struct Present {
     pub copy: bool,
     /// Queries of databases.
     pub sql: bool,
-    /// Rows of these.
+    /// Rows that queries returned.
     pub sql_rows: bool,
-    /// N+1s and duplicates.
+    /// Marks of N+1 and duplicate queries.
     pub sql_mark: bool,
     /// Time in ORMs.
     pub sql_build: bool,
@@ -340,7 +342,7 @@ impl Present {
     }
 }
 
-/// A line and the file that it stands in.
+/// A line and its file.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'p> {
     /// The file.
@@ -349,7 +351,7 @@ pub struct Place<'p> {
     pub line: &'p Line,
 }
 
-/// A function and the file that it stands in.
+/// A function and its file.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionPlace<'p> {
     /// The file.
@@ -374,22 +376,22 @@ pub struct FileView<'p> {
 pub struct View<'p> {
     /// The profile.
     pub profile: &'p Profile,
-    /// What shares are taken of.
+    /// Totals of which shares are computed.
     pub base: Base,
-    /// Figures that any line has.
+    /// Figures that at least one line has.
     pub present: Present,
-    /// The first lines in the order that was asked for, cold ones left out.
+    /// The first lines in the order of `options.sort`, without cold lines.
     pub lines: Vec<Place<'p>>,
-    /// Files with a hot line (or all), in the order that was asked for.
+    /// Files with a hot line (with `all_lines`, every file with lines), in the order of `options.sort`.
     pub files: Vec<FileView<'p>>,
     /// Files that are not shown, and the CPU seconds in them.
     pub files_left_out: (usize, f64),
-    /// The first functions in the order that was asked for, cold ones left out.
+    /// The first functions in the order of `options.sort`, without cold functions.
     pub functions: Vec<FunctionPlace<'p>>,
 }
 
 impl<'p> View<'p> {
-    /// The view of `profile` that `options` ask for.
+    /// The view of `profile` according to `options`.
     #[must_use]
     pub fn new(profile: &'p Profile, options: &Options) -> Self {
         let base = Base::of(profile);
@@ -399,7 +401,7 @@ impl<'p> View<'p> {
         let mut lines = Vec::new();
         let mut files = Vec::new();
         let mut files_left_out = (0, 0.0);
-        // A file may have functions alone: all that their lines did was to call what is not in scope.
+        // A file may have functions but no lines, if its code only called code out of scope.
         let with_lines = profile.files.iter().enumerate().filter(|(_, file)| !file.lines.is_empty());
         for (index, file) in with_lines {
             let marked = file.lines.iter().map(|line| {
@@ -423,7 +425,7 @@ impl<'p> View<'p> {
     }
 }
 
-/// The `count` lines with the largest figures above 0, largest first, cold ones too.
+/// The `count` lines with the largest figures above 0, the largest first. Cold lines count too.
 pub(crate) fn largest(profile: &Profile, key: SortKey, count: usize) -> Vec<(Place<'_>, f64)> {
     let places = profile.files.iter().flat_map(|file| file.lines.iter().map(move |line| Place { file, line }));
     let figure = |place: &Place<'_>| key.figure(&place.line.time, &place.line.memory).filter(|figure| *figure > 0.0);
@@ -432,7 +434,7 @@ pub(crate) fn largest(profile: &Profile, key: SortKey, count: usize) -> Vec<(Pla
     lines
 }
 
-/// Sorts, but only as much as it keeps: a profile may have 100,000 lines and a list ten.
+/// Keeps the first `count` items, sorted. The rest is dropped unsorted: a profile may have 100,000 lines, a list ten.
 pub(crate) fn keep_first<T>(items: &mut Vec<T>, count: usize, compare: impl Fn(&T, &T) -> Ordering) {
     if count < items.len() {
         items.select_nth_unstable_by(count, &compare);
@@ -441,7 +443,7 @@ pub(crate) fn keep_first<T>(items: &mut Vec<T>, count: usize, compare: impl Fn(&
     items.sort_by(compare);
 }
 
-/// Larger first, unknown last.
+/// Orders larger figures first, unknown ones last.
 fn descending(a: Option<f64>, b: Option<f64>) -> Ordering {
     match (a, b) {
         (Some(a), Some(b)) => b.total_cmp(&a),
@@ -475,7 +477,7 @@ fn sort_files(key: SortKey, files: &mut [FileView<'_>]) {
     }
 }
 
-/// A key that puts larger figures first; the second decides between equal firsts.
+/// Sort key that puts the larger first figure first; the second figure decides between equal first ones.
 struct Descending(Option<f64>, f64);
 
 impl Ord for Descending {

@@ -1,8 +1,8 @@
 //! Annotated source: each file's lines with their figures beside them, cold stretches folded.
 //!
-//! Job: `Line #`, figures, `Line Contents`, as in the tables people know. Invariants: a row is written in one pass, so
-//! that 100,000 of them take about a fifth of a second; a file that changed since it was profiled is not shown beside
-//! figures that are not its own. Neighbours: `cells` fills the columns, `hottest` lists the same lines by cost.
+//! Job: `Line #`, figures, `Line Contents`, as in the tables of other line profilers. Invariants: a row is written in
+//! one pass, so that 100,000 of them take about a fifth of a second; if a file changed since the run, its text is not
+//! shown beside the figures. Neighbours: `cells` fills the columns, `hottest` lists the same lines by cost.
 
 use super::cells::{Cells, Column, Figure, short_path};
 use super::hottest::source_room;
@@ -13,7 +13,7 @@ use crate::report::text;
 use crate::report::view::{FileView, Options, View, share};
 use crate::units;
 
-/// What to show of a line, the most telling first.
+/// Figures to show of a line, the most important first.
 const WISH: [Figure; 18] = [
     Figure::Cpu,
     Figure::Queries,
@@ -35,9 +35,9 @@ const WISH: [Figure; 18] = [
     Figure::Copy,
 ];
 
-/// Cold lines that are shown on either side of a hot one.
+/// Cold lines that are shown before and after a hot line.
 const CONTEXT: u32 = 2;
-/// A fold hides at least this many lines; a shorter one would save nothing.
+/// A fold hides at least this many lines: the row of a fold takes a line itself.
 const LEAST_FOLD: u32 = 3;
 
 pub(super) fn render(
@@ -74,11 +74,11 @@ pub(super) fn render(
     }
 }
 
-/// The layout that all files share.
+/// The layout of all files.
 struct Page {
     style: Style,
     number_width: usize,
-    /// Cells of all figures, with a space after each.
+    /// Width of all figures in cells, with a space after each.
     figures: usize,
     source_width: usize,
     columns: Vec<Column>,
@@ -136,7 +136,7 @@ impl Page {
         self.style.glyph("\u{2502}", "|")
     }
 
-    /// One row for the lines from `next` up to `number`, if there are any.
+    /// Writes one row in place of the lines from `next` up to `number`, if there are any.
     fn fold(&self, out: &mut String, next: u32, number: u32) {
         let hidden = number.saturating_sub(next);
         if hidden == 0 {
@@ -172,7 +172,7 @@ impl Page {
     }
 }
 
-/// `number` at the right end of `width` cells, at most ten.
+/// `number` aligned to the right of `width` cells, at most ten.
 fn right_aligned(number: u32, width: usize, digits: &mut [u8; 10]) -> &str {
     let mut at = digits.len();
     let mut rest = number;
@@ -188,7 +188,7 @@ fn right_aligned(number: u32, width: usize, digits: &mut [u8; 10]) -> &str {
     std::str::from_utf8(&digits[start..]).unwrap_or_default()
 }
 
-/// Whether every line that has figures still reads as it did.
+/// Whether every line with figures still has the source text that the profile recorded.
 fn is_the_same(file: &FileView<'_>, all: &[&str]) -> bool {
     file.lines.iter().all(|(line, _)| {
         let now = (line.line as usize).checked_sub(1).and_then(|index| all.get(index));
@@ -200,7 +200,8 @@ fn is_the_same(file: &FileView<'_>, all: &[&str]) -> bool {
     })
 }
 
-/// The lines of a file up to `end`, where its text ends, and those up to `last` with figures, in order; `true`: shown, not folded.
+/// The lines of a file in order: all up to `end`, the last line of its text, and those with figures up to `last`.
+/// `true`: the line is shown, not folded.
 fn rows<'v>(
     file: &'v FileView<'_>,
     end: u32,
@@ -225,7 +226,7 @@ fn rows<'v>(
         if line.is_none() && next > end {
             return None;
         }
-        // A line that two functions share stands twice.
+        // A line that belongs to two functions gets two rows.
         let again = figures.peek().is_some_and(|(line, _)| line.line == number);
         next = if again { number } else { next.max(number.saturating_add(1)) };
         Some((all_lines || near(number), number, line.map(|(line, _)| *line)))

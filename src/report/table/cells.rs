@@ -1,9 +1,9 @@
 //! The figures of a line as cells of fixed width, and the choice of columns for a width.
 //!
-//! Job: one spelling and one width for a figure wherever it stands, so that sections line up and a row is written in
-//! one pass. Invariants: a cell takes exactly its column's cells; an unknown figure is blank and a known zero is `0`;
+//! Job: write a figure in the same form and width in every section, so that sections line up and a row is written in
+//! one pass. Invariants: a cell is exactly as wide as its column; an unknown figure is blank and a known zero is `0`;
 //! a number is never cut, a column that does not fit is left out whole. Neighbours: `hottest` and `annotated` ask for
-//! columns, `units` spells.
+//! columns, `units` formats numbers.
 
 use crate::profile::model::{Line, Profile};
 use crate::report::bars::{HELPERS, KINDS, SYSTEM, WAIT, cpu_parts, parts, stacked};
@@ -14,13 +14,13 @@ use crate::units;
 /// A figure of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Figure {
-    /// Stacked bar of the kinds, as long as the line's time is beside the largest.
+    /// Stacked bar of the kinds of CPU time. The line with the most time has the longest bar.
     Bar,
     /// Share of all CPU seconds.
     Share,
     /// CPU seconds.
     Cpu,
-    /// Share of a kind of CPU time, [`KINDS`]`[.0]`, of all CPU seconds.
+    /// A kind of CPU time as a share of all CPU seconds; the number is an index into [`KINDS`].
     Kind(usize),
     /// Seconds off the CPU.
     Wait,
@@ -38,68 +38,68 @@ pub(super) enum Figure {
     Copy,
     /// Queries of databases.
     Queries,
-    /// Seconds of these in the driver.
+    /// Seconds of these queries in the driver.
     SqlTime,
-    /// Their rows.
+    /// Rows that these queries returned.
     Rows,
-    /// Seconds of the line in an ORM, beside the driver.
+    /// Seconds that the line spent in an ORM, in addition to the driver's.
     Build,
-    /// Asked again and again.
+    /// Mark of a line that repeats its queries: N+1 or duplicate.
     Mark,
 }
 
-/// A figure and its place.
+/// A figure and the width of its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Column {
-    /// What it shows.
+    /// The figure.
     pub(super) figure: Figure,
-    /// Its cells.
+    /// Width in cells.
     pub(super) width: usize,
-    /// Of these, cells for the standard error.
+    /// Cells of `width` that are for the standard error.
     error: usize,
-    /// Shares without decimals.
+    /// Shows shares without decimals.
     short: bool,
 }
 
 impl Column {
-    /// The same figure alone.
+    /// The same column without the standard error.
     fn without_error(&self) -> Self {
         Self { width: self.width - self.error, error: 0, ..*self }
     }
 }
 
-/// Spells figures.
+/// Writes figures as cells.
 pub(super) struct Cells<'v> {
     view: &'v View<'v>,
     style: Style,
     decimals: usize,
     longest_s: f64,
-    /// Scratch for one figure.
+    /// Buffer for one figure, reused.
     text: String,
 }
 
 impl<'v> Cells<'v> {
-    /// For the lines of `view`.
+    /// Prepares cells for the lines of `view`.
     pub(super) fn new(view: &'v View<'v>, style: Style) -> Self {
         let lines = || view.profile.files.iter().flat_map(|file| &file.lines);
         let longest_s = lines().filter_map(|line| cpu_s(&line.time)).fold(0.0, f64::max);
         Self { view, style, decimals: units::column_decimals(longest_s), longest_s, text: String::new() }
     }
 
-    /// The columns that have data, the most telling that fit into `room` cells (a space after each included), in the
-    /// order in which they are read. `wish` lists figures, the most telling first.
+    /// Chooses columns that have data and fit into `room` cells, a space after each included. `wish` lists the figures,
+    /// the most important first. Returns the columns in reading order.
     pub(super) fn columns(&self, wish: &[Figure], sort: SortKey, room: usize) -> Vec<Column> {
         let short = self.style.width < 100;
         let mut chosen: Vec<Column> = Vec::new();
         let mut left = room;
         let first = sorting_figure(sort);
         for figure in first.iter().chain(wish) {
-            // One kind of CPU time alone would mislead: all or none.
+            // A single kind of CPU time would mislead: show all kinds or none.
             let together: &[Figure] = if matches!(figure, Figure::Kind(0..WAIT)) { &CPU_KINDS } else { &[*figure] };
             let new =
                 together.iter().filter(|figure| self.has(**figure) && !chosen.iter().any(|c| c.figure == **figure));
             let new: Vec<Column> = new.map(|figure| self.column(*figure, short)).collect();
-            // Where there is little room, a further figure says more than the error of the one before.
+            // On a narrow terminal, one more figure is worth more than the standard error of the figure before.
             let room = |new: &[Column]| new.iter().map(|column| column.width + 1).sum::<usize>();
             let bare = self.style.width < 120 && (Some(*figure) != first || room(&new) > left);
             let new = if bare { new.iter().map(Column::without_error).collect() } else { new };
@@ -154,7 +154,7 @@ impl<'v> Cells<'v> {
             Figure::Wait => units::seconds_in_column(self.longest_s, self.decimals).len().max(6),
             Figure::Kind(_) if short => 4,
             Figure::Kind(_) => 6,
-            // `Mem usage`, `Allocated` and `-1023 KiB`.
+            // The widest texts are `Mem usage`, `Allocated` and `-1023 KiB`.
             Figure::MemUsage | Figure::Increment | Figure::Alloc => 9,
             Figure::Live | Figure::Peak | Figure::Copy => 8,
             Figure::Queries | Figure::Rows => 7,
@@ -164,7 +164,7 @@ impl<'v> Cells<'v> {
         Column { figure, width: width + error, error, short }
     }
 
-    /// Cells of the widest standard error and the space before it.
+    /// Cells of the column's widest standard error, and of the space before it.
     fn error_width(&self, figure: Figure) -> usize {
         if !matches!(figure, Figure::Cpu | Figure::Alloc | Figure::Live | Figure::Peak) {
             return 0;
@@ -176,7 +176,7 @@ impl<'v> Cells<'v> {
         largest.map_or(0, |share| error_text(share, &self.style).chars().count() + 1)
     }
 
-    /// Name of a column over its numbers.
+    /// The column's title.
     pub(super) fn head(&self, column: &Column) -> String {
         let name = match column.figure {
             Figure::Bar => "Time",
@@ -307,7 +307,7 @@ impl<'v> Cells<'v> {
 /// The kinds of CPU time.
 const CPU_KINDS: [Figure; 4] = [Figure::Kind(0), Figure::Kind(1), Figure::Kind(HELPERS), Figure::Kind(SYSTEM)];
 
-/// Left to right.
+/// Order of the columns, left to right.
 const READING_ORDER: [Figure; 19] = [
     Figure::Bar,
     Figure::Share,
@@ -330,7 +330,7 @@ const READING_ORDER: [Figure; 19] = [
     Figure::Mark,
 ];
 
-/// What is sorted by is always shown.
+/// The figure that `key` sorts by: its column is always shown.
 fn sorting_figure(key: SortKey) -> Option<Figure> {
     match key {
         SortKey::Cpu | SortKey::Line | SortKey::Name => None,
@@ -346,7 +346,7 @@ fn sorting_figure(key: SortKey) -> Option<Figure> {
     }
 }
 
-/// A tenth of the whole stands out, less than a hundredth steps back.
+/// Emphasises a share of a tenth or more, and dims a share of less than a hundredth.
 fn heat(share: Option<f64>) -> Role {
     match share {
         Some(share) if share >= 0.1 => Role::Strong,
@@ -355,7 +355,7 @@ fn heat(share: Option<f64>) -> Role {
     }
 }
 
-/// The standard error as a share of its figure, where it exceeds one per cent.
+/// The standard error as a share of its figure; `None` up to one per cent.
 fn error_share(figure: Figure, line: &Line) -> Option<f64> {
     let memory = &line.memory;
     if figure == Figure::Cpu {
@@ -370,7 +370,7 @@ fn error_share(figure: Figure, line: &Line) -> Option<f64> {
     relative_error(error, bytes)
 }
 
-/// `error` as a share of `bytes`, where it exceeds one per cent.
+/// `error` as a share of `bytes`; `None` up to one per cent.
 pub(super) fn relative_error(error: Option<f64>, bytes: Option<u64>) -> Option<f64> {
     share(error, bytes? as f64).filter(|share| *share > 0.01)
 }
@@ -380,15 +380,15 @@ pub(super) fn error_text(share: f64, style: &Style) -> String {
     format!("{}{:.0}%", style.glyph("\u{b1}", "+-"), (share * 100.0).min(999.0))
 }
 
-/// `path` as a reader of this profile would name it: from its working directory on.
+/// `path` relative to the working directory of the program, if the file is below it.
 pub(crate) fn short_path<'p>(profile: &Profile, path: &'p str) -> &'p str {
     let cwd = profile.target.cwd.trim_end_matches('/');
     let inside = path.strip_prefix(cwd).filter(|_| !cwd.is_empty()).and_then(|rest| rest.strip_prefix('/'));
     inside.filter(|rest| !rest.is_empty()).unwrap_or(path)
 }
 
-/// The same in lists, where the place of a line is short: of a file elsewhere the last part alone, if no other file of
-/// the profile has the same.
+/// The short path for lists, where a place has little room. For a file outside the working directory: the file name
+/// alone, if no other file of the profile has the same name.
 pub(super) fn list_path<'p>(profile: &Profile, path: &'p str) -> &'p str {
     let short = short_path(profile, path);
     let last = |path: &'p str| path.rsplit('/').next().unwrap_or(path);

@@ -1,8 +1,8 @@
-//! The last lines of the report: which line is slowest, which held the memory, and which asked most of databases.
+//! The last lines of the report: the slowest line, the line that held most memory, and the line with the most queries.
 //!
-//! Job: the answer where a reader looks first, at the end of what scrolled by. Invariants: two lines, three where queries were counted, each of at
-//! most the style's width; details are dropped from the right before a place or a figure is cut. Neighbours:
-//! `report::answer` chooses the lines, `hottest` lists more.
+//! Job: put the answer at the end of the report, because the end stays in view when the report has scrolled.
+//! Invariants: two lines, three if queries were counted, each of at most the style's width; details are dropped from
+//! the right before a place or a figure is cut. Neighbours: `report::answer` chooses the lines, `hottest` lists more.
 
 use super::cells::{error_text, list_path, relative_error};
 use crate::profile::model::Profile;
@@ -22,7 +22,7 @@ pub(super) fn render(out: &mut String, profile: &Profile, style: &Style) {
     }
 }
 
-/// The two sentences as plain text, for a report that is no terminal.
+/// The first two sentences as plain text, for a report that does not go to a terminal.
 pub(in crate::report) fn sentences(profile: &Profile) -> [(&'static str, String); 2] {
     let style = Style { width: WIDE, ..Style::PLAIN };
     [("slowest:", slowest(profile, &style)), ("most memory:", most_memory(profile, &style))].map(|(label, answer)| {
@@ -32,20 +32,20 @@ pub(in crate::report) fn sentences(profile: &Profile) -> [(&'static str, String)
     })
 }
 
-/// Cells of a sentence in a report that is no terminal.
+/// Width in cells of a sentence in a report that does not go to a terminal.
 const WIDE: usize = 140;
 
-/// Fewer cells of source say nothing.
+/// Source text is left out where it would have fewer cells than this.
 const LEAST_SOURCE: usize = 16;
 
-/// What a sentence says: a place, what it took in parts that may be dropped from the right, and the source text.
+/// Content of a sentence: a place, details that may be dropped from the right, and the source text.
 struct Answer {
     place: String,
     details: Vec<String>,
     source: String,
 }
 
-/// Appends `label`, the place (cut if it must be), as many of the details as fit, and what fits of the source.
+/// Appends `label`, the place (cut if necessary), as many details as fit, and as much of the source as fits.
 fn sentence(out: &mut String, label: &str, answer: &Answer, style: &Style) {
     style.paint(out, Role::Strong, label);
     out.push(' ');

@@ -1,6 +1,6 @@
-//! The functions that hold the time, own and with what they call.
+//! The functions with the most time: their own, and with everything that they call.
 //!
-//! Job: the way from a hot line up to the work that causes it. Invariant: rows are in the order of the view.
+//! Job: lead from a hot line up to the function that causes the work. Invariant: rows are in the order of the view.
 //! Neighbour: `hottest` lists lines.
 
 use super::cells::list_path;
@@ -26,7 +26,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     let seconds_width = units::seconds_in_column(largest, decimals).len().max(7);
     let longest_own = all().map(|function| own(function).iter().sum()).fold(0.0, f64::max);
 
-    // Most telling first; each only if it fits beside names.
+    // The most important column first; a column is shown only if it fits beside the names.
     let bar = (style.width / 10).clamp(6, 16);
     let offers: [(&str, usize, bool, bool); 6] = [
         ("Own", seconds_width, true, all().any(|function| cpu_s(&function.own).is_some())),

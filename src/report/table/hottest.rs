@@ -1,8 +1,8 @@
 //! The hottest lines: where to look first.
 //!
-//! Job: one row a line, with its place, figures and source, and below it the native code behind a native share.
-//! Invariant: rows are in the order of the view. Neighbours: `cells` fills the columns, `annotated` shows the lines in
-//! their files.
+//! Job: one row for each line, with its place, figures and source; below it a row with the native functions in which
+//! the line spent its native time. Invariant: rows are in the order of the view. Neighbours: `cells` fills the columns,
+//! `annotated` shows the lines in their files.
 
 use super::cells::{Cells, Column, Figure, list_path};
 use super::list::{List, title};
@@ -12,7 +12,7 @@ use crate::report::text;
 use crate::report::view::{Options, Place, SortKey, View, cpu_s};
 use crate::units;
 
-/// What to show of a line, the most telling first.
+/// Figures to show of a line, the most important first.
 const WISH: [Figure; 19] = [
     Figure::Cpu,
     Figure::Share,
@@ -35,7 +35,7 @@ const WISH: [Figure; 19] = [
     Figure::MemUsage,
 ];
 
-/// A place in native code is named where it has at least this share of its line's CPU seconds.
+/// A native function is named if it has at least this share of its line's CPU seconds.
 const NATIVE_SHARE: f64 = 0.2;
 
 pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style: &Style) {
@@ -60,13 +60,13 @@ pub(super) fn rows(out: &mut String, view: &View<'_>, options: &Options, style: 
     let place_room = (style.width / 4).max(14);
     let place_width = longest(&places).clamp(4, place_room);
     let functions: Vec<String> = view.lines.iter().map(|place| text::visible(&place.line.function, style)).collect();
-    // Names of functions repeat what the source says; they come where there is room to spare.
+    // The source text usually shows the name of the function already, so only a wide terminal gets this column.
     let function_width = if style.width >= 140 { longest(&functions).clamp(8, style.width / 8) } else { 0 };
 
     let mut cells = Cells::new(view, *style);
     let source_room = source_room(style.width);
     let function_cells = if function_width > 0 { function_width + 1 } else { 0 };
-    // Names do not decide which columns there are: two programs are read side by side.
+    // Columns do not depend on the names, so that the tables of two programs can be compared side by side.
     let function_room = if function_width > 0 { style.width / 8 + 1 } else { 0 };
     let reserved = (style.width / 4).max(12) + 1 + function_room + source_room;
     let columns = cells.columns(&WISH, options.sort, style.width.saturating_sub(reserved));
@@ -100,7 +100,7 @@ pub(super) fn rows(out: &mut String, view: &View<'_>, options: &Options, style: 
     list.render(out);
 }
 
-/// Cells that the source has at least, so that it can be recognised.
+/// Least cells for the source text, so that a reader recognises the line.
 pub(super) fn source_room(width: usize) -> usize {
     match width {
         0..60 => 12,
@@ -127,14 +127,14 @@ fn source(line: &Line, room: usize, style: &Style) -> String {
     out
 }
 
-/// The libraries and functions that most of a line's time was in.
+/// The libraries and functions in which the line spent most of its time.
 fn native(line: &Line, room: usize, sort: SortKey, style: &Style) -> Option<String> {
     let whole = if sort == SortKey::Native { line.time.native_s } else { cpu_s(&line.time) }?;
     let places = line.native.iter().filter(|place| place.s >= NATIVE_SHARE * whole && place.s > 0.0);
     let names: Vec<String> = places
         .take(3)
         .map(|place| match &place.symbol {
-            // The function first: where there is too little room, the library's name is cut.
+            // The function stands first, so that a narrow terminal cuts the library's name.
             Some(symbol) => format!("{} {symbol} ({})", units::seconds(place.s), text::library_name(&place.object)),
             None => format!("{} {}", units::seconds(place.s), text::library_name(&place.object)),
         })

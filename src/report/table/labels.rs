@@ -1,7 +1,7 @@
 //! Requests by route, and other work by label.
 //!
-//! Job: list the cost of each route, and the duration of its requests. Invariant: the most CPU first; rows that are not
-//! listed are counted. Neighbours: `profile::write` sorts, the page has the same rows.
+//! Job: list the cost of each route and the duration of its requests. Invariants: the label with the most CPU time
+//! first; rows that do not fit are counted. Neighbours: `profile::write` sorts, the page has the same rows.
 
 use super::list::{List, title};
 use crate::profile::model::{Label, Profile};
@@ -9,14 +9,14 @@ use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::units;
 
-/// Cells of the columns beside the name.
+/// Cells of the columns other than the name.
 const CALLS: usize = 7;
 const FIGURE: usize = 9;
 const SHARE: usize = 6;
-/// The name's least cells.
+/// Least cells of the name.
 const LEAST_NAME: usize = 12;
 
-/// Renders both lists, of at most `rows` rows each.
+/// Renders both lists, each with at most `rows` rows.
 pub(super) fn render(out: &mut String, profile: &Profile, rows: usize, style: &Style) {
     let (routes, others): (Vec<_>, Vec<_>) = profile.labels.iter().partition(|label| label.route().is_some());
     list(out, profile, ["Routes", "Route"], &routes, rows, style);
@@ -41,7 +41,7 @@ fn list(out: &mut String, profile: &Profile, names: [&str; 2], labels: &[&Label]
         ("Kept", FIGURE, true),
     ];
     let known = if profile.totals.memory.alloc_bytes.is_some() { columns.len() } else { columns.len() - 2 };
-    // Where there is no place for all, the last go.
+    // If not all columns fit, the last ones are left out.
     let shown = (0..=known).rev().find(|shown| {
         columns[..*shown].iter().map(|(_, width, _)| width + 1).sum::<usize>() <= style.width.max(LEAST_NAME + 1)
     });

@@ -1,7 +1,8 @@
 //! The lines whose live memory grows, as a list of their own.
 //!
-//! Job: say which lines leak, how fast, how much they hold by now, and how sure that is; or that none does, and what that
-//! means. Invariant: there is always an answer. Neighbours: `profile::leaks` judges, `summary` hints at the list.
+//! Job: say which lines leak, how fast, how much they hold at the end, and how certain that is. If no line leaks, say
+//! so and what that means. Invariant: there is always an answer. Neighbours: `profile::leaks` decides, `summary` points
+//! to this list.
 
 use super::cells::list_path;
 use super::list::{List, title};
@@ -10,7 +11,7 @@ use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::units;
 
-/// Source text is shown where it has this many cells.
+/// Source text is left out where it would have fewer cells than this.
 const LEAST_SOURCE: usize = 12;
 
 /// Renders the list of leaking lines.
@@ -32,7 +33,7 @@ pub fn render_leaks(profile: &Profile, style: &Style) -> String {
     out
 }
 
-/// Words, wrapped at the width.
+/// Appends `words`, wrapped at the width.
 fn say(out: &mut String, words: &str, style: &Style) {
     let mut used = 0;
     for word in words.split(' ') {
@@ -89,7 +90,7 @@ fn list(out: &mut String, profile: &Profile, leaks: &[Leak], style: &Style) {
     list.render(out);
 }
 
-/// A confidence: never quite certain.
+/// A confidence in per cent, never shown as 100 %.
 pub(super) fn sure(confidence: f64) -> String {
     if confidence > 0.999 { ">99.9%".to_owned() } else { format!("{:.1}%", confidence * 100.0) }
 }

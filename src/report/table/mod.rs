@@ -1,9 +1,9 @@
 //! The report for a terminal: summary, hottest lines, annotated source, functions, threads and processes.
 //!
-//! Job: what a reader needs first stands last, where the eye is when the report has scrolled by. Invariants: no line is wider than the style's width; nothing
-//! from the profile reaches the terminal unchecked; what is unknown is blank. Neighbours: `view` chooses, `cells`
-//! spells, `comfy-table` lays out the short lists; annotated source is written row by row, because laying out 100,000
-//! rows of eleven cells by comfy-table took 1.0 to 1.5 s.
+//! Job: print the most important part last, because the end stays in view when the report has scrolled. Invariants: no
+//! line is wider than the style's width; every text of the profile is made harmless before it reaches the terminal; an
+//! unknown figure is blank. Neighbours: `view` chooses, `cells` writes figures, `comfy-table` lays out the short lists.
+//! Annotated source is written row by row, because comfy-table took 1.0 to 1.5 s for 100,000 rows of eleven cells.
 
 mod annotated;
 mod cells;
@@ -31,17 +31,17 @@ pub use leaks::render_leaks;
 pub use summary::summary_line;
 pub(super) use summary::{command, elapsed_text, resident as peak_made_of};
 
-/// Hottest lines that the short report keeps on the smallest screen.
+/// Hottest lines that the short report keeps even on the smallest screen.
 const LEAST_LINES: usize = 3;
-/// Statements in the short report and in the full one.
+/// Most SQL statements in the short report, and in the full one.
 const FEW_STATEMENTS: usize = 8;
 const MOST_STATEMENTS: usize = 100;
-/// Routes, and labels, in the short report and in the full one.
+/// Most routes, and most other labels, in the short report, and in the full one.
 const FEW_LABELS: usize = 5;
 const MOST_LABELS: usize = 40;
 
-/// Renders the profile for a terminal of this style. `source` gives the text of a file, where it can be read: it is
-/// shown around the lines that have figures.
+/// Renders the profile for a terminal of this style. `source` returns the text of a file if it can be read. The report
+/// shows that text around the lines that have figures.
 #[must_use]
 pub fn render_table(
     profile: &Profile,
@@ -60,7 +60,8 @@ pub fn render_table(
     }
 }
 
-/// The run at a glance, the hottest lines and the answer, in fewer than `rows` rows if that leaves [`LEAST_LINES`].
+/// The run at a glance, the hottest lines and the answer. To stay below `rows` rows, drops hottest lines down to
+/// [`LEAST_LINES`], then statements, then labels.
 fn short(view: &mut View<'_>, options: &Options, style: &Style, rows: usize) -> String {
     let mut head = String::new();
     summary::render_short(&mut head, view, style);
@@ -94,7 +95,7 @@ fn short(view: &mut View<'_>, options: &Options, style: &Style, rows: usize) -> 
     }
 }
 
-/// Everything, the answer last.
+/// All sections, the answer last.
 fn full(view: &View<'_>, options: &Options, style: &Style, source: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     summary::render(&mut out, view, style);
@@ -111,7 +112,7 @@ fn full(view: &View<'_>, options: &Options, style: &Style, source: &dyn Fn(&str)
     out
 }
 
-/// The sections that an option asks for by name.
+/// Appends the sections that only an option shows.
 fn on_request(out: &mut String, view: &View<'_>, options: &Options, style: &Style) {
     if options.tree {
         tree::render(out, view.profile, options, style);

@@ -1,7 +1,8 @@
-//! Modules and packages: which of the user's files and which libraries hold the time.
+//! Modules and packages: which of the user's files and which libraries take the time.
 //!
-//! Job: one row a file in scope and one a library's package, own and total. Invariant: rows below the share of
-//! `--min-percent` are left out. Neighbours: `report::modules` adds up, `functions` lists functions.
+//! Job: one row for each file in scope and for each package of a library, with own and total time. Invariant: rows
+//! below the share of `--min-percent` are left out. Neighbours: `report::modules` computes the sums, `functions` lists
+//! functions.
 
 use super::cells::list_path;
 use super::list::{List, title};
@@ -25,7 +26,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style
     let decimals = units::column_decimals(whole);
     let seconds = |s: f64| units::seconds_in_column(s, decimals);
     let width = seconds(whole).len().max(7);
-    // The most telling first; each only if it fits beside the names.
+    // The most important column first; a column is shown only if it fits beside the names.
     let mut offers = vec![("Own", width), ("Total", width), ("Own %", 6), ("Total %", 7)];
     offers.extend(view.present.alloc.then_some(("Allocated", 9)));
     let mut left = style.width.saturating_sub(17);

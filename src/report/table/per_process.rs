@@ -1,8 +1,8 @@
-//! The hottest lines of each process, for programs that are several.
+//! The hottest lines of each process, for programs with several processes.
 //!
-//! Job: the same list as `hottest`, once a process, out of the shares that lines keep of each. Invariant: the busiest
-//! process first; what is not listed is counted; a share is of its own process. Neighbours: `hottest` draws the rows,
-//! `tasks` lists all processes.
+//! Job: the list of `hottest` for each process, from the figures that lines hold for each process. Invariants: the
+//! busiest process first; processes that are not listed are counted; shares are of the totals of their own process.
+//! Neighbours: `hottest` draws the rows, `tasks` lists all processes.
 
 use super::list::title;
 use super::{hottest, tasks};
@@ -11,7 +11,7 @@ use crate::report::style::{Role, Style};
 use crate::report::view::{Options, View, cpu_s};
 use crate::units;
 
-/// Processes that are shown.
+/// Most processes that are shown.
 const SHOWN: usize = 20;
 
 pub(super) fn render(out: &mut String, profile: &Profile, options: &Options, style: &Style) {
@@ -44,7 +44,7 @@ fn facts(process: &Process) -> String {
     facts.join(", ")
 }
 
-/// What one process has of the profile, as far as lists of lines need it.
+/// A profile of one process, with as much as lists of lines need.
 fn part(profile: &Profile, index: usize, process: &Process) -> Profile {
     let line = |line: &Line| {
         let share = line.by_process.iter().find(|share| share.process == index)?;

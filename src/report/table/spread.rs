@@ -1,7 +1,7 @@
-//! The spread of lines over ranks, machines, processes or labels, in merged profiles.
+//! How much lines differ between ranks, machines, processes or labels, in merged profiles.
 //!
-//! Invariant: rows that are not listed are counted. Neighbours: `report::spread` chooses and spells, the page has the same
-//! rows.
+//! Invariant: rows that are not listed are counted. Neighbours: `report::spread` chooses and formats the rows; the page
+//! has the same rows.
 
 use super::cells::list_path;
 use super::list::{List, title};
@@ -11,11 +11,11 @@ use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::units;
 
-/// Cells of a figure, and the least of the names.
+/// Cells of a figure, and least cells of the names.
 const FIGURE: usize = 9;
 const LEAST_NAME: usize = 12;
 
-/// Renders at most `tables` figures, of each at most `rows` lines.
+/// Renders the tables of at most `tables` figures, each with at most `rows` lines.
 pub(super) fn render(out: &mut String, profile: &Profile, tables: usize, rows: usize, style: &Style) {
     let Some(merge) = profile.merge.as_deref() else { return };
     let found = spread::tables(profile);
@@ -39,7 +39,7 @@ fn list(out: &mut String, profile: &Profile, table: &SpreadTable<'_>, rows: usiz
         ("Min", FIGURE, true),
         ("Largest", names.saturating_sub(place + 2).max(LEAST_NAME), false),
     ];
-    // Where there is no place for all, the last go.
+    // If not all columns fit, the last ones are left out.
     let fits = |shown: &usize| columns[..*shown].iter().map(|(_, width, _)| width + 1).sum::<usize>() <= style.width;
     let shown = (1..=columns.len()).rev().find(fits).unwrap_or(1);
     let mut list = List::new(&columns[..shown], style);

@@ -1,7 +1,8 @@
-//! Queries of databases: by line and statement, and what to do about lines that ask again and again.
+//! Queries of databases: by line and statement, and advice for lines that repeat their queries.
 //!
-//! Job: list the statements, the most time first, and below them a sentence for each mark. Invariant: rows that are not
-//! listed are counted; no line is wider than the style. Neighbours: `profile::write` sorts, the page has the same rows.
+//! Job: list the statements, the most time first, and below them a sentence for each mark. Invariants: rows that are
+//! not listed are counted; no line is wider than the style. Neighbours: `profile::write` sorts, the page has the same
+//! rows.
 
 use super::cells::list_path;
 use super::list::{List, title};
@@ -10,14 +11,14 @@ use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::units;
 
-/// Cells of the columns beside place and statement.
+/// Cells of the columns other than place and statement.
 const COUNT: usize = 7;
 const FIGURE: usize = 8;
 const MARK: usize = 9;
-/// The place's cells at most.
+/// Most cells of the place.
 const PLACE: usize = 26;
 
-/// Renders at most `rows` statements, and as many marks.
+/// Renders at most `rows` statements, and at most as many marks.
 pub(super) fn render(out: &mut String, profile: &Profile, rows: usize, style: &Style) {
     let Some(sql) = &profile.sql else { return };
     title(out, "SQL", &summary(sql), style);
@@ -72,7 +73,7 @@ pub(in crate::report) fn summary(sql: &Sql) -> String {
     format!("{} {queries}, {}{rows}", units::count(sql.count), units::seconds(sql.time_s))
 }
 
-/// Where a statement was asked.
+/// The line that executed the statement.
 pub(in crate::report) fn place(profile: &Profile, row: &SqlStatement) -> String {
     match (row.file.and_then(|file| profile.files.get(file)), row.line) {
         (Some(file), Some(line)) => format!("{}:{line}", list_path(profile, &file.path)),

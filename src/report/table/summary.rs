@@ -1,8 +1,8 @@
-//! The summary: the run at a glance, and what must be known before its figures are believed.
+//! The summary: the run at a glance, and everything that makes its figures less certain.
 //!
-//! Job: a block of facts, the time by kind, the memory over time and who owns its peak; and the same in one line.
-//! Invariants: losses are shown whenever there are any; a fact that is not known is left out, not guessed.
-//! Neighbours: `bars` draws, `hottest` follows.
+//! Job: a block of facts, the time by kind, the memory over time and the lines that held its peak; and the same in one
+//! line. Invariants: lost records are always shown; an unknown fact is left out, never guessed. Neighbours: `bars`
+//! draws, `hottest` follows.
 
 use super::cells::{error_text, list_path, relative_error};
 use super::leaks::sure;
@@ -18,16 +18,16 @@ use crate::units;
 
 /// Cells of a fact's name and the space after it.
 const LABEL: usize = 9;
-/// Owners of the peak, longest waits and leaks that are named.
+/// Most lines that the summary names for the peak, for waits and for leaks.
 const NAMED: usize = 3;
-/// Sections that are named.
+/// Most sections that the summary names.
 const SECTIONS: usize = 8;
-/// Bytes that are not worth a word.
+/// Amounts up to this are not mentioned.
 const LITTLE_BYTES: u64 = 4 << 20;
-/// Waits are named where they take this share of the wall.
+/// Waits are named if they take at least this share of the wall time.
 const WAIT_SHARE: f64 = 0.1;
 
-/// The run in one line, for outputs that are not a terminal.
+/// The run in one line, for output that does not go to a terminal.
 #[must_use]
 pub fn summary_line(profile: &Profile) -> String {
     let style = Style { color: false, unicode: false, ..Style::PLAIN };
@@ -57,7 +57,7 @@ pub fn summary_line(profile: &Profile) -> String {
     format!("rscalene: {command}{}", facts.join(", "))
 }
 
-/// The head of the short report: the run at a glance and what must be known before its figures are believed.
+/// The head of the short report: the run at a glance and everything that makes its figures less certain.
 pub(super) fn render_short(out: &mut String, view: &View<'_>, style: &Style) {
     heading(out, view.profile, style);
     let mut facts = Facts { out, style };
@@ -81,7 +81,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     warnings(&mut facts, view);
 }
 
-/// Command, interpreter and how the program ended.
+/// Appends the command, the interpreter and how the program ended.
 fn heading(out: &mut String, profile: &Profile, style: &Style) {
     let mut remark = vec![];
     remark.extend(profile.target.python.as_ref().map(|version| {
@@ -97,7 +97,7 @@ fn heading(out: &mut String, profile: &Profile, style: &Style) {
     title(out, &head, &remark.join(", "), style);
 }
 
-/// How long the run took, or what part of it was profiled.
+/// How long the run took, or which part of it was profiled.
 pub(crate) fn elapsed_text(clock: &Clock) -> String {
     let elapsed = units::seconds(clock.elapsed_s);
     match clock.program_s {
@@ -106,7 +106,8 @@ pub(crate) fn elapsed_text(clock: &Clock) -> String {
     }
 }
 
-/// The command line, its interpreter by name alone; one word may be a statement, and is told as it is.
+/// The command line, with the file name of the interpreter only. A single word may be a statement: it is shown as it
+/// is.
 pub(in crate::report) fn command(words: &[String]) -> String {
     match words {
         [first, rest @ ..] if !rest.is_empty() => {
@@ -173,7 +174,7 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
     let waited = waiting_s(time);
     let waiting = waits && share(waited, elapsed).is_some_and(|part| part >= WAIT_SHARE);
     let whole = waited.map(|s| match share(Some(s), elapsed) {
-        // More than the run was long: the sum of all that waited.
+        // Several threads waited at the same time, so the sum exceeds the length of the run.
         Some(_) if s > elapsed => {
             format!("{} in {} threads", units::seconds(s), units::count(profile.threads.len() as u64))
         }
@@ -199,7 +200,7 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
     cores(facts, profile);
 }
 
-/// What the program waited for a core, which no change of its code can mend.
+/// Appends how long the program waited for a free core: a change of its code cannot shorten this wait.
 fn cores(facts: &mut Facts<'_>, profile: &Profile) {
     let elapsed = profile.clock.elapsed_s;
     let mut items = Vec::new();
@@ -211,7 +212,7 @@ fn cores(facts: &mut Facts<'_>, profile: &Profile) {
     facts.push("cores", &items);
 }
 
-/// The footprint as a row of characters, its highest marked.
+/// Appends the footprint over time as a row of characters, with a mark below its peak.
 fn memory_over_time(facts: &mut Facts<'_>, profile: &Profile) {
     let style = facts.style;
     let series = &profile.timeline.rss;
@@ -224,7 +225,7 @@ fn memory_over_time(facts: &mut Facts<'_>, profile: &Profile) {
         facts.drawn("memory", &style.painted(Role::Memory, &row));
         let mark = style.glyph("\u{25b2}", "^");
         let text = format!("peak {} at {}", units::bytes(top.1), units::seconds(top.0));
-        // To the right of the mark, unless only its left has room.
+        // The text stands to the right of the mark, unless it only fits on the left.
         let line = if peak + 2 + text.len() <= cells || peak < text.len() + 1 {
             format!("{}{mark} {text}", " ".repeat(peak.min(cells.saturating_sub(2 + text.len()))))
         } else {
@@ -269,13 +270,13 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("leaks", &leaks(profile, style));
 }
 
-/// Whose the peak is, in a merged profile.
+/// Names the member that has the peak, in a merged profile.
 fn peak_of(profile: &Profile) -> String {
     let owner = profile.merge.as_deref().and_then(peak_owner);
     owner.map(|owner| format!(" of {owner}")).unwrap_or_default()
 }
 
-/// What lines had asked for when that was most, where it is clearly more than at the peak of the footprint.
+/// The most bytes allocated at any moment, if clearly more than at the peak of the footprint.
 fn most_allocated(profile: &Profile) -> Option<String> {
     let totals = &profile.totals;
     let at_peak = totals.tracked_peak_bytes?.saturating_add(totals.untouched_peak_bytes.unwrap_or(0));
@@ -284,7 +285,7 @@ fn most_allocated(profile: &Profile) -> Option<String> {
     more.then(|| format!("most allocated at any moment {}", units::bytes(most)))
 }
 
-/// One line: the surest leak, how many more there are, and where they are listed.
+/// One line: the most certain leak, the number of the others, and how to list them.
 fn leaks(profile: &Profile, style: &Style) -> Vec<(Role, String)> {
     let leaks = profile.leaks.as_deref().unwrap_or_default();
     let Some((leak, file)) = leaks.first().and_then(|leak| Some((leak, profile.files.get(leak.file)?))) else {
@@ -303,7 +304,7 @@ fn leaks(profile: &Profile, style: &Style) -> Vec<(Role, String)> {
     items
 }
 
-/// The stretches that the program marked.
+/// Appends the sections of the run.
 fn sections(facts: &mut Facts<'_>, view: &View<'_>) {
     let rows = &view.profile.sections;
     let described = rows.iter().take(SECTIONS).map(|row| {
@@ -320,11 +321,11 @@ fn sections(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("sections", &items);
 }
 
-/// What the resident memory at its peak was made of, so that it and what the lines asked for are no two mysteries: pages
-/// of files, and memory of the program's own, some of what was asked for never touched or some of it nobody's.
+/// Parts of the resident memory at its peak. They explain why the footprint differs from the memory that lines asked
+/// for: it includes pages of files, the interpreter and the allocator's spare memory, and lacks memory never touched.
 pub(crate) fn resident(profile: &Profile) -> impl Iterator<Item = String> {
     let totals = &profile.totals;
-    // What is known of files is of one process.
+    // The figure for pages of files covers a single process.
     let known = totals.peak().zip(totals.resident_files_peak_bytes).zip(totals.tracked_peak_bytes);
     let parts = known.filter(|_| profile.processes.len() <= 1).map(|((rss, shared), tracked)| {
         let own = rss.saturating_sub(shared);
@@ -343,8 +344,8 @@ pub(crate) fn resident(profile: &Profile) -> impl Iterator<Item = String> {
     parts.into_iter().flatten().chain(untouched)
 }
 
-/// What stands beside the lines at the peak: code out of scope, mapped files, and in profiles that do not tell files from
-/// other memory, what is resident without being tracked.
+/// Memory at the peak that belongs to no line in scope: code out of scope and mapped files. Profiles that do not hold
+/// the resident pages of files also get the resident memory that is not tracked.
 fn rest_of_peak(profile: &Profile) -> impl Iterator<Item = String> {
     let totals = &profile.totals;
     let outside = totals.outside_scope_memory.peak_bytes;
@@ -361,7 +362,7 @@ fn rest_of_peak(profile: &Profile) -> impl Iterator<Item = String> {
     parts.map(|(name, bytes)| format!("{name} {}", units::bytes(bytes)))
 }
 
-/// Who held the memory when it nearly ran out: the latest moment of each limit.
+/// Appends the owners of the memory when it nearly ran out: the latest moment of each limit.
 fn limits(facts: &mut Facts<'_>, view: &View<'_>) {
     let profile = view.profile;
     let mut latest: Vec<&NearLimit> = Vec::new();
@@ -383,7 +384,7 @@ fn limits(facts: &mut Facts<'_>, view: &View<'_>) {
     }
 }
 
-/// What the figures rest on.
+/// Appends the number of samples behind the figures.
 fn samples(facts: &mut Facts<'_>, view: &View<'_>) {
     let profile = view.profile;
     let (totals, settings) = (&profile.totals, &profile.settings);
@@ -399,7 +400,7 @@ fn samples(facts: &mut Facts<'_>, view: &View<'_>) {
         items.push((Role::Plain, format!("{sampled}{} CPU", units::seconds(clock))));
     }
     if totals.cpu_samples > 0 {
-        // A share of n samples has a standard error of sqrt(p (1 - p) / n), at most that of one half.
+        // A share p of n samples has a standard error of sqrt(p (1 - p) / n), which is largest for p = 1/2.
         let points = 50.0 / (totals.cpu_samples as f64).sqrt();
         let sign = facts.style.glyph("\u{b1}", "+-");
         items.push((Role::Plain, format!("shares {sign}{points:.1} points")));
@@ -413,7 +414,7 @@ fn samples(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("samples", &items);
 }
 
-/// What is missing from the figures, and what else the run left to say.
+/// Appends what is missing from the figures, and the notices of the run.
 fn warnings(facts: &mut Facts<'_>, view: &View<'_>) {
     let profile = view.profile;
     let totals = &profile.totals;
@@ -449,19 +450,19 @@ fn name(profile: &Profile, place: &Place<'_>, style: &Style) -> String {
     format!("{}:{}", text::visible(list_path(profile, &place.file.path), style), place.line.line)
 }
 
-/// Writes named facts.
+/// Appends facts, each with a name.
 struct Facts<'a> {
     out: &'a mut String,
     style: &'a Style,
 }
 
 impl Facts<'_> {
-    /// Items with dots between, wrapped between items; nothing where there are none.
+    /// Appends items with dots between them, wrapped between items; nothing if there are no items.
     fn push(&mut self, label: &str, items: &[(Role, String)]) {
         self.wrapped(label, items, self.style.glyph(" \u{b7} ", ", "));
     }
 
-    /// Words with spaces between.
+    /// Appends words with spaces between them.
     fn words(&mut self, label: &str, words: &[(Role, String)]) {
         self.wrapped(label, words, " ");
     }
@@ -485,8 +486,8 @@ impl Facts<'_> {
         }
     }
 
-    /// Writes an item; one that is wider than a row is broken between words, and a word at its front, so that no
-    /// number is cut.
+    /// Appends an item. An item wider than a row is broken between words, and a word that is too long is cut at its
+    /// front, so that no number is cut.
     fn item(&mut self, role: Role, item: &str, room: usize, used: &mut usize) {
         if text::width(item) <= room {
             self.style.paint(self.out, role, item);
@@ -512,7 +513,7 @@ impl Facts<'_> {
         *used = 0;
     }
 
-    /// A picture, already painted.
+    /// Appends a picture that is already painted.
     fn drawn(&mut self, label: &str, picture: &str) {
         self.label(label);
         self.out.push_str(picture.trim_end());

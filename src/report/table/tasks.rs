@@ -1,7 +1,7 @@
-//! Threads and processes, where there are several.
+//! Threads and processes, if the program has several.
 //!
-//! Job: who did the work. Invariant: the busiest first; what is not listed is counted. Neighbour: `summary` gives the
-//! sums.
+//! Job: show which thread and which process did the work. Invariants: the busiest first; rows that are not listed are
+//! counted. Neighbour: `summary` gives the sums.
 
 use super::list::{List, title};
 use crate::profile::model::{Exit, Profile, Thread};
@@ -11,9 +11,9 @@ use crate::report::text;
 use crate::report::view::{cpu_s, waiting_s};
 use crate::units;
 
-/// Rows of either list.
+/// Most rows of either list.
 const ROWS: usize = 10;
-/// Seconds without a core that are worth a column.
+/// The column of waits for a core is shown if a thread or process waited longer than this, in seconds.
 const LITTLE_S: f64 = 0.01;
 
 pub(super) fn render(out: &mut String, profile: &Profile, style: &Style) {
@@ -109,7 +109,7 @@ fn processes(out: &mut String, profile: &Profile, style: &Style) {
     rest(out, processes.len(), style);
 }
 
-/// How a process ended; empty where that is not known.
+/// How a process ended; empty if that is not known.
 pub(super) fn exit(exit: &Exit) -> String {
     match (exit.code, exit.signal) {
         (_, Some(signal)) => format!("signal {signal}"),

@@ -1,8 +1,8 @@
 //! The tree of calls on a terminal (`--tree`).
 //!
-//! Job: from the program's entry down to the work, one row a function, library frames folded. Invariants: rows are
-//! within the style's width; calls below the share of `--min-percent` are counted in one row, not dropped silently.
-//! Neighbours: `report::tree` builds it.
+//! Job: show the calls from the program's entry to the work: one row for each function, library frames folded.
+//! Invariants: rows are within the style's width; calls below the share of `--min-percent` are counted in one row, not
+//! dropped silently. Neighbour: `report::tree` builds the tree.
 
 use super::cells::list_path;
 use super::list::title;
@@ -14,7 +14,7 @@ use crate::report::tree::{Call, calls, package};
 use crate::report::view::{Options, SortKey, cpu_s};
 use crate::units;
 
-/// Levels that are drawn; deeper calls are counted in their caller.
+/// Levels that are drawn; deeper calls count for their caller.
 const DEEPEST: usize = 60;
 
 pub(super) fn render(out: &mut String, profile: &Profile, options: &Options, style: &Style) {
@@ -27,7 +27,7 @@ pub(super) fn render(out: &mut String, profile: &Profile, options: &Options, sty
     };
     let calls = calls(profile, weight);
     let drawn: f64 = calls.iter().map(|call| call.total).sum();
-    // Shares of CPU time are shares of the run's, as in every other table.
+    // Shares are of the CPU time of the run, as in every other table.
     let whole = if weight == Weight::Cpu { cpu_s(&profile.totals.time).unwrap_or(0.0).max(drawn) } else { drawn };
     title(out, "Call tree", &format!("{what} with everything called; library frames folded"), style);
     if drawn <= 0.0 {
@@ -109,7 +109,7 @@ impl Page<'_> {
         }
     }
 
-    /// A row of parts, cut at the terminal's edge.
+    /// Appends a row of parts, cut at the terminal's edge.
     fn line(&mut self, lead: &str, parts: &[(Role, String)]) {
         let mut left = self.style.width;
         left -= text::fit_onto(self.out, lead, left, Role::Faint, self.style);
