@@ -1,9 +1,10 @@
 //! [`ProfileBuilder`]: events in, profiles out.
 //!
 //! Job: route each event to its process, settle processes as they end, and write the profile. Invariant: no I/O and no
-//! clock (what the builder must ask of the outside comes in through [`Context`]), and the same events give the same profile,
-//! byte for byte. Nothing but live blocks is kept singly: memory is bounded by what the program has of distinct lines,
-//! stacks, threads and live blocks, not by how long it runs. Neighbours: `transport` feeds it, `commands` finishes it.
+//! clock (whatever the builder needs from the outside comes in through [`Context`]), and the same events give the same
+//! profile, byte for byte. Only live blocks are kept singly: memory is bounded by the number of distinct lines, stacks,
+//! threads and live blocks of the program, not by how long it runs. Neighbours: `transport` feeds it, `commands`
+//! finishes it.
 
 use std::collections::VecDeque;
 
@@ -35,12 +36,12 @@ use crate::transport::event::{Body, CodeDef, Event, ProcessExit};
 
 /// Ended processes that are kept open for records that arrive late.
 const LEAVING: usize = 16;
-/// Observations of a process that has called exec which are kept, in case the call fails.
+/// Observations that are kept of a process after its exec call, in case the call fails.
 const MOST_BEYOND: usize = 4_096;
 /// Notices that are kept.
 const MOST_NOTICES: usize = 64;
 
-/// When the launcher observed this; `None` for a record of the program's own.
+/// The time of the launcher's observation; `None` for a record that the program itself sent.
 fn observed_ns(body: &Body) -> Option<u64> {
     match body {
         Body::ThreadClock(clock) => Some(clock.time_ns),
@@ -51,7 +52,7 @@ fn observed_ns(body: &Body) -> Option<u64> {
     }
 }
 
-/// Does only a program that still runs record this?
+/// True for records that only a program sends that still runs.
 fn goes_on(body: &Body) -> bool {
     matches!(
         body,
@@ -62,29 +63,29 @@ fn goes_on(body: &Body) -> bool {
 /// How the recording was made.
 #[derive(Clone, Debug, Default)]
 pub struct BuilderSettings {
-    /// As the profile shows them; CPU source and memory interval are replaced by what was really used.
+    /// As the profile shows them; CPU source and memory interval are replaced by those really used.
     pub settings: Settings,
     /// `CLOCK_MONOTONIC` nanoseconds at which the timeline starts.
     pub start_ns: u64,
     /// Off-CPU time was observed.
     pub waits: bool,
-    /// Memory was profiled, but nobody saw what was copied.
+    /// Memory was profiled, but copies were not observed.
     pub copies_unseen: bool,
 }
 
-/// What the builder asks of the outside when everything has been fed.
+/// What the builder needs from the outside once all events have been fed.
 pub struct Context<'a> {
-    /// Who writes the profile.
+    /// The tool that writes the profile.
     pub tool: Tool,
-    /// What was profiled; Python's version and build are filled in where they are not known.
+    /// The profiled program; the builder fills in Python's version and build if they are unknown here.
     pub target: Target,
-    /// When.
+    /// When the program ran.
     pub clock: Clock,
-    /// What the report must say beside what the recorders said.
+    /// Notices for the report beside those that came with the events.
     pub notices: Vec<Notice>,
-    /// The lines of a file's source, without their newlines; `None` where there is none.
+    /// Reads the lines of a source file, without their newlines; gives `None` where there is no source.
     pub source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
-    /// The native function at an offset of a file.
+    /// Finds the native function at an offset of a file.
     pub lookup: &'a mut Lookup<'a>,
 }
 
@@ -100,16 +101,16 @@ pub struct ProfileBuilder {
     settled: Settled,
     running: FxHashMap<u32, Process>,
     leaving: VecDeque<u32>,
-    /// Processes that were seen to be gone, and when: records of theirs may still come.
+    /// Processes that the launcher saw to be gone, and when. Records of them may still arrive.
     dying: VecDeque<(u64, u32)>,
-    /// Readings of footprints that wait for the records before them: when, and of which process.
+    /// Readings of footprints that wait for earlier records: the time, and the process.
     waiting: VecDeque<(u64, u32)>,
     gone: FxHashSet<u32>,
     rss: Series,
     live: Series,
     rss_bytes: u64,
     peak: Peak,
-    /// Time of the latest record of memory.
+    /// Time of the latest record about memory.
     record_ns: u64,
     now_ns: u64,
     /// When the recording was cut off.
@@ -123,7 +124,7 @@ pub struct ProfileBuilder {
     allocator: Option<String>,
 }
 
-/// What ended programs came to.
+/// Sums of ended programs.
 #[derive(Clone, Debug, Default)]
 struct Settled {
     book: Book,
@@ -134,7 +135,7 @@ struct Settled {
     /// What ended programs held at the moments that may be the peak.
     shares: Vec<Share>,
     notices: Vec<Notice>,
-    /// Notices that found no room in `notices`.
+    /// Notices beyond the limit of `notices`.
     more_notices: u64,
 }
 
@@ -173,7 +174,7 @@ impl ProfileBuilder {
         }
     }
 
-    /// The scope, to add library folders of interpreters as they are met.
+    /// The scope, so that the caller can add library folders of interpreters as they appear.
     pub fn scope_mut(&mut self) -> &mut Scope {
         &mut self.scope
     }
@@ -336,16 +337,17 @@ impl ProfileBuilder {
         self.write(running, settled, context)
     }
 
-    /// The profile of the events so far: what [`ProfileBuilder::finish`] would give now. The builder goes on unchanged.
+    /// The profile of the events so far: what [`ProfileBuilder::finish`] would give now. The builder itself stays
+    /// unchanged.
     ///
-    /// Costs a copy of the sums (by line, stack and thread), never of the live blocks.
+    /// It costs a copy of the sums (by line, stack and thread), never of the live blocks.
     #[must_use]
     pub fn snapshot(&self, context: Context<'_>) -> Profile {
         let running = self.running.iter().map(|(&pid, process)| (pid, process.sums())).collect();
         self.write(running, self.settled.clone(), context)
     }
 
-    /// Settles the programs that run, and writes everything down.
+    /// Settles the running programs, and writes the profile.
     fn write(&self, mut running: FxHashMap<u32, Process>, mut settled: Settled, context: Context<'_>) -> Profile {
         let mut pids: Vec<u32> = running.keys().copied().collect();
         pids.sort_unstable();
@@ -374,7 +376,7 @@ impl ProfileBuilder {
         let copies = memory && !self.settings.copies_unseen;
         let hidden = !book.processes.is_empty() && book.processes.iter().all(|process| process.hidden_waits);
         let waits = self.settings.waits && !hidden;
-        // Looks alone cannot tell the kernel's time.
+        // Sampling by looks alone does not separate the kernel's time.
         let system = cpu && (self.ticked || !self.engines.contains(&Engine::Looks));
         let known = Known { cpu, system, wait: waits, gil: waits && self.gil_known, memory, copies };
         let (names, book) = (&self.names, &settled.book);
@@ -421,7 +423,7 @@ impl ProfileBuilder {
         }
     }
 
-    /// Did it happen after the recording was cut off? How the program ends is told all the same.
+    /// True if the event happened after the recording was cut off. Events about how the program ends still pass.
     fn is_behind_the_cut(&self, body: &Body) -> bool {
         let Some(cut_ns) = self.cut_ns else { return false };
         match body {
@@ -431,7 +433,7 @@ impl ProfileBuilder {
         }
     }
 
-    /// The wall time of the recording: where it was cut off, the program's own is told apart.
+    /// The wall time of the recording. If the recording was cut off, the wall time of the program is given separately.
     fn clock(&self, clock: Clock) -> Clock {
         let Some(cut_ns) = self.cut_ns else { return clock };
         let recorded_s = cut_ns.saturating_sub(self.settings.start_ns) as f64 / 1e9;
@@ -449,11 +451,11 @@ impl ProfileBuilder {
         self.gone.remove(&pid);
         let row = ProcessRow { pid, parent: start.parent, ..ProcessRow::default() };
         let mut next = match self.running.get(&pid) {
-            // The launcher spoke of it before it armed itself.
+            // The launcher observed the process before its shim armed it.
             Some(known) if !known.armed && !known.ended => self.running.remove(&pid).expect("it is there"),
             // An exec: the same process, another program.
             Some(known) if !known.ended => self.settle_program(pid, false).expect("it is there").after_exec(),
-            // The number of a process that ended.
+            // The kernel gave the process id of an ended process to a new one.
             Some(_) => {
                 self.settle(pid);
                 self.gone.remove(&pid);
@@ -492,7 +494,7 @@ impl ProfileBuilder {
         self.now_ns = self.now_ns.max(exit.time_ns);
         let Some(process) = self.running.get_mut(&pid) else { return };
         let row = &mut self.settled.book.processes[process.row].row;
-        // Of children the launcher sees that they are gone, not how.
+        // For a child process the launcher sees that it is gone, but not its exit status.
         if exit.code.or(exit.signal).is_some() {
             row.exit = Exit { code: exit.code, signal: exit.signal };
         }
@@ -502,7 +504,7 @@ impl ProfileBuilder {
         self.leave(pid, exit.time_ns);
     }
 
-    /// The process is over; what it left in the ring may still come.
+    /// The process is over; records that it left in its ring may still arrive.
     fn leave(&mut self, pid: u32, time_ns: u64) {
         let Some(process) = self.running.get_mut(&pid) else { return };
         if !std::mem::replace(&mut process.ended, true) {
@@ -512,7 +514,7 @@ impl ProfileBuilder {
             let parent = self.settled.book.processes[row].row.parent;
             let outlived = self.running.get(&parent).is_some_and(|parent| !parent.ended);
             self.running.entry(pid).and_modify(|process| process.outlived = outlived);
-            // What they shared with it is theirs now.
+            // The pages that its children shared with it are their own from now on.
             for child in self.running.values_mut().filter(|child| child.forked_from == Some(pid)) {
                 (child.orphaned, child.shared) = (true, 0);
             }
@@ -524,7 +526,7 @@ impl ProfileBuilder {
         }
     }
 
-    /// So many resident bytes are no more.
+    /// Subtracts `bytes` resident bytes that are gone.
     fn release(&mut self, bytes: u64, time_ns: u64) {
         if bytes > 0 {
             self.rss_bytes = self.rss_bytes.saturating_sub(bytes);
@@ -534,8 +536,8 @@ impl ProfileBuilder {
         }
     }
 
-    /// What was observed until `until_ns` has waited long enough for records that were made before: readings count, and
-    /// processes that were seen to be gone hold nothing any more.
+    /// Observations made until `until_ns` have waited long enough for earlier records: now their readings count, and
+    /// processes that were seen to be gone hold nothing from there on.
     fn take_late(&mut self, until_ns: u64) {
         while let Some(&(time_ns, pid)) = self.waiting.front().filter(|(time_ns, _)| *time_ns <= until_ns) {
             self.waiting.pop_front();
@@ -584,12 +586,12 @@ impl ProfileBuilder {
         }
     }
 
-    /// Adds what the report must say.
+    /// Adds a notice for the report.
     pub fn say(&mut self, notice: Notice) {
         self.settled.say(notice);
     }
 
-    /// The interpreter of the target, where its frames cannot be read: which it is.
+    /// The interpreter of the target, if its frames cannot be read.
     #[must_use]
     pub fn refused(&self, target: u32) -> Option<Refused> {
         self.python(target)?.refused()
@@ -636,7 +638,7 @@ impl ProfileBuilder {
 }
 
 impl Settled {
-    /// Books a program whole. `last`: its process is over, too.
+    /// Books all of a program. `last`: its process is over, too.
     fn settle(&mut self, process: &mut Process, last: bool, now_ns: u64, peak: &Peak) {
         process.end_sections(now_ns, &mut self.book);
         process.settle(last, &mut self.book);
@@ -665,8 +667,8 @@ impl Settled {
     }
 }
 
-/// A forked process has what its parent said of labels. One that did not live long enough for the launcher to read its
-/// mappings still has those of its parent.
+/// Gives a forked process the label definitions of its parent. If the process ended before the launcher could read its
+/// mappings, it also gets the mappings of its parent.
 fn inherit(running: &mut FxHashMap<u32, Process>, pid: u32) {
     let parent = running.get(&pid).and_then(|process| running.get(&process.forked_from?));
     let texts = parent.map(|parent| parent.labels.texts()).filter(|texts| !texts.is_empty()).cloned();
@@ -674,7 +676,7 @@ fn inherit(running: &mut FxHashMap<u32, Process>, pid: u32) {
         process.labels.inherit(&texts);
     }
     let Some(mut process) = running.get(&pid).filter(|process| process.native.unmapped()) else { return };
-    // More ancestors than there are processes would be a circle.
+    // As many ancestors as there are processes is the limit: more would mean a circle.
     for _ in 0..running.len() {
         let parent = process.forked_from.and_then(|parent| running.get(&parent));
         let Some(parent) = parent else { return };

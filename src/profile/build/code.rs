@@ -1,9 +1,9 @@
-//! Code objects: from (process' code number, byte offset) to a frame.
+//! Code objects: from (code number of a process, byte offset) to a frame.
 //!
-//! Job: keep each distinct line table once, however many processes send it, and decode it once, when it is first asked.
-//! Invariant: an offset without a line takes the line before it in the table, and what no table covers takes the
-//! function's first line, so every frame has a line from 1 on. Neighbours: `rscalene_interp::linetable` decodes, `stacks`
-//! asks.
+//! Job: keep each distinct line table once, however many processes send it, and decode it once, when a line is first
+//! needed. Invariant: every frame has a line from 1 on. An offset without a line gets the line before it in the table;
+//! an offset beyond the table gets the function's first line. Neighbours: `rscalene_interp::linetable` decodes,
+//! `stacks` asks.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ struct Code {
     function: FunctionId,
     first_line: u32,
     table: Arc<[u8]>,
-    /// Where the bytecode of each line ends, and the line, in the order of the bytecode; once it was asked for.
+    /// For each line, in the order of the bytecode: the end of its bytecode, and the line. Decoded when first needed.
     lines: OnceCell<Box<[(u32, u32)]>>,
 }
 
@@ -37,7 +37,8 @@ pub(crate) struct Codes {
 }
 
 impl Codes {
-    /// Takes in a definition; `filename` is that of the code object, or what tells its text from others of that name.
+    /// Takes in a definition. `filename` is that of the code object, or a name that separates its text from others with
+    /// the same file name.
     pub(crate) fn define(&mut self, names: &mut Names, scope: &Scope, code: &CodeDef, filename: &str) -> CodeId {
         let path = scope.absolute(filename);
         let file = names.file(&path);
@@ -67,7 +68,7 @@ impl Codes {
         frame
     }
 
-    /// The frame that stands for a code object which was never defined (its definition was lost).
+    /// The frame for a code object whose definition was lost.
     pub(crate) fn unknown(&mut self, names: &mut Names) -> FrameId {
         let file = names.file("<unknown>");
         let function = names.function(file, "<unknown>", 1, || false);

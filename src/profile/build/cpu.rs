@@ -1,12 +1,12 @@
 //! CPU and off-CPU time of threads, from samples to seconds.
 //!
-//! Job: add up a thread's samples by place while it runs; when it ends, stretch them to its clock (`stretch`) and book the
-//! seconds. Invariant: what is booked for a thread is its CPU clock, whatever was sampled; a process holds cells, never
-//! samples. Neighbours: `stretch` has the statistics, `book` takes the seconds.
+//! Job: add up a thread's samples by place while it runs; when it ends, stretch them to its clock (`stretch`) and book
+//! the seconds. Invariant: the time booked for a thread is its CPU clock, whatever was sampled; a process holds cells,
+//! never samples. Neighbours: `stretch` has the statistics, `book` takes the seconds.
 //!
-//! Threads with few samples are pooled with the others of their process that the same engine sampled and that lived about
-//! as long (the chance to be hit depends on it), so that their time goes to lines in the proportion in which all of them
-//! were hit; such time belongs to no single thread's share of a line.
+//! Threads with few samples are pooled with other threads of their process that the same engine sampled and that lived
+//! about as long (the chance to be hit depends on it). Their time goes to lines in the proportion in which all of them
+//! were hit. Pooled time counts for lines, but for no single thread's share of a line.
 
 use rscalene_wire::Source;
 use rustc_hash::FxHashMap;
@@ -22,7 +22,7 @@ use crate::profile::book::tree::Place;
 
 const SECOND: f64 = 1e9;
 
-/// What was observed of one place.
+/// Sums of the samples and waits at one place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     ns: [f64; 3],
@@ -42,20 +42,20 @@ pub(crate) struct ThreadAccount {
     engine: Engine,
     start_ns: u64,
     clock: Option<Reading>,
-    /// What samples later than the last reading of the clock stand for.
+    /// The sum of the samples taken after the last reading of the clock.
     since_ns: f64,
     system_ns: Option<u64>,
-    /// Ready to run without a core.
+    /// Time in which the thread was ready to run but had no core.
     delay_ns: Option<u64>,
     seen: Sampled,
     cells: FxHashMap<Place, Cell>,
-    /// Where its samples went from line to line.
+    /// How its samples moved from line to line.
     runs: Runs,
-    /// Ticks by line, user's and kernel's, of samples of Python and of native code.
+    /// Ticks by line, in user mode and in the kernel, for samples of Python code and of native code.
     ticks: FxHashMap<FrameId, [Ticked; 2]>,
 }
 
-/// Nanoseconds of ticks: the user's, and the kernel's.
+/// Nanoseconds of ticks: in user mode, and in the kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ticked([f64; 2]);
 
@@ -66,7 +66,7 @@ impl Ticked {
         self.0[1] += kernel_ns as f64;
     }
 
-    /// The part of them that met the kernel; `None` without any.
+    /// The share of the ticks that met the kernel; `None` without ticks.
     pub(crate) fn kernel(self) -> Option<f64> {
         let [user, kernel] = self.0;
         (user + kernel > 0.0).then(|| kernel / (user + kernel))
@@ -80,12 +80,12 @@ struct Reading {
 }
 
 impl ThreadAccount {
-    /// An account for a thread of which nothing is known yet.
+    /// An empty account for a thread.
     pub(crate) fn new(tid: u32) -> Self {
         Self { tid, seen: Sampled { threads: 1, ..Sampled::default() }, ..Self::default() }
     }
 
-    /// Its sampling began.
+    /// The sampling of the thread began.
     pub(crate) fn start(&mut self, source: Source, cpu_ns: u64, interval_ns: u64) {
         self.engine = match source {
             Source::PERF_AND_TIMER => Engine::Perf,
@@ -99,7 +99,7 @@ impl ThreadAccount {
         self.seen.interval_ns = interval_ns as f64;
     }
 
-    /// Its clock was read.
+    /// The thread's clock was read.
     pub(crate) fn read_clock(&mut self, time_ns: u64, cpu_ns: u64) {
         if self.clock.is_none_or(|last| cpu_ns >= last.cpu_ns) {
             self.clock = Some(Reading { time_ns, cpu_ns });
@@ -107,12 +107,12 @@ impl ThreadAccount {
         }
     }
 
-    /// How long it has been ready to run without a core.
+    /// Takes in the total time in which the thread was ready to run but had no core.
     pub(crate) fn read_delay(&mut self, delay_ns: u64) {
         self.delay_ns = self.delay_ns.max(Some(delay_ns));
     }
 
-    /// It ended.
+    /// The thread ended.
     pub(crate) fn end(&mut self, time_ns: u64, cpu_ns: u64, system_ns: u64) {
         self.read_clock(time_ns, cpu_ns);
         self.system_ns = Some(system_ns);
@@ -135,12 +135,13 @@ impl ThreadAccount {
         }
     }
 
-    /// Ticks that met it on the line `owner`, in a stretch whose sample was of `kind` (0 or 1).
+    /// Ticks that met the thread on the line `owner`, in a stretch of time whose sample was of `kind` (0 or 1).
     pub(crate) fn ticks(&mut self, owner: FrameId, kind: usize, user_ns: u64, kernel_ns: u64) {
         self.ticks.entry(owner).or_default()[kind].add(user_ns, kernel_ns);
     }
 
-    /// Gives the kernel its part of what was sampled: that of the line's ticks, and of all ticks where a line has none.
+    /// Gives the kernel its part of the sampled time: the kernel's share of the line's ticks, or of all ticks where a
+    /// line has none.
     fn divide(&mut self) {
         let mut all = [Ticked::default(); 2];
         for line in self.ticks.values() {
@@ -161,7 +162,7 @@ impl ThreadAccount {
         }
     }
 
-    /// Time off the CPU at `place`; `idle`: of a thread that waits for work or for another to end.
+    /// Time off the CPU at `place`; `idle`: the thread waits for work, or for another thread to end.
     pub(crate) fn wait(&mut self, place: Place, wait_ns: u64, gil_ns: u64, idle: bool) {
         let cell = self.cells.entry(place).or_default();
         cell.wait_ns = cell.wait_ns.saturating_add(wait_ns);
@@ -169,12 +170,12 @@ impl ThreadAccount {
         cell.idle_ns = cell.idle_ns.saturating_add(if idle { wait_ns.saturating_sub(gil_ns) } else { 0 });
     }
 
-    /// What samples it.
+    /// The source of its samples.
     pub(crate) fn engine(&self) -> Engine {
         self.engine
     }
 
-    /// CPU nanoseconds of its life so far, as well as they are known; `None` if nothing but its existence is.
+    /// CPU nanoseconds of its life so far, as well as they are known; `None` if only its existence is known.
     pub(crate) fn clock_ns(&self) -> Option<f64> {
         match self.clock {
             Some(reading) => Some(reading.cpu_ns as f64 + self.since_ns),
@@ -210,24 +211,24 @@ struct Pool {
     cells: FxHashMap<Place, Cell>,
 }
 
-/// What a process knows that its threads' books need.
+/// Facts about a process that are needed to book its threads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Booking {
     /// Process in the book.
     pub(crate) process: usize,
     /// Process id.
     pub(crate) pid: u32,
-    /// Frames cannot be trusted: everything lies outside scope, and Python is not told from native code.
+    /// Frames cannot be trusted: all time lies outside scope, and Python time cannot be separated from native time.
     pub(crate) refused: bool,
-    /// Nobody sees what the threads wait for.
+    /// Neither shim nor launcher sees what the threads wait for.
     pub(crate) hidden_waits: bool,
     /// CPU samples lost for each that arrived.
     pub(crate) lost: f64,
 }
 
 impl Pools {
-    /// Books an ended thread, or pools it. `earlier_ns` of its clock were booked before (by the program it was before
-    /// an exec). Returns the nanoseconds of its clock that are booked or pooled now, and its row if its shares are kept.
+    /// Books an ended thread, or pools it. `earlier_ns` of its clock were booked before, by the program before an exec.
+    /// Returns the nanoseconds of its clock that are booked or pooled now, and its row if its shares are kept.
     pub(crate) fn retire(
         &mut self,
         mut thread: ThreadAccount,
@@ -290,7 +291,7 @@ impl Pools {
         (life_ns, index)
     }
 
-    /// Books what was pooled.
+    /// Books the pooled threads.
     pub(crate) fn settle(&mut self, booking: Booking, book: &mut Book) {
         let mut pools: Vec<_> = std::mem::take(&mut self.pools).into_iter().collect();
         pools.sort_by_key(|(key, _)| *key);
@@ -301,7 +302,7 @@ impl Pools {
             for (place, mut cell) in pool.cells {
                 (cell.wait_ns, cell.gil_ns, cell.idle_ns) = (0, 0, 0);
                 let mut amount = cell.amount(&share, booking);
-                // Which of many short threads a sample met is chance each time.
+                // For each sample, chance decides which of many short threads it meets.
                 amount.variance = amount.cpu_s().powi(2) / f64::from(cell.samples.max(1));
                 book.add(booking.process, None, booking.visible(place), &amount);
             }
@@ -334,19 +335,19 @@ impl Pool {
 }
 
 impl Booking {
-    /// The place as far as it can be trusted.
+    /// The place, or [`Place::NOWHERE`] if frames cannot be trusted.
     pub(crate) fn visible(self, place: Place) -> Place {
         if self.refused { Place::NOWHERE } else { place }
     }
 
-    /// What no sample stands for, as seconds.
+    /// The time that no sample stands for, in seconds.
     pub(crate) fn rest(self, rest: Rest) -> Amount {
         let mut amount = self.amount(rest.kinds);
         amount.unsplit_s += rest.unsplit / SECOND;
         amount
     }
 
-    /// Nanoseconds by kind as seconds: without frames, nobody knows what of the user's time was Python.
+    /// Nanoseconds by kind as seconds. Without frames, Python and native time cannot be told apart and stay unsplit.
     pub(crate) fn amount(self, ns: [f64; 3]) -> Amount {
         let [python, native, system] = ns.map(|ns| ns / SECOND);
         if self.refused {

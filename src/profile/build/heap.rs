@@ -1,18 +1,20 @@
 //! The memory of one process, line by line.
 //!
-//! Job: add up allocations, frees and mappings by owner, and know at any moment what each owner has live, what it had at
-//! the peak, and what it had when Python code last ran. Invariant: live bytes of all owners sum to
-//! `tracked`; blocks are the only thing that is kept singly. Neighbours: `estimate` weighs a sample, `mappings` knows
-//! mapped bytes, `peak` says which moment was the peak, `leaks` reads the snapshots.
+//! Job: add up allocations, frees and mappings by owner, and know at any moment what each owner has live, what it had
+//! at the peak, and what it had when Python code last ran. Invariant: live bytes of all owners sum to `tracked`; only
+//! blocks are kept singly. Neighbours: `estimate` weighs a sample, `mappings` knows mapped bytes, `peak` says which
+//! moment was the peak, `leaks` reads the snapshots.
 //!
-//! **Moments without snapshots.** The peak can move with every allocation, so copying all owners each time is out of the
-//! question. Each moment has a number, raised when the moment moves; an owner that is about to change, and has not
-//! changed since the moment, first puts its figures aside under that number. At the end an owner that has not changed
-//! since the moment still holds the right figures, and any other put them aside: exact, in constant time a change.
+//! **Moments without snapshots.** The peak can move with every allocation, so copying all owners each time would be far
+//! too slow. Each moment has a number, raised when the moment moves. An owner that is about to change, and has not
+//! changed since the moment, first puts its figures aside under that number. At the end, an owner that has not changed
+//! since the moment still holds the right figures, and every other owner has put them aside. The result is exact, at
+//! constant time per change.
 //!
-//! **The end.** An interpreter that exits tears its modules down and frees what the program kept; nobody asks for that
-//! "live at the end". Live bytes count at the moment when it begins; where that is not known (the shim saw nothing after
-//! it), at the last record with a Python stack, since tearing down runs few frames.
+//! **The end.** An interpreter that exits tears its modules down and frees what the program kept; a user does not mean
+//! that state by "live at the end". Live bytes therefore count at the moment when the teardown begins. Where that
+//! moment is not known (the shim recorded nothing after it), they count at the last record with a Python stack, since a
+//! teardown runs few frames.
 
 use std::collections::BTreeMap;
 
@@ -36,28 +38,28 @@ struct Aside {
     moment: u64,
 }
 
-/// One owner.
+/// The figures of one owner.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cell {
     /// Bytes allocated.
     pub(crate) alloc: f64,
     /// How far `alloc` may be off.
     pub(crate) alloc_spread: Spread,
-    /// Blocks allocated.
+    /// How far `alloc` may be off.
     pub(crate) blocks: f64,
-    /// Part of `alloc` through Python's object allocators.
+    /// The part of `alloc` that came through Python's object allocators.
     pub(crate) python: f64,
     /// Bytes copied.
     pub(crate) copied: f64,
     freed_blocks: f64,
     unmapped: f64,
     now: Live,
-    /// At the two moments that may be the peak.
+    /// `now` at the two moments that may be the peak.
     at_peak: [Aside; 2],
     at_end: Aside,
 }
 
-/// A live block: 12 bytes, since exact mode keeps one for every block there is.
+/// A live block: 12 bytes, because exact mode keeps one for every live block of the program.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, packed(4))]
 struct Block {
@@ -77,7 +79,7 @@ impl Block {
 /// Threads whose last resize is remembered.
 const MOST_RESIZING: usize = 1 << 16;
 
-/// What a change of memory says beside its bytes.
+/// Circumstances of a change of memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     /// When.
@@ -92,7 +94,7 @@ pub(crate) struct Moment {
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
     blocks: FxHashMap<u64, Block>,
-    /// Blocks that went into a resize last, by thread: a refusal brings them back.
+    /// The block that each thread resized last: it comes back if the allocator refuses.
     resizing: FxHashMap<u32, (u64, Block)>,
     intervals: Vec<u64>,
     mappings: Mappings,
@@ -112,7 +114,7 @@ pub(crate) struct Heap {
     snapshots: Snapshots,
 }
 
-/// What the heap of a process comes to.
+/// Final figures of an owner.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sums {
     /// Bytes freed while the owner ran.
@@ -139,7 +141,7 @@ impl Heap {
         let site = self.sites.number(place);
         let before = self.blocks.insert(address, Block { packed: size | (index << SIZE_BITS), site });
         if let Some(before) = before {
-            // Its end did not reach us.
+            // The record of the former block's end was lost.
             self.went(at, address, before);
         }
         self.put_aside(at.peaks);
@@ -155,7 +157,7 @@ impl Heap {
         one.bytes
     }
 
-    /// A recorded block went, while `running` ran.
+    /// A recorded block was freed while `running` ran.
     pub(crate) fn free(&mut self, at: Moment, running: FrameId, address: u64) {
         self.begin(at);
         if let Some((_, one)) = self.forget(at, address) {
@@ -163,7 +165,7 @@ impl Heap {
         }
     }
 
-    /// Thread `tid` is about to resize a recorded block: it goes, unless [`Heap::keep`] brings it back.
+    /// Thread `tid` is about to resize a recorded block: the block is gone, unless [`Heap::keep`] brings it back.
     pub(crate) fn resize(&mut self, at: Moment, running: FrameId, address: u64, tid: u32) {
         self.begin(at);
         self.resizing.remove(&tid);
@@ -175,7 +177,7 @@ impl Heap {
         }
     }
 
-    /// The allocator refused to resize the block of thread `tid`: it lives on.
+    /// The allocator refused to resize the block of thread `tid`: the block lives on.
     pub(crate) fn keep(&mut self, at: Moment, running: FrameId, address: u64, tid: u32) {
         self.begin(at);
         let Some((_, block)) = self.resizing.remove(&tid).filter(|(of, _)| *of == address) else { return };
@@ -212,7 +214,7 @@ impl Heap {
         bytes
     }
 
-    /// Memory was unmapped. Returns what was behind its first known byte.
+    /// Memory was unmapped. Returns the backing of its first known byte.
     pub(crate) fn unmap(&mut self, at: Moment, running: FrameId, address: u64, size: u64) -> Option<Backing> {
         self.begin(at);
         let mut first = None;
@@ -233,7 +235,7 @@ impl Heap {
         first
     }
 
-    /// Memory may be touched from now on: what of it was reserved is mapped only now. Returns the bytes that count as
+    /// Memory becomes accessible: its reserved part counts as mapped from now on. Returns the bytes that count as
     /// allocated.
     pub(crate) fn open(&mut self, at: Moment, place: Place, address: u64, size: u64) -> f64 {
         self.begin(at);
@@ -241,13 +243,13 @@ impl Heap {
         reserved.into_iter().map(|(start, bytes)| self.map(at, place, start, bytes, Backing::Anonymous)).sum()
     }
 
-    /// The interpreter begins to tear itself down: code that still runs does not move the end.
+    /// The interpreter begins to tear itself down: code that still runs no longer moves the end.
     pub(crate) fn tear_down(&mut self) {
         self.python_moment += 1;
         self.teardown = true;
     }
 
-    /// Something else was recorded with a Python stack.
+    /// A record had a Python stack: the moment of "live at the end" moves to it, unless the teardown has begun.
     pub(crate) fn python_ran(&mut self, time_ns: u64) {
         if self.teardown {
             return;
@@ -256,14 +258,14 @@ impl Heap {
         self.alive(time_ns);
     }
 
-    /// The process was alive then.
+    /// The process was alive at `time_ns`.
     pub(crate) fn alive(&mut self, time_ns: u64) {
         if !self.teardown {
             self.last_ns = self.last_ns.max(time_ns);
         }
     }
 
-    /// A copy without the live blocks, whose sums it has.
+    /// A copy without the live blocks; it contains their sums.
     pub(crate) fn sums(&self) -> Self {
         Self {
             blocks: FxHashMap::default(),
@@ -285,13 +287,13 @@ impl Heap {
         }
     }
 
-    /// Tracked live bytes now, as far as they were touched.
+    /// The touched part of the tracked live bytes now.
     pub(crate) fn touched(&self) -> f64 {
         self.tracked - self.touch.untouched()
     }
 
-    /// The footprint was read. `untouched`: stretches of memory (first address, bytes) that have no page behind them, in
-    /// order; `None` where the page tables were not looked at.
+    /// The footprint was read. `untouched`: ranges of memory (first address, bytes) that have no page behind them, in
+    /// order; `None` if the launcher did not read the page tables.
     pub(crate) fn footprint_read(&mut self, at: Moment, bytes: u64, untouched: Option<&[(u64, u64)]>) {
         self.put_aside(at.peaks);
         if let Some(ranges) = untouched {
@@ -302,13 +304,13 @@ impl Heap {
         }
     }
 
-    /// The footprint was `bytes` at a moment that lies back.
+    /// The footprint was `bytes` at an earlier moment.
     pub(crate) fn raise(&mut self, peaks: Numbers, moment: (usize, u64), bytes: f64) {
         self.put_aside(peaks);
         self.touch.raise(moment, bytes);
     }
 
-    /// Books what has been touched of memory that was mapped without reserve: it counts from then on.
+    /// Books the touched part of memory that was mapped without reserve: that part counts once it is touched.
     fn touch_lazy(&mut self, at: Moment, untouched: &[(u64, u64)]) {
         let mut touched: BTreeMap<u32, f64> = self.lazy.keys().map(|&site| (site.0, 0.0)).collect();
         for (start, run) in self.mappings.runs().filter(|(_, run)| run.backing == Backing::Lazy) {
@@ -329,7 +331,7 @@ impl Heap {
         self.tracked
     }
 
-    /// The footprint at a moment: its place among the two, and its number.
+    /// The footprint at a moment, given by its index among the two and its number.
     pub(crate) fn footprint(&self, (which, number): (usize, u64)) -> Footprint {
         let (aside, of) = self.at_peak[which];
         if of == number { aside } else { self.now() }
@@ -339,7 +341,7 @@ impl Heap {
         Footprint { tracked: self.tracked, files: self.files, arenas: self.arenas, untouched: 0.0 }
     }
 
-    /// The owners of most of what lives now, and their bytes.
+    /// The owners with the most live bytes now, and their bytes.
     pub(crate) fn largest(&self, count: usize) -> Vec<(FrameId, f64)> {
         let mut owners: Vec<(FrameId, f64)> = self
             .cells
@@ -352,17 +354,17 @@ impl Heap {
         owners
     }
 
-    /// What was untouched at a moment: its place among the two, and its number.
+    /// What was untouched at a moment, given by its index among the two and its number.
     pub(crate) fn untouched_at(&self, moment: (usize, u64)) -> Untouched {
         self.touch.at(moment, self.tracked)
     }
 
-    /// What each stack had and had touched at a moment: its place among the two, and its number.
+    /// Touched bytes that each stack had at a moment, given by its index among the two and its number.
     pub(crate) fn peak_by_stack(&self, moment: (usize, u64), untouched: &Untouched) -> Vec<(NodeId, f64)> {
         self.sites.at_peak(moment, untouched)
     }
 
-    /// What each owner had and had touched at a moment: its place among the two, and its number.
+    /// Touched bytes that each owner had at a moment, given by its index among the two and its number.
     pub(crate) fn peak_by_owner(&self, (which, number): (usize, u64), untouched: &Untouched) -> Vec<(FrameId, Live)> {
         let mut of_owner: FxHashMap<FrameId, f64> = FxHashMap::default();
         for (&site, bytes) in untouched {
@@ -375,17 +377,18 @@ impl Heap {
         self.cells.iter().map(had).filter(|(_, live)| live.bytes != 0.0).collect()
     }
 
-    /// The owners that grew until the teardown, or until the process was last seen alive.
+    /// The owners whose live bytes grew until the teardown, or until the process was last seen alive.
     pub(crate) fn growing(&self) -> Vec<Growth> {
         let mut snapshots = self.snapshots.clone();
-        // Nothing was recorded since: the state has held until then.
+        // No change was recorded since the last snapshot, so the figures held until then.
         if snapshots.due(self.last_ns) {
             snapshots.take(self.last_ns, self.cells.iter().map(|(&owner, cell)| (owner, cell.now.bytes)));
         }
         snapshots.growing(self.last_ns)
     }
 
-    /// All owners with their figures. `orderly`: the process ended by itself, so its teardown does not count.
+    /// All owners with their figures. `orderly`: the process exited by itself, so what its teardown freed does not
+    /// count.
     pub(crate) fn owners(&self, orderly: bool) -> impl Iterator<Item = (FrameId, &Cell, Sums)> {
         let teardown = orderly && self.python_moment > 0;
         self.cells.iter().map(move |(&owner, cell)| {
@@ -471,7 +474,8 @@ impl Heap {
     fn interval_index(&mut self, interval: u64) -> u64 {
         let known = self.intervals.iter().rposition(|&known| known == interval);
         known.unwrap_or_else(|| {
-            // Adaptation halves and doubles, so there are a dozen; a liar among the shims gets the last one.
+            // Adapting the interval halves or doubles it, so there are about a dozen values; if a forged ring sends
+            // more than the index can hold, they get the last one.
             if self.intervals.len() < usize::from(u16::MAX) {
                 self.intervals.push(interval);
             }
@@ -488,7 +492,7 @@ impl Aside {
     }
 
     fn or(&self, now: Live, moment: u64) -> Live {
-        // An owner that was born after the moment put nothing aside at it but its empty self.
+        // The first change of an owner that appeared after the moment put its empty figures aside.
         if self.moment == moment { self.live } else { now }
     }
 }

@@ -1,14 +1,14 @@
 //! Threads without Python code: their CPU time is given to the lines that they work for.
 //!
 //! Job: find, for each sample of such a thread (of BLAS, polars, a native pool), which lines ran or awaited native code
-//! meanwhile. Invariant: a sample is given once, or stays outside of scope where no line qualifies. Neighbours: `process`
-//! feeds it in the order of records, and books what it gives.
+//! at the same time. Invariant: a sample is given away once, or stays outside of scope if no line qualifies.
+//! Neighbours: `process` feeds it in the order of records, and books the result.
 //!
-//! A line qualifies by what its thread did at the same time: it ran native code of the helper's library; if none did, it
-//! waited, but not for work; if none did either, it ran other native code. Lines of the same rank share the sample by the
-//! time that they spent so. A record of a thread tells what the thread did since the one before: 10 ms of CPU time may take
-//! 50 ms on a busy machine. Records of different threads are late against each other, so a sample is given away when
-//! [`LATE_NS`] have passed.
+//! A line qualifies by what its thread did at the same time. First choice: it ran native code of the helper's library.
+//! If no line did: it waited, but not for work. If no line did either: it ran other native code. Lines of the same rank
+//! share the sample by the time that they spent so. A record of a thread covers the time since the thread's record
+//! before: 10 ms of CPU time may take 50 ms on a busy machine. Records of different threads arrive late by different
+//! times, so a sample is given away when [`LATE_NS`] have passed.
 
 use std::collections::VecDeque;
 
@@ -16,11 +16,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::profile::book::tree::Place;
 
-/// The looks that tell of waits come every 10 ms, on a busy machine every 40.
+/// Time that a record may be late: waits come from looks every 10 ms, on a busy machine every 40 ms.
 const LATE_NS: u64 = 300_000_000;
-/// A record speaks of no more than this before it.
+/// A record covers at most this time before it.
 const LONGEST_NS: u64 = 100_000_000;
-/// Samples and stretches that are held at most; the oldest go first.
+/// Samples and stretches that are held at most; the oldest are dropped first.
 const MOST_HELD: usize = 1 << 16;
 
 /// What the thread of a line did.
@@ -31,13 +31,13 @@ enum Rank {
     SameLibrary,
 }
 
-/// A line at work, or waiting.
+/// A stretch of time in which a line ran native code, or waited.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     start_ns: u64,
     end_ns: u64,
     place: Place,
-    /// Where the library begins whose code ran; `None` of a wait.
+    /// Start address of the library whose code ran; `None` for a wait.
     library: Option<u64>,
 }
 
@@ -56,7 +56,7 @@ struct Sample {
 pub(crate) struct Helpers {
     /// Threads that ran Python code.
     python: FxHashSet<u32>,
-    /// When each thread was last told of.
+    /// Time of each thread's last record.
     last_ns: FxHashMap<u32, u64>,
     stretches: VecDeque<Stretch>,
     samples: VecDeque<Sample>,
@@ -64,8 +64,8 @@ pub(crate) struct Helpers {
 }
 
 impl Helpers {
-    /// A sample of thread `tid` in `place`, of `kind`; `library`: where the library of its program counter begins, 0 if it
-    /// is not known. `python`: the thread has a Python stack, or may not be taken for a helper.
+    /// A sample of thread `tid` in `place`, of `kind`. `library`: start address of the library of its program counter,
+    /// 0 if it is not known. `python`: the thread has a Python stack, or must not be taken for a helper.
     pub(crate) fn sample(&mut self, tid: u32, python: bool, place: Place, kind: usize, at: (u64, u64), library: u64) {
         let (time_ns, weight_ns) = at;
         let start_ns = self.since(tid, time_ns, weight_ns);
@@ -80,7 +80,7 @@ impl Helpers {
         self.give_until(time_ns.saturating_sub(LATE_NS));
     }
 
-    /// Thread `tid` waited `wait_ns` until `time_ns`, for something other than work if it `awaits`.
+    /// Thread `tid` waited `wait_ns` until `time_ns`; `awaits`: for something other than work.
     pub(crate) fn wait(&mut self, tid: u32, place: Place, awaits: bool, wait_ns: u64, time_ns: u64) {
         let start_ns = self.since(tid, time_ns, wait_ns);
         if awaits && place.owner.some().is_some() && wait_ns > 0 {
@@ -88,7 +88,7 @@ impl Helpers {
         }
     }
 
-    /// Nanoseconds by kind that each place was given, until the end.
+    /// Gives away the samples that are left. Returns the nanoseconds by kind that each place was given.
     pub(crate) fn settle(&mut self) -> Vec<(Place, [f64; 3])> {
         self.give_until(u64::MAX);
         let mut given: Vec<_> = std::mem::take(&mut self.given).into_iter().collect();
@@ -96,7 +96,7 @@ impl Helpers {
         given
     }
 
-    /// When that began of which the record of `tid` speaks: `ns` before `time_ns` at the latest.
+    /// The start of the time that a record of thread `tid` covers: at the latest `ns` before `time_ns`.
     fn since(&mut self, tid: u32, time_ns: u64, ns: u64) -> u64 {
         let last_ns = self.last_ns.insert(tid, time_ns).unwrap_or(0);
         last_ns.max(time_ns.saturating_sub(LONGEST_NS)).min(time_ns.saturating_sub(ns))

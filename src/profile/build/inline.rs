@@ -20,7 +20,7 @@ pub(crate) const STRING: &str = "<string>";
 pub(crate) const EXEC: &str = "<exec>";
 /// The name of texts that libraries start their workers with.
 pub(crate) const HELPER: &str = "<helper>";
-/// The name of the texts that found no room.
+/// The name that all texts beyond the limits share.
 pub(crate) const OTHERS: &str = "<-c (others)>";
 /// Texts that are kept, and their bytes: a run may start any number of different programs.
 const MOST_TEXTS: usize = 1_024;
@@ -28,7 +28,7 @@ const MOST_BYTES: usize = 8 << 20;
 /// Characters of a text that its name shows.
 const SHOWN: usize = 24;
 
-/// Is this the name of a text that lies in no file, given by CPython or by [`Inline`]?
+/// True for the name of a text that lies in no file, given by CPython or by [`Inline`].
 pub(crate) fn is_text(path: &str) -> bool {
     path == STRING || path == EXEC || path.starts_with("<-c ")
 }
@@ -44,7 +44,7 @@ pub fn text(command: &[String]) -> Option<&str> {
     }
 }
 
-/// Does a library start its workers with this text (multiprocessing, joblib's loky, execnet)?
+/// True for a text with which a library starts its workers (multiprocessing, joblib's loky, execnet).
 fn starts_a_worker(text: &str) -> bool {
     const IMPORTS: [&str; 5] = [
         "from multiprocessing.spawn import ",
@@ -64,20 +64,20 @@ fn starts_a_worker(text: &str) -> bool {
 /// The texts of all programs, by the names that the report gives them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inline {
-    /// The text of the program that was profiled; `None` inside: it lies in a file.
+    /// The text of the profiled program; the inner `None`: its code lies in a file.
     first: Option<Option<Arc<str>>>,
     texts: FxHashMap<Arc<str>, Arc<str>>,
     names: FxHashMap<Arc<str>, Arc<str>>,
-    /// Texts by what their names show.
+    /// Number of texts for each shortened first line.
     numbers: FxHashMap<String, u32>,
     bytes: usize,
-    /// Programs whose text found no room: they share the name [`OTHERS`].
+    /// Programs whose text was beyond the limits: they share the name [`OTHERS`].
     pub(crate) left_out: u64,
 }
 
 impl Inline {
-    /// The name of the text of a program with this command line; `None` where its code lies in files. The first program
-    /// that is asked for is the profiled one.
+    /// The name of the text of a program with this command line; `None` if its code lies in files. The first program
+    /// that the caller asks for is the profiled one.
     pub(crate) fn name(&mut self, command: &[String]) -> Option<Arc<str>> {
         let text = text(command);
         let is_first = self.first.is_none();

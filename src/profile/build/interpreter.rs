@@ -1,7 +1,7 @@
 //! The interpreter of a process, as its shim described it.
 //!
-//! Job: say which interpreter it is that cannot be profiled. Invariant: an interpreter that does not tell its version has
-//! none. Neighbours: `builder` keeps one a process, `commands::run::outcome` explains.
+//! Job: name an interpreter that cannot be profiled. Invariant: an interpreter that does not tell its version has
+//! version 0. Neighbours: `builder` keeps one per process, `commands::run::outcome` explains.
 
 use super::notices;
 
@@ -26,7 +26,7 @@ pub enum Refused {
 }
 
 impl Python {
-    /// Why the frames of this interpreter cannot be read; `None` where they can.
+    /// The reason why the frames of this interpreter cannot be read; `None` if they can.
     pub(crate) fn refused(&self) -> Option<Refused> {
         let version = notices::version(self.version);
         if !self.refused {

@@ -1,9 +1,9 @@
 //! Labels: what threads did for a request, a task, or any block that the program named.
 //!
-//! Job: add up the samples and allocations of each label, and the work that ended under it. Invariant: a request bears a
-//! number of its own while it runs; its end names the route, and everything under the number then moves there. What is
-//! kept singly is live blocks, open requests, and the last requests that ended, whose threads may still bear the number.
-//! Neighbours: `process` says what happens, `book::labels` adds processes up.
+//! Job: add up the samples and allocations of each label, and the work that ended under it. Invariant: a request has a
+//! number of its own while it runs; the record of its end names the route, and all sums under the number then move to
+//! the route. Kept singly are live blocks, open requests, and the last requests that ended, because their threads may
+//! still carry the number. Neighbours: `process` feeds it, `book::labels` adds processes up.
 
 use std::collections::VecDeque;
 
@@ -14,11 +14,11 @@ use crate::profile::book::Book;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::labels::{LabelRecord, Pairs};
 
-/// Labels of a process that are told apart.
+/// Label texts that are kept of a process.
 const MOST_TEXTS: usize = 4_096;
-/// Numbers with figures: requests that run at a time.
+/// Numbers with sums: requests that run at the same time.
 const MOST_NUMBERS: usize = 1 << 16;
-/// Requests that ended and are remembered.
+/// Ended requests that are remembered.
 const MOST_ENDED: usize = 1_024;
 /// Threads whose last resize is remembered.
 const MOST_RESIZING: usize = 1 << 16;
@@ -30,11 +30,11 @@ pub(crate) struct Labels {
     sums: FxHashMap<u32, LabelRecord>,
     /// Live blocks by address.
     blocks: FxHashMap<u64, Block>,
-    /// Blocks that went into a resize last, by thread: a refusal brings them back.
+    /// The block that each thread resized last: it comes back if the allocator refuses.
     resizing: FxHashMap<u32, (u64, Block)>,
     ended: FxHashMap<u32, Ended>,
     latest: VecDeque<u32>,
-    /// The interpreter tears itself down: what is freed now was kept to the end.
+    /// The interpreter tears itself down: a block freed from now on counts as kept to the end.
     over: bool,
 }
 
@@ -51,7 +51,7 @@ struct Ended {
     route: u32,
     /// Its live blocks.
     blocks: u64,
-    /// It is no longer among the latest: without blocks it is forgotten.
+    /// The request is no longer among the latest: once it has no blocks, it is forgotten.
     old: bool,
 }
 
@@ -61,12 +61,12 @@ impl Labels {
         Self { texts: self.texts.clone(), sums: self.sums.clone(), over: self.over, ..Self::default() }
     }
 
-    /// The meanings that a forked child takes over.
+    /// The texts of labels, for a forked child to take over.
     pub(crate) fn texts(&self) -> &FxHashMap<u32, Pairs> {
         &self.texts
     }
 
-    /// Takes over the meanings of the process that forked this one, where it has none of its own.
+    /// Takes over the label texts of the process that forked this one, except those that this one has defined.
     pub(crate) fn inherit(&mut self, texts: &FxHashMap<u32, Pairs>) {
         for (&label, pairs) in texts {
             if self.texts.len() < MOST_TEXTS {
@@ -75,7 +75,7 @@ impl Labels {
         }
     }
 
-    /// Says what a label means.
+    /// Defines the text of a label.
     pub(crate) fn define(&mut self, label: u32, pairs: &[(String, String)]) {
         if self.texts.len() < MOST_TEXTS {
             self.texts.insert(label, pairs.iter().cloned().collect());
@@ -92,9 +92,9 @@ impl Labels {
         }
     }
 
-    /// An allocation that stands for `bytes`.
+    /// An allocation sample with a weight of `bytes`.
     pub(crate) fn allocated(&mut self, label: u32, owner: FrameId, address: u64, bytes: f64) {
-        // The end of a block that was here before did not reach us.
+        // If an earlier block lay here, the record of its end was lost.
         self.free(address);
         let Some(sums) = self.of(label) else { return };
         sums.allocated += bytes;
@@ -104,12 +104,12 @@ impl Labels {
         self.keep(address, Block { label, bytes });
     }
 
-    /// A block went.
+    /// A block was freed.
     pub(crate) fn free(&mut self, address: u64) {
         self.take(address);
     }
 
-    /// Thread `tid` is about to resize a block: it goes, unless [`Labels::refuse`] brings it back.
+    /// Thread `tid` is about to resize a block: the block is gone, unless [`Labels::refuse`] brings it back.
     pub(crate) fn resize(&mut self, address: u64, tid: u32) {
         if self.blocks.is_empty() && self.resizing.is_empty() {
             return;
@@ -122,7 +122,7 @@ impl Labels {
         }
     }
 
-    /// The allocator refused to resize the block of thread `tid`: it lives on.
+    /// The allocator refused to resize the block of thread `tid`: the block lives on.
     pub(crate) fn refuse(&mut self, address: u64, tid: u32) {
         if let Some((_, block)) = self.resizing.remove(&tid).filter(|(of, _)| *of == address) {
             self.keep(address, block);
@@ -134,7 +134,7 @@ impl Labels {
         self.over = true;
     }
 
-    /// A piece of work ended: a request, whose number then means its route, or a block with a label.
+    /// A piece of work ended: a request, whose number means its route from now on, or a block with a label.
     pub(crate) fn end(&mut self, span: &wire::Span) {
         if span.name == 0 {
             return;
@@ -169,7 +169,7 @@ impl Labels {
         }
     }
 
-    /// Books what the labels came to.
+    /// Books the sums of all labels.
     pub(crate) fn settle(&mut self, book: &mut Book) {
         let mut numbers: Vec<u32> = self.sums.keys().copied().collect();
         numbers.sort_unstable();
@@ -180,7 +180,7 @@ impl Labels {
         }
     }
 
-    /// The sums under a number; `None` for none.
+    /// The sums of a label, or of its route if the label is an ended request; `None` for 0 and beyond the limit.
     fn of(&mut self, label: u32) -> Option<&mut LabelRecord> {
         let label = self.ended.get(&label).map_or(label, |ended| ended.route);
         if label == 0 || (self.sums.len() >= MOST_NUMBERS && !self.sums.contains_key(&label)) {
@@ -195,7 +195,7 @@ impl Labels {
         self.blocks.insert(address, block);
     }
 
-    /// Counts a live block no more.
+    /// Stops counting a live block.
     fn take(&mut self, address: u64) -> Option<Block> {
         if self.over || self.blocks.is_empty() {
             return None;

@@ -1,22 +1,23 @@
 //! Lines whose live bytes grow with time.
 //!
-//! Job: keep a short series of live bytes for each owner and judge it. Invariant: at most [`POINTS`] snapshots whatever
-//! the length of the run (at the limit every other one goes and the distance doubles). Neighbours: `heap` takes the
-//! snapshots, `lines` lists the verdicts.
+//! Job: keep a short series of live bytes for each owner and judge it. Invariant: at most [`POINTS`] snapshots,
+//! whatever the length of the run (at the limit every other snapshot is dropped and the distance doubles). Neighbours:
+//! `heap` takes the snapshots, `lines` lists the verdicts.
 //!
 //! **Drift.** A line that leaks gains bytes in most intervals; one that holds a cache gains them once, or until the
 //! cache is full; one that churns gains and loses. The mean gain of an interval is tested against 0 by Student's t: a
 //! driftless random walk, which is what a stable population of sampled blocks looks like, has independent gains of mean
 //! 0. One big step has t = 1. A ramp that ends gives a high t over the whole run, so the last half and the last third
-//! have to pass as well, and the last tenth must not fall behind. The confidence is that of the weakest of the three tests.
+//! have to pass as well, and the last tenth must not fall behind. The confidence is that of the weakest of the three
+//! tests.
 //!
-//! **Steps.** A container grows by an eighth at a time and a batch job leaks once a batch: most intervals gain nothing. Then
-//! the steps are counted: chance would take as many of them down as up. The last step must not be longer ago than
-//! two of the pauses before.
+//! **Steps.** A container grows by an eighth at a time and a batch job leaks once a batch: most intervals gain nothing.
+//! In this case the steps are counted: by chance, as many steps would go down as up. The last step must not be longer
+//! ago than twice the longest pause between steps.
 //!
-//! What chance could do is multiplied by the number of owners tested, so that a large program has no leaks by mere
-//! number. A list that grows until the program ends cannot be told from a leak by anyone who does not know what it is for,
-//! so reports say "grew until the end".
+//! The probability of growth by chance is multiplied by the number of owners tested, so that a large program has no
+//! leaks by mere number. Growth alone does not separate a leak from a list that is meant to grow until the program
+//! ends, so reports say "grew until the end".
 
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::Growth;
@@ -29,11 +30,11 @@ const FIRST_GAP_NS: u64 = 5_000_000;
 const FEWEST_GAINS: usize = 6;
 /// Steps up needed in the last two thirds.
 const FEWEST_STEPS: usize = 5;
-/// Largest part of what was gained by steps that may have been lost again.
+/// Largest part of the gained bytes that may have been lost again, in growth by steps.
 const MOST_LOST: f64 = 0.25;
-/// Live bytes below which nobody looks for a leak.
+/// Owners with fewer live bytes are not tested.
 const SMALLEST: f64 = 64.0 * 1024.0;
-/// Confidence from which on a line is listed.
+/// A line is listed from this confidence on.
 const LISTED_FROM: f64 = 0.95;
 
 /// A series for each owner, sampled at equal distances.
@@ -45,12 +46,12 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Is it time?
+    /// True if the next snapshot is due.
     pub(crate) fn due(&self, time_ns: u64) -> bool {
         time_ns >= self.next_ns
     }
 
-    /// Takes one, of the state before the record of `time_ns`.
+    /// Takes a snapshot, of the state before the record of `time_ns`.
     pub(crate) fn take(&mut self, time_ns: u64, live: impl Iterator<Item = (FrameId, f64)>) {
         if self.gap_ns == 0 {
             self.gap_ns = FIRST_GAP_NS;
@@ -59,7 +60,7 @@ impl Snapshots {
         }
         let mut sorted: Vec<_> = live.filter(|&(owner, bytes)| owner.some().is_some() && bytes > 0.0).collect();
         sorted.sort_unstable_by_key(|&(owner, _)| owner);
-        // Nothing was recorded since the state was reached, so it held at every moment that is due.
+        // The state has not changed since the last record, so it held at every moment that is due.
         while self.due(time_ns) && self.next_ns < u64::MAX {
             self.points.push((self.next_ns, sorted.clone()));
             if self.points.len() == POINTS {
@@ -75,7 +76,7 @@ impl Snapshots {
         }
     }
 
-    /// The owners that grow, judged by the snapshots up to `until_ns`.
+    /// The owners that grow, by the snapshots up to `until_ns`.
     pub(crate) fn growing(&self, until_ns: u64) -> Vec<Growth> {
         let points: Vec<_> = self.points.iter().filter(|(at, _)| *at <= until_ns).collect();
         let Some((_, last)) = points.last() else { return Vec::new() };
@@ -97,7 +98,8 @@ impl Snapshots {
     }
 }
 
-/// The largest of the three probabilities that chance made the series grow, and the mean gain over its last half.
+/// The probability that chance made the series grow (for a drift, the largest of the three), and the mean gain over the
+/// last half of the series.
 fn chance_of_growth(series: &[f64]) -> Option<(f64, f64)> {
     let first = series.iter().position(|&bytes| bytes > 0.0)?;
     let gains: Vec<f64> = series[first..].windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -119,7 +121,8 @@ fn chance_of_growth(series: &[f64]) -> Option<(f64, f64)> {
     Some((chance, half.iter().sum::<f64>() / half.len() as f64))
 }
 
-/// Did the last fifth of `half` the gains (the last tenth of all) gain much less than the rest of them lets expect?
+/// True if the last fifth of `half` the gains (the last tenth of all) gained much less than the rest of them lets
+/// expect.
 fn fell_behind(half: &[f64]) -> bool {
     let (before, tail) = half.split_at(half.len() - (half.len() / 5).max(2));
     let (mean, variance) = moments(before);
@@ -127,7 +130,7 @@ fn fell_behind(half: &[f64]) -> bool {
     found < 0.25 * expected && expected - found > 2.0 * (variance * tail.len() as f64).sqrt()
 }
 
-/// Probability that as many of the changes go up by chance; `None` unless they go on until the end.
+/// The probability that chance takes as many of the changes up; `None` unless the steps go on until the end.
 fn chance_of_steps(gains: &[f64]) -> Option<f64> {
     let ups: Vec<usize> = (0..gains.len()).filter(|&at| gains[at] > 0.0).collect();
     let (gained, lost) = gains.iter().fold((0.0, 0.0), |(up, down), gain| (up + gain.max(0.0), down - gain.min(0.0)));
@@ -155,7 +158,7 @@ fn chance(gains: &[f64]) -> f64 {
         return 1.0;
     }
     if variance <= 0.0 {
-        // Equal gains throughout; as many coins would have to show the same side.
+        // All gains are equal; as many coins would have to show the same side.
         return 0.5f64.powf(count);
     }
     let t = mean / (variance / count).sqrt();

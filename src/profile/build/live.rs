@@ -1,6 +1,7 @@
-//! What is live, and where it comes from: the words that the parts of the heap share.
+//! The types of live memory that the parts of the heap share.
 //!
-//! Job: hold the two types. Invariant: it uses no other part of the heap. Neighbours: `sites` gives the numbers, `heap` sums.
+//! Job: hold the two types. Invariant: it uses no other part of the heap. Neighbours: `sites` gives the numbers, `heap`
+//! sums.
 
 use crate::profile::book::estimate::Spread;
 

@@ -1,7 +1,7 @@
 //! Memory mappings of a process, byte by byte.
 //!
 //! Job: know which line mapped each byte, through partial unmaps and maps over maps. Invariant: mappings never overlap.
-//! Neighbour: `heap` books what is added and what goes.
+//! Neighbour: `heap` books the bytes that come and go.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use rscalene_wire::MapFlags;
 
 use super::live::SiteId;
 
-/// What is behind a mapping.
+/// The kind of memory behind a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backing {
     /// Memory of its own: a block like any other.
@@ -20,12 +20,12 @@ pub(crate) enum Backing {
     Arena,
     /// Nothing yet: address space that cannot be touched.
     Reserved,
-    /// What was touched: memory that was mapped without reserve, of which most stays address space.
+    /// Memory that was mapped without reserve. Most of it stays mere address space, so only its touched part counts.
     Lazy,
 }
 
 impl Backing {
-    /// As the flags of [`rscalene_wire::Map`] say.
+    /// The backing that the flags of [`rscalene_wire::Map`] name.
     pub(crate) fn of(flags: MapFlags) -> Self {
         match flags {
             _ if flags.has(MapFlags::ARENA) => Self::Arena,
@@ -40,9 +40,9 @@ impl Backing {
 /// A run of mapped bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
-    /// Who mapped it.
+    /// The place that mapped it.
     pub(crate) site: SiteId,
-    /// What is behind it.
+    /// The kind of memory behind it.
     pub(crate) backing: Backing,
     end: u64,
 }
@@ -73,7 +73,7 @@ impl Mappings {
         self.runs.iter().map(|(&start, run)| (start, run))
     }
 
-    /// The parts of `size` bytes that are reserved and no more: where they begin, and their bytes.
+    /// The parts of a range that are only reserved: their first addresses and bytes.
     pub(crate) fn reserved(&self, address: u64, size: u64) -> Vec<(u64, u64)> {
         let end = address.saturating_add(size);
         let before = self.runs.range(..address).next_back();
@@ -85,7 +85,7 @@ impl Mappings {
             .collect()
     }
 
-    /// Unmaps `size` bytes; `gone` hears of every run of known bytes that goes.
+    /// Unmaps `size` bytes; calls `gone` for every run of known bytes that is unmapped.
     pub(crate) fn unmap(&mut self, address: u64, size: u64, mut gone: impl FnMut(Mapping, u64)) {
         let end = address.saturating_add(size);
         // One run may begin before the range and reach into it; all others begin inside.

@@ -32,12 +32,12 @@ impl NativeSamples {
         &self.map
     }
 
-    /// The same, to take in more.
+    /// The process' mappings, for updates.
     pub(crate) fn map_mut(&mut self) -> &mut AddressMap {
         &mut self.map
     }
 
-    /// Are there samples, and no mappings to look them up in?
+    /// True if there are samples, but no mappings to look them up in.
     pub(crate) fn unmapped(&self) -> bool {
         self.map.is_empty() && !self.ns.is_empty()
     }
@@ -48,7 +48,7 @@ impl NativeSamples {
         *self.ns.entry((owner, pc)).or_default() += weight_ns as f64;
     }
 
-    /// Books what was sampled as places in files.
+    /// Books the samples as places in files.
     pub(crate) fn settle(&mut self, book: &mut Book) {
         for ((owner, pc), &ns) in sorted(&self.ns) {
             match self.map.find(pc) {
@@ -61,7 +61,7 @@ impl NativeSamples {
     }
 }
 
-/// The largest native places of each line, whose frames `line_of` turns into lines: shares of 1.
+/// The largest native places of each line, as shares of 1. `line_of` gives the line of a frame.
 pub(crate) fn shares<L: Ord>(
     book: &Book,
     lookup: &mut Lookup<'_>,

@@ -1,14 +1,16 @@
 //! The moment of the peak: when the footprint of all processes together was highest.
 //!
-//! Job: say which moment it was, from readings of the footprint (a hundred a second), the kernel's high-water marks, and
-//! the course of the tracked bytes between readings. Invariant: a process that has ended holds nothing. Neighbours:
-//! `builder` tells what it sees, `heap` and `sites` put figures aside under the numbers of [`Peak::numbers`].
+//! Job: find that moment, from readings of the footprint (a hundred a second), the kernel's high-water marks, and the
+//! course of the tracked bytes between readings. Invariant: a process that has ended holds nothing. Neighbours:
+//! `builder` feeds the readings and changes, `heap` and `sites` put figures aside under the numbers of
+//! [`Peak::numbers`].
 //!
-//! **Between two readings** the moment with most tracked bytes is kept as a candidate. It becomes the peak if the
-//! kernel's high-water mark says that the footprint was higher than any reading: a block that lives for a millisecond is
-//! found so. **Nearly the same footprint**: freed memory that the allocator keeps holds the footprint up, so of moments
-//! within [`TIE`] the one with most tracked bytes is taken, which tells who needed the memory. **No reading at all**: most
-//! tracked bytes are all there is. **Pages that a forked process shares with its parent** count once, as the parent's.
+//! **Between two readings** the moment with most tracked bytes is kept as a candidate. The candidate becomes the peak
+//! if the kernel's high-water mark says that the footprint was higher than at any reading: this finds a block that
+//! lives for a millisecond. **Nearly the same footprint**: freed memory that the allocator keeps holds the footprint
+//! up. Of moments within [`TIE`], the one with most tracked bytes is therefore taken: it shows which lines needed the
+//! memory. **No reading at all**: the moment with most tracked bytes is taken. **Pages that a forked process shares
+//! with its parent** count once, as the parent's.
 
 use super::live::Live;
 use crate::profile::book::Book;
@@ -17,9 +19,9 @@ use crate::profile::book::records::Footprint;
 use crate::profile::book::sums::Bytes;
 use crate::profile::book::tree::NodeId;
 
-/// Footprints that differ by less than this part of them are the same: 1.6 %.
+/// Footprints that differ by less than this part of them count as equal: 1.6 %.
 pub(crate) const TIE: f64 = 1.0 / 64.0;
-/// A reading waits for records that were made before it until other processes' records are so much later.
+/// A reading waits for records made before it, until records of other processes are this much later than the reading.
 pub(crate) const LATE_NS: u64 = 100_000_000;
 
 /// Numbers of the two moments whose figures are kept: the peak so far, and the candidate since the last reading.
@@ -36,12 +38,12 @@ pub(crate) struct Reading {
     pub(crate) most: u64,
 }
 
-/// What is known of the footprint of a process, as part of the sum.
+/// The part of a process in the footprint of all.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Part {
     bytes: f64,
     most: f64,
-    /// Tracked bytes that were touched, and all of them.
+    /// Tracked bytes that were touched, and (`asked`) all tracked bytes.
     tracked: f64,
     asked: f64,
 }
@@ -83,9 +85,9 @@ impl Share {
 struct Candidate {
     time_ns: u64,
     tracked: f64,
-    /// The process that made it so many; `None`: it is the moment of a reading.
+    /// The process whose allocation made this candidate; `None`: the moment is that of a reading.
     pid: Option<u32>,
-    /// Another process whose footprint was read since.
+    /// The first process whose footprint was read since the candidate.
     read_by: Option<u32>,
 }
 
@@ -95,9 +97,9 @@ pub(crate) struct Peak {
     numbers: Numbers,
     /// Which of the two is the peak.
     at: usize,
-    /// Moments that were numbered.
+    /// Count of the moments numbered so far.
     given: u64,
-    /// When it was, the footprint, and what was tracked then.
+    /// Time of the peak, the footprint then, and the tracked bytes then.
     time_ns: u64,
     bytes: f64,
     tracked: f64,
@@ -110,18 +112,18 @@ pub(crate) struct Peak {
 }
 
 impl Peak {
-    /// The numbers of the moments, for whoever puts figures aside.
+    /// The numbers of the two moments, under which figures are put aside.
     pub(crate) fn numbers(&self) -> Numbers {
         self.numbers
     }
 
-    /// The peak: its place among the two, and its number.
+    /// The peak: its index among the two moments, and its number.
     fn moment(&self) -> (usize, u64) {
         let at = if self.was_read() { self.at } else { 1 - self.at };
         (at, self.numbers[at])
     }
 
-    /// Books the moment, and what was held at it.
+    /// Books the moment of the peak, and the shares held at it.
     pub(crate) fn settle(&self, shares: &[Share], book: &mut Book) {
         let read = self.was_read();
         let time_ns = if read { self.time_ns } else { self.candidate.time_ns };
@@ -132,12 +134,12 @@ impl Peak {
         shares.iter().filter(|share| share.number == number).for_each(|share| share.settle(book));
     }
 
-    /// Tracked bytes of all that lives, touched or not.
+    /// Tracked bytes of all live processes, touched or not.
     pub(crate) fn asked(&self) -> f64 {
         self.now.asked
     }
 
-    /// The tracked bytes of process `pid` have changed: those that were touched, and all.
+    /// The tracked bytes of process `pid` have changed to `tracked`: the touched ones, and all.
     pub(crate) fn changed(&mut self, (pid, time_ns): (u32, u64), part: &mut Part, tracked: (f64, f64)) {
         self.sum_up(part, tracked);
         if self.now.tracked > self.candidate.tracked {
@@ -166,7 +168,7 @@ impl Peak {
         self.begin(pid, reading.time_ns);
     }
 
-    /// Process `pid` has ended. It holds nothing from here on; the answer is the last moment at which it did.
+    /// Process `pid` has ended and holds nothing from here on. Returns the last moment at which it held memory.
     pub(crate) fn gone(&mut self, (pid, time_ns): (u32, u64), part: &mut Part) -> u64 {
         self.now.bytes -= part.bytes;
         self.now.tracked -= part.tracked;
@@ -177,8 +179,8 @@ impl Peak {
         last
     }
 
-    /// Was the footprint of process `pid` higher between its last reading and one of `bytes`, as the mark `most` says? Then
-    /// the answer is the moment, if it is the peak.
+    /// Checks by the kernel's mark `most` whether the footprint of process `pid` was higher between its last reading
+    /// and one of `bytes`. Returns the moment if it was, and if that moment is now the peak.
     pub(crate) fn look_back(&mut self, pid: u32, part: &mut Part, most: f64, bytes: f64) -> Option<(usize, u64)> {
         let unseen = most > part.most && most > bytes.max(part.bytes);
         part.most = part.most.max(most).max(bytes);
@@ -205,7 +207,8 @@ impl Peak {
         self.highest = self.highest.max(bytes);
     }
 
-    /// This moment is the new candidate, unless the old one is another process', whose next reading decides on it.
+    /// Makes this moment the new candidate, unless the candidate belongs to another process: the next reading of that
+    /// process decides on it. If `pid` is read a second time before that, the candidate is replaced all the same.
     fn begin(&mut self, pid: u32, time_ns: u64) {
         self.highest = self.highest.max(self.now.bytes);
         let mine = self.candidate.pid.is_none_or(|of| of == pid);

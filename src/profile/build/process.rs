@@ -1,7 +1,8 @@
 //! One running program: from its own events to the book.
 //!
-//! Job: hold what one process (or what it was between two execs) defined and did, in sums, and settle it at its end.
-//! Invariant: a forked child, like any new program, starts with nothing defined. Neighbours: `builder` routes events here.
+//! Job: sum up what one program of a process defined and did (an exec starts a new program), and book the sums at its
+//! end. Invariant: a forked child, like any new program, starts with nothing defined. Neighbours: `builder` routes
+//! events here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -32,30 +33,30 @@ use crate::profile::book::sums::Bytes;
 use crate::profile::book::tree::{NodeId, Place, Tree};
 use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wait};
 
-/// An ended thread is kept open for so long: the launcher tells what it saw of a thread before the end a while after it (it
-/// sums up 200 ms, and rests for two seconds at most).
+/// An ended thread is kept open for this long, because the launcher's observations of a thread arrive after its end
+/// (the launcher sums up 200 ms, and rests for two seconds at most).
 const LATE_NS: u64 = 3_000_000_000;
 /// Ended threads that are kept open, at most.
 const LEAVING: usize = 16_384;
 
-/// CPU nanoseconds that the programs before an exec booked, since clocks go on through it.
+/// CPU nanoseconds that the programs before an exec booked: the kernel's CPU clocks run on through an exec.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Earlier {
     main_ns: f64,
     all_ns: f64,
 }
 
-/// The thread of mappings, whose records name none.
+/// The thread id under which mappings are booked, because their records carry none.
 const NOBODY: u32 = 0;
 
-/// Readings of the footprint that wait for records.
+/// Readings of the footprint that may wait for records.
 const MOST_READINGS: usize = 4096;
-/// Owners of memory that are kept of a moment.
+/// Owners of memory that are kept for each moment near a limit.
 const OWNERS: usize = 16;
-/// Moments that are kept.
+/// Moments near a limit that are kept.
 const MOST_NEAR: usize = 256;
 
-/// Stretches of memory: first address and bytes.
+/// Ranges of memory: first address and bytes.
 type Ranges = Box<[(u64, u64)]>;
 
 /// A program as it runs.
@@ -65,27 +66,27 @@ pub(crate) struct Process {
     pub(crate) row: usize,
     /// Process id.
     pub(crate) pid: u32,
-    /// The process that forked it.
+    /// The process that forked this one.
     pub(crate) forked_from: Option<u32>,
-    /// It armed itself (else the launcher alone speaks of it).
+    /// The shim in the process sent its start record. Otherwise all events of the process come from the launcher.
     pub(crate) armed: bool,
-    /// It ended, or became another program.
+    /// The process ended, or became another program.
     pub(crate) ended: bool,
-    /// When it called exec; `None` once a record says that the call failed.
+    /// When the program called exec; `None` again once a later record shows that the call failed.
     pub(crate) left_ns: Option<u64>,
-    /// What the launcher saw of it since: another program's, unless the call failed.
+    /// The launcher's observations since `left_ns`: they belong to the next program, unless the exec failed.
     pub(crate) beyond: Vec<Event>,
-    /// It ended by itself, tearing its interpreter down.
+    /// The process exited by itself and tore its interpreter down.
     pub(crate) orderly: bool,
-    /// Frames read by the shim cannot be trusted.
+    /// The frames that the shim read cannot be trusted.
     pub(crate) refused: bool,
-    /// Nobody sees what its threads wait for.
+    /// Neither shim nor launcher sees what the threads wait for.
     pub(crate) hidden_waits: bool,
-    /// The name of the text that it runs from its command line, as [`super::inline`] has it.
+    /// The name of the program text from the command line (`-c`), as [`super::inline`] gives it.
     pub(crate) text: Option<Arc<str>>,
     /// Stacks and code objects.
     pub(crate) definitions: Definitions,
-    /// What its segment counted.
+    /// The counters of its segment.
     pub(crate) counters: Option<Counters>,
     /// Memory.
     pub(crate) heap: Heap,
@@ -97,46 +98,46 @@ pub(crate) struct Process {
     pub(crate) resident: Resident,
     /// Native samples.
     pub(crate) native: NativeSamples,
-    /// CPU nanoseconds of the whole process, as it said at its end.
+    /// CPU nanoseconds of the whole process, from the record of its end.
     pub(crate) cpu_ns: Option<u64>,
     /// What earlier programs of this process booked.
     pub(crate) earlier: Earlier,
     /// CPU and allocation samples.
     pub(crate) samples: (u64, u64),
     threads: FxHashMap<u32, ThreadAccount>,
-    /// Threads that ended but may still be spoken of, oldest first.
-    /// Threads that have ended, and when.
+    /// Ended threads for which observations may still arrive, oldest first, with the time of their end.
     leaving: VecDeque<(u32, u64)>,
     gone: FxHashSet<u32>,
     pools: Pools,
     booked_ns: f64,
-    /// Bytes by thread and place.
+    /// Allocated bytes by thread and place.
     allocated: FxHashMap<u32, FxHashMap<Place, f64>>,
-    /// The same of ended threads, by their rows in the book; it is booked when it is known whether frames are trusted.
+    /// `allocated` of ended threads, by their rows in the book. It is booked at the end, when it is settled whether
+    /// frames are trusted.
     ended_allocated: BTreeMap<Option<usize>, FxHashMap<Place, f64>>,
-    /// The sum of `allocated`.
+    /// The sum of `allocated`, over ended threads too.
     allocated_bytes: f64,
     sections: Open,
     helpers: Helpers,
-    /// Readings of the footprint that wait for the records before them.
+    /// Readings of the footprint that wait for earlier records, each with the untouched ranges.
     readings: VecDeque<(Reading, Option<Ranges>)>,
-    /// What was not touched, of the next reading.
+    /// The untouched ranges that belong to the next reading.
     untouched: Option<Ranges>,
-    /// Its part of the footprint of all.
+    /// The part of this process in the footprint of all processes.
     part: Part,
-    /// The kernel's high-water mark at its end; 0 if it is not known.
+    /// The kernel's high-water mark of the footprint at the end; 0 if it is not known.
     pub(crate) most: u64,
-    /// The moments that may be the peak, as of its last record.
+    /// Numbers of the moments that may be the peak, as of the last record.
     peaks: Numbers,
-    /// The last moment at which it held memory, once it has ended.
+    /// The last moment at which the process held memory; set once it has ended.
     last_moment: Option<u64>,
-    /// Resident bytes that count as those of the process that forked it.
+    /// Resident bytes that count as those of the process that forked this one.
     pub(crate) shared: u64,
-    /// That process has ended.
+    /// The process that forked this one has ended.
     pub(crate) orphaned: bool,
-    /// The part of its resident bytes that is in the sum of all.
+    /// The part of its resident bytes that is included in the sum of all processes.
     pub(crate) counted: u64,
-    /// It ended before the process that started it.
+    /// It ended before the process that started it did.
     pub(crate) outlived: bool,
 }
 
@@ -146,8 +147,8 @@ impl Process {
         Self { pid, row, ..Self::default() }
     }
 
-    /// A copy to be settled, without what only further events ask for: definitions, live blocks, mappings, and the numbers
-    /// of ended threads.
+    /// A copy for settling. It leaves out what only further events would need: definitions, live blocks, mappings, and
+    /// the ids of ended threads.
     pub(crate) fn sums(&self) -> Self {
         Self {
             row: self.row,
@@ -194,7 +195,8 @@ impl Process {
         }
     }
 
-    /// The program that this one becomes by an exec. The threads that ended with this one may still be spoken of.
+    /// The program that this one becomes by an exec. Observations of threads that ended with the old program may still
+    /// arrive.
     pub(crate) fn after_exec(self) -> Self {
         Self { earlier: self.earlier, gone: self.gone, ..Self::new(self.pid, self.row) }
     }
@@ -204,9 +206,10 @@ impl Process {
         self.threads.entry(tid).or_insert_with(|| ThreadAccount::new(tid))
     }
 
-    /// A thread began: one that had its number before is over.
+    /// A thread began. If an earlier thread had the same id, that one is over.
     pub(crate) fn start_thread(&mut self, start: &wire::ThreadStart, book: &mut Book) {
-        // The launcher may have read the clock of a thread before the thread announced itself.
+        // If the known account has no engine, the launcher read the clock of this same thread before the thread
+        // announced itself.
         if self.threads.get(&start.tid).is_some_and(|known| known.engine() != Engine::None) {
             self.leaving.retain(|&(tid, _)| tid != start.tid);
             self.retire(start.tid, book);
@@ -218,7 +221,7 @@ impl Process {
     /// A thread ended.
     pub(crate) fn end_thread(&mut self, end: &wire::ThreadEnd, book: &mut Book) {
         self.thread(end.tid).end(end.time_ns, end.cpu_ns, end.system_ns);
-        // The main thread's clock goes on through the teardown.
+        // The clock of the main thread runs on through the teardown.
         if end.tid == self.pid {
             return;
         }
@@ -271,7 +274,7 @@ impl Process {
         self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags.has(CpuFlags::TIMER));
     }
 
-    /// Ticks of the stretch of a sample.
+    /// Ticks in the stretch of time that a sample covers.
     pub(crate) fn ticks(&mut self, ticks: &Ticks) {
         let owner = self.definitions.place(ticks.stack).owner;
         self.thread(ticks.tid).ticks(
@@ -320,7 +323,7 @@ impl Process {
         }
     }
 
-    /// The sections that never ended end now.
+    /// Ends the sections that were never ended.
     pub(crate) fn end_sections(&mut self, time_ns: u64, book: &mut Book) {
         let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
         self.sections.end_all(time_ns, self.cpu_ns, at, self.row, book);
@@ -330,7 +333,7 @@ impl Process {
     pub(crate) fn query(&mut self, query: &wire::Query, tree: &Tree, names: &mut Names, scope: &Scope) {
         let Place { node, owner } = self.definitions.place(query.stack);
         let texts = self.labels.texts();
-        // A request bears a number without a meaning, until it ends.
+        // A request has a number without key-value pairs until it ends.
         let unit = if texts.contains_key(&query.label) { 0 } else { query.label };
         let owner = owner.some().or_else(|| said_place(texts.get(&query.name)?, names, scope)).unwrap_or(owner);
         let callers = || callers(node, owner, tree, names);
@@ -345,7 +348,7 @@ impl Process {
         self.labels.end(span);
     }
 
-    /// The end of a block.
+    /// A block was freed or goes into a resize, or its resize failed.
     pub(crate) fn free(&mut self, free: &wire::Free) {
         let (at, place) = self.running(free.time_ns, free.stack);
         match free.how {
@@ -364,7 +367,8 @@ impl Process {
         }
     }
 
-    /// The memory is nearly used up: who holds it? The latest answer for each limit stands.
+    /// The memory is nearly used up: keeps the owners of most of it. The latest answer for each limit replaces the
+    /// former.
     pub(crate) fn near_limit(&self, what: &NearLimit, book: &mut Book) {
         let owners = if self.refused { Vec::new() } else { self.heap.largest(OWNERS) };
         let near = Near { process: self.row, what: *what, owners };
@@ -397,7 +401,7 @@ impl Process {
         }
         let mut backing = Backing::of(flags);
         if map.change == MapChange::MOVED {
-            // What moves keeps what is behind it.
+            // Moved memory keeps its backing.
             backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);
         }
         let bytes = self.heap.map(at, place, map.address, map.size, backing);
@@ -407,7 +411,8 @@ impl Process {
         self.add_mapped(place, bytes);
     }
 
-    /// Books what a mapping counts as allocated; what is mapped but not allocated is no line's.
+    /// Books the bytes of a mapping that count as allocated. Bytes that are mapped but do not count as allocated (a
+    /// file, a reservation) belong to no line.
     fn add_mapped(&mut self, place: Place, bytes: f64) {
         if bytes > 0.0 {
             self.add_allocated(NOBODY, place, bytes);
@@ -422,7 +427,8 @@ impl Process {
         })
     }
 
-    /// Books everything. `last`: the process itself is over, so its own clock covers threads that nobody saw.
+    /// Books everything. `last`: the process itself is over, so its own clock also covers threads that were never
+    /// observed.
     pub(crate) fn settle(&mut self, last: bool, book: &mut Book) {
         let mut tids: Vec<u32> = self.threads.keys().copied().collect();
         tids.sort_unstable();
@@ -450,7 +456,7 @@ impl Process {
 
     fn settle_memory(&mut self, last: bool, book: &mut Book) {
         let trusted = |owner: FrameId| if self.refused { FrameId::NONE } else { owner };
-        // What ended while the program went on holds nothing at its end.
+        // A process that ended before its parent holds nothing at the end of the run.
         let holds = last && !self.outlived;
         for (owner, cell, sums) in self.heap.owners(self.orderly) {
             let live = if holds { sums.live } else { Live::default() };
@@ -500,7 +506,7 @@ impl Process {
         }
     }
 
-    /// Lays aside what a thread allocated, `row` being its row in the book.
+    /// Puts aside what a thread allocated; `row` is the thread's row in the book.
     fn end_allocated(&mut self, tid: u32, row: Option<usize>) {
         let Some(places) = self.allocated.remove(&tid) else { return };
         let sums = self.ended_allocated.entry(row).or_default();
@@ -524,7 +530,7 @@ impl Process {
         (Moment { time_ns, python: stack != 0, peaks: self.peaks }, place)
     }
 
-    /// The footprint was read; records that were made before may still be on their way.
+    /// The launcher read the footprint. The reading waits, because records made before it may still be on their way.
     pub(crate) fn read_footprint(&mut self, reading: Reading, peak: &mut Peak) {
         let untouched = self.untouched.take();
         if self.last_moment.is_none() {
@@ -535,12 +541,12 @@ impl Process {
         }
     }
 
-    /// Stretches of memory without a page behind them, read just before the next footprint.
+    /// The launcher read, just before the next footprint, which ranges of memory have no page behind them.
     pub(crate) fn read_untouched(&mut self, ranges: &[(u64, u64)]) {
         self.untouched = Some(ranges.into());
     }
 
-    /// All records before `time_ns` have come.
+    /// All records before `time_ns` have arrived: takes in the readings made before.
     pub(crate) fn catch_up(&mut self, time_ns: u64, peak: &mut Peak) {
         self.peaks = peak.numbers();
         while self.readings.front().is_some_and(|(reading, _)| reading.time_ns < time_ns) {
@@ -553,8 +559,8 @@ impl Process {
         }
     }
 
-    /// Was the footprint higher since the last reading, as the kernel's mark says?
-    /// `alone`: the bytes that it has now, without those `shared` with its parent.
+    /// Checks by the kernel's high-water mark whether the footprint was higher since the last reading. `most`: the
+    /// mark. `alone`: the footprint now, without the bytes that are `shared` with the parent.
     fn look_back(&mut self, most: u64, shared: u64, alone: u64, peak: &mut Peak) {
         let most_alone = most.saturating_sub(shared) as f64;
         if let Some(moment) = peak.look_back(self.pid, &mut self.part, most_alone, alone as f64) {
@@ -562,14 +568,14 @@ impl Process {
         }
     }
 
-    /// Its memory has changed.
+    /// The memory of the process has changed.
     pub(crate) fn changed(&mut self, time_ns: u64, peak: &mut Peak) {
         if self.last_moment.is_none() {
             peak.changed((self.pid, time_ns), &mut self.part, (self.heap.touched(), self.heap.tracked()));
         }
     }
 
-    /// It has ended: it holds nothing from here on.
+    /// The process has ended: it holds nothing from here on.
     pub(crate) fn go(&mut self, time_ns: u64, peak: &mut Peak) {
         if self.last_moment.is_none() {
             self.catch_up(u64::MAX, peak);
@@ -578,7 +584,7 @@ impl Process {
         }
     }
 
-    /// What it held at each of the moments that may be the peak.
+    /// What the process held at each of the moments that may be the peak.
     pub(crate) fn shares(&self, peaks: Numbers) -> impl Iterator<Item = Share> {
         let held = move |number: u64| self.last_moment.is_none_or(|last| number <= last);
         let moments = peaks.into_iter().enumerate().filter(move |&(_, number)| held(number));
@@ -594,7 +600,7 @@ impl Process {
     }
 }
 
-/// The user's functions from `owner` outwards, on the way to a node.
+/// The functions in scope on the stack of `node`, from `owner` outwards.
 fn callers(node: NodeId, owner: FrameId, tree: &Tree, names: &Names) -> Arc<[FunctionId]> {
     let mut functions = Vec::new();
     functions.extend(owner.some().map(|owner| names.frame_at(owner).function));
@@ -609,7 +615,8 @@ fn callers(node: NodeId, owner: FrameId, tree: &Tree, names: &Names) -> Arc<[Fun
     functions.into()
 }
 
-/// The line that the process itself said, of a query that began where no frame of the thread is the user's: a greenlet.
+/// The line that the process itself gave for a query. It is needed where a query begins in a greenlet: then no frame of
+/// the thread's stack is in scope.
 fn said_place(pairs: &Pairs, names: &mut Names, scope: &Scope) -> Option<FrameId> {
     let (file, function) = (scope.absolute(pairs.get("file")?).into_owned(), pairs.get("function")?);
     let line: u32 = pairs.get("line")?.parse().ok()?;

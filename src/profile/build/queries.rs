@@ -1,9 +1,9 @@
-//! Queries of databases: what lines asked of them.
+//! Queries of databases, by the lines that sent them.
 //!
-//! Job: add up the records of queries by line and statement, and find the statements that a line asks again and again.
-//! Invariant: "again and again" is counted within a request, where the program names its requests, else within the
-//! process; rows that no layer could count are unknown, not 0. Neighbours: `process` says what happens, `book::queries` adds
-//! processes up, `labels` knows what numbers mean.
+//! Job: add up the records of queries by line and statement, and find the statements that a line repeats. Invariant:
+//! repeats are counted within a request, where the program names its requests, else within the process; rows that no
+//! layer could count are unknown, not 0. Neighbours: `process` feeds it, `book::queries` adds processes up, `labels`
+//! knows the texts of numbers.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use crate::profile::book::intern::{FrameId, FunctionId};
 use crate::profile::book::labels::Pairs;
 use crate::profile::book::queries::{Marks, QueryKey, QueryRecord};
 
-/// Executions of one statement on one line from which on they are an N+1, or duplicates.
+/// From this number of executions of one statement on one line on, they are an N+1, or duplicates.
 const THRESHOLD: u64 = 5;
-/// Share of an N+1's executions that the rows of a query must make up to be its cause.
+/// A query is the cause of an N+1 if it has rows for at least this share of the executions.
 const CAUSE_SHARE: f64 = 0.8;
-/// Lines and statements that are told apart in a process or request.
+/// Pairs of line and statement that are kept apart in a process or request.
 const MOST_KEYS: usize = 20_000;
-/// Requests that run at a time.
+/// Requests that run at the same time.
 const MOST_UNITS: usize = 4_096;
-/// Stands for statements whose text was lost, or that found no room.
+/// The name of statements whose text was lost, or that lie beyond the limit.
 const OTHERS: &str = "(other statements)";
 
 /// A line, and the number of a statement.
@@ -33,13 +33,13 @@ type Key = (FrameId, u32);
 /// The queries of one process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queries {
-    /// The process counts its queries.
+    /// The process reported that it counts its queries.
     ready: bool,
-    /// What no open request has.
+    /// The sums of ended requests.
     sums: FxHashMap<Key, Sum>,
-    /// By open request; 0 is the process itself.
+    /// The sums of each open request; 0 is the process itself.
     open: FxHashMap<u32, FxHashMap<Key, Sum>>,
-    /// Nanoseconds in ORMs by line.
+    /// Nanoseconds in ORMs, by line.
     built: FxHashMap<FrameId, u64>,
     begun: u64,
 }
@@ -50,13 +50,13 @@ struct Sum {
     record: QueryRecord,
     first: u64,
     sets: Sets,
-    /// Functions of the user's on the way to the line.
+    /// The functions in scope on the way to the line.
     callers: Arc<[FunctionId]>,
-    /// The query whose rows were gone through, and their number.
+    /// The query whose rows the line went through, and the number of rows.
     cause: Option<(Key, u64)>,
 }
 
-/// What is known of the parameters of a statement's executions.
+/// Whether the executions of a statement had the same parameters, by hashes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sets {
     first: u32,
@@ -83,8 +83,8 @@ impl Sum {
 }
 
 impl Queries {
-    /// A record. `unit` is the number of the request that it belongs to; 0: of none. `callers` are the user's functions on
-    /// the way to `owner`.
+    /// Takes in a record. `unit`: the number of its request; 0: none. `callers`: the functions in scope on the way to
+    /// `owner`.
     pub(crate) fn record(
         &mut self,
         query: &wire::Query,
@@ -137,7 +137,7 @@ impl Queries {
         }
     }
 
-    /// Books everything. `trusted`: the frames of the process can be believed.
+    /// Books everything. `trusted`: the frames of the process can be trusted.
     pub(crate) fn settle(&mut self, row: usize, trusted: bool, texts: &FxHashMap<u32, Pairs>, book: &mut Book) {
         let mut open: Vec<u32> = self.open.keys().copied().collect();
         open.sort_unstable();

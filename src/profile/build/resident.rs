@@ -1,8 +1,8 @@
 //! Resident memory of a process while each line ran.
 //!
-//! Job: give every owner the largest footprint that was read nearest in time to one of its records. Invariant: constant
-//! work a record; kept are the last readings and, between readings, when each owner was last active. Neighbours: the
-//! launcher reads RSS, `lines` shows the maxima.
+//! Job: give every owner the largest footprint among the readings nearest in time to its records. Invariant: constant
+//! work per record. Only the last readings are kept and, between readings, the time at which each owner was last
+//! active. Neighbours: the launcher reads RSS, `lines` shows the maxima.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::profile::book::intern::FrameId;
 
-/// Readings that are kept: records come later than them, by a second or so on a busy machine.
+/// Readings that are kept, because records arrive later than readings: by a second or so on a busy machine.
 const MOST_READINGS: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
-    /// An owner ran.
+    /// An owner ran at `time_ns`.
     pub(crate) fn ran(&mut self, owner: FrameId, time_ns: u64) {
         let nearest = self.nearest(time_ns);
         let since = self.last().map_or(0, |last| last.time_ns);
@@ -71,7 +71,7 @@ impl Resident {
         self.readings.back().copied()
     }
 
-    /// The reading nearest to a moment; a moment before all that are kept has none.
+    /// The bytes of the reading nearest to a moment; 0 if the moment lies before all readings that are kept.
     fn nearest(&self, time_ns: u64) -> u64 {
         let next = self.readings.partition_point(|reading| reading.time_ns <= time_ns);
         let before = next.checked_sub(1).and_then(|at| self.readings.get(at));

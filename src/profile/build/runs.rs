@@ -1,17 +1,17 @@
-//! The standard error of each line's CPU time, from the order in which samples fell.
+//! The standard error of each line's CPU time, from the order of the samples.
 //!
-//! Job: count where a thread's consecutive samples leave one line for another. Invariant: the answer needs no knowledge of
-//! the program: it is right for work that is scattered over many lines and for work that stays on a line for long.
+//! Job: count where a thread's consecutive samples leave one line for another. Invariant: the result needs no knowledge
+//! of the program: it is right for work that is scattered over many lines and for work that stays on a line for long.
 //! Neighbours: `cpu` hands over each sample in the order of time and asks for the variances at a thread's end.
 //!
 //! A sample says where a thread was at one moment of its CPU time; the next one comes an interval `w` later. Two cases:
 //!
-//! * **Stretches.** A line that has at least [`LONG`] consecutive samples ran for a stretch. All that is unknown is where
-//!   inside the interval the stretch began and ended: each end is off by a variance of `w² / 8` (intervals are drawn from
-//!   half of `w` to one and a half, so that a boundary falls into a long one more often; equal ones would give `w² / 12`).
-//! * **Scattered work.** Where lines alternate faster than samples come, each sample is a draw by itself. `n` draws with a
-//!   chance of `p` have a variance of `n p (1 - p)`, and they show `n p (1 - p)` runs of the line, which have two ends
-//!   each: `w² / 2` for each end.
+//! * **Stretches.** A line that has at least [`LONG`] consecutive samples ran for a stretch. Only the positions of its
+//!   two ends within an interval are unknown: each end is off by a variance of `w² / 8` (intervals are drawn from half
+//!   of `w` to one and a half, so that a boundary falls into a long one more often; equal ones would give `w² / 12`).
+//! * **Scattered work.** Where lines alternate faster than samples come, each sample is a draw by itself. `n` draws
+//!   with a chance of `p` have a variance of `n p (1 - p)`, and they show `n p (1 - p)` runs of the line, which have
+//!   two ends each: `w² / 2` for each end.
 //!
 //! A line of 5 % in a run of 1,000 samples: 50 ± 6.9 samples if scattered, 50 ± 0.5 if in one stretch.
 
@@ -19,12 +19,12 @@ use rustc_hash::FxHashMap;
 
 use crate::profile::book::intern::FrameId;
 
-/// Consecutive samples that make a stretch. Two could be chance: of scattered work with two equal lines, every other run
+/// Consecutive samples that make a stretch. Two could be chance: in scattered work on two equal lines, every other run
 /// has two or more samples, every fourth three or more, and both sides of a boundary have to be that long.
 const LONG: u32 = 3;
 /// Variance of the end of a stretch, in squared intervals.
 const STRETCH: f64 = 1.0 / 8.0;
-/// Variance that each end of a run of scattered samples stands for, in squared intervals.
+/// Variance of each end of a run of scattered samples, in squared intervals.
 const SCATTERED: f64 = 1.0 / 2.0;
 
 /// Consecutive samples of a thread on one line.
@@ -32,7 +32,7 @@ const SCATTERED: f64 = 1.0 / 2.0;
 struct Run {
     line: FrameId,
     samples: u32,
-    /// Nanoseconds that the first of them stands for: it came when the run had begun within them.
+    /// Nanoseconds that the first sample stands for: the run began within them.
     first_ns: f64,
 }
 
@@ -57,11 +57,11 @@ impl Runs {
         }
     }
 
-    /// The variance of each line that was met, in squared nanoseconds.
+    /// The variance of each sampled line, in squared nanoseconds.
     pub(crate) fn variances(mut self) -> FxHashMap<FrameId, f64> {
         self.close_boundary();
         if let Some(last) = self.current {
-            // The thread's own end: somewhere within an interval.
+            // The end of the thread itself lies somewhere within an interval.
             *self.variances.entry(last.line).or_default() += STRETCH * last.first_ns * last.first_ns;
         }
         self.variances
@@ -112,7 +112,7 @@ mod tests {
         (seen, runs.variances().get(&A).copied().unwrap_or(0.0).sqrt())
     }
 
-    /// Root mean square of the true errors over that of the printed ones.
+    /// Root mean square of the true errors, divided by that of the printed errors.
     fn ratio(length: f64, truth: f64, on_a: &mut dyn FnMut(f64, &mut fastrand::Rng) -> bool) -> f64 {
         let (mut real, mut told) = (0.0, 0.0);
         for seed in 0..400 {

@@ -1,8 +1,9 @@
 //! Scope: whose lines are reported.
 //!
-//! Job: decide for a function whether its lines are rows of the report; what runs in any other function is charged to
-//! the innermost caller that is. The reader's question: *is this my code?* Invariant: pure, decided by names alone.
-//! Neighbours: `commands::run` knows the command line and the interpreter's folders, `code` asks once a function.
+//! Job: decide for a function whether its lines are rows of the report. Figures of any other function are charged to
+//! its innermost caller whose lines are. The reader's question: *is this my code?* Invariant: pure, decided by names
+//! alone. Neighbours: `commands::run` knows the command line and the interpreter's folders, `code` asks once per
+//! function.
 //!
 //! By default the user's code is everything but
 //! * the standard library (the folders that the caller names, and `lib/pythonX.Y/` anywhere),
@@ -11,9 +12,9 @@
 //! * frozen modules, and code that libraries generate (`__init__` of dataclasses and attrs classes, namedtuple's
 //!   lambdas, numpy's and decorator's wrappers): their time belongs to the line that calls them.
 //!
-//! Other pseudo files (`<string>` of `-c` and `exec`, `<stdin>`, notebook and doctest cells) are the user's own text and
-//! are reported under their own names. A file that was named on the command line is the user's wherever it lies.
-//! Globs have the last word: `exclude` before `include` before the default.
+//! Other pseudo files (`<string>` of `-c` and `exec`, `<stdin>`, notebook and doctest cells) are the user's own text
+//! and are reported under their own names. A file that was named on the command line is the user's, wherever it lies.
+//! Globs override all of this: `exclude` before `include` before the default.
 
 use std::borrow::Cow;
 
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inline;
 
-/// What decides the scope, as the launcher knows it.
+/// The rules of the scope, as the launcher knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ScopeRules {
@@ -34,13 +35,14 @@ pub struct ScopeRules {
     pub include: Vec<String>,
     /// Globs that take files out.
     pub exclude: Vec<String>,
-    /// Absolute folders of libraries: the interpreter's `stdlib`, `platstdlib`, `purelib`, `platlib`, and the profiler's.
+    /// Absolute folders of libraries: the interpreter's `stdlib`, `platstdlib`, `purelib`, `platlib`, and those of the
+    /// profiler.
     pub libraries: Vec<String>,
     /// Absolute paths of files that were run by name.
     pub scripts: Vec<String>,
 }
 
-/// A glob that is none.
+/// A glob that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadGlob {
     /// The glob as it was given.
@@ -57,7 +59,7 @@ impl std::fmt::Display for BadGlob {
 
 impl std::error::Error for BadGlob {}
 
-/// Rules, ready to be asked.
+/// The rules, ready for use.
 #[derive(Clone, Debug)]
 pub struct Scope {
     rules: ScopeRules,
@@ -77,8 +79,8 @@ impl Scope {
         Ok(Self { rules, include, exclude })
     }
 
-    /// Adds a folder of libraries (an interpreter was met whose folders were not known); counts for functions that are
-    /// defined from now on.
+    /// Adds a folder of libraries, for an interpreter whose folders were not known before. It counts for functions that
+    /// are defined from now on.
     pub fn add_library(&mut self, folder: String) {
         if !self.rules.libraries.contains(&folder) {
             self.rules.libraries.push(folder);
@@ -97,7 +99,7 @@ impl Scope {
         }
     }
 
-    /// Are the lines of this function reported? `path` as [`Scope::absolute`] gives it.
+    /// True if the lines of this function are reported. `path` as [`Scope::absolute`] gives it.
     #[must_use]
     pub fn holds(&self, path: &str, qualname: &str, first_line: u32) -> bool {
         if self.exclude.is_match(path) {
@@ -117,12 +119,12 @@ impl Scope {
     }
 }
 
-/// A name that no file has: `<string>`, `<stdin>`, `<frozen os>`.
+/// True for a name that no file has: `<string>`, `<stdin>`, `<frozen os>`.
 fn is_pseudo(path: &str) -> bool {
     path.starts_with('<') && path.ends_with('>')
 }
 
-/// Code that the interpreter or a library made, which nobody wrote.
+/// Code that the interpreter or a library generated.
 fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
     const MAKERS: [&str; 8] = [
         "<frozen ",
@@ -139,7 +141,7 @@ fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
             && (qualname.starts_with("__create_fn__.") || (qualname == "<lambda>" && first_line == 1)))
 }
 
-/// `site-packages`, `dist-packages`, `lib/python3.11/…`, `python311.zip/…`.
+/// True for paths through `site-packages`, `dist-packages`, `lib/python3.11/…`, `python311.zip/…`.
 fn lies_in_library(path: &str) -> bool {
     let mut before = "";
     let mut parts = path.split('/').peekable();
@@ -162,7 +164,7 @@ fn lies_in_library(path: &str) -> bool {
     false
 }
 
-/// `/venv/bin/pytest`: a command that an installer made.
+/// True for a command that an installer made: `/venv/bin/pytest`.
 fn is_installed_command(path: &str) -> bool {
     let mut parts = path.rsplit('/');
     let (name, folder) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
@@ -174,7 +176,7 @@ fn lies_under(path: &str, folder: &str) -> bool {
     !folder.is_empty() && path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// `path` made absolute and plain by its letters alone (links are not followed).
+/// Makes `path` absolute and resolves `.` and `..` by text alone (links are not followed).
 fn join(cwd: &str, path: &str) -> String {
     let whole = if path.starts_with('/') { path.to_owned() } else { format!("{cwd}/{path}") };
     let mut parts: Vec<&str> = Vec::new();
@@ -188,8 +190,8 @@ fn join(cwd: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// A glob without `/` matches any component (a folder brings everything in it along); one with `/` counts from the
-/// working directory, or from the root when it starts there.
+/// A glob without `/` matches any component of a path (a folder matches with everything in it). A glob with `/` counts
+/// from the working directory, or from the root if it starts with `/`.
 fn globs(cwd: &str, patterns: &[String]) -> Result<GlobSet, BadGlob> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {

@@ -1,9 +1,9 @@
 //! Sections: stretches of the run that the program marked by name.
 //!
-//! Job: what passed in a process, in time and memory, between a mark and its end, and on which lines. Invariant: sections
-//! may overlap and each has the whole of what passed meanwhile, in all threads; calls of one name in one process are one
-//! row. CPU time is the process' exact clock, and samples divide it among lines. Neighbours: `process` tells what passes,
-//! `tables` writes the rows.
+//! Job: sum up the time and memory of a process between a mark and its end, in total and by line. Invariant: sections
+//! may overlap, and each counts all that the process did meanwhile, in all threads; calls of one name in one process
+//! are one row. CPU time is the process' exact clock, and samples divide it among lines. Neighbours: `process` feeds
+//! it, `tables` writes the rows.
 
 use rscalene_wire as wire;
 use rustc_hash::FxHashMap;
@@ -12,7 +12,7 @@ use crate::profile::book::Book;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::{Lines, SectionRecord};
 
-/// Names that are kept; what comes later is in no row, and counted.
+/// Names that are kept; sections of further names have no row, but are counted.
 const MOST_NAMES: usize = 1024;
 
 /// The sections of a process that have begun.
@@ -31,7 +31,7 @@ struct Begun {
     passed: Lines,
 }
 
-/// Where a process stands in its memory.
+/// The memory figures of a process at a mark.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standing {
     /// Bytes allocated so far.
@@ -41,7 +41,7 @@ pub(crate) struct Standing {
 }
 
 impl Open {
-    /// A section begins; false where there are too many at a time.
+    /// A section begins; false if too many are open.
     pub(crate) fn begin(&mut self, mark: &wire::Section, name: &str, at: Standing) -> bool {
         let begun = Begun {
             name: name.to_owned(),
@@ -58,14 +58,14 @@ impl Open {
         room
     }
 
-    /// It ends.
+    /// A section ends.
     pub(crate) fn end(&mut self, mark: &wire::Section, at: Standing, process: usize, book: &mut Book) {
         if let Some(begun) = self.sections.remove(&mark.section) {
             begun.close(mark.time_ns, Some(mark.cpu_ns), at, process, book);
         }
     }
 
-    /// The process is over: those that never ended end with it.
+    /// The process is over: sections that are still open end with it.
     pub(crate) fn end_all(&mut self, time_ns: u64, cpu_ns: Option<u64>, at: Standing, process: usize, book: &mut Book) {
         let mut open: Vec<_> = std::mem::take(&mut self.sections).into_iter().collect();
         open.sort_unstable_by_key(|(number, _)| *number);

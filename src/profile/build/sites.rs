@@ -1,8 +1,8 @@
 //! Where live bytes come from: a line with its stack.
 //!
-//! Job: give each such place a small number, which blocks carry, and know what each stack had at the peak.
-//! Invariant: as `heap` has it: figures are put aside once before they change after a moment. Neighbours: `heap` and
-//! `mappings` hold the numbers.
+//! Job: give each such place a small number for blocks to carry, and know what each stack had at the peak. Invariant:
+//! as in `heap`: before the figures change for the first time after a moment, they are put aside. Neighbours: `heap`
+//! and `mappings` hold the numbers.
 
 use rustc_hash::FxHashMap;
 
@@ -16,7 +16,7 @@ use crate::profile::book::tree::{NodeId, Place};
 struct Site {
     place: Place,
     bytes: f64,
-    /// Bytes at each of the two moments that may be the peak, and its number.
+    /// Bytes at each of the two moments that may be the peak, and the moment's number.
     aside: [(f64, u64); 2],
 }
 
@@ -36,7 +36,7 @@ impl Sites {
         })
     }
 
-    /// A copy that knows what each stack had, and numbers no further place.
+    /// A copy that has the bytes of each stack, but can number no further place.
     pub(crate) fn sums(&self) -> Self {
         Self { numbers: FxHashMap::default(), sites: self.sites.clone() }
     }
@@ -46,7 +46,7 @@ impl Sites {
         self.sites[site.0 as usize].place.owner
     }
 
-    /// Changes what a place has live, after the moments of these numbers.
+    /// Changes the live bytes of a place, after the moments with these numbers.
     pub(crate) fn change(&mut self, site: SiteId, bytes: f64, moments: Numbers) {
         let site = &mut self.sites[site.0 as usize];
         for (aside, moment) in site.aside.iter_mut().zip(moments) {
@@ -57,7 +57,7 @@ impl Sites {
         site.bytes += bytes;
     }
 
-    /// What each stack had at a moment, without what it had not touched: its place among the two, and its number.
+    /// Touched bytes that each stack had at a moment, given by its index among the two and its number.
     pub(crate) fn at_peak(&self, (which, number): (usize, u64), untouched: &Untouched) -> Vec<(NodeId, f64)> {
         let had = |(at, site): (usize, &Site)| {
             let (aside, of) = site.aside[which];

@@ -1,10 +1,10 @@
 //! Stacks: one tree for all processes, and each process' own names for its leaves.
 //!
 //! Job: turn a stack definition into a leaf of the tree and into its owner, the innermost frame in scope. Invariant: a
-//! parent's number is smaller than its children's; the tree stops growing at a limit (deeper frames then share the last node
-//! that fitted, and the stack counts as folded) but the owner is always exact. A stack that the shim has forgotten is
-//! forgotten here too, because the shim sends the stack again before naming it. So the shim's table bounds the stacks that
-//! are kept. Neighbours: `code` gives frames, `functions` sums over the tree.
+//! parent's number is smaller than its children's. The tree stops growing at a limit (deeper frames then share the last
+//! node before the limit, and the stack counts as folded), but the owner is always exact. A stack that the shim has
+//! forgotten is forgotten here too, because the shim sends the stack again before naming it. So the shim's table bounds
+//! the stacks that are kept. Neighbours: `code` gives frames, `functions` sums over the tree.
 
 use rscalene_wire::{StackEntry, stack_slot};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -16,22 +16,23 @@ use crate::profile::book::intern::{FrameId, Names};
 use crate::profile::book::tree::{NodeId, Place, Tree};
 use crate::transport::event::StackDef;
 
-/// Stacks that are kept of a place in the shim's table. The shim remembers the last one; another thread may still be about
-/// to name an earlier one.
+/// Stacks that are kept for each slot of the shim's table. The shim remembers only the last one, but another thread may
+/// still be about to name an earlier one.
 const RECENT: usize = 4;
 
 /// The stacks and code objects that one process defined.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
     codes: FxHashMap<u32, CodeId>,
-    /// What code objects of a `-c` program are where something calls them.
+    /// Code objects of texts that a `-c` program executes, for modules that have a caller.
     executed: FxHashMap<u32, CodeId>,
     stacks: FxHashMap<u64, Place>,
-    /// The latest stacks of each place in the shim's table, the latest first; 0: none.
+    /// The latest stacks of each slot in the shim's table, the latest first; 0: none.
     recent: FxHashMap<u32, [u64; RECENT]>,
     /// Stacks in which a thread that is off the CPU idles.
     idle: FxHashSet<u64>,
-    /// The last definition, outermost first, with its frames and the places of its prefixes: neighbours share most frames.
+    /// The last definition, outermost frame first, with its frames and the places of its prefixes: successive
+    /// definitions share most frames.
     last: Vec<(StackEntry, FrameId, Place)>,
 }
 
@@ -43,8 +44,8 @@ impl Definitions {
         }
     }
 
-    /// Takes in what the code object of a module of a `-c` program is unless that module is the program itself, which
-    /// nothing calls: a text that the program executes.
+    /// Takes in a second meaning for the code object of a `-c` program's module: a text that the program executes. It
+    /// applies where the module has a caller; the program itself has none.
     pub(crate) fn define_executed(&mut self, number: u32, code: CodeId) {
         self.executed.insert(number, code);
     }
@@ -69,7 +70,7 @@ impl Definitions {
             self.last.push((*entry, frame, place));
         }
         if tree.is_full() {
-            // A frame that found no room has its caller's node.
+            // A frame beyond the limit has its caller's node.
             let above = std::iter::once(NodeId::NONE).chain(self.last.iter().map(|(.., place)| place.node));
             let cut = above.zip(&self.last).any(|(above, (.., place))| above == place.node);
             tree.folded += u64::from(cut);
@@ -87,7 +88,7 @@ impl Definitions {
         }
     }
 
-    /// Forgets what the shim would send again before it names it: another stack took its place in the shim's table.
+    /// Forgets a stack that another stack replaced in the shim's table: the shim would send it again before naming it.
     fn forget_oldest(&mut self, stack: u64) {
         let recent = self.recent.entry(stack_slot(stack) as u32).or_default();
         let place = recent.iter().position(|known| *known == stack).unwrap_or(RECENT - 1);
@@ -99,14 +100,15 @@ impl Definitions {
         }
     }
 
-    /// Does a thread that is off the CPU in this stack wait for work, or for another to end?
+    /// True if a thread that is off the CPU in this stack waits for work, or for another thread to end.
     pub(crate) fn is_idle(&self, stack: u64) -> bool {
         self.idle.contains(&stack)
     }
 
-    /// Does the frame, called by the last one, run text that code out of scope made and executed under no name (`site` runs
-    /// the lines of `.pth` files so)? Its time belongs to whoever had that code run. A module's text starts at its
-    /// `<module>` frame; a function of such a text that something else calls may be anybody's, and is reported.
+    /// True if the frame, called by the last one, runs text that code out of scope made and executed under no file name
+    /// (`site` runs the lines of `.pth` files like this). Its time belongs to the line that had that code run. A
+    /// module's text starts at its `<module>` frame. A function of such a text that other code calls may have any
+    /// origin, and is reported.
     fn is_anothers_text(&self, names: &Names, frame: FrameId) -> bool {
         let text = |frame: FrameId| {
             let function = names.function_name(names.frame_at(frame).function);

@@ -1,54 +1,57 @@
-//! From samples to the clock: how far the samples of a thread are stretched so that their sum is its exact CPU clock.
+//! From samples to the clock: by which factor a thread's samples are multiplied so that their sum is its exact CPU
+//! clock.
 //!
-//! Job: given what was sampled and what the clock says, one factor for each kind and the rest that no sample stands for.
-//! Invariant: factors times samples, plus the rest, is the clock. Neighbour: `cpu` applies the answer.
+//! Job: given the samples and the clock of a thread, compute one factor for each kind of time, and the rest that no
+//! sample stands for. Invariant: factors times samples, plus the rest, is the clock. Neighbour: `cpu` applies the
+//! answer.
 //!
-//! **Timer engine.** Its samples are of all kinds and of equal trust, so all kinds get the factor clock / samples. The
-//! kernel serves CPU timers at its tick, so a thread's samples differ from its clock by up to a tick at either end:
-//! a gap of two samples' weight is noise and is always closed. A larger gap means that something was not seen (threads
-//! shorter than a tick, lost records, a thread that reads its own clock). Whether what was seen is like what was not
-//! becomes more credible with the number of samples: below [`MANY`] the factor is at most [`FEW_FACTOR`], above it
-//! [`MANY_FACTOR`]. Many threads of about the same short life, taken together, are another matter: whether the tick met
-//! one was up to chance, so what was not seen is of the same make as what was, and [`POOL_MANY`] samples are enough for a
-//! factor of [`POOL_FACTOR`]. What remains is reported as not sampled rather than charged to lines that may not have
-//! earned it.
+//! **Timer engine.** Its samples are of all kinds and can be trusted equally, so all kinds get the factor clock /
+//! samples. The kernel serves CPU timers at its tick, so a thread's samples differ from its clock by up to a tick at
+//! either end: a gap of two samples' weight is noise and is always closed. A larger gap means that samples are missing
+//! (threads shorter than a tick, lost records, a thread that reads its own clock). The more samples there are, the more
+//! credible it is that the missing time resembles the sampled time: below [`MANY`] samples the factor is at most
+//! [`FEW_FACTOR`], from there on [`MANY_FACTOR`]. For many threads of about the same short life, taken together, chance
+//! decides whether the tick met one. Their missing time therefore resembles their sampled time, and [`POOL_MANY`]
+//! samples are enough for a factor of [`POOL_FACTOR`]. The remaining time is reported as not sampled rather than
+//! charged to lines that may not have used it.
 //!
-//! **perf engine.** User-time samples arise after every gap of the thread's clock that ends in user mode, and stand for
-//! their gap; the first gap begins at random before the thread, so that nothing is lost on average. What the clock has
-//! beyond them is about the kernel time: interrupts, and time that the host took from the machine, are in it too,
-//! and they belong to the line that was interrupted. The timer's ticks beside perf say how often the kernel was met at work
-//! for the thread, without that bias but with the noise of their number. The kernel time is the mean of both, weighted by
-//! their precision ([`RESIDUAL_ERROR`] and [`ENDS_ERROR`] for the first, the binomial error for the second); that of the
-//! ticks alone where they tell of more than the clock has left by two standard errors. Its place is where the ticks
-//! fell; they carry at most what their number can stand for (three sigmas and five samples of grace): the rest of the
-//! kernel time has no place. Without the timer there is the clock's figure alone.
+//! **perf engine.** A user-time sample arises after every gap of the thread's clock that ends in user mode, and stands
+//! for that gap. The first gap begins at a random time before the thread, so that nothing is lost on average. The clock
+//! beyond these samples is about the kernel time. It also contains interrupts and time that the host took from the
+//! machine; these belong to the interrupted line. The timer's ticks beside perf count how often the kernel was at work
+//! for the thread: they are free of that bias, but noisy because there are few. The kernel time is the mean of both
+//! estimates, weighted by their precision ([`RESIDUAL_ERROR`] and [`ENDS_ERROR`] for the first, the binomial error for
+//! the second). Where the ticks' estimate exceeds the first by two standard errors, the ticks' estimate alone is taken.
+//! Kernel time goes to the lines on which the ticks fell. These carry at most the time that the number of ticks can
+//! stand for (three sigmas and five samples of grace); the rest of the kernel time has no place. Without the timer the
+//! clock's estimate is used alone.
 
 use crate::profile::book::sums::SYSTEM;
 
-/// Threads with fewer samples than this are taken together with their process' other short threads: a factor of their
-/// own would divide one random number by another, which shifts time away from threads that were luckily hit.
+/// Threads with fewer samples than this are pooled with the other short threads of their process: a factor of their own
+/// would divide one random number by another, which shifts time to threads that were hit by luck.
 pub(crate) const POOL_BELOW: u64 = 16;
-/// Samples from which on a larger factor is credible.
+/// From this number of samples on, a larger factor is credible.
 const MANY: u64 = 64;
 /// Largest factor on few samples.
 const FEW_FACTOR: f64 = 1.25;
 /// Largest factor of one thread with many samples.
 const MANY_FACTOR: f64 = 2.0;
-/// Samples of many short threads together from which on a larger factor is credible.
+/// From this number of samples of many short threads together, a larger factor is credible.
 const POOL_MANY: u64 = 5;
-/// Largest factor of many short threads together: a thread of a millisecond is met by one tick in four, and by then its
+/// Largest factor of many short threads together. A thread of one millisecond is met by one tick in four; by then the
 /// timer has expired in one thread of six.
 const POOL_FACTOR: f64 = 32.0;
 
-/// Share of a thread's clock that interrupts and the host take, as a standard error of the clock beyond user samples.
+/// Share of a thread's clock that interrupts and the host take: a standard error of the clock beyond user samples.
 const RESIDUAL_ERROR: f64 = 0.02;
-/// Standard error of what samples stand for, in intervals a thread: the part of the first gap that lay before it, less
-/// that of the last which it did not live to see, for gaps of half an interval to one and a half.
+/// Standard error, in intervals per thread, of the time that samples stand for: the part of the first gap before the
+/// thread began, minus the part of the last gap after it ended, for gaps of half an interval to one and a half.
 const ENDS_ERROR: f64 = 0.5;
-/// Nanoseconds that a tick stands for at least: the kernel's own interval at HZ=250.
+/// Least number of nanoseconds that a tick stands for: the kernel's own interval at HZ=250.
 const TICK_NS: f64 = 4e6;
 
-/// What samples a thread.
+/// The source of a thread's samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Engine {
     /// Nothing.
@@ -62,11 +65,11 @@ pub(crate) enum Engine {
     PerfWhole,
     /// A CPU timer.
     Timer,
-    /// Looks from another thread of the process; kernel time by the scheduler's ticks.
+    /// Another thread of the process, which looks at it; kernel time comes from the scheduler's ticks.
     Looks,
 }
 
-/// What was seen of a thread, or of several together.
+/// The samples of a thread, or of several threads together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Sampled {
     /// Nanoseconds that the samples stand for, by kind.
@@ -77,11 +80,11 @@ pub(crate) struct Sampled {
     pub(crate) threads: u64,
     /// Nanoseconds between two samples.
     pub(crate) interval_ns: f64,
-    /// Records lost for each that arrived.
+    /// Records lost for each record that arrived.
     pub(crate) lost: f64,
 }
 
-/// What becomes of it.
+/// The result of stretching samples to a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Stretch {
     /// Factor on the samples, by kind.
@@ -100,7 +103,7 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// What is like the samples that were taken, by kind.
+    /// Time that resembles the samples taken, by kind.
     fn of(kinds: [f64; 3]) -> Self {
         Self { kinds, unsplit: 0.0 }
     }
@@ -122,7 +125,7 @@ pub(crate) fn stretch(engine: Engine, seen: &Sampled, clock_ns: f64, system_ns: 
     }
 }
 
-/// CPU time of which no sample was taken: what no one can tell apart, and the kernel's own part where it is known.
+/// CPU time without any sample: the kernel's part where it is known; the rest stays unsplit.
 pub(crate) fn unseen(clock_ns: f64, system_ns: Option<f64>) -> Rest {
     let system = system_ns.unwrap_or(0.0).clamp(0.0, clock_ns.max(0.0));
     Rest { kinds: [0.0, 0.0, system], unsplit: (clock_ns - system).max(0.0) }
@@ -141,31 +144,31 @@ fn stretch_perf(seen: &Sampled, clock_ns: f64, ticks: bool) -> Stretch {
     } else {
         0.0
     };
-    // Samples that stand for no time can be had from a ring that lies.
+    // A damaged or forged ring can contain samples of zero weight.
     let system_factor = if seen.ns[SYSTEM] > 0.0 { placed / seen.ns[SYSTEM] } else { 1.0 };
     let rest = (clock_ns - user * user_factor - placed).max(0.0);
     Stretch { factor: [user_factor, user_factor, system_factor], rest: Rest::of([0.0, 0.0, rest]) }
 }
 
-/// Kernel time, by what the clock has beyond user samples (`left_ns`) and by how many ticks met the kernel.
+/// Kernel time, from the clock beyond user samples (`left_ns`) and from the number of ticks that met the kernel.
 fn kernel_ns(seen: &Sampled, clock_ns: f64, left_ns: f64) -> f64 {
     if clock_ns <= 0.0 {
         return 0.0;
     }
     let hits = seen.samples[SYSTEM] as f64;
     let each = if hits > 0.0 { seen.ns[SYSTEM] / hits } else { TICK_NS }.max(seen.interval_ns.min(TICK_NS));
-    // Half a tick either way: what was met never, or always, may yet be.
+    // Add half a tick either way: a share of exactly 0 or 1 would claim certainty that the ticks do not give.
     let ticks = (clock_ns / each).max(1.0);
     let met = (seen.ns[SYSTEM] * (1.0 + seen.lost) / clock_ns).min(1.0);
     let smooth = (met * ticks + 0.5) / (ticks + 1.0);
     let ticks_variance = smooth * (1.0 - smooth) / ticks;
-    // Which gaps end in the kernel is chance, too.
+    // Which gaps end in the kernel is also up to chance.
     let gaps_variance = smooth * (1.0 - smooth) * seen.interval_ns / clock_ns;
     let ends = ENDS_ERROR * seen.interval_ns / clock_ns;
     let clock_variance = RESIDUAL_ERROR * RESIDUAL_ERROR + seen.threads as f64 * ends * ends + gaps_variance;
     let beyond = left_ns / clock_ns;
-    // A host that takes the core away stops the thread's clock and not the event's: user samples are then too many, and
-    // too little is left beyond them.
+    // When a host takes the core away, the thread's clock stops but the perf event's goes on: then there are too many
+    // user samples, and too little clock is left beyond them.
     if met - beyond > 2.0 * (clock_variance + ticks_variance).sqrt() {
         return met * clock_ns;
     }
@@ -173,7 +176,7 @@ fn kernel_ns(seen: &Sampled, clock_ns: f64, left_ns: f64) -> f64 {
     share.clamp(0.0, 1.0) * clock_ns
 }
 
-/// As much of `wanted` as `samples` samples that stand for `total` can credibly stand for.
+/// The part of `wanted` that `samples` samples with the sum `total` can credibly stand for.
 fn credible(seen: &Sampled, total: f64, samples: u64, wanted: f64) -> f64 {
     let most = match seen.threads {
         2.. if samples >= POOL_MANY => POOL_FACTOR,

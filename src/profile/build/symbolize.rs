@@ -1,8 +1,8 @@
 //! Program counters to places in native code.
 //!
-//! Job: find the library of a program counter in what is known of its process' mappings, and make names readable.
-//! Invariant: pure; the function's name comes from a [`Lookup`] that the caller hands in. Neighbours: `observe::symbols`
-//! is the usual lookup, `native` asks for each distinct place once.
+//! Job: find the library of a program counter among the known mappings of its process, and make names readable.
+//! Invariant: pure; the function's name comes from a [`Lookup`] that the caller hands in. Neighbours:
+//! `observe::symbols` is the usual lookup, `native` asks for each distinct place once.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +24,8 @@ pub struct AddressMap {
 }
 
 impl AddressMap {
-    /// Takes in a complete reading: it replaces what was known of its addresses; what it leaves out is kept, since samples
-    /// from before an unload need it.
+    /// Takes in a complete reading of the mappings. It replaces known mappings at the same addresses; other mappings
+    /// are kept, since samples from before an unload need them.
     pub fn update(&mut self, modules: &[Module]) {
         for module in modules.iter().filter(|module| module.start < module.end) {
             let overlapped: Vec<u64> = self
@@ -42,7 +42,7 @@ impl AddressMap {
         }
     }
 
-    /// Is nothing known?
+    /// True if no mapping is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.modules.is_empty()

@@ -1,12 +1,12 @@
-//! A series of bytes over time, short however long the run.
+//! A series of bytes over time: short, however long the run.
 //!
-//! Job: keep the course and the exact maximum of a quantity. Invariant: at most [`BUCKETS`] stretches of two points
-//! each, the largest value with its moment and the value that the stretch ended with, which then holds until the next
-//! point; at the limit neighbours merge. Neighbour: `builder` feeds it.
+//! Job: keep the course and the exact maximum of a quantity. Invariant: at most [`BUCKETS`] stretches of time with two
+//! points each: the largest value with its moment, and the last value of the stretch, which holds until the next point.
+//! At the limit, neighbouring stretches merge. Neighbour: `builder` feeds it.
 
 /// Stretches at most.
 const BUCKETS: usize = 1024;
-/// Nanoseconds of a stretch at first.
+/// Nanoseconds of a stretch at the beginning of a run.
 const FIRST_WIDTH_NS: u64 = 1_000_000;
 
 /// The series.
@@ -18,7 +18,7 @@ pub(crate) struct Series {
     stretches: Vec<Stretch>,
 }
 
-/// What is kept of a stretch of time: moments and values.
+/// The points of a stretch of time: each a moment and a value.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     bucket: u64,
@@ -76,7 +76,7 @@ impl Series {
 }
 
 impl Stretch {
-    /// Takes in what came next.
+    /// Merges the next points into this stretch.
     fn extend(&mut self, next: Self) {
         if next.most.1 > self.most.1 {
             self.most = next.most;

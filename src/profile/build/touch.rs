@@ -1,13 +1,13 @@
-//! Which bytes of large blocks were ever touched: the others are asked for, and no memory is behind them.
+//! Which bytes of large blocks were ever touched: the program asked for the others, but no memory is behind them.
 //!
-//! Job: know for each moment that may be the peak what was untouched, by place. The launcher looks at the page tables now
-//! and then, when the footprint has grown; in between the footprint alone is read. Invariant: constant work a block, and
-//! a look costs no more than the blocks that live. Neighbours: `heap` tells which large blocks come and go, `peak` which
-//! moments count, `observe::untouched` looks.
+//! Job: know for each moment that may be the peak which bytes were untouched, by place. The launcher looks at the page
+//! tables now and then, when the footprint has grown; in between it reads only the footprint. Invariant: constant work
+//! per block, and a look costs no more than the number of live blocks. Neighbours: `heap` reports which large blocks
+//! come and go, `peak` decides which moments count, `observe::untouched` reads the page tables.
 //!
-//! **Between two looks** a block that was born since, or that was half filled, may have been filled: the footprint says
-//! by how much. What it grew beyond all else is given to the youngest block first, since programs fill what they have just
-//! asked for.
+//! **Between two looks** a block that is new, or was half filled, may have been filled; the growth of the footprint
+//! tells by how much. Growth that nothing else explains is given to the youngest block first, since programs fill what
+//! they have just asked for.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,7 +21,8 @@ pub(crate) const LARGE: u64 = 128 * 1024;
 /// Changes that are kept between two looks.
 const MOST_CHANGES: usize = 16_384;
 
-/// The footprint tells fewer bytes than this, and [`TIE`] of it, from none: small objects come and go in between.
+/// Bytes below which (plus [`TIE`] of the footprint) the footprint cannot show a difference, because small objects come
+/// and go between readings.
 const UNSURE: f64 = (1 << 20) as f64;
 
 /// Untouched bytes by place.
@@ -33,13 +34,13 @@ struct Piece {
     end: u64,
     site: SiteId,
     born: u64,
-    /// Bytes that may be untouched, as of the last look; all of a block that was born since.
+    /// Bytes that may be untouched, as of the last look; all bytes of a block that is younger than the look.
     open: f64,
-    /// Bytes for which it stands, by its own bytes.
+    /// Weight of each byte of the block: the sampled weight divided by the block's size.
     weight: f64,
 }
 
-/// Bytes that may be untouched have come (or gone) with a block.
+/// A block came or went, and with it bytes that may be untouched (negative: they went).
 #[derive(Clone, Copy, Debug)]
 struct Change {
     born: u64,
@@ -56,7 +57,7 @@ struct Aside {
     changes: usize,
     read: f64,
     tracked: f64,
-    /// What was untouched, once the changes are no more.
+    /// The untouched bytes, computed before `changes` is cleared.
     known: Option<Untouched>,
 }
 
@@ -67,11 +68,11 @@ pub(crate) struct Touch {
     born: u64,
     changes: Vec<Change>,
     asides: [Aside; 2],
-    /// The footprint beyond tracked bytes that were touched, at the last look.
+    /// The part of the footprint that touched tracked bytes do not explain, as of the last look.
     rest: Option<f64>,
     /// The last reading of the footprint.
     read: f64,
-    /// Bytes that are untouched now, as well as it is known.
+    /// Estimate of the bytes that are untouched now.
     untouched: f64,
 }
 
@@ -81,7 +82,7 @@ impl Touch {
         self.untouched
     }
 
-    /// A block was born that stands for `weight` bytes.
+    /// A block came whose sample has a weight of `weight` bytes.
     pub(crate) fn add(&mut self, (address, size): (u64, u64), site: SiteId, weight: f64) {
         if size >= LARGE {
             self.born += 1;
@@ -91,7 +92,7 @@ impl Touch {
         }
     }
 
-    /// The blocks in a range of addresses are no more, or the part of them that lies in it.
+    /// The blocks in a range of addresses are gone, or the part of them that lies in the range.
     pub(crate) fn remove(&mut self, (address, size): (u64, u64)) {
         if self.pieces.is_empty() {
             return;
@@ -115,13 +116,13 @@ impl Touch {
         }
     }
 
-    /// The footprint was read, `tracked` bytes being live.
+    /// The footprint was read while `tracked` bytes were live.
     pub(crate) fn read(&mut self, bytes: u64, tracked: f64) {
         self.read = bytes as f64;
         self.untouched = self.untouched_of(self.changes.len(), self.read, tracked).values().sum();
     }
 
-    /// The footprint was `bytes` at a moment that lies back.
+    /// The footprint was `bytes` at an earlier moment.
     pub(crate) fn raise(&mut self, (which, number): (usize, u64), bytes: f64) {
         let aside = &mut self.asides[which];
         if aside.number == number {
@@ -129,8 +130,8 @@ impl Touch {
         }
     }
 
-    /// The page tables were looked at: `ranges` (first address, bytes) in order have no pages. The
-    /// footprint was `bytes` then, and `tracked` bytes were live.
+    /// The launcher looked at the page tables: `ranges` (first address, bytes), in order, have no pages. At that time
+    /// the footprint was `bytes`, and `tracked` bytes were live.
     pub(crate) fn look(&mut self, ranges: &[(u64, u64)], bytes: u64, tracked: f64) {
         self.freeze();
         self.changes.clear();
@@ -147,7 +148,7 @@ impl Touch {
         self.rest = Some(self.read - (tracked - self.untouched));
     }
 
-    /// Finds out what was untouched at the moments, before the changes are forgotten.
+    /// Computes what was untouched at the moments put aside, before the changes are cleared.
     fn freeze(&mut self) {
         for which in 0..self.asides.len() {
             let Aside { changes, read, tracked, ref known, .. } = self.asides[which];
@@ -185,14 +186,15 @@ impl Touch {
             }
             self.changes.extend(open.into_values().filter(|change| change.open >= 1.0));
             if self.changes.len() > MOST_CHANGES / 2 {
-                // Too many for footprints to tell apart: they count as touched until the next look.
+                // The footprint cannot tell so many blocks apart: they count as touched until the next look.
                 (self.rest, self.untouched) = (None, 0.0);
                 self.changes.clear();
             }
         }
     }
 
-    /// What was untouched after so many changes, at a footprint of `read` bytes and with `tracked` live bytes.
+    /// What was untouched after the first `changes` changes, at a footprint of `read` bytes and with `tracked` live
+    /// bytes.
     fn untouched_of(&self, changes: usize, read: f64, tracked: f64) -> Untouched {
         let mut untouched = Untouched::default();
         let Some(rest) = self.rest else { return untouched };
@@ -204,13 +206,13 @@ impl Touch {
         let mut open: Vec<(u64, (SiteId, f64, f64))> = open.into_iter().collect();
         open.sort_unstable_by_key(|(born, _)| std::cmp::Reverse(*born));
         let all: f64 = open.iter().map(|(_, (_, bytes, _))| bytes).sum();
-        // What all else does not explain of the footprint has filled them.
+        // The part of the footprint that nothing else explains: by so many bytes the program filled these blocks.
         let mut filled = (read - rest - (tracked - all)).max(0.0);
         let mut unsure = UNSURE + read * TIE;
         for (_, (site, bytes, whole)) in open {
             let mut here = filled.min(bytes.max(0.0));
             filled -= here;
-            // A block that lacks less than the footprint tells apart is full.
+            // The footprint cannot show a gap this small, so the block counts as full.
             if bytes - here <= unsure && bytes - here <= 0.25 * whole {
                 unsure -= bytes - here;
                 here = bytes;
@@ -223,7 +225,7 @@ impl Touch {
     }
 }
 
-/// Bytes of `start..end` that lie in `ranges`, which are in order and apart.
+/// Bytes of `start..end` that lie in `ranges`, which are sorted and do not overlap.
 pub(crate) fn overlap(ranges: &[(u64, u64)], start: u64, end: u64) -> u64 {
     let first = ranges.partition_point(|&(at, bytes)| at.saturating_add(bytes) <= start);
     let inside = ranges[first..].iter().take_while(|(at, _)| *at < end);
