@@ -1,8 +1,9 @@
 //! Figures of lines as columns.
 //!
-//! Job: write the figures of a file's lines, and the shares that threads and processes have in them, one array a
-//! figure, which deflates well. Invariant: a figure that is known nowhere is left out, one that is 0 everywhere is `0`;
-//! what is unknown in one row is `null`. Neighbours: `payload` puts the columns into a file, `assets/data.js` reads.
+//! Job: write the figures of a file's lines, and the shares of threads and processes in them, with one array for each
+//! figure, because such arrays deflate well. Invariants: a figure that no row has is left out, a figure that is 0 in
+//! every row is a single `0`; a figure that one row does not have is `null` there. Neighbours: `payload` puts the
+//! columns into a file, `assets/data.js` reads them.
 
 use std::fmt::Write as _;
 
@@ -13,7 +14,7 @@ use crate::report::view::waiting_s;
 use super::cumulative::WithCallees;
 use super::digits::{micros, rounded, to_digits};
 
-/// A figure under the key of its column.
+/// Key of a column, and the figure of one row.
 type Cell = (&'static str, Option<i64>);
 
 /// Appends `,"key":[..]` for each figure of the file's lines, then the shares.
@@ -24,7 +25,7 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
         .iter()
         .map(|line| {
             let mut row = figures(line, callees(line.line));
-            // How many lines on: small numbers that repeat.
+            // Store the distance to the line before: small numbers that repeat deflate better.
             if let Some((_, step)) = row.iter_mut().find(|(key, _)| *key == "ln") {
                 *step = Some(i64::from(line.line) - before);
             }
@@ -33,11 +34,11 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
         })
         .collect();
     push_columns(out, &rows);
-    // Who alone ran a line needs no figures: they are the line's.
+    // If a thread or process alone ran a line, its figures are the line's, so they are left out.
     let (mut threads, mut processes, mut last) = (Vec::new(), Vec::new(), (0, 0));
     for (at, line) in file.lines.iter().enumerate() {
         for share in &line.by_thread {
-            // Its memory is told apart from the line's even where its time is all there is.
+            // Allocated bytes are always written: equal times do not mean equal memory.
             let memory = ("al", share.alloc_bytes.map(|b| to_digits(3, b as f64)));
             let [a, b, c, d, e, f, g, h, i] = share_of(at - last.0, share.thread, &share.time, share.time == line.time);
             threads.push([a, b, c, d, e, f, g, h, i, memory]);
@@ -55,7 +56,7 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
     push_shares(out, "processes", &processes);
 }
 
-/// The figures of a line, under the keys of a file's columns.
+/// The figures of a line, with the keys of a file's columns.
 pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 30] {
     let [py, na, he, sy, wa, gi, id] = seconds(&line.time);
     let [al, ae, fr, inc, li, le, pk, pe, mu, cp, pa] = bytes(&line.memory);
@@ -107,7 +108,8 @@ fn seconds(time: &Time) -> [Cell; 7] {
 }
 
 fn bytes(m: &Memory) -> [Cell; 11] {
-    // Four digits of what is shown with four, fewer of what only the details of a line tell, two of an error.
+    // Four digits for a figure that the page shows with four, three for a figure in the details of a line, two for an
+    // error.
     let whole = |bytes: Option<u64>| bytes.map(|b| rounded(b as f64));
     let detail = |bytes: Option<u64>| bytes.map(|b| to_digits(3, b as f64));
     let error = |error: Option<f64>| error.map(|bytes| to_digits(2, bytes));
@@ -126,13 +128,14 @@ fn bytes(m: &Memory) -> [Cell; 11] {
     ]
 }
 
-/// How many lines on, whose share, and its time.
+/// Rows since the row of the share before (`step`), index of the thread or process (`of`), and its time.
 fn share_of(step: usize, of: usize, time: &Time, alone: bool) -> [Cell; 9] {
     let [py, na, he, sy, wa, gi, id] = seconds(time).map(|cell| coarse(cell, alone));
     [("at", Some(step as i64)), ("of", Some(of as i64)), py, na, he, sy, wa, gi, id]
 }
 
-/// Three significant digits: shares are many and never summed. Nothing where the line itself says it.
+/// Rounds to three significant digits: there are many shares, and no sum uses them. `None` if the line's own figure
+/// holds.
 fn coarse((key, figure): Cell, alone: bool) -> Cell {
     (key, figure.filter(|_| !alone).map(|figure| to_digits(3, figure as f64)))
 }
@@ -148,7 +151,7 @@ fn push_shares<const N: usize>(out: &mut String, name: &str, rows: &[[Cell; N]])
 
 fn push_columns<const N: usize>(out: &mut String, rows: &[[Cell; N]]) {
     let Some(first) = rows.first() else { return };
-    // Millions of numbers in a large profile: the standard library's formatting takes several times as long.
+    // A large profile has millions of numbers, and the standard library's formatting takes several times as long.
     let mut digits = itoa::Buffer::new();
     for (column, (key, _)) in first.iter().enumerate() {
         let values = || rows.iter().map(|row| row[column].1);

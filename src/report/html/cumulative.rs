@@ -1,13 +1,13 @@
-//! What each line costs with everything it calls, from the tree of stacks.
+//! Cost of each line including everything that it calls, from the tree of stacks.
 //!
 //! Job: sum, for every line in scope, the subtrees of the stacks that pass through it. Invariant: a stack that passes
-//! twice through a line (recursion) counts once. Neighbours: `payload` sends the sums beside the lines' own figures.
+//! through a line twice (recursion) counts once. Neighbour: `payload` puts the sums beside the lines' own figures.
 
 use std::collections::HashMap;
 
 use crate::profile::model::Stacks;
 
-/// Cost with callees.
+/// Cost of a line or a node, with everything that it calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct WithCallees {
     /// CPU seconds.
@@ -26,7 +26,8 @@ impl WithCallees {
     }
 }
 
-/// Every node's own cost and its callees', in the order of the nodes. Parents that do not come first are ignored.
+/// For each node, its own cost and that of its callees, in the order of the nodes. A parent that does not stand before
+/// its child is ignored.
 pub(super) fn subtrees(stacks: &Stacks) -> Vec<WithCallees> {
     let mut sums: Vec<WithCallees> = stacks
         .nodes
@@ -42,7 +43,7 @@ pub(super) fn subtrees(stacks: &Stacks) -> Vec<WithCallees> {
     sums
 }
 
-/// Sums by (file, line), files as the frames number them.
+/// Sums by (file, line). The file is the index that frames use.
 pub(super) fn by_line(stacks: &Stacks, subtrees: &[WithCallees]) -> HashMap<(usize, u32), WithCallees> {
     let mut numbers: HashMap<(usize, u32), usize> = HashMap::new();
     let lines: Vec<usize> = stacks
@@ -61,8 +62,8 @@ pub(super) fn by_line(stacks: &Stacks, subtrees: &[WithCallees]) -> HashMap<(usi
             None => open.push((at, false)),
         }
     }
-    // Each node is met on the way down and on the way up, so that a line knows whether it is on the stack already:
-    // looking for it among the callers would take the square of a deep recursion.
+    // Visit each node on the way down and on the way up, and count how often each line is on the current stack.
+    // Searching the callers instead would take quadratic time in a deep recursion.
     let mut sums = vec![None::<WithCallees>; numbers.len()];
     let mut depth = vec![0_usize; numbers.len()];
     while let Some((at, left)) = open.pop() {

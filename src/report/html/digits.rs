@@ -1,19 +1,19 @@
-//! Leading digits: how many of each figure the page keeps.
+//! Significant digits: how many of them the page keeps of each figure.
 //!
-//! Invariant: a figure keeps four significant digits, and a value that is no number becomes 0. Neighbours: `payload`,
-//! `columns` and `stacks` round.
+//! Invariants: a figure keeps four significant digits, unless its caller asks for fewer; a value that is not finite
+//! becomes 0. Neighbours: `payload`, `columns` and `stacks` round with these functions.
 
-/// Microseconds to four digits.
+/// Seconds as microseconds, rounded to four significant digits.
 pub(super) fn micros(seconds: f64) -> i64 {
     rounded(seconds * 1e6)
 }
 
-/// Four significant digits of a figure; 0 for what is no number.
+/// Rounds to four significant digits; 0 if `value` is not finite.
 pub(super) fn rounded(value: f64) -> i64 {
     to_digits(4, value)
 }
 
-/// The leading digits of a figure; 0 for what is no number.
+/// Rounds to `digits` significant digits; 0 if `value` is not finite.
 pub(super) fn to_digits(digits: u32, value: f64) -> i64 {
     if !value.is_finite() {
         return 0;

@@ -1,11 +1,11 @@
-//! Text made safe for the places of the page it goes to.
+//! Escapes text for the places of the page where it is inserted.
 //!
-//! Job: escape for element text, quoted attributes, `<script type="application/json">` and URL fragments. Invariant:
-//! whatever comes in, no character of it can end the place it was put in, and characters that would reorder or hide
-//! text (bidirectional controls, NUL and other C0 controls) are shown, never obeyed. Neighbours: every other file of
-//! this folder writes foreign text through here; `source.js` shows the same characters the same way.
+//! Job: escape for element text, quoted attributes, `<script type="application/json">` and URL fragments. Invariants:
+//! no character of a text can end the place where the text is inserted; characters that would reorder or hide text
+//! (bidirectional controls, NUL and other C0 controls) are replaced by visible text. Neighbours: every other file of
+//! this folder writes the profile's texts through this file; `source.js` shows the same characters in the same way.
 
-/// Appends `text` for element content or a double-quoted attribute.
+/// Appends `text`, escaped for element content or a double-quoted attribute.
 pub(super) fn push_text(out: &mut String, text: &str) {
     let mut plain = 0;
     for (at, c) in text.char_indices() {
@@ -33,7 +33,7 @@ pub(super) fn push_text(out: &mut String, text: &str) {
     out.push_str(&text[plain..]);
 }
 
-/// Appends source text for element content, its wide characters in spans that give them two columns each.
+/// Appends source text, escaped for element content. Wide characters go into spans that give them two columns each.
 pub(super) fn push_source(out: &mut String, text: &str) {
     let mut rest = text;
     while let Some(start) = rest.find(is_wide) {
@@ -47,21 +47,21 @@ pub(super) fn push_source(out: &mut String, text: &str) {
     push_text(out, rest);
 }
 
-/// East Asian characters that fonts make one em wide; `WIDE` in `assets/dom.js` names the same.
+/// Whether fonts make `c`, an East Asian character, one em wide. `WIDE` in `assets/dom.js` names the same characters.
 fn is_wide(c: char) -> bool {
     matches!(c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{303e}' | '\u{3041}'..='\u{3163}' | '\u{3165}'..='\u{a4cf}' | '\u{a960}'..='\u{a97f}'
         | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff01}'..='\u{ff60}'
         | '\u{ffe0}'..='\u{ffe6}')
 }
 
-/// `text` for element content or a double-quoted attribute.
+/// `text`, escaped for element content or a double-quoted attribute.
 pub(crate) fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     push_text(&mut out, text);
     out
 }
 
-/// What to show for a character that would otherwise be invisible or reorder its neighbours.
+/// Text to show for a character that would be invisible or would reorder its neighbours.
 fn visible(c: char) -> Option<String> {
     match c {
         '\n' => Some("\u{2424}".to_owned()),
@@ -84,7 +84,7 @@ fn visible(c: char) -> Option<String> {
     }
 }
 
-/// JSON made safe inside a `<script type="application/json">`: no `<`, `>`, `&` and no line separators remain.
+/// Appends JSON, escaped for a `<script type="application/json">`: without `<`, `>`, `&` and line separators.
 pub(super) fn push_script_json(out: &mut String, json: &str) {
     let mut plain = 0;
     for (at, c) in json.char_indices() {
@@ -103,7 +103,7 @@ pub(super) fn push_script_json(out: &mut String, json: &str) {
     out.push_str(&json[plain..]);
 }
 
-/// The fragment that names a file: letters, digits and `._~/-` stay, every other byte becomes `%XX`.
+/// The URL fragment of a file: letters, digits and `._~/-` stay, every other byte becomes `%XX`.
 pub(super) fn fragment(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

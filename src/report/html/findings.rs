@@ -1,7 +1,8 @@
-//! The answers that a reader opens the page for.
+//! The findings at the top of the page, one card each.
 //!
-//! Job: name the hottest line by CPU, its kind of time, the longest wait, the owner of the peak and the line that grew until the end. Invariant: an answer
-//! that was not measured says so. Neighbours: `overview` shows them first.
+//! Job: name the hottest line by CPU, its kind of time, the longest wait, the owner of the peak and the line that grew
+//! until the end. Invariant: if a figure was not measured, its card says so. Neighbour: `overview` shows the cards
+//! first.
 
 use crate::profile::model::{Line, Time};
 use crate::report::answer::{self, PeakOwner, Slowest};
@@ -14,7 +15,7 @@ use super::page::{Page, total_s};
 /// A kind of time: letter, class, name, seconds.
 pub(super) type Kind = (char, &'static str, &'static str, Option<f64>);
 
-/// The kinds of CPU time; that of helper threads only where there are any.
+/// The kinds of CPU time; helper threads only if the figure exists.
 pub(super) fn kinds(time: &Time) -> impl Iterator<Item = Kind> {
     let helpers = time.helpers_s.map(|s| ('H', "he", "helper threads", Some(s)));
     let [python, native, system] = [
@@ -25,18 +26,18 @@ pub(super) fn kinds(time: &Time) -> impl Iterator<Item = Kind> {
     [Some(python), Some(native), helpers, Some(system)].into_iter().flatten()
 }
 
-/// The lines of all files with their file's index.
+/// The lines of all files, each with the index of its file.
 pub(super) fn lines<'a>(page: &Page<'a>) -> impl Iterator<Item = (usize, &'a Line)> {
     page.profile.files.iter().enumerate().flat_map(|(at, file)| file.lines.iter().map(move |line| (at, line)))
 }
 
-/// The line with the largest positive figure.
+/// The line with the largest figure, if that is above 0.
 fn leader<'a>(page: &Page<'a>, figure: impl Fn(&Line) -> f64) -> Option<(usize, &'a Line, f64)> {
     let scored = lines(page).map(|(file, line)| (file, line, figure(line)));
     scored.filter(|(_, _, score)| *score > 0.0).max_by(|a, b| a.2.total_cmp(&b.2))
 }
 
-/// `±` and a standard error as a share of its figure, when it is one to speak of.
+/// `±` and the standard error as a share of its figure; empty if the share is below 0.5 %.
 pub(super) fn plus_minus(value: Option<u64>, error: Option<f64>) -> String {
     let (Some(value), Some(error)) = (value.filter(|value| *value > 0), error) else { return String::new() };
     let share = error / value as f64;
@@ -46,7 +47,7 @@ pub(super) fn plus_minus(value: Option<u64>, error: Option<f64>) -> String {
     format!(" <span class=\"se\" title=\"one standard error\">\u{b1}{:.0}%</span>", share * 100.0)
 }
 
-/// The same of a line's CPU time.
+/// The same text for a line's CPU time.
 pub(super) fn time_error(line: &Line) -> String {
     let share = cpu_error_share(line).unwrap_or(f64::NAN);
     if !share.is_finite() || share < 0.005 {
@@ -127,7 +128,7 @@ fn push_kind(out: &mut String, page: &Page<'_>) {
     push_card(out, class, "Where the CPU time went", &figure, &format!("<span>{advice}</span>"));
 }
 
-/// The line that waits longest for an answer; what idles is told beside.
+/// Appends the card of the line that waits longest. Idle time is not part of the wait and is shown beside it.
 fn push_wait(out: &mut String, page: &Page<'_>) {
     let totals = &page.profile.totals.time;
     let idle = totals.idle_s.filter(|s| *s > 0.0);

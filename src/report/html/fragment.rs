@@ -1,9 +1,9 @@
-//! The report as a piece of another page: what a notebook shows below a cell.
+//! The report as a fragment for another page: the output that a notebook shows below a cell.
 //!
-//! Job: the run in a line, the hottest lines, and folded away the annotated source and the functions. Invariants: no
-//! script, no frame, no address; without its style (some viewers take it out) it is still tables that can be read; it
-//! takes text and background colours from the page around it, so it fits light and dark. Neighbours: `mod` makes the
-//! whole page out of the same parts, `report::markdown` the same for viewers without HTML.
+//! Job: the run in a line, the hottest lines, and, folded, the annotated source and the functions. Invariants: no
+//! script, no frame, no URL; without its style sheet (some viewers remove it) the tables can still be read; text and
+//! background colours come from the page around it, so it fits light and dark pages. Neighbours: `mod` builds the whole
+//! page from the same parts, `report::markdown` is for viewers without HTML.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ use super::source::{choose, push_source};
 
 const STYLE: &str = include_str!("assets/fragment.css");
 
-/// Lines of annotated source at most.
+/// Most lines of annotated source.
 const SOURCE_LINES: usize = 200;
 
 /// What the fragment shows.
@@ -29,7 +29,7 @@ const SOURCE_LINES: usize = 200;
 pub struct FragmentOptions {
     /// Length of the lists of lines and of functions.
     pub top: usize,
-    /// Their order.
+    /// Order of both lists.
     pub sort: SortKey,
 }
 
@@ -39,7 +39,7 @@ impl Default for FragmentOptions {
     }
 }
 
-/// The fragment. `read_source` gives the text of a file by the path in the profile.
+/// Renders the fragment. `read_source` returns the text of a file for its path in the profile.
 #[must_use]
 pub fn render_fragment(
     profile: &Profile,
@@ -50,7 +50,7 @@ pub fn render_fragment(
     let mut wish = Options { sort: options.sort, top: options.top, ..Options::default() };
     let mut view = View::new(profile, &wish);
     if view.lines.is_empty() {
-        // All lines are cold: the hottest of them is still the hottest.
+        // All lines are cold: show the hottest of them anyway.
         wish.min_percent = 0.0;
         view = View::new(profile, &wish);
     }
@@ -63,13 +63,13 @@ pub fn render_fragment(
     wrap(&body)
 }
 
-/// `body` with the style that it needs, as an element of its own.
+/// An element with `body` and the style that `body` needs.
 pub(crate) fn wrap(body: &str) -> String {
     let style = style_of(body);
     format!("<div class=\"rscalene\"><style>{style}</style>{}</div>\n", inline(body))
 }
 
-/// A page of its own around `body`, without script.
+/// A complete page around `body`, without script.
 pub(crate) fn page_around(title: &str, body: &str) -> String {
     let (style, title) = (format!("{PAGE_STYLE}{}", style_of(body)), escape::text(title));
     let policy = format!("default-src 'none'; style-src {}; base-uri 'none'; form-action 'none'", hash(&style));
@@ -112,10 +112,10 @@ fn head(out: &mut String, caption: &str, columns: &[&str]) {
 /// Columns that do not hold numbers.
 const TEXTS: [&str; 5] = ["Line", "Source", "Time", "Function", "Defined at"];
 
-/// Closes it.
+/// Closes a table.
 const END: &str = "</tbody></table>";
 
-/// The answer stands first: a reader of a notebook begins at the top.
+/// Appends the answer, which stands first because a reader of a notebook begins at the top.
 fn push_answer(out: &mut String, profile: &Profile) {
     for (label, sentence) in sentences(profile) {
         out.push_str(&format!("<p class=\"head\"><b>{label}</b> {}</p>", escape::text(&sentence)));
@@ -151,7 +151,7 @@ fn push_head(out: &mut String, profile: &Profile) {
     out.push_str(&format!("<p class=\"legend\">{}</p>", legend.collect::<Vec<_>>().join(" ")));
 }
 
-/// The time of the lines: what other threads of the program wait outside of them is no answer to a question here.
+/// Sum of the time of all lines. Waits of threads outside of the lines would not help a reader here.
 fn in_scope(profile: &Profile) -> Time {
     let mut sum = Time::default();
     for line in profile.files.iter().flat_map(|file| &file.lines) {
@@ -165,7 +165,7 @@ fn in_scope(profile: &Profile) -> Time {
     sum
 }
 
-/// Columns of memory that have anything in them; a cell is narrow, so what is live at the end is left to the page.
+/// Columns of memory that have any figure. Live bytes at the end are left to the page, because a cell is narrow.
 fn memory_columns(view: &View<'_>) -> Vec<&'static str> {
     let present = &view.present;
     let all = [

@@ -1,17 +1,18 @@
-//! Python source cut into coloured runs, line by line.
+//! Python source split into coloured runs, line by line.
 //!
-//! Job: say for each line of a file which characters are keyword, string, comment and so on, with strings and f-string
-//! fields that span lines right. Invariant: the lengths of a line's runs add up to the line, for any text at all; broken
-//! code gets plain colours, never a panic. Neighbours: `source` writes the runs as HTML, `payload` sends them to the page.
+//! Job: find, for each line of a file, the characters that are a keyword, a string, a comment and so on, including
+//! strings and f-string fields that span lines. Invariants: for any text, the lengths of a line's runs add up to the
+//! line; broken code gets plain colours, never a panic. Neighbours: `source` writes the runs as HTML, `payload` puts
+//! them into the page's data.
 
 /// What a run of characters is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Anything else: names, operators, white space.
     Plain,
-    /// Reserved word, soft keywords included where they act as such.
+    /// Reserved word; also a soft keyword such as `match` where the line uses it as a keyword.
     Keyword,
-    /// Built-in function, type or exception, and the constants.
+    /// Built-in function, type, exception or constant.
     Builtin,
     /// String, bytes or the literal part of an f-string.
     Text,
@@ -26,7 +27,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The letter that stands for it in class names and in the page's data.
+    /// The letter of this kind in class names and in the page's data.
     pub(super) fn letter(self) -> char {
         match self {
             Kind::Plain => 'w',
@@ -41,27 +42,27 @@ impl Kind {
     }
 }
 
-/// A run of one kind.
+/// Neighbouring characters of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
-    /// What it is.
+    /// Kind of the characters.
     pub(super) kind: Kind,
-    /// Bytes of the line that it covers.
+    /// Length in bytes.
     pub(super) len: usize,
 }
 
-/// Where the scanner is inside strings. `Field` is the code between the braces of an f-string.
+/// The string that the scanner is in. `Field` is the code between the braces of an f-string.
 #[derive(Clone, Copy)]
 enum Mode {
     Text { quote: u8, triple: bool, formatted: bool, spec: bool },
     Field { depth: u32 },
 }
 
-/// Carries what one line leaves open to the next.
+/// Keeps, from line to line, which strings and brackets are still open.
 #[derive(Default)]
 pub(super) struct Highlighter {
     modes: Vec<Mode>,
-    /// Open brackets of plain code: inside them a line does not begin a statement.
+    /// Number of open brackets in plain code. Inside brackets, a new line does not begin a statement.
     depth: u32,
 }
 
@@ -151,7 +152,7 @@ const BUILTINS: [&str; 76] = [
 ];
 
 impl Highlighter {
-    /// The runs of the next line (without its newline). Neighbouring runs differ in kind.
+    /// The runs of the next line, which is given without its newline. Neighbouring runs differ in kind.
     pub(super) fn line(&mut self, line: &str) -> Vec<Run> {
         let mut scan = Scan { line, at: 0, runs: Vec::new(), defines: false, start: self.starts_statement() };
         while scan.at < line.len() {
@@ -170,7 +171,7 @@ impl Highlighter {
         self.modes.is_empty() && self.depth == 0
     }
 
-    /// A string with one quote ends with its line, unless a backslash carries it on.
+    /// Ends a string with single quotes at the end of its line, unless the line ends with a backslash.
     fn end_line(&mut self, line: &str) {
         let backslashes = line.bytes().rev().take_while(|&b| b == b'\\').count();
         if backslashes % 2 == 1 {
@@ -185,7 +186,7 @@ impl Highlighter {
         }
     }
 
-    /// Inside a string: up to its end, or to the next field.
+    /// Scans a string up to its end or to its next field.
     fn text(&mut self, scan: &mut Scan<'_>, quote: u8, triple: bool, formatted: bool, spec: bool) {
         let bytes = scan.line.as_bytes();
         let begin = scan.at;
@@ -221,7 +222,7 @@ impl Highlighter {
         scan.push(Kind::Text, at.min(bytes.len()) - begin);
     }
 
-    /// Plain code, or the code of a field: one token.
+    /// Scans one token of plain code, or of the code in a field.
     fn code(&mut self, scan: &mut Scan<'_>) {
         let rest = &scan.line[scan.at..];
         let Some(first) = rest.chars().next() else { return };
@@ -251,7 +252,7 @@ impl Highlighter {
         }
     }
 
-    /// Follows brackets, and the `:` and `}` that end the expression of a field.
+    /// Counts brackets, and handles the `:` or `}` that ends the expression of a field.
     fn bracket(&mut self, c: char) {
         let Some(Mode::Field { depth }) = self.modes.last_mut() else {
             match c {
@@ -277,14 +278,14 @@ impl Highlighter {
     }
 }
 
-/// One line on its way.
+/// The line being scanned.
 struct Scan<'a> {
     line: &'a str,
     at: usize,
     runs: Vec<Run>,
-    /// The last word was `def` or `class`.
+    /// Whether the last word was `def` or `class`.
     defines: bool,
-    /// The next token begins a statement.
+    /// Whether the next token begins a statement.
     start: bool,
 }
 
@@ -300,7 +301,7 @@ impl Scan<'_> {
         }
     }
 
-    /// A word of `len` bytes.
+    /// Scans a word of `len` bytes.
     fn name(&mut self, len: usize, start: bool) {
         let word = &self.line[self.at..self.at + len];
         let attribute = self.line[..self.at].trim_end().ends_with('.');
@@ -319,7 +320,7 @@ impl Scan<'_> {
         self.push(kind, len);
     }
 
-    /// `match x:`, `case y:` and `type X = ...`, told from names by what follows.
+    /// Whether `word` is a keyword in `match x:`, `case y:` or `type X = ...`: the text after it tells it from a name.
     fn is_soft_keyword(&self, word: &str, len: usize) -> bool {
         let rest = self.line[self.at + len..].trim_start();
         match word {

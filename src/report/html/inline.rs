@@ -1,15 +1,15 @@
-//! Styles on the elements themselves, for viewers that take style sheets out.
+//! Style attributes on the elements themselves, for viewers that remove style sheets.
 //!
-//! Job: keep bars, colours and alignment of a notebook's output that is not trusted: JupyterLab removes `<style>` there
-//! and keeps `style="..."`. Invariants: only properties that its sanitizer lets through; where the sheet is kept, it
-//! wins (its rules for these elements are `!important`), so that a trusted notebook looks as before. Neighbour:
-//! `fragment` calls this.
+//! Job: keep bars, colours and alignment in the output of an untrusted notebook: JupyterLab removes `<style>` there and
+//! keeps `style="..."`. Invariants: only properties that JupyterLab's sanitizer accepts; a style sheet that is kept
+//! overrides the attributes (its rules for these elements are `!important`), so that a trusted notebook looks as
+//! before. Neighbour: `fragment` calls this file.
 
 /// Colours of the kinds of time, as in `assets/fragment.css`.
 const COLOURS: [(&str, &str); 5] =
     [("py", "#4b7ee6"), ("na", "#c8741a"), ("he", "#a8861c"), ("sy", "#c14f99"), ("wa", "#7f8897")];
 
-/// Elements by their text, and the style that each gets.
+/// Start of an element, and the style that such elements get.
 const STYLES: [(&str, &str); 8] = [
     ("<td class=\"n\"", "text-align:right"),
     ("<th scope=\"row\" class=\"n\"", "text-align:right"),
@@ -21,7 +21,7 @@ const STYLES: [(&str, &str); 8] = [
     ("<code", "background-color:transparent;padding:0"),
 ];
 
-/// `body` with the styles on its elements. Text of a profile is escaped, so no `<` of it can be taken for an element.
+/// `body` with style attributes on its elements. The profile's text is escaped, so each `<` begins a real element.
 pub(super) fn inline(body: &str) -> String {
     let mut out = String::with_capacity(body.len() * 3 / 2);
     let mut rest = body;

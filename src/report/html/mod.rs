@@ -1,9 +1,9 @@
-//! The HTML report: one file, no server, no network.
+//! The HTML report: one file that needs no server and no network.
 //!
-//! Job: turn a profile into a page that reads as text without JavaScript (summary, tables, source of the hottest
-//! regions) and comes alive with it (every line, search, flame graph). Invariant: a pure function; nothing in the
-//! profile can become markup or script (`escape`), and a content security policy with the hashes of the two assets
-//! forbids everything else. Neighbours: `profile::model` in, `commands` writes the file.
+//! Job: turn a profile into a page. Without JavaScript the page is readable text (summary, tables, source of the
+//! hottest regions); with JavaScript it shows every line, a search and the flame graph. Invariants: a pure function; no
+//! text of the profile can become markup or script (`escape`); a content security policy with the hashes of the two
+//! assets forbids everything else. Neighbours: `profile::model` is the input, `commands` writes the file.
 
 mod columns;
 mod cumulative;
@@ -37,7 +37,7 @@ pub use fragment::{FragmentOptions, render_fragment};
 pub(crate) use fragment::{page_around, wrap as fragment_around};
 pub use page::HtmlOptions;
 
-/// The look of every page.
+/// The style sheet of every page.
 pub(crate) const STYLE: &str = include_str!("assets/style.css");
 const SCRIPT: &str = concat!(
     "'use strict';(async()=>{\n",
@@ -52,11 +52,12 @@ const SCRIPT: &str = concat!(
     "})();"
 );
 
-/// The page. `read_source` gives the text of a file by the path in the profile.
+/// Renders the page. `read_source` returns the text of a file for its path in the profile.
 pub fn render_html(profile: &Profile, options: &HtmlOptions, read_source: &dyn Fn(&str) -> Option<String>) -> String {
     let page = Page::new(profile, options.source, read_source);
     let data = || payload::payload(profile, &page.names, &page.texts);
-    // The page and the data of its script take about as long; where there is no other thread, one comes after the other.
+    // The page and the data for its script take about equally long, so another thread makes the data. If no thread can
+    // be started, this thread makes both.
     let (mut out, data) = std::thread::scope(|scope| {
         let other = std::thread::Builder::new().spawn_scoped(scope, data);
         let out = without_data(&page, options);
@@ -90,7 +91,7 @@ fn without_data(page: &Page<'_>, options: &HtmlOptions) -> String {
     out
 }
 
-/// The style sheet: `style.css`, and a class for each per cent of a bar, since the policy forbids style attributes.
+/// `style.css` and a class for each per cent of a bar, because the policy forbids style attributes.
 fn style() -> String {
     let mut style = STYLE.to_owned();
     for percent in 0..=100 {

@@ -1,7 +1,7 @@
-//! Memory beyond the peak's owners: what the peak was made of, who leaks, and who held it when it nearly ran out.
+//! Memory apart from the peak's owners: parts of the peak, leaks, and the owners when memory nearly ran out.
 //!
-//! Job: write them where there are any, nothing where there are none. Invariant: readable without script; the same facts
-//! as the table's summary. Neighbour: `overview` places them.
+//! Job: write each of them if the profile has any. Invariants: readable without script; the same facts as the table's
+//! summary. Neighbour: `overview` places them.
 
 use crate::profile::model::{Leak, NearLimit};
 use crate::units;
@@ -10,12 +10,12 @@ use super::escape;
 use super::page::Page;
 use super::parts::{END, head};
 
-/// Lines named for one moment.
+/// Most lines that are named for a moment.
 const NAMED: usize = 5;
-/// Rows of a list.
+/// Most rows of a list.
 const ROWS: usize = 50;
 
-/// What the resident memory at its peak was made of, under its course.
+/// Appends the parts of the resident memory at its peak, below the timeline.
 pub(super) fn push_made_of(out: &mut String, page: &Page<'_>) {
     let parts: Vec<String> = crate::report::table::peak_made_of(page.profile).collect();
     if !parts.is_empty() {
@@ -25,7 +25,7 @@ pub(super) fn push_made_of(out: &mut String, page: &Page<'_>) {
     }
 }
 
-/// Who held the memory when it nearly ran out, as notices.
+/// Notices that name the owners of the memory when it nearly ran out.
 pub(super) fn limits(page: &Page<'_>) -> Vec<String> {
     let latest = |near: &&NearLimit| {
         let later = page.profile.near_limits.iter().rev().find(|other| other.limit == near.limit);
@@ -54,7 +54,7 @@ pub(super) fn limits(page: &Page<'_>) -> Vec<String> {
     told.collect()
 }
 
-/// All lines that leak, where the card cannot name them all.
+/// Appends a list of all lines that leak, if the card does not name them all.
 pub(super) fn push_leaks(out: &mut String, page: &Page<'_>) {
     let leaks: &[Leak] = page.profile.leaks.as_deref().unwrap_or_default();
     if leaks.len() < 2 {

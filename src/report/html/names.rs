@@ -1,7 +1,7 @@
-//! How files are called in the page, and how lines are linked.
+//! Names of files in the page, and links to lines.
 //!
-//! Job: short, unique names for files, and the fragments of permanent links. Invariant: two files never share a name
-//! or a fragment. Neighbours: every section links lines through here; `payload` sends the names to the page.
+//! Job: short, unique names for files, and the fragments of permanent links. Invariant: no two files share a name or a
+//! fragment. Neighbours: every section links lines through this file; `payload` puts the names into the page's data.
 
 use std::collections::HashSet;
 
@@ -11,9 +11,9 @@ use super::escape;
 
 /// Names of one file.
 pub(super) struct FileName {
-    /// Relative to the working directory where the file lies below it.
+    /// The path, relative to the working directory if the file is below it.
     pub(super) shown: String,
-    /// `shown` as a fragment.
+    /// `shown`, encoded as a URL fragment.
     pub(super) fragment: String,
 }
 
@@ -38,13 +38,13 @@ impl FileName {
         names
     }
 
-    /// The last part of the path, with the line.
+    /// The last part of the path, and the line number.
     pub(super) fn place(&self, line: u32) -> String {
         let base = self.shown.rsplit('/').next().unwrap_or(&self.shown);
         format!("{base}:{line}")
     }
 
-    /// A link to a line, its text the short place, its title the whole one.
+    /// A link to a line. Its text is the short place, its title the whole path.
     pub(super) fn link(&self, line: u32) -> String {
         format!(
             "<a class=\"loc\" href=\"#{}:{line}\" title=\"{}:{line}\">{}</a>",

@@ -1,6 +1,7 @@
-//! The first screen: notices, findings, the bar of time, the memory timeline, the hottest lines.
+//! The first view of the page: notices, findings, the bar of time, the memory timeline, the hottest lines.
 //!
-//! Job: answer at a glance. Invariant: notices and lost records stand above the figures that they qualify.
+//! Job: show the main results at a glance. Invariant: notices and lost records stand above the figures that they
+//! affect.
 //! Neighbours: `findings`, `timeline` and `tables` draw its parts; `assets/tables.js` makes the table sortable.
 
 use crate::profile::model::{Line, Profile};
@@ -17,7 +18,7 @@ use super::{escape, moments, timeline};
 const HOTTEST: usize = 20;
 const OWNERS: usize = 5;
 
-/// Appends the section.
+/// Appends the view.
 pub(super) fn push(out: &mut String, page: &Page<'_>) {
     out.push_str("<section id=\"overview\" class=\"view\" aria-labelledby=\"overview-h\"><h2 id=\"overview-h\" class=\"sr\">Overview</h2>");
     push_facts(out, page);

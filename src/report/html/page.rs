@@ -1,8 +1,8 @@
-//! What all views of the page are made of.
+//! Data and helpers that all views of the page use.
 //!
-//! Job: the profile with the names and the texts of its files, the name of what was run, hashes for the policy.
-//! Invariant: names and texts have the order of the profile's files. Neighbours: [`super::render_html`] makes one, every
-//! view reads it.
+//! Job: hold the profile with the names and texts of its files; name the program; compute hashes for the policy.
+//! Invariant: names and texts are in the order of the profile's files. Neighbours: [`super::render_html`] makes a
+//! [`Page`], every view reads it.
 
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
@@ -12,12 +12,12 @@ use super::text_of_files::FileText;
 use crate::profile::model::{File, Profile, Time};
 use crate::report::view::cpu_s;
 
-/// What the page shows.
+/// Options of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct HtmlOptions {
-    /// Show source text. Without it neither files nor the text kept in the profile appear.
+    /// Show source text. Without this option the page holds no text, neither from files nor from the profile.
     pub source: bool,
-    /// Lines of annotated source that are readable without JavaScript, and printed.
+    /// Lines of annotated source that the page shows without JavaScript, and prints.
     pub static_lines: usize,
 }
 
@@ -27,7 +27,7 @@ impl Default for HtmlOptions {
     }
 }
 
-/// Everything that a section of the page is made of.
+/// Input of every view.
 pub(super) struct Page<'a> {
     pub(super) profile: &'a Profile,
     pub(super) names: Vec<FileName>,
@@ -43,18 +43,18 @@ impl<'a> Page<'a> {
         Self { profile, names: FileName::all(profile), texts: profile.files.iter().map(text).collect() }
     }
 
-    /// The number of a file of the profile.
+    /// The index of `file` in the profile.
     pub(super) fn index(&self, file: &File) -> usize {
         self.profile.files.iter().position(|other| std::ptr::eq(other, file)).unwrap_or(0)
     }
 }
 
-/// The source expression that allows exactly `text`.
+/// The source expression of the content security policy that allows exactly `text`.
 pub(super) fn hash(text: &str) -> String {
     format!("'sha256-{}'", base64::engine::general_purpose::STANDARD.encode(Sha256::digest(text.as_bytes())))
 }
 
-/// What was run, in one short name: the script, module or command.
+/// Short name of the program: its script, module or command.
 pub(super) fn program(profile: &Profile) -> String {
     let command = &profile.target.command;
     let is_python = |word: &str| word.rsplit('/').next().unwrap_or(word).starts_with("python");
@@ -65,7 +65,7 @@ pub(super) fn program(profile: &Profile) -> String {
     let name = match own.iter().position(|word| !word.starts_with('-')) {
         Some(at) if at > 0 && own[at - 1] == "-m" => format!("python -m {}", own[at]),
         Some(at) if at > 0 && own[at - 1] == "-c" => "python -c".to_owned(),
-        // A statement of a notebook, which may divide.
+        // A statement of a notebook: it may contain `/` as a division, so it is no path.
         Some(at) if own[at].starts_with('%') => own[at].clone(),
         Some(at) => own[at].rsplit('/').next().unwrap_or(&own[at]).to_owned(),
         None => command.first().cloned().unwrap_or_default(),
@@ -73,7 +73,7 @@ pub(super) fn program(profile: &Profile) -> String {
     if name.is_empty() { "profile".to_owned() } else { name }
 }
 
-/// CPU seconds of all kinds, by which everything is ranked; 0 where they are not known.
+/// CPU seconds of all kinds, the key of every ranking; 0 if they are not known.
 pub(super) fn total_s(time: &Time) -> f64 {
     cpu_s(time).unwrap_or(0.0)
 }

@@ -1,6 +1,6 @@
-//! Parts of the page that several of its views draw: bars, heads of tables, rows of lines.
+//! Parts that several views of the page use: bars, heads of tables, rows of lines.
 //!
-//! Invariant: every text that comes from the profile is escaped. Neighbours: `overview`, `tables`, `source`, `fragment`.
+//! Invariant: every text of the profile is escaped. Neighbours: `overview`, `tables`, `source`, `fragment`.
 
 use crate::profile::model::{Line, Memory, Time};
 use crate::report::view::waiting_s;
@@ -10,10 +10,10 @@ use super::escape;
 use super::findings::{kinds, plus_minus, time_error};
 use super::page::{Page, total_s};
 
-/// A stacked bar of time whose full width stands for `scale_s`.
+/// A stacked bar of time. A full bar is `scale_s` seconds.
 pub(super) fn bar(time: &Time, scale_s: f64) -> String {
     let mut out = String::from("<span class=\"bar\" aria-hidden=\"true\">");
-    // Each kind ends where the rounded sum of all so far says, so that they add up to what the whole is.
+    // Each kind ends at the rounded sum of the kinds up to it, so that rounding does not change the length of the bar.
     let (mut so_far, mut drawn) = (0.0, 0);
     for (_, class, _, seconds) in kinds(time) {
         let seconds = seconds.unwrap_or(0.0);
@@ -28,12 +28,12 @@ pub(super) fn bar(time: &Time, scale_s: f64) -> String {
     out
 }
 
-/// Whole per cent, at least 1 for anything that is not nothing.
+/// `part` in whole per cent of `whole`, at least 1 if `part` is above 0.
 pub(super) fn percent(part: f64, whole: f64) -> u32 {
     if part > 0.0 && whole > 0.0 { ((part / whole * 100.0).round() as u32).clamp(1, 100) } else { 0 }
 }
 
-/// The bars of allocated, live and peak bytes.
+/// The bars of allocated, live and peak bytes. A full bar is `scale` bytes.
 pub(super) fn memory_bar(memory: &Memory, scale: f64) -> String {
     let mut out = String::from("<span class=\"mbar\" aria-hidden=\"true\">");
     for (class, bytes) in [("al", memory.alloc_bytes), ("li", memory.live_bytes), ("pk", memory.peak_bytes)] {
@@ -43,7 +43,7 @@ pub(super) fn memory_bar(memory: &Memory, scale: f64) -> String {
     out
 }
 
-/// The dominant kind of time: letter and share, so that colour is never alone.
+/// Letter and share of the largest kind of time, for readers who cannot tell the colours apart.
 pub(super) fn dominant(time: &Time) -> String {
     let all = total_s(time);
     let largest = kinds(time).max_by(|a, b| a.3.unwrap_or(0.0).total_cmp(&b.3.unwrap_or(0.0)));
@@ -55,13 +55,13 @@ pub(super) fn dominant(time: &Time) -> String {
     }
 }
 
-/// Opens a table; `#` marks a column of numbers.
+/// Opens a table. A `#` before a column's name marks a column of numbers.
 pub(super) fn head(out: &mut String, caption: &str, columns: &[&str]) {
     out.push_str(&format!(
         "<div class=\"scroll\"><table class=\"t\"><caption class=\"sr\">{caption}</caption><thead><tr>"
     ));
     for column in columns {
-        // `#` marks a column of numbers, which stand on the right.
+        // Numbers are aligned to the right.
         out.push_str(&match column.strip_prefix('#') {
             Some(name) => format!("<th scope=\"col\" class=\"n\">{name}</th>"),
             None => format!("<th scope=\"col\">{column}</th>"),
@@ -85,7 +85,7 @@ pub(super) fn has_memory(page: &Page<'_>) -> bool {
     page.profile.totals.memory.alloc_bytes.is_some()
 }
 
-/// Lines with all their figures.
+/// Appends a table of lines with all their figures.
 pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Line)], caption: &str) {
     let memory = has_memory(page);
     let mut columns = vec!["Line", "Source", "Time", "#CPU", "#Kind %", "#Wait"];

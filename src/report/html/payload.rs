@@ -1,8 +1,9 @@
-//! The data that the page's script works on.
+//! The data of the page's script.
 //!
-//! Job: the whole profile as compact JSON: the overview, source and figures of each file, and the stacks, deflated apart
-//! so that the page unpacks only what is looked at. Invariant: figures keep four significant digits; what is unknown is `null` or
-//! absent, never 0. Neighbours: `assets/data.js` reads it; `escape` makes it safe inside the script element.
+//! Job: write the whole profile as compact JSON: the overview, the source and figures of each file, and the stacks.
+//! Each part is deflated alone, so that the page unpacks only the parts that it shows. Invariants: figures keep four
+//! significant digits; an unknown figure is `null` or absent, never 0. Neighbours: `assets/data.js` reads the data,
+//! `escape` makes it safe inside the script element.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -34,20 +35,20 @@ use super::text_of_files::FileText;
 use super::timeline::thinned;
 use crate::report::view::peak_moment;
 
-/// Lines that the table of hottest lines may show, for each figure that it can be sorted by.
+/// Most lines in the table of hottest lines, for each figure by which it can be sorted.
 const HOT_LINES: usize = 150;
-/// Characters of source that the table shows.
+/// Most characters of source text in the row of a hottest line.
 const HOT_TEXT: usize = 160;
-/// Modules and packages that the page lists.
+/// Most modules and packages in the page.
 const MODULES: usize = 300;
-/// Stretches of a series that the page keeps, two points each.
+/// Stretches into which the page divides a series. Each keeps two points at most.
 const STRETCHES: usize = 600;
-/// Parts of the data that come before those of the files: the overview and the stacks.
+/// Parts of the data before the parts of the files: the overview and the stacks.
 const WHOLES: usize = 2;
-/// Pages are 4 % smaller than at 6, and take about as long.
+/// Compared with level 6, pages are 4 % smaller and take about as long.
 const DEFLATE_LEVEL: u32 = 7;
 
-/// The JSON of the page.
+/// The data of the page as JSON.
 pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText]) -> String {
     let sums = subtrees(&profile.stacks);
     let with_callees = by_line(&profile.stacks, &sums);
@@ -105,7 +106,8 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
     json!({"head": packed[0], "stacks": packed[1], "blobs": blobs}).to_string()
 }
 
-/// The files with the lines that only call: they have no figures of their own, but their callees' count as theirs.
+/// The files, with added lines that only call others: such a line has no figures of its own, but has its callees'
+/// figures.
 fn with_callers<'a>(profile: &'a Profile, callees: &HashMap<(usize, u32), WithCallees>) -> Vec<Cow<'a, File>> {
     let mut files: Vec<Cow<'a, File>> = profile.files.iter().map(Cow::Borrowed).collect();
     let mut known: HashSet<(usize, u32)> =
@@ -125,7 +127,7 @@ fn with_callers<'a>(profile: &'a Profile, callees: &HashMap<(usize, u32), WithCa
     files
 }
 
-/// What `json` gives for each number, packed: on all cores, as most of the time goes into it.
+/// Packs `json(0)`, `json(1)`, ... up to `count`. Uses all cores, because making the page spends most of its time here.
 fn packed<'a>(count: usize, json: &(dyn Fn(usize) -> Cow<'a, str> + Sync)) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -146,25 +148,25 @@ fn packed<'a>(count: usize, json: &(dyn Fn(usize) -> Cow<'a, str> + Sync)) -> Ve
     all.into_iter().map(|(_, packed)| packed).collect()
 }
 
-/// Deflated and in base64.
+/// Deflates `json` and encodes it in base64.
 fn pack(json: &str) -> String {
     let mut deflated = Vec::with_capacity(json.len() / 4);
-    // Memory takes whatever is written to it.
+    // Writing to a `Vec` never fails.
     let _ = DeflateEncoder::new(&mut deflated, Compression::new(DEFLATE_LEVEL)).write_all(json.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(deflated)
 }
 
-/// Seconds by kind, in the order of the page's `KINDS`.
+/// Microseconds by kind, in the order of the page's `KINDS`.
 fn times(time: &Time) -> [Option<i64>; 5] {
     parts(time).map(|s| s.map(micros))
 }
 
-/// User time that nobody can divide.
+/// Microseconds of user time that the profile does not divide into Python and native time.
 fn user(time: &Time) -> Option<i64> {
     time.user_s.map(micros)
 }
 
-/// Modules and packages that have any CPU time or allocation, at most [`MODULES`].
+/// Modules and packages with CPU time or allocations, at most [`MODULES`].
 fn modules_json(profile: &Profile) -> Vec<Value> {
     let rows = modules(profile).into_iter().take(MODULES);
     let rows = rows.map(|row| {
@@ -200,10 +202,10 @@ fn native(line: &Line) -> Vec<Value> {
     line.native.iter().take(12).map(|n| json!([n.object, n.symbol, micros(n.s)])).collect()
 }
 
-/// A figure of a line, which is named by the index of its file and its own.
+/// A figure of a line. The pair is the index of the file and the index of the line in it.
 type Measure<'a> = &'a dyn Fn(&(usize, usize)) -> f64;
 
-/// Lines that lead in any figure.
+/// The [`HOT_LINES`] lines with the largest value, for each figure.
 fn hot_json(
     files: &[Cow<'_, File>],
     texts: &[FileText],
@@ -252,7 +254,7 @@ fn hot_json(
         .collect()
 }
 
-/// One file: ranges of source, runs of colour, and a column a figure.
+/// The JSON of one file: ranges of source, runs of colour, and one array for each figure.
 fn file_json(file: &File, text: &FileText, callees: &dyn Fn(u32) -> Option<WithCallees>) -> String {
     let (mut source, mut colours) = (String::new(), String::new());
     for ((_, lines), highlighted) in text.ranges.iter().zip(text.highlighted()) {
@@ -292,7 +294,7 @@ fn file_json(file: &File, text: &FileText, callees: &dyn Fn(u32) -> Option<WithC
     out
 }
 
-/// Runs as letter and length in UTF-16 units; trailing plain text is left out.
+/// Appends runs as letter and length in UTF-16 units. Plain text at the end of a line is left out.
 fn push_runs(out: &mut String, line: &str, runs: &[Run]) {
     let mut at = 0;
     let shown = runs.iter().rposition(|run| run.kind != Kind::Plain).map_or(0, |last| last + 1);

@@ -1,6 +1,6 @@
-//! Annotated source of the hottest regions as plain HTML: what is read without JavaScript, and printed.
+//! Annotated source of the hottest regions as plain HTML, for readers without JavaScript and for printing.
 //!
-//! Job: choose the regions and write them. Invariant: at most `static_lines` lines whatever the size of the profile.
+//! Job: choose the regions and write them. Invariant: at most `static_lines` lines, whatever the size of the profile.
 //! Neighbours: `assets/source.js` hides this part and shows every file.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,9 +15,9 @@ use super::highlight::{Kind, Run};
 use super::page::{HtmlOptions, Page, total_s};
 use super::parts::{bar, dominant, memory_bar};
 
-/// Lines shown around a hot one.
+/// Lines shown before and after a hot line.
 const AROUND: u32 = 3;
-/// Bytes of one line that are shown; longer ones are cut.
+/// Most bytes of a line that are shown; the rest is cut off.
 const LONGEST: usize = 400;
 
 /// Appends the section.
@@ -36,7 +36,8 @@ pub(super) fn push(out: &mut String, page: &Page<'_>, options: &HtmlOptions) {
     out.push_str("</div></section>");
 }
 
-/// The lines to show by file, costliest regions first until the budget is spent; the file of the costliest line leads.
+/// The lines to show of each file: the costliest regions first, until `budget` lines are chosen. The file of the
+/// costliest line stands first.
 pub(super) fn choose(page: &Page<'_>, budget: usize) -> Vec<(usize, BTreeSet<u32>)> {
     let p = page.profile;
     let all_s = total_s(&time_inside(&p.totals)).max(f64::MIN_POSITIVE);
@@ -148,7 +149,7 @@ fn push_queries(out: &mut String, line: &Line) {
     out.push_str(&format!("<td>{}</td>", escape::text(line.sql_mark.as_deref().unwrap_or_default())));
 }
 
-/// Appends a line of source in colours; `highlighted` are the runs of `text`.
+/// Appends a line of source in colours. `highlighted` holds the runs of `text`.
 pub(super) fn push_source(
     out: &mut String,
     text: &super::text_of_files::FileText,
@@ -176,7 +177,7 @@ pub(super) fn push_source(
     }
 }
 
-/// Where a line is cut: at the last character that fits.
+/// Where a long line is cut: after the last whole character within the limit.
 fn cut(line: &str) -> usize {
     if line.len() <= LONGEST {
         return line.len();

@@ -1,6 +1,7 @@
-//! The spread of lines over ranks, machines, processes or labels, and the merged runs.
+//! How much lines differ between ranks, machines, processes or labels, and the list of merged runs.
 //!
-//! Invariant: readable without script. Neighbours: `report::spread` chooses and spells, `table::spread` has the same rows.
+//! Invariant: readable without script. Neighbours: `report::spread` chooses and formats, `table::spread` has the same
+//! rows.
 
 use super::escape;
 use super::page::Page;

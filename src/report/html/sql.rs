@@ -1,8 +1,8 @@
-//! Queries of databases: the view, and its rows for the script.
+//! Queries of databases: the view, and its rows for the page's script.
 //!
-//! Job: statements by line with their figures, and what to do about lines that ask again and again. Invariant: a
-//! profile whose queries were not counted has no such view. Neighbours: `table::sql` has the same rows,
-//! `assets/tables.js` makes them sortable.
+//! Job: list statements by line with their figures, and give advice for lines that repeat their queries. Invariant: the
+//! view is left out if queries were not counted. Neighbours: `table::sql` has the same rows, `assets/tables.js` makes
+//! them sortable.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use super::parts::{END, head};
 
 const ROWS: usize = 100;
 
-/// Appends the view, where queries were counted.
+/// Appends the view, if queries were counted.
 pub(super) fn push(out: &mut String, page: &Page<'_>) {
     let Some(sql) = &page.profile.sql else { return };
     out.push_str("<section id=\"sql\" class=\"view\" aria-labelledby=\"sql-h\"><h2 id=\"sql-h\">SQL</h2>");
@@ -64,7 +64,7 @@ fn push_findings(out: &mut String, page: &Page<'_>, sql: &Sql) {
     out.push_str("</ul>");
 }
 
-/// The rows for the script: file, line, count, microseconds of all and of the longest, rows, failed, mark, statement.
+/// The rows for the script: file, line, count, total and longest time in microseconds, rows, failed, mark, statement.
 pub(super) fn rows(profile: &Profile) -> Vec<Value> {
     let us = |seconds: f64| (seconds * 1e9).round() / 1e3;
     let rows = profile.sql.iter().flat_map(|sql| &sql.statements);

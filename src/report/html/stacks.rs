@@ -1,7 +1,8 @@
-//! The tree of stacks, as small as the flame graph needs it.
+//! The tree of stacks, reduced to the size that the flame graph needs.
 //!
-//! Job: write the tree as columns, and fold branches too small to see into their callers when there are very many.
-//! Invariant: sums stay: what a folded branch cost is its caller's own. Neighbours: `assets/flame.js` draws it.
+//! Job: write the tree as columns. If it has very many nodes, fold branches too small to see into their callers.
+//! Invariant: sums do not change: the cost of a folded branch becomes its caller's own cost. Neighbour:
+//! `assets/flame.js` draws the tree.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,10 +13,10 @@ use crate::profile::model::Stacks;
 use super::cumulative::WithCallees;
 use super::digits::{rounded, to_digits};
 
-/// Nodes that the page can hold and still zoom at once.
+/// Most nodes with which the page still zooms without delay.
 const NODES: usize = 40_000;
 
-/// The JSON of the tree, and how many nodes were folded away.
+/// The JSON of the tree, and the number of folded nodes.
 pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String, usize) {
     let roots = stacks.nodes.iter().enumerate().filter(|(at, node)| node.parent.is_none_or(|p| p >= *at));
     let (mut wall, mut bytes) = (0.0, 0.0);
@@ -40,10 +41,10 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
     for (at, node) in stacks.nodes.iter().enumerate() {
         let parent = node.parent.filter(|&p| p < at);
         let above = parent.and_then(|p| place[p]);
-        // A node as large as its own subtree is kept whenever its child is, so a kept node's parent is kept too.
+        // Whenever a node is kept, its parent is kept too, because the parent's subtree is at least as large.
         if keep(&subtrees[at]) && (parent.is_none() || above.is_some()) && node.frame < stacks.frames.len() {
             place.push(Some(parents.len()));
-            // How far back the parent is, and how far on the frame: small numbers, which deflate well.
+            // Store the distance to the parent, and the difference to the frame before: small numbers deflate well.
             parents.push(above.map_or(0, |above| parents.len() - above));
             frames.push(node.frame as i64 - before);
             before = node.frame as i64;
@@ -86,8 +87,9 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
     (value.to_string(), folded)
 }
 
-/// Shares in the nodes that the page has, as columns: how many nodes on, whose, then time, CPU time, bytes allocated and
-/// bytes at the peak. Three digits: they are many, and sums of them are drawn, not told to the byte.
+/// Shares of threads or processes in the kept nodes, as columns: distance to the node of the row before, index of the
+/// thread or process, then time, CPU time, bytes allocated and bytes at the peak. Three digits are enough: there are
+/// many shares, and the page only draws their sums.
 fn shares(all: impl Iterator<Item = (usize, usize, [f64; 4])>, place: &[Option<usize>]) -> Value {
     let mut merged: BTreeMap<(usize, usize), [f64; 4]> = BTreeMap::new();
     for (node, of, figures) in all {

@@ -1,7 +1,7 @@
 //! The tables as HTML: lines, functions, files, threads, processes, and the facts of the run.
 //!
-//! Job: everything tabular, readable without script. Invariant: header cells carry their scope, figures their unit.
-//! Neighbours: `assets/tables.js` replaces lines, functions and files by sortable ones.
+//! Job: write everything that is a table, readable without script. Invariants: header cells have a `scope`, figures
+//! have a unit. Neighbour: `assets/tables.js` replaces the tables of lines, functions and files by sortable ones.
 
 use crate::profile::model::{SectionLine, Time};
 use crate::report::view::waiting_s;
@@ -20,7 +20,7 @@ fn open(out: &mut String, id: &str, title: &str) {
     ));
 }
 
-/// Functions, costliest first.
+/// Appends the functions, the costliest first.
 pub(super) fn push_functions(out: &mut String, page: &Page<'_>) {
     let files = page.profile.files.iter().enumerate().filter(|(_, file)| !file.lines.is_empty());
     let mut all: Vec<_> = files.flat_map(|(at, file)| file.functions.iter().map(move |f| (at, f))).collect();
@@ -54,14 +54,14 @@ fn push_rest(out: &mut String, count: usize, what: &str) {
     }
 }
 
-/// Says how many rows a table leaves out that the script does not list either.
+/// Appends how many rows a table leaves out, if the script does not list them either.
 fn push_unlisted(out: &mut String, count: usize, what: &str) {
     if count > ROWS {
         out.push_str(&format!("<p class=\"none\">{} more {what} are in the JSON alone.</p>", count - ROWS));
     }
 }
 
-/// Files, costliest first.
+/// Appends the files, the costliest first.
 pub(super) fn push_files(out: &mut String, page: &Page<'_>) {
     let mut all: Vec<(usize, Time, u64)> = Vec::new();
     for (at, file) in page.profile.files.iter().enumerate().filter(|(_, file)| !file.lines.is_empty()) {
@@ -103,7 +103,7 @@ pub(super) fn push_files(out: &mut String, page: &Page<'_>) {
     out.push_str("</section>");
 }
 
-/// The facts of the run, its threads and processes, and what the words mean.
+/// Appends the facts of the run, its threads and processes, and an explanation of the words.
 pub(super) fn push_run(out: &mut String, page: &Page<'_>) {
     let p = page.profile;
     open(out, "run", "Run");
@@ -150,7 +150,7 @@ pub(super) fn push_run(out: &mut String, page: &Page<'_>) {
     out.push_str("</section>");
 }
 
-/// Requests by route, and other work by label.
+/// Appends requests by route, and other work by label.
 fn push_labels(out: &mut String, page: &Page<'_>) {
     let all = page.profile.totals.cpu_clock_s.filter(|all| *all > 0.0);
     let (routes, others): (Vec<_>, Vec<_>) = page.profile.labels.iter().partition(|label| label.route().is_some());
@@ -183,7 +183,7 @@ fn push_labels(out: &mut String, page: &Page<'_>) {
     }
 }
 
-/// The lines with most CPU time.
+/// The lines with the most CPU time.
 fn hottest(page: &Page<'_>, lines: &[SectionLine]) -> String {
     let mut lines: Vec<_> = lines.iter().filter(|line| line.cpu_s.is_some_and(|s| s > 0.0)).collect();
     lines.sort_by(|left, right| right.cpu_s.unwrap_or(0.0).total_cmp(&left.cpu_s.unwrap_or(0.0)));

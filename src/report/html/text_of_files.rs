@@ -1,24 +1,24 @@
-//! The source text of the profile's files, as far as it can be had.
+//! The source text of the profile's files, as far as it is available.
 //!
-//! Job: for each file its lines, whole when the file can still be read, else only those that the profile kept.
-//! Invariant: a line that the profile kept reads as it was during the run, even if the file has changed since.
-//! Neighbours: `payload` and `source` read it.
+//! Job: hold the lines of each file: all of them if the file can still be read, else those that the profile recorded.
+//! Invariant: a line that the profile recorded keeps its text of the run, even if the file has changed since.
+//! Neighbours: `payload` and `source` read the text.
 
 use crate::profile::model::File;
 
 use super::highlight::{Highlighter, Run};
 
-/// Lines of one file: ascending ranges without overlap.
+/// Lines of a file: ascending ranges that do not overlap.
 #[derive(Default)]
 pub(super) struct FileText {
-    /// First line number and the lines from there on.
+    /// For each range, the number of its first line, and its lines.
     pub(super) ranges: Vec<(u32, Vec<String>)>,
-    /// The file on disk differs from what the profile kept.
+    /// Whether the file on disk differs from the lines that the profile recorded.
     pub(super) changed: bool,
 }
 
 impl FileText {
-    /// Takes the text on disk when there is some, else the lines in the profile.
+    /// Uses the text on disk if there is any, else the lines in the profile.
     pub(super) fn new(file: &File, on_disk: Option<String>) -> Self {
         let mut text = Self::default();
         if let Some(whole) = on_disk {
@@ -44,12 +44,12 @@ impl FileText {
         lines.get((line - start) as usize).map(String::as_str)
     }
 
-    /// Number of the last line, 0 when there is none.
+    /// Number of the last line; 0 if there are no lines.
     pub(super) fn last_line(&self) -> u32 {
         self.ranges.last().map_or(0, |(start, lines)| start + (lines.len() as u32).saturating_sub(1))
     }
 
-    /// Every line's runs of colour, range by range.
+    /// The runs of colour of every line, range by range.
     pub(super) fn highlighted(&self) -> Vec<Vec<Vec<Run>>> {
         self.ranges
             .iter()
@@ -67,7 +67,8 @@ impl FileText {
         kept.clone_into(&mut lines[(line - *start) as usize]);
     }
 
-    /// Lines come in ascending order, so a missing one lies behind all that are there.
+    /// Adds a line of the profile after all others. Lines come in ascending order, so a line not found lies behind
+    /// them.
     fn append(&mut self, line: u32, kept: &str) {
         match self.ranges.last_mut() {
             Some((start, lines)) if u64::from(*start) + lines.len() as u64 == u64::from(line) => {

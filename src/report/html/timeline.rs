@@ -1,8 +1,8 @@
 //! The memory timeline as SVG.
 //!
-//! Job: draw RSS and live bytes over the run with the peak marked. Invariants: readable without script and without
-//! colour (the live series is dashed, both are labelled); a value holds until the next point, so the course is drawn
-//! in steps. Neighbours: `assets/timeline.js` adds the hover, `payload` sends the same thinned series.
+//! Job: draw RSS and live bytes over the run, with the peak marked. Invariants: readable without script and without
+//! colour (the live series is dashed, both have a label); a value holds until the next point, so the line has steps.
+//! Neighbours: `assets/timeline.js` adds the figures under the pointer, `payload` sends the same thinned series.
 
 use crate::profile::model::Profile;
 use crate::report::view::peak_moment;
@@ -12,10 +12,10 @@ const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 270.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 20.0;
-/// Stretches of a drawn series: about two pixels each.
+/// Stretches into which a drawn series is divided: about two pixels each.
 const STRETCHES: usize = 400;
 
-/// At most two points for each of `stretches` parts of a series: its largest value, and the one it ended with.
+/// Divides a series into `stretches` parts and keeps two points of each at most: its largest value and its last.
 pub(super) fn thinned(series: &[(f64, u64)], stretches: usize) -> Vec<(f64, u64)> {
     let step = series.len().div_ceil(stretches).max(1);
     let mut points = Vec::with_capacity(stretches * 2);
@@ -29,7 +29,7 @@ pub(super) fn thinned(series: &[(f64, u64)], stretches: usize) -> Vec<(f64, u64)
     points
 }
 
-/// Appends the drawing; nothing when there are fewer than two points.
+/// Appends the drawing; nothing if the series has fewer than two points.
 pub(super) fn push(out: &mut String, profile: &Profile) {
     let (timeline, elapsed_s, peak) = (&profile.timeline, profile.clock.elapsed_s, peak_moment(profile));
     let last = timeline.rss.last().or(timeline.live.last()).map_or(0.0, |point| point.0);
@@ -100,7 +100,7 @@ pub(super) fn push(out: &mut String, profile: &Profile) {
     out.push_str("</svg>");
 }
 
-/// The largest of 1, 2, 5, 10, ... (and their parts) up to `most`.
+/// The largest round number (1, 2 or 5 times a power of ten) up to `most`.
 fn round_step(most: f64) -> f64 {
     let ten = 10_f64.powf(most.log10().floor());
     [5.0, 2.0].into_iter().map(|times| times * ten).find(|step| *step <= most).unwrap_or(ten)
