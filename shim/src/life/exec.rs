@@ -1,12 +1,12 @@
-//! Programs that this one starts or becomes: exec and posix_spawn.
+//! Programs that this process starts or becomes: exec and posix_spawn.
 //!
-//! Job: write the ledger before an exec, hand the program's own signal mask to the new program, and keep programs in the
-//! profiled tree that start with a cleaned environment. This file adds `LD_PRELOAD` and `RSCALENE_ARENA` to such an
-//! environment and marks both; the library removes marked variables before the new program's `main`, which so finds the
-//! environment that its parent passed.
-//! Invariant: no allocation and no write to shared state in a vfork child, because the child runs in its parent's memory;
-//! an environment too long for the stack is passed on unchanged. Callers: programs, through the exported functions.
-//! Neighbours: `fork_and_exit` (ledger), `start` (reads the variables), `urgent` (mask).
+//! Job: record the clocks of this process before an exec, give the new program the signal mask that this program set,
+//! and keep programs in the profiled tree if their parent has cleaned their environment. This file adds `LD_PRELOAD`
+//! and `RSCALENE_ARENA` to such an environment and marks both. The library removes marked variables before the new
+//! program's `main`, so the new program finds the environment that its parent passed.
+//! Invariant: no allocation and no write to shared state in a vfork child, because the child runs in its parent's
+//! memory; an environment too long for the stack is passed on unchanged. Callers: programs, through the exported
+//! functions. Neighbours: `fork_and_exit` (records the clocks), `start` (reads the variables), `urgent` (mask).
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -28,17 +28,18 @@ static POSIX_SPAWN: Next = Next::new(c"posix_spawn");
 static POSIX_SPAWNP: Next = Next::new(c"posix_spawnp");
 
 const PRELOAD_ENV: &str = "LD_PRELOAD";
-/// Longest path of this library, with the variable's name (`PATH_MAX` and some).
+/// Bytes of the longest `LD_PRELOAD` entry kept: this library's path (`PATH_MAX`) with the variable's name.
 pub(crate) const PRELOAD_BYTES: usize = 4224;
-/// Three numbers, the variable's name and the marks.
+/// Bytes of the arena's entry: three numbers, the variable's name and the marks.
 const ADDRESS_BYTES: usize = 96;
-/// Entries of the longest environment that is extended: two pages of stack, which a thread of any size has.
+/// Entries of the longest environment that this file extends. Its pointers take two pages of stack, which every thread
+/// has.
 const MOST: usize = 1024;
-/// Mark: the program brings an `LD_PRELOAD` without our library, and our library was put in front.
+/// Mark: the program passed an `LD_PRELOAD` without this library, and this file put the library in front.
 const IN_FRONT: u8 = b'f';
-/// Bytes of the longest `LD_PRELOAD` made in this way.
+/// Bytes of the longest `LD_PRELOAD` entry made in this way.
 const LONGER_BYTES: usize = PRELOAD_BYTES;
-/// Names of libraries that must be loaded first: each ends a process in which another library comes before.
+/// Names of libraries that must be loaded first: each of them ends a process that loads another library before it.
 const SANITIZERS: [&[u8]; 5] = [b"libasan", b"libtsan", b"liblsan", b"libhwasan", b"libclang_rt."];
 /// Marks behind the arena's address: which variables this file added, so that the new program does not see them.
 const MARKS: [(u8, &str); 2] = [(b'a', ARENA_ENV), (b'p', PRELOAD_ENV)];
@@ -49,7 +50,7 @@ struct Kept {
     address: UnsafeCell<[u8; ADDRESS_BYTES]>,
 }
 
-// SAFETY: written by the constructor before `READY` is raised, read only afterwards.
+// SAFETY: `remember` writes them in the constructor, before `READY` is raised; they are only read afterwards.
 unsafe impl Sync for Kept {}
 
 static KEPT: Kept = Kept { preload: UnsafeCell::new([0; PRELOAD_BYTES]), address: UnsafeCell::new([0; ADDRESS_BYTES]) };
@@ -88,8 +89,8 @@ fn put(into: &mut [u8], name: &str, value: &[u8]) -> bool {
     name.len() + value.len() + 2 <= into.len() && into.iter_mut().zip(bytes).map(|(to, from)| *to = from).count() > 0
 }
 
-/// Copies the entries that lead a new program to this profile, and removes marked entries from the environment. Copies,
-/// because the program may write over the strings later (`setproctitle` does). Called once, before `main`.
+/// Copies the entries that a new program needs to join this profile, and removes marked entries from the environment.
+/// Copies, because the program may overwrite the strings later (`setproctitle` does). Called once, before `main`.
 pub(crate) fn remember(environment: Strings) {
     let Some(address) = variable(environment, ARENA_ENV) else { return };
     let preload = variable(environment, PRELOAD_ENV).unwrap_or(b"");
@@ -97,7 +98,7 @@ pub(crate) fn remember(environment: Strings) {
     let library = preload.split(|byte| b": ".contains(byte)).next().unwrap_or(b"");
     let end = address.iter().enumerate().filter(|(_, byte)| **byte == b':').nth(2).map_or(address.len(), |(at, _)| at);
     let (plain, marks) = address.split_at_checked(end).unwrap_or((address, b""));
-    // SAFETY: no reader before `READY` is raised, and this function runs once.
+    // SAFETY: no thread reads them before `READY` is raised, and this function runs once.
     let (to_preload, to_address) = unsafe { (&mut *KEPT.preload.get(), &mut *KEPT.address.get()) };
     let whole = !library.is_empty()
         && put(to_preload, PRELOAD_ENV, library)
@@ -119,7 +120,7 @@ pub(crate) fn remember(environment: Strings) {
     }
 }
 
-/// Takes so many bytes off the front of `LD_PRELOAD`.
+/// Removes the first `bytes` bytes of the value of `LD_PRELOAD`.
 fn cut_first(environment: Strings, bytes: usize) {
     let Some(entry) = entries(environment).find(|entry| value(*entry, PRELOAD_ENV).is_some()) else { return };
     let to = entry.cast_mut().wrapping_add(PRELOAD_ENV.len() + 1);
@@ -154,7 +155,8 @@ fn changes_rights(path: *const c_char) -> bool {
     failed == 0 && facts.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0
 }
 
-/// Calls `start` with the environment for a new program: extended, if the program belongs in the profiled tree.
+/// Calls `start` with the environment for a new program. Extends the environment if the program belongs in the profiled
+/// tree but would leave it.
 fn followed(path: *const c_char, environment: Strings, start: impl FnOnce(Strings) -> c_int) -> c_int {
     if quiet::is_on() {
         return left_alone(environment, start);
@@ -178,14 +180,14 @@ fn followed(path: *const c_char, environment: Strings, start: impl FnOnce(String
     }
 }
 
-/// The entry of `LD_PRELOAD` with our library alone.
+/// The entry of `LD_PRELOAD` with only this library.
 fn kept_preload() -> *const c_char {
     KEPT.preload.get().cast_const().cast()
 }
 
-/// May our library be put in front of this `LD_PRELOAD`? Not if the library is there already, nor before a sanitizer.
+/// May this library be put in front of this `LD_PRELOAD`? No if the value names the library already, or a sanitizer.
 fn lacks_ours(theirs: &[u8]) -> bool {
-    // SAFETY: `READY` was raised: the last write is over, and the entry ends with NUL.
+    // SAFETY: `READY` was raised, so the last write is over, and the entry ends with NUL.
     let entry = unsafe { CStr::from_ptr(kept_preload()) }.to_bytes();
     let ours = entry.get(PRELOAD_ENV.len() + 1..).unwrap_or(b"");
     !theirs.split(|byte| b": ".contains(byte)).any(|library| library == ours) && !has_sanitizer(theirs)
@@ -196,7 +198,7 @@ fn has_sanitizer(theirs: &[u8]) -> bool {
     SANITIZERS.into_iter().any(|part: &[u8]| theirs.windows(part.len()).any(|window| window == part))
 }
 
-/// Calls `start` with our library in front of the program's own `LD_PRELOAD`.
+/// Calls `start` with this library in front of the program's own `LD_PRELOAD`.
 #[inline(never)]
 fn in_front(environment: Strings, address: bool, theirs: &[u8], start: impl FnOnce(Strings) -> c_int) -> c_int {
     let mut text = [0u8; LONGER_BYTES];
@@ -210,8 +212,8 @@ fn in_front(environment: Strings, address: bool, theirs: &[u8], start: impl FnOn
     extended(environment, address, Some(text.as_ptr().cast()), IN_FRONT, start)
 }
 
-/// Calls `start` without the arena's address: a filter of system calls holds in the new program, too, and must not meet
-/// the shim's calls.
+/// Calls `start` without the arena's address, so that the shim stays off in the new program: the filter of system calls
+/// applies there, too, and the shim's calls could end the program.
 #[inline(never)]
 fn left_alone(environment: Strings, start: impl FnOnce(Strings) -> c_int) -> c_int {
     let mut shorter = [core::ptr::null::<c_char>(); MOST];
@@ -223,7 +225,8 @@ fn left_alone(environment: Strings, start: impl FnOnce(Strings) -> c_int) -> c_i
     start(shorter.as_ptr())
 }
 
-/// Calls `start` with the arena's address and, if given, `preload` added. A function of its own, for its large frame.
+/// Calls `start` with the arena's address and, if given, `preload` added. A separate function because of its large
+/// frame.
 #[inline(never)]
 fn extended(
     environment: Strings,
@@ -234,7 +237,7 @@ fn extended(
 ) -> c_int {
     let mut longer = [core::ptr::null::<c_char>(); MOST];
     let mut text = [0u8; ADDRESS_BYTES];
-    // SAFETY: `READY` was raised: the last write is over.
+    // SAFETY: `READY` was raised, so the last write is over.
     let kept = unsafe { &*KEPT.address.get() };
     let plain = kept.iter().position(|byte| *byte == 0).unwrap_or(0);
     let marks = [if address { b'a' } else { mark }, mark];
@@ -243,15 +246,15 @@ fn extended(
     text.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     let has_preload = variable(environment, PRELOAD_ENV).is_some();
     let theirs = entries(environment).filter(|entry| value(*entry, ARENA_ENV).is_none());
-    // An `LD_PRELOAD` of the program keeps its place.
+    // If the program has an `LD_PRELOAD`, `preload` takes its place in the array.
     let theirs = theirs.map(|entry| preload.filter(|_| value(entry, PRELOAD_ENV).is_some()).unwrap_or(entry));
     let all = theirs.chain([text.as_ptr().cast()]).chain(preload.filter(|_| !has_preload));
     longer.iter_mut().take(MOST - 1).zip(all).for_each(|(to, entry)| *to = entry);
     start(longer.as_ptr())
 }
 
-/// Runs an exec: writes the ledger first, because the threads and their clocks end with the old program, and shows the
-/// program's signal mask. After an exec that failed, hides the mask again.
+/// Runs an exec. First records the clocks, because the threads and their clocks end with the old program, and sets the
+/// real signal mask to the mask that the program set. If the exec fails, takes the mask back.
 fn becoming(exec: impl FnOnce() -> c_int) -> c_int {
     fork_and_exit::end(EndedBy::EXEC, None);
     let leaves = segment::is_own();
@@ -264,7 +267,7 @@ fn becoming(exec: impl FnOnce() -> c_int) -> c_int {
     answer
 }
 
-/// Would a program with this process' own environment leave the profiled tree, though it belongs there?
+/// Would a program that belongs in the profiled tree leave it, given this process' own environment?
 pub(crate) fn leaves_the_tree() -> bool {
     let environment = environ();
     let preload = variable(environment, PRELOAD_ENV);
@@ -275,7 +278,8 @@ pub(crate) fn leaves_the_tree() -> bool {
         && !preload.is_some_and(has_sanitizer)
 }
 
-/// Writes a shell's command that exports what such a program lacks, with the marks by which the library removes it.
+/// Writes a shell command that exports the variables which such a program lacks, with the marks that make the library
+/// remove them.
 pub(crate) fn export(text: &mut Words) {
     let environment = environ();
     let address = variable(environment, ARENA_ENV).is_none();

@@ -1,7 +1,7 @@
-//! What fork and exit mean for a profiled process.
+//! Fork and exit of a profiled process.
 //!
-//! Job: announce the process, give a forked child a segment, tables and timers of its own, and write the ledgers before
-//! an end. Neighbours: `arena` (the segment), `start` (arms), `threads` (arms each thread), `exec`.
+//! Job: announce the process; give a forked child its own segment, tables and timers; record all clocks before the
+//! process ends. Neighbours: `arena` (the segment), `start` (arms), `threads` (arms each thread), `exec`.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -41,7 +41,7 @@ pub(crate) fn announce(forked: bool) {
     segment.wake();
 }
 
-/// Has libc call us around fork.
+/// Registers functions that libc calls after each fork, in the parent and in the child.
 pub(crate) fn watch_forks() {
     unsafe extern "C" {
         fn __register_atfork(
@@ -63,7 +63,7 @@ unsafe extern "C" fn in_forking_parent() {
     interval::share_savings();
 }
 
-/// A forked child: a segment, tables and timers of its own.
+/// Gives a forked child its own segment, tables and timers.
 unsafe extern "C" fn in_forked_child() {
     let _errno = sys::KeepErrno::new();
     if !segment::mapped() {
@@ -91,10 +91,10 @@ unsafe extern "C" fn in_forked_child() {
     threads::arm_current();
 }
 
-/// Writes every thread's ledger and the process', with the exit code where it is known.
+/// Records the clocks of every thread and of the process, with the exit code if it is known.
 pub(crate) fn end(how: EndedBy, code: Option<c_int>) {
     let Some(segment) = segment::segment().filter(|_| !quiet::is_on()) else { return };
-    // A vfork child's end is not ours.
+    // The end of a vfork child is not the end of this process.
     if !segment::is_own() {
         return;
     }
@@ -109,8 +109,8 @@ pub(crate) fn end(how: EndedBy, code: Option<c_int>) {
     segment.emit(&record);
 }
 
-/// Has libc call us when the process ends by `exit` or by returning from `main`. What is asked for before `main` comes
-/// last, behind the destructors of all libraries.
+/// Registers a function that libc calls when the process ends by `exit` or by returning from `main`. libc calls
+/// functions that were registered before `main` last, after the destructors of all libraries.
 pub(crate) fn watch_exit() {
     let address = global_symbol(c"on_exit");
     if address == 0 {
@@ -131,7 +131,7 @@ unsafe extern "C" fn exits(code: c_int, _: *mut c_void) {
     end(EndedBy::EXIT, Some(code));
 }
 
-/// The same where libc has no `on_exit`, which alone tells the code.
+/// As [`exits`], for a libc without `on_exit`; the exit code is then unknown.
 extern "C" fn at_exit() {
     let _errno = sys::KeepErrno::new();
     if WATCHED_EXIT.load(Relaxed) == 0 {
@@ -152,7 +152,7 @@ fn leave(code: c_int) -> ! {
     }
 }
 
-/// `_exit`: the ledger first.
+/// `_exit`: records the clocks first.
 ///
 /// # Safety
 /// As libc's.
@@ -161,7 +161,7 @@ unsafe extern "C" fn _exit(code: c_int) -> ! {
     leave(code)
 }
 
-/// `_Exit`: the ledger first.
+/// `_Exit`: records the clocks first.
 ///
 /// # Safety
 /// As libc's.

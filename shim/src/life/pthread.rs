@@ -1,8 +1,9 @@
-//! `pthread_create`: where threads are made, those of C libraries too.
+//! `pthread_create`: the creation of threads, by C libraries too.
 //!
-//! Job: have each new thread arm itself before it runs the program's function, so that nothing is missed between its first
-//! instruction and the first tick. Invariant: the program's function gets its own argument, on the thread and with the
-//! mask that it would have had. Neighbours: `threads` (the slot, the sources), `signals` (the mask).
+//! Job: make each new thread arm itself before it runs the program's function, so that samples cover the time from the
+//! function's first instruction on. Invariant: the program's function gets its own argument, on the thread and with the
+//! signal mask that it would have without this library. Neighbours: `threads` (the slot, the sources), `signals` (the
+//! mask).
 
 use core::ffi::{c_int, c_void};
 
@@ -19,10 +20,10 @@ static PTHREAD_CREATE: Next = Next::new(c"pthread_create");
 /// First function of a thread that the program made.
 unsafe extern "C" fn thread_begins(slot: *mut c_void) -> *mut c_void {
     let slot = slot.cast::<Slot>();
-    // SAFETY: `pthread_create` handed the slot over to this thread.
+    // SAFETY: `pthread_create` gave the slot to this thread.
     let this = unsafe { &*slot };
     let Task { entry, argument, masked } = this.task.get();
-    // What the program believes of the mask is inherited as the mask itself is.
+    // The mask that the program set is inherited like the real mask.
     mask::adopt_mask(masked);
     threads::arm(slot);
     match entry {
@@ -60,7 +61,7 @@ unsafe extern "C" fn pthread_create(
     if slot.is_null() {
         return create(entry, argument);
     }
-    // SAFETY: the slot is this thread's until the new one begins.
+    // SAFETY: the slot belongs to this thread until the new thread begins.
     let this = unsafe { &*slot };
     this.tid.set(0);
     this.task.set(Task { entry, argument, masked: tls().masked.get() & BLOCKED });

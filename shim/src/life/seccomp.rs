@@ -1,10 +1,12 @@
-//! Filters of system calls (seccomp) that the program puts above itself.
+//! Filters of system calls (seccomp) that the program installs for itself.
 //!
-//! Job: before such a filter is in force, ask it about every call that this library makes. If the filter ends the process
-//! for one of the calls that can be left out, or has another process decide, those calls are turned off (`ground::quiet`).
-//! If it does so for a call that a sample needs, this process stops recording. A filter that allows or refuses them changes
-//! nothing. Invariant: the program's own call is passed on as it is. Filters that come past libc's `prctl` and `syscall`
-//! are not seen. Neighbours: `ground::quiet`, `exec` (programs under the filter are left alone), `signals::actions`.
+//! Job: before the kernel installs such a filter, run the filter's code on every system call that this library makes.
+//! Suppose the filter would end the process, or ask another process, for one of these calls. If samples do not need the
+//! call, this library stops making such calls (`ground::quiet`). If samples need the call, this process stops
+//! recording. A filter that only allows calls or refuses them with an error changes nothing. Invariant: the program's
+//! own call is passed on unchanged. This file sees only filters that the program installs by libc's `prctl` and
+//! `syscall`. Neighbours: `ground::quiet`, `exec` (keeps new programs under the filter out of the profile),
+//! `signals::actions`.
 
 use core::ffi::{c_int, c_long};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -22,7 +24,7 @@ use crate::signals::actions;
 static PRCTL: Next = Next::new(c"prctl");
 static SYSCALL: Next = Next::new(c"syscall");
 
-/// What a sample and a record cannot do without: the return from a handler, an unknown thread's id, room for tables.
+/// System calls that samples and records need: to return from a handler, to find an unknown thread's id, to map tables.
 const NEEDED: [c_long; 7] = [
     libc::SYS_rt_sigreturn,
     libc::SYS_gettid,
@@ -33,7 +35,7 @@ const NEEDED: [c_long; 7] = [
     libc::SYS_close,
 ];
 
-/// What else this library may ask of the kernel after the start; left out where [`quiet`] says so.
+/// System calls that this library makes otherwise after the start; it does not make them while [`quiet`] is on.
 const LEFT_OUT: [c_long; 14] = [
     libc::SYS_getrusage,
     libc::SYS_perf_event_open,
@@ -56,9 +58,9 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// What a filter answers, without its data: allowed, refused with an error, allowed and logged.
+/// Harmless answers of a filter, without their data: allow, refuse with an error, allow and log.
 const HARMLESS: [u32; 3] = [0x7fff_0000, 0x0005_0000, 0x7ffc_0000];
-/// The kernel takes no longer filter.
+/// The kernel's limit for the instructions of a filter.
 const LONGEST: usize = 4096;
 
 /// `struct sock_fprog`.
@@ -78,19 +80,19 @@ struct Instruction {
     constant: u32,
 }
 
-/// What a filter does to this library.
+/// Effect of a filter on this library. "Ends the process" includes that the filter asks another process.
 #[derive(Clone, Copy, PartialEq)]
 enum Verdict {
-    /// It ends the process for no call of ours.
+    /// The filter ends the process for none of this library's calls.
     Harmless,
-    /// It ends the process for calls that can be left out.
+    /// The filter ends the process only for calls that samples do not need.
     Quiet,
-    /// It ends the process for a call that samples need, even for the return from their handler (`true`).
+    /// The filter ends the process for a call that samples need. `true`: also for the return from a signal handler.
     Silent(bool),
 }
 
-/// Asks a filter, read by loads alone: one that is in force already may forbid any call. What cannot be read is refused by
-/// the kernel, too.
+/// Runs a filter on each call of this library. Reads the filter by guarded loads, without system calls, because an
+/// earlier filter may forbid any call. The kernel, too, refuses a filter that cannot be read.
 fn verdict(program: *const Program) -> Verdict {
     let memory = Guarded::here();
     let length = memory.u16(program as u64).map(usize::from);
@@ -130,10 +132,10 @@ impl Filter<'_> {
         })
     }
 
-    /// What the filter says to a call whose arguments are zero; `None` where it is no filter.
+    /// The filter's answer to the system call number `call` with zero arguments; `None` if the filter is invalid.
     fn answer(&self, call: u32) -> Option<u32> {
         let (mut a, mut x, mut memory, mut at) = (0u32, 0u32, [0u32; 16], 0usize);
-        // It only ever jumps ahead.
+        // The loop ends, because a filter only jumps forward.
         loop {
             let Instruction { code, yes, no, constant } = self.instruction(at)?;
             at += 1;
@@ -182,11 +184,12 @@ impl Filter<'_> {
 
 const STRICT: usize = 1;
 
-/// Samples that threads are in the middle of are over after this time.
+/// Time after which every thread has finished a sample that it had begun.
 const SAMPLE_NS: u64 = 2_000_000;
 
-/// Makes the program's call that puts a filter (or the strict mode, without one) in force; `everywhere`: for the threads
-/// that run already, too.
+/// Runs `install`, the program's call that installs a filter, or the strict mode if `program` is `None`. Prepares this
+/// library for the filter before the call, and undoes this if the call fails. `everywhere`: the filter also applies to
+/// the threads that run already.
 fn filtered(program: Option<*const Program>, everywhere: bool, install: impl FnOnce() -> c_long) -> c_long {
     let (was_quiet, records) = (quiet::is_on(), segment::segment().is_some());
     let verdict = program.map_or(Verdict::Silent(true), verdict);
@@ -233,7 +236,7 @@ unsafe extern "C" fn prctl(option: c_int, a: usize, b: usize, c: usize, d: usize
     filtered(program, false, || c_long::from(pass())) as c_int
 }
 
-/// `syscall` of a call that may put a filter in force.
+/// `syscall` with a call number that may install a filter.
 unsafe extern "C" fn filtering(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
     let pass = || {
         call_next!(
@@ -255,16 +258,17 @@ unsafe extern "C" fn filtering(number: c_long, a: usize, b: usize, c: usize, d: 
     filtered(program, number == libc::SYS_seccomp && b & 1 != 0, pass)
 }
 
-/// What `syscall` jumps to; 0 until [`resolve`].
+/// Address of libc's `syscall`, to which ours jumps; 0 until [`resolve`].
 static NEXT_SYSCALL: AtomicUsize = AtomicUsize::new(0);
 
-/// Looks both up before a filter can be in force.
+/// Looks up libc's `prctl` and `syscall`, before the program can install a filter.
 pub(crate) fn resolve() {
     PRCTL.get();
     NEXT_SYSCALL.store(SYSCALL.get(), Relaxed);
 }
 
-/// `syscall`: a jump for all but the two that may put a filter in force, so that no frame of ours lies between.
+/// `syscall`: jumps to libc's, so that this library leaves no frame on the stack, for all calls but the two that may
+/// install a filter.
 ///
 /// # Safety
 /// As libc's.
@@ -288,7 +292,8 @@ unsafe extern "C" fn syscall() {
     )
 }
 
-/// `syscall`: a jump for all but the two that may put a filter in force, so that no frame of ours lies between.
+/// `syscall`: jumps to libc's, so that this library leaves no frame on the stack, for all calls but the two that may
+/// install a filter.
 ///
 /// # Safety
 /// As libc's.

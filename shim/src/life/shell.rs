@@ -1,10 +1,10 @@
-//! Programs that this one has libc's own shell start: `system` and `popen`.
+//! Programs that this process starts by libc's shell: `system` and `popen`.
 //!
 //! Job: keep such programs in the profiled tree after the program has cleaned its environment. libc starts the shell by
-//! calls that no library can stand in front of, so the command itself exports the two variables, marked as in `exec`, and
-//! becomes a second shell. The library in that shell removes the variables before the shell reads its environment.
-//! Invariant: the second shell runs the very command under the very name; a command that cannot be wrapped runs as it is.
-//! Neighbour: `exec` says what to export.
+//! calls that no library can intercept. So this file changes the command: it exports the two variables, marked as in
+//! `exec`, and then becomes a second shell. The library in the second shell removes the variables before the shell
+//! reads its environment. Invariant: the second shell runs the same command under the same name; a command that cannot
+//! be wrapped runs unchanged. Neighbour: `exec` knows which variables to export.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -18,13 +18,13 @@ static POPEN: Next = Next::new(c"popen");
 /// Bytes of the variables and of the words around the command.
 const AROUND: usize = 2 * exec::PRELOAD_BYTES + 256;
 
-/// Looks both up before they are needed.
+/// Looks up libc's `system` and `popen` before they are needed.
 pub(crate) fn resolve() {
     SYSTEM.get();
     POPEN.get();
 }
 
-/// Calls `start` with the command, wrapped where its programs would else leave the profiled tree.
+/// Calls `start` with the command, wrapped if its programs would otherwise leave the profiled tree.
 fn wrapped<T>(command: *const c_char, start: impl FnOnce(*const c_char) -> T) -> T {
     if command.is_null() || !exec::leaves_the_tree() {
         return start(command);
@@ -38,7 +38,7 @@ fn wrapped<T>(command: *const c_char, start: impl FnOnce(*const c_char) -> T) ->
     exec::export(&mut text);
     text.add(b"exec /bin/sh -c ");
     text.quote(bytes);
-    // The name that the shell gives itself in its messages.
+    // The name that the shell uses for itself in its messages.
     text.add(b" sh");
     match text.whole() {
         Some(text) => start(text),

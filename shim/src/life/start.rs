@@ -1,8 +1,8 @@
-//! The beginning: is this process to be profiled?
+//! The start: decides whether this process is to be profiled.
 //!
-//! Job: run before `main`, look for the arena in the environment and for CPython's symbols in the process, and arm.
-//! Every other process that inherits the preload stays asleep after a few string compares. Neighbours: `interpreter`
-//! (what is looked at), `fork_and_exit`, `threads`, `signals`.
+//! Job: run before `main`, look for the arena in the environment and for CPython's symbols in the process, and arm
+//! sampling if both are there. In every other process that inherits the preload, the library stays off after a few
+//! string compares. Neighbours: `interpreter` (examines the interpreter), `fork_and_exit`, `threads`, `signals`.
 
 use core::ffi::{c_char, c_int};
 
@@ -38,7 +38,7 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = constructor;
 
-/// The oldest interpreter whose totals are recorded, as `PY_VERSION_HEX`.
+/// The oldest interpreter for which totals are recorded, as `PY_VERSION_HEX`.
 const OLDEST: u32 = 0x030b_0000;
 
 fn arm(first_stack_end: u64) {
@@ -48,7 +48,7 @@ fn arm(first_stack_end: u64) {
     signals::install();
     sample::when_python_is_up(pymem::install);
     let (mut python, refused) = interpreter::inspect();
-    // The environment that a program is given lies above its stack.
+    // The kernel puts a program's environment above the program's stack.
     python.first_stack_end = first_stack_end;
     classify::note_objects(python.calls.initialized as u64);
     // SAFETY: the constructor runs before `main`, once.
