@@ -1,10 +1,11 @@
 //! The distance between allocation samples, and the budget for their cost.
 //!
-//! Invariant: a sample carries the interval that its countdown was drawn with, so a change of the interval in between
-//! biases nothing. The budget: sampling blocks below 256 KiB may take about 1 % of the process' CPU time (or 0.25 % of
-//! wall time in a program that mostly waits), plus savings from before. The interval grows if samples cost more. If they
-//! cost less, the interval shrinks, to 16 KiB at least. Callers: `sample` and `pymem`, for each block that ends a
-//! countdown. Neighbour: the segment's header shows the interval to the launcher.
+//! Job: draw the distances, and adapt the interval so that sampling stays within its budget. Invariant: a sample
+//! carries the interval that its countdown was drawn with, so a change of the interval in between causes no bias. The
+//! budget: sampling blocks below 256 KiB may take about 1 % of the process' CPU time (or 0.25 % of wall time in a
+//! program that mostly waits), plus savings from before. The interval grows if samples cost more. If they cost less,
+//! the interval shrinks, to 16 KiB at least. Callers: `sample` and `pymem`, for each block that ends a countdown.
+//! Neighbour: the segment's header, where the launcher reads the interval.
 
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -21,22 +22,26 @@ use crate::python::stack;
 const LOOK: i64 = 2048;
 /// Blocks of at least this many intervals are always recorded: Poisson sampling would record 98.2 % of them anyway.
 const CERTAIN: u64 = 4;
-/// Blocks of at least this many bytes are always recorded, too: a record costs less than the use of such a block.
+/// Blocks of at least this many bytes are always recorded, too: the record costs less than the program's work with such
+/// a block.
 const LARGE: u64 = 256 * 1024;
-/// A record that seems to take longer, or many times the recent cost of a record, was interrupted: the time that other
-/// threads ran meanwhile is not a cost of sampling.
+/// Longest time counted as the cost of a record; [`INTERRUPTED`] sets a second limit. A record that seems to take
+/// longer was interrupted, and the time that other threads ran meanwhile is not a cost of sampling.
 const RECORD_NS: u64 = 10_000;
 /// The same limit if frames are read through the kernel, with system calls.
 const KERNEL_RECORD_NS: u64 = 200_000;
 const INTERRUPTED: u64 = 4;
-/// From the cost of writing a record to the whole cost of a sample: the record of its end, and colder caches, which cost
-/// as much again if records are quick (measured: CPU time of whole programs).
+/// Factor and addend from the cost of writing a record to the whole cost of a sample. A sample also causes the record
+/// of its block's end, and colder caches. If records are quick, these cost as much again (measured: CPU time of whole
+/// programs).
 const RECORDS: u64 = 2;
 const COLDER_NS: u64 = 1_000;
 const FLOOR: u64 = 16 * 1024;
-/// Ceiling of the interval: making blocks below 256 KiB that come faster costs more than a record for each sixteenth.
+/// Largest interval. If the program makes blocks below 256 KiB faster than this interval limits, the blocks themselves
+/// cost more than a record for each sixteenth.
 const CEILING: u64 = 4 * 1024 * 1024;
-/// The part of a core that a program is taken to use if it mostly waits: its few samples take time from no work.
+/// One over the part of a core that a program is assumed to use at least. A program that mostly waits has few samples,
+/// and these delay no work.
 const LEAST_USE: u64 = 4;
 /// CPU time between two adaptations of the interval.
 const WINDOW_NS: u64 = 10_000_000;
@@ -46,7 +51,8 @@ const BURST_NS: u64 = 200_000;
 const FIRST_BURST_NS: u64 = 20_000;
 /// Largest savings of unspent budget: the budget of a second.
 const SAVINGS_NS: i64 = 10_000_000;
-/// Budget at the start of sampling by `Profiler`: the stretch may be short, and is all that its user asks about.
+/// Budget at the start of sampling by `Profiler`: the profiled stretch may be short, and is all that the user wants to
+/// know.
 const SAVINGS_BY_HAND_NS: i64 = 20_000_000;
 /// Savings are spent, and debts paid back, at the rate that would use them up in this time. A burst thus begins with
 /// several times the samples, then gets ever fewer, down to the lasting rate. So each line gets its share, and no line

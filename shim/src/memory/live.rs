@@ -1,9 +1,9 @@
 //! The addresses of recorded blocks that are still alive.
 //!
-//! Job: answer "was this one recorded?" on every free, in a byte load for almost all of them. Invariant: an address
-//! lies in the bucket that it hashes to, and the filter holds how many addresses each bucket has; both change by
-//! single atomic operations, so threads need no lock. A full bucket takes no more (the block is then not recorded and
-//! counted as lost). Neighbours: `hooks`.
+//! Job: answer "was this block recorded?" on every free, for almost all of them by a load of one byte. Invariant: an
+//! address lies in the bucket that it hashes to, and the filter counts the addresses of each bucket; both change by
+//! single atomic operations, so threads need no lock. If a bucket is full, a new block is not recorded, and counts as
+//! lost. Neighbour: `sample`.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64};
@@ -19,14 +19,14 @@ static TABLE: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
 
 #[inline(always)]
 fn bucket(address: u64) -> usize {
-    // Fibonacci hashing; blocks are 16-byte aligned, their low bits say nothing.
+    // Fibonacci hashing; the low four bits of an address are zero, because blocks are 16-byte aligned.
     ((address >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 49) as usize
 }
 
 /// Could this address have been recorded?
 #[inline(always)]
 pub(crate) fn maybe(address: u64) -> bool {
-    // The hash is 15 bits wide, as the filter is: the check is always in bounds.
+    // The hash has 15 bits, like the index of the filter, so the check is always in bounds.
     FILTER.get(bucket(address)).is_some_and(|count| count.load(Relaxed) != 0)
 }
 
@@ -41,7 +41,7 @@ fn ways(address: u64) -> Option<(&'static [AtomicU64], &'static AtomicU8)> {
     Some((table.get(at * WAYS..at * WAYS + WAYS)?, FILTER.get(at)?))
 }
 
-/// Maps the table; false where there is no memory for it.
+/// Maps the table; false if there is no memory for it.
 pub(crate) fn prepare() -> bool {
     if TABLE.load(Acquire).is_null() {
         let fresh = sys::map_private(BUCKETS * WAYS * size_of::<AtomicU64>()).cast::<AtomicU64>();
@@ -51,7 +51,7 @@ pub(crate) fn prepare() -> bool {
     true
 }
 
-/// Remembers an address; false where its bucket is full.
+/// Remembers an address; false if its bucket is full.
 pub(crate) fn insert(address: u64) -> bool {
     let Some((ways, count)) = ways(address) else { return false };
     for way in ways {
@@ -63,7 +63,7 @@ pub(crate) fn insert(address: u64) -> bool {
     false
 }
 
-/// Forgets an address; false where it was not remembered.
+/// Forgets an address; false if it was not remembered.
 pub(crate) fn remove(address: u64) -> bool {
     let Some((ways, count)) = ways(address) else { return false };
     for way in ways {
@@ -75,14 +75,14 @@ pub(crate) fn remove(address: u64) -> bool {
     false
 }
 
-/// Has [`maybe`] say so of every address: in exact mode every end is told.
+/// Makes [`maybe`] return true for every address: exact mode records the end of every block.
 pub(crate) fn suspect_all() {
     for count in &FILTER {
         count.store(1, Relaxed);
     }
 }
 
-/// Forgets all (in a forked child).
+/// Forgets all addresses. Called in a forked child, too.
 pub(crate) fn forget_all() {
     for count in &FILTER {
         if count.load(Relaxed) != 0 {
@@ -92,7 +92,7 @@ pub(crate) fn forget_all() {
     let base = TABLE.load(Acquire);
     if !base.is_null() {
         let bytes = BUCKETS * WAYS * size_of::<AtomicU64>();
-        // SAFETY: the table is ours; its pages read zero afterwards.
+        // SAFETY: `prepare` mapped the table; its pages read zero afterwards.
         unsafe { sys::call3(::libc::SYS_madvise, base as usize, bytes, ::libc::MADV_DONTNEED as usize) };
     }
 }

@@ -1,4 +1,4 @@
-//! Allocations, sampled by bytes: the decision, the record, and the two ways into the program's allocators.
+//! Allocations, sampled by bytes: the choice of samples, their records, and the two ways into the program's allocators.
 
 pub(crate) mod interval;
 pub(crate) mod live;

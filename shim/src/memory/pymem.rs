@@ -1,18 +1,17 @@
 //! Python's object allocators.
 //!
-//! Job: see objects of up to 512 bytes, which the interpreter's allocator carves out of its own arenas; larger ones it
-//! asks `malloc` for, where they are seen anyway. Two ways in:
+//! Job: see objects of up to 512 bytes, which the interpreter's allocator cuts from its own arenas. For larger objects
+//! it calls `malloc`, where the libc hooks see them. Two ways in:
 //!
-//! * **escape** (pymalloc, sampled): `malloc`, `calloc` and `realloc` of the MEM and OBJ domains are replaced. A block
-//!   that is a sample is taken from the RAW domain instead. pymalloc gives a foreign block that it is asked to free or
-//!   resize to RAW by itself, where the libc hooks see it: the end of sampled blocks is known, and every other free costs
-//!   nothing. A resized block ends and begins, in place or not.
-//! * **wrap** (exact mode, debug allocators, allocators that others installed): `malloc`, `calloc`, `realloc` and `free`
-//!   are replaced and passed on.
+//! * **escape** (pymalloc, sampled): this file replaces `malloc`, `calloc` and `realloc` of the MEM and OBJ domains,
+//!   and takes a block that is a sample from the RAW domain. If pymalloc is asked to free or resize a foreign block, it
+//!   passes the call to RAW by itself. There the libc hooks see the end of sampled blocks, and every other free costs
+//!   nothing. A resize counts as an end and a new block, in place or not.
+//! * **wrap** (exact mode, debug allocators, allocators that other code installed): this file replaces `malloc`,
+//!   `calloc`, `realloc` and `free`, and its functions call the originals.
 //!
 //! Under `PYTHONMALLOC=malloc` neither is needed. Invariant: installed once, with the GIL held; only function pointers
-//! change, contexts stay.
-//! Neighbours: `selftest` (the moment with the GIL), `interval`, `libc`.
+//! change, contexts stay. Neighbours: `selftest` (chooses a moment with the GIL), `interval`, `libc`.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
@@ -54,13 +53,13 @@ struct Arenas {
     free: usize,
 }
 
-/// The functions that ours replaced, of one domain.
+/// The functions of one domain that this file replaced.
 struct Original {
     malloc: AtomicUsize,
     calloc: AtomicUsize,
     realloc: AtomicUsize,
     free: AtomicUsize,
-    /// 1 while ours stand above these, on top or below those of somebody else.
+    /// 1 while this file's functions are installed above these, whether or not other code has put functions above them.
     placed: AtomicUsize,
 }
 
@@ -87,12 +86,12 @@ macro_rules! call {
     ($address:expr, fn($($type:ty),*) -> $ret:ty, ($($argument:expr),*)) => {{
         // SAFETY: the address was stored by `install` from a slot, or looked up under a name, of this very signature.
         let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute($address) };
-        // SAFETY: the arguments are those that our own caller gave for it.
+        // SAFETY: this function's caller gave these arguments for the called function.
         unsafe { function($($argument),*) }
     }};
 }
 
-/// Passes a large request on, marked as Python's on its way to the libc hooks.
+/// Runs `real`, which passes a large request to `malloc`; the mark shows the libc hooks that the request is Python's.
 #[inline(always)]
 fn marked<T>(real: impl FnOnce() -> T) -> T {
     let block = tls();
@@ -102,16 +101,17 @@ fn marked<T>(real: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// Takes a small request off the countdown; true where it is a sample.
+/// Subtracts a small request from the countdown; true if the block is a sample.
 #[inline(always)]
 fn runs_out(bytes: usize) -> bool {
-    // Under the GIL: no other thread is between the load and the store.
+    // The GIL is held, so no other thread runs between the load and the store.
     let left = interval::PYTHON_LEFT.load(Relaxed) - bytes.max(1) as i64;
     interval::PYTHON_LEFT.store(left, Relaxed);
     left < 0
 }
 
-/// A sampled block, taken from the RAW domain; null where that refuses (then the request goes the ordinary way).
+/// Takes a sampled block from the RAW domain and records it. Null if RAW refuses; the caller then takes the ordinary
+/// way.
 #[cold]
 #[inline(never)]
 fn escape(bytes: usize, raw: impl FnOnce() -> Block) -> Block {
@@ -187,7 +187,8 @@ macro_rules! escaping {
             if bytes > SMALL {
                 return marked(real);
             }
-            // How much the old block holds only its allocator knows: it resizes, and what it made is moved.
+            // Only its allocator knows the size of the old block. So the allocator resizes the block, and the result is
+            // moved to a block from RAW.
             let resized = real();
             if resized.is_null() {
                 return resized;
@@ -196,7 +197,7 @@ macro_rules! escaping {
             if block.is_null() {
                 return resized;
             }
-            // SAFETY: both hold `bytes`, and one of them was made just now.
+            // SAFETY: both blocks hold `bytes`, and they do not overlap: `escape` allocated one of them just now.
             unsafe { core::ptr::copy_nonoverlapping(resized.cast::<u8>(), block.cast::<u8>(), bytes) };
             call!($domain.free.load(Relaxed), fn(Context, Block) -> (), (context, resized));
             block
@@ -222,7 +223,7 @@ escaping!(
     obj_realloc_slowly
 );
 
-/// Is a wrapped block of `bytes` a sample? Large ones under pymalloc come through `malloc` again: those are left to it.
+/// Is a wrapped block of `bytes` a sample? pymalloc passes large blocks to `malloc`; those are left to the hook there.
 #[inline(always)]
 fn wrapped_choice(bytes: usize) -> Option<Choice> {
     if interval::exact() {
@@ -234,7 +235,7 @@ fn wrapped_choice(bytes: usize) -> Option<Choice> {
     None
 }
 
-/// Allocates with the libc hooks held off, so that what the allocator below asks of `malloc` is not counted as well.
+/// Allocates with the libc hooks off, so that the `malloc` calls of the wrapped allocator are not counted as well.
 fn wrapped(bytes: usize, real: impl FnOnce() -> Block) -> Block {
     let choice = wrapped_choice(bytes);
     let Some(busy) = Busy::enter() else { return real() };
@@ -246,7 +247,7 @@ fn wrapped(bytes: usize, real: impl FnOnce() -> Block) -> Block {
     block
 }
 
-/// Records the end of a block that was wrapped; true if it was recorded.
+/// Records the end of a wrapped block; true if the block was recorded.
 fn ends(block: Block, how: FreeHow) -> bool {
     !block.is_null()
         && tls().busy.get() == 0
@@ -294,7 +295,7 @@ macro_rules! wrapping {
 wrapping!(IN_MEM, wrapping_mem_malloc, wrapping_mem_calloc, wrapping_mem_realloc, wrapping_mem_free);
 wrapping!(IN_OBJ, wrapping_obj_malloc, wrapping_obj_calloc, wrapping_obj_realloc, wrapping_obj_free);
 
-/// An arena: its mapping is marked.
+/// Maps an arena, marked as one for the hooks of the mmap family.
 unsafe extern "C" fn arena_alloc(context: Context, bytes: usize) -> Block {
     let block = tls();
     block.arena.set(1);
@@ -303,7 +304,7 @@ unsafe extern "C" fn arena_alloc(context: Context, bytes: usize) -> Block {
     arena
 }
 
-/// The end of an arena, which is marked for the same reason.
+/// Unmaps an arena, with the same mark.
 unsafe extern "C" fn arena_free(context: Context, arena: Block, bytes: usize) {
     let block = tls();
     block.arena.set(1);
@@ -311,7 +312,7 @@ unsafe extern "C" fn arena_free(context: Context, arena: Block, bytes: usize) {
     block.arena.set(0);
 }
 
-/// What the interpreter's allocators are.
+/// Kinds of the interpreter's allocators.
 #[derive(Clone, Copy, PartialEq)]
 #[repr(u8)]
 enum Kind {
@@ -320,10 +321,11 @@ enum Kind {
     Malloc,
 }
 
-/// What they were before exact counting put its own functions above them.
+/// The kind before exact counting put its own functions above the interpreter's.
 static NOTED: AtomicU8 = AtomicU8::new(Kind::Other as u8);
 
-/// Exact counting is about to put its functions in place: the interpreter will not know its own allocators below them.
+/// Notes the kind before exact counting puts its functions in place: afterwards the interpreter cannot name its own
+/// allocators below them.
 pub(crate) fn note_kind() {
     NOTED.store(kind() as u8, Relaxed);
 }
@@ -345,7 +347,7 @@ fn kind() -> Kind {
     if name.is_null() {
         return Kind::Other;
     }
-    // SAFETY: CPython answers a string literal.
+    // SAFETY: CPython returns a string literal.
     match unsafe { CStr::from_ptr(name) }.to_bytes() {
         b"pymalloc" => Kind::Pymalloc,
         b"malloc" => Kind::Malloc,
@@ -353,7 +355,7 @@ fn kind() -> Kind {
     }
 }
 
-/// Begins to record allocations, if the launcher wants them; the GIL is held.
+/// Begins to record allocations, if the launcher wants this; the GIL is held.
 pub(crate) fn install() {
     if !interval::wanted() || interval::running() || !live::prepare() {
         return;
@@ -364,8 +366,8 @@ pub(crate) fn install() {
     interval::begin();
 }
 
-/// Samples allocations into the arena that was lent; false where this process has no allocators to hook. Whatever was
-/// sampled before is forgotten. `counted`: exact counting has put its functions above the interpreter's. The GIL is held.
+/// Begins to sample allocations into the lent arena, and forgets earlier samples. Returns false if this process has no
+/// allocators to hook. `counted`: exact counting has put its functions above the interpreter's. The GIL is held.
 pub(crate) fn start_in_process(counted: bool) -> bool {
     let begun = live::prepare() && begin_anew(counted);
     sample::set_tapped(begun);
@@ -382,8 +384,8 @@ fn begin_anew(counted: bool) -> bool {
     replaced
 }
 
-/// Puts the interpreter's own functions back where nothing is sampled and nobody has put others above ours; the GIL is
-/// held.
+/// Puts the interpreter's own functions back if sampling is off and no other code has put functions above this file's.
+/// The GIL is held.
 pub(crate) fn settle() {
     if interval::running() {
         return;

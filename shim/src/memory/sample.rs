@@ -1,13 +1,14 @@
 //! The allocator's entry points: what the program allocates and frees, sampled by bytes.
 //!
-//! Job: see every way into memory, decide cheaply whether this one is a sample, and record those that are. The sampling
-//! model: blocks of at least four mean intervals, or 256 KiB, are all recorded and stand for themselves; below that a block of `n`
-//! bytes is a sample with probability `1 - exp(-n / T)` (an exponential gap of mean `T` bytes is drawn after every
-//! sample; the gaps are memoryless, so what is left of one is simply dropped), and stands for `n / (1 - exp(-n / T))`
-//! bytes: unbiased for any mix of sizes, whatever order they come in. `T` travels with each sample.
-//! Invariant: the fast path is a countdown in the thread's block on the way in and one byte of a counting filter on the
-//! way out; a recorded block's end is recorded before the block is really given back, so that nobody can get its
-//! address in between. Neighbours: `libc`, `cxx`, `python`, `maps`, `copies` (the entry points), `interval`, `live`.
+//! Job: see every call that allocates, decide cheaply whether a block is a sample, and record the samples. The sampling
+//! model: blocks of at least four mean intervals, or 256 KiB, are all recorded, with their size as weight. A smaller
+//! block of `n` bytes is a sample with probability `1 - exp(-n / T)`, and has the weight `n / (1 - exp(-n / T))` bytes.
+//! After every sample, an exponential gap of mean `T` bytes is drawn; gaps are memoryless, so the rest of a gap can
+//! simply be dropped. The estimate is unbiased for any mix of sizes in any order. Each sample carries its `T`.
+//! Invariant: the fast path of an allocation is a countdown in the thread's block; the fast path of a free is one byte
+//! of a counting filter. The end of a recorded block is recorded before the allocator frees the block, so no other
+//! thread can get the block's address in between. Neighbours: `libc`, `cxx`, `pymem`, `maps`, `copies` (the entry
+//! points), `interval`, `live`.
 //!
 //! ```text
 //!  malloc family --> libc ---\                       /--> live (addresses of recorded blocks)
@@ -35,16 +36,17 @@ use crate::python::labels;
 use crate::python::selftest;
 use crate::python::stack;
 
-/// Do the libraries' own tables lead here, on behalf of the extension module?
+/// Has the extension module directed the tables of the loaded libraries here?
 static TAPPED: AtomicBool = AtomicBool::new(false);
 
-/// Are allocations sampled that come through the libraries' tables?
+/// Does this process sample allocations that come through the libraries' tables?
 #[inline(always)]
 pub(crate) fn tapped() -> bool {
     TAPPED.load(Relaxed)
 }
 
-/// Runs the allocator itself: what it maps holds blocks that are counted one by one.
+/// Runs the allocator itself, marked so that its mappings are not recorded: they hold blocks that are counted one by
+/// one.
 #[inline(always)]
 pub(crate) fn within<T>(real: impl FnOnce() -> T) -> T {
     let before = tls().inside.replace(1);
@@ -53,15 +55,16 @@ pub(crate) fn within<T>(real: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// Allocations that come through the libraries' tables are sampled from now on, or are not (`begun`).
+/// Starts (`begun`) or stops to sample allocations that come through the libraries' tables.
 pub(crate) fn set_tapped(begun: bool) {
     TAPPED.store(begun, Relaxed);
 }
 
-/// What is done with the GIL held once the interpreter is up and tested: the hooks of its allocators.
+/// The function that runs with the GIL held once the interpreter is up and tested: it installs the hooks of the
+/// interpreter's allocators.
 static WHEN_UP: AtomicUsize = AtomicUsize::new(0);
 
-/// Has `then` called with the GIL held once the interpreter is up; called once, before sampling begins.
+/// Registers `then`, to be called with the GIL held once the interpreter is up. Called once, before sampling begins.
 pub(crate) fn when_python_is_up(then: fn()) {
     WHEN_UP.store(then as usize, Relaxed);
 }
@@ -72,16 +75,16 @@ fn when_up() -> fn() {
     if then == 0 { || {} } else { unsafe { core::mem::transmute::<usize, fn()>(then) } }
 }
 
-/// Samples nothing any more. Functions stay where they are: they only pass on.
+/// Stops sampling. The hooks stay installed and forward every call unchanged.
 pub(crate) fn stop() {
     TAPPED.store(false, Relaxed);
     interval::stop();
 }
 
-/// Has the launcher been told that the interpreter tears itself down?
+/// Has this process recorded that the interpreter finalizes?
 static TEARDOWN: AtomicBool = AtomicBool::new(false);
 
-/// The stack that runs now: its name, and whether the launcher knows it.
+/// The hash of the stack that runs now, and whether the launcher knows the stack.
 pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
     let python = interpreter::python();
     if !TEARDOWN.load(Relaxed) && python.finalizing() && !TEARDOWN.swap(true, Relaxed) {
@@ -96,12 +99,13 @@ pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
     if tls().generation.get() != segment::generation() {
         return (0, true);
     }
-    // SAFETY: the slot is this thread's own; the room is used under `Busy`, so by one hook at a time.
+    // SAFETY: the slot is this thread's own; the scratch space is used only under `Busy`, so by one hook at a time.
     let room = unsafe { (*slot).scratch(false) };
     let memory = Guarded::here();
-    // Anything on this very stack will do for its pointer.
+    // The address of any local variable serves as the stack pointer.
     let tstate = python.running_state(layout, &memory, (&raw const memory) as u64);
-    // Where blocks are freed and handed out without the GIL, a frame may be older than its code object's address.
+    // In a build without the GIL, other threads free and allocate blocks during the walk, so a frame may be older than
+    // the code object at its address.
     let all_seen = interval::exact() && !layout.free_threaded;
     let walked = stack::capture(segment, layout, &memory, tstate, &[], all_seen, room);
     (walked.stack, walked.sent)
@@ -124,7 +128,7 @@ fn record(address: u64, size: u64, interval: u64, flags: AllocFlags) {
     }
     let (tid, label) = (thread(), labels::current());
     let block = wire::Alloc { time_ns: sys::now_ns(), stack, address, size, interval, tid, label };
-    // In exact mode every free is told, so no address needs to be remembered.
+    // Exact mode records every free, so it needs no table of addresses.
     if exact || live::insert(address) {
         if !segment.emit_whole(&block, flags, &[]) && !exact {
             live::remove(address);
@@ -134,7 +138,7 @@ fn record(address: u64, size: u64, interval: u64, flags: AllocFlags) {
     }
 }
 
-/// Writes the record of the end of a block that was recorded (see [`wire::Free::how`]); the caller is `Busy`.
+/// Writes the record of the end of a recorded block (see [`wire::Free::how`]); the caller is `Busy`.
 fn record_free(address: u64, how: FreeHow) {
     let Some(segment) = segment::segment() else { return };
     if interval::exact() {
@@ -153,8 +157,9 @@ fn record_free(address: u64, how: FreeHow) {
     segment.emit(&record);
 }
 
-/// In exact mode the program is slowed to the pace of the drain rather than lose a block; but not for a launcher that is
-/// gone, and for one that does nothing only once, for some two seconds.
+/// Exact mode: waits until the ring has room, so the program slows down to the pace of the drain and loses no block.
+/// Does not wait for a launcher that has ended. For a launcher that frees no room, waits only once, for about two
+/// seconds.
 fn wait_for_room(segment: &Segment) {
     for round in 0..20_000 {
         if segment.has_room() {
@@ -173,7 +178,7 @@ fn wait_for_room(segment: &Segment) {
     GIVEN_UP.store(true, Relaxed);
 }
 
-/// Nobody makes room.
+/// Set when the drain made no room for two seconds: until it does, exact mode loses records instead of waiting.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn thread() -> u32 {
@@ -182,7 +187,7 @@ pub(crate) fn thread() -> u32 {
     if slot.is_null() { sys::tid() } else { unsafe { (*slot).tid.get() } }
 }
 
-/// A block that may be a sample: what [`chosen`] decided before it was allocated.
+/// Decision of [`chosen`] to record a block, made before the block is allocated.
 #[derive(Clone, Copy)]
 pub(crate) struct Choice {
     /// Mean bytes between samples; 0: exact mode.
@@ -190,7 +195,7 @@ pub(crate) struct Choice {
     pub(crate) flags: AllocFlags,
 }
 
-/// Is the next block of `bytes` a sample? Called when the countdown ran out or the block is large.
+/// Is the next block of `bytes` a sample? Called if the countdown ran out or the block is large.
 #[cold]
 #[inline(never)]
 pub(crate) fn chosen(bytes: usize) -> Option<Choice> {
@@ -224,7 +229,7 @@ pub(crate) fn chosen(bytes: usize) -> Option<Choice> {
     })
 }
 
-/// Records a block that [`chosen`] picked.
+/// Records a block that is a sample.
 #[cold]
 #[inline(never)]
 pub(crate) fn keep(address: u64, size: usize, choice: Choice) {
@@ -241,7 +246,7 @@ pub(crate) fn keep(address: u64, size: usize, choice: Choice) {
     }
 }
 
-/// Records the end of a block whose address the filter says may have been recorded; true if it was.
+/// Records the end of a block whose address passed the filter. Returns false if the block was not recorded.
 #[cold]
 #[inline(never)]
 pub(crate) fn forget(address: u64, how: FreeHow) -> bool {
@@ -264,7 +269,7 @@ pub(crate) fn forget(address: u64, how: FreeHow) -> bool {
     true
 }
 
-/// Records that a block which [`forget`] said is resized lives on as it was.
+/// Cancels the end that [`forget`] recorded before a resize: the resize failed, and the old block lives on.
 #[cold]
 #[inline(never)]
 pub(crate) fn remember(address: u64) {
@@ -275,7 +280,7 @@ pub(crate) fn remember(address: u64) {
     }
 }
 
-/// In a forked child: the parent's blocks are not its own.
+/// In a forked child: forgets the parent's blocks.
 pub(crate) fn forget_all() {
     live::forget_all();
     if interval::exact() {

@@ -1,7 +1,8 @@
-//! memcpy and memmove: bytes moved, sampled.
+//! memcpy and memmove: the bytes that they move, sampled.
 //!
-//! Invariant: one countdown in the thread's block, then a jump to libc's own; our own copies (made while busy or in the
-//! signal handler) are not counted. Neighbours: `hooks`, `interval` (the weights).
+//! Job: count down the bytes of each copy, and record a sample when the countdown ends. Invariant: the fast path is one
+//! countdown in the thread's block, then a jump to libc's function. This library's own copies (made while busy or in
+//! the signal handler) are not counted. Neighbours: `sample`, `interval` (the weights).
 
 use core::ffi::c_void;
 
@@ -25,10 +26,10 @@ static MEMMOVE_CHK: Next = Next::new(c"__memmove_chk");
 
 /// Mean bytes between two samples: copies run at some 10 GB/s, so this is at most a few thousand a second.
 const INTERVAL: u64 = 4 * 1024 * 1024;
-/// Bytes between two looks before sampling has begun.
+/// Bytes between two checks whether sampling has begun.
 const LOOK: i64 = 1 << 20;
 
-/// Looks all of them up: an allocator behind us may copy while the dynamic linker is at work.
+/// Looks all of them up early: the allocator may copy while the dynamic linker is at work.
 pub(crate) fn resolve() {
     for next in [&MEMCPY, &MEMMOVE, &MEMCPY_CHK, &MEMMOVE_CHK] {
         next.get();
@@ -38,7 +39,7 @@ pub(crate) fn resolve() {
 type Block = *mut c_void;
 type Source = *const c_void;
 
-/// Takes `bytes` off this thread's countdown; true where this copy may be a sample.
+/// Subtracts `bytes` from this thread's countdown; true if this copy may be a sample.
 #[inline(always)]
 fn runs_out(bytes: usize) -> bool {
     let block = tls();
@@ -81,13 +82,14 @@ fn sample(bytes: usize) {
     segment.emit(&record);
 }
 
-/// Copies byte by byte, overlapping or not: for the moment in which libc's own function is still being looked up.
+/// Copies byte by byte, overlapping or not. Used while libc's own function is still being looked up.
 #[cold]
 #[inline(never)]
 fn plainly(to: Block, from: Source, bytes: usize) -> Block {
     let (into, out) = (to.cast::<u8>(), from.cast::<u8>());
     let copy = |at: usize| {
-        // SAFETY: `at` is below `bytes`, which the caller vouches for; volatile, so that no call of memcpy is made of it.
+        // SAFETY: `at` is below `bytes`, which the caller guarantees; volatile, so that the compiler does not make a
+        // call of memcpy of it.
         unsafe { into.add(at).write_volatile(out.add(at).read_volatile()) };
     };
     if (into as usize) < out as usize {

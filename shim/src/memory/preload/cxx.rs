@@ -1,11 +1,12 @@
-//! C++'s operators `new` and `delete`, where a preloaded allocator has its own.
+//! C++'s operators `new` and `delete` of a preloaded allocator that defines its own.
 //!
-//! Job: count what comes by the operators, as `libc` does for `malloc`; elsewhere they ask `malloc`, which is enough. A
-//! library of jumps, preloaded only in front of such an allocator, leads here. Invariant: the allocator's operator does
-//! the work, and the thread is marked while it does, so that what it asks of `malloc` or maps is not counted beside the
-//! block. `new` may throw: it is called from a frame in assembly, never from Rust, with unwind tables and a personality
-//! that takes the mark off as the exception passes. Neighbours: `hooks` (decides and records), `real` (looks up),
-//! `foreign` (does the same for the allocator's functions).
+//! Job: count blocks of these operators, as `libc` does for `malloc`. Other allocators' operators call `malloc`, and
+//! counting there is enough. In front of an allocator with its own operators, the launcher also preloads a library of
+//! jumps that lead here. Invariant: the allocator's operator does the work. While it works, the thread is marked, so
+//! that its calls of `malloc` and its mappings are not counted in addition to the block. `new` may throw: it is called
+//! from a frame in assembly, never from Rust. The frame has unwind tables and a personality function, which removes the
+//! mark as the exception passes. Neighbours: `sample` (decides and records), `real` (looks up), `foreign` (does the
+//! same for the allocator's functions).
 
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_int, c_void};
@@ -20,18 +21,18 @@ use crate::memory::preload::foreign::marked;
 use crate::memory::preload::libc::{Block, FREE, MALLOC, MEMALIGN, NULL, count, release};
 use crate::memory::sample::{Choice, keep};
 
-/// Any of the operators, by the registers that its arguments take.
+/// Type of all operators: three arguments in registers.
 type Function = unsafe extern "C" fn(usize, usize, usize) -> Block;
 
-/// What is called where nobody behind us has an operator.
+/// Fallback if no library behind this one has the operator.
 enum Otherwise {
-    /// Another operator, which the standard says does the same.
+    /// Another operator, which does the same according to the C++ standard.
     Ask(&'static Operator),
-    /// A function of ours.
+    /// A function of this file.
     Call(Function),
 }
 
-/// An operator behind ours, looked up once.
+/// The operator of the allocator, looked up once.
 struct Operator {
     address: AtomicUsize,
     name: &'static CStr,
@@ -58,19 +59,19 @@ impl Operator {
             (_, Otherwise::Ask(other)) => other.get(),
             (_, Otherwise::Call(ours)) => *ours as usize,
         };
-        // Inside of another look-up there is no telling yet.
+        // Within another look-up the answer is not known yet: look up again next time.
         if found.is_some() {
             self.address.store(address, Relaxed);
         }
         address
     }
 
-    /// Calls it, if it is one that frees.
+    /// Calls an operator that frees.
     #[inline(always)]
     fn call(&self, block: Block, more: usize, most: usize) {
-        // SAFETY: the address is that of the operator that ours hides, or of what stands in for it.
+        // SAFETY: the address is that of the operator which this file's operator hides, or of its fallback.
         let function: unsafe extern "C" fn(Block, usize, usize) = unsafe { core::mem::transmute(self.get()) };
-        // SAFETY: the arguments are those that our own caller gave for it.
+        // SAFETY: this function's caller gave these arguments for the operator.
         unsafe { function(block, more, most) };
     }
 
@@ -81,16 +82,17 @@ impl Operator {
     }
 }
 
-/// Bits of a token, below the flags (8 bits) and the interval of a choice.
+/// Low bits of a token; above them lie the flags (8 bits) and the interval of a choice.
 const MARKED: usize = 1;
 const CHOSEN: usize = 2;
 
-/// What a `new` begins with.
+/// Result of [`begin`], which runs before an operator `new`.
 #[repr(C)]
 struct Begun {
-    /// The operator behind.
+    /// The allocator's operator.
     function: usize,
-    /// For [`end`]; 0 where the allocator works already: then there is nothing to count and nothing to end.
+    /// Argument of [`end`]; 0 if the allocator is at work already: then there is nothing to count, and `end` is not
+    /// called.
     token: usize,
 }
 
@@ -121,13 +123,13 @@ fn unmark() {
     block.inside.set(0);
 }
 
-/// `_UA_CLEANUP_PHASE`: frames are being left.
+/// `_UA_CLEANUP_PHASE`: the unwinder is leaving frames.
 const CLEANUP: c_int = 2;
 /// `_URC_CONTINUE_UNWIND`: this frame neither catches nor has code to run.
 const CONTINUE: c_int = 8;
 
-/// An exception looks at the frame of an operator, or passes it. The frame is there only while the mark is. (A handler of
-/// want of memory that leaves by `longjmp` passes unseen: the thread stays marked.)
+/// Called by the unwinder when an exception searches or leaves the frame of an operator. The frame exists only while
+/// the thread is marked. (A new-handler that leaves by `longjmp` does not unwind: the thread stays marked.)
 unsafe extern "C" fn personality(_: c_int, actions: c_int, _: u64, _: *mut c_void, _: *mut c_void) -> c_int {
     if actions & CLEANUP != 0 {
         unmark();
@@ -135,7 +137,7 @@ unsafe extern "C" fn personality(_: c_int, actions: c_int, _: u64, _: *mut c_voi
     CONTINUE
 }
 
-/// Saves the arguments, and calls the operator behind between `begin` and `end`; without a token, jumps to it.
+/// Saves the arguments, and calls the allocator's operator between `begin` and `end`; without a token, jumps to it.
 #[cfg(target_arch = "x86_64")]
 macro_rules! between {
     ($operator:ident) => {
@@ -301,7 +303,7 @@ operators_delete! {
         Otherwise::Ask(&DELETE_ARRAY_ALIGNED);
 }
 
-/// Looks all of them up, in a process where ours are in front.
+/// Looks all operators up, in a process in which this file's operators come first.
 pub(crate) fn resolve() {
     let all = [
         [&NEW, &NEW_ARRAY, &NEW_NOTHROW, &NEW_ARRAY_NOTHROW],
@@ -327,9 +329,9 @@ unsafe extern "C" fn delete_array_without_size(block: usize, _: usize, alignment
     NULL
 }
 
-// What follows serves a process that inherits our library without the allocator (whose path leads nowhere there), as the
-// standard library would. It may not be there yet, so nobody can throw: without memory the process ends, as it does by an
-// exception that nobody catches.
+// The functions below serve a process that inherits this library without the allocator, whose path does not exist
+// there. They do the work of the standard library's operators. The standard library may not be loaded yet, so they
+// cannot throw: without memory the process ends, as it does after an exception that no code catches.
 
 unsafe extern "C" fn plain_nothrow(bytes: usize, _: usize, _: usize) -> Block {
     call_next!(MALLOC, fn(usize) -> Block, (bytes.max(1)), NULL)

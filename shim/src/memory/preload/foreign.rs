@@ -1,10 +1,10 @@
-//! An allocator other than libc's behind our hooks.
+//! An allocator other than libc's behind the hooks.
 //!
-//! Job: find out which one answers `malloc` (jemalloc, mimalloc, tcmalloc and the like are preloaded or linked), say its
-//! name, and keep what it does inside of a call to itself: the memory that it maps holds blocks that are counted singly,
-//! and some build one entry point on another. Invariant: with libc's own allocator nothing of this runs; with another,
-//! the functions here stand in the place of its own, mark the thread and pass on. Neighbours: `libc` (looks them up),
-//! `maps` (does not record what is marked).
+//! Job: find the library that serves `malloc` (jemalloc, mimalloc, tcmalloc and others are preloaded or linked), record
+//! its name, and hide its inner calls: its mappings hold blocks that are counted one by one, and some allocators build
+//! one entry point on another. Invariant: with libc's own allocator none of this runs; with another, the functions here
+//! replace the hooks' targets, mark the thread and call the allocator's own functions. Neighbours: `libc` (holds the
+//! targets), `maps` (does not record while the thread is marked).
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
@@ -19,11 +19,11 @@ use crate::memory::preload::libc::{
     ALIGNED_ALLOC, Block, CALLOC, FREE, MALLOC, MEMALIGN, POSIX_MEMALIGN, PVALLOC, REALLOC, VALLOC,
 };
 
-/// File name of the library whose `malloc` is behind ours; null: libc.
+/// File name of the library whose `malloc` the hooks call; null for libc.
 static NAME: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
 static FOUND: AtomicBool = AtomicBool::new(false);
 
-/// Marks the thread while the allocator works: nothing that it does is the program's, and its own allocations move no
+/// Marks the thread while the allocator works: the hooks do not record its calls, and its own allocations change no
 /// countdown.
 #[inline(always)]
 pub(crate) fn marked<T>(real: impl FnOnce() -> T) -> T {
@@ -40,9 +40,10 @@ macro_rules! stand_in {
         static $real: AtomicUsize = AtomicUsize::new(0);
 
         unsafe extern "C" fn $name($($argument: $type),*) -> $ret {
-            // SAFETY: `find` stored the address of the function of this signature before this one took its place.
+            // SAFETY: `find` stored the address of the function of this signature before it put this function in its
+            // place.
             let real: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute($real.load(Relaxed)) };
-            // SAFETY: the arguments are our caller's.
+            // SAFETY: the arguments are the caller's own.
             marked(|| unsafe { real($($argument),*) })
         }
     };
@@ -57,10 +58,10 @@ stand_in!(REAL_MEMALIGN, marked_memalign(alignment: usize, bytes: usize) -> Bloc
 stand_in!(REAL_VALLOC, marked_valloc(bytes: usize) -> Block);
 stand_in!(REAL_PVALLOC, marked_pvalloc(bytes: usize) -> Block);
 
-/// Looks who answers `malloc`, and steps between if it is not libc.
+/// Finds the library that serves `malloc`, and puts the marking functions in between if it is not libc.
 pub(crate) fn find() {
     let behind = MALLOC.get();
-    // Not `__libc_malloc`: some take its name as well.
+    // Not `__libc_malloc`: some allocators define this name as well.
     let (library, libc) = (library_of(behind), library_of(global_symbol(c"gnu_get_libc_version")));
     if library.is_null() || library == libc || FOUND.swap(true, Relaxed) {
         return;
@@ -86,18 +87,19 @@ pub(crate) fn find() {
     }
 }
 
-/// Says the name of the allocator, if it is not libc's.
+/// Records the name of the allocator, if it is not libc's.
 pub(crate) fn announce() {
     let name = NAME.load(Relaxed);
     let Some(segment) = segment::segment().filter(|_| !name.is_null()) else { return };
-    // SAFETY: the dynamic linker's own string, which lives as long as the library; preloaded ones are never unloaded.
+    // SAFETY: the string belongs to the dynamic linker and lives as long as the library; preloaded libraries are never
+    // unloaded.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
     let record = Allocator { time_ns: sys::now_ns(), bytes: name.len() as u64 };
     segment.emit_whole(&record, NoFlags, name);
 }
 
-/// Path of the library that holds an address, the same pointer for all of its addresses; null where the dynamic linker
-/// does not know it.
+/// Path of the library that holds an address, as the same pointer for all addresses of the library; null if the dynamic
+/// linker does not know the address.
 fn library_of(address: usize) -> *const c_char {
     let dladdr = global_symbol(c"dladdr");
     if dladdr == 0 || address == 0 {

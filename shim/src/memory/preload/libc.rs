@@ -1,8 +1,9 @@
 //! The malloc family.
 //!
-//! Invariant: the allocator behind us does the work, always: calloc stays lazy, realloc grows in place, a failure stays
-//! a failure with the old block intact, alignment and usable size are its own. What is counted is what was asked for.
-//! Neighbours: `hooks` (decides and records).
+//! Job: count and sample the program's calls of the malloc family. Invariant: the real allocator does all the work:
+//! calloc stays lazy, realloc grows in place, a failure stays a failure with the old block intact, alignment and usable
+//! size are the allocator's own. Counted are the bytes that the program asked for. Neighbour: `sample` (decides and
+//! records).
 
 use core::ffi::{c_int, c_void};
 
@@ -25,8 +26,8 @@ pub(crate) static MEMALIGN: Next = Next::or_libc(c"memalign", Weak::LibcMemalign
 pub(crate) static VALLOC: Next = Next::new(c"valloc");
 pub(crate) static PVALLOC: Next = Next::new(c"pvalloc");
 
-/// Looks all of them up, before any look-up can fail: a failed one allocates, and what it allocates must come from, and
-/// go back to, the same allocator.
+/// Looks all of them up, before any look-up can fail. A failed look-up allocates, and its block must come from, and go
+/// back to, the same allocator.
 pub(crate) fn resolve() {
     for next in [&FREE, &MALLOC, &CALLOC, &REALLOC, &MEMALIGN, &POSIX_MEMALIGN, &ALIGNED_ALLOC] {
         next.get();
@@ -37,7 +38,7 @@ pub(crate) fn resolve() {
 pub(crate) type Block = *mut c_void;
 pub(crate) const NULL: Block = core::ptr::null_mut();
 
-/// Allocates `bytes` with `real`, as one that may be a sample.
+/// Allocates `bytes` with `real`, and records the block if it is a sample.
 #[inline(always)]
 pub(crate) fn allocate(bytes: usize, real: impl FnOnce() -> Block) -> Block {
     let choice = count(bytes);
@@ -48,7 +49,7 @@ pub(crate) fn allocate(bytes: usize, real: impl FnOnce() -> Block) -> Block {
     block
 }
 
-/// `block` is about to be freed.
+/// Records the end of `block`, which is about to be freed, if the block was recorded.
 #[inline(always)]
 pub(crate) fn release(block: Block) {
     if live::maybe(block as u64) && !block.is_null() {
@@ -56,7 +57,7 @@ pub(crate) fn release(block: Block) {
     }
 }
 
-/// Takes `bytes` off this thread's countdown; true where the block may be a sample: then [`chosen`] decides.
+/// Subtracts `bytes` from this thread's countdown; true if the block may be a sample: [`chosen`] then decides.
 #[inline(always)]
 fn runs_out(bytes: usize) -> bool {
     let block = tls();
@@ -65,25 +66,25 @@ fn runs_out(bytes: usize) -> bool {
     left < 0 || bytes >= block.certain.get()
 }
 
-/// Takes `bytes` off this thread's countdown; a choice where the block is a sample.
+/// Subtracts `bytes` from this thread's countdown; returns a choice if the block is a sample.
 #[inline(always)]
 pub(crate) fn count(bytes: usize) -> Option<Choice> {
     if runs_out(bytes) { chosen(bytes) } else { None }
 }
 
-/// A call of the function behind an interposer as the last thing that the interposer does: a jump.
+/// Calls the function behind an interposer as the interposer's last act, so that the compiler makes the call a jump.
 macro_rules! jump {
     ($address:expr, fn($($type:ty),*) -> $ret:ty, ($($argument:expr),*)) => {{
-        // SAFETY: a known address is that of the function that our interposer of this very signature hides.
+        // SAFETY: a known address is that of the function that the interposer of the same signature hides.
         let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute($address) };
-        // SAFETY: the arguments are those that our own caller gave for this function.
+        // SAFETY: the interposer's caller gave these arguments for this function.
         unsafe { function($($argument),*) }
     }};
 }
 pub(crate) use jump;
 
-/// `malloc`. Here as in its kin, the path of a block that is no sample is a countdown and a jump; everything else lies
-/// in a function of its own, so that no register is saved on the way.
+/// `malloc`. In this function and its relatives, the path of a block that is no sample is a countdown and a jump. All
+/// else lies in a separate function, so that this path saves no register.
 ///
 /// # Safety
 /// As libc's.
@@ -127,13 +128,13 @@ fn calloc_slowly(items: usize, size: usize) -> Block {
     let choice = chosen(bytes);
     let block = call_next!(CALLOC, fn(usize, usize) -> Block, (items, size), NULL);
     if let Some(choice) = choice {
-        // An overflow gives no block, and nothing is recorded.
+        // If the product overflows, `calloc` returns no block, and nothing is recorded.
         keep(block as u64, bytes, choice);
     }
     block
 }
 
-/// `realloc`: to the accounts the end of one block and the beginning of another, to the allocator one call.
+/// `realloc`: one call of the allocator, recorded as the end of one block and the begin of another.
 ///
 /// # Safety
 /// As libc's.
@@ -153,7 +154,7 @@ fn realloc_slowly(old: Block, bytes: usize) -> Block {
     resized(old, bytes, choice, || call_next!(REALLOC, fn(Block, usize) -> Block, (old, bytes), NULL))
 }
 
-/// `reallocarray`: what the product asks of `realloc`, as libc's own does; only an overflow is left to libc.
+/// `reallocarray`: `realloc` of the product, as in libc; only an overflow is left to libc.
 ///
 /// # Safety
 /// As libc's.
@@ -173,7 +174,8 @@ pub(crate) fn resize(old: Block, bytes: usize, real: impl FnOnce() -> Block) -> 
 
 #[inline(always)]
 fn resized(old: Block, bytes: usize, choice: Option<Choice>, real: impl FnOnce() -> Block) -> Block {
-    // Said before the allocator may hand the address to another thread, and taken back if it refuses.
+    // Emit the `Free` before calling realloc: afterwards another thread may own the address. If realloc fails,
+    // `remember` cancels it.
     let said = !old.is_null() && live::maybe(old as u64) && forget(old as u64, FreeHow::RESIZED);
     let new = real();
     if said && new.is_null() && bytes != 0 {
@@ -205,7 +207,7 @@ fn free_slowly(block: Block) {
     call_next!(FREE, fn(Block) -> (), (block), ());
 }
 
-/// C23's `free_sized`: libc's `free` does what it promises.
+/// C23's `free_sized`: the same as `free`.
 ///
 /// # Safety
 /// As libc's.

@@ -1,8 +1,9 @@
-//! The mmap family: mappings that the program makes itself, all of them recorded.
+//! The mmap family: every mapping that the program makes itself is recorded.
 //!
-//! Invariant: what libc maps for its own heap does not come this way, so nothing is counted twice; the arenas of
-//! Python's allocator do, and are marked. Address space that cannot be touched is nobody's memory until `mprotect`
-//! opens it. Neighbours: `hooks`, `python` (marks the arenas).
+//! Job: record mappings, their changes and their ends. Invariant: nothing is counted twice, because mappings that libc
+//! makes for its own heap do not pass through here; the arenas of Python's allocator do, and are marked. Address space
+//! that cannot be touched is not counted as memory until `mprotect` opens it. Neighbours: `sample`, `pymem` (marks the
+//! arenas).
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -23,12 +24,12 @@ static MUNMAP: Next = Next::new(c"munmap");
 static MREMAP: Next = Next::new(c"mremap");
 static MPROTECT: Next = Next::new(c"mprotect");
 
-/// Was address space mapped that cannot be touched? Without it no change of protection is of interest.
+/// Has the program mapped address space that cannot be touched? If not, changes of protection need no record.
 static RESERVES: AtomicBool = AtomicBool::new(false);
 
 type Address = *mut c_void;
 
-/// What became of a range of addresses, without the moment and who did it.
+/// Change of a range of addresses, without its time and its stack.
 struct Change {
     change: MapChange,
     address: u64,
@@ -45,13 +46,14 @@ impl Change {
 
 fn record(flags: MapFlags, change: &Change) {
     let Some(_using) = segment::using() else { return };
-    // What an allocator maps holds blocks that are counted one by one.
+    // An allocator's mappings hold blocks that are counted one by one.
     if !interval::running() || !interval::wanted() || tls().inside.get() != 0 {
         return;
     }
     let _errno = sys::KeepErrno::new();
     let Some(segment) = segment::segment() else { return };
-    // An arena is made and freed while a wrapped allocator works, which keeps the hooks out but walks no frames.
+    // A wrapped allocator maps and unmaps arenas while the hooks are off (`Busy`). Arenas are recorded all the same,
+    // because no walk runs then.
     let busy = Busy::enter();
     if busy.is_none() && tls().arena.get() == 0 {
         return;
@@ -75,7 +77,7 @@ fn map(at: Address, bytes: usize, protection: c_int, flags: c_int, fd: c_int, of
     answer
 }
 
-/// `mmap` answered this.
+/// Records a mapping: `mmap` has returned `answer`.
 pub(crate) fn mapped(answer: Address, bytes: usize, protection: c_int, flags: c_int, fd: c_int) {
     if answer == ::libc::MAP_FAILED {
         return;
@@ -93,22 +95,23 @@ pub(crate) fn mapped(answer: Address, bytes: usize, protection: c_int, flags: c_
     record(marks, &Change::of(MapChange::MAPPED, answer, bytes as u64));
 }
 
-/// `mprotect` has let `bytes` at `at` be used so.
+/// Records that `mprotect` has given the `bytes` at `at` this protection.
 pub(crate) fn protected(at: Address, bytes: usize, protection: c_int) {
     if RESERVES.load(Relaxed) && protection != ::libc::PROT_NONE {
         record(MapFlags::NONE, &Change::of(MapChange::OPENED, at, whole_pages(bytes)));
     }
 }
 
-/// `munmap` is about to be called: recorded before the address can be given to somebody else.
+/// Records an end: `munmap` is about to be called. Recorded before the call, because afterwards another thread may get
+/// the address.
 pub(crate) fn unmapping(at: Address, bytes: usize) {
-    // A call that the kernel is sure to refuse unmaps nothing.
+    // The kernel refuses such a call, so nothing is unmapped.
     if bytes != 0 && at as usize & (sys::page_size() - 1) == 0 {
         record(MapFlags::NONE, &Change::of(MapChange::UNMAPPED, at, whole_pages(bytes)));
     }
 }
 
-/// `mremap` answered this.
+/// Records a move: `mremap` has returned `answer`.
 pub(crate) fn moved(old: Address, old_bytes: usize, answer: Address, bytes: usize) {
     if answer != ::libc::MAP_FAILED {
         let old_size = whole_pages(old_bytes);
@@ -151,13 +154,13 @@ unsafe extern "C" fn mmap64(
     map(at, bytes, protection, flags, fd, offset)
 }
 
-/// `bytes` as the kernel takes them: whole pages.
+/// Rounds `bytes` up to whole pages, as the kernel does.
 fn whole_pages(bytes: usize) -> u64 {
     let within = sys::page_size() - 1;
     (bytes.wrapping_add(within) & !within) as u64
 }
 
-/// `munmap`: recorded before the address can be given to somebody else, unless the kernel is sure to refuse.
+/// `munmap`: recorded before another thread can get the address, unless the kernel is sure to refuse the call.
 ///
 /// # Safety
 /// As libc's.
@@ -167,7 +170,7 @@ unsafe extern "C" fn munmap(at: Address, bytes: usize) -> c_int {
     call_next!(MUNMAP, fn(Address, usize) -> c_int, (at, bytes), -1)
 }
 
-/// `mremap`; its last argument only counts with `MREMAP_FIXED`.
+/// `mremap`; its last argument has a meaning only with `MREMAP_FIXED`.
 ///
 /// # Safety
 /// As libc's.
@@ -183,7 +186,7 @@ unsafe extern "C" fn mremap(old: Address, old_bytes: usize, bytes: usize, flags:
     answer
 }
 
-/// `mprotect`: what was reserved may be touched from now on.
+/// `mprotect`: records when reserved memory is opened.
 ///
 /// # Safety
 /// As libc's.

@@ -1,4 +1,4 @@
-//! The allocator's entry points of a preloaded library: what the dynamic linker binds the program to.
+//! The allocator's entry points when this library is preloaded: the dynamic linker binds the program's calls to them.
 
 pub(crate) mod copies;
 pub(crate) mod cxx;
@@ -6,7 +6,7 @@ pub(crate) mod foreign;
 pub(crate) mod libc;
 pub(crate) mod maps;
 
-/// Looks up the allocator behind us.
+/// Looks up the functions of the allocator that these entry points forward to.
 pub(crate) fn resolve() {
     libc::resolve();
     copies::resolve();

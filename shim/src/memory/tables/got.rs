@@ -1,26 +1,26 @@
-//! The loaded libraries' tables of functions.
+//! The loaded libraries' tables of function addresses (GOT).
 //!
-//! Job: let each library's calls of the malloc family go to `native`. Invariant: only slots that hold the real function,
-//! or are still to be bound to it, are changed, and pages that were read-only are read-only again. Runs outside of
-//! signal handlers and allocators, with the GIL held. Neighbour: `native`.
+//! Job: direct each library's calls of the malloc family to `tables::libc`. Invariant: this file changes only slots
+//! that hold the real function's address or are not bound yet, and makes pages that were read-only read-only again.
+//! Runs outside of signal handlers and allocators, with the GIL held. Neighbour: `tables::libc`.
 
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::ground::sys;
 
-/// What a hooked function does, as far as the tables care.
+/// Families of hooked functions; libraries differ in the families that are redirected.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Family {
     /// Allocates, resizes or frees blocks.
     Malloc,
     /// Maps memory.
     Mmap,
-    /// Looks functions up by name: only libraries that do so with handles of their own get ours.
+    /// Looks functions up by name. Redirected only in libraries that look functions up with their own handles.
     Dlsym,
 }
 
-/// A function of the process that ours stands in for: its name, where the real one is, and ours.
+/// A hook: the function's name, the address of the real function, and the address of the replacement.
 pub(crate) struct Hook {
     pub(crate) name: &'static CStr,
     pub(crate) family: Family,
@@ -29,7 +29,7 @@ pub(crate) struct Hook {
 }
 
 impl Hook {
-    /// Not looked up yet.
+    /// A hook whose real function is not looked up yet.
     pub(crate) const fn new(name: &'static CStr, family: Family, ours: fn() -> usize) -> Self {
         Self { name, family, real: AtomicUsize::new(0), ours }
     }
@@ -40,12 +40,12 @@ impl Hook {
         self.real.load(Relaxed)
     }
 
-    /// The real function is here, whatever was said before.
+    /// Sets the address of the real function, in place of an earlier one.
     pub(crate) fn correct(&self, address: usize) {
         self.real.store(address, Relaxed);
     }
 
-    /// Address of ours.
+    /// Address of the replacement.
     pub(crate) fn ours(&self) -> usize {
         (self.ours)()
     }
@@ -54,36 +54,37 @@ impl Hook {
 /// The hooks of this process.
 pub(crate) type Hooks = [Hook];
 
-/// Libraries loaded so far, at the last look; `u64::MAX` before the first.
+/// Libraries loaded so far, at the last [`patch`]; `u64::MAX` before the first.
 static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
-/// Some were left for the next look; no process loads this many.
+/// Value of [`SEEN`] if [`patch`] left some libraries for the next time; no process loads this many.
 const NOT_ALL: u64 = u64::MAX - 1;
 static DEFERRED: AtomicBool = AtomicBool::new(false);
-/// Looks that left something.
+/// Consecutive runs of [`patch`] that left some libraries.
 static WAITED: AtomicU64 = AtomicU64::new(0);
 const PATIENCE: u64 = 8;
 static PATIENCE_IS_OVER: AtomicBool = AtomicBool::new(false);
 static KEEP_OUT: AtomicUsize = AtomicUsize::new(0);
 
-/// One thread changes tables at a time: what one makes writable the other must not protect meanwhile.
+/// One thread changes tables at a time: otherwise one thread could protect a page while another writes to it.
 static AT_WORK: AtomicBool = AtomicBool::new(false);
 
-/// Patch what was loaded since the last time.
+/// Redirects the slots of the libraries that were loaded since the last time.
 pub(crate) fn patch(hooks: &Hooks, keep_out: usize) -> bool {
     KEEP_OUT.store(keep_out, Relaxed);
     if AT_WORK.swap(true, Acquire) {
         return true;
     }
     let mut loads = 0_u64;
-    // SAFETY: the callback only reads, and writes to `loads`.
+    // SAFETY: the callback only reads the object, and writes to `loads`.
     unsafe { libc::dl_iterate_phdr(Some(count), (&raw mut loads).cast()) };
     if loads != SEEN.swap(loads, Relaxed) {
-        // SAFETY: the callback reads the first object, the program.
+        // SAFETY: the callback only reads the first object, the program.
         unsafe { libc::dl_iterate_phdr(Some(program), of(&hooks)) };
         // SAFETY: the callback changes slots of the objects that the linker lists while it holds its lock.
         unsafe { libc::dl_iterate_phdr(Some(object), of(&hooks)) };
     }
-    // Looked at again; a table that nobody ever protects is taken as it is.
+    // Libraries that were left are tried again; after `PATIENCE` tries, a table that is still writable is patched as it
+    // is.
     let again = DEFERRED.swap(false, Relaxed);
     let waited = if again { WAITED.load(Relaxed) + 1 } else { 0 };
     WAITED.store(waited, Relaxed);
@@ -95,14 +96,14 @@ pub(crate) fn patch(hooks: &Hooks, keep_out: usize) -> bool {
     true
 }
 
-/// A library may have been loaded: patch it, if any is patched now.
+/// Called when a library may have been loaded: patches it, if tables are patched now.
 pub(crate) fn look(hooks: &Hooks) {
     if SEEN.load(Relaxed) != u64::MAX {
         patch(hooks, KEEP_OUT.load(Relaxed));
     }
 }
 
-/// Have all slots lead to the real functions again.
+/// Makes all slots lead to the real functions again.
 pub(crate) fn restore(hooks: &Hooks) {
     if SEEN.load(Relaxed) == u64::MAX || AT_WORK.swap(true, Acquire) {
         return;
@@ -113,15 +114,16 @@ pub(crate) fn restore(hooks: &Hooks) {
     AT_WORK.store(false, Release);
 }
 
-/// The hooks as the argument of a callback, which reads them while the linker lists objects.
+/// Wraps the hooks as the argument of a callback, which reads them while the linker lists objects.
 fn of(hooks: &&Hooks) -> *mut c_void {
     (&raw const *hooks).cast_mut().cast()
 }
 
-/// Does the address lie in this library? A symbol's own address would not tell: another library's may go before it.
+/// Does the address lie in this library? Comparing with the address of a symbol would not do, because another library
+/// may define the same symbol before this one.
 pub(crate) fn is_ours(address: usize) -> bool {
     let mut found = [address, 0];
-    // SAFETY: the callback reads the objects, and writes to `found`.
+    // SAFETY: the callback only reads the objects, and writes to `found`.
     unsafe { libc::dl_iterate_phdr(Some(holds_us_and), found.as_mut_ptr().cast()) };
     found[1] != 0
 }
@@ -147,11 +149,11 @@ fn page_of(address: usize) -> usize {
     address & !(sys::page_size() - 1)
 }
 
-/// May the page be written to? Unknown (Linux before 5.14) reads as no.
+/// Is the page writable? Before Linux 5.14 the answer is always no.
 fn writable(page: usize) -> bool {
     /// `MADV_POPULATE_WRITE`: fails where writing would, and changes no byte where it would not.
     const POPULATE_WRITE: usize = 23;
-    // SAFETY: see above; the page belongs to an object that the linker lists while it holds its lock.
+    // SAFETY: the call changes no byte; the page belongs to an object that the linker lists while it holds its lock.
     unsafe { sys::call3(libc::SYS_madvise, page, sys::page_size(), POPULATE_WRITE) == 0 }
 }
 
@@ -190,7 +192,7 @@ struct Symbol {
     size: u64,
 }
 
-/// What is needed of one object.
+/// The addresses of a loaded object that this file needs.
 struct Image {
     base: usize,
     low: usize,
@@ -199,8 +201,8 @@ struct Image {
     relro: (usize, usize),
 }
 
-/// A program that takes the address of `free` has an entry of its own for it, which `dlsym` then answers for everybody:
-/// the real function is what that entry is bound to.
+/// Corrects the real functions. A program that takes the address of `free` has its own entry for `free`, and `dlsym`
+/// then returns this entry to every caller. The real function is the address in the entry's slot.
 unsafe extern "C" fn program(object: *mut libc::dl_phdr_info, _: usize, hooks: *mut c_void) -> c_int {
     // SAFETY: the argument is what `of` made.
     let hooks = unsafe { *hooks.cast::<&Hooks>() };
@@ -237,7 +239,7 @@ unsafe extern "C" fn object(object: *mut libc::dl_phdr_info, _: usize, hooks: *m
     let linker = contains(name, b"/ld-linux") || contains(name, b"vdso") || contains(name, b"/ld-musl");
     if !ours && !linker {
         let dlsym = dlsym_goes_to_us(name);
-        // What the allocator itself maps holds blocks that are counted one by one.
+        // The allocator's own mappings hold blocks that are counted one by one.
         let malloc = hooks.iter().find(|hook| hook.name == c"malloc");
         let allocator = malloc.is_some_and(|malloc| image.holds(malloc.real()));
         let wanted = |family| match family {
@@ -268,8 +270,8 @@ unsafe extern "C" fn undo(object: *mut libc::dl_phdr_info, _: usize, hooks: *mut
     0
 }
 
-/// Libraries that reach functions by name with handles of their own: the interpreter, which asks so for the first
-/// function of every extension module that it has loaded, and the bridges to foreign functions.
+/// Does this library look functions up with its own handles? The interpreter does, for the init function of every
+/// extension module that it loads, and so do the bridges to foreign functions.
 fn dlsym_goes_to_us(name: &[u8]) -> bool {
     name.is_empty()
         || contains(name, b"libpython")
@@ -297,7 +299,7 @@ impl Image {
                     image.high = image.high.max(start + header.p_memsz as usize);
                 }
                 libc::PT_DYNAMIC => image.dynamic = start,
-                // Whole pages only, as the linker protects them.
+                // Only whole pages: the linker protects no others.
                 libc::PT_GNU_RELRO => {
                     image.relro = (page_of(start), page_of(start + header.p_memsz as usize));
                 }
@@ -307,8 +309,8 @@ impl Image {
         image
     }
 
-    /// Is the linker still at work on this object, in another thread's `dlopen`? It protects last what it relocates, and
-    /// whoever protects it sooner would have the linker fault.
+    /// Is another thread's `dlopen` still relocating this object? The linker relocates first and protects last. If this
+    /// library protected the table earlier, the linker would fault.
     fn in_the_making(&self) -> bool {
         self.relro.0 < self.relro.1 && writable(self.relro.0)
     }
@@ -317,7 +319,8 @@ impl Image {
         self.low <= address && address < self.high
     }
 
-    /// Each slot of the hooks of a `wanted` family: its address, whether the object itself defines the function, the hook.
+    /// Calls `visit` for each slot of a hook of a `wanted` family, with the slot's address, whether the object itself
+    /// defines the function, and the hook.
     fn slots(&self, hooks: &Hooks, wanted: impl Fn(Family) -> bool, mut visit: impl FnMut(usize, bool, &Hook)) {
         if self.dynamic == 0 {
             return;
@@ -366,12 +369,13 @@ impl Image {
         }
     }
 
-    /// Have the slot at `at` lead to our function, if it leads to the real one now.
+    /// Makes the slot at `at` lead to the replacement, if the slot leads to the real function now.
     fn redirect(&self, at: usize, defined: bool, hook: &Hook) {
         let slot = at as *mut usize;
         // SAFETY: a relocation's target is a mapped, aligned word of the object.
         let now = unsafe { slot.read_volatile() };
-        // Unbound slots hold an address in the object itself; so do those of an object with an allocator of its own.
+        // An unbound slot holds an address in the object itself. So does a slot in an object with its own allocator;
+        // `defined` excludes such objects.
         let unbound = !defined && self.holds(now);
         if hook.real() != 0 && (now == hook.real() || unbound) {
             self.write(at, hook.ours());

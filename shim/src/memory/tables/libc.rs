@@ -1,9 +1,10 @@
-//! The malloc and mmap families, counted, and sampled for `tap`.
+//! The malloc and mmap families, counted for `@profile` and sampled for `Profiler`.
 //!
-//! Job: stand where the loaded libraries' calls of `malloc` go. Sampling is the outer layer, counting the inner one; each
-//! is a load of one word while it is off. Invariant: the answer is always the real function's; a
-//! block is recorded after it was allocated and taken before it is freed, so its address cannot belong to two at once.
-//! Neighbours: `got` puts these functions in place, `python` calls the ones below it with `inside` set.
+//! Job: receive the loaded libraries' calls of the malloc and mmap families. Sampling is the outer layer, counting the
+//! inner one; while a layer is off, it costs a load of one word. Invariant: every call returns the real function's
+//! answer. A block is recorded after it was allocated, and its record is taken before it is freed, so an address never
+//! belongs to two blocks at once. Neighbours: `got` puts these functions in place, and the functions of `count::pymem`
+//! call these with `inside` set.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -32,7 +33,7 @@ const MMAP64: usize = 11;
 const MUNMAP: usize = 12;
 const MREMAP: usize = 13;
 const MPROTECT: usize = 14;
-/// Of neither family: libraries that look a function up by name get ours.
+/// In neither family: libraries that look a function up by name get its replacement.
 const DLSYM: usize = 15;
 
 /// All hooks.
@@ -57,7 +58,7 @@ static HOOKS: [Hook; 16] = [
 
 static USABLE: AtomicUsize = AtomicUsize::new(0);
 
-/// Look the real functions up; false where the process has no `malloc`.
+/// Looks the real functions up; false if the process has no `malloc`.
 pub(crate) fn find() -> bool {
     for hook in &HOOKS {
         if hook.real() == 0 {
@@ -71,22 +72,23 @@ pub(crate) fn find() -> bool {
     [MALLOC, CALLOC, REALLOC, FREE].iter().all(|which| HOOKS[*which].real() != 0)
 }
 
-/// Is this library preloaded, so that the program's calls of the malloc family come here by themselves? After [`find`].
+/// Is this library preloaded, so that the program's calls of the malloc family come here without patching? Called after
+/// [`find`].
 pub(crate) fn preloaded() -> bool {
     got::is_ours(HOOKS[MALLOC].real())
 }
 
-/// Has the calls of the libraries that were loaded since the last time come here.
+/// Redirects the calls of libraries that were loaded since the last time.
 pub(crate) fn patch(keep_out: usize) -> bool {
     got::patch(&HOOKS, keep_out)
 }
 
-/// Has all slots lead to the real functions again.
+/// Makes all slots lead to the real functions again.
 pub(crate) fn restore() {
     got::restore(&HOOKS);
 }
 
-/// Call the real function of this index with these types.
+/// Calls the real function with this index and these types.
 macro_rules! real {
     ($which:expr, fn($($type:ty),*) -> $ret:ty, $($argument:expr),*) => {{
         // SAFETY: `find` took the address from `dlsym` under the name of this very function; a hook is put in place
@@ -97,7 +99,7 @@ macro_rules! real {
     }};
 }
 
-/// Usable bytes of a block of the malloc family; 0 where libc does not say.
+/// Usable bytes of a block of the malloc family; 0 if libc does not tell.
 fn usable_bytes(block: *mut c_void) -> usize {
     let address = USABLE.load(Relaxed);
     if address == 0 {
@@ -109,7 +111,8 @@ fn usable_bytes(block: *mut c_void) -> usize {
     unsafe { function(block) }
 }
 
-/// An inner call frees or moves `block`: if somebody above asked, say what it holds.
+/// Called when an inner call frees or moves `block`: if an outer function watches this block, notes the block's usable
+/// bytes for it.
 #[inline(always)]
 fn tell_watcher(block: *mut c_void) {
     if !counting() {
@@ -118,19 +121,19 @@ fn tell_watcher(block: *mut c_void) {
     let mine = counters::mine();
     // SAFETY: the thread's own block.
     let mine = unsafe { &mut *mine };
-    // A debug allocator's block begins a little before the one that it gave out.
+    // A debug allocator's block begins up to 32 bytes before the block that it returned to the program.
     if mine.inside != 0 && mine.watched != 0 && mine.watched.wrapping_sub(block as usize) <= 32 {
         mine.usable = usable_bytes(block) + 1;
     }
 }
 
-/// Runs an allocation of `bytes`, as a possible sample where samples are taken.
+/// Runs an allocation of `bytes`, as a possible sample if sampling is on.
 #[inline(always)]
 fn sampled(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     if sample::tapped() { preload::allocate(bytes, || sample::within(call)) } else { call() }
 }
 
-/// Runs an allocation of `bytes`, counted where it is the outermost.
+/// Runs an allocation of `bytes`, and counts it if the call is the outermost one.
 #[inline(always)]
 fn allocate(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     sampled(bytes, || {
@@ -141,7 +144,7 @@ fn allocate(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     })
 }
 
-/// Runs the change of `old` to `bytes`.
+/// Runs the resize of `old` to `bytes`.
 fn reallocate(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     let counted = || {
         let Some(mine) = outermost() else {
@@ -180,7 +183,7 @@ fn resize(mine: *mut ExactCounters, old: *mut c_void, bytes: usize, call: impl F
     let known = sizes::take(old as usize);
     let before = known.unwrap_or_else(|| usable_bytes(old));
     let block = inside(mine, call);
-    // A null answer for 0 bytes means freed; for more bytes it means that the old block stays.
+    // Null for 0 bytes means that the old block was freed; null for more bytes means that the old block stays.
     if block.is_null() && bytes != 0 {
         if let Some(known) = known {
             sizes::record(old as usize, known);
@@ -224,7 +227,7 @@ unsafe extern "C" fn posix_memalign(into: *mut *mut c_void, alignment: usize, by
     let mut failed = libc::ENOMEM;
     allocate(bytes, || {
         failed = real!(POSIX_MEMALIGN, fn(*mut *mut c_void, usize, usize) -> c_int, into, alignment, bytes);
-        // SAFETY: where the call succeeded it wrote the block's address.
+        // SAFETY: after success the call has written the block's address.
         if failed == 0 { unsafe { *into } } else { core::ptr::null_mut() }
     });
     failed
@@ -246,8 +249,8 @@ unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(PVALLOC, fn(usize) -> *mut c_void, bytes))
 }
 
-/// Maps: anonymous memory that can be touched is memory that the line took. The arenas of the interpreter's own
-/// allocator come from inside of an allocation, so that they are not counted beside what lies in them.
+/// Maps memory. Anonymous memory that can be touched counts as memory that the line allocated. The interpreter's own
+/// allocator maps its arenas inside of an allocation, so the arenas are not counted in addition to the blocks in them.
 fn map(
     which: usize,
     at: *mut c_void,
@@ -376,14 +379,14 @@ unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, protection: c_int) 
     failed
 }
 
-/// For libraries that look functions up with a handle of their own (ctypes, cffi). The real `dlsym` asks who calls only
-/// for RTLD_DEFAULT and RTLD_NEXT, which those libraries do not pass.
+/// `dlsym` for libraries that look functions up with their own handle (ctypes, cffi). The real `dlsym` depends on its
+/// caller only for RTLD_DEFAULT and RTLD_NEXT, which those libraries do not pass.
 unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const libc::c_char) -> usize {
     let found = real!(DLSYM, fn(*mut c_void, *const libc::c_char) -> usize, handle, name);
     if found == 0 {
         return found;
     }
-    // What was loaded a moment ago is asked for its first function.
+    // An interpreter looks up an extension module's init function just after loading the module: patch the module now.
     got::look(&HOOKS);
     HOOKS.iter().take(DLSYM).find(|hook| hook.real() == found).map_or(found, Hook::ours)
 }
