@@ -1,8 +1,9 @@
 //! What every thread of a process does at this moment.
 //!
-//! Job: one look at all threads: their Python frames, what they wait in, who has the GIL, the tasks of their event loops,
-//! and, where asked for, the native frames between. Invariant: without native frames nothing is stopped, and a stack that
-//! may be torn (its thread ran while it was read) says so; with them each thread stands still for one read. Neighbours:
+//! Job: one look at all threads: their Python frames, what they wait in, who has the GIL, the tasks of their event
+//! loops, and, where asked for, the native frames between. Invariant: without native frames nothing is stopped, and a
+//! stack that may be torn (its thread ran while it was read) says so; with them each thread stands still for one read.
+//! Neighbours:
 //! `native` unwinds, `commands::dump` prints.
 
 use std::collections::HashMap;
@@ -237,8 +238,8 @@ fn waits_in(activity: Option<Activity>) -> Option<u64> {
     u64::try_from(libc::SYS_futex).is_ok_and(|futex| futex == number).then_some(word)
 }
 
-/// Puts the native frames between the Python frames: each evaluation loop stands for the frames up to the one that C code
-/// entered.
+/// Puts the native frames between the Python frames: each evaluation loop stands for the frames up to the one that C
+/// code entered.
 fn merge(python: Vec<FrameNow>, native: Vec<FrameNow>) -> Vec<FrameNow> {
     let mut python = python.into_iter();
     let mut merged = Vec::new();

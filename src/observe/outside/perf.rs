@@ -2,8 +2,8 @@
 //!
 //! Job: open a task-clock event on one thread and read what it recorded: where the program counter stood each time the
 //! thread had used another period of CPU time. Invariant: the thread itself is never stopped or signalled by us (the
-//! kernel's timer interrupt does the work), and every record is read once or counted as lost. Neighbours: `watched` reads
-//! the thread's frames when a record has come.
+//! kernel's timer interrupt does the work), and every record is read once or counted as lost. Neighbours: `watched`
+//! reads the thread's frames when a record has come.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -86,8 +86,8 @@ pub(super) struct Event {
 unsafe impl Send for Event {}
 
 impl Event {
-    /// Opens an event on thread `tid` with a record after each `period` of its CPU time: with the kernel's part where the
-    /// kernel allows that, else without.
+    /// Opens an event on thread `tid` with a record after each `period` of its CPU time: with the kernel's part where
+    /// the kernel allows that, else without.
     ///
     /// # Errors
     /// What the kernel says of the event without kernel time (`EACCES`, `EPERM`, `ENOSYS`, `ESRCH`, `EMFILE`).
@@ -177,15 +177,16 @@ impl Event {
     }
 
     fn position(&self, offset: usize) -> &AtomicU64 {
-        // SAFETY: both positions lie in the first page of the mapping, which lives as long as `self`, aligned to 8 bytes.
+        // SAFETY: both positions lie in the first page of the mapping, which lives as long as `self`, aligned to 8
+        // bytes.
         unsafe { self.ring.add(offset).cast().as_ref() }
     }
 
     /// The word at a position of the data, whose size is a power of two; records are aligned to words.
     fn word(&self, position: u64) -> u64 {
         let offset = (usize::try_from(position).unwrap_or(0) % (PAGES * PAGE)) & !7;
-        // SAFETY: inside of the data pages, which lie behind the first; aligned. The kernel has finished what lies before
-        // the head that was read.
+        // SAFETY: inside of the data pages, which lie behind the first; aligned. The kernel has finished what lies
+        // before the head that was read.
         unsafe { self.ring.add(PAGE + offset).cast::<u64>().read_volatile() }
     }
 }
@@ -197,8 +198,8 @@ impl Drop for Event {
     }
 }
 
-/// Waits until one of the descriptors has something to say, for `longest` at most; calls `ready` for each that has, with
-/// whether its thread has ended.
+/// Waits until one of the descriptors has something to say, for `longest` at most; calls `ready` for each that has,
+/// with whether its thread has ended.
 pub(super) fn wait(polled: &mut [libc::pollfd], longest: Duration, mut ready: impl FnMut(RawFd, bool)) {
     let timeout = libc::timespec {
         tv_sec: libc::time_t::try_from(longest.as_secs()).unwrap_or(libc::time_t::MAX),

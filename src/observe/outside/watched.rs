@@ -1,10 +1,11 @@
 //! CPU samples of one process, taken without touching it.
 //!
-//! Job: for each of its threads a kernel event that records where the program counter stands after every interval of CPU
-//! time, and for each record the Python frames as they stand when it arrives; where the kernel gives no events, looks at
-//! random moments. Invariant: the process is only read. Every sample stands for CPU time that the thread has used, at the
-//! stack in which it ran: a record whose thread has gone to sleep meanwhile is dropped, and the thread's clock stretches
-//! the others. Neighbours: `mod` keeps the time, `perf` the events, `remote` sees the waits of the same threads.
+//! Job: for each of its threads a kernel event that records where the program counter stands after every interval of
+//! CPU time, and for each record the Python frames as they stand when it arrives; where the kernel gives no events,
+//! looks at random moments. Invariant: the process is only read. Every sample stands for CPU time that the thread has
+//! used, at the stack in which it ran: a record whose thread has gone to sleep meanwhile is dropped, and the thread's
+//! clock stretches the others. Neighbours: `mod` keeps the time, `perf` the events, `remote` sees the waits of the same
+//! threads.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

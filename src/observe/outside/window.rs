@@ -181,8 +181,8 @@ impl Window {
         (self.rss.values().sum(), self.rss_course.iter().copied())
     }
 
-    /// The rows of lines, or with `functions` of functions. Time in code out of scope goes to the innermost line in scope
-    /// that called it.
+    /// The rows of lines, or with `functions` of functions. Time in code out of scope goes to the innermost line in
+    /// scope that called it.
     #[must_use]
     pub fn rows(&self, functions: bool, in_scope: InScope<'_>) -> Vec<Row> {
         let mut rows: HashMap<Place, Cost> = HashMap::new();

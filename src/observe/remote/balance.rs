@@ -1,36 +1,37 @@
 //! The arithmetic of waiting.
 //!
 //! Job: from looks at one thread's scheduler clock, decide how long it waited and in which place. Time off the CPU is
-//! wall time less CPU time less time ready to run without a core, which the kernel counts exactly; only the place is
-//! sampled. Invariant: what is credited adds up to the exact total, whatever the looks saw in between. Neighbours:
-//! `process` makes the looks.
+//! wall time minus CPU time minus time ready to run without a core, which the kernel counts exactly; only the place is
+//! sampled. Invariant: the credits add up to the exact total, whatever the looks saw in between. Neighbour: `process`
+//! makes the looks.
 //!
-//! The clock of a blocked thread is exact, that of a running one is not (a wait for a core that still lasts is not in it),
-//! so sums are made up at looks that find the thread blocked. What passed between two such looks is divided between
-//! their two places by the distances to the looks beside them: each look stands for half of the time up to its neighbours,
-//! so waits shorter than the distance of two looks come out right on average.
+//! The clock of a blocked thread is exact. The clock of a running thread is not, because it lacks a wait for a core
+//! that still lasts. So waiting is settled at looks that find the thread blocked. The time between two such looks is
+//! divided between their two places by the distances to the looks beside them: each look stands for half of the time up
+//! to its neighbours, so waits shorter than the distance of two looks come out right on average.
 //!
-//! A hypervisor that takes a core away leaves time that is wall time but neither CPU time nor a wait for a core. A thread
-//! that did not block in between cannot have waited, so what its clock lacks over such a stretch of running looks was taken
-//! by the host, and is no waiting. What is subtracted is the least that it can have been.
+//! A hypervisor that takes a core away leaves time that is wall time but neither CPU time nor a wait for a core. A
+//! thread that did not block in between cannot have waited. Over such a stretch of running looks, the time that the
+//! clock lacks was therefore taken by the host, and is no waiting. The least time that the host can have taken is
+//! subtracted.
 
 use crate::observe::proc::Clock;
 
-/// The longest scheduler tick of any kernel: a running thread's clock is no older.
+/// The longest scheduler tick of any kernel: the clock of a running thread is at most this old.
 const LONGEST_TICK_NS: u64 = 10_000_000;
-/// Time that a running thread's clock lacks and that is not worth asking for.
+/// Time below which it is not worth asking why a running thread's clock lacks it.
 const LITTLE_NS: u64 = 2_000_000;
 
-/// Where a thread was seen blocked.
+/// The place where a thread was seen blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Hash of its Python stack; 0: none.
     pub stack: u64,
-    /// It waits for the GIL; `None` where that cannot be told.
+    /// True if it waits for the GIL; `None` if that cannot be told.
     pub gil: Option<bool>,
 }
 
-/// Waiting to be credited to a place.
+/// Waiting time to be credited to a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credit {
     /// Where.
@@ -39,10 +40,10 @@ pub struct Credit {
     pub wait_ns: u64,
 }
 
-/// How often a thread has blocked, and its clock right after that was asked.
+/// How often a thread has blocked, and its clock, read right after the count.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks {
-    /// Times it gave its core up by itself, over its life.
+    /// How often the thread gave up its core by itself, over its life.
     pub count: u64,
     /// When the clock was read.
     pub now_ns: u64,
@@ -54,10 +55,10 @@ pub struct Blocks {
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     first: Blocks,
-    /// The last look up to which it is known not to have blocked.
+    /// The time up to which the thread is proved not to have blocked, and its clock then.
     proved_ns: u64,
     proved: Clock,
-    /// It had the same slice at all looks since then.
+    /// The thread had the same time slice at all looks since then.
     sure: bool,
 }
 
@@ -67,17 +68,18 @@ pub struct Balance {
     /// Time and clock up to which all waiting has been credited.
     settled_ns: u64,
     settled: Clock,
-    /// Where it was blocked then; `None` if it was not.
+    /// Where the thread was blocked at `settled_ns`; `None` if it was not.
     place: Option<Place>,
-    /// From then to the look behind it (0: there was none yet).
+    /// Time from `settled_ns` to the next look; 0: no look has followed yet.
     behind_ns: u64,
-    /// Last look of any kind.
+    /// The last look of any kind.
     last_ns: u64,
     last: Clock,
-    /// Waiting that was credited too early, since a wait for a core had not been counted yet; paid back first.
+    /// Waiting that was credited too early, because the kernel had not counted a wait for a core yet. It is subtracted
+    /// from later waiting.
     debt_ns: u64,
     stretch: Option<Stretch>,
-    /// What the host took since the last settlement, before `stretch`.
+    /// Time that the host took since the last settlement, before `stretch` began.
     taken_ns: u64,
 }
 
@@ -86,8 +88,8 @@ impl Stretch {
         Self { first, proved_ns: first.now_ns, proved: first.clock, sure: true }
     }
 
-    /// The least that the host took of it, told by a later reading of the clock: that one holds what a running thread's
-    /// clock lacks, a wait for a core and a part of a tick.
+    /// The least time that the host took of this stretch. `later` is a later reading of the clock: it contains what a
+    /// running thread's clock lacks, a wait for a core and a part of a tick.
     fn taken_ns(&self, later: Clock) -> u64 {
         let wait_ns = later.delay_ns.saturating_sub(self.proved.delay_ns);
         let late_ns = later.run_ns.saturating_sub(self.proved.run_ns).min(LONGEST_TICK_NS);
@@ -96,7 +98,7 @@ impl Stretch {
 }
 
 impl Balance {
-    /// Starts the account at the first look at a thread that was there `before_ns` (as far as can be told).
+    /// Starts the account at the first look at a thread that has existed for `before_ns` (as far as that can be told).
     pub fn open(now_ns: u64, clock: Clock, place: Option<Place>, before_ns: u64, credits: &mut Vec<Credit>) -> Self {
         if let Some(place) = place {
             push(credits, place, before_ns);
@@ -126,7 +128,7 @@ impl Balance {
         self.last_ns
     }
 
-    /// The place that waiting is still to be credited to.
+    /// The place to which the next waiting is credited.
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         self.place
@@ -138,8 +140,8 @@ impl Balance {
         self.place.filter(|_| self.settled_ns == self.last_ns)
     }
 
-    /// Takes in a look. `place` is `None` where the thread was running or ready to run; `blocks` is asked only then, and
-    /// not each time, how often it has blocked.
+    /// Takes in a look. `place` is `None` if the thread was running or ready to run. `blocks` reads how often the
+    /// thread has blocked; it is called only for a running thread, and not at each look.
     pub fn look(
         &mut self,
         now_ns: u64,
@@ -158,7 +160,7 @@ impl Balance {
         let Some(place) = place else { return self.run_on(now_ns, clock, former, blocks) };
         let waited = self.settle(now_ns, clock);
         match self.place {
-            // It has been in one place; if that is known only now, it was this one.
+            // The thread stayed in one place; if the stack of that place is known only now, it is this look's stack.
             Some(former) if !ran => push(credits, if former.stack == 0 { place } else { former }, waited),
             Some(former) => {
                 let all = u128::from((self.behind_ns + before_ns).max(1));
@@ -173,7 +175,7 @@ impl Balance {
         self.behind_ns = 0;
     }
 
-    /// Closes the account of a thread that is gone, found out at `now_ns`.
+    /// Closes the account of a thread that is gone; `now_ns` is when that was noticed.
     pub fn close(mut self, now_ns: u64, credits: &mut Vec<Credit>) {
         let unseen_ns = now_ns.saturating_sub(self.last_ns);
         if let Some(place) = self.blocked() {
@@ -185,7 +187,7 @@ impl Balance {
         }
     }
 
-    /// A look that found the thread running.
+    /// Takes in a look that found the thread running.
     fn run_on(&mut self, now_ns: u64, clock: Clock, former: Clock, blocks: impl FnOnce() -> Option<Blocks>) {
         let Some(stretch) = &mut self.stretch else {
             self.stretch = blocks().map(Stretch::new);
@@ -206,12 +208,12 @@ impl Balance {
         (stretch.proved_ns, stretch.proved, stretch.sure) = (now_ns, clock, true);
     }
 
-    /// The look before this one found the thread blocked.
+    /// The place in which the look before this one found the thread blocked, if it did.
     fn blocked_before(&self, now_ns: u64, before_ns: u64) -> Option<Place> {
         self.place.filter(|_| self.settled_ns == now_ns - before_ns)
     }
 
-    /// Waiting since the last settlement, which ends here.
+    /// The waiting since the last settlement; this look is the next settlement.
     fn settle(&mut self, now_ns: u64, clock: Clock) -> u64 {
         let waited = now_ns.saturating_sub(self.settled_ns);
         let ran = clock.run_ns.saturating_sub(self.settled.run_ns);
@@ -249,7 +251,7 @@ mod tests {
         Clock { run_ns, delay_ns, slices }
     }
 
-    /// The thread has always run: nobody asks.
+    /// For a thread that always runs, no look asks how often it has blocked.
     fn never() -> Option<Blocks> {
         None
     }
@@ -314,8 +316,9 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A thread that computes for a second, of which the host takes one part in `taken`, and then sleeps for 400 ms; the
-    /// kernel counts what it runs at each look, and it is given a new slice at each that `switches` says yes to.
+    /// A thread that computes for a second and then sleeps for 400 ms. The host takes `taken` of every 10 ms of the
+    /// second. The kernel counts the run time at each look, and starts a new slice at each look for which `switches`
+    /// gives true.
     fn computes_and_sleeps(taken: u64, blocked: u64, switches: impl Fn(u64) -> bool) -> u64 {
         let mut credits = Vec::new();
         let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
@@ -337,7 +340,7 @@ mod tests {
         assert_eq!(computes_and_sleeps(0, 0, |_| false), 400 * MS);
         for switches in [|_| false, |_| true, |look| look % 7 == 0] as [fn(u64) -> bool; 3] {
             let waited = computes_and_sleeps(3, 0, switches);
-            // The first look is before the first answer, and a tick may be missing.
+            // The first look precedes the first count of blocks, and a tick may be missing.
             assert!((400 * MS..=(400 + 3 + 10) * MS).contains(&waited), "{waited}");
         }
     }

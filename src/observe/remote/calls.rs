@@ -1,11 +1,11 @@
 //! System calls in which threads wait.
 //!
-//! Job: tell by the number of a blocked thread's system call what it waits for. Invariant: a call that is not listed may be
-//! any. Neighbour: `process` reads the numbers.
+//! Job: tell by the number of a blocked thread's system call why the thread waits. Invariant: a call that is not listed
+//! may mean anything. Neighbour: `process` reads the numbers.
 
 use crate::observe::proc::Activity;
 
-/// Calls in which threads wait for long; a thread that is stopped within one goes on to wait there.
+/// Calls in which threads wait for long. A thread that a signal stops within one still counts as waiting there.
 const LONG_CALLS: [libc::c_long; 14] = [
     libc::SYS_futex,
     libc::SYS_clock_nanosleep,
@@ -22,13 +22,13 @@ const LONG_CALLS: [libc::c_long; 14] = [
     libc::SYS_connect,
     libc::SYS_read,
 ];
-/// The older of them.
+/// Older calls of the same kind.
 #[cfg(target_arch = "x86_64")]
 const OLDER_LONG_CALLS: [libc::c_long; 3] = [libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_select];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER_LONG_CALLS: [libc::c_long; 0] = [];
 
-/// Does the thread wait for the system's events, as every event loop does?
+/// True if the thread waits for the system's events, as every event loop does.
 pub(super) fn polls(activity: Activity) -> bool {
     let Activity::Syscall { number, .. } = activity else { return false };
     let calls = [libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
@@ -37,7 +37,7 @@ pub(super) fn polls(activity: Activity) -> bool {
     calls.into_iter().any(|call| u64::try_from(call).is_ok_and(|call| call == number))
 }
 
-/// Is the thread in a call in which threads wait? Any other that blocks may have been stopped.
+/// True if the thread is in a call in which threads wait. In any other call, a blocked thread may have been stopped.
 pub(super) fn waits_by_itself(activity: Activity) -> bool {
     let Activity::Syscall { number, .. } = activity else { return false };
     LONG_CALLS.iter().chain(&OLDER_LONG_CALLS).any(|&call| u64::try_from(call).is_ok_and(|call| call == number))

@@ -1,6 +1,6 @@
 //! The memory of another process.
 //!
-//! Job: answer the interpreter's readers with `process_vm_readv`, in blocks, so that neighbouring fields cost one system
+//! Job: serve the interpreter's readers with `process_vm_readv`, in blocks, so that neighbouring fields cost one system
 //! call. Invariant: blocks live for one look only ([`ProcessMemory::forget`]); the process is read, never stopped or
 //! written. Neighbours: `stacks` and `process` read through it.
 
@@ -9,7 +9,7 @@ use std::io;
 
 use rscalene_interp::Memory;
 
-/// Bytes of a block: divides a page, so a block is readable as a whole or not at all.
+/// Bytes of a block. It divides a page, so that a block is readable as a whole or not at all.
 const BLOCK: usize = 512;
 /// Blocks that are remembered; a power of two.
 const BLOCKS: usize = 128;
@@ -18,7 +18,7 @@ const BLOCKS: usize = 128;
 #[derive(Debug)]
 pub struct ProcessMemory {
     pid: libc::pid_t,
-    /// Empty until something is read through it: most processes are never looked into.
+    /// Empty until the first read: most processes are never looked into.
     blocks: RefCell<Vec<(u64, [u8; BLOCK])>>,
     denied: Cell<bool>,
 }
@@ -31,23 +31,22 @@ impl ProcessMemory {
         Self { pid, blocks: RefCell::default(), denied: Cell::new(false) }
     }
 
-    /// Forgets what was read: the next look sees the memory of its own moment.
+    /// Forgets what was read, so that the next look reads the memory as it is then.
     pub fn forget(&self) {
         for block in self.blocks.borrow_mut().iter_mut() {
             block.0 = u64::MAX;
         }
     }
 
-    /// The kernel has refused a read.
+    /// True once the kernel has refused a read.
     #[must_use]
     pub fn denied(&self) -> bool {
         self.denied.get()
     }
 
-    /// The kernel's answer to one byte at `addr`: `PermissionDenied` where the process may not be read.
+    /// Reads one byte at `addr` to see the kernel's answer: `PermissionDenied` if the process may not be read.
     ///
-    /// # Errors
-    /// What the kernel said.
+    /// # Errors The kernel's error.
     pub fn probe(&self, addr: u64) -> io::Result<()> {
         self.read(addr, &mut [0])
     }
@@ -56,7 +55,8 @@ impl ProcessMemory {
         let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
         let there = usize::try_from(addr).map_err(|_| io::ErrorKind::InvalidInput)?;
         let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(there), iov_len: into.len() };
-        // SAFETY: `local` spans `into`, which is ours to write; `remote` is checked by the kernel and never touched here.
+        // SAFETY: `local` spans `into`, which is ours to write; `remote` is checked by the kernel and never touched
+        // here.
         let read = unsafe { libc::process_vm_readv(self.pid, &raw const local, 1, &raw const remote, 1, 0) };
         match usize::try_from(read) {
             Ok(read) if read == into.len() => Ok(()),
@@ -71,7 +71,7 @@ impl ProcessMemory {
         }
     }
 
-    /// Copies the part of one block that `into` wants, from `addr`.
+    /// Fills `into` from `addr` on; all of it lies in one block.
     fn within(&self, addr: u64, into: &mut [u8]) -> bool {
         let start = addr & !(BLOCK as u64 - 1);
         let mut blocks = self.blocks.borrow_mut();

@@ -1,8 +1,8 @@
 //! The launcher's outside view of the profiled processes.
 //!
-//! Job: a thread of the launcher that says, for every Python thread, where it waits and for how long, how much of that is
-//! for the GIL, how much CPU it used, and what memory its process holds over time. Invariant: nothing in the target is
-//! stopped, signalled or written, and the reader takes at most about 2 % of one core, however many threads it watches: it
+//! Job: a thread of the launcher reports, for every Python thread, where it waits and for how long, which part of that
+//! is for the GIL, how much CPU it used, and the memory of its process over time. Invariant: nothing in the target is
+//! stopped, signalled or written. The reader takes at most about 2 % of one core, however many threads it watches: it
 //! looks more rarely instead. Neighbours: `locate` and the shim's `ProcessStart` give [`Target`]s, `profile` takes the
 //! events.
 
@@ -36,14 +36,14 @@ use crate::transport::event::{Batch, Event};
 const TICK: Duration = Duration::from_millis(10);
 /// Share of a core that the reader may use.
 const SHARE: f64 = 0.014;
-/// CPU seconds that it may use in advance: the first looks at a process read all of its code.
+/// CPU seconds that the reader may use in advance: the first looks at a process read all of its code.
 const SAVINGS_S: f64 = 0.02;
 /// Longest pause between ticks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Share of the file descriptors that may be kept open.
+/// The reader keeps at most one in `FILE_SHARE` of the process' file descriptors open.
 const FILE_SHARE: usize = 2;
 
-/// The reader without its thread: for callers that keep time themselves.
+/// The reader without its thread, for callers that call [`Reader::tick`] themselves.
 #[derive(Debug)]
 pub struct Reader {
     processes: Vec<Process>,
@@ -56,11 +56,11 @@ pub struct Reader {
 #[derive(Debug)]
 pub struct Remote {
     watch: Mutex<Watch>,
-    /// The thread has time to look at a forked process at once; where not, there is no hurry to tell it.
+    /// The thread has CPU budget left to look at a forked process at once. Otherwise `watch` does not wake it for one.
     spare: Arc<AtomicBool>,
 }
 
-/// The thread as long as it runs, and what it leaves.
+/// The running thread, or its result.
 #[derive(Debug)]
 enum Watch {
     Running { commands: Sender<Target>, thread: JoinHandle<HashMap<String, u64>> },
@@ -74,22 +74,23 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Watches nothing yet.
+    /// A reader that watches no process yet.
     #[must_use]
     pub fn new() -> Self {
         let file_limit = descriptor_limit() / FILE_SHARE;
         Self { processes: Vec::new(), inodes: HashMap::new(), file_limit, left_out: HashSet::new() }
     }
 
-    /// These threads are the profiler's own: they are not looked at.
+    /// Sets the profiler's own threads, which the reader does not look at.
     pub fn leave_out(&mut self, tids: &[u32]) {
         if tids.len() != self.left_out.len() || !tids.iter().all(|tid| self.left_out.contains(tid)) {
             self.left_out = tids.iter().copied().collect();
         }
     }
 
-    /// Begins to watch a process, with a first look. One with the same number that is still watched (it called exec) ends
-    /// first. Without `spare` time a forked one, which is like its parent, has its first look when it has lived for a tick.
+    /// Begins to watch a process, with a first look. A process with the same id that is still watched (it called exec)
+    /// ends first. Without `spare` CPU budget, a forked process, which resembles its parent, has its first look at the
+    /// next tick.
     pub fn watch(&mut self, target: Target, spare: bool, out: &mut Vec<Event>) {
         if let Some(place) = self.processes.iter().position(|process| process.pid() == target.pid) {
             self.end(place, out);
@@ -107,7 +108,7 @@ impl Reader {
         }
     }
 
-    /// Looks at everything that is due.
+    /// Looks at all threads whose look is due.
     pub fn tick(&mut self, out: &mut Vec<Event>) {
         let mut open: usize = self.processes.iter().map(Process::open_files).sum();
         let mut place = 0;
@@ -123,14 +124,15 @@ impl Reader {
         }
     }
 
-    /// Time from now until a thread is to be looked at again: threads that have been blocked for long are not in a hurry.
+    /// Time from now until the next look at a thread is due: threads that have been blocked for long are looked at
+    /// rarely.
     #[must_use]
     pub fn rest(&self) -> Duration {
         let due_ns = self.processes.iter().map(Process::due_ns).min().unwrap_or(0);
         Duration::from_nanos(due_ns.saturating_sub(proc::monotonic_ns()))
     }
 
-    /// Ends the watch over all processes; the answer is the inode of every library seen, by path.
+    /// Ends the watch over all processes. Returns the inode of every library seen, by path.
     pub fn finish(mut self, out: &mut Vec<Event>) -> HashMap<String, u64> {
         while !self.processes.is_empty() {
             self.end(0, out);
@@ -146,10 +148,9 @@ impl Reader {
 }
 
 impl Remote {
-    /// Starts the thread; what it sees goes to `events`.
+    /// Starts the thread; it sends its observations to `events`.
     ///
-    /// # Errors
-    /// The system has no thread left.
+    /// # Errors The system has no thread left.
     pub fn start(events: Sender<Batch>) -> std::io::Result<Self> {
         let (commands, targets) = unbounded();
         let spare = Arc::new(AtomicBool::new(true));
@@ -159,18 +160,18 @@ impl Remote {
         Ok(Self { watch: Mutex::new(Watch::Running { commands, thread }), spare })
     }
 
-    /// Begins to watch a process; after [`Remote::stop`] no more.
+    /// Begins to watch a process; has no effect after [`Remote::stop`].
     pub fn watch(&self, target: Target) {
         let Watch::Running { commands, thread } = &*self.lock() else { return };
-        // The thread ends early only if nobody takes its events any more.
+        // Sending fails only if the thread has ended early, because nothing receives its events any more.
         let _ = commands.send(target);
         if target.forked.is_none() || self.spare.load(Ordering::SeqCst) {
             thread.thread().unpark();
         }
     }
 
-    /// Takes a last look, ends the thread, and answers the inode of every library seen, by path. All events of the
-    /// watch have been sent when it returns; a second call answers the same.
+    /// Takes a last look, ends the thread, and returns the inode of every library seen, by path. All events of the
+    /// watch have been sent when it returns; a second call returns the same.
     pub fn stop(&self) -> HashMap<String, u64> {
         let mut watch = self.lock();
         let ended = Watch::Ended { inodes: HashMap::new() };
@@ -204,19 +205,20 @@ fn run(targets: &Receiver<Target>, spare: &AtomicBool, events: &Sender<Batch>) -
     let mut due = Instant::now();
     loop {
         let cpu = proc::own_cpu();
-        // Before the look for targets: who sends one behind it sees this, and wakes.
+        // Store before receiving: a caller of `watch` that sends after this `try_recv` sees the value, and wakes the
+        // thread.
         spare.store(budget.spare() || reader.processes.is_empty(), Ordering::SeqCst);
         match targets.try_recv() {
             Ok(target) => {
                 let first = reader.processes.is_empty();
                 reader.watch(target, budget.spare(), &mut out);
-                // Those that rest need not wait for it, nor it for them.
+                // Processes that are due later do not wait for the new one, and the new one does not wait for them.
                 let next = Instant::now() + budget.pause();
                 due = if first { next } else { due.min(next) };
             }
             Err(TryRecvError::Empty) if reader.processes.is_empty() => std::thread::park(),
             Err(TryRecvError::Empty) if Instant::now() < due => {
-                // Not the channel's own wait: it spins first, which is most of the cost of a tick.
+                // Parking, and not the channel's own wait: the latter spins first, which is most of the cost of a tick.
                 std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
             }
             Err(TryRecvError::Empty) => {
@@ -236,7 +238,7 @@ fn run(targets: &Receiver<Target>, spare: &AtomicBool, events: &Sender<Batch>) -
     }
 }
 
-/// The CPU time that the reader may use: so much of the time that passes, and a little in advance.
+/// The CPU time that the reader may use: a share of the wall time, and a little in advance.
 #[derive(Debug)]
 struct Budget {
     left_s: f64,
@@ -253,7 +255,7 @@ impl Budget {
         self.left_s -= cost.as_secs_f64();
     }
 
-    /// Is there something left?
+    /// True if some of the budget is left.
     fn spare(&mut self) -> bool {
         self.fill();
         self.left_s > 0.0
@@ -265,8 +267,8 @@ impl Budget {
         self.left_s = (self.left_s + passed * SHARE).min(SAVINGS_S);
     }
 
-    /// The pause to the next tick: between half and one and a half times [`TICK`], so that nothing periodic in the target
-    /// keeps step with it, and longer until the budget is even again.
+    /// The pause to the next tick: between half and one and a half times [`TICK`], so that nothing periodic in the
+    /// target keeps step with the reader, and longer while the budget is overdrawn.
     fn pause(&mut self) -> Duration {
         self.fill();
         let pause = self.jitter.around(TICK);
@@ -275,7 +277,7 @@ impl Budget {
     }
 }
 
-/// File descriptors that this process may have.
+/// The limit on the file descriptors of this process.
 fn descriptor_limit() -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.

@@ -1,34 +1,34 @@
-//! Names that only Python knows: up to 3.13 it does not tell the kernel what a thread is called.
+//! Thread names that only Python knows: up to 3.13, Python does not pass the names of threads to the kernel.
 //!
-//! Job: read them when threads have come, at a bounded cost. Invariant: reading takes at most a twentieth of the time.
-//! Neighbours: `process` asks, `interp` knows where the names lie.
+//! Job: read the names when threads have appeared, at a bounded cost. Invariant: reading takes at most a twentieth of
+//! the time. Neighbours: `process` asks, `interp` knows where the names lie.
 
 use rscalene_interp::{Layout, running_threads, thread_names};
 
 use super::memory::ProcessMemory;
 use crate::observe::proc;
 
-/// Nanoseconds between two looks at least.
+/// Least nanoseconds between two reads.
 const PAUSE_NS: u64 = 50_000_000;
-/// Time that passes for each that is spent.
+/// After a read, this many times its duration pass until the next.
 const SHARE: u64 = 20;
 
 /// When names were last read, and whether there may be new ones.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// `threading._active`.
+    /// Address of `threading._active`.
     running: Option<u64>,
     wanted: bool,
     due_ns: u64,
 }
 
 impl Names {
-    /// A thread has come that may have a name.
+    /// A thread has appeared that may have a name.
     pub(super) fn wanted(&mut self) {
         self.wanted = true;
     }
 
-    /// The names of threads that `is_thread` knows, if it is time to ask.
+    /// The names of the threads for which `is_thread` is true; empty if it is too early to read them again.
     pub(super) fn look(
         &mut self,
         now_ns: u64,

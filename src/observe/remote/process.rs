@@ -1,13 +1,13 @@
 //! One profiled process, watched from outside.
 //!
 //! Job: find the threads of a process, read their scheduler clocks, prove where blocked threads are blocked, and sum up
-//! their waiting. Invariant: a stack is believed only if the thread did not run between the looks before and behind the
-//! read. Nothing is written to the process, and none of its threads is stopped.
-//! Neighbours: `balance` does the sums, `stacks` the frames, `clocks` and `modules` the rest; `Reader` calls at ticks.
+//! their waiting. Invariant: a stack is trusted only if the thread did not run between the looks before and after the
+//! read. Nothing is written to the process, and none of its threads is stopped. Neighbours: `balance` does the sums,
+//! `stacks` the frames, `clocks` and `modules` the rest; `Reader` calls at ticks.
 //!
-//! A thread that has not run since the last look stands where it stood: a look costs a single read of the clock, and a
-//! thread that has been blocked for long is looked at rarely. Threads that never had a Python frame (the idle workers of
-//! C libraries) have no waiting line, so their waiting is left out.
+//! A thread that has not run since the last look is still in the same place: such a look costs a single read of the
+//! clock, and a thread that has been blocked for long is looked at rarely. Threads that never had a Python frame (the
+//! idle workers of C libraries) have no waiting line, so their waiting is left out.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -29,17 +29,17 @@ use crate::observe::modules::ModuleWatch;
 use crate::observe::proc::{self, Activity, Clock, Schedstat, SyscallFile};
 use crate::transport::event::{Body, Event, Wait};
 
-/// A blocked thread is looked at again after this part of the time that it has been blocked: a sixteenth, for example.
+/// A blocked thread is looked at again after one part in this many of the time that it has been blocked.
 const PATIENCE: u64 = 16;
-/// Longest time between two looks at a blocked thread, where there are few.
+/// Longest time between two looks at a blocked thread of a process with few threads.
 const LONGEST_NS: u64 = 40_000_000;
 /// [`LONGEST_NS`] grows by this for every thread of the process.
 const LONGEST_EACH_NS: u64 = 250_000;
-/// Time between two full lists of the threads, where their number does not change.
+/// Time between two full lists of the threads while their number does not change.
 const LIST_NS: u64 = 100_000_000;
 /// [`LIST_NS`] grows by this for every thread.
 const LIST_EACH_NS: u64 = 100_000;
-/// Time for a whole round of the occasional looks, resident memory excepted.
+/// Time that the occasional looks need for a whole round, resident memory excepted.
 const SETTLED_NS: u64 = 2_000_000_000;
 /// Time between two deliveries of waits and clocks.
 const TELL_NS: u64 = 200_000_000;
@@ -48,7 +48,7 @@ const TELL_NS: u64 = 200_000_000;
 #[derive(Debug)]
 pub(super) struct Process {
     target: Target,
-    /// Known from the first list of its threads on.
+    /// Start time of the process in ticks; set by the first list of its threads.
     start_ticks: Option<u64>,
     command: Option<Vec<String>>,
     memory: ProcessMemory,
@@ -61,7 +61,7 @@ pub(super) struct Process {
     limits: Limits,
     modules: ModuleWatch,
     threads: HashMap<u32, Thread>,
-    /// Threads that are left out.
+    /// Number of threads that are left out.
     others: usize,
     states: States,
     waits: HashMap<(u32, u64, bool), (u64, u64)>,
@@ -85,7 +85,7 @@ struct Thread {
     due_ns: u64,
     /// The thread has had a Python frame.
     python: bool,
-    /// Its thread state is unknown: the states of the process had been listed just before.
+    /// Its thread state is unknown, because the states had been listed too recently to list them again.
     unsure: bool,
     /// The name was read a second time.
     named: bool,
@@ -160,7 +160,7 @@ impl Process {
         self.target.pid
     }
 
-    /// Files that are kept open.
+    /// Number of files that are kept open.
     pub(super) fn open_files(&self) -> usize {
         self.threads.len() * 2 + 1
     }
@@ -186,7 +186,7 @@ impl Process {
             for &tid in &due {
                 self.look(tid);
             }
-            // A thread ended and another began: their number is the same.
+            // A thread has ended and another began, so their number is the same.
             if due.iter().any(|tid| !self.threads.contains_key(tid)) {
                 alive = self.find_threads((now_ns, unseen_ns), keep, left_out);
             }
@@ -214,8 +214,8 @@ impl Process {
         alive
     }
 
-    /// If the kernel has refused a read since the last tick (the process gave its rights away, or is not to be dumped any
-    /// more), waiting is unknown from then on, and the report says so.
+    /// If the kernel has refused a read since the last tick (the process gave its rights away, or is not to be dumped
+    /// any more), waiting is unknown from then on, and the report says so.
     fn notice_refusal(&mut self, time_ns: u64) {
         if self.memory.denied() && self.layout.take().is_some() {
             let (code, detail) = (wire::NoticeCode::MEMORY_UNREADABLE, self.target.version);
@@ -223,8 +223,8 @@ impl Process {
         }
     }
 
-    /// May the memory or the libraries have changed since the last look? Both change only while a thread runs: a process
-    /// that sleeps is left alone after a whole round of looks.
+    /// May the memory or the libraries have changed since the last look? Both change only while a thread runs: a
+    /// process that sleeps is left alone after a whole round of looks.
     fn may_have_changed(&self, now_ns: u64) -> bool {
         !self.rss_read || now_ns.saturating_sub(self.ran_ns) < SETTLED_NS
     }
@@ -329,10 +329,11 @@ impl Process {
         }
     }
 
-    /// `listed_ns`: the time of the list that has the thread. `before_ns`: how long the thread is taken to have existed.
+    /// `listed_ns`: the time of the list that has the thread. `before_ns`: how long the thread is taken to have
+    /// existed.
     fn open(&mut self, tid: u32, (listed_ns, before_ns): (u64, u64), keep: bool) {
         let pid = self.target.pid;
-        // A thread that ends between the list and here has no clock to read any more.
+        // A thread that ended after it was listed has no clock to read any more.
         let Ok(schedstat) = Schedstat::open(pid, tid, keep) else { return };
         let Ok(clock) = schedstat.read() else { return };
         let now_ns = proc::monotonic_ns();
@@ -443,12 +444,12 @@ impl Process {
         for _ in 0..2 {
             let activity = match syscall.map(SyscallFile::read) {
                 Some(Ok(Activity::Running)) => return None,
-                // Stopped as it computed: no wait of its line.
+                // A thread that a signal stopped while it computed: no wait of its line.
                 Some(Ok(activity)) if !waits_by_itself(activity) && self.is_stopped(tid) => {
                     return Some(Place { stack: 0, gil: None });
                 }
                 Some(Ok(activity)) => Some(activity),
-                // Without that file the state letter shows that the thread is blocked, but not in which system call.
+                // Without that file, the state letter shows that the thread is blocked, but not in which system call.
                 _ => match proc::thread_state(self.target.pid, tid) {
                     Some('S' | 'D') => None,
                     _ => return None,
@@ -474,12 +475,13 @@ impl Process {
         None
     }
 
-    /// Has a signal (or a debugger) stopped the thread?
+    /// True if a signal (or a debugger) has stopped the thread.
     fn is_stopped(&self, tid: u32) -> bool {
         matches!(proc::thread_state(self.target.pid, tid), Some('T' | 't'))
     }
 
-    /// The thread state whose thread has the stack pointer `sp`, and its interpreter; `None` for a thread without Python.
+    /// The thread state whose thread has the stack pointer `sp`, and its interpreter; `None` for a thread without
+    /// Python.
     fn state(&mut self, tid: u32, sp: Option<u64>) -> Option<(u64, u64)> {
         self.states.of(tid, sp, &self.memory, self.layout.as_ref()?)
     }

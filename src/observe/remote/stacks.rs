@@ -1,7 +1,7 @@
 //! Stacks of another process, as events.
 //!
 //! Job: read the stack of a blocked thread through its process' memory, and define each code object and each distinct
-//! stack once, in the words of the shim's records. Invariant: numbers of code objects have the top bit set, which the
+//! stack once, in the form of the shim's records. Invariant: numbers of code objects have the top bit set, which the
 //! shim's never have; nothing is defined from a read that was not proved consistent ([`Stacks::commit`]). Neighbours:
 //! `process` proves the reads, `profile` takes the definitions.
 
@@ -13,21 +13,21 @@ use rscalene_wire as wire;
 
 use crate::transport::event::{Body, CodeDef, StackDef};
 
-/// Bit that tells the launcher's code numbers from the shim's.
+/// Bit that separates the launcher's code numbers from the shim's.
 pub const CODE_BIT: u32 = 1 << 31;
-/// Longest file name or qualified name that is taken, in bytes.
+/// Longest file name or qualified name that is read, in bytes.
 const LONGEST_TEXT: usize = 4096;
-/// Longest line table that is taken, in bytes.
+/// Longest line table that is read, in bytes.
 const LONGEST_TABLE: u32 = 1 << 20;
 
-/// What has been defined for one process.
+/// Definitions made so far for one process.
 #[derive(Debug, Default)]
 pub struct Stacks {
     codes: HashMap<u64, (u32, Role)>,
     stacks: HashSet<u64>,
 }
 
-/// What a code object is to an event loop.
+/// The role of a code object in an event loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     /// `BaseEventLoop.run_forever`, whose first local variable is the loop.
@@ -48,7 +48,7 @@ enum Role {
 pub struct Draft {
     frames: Vec<(u64, u32)>,
     codes: Vec<(u64, CodeDef)>,
-    /// Address of the innermost frame; 0 where there is none.
+    /// Address of the innermost frame; 0 if there is none.
     innermost: u64,
     /// The thread is an event loop with nothing to do.
     idle_loop: Option<IdleLoop>,
@@ -70,16 +70,16 @@ impl Draft {
         self.idle_loop
     }
 
-    /// Address of the innermost frame; 0 where there is none.
+    /// Address of the innermost frame; 0 if there is none.
     #[must_use]
     pub fn innermost(&self) -> u64 {
         self.innermost
     }
 
-    /// The stack of a task of this idle loop: its own frames in those of the loop.
+    /// The stack of a task of this idle loop: the task's own frames within those of the loop.
     #[must_use]
     pub fn of_task(&self, mut task: Self) -> Self {
-        // What the loop itself calls to wait is left out.
+        // Leave out the frames by which the loop itself waits.
         let place = match self.idle_loop {
             Some(IdleLoop::Asyncio(_)) => 2,
             Some(IdleLoop::Trio(_)) => 1,
@@ -91,7 +91,7 @@ impl Draft {
 }
 
 impl Stacks {
-    /// Reads the stack of the thread state at `tstate`; `None` where nothing could be read.
+    /// Reads the stack of the thread state at `tstate`; `None` if nothing could be read.
     pub fn read(&self, memory: &impl Memory, layout: &Layout, tstate: u64, max_depth: u32) -> Option<Draft> {
         let mut frames: Vec<Frame> = Vec::new();
         let walked = walk(memory, layout, tstate, max_depth, |frame| {
@@ -137,7 +137,8 @@ impl Stacks {
         draft
     }
 
-    /// Takes in a stack whose read was consistent: defines what is new in `out` and answers its hash, 0 for no frames.
+    /// Takes in a stack whose read was consistent: adds new definitions to `out` and returns the hash of the stack, 0
+    /// for no frames.
     pub fn commit(&mut self, draft: Draft, out: &mut Vec<Body>) -> u64 {
         for (hash, mut code) in draft.codes {
             let number = u32::try_from(self.codes.len() + 1).unwrap_or(CODE_BIT - 1) | CODE_BIT;

@@ -1,9 +1,9 @@
 //! Which thread state a kernel thread runs.
 //!
-//! Job: pair the two by reading the interpreters' lists, and remember it. Invariant: what is remembered is asked again at
-//! every look whether it still holds; a list, which is dear, is read at a bounded rate. Neighbours: `process` asks;
-//! `interp` reads. A thread that enters a sub-interpreter has a state in each: 3.13 and later mark the one that it runs,
-//! before that it is found by the thread's stack pointer.
+//! Job: pair kernel threads and thread states by reading the interpreters' lists, and remember the pairs. Invariant:
+//! every look checks whether a remembered pair still holds; a list, which is expensive, is read at a bounded rate.
+//! Neighbours: `process` asks; `interp` reads. A thread that enters a sub-interpreter has a state in each: 3.13 and
+//! later mark the one that it runs; before that, the thread's stack pointer tells.
 
 use std::collections::HashMap;
 
@@ -17,23 +17,23 @@ use crate::observe::proc;
 #[derive(Debug, Default)]
 pub(in crate::observe) struct States {
     numbers: Numbers,
-    /// By the numbers that the process itself has for its threads.
+    /// By the thread ids that the process itself sees (in its own PID namespace).
     by_tid: HashMap<u32, (u64, u64)>,
     /// The interpreter that was made first.
     oldest: Option<u64>,
     listed_ns: u64,
-    /// The last question was not answered, for a list would have come too soon.
+    /// The last lookup failed because it is too early to read a list again.
     too_soon: bool,
     gils: HashMap<u64, Option<(u64, u64)>>,
 }
 
 impl States {
-    /// Those of process `pid`; nothing is read yet.
+    /// The states of process `pid`; nothing is read yet.
     pub(in crate::observe) fn new(pid: u32) -> Self {
         Self { numbers: Numbers::new(pid), ..Self::default() }
     }
 
-    /// The thread that its own process knows by this number.
+    /// The thread whose id within its own process is `number`.
     pub(in crate::observe) fn thread(&self, number: u32) -> Option<u32> {
         self.numbers.outer(number)
     }
@@ -43,7 +43,7 @@ impl States {
         self.too_soon = false;
     }
 
-    /// Was the last question not answered because a list would have come too soon?
+    /// True if the last lookup failed because it was too early to read a list again.
     pub(in crate::observe) fn too_soon(&self) -> bool {
         self.too_soon
     }
@@ -59,7 +59,7 @@ impl States {
         self.numbers.forget(tid);
     }
 
-    /// First and last address of the GIL of an interpreter; `read` says where it is not known yet.
+    /// First and last address of the GIL of an interpreter; `read` is called if they are not known yet.
     pub(in crate::observe) fn gil(
         &mut self,
         interp: u64,
@@ -68,7 +68,7 @@ impl States {
         *self.gils.entry(interp).or_insert_with(read)
     }
 
-    /// Thread state and interpreter that a kernel thread runs whose stack pointer is `sp`.
+    /// Thread state and interpreter that a kernel thread runs; `sp` is its stack pointer.
     pub(in crate::observe) fn of(
         &mut self,
         tid: u32,
@@ -85,7 +85,8 @@ impl States {
     fn own(&mut self, tid: u32, memory: &ProcessMemory, layout: &Layout) -> Option<(u64, u64)> {
         self.too_soon = false;
         if let Some(&(tstate, interp)) = self.by_tid.get(&tid) {
-            // The thread may have ended its Python life or entered another interpreter, and the memory may serve another.
+            // The thread may have ended its Python life or entered another interpreter, and the memory may hold another
+            // state by now.
             if native_thread_id(memory, layout, tstate) == Some(u64::from(tid))
                 && is_bound(memory, layout, tstate) != Some(false)
             {
@@ -93,14 +94,15 @@ impl States {
             }
         }
         let now_ns = proc::monotonic_ns();
-        // A list costs microseconds a thread: native threads that come and go must not ask for one each time.
+        // A list costs microseconds per thread: native threads that come and go must not cause one each time.
         if now_ns - self.listed_ns < 2_000_000 + 20_000 * self.by_tid.len() as u64 {
             self.too_soon = true;
             return None;
         }
         self.listed_ns = now_ns;
         self.by_tid.clear();
-        // Older interpreters come later: where no state says that it is the one, the first that the thread had stays.
+        // The list ends with the oldest interpreter. If no state is marked as the one that the thread runs, the first
+        // state found for the thread stays.
         threads(memory, layout, |Thread { tstate, interp, native_thread_id }| {
             self.oldest = Some(interp);
             if let Ok(tid) = u32::try_from(native_thread_id)

@@ -4,7 +4,7 @@
 
 use rscalene_wire::{ProcessFlags, ProcessStart};
 
-/// Frames of a stack that are read.
+/// Most frames of a stack that are read.
 pub(super) const MAX_DEPTH: u32 = 1_024;
 
 /// A process to watch.
@@ -18,7 +18,8 @@ pub struct Target {
     pub code_type: u64,
     /// `PY_VERSION_HEX`.
     pub version: u32,
-    /// It was forked: from which process, and when. What it is and what it has mapped, it has from there.
+    /// For a forked process: its parent, and when it was forked. Its interpreter and its mappings are those of the
+    /// parent.
     pub forked: Option<Forked>,
 }
 
@@ -27,12 +28,12 @@ pub struct Target {
 pub struct Forked {
     /// Process id of its parent.
     pub parent: u32,
-    /// When.
+    /// When it was forked.
     pub time_ns: u64,
 }
 
 impl Target {
-    /// A process that armed itself.
+    /// A process that its shim armed.
     #[must_use]
     pub fn armed(pid: u32, start: &ProcessStart) -> Self {
         let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);

@@ -1,9 +1,9 @@
-//! Who owns the waiting of an idle event loop.
+//! Which lines own the waiting of an idle event loop.
 //!
-//! Job: when a thread is an event loop with nothing to do (asyncio's own, uvloop's or trio's), name the lines that await instead of the selector: the stacks
-//! of its waiting tasks, each with an equal part. Invariant: a task that only stands for others (`gather`, a task group)
-//! leaves the waiting to them; a loop without tasks keeps it. Neighbours: `rscalene_interp` reads tasks, `stacks` frames,
-//! `process` divides.
+//! Job: when a thread is an event loop with nothing to do (asyncio's own, uvloop's or trio's), name the lines that
+//! await instead of the selector: the stacks of its waiting tasks, each with an equal part. Invariant: a task that only
+//! waits for other tasks (`gather`, a task group) leaves the waiting to them; a loop without tasks keeps it.
+//! Neighbours: `rscalene_interp` reads tasks, `stacks` frames, `process` divides.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,11 +18,11 @@ use crate::observe::locate;
 use crate::observe::proc;
 use crate::transport::event::Body;
 
-/// Tasks whose stacks are read at a look; of more, an even selection.
+/// Most tasks whose stacks are read at a look; if there are more, an even selection of them.
 const MOST_TASKS: usize = 100;
-/// Groups that are remembered before those that nobody waits in are forgotten.
+/// Above this number of groups, those in which no thread waits are forgotten.
 const MOST_GROUPS: usize = 1_024;
-/// Time between two searches for the place where tasks are kept.
+/// Time between two searches for the place where asyncio keeps its tasks.
 const SEARCH_NS: u64 = 500_000_000;
 
 /// Tasks of one process.
@@ -30,14 +30,15 @@ const SEARCH_NS: u64 = 500_000_000;
 pub(super) struct Tasks {
     source: Option<TaskSource>,
     searched_ns: u64,
-    /// Stacks that share waiting, by the hash that stands for them.
+    /// Stacks that share waiting, by the hash of the group.
     groups: HashMap<u64, Vec<u64>>,
     looks: usize,
 }
 
 impl Tasks {
-    /// Drafts of the stacks that wait in the idle loop of `draft`, a stack of the thread state `thread` (and its
-    /// interpreter); empty if it is none or has none. `polls`: the thread waits for the system's events.
+    /// Drafts of the stacks of the tasks that wait in the idle loop of `draft`, which is a stack of the thread state
+    /// `thread` (given with its interpreter). Empty if the thread is no idle loop, or the loop has no tasks. `polls`:
+    /// the thread waits for the system's events.
     pub(super) fn read(
         &mut self,
         pid: u32,
@@ -80,7 +81,7 @@ impl Tasks {
         if own.is_empty() { indirect } else { own }
     }
 
-    /// asyncio's waiting tasks of one event loop, which `choose` finds among all of them.
+    /// asyncio's waiting tasks of one event loop, which `choose` finds among all tasks.
     fn all(
         &mut self,
         pid: u32,
@@ -99,7 +100,7 @@ impl Tasks {
         waiting
     }
 
-    /// Defines the stacks and answers the hash that stands for them together.
+    /// Defines the stacks and returns a hash for the group of them.
     pub(super) fn commit(&mut self, drafts: Vec<Draft>, stacks: &mut Stacks, out: &mut Vec<Body>) -> u64 {
         let mut members: Vec<u64> = drafts.into_iter().map(|draft| stacks.commit(draft, out)).collect();
         members.sort_unstable();
@@ -113,17 +114,17 @@ impl Tasks {
         group
     }
 
-    /// Divides waiting in `stack` evenly among the stacks that it stands for.
+    /// Divides waiting in `stack` evenly among the stacks of its group.
     pub(super) fn divide(&self, stack: u64, wait_ns: u64, mut part: impl FnMut(u64, u64)) {
         let Some(members) = self.groups.get(&stack) else { return part(stack, wait_ns) };
         let count = members.len() as u64;
         for (index, &member) in (0..).zip(members) {
-            // The nanoseconds that do not divide go to the first ones.
+            // The remaining nanoseconds go to the first stacks.
             part(member, wait_ns / count + u64::from(index < wait_ns % count));
         }
     }
 
-    /// Forgets groups once there are many, but for those in `used`.
+    /// Forgets groups if there are many, except those in `used`.
     pub(super) fn forget(&mut self, used: impl Iterator<Item = u64>) {
         if self.groups.len() > MOST_GROUPS {
             let used: Vec<u64> = used.collect();
