@@ -1,6 +1,7 @@
-//! What the stable ABI leaves out, by symbol: context variables, and profile functions of 3.11.
+//! Functions of CPython that the stable ABI lacks, found by symbol: context variables, and profile functions of 3.11.
 //!
-//! Job: look symbols up once. Invariant: a symbol that is missing answers `None`; nothing is called through a guess.
+//! Job: look up symbols once. Invariant: if a symbol is missing, the lookup returns `None`; no function is called at a
+//! guessed address.
 //! Neighbours: `context` and `legacy`.
 
 use std::ffi::CStr;
@@ -19,7 +20,7 @@ type LastInstruction = unsafe extern "C" fn(*mut ffi::PyObject) -> libc::c_int;
 type Head = unsafe extern "C" fn(*mut ffi::PyInterpreterState) -> *mut ffi::PyThreadState;
 type Next = unsafe extern "C" fn(*mut ffi::PyThreadState) -> *mut ffi::PyThreadState;
 
-/// Functions of every version.
+/// Functions that exist in every version.
 pub(super) struct Contexts {
     /// `PyContextVar_New`
     pub(super) new: NewVariable,
@@ -31,7 +32,7 @@ pub(super) struct Contexts {
     pub(super) reset: Reset,
 }
 
-/// Functions of 3.11.
+/// Functions that exist in 3.11.
 pub(super) struct Legacy {
     /// `_PyEval_SetProfile`
     pub(super) set_profile: SetTrace,
@@ -45,7 +46,7 @@ pub(super) struct Legacy {
     pub(super) next_thread: Next,
 }
 
-/// The function `name`, of type `T`.
+/// Looks up the function `name`, which has the type `T`.
 ///
 /// # Safety
 ///
@@ -53,11 +54,11 @@ pub(super) struct Legacy {
 unsafe fn function<T: Copy>(name: &CStr) -> Option<T> {
     const { assert!(size_of::<T>() == size_of::<usize>()) };
     let found = address(name);
-    // SAFETY: a function pointer has the size of an address, and the caller names its type.
+    // SAFETY: a function pointer has the size of an address, and the caller guarantees its type.
     (!found.is_null()).then(|| unsafe { std::mem::transmute_copy::<*mut libc::c_void, T>(&found) })
 }
 
-/// See [`Contexts`].
+/// The functions of [`Contexts`]; `None` if one is missing.
 pub(super) fn contexts() -> Option<&'static Contexts> {
     static FOUND: OnceLock<Option<Contexts>> = OnceLock::new();
     // SAFETY: the signatures are those of 3.7 and later.
@@ -73,7 +74,7 @@ pub(super) fn contexts() -> Option<&'static Contexts> {
         .as_ref()
 }
 
-/// See [`Legacy`].
+/// The functions of [`Legacy`]; `None` if one is missing.
 pub(super) fn legacy() -> Option<&'static Legacy> {
     static FOUND: OnceLock<Option<Legacy>> = OnceLock::new();
     // SAFETY: the signatures are those of 3.11.

@@ -1,9 +1,9 @@
-//! What one request has done, while events come in.
+//! The calls and lines of one request, recorded while events come in.
 //!
-//! Job: give each event to the call tree and to the lines of the request, on the stack where it happened. Invariant:
-//! a stack belongs to one context (a thread, a task, a greenlet has one each), so that what interleaves is never mixed; a
-//! context that was entered inside another one of the same thread (`Context.run`) goes on with the outer stack.
-//! Neighbours: `context` finds book and stack, `tree` and `ledger` count, `request` hands out the sums.
+//! Job: pass each event to the request's call tree and lines, on the stack on which it happened. Invariants: a stack
+//! belongs to one context (each thread, task and greenlet has its own), so that work that interleaves is never mixed; a
+//! context that was entered inside another one of the same thread (`Context.run`) continues the outer stack.
+//! Neighbours: `context` finds book and stack, `tree` and `ledger` count, `request` returns the sums.
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use super::{ledger, tree};
 use crate::lines::clock;
 use crate::lines::session::Reading;
 
-/// See the module.
+/// Record of one request.
 #[derive(Debug)]
 pub(super) struct Book {
-    /// Are functions recorded?
+    /// Whether functions are recorded.
     pub(super) functions: bool,
-    /// Are lines recorded?
+    /// Whether lines are recorded.
     pub(super) lines: bool,
-    /// Ticks at which the functions gear ends for this request.
+    /// Clock ticks at which the request stops recording functions.
     pub(super) deadline: u64,
-    /// Did it?
+    /// Whether that has happened.
     pub(super) cut: bool,
     /// Calls by path.
     pub(super) tree: tree::Tree<Arc<Function>>,
@@ -49,7 +49,7 @@ impl Stack {
     }
 }
 
-/// Contexts that are remembered before empty ones are looked for.
+/// With this many contexts, the book removes those with an empty stack before it adds another.
 const CROWDED: usize = 64;
 
 impl Book {
@@ -66,7 +66,7 @@ impl Book {
         }
     }
 
-    /// The stack of a context; `outer` gives the contexts that it was entered in.
+    /// The stack of `context`. `outer` yields the contexts in which it was entered, from the inside out.
     pub(super) fn stack_of(&mut self, context: usize, outer: impl Iterator<Item = usize>) -> u32 {
         let own = self.by_context.get(&context).copied();
         let runs = |stack: u32, stacks: &[Stack]| {
@@ -104,7 +104,7 @@ impl Book {
         stack
     }
 
-    /// A Python function starts or goes on.
+    /// Records that a Python function starts, or resumes.
     #[inline(always)]
     pub(super) fn enter(&mut self, py: Python<'_>, stack: u32, code: *mut ffi::PyObject, starts: bool) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
@@ -121,7 +121,7 @@ impl Book {
         );
     }
 
-    /// A C function starts.
+    /// Records that a C function starts.
     #[inline(always)]
     pub(super) fn enter_builtin(&mut self, py: Python<'_>, stack: u32, key: usize, callable: *mut ffi::PyObject) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
@@ -136,7 +136,7 @@ impl Book {
         self.tree.enter(&mut stack.calls, key, |_| 1, make, clock::ticks);
     }
 
-    /// A function of either kind is left.
+    /// Records that a function of either kind returns.
     #[inline(always)]
     pub(super) fn leave(&mut self, stack: u32, key: usize, now: u64) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
@@ -155,7 +155,7 @@ impl Book {
         }
     }
 
-    /// Code in scope starts (`starts`) or goes on.
+    /// Records that code in scope starts (`starts`), or resumes.
     pub(super) fn enter_lines(
         &mut self,
         py: Python<'_>,
@@ -176,12 +176,12 @@ impl Book {
         }
     }
 
-    /// A line of code in scope begins.
+    /// Records that a line of code in scope begins.
     #[inline(always)]
     pub(super) fn line(&mut self, py: Python<'_>, stack: u32, code: *mut ffi::PyObject, line: u32, now: Reading) {
         let Some(lines) = self.stacks.get_mut(stack as usize) else { return };
         if !self.ledger.line(&mut lines.lines, code as usize, line, now) {
-            // It began before the request did.
+            // The function began before the request did.
             self.enter_lines(py, stack, code, true, now);
             if let Some(lines) = self.stacks.get_mut(stack as usize) {
                 self.ledger.line(&mut lines.lines, code as usize, line, now);
@@ -189,20 +189,20 @@ impl Book {
         }
     }
 
-    /// On 3.11 a code object that goes on tells its line once more.
+    /// Notes that 3.11 will report the current line once more, because the code object resumes.
     pub(super) fn told_again(&mut self, stack: u32) {
         if let Some(frame) = self.stacks.get_mut(stack as usize).and_then(|stack| stack.lines.last_mut()) {
             frame.told_again = true;
         }
     }
 
-    /// Code in scope is left.
+    /// Records that code in scope returns or suspends.
     pub(super) fn leave_lines(&mut self, stack: u32, code: usize, how: Leaves, now: Reading) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
         self.ledger.leave(&mut stack.lines, &mut stack.suspended, code, how, now);
     }
 
-    /// A request that began inside of this one has ended, on this stack: what it counted is this one's, too.
+    /// Adds the counts of `other`, a request that began inside this one and has ended on this stack.
     pub(super) fn adopt(&mut self, stack: u32, other: &Self) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
         if self.functions {
@@ -213,11 +213,11 @@ impl Book {
         }
     }
 
-    /// The end of the request: nothing is recorded afterwards.
+    /// Ends the request: nothing is recorded afterwards.
     pub(super) fn close(&mut self, now: Reading) {
         for stack in &mut self.stacks {
             self.tree.clear(&mut stack.calls, now.ticks);
-            // What still runs elsewhere has counters of its own thread: its bytes are left out.
+            // Code that still runs on another thread has that thread's counters, so its bytes are left out.
             self.ledger.clear(&mut stack.lines, now);
         }
         self.stacks = Vec::new();

@@ -1,9 +1,10 @@
-//! Which request the running thread works for.
+//! Finds the request for which the running thread works.
 //!
-//! Job: one context variable, `rscalene_request`, whose value is the request; each event asks the running thread's
-//! context. Invariant: a thread's last answer is kept while its context and the context's variables are the very same
-//! objects; the variables are held meanwhile, so that their address is not another's, and let go of when a request ends.
-//! Neighbours: `events` and `legacy` ask, `request` sets the variable.
+//! Job: keep the request in one context variable, `rscalene_request`; each event looks it up in the context of the
+//! running thread. Invariants: a thread reuses the result of its last lookup while its context and the context's
+//! variables are the same objects; the thread's seat holds a reference to these variables, so that no other object gets
+//! their address, and drops it when a request ends. Neighbours: `events` and `legacy` look up, `request` sets the
+//! variable.
 
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -18,17 +19,17 @@ use super::api;
 use super::book::Book;
 use super::object::Request;
 
-/// The variable.
+/// The context variable.
 static VARIABLE: OnceLock<Py<PyAny>> = OnceLock::new();
 /// Offset of `context` in the thread state; 0: not found yet.
 static CONTEXT: AtomicUsize = AtomicUsize::new(0);
-/// Offsets in a context object: the context that it was entered in, and its variables.
+/// Offsets in a context object: of the context in which it was entered, and of its variables.
 const PREVIOUS: usize = 16;
 const VARIABLES: usize = 24;
-/// Bytes of a thread state that are searched.
+/// Bytes of a thread state in which the offset is searched.
 const THREAD_STATE: usize = 700;
 
-/// What a thread was told last.
+/// Result of a thread's last lookup.
 struct Seat {
     context: Cell<usize>,
     variables: Cell<usize>,
@@ -37,10 +38,10 @@ struct Seat {
     gone: AtomicBool,
 }
 
-/// A thread's hold on its seat.
+/// Marks a thread's seat as unused when the thread ends.
 struct Hold(Arc<Seat>);
 
-// SAFETY: all but `gone` is only touched with the GIL held.
+// SAFETY: all fields but `gone` are only accessed with the GIL held.
 unsafe impl Send for Seat {}
 // SAFETY: as above.
 unsafe impl Sync for Seat {}
@@ -71,7 +72,7 @@ fn load(address: usize) -> usize {
     unsafe { (address as *const usize).read() }
 }
 
-/// Makes the variable and finds the contexts.
+/// Makes the variable, and finds the offset of the context in the thread state.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     if CONTEXT.load(Relaxed) != 0 && VARIABLE.get().is_some() {
         return Ok(());
@@ -81,7 +82,7 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     if VARIABLE.get().is_none() {
         // SAFETY: the name ends with a NUL, and there is no default.
         let made = unsafe { (contexts.new)(c"rscalene_request".as_ptr(), std::ptr::null_mut()) };
-        // SAFETY: a new reference, or null with an exception.
+        // SAFETY: `made` is a new reference, or null with an exception set.
         let made = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
         let _ = VARIABLE.set(made.unbind());
     }
@@ -100,7 +101,7 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     if CONTEXT.load(Relaxed) == 0 { Err(unknown()) } else { Ok(()) }
 }
 
-/// Makes `request` the running context's; the answer is for [`reset`].
+/// Sets `request` in the running context. Returns a token for [`reset`].
 pub(super) fn set<'py>(request: &Bound<'py, Request>) -> PyResult<Bound<'py, PyAny>> {
     let py = request.py();
     prepare(py)?;
@@ -111,29 +112,30 @@ pub(super) fn set<'py>(request: &Bound<'py, Request>) -> PyResult<Bound<'py, PyA
     unsafe { Bound::from_owned_ptr_or_err(py, (contexts.set)(variable.as_ptr(), request.as_ptr())) }
 }
 
-/// Gives the running context back what it had. A token of another context (a body that was closed elsewhere) changes nothing.
+/// Restores the former value of the running context. A token of another context (if a body was closed elsewhere)
+/// changes nothing.
 pub(super) fn reset(token: &Bound<'_, PyAny>) {
     let (Some(variable), Some(contexts)) = (VARIABLE.get(), api::contexts()) else { return };
     // SAFETY: both are live objects, and the GIL is held.
     if unsafe { (contexts.reset)(variable.as_ptr(), token.as_ptr()) } < 0 {
-        // SAFETY: the GIL is held; the error is ours.
+        // SAFETY: the GIL is held, and the call above raised the error.
         unsafe { ffi::PyErr_Clear() };
     }
 }
 
-/// The request of the running context.
+/// The request in the running context.
 pub fn current<'py>(py: Python<'py>) -> Option<Bound<'py, Request>> {
     let found = raw(VARIABLE.get()?)?;
-    // SAFETY: a new reference.
+    // SAFETY: `raw` returns a new reference.
     let found = unsafe { Bound::from_owned_ptr(py, found) };
     found.cast_into::<Request>().ok()
 }
 
-/// What the variable holds: a new reference.
+/// The value of the variable, as a new reference.
 fn raw(variable: &Py<PyAny>) -> Option<*mut ffi::PyObject> {
     let contexts = api::contexts()?;
     let mut found = std::ptr::null_mut();
-    // SAFETY: the GIL is held; an exception under way is put back untouched.
+    // SAFETY: the GIL is held; the current exception, if any, is restored unchanged.
     unsafe {
         let (mut kind, mut value, mut trace) = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
         ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut trace);
@@ -143,21 +145,21 @@ fn raw(variable: &Py<PyAny>) -> Option<*mut ffi::PyObject> {
     (!found.is_null()).then_some(found)
 }
 
-/// Runs `work` with the book and the stack of the running context's request, if it has one that is open.
+/// Runs `work` with the book and the stack of the running context's request, if there is an open one.
 #[inline(always)]
 pub(super) fn with_book<R>(py: Python<'_>, work: impl FnOnce(&mut Book, u32) -> R) -> Option<R> {
-    // SAFETY: the GIL is held, so there is a thread state; the offset was found in one.
+    // SAFETY: the GIL is held, so there is a thread state, and `prepare` found the offset in one.
     let context = load(unsafe { ffi::PyThreadState_Get() } as usize + CONTEXT.load(Relaxed));
     if context == 0 {
         return None;
     }
     let variables = load(context + VARIABLES);
     let mut seat = SEAT.with(Cell::get);
-    // SAFETY: a seat lives as long as its thread at least.
+    // SAFETY: a seat lives at least as long as its thread.
     if seat.is_null() || unsafe { (*seat).variables.get() != variables || (*seat).context.get() != context } {
         seat = look(py, context, variables);
     }
-    // SAFETY: as above; the request is held by the variables that the seat holds.
+    // SAFETY: as above; the seat holds the variables, and they hold the request.
     unsafe {
         let request = (*seat).request.get().as_ref()?;
         Some(work(request.book(py), (*seat).stack.get()))
@@ -170,25 +172,25 @@ fn look(py: Python<'_>, context: usize, variables: usize) -> *const Seat {
     if seat.is_null() {
         seat = take_seat(py);
     }
-    // SAFETY: a seat lives as long as its thread at least.
+    // SAFETY: a seat lives at least as long as its thread.
     let this = unsafe { &*seat };
     if this.variables.get() != variables {
         let found = VARIABLE.get().and_then(raw);
-        // SAFETY: a new reference to a live object, which the variables hold as well.
+        // SAFETY: `found` is a new reference to a live object, which the variables hold as well.
         let request = found.and_then(|found| unsafe {
             let bound = Bound::from_owned_ptr(py, found);
             bound.cast::<Request>().ok().map(|request| std::ptr::from_ref::<Request>(request.get()))
         });
         let old = this.variables.replace(variables);
         this.request.set(request.unwrap_or(std::ptr::null()));
-        // SAFETY: the variables of a live context; what was held is released.
+        // SAFETY: these are the variables of a live context; the seat held the old ones.
         unsafe {
             ffi::Py_XINCREF(variables as *mut ffi::PyObject);
             release(old);
         }
     }
     this.context.set(context);
-    // SAFETY: held by the variables.
+    // SAFETY: the variables hold the request.
     if let Some(request) = unsafe { this.request.get().as_ref() } {
         if request.is_closed() {
             this.request.set(std::ptr::null());
@@ -200,27 +202,27 @@ fn look(py: Python<'_>, context: usize, variables: usize) -> *const Seat {
     seat
 }
 
-/// The stack of `request` in a context.
+/// The stack of `request` for a context.
 fn stack_in(py: Python<'_>, request: &Request, context: usize) -> u32 {
     let entered_in = |at: usize| Some(load(at + PREVIOUS)).filter(|previous| *previous != 0);
     let outer = std::iter::successors(entered_in(context), |at| entered_in(*at)).take(16);
     request.book(py).stack_of(context, outer)
 }
 
-/// The stack of `request` in the running context; `None` where there is no context.
+/// The stack of `request` for the running context; `None` if the thread has no context.
 pub(super) fn running_stack(py: Python<'_>, request: &Request) -> Option<u32> {
-    // SAFETY: the GIL is held, so there is a thread state; the offset was found in one.
+    // SAFETY: the GIL is held, so there is a thread state, and `prepare` found the offset in one.
     let context = load(unsafe { ffi::PyThreadState_Get() } as usize + CONTEXT.load(Relaxed));
     (context != 0).then(|| stack_in(py, request, context))
 }
 
-/// Gives up a hold on variables.
+/// Drops a seat's reference to variables.
 ///
 /// # Safety
 ///
-/// The GIL is held, and `variables` is 0 or held.
+/// The GIL is held, and `variables` is 0 or an address to which the caller has a reference.
 unsafe fn release(variables: usize) {
-    // What ends with it may run Python code, which must not meet an exception under way.
+    // Destructors of released objects may run Python code, which must not see the current exception.
     // SAFETY: see above.
     unsafe {
         let (mut kind, mut value, mut trace) = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
@@ -239,18 +241,18 @@ fn take_seat(py: Python<'_>) -> *const Seat {
         gone: AtomicBool::new(false),
     });
     let address = Arc::as_ptr(&seat);
-    // SAFETY: this thread's own, and nothing below comes back here.
+    // SAFETY: the value belongs to this thread, and nothing below calls this function again.
     let held = HOLD.try_with(|hold| unsafe { *hold.get() = Some(Hold(Arc::clone(&seat))) });
     if held.is_ok() {
         SEAT.with(|mine| mine.set(address));
     }
-    // Where the thread is ending already, the seat is used once and goes at the end of the next request.
+    // If the thread is ending already, the seat serves this lookup only; `forget` removes it when a request ends.
     seat.gone.store(held.is_err(), Relaxed);
     seats(py).push(seat);
     address
 }
 
-/// Lets go of every thread's variables: called when a request ends, so that none outlives it by us.
+/// Drops the variables of all threads. Called when a request ends, so that no seat keeps its objects alive.
 pub(super) fn forget(py: Python<'_>) {
     let mut held = Vec::new();
     for seat in seats(py).iter() {
@@ -260,7 +262,7 @@ pub(super) fn forget(py: Python<'_>) {
     }
     seats(py).retain(|seat| !seat.gone.load(Relaxed));
     for variables in held {
-        // SAFETY: they were held by the seats.
+        // SAFETY: the seats had references to them.
         unsafe { release(variables) };
     }
 }

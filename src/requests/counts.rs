@@ -1,6 +1,6 @@
-//! Open requests, counted by the events that they want.
+//! Numbers of open requests, by the events that they need.
 //!
-//! Invariant: written with the GIL held. Neighbours: `gears` counts, `events` and `legacy` read.
+//! Invariant: written with the GIL held. Neighbours: `gears` writes, `events` and `legacy` read.
 
 use std::sync::atomic::AtomicU32;
 
@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU32;
 pub(super) static FUNCTIONS: AtomicU32 = AtomicU32::new(0);
 /// Open requests that record lines.
 pub(super) static LINES: AtomicU32 = AtomicU32::new(0);
-/// Function events since the last request that wanted any ended.
+/// Function events since the end of the last request that recorded functions.
 pub(super) static IDLE: AtomicU32 = AtomicU32::new(0);
-/// At about 0.1 us each, 1 ms.
+/// After this many such events, function events are switched off: 1 ms at about 0.1 us each.
 pub(super) const IDLE_EVENTS: u32 = 10_000;

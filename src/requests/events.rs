@@ -1,11 +1,12 @@
 //! Events from `sys.monitoring`, 3.12 and later.
 //!
-//! Job: two tools, one for lines and one for functions, since code out of scope switches the first one's events off for
-//! good. Invariant: an event of a context without an open request does nothing. Neighbours: `gears` says when, `context`
-//! whose event it is, `book` what it means.
+//! Job: register two tools, one for lines and one for functions, because code out of scope disables the events of the
+//! first tool for good. Invariant: an event in a context without an open request does nothing. Neighbours: `gears`
+//! switches the tools on, `context` finds the request of an event, `book` records it.
 //!
-//! Lines: a global `PY_START` looks at each code object once; in scope it asks for the local `LINE`, `PY_RETURN`,
-//! `PY_YIELD` and `PY_RESUME`, elsewhere it answers `DISABLE`. `restart_events` is never called: it is global to all tools.
+//! Lines: a global `PY_START` callback checks each code object once. For code in scope it switches on the local events
+//! `LINE`, `PY_RETURN`, `PY_YIELD` and `PY_RESUME`; for other code it returns `DISABLE`. `restart_events` is never
+//! called, because it affects all tools.
 
 use std::ffi::{CStr, c_char};
 use std::sync::OnceLock;
@@ -23,10 +24,10 @@ use crate::bindings::symbols::address;
 use crate::lines::clock;
 use crate::lines::session::Reading;
 
-/// Ids to try: those without a role first. 0 and 1 belong to debuggers and coverage tools, which come and go.
+/// Tool ids to try, those without a predefined role first. Ids 0 and 1 are left to debuggers and coverage tools.
 const TOOL_IDS: [u8; 4] = [4, 3, 5, 2];
 
-/// What was asked of the interpreter once.
+/// Objects and constants read from the interpreter once.
 struct Asked {
     monitoring: Py<PyAny>,
     disable: Py<PyAny>,
@@ -36,14 +37,14 @@ struct Asked {
 static ASKED: OnceLock<Asked> = OnceLock::new();
 static LINE_TOOL: OnceLock<u8> = OnceLock::new();
 static FUNCTION_TOOL: OnceLock<u8> = OnceLock::new();
-/// Are function events on?
+/// Whether function events are on.
 static FUNCTIONS_ON: AtomicBool = AtomicBool::new(false);
 
 const LINE_EVENTS: [&str; 3] = ["PY_START", "PY_UNWIND", "PY_THROW"];
 const LOCAL_EVENTS: [&str; 4] = ["LINE", "PY_RETURN", "PY_YIELD", "PY_RESUME"];
 const FUNCTION_EVENTS: [&str; 7] = ["PY_START", "PY_RESUME", "PY_THROW", "PY_RETURN", "PY_YIELD", "PY_UNWIND", "CALL"];
 
-/// Switches on what a request wants.
+/// Switches on the events that a request needs.
 pub(super) fn on(py: Python<'_>, functions: bool, lines: bool) -> PyResult<()> {
     let asked = asked(py)?;
     let monitoring = asked.monitoring.bind(py);
@@ -115,7 +116,7 @@ type Native = unsafe extern "C" fn(*mut ffi::PyObject, *mut *mut ffi::PyObject, 
 /// A method definition that the interpreter keeps a pointer to.
 struct Callback(std::cell::UnsafeCell<ffi::PyMethodDef>);
 
-// SAFETY: the interpreter only reads it.
+// SAFETY: the interpreter only reads the definition.
 unsafe impl Sync for Callback {}
 
 impl Callback {
@@ -165,14 +166,14 @@ fn function_callbacks() -> [(&'static str, &'static Callback); 9] {
     CALLBACKS.each_ref().map(|(name, callback)| (*name, callback))
 }
 
-/// What a callback answers. Immortal from 3.12 on, so the reference needs no count.
+/// The result of a callback. `None` is immortal since 3.12, so its reference count need not change.
 #[inline(always)]
 fn none() -> *mut ffi::PyObject {
     // SAFETY: `None` lives as long as the interpreter.
     unsafe { ffi::Py_None() }
 }
 
-/// Nothing but a load while no request wants functions; after a while the events end.
+/// Whether no open request records functions. After [`IDLE_EVENTS`] such events, switches function events off.
 #[inline(always)]
 fn idle(py: Python<'_>) -> bool {
     if FUNCTIONS.load(Relaxed) != 0 {
@@ -290,7 +291,7 @@ unsafe extern "C" fn on_line_start(
     let in_scope = functions::known_watch(py, code as usize).unwrap_or_else(|| meet(py, code));
     if !in_scope {
         return ASKED.get().map_or_else(none, |asked| {
-            // SAFETY: the object lives; the caller takes a reference.
+            // SAFETY: the object is alive, and the caller takes the new reference.
             unsafe { ffi::Py_NewRef(asked.disable.as_ptr()) }
         });
     }
@@ -304,7 +305,7 @@ unsafe extern "C" fn on_line_start(
     none()
 }
 
-/// Looks at a code object for the first time: are its lines asked for?
+/// Whether code seen for the first time is in scope; if it is, switches on its line events.
 #[cold]
 fn meet(py: Python<'_>, code: *mut ffi::PyObject) -> bool {
     let function = functions::of_code(py, code);
@@ -361,7 +362,7 @@ unsafe extern "C" fn on_line_throw(
     arguments: *mut *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
-    // SAFETY: as above. This event cannot be local: code out of scope is left alone here.
+    // SAFETY: as above. `PY_THROW` cannot be a local event, so the scope is checked here.
     unsafe {
         let py = Python::assume_attached();
         if LINES.load(Relaxed) != 0 && functions::known_scope(py, *arguments as usize) == Some(true) {
@@ -408,7 +409,7 @@ unsafe extern "C" fn on_line_yield(
     none()
 }
 
-/// Does this code await, or does it give a value to its caller?
+/// Whether the code awaits, or yields a value to its caller.
 fn how_it_yields(py: Python<'_>, code: *mut ffi::PyObject, value: *mut ffi::PyObject) -> Leaves {
     static WRAPPED: OnceLock<usize> = OnceLock::new();
     if functions::of_code(py, code).kind != Kind::Coroutine {

@@ -1,8 +1,9 @@
-//! Names of functions, asked once a function and process.
+//! Names of functions, read once for each function and process.
 //!
-//! Job: turn a code object, or the method definition of a C function, into file, line and name as cProfile writes them.
-//! Invariant: a code object in the table is held, so its address names no other; the table is cleared at [`MOST`] entries,
-//! and requests that still use one hold it by `Arc`. Neighbours: `tree` and `ledger` keep the functions, `events` asks.
+//! Job: turn a code object, or the method definition of a C function, into file, line and name in cProfile's form.
+//! Invariants: the table holds a reference to each of its code objects, so that no other object gets its address; the
+//! table is cleared at [`MOST`] entries, and requests that still use a function hold it by `Arc`. Neighbours: `tree`
+//! and `ledger` keep the functions, `events` looks them up.
 
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
@@ -17,14 +18,14 @@ use rustc_hash::FxHashMap;
 use super::scope;
 use crate::bindings::symbols::address;
 
-/// What resuming a function means.
+/// How resuming a function counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A plain function, or a C function.
     Plain,
     /// A generator: each resume counts as a call, as in cProfile.
     Generator,
-    /// A coroutine or async generator: counted once, its suspensions are time awaited.
+    /// A coroutine or async generator: counts as one call; time while it is suspended is awaited time.
     Coroutine,
 }
 
@@ -37,26 +38,26 @@ pub(super) struct Function {
     pub(super) file: Box<str>,
     /// First line; 0 for C functions.
     pub(super) line: u32,
-    /// Name as cProfile has it: without the names of what surrounds it.
+    /// Name as in cProfile: without the enclosing classes and functions.
     pub(super) name: Box<str>,
-    /// Name with them.
+    /// Name with the enclosing classes and functions.
     pub(super) qualname: Box<str>,
-    /// See [`Kind`].
+    /// How resuming it counts.
     pub(super) kind: Kind,
-    /// Does it belong to rscalene?
+    /// Whether it belongs to rscalene.
     pub(super) ours: bool,
-    /// Are its lines reported?
+    /// Whether its lines are reported.
     pub(super) in_scope: bool,
-    /// Have its line events been asked for?
+    /// Whether its line events are switched on.
     pub(super) watched: AtomicBool,
-    /// Where a template engine made the code: lines of the code and of the template, both ascending.
+    /// If a template engine generated the code: pairs of a line of the code and a line of the template, both ascending.
     template: Option<Box<[(u32, u32)]>>,
-    /// Keeps the code object, and thereby its address.
+    /// Keeps the code object alive, so that its address stays valid.
     _code: Option<Py<PyAny>>,
 }
 
 impl Function {
-    /// The line that a report names: the template's, where a template engine made the code.
+    /// The line to report: the template's line if a template engine generated the code.
     pub(super) fn reported_line(&self, line: u32) -> u32 {
         let Some(lines) = &self.template else { return line };
         let at = lines.partition_point(|(code, _)| *code <= line);
@@ -64,7 +65,7 @@ impl Function {
     }
 }
 
-/// Entries of the table at most.
+/// Most entries of the table.
 const MOST: usize = 32_768;
 
 type Table = FxHashMap<usize, Arc<Function>>;
@@ -88,13 +89,13 @@ pub(super) fn of_code(py: Python<'_>, code: *mut ffi::PyObject) -> Arc<Function>
     remember(py, describe_code(&code))
 }
 
-/// Is the code object known to be in scope? `None`: it was not met yet.
+/// Whether the code object is in scope; `None` if it has not been seen yet.
 #[inline(always)]
 pub(super) fn known_scope(py: Python<'_>, code: usize) -> Option<bool> {
     table(py).get(&code).map(|function| function.in_scope)
 }
 
-/// The same, where code in scope counts as unmet until its line events were asked for.
+/// As [`known_scope`], but also `None` for code in scope whose line events are not switched on yet.
 #[inline(always)]
 pub(super) fn known_watch(py: Python<'_>, code: usize) -> Option<bool> {
     let function = table(py).get(&code)?;
@@ -134,7 +135,7 @@ fn remember(py: Python<'_>, function: Function) -> Arc<Function> {
         table.insert(function.key, Arc::clone(&function));
         old
     };
-    // Code objects that nobody else holds end here, after the table was let go of.
+    // Drop code objects that have no other owner here, when the table is no longer borrowed.
     drop(old);
     function
 }
@@ -169,16 +170,16 @@ fn describe_code(code: &Bound<'_, PyAny>) -> Function {
     }
 }
 
-/// The map that Jinja2 leaves in the globals of the code it makes (`debug_info`, such as `1=12&7=20`: template line 1 is code
-/// line 12). Asked while the code's own frame runs.
+/// The line map that Jinja2 puts into the globals of the code that it generates: `debug_info`, for example `1=12&7=20`
+/// (template line 1 is code line 12). Must be called while the code's own frame runs.
 fn template_lines(code: &Bound<'_, PyAny>) -> Option<Box<[(u32, u32)]>> {
     let py = code.py();
-    // SAFETY: the GIL is held; a borrowed reference, or null where no frame runs.
+    // SAFETY: the GIL is held; the result is a borrowed reference, or null if no frame runs.
     let globals = unsafe { Bound::from_borrowed_ptr_or_opt(py, ffi::PyEval_GetGlobals()) }?;
     let globals = globals.cast::<PyDict>().ok()?;
     globals.get_item(pyo3::intern!(py, "environment")).ok()??;
     let Some(info) = globals.get_item(pyo3::intern!(py, "debug_info")).ok()? else {
-        // The body of the template's module, which runs once and makes the map.
+        // This is the body of the template's module, which runs once and creates the map.
         let made_by_hand = globals.contains(pyo3::intern!(py, "__name__")).unwrap_or(true);
         return if made_by_hand { None } else { Some(Box::default()) };
     };
@@ -192,7 +193,7 @@ fn template_lines(code: &Bound<'_, PyAny>) -> Option<Box<[(u32, u32)]>> {
     Some(lines.into())
 }
 
-/// What cProfile calls a C function.
+/// cProfile's name of a C function.
 fn describe_builtin(callable: &Bound<'_, PyAny>) -> String {
     let py = callable.py();
     let Ok(name) = callable.getattr("__name__").and_then(|name| name.extract::<String>()) else {
@@ -220,7 +221,7 @@ fn none(_: Python<'_>) -> PyErr {
     pyo3::exceptions::PyTypeError::new_err(())
 }
 
-/// `repr` of what the type of `owner` has under `name`: looked up as `_PyType_Lookup` does, without descriptors.
+/// `repr` of the attribute `name` of the type of `owner`, found as `_PyType_Lookup` does, without calling descriptors.
 fn found_in_type(owner: &Bound<'_, PyAny>, name: &str) -> Option<String> {
     let order = owner.get_type().getattr("__mro__").ok()?.cast_into::<PyTuple>().ok()?;
     for class in order.iter() {
@@ -230,7 +231,7 @@ fn found_in_type(owner: &Bound<'_, PyAny>, name: &str) -> Option<String> {
             Err(_) => members.get_item(name).ok(),
         };
         if let Some(found) = found {
-            // SAFETY: the object lives. Only types written in C are asked: an event must not run Python code.
+            // SAFETY: the object is alive. Only types written in C are used, because an event must not run Python code.
             let heap = unsafe { ffi::PyType_GetFlags(ffi::Py_TYPE(found.as_ptr())) } & ffi::Py_TPFLAGS_HEAPTYPE != 0;
             if heap {
                 return None;
@@ -241,7 +242,7 @@ fn found_in_type(owner: &Bound<'_, PyAny>, name: &str) -> Option<String> {
     None
 }
 
-/// What is read of C functions: their types, and where their method definition lies.
+/// Types of C functions, by which [`definition`] recognises them.
 struct Builtins {
     function: usize,
     method: usize,
@@ -263,7 +264,7 @@ fn find_builtins() -> Option<Builtins> {
         method: address(c"PyCMethod_Type") as usize,
         descriptor: address(c"PyMethodDescr_Type") as usize,
     };
-    // Believed only where both lead to the names that are known.
+    // Trust the offsets only if both lead to the expected names.
     // SAFETY: called with the GIL held, by the events; `len` and `dict.get` live as long as the interpreter.
     let (length, get) = Python::try_attach(|py| {
         let len = py.import("builtins").and_then(|module| module.getattr("len")).ok()?.as_ptr() as usize;

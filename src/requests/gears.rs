@@ -1,11 +1,12 @@
-//! Which events are asked for, and when they end.
+//! Switches events on when a request needs them, and off afterwards.
 //!
-//! Job: count the open requests of each gear and switch events on with the first one. Invariant: nothing is switched on
-//! before the first request of a process that wants it, and once no request is open an event costs one load.
-//! Neighbours: `events` (3.12 and later) and `legacy` (3.11) do the switching.
+//! Job: count the open requests of each gear (functions, lines) and switch its events on with the first one.
+//! Invariants: no events are on before the first request of the process that needs them; if no request is open, an
+//! event costs one load. Neighbours: `events` (3.12 and later) and `legacy` (3.11) do the switching.
 //!
-//! Line events stay on: code out of scope switches itself off at its first call. Function events end once no request has
-//! wanted them for [`IDLE_EVENTS`](super::counts::IDLE_EVENTS) events: switching costs 0.05 to 0.2 ms, more than a short request's events.
+//! Line events stay on, because code out of scope disables its own at its first call. Function events are switched off
+//! after [`IDLE_EVENTS`](super::counts::IDLE_EVENTS) events without a request that needs them: switching costs 0.05 to
+//! 0.2 ms, more than the events of a short request.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -15,15 +16,15 @@ use pyo3::prelude::*;
 use super::counts::{FUNCTIONS, IDLE, LINES};
 use super::{context, events, legacy, scope};
 
-/// Does this interpreter have `sys.monitoring`?
+/// Whether this interpreter has `sys.monitoring`.
 pub(super) fn modern(py: Python<'_>) -> bool {
     py.version_info() >= (3, 12)
 }
 
-/// A request opens.
+/// Counts a request that opens, and switches on the events that it needs.
 ///
 /// # Errors
-/// When the interpreter cannot be followed, or other tools have taken what is needed.
+/// If requests cannot be followed in this interpreter, or other tools hold all ids of `sys.monitoring`.
 pub(super) fn open(py: Python<'_>, functions: bool, lines: bool) -> PyResult<()> {
     if let Some(why) = refused(py) {
         return Err(PyRuntimeError::new_err(why));
@@ -46,7 +47,7 @@ pub(super) fn open(py: Python<'_>, functions: bool, lines: bool) -> PyResult<()>
     Ok(())
 }
 
-/// It ends.
+/// Counts a request that ends.
 pub(super) fn close(py: Python<'_>, functions: bool, lines: bool) {
     if functions {
         FUNCTIONS.fetch_sub(1, Relaxed);
@@ -60,7 +61,7 @@ pub(super) fn close(py: Python<'_>, functions: bool, lines: bool) {
     }
 }
 
-/// Why requests are not profiled in this interpreter.
+/// Why requests are not profiled in this interpreter; `None` if they are.
 pub(super) fn refused(py: Python<'_>) -> Option<&'static str> {
     // SAFETY: the GIL is held.
     let number = unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) };

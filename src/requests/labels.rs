@@ -1,9 +1,10 @@
-//! Labels of requests and blocks, for whoever records this process: `rscalene run`, or `Profiler`.
+//! Labels of requests and blocks, for the recorders of this process: `rscalene run` and `Profiler`.
 //!
-//! Job: one context variable, `rscalene_label`, whose value is a number; say what numbers mean, and what ended. Invariant:
-//! where nothing records, no variable is set and nothing is said. A forked child says again what its labels mean, since
-//! it has records of its own. Neighbours: `wire::tap` is the launcher's contract,
-//! `bindings::hearing` has the profilers of this process, `request` bears numbers, `rscalene.web` names them.
+//! Job: set one context variable, `rscalene_label`, to a number; send the recorders the meaning of each number and the
+//! end of labelled work. Invariants: without a recorder, no variable is set and nothing is sent; a forked child sends
+//! the meaning of its labels again, because it has records of its own. Neighbours: `wire::tap` is the launcher's
+//! contract, `bindings::hearing` has the profilers of this process, `request` uses the numbers, `rscalene.web` names
+//! them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,28 +20,28 @@ use crate::bindings::{contexts, hearing, symbols};
 use crate::observe::proc;
 use crate::transport::event::Body;
 
-/// Labels of a process that have numbers; what comes later bears `(others)`.
+/// Most labels of a process that have a number of their own; later ones share `(others)`.
 const MOST_LABELS: usize = 2_048;
 
-/// The variable, and where it stands.
+/// The context variable, and where a recorder finds its value in memory.
 struct Variable {
     variable: Py<PyAny>,
     place: LabelVariable,
 }
 
-/// Numbers by text, of the process that they were said to.
+/// Numbers of labels by text, for the process that sent them to the recorders.
 struct Said {
     pid: u32,
     numbers: HashMap<String, u32>,
 }
 
-/// The variable; `None` where this interpreter keeps contexts in a way that is not known.
+/// The variable; `None` if this interpreter stores contexts in an unknown way.
 static VARIABLE: OnceLock<Option<Variable>> = OnceLock::new();
-/// The shim of `rscalene run`, which follows the variable; `None` where nothing preloaded the shim.
+/// The shim of `rscalene run`, which reads the variable; `None` if the shim was not preloaded.
 static LAUNCHED: OnceLock<Option<&'static TapTable>> = OnceLock::new();
 
 struct Held(RefCell<Said>);
-// SAFETY: only reached with the GIL held, as `held` asks for the proof.
+// SAFETY: only reached with the GIL held, which the argument of `held` proves.
 unsafe impl Sync for Held {}
 static HELD: std::sync::LazyLock<Held> =
     std::sync::LazyLock::new(|| Held(RefCell::new(Said { pid: 0, numbers: HashMap::new() })));
@@ -49,14 +50,14 @@ fn held(_held: Python<'_>) -> &'static RefCell<Said> {
     &HELD.0
 }
 
-/// A number that no label and no request of this process has.
+/// A number that no other label or request of this process has.
 pub(crate) fn next() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    // An `int` of one digit has 30 bits. After a billion requests numbers come again.
+    // A Python `int` of one digit has 30 bits. After a billion requests, numbers are used again.
     NEXT.fetch_add(1, Relaxed) % ((1 << 30) - 1) + 1
 }
 
-/// The variable, where anything records labels: `rscalene run`, or a profiler of this process.
+/// The variable, if there is a recorder: `rscalene run`, or a profiler of this process.
 fn followed(py: Python<'_>) -> Option<&'static Variable> {
     if launched(py).is_some() || hearing::any(py) { variable(py) } else { None }
 }
@@ -65,7 +66,7 @@ fn variable(py: Python<'_>) -> Option<&'static Variable> {
     if let Some(known) = VARIABLE.get() {
         return known.as_ref();
     }
-    // Another thread may run meanwhile: nobody waits for the other's answer with the GIL.
+    // Another thread may make the variable at the same time: no thread may wait for the other while it holds the GIL.
     let found = make(py).ok().flatten();
     let variable = VARIABLE.get_or_init(|| found).as_ref()?;
     hearing::follow(py, variable.place);
@@ -86,7 +87,7 @@ fn make(py: Python<'_>) -> PyResult<Option<Variable>> {
     Ok(Some(Variable { variable: variable.unbind(), place }))
 }
 
-/// The shim, if it was preloaded and records.
+/// The shim, if it is preloaded and records.
 fn launched(py: Python<'_>) -> Option<&'static TapTable> {
     if let Some(known) = LAUNCHED.get() {
         return *known;
@@ -111,7 +112,7 @@ fn preloaded() -> Option<&'static TapTable> {
     (table.version == TAP_VERSION).then_some(table)
 }
 
-/// The running context bears this number; the answer is for [`reset`], `None` where nothing records.
+/// Sets the label of the running context to this number. Returns a token for [`reset`]; `None` without a recorder.
 pub(super) fn set(py: Python<'_>, label: u32) -> PyResult<Option<Py<PyAny>>> {
     let (Some(followed), Some(contexts)) = (followed(py), api::contexts()) else { return Ok(None) };
     let number = label.into_pyobject(py)?;
@@ -121,18 +122,18 @@ pub(super) fn set(py: Python<'_>, label: u32) -> PyResult<Option<Py<PyAny>>> {
     Ok(Some(token.unbind()))
 }
 
-/// The running context bears what it bore before. A token of another context changes nothing.
+/// Restores the former label of the running context. A token of another context changes nothing.
 pub(super) fn reset(token: &Bound<'_, PyAny>) {
-    // What recorded may have stopped meanwhile.
+    // The recorder may have stopped meanwhile.
     let (Some(Some(followed)), Some(contexts)) = (VARIABLE.get(), api::contexts()) else { return };
     // SAFETY: both are live objects, and the GIL is held.
     if unsafe { (contexts.reset)(followed.variable.as_ptr(), token.as_ptr()) } < 0 {
-        // SAFETY: the GIL is held; the error is ours.
+        // SAFETY: the GIL is held, and the call above raised the error.
         unsafe { ffi::PyErr_Clear() };
     }
 }
 
-/// The number of what these pairs say; `None` where nothing records.
+/// The number for these pairs of key and value; `None` without a recorder.
 fn number(py: Python<'_>, pairs: &[(String, String)]) -> Option<u32> {
     followed(py)?;
     let text = text(pairs);
@@ -161,7 +162,7 @@ fn number(py: Python<'_>, pairs: &[(String, String)]) -> Option<u32> {
     Some(number)
 }
 
-/// As [`rscalene_wire::Label`] has it: pairs that do not fit are cut or left out.
+/// The pairs as the text of [`rscalene_wire::Label`]. Pairs that do not fit are cut or left out.
 pub(crate) fn text(pairs: &[(String, String)]) -> String {
     let mut text = String::new();
     for (key, value) in pairs.iter().take(LABEL_PAIRS) {
@@ -178,7 +179,7 @@ pub(crate) fn text(pairs: &[(String, String)]) -> String {
     text
 }
 
-/// What [`text`] was made of.
+/// The pairs from which [`text`] was made.
 fn pairs_of(text: &str) -> Vec<(String, String)> {
     let mut words = text.split_terminator('\0');
     let mut pairs = Vec::new();
@@ -188,19 +189,19 @@ fn pairs_of(text: &str) -> Vec<(String, String)> {
     pairs
 }
 
-/// Does anything record labels? `rscalene run` does, and `Profiler`.
+/// Whether anything records labels: `rscalene run` or `Profiler`.
 #[pyfunction]
 pub(super) fn labels_followed(py: Python<'_>) -> bool {
     followed(py).is_some()
 }
 
-/// The number of these pairs of key and value; None where nothing records.
+/// The number for these pairs of key and value; None without a recorder.
 #[pyfunction]
 pub(super) fn label_number(py: Python<'_>, pairs: Vec<(String, String)>) -> Option<u32> {
     number(py, &pairs)
 }
 
-/// The pairs of the running context's label; empty where it has none, or a request's.
+/// The pairs of the running context's label; empty if it has no label, or a request's number.
 #[pyfunction]
 pub(super) fn label_pairs(py: Python<'_>) -> PyResult<Vec<(String, String)>> {
     let Some(followed) = followed(py) else { return Ok(Vec::new()) };
@@ -210,20 +211,20 @@ pub(super) fn label_pairs(py: Python<'_>) -> PyResult<Vec<(String, String)>> {
     Ok(found.map_or_else(Vec::new, |(text, _)| pairs_of(text)))
 }
 
-/// Makes the running context bear a label; the answer is for `label_exit`.
+/// Gives the running context a label. Returns a token for `label_exit`.
 #[pyfunction]
 pub(super) fn label_enter(py: Python<'_>, label: u32) -> PyResult<Option<Py<PyAny>>> {
     set(py, label)
 }
 
-/// Gives the context back what it bore.
+/// Restores the former label of the context.
 #[pyfunction]
 pub(super) fn label_exit(token: &Bound<'_, PyAny>) {
     reset(token);
 }
 
-/// Says that work with the label `name` ended after so many nanoseconds. `label` is the number of the request that it
-/// was; 0 for a block.
+/// Reports that work with the label `name` ended after `wall_ns` nanoseconds. `label` is the number of the request, or
+/// 0 for a block.
 #[pyfunction]
 pub(super) fn label_ended(py: Python<'_>, label: u32, name: u32, wall_ns: u64, cpu_ns: Option<u64>) {
     let cpu_ns = cpu_ns.unwrap_or(UNKNOWN_NS);

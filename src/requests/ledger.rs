@@ -1,28 +1,28 @@
 //! The exact lines of one request.
 //!
-//! Job: hits, time, own time, time awaited and bytes of each line of code in scope. Invariant: pure; a line's time runs
-//! from its start to the next line of the same activation, callees included; where a line is active twice on one stack
-//! (recursion) the outer activation alone counts. Own time is without callees in scope, and sums to the whole.
-//! Neighbours: `book` brings the events, `request` gives the rows to Python.
+//! Job: hits, time, own time, awaited time and bytes of each line of code in scope. Invariants: pure; a line's time
+//! runs from its start to the next line of the same activation, callees included; if a line is active twice on one
+//! stack (recursion), only the outer activation counts. Own time excludes callees in scope, so the own times add up to
+//! the whole. Neighbours: `book` passes the events, `request` returns the rows to Python.
 
 use rustc_hash::FxHashMap;
 
 use crate::lines::session::Reading;
 
-/// One line.
+/// Figures of one line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
-    /// How often the line was begun.
+    /// How often the line began.
     pub(super) hits: u64,
-    /// Ticks on it, callees included.
+    /// Ticks in the line, callees included.
     pub(super) ticks: u64,
-    /// Ticks on it and in code out of scope that it called.
+    /// Ticks in the line, and in code out of scope that it called.
     pub(super) own: u64,
     /// Ticks for which a coroutine was suspended on it.
     pub(super) waited: u64,
     /// Bytes allocated less bytes freed, callees included.
     pub(super) net: i64,
-    /// Highest net above the one at its start.
+    /// Highest net bytes while the line ran, compared with its start.
     pub(super) peak: i64,
 }
 
@@ -38,14 +38,14 @@ impl Row {
     }
 }
 
-/// Rows of one code object.
+/// Lines of one code object.
 #[derive(Debug)]
 pub(super) struct Source<F> {
     /// The function.
     pub(super) function: F,
-    /// Line of the first row.
+    /// Line number of the first row.
     pub(super) first: u32,
-    /// The rows.
+    /// A row for each line from `first` on.
     pub(super) rows: Vec<Row>,
 }
 
@@ -60,9 +60,9 @@ pub(super) struct Frame {
     base: i64,
     high: i64,
     top: i64,
-    /// The next activation of the same code below.
+    /// Index of the next activation of the same code further out; [`NONE`] if there is none.
     outer: u32,
-    /// Is the next line the one that is under the hand already?
+    /// Whether the interpreter may report the current line once more.
     pub(super) told_again: bool,
 }
 
@@ -72,30 +72,30 @@ pub(super) struct Suspended {
     key: usize,
     source: u32,
     row: u32,
-    /// When it began to wait; `None` for a generator, which waits for its caller.
+    /// When the coroutine began to wait; `None` for a generator, because it does not wait but yielded to its caller.
     at: Option<u64>,
 }
 
-/// How an activation is left.
+/// How an activation stops running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaves {
-    /// For good.
+    /// It returns, or an exception ends it.
     Ends,
-    /// A generator gives a value to its caller.
+    /// A generator yields a value to its caller.
     Yields,
-    /// A coroutine waits.
+    /// A coroutine awaits.
     Awaits,
 }
 
 const NONE: u32 = u32::MAX;
-/// Rows of one code object at most; a line beyond is none that a compiler made.
+/// Most rows of one code object. No compiler makes a function with more lines.
 const FARTHEST: u32 = 1 << 20;
-/// Activations looked through for one of the same code.
+/// Most activations that are searched for an outer one of the same code.
 const RECURSION: usize = 64;
-/// Suspended activations that a stack remembers: generators that are never resumed go first.
+/// Most suspended activations that a stack remembers. The oldest go first: mostly generators that are never resumed.
 const SUSPENDED: usize = 1024;
 
-/// See the module.
+/// The lines of one request.
 #[derive(Debug)]
 pub(super) struct Ledger<F> {
     /// Code objects in the order in which they first ran.
@@ -108,7 +108,7 @@ impl<F> Ledger<F> {
         Self { sources: Vec::new(), places: FxHashMap::default() }
     }
 
-    /// A code object in scope starts or goes on.
+    /// Records that a code object in scope starts or resumes.
     pub(super) fn enter(&mut self, frames: &mut Vec<Frame>, key: usize, make: impl FnOnce() -> (F, u32), now: Reading) {
         let sources = &mut self.sources;
         let source = *self.places.entry(key).or_insert_with(|| {
@@ -133,7 +133,8 @@ impl<F> Ledger<F> {
         });
     }
 
-    /// A line begins. `false`: its code object does not run here; the caller enters it first.
+    /// Records that a line begins. `false` if its code object has no activation on this stack: the caller enters it
+    /// first.
     #[inline(always)]
     pub(super) fn line(&mut self, frames: &mut Vec<Frame>, key: usize, line: u32, now: Reading) -> bool {
         if frames.last().is_none_or(|frame| frame.key != key) && !self.uncover(frames, key, now) {
@@ -157,7 +158,7 @@ impl<F> Ledger<F> {
         true
     }
 
-    /// A code object is left; one that goes on later is noted in `suspended`.
+    /// Records that a code object stops running. If it may resume later, `suspended` remembers it.
     pub(super) fn leave(
         &mut self,
         frames: &mut Vec<Frame>,
@@ -181,7 +182,8 @@ impl<F> Ledger<F> {
         self.pop(frames, now);
     }
 
-    /// A code object goes on: what it waited counts on the line that it was suspended on, which goes on without a hit.
+    /// Records that a code object resumes. Its wait counts for the line on which it was suspended; that line continues
+    /// without another hit.
     pub(super) fn resume(&mut self, frames: &mut [Frame], suspended: &mut Vec<Suspended>, key: usize, ticks: u64) {
         let Some(at) = suspended.iter().rposition(|entry| entry.key == key) else { return };
         let entry = suspended.remove(at);
@@ -194,14 +196,14 @@ impl<F> Ledger<F> {
         }
     }
 
-    /// The end: whatever runs is left.
+    /// Ends all activations.
     pub(super) fn clear(&mut self, frames: &mut Vec<Frame>, now: Reading) {
         while !frames.is_empty() {
             self.pop(frames, now);
         }
     }
 
-    /// Adds what another ledger has counted on the line under the hand.
+    /// Adds the counts of another ledger, which ran while the current line of this one did.
     pub(super) fn adopt(&mut self, frames: &mut [Frame], other: &Self)
     where
         F: Clone,
@@ -226,7 +228,7 @@ impl<F> Ledger<F> {
         }
     }
 
-    /// Leaves what lies above the innermost activation of `key`; `false` where there is none.
+    /// Ends the activations above the innermost one of `key`; `false` if there is none.
     #[cold]
     fn uncover(&mut self, frames: &mut Vec<Frame>, key: usize, now: Reading) -> bool {
         let Some(at) = frames.iter().rposition(|frame| frame.key == key) else { return false };
@@ -245,7 +247,7 @@ impl<F> Ledger<F> {
         }
     }
 
-    /// Charges the line under the hand of the innermost activation.
+    /// Adds the time and bytes since the last event to the current line of the innermost activation.
     #[inline(always)]
     fn settle(&mut self, frames: &mut [Frame], now: Reading) {
         let Some((frame, below)) = frames.split_last_mut() else { return };
@@ -270,7 +272,7 @@ impl<F> Ledger<F> {
     }
 }
 
-/// Is this row of the same code active below? `outer` is the nearest such activation.
+/// Whether an outer activation of the same code is at this row too. `outer` is the index of the nearest one.
 #[inline(always)]
 fn is_active(below: &[Frame], mut outer: u32, row: u32) -> bool {
     while let Some(frame) = below.get(outer as usize) {

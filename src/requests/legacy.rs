@@ -1,8 +1,9 @@
 //! Events from the interpreter's profile and trace functions, on 3.11.
 //!
-//! Job: be every thread's profile function (and tracer, where lines are wanted) while a request is open. Invariant: a
-//! function that was there gets every event first, and is put back; a thread that starts meanwhile is reached through
-//! `threading.setprofile`. Neighbours: `gears` says when, `events` is its twin for 3.12 and later.
+//! Job: be the profile function of every thread (and the trace function, if lines are recorded) while a request is
+//! open. Invariants: a function that was installed before gets every event first, and is restored; threads that start
+//! meanwhile are reached through `threading.setprofile`. Neighbours: `gears` calls this file, `events` does the same
+//! for 3.12 and later.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -26,7 +27,7 @@ const TRACE_FUNCTION: usize = 72;
 const PROFILE_OBJECT: usize = 80;
 const TRACE_OBJECT: usize = 88;
 
-/// One of the two kinds of function that a thread has.
+/// One of the two functions that a thread may have: profile or trace.
 #[derive(Clone, Copy)]
 struct Which {
     function: usize,
@@ -49,7 +50,7 @@ const TRACE: Which =
     Which { function: TRACE_FUNCTION, object: TRACE_OBJECT, ours: on_trace, install: |legacy| legacy.set_trace };
 
 impl Which {
-    /// The function of a thread, and its object.
+    /// The function that a thread has, and its object.
     ///
     /// # Safety
     /// The GIL is held, the interpreter is 3.11 and the thread state lives.
@@ -68,10 +69,10 @@ impl Which {
         function.is_some_and(|function| std::ptr::fn_addr_eq(function, self.ours))
     }
 
-    /// Becomes the function of every thread that has none, and of this thread in front of the one that it has.
+    /// Installs our function: in every other thread that has none, and in this thread in front of the one that it has.
     fn install_everywhere(self) {
         let Some(legacy) = api::legacy() else { return };
-        // SAFETY: the GIL is held, and the list is walked as the interpreter walks it.
+        // SAFETY: the GIL is held, and this walks the list as the interpreter does.
         unsafe {
             let mut state = (legacy.first_thread)(ffi::PyInterpreterState_Get());
             while !state.is_null() {
@@ -85,7 +86,7 @@ impl Which {
                         *slot = there;
                         chained.set(both);
                     });
-                    // The object stays the other's, so that `sys.getprofile()` answers as before.
+                    // Keep the other tool's object, so that `sys.getprofile()` still returns it.
                     (self.install)(legacy)(state, Some(self.ours), object);
                 }
                 state = (legacy.next_thread)(state);
@@ -93,7 +94,7 @@ impl Which {
         }
     }
 
-    /// Gives every thread back what it had.
+    /// Restores the former function of every thread.
     fn remove_everywhere(self) {
         let Some(legacy) = api::legacy() else { return };
         // SAFETY: as above.
@@ -110,7 +111,7 @@ impl Which {
         }
     }
 
-    /// Gives this thread back what it had.
+    /// Restores the former function of this thread.
     ///
     /// # Safety
     /// The GIL is held.
@@ -139,14 +140,14 @@ impl Which {
 }
 
 thread_local! {
-    /// The profile function and the tracer that were here before ours.
+    /// The profile and trace functions that this thread had before ours.
     static CHAINED: Cell<(Option<TraceFunction>, Option<TraceFunction>)> = const { Cell::new((None, None)) };
 }
 
-/// Is `threading` asked to call us in new threads?
+/// Whether `threading` is asked to call [`boot`] in new threads.
 static REACHING: AtomicBool = AtomicBool::new(false);
 
-/// A request has opened.
+/// Installs the functions that the open requests need. Called when a request opens.
 pub(super) fn on(py: Python<'_>) {
     if FUNCTIONS.load(Relaxed) > 0 {
         PROFILE.install_everywhere();
@@ -154,7 +155,7 @@ pub(super) fn on(py: Python<'_>) {
     if LINES.load(Relaxed) > 0 {
         TRACE.install_everywhere();
     }
-    // A request that only bears a label wants no events.
+    // A request that only has a label needs no events.
     if FUNCTIONS.load(Relaxed) + LINES.load(Relaxed) > 0
         && !REACHING.swap(true, Relaxed)
         && let Err(error) = reach_new_threads(py, true)
@@ -163,7 +164,7 @@ pub(super) fn on(py: Python<'_>) {
     }
 }
 
-/// A request has ended.
+/// Removes functions that no open request needs. Called when a request ends.
 pub(super) fn off(py: Python<'_>) {
     if FUNCTIONS.load(Relaxed) == 0 {
         PROFILE.remove_everywhere();
@@ -179,7 +180,7 @@ pub(super) fn off(py: Python<'_>) {
     }
 }
 
-/// Has `threading` call [`PROFILE`]'s and [`TRACE`]'s installers in threads that start from now on, where nobody else does.
+/// Makes `threading` call [`boot`] in threads that start from now on, unless another tool uses `threading.setprofile`.
 fn reach_new_threads(py: Python<'_>, on: bool) -> PyResult<()> {
     let Some(threading) = py.import("sys")?.getattr("modules")?.call_method1("get", ("threading",)).ok() else {
         return Ok(());
@@ -204,11 +205,11 @@ fn reach_new_threads(py: Python<'_>, on: bool) -> PyResult<()> {
     Ok(())
 }
 
-/// The first event of a new thread.
+/// Installs our functions in a new thread, at its first event.
 fn boot(py: Python<'_>) {
     let _ = py;
     let Some(legacy) = api::legacy() else { return };
-    // SAFETY: the GIL is held; the thread's function is `threading`'s, which goes.
+    // SAFETY: the GIL is held; the thread's function is the one that `threading` set, which ours replaces.
     unsafe {
         let state = ffi::PyThreadState_Get();
         let ours = (FUNCTIONS.load(Relaxed) > 0).then_some(on_profile as TraceFunction);
@@ -224,16 +225,17 @@ const LINE: libc::c_int = 2;
 const RETURN: libc::c_int = 3;
 const C_CALL: libc::c_int = 4;
 
-/// Offsets in `PyFrameObject` of 3.11: `f_frame`, `f_lineno`, `f_trace_lines`; and `f_code` in `_PyInterpreterFrame`.
+/// Offsets in 3.11: of `f_frame`, `f_lineno` and `f_trace_lines` in `PyFrameObject`, of `f_code` in
+/// `_PyInterpreterFrame`.
 const FRAME_INTERPRETER_FRAME: usize = 24;
 const FRAME_LINE: usize = 40;
 const FRAME_TRACE_LINES: usize = 44;
 const INTERPRETER_FRAME_CODE: usize = 32;
 
-/// The code object of a frame, borrowed.
+/// The code object of a frame, as a borrowed reference.
 ///
 /// # Safety
-/// `frame` is a frame object of 3.11 that runs.
+/// `frame` is a running frame object of 3.11.
 #[inline(always)]
 unsafe fn code_of(frame: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above.
@@ -251,13 +253,13 @@ unsafe extern "C" fn on_profile(
 ) -> libc::c_int {
     let now = clock::ticks();
     if let Some(previous) = PROFILE.previous() {
-        // SAFETY: its arguments are passed on as they came.
+        // SAFETY: the previous function gets its arguments unchanged.
         let answer = unsafe { previous(object, frame, what, argument) };
         if answer != 0 {
             return answer;
         }
     }
-    // SAFETY: the interpreter passes a frame that runs, with the GIL held.
+    // SAFETY: the interpreter passes a running frame, with the GIL held.
     let py = unsafe { Python::assume_attached() };
     if FUNCTIONS.load(Relaxed) == 0 {
         return 0;
@@ -292,8 +294,9 @@ unsafe extern "C" fn on_profile(
     0
 }
 
-/// Does the frame start, or go on after a `yield` or an `await`? The event comes at the `RESUME` of either, whose argument
-/// says which; a `throw` comes where the frame was suspended.
+/// Whether the frame starts, rather than resumes after a `yield` or an `await`. In both cases the event comes at a
+/// `RESUME` instruction, whose argument tells the two apart. After a `throw`, the event comes at the instruction that
+/// suspended the frame.
 ///
 /// # Safety
 /// The frame runs `code`, and the GIL is held.
@@ -308,7 +311,7 @@ unsafe fn starts(py: Python<'_>, code: *mut ffi::PyObject, frame: *mut ffi::PyOb
     at < 0 || (byte(py, code, at as usize + 1) == 0 && ![YIELD_VALUE, SEND].contains(&byte(py, code, at as usize)))
 }
 
-/// A byte of the bytecode: opcodes are even, their arguments odd.
+/// A byte of the bytecode. Opcodes are at even offsets, their arguments at odd ones.
 fn byte(py: Python<'_>, code: *mut ffi::PyObject, at: usize) -> u8 {
     let _ = py;
     /// Offset of `co_code_adaptive` in a code object of 3.11.
@@ -326,17 +329,17 @@ unsafe extern "C" fn on_trace(
     let now = Reading { ticks: clock::ticks(), net: 0, high: 0 };
     let previous = TRACE.previous();
     if let Some(previous) = previous {
-        // SAFETY: its arguments are passed on as they came.
+        // SAFETY: the previous function gets its arguments unchanged.
         let answer = unsafe { previous(object, frame, what, argument) };
         if answer != 0 {
             return answer;
         }
     }
-    // SAFETY: the interpreter passes a frame that runs, with the GIL held.
+    // SAFETY: the interpreter passes a running frame, with the GIL held.
     let (py, code) = unsafe { (Python::assume_attached(), code_of(frame)) };
     if LINES.load(Relaxed) == 0 {
         if previous.is_none() {
-            // SAFETY: the GIL is held. A tracer that another one put back after the last request's end.
+            // SAFETY: the GIL is held. Another tool restored our trace function after the last request ended.
             unsafe { TRACE.remove_here() };
         }
         return 0;
@@ -344,7 +347,7 @@ unsafe extern "C" fn on_trace(
     let in_scope = functions::known_scope(py, code as usize).unwrap_or_else(|| functions::of_code(py, code).in_scope);
     if !in_scope {
         if what == CALL && previous.is_none() {
-            // SAFETY: the field lies in the frame object. Nobody wants these lines.
+            // SAFETY: the field lies in the frame object. No request reports lines of this frame.
             unsafe { frame.cast::<u8>().add(FRAME_TRACE_LINES).write(0) };
         }
         return 0;
@@ -363,12 +366,12 @@ unsafe extern "C" fn on_trace(
                 }
             }
             LINE => {
-                // SAFETY: the interpreter has noted the line before it calls.
+                // SAFETY: the interpreter stores the line before it calls.
                 let line = unsafe { frame.cast::<u8>().add(FRAME_LINE).cast::<i32>().read() } as u32;
                 book.line(py, stack, code, line, now);
             }
             RETURN => {
-                // SAFETY: as above; the argument is null where an exception leaves the frame.
+                // SAFETY: as above; the argument is null if an exception leaves the frame.
                 let how = unsafe { how_it_leaves(py, code, frame, argument) };
                 book.leave_lines(stack, code as usize, how, now);
             }

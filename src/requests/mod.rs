@@ -1,25 +1,25 @@
 //! Exact profiles of single requests: web requests, tasks, jobs, any block.
 //!
-//! Job: count the functions and the lines of one request among many that overlap. The reader's question: *what did this
-//! request cost, call by call and line by line?* Invariant: a request is an object in a context variable; every event asks
-//! whose context runs, so nothing is started or stopped for a request, and two requests never mix. Neighbours:
-//! `rscalene.web` makes requests of what servers call; `lines` lends the clock.
+//! Job: count the functions and the lines of one request among many that overlap, to answer: *what did this request
+//! cost, call by call and line by line?* Invariant: a request is an object in a context variable, and every event looks
+//! it up in the running context; so nothing starts or stops for a single request, and two requests never mix.
+//! Neighbours: `rscalene.web` makes requests from the calls of servers; `lines` provides the clock.
 //!
 //! ```text
 //! events (3.12+) / legacy (3.11) -> context: whose? -> book -> tree, ledger -> request, table -> rscalene.web
 //!        gears: on and off                                      functions: names, scope
 //! ```
 //!
-//! # For what counts something else by request (SQL)
+//! # For code that counts other things by request (SQL)
 //!
-//! * In Python: `rscalene._rscalene.current_request()` is the running context's open request, or None; where there is
-//!   none, count nothing. `request.sql` is a slot: None until a ledger is attached by `request.sql = ledger`; `enter`
-//!   then calls `ledger.enter()`, and `exit` calls `ledger.leave(answer)`, so that it counts in the same contexts. The
-//!   middlewares attach what `rscalene.sql.ledger()` makes before they call the application, and read
-//!   `request.sql.statements()` after the request has ended: a list of dicts with the keys of WEB's `sql.statements`
-//!   (`file, line, function, statement, count, time_s, longest_s, rows, errors, mark`).
-//! * In Rust: [`current`] gives the same request. Where nothing runs by name, the context variable is called
-//!   `rscalene_request`, and a request's label is an `AtomicU32` at the start of its Rust part.
+//! * In Python: `rscalene._rscalene.current_request()` returns the running context's open request, or None; if it is
+//! None, count nothing. `request.sql` is None until a ledger is attached by `request.sql = ledger`. From then on,
+//! `enter` calls `ledger.enter()`, and `exit` passes its result to `ledger.leave(...)`, so that the ledger counts in
+//! the same contexts. The middlewares attach the result of `rscalene.sql.ledger()` before they call the application,
+//! and read `request.sql.statements()` after the request has ended: a list of dicts with the keys of `sql.statements`
+//! in WEB (`file, line, function, statement, count, time_s, longest_s, rows, errors, mark`).
+//! * In Rust: [`current`] returns the same request. For code that cannot call by name: the context variable is called
+//! `rscalene_request`, and a request's label is an `AtomicU32` at the start of its Rust part.
 
 mod api;
 mod book;
@@ -43,11 +43,11 @@ use pyo3::prelude::*;
 pub use context::current;
 pub use object::Request;
 
-/// Adds the requests to the extension module.
+/// Adds the classes and functions of requests to the extension module.
 ///
 /// # Errors
 ///
-/// When the module cannot take a name.
+/// If the module cannot add a name.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     crate::lines::clock::prepare();
     module.add_class::<Request>()?;

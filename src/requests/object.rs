@@ -1,8 +1,8 @@
-//! The object that a context holds: the state of one request.
+//! The object in the context variable: the state of one request.
 //!
-//! Invariant: the first word is the request's label, a number that no other request of the process has: a signal handler
-//! or a hook that finds the object in a context reads the label at a fixed offset, without a call. Neighbours: `request`
-//! has the methods for Python, `context` finds the object, `book` counts.
+//! Invariant: the first word is the request's label, a number that no other request of the process has. A signal
+//! handler or a hook that finds the object in a context reads the label at a fixed offset, without a call. Neighbours:
+//! `request` has the methods for Python, `context` finds the object, `book` counts.
 
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use super::book::Book;
 
-/// See the module.
+/// State of one request.
 #[pyclass(frozen, module = "rscalene._rscalene")]
 #[repr(C)]
 pub struct Request {
@@ -25,22 +25,22 @@ pub struct Request {
     pub(super) cpu_ns: AtomicU64,
     pub(super) book: UnsafeCell<Book>,
     pub(super) sql: Mutex<Option<Py<PyAny>>>,
-    /// The request that it began inside of, while it is open.
+    /// The request inside of which this one began, while that is open.
     pub(super) outer: Mutex<Option<Py<Request>>>,
 }
 
-// SAFETY: the book is only reached with the GIL held, as `Request::book` asks.
+// SAFETY: the book is only reached with the GIL held, which the argument of `Request::book` proves.
 unsafe impl Sync for Request {}
 
 impl Request {
-    /// What has been counted.
+    /// The counts of the request.
     #[inline(always)]
     pub(super) fn book<'a>(&'a self, _held: Python<'a>) -> &'a mut Book {
         // SAFETY: the GIL is held, and no caller keeps the reference across a call into Python.
         unsafe { &mut *self.book.get() }
     }
 
-    /// Has it ended?
+    /// Whether the request has ended.
     #[inline(always)]
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Relaxed)

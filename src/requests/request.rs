@@ -1,8 +1,8 @@
-//! One request, as Python holds it.
+//! One request, as a class for Python.
 //!
-//! Job: open and close it, put it into the running context, and hand out what was counted. Invariant: what `enter` begins
-//! ends with the `exit` that gets its answer, in the same context. Neighbours: `object` is the state, `book` counts,
-//! `rscalene.web` uses it.
+//! Job: open and close a request, put it into the running context, and return its counts. Invariant: the `exit` that
+//! gets the result of an `enter` ends what that `enter` began, in the same context. Neighbours: `object` is the state,
+//! `book` counts, `rscalene.web` uses the class.
 
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
@@ -19,20 +19,20 @@ use super::{context, gears, labels, table};
 use crate::lines::clock;
 use crate::lines::session::Reading;
 
-/// A stretch of a request on one thread: what [`Request::exit`] needs.
+/// A stretch of a request on one thread: [`Request::enter`] returns it, [`Request::exit`] needs it.
 #[pyclass(frozen, module = "rscalene._rscalene")]
 pub(super) struct Stretch {
     token: Py<PyAny>,
-    /// What gives the context its label back, where something records labels.
+    /// Token that restores the context's former label, if there is a recorder of labels.
     label: Option<Py<PyAny>>,
     cpu_ns: u64,
-    /// The ledger of queries that counts meanwhile, and what it wants back.
+    /// The ledger of queries that counts during the stretch, and the result of its `enter`.
     sql: Option<(Py<PyAny>, Py<PyAny>)>,
 }
 
 #[pymethods]
 impl Request {
-    /// Opens a request. `max_s`: seconds after which its functions are no longer recorded.
+    /// Opens a request. After `max_s` seconds its functions are no longer recorded.
     #[new]
     #[pyo3(signature = (*, lines=true, functions=false, max_s=None))]
     fn new(py: Python<'_>, lines: bool, functions: bool, max_s: Option<f64>) -> PyResult<Self> {
@@ -55,7 +55,7 @@ impl Request {
         })
     }
 
-    /// Makes it the running context's request until `exit` is called with the answer.
+    /// Makes it the request of the running context, until `exit` is called with the result.
     fn enter(slf: &Bound<'_, Self>) -> PyResult<Stretch> {
         let py = slf.py();
         let ledger = slf.get().sql.lock().ok().and_then(|sql| sql.as_ref().map(|sql| sql.clone_ref(py)));
@@ -71,7 +71,7 @@ impl Request {
         Ok(Stretch { token, label, cpu_ns: thread_cpu_ns(), sql })
     }
 
-    /// Ends what `enter` began. In another context than that one it changes nothing but the sum of CPU time.
+    /// Ends a stretch. If called in a context other than that of `enter`, it only adds the CPU time.
     fn exit(&self, py: Python<'_>, stretch: &Stretch) {
         context::reset(stretch.token.bind(py));
         if let Some(token) = &stretch.label {
@@ -84,7 +84,7 @@ impl Request {
         self.cpu_ns.fetch_add(took, Relaxed);
     }
 
-    /// Ends it: nothing is recorded afterwards. A second call does nothing.
+    /// Ends the request: nothing is recorded afterwards. A second call does nothing.
     fn close(&self, py: Python<'_>) {
         if self.closed.swap(true, Relaxed) {
             return;
@@ -109,31 +109,31 @@ impl Request {
         self.label.load(Relaxed)
     }
 
-    /// Has it ended?
+    /// Whether the request has ended.
     #[getter]
     fn closed(&self) -> bool {
         self.is_closed()
     }
 
-    /// Are functions recorded?
+    /// Whether functions are recorded.
     #[getter]
     fn functions(&self) -> bool {
         self.functions
     }
 
-    /// Are lines recorded?
+    /// Whether lines are recorded.
     #[getter]
     fn lines(&self) -> bool {
         self.lines
     }
 
-    /// Was the recording of functions cut off after `max_s`?
+    /// Whether the recording of functions was cut off after `max_s`.
     #[getter]
     fn cut(&self, py: Python<'_>) -> bool {
         self.book(py).cut
     }
 
-    /// Was the call tree folded, for having too many paths?
+    /// Whether the call tree was folded because it has too many paths.
     #[getter]
     fn folded(&self, py: Python<'_>) -> bool {
         self.book(py).tree.folded
@@ -152,13 +152,13 @@ impl Request {
         self.cpu_ns.load(Relaxed) as f64 * 1e-9
     }
 
-    /// What counts the request's SQL: an object that `rscalene.sql` attaches, or None.
+    /// The object that counts the request's SQL, which `rscalene.sql` attaches; or None.
     #[getter]
     fn sql(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.sql.lock().ok()?.as_ref().map(|sql| sql.clone_ref(py))
     }
 
-    /// Attaches it.
+    /// Attaches an object that counts the request's SQL.
     #[setter]
     fn set_sql(&self, value: Option<Py<PyAny>>) -> PyResult<()> {
         let old = match self.sql.lock() {
@@ -169,12 +169,13 @@ impl Request {
         Ok(())
     }
 
-    /// What ran, as cProfile counts it: a table of functions.
+    /// The functions that ran, as cProfile counts them.
     fn table(&self, py: Python<'_>) -> table::CallTable {
         table::CallTable::of(&self.book(py).tree)
     }
 
-    /// `(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)` of each line that ran, in order of files.
+    /// `(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)` of each line that ran, sorted by
+    /// file and line.
     #[expect(clippy::type_complexity, reason = "rows for Python")]
     fn line_rows(&self, py: Python<'_>) -> Vec<(String, u32, String, u64, f64, f64, f64, Option<i64>, Option<i64>)> {
         let ledger = &self.book(py).ledger;
@@ -206,7 +207,8 @@ impl Request {
         rows.collect()
     }
 
-    /// `(parent, file, line, function, calls, own_s)` of each path of functions; a parent is an index in this list, -1 none.
+    /// `(parent, file, line, function, calls, own_s)` of each path of functions. `parent` is an index in this list, or
+    /// -1.
     fn tree_rows(&self, py: Python<'_>) -> Vec<(i64, String, u32, String, u64, f64)> {
         let nodes = &self.book(py).tree.nodes;
         let rate = clock::rate();
@@ -227,7 +229,7 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        // One that was never closed gives its events back.
+        // A request that was never closed still counts as open in `gears`.
         if !self.is_closed() {
             Python::try_attach(|py| gears::close(py, self.functions, self.lines));
         }
@@ -240,7 +242,8 @@ pub(super) fn current_request(py: Python<'_>) -> Option<Bound<'_, Request>> {
     context::current(py).filter(|request| !request.get().is_closed())
 }
 
-/// Globs of files whose lines are reported beside the usual scope. False: a request has fixed the scope already.
+/// Adds globs of files whose lines are reported, besides the usual scope. False if a request has fixed the scope
+/// already.
 #[pyfunction]
 pub(super) fn request_scope(globs: Vec<String>) -> PyResult<bool> {
     super::scope::include(globs).map_err(pyo3::exceptions::PyValueError::new_err)
@@ -252,7 +255,7 @@ pub(super) fn requests_refused(py: Python<'_>) -> Option<&'static str> {
     gears::refused(py)
 }
 
-/// The style sheet of the report, which the pages of requests share.
+/// The style sheet of the report, which the pages of requests use too.
 #[pyfunction]
 pub(super) fn page_style() -> &'static str {
     crate::report::html::STYLE

@@ -1,7 +1,7 @@
-//! Whose lines a request reports.
+//! The code whose lines a request reports.
 //!
-//! Job: one scope a process, fixed before the first event: what was once found out of scope is never asked about again.
-//! Invariant: `rscalene`'s own files are never in scope. Neighbours: `functions` asks, `gears` fixes it.
+//! Job: hold one scope for each process, fixed before the first event, because code once found out of scope is never
+//! checked again. Invariant: `rscalene`'s own files are never in scope. Neighbours: `functions` asks, `gears` fixes it.
 
 use std::sync::{Mutex, OnceLock};
 
@@ -15,7 +15,7 @@ static OURS: OnceLock<String> = OnceLock::new();
 /// Globs to add, until the scope is fixed.
 static INCLUDE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Adds globs of files to the usual scope. `false`: the scope is fixed already.
+/// Adds globs of files to the usual scope. `false` if the scope is fixed already.
 ///
 /// # Errors
 /// A glob that cannot be parsed.
@@ -52,12 +52,12 @@ pub(super) fn fix(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Does the file belong to rscalene?
+/// Whether the file belongs to rscalene.
 pub(super) fn is_ours(file: &str) -> bool {
     OURS.get().is_some_and(|folder| file.starts_with(folder.as_str()))
 }
 
-/// Are the lines of this function reported?
+/// Whether the lines of this function are reported.
 pub(super) fn holds(file: &str, qualname: &str, line: u32) -> bool {
     SCOPE.get().is_some_and(|scope| scope.holds(&scope.absolute(file), qualname, line))
 }

@@ -1,8 +1,8 @@
-//! The table of functions, as cProfile and pstats have it.
+//! The table of functions, with the columns of cProfile and pstats.
 //!
-//! Job: sum the call tree by function and by caller; print it, and write it as a `.prof` file. Invariant: pure; calls,
-//! primitive calls and times are defined as in cProfile, so that pstats, SnakeViz and werkzeug's readers read them.
-//! Neighbours: `tree` counts, `text` prints.
+//! Job: sum the call tree by function and by caller; print the table, and write it as a `.prof` file. Invariants: pure;
+//! calls, primitive calls and times are defined as in cProfile, so that pstats, SnakeViz and werkzeug can read the
+//! file. Neighbours: `tree` counts, `text` prints.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::tree::Tree;
 use crate::lines::clock;
 use crate::report::export::marshal::Marshal;
 
-/// What a function, or one caller of it, cost.
+/// Cost of a function, or of its calls from one caller.
 #[derive(Clone, Copy, Debug, Default)]
 struct Figures {
     calls: u64,
@@ -26,7 +26,7 @@ struct Figures {
     total_s: f64,
 }
 
-/// The same in ticks, while it is summed.
+/// The same cost in ticks, while it is summed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     calls: u64,
@@ -60,7 +60,7 @@ struct Entry {
     callers: Vec<(usize, Figures)>,
 }
 
-/// A table of functions: calls, primitive calls, own and cumulative time, and who called.
+/// A table of functions: calls, primitive calls, own and cumulative time, and callers.
 #[pyclass(frozen, module = "rscalene._rscalene")]
 pub(super) struct CallTable {
     entries: Vec<Entry>,
@@ -141,7 +141,7 @@ impl CallTable {
     }
 }
 
-/// A step of the walk over the tree, which may be deeper than our own stack.
+/// A step of the walk over the tree. A recursive walk could overflow the stack, because the tree may be very deep.
 enum Step {
     Enter { node: usize, caller: Option<usize> },
     Leave { at: usize, caller: Option<usize> },
@@ -162,7 +162,7 @@ fn restriction<'py>(given: &Bound<'py, PyAny>, patterns: &mut Vec<Bound<'py, PyA
         };
         return Ok(Restriction::Found { pattern, shown });
     }
-    // What pstats takes for neither leaves every row.
+    // pstats ignores values of other types: every row stays.
     if given.is_instance_of::<PyFloat>() {
         let share = given.extract::<f64>()?;
         let share = if (0.0..1.0).contains(&share) { share } else { 1.0 };
@@ -174,7 +174,7 @@ fn restriction<'py>(given: &Bound<'py, PyAny>, patterns: &mut Vec<Bound<'py, PyA
 
 #[pymethods]
 impl CallTable {
-    /// A table of rows as [`CallTable::rows`] gives them, without callers.
+    /// A table from rows in the form of [`CallTable::rows`], without callers.
     #[staticmethod]
     fn of_rows(rows: Vec<(String, u32, String, u64, u64, f64, f64)>) -> Self {
         let entries = rows.into_iter().map(|(file, line, name, calls, primitive, own_s, total_s)| Entry {
@@ -196,7 +196,7 @@ impl CallTable {
         rows.collect()
     }
 
-    /// The file that `pstats.Stats` reads.
+    /// The content of a file for `pstats.Stats`.
     fn prof<'py>(&self, py: Python<'py>) -> Bound<'py, pyo3::types::PyBytes> {
         let mut out = Marshal::default();
         out.dict();
@@ -208,7 +208,7 @@ impl CallTable {
             for (caller, cost) in &entry.callers {
                 key(&mut out, &self.entries[*caller]);
                 out.tuple(4);
-                // pstats writes callers the other way round: calls before primitive calls.
+                // For callers, pstats expects calls before primitive calls; for functions, the reverse.
                 figures(&mut out, cost.calls, cost.primitive, *cost);
             }
             out.end_dict();
@@ -217,7 +217,8 @@ impl CallTable {
         pyo3::types::PyBytes::new(py, &out.into_bytes())
     }
 
-    /// What `pstats.Stats(...).sort_stats(*sort_by).print_stats(*restrictions)` prints; `sort_by` are full names.
+    /// The text that `pstats.Stats(...).sort_stats(*sort_by).print_stats(*restrictions)` prints. `sort_by` holds full
+    /// names.
     #[expect(clippy::needless_pass_by_value, reason = "from Python")]
     fn text(&self, sort_by: Vec<String>, restrictions: Vec<Bound<'_, PyAny>>) -> PyResult<String> {
         let keys = sort_by.iter().map(|name| {

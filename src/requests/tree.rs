@@ -1,22 +1,22 @@
 //! The exact call tree of one request.
 //!
-//! Job: count calls and time for each path of functions. Invariant: pure; each tick between two events belongs to one
-//! node, and each call to one. At [`MOST`] nodes new paths are counted by function alone, directly under the root:
-//! calls and own time stay exact. Neighbours: `book` brings the events, `table` sums the nodes.
+//! Job: count calls and time for each path of functions. Invariants: pure; each tick between two events belongs to one
+//! node, and each call to one. From [`MOST`] nodes on, new paths are counted by function only, directly under the root;
+//! calls and own time stay exact. Neighbours: `book` passes the events, `table` sums the nodes.
 
-/// Nodes at most.
+/// Most nodes of a tree.
 pub(super) const MOST: usize = 20_000;
 
-/// No node.
+/// Index that means no node.
 const NONE: u32 = u32::MAX;
 
-/// A path of functions from the outermost call on.
+/// A path of functions from the outermost call to this function.
 #[derive(Debug)]
 pub(super) struct Node<F> {
     key: usize,
-    /// `None`: the root.
+    /// The function; `None` for the root.
     pub(super) function: Option<F>,
-    /// Index of the caller, which stands before its callees.
+    /// Index of the caller's node, which is smaller than this node's index.
     pub(super) parent: u32,
     first: u32,
     next: u32,
@@ -26,23 +26,23 @@ pub(super) struct Node<F> {
     pub(super) own: u64,
 }
 
-/// A function that runs.
+/// A running function.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     key: usize,
     node: u32,
-    /// One of rscalene's own: no row, and its time nobody's.
+    /// Whether the function is rscalene's own: it gets no node, and its time is left out.
     silent: bool,
     began: u64,
     inner: u64,
 }
 
-/// See the module.
+/// The call tree of one request.
 #[derive(Debug)]
 pub(super) struct Tree<F> {
-    /// The root, then each node after its caller.
+    /// The root, then all other nodes, each after its caller.
     pub(super) nodes: Vec<Node<F>>,
-    /// Was a path counted by its function alone?
+    /// Whether a path was counted by its function only.
     pub(super) folded: bool,
 }
 
@@ -52,13 +52,14 @@ impl<F> Tree<F> {
         Self { nodes: vec![root], folded: false }
     }
 
-    /// Is the innermost function one of rscalene's own?
+    /// Whether the innermost function is one of rscalene's own.
     #[inline(always)]
     pub(super) fn silent(frames: &[Frame]) -> bool {
         frames.last().is_some_and(|frame| frame.silent)
     }
 
-    /// A function starts or goes on. `make` gives it at its first call on this path, and whether it is rscalene's own.
+    /// Records that a function starts or resumes. `make` is called at the first call on this path; it returns the
+    /// function, and whether it is rscalene's own.
     #[inline(always)]
     pub(super) fn enter(
         &mut self,
@@ -88,7 +89,8 @@ impl<F> Tree<F> {
         frames.push(Frame { key, node, silent: false, began: now(), inner: 0 });
     }
 
-    /// A function returns, yields or is left by an exception; what was entered after it and never left goes with it.
+    /// Records that a function returns, yields or ends by an exception. Functions inside it that have not returned end
+    /// too.
     #[inline(always)]
     pub(super) fn leave(&mut self, frames: &mut Vec<Frame>, key: usize, now: u64) {
         if frames.last().is_some_and(|frame| frame.key == key) {
@@ -100,14 +102,14 @@ impl<F> Tree<F> {
         }
     }
 
-    /// The end: whatever runs is left.
+    /// Ends all running functions.
     pub(super) fn clear(&mut self, frames: &mut Vec<Frame>, now: u64) {
         while !frames.is_empty() {
             self.pop(frames, now);
         }
     }
 
-    /// Adds what another tree has counted below the innermost function.
+    /// Adds the counts of another tree below the innermost function.
     pub(super) fn adopt(&mut self, frames: &mut [Frame], other: &Self)
     where
         F: Clone,
@@ -145,7 +147,7 @@ impl<F> Tree<F> {
         }
     }
 
-    /// The callee of `parent` with this key, moved to the front of its row.
+    /// The callee of `parent` with this key. Moves it to the front of the list of callees.
     #[inline(always)]
     fn child(&mut self, parent: u32, key: usize) -> Option<u32> {
         let first = self.nodes.get(parent as usize)?.first;
