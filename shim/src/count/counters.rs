@@ -1,6 +1,7 @@
-//! The thread's numbers, in initial-exec TLS of their own.
+//! The counters of each thread, in a TLS block (initial-exec) of their own.
 //!
-//! Invariant: all zero is the valid first state; only the thread itself writes. Neighbours: `native`, `python`.
+//! Job: count the bytes that a thread allocates and frees. Invariant: all zero is the valid first state; only the
+//! thread itself writes its counters. Neighbours: `memory::tables::libc`, `count::pymem`.
 
 use core::arch::{asm, global_asm};
 use core::ffi::c_void;
@@ -39,7 +40,8 @@ const _: () = assert!(size_of::<ExactCounters>() <= 64);
 pub(crate) fn mine() -> *mut ExactCounters {
     let block: *mut ExactCounters;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: reads the block's offset from the GOT and adds the thread pointer (fs:0 holds its own address by the ABI).
+    // SAFETY: reads the block's offset from the GOT and adds the thread pointer (fs:0 holds its own address by the
+    // ABI).
     unsafe {
         asm!(
             "mov {0}, qword ptr [rip + rscalene_exact_block@GOTTPOFF]",
@@ -64,7 +66,7 @@ pub(crate) fn mine() -> *mut ExactCounters {
     block
 }
 
-/// `bytes` were allocated.
+/// Counts `bytes` as allocated.
 ///
 /// # Safety
 /// `counters` is [`mine`].
@@ -79,18 +81,18 @@ pub(crate) unsafe fn allocated(counters: *mut ExactCounters, bytes: usize) {
     }
 }
 
-/// `bytes` were freed.
+/// Counts `bytes` as freed.
 ///
 /// # Safety
 /// As [`allocated`].
 #[inline(always)]
 pub(crate) unsafe fn freed(counters: *mut ExactCounters, bytes: usize) {
-    // SAFETY: see `allocated`.
+    // SAFETY: as in `allocated`.
     let counters = unsafe { &mut *counters };
     counters.freed = counters.freed.wrapping_add(bytes as u64);
 }
 
-/// Sessions that count now. Read by every hook; written with the GIL held.
+/// Number of sessions that count now. Every hook reads it; it is written with the GIL held.
 pub(crate) static ACTIVE: AtomicU32 = AtomicU32::new(0);
 
 /// Is counting on?
@@ -110,7 +112,7 @@ pub(crate) fn outermost() -> Option<*mut ExactCounters> {
     (unsafe { (*mine).inside } == 0).then_some(mine)
 }
 
-/// Run `call` as an inner call.
+/// Runs `call` as an inner call, which is not counted.
 #[inline(always)]
 pub(crate) fn inside<R>(mine: *mut ExactCounters, call: impl FnOnce() -> R) -> R {
     // SAFETY: the thread's own block; `call` does not unwind.
@@ -121,7 +123,7 @@ pub(crate) fn inside<R>(mine: *mut ExactCounters, call: impl FnOnce() -> R) -> R
     answer
 }
 
-/// `bytes` were allocated at `block`, unless it is null.
+/// Counts `bytes` as allocated at `block` and records the block's size, unless `block` is null.
 #[inline(always)]
 pub(crate) fn count_new(mine: *mut ExactCounters, block: *mut c_void, bytes: usize) {
     if !block.is_null() {

@@ -1,4 +1,4 @@
-//! Bytes of each thread, counted one by one for `@profile`: sizes of blocks, counters, the interpreter's allocators.
+//! Bytes of each thread, counted exactly for `@profile`: sizes of blocks, counters, the interpreter's allocators.
 
 pub(crate) mod counters;
 pub(crate) mod pymem;

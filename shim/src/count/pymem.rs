@@ -1,8 +1,9 @@
-//! The interpreter's allocator domains, counted.
+//! The interpreter's allocator domains, counted exactly.
 //!
-//! Job: wrap raw, mem and object while counting is on. Invariant: only function pointers change, never a context, so a
-//! thread that reads a domain while it is swapped (raw needs no GIL) finds a working pair in any mixture. Neighbour:
-//! `native` counts what does not come through the interpreter.
+//! Job: wrap the domains raw, mem and object while counting is on. Invariant: only function pointers change, never a
+//! context. So a thread that reads a domain during a change (raw needs no GIL) gets functions and a context that work
+//! together in any mixture. Neighbour: `memory::tables::libc` counts the calls that do not come through the
+//! interpreter.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -26,43 +27,45 @@ struct Allocator {
     free: unsafe extern "C" fn(*mut c_void, *mut c_void),
 }
 
-/// The allocator below each domain. Written with the GIL held, before ours is put above it.
+/// The original allocator of each domain. Written with the GIL held, before this file's functions are installed above
+/// it.
 struct Below([UnsafeCell<Allocator>; 3]);
 
-// SAFETY: `install` writes an entry only while none of our functions is in its domain, the rest only read.
+// SAFETY: `install` writes an entry only while none of this file's functions is in the domain; all other code only
+// reads.
 unsafe impl Sync for Below {}
 
 static BELOW: Below = Below([const { UnsafeCell::new(NOTHING) }; 3]);
 static GET: AtomicUsize = AtomicUsize::new(0);
 static SET: AtomicUsize = AtomicUsize::new(0);
 
-/// Look the interpreter's functions up; false where it has none.
+/// Looks the interpreter's functions up; false if the process has none.
 pub(crate) fn find() -> bool {
     GET.store(real::global_symbol(c"PyMem_GetAllocator"), Relaxed);
     SET.store(real::global_symbol(c"PyMem_SetAllocator"), Relaxed);
     GET.load(Relaxed) != 0 && SET.load(Relaxed) != 0
 }
 
-/// Put ours above all three domains. The GIL is held.
+/// Installs this file's functions in all three domains. The GIL is held.
 pub(crate) fn install() {
     install_in::<0>();
     install_in::<1>();
     install_in::<2>();
 }
 
-/// Do ours stand in the first domain, on top or below another allocator that was put above them?
+/// Are this file's functions installed in the first domain, on top or below another allocator?
 pub(crate) fn in_place() -> bool {
     IN_PLACE[0].load(Relaxed) != 0
 }
 
-/// Take ours away where nobody has put another one above it.
+/// Removes this file's functions from each domain in which no other code has put functions above them.
 pub(crate) fn remove() {
     remove_from::<0>();
     remove_from::<1>();
     remove_from::<2>();
 }
 
-/// Are ours the functions that the interpreter calls?
+/// Are this file's functions on top in the object domain, so that the interpreter calls them directly?
 pub(crate) fn on_top() -> bool {
     GET.load(Relaxed) != 0 && is_ours::<2>(&get(2))
 }
@@ -72,7 +75,8 @@ fn install_in<const DOMAIN: usize>() {
         return;
     }
     let current = get(DOMAIN);
-    // SAFETY: none of our functions is in the domain, so nobody but a call that is ending reads; the GIL is held.
+    // SAFETY: none of this file's functions is in the domain, so only a call that is about to return may still read;
+    // the GIL is held.
     unsafe { *BELOW.0[DOMAIN].get() = current };
     set(DOMAIN, &ours::<DOMAIN>(current.context));
 }
@@ -85,7 +89,7 @@ fn remove_from<const DOMAIN: usize>() {
     }
 }
 
-/// 1 while ours is in the domain, on top or below another allocator that was put above it.
+/// 1 while this file's functions are in the domain, on top or below another allocator.
 static IN_PLACE: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 
 fn is_ours<const DOMAIN: usize>(allocator: &Allocator) -> bool {
@@ -108,7 +112,7 @@ fn get(domain: usize) -> Allocator {
     if address != 0 {
         // SAFETY: the address is that of PyMem_GetAllocator.
         let function: unsafe extern "C" fn(usize, *mut Allocator) = unsafe { core::mem::transmute(address) };
-        // SAFETY: the domain exists, and the allocator is ours to fill.
+        // SAFETY: the domain exists, and `allocator` is a local variable.
         unsafe { function(domain, &raw mut allocator) };
     }
     allocator
@@ -126,7 +130,7 @@ fn set(domain: usize, allocator: &Allocator) {
 
 #[inline(always)]
 fn below<const DOMAIN: usize>() -> Allocator {
-    // SAFETY: written before our functions could be called, and not while they may be.
+    // SAFETY: the entry is written before this file's functions can be called, and not while they may be called.
     unsafe { *BELOW.0[DOMAIN].get() }
 }
 
@@ -160,7 +164,7 @@ unsafe extern "C" fn realloc<const DOMAIN: usize>(context: *mut c_void, old: *mu
     let block = inside(mine, || unsafe { real(context, old, bytes) });
     let before = known.unwrap_or_else(|| unwatch(mine, guess));
     if block.is_null() {
-        // The interpreter's realloc never frees: the old block stays.
+        // The interpreter's realloc never frees, so the old block stays.
         if let Some(known) = known
             && !old.is_null()
         {
@@ -199,8 +203,8 @@ unsafe extern "C" fn free<const DOMAIN: usize>(context: *mut c_void, block: *mut
     }
 }
 
-/// A block of unknown size is about to go: have `native` look at it if it comes by there. Returns the size of its class
-/// in case it does not.
+/// Called before a block of unknown size is freed or moved. Asks `memory::tables::libc` to note the block's size if the
+/// block passes there. Returns the bytes of the block's size class, for the case that it does not.
 #[cold]
 fn watch(mine: *mut ExactCounters, block: *mut c_void) -> usize {
     // SAFETY: the thread's own block.
@@ -219,29 +223,32 @@ fn unwatch(mine: *mut ExactCounters, guess: usize) -> usize {
     if counters.usable == 0 { guess } else { counters.usable - 1 }
 }
 
-/// Pools of the object allocator: 16 KiB since 3.10, with the size class at a fixed place of their head.
+/// Bytes of a pool of the object allocator: 16 KiB since 3.10. The size class lies at a fixed offset in the pool's
+/// header.
 const POOL_BYTES: usize = 16 * 1024;
 const POOL_CLASS: usize = 36;
 const CLASS_BYTES: usize = 16;
 const CLASSES: u32 = 32;
 const PAGE_BYTES: usize = 4096;
 
-/// Bytes of a block's size class, if it lies in a pool; any number if it does not (then `native` sees it).
+/// Bytes of a block's size class, if the block lies in a pool. Any number if it does not; `memory::tables::libc` then
+/// sees the block.
 fn class_bytes(block: usize) -> usize {
     let pool = block & !(POOL_BYTES - 1);
     if pool & !(PAGE_BYTES - 1) != block & !(PAGE_BYTES - 1) && !readable(pool + POOL_CLASS - 4) {
         return 0;
     }
-    // SAFETY: the word lies on the block's own page or on one that was just read by the kernel; what it means is not
-    // relied on for safety.
+    // SAFETY: the word lies on the block's own page, or on a page that the kernel has just read; safety does not depend
+    // on its value.
     let class = unsafe { core::ptr::read_volatile((pool + POOL_CLASS) as *const u32) };
     if class < CLASSES { (class as usize + 1) * CLASS_BYTES } else { 0 }
 }
 
-/// Can eight bytes be read there? The kernel reads the new mask before it looks at the operation, which does not exist.
+/// Can eight bytes be read at `address`? The kernel reads the new mask first, and only then refuses the invalid
+/// operation.
 fn readable(address: usize) -> bool {
     const NO_SUCH_OPERATION: usize = usize::MAX;
-    // SAFETY: the call fails in any case; it changes nothing.
+    // SAFETY: the call always fails, and changes nothing.
     let answer = unsafe { sys::call6(libc::SYS_rt_sigprocmask, NO_SUCH_OPERATION, address, 0, 8, 0, 0) };
     answer != -(libc::EFAULT as isize)
 }

@@ -1,15 +1,17 @@
-//! From the address of a block to the size that was asked for.
+//! From the address of a block to its requested size.
 //!
-//! Job: constant time, no locks, no growth. Invariant: a size is believed only if it was recorded since counting last
-//! began (its epoch); whatever happened to the address while counting was off is thus forgotten. Neighbours: `native`
-//! and `python` record at allocation and take at free.
+//! Job: record a size at an address and find it again, in constant time, without locks. Invariant: a recorded size is
+//! valid only if it was recorded since counting last began (its epoch). So allocations and frees while counting was off
+//! cannot leave a wrong size. Neighbours: `memory::tables::libc` and `count::pymem` record at allocation and take at
+//! free.
 //!
 //! ```text
 //!  address   | region 21 bits | granule 22 bits | 4 |      regions of 64 MiB, granules of 16 bytes
 //!  slot      | epoch 8 | size 24 |                         all ones in the size: the next two slots hold it
 //! ```
 //!
-//! A region's slots are one sparse mapping of 16 MiB, made at the first block in it and kept: 4 bytes for 16 of heap.
+//! The slots of a region are one sparse mapping of 16 MiB, made at the first block in the region and kept: 4 bytes of
+//! slots for 16 bytes of heap.
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -23,20 +25,22 @@ const REGION_BYTES: usize = SLOTS * 4;
 const SIZE_BITS: u32 = 24;
 const LONG: u32 = (1 << SIZE_BITS) - 1;
 
-/// Regions in use; null until one is. 16 MiB of zero pages, touched only where regions are.
+/// Slots of each region; null until the region is used. 16 MiB of zero pages, touched only for used regions.
 static TABLE: [AtomicPtr<AtomicU32>; REGIONS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; REGIONS];
 /// Lowest and highest region ever used, for [`forget`].
 static LOWEST: AtomicU64 = AtomicU64::new(u64::MAX);
 static HIGHEST: AtomicU64 = AtomicU64::new(0);
-/// 1 to 255; 0 is an empty slot.
+/// The present epoch, 1 to 255; 0 marks an empty slot.
 static EPOCH: AtomicU32 = AtomicU32::new(1);
-/// Sizes recorded since the slots were last cleared. Not exact: threads may overwrite each other's increments.
+/// Number of sizes recorded since the slots were last cleared. Not exact: threads may overwrite each other's
+/// increments.
 static RECORDED: AtomicU64 = AtomicU64::new(0);
 
-/// Above this many sizes the slots are given back to the system when counting ends (256 KiB of slots at the least).
+/// If more sizes than this were recorded, the slots' memory is returned to the system when counting ends (at least 256
+/// KiB of slots).
 const KEEP: u64 = 65_536;
 
-/// Note that `bytes` were asked for at `address`.
+/// Records that the block at `address` was requested with `bytes`.
 #[inline(always)]
 pub(crate) fn record(address: usize, bytes: usize) {
     let Some((slots, at)) = place(address, true) else { return };
@@ -51,7 +55,8 @@ pub(crate) fn record(address: usize, bytes: usize) {
     RECORDED.store(RECORDED.load(Relaxed) + 1, Relaxed);
 }
 
-/// A block this long covers its next two granules, unless the region ends: then its size stays unknown.
+/// Records a long size. A block this long covers the next two granules, unless the region ends: then its size stays
+/// unknown.
 #[cold]
 fn record_long(slots: *const AtomicU32, at: usize, bytes: usize, epoch: u32) {
     if at + 2 >= SLOTS {
@@ -65,7 +70,7 @@ fn record_long(slots: *const AtomicU32, at: usize, bytes: usize, epoch: u32) {
     }
 }
 
-/// The size recorded at `address`, which is forgotten with this.
+/// Returns the size recorded at `address`, and forgets it.
 #[inline(always)]
 pub(crate) fn take(address: usize) -> Option<usize> {
     let (slots, at) = place(address, false)?;
@@ -87,7 +92,7 @@ pub(crate) fn take(address: usize) -> Option<usize> {
     }
 }
 
-/// Counting has ended: what is recorded is no longer believed.
+/// Makes all recorded sizes invalid: counting has ended.
 pub(crate) fn forget() {
     let epoch = EPOCH.load(Relaxed);
     if epoch == 255 || RECORDED.load(Relaxed) > KEEP {
@@ -104,7 +109,7 @@ fn clear() {
         if let Some(entry) = TABLE.get(region as usize) {
             let slots = entry.load(Acquire);
             if !slots.is_null() {
-                // SAFETY: a private anonymous mapping of ours reads as zero afterwards.
+                // SAFETY: `map` made this private anonymous mapping, which reads as zero afterwards.
                 unsafe { sys::call3(libc::SYS_madvise, slots as usize, REGION_BYTES, libc::MADV_DONTNEED as usize) };
             }
         }
@@ -134,7 +139,7 @@ fn map(entry: &AtomicPtr<AtomicU32>, region: usize) -> Option<*mut AtomicU32> {
     if fresh.is_null() {
         return None;
     }
-    // SAFETY: our own mapping; huge pages would make the sparse table dense.
+    // SAFETY: acts on the mapping that was made just now. Huge pages would make the sparse table dense.
     unsafe { sys::call3(libc::SYS_madvise, fresh as usize, REGION_BYTES, libc::MADV_NOHUGEPAGE as usize) };
     // Release pairs with Acquire in `place`.
     match entry.compare_exchange(core::ptr::null_mut(), fresh, Release, Acquire) {
@@ -144,7 +149,7 @@ fn map(entry: &AtomicPtr<AtomicU32>, region: usize) -> Option<*mut AtomicU32> {
             Some(fresh)
         }
         Err(theirs) => {
-            // SAFETY: nobody has seen this mapping.
+            // SAFETY: no other thread has seen this mapping.
             unsafe { sys::unmap(fresh.cast(), REGION_BYTES) };
             Some(theirs)
         }
