@@ -1,9 +1,10 @@
-//! What the program sees of the signals that we use.
+//! The program's view of the signals that this library uses: its actions and its mask.
 //!
-//! Job: SIGURG carries our samples, SIGSEGV and SIGBUS make guarded loads safe, and the program must not notice.
-//! Invariant: once armed, the real actions of these three are ours; what the program asks for is kept in `WANTED` and
-//! answered, chained to and restored from there. SIGURG is not really blocked (a blocked thread would not be sampled) until
-//! `urgent` says so; what the program believes of its mask is kept in the thread's block. Neighbours: `handler`, `guard`.
+//! Job: SIGURG carries samples, and handlers of SIGSEGV and SIGBUS make guarded loads safe; hide all three from the
+//! program. Invariant: once armed, this library's actions are the real actions of these three signals. `WANTED` holds
+//! the actions that the program set, for answers to the program, for calls of its handlers and for restoring. SIGURG
+//! stays really open (a thread that blocks it would not be sampled) until `urgent` blocks it; the thread's block holds
+//! the mask that the program set. Neighbours: `handler`, `guard`.
 
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -26,7 +27,7 @@ const OURS: [c_int; 3] = [SAMPLE, libc::SIGSEGV, libc::SIGBUS];
 static SIGACTION: Next = Next::new(c"sigaction");
 static PROCMASK: Next = Next::new(c"sigprocmask");
 
-/// An action the program asked for: handler, flags and mask, each read whole.
+/// An action that the program set: handler, flags and mask, each read whole.
 struct Wanted {
     handler: AtomicUsize,
     flags: AtomicUsize,
@@ -64,7 +65,7 @@ fn real_action(signal: c_int, new: *const Action, old: *mut Action) -> c_int {
     call_next!(SIGACTION, fn(c_int, *const Action, *mut Action) -> c_int, (signal, new, old), -1)
 }
 
-/// The action that is really installed for one of our signals while the program wants `wanted`.
+/// The action that this library really installs for one of its signals while the program wants `wanted`.
 fn our_action(signal: c_int, wanted: &Action) -> Action {
     // SAFETY: all bytes zero is a valid sigaction.
     let mut action: Action = unsafe { core::mem::zeroed() };
@@ -81,11 +82,11 @@ fn our_action(signal: c_int, wanted: &Action) -> Action {
     action
 }
 
-/// Which of [`OURS`] are in place on loan, for sampling that was begun by hand.
+/// Which actions of [`OURS`] are installed for sampling by `Profiler`, until `end`.
 static ON_LOAN: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
-/// Puts the handlers of faults in place where nothing else of this file is in force. One of ours that has others above it
-/// stays where it is.
+/// Installs the handlers of faults only, for sampling by `Profiler`. Leaves a handler that is still installed below
+/// another one as it is.
 pub(crate) fn borrow_faults() {
     faults::ask_for(on_fault as *const () as usize);
     for (signal, wanted, on_loan) in faults() {
@@ -95,7 +96,7 @@ pub(crate) fn borrow_faults() {
     }
 }
 
-/// Takes those of them away that are on top.
+/// Removes the handlers of faults that no other handler has replaced.
 pub(crate) fn give_faults_back() {
     for (signal, wanted, on_loan) in faults() {
         if on_loan.load(Relaxed) && sys::action_of(signal) == on_fault as *const () as usize {
@@ -110,7 +111,7 @@ fn faults() -> impl Iterator<Item = (c_int, &'static Wanted, &'static AtomicBool
     OURS.iter().zip(&WANTED).zip(&ON_LOAN).skip(1).map(|((signal, wanted), on_loan)| (*signal, wanted, on_loan))
 }
 
-/// Puts our action in place of the program's, which is kept in `wanted`.
+/// Installs this library's action, and stores the program's action in `wanted`.
 fn place(signal: c_int, wanted: &Wanted) {
     // SAFETY: all bytes zero is a valid sigaction.
     let mut old: Action = unsafe { core::mem::zeroed() };
@@ -120,7 +121,7 @@ fn place(signal: c_int, wanted: &Wanted) {
     real_action(signal, &raw const ours, core::ptr::null_mut());
 }
 
-/// Puts our actions in place; the program's own move into [`WANTED`].
+/// Installs this library's actions, and stores the program's own in [`WANTED`].
 pub(crate) fn install() {
     if !mask::begin_install() {
         return;
@@ -130,7 +131,8 @@ pub(crate) fn install() {
     }
 }
 
-/// Has the kernel drop our signal, or give it to us again; false where a handler of the program waits for it.
+/// Makes the kernel drop SIGURG, or deliver it to this library again. Returns false if the program has a handler of its
+/// own for SIGURG.
 pub(crate) fn ignore_samples(ignore: bool) -> bool {
     let Some(wanted) = WANTED.first().filter(|_| mask::installed()) else { return false };
     let mut action = wanted.load();
@@ -145,7 +147,7 @@ pub(crate) fn ignore_samples(ignore: bool) -> bool {
     real_action(SAMPLE, &raw const action, core::ptr::null_mut()) == 0
 }
 
-/// A sample, or the program's own SIGURG.
+/// Handler of SIGURG: takes a sample, or handles the program's own signal.
 unsafe extern "C" fn on_sample(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let _errno = sys::KeepErrno::new();
     // SAFETY: the kernel passes a valid siginfo and context to an SA_SIGINFO handler.
@@ -157,7 +159,7 @@ unsafe extern "C" fn on_sample(signal: c_int, info: *mut siginfo_t, context: *mu
     }
 }
 
-/// A fault: one of our guarded loads, or the program's own.
+/// Handler of SIGSEGV and SIGBUS: a guarded load has faulted, or the program.
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let pc = handler::program_counter(context);
     if let Some(recovery) = guard::recovery(pc) {
@@ -167,7 +169,8 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut
     // SAFETY: the kernel gave a valid siginfo.
     match faults::keep(signal, unsafe { (*info).si_code }) {
         Some(true) => return,
-        // What the kernel does to a thread that blocks the signal: its own default, when the instruction comes again.
+        // The thread blocks the signal: do as the kernel would, and set the default action, which applies when the
+        // instruction runs again.
         Some(false) => return default_action(signal),
         None => {}
     }
@@ -176,14 +179,14 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut
     }
 }
 
-/// Has the kernel do what it does without a handler.
+/// Sets the kernel's default action.
 fn default_action(signal: c_int) {
     // SAFETY: all bytes zero is a valid sigaction (SIG_DFL).
     let default: Action = unsafe { core::mem::zeroed() };
     real_action(signal, &raw const default, core::ptr::null_mut());
 }
 
-/// Does what would have happened without us.
+/// Does what the program's own action would do.
 fn chain(at: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let Some(wanted) = WANTED.get(at) else { return };
     let action = wanted.load();
@@ -191,8 +194,8 @@ fn chain(at: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
         libc::SIG_IGN if signal == SAMPLE => {}
         libc::SIG_DFL if signal == SAMPLE => {}
         libc::SIG_DFL | libc::SIG_IGN => {
-            // A fault with no handler: the default action, given by the kernel when the instruction (or the signal,
-            // where a process sent it) comes again. An ignored fault is deadly as well.
+            // A fault with no handler: set the default action; the kernel applies it when the instruction runs again,
+            // or when the signal comes again that a process sent. An ignored fault is deadly as well.
             // SAFETY: the kernel gave a valid siginfo.
             let sent = unsafe { (*info).si_code } <= 0;
             if sent && action.sa_sigaction == libc::SIG_IGN {
@@ -200,7 +203,7 @@ fn chain(at: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
             }
             default_action(signal);
             if sent {
-                // SAFETY: sends this signal to this very thread.
+                // SAFETY: sends this signal to this thread.
                 unsafe {
                     sys::call3(libc::SYS_tgkill, sys::pid() as usize, sys::tid() as usize, signal as usize);
                 }
@@ -226,7 +229,7 @@ fn chain(at: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     }
 }
 
-/// `sigaction`: our three signals are answered from [`WANTED`], the rest pass through.
+/// `sigaction`: answers for this library's three signals from [`WANTED`], passes the rest through.
 ///
 /// # Safety
 /// As libc's.
@@ -264,11 +267,11 @@ unsafe extern "C" fn signal(number: c_int, function: usize) -> usize {
     if (1..=64).contains(&number) {
         set_first_word(&mut new.sa_mask, bit(number));
     }
-    // SAFETY: both point to actions of ours.
+    // SAFETY: both pointers are to local variables.
     if unsafe { sigaction(number, &raw const new, &raw mut old) } == 0 { old.sa_sigaction } else { libc::SIG_ERR }
 }
 
-/// Blocks, unblocks or sets, with our signal left open; the old set is what the program believes.
+/// Blocks, unblocks or sets signals, but leaves SIGURG open; `old` gets the mask that the program set.
 fn change_mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
     if !mask::installed() {
         return real_mask(next, how, new, old);
@@ -291,7 +294,7 @@ fn change_mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t
         let stays = after & HANDED_OVER != 0 && after & BLOCKED != 0;
         let opens = how == libc::SIG_UNBLOCK || (how == libc::SIG_SETMASK && stays);
         set_first_word(&mut set, if opens { word } else { word & !bit(SAMPLE) });
-        // What is pending is delivered before the call returns: the belief comes first.
+        // The kernel delivers pending signals before the call returns, so the program's mask is stored first.
         tls.masked.set(after);
         if after & BLOCKED == 0 {
             urgent::take_back(tls, false);
@@ -303,7 +306,7 @@ fn change_mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t
         answer
     };
     if answer == 0 && !old.is_null() && before & BLOCKED != 0 {
-        // SAFETY: the real call has just filled it.
+        // SAFETY: the real call has just filled `old`.
         let set = unsafe { &mut *old };
         let word = first_word(set);
         set_first_word(set, word | bit(SAMPLE));

@@ -1,4 +1,4 @@
-//! What the program sees of the signals that we use.
+//! The program's view of the signals that this library uses.
 
 pub(crate) mod actions;
 pub(crate) mod urgent;

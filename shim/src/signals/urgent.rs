@@ -1,11 +1,12 @@
-//! The program's own SIGURG, where the program blocks it.
+//! The program's own SIGURG, if the program blocks it.
 //!
-//! Job: SIGURG carries our samples and is therefore left open in every thread; a program that blocks it, to wait for it
-//! later, must still find it pending and get it once. A thread that is sent one while the program believes it blocked
-//! hands the signal over: its sources stop, the signal is blocked for real and sent again, and from then on the kernel
-//! itself keeps it pending, for `sigpending`, `sigwait` and signal descriptors alike. Sampling goes on when the thread
-//! has waited for the signal or unblocks it. Invariant: no signal of ours is ever given to the program. Neighbours:
-//! `signals` (the mask, the handler), `threads` (the sources), `process` (exec).
+//! Job: SIGURG carries samples, so this library leaves it open in every thread. A program may block SIGURG and wait for
+//! it later; it must then find the signal pending and get it once. Suppose the program's SIGURG reaches a thread in
+//! which the program has blocked it. Then the thread hands the signal over: it stops its sources, blocks the signal for
+//! real and sends it again. From then on the kernel itself keeps the signal pending, for `sigpending`, `sigwait` and
+//! signal descriptors alike. Sampling resumes when the thread has waited for the signal or unblocks it. Invariant: the
+//! program never gets a signal of this library's sources. Neighbours: `actions` (the mask, the handler), `threads` (the
+//! sources), `life::exec` (exec).
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -27,20 +28,21 @@ static SIGWAITINFO: Next = Next::new(c"sigwaitinfo");
 static SIGTIMEDWAIT: Next = Next::new(c"sigtimedwait");
 static SIGNALFD: Next = Next::new(c"signalfd");
 
-/// The program reads SIGURG from a descriptor: a read takes what is pending for the reader, ours too.
+/// Does the program read SIGURG from a descriptor? A read takes the reader's pending signals, samples too.
 static DESCRIPTOR: AtomicBool = AtomicBool::new(false);
-/// Where the signal that was sent again came from, if the kernel would not let us say so: `si_code`, then pid and uid.
+/// Origin of a signal that was sent again, if the kernel refused to pass the origin on: `si_code`, then pid and uid.
 static AGAIN: AtomicBool = AtomicBool::new(false);
 static AGAIN_CODE: AtomicU32 = AtomicU32::new(0);
 static AGAIN_SENDER: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes from the start of a siginfo to the sender's pid, with its uid behind.
+/// Bytes from the start of a siginfo to the sender's pid; the sender's uid follows.
 const SENDER: usize = 16;
 
-/// Keeps a SIGURG of the program's own pending if this thread blocks it; false: it is to be handled now.
+/// Keeps the program's own SIGURG pending if this thread blocks it. Returns false if the signal is to be handled now.
 pub(crate) fn hold(info: *mut siginfo_t, context: *mut c_void) -> bool {
     let block = tls();
-    // Where it is blocked for real and came nevertheless, a call such as `pselect` has opened it for its own time.
+    // If the signal is blocked for real and came nevertheless, a call such as `pselect` has opened it for the call's
+    // duration.
     if block.masked.get() & BLOCKED == 0 || handler::interrupted_mask(context) & bit(SAMPLE) != 0 {
         return false;
     }
@@ -50,7 +52,7 @@ pub(crate) fn hold(info: *mut siginfo_t, context: *mut c_void) -> bool {
     true
 }
 
-/// After a sample: where a descriptor reads SIGURG, threads that block it are not sampled.
+/// After a sample: if a descriptor reads SIGURG, stops sampling this thread if it blocks SIGURG.
 pub(crate) fn yield_to_descriptor(context: *mut c_void) {
     let block = tls();
     if DESCRIPTOR.load(Relaxed) && block.masked.get() & (BLOCKED | HANDED_OVER) == BLOCKED {
@@ -59,7 +61,7 @@ pub(crate) fn yield_to_descriptor(context: *mut c_void) {
     }
 }
 
-/// Stops this thread's sources and drops what they have still sent; SIGURG must be blocked for real.
+/// Stops this thread's sources and drops the signals that they have already sent. SIGURG must be blocked for real.
 fn hand_over(block: &Tls) {
     if block.masked.get() & HANDED_OVER != 0 {
         return;
@@ -75,7 +77,7 @@ fn drop_ours() {
         // SAFETY: all bytes zero is a valid siginfo.
         let mut info: siginfo_t = unsafe { core::mem::zeroed() };
         let (set, now) = (bit(SAMPLE), timespec { tv_sec: 0, tv_nsec: 0 });
-        // SAFETY: all three are ours; the kernel's set is of eight bytes.
+        // SAFETY: all three are local variables; the kernel's set is of eight bytes.
         let got = unsafe {
             sys::call6(
                 libc::SYS_rt_sigtimedwait,
@@ -97,7 +99,7 @@ fn drop_ours() {
     }
 }
 
-/// Sends a signal that was taken to where it was sent: to this thread, or to the process.
+/// Sends a signal again to its first target: to this thread, or to the process.
 fn send_again(info: *mut siginfo_t) {
     restore(info);
     // SAFETY: the kernel gave a whole siginfo.
@@ -115,7 +117,8 @@ fn send_again(info: *mut siginfo_t) {
     if sent >= 0 {
         return;
     }
-    // Only the main thread may speak for others in the process' name.
+    // The kernel lets only the main thread send with a foreign origin to the process. So send without it, and store the
+    // origin for `restore`.
     // SAFETY: a siginfo is 128 bytes.
     let sender = unsafe { info.cast::<u8>().add(SENDER).cast::<u64>().read_unaligned() };
     AGAIN_CODE.store(code as u32, Relaxed);
@@ -125,7 +128,7 @@ fn send_again(info: *mut siginfo_t) {
     unsafe { sys::call3(libc::SYS_kill, pid, signal, 0) };
 }
 
-/// Says of a signal that was sent again where it first came from.
+/// Writes the stored origin into the siginfo of a signal that was sent again.
 pub(crate) fn restore(info: *mut siginfo_t) {
     // SAFETY: the caller has a whole siginfo, of 128 bytes.
     let (code, pid) = unsafe { ((*info).si_code, info.cast::<u8>().add(SENDER).cast::<u32>().read_unaligned()) };
@@ -138,7 +141,8 @@ pub(crate) fn restore(info: *mut siginfo_t) {
     }
 }
 
-/// Samples this thread again, if it had handed over; the caller opens the signal, or asks for that.
+/// Samples this thread again, if it had handed the signal over. `open`: also unblock the signal; otherwise the caller
+/// does.
 pub(crate) fn take_back(block: &Tls, open: bool) {
     if block.masked.get() & HANDED_OVER != 0 {
         block.masked.set(block.masked.get() & !HANDED_OVER);
@@ -149,8 +153,8 @@ pub(crate) fn take_back(block: &Tls, open: bool) {
     }
 }
 
-/// A new program inherits the mask: it must be what this one believes. True where something was changed. `leaves`: this
-/// very process becomes the program.
+/// Called before a new program starts: sets the real mask, which the new program inherits, to the mask that this
+/// program set. Returns true if the mask was changed. `leaves`: this process itself becomes the new program.
 pub(crate) fn show_mask(leaves: bool) -> bool {
     let block = tls();
     if block.masked.get() & (BLOCKED | HANDED_OVER) != BLOCKED {
@@ -164,7 +168,7 @@ pub(crate) fn show_mask(leaves: bool) -> bool {
     true
 }
 
-/// Undoes [`show_mask`], where there is no new program or it has been started.
+/// Undoes [`show_mask`], once the new program has been started, or has failed to start.
 pub(crate) fn hide_mask(leaves: bool) {
     if leaves {
         threads::resume();
@@ -177,7 +181,7 @@ fn asks_for_ours(set: *const sigset_t) -> bool {
     mask::installed() && !set.is_null() && first_word(unsafe { &*set }) & bit(SAMPLE) != 0
 }
 
-/// Waits as `sigtimedwait` does, but not for signals of ours.
+/// Waits as `sigtimedwait` does, but skips signals of this library's sources.
 fn wait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int {
     let ns = |time: &timespec| (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64);
     // SAFETY: the caller passes a valid time or null.
@@ -238,7 +242,7 @@ unsafe extern "C" fn sigwaitinfo(set: *const sigset_t, info: *mut siginfo_t) -> 
     call_next!(SIGWAITINFO, fn(*const sigset_t, *mut siginfo_t) -> c_int, (set, info), -1)
 }
 
-/// `sigwait`: answers an error number, and is never interrupted.
+/// `sigwait`: returns an error number, and is never interrupted.
 ///
 /// # Safety
 /// As libc's.
@@ -262,7 +266,7 @@ unsafe extern "C" fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int 
     }
 }
 
-/// `signalfd`: from now on SIGURG is the program's own in threads that block it.
+/// `signalfd`: from now on, threads that block SIGURG leave it to the program.
 ///
 /// # Safety
 /// As libc's.
