@@ -1,9 +1,9 @@
 //! Exact counting: every byte that a thread allocates and frees, by its requested size.
 //!
-//! Job: serve `@profile`, with and without preload, and lend its way into the loaded libraries to `tap`. The reader's
-//! question: *what did this line allocate, to the byte?*
-//! Invariant: while counting is off nothing is counted and the hooks only pass on; the outermost allocator call of a
-//! nest counts and the ones below it do not. Neighbours: `wire::exact` is the contract, `src/lines` reads the counters.
+//! Job: serve `@profile`, with and without preload, and let `exports::sample` use the same patching of loaded
+//! libraries. The reader's question: *what did this line allocate, to the byte?*
+//! Invariant: while counting is off, nothing is counted and the hooks only forward calls; in nested allocator calls,
+//! only the outermost call counts. Neighbours: `wire::exact` is the contract, `src/lines` reads the counters.
 //!
 //! ```text
 //!  native   the malloc family, reached through the loaded libraries' tables (got)
@@ -12,8 +12,8 @@
 //!  counters the thread's numbers
 //! ```
 //!
-//! A block older than the counting has no recorded size: it counts as what its allocator says it holds, which is up to
-//! 15 bytes more than was asked for.
+//! A block allocated before counting began has no recorded size: it counts with the size that its allocator reports,
+//! which is up to 15 bytes more than was requested.
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -37,25 +37,25 @@ unsafe extern "C" fn prepare(keep_out: usize) -> bool {
     reach() && native::patch(keep_out)
 }
 
-/// Exact counting was asked for: the libraries' tables stay as they are from then on.
+/// Set once exact counting was prepared: from then on the libraries' tables stay patched.
 static PREPARED: AtomicBool = AtomicBool::new(false);
 
-/// Finds the functions to stand in for; false where this process has none.
+/// Finds the functions to hook; false if this process has none.
 pub(crate) fn reach() -> bool {
     native::find() && python::find()
 }
 
-/// Is this library preloaded, so that the program's calls of the malloc family come here by themselves?
+/// Is this library preloaded, so that the program's calls of the malloc family come here without patching?
 pub(crate) fn preloaded() -> bool {
     native::preloaded()
 }
 
-/// Has the libraries' calls of the malloc family come here.
+/// Redirects the libraries' calls of the malloc family.
 pub(crate) fn patch(keep_out: usize) {
     native::patch(keep_out);
 }
 
-/// Sampling is over: takes away what nobody needs any more.
+/// Called when sampling ends: removes the functions that exact counting does not need.
 pub(crate) fn give_way() {
     if !counting() {
         python::remove();
@@ -65,7 +65,7 @@ pub(crate) fn give_way() {
     }
 }
 
-/// Do our functions stand on top of the interpreter's?
+/// Are the counting functions on top of the interpreter's?
 pub(crate) fn on_top() -> bool {
     python::on_top()
 }
@@ -82,7 +82,7 @@ unsafe extern "C" fn begin() {
 unsafe extern "C" fn end() {
     if ACTIVE.load(Relaxed) != 0 && ACTIVE.fetch_sub(1, Relaxed) == 1 {
         python::remove();
-        // Sampling's may have been above ours, and only wait for that.
+        // Sampling's functions may lie above the counting functions, and `settle` removes them; then remove again.
         pymem::settle();
         python::remove();
         sizes::forget();

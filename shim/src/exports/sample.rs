@@ -1,12 +1,12 @@
-//! Sampling for the extension module of this very process: no launcher, nothing preloaded.
+//! Sampling for the extension module in this process: without a launcher and without preload.
 //!
-//! Job: begin and end on the module's word, and pass its marks on to a launcher. The reader's question: *what does a
-//! profiler that was started by hand change in the process?* Between `begin` and `end`: the tables of the loaded
-//! libraries (`exact::got`), the functions of the interpreter's MEM and OBJ domains and of its arenas (`sample::python`),
-//! and the actions of SIGSEGV and SIGBUS. Invariant: after `end` all of them are what they were, unless somebody else has put functions
-//! above ours, which then only pass on; blocks that were taken elsewhere meanwhile are freed like any other, since the
-//! interpreter hands them to `free` by itself. Neighbours: `wire::tap` is the contract, `src/lines` drains what is
-//! recorded.
+//! Job: begin and end sampling when the module calls, and pass the module's records to a launcher. The reader's
+//! question: *what does a profiler that was started by hand change in the process?* Between `begin` and `end`: the
+//! tables of the loaded libraries (`memory::tables::got`), the functions of the interpreter's MEM and OBJ domains and
+//! of its arenas (`memory::pymem`), and the actions of SIGSEGV and SIGBUS. Invariant: after `end` all of them are as
+//! before, unless other code has put functions above this library's, which then only forward calls. Blocks that were
+//! taken from RAW meanwhile are freed like any other, because the interpreter passes them to `free` by itself.
+//! Neighbours: `wire::tap` is the contract, `src/inprocess` drains the records.
 
 use rscalene_wire::{
     ArenaHeader, LABEL_BYTES, Label, LabelVariable, NoFlags, Query, QueryMark, Section, SectionMark, Span, TAP_VERSION,
@@ -29,7 +29,7 @@ use crate::signals::actions;
 static TABLE: TapTable =
     TapTable { version: TAP_VERSION, begin, end, section, follow, define_label, span, query, keep_thread_out };
 
-/// The table of sampling on the module's word.
+/// The table of functions for sampling.
 #[unsafe(no_mangle)]
 extern "C" fn rscalene_tap() -> *const TapTable {
     &raw const TABLE
@@ -37,7 +37,7 @@ extern "C" fn rscalene_tap() -> *const TapTable {
 
 unsafe extern "C" fn begin(arena: *mut ArenaHeader, keep_out: usize) -> u32 {
     let _errno = sys::KeepErrno::new();
-    // SAFETY: the caller's promise, passed on.
+    // SAFETY: passes the caller's promise on.
     (unsafe { try_begin(arena, keep_out) }) as u32
 }
 
@@ -52,7 +52,7 @@ unsafe fn try_begin(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
         return TapAnswer::Preloaded;
     }
     actions::borrow_faults();
-    // SAFETY: the caller's promise, passed on.
+    // SAFETY: passes the caller's promise on.
     let answer = unsafe { begin_guarded(arena, keep_out) };
     if answer != TapAnswer::Begun {
         actions::give_faults_back();
@@ -60,7 +60,7 @@ unsafe fn try_begin(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
     answer
 }
 
-/// The rest of [`try_begin`], once a load that faults is only refused.
+/// The rest of [`try_begin`], once the handlers of faults are installed and loads are guarded.
 unsafe fn begin_guarded(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
     if !interpreter::adopt() {
         return TapAnswer::NoFrames;
@@ -86,7 +86,7 @@ unsafe fn begin_guarded(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
 
 unsafe extern "C" fn end() {
     let _errno = sys::KeepErrno::new();
-    // A process that a launcher profiles has lent nothing, nor has one in which nothing was begun.
+    // No arena is lent if a launcher profiles this process, or if sampling was not begun.
     if !segment::lent() {
         return;
     }
