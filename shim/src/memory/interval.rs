@@ -37,8 +37,8 @@ const INTERRUPTED: u64 = 4;
 const RECORDS: u64 = 2;
 const COLDER_NS: u64 = 1_000;
 const FLOOR: u64 = 16 * 1024;
-/// Largest interval. If the program makes blocks below 256 KiB faster than this interval limits, the blocks themselves
-/// cost more than a record for each sixteenth.
+/// Largest interval. Here the program makes 16 blocks of almost 256 KiB for each record; making them costs more than
+/// the record, so no program needs a larger interval.
 const CEILING: u64 = 4 * 1024 * 1024;
 /// One over the part of a core that a program is assumed to use at least. A program that mostly waits has few samples,
 /// and these delay no work.

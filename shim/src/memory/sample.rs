@@ -13,7 +13,7 @@
 //! ```text
 //!  malloc family --> libc ---\                       /--> live (addresses of recorded blocks)
 //!  new, delete  --> cxx -----\
-//!  PyMem, PyObject -> python --> interval: a sample? --> record (stack, ring)
+//!  PyMem, PyObject -> pymem ---> interval: a sample? --> record (stack, ring)
 //!  mmap family  --> maps ----/
 //!  memcpy       --> copies
 //! ```

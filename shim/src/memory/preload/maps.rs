@@ -52,8 +52,8 @@ fn record(flags: MapFlags, change: &Change) {
     }
     let _errno = sys::KeepErrno::new();
     let Some(segment) = segment::segment() else { return };
-    // A wrapped allocator maps and unmaps arenas while the hooks are off (`Busy`). Arenas are recorded all the same,
-    // because no walk runs then.
+    // A wrapped allocator maps and unmaps arenas while it is `Busy`. It walks no frames itself, so the walk below is
+    // safe, and arenas are recorded all the same.
     let busy = Busy::enter();
     if busy.is_none() && tls().arena.get() == 0 {
         return;
