@@ -6,7 +6,7 @@ pub(super) fn name(number: u64) -> String {
     known.map_or_else(|| format!("system call {number}"), |(_, name)| (*name).to_owned())
 }
 
-/// Each call under its own name.
+/// Makes a table of calls, each with its name.
 macro_rules! calls {
     ($($constant:ident $name:literal),* $(,)?) => { &[$((libc::$constant, $name)),*] };
 }

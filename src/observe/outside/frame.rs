@@ -1,11 +1,11 @@
-//! A frame of a stack as it is now, of Python or of native code.
+//! A frame of a stack at this moment, of Python or of native code.
 //!
 //! Invariant: plain values. Neighbours: `now` and `native` make them, `commands::dump` prints them.
 
 /// One frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FrameNow {
-    /// Function; its address where no symbol covers it.
+    /// Function; the address if no symbol covers it.
     pub function: String,
     /// File of the code, or the library of a native frame.
     pub file: String,

@@ -1,9 +1,10 @@
 //! Any running Python process, observed from outside: nothing is injected, stopped, signalled or written.
 //!
-//! Job: keep a process (and, if wanted, its children) in view, and tell the CPU time, the waits and the memory of its
+//! Job: keep a process (and, if wanted, its children) in view, and report the CPU time, the waits and the memory of its
 //! threads as the events of a profile. The reader's question: *what does this process do, now that it runs already?*
 //! Invariant: the process is only read, and every clock counts from the moment of the attach. Neighbours: `watched`
-//! samples the CPU, `remote` sees waits and memory; `commands::{attach, top}` make profiles and screens of the events.
+//! samples the CPU, `remote` observes waits and memory; `commands::{attach, top}` make profiles and screens of the
+//! events.
 
 mod calls;
 mod frame;
@@ -33,31 +34,31 @@ use crate::transport::event::{Batch, Body, Event};
 const LIST: Duration = Duration::from_millis(50);
 /// Time between two searches for children.
 const CHILDREN: Duration = Duration::from_millis(100);
-/// Files of one thread, and the share of all that may be open for threads.
+/// File descriptors of one thread.
 const FILES_EACH: usize = 6;
 
-/// How to observe.
+/// How to observe a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// CPU time between two samples of a thread.
     pub interval: Duration,
-    /// Children, too.
+    /// Observe its children, too.
     pub children: bool,
-    /// Use the kernel's events where it gives them.
+    /// Use the kernel's perf events if the kernel gives them.
     pub perf: bool,
 }
 
-/// Processes in view.
+/// The processes in view.
 #[derive(Debug)]
 pub struct Outside {
     settings: Settings,
     first: u32,
     watched: HashMap<u32, Watched>,
-    /// Descendants that run no Python that can be read, by what they ran when that was found out.
+    /// Descendants without Python that can be read: what each of them ran when that was found out.
     others: HashMap<u32, String>,
     remote: Remote,
     events: Receiver<Batch>,
-    /// CPU nanoseconds that the threads had used before they came into view.
+    /// CPU nanoseconds that each thread had used before it came into view.
     before: HashMap<(u32, u32), u64>,
     polled: Vec<libc::pollfd>,
     owners: HashMap<RawFd, (u32, u32)>,
@@ -75,7 +76,7 @@ impl Outside {
     /// Takes process `pid` into view.
     ///
     /// # Errors
-    /// Why it cannot be observed.
+    /// The reason why the process cannot be observed.
     pub fn attach(pid: u32, settings: Settings, out: &mut Vec<Event>) -> Result<Self, Refused> {
         let file_limit = proc::raise_file_limit();
         let watched = Watched::new(pid, settings.interval, settings.perf)?;
@@ -110,7 +111,7 @@ impl Outside {
         Ok(outside)
     }
 
-    /// What tells the CPU time of the first process.
+    /// The source of the CPU time of the first process.
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.engine
@@ -127,13 +128,13 @@ impl Outside {
         self.owners.len()
     }
 
-    /// Records of CPU time that stand for nothing: their threads had gone to sleep when the frames were read.
+    /// Records of CPU time that were dropped, because their threads had gone to sleep before the frames were read.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped + self.watched.values().map(|watched| watched.dropped).sum::<u64>()
     }
 
-    /// Waits until something is to be looked at, `longest` at most, and looks; false once no process is left.
+    /// Waits until a look is due, for `longest` at most, and looks; false once no process is left.
     pub fn step(&mut self, longest: Duration, out: &mut Vec<Event>) -> bool {
         let mut due = self.list_due.min(Instant::now() + longest);
         if self.watched.values().any(Watched::wants_looks) {
@@ -178,7 +179,7 @@ impl Outside {
         !self.watched.is_empty()
     }
 
-    /// The end; the answer is the inode of every library seen, by path.
+    /// Ends the observation. Returns the inode of every library seen, by path.
     pub fn finish(self, out: &mut Vec<Event>) -> HashMap<String, u64> {
         let Self { mut watched, remote, events, before, .. } = self;
         let mut seen = Vec::new();
@@ -195,7 +196,7 @@ impl Outside {
         since(&self.before, event)
     }
 
-    /// A process comes into view; `fresh`: it has begun since, and its whole life counts.
+    /// Takes a process into view; `fresh`: the process began after the attach, so its whole life counts.
     fn take(&mut self, mut watched: Watched, fresh: bool, out: &mut Vec<Event>) {
         let pid = watched.target.pid;
         if !fresh {
@@ -250,7 +251,7 @@ impl Outside {
                 if self.watched.contains_key(&child) {
                     continue;
                 }
-                // It may have become another program since.
+                // A process that was not readable may run another program by now.
                 let runs = std::fs::read_link(format!("/proc/{child}/exe")).unwrap_or_default();
                 let runs = runs.to_string_lossy().into_owned();
                 if self.others.get(&child) == Some(&runs) {
@@ -279,7 +280,7 @@ impl Outside {
     }
 }
 
-/// Clocks count from the moment at which their thread came into view.
+/// Makes the clocks in an event count from the moment at which their thread came into view.
 fn since(before: &HashMap<(u32, u32), u64>, mut event: Event) -> Event {
     let pid = event.pid;
     let less = |tid: u32, cpu_ns: u64| cpu_ns.saturating_sub(before.get(&(pid, tid)).copied().unwrap_or(0));

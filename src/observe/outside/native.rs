@@ -1,8 +1,8 @@
 //! Native frames of a thread that is stopped for one read.
 //!
 //! Job: unwind a thread's native stack by the unwind tables of the libraries that its process has mapped, and name the
-//! functions. Invariant: a thread stands still for one read and goes on whatever that read answers; nothing of it is
-//! changed. Neighbours: `now` merges these frames with Python's; `framehop` unwinds, `symbols` names.
+//! functions. Invariant: a thread is stopped for one read and goes on whatever the result of the read is; nothing of it
+//! is changed. Neighbours: `now` merges these frames with Python's; `framehop` unwinds, `symbols` names.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,10 +24,10 @@ use framehop::aarch64::{CacheAarch64 as Cache, UnwindRegsAarch64 as Registers, U
 #[cfg(target_arch = "x86_64")]
 use framehop::x86_64::{CacheX86_64 as Cache, UnwindRegsX86_64 as Registers, UnwinderX86_64 as Engine};
 
-/// Frames of one stack.
+/// Most frames of one stack.
 const MAX_FRAMES: usize = 2_048;
 
-/// What is needed to unwind the threads of one process.
+/// The unwind tables, symbols and memory of one process.
 pub(super) struct Unwinders {
     engine: Engine<Vec<u8>>,
     mappings: Vec<Mapping>,
@@ -36,7 +36,7 @@ pub(super) struct Unwinders {
 }
 
 impl Unwinders {
-    /// Reads the unwind tables of all that process `pid` has mapped.
+    /// Reads the unwind tables of all files that process `pid` has mapped.
     pub(super) fn of(pid: u32) -> Result<Self, Refused> {
         let mappings = modules::executable(pid).map_err(|_| Refused::denied(pid))?;
         if let Some(tracer) = super::refused::tracer(pid) {
@@ -113,10 +113,10 @@ fn module(mapping: &Mapping, path: &PathBuf) -> Option<Module<Vec<u8>>> {
     Some(Module::new(mapped.path.clone(), mapped.start..mapped.end, bias, info))
 }
 
-/// Stops thread `tid`, reads its native stack and whatever `meanwhile` reads, and lets it go on; names come afterwards.
+/// Stops thread `tid`, reads its native stack, calls `meanwhile`, and lets the thread go on. Names are looked up
+/// afterwards.
 ///
-/// # Errors
-/// The kernel does not let it be stopped.
+/// # Errors The kernel does not allow to stop the thread.
 pub(super) fn stopped(
     pid: u32,
     tid: u32,
@@ -131,7 +131,7 @@ pub(super) fn stopped(
     Ok(addresses?.into_iter().map(|pc| unwinders.named(pc)).collect())
 }
 
-/// A thread that stands still until this is dropped.
+/// A thread that is stopped until this is dropped.
 struct Stop(libc::pid_t);
 
 impl Stop {
@@ -175,7 +175,7 @@ impl Stop {
 
 impl Drop for Stop {
     fn drop(&mut self) {
-        // A thread that is gone needs no letting go.
+        // Detaching fails only for a thread that is gone.
         let _ = trace(libc::PTRACE_DETACH, self.0, 0);
     }
 }

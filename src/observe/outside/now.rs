@@ -1,10 +1,9 @@
 //! What every thread of a process does at this moment.
 //!
-//! Job: one look at all threads: their Python frames, what they wait in, who has the GIL, the tasks of their event
-//! loops, and, where asked for, the native frames between. Invariant: without native frames nothing is stopped, and a
-//! stack that may be torn (its thread ran while it was read) says so; with them each thread stands still for one read.
-//! Neighbours:
-//! `native` unwinds, `commands::dump` prints.
+//! Job: one look at all threads: their Python frames, the system calls in which they wait, the holder of the GIL, the
+//! tasks of their event loops, and, if asked for, the native frames between. Invariant: without native frames nothing
+//! is stopped, and a stack that may be torn (its thread ran while it was read) is marked as approximate; with native
+//! frames each thread is stopped for one read. Neighbours: `native` unwinds, `commands::dump` prints.
 
 use std::collections::HashMap;
 
@@ -22,12 +21,12 @@ use crate::observe::proc::{self, Activity, Schedstat, SyscallFile};
 use crate::observe::remote::memory::ProcessMemory;
 use crate::observe::remote::states::States;
 
-/// Frames of a stack, and tasks of a loop, that are shown.
+/// Most frames of a stack, and most tasks of a loop, that are shown.
 const MAX_DEPTH: u32 = 1_024;
 const MAX_TASKS: usize = 1_000;
-/// Looks at a thread that runs on, before its stack is told as it is.
+/// Looks at a thread that keeps running, before its stack is shown as approximate.
 const LOOKS: usize = 3;
-/// Longest line table and name.
+/// Longest line table, in bytes.
 const LONGEST: usize = 1 << 16;
 
 /// A process at a moment.
@@ -64,8 +63,7 @@ pub struct ThreadNow {
 
 /// Looks at process `pid`; `with_native` stops each thread for a moment to read its native frames.
 ///
-/// # Errors
-/// Why it cannot be observed.
+/// # Errors The reason why the process cannot be observed.
 pub fn now(pid: u32, with_native: bool) -> Result<Now, Refused> {
     Refused::check(pid)?;
     let found = Runtime::locate(pid).map_err(|error| Refused::located(pid, &error))?;
@@ -115,7 +113,7 @@ impl Look {
         thread
     }
 
-    /// Reads what a thread does in Python.
+    /// Reads the Python side of a thread: its frames and tasks, and whether it has the GIL or waits.
     fn python(&mut self, tid: u32, activity: Option<Activity>, thread: &mut ThreadNow) {
         self.memory.forget();
         let (memory, layout) = (&self.memory, &self.layout);
@@ -167,9 +165,10 @@ impl Look {
         })
     }
 
-    /// Was this frame's evaluation begun by C code? 3.11 marks such a frame, later versions put one of C's before it.
+    /// True if C code began the evaluation of this frame. 3.11 marks such a frame; later versions put a frame of C code
+    /// before it.
     fn entered_from_c(&self, frame: u64) -> bool {
-        /// Owners from this one on are no frames of Python code.
+        /// Owners from this number on are no frames of Python code.
         const OF_C: u8 = 3;
         let byte = |address: u64| {
             let mut byte = [0];
@@ -210,7 +209,7 @@ impl Look {
         waiting.into_iter().map(chain).filter(|frames: &Vec<FrameNow>| !frames.is_empty()).collect()
     }
 
-    /// The names that the interpreter alone knows.
+    /// Sets the thread names that only the interpreter knows.
     fn name(&self, threads: &mut [ThreadNow]) {
         if let Some(main) = threads.iter_mut().find(|thread| thread.tid == self.pid) {
             main.name = "MainThread".to_owned();
@@ -232,7 +231,7 @@ impl Look {
     }
 }
 
-/// The futex that a thread waits in.
+/// The address of the futex in which a thread waits.
 fn waits_in(activity: Option<Activity>) -> Option<u64> {
     let Some(Activity::Syscall { number, arguments: [word, ..], .. }) = activity else { return None };
     u64::try_from(libc::SYS_futex).is_ok_and(|futex| futex == number).then_some(word)

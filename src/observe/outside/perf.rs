@@ -1,9 +1,9 @@
 //! Samples of another thread's CPU time, taken by the kernel.
 //!
-//! Job: open a task-clock event on one thread and read what it recorded: where the program counter stood each time the
-//! thread had used another period of CPU time. Invariant: the thread itself is never stopped or signalled by us (the
-//! kernel's timer interrupt does the work), and every record is read once or counted as lost. Neighbours: `watched`
-//! reads the thread's frames when a record has come.
+//! Job: open a task-clock event on one thread and read its records: where the program counter was each time the thread
+//! had used another period of CPU time. Invariant: we never stop or signal the thread (the kernel's timer interrupt
+//! does the work), and every record is read once or counted as lost. Neighbour: `watched` reads the thread's frames
+//! when a record has come.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -60,10 +60,10 @@ struct Attributes {
 
 const _: () = assert!(size_of::<Attributes>() == 112);
 
-/// Where one sample hit.
+/// The place that one sample hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hit {
-    /// In the kernel.
+    /// True if the sample hit the kernel.
     pub(super) kernel: bool,
     /// The program counter.
     pub(super) pc: u64,
@@ -71,26 +71,26 @@ pub(super) struct Hit {
     pub(super) weight_ns: u64,
 }
 
-/// A thread's event with its ring.
+/// The event of a thread with its ring.
 #[derive(Debug)]
 pub(super) struct Event {
     fd: OwnedFd,
     ring: NonNull<u8>,
     tail: u64,
     period_ns: u64,
-    /// The kernel's time is recorded, too.
+    /// Kernel time is recorded, too.
     pub(super) kernel: bool,
 }
 
-// SAFETY: the mapping belongs to this value alone, and the kernel writes it from anywhere in any case.
+// SAFETY: the mapping belongs to this value alone, and the kernel writes it from any CPU in any case.
 unsafe impl Send for Event {}
 
 impl Event {
-    /// Opens an event on thread `tid` with a record after each `period` of its CPU time: with the kernel's part where
-    /// the kernel allows that, else without.
+    /// Opens an event on thread `tid` with a record after each `period` of its CPU time: including kernel time
+    /// if the kernel allows that, else without it.
     ///
     /// # Errors
-    /// What the kernel says of the event without kernel time (`EACCES`, `EPERM`, `ENOSYS`, `ESRCH`, `EMFILE`).
+    /// The kernel's error for the event without kernel time (`EACCES`, `EPERM`, `ENOSYS`, `ESRCH`, `EMFILE`).
     pub(super) fn open(tid: u32, period: Duration) -> io::Result<Self> {
         let period_ns = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
         match Self::with(tid, period_ns, true) {
@@ -137,12 +137,12 @@ impl Event {
         Ok(Self { fd, ring, tail: 0, period_ns, kernel })
     }
 
-    /// What to poll: readable when a record has come, hung up when the thread has ended.
+    /// The descriptor to poll: readable when a record has come, hung up when the thread has ended.
     pub(super) fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
 
-    /// Uses another period from now on.
+    /// Sets the period from now on.
     pub(super) fn set_period(&mut self, period: Duration) {
         let period_ns = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: the kernel reads one number, which is ours.
@@ -152,7 +152,7 @@ impl Event {
         }
     }
 
-    /// Takes the records that have come; the answer is how many the kernel lost for want of room.
+    /// Takes the records that have come. Returns how many the kernel lost because the ring was full.
     pub(super) fn take(&mut self, hits: &mut Vec<Hit>) -> u64 {
         let head = self.position(DATA_HEAD).load(Ordering::Acquire);
         let mut lost = 0;
@@ -182,10 +182,10 @@ impl Event {
         unsafe { self.ring.add(offset).cast().as_ref() }
     }
 
-    /// The word at a position of the data, whose size is a power of two; records are aligned to words.
+    /// Reads the word at a position of the data, whose size is a power of two; records are aligned to words.
     fn word(&self, position: u64) -> u64 {
         let offset = (usize::try_from(position).unwrap_or(0) % (PAGES * PAGE)) & !7;
-        // SAFETY: inside of the data pages, which lie behind the first; aligned. The kernel has finished what lies
+        // SAFETY: inside of the data pages, which follow the first page; aligned. The kernel has finished all data
         // before the head that was read.
         unsafe { self.ring.add(PAGE + offset).cast::<u64>().read_volatile() }
     }
@@ -198,8 +198,8 @@ impl Drop for Event {
     }
 }
 
-/// Waits until one of the descriptors has something to say, for `longest` at most; calls `ready` for each that has,
-/// with whether its thread has ended.
+/// Waits until one of the descriptors is ready, for `longest` at most. Calls `ready` for each ready descriptor; the
+/// flag is true if its thread has ended.
 pub(super) fn wait(polled: &mut [libc::pollfd], longest: Duration, mut ready: impl FnMut(RawFd, bool)) {
     let timeout = libc::timespec {
         tv_sec: libc::time_t::try_from(longest.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -223,7 +223,7 @@ mod tests {
     fn a_thread_that_computes_leaves_a_record_for_each_period() {
         // SAFETY: asks for a number.
         let own = unsafe { libc::gettid() }.cast_unsigned();
-        // Where the machine allows no perf at all there is nothing to see.
+        // If the machine allows no perf at all, there is nothing to test.
         let Ok(mut event) = Event::open(own, Duration::from_millis(1)) else { return };
         let mut hits = Vec::new();
         let begin = crate::observe::proc::own_cpu();

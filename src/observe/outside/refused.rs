@@ -1,7 +1,7 @@
 //! Why a process cannot be observed from outside, and what to do about it.
 //!
-//! Job: tell apart the reasons that the kernel gives by the same error number, so that each has its own words and its
-//! hint. Invariant: only `/proc` is read. Neighbours: `commands::{attach, top, dump}` print what this says.
+//! Job: separate the reasons that the kernel reports with the same error number, so that each has its own message and
+//! hint. Invariant: only `/proc` is read. Neighbours: `commands::{attach, top, dump}` print the result.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,17 +11,17 @@ use rscalene_interp::Unsupported;
 use crate::observe::locate::LocateError;
 use crate::observe::proc;
 
-/// A reason, in the user's words.
+/// A reason, in words for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// What is the matter with the process.
+    /// What the matter is with the process.
     pub message: String,
     /// One thing to do.
     pub hint: String,
 }
 
 const SUPPORTED: &str = "3.11 to 3.15 are supported";
-/// Effective capability to read other processes.
+/// Number of the capability to read other processes.
 const CAP_SYS_PTRACE: u32 = 19;
 
 impl Refused {
@@ -29,10 +29,9 @@ impl Refused {
         Self { message: message.into(), hint: hint.into() }
     }
 
-    /// What stands against observing process `pid` before anything of it was read.
+    /// Checks, before anything of process `pid` is read, whether it can be observed at all.
     ///
-    /// # Errors
-    /// The process does not exist, is a zombie, a thread, the kernel's, or our own.
+    /// # Errors The process does not exist, is a zombie, a thread, the kernel's, or our own.
     pub fn check(pid: u32) -> Result<(), Self> {
         let Ok(stat) = proc::stat(pid) else {
             return Err(Self::new(
@@ -54,7 +53,7 @@ impl Refused {
         Ok(())
     }
 
-    /// Another process traces it, and the kernel lets one alone do so.
+    /// Another process traces it, and the kernel allows only one tracer.
     #[must_use]
     pub fn traced(pid: u32, tracer: u32) -> Self {
         let name = proc::comm(tracer, tracer).unwrap_or_default();
@@ -141,7 +140,7 @@ impl Refused {
     }
 }
 
-/// The process that traces process `pid`.
+/// The process that traces process `pid`; `None` if there is none.
 pub(super) fn tracer(pid: u32) -> Option<u32> {
     status_field(pid, "TracerPid:").filter(|tracer| *tracer != 0)
 }
@@ -152,14 +151,14 @@ fn status_field(pid: u32, name: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
-/// Does this process have an effective capability?
+/// True if this process has an effective capability.
 fn has_capability(number: u32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_some_and(|set| set >> number & 1 != 0)
 }
 
-/// Children of a process whose program is called python.
+/// Children of a process whose programs are called python.
 fn python_children(pid: u32) -> Vec<u32> {
     let named = |child: &u32| proc::comm(*child, *child).is_some_and(|name| name.starts_with("python"));
     proc::children(pid).into_iter().filter(named).collect()

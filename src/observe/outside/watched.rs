@@ -1,11 +1,11 @@
 //! CPU samples of one process, taken without touching it.
 //!
-//! Job: for each of its threads a kernel event that records where the program counter stands after every interval of
-//! CPU time, and for each record the Python frames as they stand when it arrives; where the kernel gives no events,
-//! looks at random moments. Invariant: the process is only read. Every sample stands for CPU time that the thread has
-//! used, at the stack in which it ran: a record whose thread has gone to sleep meanwhile is dropped, and the thread's
-//! clock stretches the others. Neighbours: `mod` keeps the time, `perf` the events, `remote` sees the waits of the same
-//! threads.
+//! Job: open a kernel event for each of its threads, which records where the program counter is after every interval of
+//! CPU time; for each record, read the Python frames at its arrival. If the kernel gives no events, look at the threads
+//! at random moments. Invariant: the process is only read. Every sample stands for CPU time that the thread has used,
+//! at the stack in which it ran: if the thread has gone to sleep before the frames are read, the record is dropped, and
+//! the thread's clock stretches the others. Neighbours: `mod` keeps the time, `perf` the events, `remote` sees the
+//! waits of the same threads.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -31,29 +31,29 @@ use crate::observe::remote::stacks::{CODE_BIT, Stacks};
 use crate::observe::remote::states::States;
 use crate::transport::event::{Body, Event, Ticks};
 
-/// Frames of a stack that are read.
+/// Most frames of a stack that are read.
 const MAX_DEPTH: u32 = 1_024;
-/// Tells the stacks from those that the remote reader defines for the same process.
+/// Separates these stacks from those that the remote reader defines for the same process.
 const STACK_BIT: u64 = 1 << 62;
-/// Less CPU time than this since the last look is left to the next one.
+/// If a thread used less CPU time than this since the last look, that time is left to the next look.
 const LEAST_NS: u64 = 1_000;
-/// Records of a thread between two changes of its period: a program that goes round in a cycle of one length is met in
-/// all of its phases.
+/// Records of a thread between two changes of its period. Without changes, samples of a program that repeats a cycle of
+/// one length would always hit the same phase.
 const RECORDS_A_PERIOD: u32 = 8;
 
-/// What tells a thread's CPU time.
+/// The source of a thread's CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// The kernel records user and kernel time.
     Perf,
-    /// The kernel records user time; kernel time is seen by the clock's ticks.
+    /// The kernel records user time; the clock's ticks show kernel time.
     PerfUser,
-    /// Looks at random moments; kernel time is seen by the clock's ticks.
+    /// Looks at random moments; the clock's ticks show kernel time.
     Looks,
 }
 
 impl Engine {
-    /// As [`wire::ThreadStart::source`] says it.
+    /// The value for [`wire::ThreadStart::source`].
     fn source(self) -> wire::Source {
         match self {
             Self::Perf => wire::Source::PERF_WHOLE,
@@ -63,7 +63,7 @@ impl Engine {
     }
 }
 
-/// A process.
+/// A process in view.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) target: Target,
@@ -72,15 +72,15 @@ pub(super) struct Watched {
     memory: ProcessMemory,
     stacks: Stacks,
     states: States,
-    /// Text of the interpreter and of the libraries that it itself calls.
+    /// Address ranges of the code of the interpreter and of the libraries that the interpreter itself calls.
     interpreter: Vec<Range<u64>>,
     threads: HashMap<u32, Thread>,
     interval: Duration,
-    /// The kernel gives events, as far as is known.
+    /// The kernel gives perf events, as far as is known.
     perf: bool,
     jitter: Jitter,
     hits: Vec<Hit>,
-    /// Records that came too late for their frames, or found no room.
+    /// Records that came too late for their frames, or that the kernel lost because the ring was full.
     pub(super) dropped: u64,
 }
 
@@ -89,9 +89,9 @@ struct Thread {
     schedstat: Schedstat,
     syscall: Option<SyscallFile>,
     event: Option<PerfEvent>,
-    /// Its clock when it was last read.
+    /// The thread's clock at the last reading.
     run_ns: u64,
-    /// Time on the clock that no sample stands for yet.
+    /// Time on the clock that no sample covers yet.
     pending_ns: u64,
     times: Times,
     kernel_ns: u64,
@@ -102,10 +102,9 @@ struct Thread {
 }
 
 impl Watched {
-    /// Begins with process `pid`: reads what interpreter it runs.
+    /// Begins to observe process `pid`: finds and checks its interpreter.
     ///
-    /// # Errors
-    /// Why it cannot be observed.
+    /// # Errors The reason why the process cannot be observed.
     pub(super) fn new(pid: u32, interval: Duration, perf: bool) -> Result<Self, Refused> {
         Refused::check(pid)?;
         let found = Runtime::locate(pid).map_err(|error| Refused::located(pid, &error))?;
@@ -134,7 +133,7 @@ impl Watched {
         })
     }
 
-    /// Does the process live, and run the program that it ran?
+    /// True if the process lives and still runs the same program.
     pub(super) fn lives(&self) -> bool {
         let pid = self.target.pid;
         let ended = proc::stat(pid).is_ok_and(|stat| matches!(stat.state, 'Z' | 'X'))
@@ -143,7 +142,7 @@ impl Watched {
         !ended && now.is_some() && now == self.executable
     }
 
-    /// The event by which it begins in a profile.
+    /// The event with which the process begins in a profile.
     pub(super) fn start(&self) -> Event {
         let Target { pid, runtime, code_type, version, .. } = self.target;
         let start = wire::ProcessStart {
@@ -159,17 +158,17 @@ impl Watched {
         Event { pid, body: Body::ProcessStart(start) }
     }
 
-    /// Threads and the descriptors that wake for them.
+    /// The descriptors of the perf events, each with its thread.
     pub(super) fn events(&self) -> impl Iterator<Item = (RawFd, u32)> {
         self.threads.iter().filter_map(|(&tid, thread)| Some((thread.event.as_ref()?.fd(), tid)))
     }
 
-    /// Must threads be looked at, beside their records?
+    /// True if some threads must be looked at, because perf does not record all of their time.
     pub(super) fn wants_looks(&self) -> bool {
         self.threads.values().any(|thread| !matches!(thread.engine(), Engine::Perf))
     }
 
-    /// What tells the time of most of its threads.
+    /// The least exact source among those of its threads.
     pub(super) fn engine(&self) -> Engine {
         let engines = || self.threads.values().map(Thread::engine);
         [Engine::Looks, Engine::PerfUser]
@@ -178,7 +177,7 @@ impl Watched {
             .unwrap_or(Engine::Perf)
     }
 
-    /// Brings the threads up to date; true where one came or went.
+    /// Brings the threads up to date; true if a thread came or went.
     pub(super) fn list(&mut self, keep: bool, out: &mut Vec<Event>) -> bool {
         let pid = self.target.pid;
         let Ok(tids) = proc::threads(pid) else { return false };
@@ -227,7 +226,7 @@ impl Watched {
         changed
     }
 
-    /// The event of a thread has something to say; `ended`: that the thread is gone.
+    /// Reads the records of a thread's event; `ended`: the thread is gone.
     pub(super) fn record(&mut self, tid: u32, ended: bool, out: &mut Vec<Event>) {
         let Some(mut thread) = self.threads.remove(&tid) else { return };
         let mut bodies = Vec::new();
@@ -241,7 +240,8 @@ impl Watched {
             self.hits = hits;
         }
         if ended {
-            // Its clock is gone with it: the list finds that out, and nothing wakes for it any more.
+            // The clock of the thread is gone with it. The next list removes the thread; until then, no descriptor
+            // wakes for it.
             thread.event = None;
             thread.alive = false;
         } else {
@@ -254,7 +254,7 @@ impl Watched {
         self.deliver(bodies, out);
     }
 
-    /// Samples of what the kernel recorded, at the stack in which the thread is now.
+    /// Makes samples of the kernel's records, at the current stack of the thread.
     fn sample(&mut self, tid: u32, thread: &mut Thread, hits: &[Hit], bodies: &mut Vec<Body>) {
         if !thread.runs() {
             self.dropped += hits.len() as u64;
@@ -278,7 +278,7 @@ impl Watched {
         }
     }
 
-    /// Looks at every thread that has no event, or one that does not see the kernel.
+    /// Looks at every thread that has no event, or an event without kernel time.
     pub(super) fn look(&mut self, out: &mut Vec<Event>) {
         let mut bodies = Vec::new();
         let tids: Vec<u32> = self.threads.keys().copied().collect();
@@ -302,7 +302,8 @@ impl Watched {
             return;
         }
         if !thread.runs() {
-            // It ran somewhere else: the clock says how long, the other samples where.
+            // The thread ran and is blocked now, so its stack then is unknown: the clock gives the amount of time, the
+            // other samples its place.
             thread.pending_ns = 0;
             thread.times = proc::times(self.target.pid, tid).unwrap_or(thread.times);
             return;
@@ -320,7 +321,7 @@ impl Watched {
         }
     }
 
-    /// What the clock's ticks counted for the kernel since the last look is charged to the line that runs now.
+    /// Charges the kernel time that the clock's ticks counted since the last look to the line that runs now.
     fn look_for_kernel(&mut self, tid: u32, thread: &mut Thread, bodies: &mut Vec<Body>) {
         let Ok(clock) = thread.schedstat.read() else { return };
         if clock.run_ns <= thread.run_ns + LEAST_NS {
@@ -336,7 +337,7 @@ impl Watched {
         bodies.push(sampled(tid, thread, (kernel_ns, 0), CpuFlags::TIMER));
     }
 
-    /// User's and kernel's ticks since the last time.
+    /// Ticks in user mode and in the kernel since the last call.
     fn passed(&self, tid: u32, thread: &mut Thread) -> Times {
         let Some(now) = proc::times(self.target.pid, tid) else { return Times::default() };
         let before = std::mem::replace(&mut thread.times, now);
@@ -348,8 +349,8 @@ impl Watched {
         passed
     }
 
-    /// The stack that a thread runs, and the opcode under its leaf; stack 0 for a thread without Python frames, `None`
-    /// where they could not be read.
+    /// The current stack of a thread, and the opcode at its leaf; stack 0 for a thread without Python frames, `None` if
+    /// the frames could not be read.
     fn frames(&mut self, tid: u32, bodies: &mut Vec<Body>) -> Option<(u64, Option<u8>)> {
         self.memory.forget();
         let Some((tstate, _)) = self.states.of(tid, None, &self.memory, &self.layout) else { return Some((0, None)) };
@@ -368,7 +369,7 @@ impl Watched {
         Some((if stack == 0 { 0 } else { stack ^ STACK_BIT }, opcode))
     }
 
-    /// The end: what is pending goes where its thread was last.
+    /// Ends all threads, with the last readings of their clocks.
     pub(super) fn finish(&mut self, out: &mut Vec<Event>) {
         let mut bodies = Vec::new();
         for (tid, mut thread) in std::mem::take(&mut self.threads) {
@@ -390,13 +391,13 @@ impl Thread {
         match &self.event {
             Some(event) if event.kernel => Engine::Perf,
             Some(_) => Engine::PerfUser,
-            // One whose event went with it was sampled by it.
+            // A thread that has ended, and whose event was closed for that, was sampled by perf.
             None if !self.alive => Engine::Perf,
             None => Engine::Looks,
         }
     }
 
-    /// Does it run, or is it ready to?
+    /// True if the thread runs or is ready to run.
     fn runs(&self) -> bool {
         self.syscall.as_ref().is_none_or(|file| matches!(file.read(), Ok(Activity::Running)))
     }
@@ -420,7 +421,7 @@ fn sampled(tid: u32, thread: &Thread, (weight_ns, pc): (u64, u64), flags: CpuFla
     Body::CpuSample { sample, flags }
 }
 
-/// Numbers of our own for what the remote reader numbers too.
+/// Changes the numbers of a definition, so that they differ from those of the remote reader.
 fn ours(mut body: Body) -> Body {
     match &mut body {
         Body::CodeDef(code) => code.def.code &= !CODE_BIT,
@@ -437,8 +438,8 @@ fn executable(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
-/// Where the interpreter's own code lies: its image, libc and the loader, and the kernel's library. Time there is the
-/// interpreter's unless the opcode calls C code.
+/// Address ranges of the interpreter's own code: its image, libc and the loader, and the vDSO. Time there counts as the
+/// interpreter's, unless the opcode calls C code.
 fn interpreter(pid: u32, found: &Runtime) -> Vec<Range<u64>> {
     const KIN: [&str; 8] = ["libc.so", "libc-2", "ld-linux", "ld-2", "libpthread", "libm.so", "libm-2", "[vdso]"];
     let image = found.image.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -1,6 +1,6 @@
 //! The last seconds of a running process, line by line and function by function.
 //!
-//! Job: add up CPU and waits as they are seen, and let what is old fade, so that a screen shows what happens now. The
+//! Job: add up CPU and waits as they are observed and drop old ones, so that a screen shows what happens now. The
 //! reader's question: *what creates the load at this moment?* Invariant: a figure is a share of the wall time of the
 //! window, so that 100 % is one core; sums over lines are the sums over kinds. Neighbours: `commands::top` shows it.
 
@@ -13,9 +13,9 @@ use crate::transport::event::{Body, CodeDef, Event};
 /// Nanoseconds of a slice of the window.
 const SLICE_NS: u64 = 500_000_000;
 
-/// What is added up: python, native, system, wait, wait for the GIL.
+/// Seconds by kind: python, native, system, wait, wait for the GIL.
 pub type Kinds = [f64; 5];
-/// Places in [`Kinds`].
+/// Indices in [`Kinds`].
 pub const WAIT: usize = 3;
 const GIL: usize = 4;
 
@@ -30,12 +30,12 @@ pub struct Place {
     pub line: u32,
 }
 
-/// Seconds in which a place ran itself, and in which it stood on the stack.
+/// Seconds in which a place itself ran, and in which it was on the stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// By kind, itself.
+    /// Its own seconds, by kind.
     pub own: Kinds,
-    /// CPU, itself and in what it called.
+    /// CPU seconds of the place and of its callees.
     pub total_s: f64,
 }
 
@@ -56,10 +56,10 @@ struct Slice {
     seconds: HashMap<(u32, u32, u64), Kinds>,
 }
 
-/// Which functions have rows.
+/// True for functions that have rows.
 pub type InScope<'a> = &'a dyn Fn(&CodeDef) -> bool;
 
-/// What was seen in the last seconds.
+/// CPU and waits of the last seconds.
 #[derive(Debug)]
 pub struct Window {
     codes: HashMap<(u32, u32), CodeDef>,
@@ -68,13 +68,13 @@ pub struct Window {
     names: HashMap<(u32, u32), String>,
     clocks: HashMap<(u32, u32), u64>,
     rss: HashMap<u32, u64>,
-    /// Resident bytes, one point a slice.
+    /// Resident bytes, one point per slice.
     rss_course: VecDeque<u64>,
     length_ns: Option<u64>,
 }
 
 impl Window {
-    /// A window of so many seconds; `None`: all that was ever seen.
+    /// A window of `length_s` seconds; `None`: everything observed so far.
     #[must_use]
     pub fn new(length_s: Option<f64>) -> Self {
         Self {
@@ -89,12 +89,12 @@ impl Window {
         }
     }
 
-    /// Forgets what was added up.
+    /// Forgets all sums.
     pub fn reset(&mut self) {
         self.slices.clear();
     }
 
-    /// Another length.
+    /// Sets another length.
     pub fn set_length(&mut self, length_s: Option<f64>) {
         self.length_ns = length_s.map(|seconds| (seconds * 1e9) as u64);
     }
@@ -142,7 +142,7 @@ impl Window {
         }
     }
 
-    /// Lets go of what is older than the window.
+    /// Drops slices that are older than the window.
     pub fn forget(&mut self, now_ns: u64) {
         let Some(length_ns) = self.length_ns else { return };
         while self.slices.front().is_some_and(|slice| slice.begin_ns + length_ns < now_ns) {
@@ -157,7 +157,7 @@ impl Window {
         (now_ns.saturating_sub(begin_ns) as f64 / 1e9).max(1e-3)
     }
 
-    /// Seconds by kind, all threads.
+    /// Seconds by kind, over all threads.
     #[must_use]
     pub fn kinds(&self) -> Kinds {
         let mut all = Kinds::default();
@@ -165,7 +165,7 @@ impl Window {
         all
     }
 
-    /// Threads with their seconds by kind, the busiest first: process, thread, name.
+    /// Threads with their seconds by kind, the busiest first. Each: process and thread id, name, seconds.
     #[must_use]
     pub fn threads(&self) -> Vec<((u32, u32), String, Kinds)> {
         let mut threads: HashMap<(u32, u32), Kinds> = self.names.keys().map(|&key| (key, Kinds::default())).collect();
@@ -176,7 +176,7 @@ impl Window {
         rows
     }
 
-    /// Resident bytes now, all processes, and their course.
+    /// Resident bytes now, of all processes, and their course.
     pub fn resident(&self) -> (u64, impl Iterator<Item = u64> + '_) {
         (self.rss.values().sum(), self.rss_course.iter().copied())
     }
