@@ -1,8 +1,8 @@
 //! The arena: the shared memory that the targets write into.
 //!
-//! Job: make it, name it to the targets, and read it byte by byte. Invariant: this is the only file of the launcher
-//! that touches the mapping; what it hands out are copies, made with atomic loads or of bytes that the owner of the
-//! slot has committed, and every position is reduced to the ring before it is used. Neighbours: `rscalene_wire`
+//! Job: make the arena, give its address to the targets, and read it byte by byte. Invariant: this is the only file of
+//! the launcher that touches the mapping. It hands out copies only, made with atomic loads or of bytes that the owner
+//! of the slot has committed, and it reduces every position to the ring before use. Neighbours: `rscalene_wire`
 //! (layout), `drain`.
 
 use std::ffi::{CString, OsString};
@@ -17,10 +17,10 @@ use wire::{ARENA_MAGIC, ArenaHeader, PAGE, SLOT, SegmentHeader, Settings, WIRE_V
 
 use super::event::Counters;
 
-/// Slots up to whose use a segment stays in memory when its owner is dead.
+/// A segment of whose ring at most so many slots were used keeps its memory after its owner's death.
 const KEPT_SLOTS: u64 = (4 * PAGE / SLOT) as u64;
 
-/// The arena of one run; unmapped and forgotten with the last process that has it.
+/// The arena of one run. The memory is freed once the last process that maps it has ended.
 #[derive(Debug)]
 pub struct Arena {
     file: OwnedFd,
@@ -37,11 +37,10 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// Makes an arena of `segments` segments, one a process, of `segment_bytes` bytes each (whole pages); of fewer
-    /// where address space or the length of files is limited. The memory is only taken where it is written to.
+    /// Makes an arena of `segments` segments, one per process, of `segment_bytes` bytes each (whole pages). Makes fewer
+    /// segments if the address space or the length of files is limited. A page takes memory only once it is written to.
     ///
-    /// # Errors
-    /// The system gives no memory or no descriptor.
+    /// # Errors The system gives no memory or no descriptor.
     pub fn create(settings: Settings, segments: u32, segment_bytes: usize) -> io::Result<Self> {
         let (segments, segment_bytes) = affordable(segments, segment_bytes);
         let name = CString::new("rscalene-arena").unwrap_or_default();
@@ -50,7 +49,7 @@ impl Arena {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the descriptor is new and nobody else's.
+        // SAFETY: the descriptor is new and has no other owner.
         let file = unsafe { OwnedFd::from_raw_fd(fd) };
         let first = usize::try_from(wire::first_segment(segments)).map_err(io::Error::other)?;
         let bytes = segment_bytes
@@ -94,20 +93,20 @@ impl Arena {
         Ok(arena)
     }
 
-    /// Value of the environment variable [`wire::ARENA_ENV`] that leads a target here.
+    /// Value of the environment variable [`wire::ARENA_ENV`] by which a target finds this arena.
     #[must_use]
     pub fn address(&self) -> OsString {
         format!("{}:{}:{:x}", std::process::id(), self.file.as_raw_fd(), self.nonce).into()
     }
 
-    /// The whole mapping, for a shim in this very process, which must let go of it before this value is dropped.
+    /// The whole mapping, for a shim in this very process. The shim must stop using it before this value is dropped.
     #[must_use]
     pub fn lend(&self) -> *mut ArenaHeader {
         self.base.cast()
     }
 
     fn header(&self) -> &ArenaHeader {
-        // SAFETY: `create` wrote it; what changes later are atomics.
+        // SAFETY: `create` wrote the header; only its atomics change later.
         unsafe { &*self.base.cast::<ArenaHeader>() }
     }
 
@@ -146,13 +145,13 @@ impl Arena {
         unsafe { &*self.base.add(self.offset(segment)).cast::<SegmentHeader>() }
     }
 
-    /// Slots reserved so far.
+    /// Slots reserved so far, since the segment was claimed.
     #[must_use]
     pub fn head(&self, segment: u32) -> u64 {
         self.segment(segment).head.load(Acquire)
     }
 
-    /// Tells the writers that everything before `position` may be written again.
+    /// Tells the writers that they may overwrite all slots before `position`.
     pub fn set_tail(&self, segment: u32, position: u64) {
         // Pairs with the Acquire load of a reservation.
         self.segment(segment).tail.store(position, Release);
@@ -165,7 +164,7 @@ impl Arena {
         unsafe { self.base.add(at) }
     }
 
-    /// Is there a whole record at `position`?
+    /// True if a whole record begins at `position`.
     #[must_use]
     pub fn committed(&self, segment: u32, position: u64) -> bool {
         // SAFETY: slots are 64-byte aligned inside the mapping.
@@ -184,7 +183,7 @@ impl Arena {
         }
     }
 
-    /// What the segment counted beside its records.
+    /// The counters of the segment; `malformed` is the drain's own count.
     #[must_use]
     pub fn counters(&self, segment: u32, malformed: u64) -> Counters {
         let header = self.segment(segment);
@@ -200,8 +199,8 @@ impl Arena {
         }
     }
 
-    /// Gives a segment whose owner is dead, and whose ring is drained, back: its pages read zero again. False where
-    /// that fails: it is never handed out again.
+    /// Frees a segment whose owner is dead and whose ring is drained; its pages then read as zero. Returns false if
+    /// that fails: then the segment is never handed out again.
     #[must_use]
     pub fn release(&self, segment: u32) -> bool {
         let used = self.head(segment).min(self.slots());
@@ -214,7 +213,7 @@ impl Arena {
         true
     }
 
-    /// Gives a segment's memory back to the system.
+    /// Gives the memory of a segment back to the system.
     fn punch(&self, segment: u32) -> bool {
         let offset = libc::off_t::try_from(self.offset(segment)).unwrap_or(0);
         let length = libc::off_t::try_from(self.segment_bytes).unwrap_or(0);
@@ -223,11 +222,11 @@ impl Arena {
         unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, length) == 0 }
     }
 
-    /// Clears a segment of which so many slots were used, and keeps its memory for the next owner: with many short
-    /// processes the system would be asked for the same pages again and again.
+    /// Clears a segment of which `slots` slots were used, and keeps its memory for the next owner: otherwise many short
+    /// processes would ask the system for the same pages again and again.
     fn zero(&self, segment: u32, slots: u64) {
         let bytes = usize::try_from(slots).unwrap_or(0) * SLOT;
-        // SAFETY: header and slots lie in the segment, and nobody reads or writes it any more.
+        // SAFETY: header and slots lie in the segment, and no process reads or writes them any more.
         unsafe {
             let header = self.base.add(self.offset(segment));
             header.write_bytes(0, size_of::<SegmentHeader>());
@@ -241,7 +240,7 @@ impl Arena {
         self.header().refused.load(Relaxed)
     }
 
-    /// Processes that were left alone, since they have a PID namespace of their own.
+    /// Processes that were not profiled, because they have a PID namespace of their own.
     #[must_use]
     pub fn elsewhere(&self) -> u32 {
         self.header().elsewhere.load(Relaxed)
@@ -260,7 +259,7 @@ impl Arena {
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
     }
 
-    /// Sleeps until a shim has something urgent, or for `patience`.
+    /// Sleeps until a shim has something urgent, for `patience` at most.
     pub fn wait(&self, patience: Duration) {
         let word = &self.header().wake;
         let seen = word.swap(0, Relaxed);
@@ -291,8 +290,9 @@ fn limit_of(what: libc::__rlimit_resource_t) -> libc::rlimit {
     limit
 }
 
-/// As many of the segments as fit a quarter of the address space that this process may have, and the longest file that
-/// it may make, one at least; and the bytes of each, which are fewer where not even one would fit the file.
+/// The arena that this process can afford: at most `segments` segments, at least one, in a quarter of the address space
+/// that this process may have and within the longest file that it may make. Returns the number of segments and the
+/// bytes of each; the bytes are fewer only if not even one segment would fit the file.
 fn affordable(segments: u32, segment_bytes: usize) -> (u32, usize) {
     let space = limit_of(libc::RLIMIT_AS).rlim_cur;
     let file = limit_of(libc::RLIMIT_FSIZE).rlim_max.saturating_sub(FIRST_PAGES);
@@ -303,13 +303,13 @@ fn affordable(segments: u32, segment_bytes: usize) -> (u32, usize) {
     (segments.min(fit_space).min(fit(file)), segment_bytes)
 }
 
-/// What lies before the segments, at most.
+/// Most bytes before the first segment.
 const FIRST_PAGES: u64 = 4 * PAGE as u64;
-/// A segment with a ring of less would lose most of what is written into it.
+/// Least bytes of a segment: with a smaller ring, most records would be lost.
 const LEAST_SEGMENT: usize = 32 * PAGE;
 
-/// Makes the file this long. A limit on the size of files (`ulimit -f`) means files on disks: where it may be lifted,
-/// it is for this moment.
+/// Sets the length of the file. The user's limit on the size of files (`ulimit -f`) is meant for files on disks, so
+/// this lifts the soft limit for the moment of the call, as far as the hard limit allows.
 fn lengthen(file: &OwnedFd, length: libc::off_t) -> io::Result<()> {
     let limit = limit_of(libc::RLIMIT_FSIZE);
     let lifted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
@@ -318,12 +318,12 @@ fn lengthen(file: &OwnedFd, length: libc::off_t) -> io::Result<()> {
     // SAFETY: the descriptor is ours.
     let made = unsafe { libc::ftruncate(file.as_raw_fd(), length) };
     let error = io::Error::last_os_error();
-    // SAFETY: as it was.
+    // SAFETY: sets the limit that was read above.
     unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
     if made == 0 { Ok(()) } else { Err(error) }
 }
 
-/// A number that nobody can guess, or at least that no earlier run has used.
+/// A number that is hard to guess, or at least one that no earlier run has used.
 fn random() -> u64 {
     let mut bytes = [0u8; 8];
     // SAFETY: `bytes` has room for what is asked.

@@ -1,8 +1,9 @@
-//! The capture: every event of a run in a file, for the day the launcher is killed before it could report.
+//! The capture: every event of a run in a file, in case the launcher is killed before it could report.
 //!
-//! Job: write events as they are merged, and read them back. Invariant: a reader believes nothing. What is behind the
-//! first damaged byte is left out and said to be, and no length in a file makes it allocate more than the largest block.
-//! Neighbours: `launch::keep` owns the file, `commands::recover` reads it, `event` is what it holds.
+//! Job: write events as they are merged, and read them back. Invariant: a reader trusts nothing. It leaves out
+//! everything from the first damaged byte on, and reports the damage; no length in a file makes it allocate more than
+//! the largest block. Neighbours: `launch::keep` owns the file, `commands::recover` reads it, `event` defines the
+//! contents.
 //!
 //! ```text
 //! "rscapt03" | block | block | ...                 the first block: JSON of the caller's, what was run and how

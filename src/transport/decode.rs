@@ -1,7 +1,7 @@
 //! From the bytes of a record to an event.
 //!
-//! Invariant: total. Any bytes give an event or `None`; no count in a record is believed beyond the bytes that are
-//! there. Neighbours: `drain` calls it, `rscalene_wire` fixes the bytes, `event` is the answer.
+//! Invariant: total. Any bytes give an event or `None`; a count in a record is never trusted beyond the bytes that are
+//! there. Neighbours: `drain` calls it, `rscalene_wire` fixes the bytes, `event` defines the result.
 
 use rscalene_wire as wire;
 use wire::{Bytes, Flags, Kind, RecordHeader};

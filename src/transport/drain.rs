@@ -25,7 +25,7 @@ const SHORT_PAUSE: Duration = Duration::from_millis(2);
 const BATCH: usize = 256;
 /// Time between two checks whether the owners still live. A time, because every starting process causes a look.
 const OWNERS: Duration = Duration::from_millis(100);
-/// The same if more than 15/16 of the segments are taken: a process that finds no free segment stays unprofiled.
+/// [`OWNERS`] if more than 15/16 of the segments are taken: a process that finds no free segment stays unprofiled.
 const OWNERS_WHEN_FULL: Duration = Duration::from_millis(10);
 /// Owners checked at a time, in turn, beside the owners that announced their end: a check costs 10 us.
 const ASKED: usize = 32;
@@ -55,23 +55,23 @@ impl Ring {
 pub struct Reader {
     arena: Arc<Arena>,
     rings: Vec<Ring>,
-    /// Which segments have a ring, or could not be given back.
+    /// Segments that have a ring, or that could not be freed.
     taken: Vec<bool>,
     buffer: Vec<u8>,
     asked: Instant,
-    /// Place of the ring whose owner is asked next.
+    /// Index of the first ring whose owner is checked next, in turn.
     turn: usize,
 }
 
 impl Reader {
-    /// Reads nothing yet.
+    /// A reader that has read nothing yet.
     #[must_use]
     pub fn new(arena: Arc<Arena>) -> Self {
         let taken = vec![false; arena.segments() as usize];
         Self { arena, rings: Vec::new(), taken, buffer: Vec::new(), asked: Instant::now(), turn: 0 }
     }
 
-    /// Takes all committed records; `out` gets the events. Answers whether any ring moved on.
+    /// Takes all committed records; `out` gets the events. Returns whether any ring advanced.
     pub fn look(&mut self, out: &mut impl FnMut(Event)) -> bool {
         self.find_claims();
         let full = self.rings.len() * 16 > self.arena.segments() as usize * 15;
@@ -142,9 +142,10 @@ impl Reader {
     }
 }
 
-/// Does a process with this number run? A zombie counts as ended, unless other threads than the first still run.
+/// True if a process with this number runs. A zombie counts as ended, unless other threads than the first still run.
 fn alive(pid: u32) -> bool {
-    /// Places of state and number of threads behind the name, which ends with the last parenthesis.
+    /// Indices of the state and the number of threads among the fields after the name, which ends with the last
+    /// parenthesis.
     const STATE: usize = 0;
     const THREADS: usize = 17;
     if pid == std::process::id() {
@@ -153,7 +154,7 @@ fn alive(pid: u32) -> bool {
     let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
     // SAFETY: signal 0 only asks.
     if unsafe { libc::kill(pid, 0) } == 0 {
-        // Bytes: a process names itself as it likes.
+        // Read bytes: a process may give itself any name.
         let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return false };
         let stat = String::from_utf8_lossy(&stat);
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
@@ -164,13 +165,12 @@ fn alive(pid: u32) -> bool {
     std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Takes the committed records of one ring. With `to_the_end`, reserved slots that were never committed are stepped
-/// over.
+/// Takes the committed records of one ring. `to_the_end`: steps over reserved slots that were never committed.
 fn take(arena: &Arena, ring: &mut Ring, buffer: &mut Vec<u8>, to_the_end: bool, out: &mut impl FnMut(Event)) -> bool {
     let slots = arena.slots();
     let head = arena.head(ring.segment);
     let first = ring.position;
-    // A head that runs more than a ring ahead is a lie: believe one ring.
+    // A head more than a ring ahead is damaged or forged: believe one ring.
     let head = head.min(first.saturating_add(slots));
     let mut stepped = false;
     while ring.position < head {
@@ -190,7 +190,7 @@ fn take(arena: &Arena, ring: &mut Ring, buffer: &mut Vec<u8>, to_the_end: bool, 
         arena.copy(ring.segment, ring.position, &mut start);
         let taken = record(arena, ring, &start, head, buffer, out);
         ring.position += taken;
-        // Room is made as the work goes on: a long backlog must not keep the writers out.
+        // Free slots during the loop: a long backlog must not block the writers.
         if (ring.position - first) % 4096 < taken {
             arena.set_tail(ring.segment, ring.position);
         }
@@ -201,7 +201,7 @@ fn take(arena: &Arena, ring: &mut Ring, buffer: &mut Vec<u8>, to_the_end: bool, 
     ring.position != first
 }
 
-/// Takes the record that begins with `start`; answers the slots it occupied.
+/// Takes the record that begins with `start`. Returns the slots that it occupied.
 fn record(
     arena: &Arena,
     ring: &mut Ring,
@@ -275,7 +275,8 @@ impl Drain {
                 batch.push(event);
                 if let Some((pid, start)) = born {
                     starts.push((pid, start));
-                    // Before its code: the names of texts that lie in no file depend on it.
+                    // The command line precedes the code objects of the process: the names of texts that lie in no file
+                    // depend on it.
                     batch.extend(command(pid).map(|words| Event { pid, body: Body::Command(words) }));
                 }
                 if batch.len() >= BATCH {
@@ -301,7 +302,7 @@ impl Drain {
         Ok(Self { arena: theirs, finish, thread: Some(thread) })
     }
 
-    /// Takes all that is left and ends the thread.
+    /// Takes all remaining records and ends the thread.
     pub fn finish(mut self) {
         self.end();
     }

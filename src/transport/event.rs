@@ -3,7 +3,7 @@
 //! Job: the one type that the builder consumes, whether an event was decoded from a record of the shim (first group of
 //! [`Body`]) or observed by the launcher itself (second group). Invariant: an event owns all its bytes, and events of
 //! one process arrive in the order in which they were recorded. Neighbours: `decode` and `capture` make them, `profile`
-//! eats them. Times are `CLOCK_MONOTONIC` nanoseconds throughout.
+//! consumes them. Times are `CLOCK_MONOTONIC` nanoseconds throughout.
 
 use rscalene_wire as wire;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// One observation about one process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Process it belongs to.
+    /// The process of the event.
     pub pid: u32,
     /// What was observed.
     pub body: Body,
@@ -27,7 +27,7 @@ pub enum Body {
     ProcessStart(wire::ProcessStart),
     /// A thread was seen for the first time.
     ThreadStart(wire::ThreadStart),
-    /// A thread ended, with its exact CPU ledger.
+    /// A thread ended, with its exact CPU clock.
     ThreadEnd(wire::ThreadEnd),
     /// A code object, before the first stack that names it.
     CodeDef(CodeDef),
@@ -42,7 +42,7 @@ pub enum Body {
     },
     /// Verdict of the start-up self-test.
     SelfTest(wire::SelfTest),
-    /// The orderly end of a process, with its ledger.
+    /// The orderly end of a process, with its CPU clock.
     ProcessEnd(wire::ProcessEnd),
     /// A recorded allocation: how it was picked, and from where.
     Alloc {
@@ -62,7 +62,7 @@ pub enum Body {
         /// Flags of its record.
         flags: wire::MapFlags,
     },
-    /// What a label says, before the first observation that bears its number.
+    /// The text of a label, before the first observation with the label's number.
     Label {
         /// [`wire::Label::label`].
         label: u32,
@@ -73,9 +73,9 @@ pub enum Body {
     Span(wire::Span),
     /// A query of a database begins, ends, or hands out rows.
     Query(wire::Query),
-    /// Something the report must say.
+    /// A notice for the report.
     Notice(wire::Notice),
-    /// A stretch of the run that the program marked begins or ends.
+    /// A section begins or ends.
     Section {
         /// The mark.
         section: wire::Section,
@@ -103,16 +103,16 @@ pub enum Body {
         time_ns: u64,
         /// Resident bytes.
         bytes: u64,
-        /// The part of them that is pages of files (libraries, mapped files), as last read.
+        /// The part of `bytes` that is pages of files (libraries, mapped files), as last read.
         files: u64,
         /// The kernel's high-water mark of resident bytes; 0 if it is not known.
         most: u64,
     },
     /// The memory that the process may have is nearly used up.
     NearLimit(NearLimit),
-    /// Executable mappings of a process, complete: replaces what an earlier one said about the same addresses.
+    /// The executable mappings of a process, complete: they replace earlier mappings at the same addresses.
     Modules(Vec<Module>),
-    /// Where the scheduler's tick met a thread, behind the sample of the same stretch.
+    /// Where the scheduler's tick met a thread; follows the sample of the same stretch of time.
     Ticks(Ticks),
     /// How long a thread was ready to run and had no core; cumulative, so the last one counts.
     CoreWait {
@@ -121,23 +121,23 @@ pub enum Body {
         /// Nanoseconds of its life so far.
         delay_ns: u64,
     },
-    /// Stretches of private memory without a page behind them, in order: first address and bytes. Told just before the
+    /// Ranges of private memory without a page behind them, in order: first address and bytes. Sent just before the
     /// footprint of the same moment.
     Untouched {
         /// When.
         time_ns: u64,
-        /// The stretches.
+        /// The ranges.
         ranges: Box<[(u64, u64)]>,
     },
-    /// Resident bytes that are its parent's, too, since a fork: told before the footprint of the same moment where they have
-    /// changed.
+    /// Resident bytes that a forked process still shares with its parent. Sent before the footprint of the same moment
+    /// if they have changed.
     Shared {
         /// When.
         time_ns: u64,
         /// How many.
         bytes: u64,
     },
-    /// The recording was cut off here, while the program ran on: later records count for nothing.
+    /// The recording was cut off here, while the program ran on: later records are ignored.
     Cut {
         /// When.
         time_ns: u64,
@@ -145,7 +145,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// When the event happened; `None` for definitions, and for sums that are told when they are complete.
+    /// When the event happened; `None` for definitions, and for sums over time.
     #[must_use]
     pub fn time_ns(&self) -> Option<u64> {
         Some(match self {
@@ -207,7 +207,7 @@ pub struct StackDef {
     pub entries: Vec<wire::StackEntry>,
 }
 
-/// What a segment counted beside its records; every number is a total since the process armed itself.
+/// Counts of a segment beside its records; every number is a total since the process armed itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Records dropped because the ring was full, by record kind.
@@ -229,30 +229,30 @@ pub struct ThreadClock {
     pub tid: u32,
     /// CPU nanoseconds of the thread's life so far.
     pub cpu_ns: u64,
-    /// Name the kernel knows it by; empty if unknown.
+    /// Name that the kernel has for the thread; empty if unknown.
     pub name: String,
 }
 
 /// Time off the CPU between two looks of the launcher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// When the time below had passed.
+    /// The end of the stretch of time.
     pub time_ns: u64,
     /// Kernel thread id.
     pub tid: u32,
-    /// [`wire::StackDef::stack`] of the stack it waited in; 0: unknown. Stacks and code objects that only the launcher
-    /// saw are defined by events of its own, with numbers that the shim never hands out.
+    /// [`wire::StackDef::stack`] of the stack in which the thread waited; 0: unknown. Stacks and code objects that only
+    /// the launcher saw are defined by events of its own, with numbers that the shim never hands out.
     pub stack: u64,
     /// Nanoseconds off the CPU.
     pub wait_ns: u64,
-    /// Part of it spent waiting for the GIL; `None` where the version cannot tell.
+    /// The part of `wait_ns` spent waiting for the GIL; `None` if the Python version does not show it.
     pub gil_ns: Option<u64>,
-    /// [`wire::Label::label`] that the thread bore; 0: none, or it is not known.
+    /// [`wire::Label::label`] of the thread; 0: none, or unknown.
     pub label: u32,
 }
 
-/// What the kernel counts of a sampled stretch: the CPU time between two ticks is the user's or the kernel's, as the
-/// second one finds the thread.
+/// The kernel's counts for a sampled stretch of time: the CPU time between two ticks counts as the user's or the
+/// kernel's, by where the second tick finds the thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticks {
     /// Kernel thread id.
@@ -261,7 +261,7 @@ pub struct Ticks {
     pub stack: u64,
     /// The kind of the sample: [`wire::CpuKind::PYTHON`] or [`wire::CpuKind::NATIVE`].
     pub kind: wire::CpuKind,
-    /// Nanoseconds of ticks that met the user's code.
+    /// Nanoseconds of ticks that met user code.
     pub user_ns: u64,
     /// Nanoseconds of ticks that met the kernel.
     pub kernel_ns: u64,
@@ -272,7 +272,7 @@ pub struct Ticks {
 pub struct ProcessExit {
     /// When.
     pub time_ns: u64,
-    /// Exit code; `None` if a signal ended it or nobody told.
+    /// Exit code; `None` if a signal ended the process, or if the code is unknown.
     pub code: Option<i32>,
     /// Signal that ended it.
     pub signal: Option<i32>,
@@ -282,12 +282,12 @@ pub struct ProcessExit {
     pub cpu_ns: Option<u64>,
 }
 
-/// What limits the memory of a process.
+/// A kind of limit on the memory of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limit {
     /// The size of its address space (`RLIMIT_AS`).
     AddressSpace,
-    /// A cgroup that it is in.
+    /// A cgroup that contains the process.
     Cgroup,
     /// The memory of the machine.
     Machine,
