@@ -1,7 +1,7 @@
 //! The counters of each thread, in a TLS block (initial-exec) of their own.
 //!
-//! Job: count the bytes that a thread allocates and frees. Invariant: all zero is the valid first state; only the
-//! thread itself writes its counters. Neighbours: `memory::tables::libc`, `count::pymem`.
+//! Job: count a thread's allocated and freed bytes. Invariant: all zero is the valid first state; only the thread
+//! itself writes its counters. Neighbours: `memory::tables::libc`, `count::pymem`.
 
 use core::arch::{asm, global_asm};
 use core::ffi::c_void;
@@ -92,7 +92,7 @@ pub(crate) unsafe fn freed(counters: *mut ExactCounters, bytes: usize) {
     counters.freed = counters.freed.wrapping_add(bytes as u64);
 }
 
-/// Number of sessions that count now. Every hook reads it; it is written with the GIL held.
+/// Number of sessions that count now. Every hook reads the number; the GIL is held for writing.
 pub(crate) static ACTIVE: AtomicU32 = AtomicU32::new(0);
 
 /// Is counting on?

@@ -2,9 +2,9 @@
 //!
 //! Job: draw random distances between samples whose mean is the requested interval; check for kernel time at every tick
 //! while there is kernel time, and at few ticks while there is none. Invariants: the weight of a sample is its distance
-//! to the sample before it; the weights of all samples add up to the CPU time that all signals report, except for one
-//! gap at either end of a thread, whose length is random. Neighbours: `handler` (asks for weights), `threads` (arms),
-//! `clock` (sets the timer).
+//! to the sample before it; the weights of all samples add up to the CPU time of all signals, except for one gap at
+//! either end of a thread, whose length is random. Neighbours: `handler` (asks for weights), `threads` (arms), `clock`
+//! (sets the timer).
 
 use crate::cpu::clock;
 use crate::ground::random::next_random;
@@ -13,12 +13,12 @@ use crate::ground::sys;
 use crate::ground::tls::Tls;
 
 /// CPU time after which an event of another period replaces a perf event; at least an interval. With periods drawn
-/// evenly, the error that a program's cycle can cause is on average that of random samples, however many samples each
-/// period is kept for. Less frequent replacement costs less, and takes fewer descriptor numbers from other threads.
+/// evenly, the error due to a program's cycle is on average that of random samples, however many samples each period is
+/// kept for. Less frequent replacement costs less, and takes fewer descriptor numbers from other threads.
 const PERF_AGE_NS: u64 = 50_000_000;
-/// A perf event that has sent no signal is replaced at this many times the age limit.
+/// A perf event without signals is replaced at this many times the age limit.
 const UNHEARD: u64 = 4;
-/// CPU time that a thread may need until its perf event is armed and noted in its slot.
+/// Longest CPU time of a thread until its perf event is armed and noted in its slot.
 const ARMING_NS: u64 = 100_000;
 
 /// Number of timer signals without kernel time after which the timer next to perf slows down.
@@ -64,7 +64,7 @@ impl Slot {
     }
 
     /// Starts the clock of ticks. The thread begins between two ticks: its first tick counts as a whole one, because
-    /// the ticks that the thread does not meet count as nothing.
+    /// ticks at which the thread does not run count as nothing.
     pub(crate) fn begin_ticks(&self) {
         self.late_ns.set(since_tick());
     }
@@ -102,7 +102,7 @@ impl Slot {
         self.perf_age_ns.set(self.age_limit_ns());
     }
 
-    /// CPU nanoseconds that are left of the first gap, but at least enough for arming the thread.
+    /// CPU nanoseconds left of the first gap, but at least enough for arming the thread.
     pub(crate) fn first_period(&self) -> u64 {
         let left = self.gap_ns.get().saturating_sub(self.owed_ns.get());
         left.max(ARMING_NS.min(self.interval_ns.get() / 2))
@@ -119,7 +119,7 @@ impl Slot {
         interval / 2 + next_random(block) % interval.max(1)
     }
 
-    /// Adds `spent_ns` of CPU time that the timer reports. Returns the weight of a sample that is due now, or zero if
+    /// Adds `spent_ns` of CPU time, reported by the timer. Returns the weight of a sample that is due now, or zero if
     /// no sample is due. Called in the thread's own handler.
     pub(crate) fn due(&self, spent_ns: u64, block: &Tls) -> u64 {
         let mut left = self.owed_ns.get().saturating_add(spent_ns);

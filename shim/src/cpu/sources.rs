@@ -1,7 +1,7 @@
 //! The sources of CPU signals of one thread, as the launcher's settings ask for them.
 //!
-//! Job: arm perf and the timer, or the one that the system permits, and end them. Each thread arms its own sources.
-//! Neighbours: `clock` (makes the sources), `pace` (sets their periods), `threads` and `handler` (call this).
+//! Job: arm perf and the timer, or only the source permitted by the system, and end them. Each thread arms its own
+//! sources. Neighbours: `clock` (makes the sources), `pace` (sets their periods), `threads` and `handler` (call this).
 
 use rscalene_wire::{CpuMode, NoticeCode, Settings, Source};
 

@@ -260,7 +260,7 @@ fn write_ledger(segment: &Segment, tid: u32, own: bool) {
     segment.emit(&record);
 }
 
-/// Writes the ledger of every thread that still runs.
+/// Records the CPU clock of every thread that still runs.
 pub(crate) fn write_ledgers(segment: &Segment) {
     let own = sys::tid();
     for (used, chunk) in USED.iter().zip(&SLOTS) {

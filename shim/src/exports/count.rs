@@ -9,7 +9,7 @@
 //!  native   the malloc family, reached through the loaded libraries' tables (got)
 //!  python   the interpreter's three allocator domains
 //!  sizes    address -> requested size, for blocks allocated while counting was on
-//!  counters the thread's numbers
+//!  counters each thread's counters
 //! ```
 //!
 //! A block allocated before counting began has no recorded size: it counts with the size that its allocator reports,

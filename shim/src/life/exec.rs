@@ -102,7 +102,7 @@ pub(crate) fn remember(environment: Strings) {
     let (to_preload, to_address) = unsafe { (&mut *KEPT.preload.get(), &mut *KEPT.address.get()) };
     let whole = !library.is_empty()
         && put(to_preload, PRELOAD_ENV, library)
-        // Room is left for the marks.
+        // Leave space for the marks.
         && plain.len() + ARENA_ENV.len() + 8 < ADDRESS_BYTES
         && put(to_address, ARENA_ENV, plain);
     READY.store(whole, Release);

@@ -1,9 +1,8 @@
 //! `pthread_create`: the creation of threads, by C libraries too.
 //!
-//! Job: make each new thread arm itself before it runs the program's function, so that samples cover the time from the
+//! Job: make each new thread arm itself before the program's function runs, so that samples cover the time from the
 //! function's first instruction on. Invariant: the program's function gets its own argument, on the thread and with the
-//! signal mask that it would have without this library. Neighbours: `threads` (the slot, the sources), `signals` (the
-//! mask).
+//! signal mask as without this library. Neighbours: `threads` (the slot, the sources), `signals` (the mask).
 
 use core::ffi::{c_int, c_void};
 
@@ -17,7 +16,7 @@ use crate::ground::tls::tls;
 
 static PTHREAD_CREATE: Next = Next::new(c"pthread_create");
 
-/// First function of a thread that the program made.
+/// First function of a new thread.
 unsafe extern "C" fn thread_begins(slot: *mut c_void) -> *mut c_void {
     let slot = slot.cast::<Slot>();
     // SAFETY: `pthread_create` gave the slot to this thread.
@@ -35,7 +34,7 @@ unsafe extern "C" fn thread_begins(slot: *mut c_void) -> *mut c_void {
 
 type Attributes = *const libc::pthread_attr_t;
 
-/// `pthread_create`: the new thread arms itself before it runs the program's function.
+/// `pthread_create`: the new thread arms itself before the program's function runs.
 ///
 /// # Safety
 /// As libc's.

@@ -1,12 +1,11 @@
-//! Filters of system calls (seccomp) that the program installs for itself.
+//! Filters of system calls (seccomp), installed by the program for itself.
 //!
-//! Job: before the kernel installs such a filter, run the filter's code on every system call that this library makes.
-//! Suppose the filter would end the process, or ask another process, for one of these calls. If samples do not need the
-//! call, this library stops making such calls (`ground::quiet`). If samples need the call, this process stops
-//! recording. A filter that only allows calls or refuses them with an error changes nothing. Invariant: the program's
-//! own call is passed on unchanged. This file sees only filters that the program installs by libc's `prctl` and
-//! `syscall`. Neighbours: `ground::quiet`, `exec` (keeps new programs under the filter out of the profile),
-//! `signals::actions`.
+//! Job: before the kernel installs such a filter, run the filter's code on every system call of this library. Suppose
+//! the filter would end the process, or ask another process, for one of these calls. If samples do not need the call,
+//! this library stops making such calls (`ground::quiet`). If samples need the call, this process stops recording. If a
+//! filter only allows calls or refuses them with an error, nothing changes. Invariant: the program's own call is passed
+//! on unchanged. This file sees only filters that the program installs by libc's `prctl` and `syscall`. Neighbours:
+//! `ground::quiet`, `exec` (keeps new programs under the filter out of the profile), `signals::actions`.
 
 use core::ffi::{c_int, c_long};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -35,7 +34,7 @@ const NEEDED: [c_long; 7] = [
     libc::SYS_close,
 ];
 
-/// System calls that this library makes otherwise after the start; it does not make them while [`quiet`] is on.
+/// Other system calls of this library after the start; left out while [`quiet`] is on.
 const LEFT_OUT: [c_long; 14] = [
     libc::SYS_getrusage,
     libc::SYS_perf_event_open,
@@ -80,7 +79,7 @@ struct Instruction {
     constant: u32,
 }
 
-/// Effect of a filter on this library. "Ends the process" includes that the filter asks another process.
+/// Effect of a filter on this library. "Ends the process" includes asking another process.
 #[derive(Clone, Copy, PartialEq)]
 enum Verdict {
     /// The filter ends the process for none of this library's calls.
@@ -92,7 +91,7 @@ enum Verdict {
 }
 
 /// Runs a filter on each call of this library. Reads the filter by guarded loads, without system calls, because an
-/// earlier filter may forbid any call. The kernel, too, refuses a filter that cannot be read.
+/// earlier filter may forbid any call. The kernel, too, refuses an unreadable filter.
 fn verdict(program: *const Program) -> Verdict {
     let memory = Guarded::here();
     let length = memory.u16(program as u64).map(usize::from);
@@ -184,12 +183,12 @@ impl Filter<'_> {
 
 const STRICT: usize = 1;
 
-/// Time after which every thread has finished a sample that it had begun.
+/// Time after which every thread has finished its present sample.
 const SAMPLE_NS: u64 = 2_000_000;
 
 /// Runs `install`, the program's call that installs a filter, or the strict mode if `program` is `None`. Prepares this
 /// library for the filter before the call, and undoes this if the call fails. `everywhere`: the filter also applies to
-/// the threads that run already.
+/// threads already running.
 fn filtered(program: Option<*const Program>, everywhere: bool, install: impl FnOnce() -> c_long) -> c_long {
     let (was_quiet, records) = (quiet::is_on(), segment::segment().is_some());
     let verdict = program.map_or(Verdict::Silent(true), verdict);

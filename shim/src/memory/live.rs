@@ -1,9 +1,9 @@
-//! The addresses of recorded blocks that are still alive.
+//! The addresses of recorded live blocks.
 //!
 //! Job: answer "was this block recorded?" on every free, for almost all of them by a load of one byte. Invariant: an
-//! address lies in the bucket that it hashes to, and the filter counts the addresses of each bucket; both change by
-//! single atomic operations, so threads need no lock. If a bucket is full, a new block is not recorded, and counts as
-//! lost. Neighbour: `sample`.
+//! address lies in the bucket of its hash, and the filter counts the addresses of each bucket; both change by single
+//! atomic operations, so threads need no lock. If a bucket is full, a new block is not recorded, and counts as lost.
+//! Neighbour: `sample`.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64};
@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64};
 use crate::ground::sys;
 
 const BUCKETS: usize = 1 << 15;
-/// One cache line of addresses a bucket.
+/// Addresses of a bucket: a cache line.
 const WAYS: usize = 8;
 
 static FILTER: [AtomicU8; BUCKETS] = [const { AtomicU8::new(0) }; BUCKETS];

@@ -1,4 +1,4 @@
-//! The allocator's entry points: what the program allocates and frees, sampled by bytes.
+//! The allocator's entry points: the program's allocations and frees, sampled by bytes.
 //!
 //! Job: see every call that allocates, decide cheaply whether a block is a sample, and record the samples. The sampling
 //! model: blocks of at least four mean intervals, or 256 KiB, are all recorded, with their size as weight. A smaller
@@ -84,7 +84,7 @@ pub(crate) fn stop() {
 /// Has this process recorded that the interpreter finalizes?
 static TEARDOWN: AtomicBool = AtomicBool::new(false);
 
-/// The hash of the stack that runs now, and whether the launcher knows the stack.
+/// The hash of the running stack, and whether the launcher knows the stack.
 pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
     let python = interpreter::python();
     if !TEARDOWN.load(Relaxed) && python.finalizing() && !TEARDOWN.swap(true, Relaxed) {
@@ -158,8 +158,7 @@ fn record_free(address: u64, how: FreeHow) {
 }
 
 /// Exact mode: waits until the ring has room, so the program slows down to the pace of the drain and loses no block.
-/// Does not wait for a launcher that has ended. For a launcher that frees no room, waits only once, for about two
-/// seconds.
+/// Does not wait if the launcher has ended. If the launcher frees no room, waits only once, for about two seconds.
 fn wait_for_room(segment: &Segment) {
     for round in 0..20_000 {
         if segment.has_room() {

@@ -1,15 +1,16 @@
-//! From the frames of this thread to one number: each stack and code object is written once, and later records name it
-//! by its number.
+//! From the frames of this thread to one number: each stack and code object is written once, and later records contain
+//! only the number.
 //!
 //! Invariant: in the ring, a record that names a stack comes after the stack's own record, and the stack's record comes
 //! after the records of its code objects. If the ring has no room for one of them, this file does not mark the stack as
-//! sent, and the record that names the stack counts as lost. The tables only remember what was sent: if a new entry
-//! replaces an old one, the old one is sent again when needed. Neighbours: `guard` (memory), `interp` (walk), `ring`.
+//! sent, and the record that names the stack counts as lost. The tables only remember sent records: if a new entry
+//! replaces an old entry, the old entry's record is sent again when needed. Neighbours: `guard` (memory), `interp`
+//! (walk), `ring`.
 //!
 //! **Which code object is this?** An address does not identify a code object, so its identity is read; this read is
-//! most of the cost of a frame. In exact mode this library sees every block that is allocated. If an address holds a
-//! code object, the block at the address was allocated for it. So exact mode remembers the number of an address until
-//! the address is allocated again.
+//! most of the cost of a frame. In exact mode this library sees every allocation. If an address holds a code object,
+//! the block at the address was allocated for it. So exact mode remembers the number of an address until the address is
+//! allocated again.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
@@ -29,7 +30,7 @@ const STACKS: usize = wire::STACK_SLOTS;
 const CODES: usize = 1 << 15;
 const ADDRESSES: usize = 1 << 12;
 const ALL: usize = STACKS + CODES + ADDRESSES;
-/// Code objects that one walk caches: recursion comes back to the same few.
+/// Code objects cached by a walk: recursion comes back to the same few.
 const SEEN: usize = 16;
 /// Neighbouring entries in which a code object may be stored.
 const WAYS: usize = 4;
@@ -109,9 +110,9 @@ pub(crate) struct Walked {
     pub(crate) sent: bool,
 }
 
-/// Walks the frames of the thread state and sends the launcher the records of the stack that it does not have yet.
-/// `registers`: the registers of the interrupted code, or none. `all_seen`: exact mode. Every allocation passes through
-/// the hooks, so an address identifies a code object until it is allocated again.
+/// Walks the frames of the thread state and sends the launcher the stack's missing records. `registers`: the registers
+/// of the interrupted code, or none. `all_seen`: exact mode. Every allocation passes through the hooks, so an address
+/// identifies a code object until it is allocated again.
 pub(crate) fn capture(
     segment: &Segment,
     layout: &Layout,

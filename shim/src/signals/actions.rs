@@ -1,10 +1,10 @@
-//! The program's view of the signals that this library uses: its actions and its mask.
+//! The program's view of this library's signals: actions and mask.
 //!
 //! Job: SIGURG carries samples, and handlers of SIGSEGV and SIGBUS make guarded loads safe; hide all three from the
 //! program. Invariant: once armed, this library's actions are the real actions of these three signals. `WANTED` holds
-//! the actions that the program set, for answers to the program, for calls of its handlers and for restoring. SIGURG
-//! stays really open (a thread that blocks it would not be sampled) until `urgent` blocks it; the thread's block holds
-//! the mask that the program set. Neighbours: `handler`, `guard`.
+//! the program's own actions, for answers to the program, for calls of its handlers and for restoring. SIGURG stays
+//! really open (a thread with blocked SIGURG would not be sampled) until `urgent` blocks it; the thread's block holds
+//! the mask set by the program. Neighbours: `handler`, `guard`.
 
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -27,7 +27,7 @@ const OURS: [c_int; 3] = [SAMPLE, libc::SIGSEGV, libc::SIGBUS];
 static SIGACTION: Next = Next::new(c"sigaction");
 static PROCMASK: Next = Next::new(c"sigprocmask");
 
-/// An action that the program set: handler, flags and mask, each read whole.
+/// An action set by the program: handler, flags and mask, each read whole.
 struct Wanted {
     handler: AtomicUsize,
     flags: AtomicUsize,
@@ -65,7 +65,7 @@ fn real_action(signal: c_int, new: *const Action, old: *mut Action) -> c_int {
     call_next!(SIGACTION, fn(c_int, *const Action, *mut Action) -> c_int, (signal, new, old), -1)
 }
 
-/// The action that this library really installs for one of its signals while the program wants `wanted`.
+/// The action really installed for a signal of this library while the program wants `wanted`.
 fn our_action(signal: c_int, wanted: &Action) -> Action {
     // SAFETY: all bytes zero is a valid sigaction.
     let mut action: Action = unsafe { core::mem::zeroed() };
@@ -85,8 +85,8 @@ fn our_action(signal: c_int, wanted: &Action) -> Action {
 /// Which actions of [`OURS`] are installed for sampling by `Profiler`, until `end`.
 static ON_LOAN: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
-/// Installs the handlers of faults only, for sampling by `Profiler`. Leaves a handler that is still installed below
-/// another one as it is.
+/// Installs the handlers of faults only, for sampling by `Profiler`. Leaves a handler as it is if another handler lies
+/// above.
 pub(crate) fn borrow_faults() {
     faults::ask_for(on_fault as *const () as usize);
     for (signal, wanted, on_loan) in faults() {
@@ -271,7 +271,7 @@ unsafe extern "C" fn signal(number: c_int, function: usize) -> usize {
     if unsafe { sigaction(number, &raw const new, &raw mut old) } == 0 { old.sa_sigaction } else { libc::SIG_ERR }
 }
 
-/// Blocks, unblocks or sets signals, but leaves SIGURG open; `old` gets the mask that the program set.
+/// Blocks, unblocks or sets signals, but leaves SIGURG open; `old` gets the mask set by the program.
 fn change_mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
     if !mask::installed() {
         return real_mask(next, how, new, old);

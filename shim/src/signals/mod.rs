@@ -1,4 +1,4 @@
-//! The program's view of the signals that this library uses.
+//! The program's view of this library's signals.
 
 pub(crate) mod actions;
 pub(crate) mod urgent;

@@ -1,12 +1,12 @@
 //! The program's own SIGURG, if the program blocks it.
 //!
 //! Job: SIGURG carries samples, so this library leaves it open in every thread. A program may block SIGURG and wait for
-//! it later; it must then find the signal pending and get it once. Suppose the program's SIGURG reaches a thread in
-//! which the program has blocked it. Then the thread hands the signal over: it stops its sources, blocks the signal for
-//! real and sends it again. From then on the kernel itself keeps the signal pending, for `sigpending`, `sigwait` and
-//! signal descriptors alike. Sampling resumes when the thread has waited for the signal or unblocks it. Invariant: the
-//! program never gets a signal of this library's sources. Neighbours: `actions` (the mask, the handler), `threads` (the
-//! sources), `life::exec` (exec).
+//! it later; it must then find the signal pending and get the signal once. Suppose the program's SIGURG reaches a
+//! thread in which the program has blocked it. Then the thread hands the signal over: it stops its sources, blocks the
+//! signal for real and sends it again. From then on the kernel itself keeps the signal pending, for `sigpending`,
+//! `sigwait` and signal descriptors alike. Sampling resumes when the thread has waited for the signal or unblocks it.
+//! Invariant: the program never gets a signal of this library's sources. Neighbours: `actions` (the mask, the handler),
+//! `threads` (the sources), `life::exec` (exec).
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -30,7 +30,7 @@ static SIGNALFD: Next = Next::new(c"signalfd");
 
 /// Does the program read SIGURG from a descriptor? A read takes the reader's pending signals, samples too.
 static DESCRIPTOR: AtomicBool = AtomicBool::new(false);
-/// Origin of a signal that was sent again, if the kernel refused to pass the origin on: `si_code`, then pid and uid.
+/// Origin of a signal sent again, if the kernel refused to pass the origin on: `si_code`, then pid and uid.
 static AGAIN: AtomicBool = AtomicBool::new(false);
 static AGAIN_CODE: AtomicU32 = AtomicU32::new(0);
 static AGAIN_SENDER: AtomicU64 = AtomicU64::new(0);
@@ -61,7 +61,7 @@ pub(crate) fn yield_to_descriptor(context: *mut c_void) {
     }
 }
 
-/// Stops this thread's sources and drops the signals that they have already sent. SIGURG must be blocked for real.
+/// Stops this thread's sources and drops their signals already sent. SIGURG must be blocked for real.
 fn hand_over(block: &Tls) {
     if block.masked.get() & HANDED_OVER != 0 {
         return;
@@ -128,7 +128,7 @@ fn send_again(info: *mut siginfo_t) {
     unsafe { sys::call3(libc::SYS_kill, pid, signal, 0) };
 }
 
-/// Writes the stored origin into the siginfo of a signal that was sent again.
+/// Writes the stored origin into the siginfo of a signal sent again.
 pub(crate) fn restore(info: *mut siginfo_t) {
     // SAFETY: the caller has a whole siginfo, of 128 bytes.
     let (code, pid) = unsafe { ((*info).si_code, info.cast::<u8>().add(SENDER).cast::<u32>().read_unaligned()) };
@@ -153,7 +153,7 @@ pub(crate) fn take_back(block: &Tls, open: bool) {
     }
 }
 
-/// Called before a new program starts: sets the real mask, which the new program inherits, to the mask that this
+/// Called before a new program starts: sets the real mask, which the new program inherits, to the mask which this
 /// program set. Returns true if the mask was changed. `leaves`: this process itself becomes the new program.
 pub(crate) fn show_mask(leaves: bool) -> bool {
     let block = tls();

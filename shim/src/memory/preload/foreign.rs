@@ -1,8 +1,8 @@
 //! An allocator other than libc's behind the hooks.
 //!
 //! Job: find the library that serves `malloc` (jemalloc, mimalloc, tcmalloc and others are preloaded or linked), record
-//! its name, and hide its inner calls: its mappings hold blocks that are counted one by one, and some allocators build
-//! one entry point on another. Invariant: with libc's own allocator none of this runs; with another, the functions here
+//! its name, and hide its inner calls: its mappings hold blocks that are counted singly, and some allocators build an
+//! entry point on another. Invariant: with libc's own allocator none of this runs; with another, the functions here
 //! replace the hooks' targets, mark the thread and call the allocator's own functions. Neighbours: `libc` (holds the
 //! targets), `maps` (does not record while the thread is marked).
 
@@ -58,7 +58,7 @@ stand_in!(REAL_MEMALIGN, marked_memalign(alignment: usize, bytes: usize) -> Bloc
 stand_in!(REAL_VALLOC, marked_valloc(bytes: usize) -> Block);
 stand_in!(REAL_PVALLOC, marked_pvalloc(bytes: usize) -> Block);
 
-/// Finds the library that serves `malloc`, and puts the marking functions in between if it is not libc.
+/// Finds the library that serves `malloc`, and puts the marking functions in between for all but libc.
 pub(crate) fn find() {
     let behind = MALLOC.get();
     // Not `__libc_malloc`: some allocators define this name as well.
@@ -87,7 +87,7 @@ pub(crate) fn find() {
     }
 }
 
-/// Records the name of the allocator, if it is not libc's.
+/// Records the name of an allocator other than libc's.
 pub(crate) fn announce() {
     let name = NAME.load(Relaxed);
     let Some(segment) = segment::segment().filter(|_| !name.is_null()) else { return };

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, 
 
 use crate::ground::sys;
 
-/// Families of hooked functions; libraries differ in the families that are redirected.
+/// Families of hooked functions; libraries differ in their redirected families.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Family {
     /// Allocates, resizes or frees blocks.
@@ -65,10 +65,10 @@ const PATIENCE: u64 = 8;
 static PATIENCE_IS_OVER: AtomicBool = AtomicBool::new(false);
 static KEEP_OUT: AtomicUsize = AtomicUsize::new(0);
 
-/// One thread changes tables at a time: otherwise one thread could protect a page while another writes to it.
+/// Only a single thread changes tables at a time: otherwise a thread could protect a page while another writes to it.
 static AT_WORK: AtomicBool = AtomicBool::new(false);
 
-/// Redirects the slots of the libraries that were loaded since the last time.
+/// Redirects the slots of the libraries loaded since the last time.
 pub(crate) fn patch(hooks: &Hooks, keep_out: usize) -> bool {
     KEEP_OUT.store(keep_out, Relaxed);
     if AT_WORK.swap(true, Acquire) {

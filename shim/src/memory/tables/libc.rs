@@ -1,7 +1,7 @@
 //! The malloc and mmap families, counted for `@profile` and sampled for `Profiler`.
 //!
 //! Job: receive the loaded libraries' calls of the malloc and mmap families. Sampling is the outer layer, counting the
-//! inner one; while a layer is off, it costs a load of one word. Invariant: every call returns the real function's
+//! inner one; while a layer is off, a call costs a load of a word. Invariant: every call returns the real function's
 //! answer. A block is recorded after it was allocated, and its record is taken before it is freed, so an address never
 //! belongs to two blocks at once. Neighbours: `got` puts these functions in place, and the functions of `count::pymem`
 //! call these with `inside` set.
@@ -78,7 +78,7 @@ pub(crate) fn preloaded() -> bool {
     got::is_ours(HOOKS[MALLOC].real())
 }
 
-/// Redirects the calls of libraries that were loaded since the last time.
+/// Redirects the calls of libraries loaded since the last time.
 pub(crate) fn patch(keep_out: usize) -> bool {
     got::patch(&HOOKS, keep_out)
 }
@@ -133,7 +133,7 @@ fn sampled(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     if sample::tapped() { preload::allocate(bytes, || sample::within(call)) } else { call() }
 }
 
-/// Runs an allocation of `bytes`, and counts it if the call is the outermost one.
+/// Runs an allocation of `bytes`, and counts outermost calls.
 #[inline(always)]
 fn allocate(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     sampled(bytes, || {
@@ -249,8 +249,8 @@ unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(PVALLOC, fn(usize) -> *mut c_void, bytes))
 }
 
-/// Maps memory. Anonymous memory that can be touched counts as memory that the line allocated. The interpreter's own
-/// allocator maps its arenas inside of an allocation, so the arenas are not counted in addition to the blocks in them.
+/// Maps memory. Anonymous memory that can be touched counts as allocated by the line. The interpreter's own allocator
+/// maps its arenas inside of an allocation, so the arenas are not counted in addition to the blocks in them.
 fn map(
     which: usize,
     at: *mut c_void,
