@@ -26,8 +26,8 @@ pub(crate) static MEMALIGN: Next = Next::or_libc(c"memalign", Weak::LibcMemalign
 pub(crate) static VALLOC: Next = Next::new(c"valloc");
 pub(crate) static PVALLOC: Next = Next::new(c"pvalloc");
 
-/// Looks all of them up, before any look-up can fail. A failed look-up allocates, and its block must come from, and go
-/// back to, the same allocator.
+/// Looks these functions up before any look-up can fail. A failed look-up allocates, and its block must come from, and
+/// go back to, the same allocator.
 pub(crate) fn resolve() {
     for next in [&FREE, &MALLOC, &CALLOC, &REALLOC, &MEMALIGN, &POSIX_MEMALIGN, &ALIGNED_ALLOC] {
         next.get();

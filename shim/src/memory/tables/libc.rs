@@ -133,7 +133,7 @@ fn sampled(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     if sample::tapped() { preload::allocate(bytes, || sample::within(call)) } else { call() }
 }
 
-/// Runs an allocation of `bytes`, and counts outermost calls.
+/// Runs an allocation of `bytes`, and counts the call unless another hook's call encloses it.
 #[inline(always)]
 fn allocate(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     sampled(bytes, || {
