@@ -1,4 +1,4 @@
-//! Prepare a process to count its queries.
+//! Prepares a process to count its queries.
 //!
 //! Job: find the layouts of the interpreter, fix the scope, and hook sqlite. Invariant: a second call changes the scope
 //! and nothing else. Neighbours: `rscalene.sql` calls [`sql_arm`] before its first ledger.
@@ -10,8 +10,8 @@ use super::{context, frames, sqlite, world};
 use crate::lines::clock;
 use crate::profile::build::scope::{Scope, ScopeRules};
 
-/// Prepare this process: find the layouts, say whose lines are the user's, and put hooks into sqlite. Returns whether
-/// sqlite's statements are seen.
+/// Prepares this process: finds the layouts of the interpreter, sets the scope, and hooks sqlite. Returns whether the
+/// hooks see sqlite's statements.
 #[pyfunction]
 #[pyo3(signature = (*, libraries, script, cwd, include=vec![], sqlite=true))]
 pub(super) fn sql_arm(
@@ -31,14 +31,14 @@ pub(super) fn sql_arm(
     Ok(readable && sqlite && sqlite::arm(py)?)
 }
 
-/// Say every execution of this process to the launcher that profiles it, from now on. False where there is none.
+/// Reports every execution of this process to the launcher that profiles it, from now on. False without a launcher.
 #[pyfunction]
 pub(super) fn sql_follow() -> bool {
     clock::prepare();
     world::with(world::World::follow)
 }
 
-/// Say what has passed of executions that have not ended.
+/// Reports the rows and time so far of executions that have not ended.
 #[pyfunction]
 pub(super) fn sql_settle() {
     world::with(world::World::settle);

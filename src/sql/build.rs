@@ -1,8 +1,8 @@
-//! What an ORM takes beside the driver: it makes queries, and objects of their rows.
+//! Time that ORMs take in addition to the driver: they make queries, and objects of the rows.
 //!
-//! Job: time the calls into an ORM and take off the driver's time. Invariant: of calls inside of each other the outermost
-//! counts, on the line that made it; other tasks and greenlets are other contexts. Neighbours: `rscalene.sql` (Python)
-//! wraps the ORMs' functions, `ledger` says what the driver took, `world` keeps the sums.
+//! Job: time the calls into an ORM and subtract the driver's time. Invariant: of nested calls only the outermost
+//! counts, on the line that made it; other tasks and greenlets have contexts of their own. Neighbours: `rscalene.sql`
+//! (Python) wraps the ORMs' functions, `ledger` reports the driver's time, `world` keeps the sums.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -17,7 +17,7 @@ use super::variables::{self, current, reset, set};
 use super::world::{self, nanoseconds};
 use crate::lines::clock;
 
-/// Did any call into an ORM begin in this process?
+/// Whether any call into an ORM has begun in this process.
 static USED: AtomicBool = AtomicBool::new(false);
 
 fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
@@ -35,13 +35,13 @@ pub(super) struct Build {
     token: Mutex<Option<Py<PyAny>>>,
 }
 
-/// The call that the running context is in.
+/// The call into an ORM in which the running context is.
 fn open<'py>(py: Python<'py>) -> Option<Bound<'py, Build>> {
     let value = current(py, variable(py).ok()?).ok()??;
     value.cast_into::<Build>().ok().filter(|build| !build.get().ended.load(Relaxed))
 }
 
-/// The driver took so long, in the running context.
+/// Adds time of the driver to the ORM call of the running context.
 pub(super) fn driver_took(py: Python<'_>, ns: u64) {
     if USED.load(Relaxed)
         && let Some(build) = open(py)
@@ -50,7 +50,7 @@ pub(super) fn driver_took(py: Python<'_>, ns: u64) {
     }
 }
 
-/// A call into an ORM begins, for `book`. `None` inside of another one.
+/// Begins a call into an ORM, for `book`; `None` inside another call.
 pub(super) fn begin(py: Python<'_>, book: Option<u64>) -> PyResult<Option<Bound<'_, Build>>> {
     if open(py).is_some() {
         return Ok(None);
@@ -67,7 +67,7 @@ pub(super) fn begin(py: Python<'_>, book: Option<u64>) -> PyResult<Option<Bound<
 
 #[pymethods]
 impl Build {
-    /// It has ended. The line is that of `frame` where this thread's own frames are all of libraries.
+    /// Ends the call. Its line is on this thread's stack or, if that holds only libraries, on the stack of `frame`.
     #[pyo3(signature = (frame=None))]
     fn end(&self, py: Python<'_>, frame: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         if self.ended.swap(true, Relaxed) {

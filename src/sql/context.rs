@@ -1,8 +1,8 @@
 //! The value of one `ContextVar`, read without the GIL.
 //!
-//! Job: say which ledger the running thread's context has, where the interpreter may not be called: sqlite's functions
-//! run without the GIL. Invariant: [`value`] reads nothing before [`prepare`] has found how. Neighbours: `ledger` gives
-//! values their meaning, `bindings::contexts` learns.
+//! Job: find the ledger of the running thread's context where the interpreter may not be called: sqlite's functions run
+//! without the GIL. Invariant: [`value`] reads nothing before [`prepare`] has found the layout. Neighbours: `ledger`
+//! interprets the values, `bindings::contexts` finds the layout.
 
 use std::sync::OnceLock;
 
@@ -13,17 +13,17 @@ use crate::bindings::contexts::{self, OwnContext};
 
 static READER: OnceLock<Option<ContextVariable>> = OnceLock::new();
 
-/// Can the variable be read?
+/// Whether the variable can be read.
 pub(super) fn prepare(py: Python<'_>, variable: &Bound<'_, PyAny>) -> bool {
     if READER.get().is_none() {
-        // Another thread may run meanwhile: none waits for the other's answer with the GIL.
+        // Another thread may prepare at the same time: no thread may wait for the other while it holds the GIL.
         let found = contexts::learn(py, variable).ok().flatten();
         READER.get_or_init(|| found);
     }
     matches!(READER.get(), Some(Some(_)))
 }
 
-/// Address of the variable's value in the context of this thread state, the running thread's own; 0 where it has none.
+/// Address of the variable's value in the context of the running thread, whose state is `tstate`; 0 if it has no value.
 #[inline]
 pub(super) fn value(tstate: usize) -> usize {
     match READER.get() {

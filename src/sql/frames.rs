@@ -1,9 +1,9 @@
-//! The user's lines on the way to where this thread is.
+//! The user's lines on the stack of this thread.
 //!
-//! Job: walk this thread's own frames and make a site of them. The reader's question: *may this be done without the
-//! GIL?* It may: frames and code objects of this thread's own stack live as long as it stands here, and nothing of the
-//! interpreter is called or changed. Invariant: the layout was compared with the interpreter's own answer before it is
-//! believed ([`prepare`]). Neighbours: `world` keeps what was made, `ledger` and `sqlite` ask.
+//! Job: walk this thread's own frames and make a site of them. This is sound without the GIL: the frames and code
+//! objects on this thread's own stack live as long as the thread stays in the call, and nothing of the interpreter is
+//! called or changed. Invariant: a layout is used only if a walk with it matched the interpreter's own list of frames
+//! ([`prepare`]). Neighbours: `world` keeps the sites, `ledger` and `sqlite` ask for them.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
@@ -18,22 +18,23 @@ use super::book::{Place, Site};
 use crate::bindings::symbols;
 use crate::profile::build::scope::Scope;
 
-/// Frames that are looked at.
+/// Most frames that are walked.
 const MAX_DEPTH: u32 = 1_000;
-/// The user's lines that a site has at most.
+/// Most lines of the user in a site.
 const MOST_LINES: usize = 64;
 /// Each table is emptied when it has grown to this many entries.
 const LARGE: usize = 50_000;
-/// Longest file name or qualified name that is taken, in bytes.
+/// Longest file name or qualified name that is read, in bytes.
 const LONGEST_TEXT: usize = 4_096;
 
-/// This process' own memory, on the thread whose frames are read.
+/// Reads this process' own memory, on the thread whose frames are read.
 struct Own;
 
 impl Memory for Own {
     #[inline(always)]
     fn u64(&self, addr: u64) -> Option<u64> {
-        // SAFETY: `walk` follows pointers of the interpreter's structures of this thread, which live; see the module doc.
+        // SAFETY: `walk` follows pointers of this thread's interpreter structures, which are alive; see the head of
+        // this file.
         (addr >= 4_096).then(|| unsafe { (addr as usize as *const u64).read_unaligned() })
     }
 
@@ -53,7 +54,7 @@ impl Memory for Own {
         if addr < 4_096 {
             return false;
         }
-        // SAFETY: as above; lengths come from the objects' own heads.
+        // SAFETY: as above; lengths come from the objects' own headers.
         unsafe { std::ptr::copy_nonoverlapping(addr as usize as *const u8, into.as_mut_ptr(), into.len()) };
         true
     }
@@ -61,20 +62,20 @@ impl Memory for Own {
 
 static LAYOUT: OnceLock<Option<Layout>> = OnceLock::new();
 
-/// The layout of this interpreter's frames; `None` where it is not known, or its walk is not what Python says.
+/// The layout of this interpreter's frames; `None` if it is unknown, or if a walk with it differs from Python's frames.
 pub(super) fn prepare(py: Python<'_>) -> Option<&'static Layout> {
     LAYOUT.get_or_init(|| learn(py)).as_ref()
 }
 
 fn learn(py: Python<'_>) -> Option<Layout> {
     let at = |name: &std::ffi::CStr| symbols::address(name) as u64;
-    // SAFETY: null, or the interpreter's constant of this type (3.11 and later).
+    // SAFETY: the address is null, or that of the interpreter's constant of this type (3.11 and later).
     let version = unsafe { symbols::address(c"Py_Version").cast::<libc::c_ulong>().as_ref() }.copied()?;
     let layout = Layout::of(u32::try_from(version).ok()?, at(c"_PyRuntime"), at(c"PyCode_Type"), &Own).ok()?;
     if layout.free_threaded {
         return None;
     }
-    // What Python says: the code objects from here outwards.
+    // The code objects from here outwards, according to Python.
     let mut said = Vec::new();
     let mut frame = py.import("sys").ok()?.getattr("_getframe").ok()?.call0().ok()?;
     while !frame.is_none() {
@@ -91,30 +92,30 @@ fn learn(py: Python<'_>) -> Option<Layout> {
     (!seen.is_empty() && seen == said).then_some(layout)
 }
 
-/// A code object that was met.
+/// A code object that a walk has met.
 enum Code {
-    /// Not the user's.
+    /// Not the user's code.
     Other,
-    /// The user's: what places need, and the line table.
+    /// The user's code: the data of a place, and the line table.
     User { file: Arc<str>, function: Arc<str>, first_line: u32, table: Vec<u8> },
 }
 
-/// Sites that were made, and the code objects in them.
+/// Sites made so far, and the code objects in them.
 #[derive(Default)]
 pub(super) struct Sites {
     codes: FxHashMap<u64, Code>,
-    /// By code objects and offsets: most calls come from where others came from.
+    /// Sites by code objects and offsets. Most walks find their site here.
     by_offsets: FxHashMap<u64, Site>,
     by_lines: FxHashMap<Site, Site>,
 }
 
 impl Sites {
-    /// Forget everything: the scope has changed.
+    /// Forgets everything, because the scope has changed.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Where the thread of this thread state is, which is the running one.
+    /// The site of the running thread, whose state is `tstate`.
     pub(super) fn here(&mut self, scope: &Scope, tstate: usize) -> Site {
         let Some(Some(layout)) = LAYOUT.get() else { return Site::from([]) };
         let mut user: [(u64, u32); MOST_LINES] = [(0, 0); MOST_LINES];
@@ -158,7 +159,7 @@ impl Sites {
         self.intern(Some(key), made)
     }
 
-    /// The one site of these places.
+    /// Returns the one site with these places.
     pub(super) fn intern(&mut self, key: Option<u64>, made: Site) -> Site {
         if self.by_lines.len() > LARGE {
             self.by_lines.clear();

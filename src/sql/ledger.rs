@@ -1,9 +1,9 @@
-//! Ledgers and calls, as Python and the `ContextVar` hold them.
+//! The classes `Ledger` and `Call` for Python, which are the values of a `ContextVar`.
 //!
-//! Job: begin and end executions for the hooks that are written in Python, and hand books out. The reader's question:
-//! *which ledger is meant?* The value of the `ContextVar` [`variable`]: a [`Ledger`] counts; a [`Call`] that has not ended
-//! means that a layer further out has counted already; nothing means the ledger of the process, if there is one.
-//! Invariant: the first words of both classes are what `sqlite` reads without the GIL. Neighbours: `world`, `context`.
+//! Job: begin and end executions for the hooks that are written in Python, and return books. The value of the
+//! `ContextVar` [`variable`] decides where an execution counts: in a [`Ledger`]; nowhere, if it is a [`Call`] that has
+//! not ended, because an outer layer counts it already; without a value, in the ledger of the process, if there is one.
+//! Invariant: `sqlite` reads the values of both classes without the GIL. Neighbours: `world`, `context`.
 
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
@@ -24,7 +24,7 @@ use super::variables::{self, current, reset, set};
 use super::world::{self, nanoseconds};
 use crate::lines::clock;
 
-/// The variable whose value says where executions of the running context are counted.
+/// The variable that says where executions of the running context are counted.
 pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     variables::made(py, &VARIABLE, "rscalene_sql")
@@ -38,31 +38,31 @@ pub(super) struct Ledger {
     outer: Option<Py<Ledger>>,
 }
 
-/// One execution that was begun.
+/// An execution that has begun.
 #[pyclass(frozen, module = "rscalene._rscalene")]
 #[repr(C)]
 pub(super) struct Call {
-    /// The book that counts what comes after the end.
+    /// The book for executions after the end of this call.
     book: u64,
     ended: AtomicBool,
-    /// Rows come from sqlite itself.
+    /// Whether sqlite's hooks count the rows.
     exact: AtomicBool,
     began: u64,
     slots: Box<[Slot]>,
     token: std::sync::Mutex<Option<Py<PyAny>>>,
 }
 
-/// What the value of the variable means to the hooks of sqlite.
+/// Meaning of the variable's value for the hooks of sqlite.
 pub(super) enum Meaning {
     /// Count in this book.
     Count(u64),
-    /// It is counted: rows belong here.
+    /// A call has counted the execution; its rows belong in these slots.
     Counted(&'static [Slot]),
-    /// Nothing was said.
+    /// The variable has no value.
     Nothing,
 }
 
-/// Addresses of the classes, and of the Rust values in their objects.
+/// Addresses of the two classes, and offsets of the Rust values in their objects.
 struct Shapes {
     ledger: usize,
     ledger_data: usize,
@@ -72,18 +72,19 @@ struct Shapes {
 
 static SHAPES: OnceLock<Shapes> = OnceLock::new();
 
-/// What the running thread's context says, read without the GIL. The answer lives while the thread stands where it is.
+/// Meaning of the running thread's value, read without the GIL. The result is valid while the thread stays in this
+/// call.
 pub(super) fn meaning(tstate: usize) -> Meaning {
     let value = context::value(tstate);
     let Some(shapes) = SHAPES.get().filter(|_| value != 0) else { return Meaning::Nothing };
-    // SAFETY: the context holds the object, and its second word is its type.
+    // SAFETY: the context holds the object alive, and an object's second word is its type.
     let kind = unsafe { *((value + 8) as *const usize) };
     if kind == shapes.ledger {
-        // SAFETY: objects of this class hold a `Ledger` there, which is never changed.
+        // SAFETY: objects of this class hold a `Ledger` at this offset, which never changes.
         return Meaning::Count(unsafe { &*((value + shapes.ledger_data) as *const Ledger) }.book);
     }
     if kind == shapes.call {
-        // SAFETY: likewise.
+        // SAFETY: objects of this class hold a `Call` at this offset.
         let call = unsafe { &*((value + shapes.call_data) as *const Call) };
         if call.ended.load(Relaxed) {
             return if call.book == 0 { Meaning::Nothing } else { Meaning::Count(call.book) };
@@ -94,7 +95,7 @@ pub(super) fn meaning(tstate: usize) -> Meaning {
     Meaning::Nothing
 }
 
-/// Finds the places of the Rust values in both classes' objects, once.
+/// Finds the offsets of the Rust values in both classes' objects, once.
 pub(super) fn learn_shapes(py: Python<'_>) -> PyResult<()> {
     if SHAPES.get().is_none() {
         let ledger = Bound::new(py, Ledger { book: 0, outer: None })?;
@@ -115,8 +116,8 @@ pub(super) fn sql_variable(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     variable(py).cloned()
 }
 
-/// The book that the running context counts in: `None` where a layer further out counts, `Some(None)` where only the
-/// process' own book does.
+/// The book in which the running context counts: `None` if an outer layer counts, `Some(None)` if only the book of the
+/// process does.
 fn counting(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<Option<u64>>> {
     let Some(value) = current(py, variable)? else { return Ok(Some(None)) };
     if let Ok(ledger) = value.cast::<Ledger>() {
@@ -129,9 +130,9 @@ fn counting(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<Opti
     }
 }
 
-/// An execution of `sql` begins on this line. `None` where it is counted elsewhere or nowhere. `strings`: double quotes
-/// hold strings. The lines are those of `frame` where this thread's own are all of libraries. `by`: the ORM, if one made
-/// it.
+/// Begins an execution of `sql`. Returns `None` if an outer layer counts it, or nothing counts. `strings`: double
+/// quotes enclose strings. The lines are on this thread's stack or, if that holds only libraries, on the stack of
+/// `frame`. `by`: the ORM that made the query, if any.
 #[pyfunction]
 #[pyo3(signature = (sql, params=None, strings=false, frame=None, by=""))]
 pub(super) fn sql_begin<'py>(
@@ -188,7 +189,7 @@ pub(super) fn sql_begin<'py>(
     Ok(Some(call))
 }
 
-/// Folds a parameter into `hasher`. What has no hash and no items counts as different from everything.
+/// Adds a parameter to `hasher`. A value without a hash and without items counts as different from every other one.
 fn hash_value(value: &Bound<'_, PyAny>, hasher: &mut FxHasher, depth: u32) {
     static UNIQUE: AtomicU64 = AtomicU64::new(0);
     if let Ok(hash) = value.hash() {
@@ -211,7 +212,7 @@ fn hash_value(value: &Bound<'_, PyAny>, hasher: &mut FxHasher, depth: u32) {
     UNIQUE.fetch_add(1, Relaxed).hash(hasher);
 }
 
-/// A call into an ORM begins. `None` inside of another one, and where nothing counts.
+/// Begins a call into an ORM. `None` inside another such call, and if nothing counts.
 #[pyfunction]
 pub(super) fn sql_build_begin(py: Python<'_>) -> PyResult<Option<Bound<'_, build::Build>>> {
     if !world::listening() {
@@ -246,31 +247,31 @@ impl Call {
 
 #[pymethods]
 impl Call {
-    /// It has ended. `rows` below 0: not known.
+    /// Ends the call. `rows` below 0: not known.
     #[pyo3(signature = (rows=-1), text_signature = "($self, rows=-1)")]
     fn end(&self, py: Python<'_>, rows: i64) {
         let known = u64::try_from(rows).ok().filter(|_| !self.exact.load(Relaxed));
         self.finish(py, known, false);
     }
 
-    /// It has failed.
+    /// Ends the call as failed.
     fn fail(&self, py: Python<'_>) {
         self.finish(py, None, true);
     }
 
-    /// Nobody will say how it ended.
+    /// Ends the call when no hook will report how it ended.
     fn abandon(&self, py: Python<'_>) {
         self.finish(py, None, false);
     }
 
-    /// More rows came in, after the end.
+    /// Adds rows that came after the end.
     fn add_rows(&self, rows: u64) {
         if !self.exact.load(Relaxed) {
             world::with(|world| world.add_rows(&self.slots, rows));
         }
     }
 
-    /// Call `function` as a part of this call, on another thread.
+    /// Calls `function` as a part of this call, on another thread.
     fn run<'py>(slf: &Bound<'py, Self>, function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let variable = variable(py)?;
@@ -285,7 +286,7 @@ impl Call {
 type EntryRow = (Vec<(String, u32, String)>, String, bool, u64, u64, u64, Option<u64>, u64, u64);
 /// `(places, ns)`.
 type BuildRow = (Vec<(String, u32, String)>, u64);
-/// `(place, statement, count, n_plus_one, cause, first)`, a cause being `(place, statement, rows)`.
+/// `(place, statement, count, n_plus_one, cause, first)`; `cause` is `(place, statement, rows)`.
 type FindingRow = (Option<(String, u32, String)>, String, u64, bool, Option<((String, u32, String), String, u64)>, u64);
 
 fn place_row(place: &super::book::Place) -> (String, u32, String) {
@@ -315,7 +316,7 @@ impl Ledger {
 
 #[pymethods]
 impl Ledger {
-    /// An empty ledger; what is counted in it is counted in `outer` too.
+    /// An empty ledger. Its executions are counted in `outer` too.
     #[new]
     #[pyo3(signature = (outer=None))]
     fn new(outer: Option<Py<Self>>) -> Self {
@@ -323,19 +324,19 @@ impl Ledger {
         Self { book: world::with(|world| world.open(parent)), outer }
     }
 
-    /// Begin to count what runs in this context; returns what `leave` wants.
+    /// Begins to count executions of this context. Returns the token for `leave`.
     fn enter<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         set(slf.py(), variable(slf.py())?, slf.as_any())
     }
 
-    /// Stop counting.
+    /// Stops counting.
     fn leave(&self, py: Python<'_>, token: Py<PyAny>) {
         if let Ok(variable) = variable(py) {
             reset(py, variable, token);
         }
     }
 
-    /// Count all executions of this process for which no other ledger was asked, and those too.
+    /// Counts all executions of this process, including those that another ledger counts.
     fn count_the_process(&self, on: bool) {
         world::with(|world| world.set_root(on.then_some(self.book)));
     }
@@ -346,19 +347,19 @@ impl Ledger {
         self.outer.as_ref().map(|outer| outer.clone_ref(py))
     }
 
-    /// Executions that are no words of transactions.
+    /// Number of executions that do not control transactions.
     #[getter]
     fn queries(&self) -> u64 {
         self.look(|book| book.queries()).unwrap_or(0)
     }
 
-    /// All executions.
+    /// Number of all executions.
     #[getter]
     fn executions(&self) -> u64 {
         self.look(|book| book.executions).unwrap_or(0)
     }
 
-    /// Executions without room for a line of their own.
+    /// Number of executions for which no entry was left.
     #[getter]
     fn folded(&self) -> u64 {
         self.look(|book| book.folded).unwrap_or(0)
@@ -369,7 +370,7 @@ impl Ledger {
         self.look(|book| book.entries.iter().map(entry_row).collect()).unwrap_or_default()
     }
 
-    /// `(places, ns)` of ORMs, beside the driver.
+    /// `(places, ns)` of ORMs, without the driver's time.
     fn builds(&self) -> Vec<BuildRow> {
         let row = |(site, ns): &(Site, u64)| (site.iter().map(place_row).collect(), *ns);
         self.look(|book| book.builds.iter().map(row).collect()).unwrap_or_default()

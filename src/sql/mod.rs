@@ -1,8 +1,8 @@
 //! SQL by Python line.
 //!
-//! Job: count what is asked of databases, by the line that asked. Invariant: an execution counts once, at the outermost
-//! layer that is hooked; neither literals nor parameters are kept. Neighbours: `rscalene.sql` (Python) puts hooks into the
-//! drivers, `profile::scope` says whose lines count.
+//! Job: count the SQL statements that a program executes, by the line that executes them. Invariants: an execution
+//! counts once, at the outermost layer that has a hook; neither literals nor parameters are kept. Neighbours:
+//! `rscalene.sql` (Python) puts hooks into the drivers, `profile::scope` decides which lines are the user's.
 //!
 //! ```text
 //! hooks in Python -> ledger --+          +-> book (entries by call site and statement)
@@ -37,11 +37,11 @@ mod variables;
 #[cfg(feature = "python")]
 mod world;
 
-/// Add ledgers to the extension module.
+/// Adds ledgers to the extension module.
 ///
 /// # Errors
 ///
-/// When the module cannot take a name.
+/// If the module cannot add a name.
 #[cfg(feature = "python")]
 pub fn register(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
     use pyo3::prelude::*;

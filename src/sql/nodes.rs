@@ -1,7 +1,7 @@
-//! Statements of sqlite that run, or ran and may run on.
+//! Statements of sqlite that are running, or that may run again.
 //!
-//! Job: the counters of each statement and what the lock of the world guards of it. Invariant: a node is never freed, and
-//! a single thread at a time steps its statement. Neighbours: `sqlite` counts, `world` holds the table.
+//! Job: hold the counters of each statement, and the data of it that the lock of the world guards. Invariants: a node
+//! is never freed; one thread at a time steps its statement. Neighbours: `sqlite` counts, `world` holds the table.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -11,25 +11,26 @@ use rustc_hash::FxHashMap;
 
 use super::book::{Site, Slot};
 
-/// A statement that runs or ran under a ledger. Nodes are never freed, since threads remember the last one.
+/// A statement that a ledger counts or has counted. Nodes are never freed, because threads keep a pointer to the last
+/// one.
 #[derive(Default)]
 pub(super) struct Node {
-    /// The address of the statement; 0: none.
+    /// The address of the statement; 0 if there is none.
     pub(super) statement: AtomicUsize,
-    /// In an execution that is counted?
+    /// Whether the statement is in an execution that is counted.
     pub(super) running: AtomicBool,
-    /// Rows and ticks since they were last written to a book.
+    /// Rows and ticks since they were last added to a book.
     pub(super) rows: AtomicU64,
     pub(super) ticks: AtomicU64,
 }
 
-/// What the lock of the world guards of a node.
+/// Data of a node that the lock of the world guards.
 pub(super) struct Known {
     pub(super) node: &'static Node,
     pub(super) normal: Arc<str>,
     pub(super) slots: Vec<Slot>,
     pub(super) site: Site,
-    /// Does it count as an execution of its own? Otherwise only its rows are counted.
+    /// Whether it counts as an execution of its own. Otherwise only its rows are counted.
     pub(super) own: bool,
     pub(super) changes: bool,
     pub(super) parameters: bool,
@@ -43,14 +44,14 @@ pub(super) struct Nodes {
 }
 
 impl Node {
-    /// Is it the node of this statement, in an execution that is counted?
+    /// Whether this is the node of `statement`, in an execution that is counted.
     #[inline(always)]
     pub(super) fn is(&self, statement: *mut c_void) -> bool {
         self.statement.load(Relaxed) == statement as usize && self.running.load(Relaxed)
     }
 }
 
-/// One thread steps a statement at a time.
+/// Adds to a counter without an atomic addition, because only one thread steps a statement at a time.
 #[inline(always)]
 pub(super) fn add(sum: &AtomicU64, more: u64) {
     sum.store(sum.load(Relaxed).wrapping_add(more), Relaxed);

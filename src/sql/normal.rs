@@ -1,17 +1,17 @@
-//! The normal form of a statement: its shape without the values.
+//! The normal form of a statement: its text without values.
 //!
-//! Job: make one text of all executions of a statement. Invariant: no literal and no parameter is in the normal form, in
-//! any dialect; comments are not either (they carry trace ids, and may carry anything). Pure. Neighbours: `book` counts by
-//! normal form.
+//! Job: give all executions of a statement the same text. Invariant: the normal form contains no literal and no
+//! parameter, in any dialect, and no comment, because comments may hold trace ids or anything else. Pure. Neighbour:
+//! `book` counts by normal form.
 //!
 //! ```text
 //! SELECT * FROM t WHERE a = 'x' AND b IN (1, 2, 3)   ->   SELECT * FROM t WHERE a = ? AND b IN (?...)
 //! ```
 
-/// Longest normal form in bytes; what follows is cut, with `...` in its place.
+/// Longest normal form in bytes. The rest is cut off, with `...` in its place.
 const LONGEST: usize = 4_000;
 
-/// The normal form of `sql`. `strings`: double quotes hold strings, as MySQL reads them, not names.
+/// The normal form of `sql`. `strings`: double quotes enclose strings, as in MySQL, not names.
 #[must_use]
 pub fn normal_form(sql: &str, strings: bool) -> String {
     let tokens: Vec<Token<'_>> = Tokens { rest: sql }.collect();
@@ -28,8 +28,8 @@ pub fn normal_form(sql: &str, strings: bool) -> String {
     shape.text
 }
 
-/// Is it a word of transactions (`BEGIN`, `COMMIT`, `SAVEPOINT`, ...) or of the session (`SET`, `PRAGMA`, ...), which drivers
-/// send by themselves and which asks for no data? Takes a normal form.
+/// Whether the statement (a normal form) controls a transaction (`BEGIN`, `COMMIT`, `SAVEPOINT`, ...) or the session
+/// (`SET`, `PRAGMA`, ...). Drivers send such statements by themselves, and they ask for no data.
 #[must_use]
 pub fn is_transaction(normal: &str) -> bool {
     let mut words = normal.split(|letter: char| !letter.is_ascii_alphabetic()).filter(|word| !word.is_empty());
@@ -43,7 +43,7 @@ pub fn is_transaction(normal: &str) -> bool {
     }
 }
 
-/// Does it change rows, which nothing goes through afterwards? Takes a normal form.
+/// Whether the statement (a normal form) changes rows: then there is no result to iterate over.
 #[must_use]
 pub fn is_write(normal: &str) -> bool {
     let word = normal.split(|letter: char| !letter.is_ascii_alphabetic()).find(|word| !word.is_empty());
@@ -75,14 +75,14 @@ impl Token<'_> {
     }
 }
 
-/// What a backslash means in a quoted text.
+/// Meaning of a backslash in a quoted text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Backslash {
-    /// What follows stands for itself.
+    /// It escapes the next character.
     Escape,
-    /// A letter like any other.
+    /// It is an ordinary character.
     Letter,
-    /// One of the two, as the dialect and its settings say.
+    /// One of the two, depending on the dialect and its settings.
     Unknown,
 }
 
@@ -91,7 +91,7 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// The first `bytes` bytes, or up to the next character's start.
+    /// Takes the first `bytes` bytes, extended to the next boundary of a character.
     fn take(&mut self, bytes: usize) -> &'a str {
         let mut bytes = bytes.min(self.rest.len());
         while !self.rest.is_char_boundary(bytes) {
@@ -102,9 +102,10 @@ impl<'a> Tokens<'a> {
         taken
     }
 
-    /// Bytes to the end of the text that `quote` opens, `from` bytes on; a doubled quote is inside. After a backslash a
-    /// quote is inside in some dialects and the end in others: then all that follows counts as the literal's, since
-    /// the wrong choice would take a literal for a name.
+    /// Length in bytes of the quoted text, whose content begins `from` bytes on; a doubled quote belongs to the
+    /// content. After a backslash, a quote belongs to the content in some dialects and ends the text in others. If the
+    /// dialect is unknown, everything that follows counts as part of the literal, because otherwise a literal could
+    /// pass for a name.
     fn quoted(&self, from: usize, quote: u8, backslash: Backslash) -> usize {
         let bytes = self.rest.as_bytes();
         let mut at = from;
@@ -220,7 +221,7 @@ impl<'a> Iterator for Tokens<'a> {
             }
             byte if byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80 => {
                 let end = self.word(0).max(1);
-                // `E'..'`, `N'..'`, `X'..'`, `B'..'`, `_utf8'..'`: the prefix belongs to the literal.
+                // In `E'..'`, `N'..'`, `X'..'`, `B'..'` and `_utf8'..'`, the prefix is part of the literal.
                 let prefix = end <= 2 || first == b'_';
                 if prefix && bytes.get(end) == Some(&b'\'') {
                     let escapes = matches!(first, b'e' | b'E');
@@ -247,31 +248,31 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// What comes after one of these is the name of a thing that the client made up.
+/// After one of these words stands a name that the client invented.
 const MADE_UP: [&str; 5] = ["savepoint", "release", "prepare", "deallocate", "cursor"];
 /// Words before the name of a table.
 const SOURCES: [&str; 5] = ["from", "into", "update", "table", "join"];
-/// What comes after one of these is a name.
+/// After one of these words stands a name.
 const BEFORE_NAMES: [&str; 11] =
     ["from", "join", "into", "update", "table", "as", "by", "on", "select", "index", "distinct"];
 
-/// The normal form as it grows.
+/// A normal form under construction.
 #[derive(Default)]
 struct Shape {
     text: String,
     cut: bool,
-    /// Is there a blank before the token at hand?
+    /// Whether there is a blank before the current token.
     blank: bool,
-    /// What was pushed last: its kind in the sense of [`Last`].
+    /// Kind of the token that was pushed last.
     last: Last,
-    /// The last word, lower case, with no token between but `(`, `,` and values.
+    /// The last word in lower case, if only `(`, `,` and values followed it.
     clause: String,
-    /// Does the statement name a table? Where there is none, `"x"` cannot be a column.
+    /// Whether the statement names a table. If it does not, `"x"` cannot be a column.
     has_source: bool,
     strings: bool,
-    /// Open groups: where each began in `text`, how many values it has, and whether it has anything else.
+    /// Open groups: for each, where it begins in `text`, how many values it has, and whether it has anything else.
     groups: Vec<Group>,
-    /// The group that ended last: where it began and where it ended in `text`.
+    /// The group that ended last: where it begins and ends in `text`.
     ended: Option<(usize, usize)>,
 }
 
@@ -334,7 +335,7 @@ impl Shape {
                 self.text.push_str(sign);
                 self.last = Last::Dot;
             }
-            // The sign of a number goes with the number.
+            // A sign before a number is part of the number.
             Token::Sign("-" | "+") if self.is_unary() && matches!(next, Some(Token::Value)) => {}
             Token::Sign(sign) => self.other(sign, Last::Sign),
         }
@@ -359,7 +360,7 @@ impl Shape {
         last_word && !["savepoint", "all", "for", "with", "without", "select"].iter().any(|word| token.is(word))
     }
 
-    /// Is `"..."` a column or a table here, not MySQL's or sqlite's string?
+    /// Whether `"..."` is a column or a table here, rather than a string of MySQL or sqlite.
     fn quoted_is_a_name(&self, next: Option<&Token<'_>>) -> bool {
         if self.strings {
             return false;
@@ -423,7 +424,7 @@ impl Shape {
             self.text.push(')');
         }
         self.last = Last::Close;
-        // `VALUES (?...), (?...)`: one row stands for all.
+        // `VALUES (?...), (?...)`: keep one row only.
         let end = self.text.len();
         if let Some((start, stop)) = self.ended
             && self.text.get(stop..group.at) == Some(", ")
@@ -438,7 +439,7 @@ impl Shape {
     }
 }
 
-/// A word after which an operand is expected, so that no name stands before it.
+/// Whether an operand must follow this word, so that the word cannot be a name.
 fn is_keyword(word: &str) -> bool {
     const WORDS: [&str; 31] = [
         "select",

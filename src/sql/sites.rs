@@ -1,13 +1,13 @@
-//! Sites of frame objects: of a greenlet's caller, whose frames this thread's own walk does not meet.
+//! Sites from frame objects, for the caller of a greenlet, whose frames are not on this thread's stack.
 //!
-//! Neighbours: `frames` walks without objects, `world` says whose lines are the user's.
+//! Neighbours: `frames` walks a stack without frame objects, `world` knows the scope.
 
 use pyo3::prelude::*;
 
 use super::book::Place;
 use super::world;
 
-/// The user's lines from a frame object outwards.
+/// The user's lines from `frame` outwards.
 pub(super) fn of_frame(frame: &Bound<'_, PyAny>) -> PyResult<Vec<Place>> {
     let mut places = Vec::new();
     let mut next = frame.clone();

@@ -1,8 +1,8 @@
-//! The table of functions of one loaded library.
+//! The slots of a loaded library that hold addresses of functions of other libraries.
 //!
-//! Job: find the slots through which a library calls the functions of another one, and lead them to ours. Invariant:
-//! only slots of the named library are changed, pages that were read-only are read-only again, and the answer is what the
-//! slot led to before. Neighbour: `sqlite` asks for its functions.
+//! Job: find the slots through which a library calls the functions of another one, and point them to our functions.
+//! Invariants: only slots of the named library are changed; pages that were read-only are read-only again; the function
+//! returns the former address. Neighbour: `sqlite` redirects its functions.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 
@@ -41,7 +41,7 @@ struct Symbol {
     size: u64,
 }
 
-/// A library that is loaded.
+/// A loaded library.
 pub(super) struct Library {
     path: CString,
     base: usize,
@@ -52,7 +52,7 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// The library that was loaded from `path`; `None` where the linker lists none.
+    /// The library that was loaded from `path`; `None` if the linker does not list it.
     pub(super) fn find(path: &str) -> Option<Self> {
         let path = CString::new(path).ok()?;
         let mut found = Self { path, base: 0, low: usize::MAX, high: 0, dynamic: 0, relro: (0, 0) };
@@ -61,14 +61,14 @@ impl Library {
         (found.dynamic != 0).then_some(found)
     }
 
-    /// Address of a function that the library, or one that it needs, has under this name.
+    /// Address of the function `name` in the library, or in a library that it needs.
     pub(super) fn function(&self, name: &CStr) -> usize {
-        // SAFETY: the path ends with NUL; the library is loaded, and is not loaded again.
+        // SAFETY: the path ends with NUL; the library is loaded already, and `RTLD_NOLOAD` does not load it again.
         let handle = unsafe { libc::dlopen(self.path.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
         if handle.is_null() {
             return 0;
         }
-        // SAFETY: the handle is the library's, and was counted once more by `dlopen`.
+        // SAFETY: `dlopen` returned the handle and raised its count, which `dlclose` lowers.
         unsafe {
             let found = libc::dlsym(handle, name.as_ptr());
             libc::dlclose(handle);
@@ -76,13 +76,13 @@ impl Library {
         }
     }
 
-    /// Leads all slots for `name` to `ours`; returns what they led to, 0 where there is none.
+    /// Points all slots for `name` to `ours`. Returns their former address; 0 if no slot was changed.
     pub(super) fn redirect(&self, name: &CStr, ours: usize) -> usize {
         let mut before = 0;
         for slot in self.slots(name) {
             // SAFETY: a relocation's target is a mapped, aligned word of the library.
             let now = unsafe { (slot as *const usize).read_volatile() };
-            // A slot that is not bound yet holds an address in the library itself.
+            // A slot that is not bound yet holds an address within the library itself.
             let bound = if self.low <= now && now < self.high { self.function(name) } else { now };
             if bound != 0 && bound != ours && self.write(slot, ours) {
                 before = bound;
@@ -141,13 +141,13 @@ impl Library {
         let protected = self.relro.0 <= slot && slot < self.relro.1;
         let page = page_of(slot);
         let protect = |how: c_int| {
-            // SAFETY: the page belongs to the library's table; its contents stay.
+            // SAFETY: the page belongs to the library's table, and its contents do not change.
             unsafe { libc::mprotect(page as *mut c_void, page_bytes(), how) == 0 }
         };
         if protected && !protect(libc::PROT_READ | libc::PROT_WRITE) {
             return false;
         }
-        // SAFETY: writable now; other threads read the word whole, before or after.
+        // SAFETY: the page is writable; other threads read the old word or the new one, never a part.
         unsafe { (slot as *mut usize).write_volatile(function) };
         if protected {
             protect(libc::PROT_READ);

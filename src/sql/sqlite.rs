@@ -1,13 +1,13 @@
-//! Statements of the standard library's `sqlite3`, where it calls the sqlite library.
+//! Hooks between the standard library's `_sqlite3` module and the sqlite library.
 //!
-//! Job: count executions, their time in sqlite and their rows, exactly, from the inside of `_sqlite3`: whatever runs on top
-//! of it. Invariant: every function answers what the real one answers; they run without the GIL and never ask for it; a
-//! row costs two readings of the clock and no lock. Neighbours: `arm` and `slots` put the functions in place, `ledger::meaning`
-//! says who counts, `world` keeps the books.
+//! Job: count executions, their time in sqlite and their rows, exactly, whichever Python code uses `_sqlite3`.
+//! Invariants: every function returns the real function's result; it runs without the GIL and never takes it; a row
+//! costs two readings of the clock and no lock. Neighbours: `arm` and `slots` install the functions, `ledger::meaning`
+//! says where to count, `world` keeps the books.
 //!
-//! An execution begins with a step of a statement that is not busy. `executemany` runs one statement again and again on
-//! one line, which is one execution; between executions of their own `_sqlite3` asks for the last inserted row or whether
-//! a transaction is open.
+//! An execution begins when `step` gets a statement that is not busy. `executemany` runs one statement repeatedly on
+//! one line, which counts as one execution. Between separate executions, `_sqlite3` asks for the last inserted row or
+//! whether a transaction is open: these calls tell the two cases apart.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -27,14 +27,14 @@ use super::tap::Layer;
 use super::world::{self, World};
 use crate::lines::clock;
 
-/// Rows of an execution after which a launcher hears of them.
+/// After this many rows of an execution, its rows and time are reported to the launcher.
 const ROWS_AT_ONCE: u64 = 256;
 
 const SQLITE_OK: c_int = 0;
 const SQLITE_ROW: c_int = 100;
 const SQLITE_DONE: c_int = 101;
 
-/// The real functions; written once by [`arm`], before a slot leads to ours.
+/// Addresses of the real functions. [`arm`] writes them before it redirects a slot.
 static STEP: AtomicUsize = AtomicUsize::new(0);
 static FINALIZE: AtomicUsize = AtomicUsize::new(0);
 static PREPARE: AtomicUsize = AtomicUsize::new(0);
@@ -51,21 +51,21 @@ static CHANGES: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// The node of the statement that this thread stepped last.
     static LAST: Cell<Option<&'static Node>> = const { Cell::new(None) };
-    /// The statement whose execution has just ended, and that `executemany` may run on.
+    /// The statement whose execution has just ended: if `executemany` steps it again, the execution continues.
     static DONE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Calls the real function at `$at` with these types.
+/// Calls the real function at `$at`, with these types.
 macro_rules! real {
     ($at:expr, fn($($type:ty),*) -> $ret:ty, $($argument:expr),*) => {{
-        // SAFETY: `arm` took the address from the library under the name of this very function.
+        // SAFETY: `arm` looked up the address in the library by the name of this function.
         let function: unsafe extern "C" fn($($type),*) -> $ret = unsafe { std::mem::transmute($at.load(Relaxed)) };
         // SAFETY: the arguments are the caller's own.
         unsafe { function($($argument),*) }
     }};
 }
 
-/// Put the functions in place. False where `_sqlite3` does not call a shared sqlite library.
+/// Installs the functions. False if `_sqlite3` does not call a shared sqlite library.
 pub(super) fn arm(py: Python<'_>) -> PyResult<bool> {
     static ARMED: AtomicUsize = AtomicUsize::new(0);
     match ARMED.load(Relaxed) {
@@ -101,7 +101,7 @@ fn patch(path: &str) -> Option<()> {
         (c"sqlite3_step", &STEP, step as *const () as usize),
     ];
     for (name, place, ours) in hooks {
-        // Before the slot: another thread may call ours at once.
+        // Store the address before redirecting the slot, because another thread may call our function at once.
         place.store(Some(library.function(name)).filter(|&address| address != 0)?, Relaxed);
         let before = library.redirect(name, ours);
         if before == 0 {
@@ -112,7 +112,7 @@ fn patch(path: &str) -> Option<()> {
     Some(())
 }
 
-/// The state of the running thread, which holds no GIL; 0 where it is no thread of Python's.
+/// The state of the running thread, which does not hold the GIL; 0 if the thread is not known to Python.
 fn tstate() -> usize {
     // SAFETY: callable from any thread.
     unsafe { ffi::PyGILState_GetThisThreadState() as usize }
@@ -131,7 +131,7 @@ unsafe extern "C" fn step(statement: *mut c_void) -> c_int {
     add(&node.ticks, clock::ticks().wrapping_sub(before));
     if answer == SQLITE_ROW {
         add(&node.rows, 1);
-        // An end of the process by a signal loses no more than these.
+        // If a signal ends the process, no more rows than these are lost.
         if node.rows.load(Relaxed) >= ROWS_AT_ONCE && world::followed() {
             world::with(|world| world.settle_statement(statement as usize));
         }
@@ -141,12 +141,12 @@ unsafe extern "C" fn step(statement: *mut c_void) -> c_int {
     answer
 }
 
-/// The node that counts this step, if any does.
+/// The node for this step; `None` if nothing counts it.
 #[cold]
 fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
     let key = statement as usize;
     if busy {
-        // It goes on on another thread than before, or was begun unseen.
+        // The statement continues on another thread, or it began before anything counted.
         return world::with(|world| {
             world.nodes.known.get(&key).map(|known| known.node).filter(|node| node.is(statement))
         });
@@ -199,7 +199,7 @@ fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
     })
 }
 
-/// Has a node for this execution.
+/// Gives the statement a node and starts an execution on it.
 fn enter(world: &mut World, statement: *mut c_void, slots: Vec<Slot>, site: Site, own: bool) {
     let key = statement as usize;
     if !world.nodes.known.contains_key(&key) {
@@ -227,7 +227,7 @@ fn enter(world: &mut World, statement: *mut c_void, slots: Vec<Slot>, site: Site
     }
 }
 
-/// Hash of the text with its parameters in it.
+/// Hash of the text with its parameters filled in.
 fn parameters(statement: *mut c_void, bound: bool) -> u64 {
     let mut hasher = FxHasher::default();
     if !bound {
@@ -239,7 +239,7 @@ fn parameters(statement: *mut c_void, bound: bool) -> u64 {
         (statement as usize, clock::ticks()).hash(&mut hasher);
         return hasher.finish();
     }
-    // SAFETY: a text of sqlite's ends with NUL, and is ours to free.
+    // SAFETY: the text ends with NUL; the caller of `sqlite3_expanded_sql` owns it and frees it.
     unsafe { CStr::from_ptr(expanded) }.hash(&mut hasher);
     real!(FREE, fn(*mut c_char) -> (), expanded);
     hasher.finish()
@@ -254,7 +254,8 @@ fn text_of(statement: *mut c_void) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// An execution has ended with this answer. `returned`: it had rows to return, which no statement in `executemany` has.
+/// Ends an execution with the result `answer` of a step. `returned`: the statement returned rows before, which no
+/// statement in `executemany` does.
 #[cold]
 fn finish(node: &'static Node, statement: *mut c_void, answer: c_int, returned: bool) {
     let key = statement as usize;
@@ -283,7 +284,7 @@ unsafe extern "C" fn finalize(statement: *mut c_void) -> c_int {
     real!(FINALIZE, fn(*mut c_void) -> c_int, statement)
 }
 
-/// The statement's address will be another one's.
+/// Forgets a statement, because its address may become that of another one.
 fn forget(key: usize) {
     world::with(|world| {
         if !world.nodes.known.contains_key(&key) {
@@ -308,7 +309,7 @@ unsafe extern "C" fn get_autocommit(connection: *mut c_void) -> c_int {
     real!(AUTOCOMMIT, fn(*mut c_void) -> c_int, connection)
 }
 
-/// A statement that cannot be prepared has failed, as it has in other databases.
+/// Counts a statement that cannot be prepared as a failed execution, as for other databases.
 unsafe extern "C" fn prepare_v2(
     connection: *mut c_void,
     sql: *const c_char,

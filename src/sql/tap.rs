@@ -1,10 +1,10 @@
-//! Queries of a process that `rscalene run --sql` profiles, said to the launcher as they happen.
+//! Reports the queries of a process to the launcher, for `rscalene run --sql`.
 //!
-//! Job: one record where an execution begins and one for each stretch of it, so that an end by `os._exit` or a signal
-//! loses only the rows and the time of executions that have not ended. Invariant: a statement is its normal form, and
-//! parameters are a hash under a key that is drawn for each process tree and never written. A forked child says again
-//! what its numbers mean, since it has records of its own. Neighbours: `world` calls, `wire::tap` is the contract, `profile`
-//! adds the records up.
+//! Job: send one record when an execution begins and one for each later stretch of it, so that an end by `os._exit` or
+//! a signal loses only the rows and the time of executions that have not ended. Invariants: a statement is sent in its
+//! normal form; parameters are sent as a hash with a random key, which is drawn for each process tree and never
+//! written; a forked child sends the meaning of its numbers again, because it has records of its own. Neighbours:
+//! `world` calls, `wire::tap` is the contract, `profile` adds up the records.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use super::normal::{is_transaction, is_write};
 use crate::bindings::symbols;
 use crate::requests::labels;
 
-/// Statements of a process that have numbers; those that come later are counted together.
+/// Most statements of a process that have a number of their own; later ones are counted together.
 const MOST_NUMBERS: usize = 4_000;
-/// Executions of a statement in a stack whose parameters are compared.
+/// Most executions of a statement whose parameters are compared.
 const MOST_COMPARED: u32 = 256;
-/// Pairs of stack and statement whose compared executions are counted.
+/// Most statements whose compared executions are counted.
 const MOST_COUNTS: usize = 20_000;
-/// What stands for statements without a number.
+/// Text in place of statements without a number.
 const OTHERS: &str = "(other statements)";
 
-/// What stands for a line of which no statement is meant.
+/// Text in place of a statement, for a record that only names a line.
 const LINE: &str = "(line)";
 
-/// Which library makes the queries of a statement: what can be done about many of them.
+/// The library that makes the queries of a statement. It decides the advice for an N+1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Layer {
     /// The program itself, with a driver.
@@ -40,7 +40,7 @@ pub(super) enum Layer {
 }
 
 impl Layer {
-    /// The layer of a name.
+    /// The layer called `name`.
     pub(super) fn of(name: &str) -> Self {
         match name {
             "django" => Self::Django,
@@ -58,17 +58,17 @@ impl Layer {
     }
 }
 
-/// What a number means: by the addresses of the statement and of the place, which are kept.
+/// Key of a number: the address of the statement, the layer, and the address of the place. [`Known`] keeps both alive.
 type Key = (usize, Layer, usize);
 
-/// A number, and what keeps the addresses of its key.
+/// A number, and the objects whose addresses are in its key.
 struct Known {
     number: u32,
     _statement: Arc<str>,
     _place: Option<Arc<[Place]>>,
 }
 
-/// The way to the launcher.
+/// The connection to the launcher.
 pub(super) struct Tap {
     table: &'static TapTable,
     numbers: FxHashMap<Key, Known>,
@@ -77,7 +77,7 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// The way to the launcher that profiles this process; `None` where there is none.
+    /// Connects to the launcher that profiles this process; `None` if there is none.
     pub(super) fn find() -> Option<Self> {
         let symbol = symbols::address(TAP_SYMBOL);
         if symbol.is_null() {
@@ -96,30 +96,30 @@ impl Tap {
         tap.ready().then_some(tap)
     }
 
-    /// Says that this process counts its queries; false where nothing records.
+    /// Reports that this process counts its queries; false if nothing records.
     fn ready(&self) -> bool {
         self.send(&mut Query { mark: QueryMark::READY, rows: UNKNOWN_ROWS, ..Query::default() })
     }
 
-    /// A forked child has records of its own.
+    /// Starts again in a forked child, which has records of its own.
     pub(super) fn begin_child(&mut self) {
         self.numbers.clear();
         self.compared.clear();
         self.ready();
     }
 
-    /// An execution of `statement` begins, made by `layer`; at `place` where no frame of this thread is the user's.
+    /// Begins an execution of `statement`, made by `layer`. `place` is given if no frame of this thread is the user's.
     pub(super) fn begin(&mut self, statement: &Arc<str>, layer: Layer, place: Option<&Arc<[Place]>>) -> Option<Slot> {
         let name = self.number(statement, layer, place)?;
         Some(Slot::Tap { stack: 0, label: 0, name })
     }
 
-    /// Would the parameters tell anything?
+    /// Whether to compare the parameters of another execution.
     pub(super) fn wants_parameters(&self, name: u32) -> bool {
         self.compared.get(&name).is_none_or(|&count| count < MOST_COMPARED)
     }
 
-    /// Says that the execution has begun, with this hash of its parameters. Fills in where it is.
+    /// Reports that the execution has begun, with the hash of its parameters. Fills in the stack and the label.
     pub(super) fn begun(&mut self, stack: &mut u64, label: &mut u32, name: u32, parameters: Option<u64>) {
         let hashed = parameters.map_or(0, |hash| self.key.hash_one(hash) as u32 | 1);
         if hashed != 0 && (self.compared.len() < MOST_COUNTS || self.compared.contains_key(&name)) {
@@ -131,14 +131,14 @@ impl Tap {
         (*stack, *label) = (query.stack, query.label);
     }
 
-    /// Says what has passed of an execution since its last record.
+    /// Reports the time and rows of an execution since its last record.
     pub(super) fn end(&self, stack: u64, label: u32, name: u32, ns: u64, rows: Option<u64>, failed: bool) {
         let mark = if failed { QueryMark::FAILED } else { QueryMark::END };
         let rows = rows.unwrap_or(UNKNOWN_ROWS);
         self.send(&mut Query { stack, label, name, wall_ns: ns, rows, mark, ..Query::default() });
     }
 
-    /// Says what an ORM took beside the driver, on the line where the thread is, or at `place`.
+    /// Reports time of an ORM without the driver's, for the line on which the thread is, or for `place`.
     pub(super) fn built(&mut self, place: Option<&Arc<[Place]>>, ns: u64) {
         let line = |place| self.number(&Arc::from(LINE), Layer::Driver, Some(place));
         let name = place.and_then(line).unwrap_or(0);

@@ -1,6 +1,7 @@
-//! Values of a `ContextVar`: read, set, put back.
+//! Reads, sets and restores the value of a `ContextVar`.
 //!
-//! Job: the three calls as the interpreter has them, which the stable ABI leaves out, or as methods where it has them not.
+//! Job: call the interpreter's three functions, which the stable ABI lacks, or the methods if the functions are
+//! missing.
 //! Neighbours: `ledger` and `build` have a variable each.
 
 use std::ffi::CStr;
@@ -13,7 +14,7 @@ use pyo3::types::PyDict;
 
 use crate::bindings::symbols;
 
-/// The one variable of this name, whose default is None.
+/// Makes the one variable of this name, whose default is None.
 pub(super) fn made<'py>(
     py: Python<'py>,
     place: &'static PyOnceLock<Py<PyAny>>,
@@ -28,7 +29,7 @@ pub(super) fn made<'py>(
     Ok(made.bind(py))
 }
 
-/// Functions of the interpreter that the stable ABI leaves out.
+/// Functions of the interpreter that the stable ABI lacks.
 struct Variables {
     get: Get,
     set: Set,
@@ -57,14 +58,14 @@ fn variables() -> Option<&'static Variables> {
     found.as_ref()
 }
 
-/// The variable's value; `None` for None.
+/// The variable's value; `None` if it is None.
 pub(super) fn current<'py>(py: Python<'py>, variable: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(functions) = variables() else {
         let value = variable.call_method0("get")?;
         return Ok((!value.is_none()).then_some(value));
     };
     let mut value = std::ptr::null_mut();
-    // SAFETY: the GIL is held; the variable lives; the answer is a new reference or null.
+    // SAFETY: the GIL is held; the variable is alive; the result is a new reference or null.
     unsafe {
         if (functions.get)(variable.as_ptr(), std::ptr::null_mut(), &raw mut value) != 0 {
             return Err(PyErr::fetch(py));
@@ -73,14 +74,15 @@ pub(super) fn current<'py>(py: Python<'py>, variable: &Bound<'py, PyAny>) -> PyR
     }
 }
 
-/// Gives the variable a value; the answer is for [`reset`].
+/// Sets the variable. Returns a token for [`reset`].
 pub(super) fn set<'py>(
     py: Python<'py>,
     variable: &Bound<'py, PyAny>,
     value: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match variables() {
-        // SAFETY: the GIL is held; both objects live; the answer is a new reference, or null with an exception.
+        // SAFETY: the GIL is held; both objects are alive; the result is a new reference, or null with an exception
+        // set.
         Some(functions) => unsafe {
             Bound::from_owned_ptr_or_err(py, (functions.set)(variable.as_ptr(), value.as_ptr()))
         },
@@ -88,7 +90,7 @@ pub(super) fn set<'py>(
     }
 }
 
-/// In another context than the token's (a generator that was closed elsewhere) there is nothing to put back.
+/// Restores the former value. In a context other than the token's (if a generator was closed elsewhere), does nothing.
 pub(super) fn reset(py: Python<'_>, variable: &Bound<'_, PyAny>, token: Py<PyAny>) {
     let failed = match variables() {
         // SAFETY: as in `set`.

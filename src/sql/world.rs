@@ -1,8 +1,8 @@
-//! All books of this process, and what they share.
+//! All books of this process, and the data that they share.
 //!
-//! Job: one lock around sites, statements and books. Invariant: whoever holds the lock calls nothing of the interpreter,
-//! so that it may be taken with and without the GIL; a forked child finds it free (`pthread_atfork`). Neighbours: `book`
-//! counts, `ledger` and `sqlite` come in here.
+//! Job: guard sites, statements and books with one lock. Invariants: a thread that holds the lock calls no function of
+//! the interpreter, so the lock may be taken with or without the GIL; in a forked child the lock is free
+//! (`pthread_atfork`). Neighbours: `book` counts, `ledger` and `sqlite` call this file.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -18,46 +18,46 @@ use super::tap::{Layer, Tap};
 use crate::lines::clock;
 use crate::profile::build::scope::{Scope, ScopeRules};
 
-/// Statements whose normal form is remembered.
+/// Most statements whose normal form is remembered.
 const MOST_TEXTS: usize = 8_192;
 
-/// Books that are open, and one more where a launcher listens: hooks do nothing while there are none.
+/// Number of open books, plus one if a launcher receives executions. While it is 0, hooks do nothing.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Does anything count in this process?
+/// Whether anything counts in this process.
 #[inline(always)]
 pub(super) fn listening() -> bool {
     OPEN.load(Relaxed) != 0
 }
 
-/// Does a launcher hear of all executions?
+/// Whether a launcher receives all executions.
 static FOLLOWED: AtomicBool = AtomicBool::new(false);
 
-/// Does a launcher hear of all executions of this process?
+/// Whether a launcher receives all executions of this process.
 #[inline(always)]
 pub(super) fn followed() -> bool {
     FOLLOWED.load(Relaxed)
 }
 
-/// What the lock guards.
+/// The data that the lock guards.
 #[derive(Default)]
 pub(super) struct World {
     books: FxHashMap<u64, Shelf>,
-    /// The book of all executions that no other book asks for.
+    /// The book of the whole process, if there is one.
     root: Option<u64>,
-    /// The launcher, where it wants all executions.
+    /// The connection to the launcher, if it wants all executions.
     tap: Option<Tap>,
     next: u64,
     pub(super) sites: Sites,
     scope: Option<Scope>,
-    /// By text: where double quotes hold names, and where they hold strings.
+    /// Normal forms by text: one map for double quotes around names, one for double quotes around strings.
     texts: [FxHashMap<Box<str>, Arc<str>>; 2],
     normals: FxHashSet<Arc<str>>,
-    /// Statements of sqlite that run, or ran and may run on.
+    /// Statements of sqlite that are running, or that may run again.
     pub(super) nodes: Nodes,
 }
 
-/// A book and the one around it.
+/// A book, and the book around it.
 struct Shelf {
     book: Book,
     parent: Option<u64>,
@@ -66,13 +66,13 @@ struct Shelf {
 static WORLD: Mutex<Option<World>> = Mutex::new(None);
 
 thread_local! {
-    /// The lock, while this thread forks.
+    /// The lock, which this thread holds while it forks.
     static HELD: RefCell<Option<MutexGuard<'static, Option<World>>>> = const { RefCell::new(None) };
 }
 
 extern "C" fn before_fork() {
     let mut held = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
-    // What has passed so far is the parent's.
+    // Executions so far belong to the parent.
     if let Some(world) = held.as_mut().filter(|world| world.tap.is_some()) {
         world.settle();
     }
@@ -83,7 +83,7 @@ extern "C" fn after_fork() {
     HELD.with(|place| drop(place.borrow_mut().take()));
 }
 
-/// The child's own book of the whole process is empty.
+/// Empties the child's book of the whole process, and frees the lock.
 extern "C" fn after_fork_in_child() {
     HELD.with(|place| {
         let mut held = place.borrow_mut();
@@ -98,7 +98,7 @@ extern "C" fn after_fork_in_child() {
     after_fork();
 }
 
-/// Runs `work` on the world. It must not call the interpreter.
+/// Runs `work` with the lock held. It must not call the interpreter.
 pub(super) fn with<R>(work: impl FnOnce(&mut World) -> R) -> R {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
@@ -109,7 +109,7 @@ pub(super) fn with<R>(work: impl FnOnce(&mut World) -> R) -> R {
     work(world.get_or_insert_with(World::default))
 }
 
-/// Nanoseconds of ticks.
+/// Converts ticks to nanoseconds.
 pub(super) fn nanoseconds(ticks: u64) -> u64 {
     static RATE: OnceLock<f64> = OnceLock::new();
     let rate = *RATE.get_or_init(|| clock::seconds(1_000_000) * 1e3);
@@ -117,7 +117,7 @@ pub(super) fn nanoseconds(ticks: u64) -> u64 {
 }
 
 impl World {
-    /// Writes what was measured of a statement since its last row in a book.
+    /// Adds the rows and time of a statement since the last call to its books.
     fn write(&mut self, key: usize, failed: bool, ended: bool) {
         let Some(known) = self.nodes.known.get(&key) else { return };
         let (rows, ticks) = (known.node.rows.swap(0, Relaxed), known.node.ticks.swap(0, Relaxed));
@@ -132,17 +132,17 @@ impl World {
         }
     }
 
-    /// Books an execution of a statement that has ended.
+    /// Adds an execution that has ended to its books.
     pub(super) fn end_statement(&mut self, key: usize, failed: bool) {
         self.write(key, failed, true);
     }
 
-    /// Books an execution so far: `sqlite3_reset` may have left it before its end.
+    /// Adds an execution so far to its books: `sqlite3_reset` may have ended it early.
     pub(super) fn settle_statement(&mut self, key: usize) {
         self.write(key, false, false);
     }
 
-    /// Books all executions so far, before a book is read.
+    /// Adds all executions so far to their books, before a book is read.
     pub(super) fn settle(&mut self) {
         let running: Vec<usize> = self.nodes.known.keys().copied().collect();
         for key in running {
@@ -150,13 +150,13 @@ impl World {
         }
     }
 
-    /// Whose lines are the user's from now on.
+    /// Sets the scope: which lines are the user's from now on.
     pub(super) fn set_scope(&mut self, scope: Scope) {
         self.scope = Some(scope);
         self.sites.clear();
     }
 
-    /// A new book inside of `parent`.
+    /// Opens a new book inside `parent`.
     pub(super) fn open(&mut self, parent: Option<u64>) -> u64 {
         self.next += 1;
         self.books.insert(self.next, Shelf { book: Book::default(), parent });
@@ -164,7 +164,7 @@ impl World {
         self.next
     }
 
-    /// A book that nobody has any more.
+    /// Removes a book that has no owner any more.
     pub(super) fn close(&mut self, book: u64) -> Option<Book> {
         let shelf = self.books.remove(&book);
         if self.root == Some(book) {
@@ -178,7 +178,7 @@ impl World {
         OPEN.store(self.books.len() + usize::from(self.tap.is_some()), Relaxed);
     }
 
-    /// Says all executions to the launcher from now on; false where there is none.
+    /// Reports all executions to the launcher from now on; false without a launcher.
     pub(super) fn follow(&mut self) -> bool {
         if self.tap.is_none() {
             self.tap = Tap::find();
@@ -188,12 +188,12 @@ impl World {
         self.tap.is_some()
     }
 
-    /// Make it the book of the whole process.
+    /// Makes `book` the book of the whole process.
     pub(super) fn set_root(&mut self, book: Option<u64>) {
         self.root = book;
     }
 
-    /// Is everything counted, whether a ledger was asked for or not?
+    /// Whether every execution is counted, even without a ledger in its context.
     pub(super) fn counts_all(&self) -> bool {
         self.root.is_some() || self.tap.is_some()
     }
@@ -202,7 +202,7 @@ impl World {
         self.books.get_mut(&book).map(|shelf| &mut shelf.book)
     }
 
-    /// Where this thread is.
+    /// The site of this thread.
     pub(super) fn here(&mut self, tstate: usize) -> Site {
         if self.scope.is_none() {
             self.scope = Scope::new(ScopeRules::default()).ok();
@@ -213,7 +213,8 @@ impl World {
         }
     }
 
-    /// The same, or the lines of `elsewhere` where this thread's own are all of libraries; and whether it is those.
+    /// The site of this thread; if only libraries are on its stack, the lines of `elsewhere`. Returns whether it is the
+    /// latter.
     pub(super) fn here_or(&mut self, tstate: usize, elsewhere: Option<Vec<Place>>) -> (Site, bool) {
         let site = self.here(tstate);
         match elsewhere.filter(|found| site.is_empty() && !found.is_empty()) {
@@ -222,7 +223,7 @@ impl World {
         }
     }
 
-    /// The absolute name of a file, where the lines of this function are the user's.
+    /// The absolute path of a file, if the lines of this function are the user's.
     pub(super) fn in_scope(&self, file: &str, function: &str, first_line: u32) -> Option<Arc<str>> {
         let scope = self.scope.as_ref()?;
         let file = scope.absolute(file);
@@ -253,8 +254,8 @@ impl World {
         made
     }
 
-    /// An execution begins: it is counted in `book`, the ones around it, the process' own, and by the launcher. Made by
-    /// `layer`; at `place` where no frame of this thread is the user's.
+    /// Begins an execution: counts it in `book`, in the books around it, in the book of the process, and for the
+    /// launcher. `layer` made the query. `place` is given if no frame of this thread is the user's.
     pub(super) fn begin(
         &mut self,
         book: Option<u64>,
@@ -285,7 +286,8 @@ impl World {
         slots
     }
 
-    /// An ORM took so long at `site`, beside the driver: for `book`, the ones around it, the process' own, and the launcher.
+    /// Adds time of an ORM at `site`, without the driver's: to `book`, the books around it, the book of the process,
+    /// and for the launcher.
     pub(super) fn built(&mut self, book: Option<u64>, site: &Site, is_elsewhere: bool, ns: u64) {
         let mut next = book;
         let mut root = self.root;
@@ -302,7 +304,7 @@ impl World {
         }
     }
 
-    /// It has begun; `parameters` is the hash of its parameters, where they tell anything.
+    /// Completes the begin of an execution. `parameters` is the hash of its parameters, if they are to be compared.
     pub(super) fn begun(&mut self, slots: &mut [Slot], parameters: Option<u64>) {
         for slot in slots {
             match slot {
@@ -322,7 +324,7 @@ impl World {
         }
     }
 
-    /// It has ended.
+    /// Ends an execution.
     pub(super) fn end(&mut self, slots: &[Slot], ns: u64, rows: Option<u64>, failed: bool) {
         for slot in slots {
             match *slot {
@@ -340,7 +342,7 @@ impl World {
         }
     }
 
-    /// More rows came in.
+    /// Adds rows to an execution.
     pub(super) fn add_rows(&mut self, slots: &[Slot], rows: u64) {
         for slot in slots {
             match *slot {
@@ -358,7 +360,7 @@ impl World {
         }
     }
 
-    /// Would the parameters of this execution tell anything?
+    /// Whether to compare the parameters of this execution.
     pub(super) fn wants_parameters(&self, slots: &[Slot]) -> bool {
         slots.iter().any(|slot| match *slot {
             Slot::Book { book, entry, .. } => {
