@@ -1,9 +1,9 @@
-//! What was asked of databases, by the line that asked.
+//! Executions of SQL statements, by the line that ran them.
 //!
-//! Job: count executions by (call site, statement), and say which of them are N+1 or duplicates and what caused them.
-//! Invariant: no parameter is kept (one hash of the first set, and whether a later one differed); rows that no layer could
-//! count are unknown, not 0. Pure: no clock, no interpreter. Neighbours: `normal` makes the statements, `ledger` fills
-//! books and hands them to Python.
+//! Job: count executions by (call site, statement), and find N+1s and duplicates and their causes. Invariants: no
+//! parameter is kept (only one hash of the first set, and whether a later one differed); rows that no layer could count
+//! are unknown, not 0. Pure: no clock, no interpreter. Neighbours: `normal` makes the statements, `ledger` fills books
+//! and passes them to Python.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use rustc_hash::FxHashMap;
 
 use super::normal::{is_transaction, is_write};
 
-/// Executions of one key from which on it is an N+1 or a duplicate.
+/// A key with at least this many executions is an N+1 or a duplicate.
 pub const THRESHOLD: u64 = 5;
-/// Share of an N+1's executions that the rows of a query must make up to be its cause.
+/// A query can be the cause of an N+1 if its rows are at least this share of the N+1's executions.
 const CAUSE_SHARE: f64 = 0.8;
-/// Keys of one book; executions of further ones are counted together.
+/// Most keys of a book; executions of later keys are counted together.
 const MOST_KEYS: usize = 20_000;
-/// Executions whose order is kept.
+/// Most executions whose order is kept.
 const LONGEST_LOG: usize = 20_000;
-/// Sets of parameters of one key that are compared.
+/// Most sets of parameters of a key that are compared.
 const MOST_SETS: u32 = 64;
 
 /// One line of the user's code.
@@ -28,16 +28,16 @@ const MOST_SETS: u32 = 64;
 pub struct Place {
     /// File, absolute.
     pub file: Arc<str>,
-    /// Line, from 1; 0 where the interpreter does not say.
+    /// Line number from 1; 0 if the interpreter does not say.
     pub line: u32,
     /// Qualified name of the function.
     pub function: Arc<str>,
 }
 
-/// The user's lines on the way to a statement, innermost first; empty where only libraries ran.
+/// The user's lines on the stack of a statement, the innermost first; empty if only libraries are on the stack.
 pub type Site = Arc<[Place]>;
 
-/// What is known of the parameters of a key's executions.
+/// What a book knows of the parameters of a key's executions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sets {
     first: Option<u64>,
@@ -46,13 +46,13 @@ pub struct Sets {
 }
 
 impl Sets {
-    /// Would another set tell anything?
+    /// Whether the hash of another set could change the result.
     #[must_use]
     pub fn wanted(self) -> bool {
         !self.differ && self.compared < MOST_SETS
     }
 
-    /// Another execution had parameters of this hash.
+    /// Adds the parameters' hash of another execution.
     pub fn add(&mut self, hash: u64) {
         self.compared += 1;
         match self.first {
@@ -71,11 +71,11 @@ impl Sets {
 /// Executions of one statement from one site.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The lines.
+    /// The user's lines on the stack.
     pub site: Site,
     /// Normal form.
     pub statement: Arc<str>,
-    /// A word of transactions.
+    /// Whether it controls a transaction, as `COMMIT` does.
     pub transaction: bool,
     /// Executions.
     pub count: u64,
@@ -83,32 +83,32 @@ pub struct Entry {
     pub errors: u64,
     /// Nanoseconds in the driver.
     pub ns: u64,
-    /// Of the longest execution.
+    /// Nanoseconds of the longest execution.
     pub longest_ns: u64,
-    /// Rows returned, or changed where none are returned; `None`: no execution's rows are known.
+    /// Rows that were returned, or changed if none are returned; `None` if the rows of no execution are known.
     pub rows: Option<u64>,
-    /// Parameters.
+    /// Comparison of the parameters.
     pub sets: Sets,
     /// Number of the first execution in the book.
     pub first: u64,
 }
 
-/// An entry of a book; stays valid as long as the book.
+/// Index of an entry. It stays valid as long as the book.
 pub type EntryId = u32;
 
 /// Where an execution is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// In a book: the entry in it, and the place in the book's log.
+    /// Counted in a book: the entry in it, and the position in the book's log.
     Book {
         /// Number of the book.
         book: u64,
         /// The entry.
         entry: EntryId,
-        /// The place.
+        /// The position.
         at: u32,
     },
-    /// By the launcher: the stack and the label that it began with, and the number of its statement.
+    /// Counted by the launcher: the stack and the label with which it began, and the number of its statement.
     Tap {
         /// Hash of the stack.
         stack: u64,
@@ -119,24 +119,24 @@ pub enum Slot {
     },
 }
 
-/// Entries of the same line and statement, whatever the way to the line, and what is to be said of them.
+/// An N+1 or a duplicate: all entries of one innermost line and statement, whatever lines are further out.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// The innermost line; `None` where only libraries ran.
+    /// The innermost line; `None` if only libraries are on the stack.
     pub place: Option<Place>,
     /// Normal form.
     pub statement: Arc<str>,
     /// Executions.
     pub count: u64,
-    /// N+1 (parameters differ) or duplicate (they do not, or there are none).
+    /// `true`: N+1 (the parameters differ); `false`: duplicate (they are equal, or there are none).
     pub n_plus_one: bool,
-    /// The query whose rows were iterated.
+    /// The query over whose rows the program iterated: its place, its statement and its rows.
     pub cause: Option<(Place, Arc<str>, u64)>,
     /// Number of the first execution in the book.
     pub first: u64,
 }
 
-/// Executions, in one request, test or block.
+/// The executions of one request, test or block.
 #[derive(Debug, Default)]
 pub struct Book {
     /// All entries, in the order of their first execution.
@@ -146,15 +146,15 @@ pub struct Book {
     pub log: Vec<(EntryId, u64)>,
     /// Executions so far.
     pub executions: u64,
-    /// Nanoseconds in ORMs by site, beside the driver.
+    /// Nanoseconds in ORMs by site, without the driver's time.
     pub builds: Vec<(Site, u64)>,
     built: FxHashMap<usize, usize>,
-    /// Executions that found no room of their own: they are part of the entry without a site.
+    /// Executions for which the book had no entry left: they are counted in the entry without a site.
     pub folded: u64,
 }
 
 impl Book {
-    /// An execution begins. Sites and statements are interned: equal ones have the same address.
+    /// Counts an execution that begins. Sites and statements must be interned: equal ones have the same address.
     pub fn begin(&mut self, site: &Site, statement: &Arc<str>) -> (EntryId, u32) {
         let key = (site.as_ptr() as usize, statement.as_ptr() as usize);
         let id = match self.index.get(&key) {
@@ -204,7 +204,7 @@ impl Book {
         id
     }
 
-    /// An execution has ended. `at` is its place in the log.
+    /// Adds the time and rows of an execution that ends. `at` is its position in the log.
     pub fn end(&mut self, id: EntryId, at: u32, ns: u64, rows: Option<u64>, failed: bool) {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         entry.ns += ns;
@@ -216,14 +216,14 @@ impl Book {
         }
     }
 
-    /// More rows of an entry came in.
+    /// Adds rows to an entry.
     pub fn add_rows(&mut self, id: EntryId, rows: Option<u64>) {
         if let (Some(entry), Some(rows)) = (self.entries.get_mut(id as usize), rows) {
             *entry.rows.get_or_insert(0) += rows;
         }
     }
 
-    /// An ORM took so long at a site. Sites are interned.
+    /// Adds time of an ORM at a site. Sites must be interned.
     pub fn add_build(&mut self, site: &Site, ns: u64) {
         let next = self.builds.len();
         let at = *self.built.entry(site.as_ptr() as usize).or_insert(next);
@@ -233,13 +233,13 @@ impl Book {
         }
     }
 
-    /// Queries: executions that are no words of transactions.
+    /// Number of queries: executions that do not control transactions.
     #[must_use]
     pub fn queries(&self) -> u64 {
         self.entries.iter().filter(|entry| !entry.transaction).map(|entry| entry.count).sum()
     }
 
-    /// N+1s and duplicates of at least `threshold` executions, in the order of their first one.
+    /// N+1s and duplicates of at least `threshold` executions, ordered by their first execution.
     #[must_use]
     pub fn findings(&self, threshold: u64) -> Vec<Finding> {
         let mut groups: HashMap<(Option<&Place>, &str), Group> = HashMap::new();
@@ -270,8 +270,8 @@ impl Book {
         found
     }
 
-    /// The last query before `of` began whose rows make up most of `count`, and whose line is in the same function or a
-    /// caller.
+    /// The last query before `of` that returned rows for most of its `count` executions, and whose line is in the same
+    /// function or in a caller of it.
     fn cause(&self, of: &Entry, count: u64) -> Option<(Place, Arc<str>, u64)> {
         let enough = count as f64 * CAUSE_SHARE;
         let near =
@@ -284,14 +284,14 @@ impl Book {
     }
 }
 
-/// Entries of one line and statement.
+/// The entries of one innermost line and statement.
 #[derive(Default)]
 struct Group {
     sets: Sets,
     members: Vec<usize>,
 }
 
-/// Stands for the statements that found no room.
+/// Text in place of the statements for which the book had no entry left.
 const OTHERS: &str = "(other statements)";
 
 #[cfg(test)]
