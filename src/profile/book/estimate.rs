@@ -1,24 +1,24 @@
-//! What one sampled allocation stands for.
+//! The bytes and blocks that one sampled allocation stands for.
 //!
-//! The shim walks through the allocated bytes as a Poisson process of mean gap `T`: a block of `n` bytes is recorded with
-//! probability `p = 1 - exp(-n / T)`, and blocks well above `T` always (`p = 1`). Dividing by `p` makes every sum
-//! unbiased whatever `T` was at that moment (Horvitz and Thompson): a sample stands for `n / p` bytes and `1 / p` blocks,
-//! and, samples being independent, `n² (1 - p) / p²` summed over the samples estimates the variance of the bytes without
-//! bias as well.
+//! The shim walks through the allocated bytes as a Poisson process of mean gap `T`: a block of `n` bytes is recorded
+//! with probability `p = 1 - exp(-n / T)`, and blocks well above `T` always (`p = 1`). Dividing by `p` makes every sum
+//! unbiased, whatever `T` was at that moment (Horvitz and Thompson): a sample stands for `n / p` bytes and `1 / p`
+//! blocks. Since samples are independent, `n² (1 - p) / p²` summed over the samples estimates the variance of the bytes
+//! without bias as well.
 //!
-//! **Few samples.** A number of samples is skewed: five that were expected are three more often than seven, and a sum that
-//! came out low comes with a low variance, so that twice the root of it would hold the truth in nine cases of ten. Two more
-//! average samples in the variance (half of 1.96 squared, as in the score interval of a Poisson mean) mend that: whatever
-//! was expected, from three samples on, 1.96 errors hold the truth in at least 93 % (a test adds the cases up), and with
-//! many samples they change nothing. A sum without any sample is 0 without an error: what it hides is below three
-//! intervals in 95 % of cases.
+//! **Few samples.** The number of samples has a skewed distribution: if five are expected, three occur more often than
+//! seven. A sum that is too low by chance also gets a variance that is too low, so that twice its root would hold the
+//! truth in nine cases of ten only. Adding two more average samples to the variance (half of 1.96 squared, as in the
+//! score interval of a Poisson mean) corrects this: whatever number was expected, from three samples on, 1.96 errors
+//! hold the truth in at least 93 % (a test adds the cases up). With many samples, the two change nothing. A sum without
+//! any sample is 0 without an error; the bytes that it misses are below three intervals in 95 % of cases.
 //!
 //! Invariant: pure. Neighbour: `heap` sums.
 
-/// Average samples that the variance of few is taken to have more.
+/// Average samples that are added to the variance, against the error of few samples.
 const MORE: f64 = 2.0;
 
-/// What a recorded block stands for.
+/// The bytes and blocks that a recorded block stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Estimate {
     /// Bytes.
@@ -33,18 +33,18 @@ pub(crate) struct Estimate {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Spread {
     variance: f64,
-    /// Estimates in it that could have been others.
+    /// Number of estimates in the sum that were sampled by chance.
     samples: f64,
 }
 
 impl Spread {
-    /// With another estimate in the sum.
+    /// Adds the spread of another estimate to that of the sum.
     pub(crate) fn add(&mut self, other: Self) {
         self.variance += other.variance;
         self.samples += other.samples;
     }
 
-    /// What takes one out of the sum when it is added.
+    /// The spread that removes this one from a sum when added.
     pub(crate) fn negated(self) -> Self {
         Self { variance: -self.variance, samples: -self.samples }
     }
@@ -58,13 +58,13 @@ impl Spread {
     }
 }
 
-/// What a recorded block of `size` bytes stands for, sampled at a mean gap of `interval` bytes (0: always recorded).
+/// The estimate from a recorded block of `size` bytes, sampled at a mean gap of `interval` bytes (0: always recorded).
 pub(crate) fn estimate(size: u64, interval: u64) -> Estimate {
     let bytes = size as f64;
     if interval == 0 {
         return Estimate { bytes, blocks: 1.0, spread: Spread::default() };
     }
-    // A block of no bytes cannot be hit; a record that says so counts as the smallest block.
+    // A block of no bytes cannot be sampled; a record of one counts as the smallest block.
     let n = bytes.max(1.0);
     let p = -(-n / interval as f64).exp_m1();
     let spread = Spread { variance: n * n * (1.0 - p) / (p * p), samples: 1.0 };
@@ -97,7 +97,7 @@ mod tests {
         let one = estimate(64, 65_536);
         for tenths in 30..600u32 {
             let expected = f64::from(tenths) / 10.0;
-            // The Poisson probability of each number of samples, one after the other; none misses.
+            // Add up the Poisson probabilities of each number of samples; no samples at all count as a miss.
             let (mut sum, mut bytes, mut probability, mut held) = (Spread::default(), 0.0, (-expected).exp(), 0.0);
             for samples in 1..200u32 {
                 sum.add(one.spread);

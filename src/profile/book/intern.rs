@@ -1,8 +1,8 @@
 //! Names, each once: files, functions and frames as small numbers.
 //!
-//! Job: give every distinct path, function and (function, line) a number, so that everything behind works on `u32`s.
+//! Job: give every distinct path, function and (function, line) a number, so that all later code works on `u32`s.
 //! Invariant: numbers are dense and never reused; equal things have equal numbers, across processes too. Neighbours:
-//! `code` makes frames, `stacks` hangs them into a tree, `lines` and `functions` turn the numbers back into names.
+//! `code` makes frames, `stacks` puts them into a tree, `lines` and `functions` turn the numbers back into names.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) struct FunctionId(pub(crate) u32);
 pub(crate) struct FrameId(pub(crate) u32);
 
 impl FrameId {
-    /// No frame: nobody in scope.
+    /// No frame: no frame of the stack is in scope.
     pub(crate) const NONE: Self = Self(u32::MAX);
 
     /// The frame, if there is one.
@@ -31,7 +31,7 @@ impl FrameId {
     }
 }
 
-/// What a [`FunctionId`] stands for.
+/// The function behind a [`FunctionId`].
 #[derive(Clone, Debug)]
 pub(crate) struct FunctionName {
     /// Its file.
@@ -42,13 +42,13 @@ pub(crate) struct FunctionName {
     pub(crate) first_line: u32,
     /// The last line that any of its line tables names.
     pub(crate) last_line: u32,
-    /// Do its lines belong to the report?
+    /// Its lines are rows of the report.
     pub(crate) in_scope: bool,
-    /// Has it stood on a stack as more than another's text, so that it may own time?
+    /// Time can belong to it: it was on a stack other than as text that out-of-scope code executed.
     pub(crate) may_own: bool,
 }
 
-/// What a [`FrameId`] stands for.
+/// The frame behind a [`FrameId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Frame {
     /// The function.
@@ -80,7 +80,7 @@ impl Names {
         &self.files.values[file.0 as usize]
     }
 
-    /// The number of a function; `in_scope` is asked once, for a new one.
+    /// The number of a function; calls `in_scope` only for a new one.
     pub(crate) fn function(
         &mut self,
         file: FileId,
@@ -109,19 +109,19 @@ impl Names {
         &self.functions[function.0 as usize]
     }
 
-    /// Says that the function reaches as far as `line`.
+    /// Extends the function to `line`, if its last line lies before that.
     pub(crate) fn extend_function(&mut self, function: FunctionId, line: u32) {
         let last = &mut self.functions[function.0 as usize].last_line;
         *last = (*last).max(line);
     }
 
-    /// Says that the function of a frame may own time.
+    /// Notes that time can belong to the function of a frame.
     pub(crate) fn let_own(&mut self, frame: FrameId) {
         let function = self.frame_at(frame).function;
         self.functions[function.0 as usize].may_own = true;
     }
 
-    /// Functions so far.
+    /// Number of functions so far.
     pub(crate) fn function_count(&self) -> usize {
         self.functions.len()
     }
@@ -136,7 +136,7 @@ impl Names {
         self.frames.values[frame.0 as usize]
     }
 
-    /// Does the frame belong to the report?
+    /// True if the function of the frame is in scope.
     pub(crate) fn in_scope(&self, frame: FrameId) -> bool {
         self.function_name(self.frame_at(frame).function).in_scope
     }

@@ -1,7 +1,8 @@
-//! What passed under a label, and the lengths of the work that ended under it.
+//! Sums of a label, and the durations of the work that ended under it.
 //!
-//! Job: sums that add up over threads and processes. Invariant: lengths are kept in steps of one percent, so a million
-//! requests take no more memory than a thousand. Neighbours: `build::labels` fills a record, `write::tables` reads it.
+//! Job: sums that add up over threads and processes. Invariant: durations are kept in steps of one percent, so a
+//! million requests take no more memory than a thousand. Neighbours: `build::labels` fills a record, `write::tables`
+//! reads it.
 
 use std::collections::BTreeMap;
 
@@ -10,29 +11,29 @@ use super::records::Lines;
 /// The key and value pairs of a label.
 pub(crate) type Pairs = BTreeMap<String, String>;
 
-/// Natural logarithm of the step between two lengths.
+/// Natural logarithm of the step between two durations.
 const STEP: f64 = 0.01;
 
-/// What passed under a label.
+/// Sums of a label.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LabelRecord {
     /// Samples by line.
     pub(crate) passed: Lines,
     /// Bytes allocated.
     pub(crate) allocated: f64,
-    /// Bytes of these that live.
+    /// The part of `allocated` that is still live.
     pub(crate) kept: f64,
-    /// Live blocks; in a row of the book without meaning.
+    /// Number of live blocks while the run lasts; it has no meaning in a row of the book.
     pub(crate) blocks: u64,
-    /// Pieces of work that ended, their nanoseconds, and the longest.
+    /// Number of pieces of work that ended, their nanoseconds in all, and those of the longest.
     pub(crate) count: u64,
     pub(crate) elapsed_ns: u64,
     pub(crate) longest_ns: u64,
-    /// CPU nanoseconds of those whose clock was read.
+    /// CPU nanoseconds of the pieces of work whose clock was read.
     pub(crate) cpu_ns: u64,
-    /// How many those are.
+    /// Number of pieces of work whose clock was read.
     pub(crate) clocks: u64,
-    /// How many took how long: by logarithm.
+    /// Number of pieces of work for each duration, by its logarithm in steps.
     lengths: BTreeMap<i32, u64>,
 }
 
@@ -47,7 +48,7 @@ impl LabelRecord {
         *self.lengths.entry(((wall_ns.max(1) as f64).ln() / STEP).round() as i32).or_default() += 1;
     }
 
-    /// Adds another's.
+    /// Adds the sums of another record.
     pub(crate) fn add(&mut self, other: Self) {
         self.passed.sampled_ns += other.passed.sampled_ns;
         for (owner, (ns, bytes)) in other.passed.lines {
@@ -67,7 +68,7 @@ impl LabelRecord {
         }
     }
 
-    /// Seconds that the given share of the work took at most; `None` where none ended.
+    /// The duration in seconds that the given share of the work did not exceed; `None` if no work ended.
     pub(crate) fn quantile_s(&self, share: f64) -> Option<f64> {
         let wanted = (self.count as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;

@@ -1,7 +1,8 @@
 //! The book: settled seconds and bytes, by process, line, thread and stack.
 //!
-//! Job: the one place where what processes settle adds up. Invariant: everything in it is final (stretched, weighed,
-//! trusted), in seconds and bytes. Neighbours: `cpu` and `process` write, `lines`, `functions` and `tables` read.
+//! Job: the one place where the settled sums of processes add up. Invariant: everything in it is final (stretched,
+//! weighed, trusted), in seconds and bytes. Neighbours: `cpu` and `process` write, `lines`, `functions` and `tables`
+//! read.
 
 pub(crate) mod estimate;
 pub(crate) mod intern;
@@ -27,7 +28,7 @@ use crate::profile::model;
 
 /// Labels that have rows; the costs of later ones are in the row `(others)`.
 const MOST_LABELS: usize = 1_024;
-/// Processes and threads that have rows of their own; what comes later shares the last one.
+/// Processes and threads that have rows of their own; later ones share the last row.
 const MOST_ROWS: usize = 4096;
 /// Processes and threads whose share of each line is kept.
 const MOST_SHARES: usize = 256;
@@ -40,20 +41,20 @@ pub(crate) struct Book {
     pub(crate) processes: Vec<ProcessRecord>,
     pub(crate) threads: Vec<ThreadRecord>,
     pub(crate) nodes: Vec<NodeSums>,
-    /// What each thread has of the stacks.
+    /// The share of each thread in the stacks.
     pub(crate) thread_nodes: NodeShares,
-    /// What each process has of the stacks.
+    /// The share of each process in the stacks.
     pub(crate) process_nodes: NodeShares,
     /// Nanoseconds of native samples by line and place.
     pub(crate) native: FxHashMap<(FrameId, NativePlace), f64>,
     /// Paths of native objects.
     pub(crate) objects: Interner<String>,
-    /// Seconds of the clocks that no sample stands for.
+    /// CPU seconds of the clocks that no sample stands for.
     pub(crate) unsampled_s: f64,
     pub(crate) growing: Vec<Growth>,
-    /// Stretches that programs marked, by the end of their first call.
+    /// Sections, in the order in which their first calls ended.
     pub(crate) sections: Vec<SectionRecord>,
-    /// What passed under labels, all processes.
+    /// Sums of labels, over all processes.
     pub(crate) labels: BTreeMap<Pairs, LabelRecord>,
     /// Queries of databases, all processes.
     pub(crate) queries: QueryRecords,
@@ -62,7 +63,7 @@ pub(crate) struct Book {
     pub(crate) near: Vec<Near>,
     /// The peak.
     pub(crate) highest: Highest,
-    /// Processes and threads that share the last row.
+    /// Numbers of processes and threads that share the last row.
     pub(crate) crowded: (u64, u64),
 }
 
@@ -79,14 +80,14 @@ impl Book {
         self.processes.len() - 1
     }
 
-    /// Names the row that many processes share, to which each has said what it is.
+    /// Relabels the row that further processes share: each process that landed in it has overwritten the name.
     pub(crate) fn name_crowd(&mut self) {
         if let Some(last) = self.processes.last_mut().filter(|_| self.crowded.0 > 0) {
             last.row = model::Process { command: vec!["other processes".to_owned()], ..model::Process::default() };
         }
     }
 
-    /// Enters a thread; the answer is `None` where its shares of lines are not kept.
+    /// Enters a thread. Returns its row, or `None` if its shares of lines are not kept.
     pub(crate) fn add_thread(&mut self, record: ThreadRecord) -> Option<usize> {
         if self.threads.len() >= MOST_ROWS {
             self.crowded.1 += 1;
@@ -124,7 +125,7 @@ impl Book {
         self.line(process, FrameId::NONE).time.add(&amount);
     }
 
-    /// Gives CPU seconds of threads without Python code, by kind, from what lies outside scope to the line at `place`.
+    /// Moves CPU seconds (by kind) of threads without Python code from outside scope to the line at `place`.
     pub(crate) fn give_to_line(&mut self, process: usize, place: Place, seconds: [f64; 3]) {
         let outside = &mut self.line(process, FrameId::NONE).time;
         let mut given = 0.0;
@@ -142,7 +143,7 @@ impl Book {
         self.line(process, owner).bytes.add(bytes);
     }
 
-    /// Books bytes that a thread allocated in a place.
+    /// Books bytes that a thread allocated at a place.
     pub(crate) fn add_allocated(&mut self, process: usize, thread: Option<usize>, place: Place, bytes: f64) {
         self.add_node(process, thread, place.node, &NodeSums { alloc: bytes, ..NodeSums::default() });
         if let (Some(thread), Some(owner)) = (thread, place.owner.some()) {
@@ -162,7 +163,7 @@ impl Book {
         *self.native.entry((owner, NativePlace { object, offset })).or_default() += ns;
     }
 
-    /// Books what passed under a label; without pairs: under the number of a request that did not end.
+    /// Books the sums of a label. `pairs` is `None` for a request that did not end.
     pub(crate) fn add_label(&mut self, pairs: Option<Pairs>, sums: LabelRecord) {
         let route = |name: &str| Pairs::from([(model::Label::ROUTE.to_owned(), name.to_owned())]);
         let mut pairs = pairs.unwrap_or_else(|| route("(did not end)"));
@@ -172,26 +173,27 @@ impl Book {
         self.labels.entry(pairs).or_default().add(sums);
     }
 
-    /// Books executions of statements of a process. The line is one of the report's, whether it has other figures or not.
+    /// Books the executions of a statement in a process. The line becomes one of the report's, even if it has no other
+    /// figures.
     pub(crate) fn add_query(&mut self, process: usize, key: QueryKey, record: &QueryRecord) {
         self.line(process, key.owner);
         self.queries.add(key, record);
     }
 
-    /// Books what an ORM took on a line of a process.
+    /// Books the time that an ORM took on a line of a process.
     pub(crate) fn add_built(&mut self, process: usize, owner: FrameId, ns: u64) {
         self.line(process, owner);
         let built = self.queries.built.entry(owner).or_default();
         *built = built.saturating_add(ns);
     }
 
-    /// Is the process' share of each line kept?
+    /// True if the process' share of each line is kept.
     pub(crate) fn keeps_shares(&self, process: usize) -> bool {
         process < MOST_SHARES
     }
 
     fn line(&mut self, process: usize, owner: FrameId) -> &mut Sums {
-        // The lines of processes without shares of their own are held together, in the first row behind the shares.
+        // Processes without shares of their own keep their lines together, in the first row after the shares.
         let row = process.min(MOST_SHARES);
         self.processes[row].lines.entry(owner).or_default()
     }

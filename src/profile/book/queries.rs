@@ -14,14 +14,14 @@ pub(crate) struct QueryKey {
     pub(crate) statement: String,
 }
 
-/// Executions in units (requests, or processes) in which the statement was executed again and again.
+/// Executions in units (requests, or processes) that repeated the statement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
-    /// With parameters that differed.
+    /// Executions whose parameters differed.
     pub(crate) n_plus_one: u64,
-    /// With the same parameters.
+    /// Executions with the same parameters.
     pub(crate) duplicates: u64,
-    /// With parameters that nothing is known of.
+    /// Executions with unknown parameters.
     pub(crate) unknown: u64,
 }
 
@@ -32,19 +32,19 @@ pub(crate) struct QueryRecord {
     pub(crate) errors: u64,
     pub(crate) ns: u64,
     pub(crate) longest_ns: u64,
-    /// `None`: no execution's rows are known.
+    /// `None`: the rows of no execution are known.
     pub(crate) rows: Option<u64>,
-    /// A word of transactions.
+    /// The statement controls a transaction (`BEGIN`, `COMMIT`).
     pub(crate) transaction: bool,
     /// The ORM that made it; empty: none.
     pub(crate) by: String,
     pub(crate) marks: Marks,
-    /// The query whose rows were gone through, and their number.
+    /// The query whose rows the line went through, and the number of rows.
     pub(crate) cause: Option<(QueryKey, u64)>,
 }
 
 impl QueryRecord {
-    /// Adds another's.
+    /// Adds the sums of another record.
     pub(crate) fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.errors += other.errors;
@@ -67,15 +67,15 @@ impl QueryRecord {
     }
 }
 
-/// Rows of a profile; what comes later shares one.
+/// Statements that are kept in a profile; later ones share one row.
 const MOST_STATEMENTS: usize = 20_000;
-/// Stands for statements that found no room.
+/// The name of statements beyond the limit.
 const OTHERS: &str = "(other statements)";
 
 /// All queries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct QueryRecords {
-    /// A process counted them; else nothing is known.
+    /// A process counted its queries; otherwise their number is unknown.
     pub(crate) counted: bool,
     pub(crate) statements: BTreeMap<QueryKey, QueryRecord>,
     /// Nanoseconds in ORMs by line.

@@ -1,6 +1,6 @@
 //! Rows of the book: processes, threads, sections, and moments near a limit.
 //!
-//! Invariant: final figures alone. Neighbours: [`super::Book`] keeps them, `write::tables` turns them into rows.
+//! Invariant: final figures only. Neighbours: [`super::Book`] keeps them, `write::tables` turns them into rows.
 
 use rustc_hash::FxHashMap;
 
@@ -12,13 +12,13 @@ use crate::transport::event::NearLimit;
 /// One process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessRecord {
-    /// Its row, but for time and memory.
+    /// Its row of the profile, except for time and memory.
     pub(crate) row: model::Process,
-    /// Its lines; [`FrameId::NONE`] is what lies outside scope.
+    /// Its lines; [`FrameId::NONE`] holds the figures outside scope.
     pub(crate) lines: FxHashMap<FrameId, Sums>,
     /// The largest footprint that was read, and the part of it that was pages of files.
     pub(crate) resident: Option<(u64, u64)>,
-    /// What its threads wait for is not known.
+    /// It is not known what its threads wait for.
     pub(crate) hidden_waits: bool,
 }
 
@@ -30,11 +30,11 @@ pub(crate) struct ThreadRecord {
     pub(crate) name: String,
     pub(crate) amount: Amount,
     pub(crate) clock_s: Option<f64>,
-    /// Seconds ready to run without a core.
+    /// Seconds in which the thread was ready to run but had no core.
     pub(crate) core_wait_s: Option<f64>,
-    /// It had too few samples for shares of lines of its own: its CPU time is the lines', and no thread's.
+    /// The thread had too few samples for shares of lines of its own: its CPU time counts for lines, but for no thread.
     pub(crate) pooled: bool,
-    /// What it waits for is not known.
+    /// It is not known what the thread waits for.
     pub(crate) hidden_waits: bool,
     /// Its share of the lines.
     pub(crate) lines: FxHashMap<FrameId, ThreadSums>,
@@ -47,7 +47,7 @@ pub(crate) struct NativePlace {
     pub(crate) offset: u64,
 }
 
-/// A limit that a process came near to, and who held its memory then.
+/// A limit that a process came near to, and the owners of its memory at that moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Near {
     /// Row of the process.
@@ -86,7 +86,7 @@ pub(crate) struct SectionRecord {
     pub(crate) start_ns: u64,
     pub(crate) end_ns: u64,
     pub(crate) elapsed_ns: u64,
-    /// `None` where a call never ended, so that nobody read the clock.
+    /// `None` if a call never ended, so that its clock was not read.
     pub(crate) cpu_ns: Option<u64>,
     pub(crate) allocated: f64,
     /// Change of tracked live bytes.
@@ -94,21 +94,21 @@ pub(crate) struct SectionRecord {
     pub(crate) passed: Lines,
 }
 
-/// What a process has at a moment, in bytes.
+/// The memory of a process at a moment, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Footprint {
-    /// Live blocks and anonymous mappings: what lines own.
+    /// Live blocks and anonymous mappings: the bytes that lines own.
     pub(crate) tracked: f64,
     /// Mapped files.
     pub(crate) files: f64,
     /// Arenas of Python's object allocator, which hold part of `tracked`.
     pub(crate) arenas: f64,
-    /// Part of `tracked` that was never touched, so that no memory is behind it.
+    /// The part of `tracked` that was never touched, so that no memory is behind it.
     pub(crate) untouched: f64,
 }
 
 impl Footprint {
-    /// Adds another process'.
+    /// Adds the footprint of another process.
     pub(crate) fn add(&mut self, other: Self) {
         self.tracked += other.tracked;
         self.files += other.files;
@@ -120,23 +120,24 @@ impl Footprint {
 /// The peak of all processes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Highest {
-    /// When it was, in nanoseconds of `CLOCK_MONOTONIC`; `None`: nothing was tracked and nothing read.
+    /// The moment of the peak, in nanoseconds of `CLOCK_MONOTONIC`; `None`: no memory was tracked and no footprint
+    /// read.
     pub(crate) time_ns: Option<u64>,
-    /// Resident bytes; `None`: they were not read.
+    /// Resident bytes; `None`: no footprint was read.
     pub(crate) bytes: Option<u64>,
-    /// What was there at that moment.
+    /// The memory at that moment.
     pub(crate) footprint: Footprint,
-    /// Most bytes that were tracked at any moment.
+    /// The largest number of tracked bytes at any moment.
     pub(crate) most_tracked: f64,
 }
 
-/// A line that leaks.
+/// A line whose live bytes grow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Growth {
     /// The line.
     pub(crate) owner: FrameId,
-    /// Bytes a second over the last half.
+    /// Bytes per second over the last half.
     pub(crate) bytes_per_s: f64,
-    /// Probability that it is not chance.
+    /// Probability that the growth is not chance.
     pub(crate) confidence: f64,
 }

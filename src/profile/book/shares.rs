@@ -1,8 +1,8 @@
 //! Cost of each stack node by thread, or by process.
 //!
-//! Job: keep the own figures of each node by sharer (a thread or a process). Invariant: the shares are complete or absent.
-//! Beyond [`MOST`] shares, all are dropped, because a part would read as the whole. Neighbours: `book` fills them,
-//! `write::tables` writes them.
+//! Job: keep the own figures of each node by sharer (a thread or a process). Invariant: the shares are complete or
+//! absent. Beyond [`MOST`] shares, all are dropped, because a part would read as the whole. Neighbours: `book` fills
+//! them, `write::tables` writes them.
 
 use rustc_hash::FxHashMap;
 

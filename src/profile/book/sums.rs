@@ -1,6 +1,7 @@
 //! Sums of the book: the seconds and the bytes of a line, a thread and a stack.
 //!
-//! Invariant: adding is all that is done to them. Neighbours: [`super::Book`] keeps them, `write` reads them.
+//! Invariant: the only operation of these types is to add another. Neighbours: [`super::Book`] keeps them, `write`
+//! reads them.
 
 use std::hash::Hash;
 
@@ -11,7 +12,7 @@ use super::estimate::Spread;
 /// Index of a kind of CPU time in arrays of python, native, system.
 pub(crate) const SYSTEM: usize = 2;
 
-/// Time of something.
+/// Time of a line, a thread, or a part of either.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Amount {
     /// CPU seconds: python, native, system.
@@ -20,19 +21,19 @@ pub(crate) struct Amount {
     pub(crate) samples: u64,
     /// Seconds off the CPU.
     pub(crate) wait_s: f64,
-    /// Part of it waiting for the GIL.
+    /// The part of `wait_s` spent waiting for the GIL.
     pub(crate) gil_s: f64,
-    /// Part of it idle.
+    /// The part of `wait_s` spent idle.
     pub(crate) idle_s: f64,
-    /// CPU seconds of threads without Python code that worked for it; in none of `s`.
+    /// CPU seconds of threads without Python code that worked for the line; in none of `s`.
     pub(crate) helpers_s: f64,
-    /// CPU seconds that no sample told apart; in none of `s`.
+    /// CPU seconds whose kind is unknown; in none of `s`.
     pub(crate) unsplit_s: f64,
-    /// Variance of `s`, in squared seconds; of lines alone.
+    /// Variance of `s`, in squared seconds; for lines only.
     pub(crate) variance: f64,
 }
 
-/// Memory of something, in bytes.
+/// Memory of a line, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Bytes {
     pub(crate) alloc: f64,
@@ -45,7 +46,7 @@ pub(crate) struct Bytes {
     pub(crate) live_spread: Spread,
     pub(crate) peak: f64,
     pub(crate) peak_spread: Spread,
-    /// Largest footprint of the process meanwhile.
+    /// Largest footprint of the process while the line ran.
     pub(crate) usage: u64,
 }
 
@@ -56,7 +57,7 @@ pub(crate) struct Sums {
     pub(crate) bytes: Bytes,
 }
 
-/// Own figures of a stack.
+/// A stack's own figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct NodeSums {
     pub(crate) cpu_s: f64,
@@ -66,7 +67,7 @@ pub(crate) struct NodeSums {
     pub(crate) peak: f64,
 }
 
-/// What a thread has of a line.
+/// A thread's share of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ThreadSums {
     pub(crate) time: Amount,
@@ -130,7 +131,7 @@ impl Sums {
     }
 }
 
-/// The sum of what is known.
+/// The sum of the values that are known.
 pub(crate) fn sum(left: Option<f64>, right: Option<f64>) -> Option<f64> {
     match (left, right) {
         (Some(left), Some(right)) => Some(left + right),
@@ -138,7 +139,8 @@ pub(crate) fn sum(left: Option<f64>, right: Option<f64>) -> Option<f64> {
     }
 }
 
-/// The entries of a map in the order of their keys: maps have none of their own, and a profile must replay to the byte.
+/// The entries of a map in the order of their keys. A hash map has no fixed order, but a profile must replay to the
+/// byte.
 pub(crate) fn sorted<K: Copy + Ord + Hash, V>(map: &FxHashMap<K, V>) -> Vec<(K, &V)> {
     let mut entries: Vec<_> = map.iter().map(|(&key, value)| (key, value)).collect();
     entries.sort_unstable_by_key(|&(key, _)| key);

@@ -1,8 +1,8 @@
 //! The tree of all stacks, one for all processes.
 //!
 //! Job: a small number for every distinct stack. Invariant: a parent's number is smaller than its children's; the tree
-//! stops growing at [`MAX_NODES`] (deeper frames then share the last node that fitted). Neighbours: `build::stacks` grows
-//! it, `write` sums over it.
+//! stops growing at [`MAX_NODES`] (deeper frames then share the last node before the limit). Neighbours:
+//! `build::stacks` grows it, `write` sums over it.
 
 use rustc_hash::FxHashMap;
 
@@ -19,13 +19,13 @@ impl NodeId {
     /// No stack, or the parent of an outermost frame.
     pub(crate) const NONE: Self = Self(u32::MAX);
 
-    /// Index, if there is a node.
+    /// Index of the node; `None` for no node.
     pub(crate) fn index(self) -> Option<usize> {
         (self != Self::NONE).then_some(self.0 as usize)
     }
 }
 
-/// Where an observation belongs.
+/// The stack and the line of an observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     /// Its stack.
@@ -44,7 +44,7 @@ impl Place {
 pub(crate) struct Tree {
     nodes: Vec<(NodeId, FrameId)>,
     children: FxHashMap<(NodeId, FrameId), NodeId>,
-    /// Stacks whose innermost frames found no room.
+    /// Stacks whose innermost frames are beyond the limit.
     pub(crate) folded: u64,
 }
 
@@ -54,12 +54,12 @@ impl Tree {
         &self.nodes
     }
 
-    /// Does the tree grow no more?
+    /// True if the tree has reached its limit.
     pub(crate) fn is_full(&self) -> bool {
         self.nodes.len() >= MAX_NODES
     }
 
-    /// The node of a frame below its caller's; the caller's own where the tree is full.
+    /// The node of a frame below its caller's node; the caller's own node if the tree is full.
     pub(crate) fn child(&mut self, parent: NodeId, frame: FrameId) -> NodeId {
         if let Some(&node) = self.children.get(&(parent, frame)) {
             return node;
