@@ -1,11 +1,11 @@
 //! The threads of all samplers of this process, which are no part of the program.
 //!
-//! Job: let each sampler leave out the threads of those that run beside it. Invariant: a thread is known here before it
-//! does anything, and to every sampler that runs meanwhile; one that ended stays known for as long as others may still
-//! speak of it. Neighbours: `sampler` joins, `intake` asks.
+//! Job: tell each sampler which threads to leave out: those of all samplers that run at the same time. Invariant: a
+//! thread is entered here, for every running sampler, before it does anything. A thread that has ended stays entered
+//! for as long as observations of it may still arrive. Neighbours: `sampler` joins, `intake` asks.
 //!
-//! A forked child has none of its parent's threads, and may find the lock taken by one of them: there nobody is known
-//! until the lock is free.
+//! A forked child has none of its parent's threads, and one of them may have held the lock at the fork. In that case no
+//! thread is known in the child until the lock is free.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use crate::bindings::fork_lock::ForkLock;
 
-/// What is seen of a thread is told within a second.
+/// An ended thread stays entered for this long; observations of a thread arrive within a second.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// A sampler that runs.
 struct Running {
     id: u64,
     own: Vec<u32>,
-    /// Threads that it leaves out, and since when those that ended are gone.
+    /// Threads that the sampler leaves out. The time is when the thread was found to have ended; `None`: it has not.
     known: HashMap<u32, Option<Instant>>,
 }
 
@@ -35,17 +35,16 @@ fn running() -> Option<MutexGuard<'static, Vec<Running>>> {
     Some(running)
 }
 
-/// One sampler among the others.
+/// The membership of one sampler.
 #[derive(Debug)]
 pub(super) struct Member {
     id: u64,
 }
 
-/// Starts the thread of the sampler `id`; `spawn` also says its number. Whoever sees the thread meanwhile learns whose it
-/// is before it can tell.
+/// Starts a thread of the sampler `id`; `spawn` also returns the thread's id. The lock is held meanwhile, so a sampler
+/// that observes the new thread learns to leave it out before it can report it.
 ///
-/// # Errors
-/// That of `spawn`.
+/// # Errors The error of `spawn`.
 pub(super) fn enlist<T>(id: u64, spawn: impl FnOnce() -> io::Result<(T, u32)>) -> io::Result<T> {
     let mut running = running();
     let (thread, tid) = spawn()?;
@@ -59,7 +58,7 @@ pub(super) fn enlist<T>(id: u64, spawn: impl FnOnce() -> io::Result<(T, u32)>) -
 }
 
 impl Member {
-    /// A sampler begins.
+    /// Enters a sampler that begins.
     pub(super) fn join() -> Self {
         let Some(mut running) = running() else { return Self { id: 0 } };
         let id = running.iter().map(|sampler| sampler.id).max().unwrap_or(0) + 1;
@@ -68,12 +67,12 @@ impl Member {
         Self { id }
     }
 
-    /// Its number.
+    /// The number of the sampler.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
 
-    /// All threads to be left out.
+    /// All threads that this sampler must leave out.
     pub(super) fn threads(&self) -> Vec<u32> {
         let Some(mut running) = running() else { return Vec::new() };
         let Some(sampler) = running.iter_mut().find(|sampler| sampler.id == self.id) else { return Vec::new() };

@@ -1,8 +1,9 @@
-//! What of a sampler's observations its profile is made of.
+//! Filters a sampler's observations for its profile.
 //!
-//! Job: leave out what happened before the sampler began, while it was paused, and in the threads of all samplers.
-//! Invariant: the clock of a thread that is older than the sampler counts from the sampler's start, and stands still in a pause, so that
-//! the profile's CPU time is that of the stretch alone. Neighbours: `sampler` feeds, `profile` merges.
+//! Job: leave out observations from before the sampler began, from pauses, and from the threads of all samplers.
+//! Invariant: the clock of a thread that is older than the sampler counts from the sampler's start, and stands still in
+//! a pause, so that the CPU time in the profile is that of the sampled stretch alone. Neighbours: `sampler` feeds it,
+//! `profile` merges.
 
 use std::collections::HashMap;
 
@@ -13,21 +14,21 @@ use crate::profile::build::builder::{Context, ProfileBuilder};
 use crate::profile::model::Profile;
 use crate::transport::event::{Body, Event};
 
-/// The builder, and what is kept from it.
+/// The builder, and the facts by which observations are left out.
 #[derive(Debug)]
 pub(super) struct Intake {
     builder: ProfileBuilder,
     pid: u32,
     company: Member,
     footprint: bool,
-    /// CPU nanoseconds of each thread that are not the stretch's.
+    /// CPU nanoseconds that each thread used outside of the sampled stretch.
     before: HashMap<u32, u64>,
-    /// Clocks when the pause began.
+    /// The threads' clocks when the pause began; `None`: not paused.
     paused: Option<HashMap<u32, u64>>,
 }
 
 impl Intake {
-    /// The stretch begins now. `footprint`: the course of the resident memory is wanted.
+    /// Begins the sampled stretch now. `footprint`: the profile shows the resident memory over time.
     pub(super) fn new(builder: ProfileBuilder, pid: u32, footprint: bool) -> Self {
         Self { builder, pid, company: Member::join(), footprint, before: clocks(pid), paused: None }
     }
@@ -37,22 +38,22 @@ impl Intake {
         self.company.id()
     }
 
-    /// The threads of all samplers.
+    /// The threads of all samplers, for the readers to leave out.
     pub(super) fn samplers(&self) -> Vec<u32> {
         self.company.threads()
     }
 
-    /// Nothing counts until [`Intake::resume`].
+    /// Begins a pause: nothing counts until [`Intake::resume`].
     pub(super) fn pause(&mut self) {
         self.paused.get_or_insert_with(|| clocks(self.pid));
     }
 
-    /// Is it paused?
+    /// True while paused.
     pub(super) fn paused(&self) -> bool {
         self.paused.is_some()
     }
 
-    /// Goes on; true if there was a pause.
+    /// Ends the pause; true if there was one.
     pub(super) fn resume(&mut self) -> bool {
         let Some(paused) = self.paused.take() else { return false };
         for (tid, now) in clocks(self.pid) {
@@ -61,7 +62,7 @@ impl Intake {
         true
     }
 
-    /// Takes in what was observed.
+    /// Takes in observations.
     pub(super) fn feed(&mut self, events: &mut Vec<Event>) {
         let samplers = self.samplers();
         for mut event in events.drain(..) {
@@ -78,12 +79,12 @@ impl Intake {
         }
     }
 
-    /// The profile of the stretch so far.
+    /// The profile of the sampled stretch so far.
     pub(super) fn snapshot(&self, context: Context<'_>) -> Profile {
         self.builder.snapshot(context)
     }
 
-    /// The stretch is over.
+    /// Ends the sampled stretch.
     pub(super) fn finish(self, context: Context<'_>) -> Profile {
         self.builder.finish(context)
     }

@@ -1,8 +1,9 @@
-//! What a sampler does at its looks, whichever thread does it.
+//! The looks of a sampler; any thread of the sampler can make them.
 //!
-//! Job: look at the threads of this process, their waits and their memory, each at its own pace, and make the profile at
-//! the end. Invariant: one thread at a time; whoever has it may leave between two looks and another goes on. Where nothing
-//! runs, looks become rare. Neighbours: `pair` has the threads, `observe` looks, `intake` keeps what counts.
+//! Job: look at the threads of this process, their waits and their memory, each at its own pace, and make the profile
+//! at the end. Invariant: one thread at a time makes the looks; between two looks another thread can take over. If
+//! nothing in the process runs, looks become rare. Neighbours: `pair` has the threads, `observe` looks, `intake`
+//! filters the observations.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,36 +22,37 @@ use crate::profile::model::{self, Profile};
 use crate::source;
 use crate::transport::event::{Body, Event};
 
-/// The remote reader's own pace, and the drain's slowest while the program works.
+/// Time between two looks at waits, as in the remote reader, and the longest time between two drains of the ring while
+/// the program works.
 const WAITS: Duration = Duration::from_millis(10);
-/// A program in which nothing has run for this long is left alone for [`REST`] at a time: less than the ring
-/// holds of a program that begins to work meanwhile.
+/// If nothing in the program has run for this long, looks are [`REST`] apart. In that time, a program that begins to
+/// work fills less than the ring.
 const IDLE: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_millis(100);
 
-/// Gives the lines of a file.
+/// Reads the lines of a file.
 type Source<'a> = dyn FnMut(&str) -> Option<Vec<String>> + 'a;
 
-/// What the profile says of itself.
+/// Facts about the sampler for its profile.
 pub(super) struct About {
     /// This process.
     pub(super) target: Target,
     /// When the sampler began.
     pub(super) started: (SystemTime, u64),
-    /// What the report must say.
+    /// Notices for the report.
     pub(super) notices: Vec<model::Notice>,
-    /// Its samples for `@profile`.
+    /// The samples that it takes for `@profile`.
     pub(super) tally: Option<Tally>,
-    /// What the program says of its labels.
+    /// The labels that the program reports.
     pub(super) labels: Hearing,
 }
 
-/// A sampler's eyes and its profile so far.
+/// A sampler's readers, and its profile so far.
 pub(super) struct Looking {
     inside: Inside,
     intake: Intake,
     ear: Option<Ear>,
-    /// From the first look on, which is not made by the thread that starts the sampler.
+    /// The reader of waits. The first look makes it, so that the thread that starts the sampler does not.
     waits: Option<Reader>,
     about: About,
     interval: Duration,
@@ -69,14 +71,14 @@ impl Looking {
         Self { inside, intake, ear, waits, about, interval, jitter, due: now, waited_ns: 0, worked: now, events }
     }
 
-    /// The calling thread is a sampler's: what it allocates is no part of the program.
+    /// Keeps the allocations of the calling thread out of the recording: it is a sampler's thread.
     pub(super) fn keep_thread_out(&self) {
         if let Some(ear) = &self.ear {
             ear.keep_thread_out();
         }
     }
 
-    /// Looks at what is due; the answer is the time until the next look.
+    /// Makes the looks that are due. Returns the time until the next look.
     pub(super) fn look(&mut self) -> Duration {
         let now = Instant::now();
         if self.intake.paused() {
@@ -105,7 +107,7 @@ impl Looking {
             self.worked = now;
         }
         if now - self.worked >= IDLE {
-            // Threads that sleep need not be asked more often than the reader would.
+            // Sleeping threads need no look more often than the reader would take one.
             self.due = now + self.interval.max(REST);
             return self.interval.max(REST);
         }
@@ -118,7 +120,7 @@ impl Looking {
         self.inside.busiest()
     }
 
-    /// Leaves out what happens from now on, or goes on.
+    /// Begins or ends a pause; what happens in a pause is left out.
     pub(super) fn pause(&mut self, paused: bool) {
         if paused && !self.intake.paused() {
             self.inside.rest(&mut self.events);
@@ -133,7 +135,7 @@ impl Looking {
         }
     }
 
-    /// Takes in what was seen and what the shim has recorded; true where it recorded something.
+    /// Takes in the observations so far and the shim's records; true if the shim recorded something.
     fn hear(&mut self) -> bool {
         let before = self.events.len();
         if let Some(ear) = &self.ear {
@@ -154,7 +156,7 @@ impl Looking {
         self.intake.snapshot(self.about.context(&mut source, &mut |_, _| None))
     }
 
-    /// The end: the profile.
+    /// Ends the looks and makes the profile.
     pub(super) fn finish(self) -> Profile {
         let Self { mut inside, mut intake, ear, waits, mut about, mut events, .. } = self;
         let target = about.target;
@@ -164,7 +166,7 @@ impl Looking {
             inside.skip();
         }
         inside.finish(&mut events);
-        // Even a stretch too short for a look has a footprint.
+        // Even a stretch too short for a look needs a reading of the footprint.
         let mut waits = waits.unwrap_or_else(|| watch(target, &intake.samplers(), &mut events));
         waits.tick(&mut events);
         waits.finish(&mut events);
@@ -179,14 +181,14 @@ impl Looking {
 }
 
 impl About {
-    /// What was said of labels since the last time; in a pause their meanings alone.
+    /// Takes the label events since the last call; in a pause, only their definitions.
     fn hear(&self, paused: bool, events: &mut Vec<Event>) {
         let wanted = |body: &Body| !paused || matches!(body, Body::Label { .. });
         let pid = self.target.pid;
         events.extend(self.labels.take().into_iter().filter(wanted).map(|body| Event { pid, body }));
     }
 
-    /// What a profile says beside its figures.
+    /// The part of a profile beside its figures.
     fn context<'a>(&self, source: &'a mut Source<'a>, lookup: &'a mut Lookup<'a>) -> Context<'a> {
         let elapsed_ns = proc::monotonic_ns().saturating_sub(self.started.1);
         Context {

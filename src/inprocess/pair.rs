@@ -1,12 +1,12 @@
-//! The threads of a sampler: two, each on processors of its own, of which one looks.
+//! The threads of a sampler: two, each on its own half of the processors; one of them looks.
 //!
-//! Job: have a thread look that is not on the processor of the thread that it watches. A sampler that shares its target's
-//! core runs when the target has let go of it, and sees system calls far more often than they take time (44 % of the
-//! samples for 1 % of the time, measured with both on one of two busy cores, 2 % with one on each). A thread that is moved
-//! while it is ready to run may not run for seconds on a busy kernel, so none is ever moved: each is given half of the
-//! processors before it begins, and the two take turns. Invariant: the caller of [`Pair::stop`] waits at most
-//! [`PATIENCE`] for a thread to come to its turn and then does the work itself. Neighbours: `looking` is what they do,
-//! `company` keeps them out of all profiles.
+//! Job: make sure that the looking thread is not on the processor of the thread that it watches. A sampler that shares
+//! its target's core runs when the target has let go of it, and sees system calls far more often than they take time
+//! (44 % of the samples for 1 % of the time, measured with both on one of two busy cores, 2 % with one on each). On a
+//! busy kernel, a thread that is moved while it is ready to run may not run for seconds. So no thread is ever moved:
+//! each gets half of the processors before it begins, and the two take turns. Invariant: the caller of [`Pair::stop`]
+//! waits at most [`PATIENCE`] for a thread to come to its turn, and then does the work itself. Neighbours: `looking`
+//! makes the looks, `company` keeps the threads out of all profiles.
 
 use std::fs;
 use std::io;
@@ -24,10 +24,10 @@ use crate::profile::model::Profile;
 
 /// Longest wait for a thread that does not get to run.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Looks between two questions where the target runs: threads rarely move.
+/// Looks between two checks of the target's processor: threads rarely move.
 const PLACE_LOOKS: u32 = 4;
 
-/// A sampler that runs.
+/// The threads of a sampler that runs.
 pub(super) struct Pair {
     shared: Arc<Shared>,
     member: u64,
@@ -35,16 +35,16 @@ pub(super) struct Pair {
 }
 
 struct Shared {
-    /// Taken at the end.
+    /// `None` once a thread has taken it, at the end.
     looking: Mutex<Option<Looking>>,
     made: Mutex<Option<Profile>>,
-    /// The thread that looks.
+    /// Index of the thread that looks.
     turn: AtomicUsize,
-    /// Both, to be woken.
+    /// Both threads, to be woken.
     sleepers: Mutex<Vec<thread::Thread>>,
-    /// The threads go, and leave the looking as it is.
+    /// Asks the threads to end and to leave `looking` as it is.
     leave: AtomicBool,
-    /// The thread whose turn it is makes the profile.
+    /// Asks the thread whose turn it is to make the profile.
     stop: AtomicBool,
     /// CPU nanoseconds that the threads have used.
     own_ns: Arc<AtomicU64>,
@@ -54,10 +54,10 @@ struct Shared {
 type Processors = libc::cpu_set_t;
 
 impl Pair {
-    /// Begins; `member` is the sampler's number in [`company`], `own_ns` is told what the threads cost.
+    /// Starts the threads. `member` is the sampler's number in [`company`]; the threads add the CPU time that they use
+    /// to `own_ns`.
     ///
-    /// # Errors
-    /// The system has no thread left.
+    /// # Errors The system has no thread left.
     pub(super) fn start(looking: Looking, member: u64, own_ns: Arc<AtomicU64>) -> io::Result<Self> {
         let shared = Shared {
             looking: Mutex::new(Some(looking)),
@@ -73,10 +73,9 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Starts the threads, which go on where others have left.
+    /// Starts the threads; they continue the work of threads that have left.
     ///
-    /// # Errors
-    /// The system has no thread left.
+    /// # Errors The system has no thread left.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         self.shared.leave.store(false, Relaxed);
         let halves = halves();
@@ -100,18 +99,18 @@ impl Pair {
             });
             match begun {
                 Ok(thread) => self.threads.push(thread),
-                // One is enough, if it is not the one whose turn it is.
+                // The first thread alone is enough, because it has the first turn.
                 Err(error) if index == 0 => return Err(error),
                 Err(_) => {}
             }
         }
-        // One that passed its turn before this waits for the other a moment longer.
+        // A thread that passed its turn on before this waits a moment longer for the other.
         *self.shared.sleepers() = self.threads.iter().map(|(thread, _)| thread.thread().clone()).collect();
         self.shared.wake();
         Ok(())
     }
 
-    /// What leaves out all that happens from then on, or goes on; has taken effect when it returns.
+    /// Returns a function that begins or ends a pause. The pause has taken effect when the function returns.
     pub(super) fn pausing(&self, paused: bool) -> impl FnOnce() + Send + use<> {
         let shared = Arc::clone(&self.shared);
         move || {
@@ -122,13 +121,13 @@ impl Pair {
         }
     }
 
-    /// What gives the profile so far, between two looks; `None` where a thread failed.
+    /// Returns a function that makes the profile so far, between two looks; `None` if a thread failed.
     pub(super) fn snapshotting(&self) -> impl FnOnce() -> Option<Profile> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         move || shared.looking().as_mut().map(Looking::snapshot)
     }
 
-    /// Has the threads end and keeps what they did, for [`Pair::begin`]: the process forks. True where all are gone.
+    /// Ends the threads for a fork and keeps the looks so far, for [`Pair::begin`]. True if both threads are gone.
     pub(super) fn leave(&mut self) -> bool {
         self.shared.leave.store(true, Relaxed);
         self.shared.wake();
@@ -142,13 +141,13 @@ impl Pair {
         !all.iter().any(there)
     }
 
-    /// Ends the threads and answers the profile; `None` where a thread failed.
+    /// Ends the threads and returns the profile; `None` if a thread failed.
     pub(super) fn stop(mut self) -> Option<Profile> {
         let shared = Arc::clone(&self.shared);
         shared.stop.store(true, Relaxed);
         shared.wake();
         let end = Instant::now() + PATIENCE;
-        // Whoever's turn it is takes it; a thread of ours is in no profile, this one is.
+        // Prefer the thread whose turn it is: its time is in no profile, the time of this thread is.
         while Instant::now() < end && shared.try_looking().is_none_or(|looking| looking.is_some()) {
             thread::sleep(Duration::from_micros(50));
         }
@@ -173,7 +172,7 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        // The threads end by themselves; nobody waits for the profile.
+        // The threads end by themselves, and the profile is not needed.
         self.shared.leave.store(true, Relaxed);
         self.shared.wake();
     }
@@ -205,7 +204,7 @@ impl Shared {
     }
 }
 
-/// Waits for threads that end, [`PATIENCE`] in all; the answer is their numbers.
+/// Waits for threads that end, for [`PATIENCE`] in all. Returns their ids.
 fn join(threads: Vec<(JoinHandle<()>, u32)>) -> Vec<u32> {
     let end = Instant::now() + PATIENCE;
     let tids = threads.iter().map(|(_, tid)| *tid).collect();
@@ -220,7 +219,7 @@ fn join(threads: Vec<(JoinHandle<()>, u32)>) -> Vec<u32> {
     tids
 }
 
-/// One of the two threads.
+/// The main loop of one of the two threads.
 fn run(shared: &Shared, index: usize, own: Option<Processors>) {
     turns::ask_for_short_ones();
     let tid = this_thread();
@@ -267,7 +266,7 @@ fn run(shared: &Shared, index: usize, own: Option<Processors>) {
     }
 }
 
-/// The processors that this thread may use in two halves; `None` where there is one alone, or they are not known.
+/// The processors that this thread may use, in two halves; `None` if there is only one, or if they are unknown.
 fn halves() -> Option<[Processors; 2]> {
     // SAFETY: all bytes zero is an empty set.
     let (mut all, empty): (Processors, Processors) = unsafe { (mem::zeroed(), mem::zeroed()) };
@@ -290,7 +289,7 @@ fn holds(set: &Processors, processor: usize) -> bool {
     processor < libc::CPU_SETSIZE as usize && unsafe { libc::CPU_ISSET(processor, set) }
 }
 
-/// The calling thread, which does nothing yet, keeps to these processors.
+/// Binds the calling thread, which has done nothing yet, to these processors.
 fn keep_to(processors: &Processors) {
     // SAFETY: the set is as large as stated; 0 is the calling thread. A refusal leaves the thread anywhere.
     let _ = unsafe { libc::sched_setaffinity(0, size_of_val(processors), processors) };
@@ -303,7 +302,7 @@ fn this_thread() -> u32 {
 
 /// The processor that a thread of this process ran on last.
 fn processor(tid: u32) -> Option<usize> {
-    // Bytes: a thread names itself as it likes.
+    // Read bytes: a thread may give itself any name.
     parse_processor(&String::from_utf8_lossy(&fs::read(format!("/proc/self/task/{tid}/stat")).ok()?))
 }
 

@@ -1,11 +1,13 @@
 //! Allocation samples of this process, for any number of samplers at once.
 //!
-//! Job: have the shim sample while anybody listens, drain its ring, and give every listener what was recorded while it
-//! listened. Invariant: the shim's hooks are in place exactly while there is a listener; one that comes later is told the
-//! definitions that it missed. Neighbours: `rscalene_wire::tap` is the contract, `sampler` listens, `transport` decodes.
+//! Job: have the shim sample while there is a listener, drain its ring, and give every listener the records from the
+//! time in which it listened. Invariant: the shim's hooks are in place exactly while there is a listener; a later
+//! listener gets the definitions that it missed. Neighbours: `rscalene_wire::tap` is the contract, `sampler` listens,
+//! `transport` decodes.
 //!
-//! The process-wide part ([`CURRENT`]) is touched with the GIL held only, so a fork from Python never finds it half done.
-//! The ring and the queues are behind a lock whose holder never asks for the GIL; a forked child leaves the lock alone.
+//! The process-wide part ([`CURRENT`]) is touched only with the GIL held, so a fork from Python never finds it half
+//! done. The ring and the queues are behind a lock whose holder never asks for the GIL; a forked child never takes its
+//! parent's lock.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -27,10 +29,10 @@ use crate::transport::event::{Body, Counters, Event};
 const RING_BYTES: usize = 4 << 20;
 /// Mean bytes between two samples at the start, as under `rscalene run`.
 const INTERVAL_BYTES: u64 = 64 * 1024;
-/// Tells the shim's code numbers from those that the samplers define themselves.
+/// Separates the shim's code numbers from those that the samplers define themselves.
 const CODE_BIT: u32 = 1 << 30;
 
-/// The ring and who listens to it.
+/// The ring and its listeners.
 #[derive(Debug)]
 pub(super) struct Tap {
     shared: Mutex<Shared>,
@@ -46,7 +48,7 @@ struct Shared {
     reader: Option<Reader>,
     /// Code objects, labels, and the stacks that the shim does not send again before it names them.
     definitions: Vec<Event>,
-    /// Above so many definitions, those of forgotten stacks are dropped.
+    /// Above this number of definitions, those of forgotten stacks are dropped.
     most_definitions: usize,
     listeners: Vec<Listener>,
     next: u64,
@@ -55,15 +57,15 @@ struct Shared {
 #[derive(Debug)]
 struct Listener {
     id: u64,
-    /// Has it not left?
+    /// The listener has not left yet.
     open: bool,
     paused: bool,
     queue: Vec<Event>,
-    /// What had been lost before it came.
+    /// The counters when the listener began.
     before: Counters,
 }
 
-/// One listener's place; it leaves when this is dropped (with the GIL held).
+/// The registration of a listener; it ends when this is dropped (with the GIL held).
 #[derive(Debug)]
 pub(super) struct Listening {
     tap: Arc<Tap>,
@@ -71,7 +73,7 @@ pub(super) struct Listening {
     left: bool,
 }
 
-/// What a listener's own thread holds: it takes events and needs no GIL.
+/// The receiver for a listener's own thread: it takes events and needs no GIL.
 #[derive(Clone, Debug)]
 pub(super) struct Ear {
     tap: Arc<Tap>,
@@ -95,8 +97,7 @@ fn current(_held: Python<'_>) -> &'static RefCell<Option<Current>> {
 
 /// Begins to listen.
 ///
-/// # Errors
-/// Why this process' allocations cannot be sampled, in words.
+/// # Errors The reason why this process' allocations cannot be sampled, in words.
 pub(super) fn listen(py: Python<'_>) -> PyResult<Result<Listening, String>> {
     forget_parents(py);
     let known = current(py).borrow().as_ref().map(|current| Arc::clone(&current.tap));
@@ -111,27 +112,27 @@ pub(super) fn listen(py: Python<'_>) -> PyResult<Result<Listening, String>> {
     Ok(Ok(Listening { tap, id, left: false }))
 }
 
-/// Ends sampling for everybody: the interpreter goes, or this is a forked child.
+/// Ends sampling for all listeners: the interpreter ends, or this is a forked child.
 pub(super) fn unhook(py: Python<'_>) {
     let taken = current(py).borrow_mut().take();
     if let Some(current) = taken {
         // SAFETY: the GIL is held, and this runs in no allocator.
         unsafe { (current.end)() };
         if current.pid != std::process::id() {
-            // Its lock may be held by a thread that this process does not have.
+            // A thread that does not exist in this process may hold the lock.
             std::mem::forget(current.tap);
         }
     }
 }
 
-/// In a forked child: hooks that came with the fork go.
+/// In a forked child: removes the hooks that came with the fork.
 fn forget_parents(py: Python<'_>) {
     if current(py).borrow().as_ref().is_some_and(|current| current.pid != std::process::id()) {
         unhook(py);
     }
 }
 
-/// A section of the profile that a launcher makes of this process; it ends when this is dropped.
+/// A section in the profile that a launcher makes of this process; the section ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Mark {
     number: u32,
@@ -140,13 +141,13 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Begins a section; `None` where no launcher listens. `own_ns` says how much CPU time the profiler itself takes.
+    /// Begins a section; `None` if no launcher listens. `own_ns` holds the CPU time that the profiler itself uses.
     pub(super) fn begin(name: &str, own_ns: &Arc<AtomicU64>) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let symbol = symbols::address(TAP_SYMBOL);
         let table = if symbol.is_null() { None } else { table(symbol).ok() }?;
         let mark = Self { number: NUMBER.fetch_add(1, Relaxed), table, own_ns: Arc::clone(own_ns) };
-        // Where nobody listens nothing began: the end would be told to nobody either.
+        // If no launcher listens, no section has begun, and none must end.
         mark.tell(SectionMark::BEGIN, name).then_some(mark)
     }
 
@@ -190,8 +191,8 @@ fn begin(py: Python<'_>) -> PyResult<Result<Arc<Tap>, String>> {
         Ok(arena) => Arc::new(arena),
         Err(error) => return Ok(Err(format!("there is no memory to record into: {error}"))),
     };
-    // SAFETY: the GIL is held, this runs in no allocator, and `Tap` keeps the arena until after `end`; the address keeps
-    // the hooks out of this library.
+    // SAFETY: the GIL is held, this runs in no allocator, and `Tap` keeps the arena until after `end`; the address
+    // keeps the hooks out of this library.
     let begun = TapAnswer::from_u32(unsafe { (table.begin)(arena.lend(), begin as *const () as usize) });
     let why = match begun {
         TapAnswer::Begun => {
@@ -222,7 +223,7 @@ impl Tap {
 }
 
 impl Shared {
-    /// Takes what is in the ring to everybody's queue.
+    /// Moves the records of the ring to the queues of the listeners.
     fn pump(&mut self) {
         let Some(reader) = &mut self.reader else { return };
         let (definitions, listeners) = (&mut self.definitions, &mut self.listeners);
@@ -259,17 +260,17 @@ impl Shared {
 }
 
 impl Listening {
-    /// What its thread listens with.
+    /// A receiver for the listener's thread.
     pub(super) fn ear(&self) -> Ear {
         Ear { tap: Arc::clone(&self.tap), id: self.id }
     }
 
-    /// The shim that samples.
+    /// The function table of the shim that samples.
     pub(super) fn table(&self) -> &'static TapTable {
         self.tap.table
     }
 
-    /// What is allocated from now on is not told, or told again.
+    /// Begins or ends a pause, in which the listener gets no new allocations.
     pub(super) fn pause(&self, paused: bool) {
         let mut shared = self.tap.shared();
         shared.pump();
@@ -278,7 +279,8 @@ impl Listening {
         }
     }
 
-    /// Nothing new is recorded for this listener; what was is in its queue. The last one to leave unhooks.
+    /// Ends the recording for this listener; earlier records are still in its queue. The last listener to leave removes
+    /// the hooks.
     pub(super) fn leave(&mut self, py: Python<'_>) {
         if std::mem::replace(&mut self.left, true) {
             return;
@@ -298,7 +300,7 @@ impl Listening {
             let counters = since(self.tap.arena.counters(0, 0), &listener.before);
             let body = Body::Counters(Box::new(counters));
             listener.queue.push(Event { pid: std::process::id(), body });
-            // What others are told from now on is no longer this one's.
+            // Later records belong to the other listeners only.
             listener.open = false;
         }
     }
@@ -311,12 +313,12 @@ impl Drop for Listening {
 }
 
 impl Ear {
-    /// Nothing that the calling thread allocates is recorded: it is a sampler's.
+    /// Keeps the allocations of the calling thread, a sampler's thread, out of the recording.
     pub(super) fn keep_thread_out(&self) {
         (self.tap.table.keep_thread_out)();
     }
 
-    /// Takes what was recorded since the last time.
+    /// Takes the records since the last call.
     pub(super) fn take(&self, out: &mut Vec<Event>) {
         let mut shared = self.tap.shared();
         shared.pump();
@@ -325,7 +327,7 @@ impl Ear {
         }
     }
 
-    /// Takes what is left and goes.
+    /// Takes the remaining records and removes the listener.
     pub(super) fn finish(self, out: &mut Vec<Event>) {
         let mut shared = self.tap.shared();
         let place = shared.listeners.iter().position(|listener| listener.id == self.id);
@@ -343,7 +345,7 @@ fn forget_stacks(definitions: &mut Vec<Event>) {
         if let Body::StackDef(stack) = &event.body {
             let seen = &mut later[stack_slot(stack.def.stack)];
             *seen = seen.saturating_add(1);
-            // Another thread may still be about to name the one before.
+            // Another thread may still be about to name the definition before.
             if *seen > 2 {
                 continue;
             }
@@ -354,7 +356,7 @@ fn forget_stacks(definitions: &mut Vec<Event>) {
     *definitions = kept;
 }
 
-/// Numbers of its own for what the samplers number too.
+/// Changes the numbers of a definition, so that they differ from those of the samplers.
 fn number(body: &mut Body) {
     match body {
         Body::CodeDef(code) => code.def.code |= CODE_BIT,
@@ -363,7 +365,7 @@ fn number(body: &mut Body) {
     }
 }
 
-/// What was counted since `before`.
+/// The counts since `before`.
 fn since(mut now: Counters, before: &Counters) -> Counters {
     for (now, before) in now.lost.iter_mut().zip(before.lost) {
         *now = now.saturating_sub(before);
