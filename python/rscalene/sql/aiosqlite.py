@@ -10,7 +10,7 @@ from rscalene._rscalene import Call, sql_begin, sql_variable
 
 __all__ = ["install"]
 
-#: What runs statements; other functions (``create_function``) take texts that are no SQL.
+#: Methods that run statements. Other methods (``create_function``) take texts that are not SQL.
 _STATEMENTS = {"execute", "executemany", "executescript", "_execute_fetchall", "_execute_insert"}
 
 
@@ -27,7 +27,7 @@ def install(module: ModuleType) -> None:
         outer = variable.get()
         if not isinstance(outer, Call):
             return await inner(self, fn, *args, **kwargs)
-        # What sqlite does on the other thread is part of the call that counts.
+        # The hooks of sqlite run on the other thread: their work is part of the call that counts.
         run = functools.partial(outer.run, functools.partial(fn, *args, **kwargs))
         if call is None:
             return await inner(self, run)

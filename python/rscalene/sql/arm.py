@@ -1,7 +1,7 @@
-"""When hooks go in: at the first ledger of a process, for modules that are loaded then, and for others as they come.
+"""Installs hooks at the first ledger of a process: in modules that are loaded then, in others when they are imported.
 
-Invariant: each module is hooked once a process, whoever asks and under whatever name the program runs; a module that
-has another shape than expected is left as it is, with one warning.
+Invariant: each module is hooked once a process, whichever caller asks and however the program was started; a module of
+an unexpected shape stays as it is, with one warning.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["arm"]
 
-#: The module that says a library is there, and ours that hooks it.
+#: For each library, the module to hook, and our module that hooks it.
 _HOOKS = {
     "aiosqlite.core": "aiosqlite",
     "asyncpg.connection": "asyncpg",
@@ -43,12 +43,12 @@ _HOOKS = {
 _lock = threading.RLock()
 _hooked: set[str] = set()
 _armed = False
-#: The program was not there yet when hooks went in.
+#: Whether hooks were installed before the program was known.
 _too_early = False
 
 
 def _forget_the_lock() -> None:
-    """In a forked child: the thread that held it is gone."""
+    """Replace the lock in a forked child: the thread that held it does not exist there."""
     global _lock
     _lock = threading.RLock()
 
@@ -57,10 +57,10 @@ os.register_at_fork(after_in_child=_forget_the_lock)
 
 
 def arm(include: Sequence[str] = (), *, early: bool = False) -> None:
-    """Put hooks into every driver that is or will be loaded; ``include``: globs of files whose lines count too.
+    """Put hooks into every driver that is loaded now or later; ``include``: globs of files whose lines count too.
 
-    Called by whatever opens a ledger; all calls but the first only look for globs. ``early``: the program does not run
-    yet, so the next call looks for its file.
+    Called whenever a ledger is opened; calls after the first only add globs. ``early``: the program does not run yet,
+    so the next call looks up its file.
     """
     global _armed, _too_early
     with _lock:
@@ -78,9 +78,9 @@ def arm(include: Sequence[str] = (), *, early: bool = False) -> None:
 
 
 def prepare(include: Sequence[str] = (), *, sqlite: bool) -> bool:
-    """Say whose lines are the user's; with ``sqlite``, hook it from the inside. Return whether it is so hooked."""
+    """Set the scope; with ``sqlite``, hook ``_sqlite3`` from the inside. Return whether that succeeded."""
     program = sys.modules.get("__main__")
-    # A module that was run with -m is as much a library as it is anywhere else.
+    # A module run with `-m` is in scope only if the usual rules say so, like any imported module.
     main = getattr(program, "__file__", None) if getattr(program, "__spec__", None) is None else None
     paths = sysconfig.get_paths()
     libraries = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -115,12 +115,12 @@ def _hook(name: str, hooks: str) -> None:
 
 
 class _Finder:
-    """Finds nothing by itself: it has the module that others find hooked once it is loaded."""
+    """Finds a module with the other finders, and hooks it once it is loaded."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Find a library that we hook, as the other finders do."""
+        """Return the other finders' spec of a library that we hook, else None."""
         if fullname not in _HOOKS or fullname in _hooked:
             return None
         for finder in sys.meta_path:

@@ -29,12 +29,12 @@ def install(module: ModuleType) -> None:
 
 
 def _rows(_connection: Any, result: Any) -> int:
-    """Rows that came back: one where a row or a value did."""
+    """Return the number of rows: one if the result is a single row or value."""
     return len(result) if isinstance(result, list) else int(result is not None)
 
 
 def _status_rows(_connection: Any, result: Any) -> int:
-    """Rows by PostgreSQL's own word: ``INSERT 0 5``."""
+    """Return the number of rows from PostgreSQL's status, such as ``INSERT 0 5``."""
     last = result.rsplit(" ", 1)[-1] if isinstance(result, str) else ""
     return int(last) if last.isdigit() else -1
 

@@ -16,7 +16,7 @@ _HEAD = "  SQL    SQL ms     Rows       Mark  "
 
 
 def counted(function: Any) -> Any:
-    """Return ``function`` with a ledger of its own for each call; the table at its end finds it in the context."""
+    """Return ``function`` with a ledger for each call. The table after the call finds that ledger in the context."""
     return around(function, Queries)
 
 

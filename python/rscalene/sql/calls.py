@@ -1,7 +1,7 @@
 """Wrappers around the methods of drivers: begin a call, run the driver's own method, end the call.
 
-Invariant: the driver's method gets what the program gave, its answer and its exception go on unchanged, and where
-nothing is counted the cost is one call into the extension.
+Invariant: the driver's method gets the program's arguments, and the program gets the method's result or exception, both
+unchanged. If nothing counts, the cost is one call into the extension.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from rscalene._rscalene import Call, sql_begin
 
 __all__ = ["rows_of", "text_of", "wrap", "wrap_fetches"]
 
-#: What drivers say of the number of rows where they do not know it: -1, or all bits set.
+#: Drivers that do not know the number of rows report -1, or all bits set: this number or more means unknown.
 _UNKNOWN = 2**62
 
 
 def rows_of(cursor: Any) -> int:
-    """Return the rows that a cursor knows of, or -1."""
+    """Return the number of rows that a cursor reports, or -1."""
     rows = getattr(cursor, "rowcount", -1)
     return rows if isinstance(rows, int) and rows < _UNKNOWN else -1
 
 
 def text_of(query: Any, cursor: Any = None) -> Any:
-    """Return the text of a query: drivers take objects that make one, too."""
+    """Return the text of a query. Drivers also accept objects that make a text."""
     if isinstance(query, str | bytes):
         return query
     make = getattr(query, "as_string", None)
@@ -47,13 +47,13 @@ def wrap(
     rows: Callable[[Any, Any], int] | None = None,
     keep: bool = False,
 ) -> None:
-    """Count the calls of the method ``name`` of ``owner``, a plain or a coroutine function.
+    """Count the calls of the method ``name`` of ``owner``, a plain function or a coroutine function.
 
-    :param strings: the dialect writes strings in double quotes.
-    :param sql: makes the text of the query from what the method is called with; ``None`` where nothing is to be
-        counted. The default is the first argument.
-    :param rows: makes the number of rows from the object and the method's answer; default: the object's ``rowcount``.
-    :param keep: leave the call at the object, for :func:`wrap_fetches`.
+    :param strings: double quotes enclose strings in this dialect.
+    :param sql: returns the text of the query for the method's arguments, or ``None`` for a call that does not count.
+        The default is the first argument.
+    :param rows: returns the number of rows for the object and the method's result; default: the object's ``rowcount``.
+    :param keep: store the call on the object, for :func:`wrap_fetches`.
     """
     inner = owner.__dict__.get(name)
     if inner is None or not inspect.isfunction(inner):
@@ -71,7 +71,7 @@ def wrap(
         return sql_begin(query if type(query) is str else text_of(query, self), params, strings)
 
     hooked: Any
-    # A library's own decorator may return the coroutine of what it wraps.
+    # A library's own decorator may be a plain function that returns the coroutine of the function inside.
     if inspect.iscoroutinefunction(inspect.unwrap(inner)):
 
         @functools.wraps(inner)
@@ -107,12 +107,12 @@ def wrap(
     setattr(owner, name, hooked)
 
 
-#: Names that drivers give to their first argument.
+#: Names of the drivers' first argument.
 _QUERY_NAMES = ("query", "sql", "operation")
 
 
 def wrap_fetches(owner: Any) -> None:
-    """Count the rows that are fetched from a cursor which did not know their number when its call ended."""
+    """Count the rows that are fetched from a cursor that did not know their number when its call ended."""
 
     def counted(inner: Any, many: bool) -> Any:
         @functools.wraps(inner)

@@ -15,5 +15,5 @@ def install(module: ModuleType) -> None:
         if isinstance(owner, type) and owner.__module__ == module.__name__:
             for method in ("execute", "executemany"):
                 wrap(owner, method, strings=True, keep=True)
-            # Cursors that do not buffer know their rows when they were fetched.
+            # Unbuffered cursors know the number of rows only after these were fetched.
             wrap_fetches(owner)

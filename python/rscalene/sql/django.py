@@ -15,7 +15,7 @@ __all__ = ["install"]
 
 
 def install(module: ModuleType) -> None:
-    """Put hooks into Django's connections, those that are open and those to come; ``module`` is ``django.db``."""
+    """Put hooks into Django's connections, open and future ones; ``module`` is ``django.db``."""
     created = import_module("django.db.backends.signals").connection_created
     created.connect(_hook, dispatch_uid="rscalene", weak=False)
     base = import_module("django.db.backends.base.base").BaseDatabaseWrapper
@@ -37,7 +37,7 @@ def install(module: ModuleType) -> None:
 def _hook(connection: Any = None, **_signal: Any) -> None:
     wrapper = _mysql if connection.vendor == "mysql" else _wrapper
     if wrapper not in connection.execute_wrappers:
-        # The last is the innermost: other tools' time is no query's.
+        # The last wrapper is the innermost, so the time of other tools' wrappers does not count for the query.
         connection.execute_wrappers.append(wrapper)
 
 

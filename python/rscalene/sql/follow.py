@@ -11,13 +11,13 @@ __all__ = ["follow"]
 
 
 def follow() -> bool:
-    """Say every query of this process to the launcher from now on; return whether there is one.
+    """Report every query of this process to the launcher from now on; return whether there is a launcher.
 
-    Called on the start of the interpreter, before any driver is loaded: each is hooked as the program imports it.
+    Called when the interpreter starts, before any driver is loaded: each driver is hooked when the program imports it.
     """
     if not sql_follow():
         return False
     arm(early=True)
-    # Rows and time of statements that are not fetched to their end.
+    # Report rows and time of statements whose rows are not all fetched when the program ends.
     atexit.register(sql_settle)
     return True

@@ -1,4 +1,4 @@
-"""Wrappers around the functions of ORMs: what they take beside the driver is the line's ``Build ms``."""
+"""Wrappers around the functions of ORMs. Their time, without the driver's, is ``Build ms`` of a line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["time_calls", "time_first"]
 def time_calls(owner: Any, name: str, frame: Callable[[], Any] | None = None) -> None:
     """Time the calls of the method ``name`` of ``owner``, if it has one.
 
-    :param frame: returns the frame that holds the user's lines, where this thread's own frames are all of libraries.
+    :param frame: returns the frame with the user's lines, if this thread's own frames are all of libraries.
     """
     inner = getattr(owner, name, None)
     if inner is None or inspect.iscoroutinefunction(inner):
@@ -35,7 +35,7 @@ def time_calls(owner: Any, name: str, frame: Callable[[], Any] | None = None) ->
 
 
 def time_first(owner: Any, name: str) -> None:
-    """Time the first item of the iterators that the method ``name`` of ``owner`` returns: it has all rows fetched."""
+    """Time the first item of the iterators that the method ``name`` of ``owner`` returns: it fetches all rows."""
     inner = getattr(owner, name, None)
     if inner is None:
         return

@@ -32,7 +32,7 @@ def install(psycopg: ModuleType) -> None:
 
 
 def _end(word: str, connection: Any) -> str | None:
-    """Return the word that the connection will send: none where no transaction is open."""
+    """Return the word that the connection will send; None if no transaction is open."""
     return word if connection.info.transaction_status != 0 else None
 
 
@@ -73,7 +73,7 @@ def _copy(inner: Any, is_async: bool) -> Any:
 
 
 def _stream(inner: Any, is_async: bool) -> Any:
-    """Count a stream at its first row; the rows as they come."""
+    """Count a stream when its first row comes, and add the other rows as they come."""
     if is_async:
 
         @functools.wraps(inner)

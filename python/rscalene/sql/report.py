@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 __all__ = ["log", "table"]
 
-#: Characters of a statement in a table.
+#: Most characters of a statement in a table.
 _WIDTH = 110
 
 
 def shown(place: Place) -> str:
-    """Return ``file:line``, the file relative to the working directory where it lies in it."""
+    """Return ``file:line``; the file is relative to the working directory if it is below it."""
     if not place.line:
         return str(place)
     here = os.getcwd() + os.sep
@@ -27,7 +27,7 @@ def _ms(seconds: float | None) -> str:
 
 
 def table(queries: Queries) -> str:
-    """Return the statements by line, the most expensive first, and what is to be said of them."""
+    """Return the statements by line, the most expensive first, and the findings below."""
     count, transactions, rows = queries.count, queries.transactions, queries.rows
     apart = f", {transactions} of transactions" if transactions else ""
     known = f", {rows:,} rows" if rows is not None else ""
@@ -41,7 +41,7 @@ def table(queries: Queries) -> str:
     queried_orm = bool(builds)
     marks = {(finding.place, finding.text): finding.kind for finding in queries.findings}
     for statement in statements:
-        # An ORM's time is the line's: it stands in the line's first row.
+        # An ORM's time belongs to the line, so only the first row of the line shows it.
         build = f"{_ms(builds.pop(statement.place, None)):>9} " if queried_orm else ""
         rows_cell = "" if statement.rows is None else f"{statement.rows:,}"
         notes = [marks.get((statement.place, statement.text), "")]

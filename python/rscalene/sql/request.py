@@ -21,12 +21,12 @@ class RequestLedger:
     __slots__ = ("_ledger",)
 
     def __init__(self) -> None:
-        """Have the drivers hooked, if this is the first ledger of the process."""
+        """Hook the drivers, if this is the first ledger of the process."""
         arm()
         self._ledger = Ledger()
 
     def enter(self) -> Any:
-        """Count what runs in this context from now on; return what :meth:`leave` wants."""
+        """Count queries of this context from now on. Return the token for :meth:`leave`."""
         return self._ledger.enter()
 
     def leave(self, token: Any) -> None:
@@ -35,11 +35,11 @@ class RequestLedger:
 
     @property
     def queries(self) -> Queries:
-        """The same, as :func:`rscalene.queries` shows it."""
+        """Return the queries as :func:`rscalene.queries` shows them."""
         return Queries.of(self._ledger)
 
     def builds(self) -> dict[tuple[str, int], float]:
-        """Return the seconds of lines in ORMs, beside the drivers, by file and line."""
+        """Return the seconds of lines in ORMs, without the drivers' time, by file and line."""
         return {(build.place.file, build.place.line): build.time_s for build in self.queries.builds}
 
     def statements(self) -> list[dict[str, Any]]:

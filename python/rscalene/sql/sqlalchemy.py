@@ -1,6 +1,6 @@
 """SQLAlchemy 2: all engines, plain and async.
 
-An async engine runs its statements in a greenlet; the user's lines are those of the frames around it.
+An async engine runs its statements in a greenlet; the user's lines are on the stack around the greenlet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["install"]
 
 
 class _Begun:
-    """A call that ends with the execution's own object, if no event says so before."""
+    """A call that ends when SQLAlchemy drops the execution's object, unless an event ends it before."""
 
     __slots__ = ("call",)
 
@@ -47,7 +47,7 @@ def install_orm(module: ModuleType) -> None:
     for name in ("_execute_internal", "_get_impl", "_flush", "_bulk_save_mappings"):
         time_calls(session, name, _awaiting)
     strategies = import_module("sqlalchemy.orm.strategies")
-    # Its name got an underscore in 2.1.
+    # SQLAlchemy 2.1 added the underscore to the name.
     loader = getattr(strategies, "_LazyLoader", None) or strategies.LazyLoader
     time_calls(loader, "_load_for_state", _awaiting)
 
@@ -73,7 +73,7 @@ def _failed(error: Any) -> None:
 
 
 def _awaiting() -> Any:
-    """Return the frame that waits for this greenlet, if this is one."""
+    """Return the frame that waits for this greenlet; None outside a greenlet."""
     greenlet = sys.modules.get("greenlet")
     parent = greenlet.getcurrent().parent if greenlet is not None else None
     while parent is not None and parent.gr_frame is None:

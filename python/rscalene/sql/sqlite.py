@@ -40,7 +40,7 @@ class _Connection(sqlite3.Connection):
 
 
 def install(module: ModuleType) -> None:
-    """Count inside of ``_sqlite3``, or else have ``sqlite3.connect`` make connections that count."""
+    """Count inside ``_sqlite3`` or, if that fails, make ``sqlite3.connect`` return connections that count."""
     if prepare(sqlite=True):
         return
     for method in ("execute", "executemany", "executescript"):
@@ -51,7 +51,7 @@ def install(module: ModuleType) -> None:
 
     @functools.wraps(connect)
     def hooked(*args: Any, **kwargs: Any) -> Any:
-        if len(args) < 6:  # the sixth is the factory
+        if len(args) < 6:  # the sixth argument is the factory
             kwargs.setdefault("factory", _Connection)
         return connect(*args, **kwargs)
 
