@@ -35,7 +35,7 @@ fn running() -> Option<MutexGuard<'static, Vec<Running>>> {
     Some(running)
 }
 
-/// The membership of one sampler.
+/// The membership of one sampler in the list of running samplers.
 #[derive(Debug)]
 pub(super) struct Member {
     id: u64,

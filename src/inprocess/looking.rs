@@ -41,7 +41,7 @@ pub(super) struct About {
     pub(super) started: (SystemTime, u64),
     /// Notices for the report.
     pub(super) notices: Vec<model::Notice>,
-    /// The samples that it takes for `@profile`.
+    /// The samples that the sampler takes for `@profile`.
     pub(super) tally: Option<Tally>,
     /// The labels that the program reports.
     pub(super) labels: Hearing,
@@ -52,7 +52,8 @@ pub(super) struct Looking {
     inside: Inside,
     intake: Intake,
     ear: Option<Ear>,
-    /// The reader of waits. The first look makes it, so that the thread that starts the sampler does not.
+    /// The reader of waits. The first look makes the reader, so that the thread that starts the sampler does not have
+    /// to.
     waits: Option<Reader>,
     about: About,
     interval: Duration,

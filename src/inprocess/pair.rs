@@ -1,12 +1,12 @@
 //! The threads of a sampler: two, each on its own half of the processors; one of them looks.
 //!
 //! Job: make sure that the looking thread is not on the processor of the thread that it watches. A sampler that shares
-//! its target's core runs when the target has let go of it, and sees system calls far more often than they take time
-//! (44 % of the samples for 1 % of the time, measured with both on one of two busy cores, 2 % with one on each). On a
-//! busy kernel, a thread that is moved while it is ready to run may not run for seconds. So no thread is ever moved:
-//! each gets half of the processors before it begins, and the two take turns. Invariant: the caller of [`Pair::stop`]
-//! waits at most [`PATIENCE`] for a thread to come to its turn, and then does the work itself. Neighbours: `looking`
-//! makes the looks, `company` keeps the threads out of all profiles.
+//! its target's core runs when the target has let go of the core, and sees system calls far more often than they take
+//! time (44 % of the samples for 1 % of the time, measured with both on one of two busy cores, 2 % with one on each).
+//! On a busy kernel, a thread that is moved while it is ready to run may not run for seconds. So no thread is ever
+//! moved: each gets half of the processors before it begins, and the two take turns. Invariant: the caller of
+//! [`Pair::stop`] waits at most [`PATIENCE`] for a thread to come to its turn, and then does the work itself.
+//! Neighbours: `looking` makes the looks, `company` keeps the threads out of all profiles.
 
 use std::fs;
 use std::io;

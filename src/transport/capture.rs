@@ -199,7 +199,7 @@ impl<R: Read> Reader<R> {
         Ok((reader, origin))
     }
 
-    /// Gives all events up to the first damage, and answers the damage; `None` for a whole file.
+    /// Passes all events up to the first damage to `out`. Returns the damage; `None` for a whole file.
     pub fn events(mut self, out: &mut impl FnMut(Event)) -> Option<Damage> {
         loop {
             let block = match self.block() {

@@ -55,7 +55,7 @@ pub enum Body {
     Free(wire::Free),
     /// Sampled copy volume.
     Copy(wire::Copy),
-    /// A change of the address space, and what is behind it.
+    /// A change of the address space, and the kind of memory behind it.
     Map {
         /// The change.
         map: wire::Map,
@@ -84,7 +84,7 @@ pub enum Body {
     },
     /// The interpreter begins to tear itself down.
     Teardown(wire::Teardown),
-    /// Path of the library whose `malloc` is behind the hooks, where it is not libc.
+    /// Path of the library whose `malloc` the hooks call, if that library is not libc.
     Allocator(String),
 
     /// Counters of the process' segment, read by the drain; cumulative, so the last one counts.
@@ -236,7 +236,7 @@ pub struct ThreadClock {
 /// Time off the CPU between two looks of the launcher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// The end of the stretch of time.
+    /// The end of the time off the CPU.
     pub time_ns: u64,
     /// Kernel thread id.
     pub tid: u32,

@@ -47,13 +47,13 @@ pub struct ThreadNow {
     pub tid: u32,
     /// Its name.
     pub name: String,
-    /// What it does: `runs`, `waits for the GIL`, `waits in SYSCALL`.
+    /// What the thread does: `runs`, `waits for the GIL`, `waits in SYSCALL`.
     pub doing: String,
-    /// It has the GIL.
+    /// The thread has the GIL.
     pub holds_gil: bool,
-    /// It waits for the GIL.
+    /// The thread waits for the GIL.
     pub waits_for_gil: bool,
-    /// It ran while its stack was read.
+    /// The thread ran while its stack was read.
     pub approximate: bool,
     /// Its frames, innermost first.
     pub frames: Vec<FrameNow>,
@@ -113,7 +113,8 @@ impl Look {
         thread
     }
 
-    /// Reads the Python side of a thread: its frames and tasks, and whether it has the GIL or waits.
+    /// Reads the Python side of a thread: its frames and tasks, and whether the thread has the GIL or waits for the
+    /// GIL.
     fn python(&mut self, tid: u32, activity: Option<Activity>, thread: &mut ThreadNow) {
         self.memory.forget();
         let (memory, layout) = (&self.memory, &self.layout);

@@ -14,7 +14,7 @@ use crate::observe::proc;
 /// A reason, in words for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// What the matter is with the process.
+    /// What is wrong.
     pub message: String,
     /// One thing to do.
     pub hint: String,
@@ -53,7 +53,7 @@ impl Refused {
         Ok(())
     }
 
-    /// Another process traces it, and the kernel allows only one tracer.
+    /// Another process traces process `pid`, and the kernel allows only one tracer.
     #[must_use]
     pub fn traced(pid: u32, tracer: u32) -> Self {
         let name = proc::comm(tracer, tracer).unwrap_or_default();

@@ -19,7 +19,7 @@ use crate::observe::proc::Clock;
 
 /// The longest scheduler tick of any kernel: the clock of a running thread is at most this old.
 const LONGEST_TICK_NS: u64 = 10_000_000;
-/// Time below which it is not worth asking why a running thread's clock lacks it.
+/// A running thread's clock may lack this much time before a look reads how often the thread has blocked.
 const LITTLE_NS: u64 = 2_000_000;
 
 /// The place where a thread was seen blocked.
@@ -27,7 +27,7 @@ const LITTLE_NS: u64 = 2_000_000;
 pub struct Place {
     /// Hash of its Python stack; 0: none.
     pub stack: u64,
-    /// True if it waits for the GIL; `None` if that cannot be told.
+    /// True if the thread waits for the GIL; `None` if unknown.
     pub gil: Option<bool>,
 }
 
@@ -357,7 +357,7 @@ mod tests {
         for (now_ns, clock) in [(10 * MS, clock(10 * MS, 0, 2)), (100 * MS, clock(40 * MS, 0, 2))] {
             balance.look(now_ns, clock, None, || Some(Blocks { count: 7, now_ns, clock }), &mut credits);
         }
-        // It had been waiting for a core for 60 ms, waits 20 more, and blocks for 50.
+        // The thread had been waiting for a core for 60 ms, waits 20 ms more, and blocks for 50 ms.
         balance.look(170 * MS, clock(40 * MS, 80 * MS, 3), Some(A), never, &mut credits);
         assert_eq!(sum(&credits, A), 50 * MS);
     }

@@ -29,7 +29,7 @@ use crate::observe::modules::ModuleWatch;
 use crate::observe::proc::{self, Activity, Clock, Schedstat, SyscallFile};
 use crate::transport::event::{Body, Event, Wait};
 
-/// A blocked thread is looked at again after one part in this many of the time that it has been blocked.
+/// A thread that has been blocked for a time `t` is looked at again after `t / PATIENCE`.
 const PATIENCE: u64 = 16;
 /// Longest time between two looks at a blocked thread of a process with few threads.
 const LONGEST_NS: u64 = 40_000_000;

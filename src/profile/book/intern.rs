@@ -44,7 +44,7 @@ pub(crate) struct FunctionName {
     pub(crate) last_line: u32,
     /// Its lines are rows of the report.
     pub(crate) in_scope: bool,
-    /// Time can belong to it: it was on a stack other than as text that out-of-scope code executed.
+    /// Time can belong to the function: it was on a stack, and not only as text that out-of-scope code executed.
     pub(crate) may_own: bool,
 }
 

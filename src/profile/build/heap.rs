@@ -54,7 +54,7 @@ pub(crate) struct Cell {
     freed_blocks: f64,
     unmapped: f64,
     now: Live,
-    /// `now` at the two moments that may be the peak.
+    /// The value of `now` at the two moments that may be the peak.
     at_peak: [Aside; 2],
     at_end: Aside,
 }
@@ -249,7 +249,8 @@ impl Heap {
         self.teardown = true;
     }
 
-    /// A record had a Python stack: the moment of "live at the end" moves to it, unless the teardown has begun.
+    /// A record had a Python stack: the moment of "live at the end" moves to that record, unless the teardown has
+    /// begun.
     pub(crate) fn python_ran(&mut self, time_ns: u64) {
         if self.teardown {
             return;

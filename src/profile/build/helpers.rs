@@ -18,7 +18,7 @@ use crate::profile::book::tree::Place;
 
 /// Time that a record may be late: waits come from looks every 10 ms, on a busy machine every 40 ms.
 const LATE_NS: u64 = 300_000_000;
-/// A record covers at most this time before it.
+/// A record covers at most this much time, up to the moment of the record.
 const LONGEST_NS: u64 = 100_000_000;
 /// Samples and stretches that are held at most; the oldest are dropped first.
 const MOST_HELD: usize = 1 << 16;

@@ -66,7 +66,7 @@ impl Labels {
         &self.texts
     }
 
-    /// Takes over the label texts of the process that forked this one, except those that this one has defined.
+    /// Takes over the label texts of the process that forked this one, except labels that this one has defined itself.
     pub(crate) fn inherit(&mut self, texts: &FxHashMap<u32, Pairs>) {
         for (&label, pairs) in texts {
             if self.texts.len() < MOST_TEXTS {

@@ -61,7 +61,7 @@ pub(crate) struct Mappings {
 }
 
 impl Mappings {
-    /// Maps `size` bytes; call [`Mappings::unmap`] first for what lay there.
+    /// Maps `size` bytes; call [`Mappings::unmap`] first for the same range.
     pub(crate) fn map(&mut self, address: u64, size: u64, site: SiteId, backing: Backing) {
         if size > 0 {
             self.runs.insert(address, Mapping { site, backing, end: address.saturating_add(size) });
