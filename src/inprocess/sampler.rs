@@ -1,8 +1,9 @@
-//! The sampling API's engine: start, stop and report, inside of the program that is profiled.
+//! The engine of the sampling API: start, stop and report, inside of the profiled program.
 //!
-//! Job: give Python the calls, and keep the samplers that run for a fork. Invariant: each sampler has threads and a builder
-//! of its own, so any number may run at once and nest; a stopped one has left nothing behind; while the process forks and
-//! in a forked child none has a thread. Neighbours: `pair` runs, `looking` looks, `bindings::profile` renders.
+//! Job: give Python the calls, and keep the running samplers in reach for a fork. Invariant: each sampler has its own
+//! threads and builder, so any number may run at once and nest; a stopped sampler has left nothing behind; while the
+//! process forks, and in a forked child, no sampler has a thread. Neighbours: `pair` runs, `looking` looks,
+//! `bindings::profile` renders.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -41,14 +42,14 @@ pub(crate) struct Sampler {
     profile: Option<Arc<Profile>>,
 }
 
-/// What a sampler has while it runs.
+/// The state of a sampler while it runs.
 struct Running {
     /// The process that started it.
     pid: u32,
-    /// Its number among those that run.
+    /// Its number among the running samplers.
     member: u64,
     listening: Option<Listening>,
-    /// The section of a launcher's profile.
+    /// The section in a launcher's profile.
     mark: Option<Mark>,
 }
 
@@ -153,7 +154,7 @@ impl Sampler {
             if begins {
                 pair.leave();
             } else {
-                // Without a thread left it ends as it is, at its stop.
+                // If no thread can start, the looks end here, and `stop` makes the profile of them.
                 let _ = pair.begin();
             }
         }
@@ -218,13 +219,13 @@ impl Sampler {
         let settings = BuilderSettings { settings, start_ns: started.1, waits: true, copies_unseen: true };
         let builder = ProfileBuilder::new(settings, scope(&self.rules)?);
         let mut intake = Intake::new(builder, target.pid, self.memory);
-        // The clocks of the threads that are there count from here, however late the sampler's own threads come to run.
+        // The clocks of the threads that exist now count from here, even if the sampler's own threads begin late.
         inside.tick(&mut events);
         intake.feed(&mut events);
         let ear = listening.as_ref().map(Listening::ear);
         let unheard = unheard.map(|text| model::Notice::of_run(model::codes::MEMORY_UNKNOWN, text));
         let notices = unheard.into_iter().collect();
-        // Before its threads run: a function that begins meanwhile belongs to it.
+        // Before the sampler's threads run: a function that begins in between belongs to it.
         let labels = Hearing::begin(py, listening.as_ref().map(Listening::table));
         let about = About { target, started, notices, tally: Tally::claim(), labels };
         let own_ns = Arc::new(AtomicU64::new(0));
@@ -240,7 +241,8 @@ impl Sampler {
         Ok(())
     }
 
-    /// In a forked child there is no thread that would ever end.
+    /// In a forked child: drops the parent's threads without waiting, because they do not exist here and would never
+    /// end.
     fn forget_parents(&mut self, py: Python<'_>) {
         let inherited = self.running.as_ref().is_some_and(|running| running.pid != std::process::id());
         if inherited && let Some(parents) = self.running.take() {
@@ -255,7 +257,7 @@ struct Held(RefCell<BTreeMap<u64, Pair>>);
 unsafe impl Sync for Held {}
 static RUNNING: Held = Held(RefCell::new(BTreeMap::new()));
 
-/// The threads of all samplers that run, by number.
+/// The threads of all running samplers, by number.
 fn running(_held: Python<'_>) -> &'static RefCell<BTreeMap<u64, Pair>> {
     &RUNNING.0
 }
@@ -264,15 +266,15 @@ impl Drop for Sampler {
     fn drop(&mut self) {
         Python::attach(|py| {
             self.forget_parents(py);
-            // The threads end by themselves; nobody waits for the profile.
+            // The threads end by themselves, and the profile is not needed.
             let pair = self.running.as_ref().and_then(|ours| running(py).borrow_mut().remove(&ours.member));
             drop(pair);
         });
     }
 }
 
-/// Folders of the standard library and of what is installed beside it, where their names do not tell what they are
-/// already: `sysconfig` would say so, too, but takes 30 ms to import.
+/// Folders of the standard library, and so of the packages installed within, in case their names alone do not show what
+/// they are. `sysconfig` would also give them, but takes 30 ms to import.
 fn interpreters_folders(py: Python<'_>) -> PyResult<&'static [String]> {
     static KNOWN: PyOnceLock<Vec<String>> = PyOnceLock::new();
     let ask = || {
@@ -291,7 +293,7 @@ fn scope(rules: &ScopeRules) -> PyResult<Scope> {
     Scope::new(rules.clone()).map_err(|bad| PyValueError::new_err(bad.to_string()))
 }
 
-/// This process, as the remote reader wants to know it.
+/// This process, as the remote reader needs it.
 fn target() -> Target {
     let at = |name| symbols::address(name) as u64;
     let version = symbols::address(c"Py_Version").cast::<libc::c_ulong>();

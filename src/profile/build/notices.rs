@@ -1,6 +1,6 @@
-//! What a shim has to say, in words.
+//! The notices of the shims, as messages.
 //!
-//! Job: one message for each notice of the wire, once a process. Invariant: unknown codes are shown by number, never
+//! Job: one message for each notice of the wire, once per process. Invariant: unknown codes are shown by number, never
 //! dropped. Neighbour: `builder` collects the messages into the profile.
 
 use rscalene_wire as wire;
@@ -15,7 +15,7 @@ use crate::transport::event::Counters;
 pub(crate) fn message(pid: u32, notice: &wire::Notice) -> Notice {
     let detail = notice.detail;
     let text = match notice.code {
-        // Before 3.11, the shim does nothing but speak of the interpreter.
+        // Before 3.11, the shim sends this notice and records nothing.
         NoticeCode::UNSUPPORTED_VERSION if detail == 0 => {
             "an interpreter that does not tell its version is not supported, so nothing of it was recorded".to_owned()
         }
@@ -63,7 +63,7 @@ pub(crate) fn message(pid: u32, notice: &wire::Notice) -> Notice {
     Notice::of_process(pid, notice.code.name().map_or(codes::OTHER.to_owned(), str::to_ascii_lowercase), text)
 }
 
-/// Does the notice say that the waiting of the process cannot be seen?
+/// True if the notice means that the waiting of the process cannot be observed.
 pub(crate) fn hides_waits(notice: &wire::Notice) -> bool {
     matches!(notice.code, NoticeCode::MEMORY_UNREADABLE | NoticeCode::LAYOUT_UNKNOWN)
 }
@@ -74,7 +74,7 @@ pub(crate) fn refused_frames(pid: u32) -> Notice {
     Notice::of_process(pid, codes::FRAMES_REFUSED, text)
 }
 
-/// What process `pid` lost, by kind of record; `None` if nothing.
+/// The message about records that process `pid` lost, by kind; `None` if it lost none.
 pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<Notice> {
     let of_kind = |(number, &count): (usize, &u64)| {
         let what = match u8::try_from(number).ok().and_then(Kind::from_u8) {
@@ -101,8 +101,9 @@ pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<Notice> {
     (!parts.is_empty()).then(|| Notice::of_process(pid, codes::LOST_RECORDS, text))
 }
 
-/// The messages for what found no room: processes and threads share the last row, the innermost frames of `folded` call
-/// paths are in their callers, `texts` of command lines share a name, sections and `notices` have none.
+/// The messages about limits that were reached: further processes and threads share the last row, the innermost frames
+/// of `folded` call paths count for their callers, `texts` of command lines share a name, further sections and
+/// `notices` are left out.
 pub(crate) fn left_out(book: &Book, (folded, texts): (u64, u64), notices: u64) -> Vec<Notice> {
     let (processes, threads) = book.crowded;
     let sections = book.sections_left_out;
@@ -142,7 +143,7 @@ pub(crate) fn allocator(library: &str) -> String {
     stem.strip_prefix("lib").filter(|rest| !rest.is_empty()).unwrap_or(stem).to_owned()
 }
 
-/// Is this one of the versions whose frames can be read?
+/// True for versions whose frames can be read.
 pub(crate) fn is_supported(hex: u32) -> bool {
     let [major, minor, ..] = hex.to_be_bytes();
     major == 3 && (11..=15).contains(&minor)
