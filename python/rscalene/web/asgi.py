@@ -16,7 +16,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# The page may stand for a body of this size at most.
+# Largest body that is held back, so that the page can be sent instead.
 LARGEST_BODY = 10_000_000
 
 
@@ -102,7 +102,7 @@ class ProfilerMiddleware:
         triggered = options.when.triggered(view) or options.when.always
         whole = "page" in options.respond and scope["type"] == "http" and triggered and options.access.permits(view)
         whole = whole and not recording.bare
-        # The thread works for other requests while this one waits.
+        # While this request waits, its thread works for other requests.
         recording.own_thread = False
         recording.steps = steps = None if recording.bare else Steps()
         held = _Held(self, recording, view, send, hold=whole)
@@ -127,7 +127,7 @@ class ProfilerMiddleware:
 
 
 class _Held:
-    """The ``send`` that the application is given."""
+    """The ``send`` for the application: it passes messages on, or holds them until the page may replace them."""
 
     def __init__(self, owner: ProfilerMiddleware, recording: Recording, view: View, send: Send, *, hold: bool) -> None:
         self._owner = owner
@@ -176,14 +176,14 @@ class _Held:
         return {**message, "headers": [*message.get("headers", ()), *added]} if added else message
 
     async def release(self) -> None:
-        """Pass on what was held."""
+        """Send the messages that were held."""
         self._hold = False
         messages, self._messages = self._messages, []
         for message in messages:
             await self._send(message)
 
     async def answer(self) -> None:
-        """Answer with the page, if the answer was held for it."""
+        """Send the page, if the application's answer was held for it."""
         if not self._hold:
             return
         result, about = self._recording.result, self._recording.about
@@ -200,7 +200,7 @@ class _Held:
 
 
 def view_of(scope: Scope) -> View:
-    """Return what is seen of a request."""
+    """Return the parts of a request by which it is selected."""
 
     def header(name: str) -> str | None:
         wanted = name.encode()
@@ -221,7 +221,7 @@ def view_of(scope: Scope) -> View:
 
 
 async def read(receive: Receive) -> bytes:
-    """Read the body of a small form."""
+    """Read the body of a small form, at most about 10,000 bytes."""
     body = b""
     while len(body) < 10_000:
         message = await receive()
@@ -232,7 +232,7 @@ async def read(receive: Receive) -> bytes:
 
 
 async def reply(send: Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-    """Send a whole answer."""
+    """Send a complete answer."""
     raw = [(name.lower().encode(), value.encode()) for name, value in headers]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

@@ -16,12 +16,12 @@ EXIT_USAGE = 2
 
 
 def is_ours(words: list[str]) -> bool:
-    """Whether a command line names the file of a request."""
+    """Whether a command line names a file with the profile of a request."""
     return words[:1] != [] and words[0] in WORDS and any(begins_as_ours(word) for word in words[1:])
 
 
 def begins_as_ours(word: str) -> bool:
-    """Whether a file begins as requests' do."""
+    """Whether a file begins like the profile of a request."""
     if not word.endswith(".json"):
         return False
     try:
@@ -62,7 +62,7 @@ def main(words: list[str]) -> int:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read the file of a request; ValueError for one that is none, or of a later version."""
+    """Read the profile of a request; ValueError for another file, or for a later version."""
     try:
         data: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
@@ -78,7 +78,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Return what changed by line, the largest change of time first."""
+    """Return a table of what changed by line, the largest change of time first."""
     places: dict[tuple[str, int], list[dict[str, Any] | None]] = {}
     for side, data in enumerate((before, after)):
         for row in data["lines"]:

@@ -19,7 +19,7 @@ from rscalene.web.select import View
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-# Keys of `settings.RSCALENE`, in upper case, are parameters of the middlewares.
+# Keys of `settings.RSCALENE` are parameters of the middlewares, in upper case.
 DEFAULTS: dict[str, Any] = {"when": "?profile", "respond": "page", "lines": True, "functions": True, "pages": True}
 
 
@@ -42,7 +42,7 @@ class ProfilerMiddleware:
         if disabled() or (off and not labels_followed()):
             raise MiddlewareNotUsed
         if off:
-            # `rscalene run` records this process: routes are named, nothing else.
+            # `rscalene run` records this process: only give it the names of routes.
             given |= {"when": "never", "pages": False}
         self.get_response = get_response
         self._async = iscoroutinefunction(get_response)
@@ -137,7 +137,7 @@ class ProfilerMiddleware:
 
 
 def _stream(recording: Recording, content: Any, request: Any) -> Iterator[bytes]:
-    """Make each part of a body in the request's context."""
+    """Produce each part of a body in the request's context."""
     parts = iter(content)
     try:
         while True:
@@ -160,7 +160,7 @@ def _stream(recording: Recording, content: Any, request: Any) -> Iterator[bytes]
 
 
 async def _stream_async(recording: Recording, content: Any, request: Any) -> AsyncIterator[bytes]:
-    """Do the same for a body that is awaited."""
+    """Produce each part of an asynchronous body in the request's context."""
     parts = aiter(content)
     try:
         while True:
@@ -180,7 +180,7 @@ async def _stream_async(recording: Recording, content: Any, request: Any) -> Asy
 
 
 def view_of(request: Any) -> View:
-    """Return what is seen of a request."""
+    """Return the parts of a request by which it is selected."""
     meta = request.META
 
     def header(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Failures of the profiler beside a request: they are counted and said, and never reach the request."""
+"""Failures of the profiler: they are counted and printed, and never affect the request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["failures"]
 
 
 class Failures:
-    """Counts failures; the first of each kind in each process is a line on stderr."""
+    """Counts failures; each process prints the first of each kind on stderr."""
 
     def __init__(self) -> None:
         """Count nothing yet."""
@@ -17,7 +17,7 @@ class Failures:
         self._pid = os.getpid()
 
     def tell(self, what: str, error: BaseException) -> None:
-        """Count a failure; the first of its kind is a line on stderr."""
+        """Count a failure; print the first of its kind on stderr."""
         if self._pid != os.getpid():
             self._pid, self.counts = os.getpid(), {}
         self.counts[what] = self.counts.get(what, 0) + 1

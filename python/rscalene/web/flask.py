@@ -9,7 +9,7 @@ from typing import Any
 from rscalene._rscalene import labels_followed
 from rscalene.web.wsgi import ProfilerMiddleware
 
-# Configuration, and the parameter of the middleware that it is.
+# Key of the application's configuration, and the middleware's parameter that it sets.
 SETTINGS = {
     "RSCALENE_WHEN": "when",
     "RSCALENE_RESPOND": "respond",
@@ -65,7 +65,7 @@ class RScalene:
         }
         given |= {name: config[key] for key, name in SETTINGS.items() if key in config}
         if not enabled:
-            # `rscalene run` records this process: routes are named, nothing else.
+            # `rscalene run` records this process: only give it the names of routes.
             given |= {"when": "never", "pages": False}
         app.wsgi_app = ProfilerMiddleware(
             app.wsgi_app,
@@ -77,7 +77,7 @@ class RScalene:
 
 
 class _Once:
-    """Looks through the views before the first request."""
+    """Checks the views before the first request."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -104,7 +104,7 @@ def warn_of_lost_profiles(app: Any) -> None:
 
 
 def route_of(app: Any, environ: Any) -> str | None:
-    """Return the rule that a request matched, as Flask writes it."""
+    """Return the rule that a request matches, as Flask writes it; None if no rule matches."""
     request = environ.get("werkzeug.request")
     rule = getattr(request, "url_rule", None)
     if rule is not None:

@@ -1,4 +1,4 @@
-"""Formats of a request's profile, by the ending of a file's name."""
+"""Formats of a request's profile, chosen by the ending of a file's name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def ending(name: str) -> str:
-    """Return the ending that picks the format; ValueError for one that stands for none."""
+    """Return the ending that selects the format; ValueError if none does."""
     for known in (".speedscope.json", ".collapsed", ".pstats", ".prof", ".html", ".json", ".txt"):
         if name.endswith(known):
             return known
@@ -23,7 +23,7 @@ def ending(name: str) -> str:
 
 
 def encode(as_dict: Callable[[], dict[str, Any]], result: RequestResult, name: str) -> bytes:
-    """Return the bytes of a file called ``name``."""
+    """Return the content of a file called ``name``."""
     kind = ending(name)
     if kind in (".prof", ".pstats"):
         return result.table.prof()
@@ -39,14 +39,14 @@ def encode(as_dict: Callable[[], dict[str, Any]], result: RequestResult, name: s
 
 
 def frame(node: dict[str, Any]) -> str:
-    """Return how a function is called in a stack."""
+    """Return the text of a function in a stack."""
     if node["file"] == "~":
         return str(node["function"])
     return f"{node['function']} ({node['file'].rpartition('/')[2]}:{node['line']})"
 
 
 def stacks(data: dict[str, Any]) -> list[tuple[list[int], float]]:
-    """Return each path of functions, outermost first as indices of nodes, with its own seconds."""
+    """Return each path of functions as indices of nodes, the outermost first, with its own seconds."""
     nodes = data["tree"]["nodes"]
     paths: list[list[int]] = []
     for index, node in enumerate(nodes):
@@ -56,7 +56,7 @@ def stacks(data: dict[str, Any]) -> list[tuple[list[int], float]]:
 
 
 def collapsed(data: dict[str, Any]) -> str:
-    """Return stacks in microseconds, as flame graph tools read them."""
+    """Return stacks with microseconds, in the form that flame graph tools read."""
     nodes = data["tree"]["nodes"]
     out = []
     for path, own_s in stacks(data):
@@ -67,7 +67,7 @@ def collapsed(data: dict[str, Any]) -> str:
 
 
 def speedscope(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a file of speedscope."""
+    """Return the content of a speedscope file."""
     nodes = data["tree"]["nodes"]
     frames: dict[tuple[str, int, str], int] = {}
     shared = []
@@ -100,7 +100,7 @@ def speedscope(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_dict(data: dict[str, Any], kind: str) -> bytes:
-    """Return the bytes of a format, from a request's JSON."""
+    """Return the profile in the format ``kind``, from a request's JSON."""
     if kind == ".speedscope.json":
         return json.dumps(speedscope(data), separators=(",", ":")).encode()
     if kind == ".collapsed":

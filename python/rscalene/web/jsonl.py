@@ -1,4 +1,4 @@
-"""Requests as JSON lines for log shippers: flat keys, numbers as numbers, names of ECS, else of OpenTelemetry."""
+"""Requests as JSON lines for log shippers: flat keys, numbers as numbers, key names of ECS, else of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def lines(result: RequestResult, options: Options) -> Iterator[dict[str, Any]]:
-    """Yield the objects of one request: itself, its lines, its SQL, and its functions where they are asked for."""
+    """Yield the objects of one request: itself, its lines, its SQL, and its functions if the options ask for them."""
     common = common_keys(result, options)
     if "request" in options.jsonl_rows:
         yield common | request_keys(result) | {"event.dataset": "rscalene.request"}
@@ -59,7 +59,7 @@ def lines(result: RequestResult, options: Options) -> Iterator[dict[str, Any]]:
 
 
 def common_keys(result: RequestResult, options: Options) -> dict[str, Any]:
-    """Return the keys that every line of a request has."""
+    """Return the keys that all JSON lines of a request share."""
     about = result.about
     moment = datetime.fromtimestamp(about.started_at, UTC)
     keys = {

@@ -43,7 +43,7 @@ class Options:
     service: str = ""
     details: bool = False
     source: bool = True
-    # Text after each request: a stream, a path, a logger, None, or "stdout" for the one at the time of writing.
+    # Where text goes after each request: a stream, a path, a logger, None, or "stdout" for the current `sys.stdout`.
     stream: Any = None
     sort_by: list[str] = field(default_factory=lambda: ["time", "calls"])
     restrictions: list[object] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Options:
     keep_in: str | None = None
     jsonl: Any = None
     jsonl_rows: tuple[str, ...] = ("request", "line", "sql")
-    # Whether requests are kept in `folder`, and `/__rscalene/` is answered.
+    # Whether requests are kept in `folder`, and the pages of `/__rscalene/` are served.
     pages: bool = False
 
     @property

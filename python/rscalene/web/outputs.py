@@ -19,16 +19,16 @@ from rscalene.web.result import RequestResult, write_whole
 if TYPE_CHECKING:
     from rscalene.web.options import Options
 
-# File systems take 255 bytes; what comes behind (`-2`, a temporary name) has room.
+# File systems allow names of 255 bytes; the rest is for suffixes such as `-2`, and for a temporary name.
 LONGEST_NAME = 200
 UNSAFE = re.compile(r"[/\x00-\x1f\x7f]")
 
 
 class Outputs:
-    """Writes results as the options say; what fails there fails alone."""
+    """Writes results as the options say. A failure of one output does not affect the others or the request."""
 
     def __init__(self, options: Options) -> None:
-        """Make nothing yet, but the folder that was named."""
+        """Make the folder that the options name, if any."""
         self.options = options
         self._lock = threading.Lock()
         if options.profile_dir is not None:
@@ -38,7 +38,7 @@ class Outputs:
                 self._tell(f"cannot make `{options.profile_dir}`", error)
 
     def write(self, result: RequestResult, raw: Any) -> None:
-        """Write a result everywhere."""
+        """Write a result to each output."""
         options = self.options
         steps = []
         if options.stream is not None:
@@ -69,7 +69,7 @@ class Outputs:
         elif isinstance(stream, (str, os.PathLike)):
             append(Path(stream), out.encode())
         else:
-            # One write: the tables of requests that overlap never mix.
+            # Write once, so that the tables of overlapping requests do not mix.
             stream.write(out)
 
     def _to_file(self, result: RequestResult, raw: Any) -> None:
@@ -122,7 +122,7 @@ class Outputs:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Append to a file in one write, so that several processes may share it."""
+    """Append to a file in one write, so that several processes may use the file."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         while data:
@@ -132,7 +132,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 def cut(name: str, ending: str) -> str:
-    """Return a name that a file can have."""
+    """Return ``name``, cut to a length that file systems allow."""
     data = name.encode(errors="replace")
     if len(data) > LONGEST_NAME:
         name = data[: LONGEST_NAME - len(ending.encode())].decode(errors="ignore") + ending
@@ -140,7 +140,7 @@ def cut(name: str, ending: str) -> str:
 
 
 def free_name(folder: Path, name: str) -> Path:
-    """Return where a new file goes: ``name``, or ``name`` with ``-2``, ``-3`` before its ending."""
+    """Return a path that does not exist: ``name``, or ``name`` with ``-2``, ``-3``, ... before its ending."""
     path = folder / name
     if not path.exists():
         return path
@@ -152,7 +152,7 @@ def free_name(folder: Path, name: str) -> Path:
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that this user alone can enter; OSError if it is another's."""
+    """Make a folder that only this user can enter; OSError if it belongs to another user."""
     shared = folder.parent.name.startswith("rscalene")
     for one in (folder.parent, folder) if shared else (folder,):
         one.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -174,6 +174,6 @@ KEPT = re.compile(r"\d{8}T\d{12}-\d+-\d+-[0-9a-f]{32}\.json")
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest."""
+    """Remove all kept requests but the ``keep`` newest."""
     for name in kept(folder)[keep:]:
         (folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The page of one request and the index: whole files, no script, nothing loaded from elsewhere, every text escaped."""
+"""The page of one request and the index: complete files without script or external parts, every text escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rscalene._rscalene import page_style
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Beside the report's own style: what only these pages have.
+# Rules that only these pages have, in addition to the report's style.
 STYLE = """
 .num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .panel{overflow-x:auto;margin-bottom:14px}
@@ -32,19 +32,19 @@ svg text{font:11px var(--mono);fill:var(--ink)}
 .f0,.f1{stroke:var(--card);stroke-width:.5}
 form{display:inline}
 """
-# Nodes of the flame graph that are drawn: what is narrower than this share of the width is left out.
+# Smallest share of the width at which a node of the flame graph is drawn.
 NARROWEST = 0.001
 WIDTH = 1200
 ROW = 18
 
 
 def style() -> str:
-    """Return the style of the report, and ours."""
+    """Return the style of the report, and the rules of these pages."""
     return page_style() + STYLE
 
 
 def policy() -> str:
-    """Return the Content-Security-Policy: nothing is loaded, and the one style is known by its hash."""
+    """Return the Content-Security-Policy: it allows nothing but the one style sheet, by its hash."""
     digest = b64encode(hashlib.sha256(style().encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -52,7 +52,7 @@ def policy() -> str:
 
 
 def document(title: str, body: str) -> str:
-    """Return a whole page."""
+    """Return a complete page."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">'
@@ -64,12 +64,12 @@ def document(title: str, body: str) -> str:
 
 
 def ms(seconds: float | None) -> str:
-    """Return milliseconds as text."""
+    """Return the milliseconds as text."""
     return "" if seconds is None else f"{seconds * 1e3:,.3f}"
 
 
 def table(heads: Iterable[tuple[str, bool]], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table; a head says whether its column is text."""
+    """Return a table. Each head is a title and whether its column is text."""
     heads = list(heads)
     out = ["<table><thead><tr>"]
     out += [f'<th scope="col"{" class=l" if text else ""}>{escape(name)}</th>' for name, text in heads]
@@ -84,18 +84,18 @@ def table(heads: Iterable[tuple[str, bool]], rows: Iterable[Iterable[str]]) -> s
 
 
 def panel(title: str, body: str) -> str:
-    """Return a part of a page."""
+    """Return a panel of a page."""
     return f'<section class="panel"><h3>{escape(title)}</h3>{body}</section>'
 
 
 def place(file: str, line: int) -> str:
-    """Return where a line is."""
+    """Return the place of a line as HTML."""
     short = "/".join(file.split("/")[-2:])
     return f'<span class="place" title="{escape(file)}">{escape(short)}:{line}</span>'
 
 
 def request_page(data: dict[str, Any]) -> str:
-    """Return the page of a request, from its JSON."""
+    """Return the page of a request, made from its JSON."""
     request = data["request"]
     what = f"{request['method']} {request['path']}".strip() or str(request["name"]) or "request"
     facts = {
@@ -128,7 +128,7 @@ def request_page(data: dict[str, Any]) -> str:
 
 
 def waterfall(data: dict[str, Any]) -> str:
-    """Return when the application worked, the body was sent, and what came after the response; SQL below."""
+    """Return a bar of the times: until the first byte, sending the body, after the response; SQL below."""
     request = data["request"]
     total = max(request["elapsed_s"], 1e-9)
     first = min(request["first_byte_s"] if request["first_byte_s"] is not None else total, total)
@@ -158,7 +158,7 @@ def waterfall(data: dict[str, Any]) -> str:
 
 
 def lines_table(data: dict[str, Any], most: int = 200) -> str:
-    """Return the lines, most time first."""
+    """Return a table of the lines, the most time first."""
     rows = sorted(data["lines"], key=lambda row: -row["time_s"])
     waits = any(row["await_s"] for row in rows)
     counted = any(row["net_bytes"] is not None for row in rows)
@@ -191,7 +191,7 @@ def lines_table(data: dict[str, Any], most: int = 200) -> str:
 
 
 def sql_table(statements: list[dict[str, Any]]) -> str:
-    """Return the statements."""
+    """Return a table of the statements."""
     heads = [
         ("Count", False),
         ("Total ms", False),
@@ -212,7 +212,7 @@ def sql_table(statements: list[dict[str, Any]]) -> str:
 
 
 def functions_table(functions: list[dict[str, Any]], most: int = 300) -> str:
-    """Return the functions, most own time first."""
+    """Return a table of the functions, the most own time first."""
     heads = [("Calls", False), ("Own ms", False), ("Total ms", False), ("Function", True), ("Line", True)]
     cells = []
     for one in functions[:most]:
@@ -228,7 +228,7 @@ def functions_table(functions: list[dict[str, Any]], most: int = 300) -> str:
 
 
 def flame(nodes: list[dict[str, Any]]) -> str:
-    """Return the call tree as a flame graph, outermost calls on top."""
+    """Return the call tree as a flame graph, the outermost calls on top."""
     totals = [node["own_s"] for node in nodes]
     children: dict[int | None, list[int]] = {}
     for index in range(len(nodes) - 1, -1, -1):
@@ -277,7 +277,7 @@ def flame(nodes: list[dict[str, Any]]) -> str:
 
 
 def index_page(kept: list[dict[str, Any]], *, form: str, notices: list[str]) -> str:
-    """Return the index: routes, and the newest requests. ``form`` is the token that `clear` wants."""
+    """Return the index: routes, and the newest requests. ``form`` is the token that `clear` requires."""
     routes: dict[str, list[dict[str, Any]]] = {}
     for one in kept:
         request = one["request"]

@@ -1,6 +1,6 @@
-"""What ``/__rscalene/`` answers: the index of all workers, the page of a request, its files, and ``clear``.
+"""Answers requests of ``/__rscalene/``: the index of all workers, the page of a request, its files, and ``clear``.
 
-A request that may not see it gets None, and the application answers as if these pages did not exist.
+A request without permission gets None, and the application answers as if these pages did not exist.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PREFIX = "/__rscalene/"
 
 @dataclass
 class Answer:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -38,12 +38,12 @@ class Answer:
 
     @property
     def status_line(self) -> str:
-        """The status as WSGI wants it."""
+        """The status in the form that WSGI requires."""
         return f"{self.status} {HTTPStatus(self.status).phrase}"
 
 
 def headers_of_page(length: int, kind: str = "text/html; charset=utf-8") -> list[tuple[str, str]]:
-    """Return the headers of every page."""
+    """Return the headers that every page has."""
     return [
         ("Content-Type", kind),
         ("Content-Length", str(length)),
@@ -55,7 +55,7 @@ def headers_of_page(length: int, kind: str = "text/html; charset=utf-8") -> list
 
 
 def answer(options: Options, view: View, body: bytes, notices: list[str]) -> Answer | None:
-    """Answer a request of ``/__rscalene/``; None: it is none, or may not."""
+    """Answer a request of ``/__rscalene/``; None for another path, or without permission."""
     before, found, rest = f"{view.path}{'' if view.path.endswith('/') else '/'}".partition(PREFIX)
     if not found or before or not options.access.permits(view):
         return None
@@ -80,13 +80,13 @@ def answer(options: Options, view: View, body: bytes, notices: list[str]) -> Ans
 
 
 def html(text: str, status: int = 200) -> Answer:
-    """Return a page as an answer."""
+    """Return an answer with a page."""
     data = text.encode()
     return Answer(status, headers_of_page(len(data)), data)
 
 
 def one(folder: Path, number: str, ending: str) -> Answer:
-    """Answer with a request's page or file."""
+    """Return an answer with the page or a file of a request."""
     name = next((name for name in kept(folder) if name.endswith(f"-{number}.json")), None)
     data = None
     if name is not None:
@@ -111,7 +111,7 @@ def one(folder: Path, number: str, ending: str) -> Answer:
 
 
 def read_all(folder: Path) -> list[dict[str, Any]]:
-    """Read the kept requests, the newest first; what cannot be read is left out."""
+    """Read the kept requests, the newest first; unreadable ones are left out."""
     found = []
     for name in kept(folder):
         with contextlib.suppress(OSError, ValueError):
@@ -120,7 +120,7 @@ def read_all(folder: Path) -> list[dict[str, Any]]:
 
 
 def form_token(folder: Path) -> str:
-    """Return what the form of `clear` holds: one secret a folder, so that every worker knows it."""
+    """Return the token that the form of `clear` must send: one secret for each folder, which every worker can read."""
     path = private_folder(folder) / ".form"
     with contextlib.suppress(OSError):
         token = path.read_text()

@@ -1,4 +1,4 @@
-"""What the panels of the debug toolbars share: a request between their two calls, and its tables."""
+"""Parts that the panels of the debug toolbars share: a request from its begin to its end, and its tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Panelled:
     """The request that a toolbar shows."""
 
     def __init__(self, method: str, path: str) -> None:
-        """Begin it in the running context."""
+        """Open the request and enter it in the running context."""
         self.result: RequestResult | None = None
         self._request: Request | None = None
         self._stretch: Stretch | None = None
@@ -42,7 +42,7 @@ class Panelled:
         )  # fmt: skip
 
     def end(self, status: int | None) -> None:
-        """End it, once."""
+        """End the request; a second call does nothing."""
         if self._request is None or self._stretch is None or self.result is not None:
             return
         self._request.exit(self._stretch)
@@ -52,7 +52,7 @@ class Panelled:
 
 
 def subtitle(panelled: Panelled | None) -> str:
-    """Return the time and the number of statements: ``21 ms · 7 sql``."""
+    """Return the time and the number of statements, such as ``21 ms · 7 sql``."""
     if panelled is None or panelled.result is None:
         return ""
     count = sum(int(one.get("count") or 0) for one in panelled.result.sql)

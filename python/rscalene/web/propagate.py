@@ -1,4 +1,4 @@
-"""``propagate=True``: threads and pool jobs that a request starts belong to it, as tasks do by themselves."""
+"""``propagate=True``: threads and pool jobs that a request starts belong to it. (Tasks belong to it without this.)"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _done = False
 
 
 def follow_threads() -> None:
-    """Wrap ``Thread.start`` and ``ThreadPoolExecutor.submit``, once a process; outside of requests nothing changes."""
+    """Wrap ``Thread.start`` and ``ThreadPoolExecutor.submit``, once; outside of requests nothing changes."""
     global _done
     with _lock:
         if _done:

@@ -1,7 +1,7 @@
-"""One request from its first moment to its result, for every protocol and for blocks of code.
+"""One request from its begin to its result, for every protocol and for blocks of code.
 
-Nothing is armed before the first selected request of a process. Whatever goes wrong on the way to a result is one line
-on stderr and a count, never the answer to a request.
+Nothing is installed before the first selected request of a process. If recording a request fails, the failure is
+counted and printed on stderr; the answer to the request never changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Selects requests and records them, as its options say."""
+    """Selects requests and records them, according to its options."""
 
     def __init__(self, options: Options) -> None:
         """Start nothing."""
@@ -40,7 +40,7 @@ class Recorder:
         self.unselected_full = 0
 
     def begin(self, view: View) -> Recording | None:
-        """Open a recording, if this request is selected and there is room for it."""
+        """Open a recording, if this request is selected and fewer than ``max_selected`` are open."""
         if not self.options.when.selects(view, self.options.access):
             return self._label(view)
         with self._lock:
@@ -76,7 +76,7 @@ class Recorder:
             return None
 
     def _label(self, view: View) -> Recording | None:
-        """Open a recording that only names its route, where ``rscalene run`` records this process."""
+        """Open a recording that only names its route, if ``rscalene run`` records this process."""
         if not labels_followed():
             return None
         try:
@@ -86,7 +86,7 @@ class Recorder:
             return None
 
     def notices(self) -> list[str]:
-        """Return what the index has to say of this process."""
+        """Return the notices of this process for the index."""
         told = []
         if self.unselected_full:
             most = self.options.max_selected
@@ -98,13 +98,13 @@ class Recorder:
         return told
 
     def ended(self) -> None:
-        """One recording less."""
+        """Count one open recording less."""
         with self._lock:
             self._open -= 1
 
 
 def trace_of(header: str | None) -> tuple[str | None, str | None]:
-    """Return the trace's and the span's number of a ``traceparent`` header."""
+    """Return the trace's and the span's id of a ``traceparent`` header."""
     parts = (header or "").split("-")
     if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[2]) == 16 and (parts[1] + parts[2]).isalnum():
         return parts[1], parts[2]
@@ -112,15 +112,15 @@ def trace_of(header: str | None) -> tuple[str | None, str | None]:
 
 
 class Recording:
-    """One request that is being recorded. ``finish`` ends it, once."""
+    """One request that is being recorded. The first ``finish`` ends it."""
 
     def __init__(self, recorder: Recorder, about: About, *, bare: bool = False) -> None:
-        """Open it; what the running context does from ``enter`` on is counted. ``bare``: only its route is named."""
+        """Open the request; from ``enter`` on, work of the context is counted. ``bare``: only name its route."""
         options = recorder.options
         self.bare = bare
-        #: Whether the CPU time of the request's thread is the request's alone.
+        #: Whether the request's thread works for no other request meanwhile.
         self.own_thread = True
-        #: The request's own CPU time, where its thread works for others too.
+        #: The request's own CPU time, if its thread works for other requests too.
         self.steps: Steps | None = None
         self.done = False
         self.result: RequestResult | None = None
@@ -139,7 +139,7 @@ class Recording:
         about.id = secrets.token_hex(16)
         self.about = about
         self.recorder = recorder
-        # Drivers are hooked at the first ledger of a process, which is no time of the request's.
+        # The first ledger of a process hooks the drivers. Make it before the request begins to count its time.
         ledger = sql_ledger() if options.sql else None
         self.request = Request(lines=options.lines, functions=options.functions, max_s=options.max_s)
         self.request.sql = ledger
@@ -150,7 +150,7 @@ class Recording:
             self.about.first_byte_s = self.request.elapsed_s
 
     def finish(self, raw: Any = None) -> RequestResult | None:
-        """End the request and write what the options want; None if it has ended before."""
+        """End the request and write the outputs; None if it has ended before."""
         with self.recorder._lock:
             if self.done:
                 return None
@@ -172,7 +172,7 @@ class Recording:
 
 
 def labels_of(about: About) -> list[tuple[str, str]]:
-    """Return the keys and values under which the costs of a request are added up."""
+    """Return the label of a request: the keys and values by which costs of requests are summed."""
     if about.method == "CELERY":
         return [("task", about.name)]
     unknown = "(no route)" if about.status in (404, 405) else about.path
@@ -180,7 +180,7 @@ def labels_of(about: About) -> list[tuple[str, str]]:
 
 
 def tell_end(request: Request, pairs: list[tuple[str, str]], *, own_thread: bool) -> None:
-    """Tell ``rscalene run`` which work has ended; does nothing where nothing records."""
+    """Report to ``rscalene run`` that the request has ended; does nothing without a recorder."""
     if not labels_followed():
         return
     try:
@@ -193,7 +193,7 @@ def tell_end(request: Request, pairs: list[tuple[str, str]], *, own_thread: bool
 
 
 def sql_ledger() -> Any:
-    """Return a ledger for a request's SQL; None where it cannot be counted."""
+    """Return a ledger for a request's SQL; None if SQL cannot be counted."""
     try:
         ledger = import_module("rscalene.sql").ledger
     except (ImportError, AttributeError):

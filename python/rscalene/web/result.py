@@ -214,22 +214,22 @@ class RequestResult:
 
 
 def _known_rows(statements: list[dict[str, Any]]) -> int | None:
-    """Return the rows of all statements whose rows are known; ``None`` where none are."""
+    """Return the sum of the rows of all statements that know theirs; ``None`` if none does."""
     known = [int(one["rows"]) for one in statements if one.get("rows") is not None]
     return sum(known) if known else None
 
 
 class _Holder:
-    """What ``pstats.Stats`` takes: an object with ``stats`` and ``create_stats``."""
+    """An object with ``stats`` and ``create_stats``, as ``pstats.Stats`` requires."""
 
     stats: Any
 
     def create_stats(self) -> None:
-        """Do nothing: they are there."""
+        """Do nothing: the attribute ``stats`` is set already."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, readable by its owner alone."""
+    """Write a file so that readers see all of it or nothing; only its owner may read it."""
     handle, temporary = tempfile.mkstemp(prefix=".rscalene-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,7 +1,7 @@
 """Which requests are profiled, and who may ask for it.
 
-``when`` selects; what a client can trigger by itself (``"?profile"``, ``"header:..."``) needs leave besides: ``allow``,
-a token, or, where neither is given, debug mode and a peer on this machine that came through no proxy.
+``when`` selects requests. If a client can select its own request (``"?profile"``, ``"header:..."``), it also needs
+permission: ``allow``, a token or, if neither is given, debug mode and a peer on this machine without a proxy between.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ TOKEN_HEADER = "x-rscalene-token"
 
 @dataclass
 class View:
-    """What is seen of a request before it runs, the same for WSGI and ASGI."""
+    """The parts of a request by which it is selected, the same for WSGI and ASGI."""
 
     method: str
     path: str
     query: str
     peer: str
     header: Callable[[str], str | None]
-    # The environ or the scope: what callables are given.
+    # The environ or the scope: the argument of callables.
     raw: Any
 
     def values(self, name: str) -> list[str]:
@@ -43,10 +43,10 @@ class View:
 
 
 class Access:
-    """Who may trigger profiles and see pages."""
+    """Decides who may trigger profiles and see pages."""
 
     def __init__(self, allow: Callable[[Any], object] | None, token: str | None, *, debug: bool) -> None:
-        """``allow`` is asked with the environ or the scope; ``token`` is compared in constant time."""
+        """Keep the rules: ``allow`` gets the environ or the scope; ``token`` is compared in constant time."""
         if token is not None and len(token) < 8:
             raise ValueError("token: shorter than 8 characters\nhint: use `secrets.token_urlsafe()`")
         self.allow = allow
@@ -54,7 +54,7 @@ class Access:
         self.debug = debug
 
     def permits(self, view: View) -> bool:
-        """Whether this request may."""
+        """Whether this request has permission."""
         if self.allow is None and self.token is None:
             return self.debug and is_local(view)
         if self.allow is not None and self.allow(view.raw):
@@ -65,7 +65,7 @@ class Access:
 
 
 def is_local(view: View) -> bool:
-    """Whether the peer is this machine, and no proxy stands between."""
+    """Whether the peer is on this machine, and the request came through no proxy."""
     if view.header("x-forwarded-for") is not None or view.header("forwarded") is not None:
         return False
     peer = view.peer
@@ -73,7 +73,7 @@ def is_local(view: View) -> bool:
 
 
 def given_tokens(view: View) -> list[str]:
-    """Return the tokens that a request brings, in its query, a header or a cookie."""
+    """Return the tokens of a request: in its query, a header or a cookie."""
     given = view.values(TOKEN_NAME)
     header = view.header(TOKEN_HEADER)
     if header is not None:
@@ -133,7 +133,7 @@ class When:
         return any(view.header(name) is not None for name in self.headers)
 
     def value(self, view: View) -> str | None:
-        """Return what stands behind the key that asked: ``follow`` in ``?profile=follow``."""
+        """Return the value of the key that selected the request: ``follow`` for ``?profile=follow``."""
         for key in self.keys:
             values = view.values(key)
             if values:

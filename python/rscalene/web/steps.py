@@ -1,4 +1,4 @@
-"""The CPU time of a coroutine alone: its thread works for others while it waits."""
+"""The CPU time of one coroutine, without the time that its thread works for others while it waits."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ __all__ = ["Steps"]
 
 
 class Steps:
-    """Awaits something step by step, with the thread's clock read around each step.
+    """Awaits an object step by step, and reads the thread's clock before and after each step.
 
-    Tasks that it starts and work that it hands to threads are not in the sum.
+    The sum does not include tasks that the object starts, nor work that it passes to other threads.
     """
 
     __slots__ = ("_began", "_ns")
 
     def __init__(self) -> None:
-        """Nothing was taken yet."""
+        """Start with a sum of 0."""
         self._ns = 0
         self._began: int | None = None
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds so far, the present step's included."""
+        """CPU seconds so far, including the current step."""
         present = 0 if self._began is None else time.thread_time_ns() - self._began
         return (self._ns + present) / 1e9
 
     def run(self, work: Awaitable[Any]) -> _Work:
-        """Return what is to be awaited in place of ``work``."""
+        """Return an awaitable that awaits ``work`` and times its steps."""
         return _Work(self, work)
 
     def _step(self, step: Any, argument: Any) -> Any:
@@ -49,7 +49,7 @@ class _Work:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         inner: Any = self._work.__await__()
-        # What is no coroutine (a future) may have no `send`.
+        # An awaitable that is not a coroutine (a future) may have no `send`.
         send = getattr(inner, "send", None) or (lambda _value: next(inner))
         step, argument = send, None
         while True:

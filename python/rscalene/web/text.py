@@ -1,4 +1,4 @@
-"""The tables of a request as text: werkzeug's block to the byte, and the table of lines."""
+"""The tables of a request as text: the block of werkzeug, byte for byte, and the table of lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from rscalene.web.result import RequestResult
 
-# pstats' keys, in pstats' order: their unique prefixes are keys, too.
+# The sort keys of pstats, in its order. Their unique prefixes are keys too.
 KEYS = (
     "calls", "ncalls", "cumtime", "cumulative", "filename", "line", "module", "name", "nfl", "pcalls", "stdname",
     "time", "tottime",
@@ -22,7 +22,7 @@ RULE = "-" * 80
 def sort_keys(given: Sequence[object]) -> list[str]:
     """Return the full names of pstats' sort keys; ValueError for one that pstats does not know.
 
-    Names may be unambiguous prefixes or ``SortKey`` members; a single number from -1 to 2 is one of the old profiler's.
+    Names may be unambiguous prefixes or ``SortKey`` members; a single number from -1 to 2 is a key of the old profiler.
     """
     if len(given) == 1 and isinstance(given[0], int) and not isinstance(given[0], str):
         if given[0] not in OLD_KEYS:
@@ -41,7 +41,7 @@ def _full(word: object) -> str:
 
 
 def _prefixes() -> tuple[dict[str, str], set[str]]:
-    """Expand abbreviations as pstats does: walking down from each word until a fragment is taken."""
+    """Return each prefix's key, and the ambiguous prefixes, by the algorithm of pstats."""
     known: dict[str, str] = {}
     bad: set[str] = set()
     for word in KEYS:
@@ -56,13 +56,13 @@ def _prefixes() -> tuple[dict[str, str], set[str]]:
 
 
 def block(result: RequestResult, path: str, sort_by: list[str], restrictions: list[object]) -> str:
-    """Return what werkzeug's middleware writes for a request."""
+    """Return the text that werkzeug's middleware writes for a request."""
     body = result.table.text(sort_by, restrictions)
     return f"{RULE}\nPATH: {path!r}\n{body}{RULE}\n\n"
 
 
 def tables(result: RequestResult, *, lines: bool | None, sort_by: list[str], restrictions: list[object]) -> str:
-    """Return the table of lines, then that of functions, each where there is one."""
+    """Return the table of lines, then the table of functions, if there are any."""
     parts = []
     if lines or (lines is None and result.lines):
         parts.append(line_table(result.to_dict()))
@@ -73,7 +73,7 @@ def tables(result: RequestResult, *, lines: bool | None, sort_by: list[str], res
 
 
 def of_data(data: dict[str, Any]) -> str:
-    """Return the same tables, from a request's JSON."""
+    """Return the same tables as :func:`tables`, from a request's JSON."""
     from rscalene.web.formats import from_dict
 
     functions = from_dict(data, ".txt").decode() if data["functions"] else ""
@@ -81,7 +81,7 @@ def of_data(data: dict[str, Any]) -> str:
 
 
 def heading_of(data: dict[str, Any]) -> str:
-    """Return one line: which request, its answer, its time."""
+    """Return one line with the request, its answer and its time."""
     request = data["request"]
     what = f"{request['method']} {request['path']}" if request["method"] else request["name"] or "request"
     answer = f" -> {request['status']}" if request["status"] is not None else ""
@@ -91,7 +91,7 @@ def heading_of(data: dict[str, Any]) -> str:
 
 
 def line_table(data: dict[str, Any], most: int = 40) -> str:
-    """Return the lines that took most time, most first."""
+    """Return a table of the lines with the most time, sorted by time."""
     rows = sorted(data["lines"], key=lambda row: -row["time_s"])
     waits = any(row["await_s"] for row in rows)
     queried = any("sql_count" in row for row in rows)
@@ -115,6 +115,6 @@ def line_table(data: dict[str, Any], most: int = 40) -> str:
 
 
 def short(file: str) -> str:
-    """Return a file's name from the current folder, where it lies in it."""
+    """Return a file's name, relative to the current folder if the file is below it."""
     here = os.getcwd() + os.sep
     return file[len(here) :] if file.startswith(here) else file

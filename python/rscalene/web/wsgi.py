@@ -18,7 +18,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-# The page may stand for a body of this size at most.
+# Largest body that is held back, so that the page can be sent instead.
 LARGEST_BODY = 10_000_000
 
 
@@ -139,7 +139,7 @@ class ProfilerMiddleware:
         request.exit(stretch)
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
-            # It goes out as it is, by sendfile where the server can.
+            # Return the body as it is, so that the server can use sendfile.
             started.release()
             self._finish(recording, environ)
             return body
@@ -151,7 +151,7 @@ class ProfilerMiddleware:
         return self._answer_with_page(watched, started, view) if whole else watched
 
     def _may_answer_with_page(self, view: View) -> bool:
-        """Tell whether the page stands in place of the answer: only where the client asked for it, and may."""
+        """Tell whether the page replaces the answer: only if the client asked for it and has permission."""
         options = self.options
         return (options.when.triggered(view) or options.when.always) and options.access.permits(view)
 
@@ -181,7 +181,7 @@ class ProfilerMiddleware:
         return [page] if view.method != "HEAD" else []
 
     def _finish(self, recording: Recording, environ: Environ) -> None:
-        """End a recording and name its route."""
+        """Name the route of a recording and end it."""
         about = recording.about
         if about.route is None and self._route_of is not None:
             try:
@@ -192,7 +192,7 @@ class ProfilerMiddleware:
 
 
 class _Started:
-    """The ``start_response`` that the application is given."""
+    """The ``start_response`` for the application: it passes the call on, or holds it for the page."""
 
     def __init__(
         self, recording: Recording, start_response: StartResponse, view: View, respond: tuple[str, ...], *, hold: bool
@@ -241,7 +241,7 @@ class _Started:
         return added
 
     def release(self) -> None:
-        """Pass on an answer that was held."""
+        """Pass on the answer that was held."""
         if self._hold and self.status is not None:
             self._hold = False
             write = self._pass_on(self.status, self._headers, self._exc_info)
@@ -249,13 +249,13 @@ class _Started:
                 write(part)
 
     def replace(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """Answer otherwise."""
+        """Start another answer in place of the one that was held."""
         self._hold = False
         self._start(status, headers)
 
 
 class _Body:
-    """A body whose parts are made in the request's context, one at a time."""
+    """A body that produces each of its parts in the request's context."""
 
     def __init__(
         self, owner: ProfilerMiddleware, recording: Recording, environ: Environ, body: Iterable[bytes]
@@ -316,7 +316,7 @@ class _Body:
             self._owner._finish(self.recording, self._environ)
 
     def __del__(self) -> None:
-        # Test clients do not always close.
+        # A test client may drop the body without closing it.
         try:
             self._end()
         except Exception as error:
@@ -324,14 +324,14 @@ class _Body:
 
 
 class _Sized(_Body):
-    """The same for a body with a length, which servers send as Content-Length."""
+    """A body with a length, which servers send as Content-Length."""
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
 
 
 class _Rest:
-    """A body that has begun to be read and was found too long for a page."""
+    """A body that was partly read before it turned out too long for a page."""
 
     def __init__(self, parts: list[bytes], body: _Body) -> None:
         self._parts = parts
@@ -347,7 +347,7 @@ class _Rest:
 
 
 def view_of(environ: Environ) -> View:
-    """Return what is seen of a request."""
+    """Return the parts of a request by which it is selected."""
 
     def header(name: str) -> str | None:
         value = environ.get("HTTP_" + name.upper().replace("-", "_"))
