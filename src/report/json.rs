@@ -128,7 +128,7 @@ fn is_known(format: &Format) -> bool {
     format.name == FORMAT_NAME && (1..=FORMAT_MAJOR).contains(&format.major)
 }
 
-/// Reads the key `format` alone, which every version has, and refuses a format that this build does not know.
+/// Reads the key `format` alone, which every version has, and refuses a format unknown to this build.
 fn check_format(name: &str, text: &str) -> Result<(), ReadError> {
     #[derive(Deserialize)]
     struct Head {
@@ -155,7 +155,7 @@ fn check_format(name: &str, text: &str) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Checks that every index is valid, and that a caller's node stands before the nodes that it calls.
+/// Checks that every index is valid, and that a caller's node stands before the nodes of its callees.
 fn check_indices(profile: &Profile) -> Result<(), String> {
     let Stacks { frames, nodes, other_files, by_thread, by_process } = &profile.stacks;
     let files = profile.files.len() + other_files.len();
@@ -238,7 +238,7 @@ fn check_indices(profile: &Profile) -> Result<(), String> {
     profile.merge.as_deref().map_or(Ok(()), |merge| check_merge(profile, merge))
 }
 
-/// Checks the indices and counts that only merged profiles have.
+/// Checks the indices and counts of merged profiles.
 fn check_merge(profile: &Profile, merge: &Merge) -> Result<(), String> {
     let files = profile.files.len();
     let rows =

@@ -66,7 +66,7 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
     out
 }
 
-/// Most SQL statements that are listed.
+/// Most SQL statements in the list.
 const STATEMENTS: usize = 10;
 
 /// Appends the queries of databases by line, and advice for lines that repeat their queries.
@@ -132,7 +132,7 @@ fn escape_pipes(text: &str) -> String {
     out
 }
 
-/// Escapes all characters of `text` that Markdown or HTML would interpret.
+/// Escapes all characters of `text` with a meaning in Markdown or HTML.
 fn plain(text: &str) -> String {
     let text = text::visible(text, &Style::PLAIN);
     let mut out = String::with_capacity(text.len());

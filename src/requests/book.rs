@@ -26,7 +26,7 @@ pub(super) struct Book {
     pub(super) lines: bool,
     /// Clock ticks at which the request stops recording functions.
     pub(super) deadline: u64,
-    /// Whether that has happened.
+    /// Whether the deadline has passed.
     pub(super) cut: bool,
     /// Calls by path.
     pub(super) tree: tree::Tree<Arc<Function>>,
@@ -49,7 +49,7 @@ impl Stack {
     }
 }
 
-/// With this many contexts, the book removes those with an empty stack before it adds another.
+/// At this number of contexts, the book removes contexts with an empty stack before it adds another.
 const CROWDED: usize = 64;
 
 impl Book {
@@ -104,7 +104,7 @@ impl Book {
         stack
     }
 
-    /// Records that a Python function starts, or resumes.
+    /// Records the start or the resumption of a Python function.
     #[inline(always)]
     pub(super) fn enter(&mut self, py: Python<'_>, stack: u32, code: *mut ffi::PyObject, starts: bool) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
@@ -121,7 +121,7 @@ impl Book {
         );
     }
 
-    /// Records that a C function starts.
+    /// Records the start of a C function.
     #[inline(always)]
     pub(super) fn enter_builtin(&mut self, py: Python<'_>, stack: u32, key: usize, callable: *mut ffi::PyObject) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
@@ -136,7 +136,7 @@ impl Book {
         self.tree.enter(&mut stack.calls, key, |_| 1, make, clock::ticks);
     }
 
-    /// Records that a function of either kind returns.
+    /// Records the return of a function of either kind.
     #[inline(always)]
     pub(super) fn leave(&mut self, stack: u32, key: usize, now: u64) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
@@ -155,7 +155,7 @@ impl Book {
         }
     }
 
-    /// Records that code in scope starts (`starts`), or resumes.
+    /// Records the start (`starts`) or the resumption of code in scope.
     pub(super) fn enter_lines(
         &mut self,
         py: Python<'_>,
@@ -176,7 +176,7 @@ impl Book {
         }
     }
 
-    /// Records that a line of code in scope begins.
+    /// Records the start of a line of code in scope.
     #[inline(always)]
     pub(super) fn line(&mut self, py: Python<'_>, stack: u32, code: *mut ffi::PyObject, line: u32, now: Reading) {
         let Some(lines) = self.stacks.get_mut(stack as usize) else { return };
@@ -189,20 +189,20 @@ impl Book {
         }
     }
 
-    /// Notes that 3.11 will report the current line once more, because the code object resumes.
+    /// Notes a resumption on 3.11, which reports the current line once more.
     pub(super) fn told_again(&mut self, stack: u32) {
         if let Some(frame) = self.stacks.get_mut(stack as usize).and_then(|stack| stack.lines.last_mut()) {
             frame.told_again = true;
         }
     }
 
-    /// Records that code in scope returns or suspends.
+    /// Records the return or the suspension of code in scope.
     pub(super) fn leave_lines(&mut self, stack: u32, code: usize, how: Leaves, now: Reading) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
         self.ledger.leave(&mut stack.lines, &mut stack.suspended, code, how, now);
     }
 
-    /// Adds the counts of `other`, a request that began inside this one and has ended on this stack.
+    /// Adds the counts of `other`: a request begun inside this one, which has ended on this stack.
     pub(super) fn adopt(&mut self, stack: u32, other: &Self) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
         if self.functions {
@@ -217,7 +217,7 @@ impl Book {
     pub(super) fn close(&mut self, now: Reading) {
         for stack in &mut self.stacks {
             self.tree.clear(&mut stack.calls, now.ticks);
-            // Code that still runs on another thread has that thread's counters, so its bytes are left out.
+            // Code still running on another thread uses the counters of its thread, so its bytes are left out.
             self.ledger.clear(&mut stack.lines, now);
         }
         self.stacks = Vec::new();

@@ -1,4 +1,4 @@
-//! Numbers of open requests, by the events that they need.
+//! Numbers of open requests, by the events needed for them.
 //!
 //! Invariant: written with the GIL held. Neighbours: `gears` writes, `events` and `legacy` read.
 

@@ -21,7 +21,7 @@ pub(super) fn modern(py: Python<'_>) -> bool {
     py.version_info() >= (3, 12)
 }
 
-/// Counts a request that opens, and switches on the events that it needs.
+/// Counts an opened request, and switches on the events for it.
 ///
 /// # Errors
 /// If requests cannot be followed in this interpreter, or other tools hold all ids of `sys.monitoring`.
@@ -47,7 +47,7 @@ pub(super) fn open(py: Python<'_>, functions: bool, lines: bool) -> PyResult<()>
     Ok(())
 }
 
-/// Counts a request that ends.
+/// Counts an ended request.
 pub(super) fn close(py: Python<'_>, functions: bool, lines: bool) {
     if functions {
         FUNCTIONS.fetch_sub(1, Relaxed);

@@ -16,7 +16,7 @@ pub(super) struct Row {
     pub(super) hits: u64,
     /// Ticks in the line, callees included.
     pub(super) ticks: u64,
-    /// Ticks in the line, and in code out of scope that it called.
+    /// Ticks in the line, and in code out of scope called by the line.
     pub(super) own: u64,
     /// Ticks for which a coroutine was suspended on it.
     pub(super) waited: u64,
@@ -66,20 +66,20 @@ pub(super) struct Frame {
     pub(super) told_again: bool,
 }
 
-/// A coroutine or generator that is suspended.
+/// A suspended coroutine or generator.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Suspended {
     key: usize,
     source: u32,
     row: u32,
-    /// When the coroutine began to wait; `None` for a generator, because it does not wait but yielded to its caller.
+    /// When the coroutine began to wait; `None` for a generator, which does not wait but yielded to its caller.
     at: Option<u64>,
 }
 
 /// How an activation stops running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaves {
-    /// It returns, or an exception ends it.
+    /// By a return or an exception.
     Ends,
     /// A generator yields a value to its caller.
     Yields,
@@ -90,9 +90,9 @@ pub(super) enum Leaves {
 const NONE: u32 = u32::MAX;
 /// Most rows of one code object. No compiler makes a function with more lines.
 const FARTHEST: u32 = 1 << 20;
-/// Most activations that are searched for an outer one of the same code.
+/// Most activations searched for an outer one of the same code.
 const RECURSION: usize = 64;
-/// Most suspended activations that a stack remembers. The oldest go first: mostly generators that are never resumed.
+/// Most suspended activations that a stack remembers. The oldest go first: mostly generators never resumed.
 const SUSPENDED: usize = 1024;
 
 /// The lines of one request.
@@ -108,7 +108,7 @@ impl<F> Ledger<F> {
         Self { sources: Vec::new(), places: FxHashMap::default() }
     }
 
-    /// Records that a code object in scope starts or resumes.
+    /// Records the start or the resumption of a code object in scope.
     pub(super) fn enter(&mut self, frames: &mut Vec<Frame>, key: usize, make: impl FnOnce() -> (F, u32), now: Reading) {
         let sources = &mut self.sources;
         let source = *self.places.entry(key).or_insert_with(|| {
@@ -133,7 +133,7 @@ impl<F> Ledger<F> {
         });
     }
 
-    /// Records that a line begins. `false` if its code object has no activation on this stack: the caller enters it
+    /// Records the start of a line. `false` if its code object has no activation on this stack: the caller enters it
     /// first.
     #[inline(always)]
     pub(super) fn line(&mut self, frames: &mut Vec<Frame>, key: usize, line: u32, now: Reading) -> bool {
@@ -158,7 +158,8 @@ impl<F> Ledger<F> {
         true
     }
 
-    /// Records that a code object stops running. If it may resume later, `suspended` remembers it.
+    /// Records the end or the suspension of a code object. If the code object may resume later, `suspended` remembers
+    /// it.
     pub(super) fn leave(
         &mut self,
         frames: &mut Vec<Frame>,
@@ -182,7 +183,7 @@ impl<F> Ledger<F> {
         self.pop(frames, now);
     }
 
-    /// Records that a code object resumes. Its wait counts for the line on which it was suspended; that line continues
+    /// Records the resumption of a code object. Its wait counts for the line of its suspension; this line continues
     /// without another hit.
     pub(super) fn resume(&mut self, frames: &mut [Frame], suspended: &mut Vec<Suspended>, key: usize, ticks: u64) {
         let Some(at) = suspended.iter().rposition(|entry| entry.key == key) else { return };
@@ -203,7 +204,7 @@ impl<F> Ledger<F> {
         }
     }
 
-    /// Adds the counts of another ledger, which ran while the current line of this one did.
+    /// Adds the counts of another ledger, which ran during the current line of this ledger.
     pub(super) fn adopt(&mut self, frames: &mut [Frame], other: &Self)
     where
         F: Clone,
@@ -228,7 +229,7 @@ impl<F> Ledger<F> {
         }
     }
 
-    /// Ends the activations above the innermost one of `key`; `false` if there is none.
+    /// Ends the activations above the innermost activation of `key`; `false` if there is none.
     #[cold]
     fn uncover(&mut self, frames: &mut Vec<Frame>, key: usize, now: Reading) -> bool {
         let Some(at) = frames.iter().rposition(|frame| frame.key == key) else { return false };
@@ -272,7 +273,7 @@ impl<F> Ledger<F> {
     }
 }
 
-/// Whether an outer activation of the same code is at this row too. `outer` is the index of the nearest one.
+/// Whether an outer activation of the same code is at this row too. `outer` is the index of the nearest activation.
 #[inline(always)]
 fn is_active(below: &[Frame], mut outer: u32, row: u32) -> bool {
     while let Some(frame) = below.get(outer as usize) {

@@ -23,7 +23,7 @@ use crate::lines::session::Reading;
 #[pyclass(frozen, module = "rscalene._rscalene")]
 pub(super) struct Stretch {
     token: Py<PyAny>,
-    /// Token that restores the context's former label, if there is a recorder of labels.
+    /// Token to restore the context's former label, if there is a recorder of labels.
     label: Option<Py<PyAny>>,
     cpu_ns: u64,
     /// The ledger of queries that counts during the stretch, and the result of its `enter`.
@@ -152,13 +152,13 @@ impl Request {
         self.cpu_ns.load(Relaxed) as f64 * 1e-9
     }
 
-    /// The object that counts the request's SQL, which `rscalene.sql` attaches; or None.
+    /// The object by which `rscalene.sql` counts the request's SQL; or None.
     #[getter]
     fn sql(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.sql.lock().ok()?.as_ref().map(|sql| sql.clone_ref(py))
     }
 
-    /// Attaches an object that counts the request's SQL.
+    /// Attaches an object to count the request's SQL.
     #[setter]
     fn set_sql(&self, value: Option<Py<PyAny>>) -> PyResult<()> {
         let old = match self.sql.lock() {
@@ -169,7 +169,7 @@ impl Request {
         Ok(())
     }
 
-    /// The functions that ran, as cProfile counts them.
+    /// The functions of the request, as cProfile counts them.
     fn table(&self, py: Python<'_>) -> table::CallTable {
         table::CallTable::of(&self.book(py).tree)
     }
@@ -229,7 +229,7 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        // A request that was never closed still counts as open in `gears`.
+        // A request never closed still counts as open in `gears`.
         if !self.is_closed() {
             Python::try_attach(|py| gears::close(py, self.functions, self.lines));
         }

@@ -19,7 +19,7 @@ pub(super) struct Line<'a> {
     pub(super) total_s: f64,
 }
 
-/// A restriction that leaves out rows. Restrictions apply one after the other.
+/// A restriction of the rows. Restrictions apply one after the other.
 #[derive(Clone, Debug)]
 pub(super) enum Restriction {
     /// The first rows.
@@ -38,7 +38,7 @@ pub(super) enum Restriction {
     },
     /// Rows whose name matches a pattern.
     Found {
-        /// Index of the pattern; `None` if it is no regular expression.
+        /// Index of the pattern; `None` if the text is no regular expression.
         pattern: Option<usize>,
         /// As Python writes the text.
         shown: String,
@@ -119,7 +119,7 @@ pub(super) fn standard_name(line: &Line<'_>) -> String {
 /// Renders the text. `found` returns whether a pattern matches a name.
 ///
 /// # Errors
-/// The error that `found` returns.
+/// The error of `found`.
 pub(super) fn render<E>(
     mut lines: Vec<Line<'_>>,
     keys: &[Key],

@@ -7,7 +7,7 @@
 /// Most nodes of a tree.
 pub(super) const MOST: usize = 20_000;
 
-/// Index that means no node.
+/// Index in place of no node.
 const NONE: u32 = u32::MAX;
 
 /// A path of functions from the outermost call to this function.
@@ -31,7 +31,7 @@ pub(super) struct Node<F> {
 pub(super) struct Frame {
     key: usize,
     node: u32,
-    /// Whether the function is rscalene's own: it gets no node, and its time is left out.
+    /// Whether the function is rscalene's own: then it has no node, and its time is left out.
     silent: bool,
     began: u64,
     inner: u64,
@@ -52,14 +52,14 @@ impl<F> Tree<F> {
         Self { nodes: vec![root], folded: false }
     }
 
-    /// Whether the innermost function is one of rscalene's own.
+    /// Whether the innermost function belongs to rscalene.
     #[inline(always)]
     pub(super) fn silent(frames: &[Frame]) -> bool {
         frames.last().is_some_and(|frame| frame.silent)
     }
 
-    /// Records that a function starts or resumes. `make` is called at the first call on this path; it returns the
-    /// function, and whether it is rscalene's own.
+    /// Records the start or the resumption of a function. `make` is called at the first call on this path, and returns
+    /// the function and whether the function is rscalene's own.
     #[inline(always)]
     pub(super) fn enter(
         &mut self,
@@ -89,8 +89,7 @@ impl<F> Tree<F> {
         frames.push(Frame { key, node, silent: false, began: now(), inner: 0 });
     }
 
-    /// Records that a function returns, yields or ends by an exception. Functions inside it that have not returned end
-    /// too.
+    /// Records the end of a function by a return, a `yield` or an exception. Functions still open inside it end too.
     #[inline(always)]
     pub(super) fn leave(&mut self, frames: &mut Vec<Frame>, key: usize, now: u64) {
         if frames.last().is_some_and(|frame| frame.key == key) {

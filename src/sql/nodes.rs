@@ -1,6 +1,6 @@
-//! Statements of sqlite that are running, or that may run again.
+//! Statements of sqlite, running or able to run again.
 //!
-//! Job: hold the counters of each statement, and the data of it that the lock of the world guards. Invariants: a node
+//! Job: hold the counters of each statement, and the part of its data under the lock of the world. Invariants: a node
 //! is never freed; one thread at a time steps its statement. Neighbours: `sqlite` counts, `world` holds the table.
 
 use std::ffi::c_void;
@@ -11,26 +11,26 @@ use rustc_hash::FxHashMap;
 
 use super::book::{Site, Slot};
 
-/// A statement that a ledger counts or has counted. Nodes are never freed, because threads keep a pointer to the last
-/// one.
+/// A statement counted by a ledger, now or before. Nodes are never freed, because threads keep a pointer to their last
+/// node.
 #[derive(Default)]
 pub(super) struct Node {
     /// The address of the statement; 0 if there is none.
     pub(super) statement: AtomicUsize,
-    /// Whether the statement is in an execution that is counted.
+    /// Whether the statement is in a counted execution.
     pub(super) running: AtomicBool,
     /// Rows and ticks since they were last added to a book.
     pub(super) rows: AtomicU64,
     pub(super) ticks: AtomicU64,
 }
 
-/// Data of a node that the lock of the world guards.
+/// The part of a node under the lock of the world.
 pub(super) struct Known {
     pub(super) node: &'static Node,
     pub(super) normal: Arc<str>,
     pub(super) slots: Vec<Slot>,
     pub(super) site: Site,
-    /// Whether it counts as an execution of its own. Otherwise only its rows are counted.
+    /// Whether this is an execution of its own. Otherwise only its rows are counted.
     pub(super) own: bool,
     pub(super) changes: bool,
     pub(super) parameters: bool,
@@ -44,7 +44,7 @@ pub(super) struct Nodes {
 }
 
 impl Node {
-    /// Whether this is the node of `statement`, in an execution that is counted.
+    /// Whether this is the node of `statement`, in a counted execution.
     #[inline(always)]
     pub(super) fn is(&self, statement: *mut c_void) -> bool {
         self.statement.load(Relaxed) == statement as usize && self.running.load(Relaxed)

@@ -263,16 +263,16 @@ struct Shape {
     cut: bool,
     /// Whether there is a blank before the current token.
     blank: bool,
-    /// Kind of the token that was pushed last.
+    /// Kind of the last token in `text`.
     last: Last,
     /// The last word in lower case, if only `(`, `,` and values followed it.
     clause: String,
-    /// Whether the statement names a table. If it does not, `"x"` cannot be a column.
+    /// Whether the statement names a table. Without a table, `"x"` cannot be a column.
     has_source: bool,
     strings: bool,
-    /// Open groups: for each, where it begins in `text`, how many values it has, and whether it has anything else.
+    /// Open groups: for each, its start in `text`, the number of its values, and whether there is anything else.
     groups: Vec<Group>,
-    /// The group that ended last: where it begins and ends in `text`.
+    /// Start and end in `text` of the last closed group.
     ended: Option<(usize, usize)>,
 }
 

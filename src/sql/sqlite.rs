@@ -239,7 +239,7 @@ fn parameters(statement: *mut c_void, bound: bool) -> u64 {
         (statement as usize, clock::ticks()).hash(&mut hasher);
         return hasher.finish();
     }
-    // SAFETY: the text ends with NUL; the caller of `sqlite3_expanded_sql` owns it and frees it.
+    // SAFETY: the text ends with NUL; the caller of `sqlite3_expanded_sql` owns and frees the text.
     unsafe { CStr::from_ptr(expanded) }.hash(&mut hasher);
     real!(FREE, fn(*mut c_char) -> (), expanded);
     hasher.finish()

@@ -17,11 +17,11 @@ use super::normal::{is_transaction, is_write};
 use crate::bindings::symbols;
 use crate::requests::labels;
 
-/// Most statements of a process that have a number of their own; later ones are counted together.
+/// Most statements of a process with a number of their own; later ones are counted together.
 const MOST_NUMBERS: usize = 4_000;
 /// Most executions of a statement whose parameters are compared.
 const MOST_COMPARED: u32 = 256;
-/// Most statements whose compared executions are counted.
+/// Most statements for which compared executions are counted.
 const MOST_COUNTS: usize = 20_000;
 /// Text in place of statements without a number.
 const OTHERS: &str = "(other statements)";
@@ -29,7 +29,7 @@ const OTHERS: &str = "(other statements)";
 /// Text in place of a statement, for a record that only names a line.
 const LINE: &str = "(line)";
 
-/// The library that makes the queries of a statement. It decides the advice for an N+1.
+/// The library behind the queries of a statement. The advice for an N+1 depends on the library.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Layer {
     /// The program itself, with a driver.
@@ -77,7 +77,7 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// Connects to the launcher that profiles this process; `None` if there is none.
+    /// Connects to the launcher of this process; `None` if there is none.
     pub(super) fn find() -> Option<Self> {
         let symbol = symbols::address(TAP_SYMBOL);
         if symbol.is_null() {

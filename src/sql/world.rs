@@ -1,4 +1,4 @@
-//! All books of this process, and the data that they share.
+//! All books of this process, and their common data.
 //!
 //! Job: guard sites, statements and books with one lock. Invariants: a thread that holds the lock calls no function of
 //! the interpreter, so the lock may be taken with or without the GIL; in a forked child the lock is free
@@ -21,7 +21,7 @@ use crate::profile::build::scope::{Scope, ScopeRules};
 /// Most statements whose normal form is remembered.
 const MOST_TEXTS: usize = 8_192;
 
-/// Number of open books, plus one if a launcher receives executions. While it is 0, hooks do nothing.
+/// Number of open books, plus one if a launcher receives executions. At 0, hooks do nothing.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether anything counts in this process.
@@ -39,7 +39,7 @@ pub(super) fn followed() -> bool {
     FOLLOWED.load(Relaxed)
 }
 
-/// The data that the lock guards.
+/// The data under the lock.
 #[derive(Default)]
 pub(super) struct World {
     books: FxHashMap<u64, Shelf>,
@@ -53,7 +53,7 @@ pub(super) struct World {
     /// Normal forms by text: one map for double quotes around names, one for double quotes around strings.
     texts: [FxHashMap<Box<str>, Arc<str>>; 2],
     normals: FxHashSet<Arc<str>>,
-    /// Statements of sqlite that are running, or that may run again.
+    /// Statements of sqlite, running or able to run again.
     pub(super) nodes: Nodes,
 }
 
@@ -132,12 +132,12 @@ impl World {
         }
     }
 
-    /// Adds an execution that has ended to its books.
+    /// Adds an ended execution to its books.
     pub(super) fn end_statement(&mut self, key: usize, failed: bool) {
         self.write(key, failed, true);
     }
 
-    /// Adds an execution so far to its books: `sqlite3_reset` may have ended it early.
+    /// Adds the present state of an execution to its books: `sqlite3_reset` may have ended it early.
     pub(super) fn settle_statement(&mut self, key: usize) {
         self.write(key, false, false);
     }
@@ -164,7 +164,7 @@ impl World {
         self.next
     }
 
-    /// Removes a book that has no owner any more.
+    /// Removes a book without an owner.
     pub(super) fn close(&mut self, book: u64) -> Option<Book> {
         let shelf = self.books.remove(&book);
         if self.root == Some(book) {
@@ -304,7 +304,7 @@ impl World {
         }
     }
 
-    /// Completes the begin of an execution. `parameters` is the hash of its parameters, if they are to be compared.
+    /// Records the start of an execution. `parameters` is the hash of its parameters, if they are to be compared.
     pub(super) fn begun(&mut self, slots: &mut [Slot], parameters: Option<u64>) {
         for slot in slots {
             match slot {

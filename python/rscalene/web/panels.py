@@ -1,4 +1,4 @@
-"""Parts that the panels of the debug toolbars share: a request from its begin to its end, and its tables."""
+"""Parts that the panels of the debug toolbars share: a request from its start to its end, and its tables."""
 
 from __future__ import annotations
 

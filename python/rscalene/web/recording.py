@@ -1,4 +1,4 @@
-"""One request from its begin to its result, for every protocol and for blocks of code.
+"""One request from its start to its result, for every protocol and for blocks of code.
 
 Nothing is installed before the first selected request of a process. If recording a request fails, the failure is
 counted and printed on stderr; the answer to the request never changes.

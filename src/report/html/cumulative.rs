@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::profile::model::Stacks;
 
-/// Cost of a line or a node, with everything that it calls.
+/// Cost of a line or a node, callees included.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct WithCallees {
     /// CPU seconds.
@@ -26,8 +26,8 @@ impl WithCallees {
     }
 }
 
-/// For each node, its own cost and that of its callees, in the order of the nodes. A parent that does not stand before
-/// its child is ignored.
+/// For each node, its own cost plus its callees' cost, in the order of the nodes. Parents behind their children are
+/// ignored.
 pub(super) fn subtrees(stacks: &Stacks) -> Vec<WithCallees> {
     let mut sums: Vec<WithCallees> = stacks
         .nodes

@@ -11,7 +11,7 @@ use crate::report::style::{Role, Style};
 use crate::report::view::{Options, View, cpu_s};
 use crate::units;
 
-/// Most processes that are shown.
+/// Most processes in the list.
 const SHOWN: usize = 20;
 
 pub(super) fn render(out: &mut String, profile: &Profile, options: &Options, style: &Style) {

@@ -18,9 +18,9 @@ use crate::units;
 
 /// Cells of a fact's name and the space after it.
 const LABEL: usize = 9;
-/// Most lines that the summary names for the peak, for waits and for leaks.
+/// Most lines named by the summary for the peak, for waits and for leaks.
 const NAMED: usize = 3;
-/// Most sections that the summary names.
+/// Most sections named by the summary.
 const SECTIONS: usize = 8;
 /// Amounts up to this are not mentioned.
 const LITTLE_BYTES: u64 = 4 << 20;
@@ -513,7 +513,7 @@ impl Facts<'_> {
         *used = 0;
     }
 
-    /// Appends a picture that is already painted.
+    /// Appends a painted picture.
     fn drawn(&mut self, label: &str, picture: &str) {
         self.label(label);
         self.out.push_str(picture.trim_end());
