@@ -13,13 +13,13 @@
 //! # For code that counts other things by request (SQL)
 //!
 //! * In Python: `rscalene._rscalene.current_request()` returns the running context's open request, or None; if it is
-//! None, count nothing. `request.sql` is None until a ledger is attached by `request.sql = ledger`. From then on,
-//! `enter` calls `ledger.enter()`, and `exit` passes its result to `ledger.leave(...)`, so that the ledger counts in
-//! the same contexts. The middlewares attach the result of `rscalene.sql.ledger()` before they call the application,
-//! and read `request.sql.statements()` after the request has ended: a list of dicts with the keys of `sql.statements`
-//! in WEB (`file, line, function, statement, count, time_s, longest_s, rows, errors, mark`).
+//!   None, count nothing. `request.sql` is None until a ledger is attached by `request.sql = ledger`. From then on,
+//!   `enter` calls `ledger.enter()`, and `exit` passes its result to `ledger.leave(...)`, so that the ledger counts in
+//!   the same contexts. The middlewares attach the result of `rscalene.sql.ledger()` before they call the application,
+//!   and read `request.sql.statements()` after the request has ended: a list of dicts with the keys of `sql.statements`
+//!   in WEB (`file, line, function, statement, count, time_s, longest_s, rows, errors, mark`).
 //! * In Rust: [`current`] returns the same request. For code that cannot call by name: the context variable is called
-//! `rscalene_request`, and a request's label is an `AtomicU32` at the start of its Rust part.
+//!   `rscalene_request`, and a request's label is an `AtomicU32` at the start of its Rust part.
 
 mod api;
 mod book;

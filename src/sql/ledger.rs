@@ -3,7 +3,8 @@
 //! Job: begin and end executions for the hooks that are written in Python, and return books. The value of the
 //! `ContextVar` [`variable`] decides where an execution counts: in a [`Ledger`]; nowhere, if it is a [`Call`] that has
 //! not ended, because an outer layer counts it already; without a value, in the ledger of the process, if there is one.
-//! Invariant: `sqlite` reads the values of both classes without the GIL. Neighbours: `world`, `context`.
+//! Invariant: `sqlite` reads both classes without the GIL ([`meaning`]), so the fields that it reads are constant or
+//! atomic. Neighbours: `world`, `context`.
 
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
