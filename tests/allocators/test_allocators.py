@@ -197,4 +197,6 @@ if len(sys.argv) == 1:
     env = {**clean_env, "LD_PRELOAD": str(compiled(PROGRAMS / "own_new.cpp"))}
     text = without + program(news, [(way, way, 613, 23) for way in NEWS])
     run = measure(text, options=("--memory", "exact"), env=env)
-    assert not [each for way in NEWS if (each := differences(run, way, truth_of(NEWS[way], 613, 23)))]
+    # The child ended before its parent: nothing of it is live at the end.
+    truth = {way: {**truth_of(NEWS[way], 613, 23), "live_bytes": 0} for way in NEWS}
+    assert not [each for way in NEWS if (each := differences(run, way, truth[way]))]

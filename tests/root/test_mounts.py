@@ -108,7 +108,8 @@ def test_a_process_in_a_pid_namespace_is_not_taken_for_another(rscalene: Run, tm
     (tmp_path / "app.py").write_text(f"{WORK}\nwork()\nprint(os.getpid())\n")
     result = rscalene("run", "-o", "out.json", *NEW_PIDS, sys.executable, "app.py")
     assert (result.returncode, result.stdout) == (4, "1\n")
-    assert "in a container or sandbox, run `rscalene` inside" in result.stderr
+    assert "Python ran in a sandbox or container of its own" in result.stderr
+    assert "run `rscalene` inside of the sandbox or container" in result.stderr
     profile = json.loads((tmp_path / "out.json").read_text())
     assert [process["pid"] for process in profile["processes"]] == [profile["target"]["pid"]]
     assert any(notice["code"] == "other_namespace" for notice in profile["notices"])

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::symbolize::object_name;
 use crate::profile::book::tree::Place;
 
 /// Time that a record may be late: waits come from looks every 10 ms, on a busy machine every 40 ms.
@@ -41,9 +42,29 @@ struct Stretch {
     library: Option<u64>,
 }
 
+/// The library of a program counter.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Library {
+    /// Its first address; 0 if it is not known.
+    pub(crate) start: u64,
+    /// Is it none of those that every Python thread runs: the interpreter, libc?
+    pub(crate) is_foreign: bool,
+}
+
+impl Library {
+    /// The library that is mapped from `start` on, of the file `path`.
+    pub(crate) fn of(start: u64, path: &str) -> Self {
+        let name = object_name(path);
+        let own = ["python", "libpython", "libc.", "libc-", "libpthread", "ld-", "librscalene"];
+        let is_foreign = path.starts_with('/') && !own.iter().any(|prefix| name.starts_with(prefix));
+        Self { start, is_foreign }
+    }
+}
+
 /// A sample of a helper.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
+    tid: u32,
     start_ns: u64,
     time_ns: u64,
     weight_ns: u64,
@@ -56,6 +77,8 @@ struct Sample {
 pub(crate) struct Helpers {
     /// Threads that ran Python code.
     python: FxHashSet<u32>,
+    /// Threads that ran code of a library other than the interpreter's own and libc: only these are helpers.
+    native: FxHashSet<u32>,
     /// Time of each thread's last record.
     last_ns: FxHashMap<u32, u64>,
     stretches: VecDeque<Stretch>,
@@ -66,16 +89,28 @@ pub(crate) struct Helpers {
 impl Helpers {
     /// A sample of thread `tid` in `place`, of `kind`. `library`: start address of the library of its program counter,
     /// 0 if it is not known. `python`: the thread has a Python stack, or must not be taken for a helper.
-    pub(crate) fn sample(&mut self, tid: u32, python: bool, place: Place, kind: usize, at: (u64, u64), library: u64) {
+    pub(crate) fn sample(
+        &mut self,
+        tid: u32,
+        python: bool,
+        place: Place,
+        kind: usize,
+        at: (u64, u64),
+        library: Library,
+    ) {
         let (time_ns, weight_ns) = at;
         let start_ns = self.since(tid, time_ns, weight_ns);
         if python {
             self.python.insert(tid);
             if kind == 1 && place.owner.some().is_some() {
-                self.stretch(Stretch { start_ns, end_ns: time_ns, place, library: Some(library) });
+                self.stretch(Stretch { start_ns, end_ns: time_ns, place, library: Some(library.start) });
             }
         } else if !self.python.contains(&tid) {
-            self.samples.push_back(Sample { start_ns, time_ns, weight_ns, kind, library });
+            if library.is_foreign {
+                self.native.insert(tid);
+            }
+            let library = library.start;
+            self.samples.push_back(Sample { tid, start_ns, time_ns, weight_ns, kind, library });
         }
         self.give_until(time_ns.saturating_sub(LATE_NS));
     }
@@ -123,6 +158,10 @@ impl Helpers {
     }
 
     fn give(&mut self, sample: Sample) {
+        // A thread may run Python code later than its first samples, and a library may be known later.
+        if self.python.contains(&sample.tid) || !self.native.contains(&sample.tid) {
+            return;
+        }
         let found: Vec<(Rank, f64, Place)> = self
             .stretches
             .iter()
@@ -147,11 +186,13 @@ impl Helpers {
 
 #[cfg(test)]
 mod tests {
-    use super::{Helpers, Place};
+    use super::{Helpers, Library, Place};
     use crate::profile::book::intern::FrameId;
     use crate::profile::book::tree::NodeId;
 
     const MS: u64 = 1_000_000;
+    const LIB: Library = Library { start: 0x1000, is_foreign: true };
+    const OTHER: Library = Library { start: 0x2000, is_foreign: true };
 
     fn line(number: u32) -> Place {
         Place { node: NodeId(number), owner: FrameId(number) }
@@ -167,9 +208,9 @@ mod tests {
         let mut helpers = Helpers::default();
         helpers.wait(3, line(1), true, 30 * MS, 40 * MS);
         for ms in [20, 30, 40] {
-            helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, 10 * MS), 0x1000);
-            helpers.sample(1, true, line(2), 1, (ms * MS, 10 * MS), 0x1000);
-            helpers.sample(2, true, line(3), 1, (ms * MS, 10 * MS), 0x2000);
+            helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, 10 * MS), LIB);
+            helpers.sample(1, true, line(2), 1, (ms * MS, 10 * MS), LIB);
+            helpers.sample(2, true, line(3), 1, (ms * MS, 10 * MS), OTHER);
         }
         assert_eq!(given(&mut helpers), [(2, 30.0)]);
     }
@@ -177,9 +218,9 @@ mod tests {
     #[test]
     fn a_line_that_waits_is_given_what_others_do_meanwhile_and_nothing_before() {
         let mut helpers = Helpers::default();
-        helpers.sample(9, false, Place::NOWHERE, 1, (10 * MS, 10 * MS), 0x1000);
+        helpers.sample(9, false, Place::NOWHERE, 1, (10 * MS, 10 * MS), LIB);
         for ms in [30, 40, 50] {
-            helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, 10 * MS), 0x1000);
+            helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, 10 * MS), LIB);
         }
         helpers.wait(3, line(2), false, 10 * MS, 20 * MS);
         helpers.wait(3, line(1), true, 30 * MS, 50 * MS);
@@ -189,17 +230,27 @@ mod tests {
     #[test]
     fn threads_that_ran_python_are_no_helpers() {
         let mut helpers = Helpers::default();
-        helpers.sample(9, true, line(1), 0, (10 * MS, 10 * MS), 0);
-        helpers.sample(9, false, Place::NOWHERE, 1, (20 * MS, 10 * MS), 0);
+        helpers.sample(9, true, line(1), 0, (10 * MS, 10 * MS), LIB);
+        helpers.sample(9, false, Place::NOWHERE, 1, (20 * MS, 10 * MS), LIB);
         helpers.wait(3, line(2), true, 20 * MS, 30 * MS);
         assert_eq!(given(&mut helpers), []);
+    }
+
+    #[test]
+    fn a_thread_in_the_interpreters_own_code_may_be_about_to_run_python() {
+        let mut helpers = Helpers::default();
+        let libc = Library::of(0x3000, "/lib/x86_64-linux-gnu/libc.so.6");
+        helpers.sample(9, false, Place::NOWHERE, 1, (20 * MS, 10 * MS), libc);
+        helpers.wait(3, line(2), true, 20 * MS, 30 * MS);
+        assert_eq!(given(&mut helpers), []);
+        assert!(Library::of(0x4000, "/usr/lib/libopenblas.so.0").is_foreign);
     }
 
     #[test]
     fn what_is_held_is_bounded_by_time() {
         let mut helpers = Helpers::default();
         for ms in 0..100_000 {
-            helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, MS), 0);
+            helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, MS), LIB);
             helpers.wait(3, line(1), true, MS, ms * MS);
         }
         assert!(helpers.samples.len() < 400 && helpers.stretches.len() < 800);

@@ -24,14 +24,17 @@ pub(crate) enum Backing {
     Lazy,
 }
 
+/// Bytes from which on the observer looks at the pages of a mapping. A smaller one counts as a whole.
+const LOOKED_AT: u64 = 1 << 20;
+
 impl Backing {
-    /// The backing that the flags of [`rscalene_wire::Map`] name.
-    pub(crate) fn of(flags: MapFlags) -> Self {
+    /// The backing that the flags of [`rscalene_wire::Map`] name, for a mapping of `size` bytes.
+    pub(crate) fn of(flags: MapFlags, size: u64) -> Self {
         match flags {
             _ if flags.has(MapFlags::ARENA) => Self::Arena,
             _ if flags.has(MapFlags::FILE) => Self::File,
             _ if flags.has(MapFlags::RESERVED) => Self::Reserved,
-            _ if flags.has(MapFlags::LAZY) => Self::Lazy,
+            _ if flags.has(MapFlags::LAZY) && size >= LOOKED_AT => Self::Lazy,
             _ => Self::Anonymous,
         }
     }

@@ -13,7 +13,7 @@ use wire::{AllocFlags, CpuFlags, CpuKind, FreeHow, MapChange, MapFlags, SectionM
 
 use super::cpu::{Booking, Pools, ThreadAccount};
 use super::heap::{Heap, Moment};
-use super::helpers::Helpers;
+use super::helpers::{Helpers, Library};
 use super::labels::Labels;
 use super::live::Live;
 use super::mappings::Backing;
@@ -268,7 +268,8 @@ impl Process {
             }
         }
         let kind = sample.kind.index();
-        let library = self.native.map().find(sample.pc).map_or(0, |module| module.start);
+        let module = self.native.map().find(sample.pc);
+        let library = module.map_or(Library::default(), |module| Library::of(module.start, &module.path));
         let python = sample.stack != 0 || sample.tid == self.pid;
         self.helpers.sample(sample.tid, python, place, kind, (sample.time_ns, sample.weight_ns), library);
         self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags.has(CpuFlags::TIMER));
@@ -399,7 +400,7 @@ impl Process {
             self.add_mapped(place, bytes);
             return;
         }
-        let mut backing = Backing::of(flags);
+        let mut backing = Backing::of(flags, map.size);
         if map.change == MapChange::MOVED {
             // Moved memory keeps its backing.
             backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);

@@ -25,6 +25,9 @@ const MOST_CHANGES: usize = 16_384;
 /// and go between readings.
 const UNSURE: f64 = (1 << 20) as f64;
 
+/// A block is full if no more than this part of it was untouched: a look often meets a block that is just being filled.
+const NEARLY_FULL: f64 = 1.0 / 16.0;
+
 /// Untouched bytes by place.
 pub(crate) type Untouched = FxHashMap<SiteId, f64>;
 
@@ -212,9 +215,13 @@ impl Touch {
         for (_, (site, bytes, whole)) in open {
             let mut here = filled.min(bytes.max(0.0));
             filled -= here;
-            // The footprint cannot show a gap this small, so the block counts as full.
-            if bytes - here <= unsure && bytes - here <= 0.25 * whole {
-                unsure -= bytes - here;
+            // The footprint cannot show a gap this small, so the block counts as full. So does a block that the look met
+            // while the program was filling it.
+            let lacking = bytes - here;
+            if lacking <= NEARLY_FULL * whole {
+                here = bytes;
+            } else if lacking <= unsure && lacking <= 0.25 * whole {
+                unsure -= lacking;
                 here = bytes;
             }
             if bytes - here >= 1.0 {
