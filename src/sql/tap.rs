@@ -7,7 +7,7 @@
 //! `world` calls, `wire::tap` is the contract, `profile` adds up the records.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rscalene_wire::{Query, QueryMark, TAP_SYMBOL, TAP_VERSION, TapTable, UNKNOWN_ROWS};
 use rustc_hash::FxHashMap;
@@ -26,8 +26,8 @@ const MOST_COUNTS: usize = 20_000;
 /// Text in place of statements without a number.
 const OTHERS: &str = "(other statements)";
 
-/// Text in place of a statement, for a record that only names a line.
-const LINE: &str = "(line)";
+/// Text in place of a statement, for a record that only names a line. One for all: numbers are found by its address.
+static LINE: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("(line)"));
 
 /// The library behind the queries of a statement. The advice for an N+1 depends on the library.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -140,7 +140,7 @@ impl Tap {
 
     /// Reports time of an ORM without the driver's, for the line on which the thread is, or for `place`.
     pub(super) fn built(&mut self, place: Option<&Arc<[Place]>>, ns: u64) {
-        let line = |place| self.number(&Arc::from(LINE), Layer::Driver, Some(place));
+        let line = |place| self.number(&LINE, Layer::Driver, Some(place));
         let name = place.and_then(line).unwrap_or(0);
         let mark = QueryMark::BUILT;
         self.send(&mut Query { name, wall_ns: ns, rows: UNKNOWN_ROWS, mark, ..Query::default() });
