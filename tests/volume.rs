@@ -60,7 +60,7 @@ impl Program {
         let scope = Scope::new(ScopeRules { cwd: "/w".to_owned(), ..ScopeRules::default() }).expect("no globs");
         let mut shown = Settings::default();
         "exact".clone_into(&mut shown.memory.mode);
-        let settings = BuilderSettings { settings: shown, start_ns: 0, waits: true, copies_unseen: false };
+        let settings = BuilderSettings { settings: shown, start_ns: 0, waits: true, in_process: false };
         let mut program = Self { builder: ProfileBuilder::new(settings, scope), blocks: 0 };
         program.process(1, 0);
         program

@@ -139,7 +139,7 @@ impl<'a> Taking<'a> {
                 all: flags.scope.all,
             },
         };
-        let settings = BuilderSettings { settings, start_ns: facts.started.1, waits: true, copies_unseen: false };
+        let settings = BuilderSettings { settings, start_ns: facts.started.1, waits: true, in_process: false };
         Self { facts, builder: ProfileBuilder::new(settings, scope), texts: Texts::default() }
     }
 

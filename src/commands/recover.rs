@@ -88,7 +88,7 @@ pub(super) fn profile(path: &Path, no_source: bool, running: bool) -> Result<Pro
     let bad = |why: String| Error::new(EXIT_USAGE, format!("cannot read `{}`: {why}", path.display()), LIST);
     let scope = Scope::new(origin.scope).map_err(|error| bad(error.to_string()))?;
     let mut builder = ProfileBuilder::new(
-        BuilderSettings { settings: origin.settings, start_ns: origin.start_ns, waits: true, copies_unseen: false },
+        BuilderSettings { settings: origin.settings, start_ns: origin.start_ns, waits: true, in_process: false },
         scope,
     );
     let damage = reader.events(&mut |event| builder.feed(&event));

@@ -216,7 +216,7 @@ impl Sampler {
                 all: self.rules.all,
             },
         };
-        let settings = BuilderSettings { settings, start_ns: started.1, waits: true, copies_unseen: true };
+        let settings = BuilderSettings { settings, start_ns: started.1, waits: true, in_process: true };
         let builder = ProfileBuilder::new(settings, scope(&self.rules)?);
         let mut intake = Intake::new(builder, target.pid, self.memory);
         // The clocks of the threads that exist now count from here, even if the sampler's own threads begin late.

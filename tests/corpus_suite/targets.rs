@@ -159,7 +159,7 @@ fn builder() -> ProfileBuilder {
         ..Settings::default()
     };
     let scope = Scope::new(ScopeRules { cwd: "/w".to_owned(), all: true, ..ScopeRules::default() }).expect("no globs");
-    ProfileBuilder::new(BuilderSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope)
+    ProfileBuilder::new(BuilderSettings { settings, start_ns: 0, waits: true, in_process: false }, scope)
 }
 
 /// What is merged can be shown, and what is written can be read.

@@ -183,6 +183,9 @@ fn memory_mapped_without_reserve_counts_as_it_is_touched() {
     };
     run.feed(1, Body::Map { map, flags: wire::MapFlags::LAZY });
     look(&mut run, 1, [(1032, 1016)], 20);
+    // No record comes between the look and the end of the program's own code.
+    run.feed(1, Body::Teardown(wire::Teardown { time_ns: 5 * MS }));
+    run.alloc(1, 6 * MS, 0, 7, 100, 0);
     let profile = run.finish();
     let memory = line(&profile, APP, 1).memory;
     assert_eq!([memory.alloc_bytes, memory.live_bytes, memory.peak_bytes], [Some(8 * MIB); 3]);

@@ -42,7 +42,7 @@ impl Recording {
         };
         let scope = Scope::new(rules).expect("the globs are good");
         let builder =
-            ProfileBuilder::new(BuilderSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope);
+            ProfileBuilder::new(BuilderSettings { settings, start_ns: 0, waits: true, in_process: false }, scope);
         Self { builder, codes: 0, stacks: 0 }
     }
 

@@ -128,7 +128,7 @@ fn origin(plan: &RunPlan<'_>, facts: &Facts) -> Origin {
 }
 
 fn builder(plan: &RunPlan<'_>, start_ns: u64) -> ProfileBuilder {
-    let settings = BuilderSettings { settings: plan.settings.clone(), start_ns, waits: true, copies_unseen: false };
+    let settings = BuilderSettings { settings: plan.settings.clone(), start_ns, waits: true, in_process: false };
     ProfileBuilder::new(settings, plan.scope.clone())
 }
 

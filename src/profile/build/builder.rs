@@ -69,8 +69,9 @@ pub struct BuilderSettings {
     pub start_ns: u64,
     /// Off-CPU time was observed.
     pub waits: bool,
-    /// Memory was profiled, but copies were not observed.
-    pub copies_unseen: bool,
+    /// The process recorded itself, as `Profiler` does: copies were not observed, and the footprint holds the profiler's
+    /// own memory and the marks of what ran before. The peak is then the moment with most tracked bytes.
+    pub in_process: bool,
 }
 
 /// What the builder needs from the outside once all events have been fed.
@@ -269,7 +270,13 @@ impl ProfileBuilder {
             Body::Alloc { alloc, flags } => self.heap(pid, alloc.time_ns, |process| process.alloc(alloc, *flags)),
             Body::Free(free) => self.heap(pid, free.time_ns, |process| process.free(free)),
             Body::Copy(copy) => self.heap(pid, copy.time_ns, |process| process.copy(copy)),
-            Body::Map { map, flags } => self.heap(pid, map.time_ns, |process| process.map(map, *flags)),
+            Body::Map { map, flags } => {
+                // Nobody looks at the pages then.
+                let whole = self.settings.in_process;
+                let flags =
+                    if whole { wire::MapFlags::of(flags.bits() & !wire::MapFlags::LAZY.bits()) } else { *flags };
+                self.heap(pid, map.time_ns, |process| process.map(map, flags));
+            }
             Body::Label { label, pairs } => process.labels.define(*label, pairs),
             Body::Span(span) => process.span(span),
             Body::Query(query) => process.query(query, &self.tree, &mut self.names, &self.scope),
@@ -282,7 +289,8 @@ impl ProfileBuilder {
                 book.processes[process.row].hidden_waits |= process.hidden_waits;
                 self.say(notices::message(pid, notice));
             }
-            Body::Teardown(_) => {
+            Body::Teardown(teardown) => {
+                process.catch_up(teardown.time_ns, &mut self.peak);
                 process.heap.tear_down();
                 process.labels.tear_down();
             }
@@ -318,12 +326,15 @@ impl ProfileBuilder {
                 }
                 process.resident.read(*time_ns, *bytes, *files);
                 process.heap.alive(*time_ns);
-                let reading = Reading { time_ns: *time_ns, bytes: *bytes, shared: process.shared, most: *most };
-                process.read_footprint(reading, &mut self.peak);
-                self.waiting.push_back((*time_ns, pid));
+                if !self.settings.in_process {
+                    let reading = Reading { time_ns: *time_ns, bytes: *bytes, shared: process.shared, most: *most };
+                    process.read_footprint(reading, &mut self.peak);
+                    self.waiting.push_back((*time_ns, pid));
+                }
                 self.take_late(self.record_ns.saturating_sub(LATE_NS));
             }
             Body::Shared { bytes, .. } => process.shared = if process.orphaned { 0 } else { *bytes },
+            Body::Untouched { .. } if self.settings.in_process => {}
             Body::Untouched { ranges, .. } => process.read_untouched(ranges),
             Body::NearLimit(near) => process.near_limit(near, book),
             Body::Modules(modules) => process.native.map_mut().update(modules),
@@ -373,7 +384,7 @@ impl ProfileBuilder {
         book.name_crowd();
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
-        let copies = memory && !self.settings.copies_unseen;
+        let copies = memory && !self.settings.in_process;
         let hidden = !book.processes.is_empty() && book.processes.iter().all(|process| process.hidden_waits);
         let waits = self.settings.waits && !hidden;
         // Sampling by looks alone does not separate the kernel's time.

@@ -323,7 +323,7 @@ impl Heap {
             if bytes > known {
                 self.cell(self.sites.owner(SiteId(site))).alloc += bytes - known;
             }
-            self.change(Moment { python: false, ..at }, SiteId(site), bytes - known, Spread::default());
+            self.change(Moment { python: true, ..at }, SiteId(site), bytes - known, Spread::default());
         }
     }
 
