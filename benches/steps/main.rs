@@ -105,7 +105,7 @@ fn builder() -> ProfileBuilder {
     };
     let rules = ScopeRules { cwd: "/w".to_owned(), ..ScopeRules::default() };
     let scope = Scope::new(rules).expect("no globs");
-    ProfileBuilder::new(BuilderSettings { settings, start_ns: 0, waits: true, copies_unseen: false }, scope)
+    ProfileBuilder::new(BuilderSettings { settings, start_ns: 0, waits: true, in_process: false }, scope)
 }
 
 fn profile() -> Profile {
