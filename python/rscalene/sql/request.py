@@ -21,7 +21,7 @@ class RequestLedger:
     __slots__ = ("_ledger",)
 
     def __init__(self) -> None:
-        """Hook the drivers, if this is the first ledger of the process."""
+        """Set the hooks of the drivers, if this is the first ledger of the process."""
         arm()
         self._ledger = Ledger()
 

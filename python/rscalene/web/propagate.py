@@ -1,4 +1,4 @@
-"""``propagate=True``: threads and pool jobs that a request starts belong to it. (Tasks belong to it without this.)"""
+"""``propagate=True``: threads and pool jobs that a request starts belong to it; tasks belong to it without this."""
 
 from __future__ import annotations
 
