@@ -263,7 +263,9 @@ def test_the_peak_is_the_footprint_s_and_untouched_memory_owns_none_of_it(
         assert line(profile, other)["peak_bytes"] < 1 << 20
     assert totals["untouched_peak_bytes"] == pytest.approx(40 << 20, rel=0.05)
     assert totals["tracked_peak_bytes"] < totals["footprint_peak_bytes"] < 160 << 20
-    assert "most allocated at any moment 340 MiB" in view("--full")
+    # The three blocks, and the interpreter's own small objects, which are estimated.
+    assert totals["most_allocated_bytes"] == pytest.approx(340 << 20, rel=0.01)
+    assert re.search(r"most allocated at any moment 34\d MiB", view("--full"))
 
 
 RESERVED = """import ctypes
