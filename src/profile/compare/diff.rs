@@ -8,7 +8,7 @@
 //! format 1.3, `s` CPU seconds from samples that stand for `w` seconds each are taken to have an error of `sqrt(s w)`
 //! (Poisson). Nothing seen still could be a sample's worth. The same work does not take the same CPU time twice (caches,
 //! the clock rate, other load): [`RUN_TO_RUN`] of the time is added for that, and up to [`CROWDED`] more where the run's
-//! threads waited for a core. A difference below [`SIGMAS`] of all errors together may be chance.
+//! threads waited for a core, and what all other lines together have changed by. A difference below [`SIGMAS`] of all errors together may be chance.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -20,8 +20,11 @@ use crate::profile::model::{Exit, File, Function, Line, Profile};
 
 /// Standard errors that a difference has to exceed.
 pub const SIGMAS: f64 = 2.0;
-/// Standard deviation of the CPU time of the same work from run to run, as a share of it, on a machine with cores to spare.
+/// Standard deviation of the CPU time of the same work from run to run, as a share of it: an assumption for machines that
+/// nobody shares. What the machine did to a run as a whole shows in the other lines, and counts on top.
 pub const RUN_TO_RUN: f64 = 0.02;
+/// All else has to have this part of a run's CPU time at least, to tell how the machine has changed.
+const LEAST_REST: f64 = 0.1;
 /// What is added to it where the threads had no core: times the share of their ready time that they waited for one.
 /// Twelve runs of one program, which waited 64 % of it beside compilers, took CPU times with a deviation of 8.6 %.
 pub const CROWDED: f64 = 0.1;
@@ -161,7 +164,7 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
         cpu_s: cpu(&profile.totals.time),
         wait_s: wait(profile),
         memory: Some(profile.totals.memory),
-        cpu_s_se: Some(0.0),
+        cpu_s_se: None,
         run_to_run: figures.run_to_run,
         weight_s: figures.weight_s,
     };
@@ -194,6 +197,8 @@ struct Figures {
     weight_bytes: Option<f64>,
     /// Deviation of CPU times from run to run, as a share of them.
     run_to_run: f64,
+    /// CPU seconds of the run.
+    cpu_s: Option<f64>,
     cpu: bool,
     wait: bool,
     memory: bool,
@@ -230,6 +235,7 @@ impl Figures {
                 .alloc_bytes
                 .zip(totals.memory.alloc_bytes_se)
                 .map(|(bytes, error)| error * error / (bytes as f64).max(1.0)),
+            cpu_s: cpu(&totals.time),
             run_to_run: run_to_run(profile),
             cpu: cpu(&totals.time).is_some(),
             wait: totals.time.wait_s.is_some(),
@@ -267,15 +273,29 @@ impl Figures {
 }
 
 impl Sides {
+    /// By how much all else in the run has changed, as a share: a shared machine may give the same work 15 % more CPU time
+    /// from one run to the next. 0 where there is too little else to tell.
+    fn drift(&self, old: Option<f64>, new: Option<f64>) -> f64 {
+        let rest = |figures: &Figures, own: Option<f64>| {
+            figures.cpu_s.map(|all| (all - own.unwrap_or(0.0), all)).filter(|(rest, all)| *rest > LEAST_REST * all)
+        };
+        match (rest(&self.before, old), rest(&self.after, new)) {
+            (Some((before, _)), Some((after, _))) => (after / before - 1.0).abs(),
+            _ => 0.0,
+        }
+    }
+
     fn line(&self, path: &str, old: Option<&Line>, new: Option<&Line>) -> LineChange {
         let shown = new.or(old);
+        let cpu_of = |line: Option<&Line>| line.and_then(|line| cpu(&line.time));
+        let drift = self.drift(cpu_of(old), cpu_of(new));
         LineChange {
             path: path.to_owned(),
             before_line: old.map(|line| line.line),
             after_line: new.map(|line| line.line),
             function: shown.map(|line| line.function.clone()).unwrap_or_default(),
             source: shown.and_then(|line| line.source.clone()),
-            changes: changes(&self.before.row(old), &self.after.row(new)),
+            changes: changes(&self.before.row(old).drifting(drift), &self.after.row(new).drifting(drift)),
         }
     }
 
@@ -291,7 +311,9 @@ impl Sides {
             change(old, new, sampled_error(old, weights.0).zip(sampled_error(new, weights.1)).map(together))
         };
         let seconds = |pair: (Option<f64>, Option<f64>), errors: [Option<f64>; 2]| {
-            let error = |figure, se, side: &Figures| time_error(figure, se, side.weight_s, side.run_to_run);
+            let drift = self.drift(pair.0, pair.1) / std::f64::consts::SQRT_2;
+            let error =
+                |figure, se, side: &Figures| time_error(figure, se, side.weight_s, side.run_to_run.hypot(drift));
             let errors = error(pair.0, errors[0], &self.before).zip(error(pair.1, errors[1], &self.after));
             change(pair.0, pair.1, errors.map(together))
         };
@@ -353,6 +375,11 @@ fn change(before: Option<f64>, after: Option<f64>, se: Option<f64>) -> Change {
 }
 
 impl Row {
+    /// The same, in a run of which all else has changed by `drift`: half of the variance is each run's.
+    fn drifting(self, drift: f64) -> Self {
+        Self { run_to_run: self.run_to_run.hypot(drift / std::f64::consts::SQRT_2), ..self }
+    }
+
     /// Standard error of the CPU time: of the samples, and of the work from run to run.
     fn cpu_error(&self) -> Option<f64> {
         time_error(self.cpu_s, self.cpu_s_se, self.weight_s, self.run_to_run)
