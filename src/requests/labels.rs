@@ -99,7 +99,8 @@ fn launched(py: Python<'_>) -> Option<&'static TapTable> {
     *LAUNCHED.get_or_init(|| table)
 }
 
-fn preloaded() -> Option<&'static TapTable> {
+/// The functions of the shim in this process; `None` without a shim of this version.
+pub(crate) fn preloaded() -> Option<&'static TapTable> {
     let symbol = symbols::address(TAP_SYMBOL);
     if symbol.is_null() {
         return None;

@@ -9,12 +9,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
-use rscalene_wire::{Query, QueryMark, TAP_SYMBOL, TAP_VERSION, TapTable, UNKNOWN_ROWS};
+use rscalene_wire::{Query, QueryMark, TapTable, UNKNOWN_ROWS};
 use rustc_hash::FxHashMap;
 
 use super::book::{Place, Slot};
 use super::normal::{is_transaction, is_write};
-use crate::bindings::symbols;
 use crate::requests::labels;
 
 /// Most statements of a process with a number of their own; later ones are counted together.
@@ -79,18 +78,7 @@ pub(super) struct Tap {
 impl Tap {
     /// Connects to the launcher of this process; `None` if there is none.
     pub(super) fn find() -> Option<Self> {
-        let symbol = symbols::address(TAP_SYMBOL);
-        if symbol.is_null() {
-            return None;
-        }
-        // SAFETY: the symbol is a function of this type in every version of the shim that exports it.
-        let answer: extern "C" fn() -> *const TapTable =
-            unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> *const TapTable>(symbol) };
-        // SAFETY: the shim returns a static.
-        let table = unsafe { &*answer() };
-        if table.version != TAP_VERSION {
-            return None;
-        }
+        let table = labels::preloaded()?;
         let tap =
             Self { table, numbers: FxHashMap::default(), compared: FxHashMap::default(), key: RandomState::new() };
         tap.ready().then_some(tap)
