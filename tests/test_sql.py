@@ -56,6 +56,17 @@ def test_executions_and_rows_are_exact(table: sqlite3.Connection) -> None:
     assert 0 < found.longest_s <= found.time_s == q.time_s
 
 
+def test_an_execution_that_is_read_midway_is_as_long_as_all_of_it(table: sqlite3.Connection) -> None:
+    with rscalene.queries() as q:
+        cursor = table.execute("select x from t")  # read midway
+        for at, _ in enumerate(cursor):
+            if at % 100 == 0:
+                only(q, line_of("read midway"))
+    found = only(q, line_of("read midway"))
+    assert (found.count, found.rows) == (1, 1_009)
+    assert found.longest_s == found.time_s == q.executions()[0][1]
+
+
 def test_a_transaction_is_no_query_and_executemany_is_one(table: sqlite3.Connection) -> None:
     with rscalene.queries() as q:
         table.executemany("insert into t values (?)", [(number,) for number in range(11)])  # many

@@ -45,8 +45,8 @@ def sql_begin(
 ) -> Call | None:
     """Begin an execution on this line, or return ``None`` where it is counted elsewhere or nowhere.
 
-    With ``strings`` double quotes in ``sql`` hold strings. The user's lines are taken from ``frame`` where this thread
-    runs libraries alone.
+    With ``strings`` double quotes in ``sql`` hold strings. With ``by="redis"`` it is the name of a command. The user's
+    lines are taken from ``frame`` where this thread runs libraries alone.
     """
 
 def sql_build_begin() -> Build | None:
@@ -99,7 +99,7 @@ class Ledger:
         """The ledger around this one."""
     @property
     def queries(self) -> int:
-        """Executions that are no words of transactions."""
+        """Executions that are neither words of transactions nor calls of another kind."""
     @property
     def executions(self) -> int:
         """All executions."""

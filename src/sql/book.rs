@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::normal::{is_transaction, is_write};
+use super::normal::{CALL, is_transaction, is_write};
 
 /// A key with at least this many executions is an N+1 or a duplicate.
 pub const THRESHOLD: u64 = 5;
@@ -75,7 +75,7 @@ pub struct Entry {
     pub site: Site,
     /// Normal form.
     pub statement: Arc<str>,
-    /// Whether it controls a transaction, as `COMMIT` does.
+    /// Whether it is no query: it controls a transaction, as `COMMIT` does, or is a [`CALL`] such as `redis: GET`.
     pub transaction: bool,
     /// Executions.
     pub count: u64,
@@ -117,6 +117,19 @@ pub enum Slot {
         /// Number of the statement.
         name: u32,
     },
+}
+
+/// A part of an execution: what has come since the last part, or all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// Nanoseconds in the driver.
+    pub ns: u64,
+    /// Nanoseconds of the same execution's earlier stretches.
+    pub before_ns: u64,
+    /// Rows; `None` if unknown.
+    pub rows: Option<u64>,
+    /// Whether the execution failed.
+    pub failed: bool,
 }
 
 /// An N+1 or a duplicate: all entries of one innermost line and statement, whatever lines are further out.
@@ -187,7 +200,7 @@ impl Book {
             if full { (Site::from([]), Arc::from(OTHERS)) } else { (site.clone(), statement.clone()) };
         let id = self.entries.len() as EntryId;
         self.entries.push(Entry {
-            transaction: is_transaction(&statement),
+            transaction: is_transaction(&statement) || statement.starts_with(CALL),
             site,
             statement,
             count: 0,
@@ -204,15 +217,16 @@ impl Book {
         id
     }
 
-    /// Adds the time and rows of an execution that ends. `at` is its position in the log.
-    pub fn end(&mut self, id: EntryId, at: u32, ns: u64, rows: Option<u64>, failed: bool) {
+    /// Adds the time and rows of a stretch of an execution. `at` is the execution's position in the log.
+    pub fn add(&mut self, id: EntryId, at: u32, stretch: &Stretch) {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
-        entry.ns += ns;
-        entry.longest_ns = entry.longest_ns.max(ns);
-        entry.errors += u64::from(failed);
-        self.add_rows(id, rows);
+        let so_far = stretch.before_ns + stretch.ns;
+        entry.ns += stretch.ns;
+        entry.longest_ns = entry.longest_ns.max(so_far);
+        entry.errors += u64::from(stretch.failed);
+        self.add_rows(id, stretch.rows);
         if let Some(logged) = self.log.get_mut(at as usize) {
-            logged.1 = ns;
+            logged.1 = so_far;
         }
     }
 
@@ -233,7 +247,7 @@ impl Book {
         }
     }
 
-    /// Number of queries: executions that do not control transactions.
+    /// Number of queries: executions that neither control transactions nor are calls of another kind.
     #[must_use]
     pub fn queries(&self) -> u64 {
         self.entries.iter().filter(|entry| !entry.transaction).map(|entry| entry.count).sum()
@@ -306,7 +320,7 @@ mod tests {
     fn run(book: &mut Book, site: &Site, statement: &Arc<str>, set: u64, rows: u64) {
         let (id, at) = book.begin(site, statement);
         book.entries[id as usize].sets.add(set);
-        book.end(id, at, 1_000, Some(rows), false);
+        book.add(id, at, &Stretch { ns: 1_000, rows: Some(rows), ..Stretch::default() });
     }
 
     #[test]
@@ -346,8 +360,27 @@ mod tests {
     fn rows_that_nobody_counted_are_unknown() {
         let mut book = Book::default();
         let (id, at) = book.begin(&site(&[(1, "f")]), &Arc::from("SELECT ?"));
-        book.end(id, at, 5, None, false);
+        book.add(id, at, &Stretch { ns: 5, ..Stretch::default() });
         assert_eq!(book.entries[0].rows, None);
+    }
+
+    #[test]
+    fn the_stretches_of_an_execution_are_one_execution() {
+        let mut book = Book::default();
+        let (id, at) = book.begin(&site(&[(1, "f")]), &Arc::from("SELECT ?"));
+        book.add(id, at, &Stretch { ns: 300, rows: Some(2), ..Stretch::default() });
+        book.add(id, at, &Stretch { ns: 200, before_ns: 300, rows: Some(1), ..Stretch::default() });
+        let entry = &book.entries[0];
+        assert_eq!((entry.count, entry.ns, entry.longest_ns, entry.rows), (1, 500, 500, Some(3)));
+        assert_eq!(book.log, [(id, 500)]);
+    }
+
+    #[test]
+    fn calls_of_another_kind_are_neither_queries_nor_findings() {
+        let mut book = Book::default();
+        let (here, call) = (site(&[(1, "f")]), Arc::from("redis: GET"));
+        (0..9).for_each(|set| run(&mut book, &here, &call, set, 0));
+        assert_eq!((book.queries(), book.executions, book.findings(THRESHOLD).len()), (0, 9, 0));
     }
 
     #[test]

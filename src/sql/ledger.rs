@@ -16,7 +16,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use rustc_hash::FxHasher;
 
-use super::book::{Entry, Finding, Site, Slot};
+use super::book::{Entry, Finding, Site, Slot, Stretch};
 use super::build;
 use super::context;
 use super::sites;
@@ -24,6 +24,9 @@ use super::tap::Layer;
 use super::variables::{self, current, reset, set};
 use super::world::{self, nanoseconds};
 use crate::lines::clock;
+
+/// Layer of calls that are no SQL: their text is kept as it is.
+const REDIS: &str = "redis";
 
 /// The variable that says where executions of the running context are counted.
 pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
@@ -133,7 +136,7 @@ fn counting(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<Opti
 
 /// Begins an execution of `sql`. Returns `None` if an outer layer counts it, or nothing counts. `strings`: double
 /// quotes enclose strings. The lines are on this thread's stack or, if that holds only libraries, on the stack of
-/// `frame`. `by`: the ORM that made the query, if any.
+/// `frame`. `by`: the ORM that made the query, if any; `redis`: `sql` is the name of a command, no SQL.
 #[pyfunction]
 #[pyo3(signature = (sql, params=None, strings=false, frame=None, by=""))]
 pub(super) fn sql_begin<'py>(
@@ -168,7 +171,7 @@ pub(super) fn sql_begin<'py>(
     let elsewhere = frame.map(sites::of_frame).transpose()?;
     let (mut slots, wanted) = world::with(|world| {
         let (site, is_elsewhere) = world.here_or(tstate, elsewhere);
-        let statement = world.statement(&text, strings);
+        let statement = if by == REDIS { world.call(&text) } else { world.statement(&text, strings) };
         let slots = world.begin(book, &site, &statement, Layer::of(by), is_elsewhere.then_some(&site));
         let wanted = world.wants_parameters(&slots);
         (slots, wanted)
@@ -237,7 +240,7 @@ impl Call {
             return;
         }
         let ns = nanoseconds(clock::ticks().saturating_sub(self.began));
-        world::with(|world| world.end(&self.slots, ns, rows, failed));
+        world::with(|world| world.end(&self.slots, &Stretch { ns, before_ns: 0, rows, failed }));
         build::driver_took(py, ns);
         let token = self.token.lock().ok().and_then(|mut token| token.take());
         if let (Some(token), Ok(variable)) = (token, variable(py)) {
@@ -348,7 +351,7 @@ impl Ledger {
         self.outer.as_ref().map(|outer| outer.clone_ref(py))
     }
 
-    /// Number of executions that do not control transactions.
+    /// Number of executions that neither control transactions nor are calls of another kind.
     #[getter]
     fn queries(&self) -> u64 {
         self.look(|book| book.queries()).unwrap_or(0)

@@ -34,6 +34,8 @@ pub(super) struct Known {
     pub(super) own: bool,
     pub(super) changes: bool,
     pub(super) parameters: bool,
+    /// Nanoseconds of this execution that are in books already.
+    pub(super) spent_ns: u64,
 }
 
 /// The statements of all connections.

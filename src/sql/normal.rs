@@ -43,6 +43,9 @@ pub fn is_transaction(normal: &str) -> bool {
     }
 }
 
+/// Start of the text of a call that is no SQL: `redis: GET`. Calls stand in books by line, and are no queries.
+pub const CALL: &str = "redis: ";
+
 /// Whether the statement (a normal form) changes rows: then there is no result to iterate over.
 #[must_use]
 pub fn is_write(normal: &str) -> bool {

@@ -19,7 +19,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use rustc_hash::FxHasher;
 
-use super::book::{Site, Slot};
+use super::book::{Site, Slot, Stretch};
 use super::ledger::{Meaning, meaning};
 use super::nodes::{Known, Node, add};
 use super::slots::Library;
@@ -215,6 +215,7 @@ fn enter(world: &mut World, statement: *mut c_void, slots: Vec<Slot>, site: Site
             changes: word.is_some_and(|word| changes.iter().any(|change| word.eq_ignore_ascii_case(change))),
             parameters: real!(PARAMETERS, fn(*mut c_void) -> c_int, statement) > 0,
             normal,
+            spent_ns: 0,
         };
         node.statement.store(key, Relaxed);
         world.nodes.known.insert(key, known);
@@ -223,6 +224,7 @@ fn enter(world: &mut World, statement: *mut c_void, slots: Vec<Slot>, site: Site
         known.slots = slots;
         known.site = site;
         known.own = own;
+        known.spent_ns = 0;
         known.node.running.store(true, Relaxed);
     }
 }
@@ -357,6 +359,6 @@ fn failed(sql: &str) {
         let (site, normal): (Site, _) = (world.here(tstate), world.statement(sql, false));
         let mut slots = world.begin(book, &site, &normal, Layer::Driver, None);
         world.begun(&mut slots, None);
-        world.end(&slots, 0, None, true);
+        world.end(&slots, &Stretch { failed: true, ..Stretch::default() });
     });
 }

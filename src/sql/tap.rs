@@ -12,8 +12,8 @@ use std::sync::{Arc, LazyLock};
 use rscalene_wire::{Query, QueryMark, TapTable, UNKNOWN_ROWS};
 use rustc_hash::FxHashMap;
 
-use super::book::{Place, Slot};
-use super::normal::{is_transaction, is_write};
+use super::book::{Place, Slot, Stretch};
+use super::normal::{CALL, is_transaction, is_write};
 use crate::requests::labels;
 
 /// Most statements of a process with a number of their own; later ones are counted together.
@@ -120,10 +120,11 @@ impl Tap {
     }
 
     /// Reports the time and rows of an execution since its last record.
-    pub(super) fn end(&self, stack: u64, label: u32, name: u32, ns: u64, rows: Option<u64>, failed: bool) {
-        let mark = if failed { QueryMark::FAILED } else { QueryMark::END };
-        let rows = rows.unwrap_or(UNKNOWN_ROWS);
-        self.send(&mut Query { stack, label, name, wall_ns: ns, rows, mark, ..Query::default() });
+    pub(super) fn end(&self, stack: u64, label: u32, name: u32, stretch: &Stretch) {
+        let mark = if stretch.failed { QueryMark::FAILED } else { QueryMark::END };
+        let (wall_ns, rows) = (stretch.ns, stretch.rows.unwrap_or(UNKNOWN_ROWS));
+        let before = u32::try_from(stretch.before_ns / 1_000).unwrap_or(u32::MAX);
+        self.send(&mut Query { stack, label, name, wall_ns, rows, parameters: before, mark, ..Query::default() });
     }
 
     /// Reports time of an ORM without the driver's, for the line on which the thread is, or for `place`.
@@ -156,7 +157,7 @@ impl Tap {
         if layer != Layer::Driver {
             pair("by", layer.name());
         }
-        if is_transaction(statement) {
+        if is_transaction(statement) || statement.starts_with(CALL) {
             pair("transaction", "1");
         }
         if is_write(statement) {

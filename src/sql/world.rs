@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::book::{Book, Place, Site, Slot};
+use super::book::{Book, Place, Site, Slot, Stretch};
 use super::frames::Sites;
 use super::nodes::Nodes;
-use super::normal::normal_form;
+use super::normal::{CALL, normal_form};
 use super::tap::{Layer, Tap};
 use crate::lines::clock;
 use crate::profile::build::scope::{Scope, ScopeRules};
@@ -52,6 +52,8 @@ pub(super) struct World {
     scope: Option<Scope>,
     /// Normal forms by text: one map for double quotes around names, one for double quotes around strings.
     texts: [FxHashMap<Box<str>, Arc<str>>; 2],
+    /// Statements of calls that are no SQL, by name.
+    calls: FxHashMap<Box<str>, Arc<str>>,
     normals: FxHashSet<Arc<str>>,
     /// Statements of sqlite, running or able to run again.
     pub(super) nodes: Nodes,
@@ -119,14 +121,16 @@ pub(super) fn nanoseconds(ticks: u64) -> u64 {
 impl World {
     /// Adds the rows and time of a statement since the last call to its books.
     fn write(&mut self, key: usize, failed: bool, ended: bool) {
-        let Some(known) = self.nodes.known.get(&key) else { return };
+        let Some(known) = self.nodes.known.get_mut(&key) else { return };
         let (rows, ticks) = (known.node.rows.swap(0, Relaxed), known.node.ticks.swap(0, Relaxed));
-        let (slots, own) = (known.slots.clone(), known.own);
         if rows == 0 && ticks == 0 && !ended {
             return;
         }
+        let stretch = Stretch { ns: nanoseconds(ticks), before_ns: known.spent_ns, rows: Some(rows), failed };
+        known.spent_ns += stretch.ns;
+        let (slots, own) = (known.slots.clone(), known.own);
         if own {
-            self.end(&slots, nanoseconds(ticks), Some(rows), failed);
+            self.end(&slots, &stretch);
         } else {
             self.add_rows(&slots, rows);
         }
@@ -230,6 +234,20 @@ impl World {
         scope.holds(&file, function, first_line).then(|| file.as_ref().into())
     }
 
+    /// The statement of a call that is no SQL.
+    pub(super) fn call(&mut self, name: &str) -> Arc<str> {
+        let texts = &mut self.calls;
+        if let Some(known) = texts.get(name) {
+            return known.clone();
+        }
+        if texts.len() >= MOST_TEXTS {
+            texts.clear();
+        }
+        let made: Arc<str> = format!("{CALL}{name}").into();
+        texts.insert(name.into(), made.clone());
+        made
+    }
+
     /// The normal form of a statement.
     pub(super) fn statement(&mut self, sql: &str, strings: bool) -> Arc<str> {
         let texts = &mut self.texts[usize::from(strings)];
@@ -324,18 +342,18 @@ impl World {
         }
     }
 
-    /// Ends an execution.
-    pub(super) fn end(&mut self, slots: &[Slot], ns: u64, rows: Option<u64>, failed: bool) {
+    /// Adds a stretch of an execution, or all of it.
+    pub(super) fn end(&mut self, slots: &[Slot], stretch: &Stretch) {
         for slot in slots {
             match *slot {
                 Slot::Book { book, entry, at } => {
                     if let Some(shelf) = self.books.get_mut(&book) {
-                        shelf.book.end(entry, at, ns, rows, failed);
+                        shelf.book.add(entry, at, stretch);
                     }
                 }
                 Slot::Tap { stack, label, name } => {
                     if let Some(tap) = &self.tap {
-                        tap.end(stack, label, name, ns, rows, failed);
+                        tap.end(stack, label, name, stretch);
                     }
                 }
             }
@@ -353,7 +371,7 @@ impl World {
                 }
                 Slot::Tap { stack, label, name } => {
                     if let Some(tap) = self.tap.as_ref().filter(|_| rows > 0) {
-                        tap.end(stack, label, name, 0, Some(rows), false);
+                        tap.end(stack, label, name, &Stretch { rows: Some(rows), ..Stretch::default() });
                     }
                 }
             }

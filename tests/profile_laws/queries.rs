@@ -117,6 +117,20 @@ fn an_execution_that_has_not_ended_is_counted() {
 }
 
 #[test]
+fn the_longest_execution_is_as_long_as_all_its_records() {
+    let Asking { mut run, outer, .. } = asking();
+    let begin = wire::Query { stack: outer, name: BOOKS, mark: QueryMark::BEGIN, ..Default::default() };
+    run.feed(1, Body::Query(begin));
+    for told in 0..3 {
+        let parameters = told * (MS / 1_000) as u32;
+        run.feed(1, Body::Query(wire::Query { wall_ns: MS, rows: 256, parameters, mark: QueryMark::END, ..begin }));
+    }
+    let profile = run.finish();
+    same(row(&profile, 1).time_s, 0.003);
+    same(row(&profile, 1).longest_s, 0.003);
+}
+
+#[test]
 fn a_process_that_counts_and_asks_nothing_has_no_queries_and_one_that_does_not_count_none_known() {
     let Asking { mut run, .. } = asking();
     run.feed(1, Body::Query(wire::Query { mark: QueryMark::READY, ..Default::default() }));

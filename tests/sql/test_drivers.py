@@ -163,3 +163,30 @@ def test_drivers_of_mariadb(mariadb: Server, driver: str) -> None:
     found = by_marker(q)
     assert (found["many"], found["select"], found["failed"][0]) == ((1, 3), (1, 2), 1)
     assert not [statement.text for statement in q.statements if "s3cret" in statement.text]
+
+
+def test_the_table_of_a_profiled_function_has_the_time_of_the_orm() -> None:
+    import io
+
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.orm import Session
+
+    out = io.StringIO()
+
+    @rscalene.profile(sql=True, stream=out)
+    def page(session: Session) -> list[int]:
+        rows = session.execute(text("select 1 union select 2")).all()
+        return [row[0] for row in rows]
+
+    with Session(create_engine("sqlite://")) as session:
+        assert page(session) == [1, 2]
+    table = out.getvalue().splitlines()
+    heading = next(line for line in table if "Line Contents" in line)
+    (row,) = [line for line in table if "session.execute(" in line and "CALLED" not in line]
+    at = heading.index("Line Contents")
+    end = heading.index("Build ms") + len("Build ms")
+    assert heading.index("SQL ms") < end < heading.index("Rows") < at
+    assert float(row[end - 9 : end]) > 0
+    assert len({line.index("return") for line in table if "return [" in line}) == 1
+    (other,) = [line for line in table if "return [row" in line]
+    assert not other[heading.index("SQL ms") - 3 : at].strip()

@@ -2,7 +2,8 @@
 
 Drivers are hooked when the first ledger of a process is opened, never at import: ``sqlite3``, psycopg 3, asyncpg,
 aiosqlite, mysql-connector-python, PyMySQL and mysqlclient, and Django and SQLAlchemy on top of any driver. A query
-counts once, at the outermost of these layers. Neither parameters nor literals are kept.
+counts once, at the outermost of these layers. Neither parameters nor literals are kept. Calls of redis-py are listed by
+line too, and are no queries.
 """
 
 from typing import TYPE_CHECKING, Any

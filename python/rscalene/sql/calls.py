@@ -46,6 +46,7 @@ def wrap(
     sql: Callable[..., Any] | None = None,
     rows: Callable[[Any, Any], int] | None = None,
     keep: bool = False,
+    by: str = "",
 ) -> None:
     """Count the calls of the method ``name`` of ``owner``, a plain function or a coroutine function.
 
@@ -53,6 +54,7 @@ def wrap(
     :param sql: returns the text of the query for the method's arguments, or ``None`` for a call that does not count.
         The default is the first argument.
     :param rows: returns the number of rows for the object and the method's result; default: the object's ``rowcount``.
+    :param by: the layer that calls: ``redis`` for calls that are no SQL, whose text is the name of a command.
     :param keep: store the call on the object, for :func:`wrap_fetches`.
     """
     inner = owner.__dict__.get(name)
@@ -63,7 +65,7 @@ def wrap(
     def begin(self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         if sql is not None:
             text = sql(self, *args, **kwargs)
-            return None if text is None else sql_begin(text, None, strings)
+            return None if text is None else sql_begin(text, None, strings, None, by)
         query = args[0] if args else next((kwargs[key] for key in _QUERY_NAMES if key in kwargs), None)
         if query is None:
             return None

@@ -52,9 +52,10 @@ _NOWHERE = Place("", 0, "")
 class Statement:
     """Executions of one statement from one line.
 
-    ``text`` is the normal form, without literals and parameters; times are seconds in the driver;
-    ``rows`` were returned, or changed where none are (``None``: no layer knows); ``transaction`` says that it
-    is a word such as ``BEGIN`` or ``SAVEPOINT``; ``callers`` are the user's lines further out.
+    ``text`` is the normal form, without literals and parameters; times are seconds in the driver; ``rows`` were
+    returned, or changed where none are (``None``: no layer knows); ``transaction`` says that it is no query: a word
+    such as ``BEGIN`` or ``SAVEPOINT``, or a call of another kind, such as ``redis: GET``; ``callers`` are the user's
+    lines further out.
     """
 
     text: str
@@ -66,6 +67,11 @@ class Statement:
     rows: int | None
     transaction: bool
     callers: tuple[Place, ...] = ()
+
+    @property
+    def call(self) -> bool:
+        """Whether this is a call that is no SQL, such as ``redis: GET``."""
+        return self.text.startswith("redis: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,18 +173,23 @@ class Queries:
 
     @property
     def count(self) -> int:
-        """Queries: executions that are no words of transactions."""
+        """Queries: executions that are neither words of transactions nor calls of another kind."""
         return self._ledger.queries if self._ledger is not None else 0
 
     @property
     def transactions(self) -> int:
         """Executions of ``BEGIN``, ``COMMIT``, ``SAVEPOINT`` and the like."""
-        return self._ledger.executions - self._ledger.queries if self._ledger is not None else 0
+        return self._ledger.executions - self._ledger.queries - self.calls if self._ledger is not None else 0
+
+    @property
+    def calls(self) -> int:
+        """Calls that are no SQL: commands and pipelines of redis-py."""
+        return sum(statement.count for statement in self.statements if statement.call)
 
     @property
     def time_s(self) -> float:
         """Seconds in the drivers, words of transactions included."""
-        return sum(statement.time_s for statement in self.statements)
+        return sum(statement.time_s for statement in self.statements if not statement.call)
 
     @property
     def rows(self) -> int | None:

@@ -28,8 +28,9 @@ def _ms(seconds: float | None) -> str:
 
 def table(queries: Queries) -> str:
     """Return the statements by line, the most expensive first, and the findings below."""
-    count, transactions, rows = queries.count, queries.transactions, queries.rows
+    count, transactions, calls, rows = queries.count, queries.transactions, queries.calls, queries.rows
     apart = f", {transactions} of transactions" if transactions else ""
+    apart += f", {calls} of redis apart" if calls else ""
     known = f", {rows:,} rows" if rows is not None else ""
     builds = {build.place: build.time_s for build in queries.builds}
     built = f", {sum(builds.values()) * 1e3:.3f} ms in the ORM" if builds else ""

@@ -293,7 +293,8 @@ records! {
         label: u32,
         /// [`Label::label`] that describes the statement.
         name: u32,
-        /// Hash of its parameters, under a key that the process alone knows; 0: unknown.
+        /// Of the record that begins it: hash of its parameters, under a key that the process alone knows; 0: unknown.
+        /// Of later records: the microseconds in the driver that its earlier records told.
         parameters: u32,
         /// What the record says.
         mark: QueryMark,

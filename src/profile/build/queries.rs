@@ -119,7 +119,8 @@ impl Queries {
             return;
         }
         sum.record.ns = sum.record.ns.saturating_add(query.wall_ns);
-        sum.record.longest_ns = sum.record.longest_ns.max(query.wall_ns);
+        let so_far = (u64::from(query.parameters) * 1_000).saturating_add(query.wall_ns);
+        sum.record.longest_ns = sum.record.longest_ns.max(so_far);
         sum.record.errors += u64::from(query.mark == QueryMark::FAILED);
         if query.rows != wire::UNKNOWN_ROWS {
             sum.record.rows = Some(sum.record.rows.unwrap_or(0).saturating_add(query.rows));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Queries of a run that counted them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sql {
-    /// Executions that are no words of transactions.
+    /// Executions that are neither words of transactions nor calls of another kind.
     pub count: u64,
     /// Seconds in the drivers.
     pub time_s: f64,
@@ -37,7 +37,7 @@ pub struct SqlStatement {
     pub longest_s: f64,
     /// Rows returned, or changed where none are returned; `None`: no layer knows.
     pub rows: Option<u64>,
-    /// A word of transactions, such as `COMMIT`.
+    /// No query: a word of transactions, such as `COMMIT`, or a call of another kind, such as `redis: GET`.
     pub transaction: bool,
     /// [`Sql::N_PLUS_ONE`] or [`Sql::DUPLICATE`]: the line asks it again and again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
