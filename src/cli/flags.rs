@@ -303,7 +303,8 @@ pub(crate) struct Show {
     #[arg(long, env = "RSCALENE_PER_PROCESS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) per_process: bool,
 
-    /// What collapsed stacks are weighed by, and the one profile of a speedscope file: cpu, wall, alloc, peak
+    /// What collapsed stacks and pstats files are weighed by, and the one profile of a speedscope file: cpu, wall, alloc,
+    /// peak
     #[arg(long, value_name = "WHAT", value_parser = parse_weight, env = "RSCALENE_OF")]
     pub(crate) of: Option<Weight>,
 

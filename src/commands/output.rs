@@ -15,6 +15,7 @@ use crate::cli::flags::{Color, Paper, Show};
 use crate::cli::messages::{print, stderr_is_terminal, stdout_is_terminal, tell, tell_raw, terminal_size};
 use crate::launch::given;
 use crate::profile::model::{FORMAT_NAME, Profile, Target};
+use crate::report::export::Weight;
 use crate::report::format::{Format, Look};
 use crate::report::style::{ColorChoice, Output, Style};
 use crate::report::view::{Detail, Options};
@@ -107,7 +108,7 @@ pub(crate) fn report(
         }
     }
     if !wanted.quiet {
-        saved.iter().for_each(|path| tell(&saved_as(path)));
+        saved.iter().for_each(|path| tell(&saved_as(path, wanted.show)));
         if profiled && !wanted.output.iter().any(|path| is_stdout(path)) {
             if saved.is_empty() && errors.is_empty() {
                 tell("rscalene: `-o FILE.html` saves the page, `-o FILE.json` the profile; `--full` prints all tables");
@@ -132,14 +133,26 @@ pub(crate) fn report(
 }
 
 /// Says where a report is, and how to see a profile again.
-fn saved_as(path: &Path) -> String {
+fn saved_as(path: &Path, show: &Show) -> String {
     let shown = path.display();
     match Format::of(path) {
+        Some(Format::Pstats) => saved_pstats(path, show),
         Some(Format::Json) => {
             format!("saved {shown}; `rscalene view {shown} --full` shows all tables, `--open` the page")
         }
         _ => format!("saved {shown}"),
     }
+}
+
+/// Says where a pstats file is and what its figures are, since pstats prints samples as calls.
+pub(crate) fn saved_pstats(path: &Path, show: &Show) -> String {
+    let (of, other) = match show.of.unwrap_or(Weight::Wall) {
+        Weight::Wall => ("wall time (CPU and waiting)", "; `--of cpu` writes CPU time"),
+        Weight::Cpu => ("CPU time", ""),
+        Weight::Alloc => ("bytes allocated", ""),
+        Weight::Peak => ("bytes held at the peak", ""),
+    };
+    format!("saved {}: {of} by function; ncalls are CPU samples, not calls{other}", path.display())
 }
 
 /// The report as text: on a terminal as much as fits on it, elsewhere the short form, with `--full` everything.

@@ -28,7 +28,10 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
     let source = |path: &str| output::source_of(&profile.target, path);
     if let Some(path) = target(flags) {
         output::save(&profile, &path, format, &flags.show, &source)?;
-        messages::tell(&format!("saved {}", path.display()));
+        messages::tell(&match format {
+            Format::Pstats => output::saved_pstats(&path, &flags.show),
+            _ => format!("saved {}", path.display()),
+        });
         if flags.open {
             browser::open(&path)?;
         }

@@ -42,8 +42,8 @@ pub struct Look<'a> {
     pub style: Style,
     /// Show source text in the page.
     pub source: bool,
-    /// The weight of stacks, in a format with a single weight. `None`: CPU time, and every weight that speedscope can
-    /// show.
+    /// The weight of stacks, in a format with a single weight. `None`: CPU time, for pstats wall time, and every weight
+    /// that speedscope can show.
     pub weight: Option<Weight>,
     /// Returns the text of a file, if it can be read.
     pub read_source: &'a dyn Fn(&str) -> Option<String>,
@@ -86,7 +86,7 @@ const ROWS: [Row; 8] = [
         format: Format::Pstats,
         name: "pstats",
         endings: &[".pstats", ".prof"],
-        encode: |profile, _| export::pstats(profile),
+        encode: |profile, look| export::pstats(profile, look.weight.unwrap_or(Weight::Wall)),
     },
     Row {
         format: Format::Pprof,

@@ -99,6 +99,7 @@ fn run(seed: u64) -> Profile {
         wall_s: 0.002 * at as f64,
         alloc_bytes: at as u64,
         peak_bytes: at as u64 + seed,
+        cpu_samples: at as u64,
     });
     let frames = (0..6).map(|at| StackFrame { file: at % 3, function: format!("f{}", at % 2), line: at as u32 });
     Profile {

@@ -100,10 +100,10 @@ fn load(bytes: &mut &[u8]) -> Object {
     }
 }
 
-type Costs = BTreeMap<(String, i32, String), (f64, f64, Vec<(String, f64, f64)>)>;
+type Costs = BTreeMap<(String, i32, String), (f64, f64, i32, Vec<(String, f64, f64)>)>;
 
-fn read(profile: &Profile) -> Costs {
-    let bytes = pstats(profile);
+fn read(profile: &Profile, weight: Weight) -> Costs {
+    let bytes = pstats(profile, weight);
     let mut rest = bytes.as_slice();
     let Object::Dict(entries) = load(&mut rest) else { panic!("no dict") };
     assert!(rest.is_empty());
@@ -116,41 +116,60 @@ fn read(profile: &Profile) -> Costs {
     };
     let read_entry = |(function, value): &(Object, Object)| {
         let Object::Tuple(parts) = value else { panic!("{value:?}") };
-        let [Object::Int(1), Object::Int(1), Object::Float(own), Object::Float(total), Object::Dict(callers)] =
+        let [Object::Int(count), Object::Int(calls), Object::Float(own), Object::Float(total), Object::Dict(callers)] =
             &parts[..]
         else {
             panic!("{parts:?}")
         };
+        assert_eq!(count, calls);
         let read_caller = |(caller, value): &(Object, Object)| match value {
             Object::Tuple(parts) => match parts[..] {
-                [Object::Int(1), Object::Int(1), Object::Float(own), Object::Float(total)] => {
+                [Object::Int(1..), Object::Int(1..), Object::Float(own), Object::Float(total)] => {
                     (key(caller).2, own, total)
                 }
                 _ => panic!("{parts:?}"),
             },
             other => panic!("{other:?}"),
         };
-        (key(function), (*own, *total, callers.iter().map(read_caller).collect()))
+        (key(function), (*own, *total, *count, callers.iter().map(read_caller).collect()))
     };
     entries.iter().map(read_entry).collect()
 }
 
 #[test]
 fn pstats_count_recursion_once_and_hang_everything_on_one_root() {
-    let costs = read(&realistic());
+    let costs = read(&realistic(), Weight::Cpu);
     let of = |name: &str| costs.iter().find(|((.., function), _)| function == name).unwrap();
-    let all = 1.9375;
-    assert_eq!(of("<rscalene>"), (&("~".into(), 0, "<rscalene>".into()), &(0.0, all, vec![])));
-    assert_eq!(of("<module>").1, &(0.0, all, vec![("<rscalene>".into(), 0.0, all)]));
-    assert_eq!(of("main").1, &(0.25, all, vec![("<module>".into(), 0.25, all)]));
+    let (all, samples) = (1.9375, 1 + 251 + 1001 + 501 + 126 + 63);
+    let root = "<rscalene: CPU seconds of all threads; ncalls are CPU samples, not calls>";
+    assert_eq!(of(root), (&("~".into(), 0, root.into()), &(0.0, all, samples, vec![])));
+    assert_eq!(of("<module>").1, &(0.0, all, samples, vec![(root.into(), 0.0, all)]));
+    assert_eq!(of("main").1, &(0.25, all, samples - 1, vec![("<module>".into(), 0.25, all)]));
     // Its first line comes from the list of functions; a call of itself adds nothing to what it costs in all.
     let (place, simulate) = of("simulate");
     assert_eq!(place, &("/srv/shop/orders.py".into(), 24, "simulate".into()));
-    assert_eq!(simulate.0, 1.5625);
-    assert_eq!(simulate.1, 1.6875);
-    assert_eq!(simulate.2.len(), 2);
-    assert!(simulate.2.contains(&("main".into(), 1.0625, 1.6875)));
-    assert!(simulate.2.contains(&("simulate".into(), 0.5, 0.625)));
+    assert_eq!((simulate.0, simulate.1, simulate.2), (1.5625, 1.6875, 1001 + 501 + 126 + 63));
+    assert_eq!(simulate.3.len(), 2);
+    assert!(simulate.3.contains(&("main".into(), 1.0625, 1.6875)));
+    assert!(simulate.3.contains(&("simulate".into(), 0.5, 0.625)));
+}
+
+#[test]
+fn pstats_hold_the_wall_time_of_a_wait_and_one_count_for_a_function_that_only_waited() {
+    let mut profile = realistic();
+    profile.stacks.frames = ["main", "wait"].map(|f| StackFrame { file: 0, function: f.into(), line: 9 }).into();
+    profile.stacks.nodes = vec![
+        StackNode { frame: 0, cpu_s: 0.25, wall_s: 0.25, cpu_samples: 25, ..StackNode::default() },
+        StackNode { parent: Some(0), frame: 1, wall_s: 1.0, ..StackNode::default() },
+    ];
+    let costs = read(&profile, Weight::Wall);
+    let of = |name: &str| costs.iter().find(|((.., function), _)| function.starts_with(name)).unwrap().1;
+    assert_eq!(of("wait"), &(1.0, 1.0, 1, vec![("main".into(), 1.0, 1.0)]));
+    assert_eq!((of("main").0, of("main").1, of("main").2), (0.25, 1.25, 25));
+    assert_eq!(of("<rscalene: wall seconds (CPU and waiting)").1, 1.25);
+    profile.totals.time.wait_s = None;
+    let unknown = read(&profile, Weight::Wall);
+    assert!(unknown.keys().any(|(.., name)| name.starts_with("<rscalene: CPU seconds (waits are unknown)")));
 }
 
 #[test]
@@ -160,16 +179,16 @@ fn pstats_own_times_add_up_to_the_tree_even_where_it_is_deeper_than_our_stack() 
     profile.stacks.nodes = (0..200_000)
         .map(|n: usize| StackNode { parent: n.checked_sub(1), frame: n % 3, cpu_s: 0.5, ..StackNode::default() })
         .collect();
-    let costs = read(&profile);
+    let costs = read(&profile, Weight::Cpu);
     assert_eq!(costs.values().map(|(own, ..)| own).sum::<f64>(), 100_000.0);
-    assert!(costs.values().all(|(_, total, _)| *total <= 100_000.0));
+    assert!(costs.values().all(|(_, total, ..)| *total <= 100_000.0));
 }
 
 #[test]
 fn a_profile_without_stacks_makes_empty_exports() {
     let profile = Profile::default();
     assert_eq!(collapsed(&profile, Weight::Cpu), "");
-    assert_eq!(read(&profile).len(), 1);
+    assert_eq!(read(&profile, Weight::Wall).len(), 1);
     let file: Value = serde_json::from_str(&speedscope(&profile, None)).unwrap();
     assert_eq!(file["profiles"], serde_json::json!([]));
 }

@@ -279,6 +279,7 @@ fn stacks() -> Stacks {
         wall_s: cpu_s * 1.5,
         alloc_bytes: 4096,
         peak_bytes: 2048,
+        cpu_samples: 1 + (cpu_s * 1000.0) as u64,
     };
     Stacks {
         frames: vec![

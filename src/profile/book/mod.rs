@@ -107,7 +107,8 @@ impl Book {
     /// Books time.
     pub(crate) fn add(&mut self, process: usize, thread: Option<usize>, place: Place, amount: &Amount) {
         self.line(process, place.owner).time.add(amount);
-        let sums = NodeSums { cpu_s: amount.cpu_s(), wait_s: amount.wait_s, ..NodeSums::default() };
+        let sums =
+            NodeSums { cpu_s: amount.cpu_s(), wait_s: amount.wait_s, samples: amount.samples, ..NodeSums::default() };
         self.add_node(process, thread, place.node, &sums);
         if let (Some(thread), Some(owner)) = (thread, place.owner.some()) {
             self.threads[thread].lines.entry(owner).or_default().time.add(amount);

@@ -65,6 +65,8 @@ pub(crate) struct NodeSums {
     pub(crate) alloc: f64,
     /// Live at the peak of the process.
     pub(crate) peak: f64,
+    /// CPU samples.
+    pub(crate) samples: u64,
 }
 
 /// A thread's share of a line.
@@ -103,6 +105,7 @@ impl NodeSums {
         self.wait_s += other.wait_s;
         self.alloc += other.alloc;
         self.peak += other.peak;
+        self.samples += other.samples;
     }
 }
 

@@ -55,6 +55,7 @@ struct Node {
     wall: u64,
     alloc: u64,
     peak: u64,
+    samples: u64,
 }
 
 /// The merged tree.
@@ -91,6 +92,7 @@ impl Tree {
             add_micros(&mut sum.cpu, micros(node.cpu_s));
             add_micros(&mut sum.wall, micros(node.wall_s));
             add(&mut sum.alloc, node.alloc_bytes);
+            add(&mut sum.samples, node.cpu_samples);
             if highest {
                 add(&mut sum.peak, node.peak_bytes);
             }
@@ -146,6 +148,7 @@ impl Tree {
                 wall_s: seconds(node.wall),
                 alloc_bytes: node.alloc,
                 peak_bytes: node.peak,
+                cpu_samples: node.samples,
             });
         }
         Stacks {

@@ -31,6 +31,9 @@ pub struct StackNode {
     /// Own bytes live at the peak.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak_bytes: u64,
+    /// Own CPU samples; 0 in profiles before format 1.3.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cpu_samples: u64,
 }
 
 /// What one thread has of a node of the stacks.
@@ -68,8 +71,8 @@ pub struct ProcessStack {
 
 /// Serde takes what it skips by reference.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(bytes: &u64) -> bool {
-    *bytes == 0
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// All stacks, in scope or not.

@@ -230,6 +230,7 @@ pub(crate) fn stacks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> 
             wall_s: sums.cpu_s + sums.wait_s,
             alloc_bytes: whole_bytes(sums.alloc),
             peak_bytes: whole_bytes(sums.peak),
+            cpu_samples: sums.samples,
         });
     }
     if book.threads.len() > 1 {

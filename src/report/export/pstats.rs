@@ -1,32 +1,34 @@
 //! The files of cProfile, for pstats, SnakeViz and all that reads them.
 //!
-//! Job: own and cumulative CPU seconds of functions and of who called them. Invariants, each because some reader needs
-//! it: no keys but functions; callers are tuples of four; one synthetic root calls every outermost frame (SnakeViz draws
-//! one root only); nobody counts calls when sampling, so every count is 1. A function that calls itself is counted
-//! once in cumulative time. Neighbour: `marshal` writes.
+//! Job: own and cumulative time of functions and of their callers: wall time (CPU and waiting), as cProfile measures it,
+//! or another weight. Invariants, each because some reader needs it: no keys but functions; callers are tuples of four;
+//! one synthetic root calls every outermost frame (SnakeViz draws one root only). The format has no place for a remark,
+//! so the root's name says which time the file holds and what its counts are. A sampling profiler counts no calls: the
+//! counts are CPU samples whose stack has the function, 1 for a function that was only seen waiting. A function that
+//! calls itself is counted once in cumulative time and in samples. Neighbour: `marshal` writes.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::marshal::Marshal;
-use super::walk::path;
+use super::walk::{Weight, path};
 use crate::profile::model::Profile;
 
-/// The profile's CPU seconds as the bytes of a pstats file.
+/// The profile's stacks, weighed by `weight`, as the bytes of a pstats file.
 #[must_use]
-pub fn pstats(profile: &Profile) -> Vec<u8> {
-    let functions = Functions::of(profile);
-    let costs = costs(profile, &functions);
+pub fn pstats(profile: &Profile, weight: Weight) -> Vec<u8> {
+    let functions = Functions::of(profile, weight);
+    let costs = costs(profile, &functions, weight);
     let mut out = Marshal::default();
     out.dict();
     for (index, cost) in costs.iter().enumerate() {
         key(&mut out, &functions.keys[index]);
         out.tuple(5);
-        figures(&mut out, cost.own_s, cost.total_s);
+        figures(&mut out, cost.figures);
         out.dict();
-        for (caller, (own_s, total_s)) in &cost.callers {
+        for (caller, call) in &cost.callers {
             key(&mut out, &functions.keys[*caller]);
             out.tuple(4);
-            figures(&mut out, *own_s, *total_s);
+            figures(&mut out, *call);
         }
         out.end_dict();
     }
@@ -47,11 +49,25 @@ fn key(out: &mut Marshal, (file, line, name): &Key) {
     out.text(name);
 }
 
-fn figures(out: &mut Marshal, own_s: f64, total_s: f64) {
-    out.int(1);
-    out.int(1);
-    out.float(own_s);
-    out.float(total_s);
+fn figures(out: &mut Marshal, figures: Figures) {
+    let count = i32::try_from(figures.samples.max(1)).unwrap_or(i32::MAX);
+    out.int(count);
+    out.int(count);
+    out.float(figures.own);
+    out.float(figures.total);
+}
+
+/// The name of the root, which tells a reader of the file what the figures are.
+fn root_name(profile: &Profile, weight: Weight) -> String {
+    let unit = match weight {
+        Weight::Wall if profile.totals.time.wait_s.is_some() => "wall seconds (CPU and waiting)",
+        // Waits that nobody measured are in no stack.
+        Weight::Wall => "CPU seconds (waits are unknown)",
+        Weight::Cpu => "CPU seconds",
+        Weight::Alloc => "bytes allocated",
+        Weight::Peak => "bytes held at the peak",
+    };
+    format!("<rscalene: {unit} of all threads; ncalls are CPU samples, not calls>")
 }
 
 /// The functions behind the frames.
@@ -62,7 +78,7 @@ struct Functions {
 }
 
 impl Functions {
-    fn of(profile: &Profile) -> Self {
+    fn of(profile: &Profile, weight: Weight) -> Self {
         let frames = &profile.stacks.frames;
         // Where the profile does not say at which line a function starts, the smallest line seen stands for it.
         let mut smallest: HashMap<(usize, &str), u32> = HashMap::new();
@@ -77,7 +93,7 @@ impl Functions {
                 known.entry((index, &function.qualname)).or_default().push(lines);
             }
         }
-        let mut keys = vec![("~".to_owned(), 0, "<rscalene>".to_owned())];
+        let mut keys = vec![("~".to_owned(), 0, root_name(profile, weight))];
         let mut indices: HashMap<Key, usize> = HashMap::new();
         let of_frame = frames.iter().map(|frame| {
             let name = (frame.file, frame.function.as_str());
@@ -96,31 +112,51 @@ impl Functions {
     }
 }
 
-/// What a function costs, own and in all, and how much of that its callers caused.
-#[derive(Clone, Default)]
-struct Cost {
-    own_s: f64,
-    total_s: f64,
-    callers: BTreeMap<usize, (f64, f64)>,
+/// Figures of a function, or of a caller's calls of the function.
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    /// Weight without callees.
+    own: f64,
+    /// Weight with callees.
+    total: f64,
+    /// CPU samples with callees.
+    samples: u64,
 }
 
-fn costs(profile: &Profile, functions: &Functions) -> Vec<Cost> {
+impl Figures {
+    /// Adds a subtree that is in no other subtree of the same function.
+    fn add_subtree(&mut self, total: f64, samples: u64) {
+        self.total += total;
+        self.samples = self.samples.saturating_add(samples);
+    }
+}
+
+/// Figures of a function, and the part that each of its callers caused.
+#[derive(Clone, Default)]
+struct Cost {
+    figures: Figures,
+    callers: BTreeMap<usize, Figures>,
+}
+
+fn costs(profile: &Profile, functions: &Functions, weight: Weight) -> Vec<Cost> {
     let nodes = &profile.stacks.nodes;
     let mut costs = vec![Cost::default(); functions.keys.len()];
     // Callers stand before the called: one pass backwards sums subtrees.
-    let mut totals: Vec<f64> = nodes.iter().map(|node| node.cpu_s).collect();
+    let mut totals: Vec<f64> = nodes.iter().map(|node| weight.of(node)).collect();
+    let mut samples: Vec<u64> = nodes.iter().map(|node| node.cpu_samples).collect();
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     let mut roots = Vec::new();
     for (index, node) in nodes.iter().enumerate().rev() {
         match node.parent.filter(|parent| *parent < index) {
             Some(parent) => {
                 totals[parent] += totals[index];
+                samples[parent] = samples[parent].saturating_add(samples[index]);
                 children[parent].push(index);
             }
             None => roots.push(index),
         }
     }
-    costs[ROOT].total_s = roots.iter().map(|root| totals[*root]).sum();
+    roots.iter().for_each(|&root| costs[ROOT].figures.add_subtree(totals[root], samples[root]));
     // How often each function and each call is on the stack above: only the outermost counts the subtree.
     let mut active = vec![0_u32; functions.keys.len()];
     let mut calls: HashMap<(usize, usize), u32> = HashMap::new();
@@ -129,17 +165,17 @@ fn costs(profile: &Profile, functions: &Functions) -> Vec<Cost> {
         match step {
             Step::Enter { node, caller } => {
                 let Some(&function) = functions.of_frame.get(nodes[node].frame) else { continue };
-                let cost = &mut costs[function];
-                cost.own_s += nodes[node].cpu_s;
+                let (cost, own) = (&mut costs[function], weight.of(&nodes[node]));
+                cost.figures.own += own;
                 if active[function] == 0 {
-                    cost.total_s += totals[node];
+                    cost.figures.add_subtree(totals[node], samples[node]);
                 }
                 active[function] += 1;
                 let depth = calls.entry((caller, function)).or_default();
                 let call = cost.callers.entry(caller).or_default();
-                call.0 += nodes[node].cpu_s;
+                call.own += own;
                 if *depth == 0 {
-                    call.1 += totals[node];
+                    call.add_subtree(totals[node], samples[node]);
                 }
                 *depth += 1;
                 pending.push(Step::Leave { function, caller });
