@@ -25,7 +25,7 @@ use super::event::Event;
 const MAGIC: &[u8; 8] = b"rscapt03";
 /// The writer writes a block of at least this many bytes.
 const BLOCK: usize = 256 * 1024;
-/// Bytes of a full piece. One event may make a block larger: a line table has up to 1 MiB, a command line 6 MiB.
+/// Bytes of a full piece. One event may make a block larger: a line table has up to 32 MiB, a command line 6 MiB.
 const MOST: usize = 4 << 20;
 /// Pieces of the largest block.
 const MOST_PIECES: usize = 16;

@@ -4,7 +4,7 @@
 //! there. Neighbours: `drain` calls it, `rscalene_wire` fixes the bytes, `event` defines the result.
 
 use rscalene_wire as wire;
-use wire::{Bytes, Flags, Kind, RecordHeader};
+use wire::{Bytes, CodeFlags, Flags, Kind, RecordHeader};
 
 use super::event::{Body, CodeDef, StackDef};
 
@@ -24,7 +24,7 @@ pub fn body(header: RecordHeader, payload: &[u8]) -> Option<Body> {
         Kind::ProcessStart => Body::ProcessStart(b.read()?),
         Kind::ThreadStart => Body::ThreadStart(b.read()?),
         Kind::ThreadEnd => Body::ThreadEnd(b.read()?),
-        Kind::CodeDef => code(b)?,
+        Kind::CodeDef => code(b, Flags::of(flags))?,
         Kind::StackDef => stack(b)?,
         Kind::CpuSample => Body::CpuSample { sample: b.read()?, flags: Flags::of(flags) },
         Kind::SelfTest => Body::SelfTest(b.read()?),
@@ -53,11 +53,13 @@ fn text(b: &mut Bytes<'_>, bytes: usize) -> Option<String> {
     Some(String::from_utf8_lossy(b.take(bytes)?).into_owned())
 }
 
-fn code(b: &mut Bytes<'_>) -> Option<Body> {
+/// A code object. Where its line table stands apart, `table` is the place of the table, for `line_table` to read.
+fn code(b: &mut Bytes<'_>, flags: CodeFlags) -> Option<Body> {
     let def: wire::CodeDef = b.read()?;
     let filename = text(b, def.filename_bytes as usize)?;
     let qualname = text(b, def.name_bytes as usize)?;
-    let table = b.take(def.table_bytes as usize)?.to_vec();
+    let apart = flags.has(CodeFlags::TABLE_APART);
+    let table = b.take(if apart { wire::TABLE_PLACE_BYTES } else { def.table_bytes as usize })?.to_vec();
     Some(Body::CodeDef(CodeDef { def, filename, qualname, table }))
 }
 
@@ -116,6 +118,21 @@ mod tests {
         }
         bytes.extend_from_slice(b"a.pyf");
         assert_eq!(body(record(Kind::CodeDef as u8, bytes.len() as u32), &bytes), None);
+    }
+
+    #[test]
+    fn a_table_that_stands_apart_takes_the_bytes_of_its_place() {
+        let mut bytes = Vec::new();
+        for word in [1_u32, 7, 1, 1, 3_000_000] {
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        bytes.extend_from_slice(b"af");
+        bytes.extend_from_slice(&[9; wire::TABLE_PLACE_BYTES]);
+        let mut header = record(Kind::CodeDef as u8, bytes.len() as u32);
+        assert_eq!(body(header, &bytes), None, "no such table follows");
+        header.flags = CodeFlags::TABLE_APART.bits();
+        let Some(Body::CodeDef(code)) = body(header, &bytes) else { panic!("no code") };
+        assert_eq!((code.def.table_bytes, code.table.len()), (3_000_000, wire::TABLE_PLACE_BYTES));
     }
 
     #[test]

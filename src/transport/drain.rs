@@ -11,11 +11,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use rscalene_wire::{EndedBy, MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
+use rscalene_wire::{CodeFlags, EndedBy, MAX_SLOTS, ProcessStart, RecordHeader, SLOT};
 
 use super::arena::Arena;
 use super::decode;
 use super::event::{Batch, Body, Event};
+use super::line_table;
 
 /// Pause between two looks while something is running.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -37,6 +38,8 @@ struct Ring {
     owner: u64,
     position: u64,
     malformed: u64,
+    /// Bytes of line tables that may still be read from the owner's memory.
+    tables: u64,
     /// The owner announced its end (`ProcessEnd`, exec excepted).
     ended: bool,
     /// The owner has claimed another ring since, so the process is another program by now.
@@ -135,7 +138,15 @@ impl Reader {
                 continue;
             }
             *taken = true;
-            let ring = Ring { segment, owner, position: 0, malformed: 0, ended: false, left: false };
+            let ring = Ring {
+                segment,
+                owner,
+                position: 0,
+                malformed: 0,
+                tables: line_table::MOST_OF_A_PROCESS,
+                ended: false,
+                left: false,
+            };
             self.rings.iter_mut().filter(|other| other.pid() == ring.pid()).for_each(|other| other.left = true);
             self.rings.push(ring);
         }
@@ -226,7 +237,12 @@ fn record(
     };
     let payload = whole.get(size_of::<RecordHeader>()..bytes).unwrap_or(&[]);
     match decode::body(header, payload) {
-        Some(body) => {
+        Some(mut body) => {
+            if let Body::CodeDef(code) = &mut body
+                && CodeFlags::of(header.flags).has(CodeFlags::TABLE_APART)
+            {
+                code.table = line_table::read(ring.pid(), code, &mut ring.tables).unwrap_or_default();
+            }
             ring.ended |= matches!(&body, Body::ProcessEnd(end) if end.how != EndedBy::EXEC);
             out(Event { pid: ring.pid(), body });
         }

@@ -194,7 +194,7 @@ pub struct CodeDef {
     pub filename: String,
     /// `co_qualname` (invalid UTF-8 replaced).
     pub qualname: String,
-    /// `co_linetable`; empty where it was too long or could not be read.
+    /// `co_linetable`; empty where it could not be read.
     pub table: Vec<u8>,
 }
 

@@ -1,8 +1,8 @@
 //! Laws of the builder about what is lost or finds no room: it is counted and said.
 
 use super::recording::{MS, Recording, cpu, same};
-use rscalene::profile::model::Notice;
-use rscalene::transport::event::Body;
+use rscalene::profile::model::{Notice, codes};
+use rscalene::transport::event::{Body, CodeDef};
 use rscalene_wire as wire;
 
 #[test]
@@ -69,4 +69,19 @@ fn a_stack_whose_definition_was_lost_lies_outside_scope() {
     let profile = run.finish();
     assert!(profile.files.is_empty());
     same(cpu(&profile.totals.outside_scope), 0.02);
+}
+
+#[test]
+fn a_function_whose_line_table_could_not_be_read_is_named() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    let def = wire::CodeDef { code: 7, first_line: 12, table_bytes: 3 << 20, ..Default::default() };
+    let (filename, qualname) = ("/w/app.py".to_owned(), "vast".to_owned());
+    for _ in 0..2 {
+        let (filename, qualname) = (filename.clone(), qualname.clone());
+        run.feed(1, Body::CodeDef(CodeDef { def, filename, qualname, table: Vec::new() }));
+    }
+    let profile = run.finish();
+    let told = "the line table of `vast` (/w/app.py) could not be read, so all its time stands on its first line, 12";
+    assert_eq!(profile.notices, [Notice::of_run(codes::LINES_UNKNOWN, told)]);
 }

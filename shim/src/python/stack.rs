@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use rscalene_interp::{Identity, Layout, Memory, WalkEnd, text, walk_interrupted};
 use rscalene_wire as wire;
-use wire::{Kind, NoFlags, StackEntry};
+use wire::{CodeFlags, Flags, Kind, NoFlags, StackEntry};
 
 use crate::arena::ring::Segment;
 use crate::ground::guard::Guarded;
@@ -34,7 +34,8 @@ const ALL: usize = STACKS + CODES + ADDRESSES;
 const SEEN: usize = 16;
 /// Neighbouring entries in which a code object may be stored.
 const WAYS: usize = 4;
-/// A longer line table is not sent: all lines of the function then count as its first line.
+/// A longer line table is not sent, so that records of code leave most of the ring to samples: the launcher reads it
+/// from the memory of the process.
 const TABLE_LIMIT: u32 = 512 * 1024;
 
 static TABLES: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
@@ -272,7 +273,7 @@ fn send_code(
     let name = text(memory, layout, identity.qualname, name_room)?;
     let file = text(memory, layout, identity.filename, file_room)?;
     let (table, table_bytes) = identity.linetable(layout);
-    let table_bytes = if table_bytes > TABLE_LIMIT { 0 } else { table_bytes };
+    let apart = table_bytes > TABLE_LIMIT;
     let def = wire::CodeDef {
         code: number,
         first_line: identity.first_line,
@@ -280,14 +281,22 @@ fn send_code(
         name_bytes: name as u32,
         table_bytes,
     };
-    let total = size_of::<wire::CodeDef>() + file + name + table_bytes as usize;
-    let Some(mut writer) = segment.reserve(Kind::CodeDef, 0, total) else { return Some(false) };
+    let following = if apart { wire::TABLE_PLACE_BYTES } else { table_bytes as usize };
+    let total = size_of::<wire::CodeDef>() + file + name + following;
+    let flags = CodeFlags::NONE.and_if(apart, CodeFlags::TABLE_APART).bits();
+    let Some(mut writer) = segment.reserve(Kind::CodeDef, flags, total) else { return Some(false) };
     writer.value(&def);
     writer.bytes(file_room.get(..file).unwrap_or(&[]));
     writer.bytes(name_room.get(..name).unwrap_or(&[]));
-    // If the table has been freed meanwhile, zeros are written: the table then gives no lines, and the report uses the
-    // function's first line.
-    writer.memory(memory, table, table_bytes as usize);
+    if apart {
+        for word in [table, identity.linetable_start, identity.linetable_end] {
+            writer.bytes(&word.to_ne_bytes());
+        }
+    } else {
+        // If the table has been freed meanwhile, zeros are written: the table then gives no lines, and the report uses
+        // the function's first line.
+        writer.memory(memory, table, table_bytes as usize);
+    }
     writer.commit();
     Some(true)
 }

@@ -10,7 +10,7 @@ use crate::values::{CpuMode, MemoryMode, Switch};
 /// First eight bytes of an arena.
 pub const ARENA_MAGIC: u64 = u64::from_le_bytes(*b"rscalene");
 /// Raised whenever a byte of the layout changes its meaning; both sides refuse another version.
-pub const WIRE_VERSION: u32 = 2;
+pub const WIRE_VERSION: u32 = 3;
 /// Bytes of [`ArenaHeader`] and of [`SegmentHeader`]: one page each, so that the ring behind is page-aligned.
 pub const PAGE: usize = 4096;
 /// Environment variable that names the arena to the shim: `LAUNCHER_PID:FD:NONCE` (decimal, decimal, hexadecimal);

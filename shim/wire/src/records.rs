@@ -6,14 +6,16 @@
 
 use crate::table::{Bytes, FieldRow, Flags, NoFlags, Plain, Record, RecordRow, records};
 use crate::values::{
-    AllocFlags, CpuFlags, CpuKind, EndedBy, ExitStatus, FreeHow, MapChange, MapFlags, NoticeCode, ProcessFlags,
-    QueryMark, SectionMark, Source, Verdict,
+    AllocFlags, CodeFlags, CpuFlags, CpuKind, EndedBy, ExitStatus, FreeHow, MapChange, MapFlags, NoticeCode,
+    ProcessFlags, QueryMark, SectionMark, Source, Verdict,
 };
 
 /// Longest text of a [`Label`] in bytes: the sender cuts longer texts, the reader refuses them.
 pub const LABEL_BYTES: usize = 4096;
 /// Most pairs of a [`Label`].
 pub const LABEL_PAIRS: usize = 16;
+/// Bytes in the place of a line table that is not sent ([`CodeFlags::TABLE_APART`]).
+pub const TABLE_PLACE_BYTES: usize = 24;
 /// [`Span::cpu_ns`] if unknown.
 pub const UNKNOWN_NS: u64 = u64::MAX;
 /// [`Query::rows`] if unknown.
@@ -69,7 +71,7 @@ records! {
     }
 
     /// A code object; sent once, before the first stack with its number.
-    CodeDef = 4 then "`co_filename`, `co_qualname` and `co_linetable`" {
+    CodeDef = 4 [CodeFlags] then "`co_filename`, `co_qualname` and `co_linetable`" {
         /// Number for stacks: unique in the process.
         code: u32,
         /// `co_firstlineno`.
@@ -78,7 +80,7 @@ records! {
         filename_bytes: u32,
         /// Bytes of the qualified name (UTF-8).
         name_bytes: u32,
-        /// Bytes of the line table; 0 if too long or unreadable (then every line is `first_line`).
+        /// Bytes of the line table, wherever it stands.
         table_bytes: u32,
     }
 

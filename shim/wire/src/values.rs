@@ -160,6 +160,12 @@ flags! {
         NO_FRAMES = 4,
     }
 
+    /// Flags of a code object.
+    CodeFlags: u8 {
+        /// The line table is too long for a record: in its place stand its address, its first and its last eight bytes.
+        TABLE_APART = 1,
+    }
+
     /// Flags of a CPU sample.
     CpuFlags: u8 {
         /// Taken by the timer; otherwise by perf.

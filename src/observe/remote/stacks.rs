@@ -18,7 +18,7 @@ pub const CODE_BIT: u32 = 1 << 31;
 /// Longest file name or qualified name that is read, in bytes.
 const LONGEST_TEXT: usize = 4096;
 /// Longest line table that is read, in bytes.
-const LONGEST_TABLE: u32 = 1 << 20;
+const LONGEST_TABLE: u32 = 32 << 20;
 
 /// Definitions made so far for one process.
 #[derive(Debug, Default)]
@@ -200,7 +200,7 @@ fn read_code(memory: &impl Memory, layout: &Layout, identity: &Identity) -> Opti
         first_line: identity.first_line,
         filename_bytes: bytes(filename.len()),
         name_bytes: bytes(qualname.len()),
-        table_bytes: bytes(table.len()),
+        table_bytes: length,
     };
     Some(CodeDef { def, filename, qualname, table })
 }

@@ -255,6 +255,9 @@ impl ProfileBuilder {
                     let executed = self.codes.define(&mut self.names, &self.scope, code, inline::EXEC);
                     process.definitions.define_executed(code.def.code, executed);
                 }
+                if code.table.is_empty() && code.def.table_bytes > 0 {
+                    self.say(notices::unread_lines(code));
+                }
             }
             Body::StackDef(stack) => {
                 process.definitions.define_stack(&mut self.tree, &mut self.codes, &mut self.names, stack);

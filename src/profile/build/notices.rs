@@ -9,7 +9,7 @@ use wire::{Kind, NoticeCode};
 use super::inline;
 use crate::profile::book::Book;
 use crate::profile::model::{Notice, codes};
-use crate::transport::event::Counters;
+use crate::transport::event::{CodeDef, Counters};
 
 /// The message for a notice of process `pid`.
 pub(crate) fn message(pid: u32, notice: &wire::Notice) -> Notice {
@@ -72,6 +72,15 @@ pub(crate) fn hides_waits(notice: &wire::Notice) -> bool {
 pub(crate) fn refused_frames(pid: u32) -> Notice {
     let text = "frames read from outside differ from the interpreter's own, so no line is trusted and all time is outside scope";
     Notice::of_process(pid, codes::FRAMES_REFUSED, text)
+}
+
+/// The message about a function whose line table could not be read.
+pub(crate) fn unread_lines(code: &CodeDef) -> Notice {
+    let text = format!(
+        "the line table of `{}` ({}) could not be read, so all its time stands on its first line, {}",
+        code.qualname, code.filename, code.def.first_line
+    );
+    Notice::of_run(codes::LINES_UNKNOWN, text)
 }
 
 /// The message about records that process `pid` lost, by kind; `None` if it lost none.

@@ -23,6 +23,8 @@ pub mod codes {
     OTHER = "other";
     /// The self-test failed: no line of the process is reported.
     FRAMES_REFUSED = "frames_refused";
+    /// The line table of a function could not be read: its time stands on its first line.
+    LINES_UNKNOWN = "lines_unknown";
     /// Records of the process were lost.
     LOST_RECORDS = "lost_records";
     /// More processes than rows: the last row holds the rest.
