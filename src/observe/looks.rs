@@ -2,7 +2,8 @@
 //!
 //! Job: serve the sampling API where nothing is preloaded. The reader's question: *on which lines did the threads burn
 //! their CPU time?* Invariant: no signal is sent, nothing is hooked, and every nanosecond that a thread's CPU clock
-//! advances between two ticks goes to exactly one stack: the one it was seen running in next. How much of it was the
+//! advances between two ticks goes to exactly one stack: the one it was seen running in next. A thread that is ready to
+//! run and waits for a core is not seen running: it may stand where it slept, for example in a query. How much of it was the
 //! kernel's nobody can see from here, but the scheduler's tick does: what it counted goes along with each sample.
 //! Neighbours: `remote` supplies the waits of the same threads, `profile` merges both, `inprocess::sampler` keeps the
 //! time.
@@ -49,12 +50,16 @@ pub struct Inside {
     ticks: u32,
     /// The thread that used most CPU time since the last tick, and how much.
     busiest: (u32, u64),
+    /// The process may use several processors, so that a thread can have a core during a look.
+    several_cores: bool,
 }
 
 #[derive(Debug)]
 struct Seen {
     syscall: Option<SyscallFile>,
     cpu_ns: u64,
+    /// How often the thread had gone to sleep by the last sample, where that is known.
+    sleeps: Option<u64>,
     pending_ns: u64,
     counted: Counted,
     kernel_ns: u64,
@@ -110,6 +115,7 @@ impl Inside {
             interval_ns,
             ticks: 0,
             busiest: (0, 0),
+            several_cores: several_cores(),
         })
     }
 
@@ -219,6 +225,7 @@ impl Inside {
                     Seen {
                         syscall,
                         cpu_ns,
+                        sleeps: None,
                         pending_ns: 0,
                         counted,
                         kernel_ns,
@@ -250,6 +257,7 @@ impl Inside {
             return;
         }
         self.memory.forget();
+        let before_ns = thread_cpu_ns(tid);
         let mut opcode = [0];
         walk(&self.memory, &self.layout, tstate, 1, |frame| {
             if frame.offset_bytes != u32::MAX {
@@ -258,6 +266,15 @@ impl Inside {
             false
         });
         let Some(draft) = self.stacks.read(&self.memory, &self.layout, tstate, MAX_DEPTH) else { return };
+        // The clock of a thread goes on while the thread has a core, and only then.
+        let has_core = thread_cpu_ns(tid) > before_ns;
+        let sleeps = proc::blocks(self.target.pid, tid);
+        // A thread that lost its core and has not slept since the last sample still stands where it ran.
+        let ran_here = has_core || !self.several_cores || (sleeps.is_some() && sleeps == seen.sleeps);
+        if !ran_here {
+            return;
+        }
+        seen.sleeps = sleeps;
         let mut defined = Vec::new();
         let stack = self.stacks.commit(draft, &mut defined);
         bodies.extend(defined.into_iter().map(ours));
@@ -312,6 +329,16 @@ fn label(memory: &ProcessMemory, variable: &wire::LabelVariable, tstate: u64) ->
     let value = ContextVariable { context, hash, variable, bitmap, array }.value(memory, tstate)?;
     let kind = memory.u64(value.wrapping_add(OB_TYPE))?;
     if kind == int { memory.u32(value.wrapping_add(DIGIT)) } else { None }
+}
+
+/// True if this thread may use more than one processor.
+fn several_cores() -> bool {
+    // SAFETY: all bytes zero is an empty set.
+    let mut all: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours and as large as stated; 0 is the calling thread.
+    let known = unsafe { libc::sched_getaffinity(0, size_of_val(&all), &raw mut all) } == 0;
+    // SAFETY: counts the bits of our own set.
+    known && unsafe { libc::CPU_COUNT(&all) } > 1
 }
 
 /// Numbers of our own for what the remote reader numbers too.
