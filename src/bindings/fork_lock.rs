@@ -1,7 +1,8 @@
 //! A lock that a forked child never waits for in vain.
 //!
-//! Job: guard what threads of one process share. Invariant: in a child whose parent forked while a thread held the lock,
-//! taking it fails at once. Neighbours: `inprocess::company` and `lines::engine::split` keep their tables behind it.
+//! Job: guard what threads of one process share. Invariant: in a child whose parent forked while a thread held the
+//! lock, taking it fails at once. Neighbours: `inprocess::other_samplers` and `lines::engine::split` keep their tables
+//! behind it.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -17,8 +18,8 @@ impl<T> ForkLock<T> {
         Self { pid: AtomicU32::new(0), lock: Mutex::new(value) }
     }
 
-    /// The value; `None` where a thread of the process that this one was forked from held it. True beside it: this is the
-    /// first look of a process, and what lies there is its parent's.
+    /// The value; `None` where a thread of the process that this one was forked from held it. True beside it: this is
+    /// the first look of a process, and what lies there is its parent's.
     pub(crate) fn take(&self) -> Option<(MutexGuard<'_, T>, bool)> {
         let pid = std::process::id();
         if self.pid.load(Relaxed) == pid {

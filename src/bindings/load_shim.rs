@@ -1,7 +1,7 @@
 //! The shim in this process: preloaded, or loaded by us, once and for good.
 //!
 //! Job: find what it exports. Invariant: a library that speaks another version is not spoken to. Neighbours: `counters`
-//! (exact bytes) and `tap` (samples) ask for their tables.
+//! (exact bytes) and `subscription` (samples) ask for their tables.
 
 use std::ffi::{CStr, CString, c_void};
 use std::path::Path;

@@ -10,7 +10,7 @@ pub(crate) mod difference;
 pub(crate) mod errors;
 pub(crate) mod footprint;
 pub(crate) mod fork_lock;
-pub(crate) mod hearing;
+pub(crate) mod label_listeners;
 pub(crate) mod load_shim;
 pub(crate) mod merge;
 pub(crate) mod profile;

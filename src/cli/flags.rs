@@ -1,7 +1,7 @@
 //! The command line as it may be typed.
 //!
 //! Job: declare every option and environment variable once, with its documentation. Invariant: nothing is decided
-//! here; `run`, `view` and `doctor` give the words their meaning. Neighbours: `words` splits off the program's own
+//! here; `run`, `view` and `doctor` give the words their meaning. Neighbours: `argv` splits off the program's own
 //! words, `config` supplies defaults from `pyproject.toml`.
 
 use std::ffi::OsString;
@@ -120,7 +120,8 @@ pub(crate) struct Run {
     #[arg(long, env = "RSCALENE_SQL", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) sql: bool,
 
-    /// Keep no capture while the program runs (at most 256 MiB, removed after the report): `rscalene recover` has nothing then
+    /// Keep no capture while the program runs (at most 256 MiB, removed after the report): `rscalene recover` has
+    /// nothing then
     #[arg(long, env = "RSCALENE_NO_CAPTURE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_capture: bool,
 
@@ -287,7 +288,8 @@ pub(crate) struct ScopeFlags {
 /// How a profile is shown.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// Order of lines, files and functions: cpu, python, native, system, wait, alloc, live, peak, increment, copy, line, name
+    /// Order of lines, files and functions: cpu, python, native, system, wait, alloc, live, peak, increment, copy,
+    /// line, name
     #[arg(long, value_name = "KEY", default_value = "cpu", value_parser = parse_sort, env = "RSCALENE_SORT")]
     pub(crate) sort: SortKey,
 
@@ -325,12 +327,12 @@ pub(crate) struct Show {
     pub(crate) leaks: bool,
 
     #[command(flatten)]
-    pub(crate) paper: Paper,
+    pub(crate) rendering: Rendering,
 }
 
 /// What a report is written on.
 #[derive(Debug, Args)]
-pub(crate) struct Paper {
+pub(crate) struct Rendering {
     /// Leave source text out of what is saved
     #[arg(long, env = "RSCALENE_NO_SOURCE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_source: bool,
@@ -394,7 +396,8 @@ pub(crate) struct Diff {
     #[arg(long, value_name = "FORMAT", conflicts_with_all = ["output", "json"], default_value = "text")]
     pub(crate) format: DiffPrint,
 
-    /// Exit with 3 where a figure (mem, peak, live, cpu, wait) of the run or of a line grew by more, e.g. mem:+5%,cpu:+100ms
+    /// Exit with 3 where a figure (mem, peak, live, cpu, wait) of the run or of a line grew by more, e.g.
+    /// mem:+5%,cpu:+100ms
     #[arg(long, value_name = "RULES")]
     pub(crate) fail: Option<String>,
 
@@ -419,7 +422,7 @@ pub(crate) struct Diff {
     pub(crate) all_lines: bool,
 
     #[command(flatten)]
-    pub(crate) paper: Paper,
+    pub(crate) rendering: Rendering,
 }
 
 /// Options of `rscalene merge`.
@@ -435,7 +438,8 @@ pub(crate) struct Merge {
         help = picks("Where to save the merged profile", "; without it, the report is printed"))]
     pub(crate) output: Option<PathBuf>,
 
-    /// What each line is compared by: host, rank, process or label [default: rank if there are ranks, else host, else process]
+    /// What each line is compared by: host, rank, process or label [default: rank if there are ranks, else host, else
+    /// process]
     #[arg(long, value_name = "WHAT", value_parser = parse_by)]
     pub(crate) by: Option<By>,
 

@@ -12,8 +12,8 @@ use super::output::{self, Wanted, lines, platform};
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::cli::flags::{Attach, CpuSource, ScopeFlags};
 use crate::cli::messages::tell;
-use crate::launch::given;
-use crate::launch::texts::Texts;
+use crate::launch::file_sources::FileSources;
+use crate::launch::inline_source;
 use crate::observe::outside::{Engine, Outside, Refused, Settings};
 use crate::observe::proc;
 use crate::observe::rank;
@@ -67,8 +67,8 @@ pub(crate) fn attach(flags: &Attach) -> Result<i32, Error> {
     let inodes = outside.finish(&mut events);
     taking.feed(&mut events);
     let mut symbols = Symbols::new(inodes).under(Root::of(flags.pid));
-    let Taking { builder, texts, .. } = taking;
-    let source = |path: &str| texts.text(path).or_else(|| facts.source(path));
+    let Taking { builder, sources, .. } = taking;
+    let source = |path: &str| sources.text(path).or_else(|| facts.source(path));
     let profile = finish(builder, &facts, (engine, ended_ns), &mut symbols, &source, flags);
     if !flags.quiet && ended {
         tell(&format!("process {} ended after {}", flags.pid, units::seconds(profile.clock.elapsed_s)));
@@ -121,11 +121,11 @@ pub(crate) fn refused(refused: Refused) -> Error {
     Error::new(EXIT_NO_PROFILE, refused.message, refused.hint)
 }
 
-/// Takes events into a profile, and texts as they are when their code is first seen.
+/// Takes events into a profile, and sources as they are when their code is first seen.
 struct Taking<'a> {
     facts: &'a Facts,
     builder: ProfileBuilder,
-    texts: Texts,
+    sources: FileSources,
 }
 
 impl<'a> Taking<'a> {
@@ -140,17 +140,17 @@ impl<'a> Taking<'a> {
             },
         };
         let settings = BuilderSettings { settings, start_ns: facts.started.1, waits: true, in_process: false };
-        Self { facts, builder: ProfileBuilder::new(settings, scope), texts: Texts::default() }
+        Self { facts, builder: ProfileBuilder::new(settings, scope), sources: FileSources::default() }
     }
 
     fn feed(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
             self.builder.feed(&event);
             if let Body::CodeDef(code) = &event.body
-                && !self.texts.meet(&code.filename)
+                && !self.sources.meet(&code.filename)
                 && let Some(path) = self.builder.reported(code)
             {
-                self.texts.take_from(&path, &self.facts.root.path(&path));
+                self.sources.take_from(&path, &self.facts.root.path(&path));
             }
         }
     }
@@ -194,7 +194,7 @@ fn finish(
             program_s: None,
         },
         notices,
-        source: &mut |path| text(path).filter(|_| !flags.show.paper.no_source).map(|text| lines(&text)),
+        source: &mut |path| text(path).filter(|_| !flags.show.rendering.no_source).map(|text| lines(&text)),
         lookup: &mut |path, offset| symbols.function(path, offset).map(str::to_owned),
     })
 }
@@ -261,7 +261,7 @@ impl Facts {
 
     /// The text that lines of the program stand in.
     pub(crate) fn source(&self, path: &str) -> Option<String> {
-        given::on_command_line(&self.command, path).or_else(|| source::text(self.root.path(path).to_str()?))
+        inline_source::on_command_line(&self.command, path).or_else(|| source::text(self.root.path(path).to_str()?))
     }
 
     /// The command line, its interpreter by name alone.

@@ -33,7 +33,7 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
     }
     let mut before = view::read(&flags.before)?;
     let mut after = view::read(&flags.after)?;
-    if flags.paper.no_source {
+    if flags.rendering.no_source {
         view::drop_source(&mut before);
         view::drop_source(&mut after);
     }
@@ -44,7 +44,7 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
     let code = if verdict.as_ref().is_some_and(|verdict| !verdict.failures.is_empty()) { EXIT_LIMIT } else { 0 };
     let options = DiffOptions { top: flags.top, min_percent: flags.min_percent, all_lines: flags.all_lines };
     if let (Some(path), Some(format)) = (&flags.output, format) {
-        let style = output::styled(&flags.paper, false);
+        let style = output::styled(&flags.rendering, false);
         let bytes = format.encode(&diff, &options, &style);
         save::write_whole(path, &bytes).map_err(|error| save::cannot_write(path, &error))?;
         messages::tell(&format!("saved {}", path.display()));
@@ -61,7 +61,8 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
         _ if flags.json => render_judged_json(&diff, verdict.as_ref()),
         DiffPrint::Json => render_judged_json(&diff, verdict.as_ref()),
         DiffPrint::Text => {
-            let table = render_table(&diff, &options, &output::styled(&flags.paper, messages::stdout_is_terminal()));
+            let table =
+                render_table(&diff, &options, &output::styled(&flags.rendering, messages::stdout_is_terminal()));
             table + &verdict.as_ref().map(|verdict| render_gate(verdict, cwd)).unwrap_or_default()
         }
         DiffPrint::Md => markdown(&diff, &options, verdict.as_ref()),

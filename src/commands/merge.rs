@@ -31,7 +31,7 @@ pub(crate) fn merge(flags: &Merge) -> Result<i32, Error> {
         return Err(Error::new(EXIT_USAGE, "cannot merge: no profile could be read", hint));
     }
     let mut profile = merging.finish(flags.by);
-    if flags.show.paper.no_source {
+    if flags.show.rendering.no_source {
         view::drop_source(&mut profile);
     }
     let source = |path: &str| output::source_of(&profile.target, path);
@@ -66,7 +66,8 @@ fn skipped(merging: &mut Merging, why: String) -> String {
     why
 }
 
-/// The files that are named, and the `.json` files in the folders that are named, in order; not the file that is written.
+/// The files that are named, and the `.json` files in the folders that are named, in order; not the file that is
+/// written.
 fn files(named: &[PathBuf], output: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in named {

@@ -1,7 +1,8 @@
 //! Commands: one file for each.
 //!
-//! Job: turn the words typed into an exit code. Invariant: stdout belongs to the profiled program; whatever rscalene says
-//! while one runs goes to stderr. Neighbours: `python/rscalene/__main__.py` calls [`main`], every other room is used here.
+//! Job: turn the words typed into an exit code. Invariant: stdout belongs to the profiled program; whatever rscalene
+//! says while one runs goes to stderr. Neighbours: `python/rscalene/__main__.py` calls [`main`], every other room is
+//! used here.
 
 mod attach;
 mod browser;
@@ -24,10 +25,10 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::cli::argv::Program;
 use crate::cli::error::{EXIT_USAGE, Error};
 use crate::cli::flags::{Cli, Command};
-use crate::cli::words::Program;
-use crate::cli::{config, flags, messages, words};
+use crate::cli::{argv, config, flags, messages};
 
 /// Runs one command line and returns its exit code.
 ///
@@ -36,7 +37,7 @@ use crate::cli::{config, flags, messages, words};
 pub fn main(mut argv: Vec<OsString>, executable: Option<PathBuf>) -> i32 {
     let mut program = Vec::new();
     if argv.get(1).is_some_and(|word| word == "run") {
-        let (ours, rest) = words::split(&flags::run_command(), argv.get(2..).unwrap_or(&[]));
+        let (ours, rest) = argv::split(&flags::run_command(), argv.get(2..).unwrap_or(&[]));
         argv.truncate(2);
         argv.extend(ours);
         program = rest;

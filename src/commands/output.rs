@@ -11,9 +11,9 @@ use std::time::SystemTime;
 
 use super::{browser, names};
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
-use crate::cli::flags::{Color, Paper, Show};
+use crate::cli::flags::{Color, Rendering, Show};
 use crate::cli::messages::{print, stderr_is_terminal, stdout_is_terminal, tell, tell_raw, terminal_size};
-use crate::launch::given;
+use crate::launch::inline_source;
 use crate::profile::model::{FORMAT_NAME, Profile, Target};
 use crate::report::export::Weight;
 use crate::report::format::{Format, Look};
@@ -250,11 +250,11 @@ pub(crate) fn save(
 
 /// The profile in a format.
 pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style, source: ReadSource<'_>) -> Vec<u8> {
-    let read = |path: &str| if show.paper.no_source { None } else { source(path) };
+    let read = |path: &str| if show.rendering.no_source { None } else { source(path) };
     let look = Look {
         options: options(show),
         style: *style,
-        source: !show.paper.no_source,
+        source: !show.rendering.no_source,
         weight: show.of,
         read_source: &read,
     };
@@ -280,12 +280,12 @@ pub(crate) fn options(show: &Show) -> Options {
 
 /// How a report looks on stderr, or as text in a file.
 pub(crate) fn style(show: &Show, terminal: bool) -> Style {
-    styled(&show.paper, terminal)
+    styled(&show.rendering, terminal)
 }
 
 /// As above, from what it is written on alone.
-pub(crate) fn styled(paper: &Paper, terminal: bool) -> Style {
-    let color = match paper.color {
+pub(crate) fn styled(rendering: &Rendering, terminal: bool) -> Style {
+    let color = match rendering.color {
         Color::Auto => ColorChoice::Auto,
         Color::Always => ColorChoice::Always,
         Color::Never => ColorChoice::Never,
@@ -294,12 +294,12 @@ pub(crate) fn styled(paper: &Paper, terminal: bool) -> Style {
         is_terminal: terminal,
         columns: if terminal { terminal_size().map(|(columns, _)| columns) } else { None },
     };
-    Style::resolve(output, |name| std::env::var(name).ok(), color, paper.width)
+    Style::resolve(output, |name| std::env::var(name).ok(), color, rendering.width)
 }
 
 /// The text that a program's lines stand in: a file, or the code on its command line.
 pub(crate) fn source_of(target: &Target, path: &str) -> Option<String> {
-    given::on_command_line(&target.command, path).or_else(|| source::text(path))
+    inline_source::on_command_line(&target.command, path).or_else(|| source::text(path))
 }
 
 /// The lines of a text, without their newlines.

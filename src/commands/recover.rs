@@ -36,7 +36,7 @@ pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
         None => keep::found().into_iter().find(|found| !found.running).map(|found| found.path).ok_or_else(nothing)?,
     };
     let format = flags.output.as_deref().map_or(Ok(Format::Text), save::format_of)?;
-    let profile = profile(&path, flags.show.paper.no_source, false)?;
+    let profile = profile(&path, flags.show.rendering.no_source, false)?;
     let source = |path: &str| output::source_of(&profile.target, path);
     if let Some(path) = &flags.output {
         output::save(&profile, path, format, &flags.show, &source)?;

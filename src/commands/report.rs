@@ -1,8 +1,8 @@
 //! `rscalene report`: the profile so far of a program that runs under `rscalene run`.
 //!
 //! Job: read what the running launcher has recorded, which lies in its capture up to the last second, and report it.
-//! Invariant: neither the launcher nor the program is asked anything, so that neither is disturbed. Neighbours: `recover`
-//! reads captures, `output` shows profiles.
+//! Invariant: neither the launcher nor the program is asked anything, so that neither is disturbed. Neighbours:
+//! `recover` reads captures, `output` shows profiles.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(crate) fn report(flags: &Report) -> Result<i32, Error> {
 }
 
 fn write(flags: &Report, capture: &std::path::Path) -> Result<(), Error> {
-    let profile = recover::profile(capture, flags.show.paper.no_source, true)?;
+    let profile = recover::profile(capture, flags.show.rendering.no_source, true)?;
     let source = |path: &str| output::source_of(&profile.target, path);
     match &flags.output {
         Some(path) => {

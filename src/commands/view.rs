@@ -22,7 +22,7 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
         return Err(Error::new(EXIT_USAGE, message, "leave `--open` out, or end the name in `.html`"));
     }
     let mut profile = read(&flags.file)?;
-    if flags.show.paper.no_source {
+    if flags.show.rendering.no_source {
         drop_source(&mut profile);
     }
     let source = |path: &str| output::source_of(&profile.target, path);

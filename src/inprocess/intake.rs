@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::company::Member;
+use super::other_samplers::Member;
 use crate::observe::looks::thread_cpu_ns;
 use crate::observe::proc;
 use crate::profile::build::builder::{Context, ProfileBuilder};
@@ -19,7 +19,7 @@ use crate::transport::event::{Body, Event};
 pub(super) struct Intake {
     builder: ProfileBuilder,
     pid: u32,
-    company: Member,
+    membership: Member,
     footprint: bool,
     /// CPU nanoseconds that each thread used outside of the sampled stretch.
     before: HashMap<u32, u64>,
@@ -30,17 +30,17 @@ pub(super) struct Intake {
 impl Intake {
     /// Begins the sampled stretch now. `footprint`: the profile shows the resident memory over time.
     pub(super) fn new(builder: ProfileBuilder, pid: u32, footprint: bool) -> Self {
-        Self { builder, pid, company: Member::join(), footprint, before: clocks(pid), paused: None }
+        Self { builder, pid, membership: Member::join(), footprint, before: clocks(pid), paused: None }
     }
 
     /// Number of the sampler among those that run.
     pub(super) fn member(&self) -> u64 {
-        self.company.id()
+        self.membership.id()
     }
 
     /// The threads of all samplers, for the readers to leave out.
     pub(super) fn samplers(&self) -> Vec<u32> {
-        self.company.threads()
+        self.membership.threads()
     }
 
     /// Begins a pause: nothing counts until [`Intake::resume`].

@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::intake::Intake;
-use super::tap::Ear;
-use crate::bindings::hearing::{self, Hearing};
+use super::subscription::Receiver;
+use crate::bindings::label_listeners::{self, LabelReceiver};
 use crate::lines::engine::split::Tally;
 use crate::observe::jitter::Jitter;
 use crate::observe::looks::Inside;
@@ -44,14 +44,14 @@ pub(super) struct About {
     /// The samples that the sampler takes for `@profile`.
     pub(super) tally: Option<Tally>,
     /// The labels that the program reports.
-    pub(super) labels: Hearing,
+    pub(super) labels: LabelReceiver,
 }
 
 /// A sampler's readers, and its profile so far.
 pub(super) struct Looking {
     inside: Inside,
     intake: Intake,
-    ear: Option<Ear>,
+    receiver: Option<Receiver>,
     /// The reader of waits. The first look makes the reader, so that the thread that starts the sampler does not have
     /// to.
     waits: Option<Reader>,
@@ -66,16 +66,22 @@ pub(super) struct Looking {
 
 impl Looking {
     /// Begins to look.
-    pub(super) fn new(inside: Inside, intake: Intake, ear: Option<Ear>, interval: Duration, about: About) -> Self {
+    pub(super) fn new(
+        inside: Inside,
+        intake: Intake,
+        receiver: Option<Receiver>,
+        interval: Duration,
+        about: About,
+    ) -> Self {
         let (now, jitter, waits) = (Instant::now(), Jitter::new(), None);
         let events = Vec::new();
-        Self { inside, intake, ear, waits, about, interval, jitter, due: now, waited_ns: 0, worked: now, events }
+        Self { inside, intake, receiver, waits, about, interval, jitter, due: now, waited_ns: 0, worked: now, events }
     }
 
     /// Keeps the allocations of the calling thread out of the recording: it is a sampler's thread.
     pub(super) fn keep_thread_out(&self) {
-        if let Some(ear) = &self.ear {
-            ear.keep_thread_out();
+        if let Some(receiver) = &self.receiver {
+            receiver.keep_thread_out();
         }
     }
 
@@ -83,12 +89,12 @@ impl Looking {
     pub(super) fn look(&mut self) -> Duration {
         let now = Instant::now();
         if self.intake.paused() {
-            self.hear();
+            self.receive();
             return REST;
         }
         if now >= self.due {
             self.due = now + self.jitter.around(self.interval);
-            if let Some(&place) = hearing::place() {
+            if let Some(&place) = label_listeners::place() {
                 self.inside.follow(place);
             }
             self.inside.tick(&mut self.events);
@@ -104,7 +110,7 @@ impl Looking {
             }
             self.waited_ns = now_ns;
         }
-        if self.hear() || self.inside.busiest().is_some() {
+        if self.receive() || self.inside.busiest().is_some() {
             self.worked = now;
         }
         if now - self.worked >= IDLE {
@@ -113,7 +119,7 @@ impl Looking {
             return self.interval.max(REST);
         }
         let pause = self.due.saturating_duration_since(Instant::now());
-        if self.ear.is_some() { pause.min(WAITS) } else { pause }
+        if self.receiver.is_some() { pause.min(WAITS) } else { pause }
     }
 
     /// The thread that used most CPU time since the look before the last.
@@ -128,7 +134,7 @@ impl Looking {
             if let Some(waits) = self.waits.take() {
                 waits.finish(&mut self.events);
             }
-            self.hear();
+            self.receive();
             self.intake.pause();
         } else if !paused && self.intake.resume() {
             self.inside.skip();
@@ -137,29 +143,29 @@ impl Looking {
     }
 
     /// Takes in the observations so far and the shim's records; true if the shim recorded something.
-    fn hear(&mut self) -> bool {
+    fn receive(&mut self) -> bool {
         let before = self.events.len();
-        if let Some(ear) = &self.ear {
-            ear.take(&mut self.events);
+        if let Some(receiver) = &self.receiver {
+            receiver.take(&mut self.events);
         }
-        let heard = self.events.len() > before;
-        self.about.hear(self.intake.paused(), &mut self.events);
+        let received = self.events.len() > before;
+        self.about.receive(self.intake.paused(), &mut self.events);
         let tally = &mut self.about.tally;
         self.events.iter().for_each(|event| tally.iter_mut().for_each(|tally| tally.see(event)));
         self.intake.feed(&mut self.events);
-        heard
+        received
     }
 
     /// The profile so far; sampling goes on.
     pub(super) fn snapshot(&mut self) -> Profile {
-        self.hear();
+        self.receive();
         let mut source = |path: &str| text_of(path);
         self.intake.snapshot(self.about.context(&mut source, &mut |_, _| None))
     }
 
     /// Ends the looks and makes the profile.
     pub(super) fn finish(self) -> Profile {
-        let Self { mut inside, mut intake, ear, waits, mut about, mut events, .. } = self;
+        let Self { mut inside, mut intake, receiver, waits, mut about, mut events, .. } = self;
         let target = about.target;
         drop(about.tally.take());
         let paused = intake.resume();
@@ -171,10 +177,10 @@ impl Looking {
         let mut waits = waits.unwrap_or_else(|| watch(target, &intake.samplers(), &mut events));
         waits.tick(&mut events);
         waits.finish(&mut events);
-        if let Some(ear) = ear {
-            ear.finish(&mut events);
+        if let Some(receiver) = receiver {
+            receiver.finish(&mut events);
         }
-        about.hear(paused, &mut events);
+        about.receive(paused, &mut events);
         intake.feed(&mut events);
         let mut source = |path: &str| text_of(path);
         intake.finish(about.context(&mut source, &mut |_, _| None))
@@ -183,7 +189,7 @@ impl Looking {
 
 impl About {
     /// Takes the label events since the last call; in a pause, only their definitions.
-    fn hear(&self, paused: bool, events: &mut Vec<Event>) {
+    fn receive(&self, paused: bool, events: &mut Vec<Event>) {
         let wanted = |body: &Body| !paused || matches!(body, Body::Label { .. });
         let pid = self.target.pid;
         events.extend(self.labels.take().into_iter().filter(wanted).map(|body| Event { pid, body }));

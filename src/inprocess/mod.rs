@@ -4,9 +4,9 @@
 //! Invariant: the threads of samplers are no part of any profile. Neighbours: `observe` looks, `profile` adds up,
 //! `bindings` holds the result, `rscalene.profiler` (Python) is the interface.
 
-mod company;
 mod intake;
 mod looking;
+mod other_samplers;
 mod pair;
 pub(crate) mod sampler;
-mod tap;
+mod subscription;

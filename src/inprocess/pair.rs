@@ -6,7 +6,7 @@
 //! On a busy kernel, a thread that is moved while it is ready to run may not run for seconds. So no thread is ever
 //! moved: each gets half of the processors before it begins, and the two take turns. Invariant: the caller of
 //! [`Pair::stop`] waits at most [`PATIENCE`] for a thread to come to its turn, and then does the work itself.
-//! Neighbours: `looking` makes the looks, `company` keeps the threads out of all profiles.
+//! Neighbours: `looking` makes the looks, `other_samplers` keeps the threads out of all profiles.
 
 use std::fs;
 use std::io;
@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::company;
 use super::looking::Looking;
+use super::other_samplers;
 use crate::observe::looks::thread_cpu_ns;
 use crate::observe::turns;
 use crate::profile::model::Profile;
@@ -54,8 +54,8 @@ struct Shared {
 type Processors = libc::cpu_set_t;
 
 impl Pair {
-    /// Starts the threads. `member` is the sampler's number in [`company`]; the threads add the CPU time that they use
-    /// to `own_ns`.
+    /// Starts the threads. `member` is the sampler's number in [`other_samplers`]; the threads add the CPU time that
+    /// they use to `own_ns`.
     ///
     /// # Errors The system has no thread left.
     pub(super) fn start(looking: Looking, member: u64, own_ns: Arc<AtomicU64>) -> io::Result<Self> {
@@ -92,7 +92,7 @@ impl Pair {
                 }
                 run(&shared, index, own);
             };
-            let begun = company::enlist(self.member, || {
+            let begun = other_samplers::enlist(self.member, || {
                 let thread = thread::Builder::new().name("rscalene-sampler".to_owned()).spawn(work)?;
                 let tid = told.recv().unwrap_or(0);
                 Ok(((thread, tid), tid))

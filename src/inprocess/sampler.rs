@@ -18,8 +18,8 @@ use pyo3::sync::PyOnceLock;
 use super::intake::Intake;
 use super::looking::{About, Looking};
 use super::pair::Pair;
-use super::tap::{self, Listening, Mark};
-use crate::bindings::hearing::{self, Hearing};
+use super::subscription::{self, SectionGuard, Subscription};
+use crate::bindings::label_listeners::{self, LabelReceiver};
 use crate::bindings::profile::ProfileData;
 use crate::bindings::symbols;
 use crate::lines::engine::split::Tally;
@@ -48,9 +48,9 @@ struct Running {
     pid: u32,
     /// Its number among the running samplers.
     member: u64,
-    listening: Option<Listening>,
+    subscription: Option<Subscription>,
     /// The section in a launcher's profile.
-    mark: Option<Mark>,
+    mark: Option<SectionGuard>,
 }
 
 #[pymethods]
@@ -104,8 +104,8 @@ impl Sampler {
     fn pause(&mut self, py: Python<'_>, paused: bool) {
         self.forget_parents(py);
         let Some(running) = &self.running else { return };
-        if let Some(listening) = &running.listening {
-            listening.pause(paused);
+        if let Some(subscription) = &running.subscription {
+            subscription.pause(paused);
         }
         let member = running.member;
         keep_bytes_out(|| {
@@ -143,7 +143,7 @@ impl Sampler {
     /// Sample no memory any more, in any sampler: the interpreter goes, or this is a forked child.
     #[staticmethod]
     fn unhook(py: Python<'_>) {
-        tap::unhook(py);
+        subscription::unhook(py);
     }
 
     /// The process forks: the threads of all samplers end (`True`), so that the interpreter counts the program's own
@@ -164,8 +164,8 @@ impl Sampler {
     #[staticmethod]
     fn forked(py: Python<'_>) {
         std::mem::forget(std::mem::take(&mut *running(py).borrow_mut()));
-        hearing::forked(py);
-        tap::unhook(py);
+        label_listeners::forked(py);
+        subscription::unhook(py);
     }
 
     /// The profile, which everything is rendered from.
@@ -180,10 +180,10 @@ impl Sampler {
 
 impl Running {
     fn end(self, py: Python<'_>) -> PyResult<Profile> {
-        let Self { member, listening, mark, .. } = self;
+        let Self { member, subscription, mark, .. } = self;
         drop(mark);
-        if let Some(mut listening) = listening {
-            listening.leave(py);
+        if let Some(mut subscription) = subscription {
+            subscription.leave(py);
         }
         let pair = running(py).borrow_mut().remove(&member);
         let profile = py.detach(|| pair.and_then(Pair::stop));
@@ -199,14 +199,14 @@ impl Sampler {
         let mut inside = Inside::new(target, interval_ns, &mut events).map_err(|why| {
             PyRuntimeError::new_err(format!("cannot sample this process, its frames cannot be read: {why:?}"))
         })?;
-        let heard = if self.memory { Some(tap::listen(py)?) } else { None };
-        let (listening, unheard) = match heard {
-            Some(Ok(listening)) => (Some(listening), None),
+        let answer = if self.memory { Some(subscription::subscribe(py)?) } else { None };
+        let (subscription, missed) = match answer {
+            Some(Ok(subscription)) => (Some(subscription), None),
             Some(Err(why)) => (None, Some(format!("memory by line is not known: {why}"))),
             None => (None, None),
         };
         let started = (SystemTime::now(), proc::monotonic_ns());
-        let mode = if listening.is_some() { "sampled" } else { "off" };
+        let mode = if subscription.is_some() { "sampled" } else { "off" };
         let settings = model::Settings {
             cpu: model::CpuSettings { source: "timer".to_owned(), interval_s: self.interval.as_secs_f64() },
             memory: model::MemorySettings { mode: mode.to_owned(), interval_bytes: None },
@@ -222,21 +222,21 @@ impl Sampler {
         // The clocks of the threads that exist now count from here, even if the sampler's own threads begin late.
         inside.tick(&mut events);
         intake.feed(&mut events);
-        let ear = listening.as_ref().map(Listening::ear);
-        let unheard = unheard.map(|text| model::Notice::of_run(model::codes::MEMORY_UNKNOWN, text));
-        let notices = unheard.into_iter().collect();
+        let receiver = subscription.as_ref().map(Subscription::receiver);
+        let missed = missed.map(|text| model::Notice::of_run(model::codes::MEMORY_UNKNOWN, text));
+        let notices = missed.into_iter().collect();
         // Before the sampler's threads run: a function that begins in between belongs to it.
-        let labels = Hearing::begin(py, listening.as_ref().map(Listening::table));
+        let labels = LabelReceiver::begin(py, subscription.as_ref().map(Subscription::table));
         let about = About { target, started, notices, tally: Tally::claim(), labels };
         let own_ns = Arc::new(AtomicU64::new(0));
         let member = intake.member();
-        let looking = Looking::new(inside, intake, ear, self.interval, about);
+        let looking = Looking::new(inside, intake, receiver, self.interval, about);
         let own = Arc::clone(&own_ns);
         let pair = py.detach(|| Pair::start(looking, member, own));
         let pair = pair.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
         running(py).borrow_mut().insert(member, pair);
-        let mark = Mark::begin(&self.name, &own_ns);
-        self.running = Some(Running { pid: target.pid, member, listening, mark });
+        let mark = SectionGuard::begin(&self.name, &own_ns);
+        self.running = Some(Running { pid: target.pid, member, subscription, mark });
         self.profile = None;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! From the words that the user typed to an executable and its arguments.
 //!
 //! Invariant: the program gets exactly the words that it would get without rscalene: `python app.py args` for a script,
-//! the command itself for everything else. Neighbours: `cli::words` has the words, `spawn` starts the program.
+//! the command itself for everything else. Neighbours: `cli::argv` has the arguments, `spawn` starts the program.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -10,8 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::cli::argv::Program;
 use crate::cli::error::{EXIT_CANNOT_RUN, EXIT_NOT_FOUND, EXIT_USAGE, Error};
-use crate::cli::words::Program;
 
 /// A program, ready to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,8 +283,8 @@ fn has_capabilities(path: &Path) -> bool {
     unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) > 0 }
 }
 
-/// The dynamic loader that an ELF file asks for: `None` where the file is no ELF file, `Some(None)` where it asks for no
-/// loader.
+/// The dynamic loader that an ELF file asks for: `None` where the file is no ELF file, `Some(None)` where it asks for
+/// no loader.
 fn interpreter_of(bytes: &[u8]) -> Option<Option<String>> {
     use object::read::elf::{FileHeader, ProgramHeader};
     let header = object::elf::FileHeader64::<object::Endianness>::parse(bytes).ok()?;

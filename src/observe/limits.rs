@@ -1,9 +1,9 @@
 //! How near a process is to the end of its memory.
 //!
 //! Job: compare what is used with what is allowed: by the process' address space (`ulimit -v`), by its cgroups (version
-//! 1 or 2, its own and those around it), by the machine. Invariant: only files are read, and each kind is told anew only
-//! as it comes nearer, so a process at its limit causes a handful of events. Page cache that the kernel can take back is
-//! not counted as used. Neighbours: `remote` asks, `profile` then notes which lines own the memory.
+//! 1 or 2, its own and those around it), by the machine. Invariant: only files are read, and each kind is reported anew
+//! only as it comes nearer, so a process at its limit causes a handful of events. Page cache that the kernel can take
+//! back is not counted as used. Neighbours: `remote` asks, `profile` then notes which lines own the memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use crate::transport::event::{Limit, NearLimit};
 
 /// Share of a limit from which on it is near.
-const NEAR: f64 = 0.9;
-/// It is told again where this much more of the limit is used.
+const NEAR_SHARE: f64 = 0.9;
+/// It is reported again where this much more of the limit is used.
 const STEP: f64 = 0.02;
 /// Nanoseconds between two looks, and near a limit: a look costs some 30 us.
 const PAUSE_NS: u64 = 100_000_000;
@@ -33,7 +33,7 @@ pub struct Limits {
     due_ns: u64,
     cgroups_due_ns: u64,
     /// Share of the limit at the last event, by kind.
-    told: [f64; 3],
+    reported: [f64; 3],
 }
 
 impl Limits {
@@ -53,7 +53,7 @@ impl Limits {
     /// The same, with `/proc` and `/sys` below another folder.
     #[must_use]
     pub fn under(root: &Path, pid: u32) -> Self {
-        Self { pid, root: root.to_owned(), due_ns: 0, cgroups_due_ns: 0, told: [0.0; 3] }
+        Self { pid, root: root.to_owned(), due_ns: 0, cgroups_due_ns: 0, reported: [0.0; 3] }
     }
 
     /// What has come near since the last look.
@@ -71,20 +71,20 @@ impl Limits {
             (Limit::Cgroup, cgroups),
             (Limit::Machine, self.machine(&status)),
         ];
-        let mut near = Vec::new();
+        let mut moments = Vec::new();
         self.due_ns = now_ns + PAUSE_NS;
-        for ((limit, found), told) in kinds.into_iter().zip(&mut self.told) {
+        for ((limit, found), reported) in kinds.into_iter().zip(&mut self.reported) {
             let Some((used, most)) = found.filter(|(_, most)| *most > 0) else { continue };
             let share = used as f64 / most as f64;
             if share >= UNDER_WATCH {
                 self.due_ns = now_ns + SHORT_PAUSE_NS;
             }
-            if share >= NEAR && share >= *told + STEP {
-                *told = share;
-                near.push(NearLimit { time_ns: now_ns, limit, used_bytes: used, limit_bytes: most });
+            if share >= NEAR_SHARE && share >= *reported + STEP {
+                *reported = share;
+                moments.push(NearLimit { time_ns: now_ns, limit, used_bytes: used, limit_bytes: most });
             }
         }
-        near
+        moments
     }
 
     fn read(&self, path: &str) -> Option<String> {
@@ -157,8 +157,8 @@ mod tests {
         fs::write(path, text).expect("written");
     }
 
-    fn shown(near: &[NearLimit]) -> Vec<(Limit, u64, u64)> {
-        near.iter().map(|near| (near.limit, near.used_bytes, near.limit_bytes)).collect()
+    fn shown(moments: &[NearLimit]) -> Vec<(Limit, u64, u64)> {
+        moments.iter().map(|at| (at.limit, at.used_bytes, at.limit_bytes)).collect()
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Stack {
 }
 
 /// At this number of contexts, the book removes contexts with an empty stack before it adds another.
-const CROWDED: usize = 64;
+const MANY_CONTEXTS: usize = 64;
 
 impl Book {
     pub(super) fn new(lines: bool, functions: bool, deadline: u64) -> Self {
@@ -90,7 +90,7 @@ impl Book {
     #[cold]
     fn add_stack(&mut self, context: usize) -> u32 {
         let mut free = None;
-        if self.by_context.len() >= CROWDED {
+        if self.by_context.len() >= MANY_CONTEXTS {
             let stacks = &self.stacks;
             self.by_context.retain(|_, stack| stacks.get(*stack as usize).is_some_and(|stack| !stack.is_empty()));
             let used: rustc_hash::FxHashSet<u32> = self.by_context.values().copied().collect();

@@ -1,6 +1,6 @@
 //! Numbers of open requests, by the events needed for them.
 //!
-//! Invariant: written with the GIL held. Neighbours: `gears` writes, `events` and `legacy` read.
+//! Invariant: written with the GIL held. Neighbours: `engines` writes, `events` and `legacy` read.
 
 use std::sync::atomic::AtomicU32;
 

@@ -1,7 +1,7 @@
 //! Events from `sys.monitoring`, 3.12 and later.
 //!
 //! Job: register two tools, one for lines and one for functions, because code out of scope disables the events of the
-//! first tool for good. Invariant: an event in a context without an open request does nothing. Neighbours: `gears`
+//! first tool for good. Invariant: an event in a context without an open request does nothing. Neighbours: `engines`
 //! switches the tools on, `context` finds the request of an event, `book` records it.
 //!
 //! Lines: a global `PY_START` callback checks each code object once. For code in scope it switches on the local events

@@ -3,8 +3,8 @@
 //! Job: set one context variable, `rscalene_label`, to a number; send the recorders the meaning of each number and the
 //! end of labelled work. Invariants: without a recorder, no variable is set and nothing is sent; a forked child sends
 //! the meaning of its labels again, because it has records of its own. Neighbours: `wire::tap` is the launcher's
-//! contract, `bindings::hearing` has the profilers of this process, `request` uses the numbers, `rscalene.web` names
-//! them.
+//! contract, `bindings::label_listeners` has the profilers of this process, `request` uses the numbers, `rscalene.web`
+//! names them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use rscalene_wire::{LABEL_BYTES, LABEL_PAIRS, LabelVariable, Span, TAP_SYMBOL, TAP_VERSION, TapTable, UNKNOWN_NS};
 
 use super::api;
-use crate::bindings::{contexts, hearing, symbols};
+use crate::bindings::{contexts, label_listeners, symbols};
 use crate::observe::proc;
 use crate::transport::event::Body;
 
@@ -59,7 +59,7 @@ pub(crate) fn next() -> u32 {
 
 /// The variable, if there is a recorder: `rscalene run`, or a profiler of this process.
 fn followed(py: Python<'_>) -> Option<&'static Variable> {
-    if launched(py).is_some() || hearing::any(py) { variable(py) } else { None }
+    if launched(py).is_some() || label_listeners::any(py) { variable(py) } else { None }
 }
 
 fn variable(py: Python<'_>) -> Option<&'static Variable> {
@@ -69,7 +69,7 @@ fn variable(py: Python<'_>) -> Option<&'static Variable> {
     // Another thread may make the variable at the same time: no thread may wait for the other while it holds the GIL.
     let found = make(py).ok().flatten();
     let variable = VARIABLE.get_or_init(|| found).as_ref()?;
-    hearing::follow(py, variable.place);
+    label_listeners::follow(py, variable.place);
     Some(variable)
 }
 
@@ -158,7 +158,7 @@ fn number(py: Python<'_>, pairs: &[(String, String)]) -> Option<u32> {
             return None;
         }
     }
-    hearing::tell(py, &Body::Label { label: number, pairs: pairs_of(&text) });
+    label_listeners::send(py, &Body::Label { label: number, pairs: pairs_of(&text) });
     said.numbers.insert(text, number);
     Some(number)
 }
@@ -233,9 +233,9 @@ pub(super) fn label_ended(py: Python<'_>, label: u32, name: u32, wall_ns: u64, c
         // SAFETY: this runs in no allocator.
         unsafe { (table.span)(label, name, wall_ns, cpu_ns, u32::MAX) };
     }
-    if hearing::any(py) {
+    if label_listeners::any(py) {
         let span =
             Span { time_ns: proc::monotonic_ns(), wall_ns, cpu_ns, label, name, count: u32::MAX, ..Span::default() };
-        hearing::tell(py, &Body::Span(span));
+        label_listeners::send(py, &Body::Span(span));
     }
 }

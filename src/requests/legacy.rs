@@ -2,7 +2,7 @@
 //!
 //! Job: be the profile function of every thread (and the trace function, if lines are recorded) while a request is
 //! open. Invariants: a function that was installed before gets every event first, and is restored; threads that start
-//! meanwhile are reached through `threading.setprofile`. Neighbours: `gears` calls this file, `events` does the same
+//! meanwhile are reached through `threading.setprofile`. Neighbours: `engines` calls this file, `events` does the same
 //! for 3.12 and later.
 
 use std::cell::Cell;

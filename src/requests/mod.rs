@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! events (3.12+) / legacy (3.11) -> context: whose? -> book -> tree, ledger -> request, table -> rscalene.web
-//!        gears: on and off                                      functions: names, scope
+//!        engines: on and off                                      functions: names, scope
 //! ```
 //!
 //! # For code that counts other things by request (SQL)
@@ -25,9 +25,9 @@ mod api;
 mod book;
 mod context;
 mod counts;
+mod engines;
 mod events;
 mod functions;
-mod gears;
 pub(crate) mod labels;
 mod ledger;
 mod legacy;

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use super::book::Book;
 use super::ledger::Row;
 use super::object::Request;
-use super::{context, gears, labels, table};
+use super::{context, engines, labels, table};
 use crate::lines::clock;
 use crate::lines::session::Reading;
 
@@ -36,7 +36,7 @@ impl Request {
     #[new]
     #[pyo3(signature = (*, lines=true, functions=false, max_s=None))]
     fn new(py: Python<'_>, lines: bool, functions: bool, max_s: Option<f64>) -> PyResult<Self> {
-        gears::open(py, functions, lines)?;
+        engines::open(py, functions, lines)?;
         let outer = context::current(py).filter(|outer| !outer.get().is_closed()).map(Bound::unbind);
         let label = labels::next();
         let opened = clock::ticks();
@@ -100,7 +100,7 @@ impl Request {
             outer.get().book(py).adopt(stack, self.book(py));
         }
         context::forget(py);
-        gears::close(py, self.functions, self.lines);
+        engines::close(py, self.functions, self.lines);
     }
 
     /// Number of this request, in this process.
@@ -229,9 +229,9 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        // A request never closed still counts as open in `gears`.
+        // A request never closed still counts as open in `engines`.
         if !self.is_closed() {
-            Python::try_attach(|py| gears::close(py, self.functions, self.lines));
+            Python::try_attach(|py| engines::close(py, self.functions, self.lines));
         }
     }
 }
@@ -252,7 +252,7 @@ pub(super) fn request_scope(globs: Vec<String>) -> PyResult<bool> {
 /// Why requests are not profiled in this interpreter, or None.
 #[pyfunction]
 pub(super) fn requests_refused(py: Python<'_>) -> Option<&'static str> {
-    gears::refused(py)
+    engines::refused(py)
 }
 
 /// The style sheet of the report, which the pages of requests use too.

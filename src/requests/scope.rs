@@ -1,7 +1,8 @@
 //! The code whose lines a request reports.
 //!
 //! Job: hold one scope for each process, fixed before the first event, because code once found out of scope is never
-//! checked again. Invariant: `rscalene`'s own files are never in scope. Neighbours: `functions` asks, `gears` fixes it.
+//! checked again. Invariant: `rscalene`'s own files are never in scope. Neighbours: `functions` asks, `engines` fixes
+//! it.
 
 use std::sync::{Mutex, OnceLock};
 

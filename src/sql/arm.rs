@@ -6,7 +6,7 @@
 use pyo3::prelude::*;
 
 use super::ledger::{learn_shapes, variable};
-use super::{context, frames, sqlite, world};
+use super::{context, frames, lock, sqlite};
 use crate::lines::clock;
 use crate::profile::build::scope::{Scope, ScopeRules};
 
@@ -26,7 +26,7 @@ pub(super) fn sql_arm(
     let rules = ScopeRules { cwd, libraries, include, scripts: script.into_iter().collect(), ..ScopeRules::default() };
     let scope = Scope::new(rules).map_err(|bad| pyo3::exceptions::PyValueError::new_err(bad.to_string()))?;
     let readable = frames::prepare(py).is_some() && context::prepare(py, variable(py)?);
-    world::with(|world| world.set_scope(scope));
+    lock::with(|state| state.set_scope(scope));
     learn_shapes(py)?;
     Ok(readable && sqlite && sqlite::arm(py)?)
 }
@@ -35,11 +35,11 @@ pub(super) fn sql_arm(
 #[pyfunction]
 pub(super) fn sql_follow() -> bool {
     clock::prepare();
-    world::with(world::World::follow)
+    lock::with(lock::State::follow)
 }
 
 /// Reports the rows and time so far of executions that have not ended.
 #[pyfunction]
 pub(super) fn sql_settle() {
-    world::with(world::World::settle);
+    lock::with(lock::State::settle);
 }

@@ -109,7 +109,7 @@ pub enum Slot {
         at: u32,
     },
     /// Counted by the launcher: the stack and the label with which it began, and the number of its statement.
-    Tap {
+    Launcher {
         /// Hash of the stack.
         stack: u64,
         /// Number of the label.

@@ -2,7 +2,7 @@
 //!
 //! Job: time the calls into an ORM and subtract the driver's time. Invariant: of nested calls only the outermost
 //! counts, on the line that made it; other tasks and greenlets have contexts of their own. Neighbours: `rscalene.sql`
-//! (Python) wraps the ORMs' functions, `ledger` reports the driver's time, `world` keeps the sums.
+//! (Python) wraps the ORMs' functions, `ledger` reports the driver's time, `lock` keeps the sums.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -12,9 +12,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::book::Site;
+use super::lock::{self, nanoseconds};
 use super::sites;
 use super::variables::{self, current, reset, set};
-use super::world::{self, nanoseconds};
 use crate::lines::clock;
 
 /// Whether any call into an ORM has begun in this process.
@@ -77,9 +77,9 @@ impl Build {
         // SAFETY: the GIL is held.
         let tstate = unsafe { ffi::PyThreadState_Get() as usize };
         let elsewhere = frame.map(sites::of_frame).transpose()?;
-        world::with(|world| {
-            let (site, place): (Site, bool) = world.here_or(tstate, elsewhere);
-            world.built(self.book, &site, place, ns);
+        lock::with(|state| {
+            let (site, place): (Site, bool) = state.here_or(tstate, elsewhere);
+            state.built(self.book, &site, place, ns);
         });
         let token = self.token.lock().ok().and_then(|mut token| token.take());
         if let (Some(token), Ok(variable)) = (token, variable(py)) {

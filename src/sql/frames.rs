@@ -3,7 +3,7 @@
 //! Job: walk this thread's own frames and make a site of them. This is sound without the GIL: the frames and code
 //! objects on this thread's own stack live as long as the thread stays in the call, and nothing of the interpreter is
 //! called or changed. Invariant: a layout is used only if a walk with it matched the interpreter's own list of frames
-//! ([`prepare`]). Neighbours: `world` keeps the sites, `ledger` and `sqlite` ask for them.
+//! ([`prepare`]). Neighbours: `lock` keeps the sites, `ledger` and `sqlite` ask for them.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};

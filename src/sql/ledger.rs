@@ -4,7 +4,7 @@
 //! `ContextVar` [`variable`] decides where an execution counts: in a [`Ledger`]; nowhere, if it is a [`Call`] that has
 //! not ended, because an outer layer counts it already; without a value, in the ledger of the process, if there is one.
 //! Invariant: `sqlite` reads both classes without the GIL ([`meaning`]), so the fields that it reads are constant or
-//! atomic. Neighbours: `world`, `context`.
+//! atomic. Neighbours: `lock`, `context`.
 
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
@@ -19,10 +19,10 @@ use rustc_hash::FxHasher;
 use super::book::{Entry, Finding, Site, Slot, Stretch};
 use super::build;
 use super::context;
+use super::lock::{self, nanoseconds};
 use super::sites;
-use super::tap::Layer;
+use super::to_launcher::Layer;
 use super::variables::{self, current, reset, set};
-use super::world::{self, nanoseconds};
 use crate::lines::clock;
 
 /// Layer of calls that are no SQL: their text is kept as it is.
@@ -147,12 +147,12 @@ pub(super) fn sql_begin<'py>(
     frame: Option<&Bound<'py, PyAny>>,
     by: &str,
 ) -> PyResult<Option<Bound<'py, Call>>> {
-    if !world::listening() {
+    if !lock::counting() {
         return Ok(None);
     }
     let variable = variable(py)?;
     let Some(book) = counting(py, variable)? else { return Ok(None) };
-    if book.is_none() && !world::with(|world| world.counts_all()) {
+    if book.is_none() && !lock::with(|state| state.counts_all()) {
         return Ok(None);
     }
     let bytes;
@@ -169,11 +169,11 @@ pub(super) fn sql_begin<'py>(
     // SAFETY: the GIL is held.
     let tstate = unsafe { ffi::PyThreadState_Get() as usize };
     let elsewhere = frame.map(sites::of_frame).transpose()?;
-    let (mut slots, wanted) = world::with(|world| {
-        let (site, is_elsewhere) = world.here_or(tstate, elsewhere);
-        let statement = if by == REDIS { world.call(&text) } else { world.statement(&text, strings) };
-        let slots = world.begin(book, &site, &statement, Layer::of(by), is_elsewhere.then_some(&site));
-        let wanted = world.wants_parameters(&slots);
+    let (mut slots, wanted) = lock::with(|state| {
+        let (site, is_elsewhere) = state.here_or(tstate, elsewhere);
+        let statement = if by == REDIS { state.call(&text) } else { state.statement(&text, strings) };
+        let slots = state.begin(book, &site, &statement, Layer::of(by), is_elsewhere.then_some(&site));
+        let wanted = state.wants_parameters(&slots);
         (slots, wanted)
     });
     let parameters = wanted.then(|| {
@@ -184,7 +184,7 @@ pub(super) fn sql_begin<'py>(
         }
         hasher.finish()
     });
-    world::with(|world| world.begun(&mut slots, parameters));
+    lock::with(|state| state.begun(&mut slots, parameters));
     let call = Bound::new(py, Call::new(book.unwrap_or(0), clock::ticks(), slots.into()))?;
     let token = set(py, variable, call.as_any())?;
     if let Ok(mut place) = call.get().token.lock() {
@@ -219,11 +219,11 @@ fn hash_value(value: &Bound<'_, PyAny>, hasher: &mut FxHasher, depth: u32) {
 /// Begins a call into an ORM. `None` inside another such call, and if nothing counts.
 #[pyfunction]
 pub(super) fn sql_build_begin(py: Python<'_>) -> PyResult<Option<Bound<'_, build::Build>>> {
-    if !world::listening() {
+    if !lock::counting() {
         return Ok(None);
     }
     let Some(book) = counting(py, variable(py)?)? else { return Ok(None) };
-    if book.is_none() && !world::with(|world| world.counts_all()) {
+    if book.is_none() && !lock::with(|state| state.counts_all()) {
         return Ok(None);
     }
     build::begin(py, book)
@@ -240,7 +240,7 @@ impl Call {
             return;
         }
         let ns = nanoseconds(clock::ticks().saturating_sub(self.began));
-        world::with(|world| world.end(&self.slots, &Stretch { ns, before_ns: 0, rows, failed }));
+        lock::with(|state| state.end(&self.slots, &Stretch { ns, before_ns: 0, rows, failed }));
         build::driver_took(py, ns);
         let token = self.token.lock().ok().and_then(|mut token| token.take());
         if let (Some(token), Ok(variable)) = (token, variable(py)) {
@@ -271,7 +271,7 @@ impl Call {
     /// Adds rows that came after the end.
     fn add_rows(&self, rows: u64) {
         if !self.exact.load(Relaxed) {
-            world::with(|world| world.add_rows(&self.slots, rows));
+            lock::with(|state| state.add_rows(&self.slots, rows));
         }
     }
 
@@ -311,9 +311,9 @@ fn finding_row(finding: &Finding) -> FindingRow {
 
 impl Ledger {
     fn look<R>(&self, look: impl FnOnce(&mut super::book::Book) -> R) -> Option<R> {
-        world::with(|world| {
-            world.settle();
-            world.book(self.book).map(look)
+        lock::with(|state| {
+            state.settle();
+            state.book(self.book).map(look)
         })
     }
 }
@@ -325,7 +325,7 @@ impl Ledger {
     #[pyo3(signature = (outer=None))]
     fn new(outer: Option<Py<Self>>) -> Self {
         let parent = outer.as_ref().map(|outer| outer.get().book);
-        Self { book: world::with(|world| world.open(parent)), outer }
+        Self { book: lock::with(|state| state.open(parent)), outer }
     }
 
     /// Begins to count executions of this context. Returns the token for `leave`.
@@ -342,7 +342,7 @@ impl Ledger {
 
     /// Counts all executions of this process, including those that another ledger counts.
     fn count_the_process(&self, on: bool) {
-        world::with(|world| world.set_root(on.then_some(self.book)));
+        lock::with(|state| state.set_root(on.then_some(self.book)));
     }
 
     /// The ledger around this one.
@@ -394,7 +394,7 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         if self.book != 0 {
-            drop(world::with(|world| world.close(self.book)));
+            drop(lock::with(|state| state.close(self.book)));
         }
     }
 }

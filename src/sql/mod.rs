@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! hooks in Python -> ledger --+          +-> book (entries by call site and statement)
-//!                             +-> world -+
-//! sqlite (own functions) -----+          +-> tap (records for `rscalene run --sql`)
+//!                             +-> lock --+
+//! sqlite (own functions) -----+          +-> to_launcher (records for `rscalene run --sql`)
 //! ```
 
 #[cfg(feature = "python")]
@@ -22,6 +22,8 @@ mod frames;
 #[cfg(feature = "python")]
 mod ledger;
 #[cfg(feature = "python")]
+mod lock;
+#[cfg(feature = "python")]
 mod nodes;
 pub mod normal;
 #[cfg(feature = "python")]
@@ -31,11 +33,9 @@ mod slots;
 #[cfg(feature = "python")]
 mod sqlite;
 #[cfg(feature = "python")]
-mod tap;
+mod to_launcher;
 #[cfg(feature = "python")]
 mod variables;
-#[cfg(feature = "python")]
-mod world;
 
 /// Adds ledgers to the extension module.
 ///

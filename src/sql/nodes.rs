@@ -1,7 +1,7 @@
 //! Statements of sqlite, running or able to run again.
 //!
-//! Job: hold the counters of each statement, and the part of its data under the lock of the world. Invariants: a node
-//! is never freed; one thread at a time steps its statement. Neighbours: `sqlite` counts, `world` holds the table.
+//! Job: hold the counters of each statement, and the part of its data under the lock of `lock`. Invariants: a node
+//! is never freed; one thread at a time steps its statement. Neighbours: `sqlite` counts, `lock` holds the table.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) struct Node {
     pub(super) ticks: AtomicU64,
 }
 
-/// The part of a node under the lock of the world.
+/// The part of a node under the lock of `lock`.
 pub(super) struct Known {
     pub(super) node: &'static Node,
     pub(super) normal: Arc<str>,

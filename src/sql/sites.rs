@@ -1,11 +1,11 @@
 //! Sites from frame objects, for the caller of a greenlet, whose frames are not on this thread's stack.
 //!
-//! Neighbours: `frames` walks a stack without frame objects, `world` knows the scope.
+//! Neighbours: `frames` walks a stack without frame objects, `lock` knows the scope.
 
 use pyo3::prelude::*;
 
 use super::book::Place;
-use super::world;
+use super::lock;
 
 /// The user's lines from `frame` outwards.
 pub(super) fn of_frame(frame: &Bound<'_, PyAny>) -> PyResult<Vec<Place>> {
@@ -17,7 +17,7 @@ pub(super) fn of_frame(frame: &Bound<'_, PyAny>) -> PyResult<Vec<Place>> {
             (code.getattr("co_filename")?.extract()?, code.getattr("co_qualname")?.extract()?);
         let first: u32 = code.getattr("co_firstlineno")?.extract()?;
         let line: Option<u32> = next.getattr("f_lineno")?.extract()?;
-        if let Some(file) = world::with(|world| world.in_scope(&file, &function, first)) {
+        if let Some(file) = lock::with(|state| state.in_scope(&file, &function, first)) {
             places.push(Place { file, line: line.unwrap_or(first), function: function.into() });
         }
         next = next.getattr("f_back")?;

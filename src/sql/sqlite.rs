@@ -3,7 +3,7 @@
 //! Job: count executions, their time in sqlite and their rows, exactly, whichever Python code uses `_sqlite3`.
 //! Invariants: every function returns the real function's result; it runs without the GIL and never takes it; a row
 //! costs two readings of the clock and no lock. Neighbours: `arm` and `slots` install the functions, `ledger::meaning`
-//! says where to count, `world` keeps the books.
+//! says where to count, `lock` keeps the books.
 //!
 //! An execution begins when `step` gets a statement that is not busy. `executemany` runs one statement repeatedly on
 //! one line, which counts as one execution. Between separate executions, `_sqlite3` asks for the last inserted row or
@@ -21,10 +21,10 @@ use rustc_hash::FxHasher;
 
 use super::book::{Site, Slot, Stretch};
 use super::ledger::{Meaning, meaning};
+use super::lock::{self, State};
 use super::nodes::{Known, Node, add};
 use super::slots::Library;
-use super::tap::Layer;
-use super::world::{self, World};
+use super::to_launcher::Layer;
 use crate::lines::clock;
 
 /// After this many rows of an execution, its rows and time are reported to the launcher.
@@ -119,7 +119,7 @@ fn tstate() -> usize {
 }
 
 unsafe extern "C" fn step(statement: *mut c_void) -> c_int {
-    if !world::listening() {
+    if !lock::counting() {
         return real!(STEP, fn(*mut c_void) -> c_int, statement);
     }
     let busy = real!(BUSY, fn(*mut c_void) -> c_int, statement) != 0;
@@ -132,8 +132,8 @@ unsafe extern "C" fn step(statement: *mut c_void) -> c_int {
     if answer == SQLITE_ROW {
         add(&node.rows, 1);
         // If a signal ends the process, no more rows than these are lost.
-        if node.rows.load(Relaxed) >= ROWS_AT_ONCE && world::followed() {
-            world::with(|world| world.settle_statement(statement as usize));
+        if node.rows.load(Relaxed) >= ROWS_AT_ONCE && lock::followed() {
+            lock::with(|state| state.settle_statement(statement as usize));
         }
     } else {
         finish(node, statement, answer, busy);
@@ -147,8 +147,8 @@ fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
     let key = statement as usize;
     if busy {
         // The statement continues on another thread, or it began before anything counted.
-        return world::with(|world| {
-            world.nodes.known.get(&key).map(|known| known.node).filter(|node| node.is(statement))
+        return lock::with(|state| {
+            state.nodes.known.get(&key).map(|known| known.node).filter(|node| node.is(statement))
         });
     }
     let tstate = tstate();
@@ -157,41 +157,41 @@ fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
     }
     let goes_on = DONE.replace(0) == key;
     let meaning = meaning(tstate);
-    world::with(|world| {
+    lock::with(|state| {
         if goes_on {
-            let here = world.here(tstate);
-            if let Some(known) = world.nodes.known.get(&key).filter(|known| Arc::ptr_eq(&known.site, &here)) {
+            let here = state.here(tstate);
+            if let Some(known) = state.nodes.known.get(&key).filter(|known| Arc::ptr_eq(&known.site, &here)) {
                 known.node.running.store(true, Relaxed);
                 return Some(known.node);
             }
         }
-        world.settle_statement(key);
+        state.settle_statement(key);
         let (slots, site, own) = match meaning {
             Meaning::Counted(slots) => (slots.to_vec(), Site::from([]), false),
             Meaning::Count(_) | Meaning::Nothing => {
                 let book = if let Meaning::Count(book) = meaning { Some(book) } else { None };
-                if book.is_none() && !world.counts_all() {
-                    if let Some(known) = world.nodes.known.get_mut(&key) {
+                if book.is_none() && !state.counts_all() {
+                    if let Some(known) = state.nodes.known.get_mut(&key) {
                         known.slots.clear();
                     }
                     return None;
                 }
-                let normal = match world.nodes.known.get(&key) {
+                let normal = match state.nodes.known.get(&key) {
                     Some(known) => known.normal.clone(),
-                    None => world.statement(&text_of(statement), false),
+                    None => state.statement(&text_of(statement), false),
                 };
-                let site = world.here(tstate);
-                (world.begin(book, &site, &normal, Layer::Driver, None), site, true)
+                let site = state.here(tstate);
+                (state.begin(book, &site, &normal, Layer::Driver, None), site, true)
             }
         };
-        enter(world, statement, slots, site, own);
-        let known = world.nodes.known.get_mut(&key)?;
+        enter(state, statement, slots, site, own);
+        let known = state.nodes.known.get_mut(&key)?;
         let (node, bound) = (known.node, known.parameters);
         if own {
             let mut slots = std::mem::take(&mut known.slots);
-            let hash = world.wants_parameters(&slots).then(|| parameters(statement, bound));
-            world.begun(&mut slots, hash);
-            if let Some(known) = world.nodes.known.get_mut(&key) {
+            let hash = state.wants_parameters(&slots).then(|| parameters(statement, bound));
+            state.begun(&mut slots, hash);
+            if let Some(known) = state.nodes.known.get_mut(&key) {
                 known.slots = slots;
             }
         }
@@ -200,11 +200,11 @@ fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
 }
 
 /// Gives the statement a node and starts an execution on it.
-fn enter(world: &mut World, statement: *mut c_void, slots: Vec<Slot>, site: Site, own: bool) {
+fn enter(state: &mut State, statement: *mut c_void, slots: Vec<Slot>, site: Site, own: bool) {
     let key = statement as usize;
-    if !world.nodes.known.contains_key(&key) {
-        let normal = world.statement(&text_of(statement), false);
-        let node = world.nodes.unused.pop().unwrap_or_else(|| Box::leak(Box::default()));
+    if !state.nodes.known.contains_key(&key) {
+        let normal = state.statement(&text_of(statement), false);
+        let node = state.nodes.unused.pop().unwrap_or_else(|| Box::leak(Box::default()));
         let word = normal.split(|letter: char| !letter.is_ascii_alphabetic()).find(|word| !word.is_empty());
         let changes = ["insert", "update", "delete", "replace", "with"];
         let known = Known {
@@ -218,9 +218,9 @@ fn enter(world: &mut World, statement: *mut c_void, slots: Vec<Slot>, site: Site
             spent_ns: 0,
         };
         node.statement.store(key, Relaxed);
-        world.nodes.known.insert(key, known);
+        state.nodes.known.insert(key, known);
     }
-    if let Some(known) = world.nodes.known.get_mut(&key) {
+    if let Some(known) = state.nodes.known.get_mut(&key) {
         known.slots = slots;
         known.site = site;
         known.own = own;
@@ -262,17 +262,17 @@ fn text_of(statement: *mut c_void) -> String {
 fn finish(node: &'static Node, statement: *mut c_void, answer: c_int, returned: bool) {
     let key = statement as usize;
     DONE.set(if answer == SQLITE_DONE && !returned { key } else { 0 });
-    world::with(|world| {
+    lock::with(|state| {
         if answer == SQLITE_DONE
             && node.rows.load(Relaxed) == 0
-            && world.nodes.known.get(&key).is_some_and(|known| known.changes)
+            && state.nodes.known.get(&key).is_some_and(|known| known.changes)
         {
             let connection = real!(HANDLE, fn(*mut c_void) -> *mut c_void, statement);
             let changed = real!(CHANGES, fn(*mut c_void) -> c_int, connection);
             add(&node.rows, u64::try_from(changed).unwrap_or(0));
         }
         node.running.store(false, Relaxed);
-        world.end_statement(key, answer != SQLITE_DONE);
+        state.end_statement(key, answer != SQLITE_DONE);
     });
 }
 
@@ -288,15 +288,15 @@ unsafe extern "C" fn finalize(statement: *mut c_void) -> c_int {
 
 /// Forgets a statement, because its address may become that of another one.
 fn forget(key: usize) {
-    world::with(|world| {
-        if !world.nodes.known.contains_key(&key) {
+    lock::with(|state| {
+        if !state.nodes.known.contains_key(&key) {
             return;
         }
-        world.settle_statement(key);
-        if let Some(known) = world.nodes.known.remove(&key) {
+        state.settle_statement(key);
+        if let Some(known) = state.nodes.known.remove(&key) {
             known.node.running.store(false, Relaxed);
             known.node.statement.store(0, Relaxed);
-            world.nodes.unused.push(known.node);
+            state.nodes.unused.push(known.node);
         }
     });
 }
@@ -328,7 +328,7 @@ unsafe extern "C" fn prepare_v2(
         statement,
         tail
     );
-    if answer != SQLITE_OK && world::listening() && !sql.is_null() {
+    if answer != SQLITE_OK && lock::counting() && !sql.is_null() {
         // SAFETY: the text ends with NUL, or is as long as the caller says.
         let text = unsafe {
             match usize::try_from(bytes) {
@@ -352,13 +352,13 @@ fn failed(sql: &str) {
         Meaning::Count(book) => Some(book),
         Meaning::Nothing => None,
     };
-    world::with(|world| {
-        if book.is_none() && !world.counts_all() {
+    lock::with(|state| {
+        if book.is_none() && !state.counts_all() {
             return;
         }
-        let (site, normal): (Site, _) = (world.here(tstate), world.statement(sql, false));
-        let mut slots = world.begin(book, &site, &normal, Layer::Driver, None);
-        world.begun(&mut slots, None);
-        world.end(&slots, &Stretch { failed: true, ..Stretch::default() });
+        let (site, normal): (Site, _) = (state.here(tstate), state.statement(sql, false));
+        let mut slots = state.begin(book, &site, &normal, Layer::Driver, None);
+        state.begun(&mut slots, None);
+        state.end(&slots, &Stretch { failed: true, ..Stretch::default() });
     });
 }

@@ -171,7 +171,7 @@ impl Body {
             | Self::Untouched { time_ns, .. }
             | Self::Shared { time_ns, .. }
             | Self::Cut { time_ns } => *time_ns,
-            Self::NearLimit(near) => near.time_ns,
+            Self::NearLimit(moment) => moment.time_ns,
             Self::Label { .. }
             | Self::CodeDef(_)
             | Self::StackDef(_)

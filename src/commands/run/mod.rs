@@ -1,8 +1,8 @@
 //! `rscalene run`: start the program, collect events while it runs, report however the program ends.
 //!
 //! Invariant: rscalene exits with the program's exit code; a failure of rscalene never stops, delays or changes the
-//! program. stdout belongs to the program. Neighbours: `plan` decides, `launch` starts the program, `record` collects, `outcome` makes the profile,
-//! `output` shows and saves the profile.
+//! program. stdout belongs to the program. Neighbours: `plan` decides, `launch` starts the program, `record` collects,
+//! `outcome` makes the profile, `output` shows and saves the profile.
 
 mod outcome;
 mod plan;
@@ -15,15 +15,15 @@ use self::outcome::Facts;
 use self::plan::RunPlan;
 use self::record::{Taking, cannot_wait};
 use super::output;
+use crate::cli::argv::Program;
 use crate::cli::error::{EXIT_CANNOT_RUN, EXIT_NO_PROFILE, EXIT_NOT_FOUND, Error};
 use crate::cli::flags::Run;
 use crate::cli::messages;
-use crate::cli::words::Program;
-use crate::launch::given::Given;
+use crate::launch::file_sources::FileSources;
+use crate::launch::inline_source::StdinText;
 use crate::launch::keep::{Keep, Origin};
 use crate::launch::program::Start;
 use crate::launch::spawn;
-use crate::launch::texts::Texts;
 use crate::observe::proc;
 use crate::profile::build::builder::{BuilderSettings, ProfileBuilder};
 use crate::transport::arena::Arena;
@@ -48,8 +48,8 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
             variables.iter().map(|(name, value)| format!("{name}={}", value.to_string_lossy())).collect();
         messages::tell(&format!("rscalene: runs {}, with {}", plan.command().join(" "), with.join(" ")));
     }
-    let stdin = Given::default();
-    let mut sources = plan.source.then(Texts::default);
+    let stdin = StdinText::default();
+    let mut sources = plan.source.then(FileSources::default);
     if let (Some(sources), Some(script)) = (&mut sources, plan.start.script.as_deref().and_then(Path::to_str)) {
         // Before the program runs: a script may remove itself in its first line.
         sources.take(&plan.scope.absolute(script));
@@ -58,16 +58,16 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let child = spawn::start(&plan.start, &variables, stdin.stdin(&plan.typed), spawn::current_mask())
         .map_err(|error| cannot_start(&plan.start, &error))?;
     let cwd = plan.cwd.to_string_lossy().into_owned();
-    let facts = Facts { started, pid: child.id(), command: plan.command(), cwd, given: stdin };
+    let facts = Facts { started, pid: child.id(), command: plan.command(), cwd, stdin_text: stdin };
     let keep = if plan.capture { Keep::begin(&origin(&plan, &facts)) } else { None };
-    let taking = Taking { builder: builder(&plan, started.1), keep, texts: sources };
+    let taking = Taking { builder: builder(&plan, started.1), keep, sources };
     let mut recorded = record::record(&arena, &child, plan.duration, taking)?;
     let code = recorded.ended.shell_code();
     let keep = recorded.taken.keep.take();
-    let sources = recorded.taken.texts.take();
+    let sources = recorded.taken.sources.take();
     let source = |path: &str| facts.source(sources.as_ref(), path);
     let refused = recorded.taken.builder.refused(facts.pid);
-    let unseen = recorded.unseen.take();
+    let not_preloaded = recorded.not_preloaded.take();
     let mut profile = outcome::finish(recorded, &facts, &arena, plan.source.then_some(&source));
     if plan.sql && profile.sql.is_none() {
         profile.notices.push(outcome::sql_uncounted());
@@ -77,7 +77,7 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     }
     let too_short = plan.duration.filter(|_| outcome::nothing_was_seen(&profile)).map(outcome::nothing_yet);
     let unprofiled =
-        too_short.or_else(|| outcome::unprofiled(&profile, &plan.start.executable, refused, unseen.as_ref()));
+        too_short.or_else(|| outcome::unprofiled(&profile, &plan.start.executable, refused, not_preloaded.as_ref()));
     let (files, name) = (plan.output(facts.pid), plan.typed.name());
     let reported = output::report(&profile, &plan.report(&name, &files, started.0), unprofiled, &source);
     match keep {
@@ -106,7 +106,7 @@ fn without_profile(plan: &RunPlan<'_>, error: &std::io::Error) -> Result<i32, Er
 /// Runs the program as if it had been started without rscalene; the answer is its exit code.
 fn run_plain(plan: &RunPlan<'_>) -> Result<i32, Error> {
     spawn::forward_signals();
-    let child = spawn::start(&plan.start, &[], Given::default().stdin(&plan.typed), spawn::current_mask())
+    let child = spawn::start(&plan.start, &[], StdinText::default().stdin(&plan.typed), spawn::current_mask())
         .map_err(|error| cannot_start(&plan.start, &error))?;
     let ended = spawn::wait(&child, || {}).map_err(|error| cannot_wait(&error))?;
     spawn::hold_signals();

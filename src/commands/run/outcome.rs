@@ -7,14 +7,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::record::{Recorded, Taking};
+use crate::cli::argv::{Program, misplaced};
 use crate::cli::error::{EXIT_NO_PROFILE, Error};
 use crate::cli::flags::run_command;
-use crate::cli::words::{Program, misplaced};
 use crate::commands::output::{ReadSource, lines, platform};
-use crate::launch::given::{self, Given};
+use crate::launch::file_sources::FileSources;
+use crate::launch::inline_source::{self, StdinText};
+use crate::launch::not_preloaded::NotPreloaded;
 use crate::launch::program;
-use crate::launch::texts::Texts;
-use crate::launch::unseen::Unseen;
 use crate::observe::symbols::Symbols;
 use crate::observe::{proc, rank};
 use crate::profile::build::builder::Context;
@@ -44,13 +44,13 @@ pub(super) fn nothing_yet(duration: Duration) -> Error {
     Error::new(EXIT_NO_PROFILE, why, "name a longer `--duration`: an interpreter takes 10 to 50 ms to start")
 }
 
-/// Explains a profile without lines, with a hint: no Python ran, its build (`refused`) is not supported, or the shim did not
-/// reach it (`unseen`).
+/// Explains a profile without lines, with a hint: no Python ran, its build (`refused`) is not supported, or the shim
+/// did not reach it (`not_preloaded`).
 pub(super) fn unprofiled(
     profile: &Profile,
     executable: &Path,
     refused: Option<Refused>,
-    unseen: Option<&Unseen>,
+    not_preloaded: Option<&NotPreloaded>,
 ) -> Option<Error> {
     let supported = "CPython 3.11 to 3.15 is supported";
     let error = |what, why, hint| Some(Error::new(EXIT_NO_PROFILE, format!("{what} was profiled: {why}"), hint));
@@ -73,12 +73,13 @@ pub(super) fn unprofiled(
         return None;
     }
     // No shim answered: no Python ran, or a preload does not reach the program.
-    let seen = program::unreachable(executable).or_else(|| unseen.map(Unseen::told));
+    let seen = program::unreachable(executable).or_else(|| not_preloaded.map(NotPreloaded::reason_and_hint));
     let elsewhere = profile.notices.iter().any(|notice| notice.code == codes::OTHER_NAMESPACE);
-    let (why, hint) = seen.or_else(|| elsewhere.then(|| Unseen::Sandboxed.told())).unwrap_or_else(|| {
-        let hint = format!("`rscalene doctor` tells what works here; {supported}");
-        ("no Python was seen in the program".to_owned(), hint)
-    });
+    let (why, hint) =
+        seen.or_else(|| elsewhere.then(|| NotPreloaded::Sandboxed.reason_and_hint())).unwrap_or_else(|| {
+            let hint = format!("`rscalene doctor` tells what works here; {supported}");
+            ("no Python was seen in the program".to_owned(), hint)
+        });
     error("nothing", why, hint)
 }
 
@@ -124,7 +125,7 @@ pub(super) struct Facts {
     /// The folder that it was started in.
     pub(super) cwd: String,
     /// The text of a program that came through standard input.
-    pub(super) given: Given,
+    pub(super) stdin_text: StdinText,
 }
 
 impl Facts {
@@ -134,9 +135,9 @@ impl Facts {
     }
 
     /// The text of a source file: typed, or read while the program ran, else read now.
-    pub(super) fn source(&self, texts: Option<&Texts>, path: &str) -> Option<String> {
-        let typed = || self.given.text(path).or_else(|| given::on_command_line(&self.command, path));
-        typed().or_else(|| texts?.text(path)).or_else(|| source::text(path))
+    pub(super) fn source(&self, sources: Option<&FileSources>, path: &str) -> Option<String> {
+        let typed = || self.stdin_text.text(path).or_else(|| inline_source::on_command_line(&self.command, path));
+        typed().or_else(|| sources?.text(path)).or_else(|| source::text(path))
     }
 }
 

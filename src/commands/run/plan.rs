@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use rscalene_wire as wire;
 
+use crate::cli::argv::Program;
 use crate::cli::error::{EXIT_USAGE, Error};
 use crate::cli::flags::{CpuSource, MemoryMode, Run};
-use crate::cli::words::Program;
 use crate::commands::names;
 use crate::commands::output::{self, Wanted};
 use crate::launch::preload::{self, Shim, refuse_foreign_proc, refuse_sanitizers};
@@ -96,7 +96,7 @@ impl<'a> RunPlan<'a> {
             settings: model_settings(flags),
             duration: flags.duration,
             capture: !flags.no_capture,
-            source: !flags.show.paper.no_source,
+            source: !flags.show.rendering.no_source,
             sql: flags.sql,
             verbose: flags.verbose,
             typed,

@@ -13,10 +13,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::cli::error::{EXIT_NO_PROFILE, Error};
+use crate::launch::file_sources::FileSources;
 use crate::launch::keep::Keep;
+use crate::launch::not_preloaded::{self, NotPreloaded};
 use crate::launch::spawn::{self, Ended};
-use crate::launch::texts::Texts;
-use crate::launch::unseen::{self, Unseen};
 use crate::observe::proc;
 use crate::observe::remote::{Remote, Target};
 use crate::profile::build::builder::ProfileBuilder;
@@ -67,7 +67,7 @@ pub(super) fn record(
     let (over, is_over) = bounded::<()>(0);
     let pid = child.id();
     let looking = std::thread::Builder::new()
-        .name("rscalene-unseen".into())
+        .name("rscalene-not_preloaded".into())
         .spawn(move || look_for_unseen(pid, &armed, &is_over))
         .map_err(|error| no_thread(&error))?;
     let mut inodes = HashMap::new();
@@ -79,7 +79,7 @@ pub(super) fn record(
     })
     .map_err(|error| cannot_wait(&error))?;
     drop((leave, over));
-    let unseen = looking.join().ok().flatten();
+    let not_preloaded = looking.join().ok().flatten();
     // What outlives the program is watched no longer, and its shims need not go on.
     arena.stop();
     let exit = ProcessExit { time_ns: ended_ns, code: ended.code, signal: ended.signal, peak_rss: None, cpu_ns: None };
@@ -88,7 +88,7 @@ pub(super) fn record(
     let taken = merging.join().map_err(|_| {
         Error::new(EXIT_NO_PROFILE, "internal error in the merge", "please report it, with the command line")
     })?;
-    Ok(Recorded { taken, ended, ended_ns, inodes, unseen })
+    Ok(Recorded { taken, ended, ended_ns, inodes, not_preloaded })
 }
 
 /// Receives the events of a run.
@@ -96,7 +96,7 @@ pub(super) struct Taking {
     pub(super) builder: ProfileBuilder,
     pub(super) keep: Option<Keep>,
     /// `None` where no text is wanted.
-    pub(super) texts: Option<Texts>,
+    pub(super) sources: Option<FileSources>,
 }
 
 /// The events of a run, received, and how its program ended.
@@ -106,21 +106,21 @@ pub(super) struct Recorded {
     pub(super) ended_ns: u64,
     pub(super) inodes: HashMap<String, u64>,
     /// Why no process announced itself, as far as that could be seen.
-    pub(super) unseen: Option<Unseen>,
+    pub(super) not_preloaded: Option<NotPreloaded>,
 }
 
 /// Looks at the program's processes until one has announced itself (`armed`), or the run is over.
-fn look_for_unseen(pid: u32, armed: &AtomicBool, over: &Receiver<()>) -> Option<Unseen> {
-    let (mut seen, mut pause) = (None, unseen::FIRST);
+fn look_for_unseen(pid: u32, armed: &AtomicBool, over: &Receiver<()>) -> Option<NotPreloaded> {
+    let (mut seen, mut pause) = (None, not_preloaded::FIRST);
     while over.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) && !armed.load(Ordering::Relaxed) {
-        seen = unseen::look(pid).or(seen);
-        pause = (pause * 2).min(unseen::LONGEST);
+        seen = not_preloaded::look(pid).or(seen);
+        pause = (pause * 2).min(not_preloaded::LONGEST);
     }
     seen
 }
 
 fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -> Taking {
-    let Taking { mut builder, mut keep, mut texts } = taking;
+    let Taking { mut builder, mut keep, mut sources } = taking;
     let mut ended = false;
     loop {
         // The clock is read only where there is nothing to do.
@@ -135,11 +135,11 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
                         keep.push(event);
                     }
                     builder.feed(event);
-                    if let (Some(texts), Body::CodeDef(code)) = (&mut texts, &event.body)
-                        && !texts.meet(&code.filename)
+                    if let (Some(sources), Body::CodeDef(code)) = (&mut sources, &event.body)
+                        && !sources.meet(&code.filename)
                         && let Some(path) = builder.reported(code)
                     {
-                        texts.take(&path);
+                        sources.take(&path);
                     }
                 }
                 batch.clear();
@@ -147,7 +147,7 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
                 let _ = taken_in.try_send(batch);
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Taking { builder, keep, texts },
+            Err(RecvTimeoutError::Disconnected) => return Taking { builder, keep, sources },
         }
         if let Some(why) = keep.as_ref().and_then(Keep::ended).filter(|_| !std::mem::replace(&mut ended, true)) {
             let text = format!("the capture for `rscalene recover` is not complete: {why}");

@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use self::intern::{FrameId, Interner};
 use self::labels::{LabelRecord, Pairs};
 use self::queries::{QueryKey, QueryRecord, QueryRecords};
-use self::records::{Growth, Highest, NativePlace, Near, ProcessRecord, SectionRecord, ThreadRecord};
+use self::records::{Growth, Highest, NativePlace, NearLimitRecord, ProcessRecord, SectionRecord, ThreadRecord};
 use self::shares::NodeShares;
 use self::sums::{Amount, Bytes, NodeSums, Sums, sum};
 use self::tree::{NodeId, Place};
@@ -60,18 +60,18 @@ pub(crate) struct Book {
     pub(crate) queries: QueryRecords,
     /// Calls of sections that are in no row.
     pub(crate) sections_left_out: u64,
-    pub(crate) near: Vec<Near>,
+    pub(crate) near_limits: Vec<NearLimitRecord>,
     /// The peak.
     pub(crate) highest: Highest,
     /// Numbers of processes and threads that share the last row.
-    pub(crate) crowded: (u64, u64),
+    pub(crate) overflow: (u64, u64),
 }
 
 impl Book {
     /// Opens a row for a process.
     pub(crate) fn add_process(&mut self, row: model::Process) -> usize {
         if self.processes.len() >= MOST_ROWS {
-            self.crowded.0 += 1;
+            self.overflow.0 += 1;
             let last = self.processes.len() - 1;
             self.processes[last].row = model::Process { pid: 0, ..model::Process::default() };
             return last;
@@ -81,8 +81,8 @@ impl Book {
     }
 
     /// Relabels the row that further processes share: each process that landed in it has overwritten the name.
-    pub(crate) fn name_crowd(&mut self) {
-        if let Some(last) = self.processes.last_mut().filter(|_| self.crowded.0 > 0) {
+    pub(crate) fn name_overflow(&mut self) {
+        if let Some(last) = self.processes.last_mut().filter(|_| self.overflow.0 > 0) {
             last.row = model::Process { command: vec!["other processes".to_owned()], ..model::Process::default() };
         }
     }
@@ -90,7 +90,7 @@ impl Book {
     /// Enters a thread. Returns its row, or `None` if its shares of lines are not kept.
     pub(crate) fn add_thread(&mut self, record: ThreadRecord) -> Option<usize> {
         if self.threads.len() >= MOST_ROWS {
-            self.crowded.1 += 1;
+            self.overflow.1 += 1;
             let last = self.threads.last_mut()?;
             (last.pid, last.tid) = (0, 0);
             "other threads".clone_into(&mut last.name);

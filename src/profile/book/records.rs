@@ -49,7 +49,7 @@ pub(crate) struct NativePlace {
 
 /// A limit that a process came near to, and the owners of its memory at that moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Near {
+pub(crate) struct NearLimitRecord {
     /// Row of the process.
     pub(crate) process: usize,
     pub(crate) what: NearLimit,

@@ -47,7 +47,7 @@ fn observed_ns(body: &Body) -> Option<u64> {
         Body::ThreadClock(clock) => Some(clock.time_ns),
         Body::Wait(wait) => Some(wait.time_ns),
         Body::Rss { time_ns, .. } | Body::Untouched { time_ns, .. } | Body::Shared { time_ns, .. } => Some(*time_ns),
-        Body::NearLimit(near) => Some(near.time_ns),
+        Body::NearLimit(moment) => Some(moment.time_ns),
         _ => None,
     }
 }
@@ -69,8 +69,8 @@ pub struct BuilderSettings {
     pub start_ns: u64,
     /// Off-CPU time was observed.
     pub waits: bool,
-    /// The process recorded itself, as `Profiler` does: copies were not observed, and the footprint holds the profiler's
-    /// own memory and the marks of what ran before. The peak is then the moment with most tracked bytes.
+    /// The process recorded itself, as `Profiler` does: copies were not observed, and the footprint holds the
+    /// profiler's own memory and the marks of what ran before. The peak is then the moment with most tracked bytes.
     pub in_process: bool,
 }
 
@@ -339,7 +339,7 @@ impl ProfileBuilder {
             Body::Shared { bytes, .. } => process.shared = if process.orphaned { 0 } else { *bytes },
             Body::Untouched { .. } if self.settings.in_process => {}
             Body::Untouched { ranges, .. } => process.read_untouched(ranges),
-            Body::NearLimit(near) => process.near_limit(near, book),
+            Body::NearLimit(moment) => process.near_limit(moment, book),
             Body::Modules(modules) => process.native.map_mut().update(modules),
         }
     }
@@ -384,7 +384,7 @@ impl ProfileBuilder {
         }
         let book = &mut settled.book;
         peak.settle(&settled.shares, book);
-        book.name_crowd();
+        book.name_overflow();
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
         let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
         let copies = memory && !self.settings.in_process;

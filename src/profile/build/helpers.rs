@@ -145,8 +145,8 @@ impl Helpers {
     }
 
     fn give_until(&mut self, until_ns: u64) {
-        let crowded = |held: &VecDeque<Sample>| held.len() > MOST_HELD;
-        while self.samples.front().is_some_and(|sample| sample.time_ns <= until_ns) || crowded(&self.samples) {
+        let too_many = |held: &VecDeque<Sample>| held.len() > MOST_HELD;
+        while self.samples.front().is_some_and(|sample| sample.time_ns <= until_ns) || too_many(&self.samples) {
             let Some(sample) = self.samples.pop_front() else { break };
             self.give(sample);
         }

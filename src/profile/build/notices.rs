@@ -114,7 +114,7 @@ pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<Notice> {
 /// of `folded` call paths count for their callers, `texts` of command lines share a name, further sections and
 /// `notices` are left out.
 pub(crate) fn left_out(book: &Book, (folded, texts): (u64, u64), notices: u64) -> Vec<Notice> {
-    let (processes, threads) = book.crowded;
+    let (processes, threads) = book.overflow;
     let sections = book.sections_left_out;
     let shared = |count: u64, what: &str| {
         format!("there were too many {what} for a row each: the last {} are told as one", count + 1)

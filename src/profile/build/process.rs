@@ -28,7 +28,7 @@ use super::stretch::{Engine, unseen};
 use crate::profile::book::Book;
 use crate::profile::book::intern::{Frame, FrameId, FunctionId, Names};
 use crate::profile::book::labels::Pairs;
-use crate::profile::book::records::{Footprint, Near};
+use crate::profile::book::records::{Footprint, NearLimitRecord};
 use crate::profile::book::sums::Bytes;
 use crate::profile::book::tree::{NodeId, Place, Tree};
 use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wait};
@@ -54,7 +54,7 @@ const MOST_READINGS: usize = 4096;
 /// Owners of memory that are kept for each moment near a limit.
 const OWNERS: usize = 16;
 /// Moments near a limit that are kept.
-const MOST_NEAR: usize = 256;
+const MOST_NEAR_LIMITS: usize = 256;
 
 /// Ranges of memory: first address and bytes.
 type Ranges = Box<[(u64, u64)]>;
@@ -372,12 +372,12 @@ impl Process {
     /// former.
     pub(crate) fn near_limit(&self, what: &NearLimit, book: &mut Book) {
         let owners = if self.refused { Vec::new() } else { self.heap.largest(OWNERS) };
-        let near = Near { process: self.row, what: *what, owners };
-        let known = |known: &&mut Near| known.process == near.process && known.what.limit == what.limit;
-        if let Some(known) = book.near.iter_mut().find(known) {
-            *known = near;
-        } else if book.near.len() < MOST_NEAR {
-            book.near.push(near);
+        let moment = NearLimitRecord { process: self.row, what: *what, owners };
+        let known = |known: &&mut NearLimitRecord| known.process == moment.process && known.what.limit == what.limit;
+        if let Some(known) = book.near_limits.iter_mut().find(known) {
+            *known = moment;
+        } else if book.near_limits.len() < MOST_NEAR_LIMITS {
+            book.near_limits.push(moment);
         }
     }
 

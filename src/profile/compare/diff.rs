@@ -1,14 +1,15 @@
 //! What changed between two profiles, line by line and function by function.
 //!
-//! Job: pair what is the same in both and subtract. The reader's question: *what got slower, what got bigger, and is that
-//! more than chance?* Invariant: pure; every line and function of either profile is in the answer once. Neighbours:
-//! `pairing` finds out which lines are the same, `report` renders the answer.
+//! Job: pair what is the same in both and subtract. The reader's question: *what got slower, what got bigger, and is
+//! that more than chance?* Invariant: pure; every line and function of either profile is in the answer once.
+//! Neighbours: `pairing` finds out which lines are the same, `report` renders the answer.
 //!
 //! **Noise.** Lines and functions carry the standard errors of their CPU time and their bytes. Of profiles older than
 //! format 1.3, `s` CPU seconds from samples that stand for `w` seconds each are taken to have an error of `sqrt(s w)`
-//! (Poisson). Nothing seen still could be a sample's worth. The same work does not take the same CPU time twice (caches,
-//! the clock rate, other load): [`RUN_TO_RUN`] of the time is added for that, and up to [`CROWDED`] more where the run's
-//! threads waited for a core, and what all other lines together have changed by. A difference below [`SIGMAS`] of all errors together may be chance.
+//! (Poisson). Nothing seen still could be a sample's worth. The same work does not take the same CPU time twice
+//! (caches, the clock rate, other load): [`RUN_TO_RUN`] of the time is added for that, and up to [`NO_FREE_CORE`] more
+//! where the run's threads waited for a core, and what all other lines together have changed by. A difference below
+//! [`SIGMAS`] of all errors together may be chance.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -20,14 +21,14 @@ use crate::profile::model::{Exit, File, Function, Line, Profile};
 
 /// Standard errors that a difference has to exceed.
 pub const SIGMAS: f64 = 2.0;
-/// Standard deviation of the CPU time of the same work from run to run, as a share of it: an assumption for machines that
-/// nobody shares. What the machine did to a run as a whole shows in the other lines, and counts on top.
+/// Standard deviation of the CPU time of the same work from run to run, as a share of it: an assumption for machines
+/// that nobody shares. What the machine did to a run as a whole shows in the other lines, and counts on top.
 pub const RUN_TO_RUN: f64 = 0.02;
 /// All else has to have this part of a run's CPU time at least, to tell how the machine has changed.
 const LEAST_REST: f64 = 0.1;
 /// What is added to it where the threads had no core: times the share of their ready time that they waited for one.
 /// Twelve runs of one program, which waited 64 % of it beside compilers, took CPU times with a deviation of 8.6 %.
-pub const CROWDED: f64 = 0.1;
+pub const NO_FREE_CORE: f64 = 0.1;
 
 /// A figure in both profiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -273,8 +274,8 @@ impl Figures {
 }
 
 impl Sides {
-    /// By how much all else in the run has changed, as a share: a shared machine may give the same work 15 % more CPU time
-    /// from one run to the next. 0 where there is too little else to tell.
+    /// By how much all else in the run has changed, as a share: a shared machine may give the same work 15 % more CPU
+    /// time from one run to the next. 0 where there is too little else to tell.
     fn drift(&self, old: Option<f64>, new: Option<f64>) -> f64 {
         let rest = |figures: &Figures, own: Option<f64>| {
             figures.cpu_s.map(|all| (all - own.unwrap_or(0.0), all)).filter(|(rest, all)| *rest > LEAST_REST * all)
@@ -396,7 +397,7 @@ fn time_error(figure: Option<f64>, se: Option<f64>, weight: Option<f64>, run_to_
 fn run_to_run(profile: &Profile) -> f64 {
     let (waited, ran) = (profile.totals.time.core_wait_s.unwrap_or(0.0), cpu(&profile.totals.time).unwrap_or(0.0));
     let share = if waited + ran > 0.0 { waited / (waited + ran) } else { 0.0 };
-    RUN_TO_RUN + CROWDED * share
+    RUN_TO_RUN + NO_FREE_CORE * share
 }
 
 fn sampled_error(figure: Option<f64>, weight: Option<f64>) -> Option<f64> {

@@ -188,11 +188,11 @@ impl Files {
 /// The limits that processes came near to, in the order of time, with the lines in scope that held most.
 pub(crate) fn near_limits(names: &Names, book: &Book, files: &Files, start_ns: u64) -> Vec<NearLimit> {
     let mut moments: Vec<NearLimit> = book
-        .near
+        .near_limits
         .iter()
-        .map(|near| {
+        .map(|moment| {
             let mut held: BTreeMap<LineKey, f64> = BTreeMap::new();
-            for (owner, bytes) in &near.owners {
+            for (owner, bytes) in &moment.owners {
                 let Some(owner) = owner.some() else { continue };
                 let frame = names.frame_at(owner);
                 let file = files.index.get(&names.function_name(frame.function).file.0);
@@ -206,17 +206,17 @@ pub(crate) fn near_limits(names: &Names, book: &Book, files: &Files, start_ns: u
                 .collect();
             lines.sort_by_key(|line| std::cmp::Reverse(line.live_bytes));
             lines.truncate(NAMED);
-            let limit = match near.what.limit {
+            let limit = match moment.what.limit {
                 Limit::AddressSpace => "address space",
                 Limit::Cgroup => "cgroup",
                 Limit::Machine => "machine",
             };
             NearLimit {
                 limit: limit.to_owned(),
-                at_s: near.what.time_ns.saturating_sub(start_ns) as f64 / 1e9,
-                process: near.process,
-                used_bytes: near.what.used_bytes,
-                limit_bytes: near.what.limit_bytes,
+                at_s: moment.what.time_ns.saturating_sub(start_ns) as f64 / 1e9,
+                process: moment.process,
+                used_bytes: moment.what.used_bytes,
+                limit_bytes: moment.what.limit_bytes,
                 lines,
             }
         })

@@ -1,9 +1,9 @@
 //! The text of source files as it was when the program first ran them.
 //!
-//! Job: read a file when the first record of its code comes, so that the report shows the lines that ran, though the user
-//! edits or removes the file meanwhile. Invariants: a kept text never changes; [`MOST`] and [`ROOM`] bound the kept bytes,
-//! and the report reads every other file at the end. Neighbours: `commands::run` feeds it, `source` reads files, `given`
-//! has the text of programs that are no files.
+//! Job: read a file when the first record of its code comes, so that the report shows the lines that ran, though the
+//! user edits or removes the file meanwhile. Invariants: a kept text never changes; [`MOST`] and [`MOST_IN_ALL`] bound
+//! the kept bytes, and the report reads every other file at the end. Neighbours: `commands::run` feeds it, `source`
+//! reads files, `inline_source` has the text of programs that are no files.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -14,17 +14,17 @@ use crate::source;
 /// Most bytes of a kept text: source that a person wrote is smaller.
 const MOST: u64 = 4 << 20;
 /// Most bytes of all kept texts.
-const ROOM: usize = 32 << 20;
+const MOST_IN_ALL: usize = 32 << 20;
 
-/// Texts by path.
+/// FileSources by path.
 #[derive(Debug, Default)]
-pub(crate) struct Texts {
+pub(crate) struct FileSources {
     asked: HashSet<String>,
     taken: HashMap<String, String>,
     bytes: usize,
 }
 
-impl Texts {
+impl FileSources {
     /// Has this name been asked for before? The next call answers yes.
     pub(crate) fn meet(&mut self, name: &str) -> bool {
         self.asked.contains(name) || !self.asked.insert(name.to_owned())
@@ -38,7 +38,7 @@ impl Texts {
     /// The same for the file that lies at `place` for this process.
     pub(crate) fn take_from(&mut self, path: &str, place: &Path) {
         let size = fs::metadata(place).ok().filter(fs::Metadata::is_file).map(|file| file.len());
-        let fits = size.is_some_and(|size| size <= MOST && self.bytes + size as usize <= ROOM);
+        let fits = size.is_some_and(|size| size <= MOST && self.bytes + size as usize <= MOST_IN_ALL);
         if !fits || self.taken.contains_key(path) {
             return;
         }
@@ -63,14 +63,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("app.py");
         let path = file.to_str().expect("UTF-8");
-        let mut texts = Texts::default();
-        texts.take(path);
-        assert_eq!(texts.text(path), None);
+        let mut sources = FileSources::default();
+        sources.take(path);
+        assert_eq!(sources.text(path), None);
         for text in ["a", "b"] {
             fs::write(&file, text).expect("written");
-            texts.take(path);
+            sources.take(path);
         }
-        assert_eq!(texts.text(path).as_deref(), Some("a"));
+        assert_eq!(sources.text(path).as_deref(), Some("a"));
     }
 
     #[test]
@@ -78,17 +78,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("large.py");
         fs::File::create(&file).expect("made").set_len(MOST + 1).expect("sized");
-        let mut texts = Texts::default();
+        let mut sources = FileSources::default();
         for path in [file.as_path(), folder.path()] {
             let path = path.to_str().expect("UTF-8");
-            texts.take(path);
-            assert_eq!(texts.text(path), None);
+            sources.take(path);
+            assert_eq!(sources.text(path), None);
         }
     }
 
     #[test]
     fn a_name_is_new_once() {
-        let mut texts = Texts::default();
-        assert_eq!([texts.meet("a"), texts.meet("b"), texts.meet("a")], [false, false, true]);
+        let mut sources = FileSources::default();
+        assert_eq!([sources.meet("a"), sources.meet("b"), sources.meet("a")], [false, false, true]);
     }
 }

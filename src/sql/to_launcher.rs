@@ -4,7 +4,7 @@
 //! a signal loses only the rows and the time of executions that have not ended. Invariants: a statement is sent in its
 //! normal form; parameters are sent as a hash with a random key, which is drawn for each process tree and never
 //! written; a forked child sends the meaning of its numbers again, because it has records of its own. Neighbours:
-//! `world` calls, `wire::tap` is the contract, `profile` adds up the records.
+//! `lock` calls, `wire::tap` is the contract, `profile` adds up the records.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
@@ -68,20 +68,20 @@ struct Known {
 }
 
 /// The connection to the launcher.
-pub(super) struct Tap {
+pub(super) struct Launcher {
     table: &'static TapTable,
     numbers: FxHashMap<Key, Known>,
     compared: FxHashMap<u32, u32>,
     key: RandomState,
 }
 
-impl Tap {
+impl Launcher {
     /// Connects to the launcher of this process; `None` if there is none.
     pub(super) fn find() -> Option<Self> {
         let table = labels::preloaded()?;
-        let tap =
+        let launcher =
             Self { table, numbers: FxHashMap::default(), compared: FxHashMap::default(), key: RandomState::new() };
-        tap.ready().then_some(tap)
+        launcher.ready().then_some(launcher)
     }
 
     /// Reports that this process counts its queries; false if nothing records.
@@ -99,7 +99,7 @@ impl Tap {
     /// Begins an execution of `statement`, made by `layer`. `place` is given if no frame of this thread is the user's.
     pub(super) fn begin(&mut self, statement: &Arc<str>, layer: Layer, place: Option<&Arc<[Place]>>) -> Option<Slot> {
         let name = self.number(statement, layer, place)?;
-        Some(Slot::Tap { stack: 0, label: 0, name })
+        Some(Slot::Launcher { stack: 0, label: 0, name })
     }
 
     /// Whether to compare the parameters of another execution.

@@ -1,9 +1,9 @@
 //! Allocation samples of this process, for any number of samplers at once.
 //!
-//! Job: have the shim sample while there is a listener, drain its ring, and give every listener the records from the
-//! time in which it listened. Invariant: the shim's hooks are in place exactly while there is a listener; a later
-//! listener gets the definitions that it missed. Neighbours: `rscalene_wire::tap` is the contract, `sampler` listens,
-//! `transport` decodes.
+//! Job: have the shim sample while a listener is registered, drain its ring, and give every listener the records from
+//! the time of its subscription. Invariant: the shim's hooks are in place exactly while a listener is registered; a
+//! later listener gets the definitions that it missed. Neighbours: `rscalene_wire::tap` is the contract, `sampler`
+//! subscribes, `transport` decodes.
 //!
 //! The process-wide part ([`CURRENT`]) is touched only with the GIL held, so a fork from Python never finds it half
 //! done. The ring and the queues are behind a lock whose holder never asks for the GIL; a forked child never takes its
@@ -67,7 +67,7 @@ struct Listener {
 
 /// The registration of a listener; it ends when this is dropped (with the GIL held).
 #[derive(Debug)]
-pub(super) struct Listening {
+pub(super) struct Subscription {
     tap: Arc<Tap>,
     id: u64,
     left: bool,
@@ -75,7 +75,7 @@ pub(super) struct Listening {
 
 /// The receiver for a listener's own thread: it takes events and needs no GIL.
 #[derive(Clone, Debug)]
-pub(super) struct Ear {
+pub(super) struct Receiver {
     tap: Arc<Tap>,
     id: u64,
 }
@@ -95,10 +95,10 @@ fn current(_held: Python<'_>) -> &'static RefCell<Option<Current>> {
     &CURRENT.0
 }
 
-/// Begins to listen.
+/// Subscribes to the records.
 ///
 /// # Errors The reason why this process' allocations cannot be sampled, in words.
-pub(super) fn listen(py: Python<'_>) -> PyResult<Result<Listening, String>> {
+pub(super) fn subscribe(py: Python<'_>) -> PyResult<Result<Subscription, String>> {
     forget_parents(py);
     let known = current(py).borrow().as_ref().map(|current| Arc::clone(&current.tap));
     let tap = match known {
@@ -109,7 +109,7 @@ pub(super) fn listen(py: Python<'_>) -> PyResult<Result<Listening, String>> {
         },
     };
     let id = tap.shared().join(&tap.arena);
-    Ok(Ok(Listening { tap, id, left: false }))
+    Ok(Ok(Subscription { tap, id, left: false }))
 }
 
 /// Ends sampling for all listeners: the interpreter ends, or this is a forked child.
@@ -134,33 +134,33 @@ fn forget_parents(py: Python<'_>) {
 
 /// A section in the profile that a launcher makes of this process; the section ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(super) struct SectionGuard {
     number: u32,
     table: &'static TapTable,
     own_ns: Arc<AtomicU64>,
 }
 
-impl Mark {
-    /// Begins a section; `None` if no launcher listens. `own_ns` holds the CPU time that the profiler itself uses.
+impl SectionGuard {
+    /// Begins a section; `None` if no launcher records. `own_ns` holds the CPU time that the profiler itself uses.
     pub(super) fn begin(name: &str, own_ns: &Arc<AtomicU64>) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let symbol = symbols::address(TAP_SYMBOL);
         let table = if symbol.is_null() { None } else { table(symbol).ok() }?;
         let mark = Self { number: NUMBER.fetch_add(1, Relaxed), table, own_ns: Arc::clone(own_ns) };
-        // If no launcher listens, no section has begun, and none must end.
-        mark.tell(SectionMark::BEGIN, name).then_some(mark)
+        // if no launcher records, no section has begun, and none must end.
+        mark.send(SectionMark::BEGIN, name).then_some(mark)
     }
 
-    fn tell(&self, mark: SectionMark, name: &str) -> bool {
+    fn send(&self, mark: SectionMark, name: &str) -> bool {
         let own_ns = self.own_ns.load(Relaxed);
         // SAFETY: the name is valid for the call, and this runs in no allocator.
         unsafe { (self.table.section)(self.number, mark, own_ns, name.as_ptr(), name.len()) != 0 }
     }
 }
 
-impl Drop for Mark {
+impl Drop for SectionGuard {
     fn drop(&mut self) {
-        self.tell(SectionMark::END, "");
+        self.send(SectionMark::END, "");
     }
 }
 
@@ -259,10 +259,10 @@ impl Shared {
     }
 }
 
-impl Listening {
+impl Subscription {
     /// A receiver for the listener's thread.
-    pub(super) fn ear(&self) -> Ear {
-        Ear { tap: Arc::clone(&self.tap), id: self.id }
+    pub(super) fn receiver(&self) -> Receiver {
+        Receiver { tap: Arc::clone(&self.tap), id: self.id }
     }
 
     /// The function table of the shim that samples.
@@ -306,13 +306,13 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
+impl Drop for Subscription {
     fn drop(&mut self) {
         Python::attach(|py| self.leave(py));
     }
 }
 
-impl Ear {
+impl Receiver {
     /// Keeps the allocations of the calling thread, a sampler's thread, out of the recording.
     pub(super) fn keep_thread_out(&self) {
         (self.tap.table.keep_thread_out)();

@@ -14,7 +14,7 @@ use super::book::{Book, Place, Site, Slot, Stretch};
 use super::frames::Sites;
 use super::nodes::Nodes;
 use super::normal::{CALL, normal_form};
-use super::tap::{Layer, Tap};
+use super::to_launcher::{Launcher, Layer};
 use crate::lines::clock;
 use crate::profile::build::scope::{Scope, ScopeRules};
 
@@ -26,7 +26,7 @@ static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether anything counts in this process.
 #[inline(always)]
-pub(super) fn listening() -> bool {
+pub(super) fn counting() -> bool {
     OPEN.load(Relaxed) != 0
 }
 
@@ -41,12 +41,12 @@ pub(super) fn followed() -> bool {
 
 /// The data under the lock.
 #[derive(Default)]
-pub(super) struct World {
+pub(super) struct State {
     books: FxHashMap<u64, Shelf>,
     /// The book of the whole process, if there is one.
     root: Option<u64>,
     /// The connection to the launcher, if it wants all executions.
-    tap: Option<Tap>,
+    launcher: Option<Launcher>,
     next: u64,
     pub(super) sites: Sites,
     scope: Option<Scope>,
@@ -65,18 +65,18 @@ struct Shelf {
     parent: Option<u64>,
 }
 
-static WORLD: Mutex<Option<World>> = Mutex::new(None);
+static STATE: Mutex<Option<State>> = Mutex::new(None);
 
 thread_local! {
     /// The lock, which this thread holds while it forks.
-    static HELD: RefCell<Option<MutexGuard<'static, Option<World>>>> = const { RefCell::new(None) };
+    static HELD: RefCell<Option<MutexGuard<'static, Option<State>>>> = const { RefCell::new(None) };
 }
 
 extern "C" fn before_fork() {
-    let mut held = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut held = STATE.lock().unwrap_or_else(PoisonError::into_inner);
     // Executions so far belong to the parent.
-    if let Some(world) = held.as_mut().filter(|world| world.tap.is_some()) {
-        world.settle();
+    if let Some(state) = held.as_mut().filter(|state| state.launcher.is_some()) {
+        state.settle();
     }
     HELD.with(|place| *place.borrow_mut() = Some(held));
 }
@@ -89,26 +89,26 @@ extern "C" fn after_fork() {
 extern "C" fn after_fork_in_child() {
     HELD.with(|place| {
         let mut held = place.borrow_mut();
-        let Some(Some(world)) = held.as_deref_mut() else { return };
-        if let Some(shelf) = world.root.and_then(|root| world.books.get_mut(&root)) {
+        let Some(Some(state)) = held.as_deref_mut() else { return };
+        if let Some(shelf) = state.root.and_then(|root| state.books.get_mut(&root)) {
             shelf.book = Book::default();
         }
-        if let Some(tap) = &mut world.tap {
-            tap.begin_child();
+        if let Some(launcher) = &mut state.launcher {
+            launcher.begin_child();
         }
     });
     after_fork();
 }
 
 /// Runs `work` with the lock held. It must not call the interpreter.
-pub(super) fn with<R>(work: impl FnOnce(&mut World) -> R) -> R {
+pub(super) fn with<R>(work: impl FnOnce(&mut State) -> R) -> R {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         // SAFETY: the handlers are functions of this library, which is never unloaded.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
     });
-    let mut world = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
-    work(world.get_or_insert_with(World::default))
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    work(state.get_or_insert_with(State::default))
 }
 
 /// Converts ticks to nanoseconds.
@@ -118,7 +118,7 @@ pub(super) fn nanoseconds(ticks: u64) -> u64 {
     (ticks as f64 * rate) as u64
 }
 
-impl World {
+impl State {
     /// Adds the rows and time of a statement since the last call to its books.
     fn write(&mut self, key: usize, failed: bool, ended: bool) {
         let Some(known) = self.nodes.known.get_mut(&key) else { return };
@@ -179,17 +179,17 @@ impl World {
     }
 
     fn listen(&self) {
-        OPEN.store(self.books.len() + usize::from(self.tap.is_some()), Relaxed);
+        OPEN.store(self.books.len() + usize::from(self.launcher.is_some()), Relaxed);
     }
 
     /// Reports all executions to the launcher from now on; false without a launcher.
     pub(super) fn follow(&mut self) -> bool {
-        if self.tap.is_none() {
-            self.tap = Tap::find();
-            FOLLOWED.store(self.tap.is_some(), Relaxed);
+        if self.launcher.is_none() {
+            self.launcher = Launcher::find();
+            FOLLOWED.store(self.launcher.is_some(), Relaxed);
             self.listen();
         }
-        self.tap.is_some()
+        self.launcher.is_some()
     }
 
     /// Makes `book` the book of the whole process.
@@ -199,7 +199,7 @@ impl World {
 
     /// Whether every execution is counted, even without a ledger in its context.
     pub(super) fn counts_all(&self) -> bool {
-        self.root.is_some() || self.tap.is_some()
+        self.root.is_some() || self.launcher.is_some()
     }
 
     pub(super) fn book(&mut self, book: u64) -> Option<&mut Book> {
@@ -300,7 +300,7 @@ impl World {
             let (entry, at) = shelf.book.begin(site, statement);
             slots.push(Slot::Book { book: id, entry, at });
         }
-        slots.extend(self.tap.as_mut().and_then(|tap| tap.begin(statement, layer, place)));
+        slots.extend(self.launcher.as_mut().and_then(|launcher| launcher.begin(statement, layer, place)));
         slots
     }
 
@@ -317,8 +317,8 @@ impl World {
         if let Some(shelf) = root.and_then(|id| self.books.get_mut(&id)) {
             shelf.book.add_build(site, ns);
         }
-        if let Some(tap) = &mut self.tap {
-            tap.built(is_elsewhere.then_some(site), ns);
+        if let Some(launcher) = &mut self.launcher {
+            launcher.built(is_elsewhere.then_some(site), ns);
         }
     }
 
@@ -333,9 +333,9 @@ impl World {
                         entry.sets.add(hash);
                     }
                 }
-                Slot::Tap { stack, label, name } => {
-                    if let Some(tap) = &mut self.tap {
-                        tap.begun(stack, label, *name, parameters);
+                Slot::Launcher { stack, label, name } => {
+                    if let Some(launcher) = &mut self.launcher {
+                        launcher.begun(stack, label, *name, parameters);
                     }
                 }
             }
@@ -351,9 +351,9 @@ impl World {
                         shelf.book.add(entry, at, stretch);
                     }
                 }
-                Slot::Tap { stack, label, name } => {
-                    if let Some(tap) = &self.tap {
-                        tap.end(stack, label, name, stretch);
+                Slot::Launcher { stack, label, name } => {
+                    if let Some(launcher) = &self.launcher {
+                        launcher.end(stack, label, name, stretch);
                     }
                 }
             }
@@ -369,9 +369,9 @@ impl World {
                         shelf.book.add_rows(entry, Some(rows));
                     }
                 }
-                Slot::Tap { stack, label, name } => {
-                    if let Some(tap) = self.tap.as_ref().filter(|_| rows > 0) {
-                        tap.end(stack, label, name, &Stretch { rows: Some(rows), ..Stretch::default() });
+                Slot::Launcher { stack, label, name } => {
+                    if let Some(launcher) = self.launcher.as_ref().filter(|_| rows > 0) {
+                        launcher.end(stack, label, name, &Stretch { rows: Some(rows), ..Stretch::default() });
                     }
                 }
             }
@@ -385,7 +385,9 @@ impl World {
                 let entry = self.books.get(&book).and_then(|shelf| shelf.book.entries.get(entry as usize));
                 entry.is_some_and(|entry| entry.sets.wanted())
             }
-            Slot::Tap { name, .. } => self.tap.as_ref().is_some_and(|tap| tap.wants_parameters(name)),
+            Slot::Launcher { name, .. } => {
+                self.launcher.as_ref().is_some_and(|launcher| launcher.wants_parameters(name))
+            }
         })
     }
 }

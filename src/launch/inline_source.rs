@@ -2,7 +2,7 @@
 //!
 //! Job: keep the text, so that the report can show its lines. Invariant: the program reads the same bytes from the same
 //! kind of stream: this file reads a file without moving its position, passes a pipe on as the bytes come, and leaves
-//! any other stream alone. Neighbours: `spawn` gives the child the stream of [`Given::stdin`]; `commands::run` and
+//! any other stream alone. Neighbours: `spawn` gives the child the stream of [`StdinText::stdin`]; `commands::run` and
 //! `commands::output` ask for the text.
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cli::words::Program;
+use crate::cli::argv::Program;
 use crate::profile::build::inline;
 
 /// Most bytes of text that are kept.
@@ -19,9 +19,9 @@ const MOST: usize = 16 << 20;
 
 /// The bytes that standard input has given so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Given(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct StdinText(Arc<Mutex<Vec<u8>>>);
 
-impl Given {
+impl StdinText {
     /// The stream that the program reads in place of our standard input; `None` where the program reads ours.
     pub(crate) fn stdin(&self, program: &Program) -> Option<PipeReader> {
         let from_stdin =

@@ -1,8 +1,9 @@
 //! Where our own words end and the program's begin.
 //!
 //! Job: `rscalene run [options] app.py args…` gives everything from the first word that is no option of ours to the
-//! program, untouched; so do `-m MODULE`, `-c CODE` and `-` with what stands behind them. Invariant: the program's words
-//! are never changed; [`misplaced`] looks at them for a hint alone. Neighbours: `flags` knows which of our options take a value; clap parses what this leaves it.
+//! program, untouched; so do `-m MODULE`, `-c CODE` and `-` with what stands behind them. Invariant: the program's
+//! words are never changed; [`misplaced`] looks at them for a hint alone. Neighbours: `flags` knows which of our
+//! options take a value; clap parses what this leaves it.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! Labels, for the profilers of this process.
 //!
 //! Job: tell each profiler that runs what labels mean and which work ended, and where the context variable stands that
-//! holds a thread's label. Invariant: a profiler that begins later is told all earlier meanings; a profiler's thread takes
-//! what was told without the GIL. Neighbours: `requests::labels` tells, `inprocess` hears.
+//! holds a thread's label. Invariant: a profiler that begins later is told all earlier meanings; a profiler's thread
+//! takes what was told without the GIL. Neighbours: `requests::labels` tells, `inprocess` hears.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -31,41 +31,41 @@ impl Listener {
 }
 
 #[derive(Default)]
-struct Told {
+struct Registered {
     listeners: Vec<Listener>,
     /// Every meaning so far; `requests::labels` bounds their number.
     meanings: Vec<Body>,
 }
 
-struct Held(RefCell<Told>);
+struct Held(RefCell<Registered>);
 // SAFETY: only reached with the GIL held, as `held` asks for the proof.
 unsafe impl Sync for Held {}
-static HELD: Held = Held(RefCell::new(Told { listeners: Vec::new(), meanings: Vec::new() }));
+static HELD: Held = Held(RefCell::new(Registered { listeners: Vec::new(), meanings: Vec::new() }));
 static PLACE: OnceLock<LabelVariable> = OnceLock::new();
 
-fn held(_held: Python<'_>) -> &'static RefCell<Told> {
+fn held(_held: Python<'_>) -> &'static RefCell<Registered> {
     &HELD.0
 }
 
-/// A profiler's ear; it is deaf once this is dropped, with or without the GIL.
+/// The queue of a profiler. Dropping the queue ends its registration, with or without the GIL.
 #[derive(Debug)]
-pub(crate) struct Hearing(Arc<Queue>);
+pub(crate) struct LabelReceiver(Arc<Queue>);
 
-impl Hearing {
-    /// Begins to hear; `tap` is the shim that samples this profiler's memory.
+impl LabelReceiver {
+    /// Registers a profiler. `tap` is the shim that samples this profiler's memory.
     pub(crate) fn begin(py: Python<'_>, tap: Option<&'static TapTable>) -> Self {
-        let mut told = held(py).borrow_mut();
-        let queue = Arc::new(Mutex::new(told.meanings.clone()));
+        let mut registered = held(py).borrow_mut();
+        let queue = Arc::new(Mutex::new(registered.meanings.clone()));
         let listener = Listener { queue: Arc::downgrade(&queue), tap };
         if let Some(place) = PLACE.get() {
             listener.follow(place);
         }
-        told.listeners.retain(|listener| listener.queue.strong_count() > 0);
-        told.listeners.push(listener);
+        registered.listeners.retain(|listener| listener.queue.strong_count() > 0);
+        registered.listeners.push(listener);
         Self(queue)
     }
 
-    /// Takes what was told since the last time.
+    /// Takes the labels and spans that came since the last call.
     pub(crate) fn take(&self) -> Vec<Body> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -81,24 +81,24 @@ pub(crate) fn any(py: Python<'_>) -> bool {
     held(py).borrow().listeners.iter().any(|listener| listener.queue.strong_count() > 0)
 }
 
-/// The variable is made: every profiler reads it from now on.
+/// Passes the new context variable to every profiler.
 pub(crate) fn follow(py: Python<'_>, place: LabelVariable) {
     let place = PLACE.get_or_init(|| place);
     held(py).borrow().listeners.iter().for_each(|listener| listener.follow(place));
 }
 
-/// Tells every profiler; a meaning is told to later ones too.
-pub(crate) fn tell(py: Python<'_>, body: &Body) {
-    let mut told = held(py).borrow_mut();
-    for queue in told.listeners.iter().filter_map(|listener| listener.queue.upgrade()) {
+/// Sends a label or a span to every profiler. Profilers that begin later get the meanings of labels too.
+pub(crate) fn send(py: Python<'_>, body: &Body) {
+    let mut registered = held(py).borrow_mut();
+    for queue in registered.listeners.iter().filter_map(|listener| listener.queue.upgrade()) {
         queue.lock().unwrap_or_else(PoisonError::into_inner).push(body.clone());
     }
     if matches!(body, Body::Label { .. }) {
-        told.meanings.push(body.clone());
+        registered.meanings.push(body.clone());
     }
 }
 
-/// This is a forked child: the profilers stayed in the parent.
+/// Forgets all profilers in a forked child: their threads stayed in the parent.
 pub(crate) fn forked(py: Python<'_>) {
     std::mem::forget(std::mem::take(&mut *held(py).borrow_mut()));
 }

@@ -2,8 +2,8 @@
 //!
 //! Job: look at the program's processes in `/proc` while none of them has announced itself, and name the reason that is
 //! seen. Invariant: only `/proc` is read, and a look is made only until the first process announces itself; a reason is
-//! told only where the run ends without any such process. Neighbours: `commands::run::record` asks while the program runs,
-//! `commands::run::outcome` puts the reason into words.
+//! told only where the run ends without any such process. Neighbours: `commands::run::record` asks while the program
+//! runs, `commands::run::outcome` puts the reason into words.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const MOST: usize = 64;
 
 /// Why a Python process is not profiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unseen {
+pub(crate) enum NotPreloaded {
     /// The program loaded this library after its start.
     LoadedLate(String),
     /// Its environment preloads this instead of the shim.
@@ -37,9 +37,9 @@ pub(crate) enum Unseen {
     Unreachable(String, String),
 }
 
-impl Unseen {
+impl NotPreloaded {
     /// The reason as a sentence, and one thing to do.
-    pub(crate) fn told(&self) -> (String, String) {
+    pub(crate) fn reason_and_hint(&self) -> (String, String) {
         match self {
             Self::LoadedLate(library) => (
                 format!("the program loaded Python (`{library}`) after its start, as frozen programs do"),
@@ -64,7 +64,7 @@ impl Unseen {
 }
 
 /// Looks at process `root` and all that it started; `None` where no process runs Python without the shim.
-pub(crate) fn look(root: u32) -> Option<Unseen> {
+pub(crate) fn look(root: u32) -> Option<NotPreloaded> {
     let mut pids = vec![root];
     let mut at = 0;
     while at < pids.len() && pids.len() < MOST {
@@ -75,7 +75,7 @@ pub(crate) fn look(root: u32) -> Option<Unseen> {
 }
 
 /// Why this process is not profiled; `None` where it runs no Python, or cannot be read.
-fn reason(pid: u32) -> Option<Unseen> {
+fn reason(pid: u32) -> Option<NotPreloaded> {
     let maps = fs::read(format!("/proc/{pid}/maps")).ok()?;
     let maps = String::from_utf8_lossy(&maps);
     let names = || maps.lines().filter_map(|line| line.rsplit_once('/')).map(|(_, name)| name);
@@ -86,22 +86,22 @@ fn reason(pid: u32) -> Option<Unseen> {
         return None;
     }
     if let Some((why, hint)) = program::unreachable_as(&executable, &shown) {
-        return Some(Unseen::Unreachable(why, hint));
+        return Some(NotPreloaded::Unreachable(why, hint));
     }
     if ["pid", "mnt"].iter().any(|kind| namespace(&pid.to_string(), kind) != namespace("self", kind)) {
-        return Some(Unseen::Sandboxed);
+        return Some(NotPreloaded::Sandboxed);
     }
     if names().any(|name| name == NAME) {
-        return library.map(|library| Unseen::LoadedLate(library.to_owned()));
+        return library.map(|library| NotPreloaded::LoadedLate(library.to_owned()));
     }
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let environment = String::from_utf8_lossy(&environment);
     let preload = environment.split('\0').find_map(|entry| entry.strip_prefix("LD_PRELOAD=")).unwrap_or_default();
     match preload {
-        "" => Some(Unseen::Cleared),
+        "" => Some(NotPreloaded::Cleared),
         // The dynamic linker has not come that far yet, or does not find the file.
         theirs if theirs.contains(NAME) => None,
-        theirs => Some(Unseen::Replaced(theirs.to_owned())),
+        theirs => Some(NotPreloaded::Replaced(theirs.to_owned())),
     }
 }
 
