@@ -10,7 +10,6 @@ import functools
 import inspect
 import os
 import sys
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar, cast, over
 
 from rscalene._rscalene import ByteCount, RssSampler
 from rscalene.lines import Options, enabled
+from rscalene.locks import ForkLock
 
 __all__ = ["memory", "memory_usage", "timer"]
 
@@ -321,7 +321,7 @@ class _HighWater:
     """The kernel's resident high-water mark of this process, shared by the open sections."""
 
     _open: ClassVar[list[_HighWater]] = []
-    _lock = threading.Lock()
+    _lock = ForkLock()
 
     def __init__(self) -> None:
         with self._lock:

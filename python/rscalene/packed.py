@@ -6,12 +6,12 @@ import gzip
 import itertools
 import os
 import socket
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 import rscalene
 from rscalene._rscalene import labels_followed
+from rscalene.locks import ForkLock
 from rscalene.profiler import Profiler
 from rscalene.result import Result
 
@@ -29,7 +29,7 @@ _LEVEL = 1
 class Recorder:
     """The profiler of this process, shared by those who began it; the last one to end stops it."""
 
-    _lock = threading.Lock()
+    _lock = ForkLock()
     _shared: Recorder | None = None
 
     def __init__(self, options: dict[str, Any]) -> None:

@@ -58,28 +58,25 @@ impl Request {
     /// Makes it the request of the running context, until `exit` is called with the result.
     fn enter(slf: &Bound<'_, Self>) -> PyResult<Stretch> {
         let py = slf.py();
-        let ledger = slf.get().sql.lock().ok().and_then(|sql| sql.as_ref().map(|sql| sql.clone_ref(py)));
-        let sql = match ledger {
-            Some(ledger) => {
-                let back = ledger.call_method0(py, "enter")?;
-                Some((ledger, back))
-            }
-            None => None,
-        };
         let token = context::set(slf)?.unbind();
-        let label = labels::set(py, slf.get().label.load(Relaxed))?;
-        Ok(Stretch { token, label, cpu_ns: thread_cpu_ns(), sql })
+        match slf.get().enter_others(py) {
+            Ok((label, sql)) => Ok(Stretch { token, label, cpu_ns: thread_cpu_ns(), sql }),
+            Err(error) => {
+                context::reset(token.bind(py));
+                Err(error)
+            }
+        }
     }
 
     /// Ends a stretch. If called in a context other than that of `enter`, it only adds the CPU time.
     fn exit(&self, py: Python<'_>, stretch: &Stretch) {
-        context::reset(stretch.token.bind(py));
-        if let Some(token) = &stretch.label {
-            labels::reset(token.bind(py));
-        }
         if let Some((ledger, back)) = &stretch.sql {
             drop(ledger.call_method1(py, "leave", (back,)));
         }
+        if let Some(token) = &stretch.label {
+            labels::reset(token.bind(py));
+        }
+        context::reset(stretch.token.bind(py));
         let took = thread_cpu_ns().saturating_sub(stretch.cpu_ns);
         self.cpu_ns.fetch_add(took, Relaxed);
     }
@@ -224,6 +221,28 @@ impl Request {
             ))
         });
         rows.collect()
+    }
+}
+
+/// The token of a label, and a ledger with the result of its `enter`.
+type Others = (Option<Py<PyAny>>, Option<(Py<PyAny>, Py<PyAny>)>);
+
+impl Request {
+    /// Sets the label and enters the ledger of queries. If one of them fails, neither stays.
+    fn enter_others(&self, py: Python<'_>) -> PyResult<Others> {
+        let label = labels::set(py, self.label.load(Relaxed))?;
+        let Some(ledger) = self.sql.lock().ok().and_then(|sql| sql.as_ref().map(|sql| sql.clone_ref(py))) else {
+            return Ok((label, None));
+        };
+        match ledger.call_method0(py, "enter") {
+            Ok(back) => Ok((label, Some((ledger, back)))),
+            Err(error) => {
+                if let Some(token) = label {
+                    labels::reset(token.bind(py));
+                }
+                Err(error)
+            }
+        }
     }
 }
 

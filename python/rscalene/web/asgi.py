@@ -82,9 +82,9 @@ class ProfilerMiddleware:
         view = view_of(scope)
         try:
             if self.options.pages and scope["type"] == "http" and "/__rscalene/" in f"{view.path}/":
-                from rscalene.web.pages import answer
+                from rscalene.web.pages import answer, takes_form
 
-                body = await read(receive) if view.method == "POST" else b""
+                body = await read(receive) if takes_form(self.options, view) else b""
                 found = answer(self.options, view, body, self._recorder.notices())
                 if found is not None:
                     await reply(send, int(found.status_line[:3]), found.headers, found.body)

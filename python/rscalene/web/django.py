@@ -100,10 +100,11 @@ class ProfilerMiddleware:
     def _page(self, request: Any) -> Any:
         if not self._recorder.options.pages or "/__rscalene/" not in f"{request.path_info}/":
             return None
-        from rscalene.web.pages import answer
+        from rscalene.web.pages import answer, takes_form
 
-        body = request.body if request.method == "POST" else b""
-        found = answer(self._recorder.options, view_of(request), body, self._recorder.notices())
+        options, view = self._recorder.options, view_of(request)
+        body = request.body if takes_form(options, view) else b""
+        found = answer(options, view, body, self._recorder.notices())
         if found is None:
             return None
         return HttpResponse(found.body, status=found.status, headers=dict(found.headers))

@@ -7,11 +7,11 @@ import logging
 import os
 import re
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rscalene.locks import ForkLock
 from rscalene.web import formats, text
 from rscalene.web.failures import failures
 from rscalene.web.result import RequestResult, write_whole
@@ -30,7 +30,7 @@ class Outputs:
     def __init__(self, options: Options) -> None:
         """Make the folder that the options name, if any."""
         self.options = options
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         if options.profile_dir is not None:
             try:
                 os.makedirs(options.profile_dir, exist_ok=True)

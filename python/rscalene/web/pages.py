@@ -54,12 +54,25 @@ def headers_of_page(length: int, kind: str = "text/html; charset=utf-8") -> list
     ]
 
 
-def answer(options: Options, view: View, body: bytes, notices: list[str]) -> Answer | None:
-    """Answer a request of ``/__rscalene/``; None for another path, or without permission."""
+def takes_form(options: Options, view: View) -> bool:
+    """Tell whether :func:`answer` needs the body: the body of every other request is the application's."""
+    return view.method == "POST" and _place(view) == "clear" and bool(options.access.permits(view))
+
+
+def _place(view: View) -> str | None:
+    """Return the path behind ``/__rscalene/``, without a slash at its end; None for another path."""
     before, found, rest = f"{view.path}{'' if view.path.endswith('/') else '/'}".partition(PREFIX)
-    if not found or before or not options.access.permits(view):
+    return rest.rstrip("/") if found and not before else None
+
+
+def answer(options: Options, view: View, body: bytes, notices: list[str]) -> Answer | None:
+    """Answer a request of ``/__rscalene/``; None for another path, or without permission.
+
+    ``body``: the request's body if :func:`takes_form` asks for it, else empty.
+    """
+    rest = _place(view)
+    if rest is None or not options.access.permits(view):
         return None
-    rest = rest.rstrip("/")
     folder = options.folder
     if not rest and view.method in ("GET", "HEAD"):
         if not view.path.endswith("/"):

@@ -8,11 +8,12 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from rscalene._rscalene import current_request
+from rscalene.locks import ForkLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_lock = threading.Lock()
+_lock = ForkLock()
 _done = False
 
 

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rscalene._rscalene import Request, label_ended, label_number, labels_followed, request_scope
+from rscalene.locks import ForkLock
 from rscalene.web.failures import failures
 from rscalene.web.options import Options, disabled
 from rscalene.web.outputs import Outputs
@@ -32,7 +33,7 @@ class Recorder:
         """Start nothing."""
         self.options = options
         self.outputs = Outputs(options)
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._pid = 0
         self._open = 0
         self._number = 0

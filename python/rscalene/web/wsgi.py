@@ -115,9 +115,9 @@ class ProfilerMiddleware:
         return self._run(recording, view, environ, start_response)
 
     def _page(self, view: View, environ: Environ) -> Any:
-        from rscalene.web.pages import answer
+        from rscalene.web.pages import answer, takes_form
 
-        length = int(environ.get("CONTENT_LENGTH") or 0) if view.method == "POST" else 0
+        length = int(environ.get("CONTENT_LENGTH") or 0) if takes_form(self.options, view) else 0
         body = environ["wsgi.input"].read(min(length, 10_000)) if length else b""
         return answer(self.options, view, body, self._recorder.notices())
 
