@@ -118,15 +118,19 @@ def test_a_filter_of_system_calls_meets_none_of_ours(
 NARROW = (
     FILTERED.split("libc = ctypes")[0]
     + """
-import time
+import signal, time
 libc = ctypes.CDLL(None)
+
+if how == "handled":
+    # The program's own handler keeps the kernel from ignoring the signal of the samples.
+    signal.signal(signal.SIGURG, lambda number, frame: None)
 
 def solve(count=60):
     return sum(sum([k * k % 7 for k in range(500)]) for j in range(count * 20))
 
 def filtered():
     assert libc.prctl(38, 1, 0, 0, 0) == 0
-    flags = 1 if how == "everywhere" else 0
+    flags = 1 if how in ("everywhere", "handled") else 0
     assert libc.syscall(317, 1, flags, program) == 0
     work()
 
@@ -140,7 +144,7 @@ if how == "before":
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-elif how in ("within", "everywhere"):
+elif how in ("within", "everywhere", "handled"):
     thread = threading.Thread(target=filtered)
     thread.start()
     work()
@@ -163,7 +167,7 @@ def plain_end(folder: Path, how: str, allowed: list[int]) -> int:
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="system calls have other numbers")
-@pytest.mark.parametrize("how", ["before", "within", "everywhere", "fork"])
+@pytest.mark.parametrize("how", ["before", "within", "everywhere", "handled", "fork"])
 def test_a_filter_as_narrow_as_the_program_bears_ends_no_program(rscalene: Run, tmp_path: Path, how: str) -> None:
     (tmp_path / "narrow.py").write_text(NARROW)
     allowed = [*X86_64, 61]
@@ -185,6 +189,45 @@ def test_a_filter_as_narrow_as_the_program_bears_ends_no_program(rscalene: Run, 
         assert (done.returncode, done.stdout) == (0, "worked\n" * 2), (cpu, allowed, done.stderr)
         notices = json.loads((tmp_path / "out.json").read_text())["notices"]
         assert any("nothing but its totals" in notice["text"] for notice in notices), notices
+
+
+REFUSED = (
+    FILTERED.split("libc = ctypes")[0]
+    + """
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+
+def solve():
+    return sum(sum([k * k % 7 for k in range(500)]) for j in range(4000))
+
+begun = threading.Barrier(2)
+def first():
+    begun.wait()
+    solve()
+thread = threading.Thread(target=first)
+thread.start()
+begun.wait()
+# No kernel knows this flag; the first one means all threads.
+assert libc.syscall(317, 1, int(how), program) == -1
+begun_too = solve()
+thread.join()
+"""
+)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="system calls have other numbers")
+@pytest.mark.parametrize("cpu", ["auto", "timer"])
+@pytest.mark.parametrize("flags", [1 << 20, 1 << 20 | 1])
+def test_a_filter_that_the_kernel_refuses_changes_nothing(rscalene: Run, tmp_path: Path, flags: int, cpu: str) -> None:
+    (tmp_path / "app.py").write_text(REFUSED)
+    done = rscalene("run", "-q", "--cpu-source", cpu, "-o", "out.json", "app.py", hex(KILL), str(flags), "0")
+    assert (done.returncode, done.stderr) == (0, "")
+    profile = json.loads((tmp_path / "out.json").read_text())
+    assert not any("seccomp" in notice["text"] for notice in profile["notices"])
+    busy = [thread for thread in profile["threads"] if thread["cpu_clock_s"] > 0.1]
+    assert len(busy) == 2
+    for thread in busy:
+        assert thread["python_s"] + thread["native_s"] > 0.9 * thread["cpu_clock_s"], thread
 
 
 @pytest.mark.parametrize("kib", [1_000_000, 3000, 64])

@@ -82,6 +82,7 @@ MAPS = {
     "munmap_middle": Way(lambda size: size, lambda size: PAGE),
     "munmap_odd": Way(lambda size: size, lambda size: 3 * PAGE),
     "munmap_refused": kept(),
+    "munmap_beyond": kept(),
     "munmap_two": gone(2),
     "mremap_moves": Way(lambda size: 4 * size, lambda size: size),
     "mremap_grows": Way(lambda size: 3 * size, lambda size: size),

@@ -94,7 +94,7 @@ fn body(dice: &mut Rng) -> Body {
                 size,
                 old_address: odd(dice),
                 old_size: other,
-                change: wire::MapChange::of(tid % 5),
+                change: wire::MapChange::of(tid % 6),
                 label: 0,
             },
             flags: wire::MapFlags::of(flags),

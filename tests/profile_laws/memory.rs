@@ -32,6 +32,12 @@ fn unmap(run: &mut Recording, stack: u64, address: u64, size: u64) {
     run.feed(1, Body::Map { map, flags: wire::MapFlags::NONE });
 }
 
+/// What a thread records before it asks the kernel to unmap or, with `flags`, to move memory, and after a refusal.
+fn end(run: &mut Recording, change: MapChange, stack: u64, address: u64, size: u64, flags: MapFlags) {
+    let map = wire::Map { time_ns: 1, stack, address, size, change, ..Default::default() };
+    run.feed(1, Body::Map { map, flags });
+}
+
 fn live(profile: &Profile, number: u32) -> u64 {
     line(profile, APP, number).memory.live_bytes.expect("memory was recorded")
 }
@@ -389,4 +395,42 @@ fn a_moment_near_a_limit_names_its_process_and_the_lines_that_held_most() {
     let third = vec![(0, 3, 3_000), (0, 2, 2_000), (0, 1, 1_000)];
     assert_eq!(told, [("cgroup", 3, third), ("machine", 2, vec![(0, 2, 2_000), (0, 1, 1_000)])]);
     assert_eq!(profile.near_limits.iter().map(|near| near.at_s).collect::<Vec<_>>(), [30e-9, 40e-9]);
+}
+
+#[test]
+fn memory_that_the_kernel_refuses_to_unmap_stays_with_its_line() {
+    for flags in [MapFlags::NONE, MapFlags::MOVES] {
+        let (mut run, at) = recording("sampled", 2);
+        map(&mut run, at[0], 0x10_0000, 0x4000, (0, 0), MapFlags::NONE);
+        map(&mut run, at[1], 0x10_4000, 0x4000, (0, 0), MapFlags::NONE);
+        end(&mut run, MapChange::UNMAPPED, at[1], 0x10_2000, 0x4000, flags);
+        end(&mut run, MapChange::REFUSED, at[1], 0x10_2000, 0x4000, flags);
+        let profile = run.finish();
+        assert_eq!((live(&profile, 1), live(&profile, 2)), (0x4000, 0x4000));
+        assert_eq!(line(&profile, APP, 2).memory.free_bytes, Some(0));
+    }
+}
+
+#[test]
+fn an_address_that_another_thread_maps_during_a_move_is_that_threads() {
+    let (mut run, at) = recording("sampled", 3);
+    map(&mut run, at[0], 0x10_0000, 0x4000, (0, 0), MapFlags::FILE);
+    end(&mut run, MapChange::UNMAPPED, at[0], 0x10_0000, 0x4000, MapFlags::MOVES);
+    map(&mut run, at[1], 0x10_0000, 0x4000, (0, 0), MapFlags::NONE);
+    map(&mut run, at[0], 0x20_0000, 0x8000, (0x10_0000, 0x4000), MapFlags::NONE);
+    // The moved memory is still a file's, and no line's.
+    map(&mut run, at[2], 0x40_0000, 0x2000, (0, 0), MapFlags::NONE);
+    let profile = run.finish();
+    assert_eq!((live(&profile, 2), live(&profile, 3)), (0x4000, 0x2000));
+    assert_eq!(profile.totals.memory.live_bytes, Some(0x6000));
+}
+
+#[test]
+fn a_refusal_long_after_its_record_changes_nothing() {
+    let (mut run, at) = recording("sampled", 1);
+    map(&mut run, at[0], 0x10_0000, 0x4000, (0, 0), MapFlags::NONE);
+    unmap(&mut run, at[0], 0x10_0000, 0x4000);
+    map(&mut run, at[0], 0x10_0000, 0x4000, (0, 0), MapFlags::NONE);
+    end(&mut run, MapChange::REFUSED, at[0], 0x20_0000, 0x4000, MapFlags::NONE);
+    assert_eq!(live(&run.finish(), 1), 0x4000);
 }

@@ -55,7 +55,11 @@ struct Owner {
     pid: i32,
 }
 
+/// Does the kernel refuse events, or what an event's descriptor needs?
 static PERF_DENIED: AtomicBool = AtomicBool::new(false);
+/// Does the kernel refuse the page of another event (a filter, or the user's limit of locked memory)? Events that run
+/// can still be replaced, because they have their page.
+static NO_PAGE: AtomicBool = AtomicBool::new(false);
 
 /// A running perf event.
 pub(crate) struct Perf {
@@ -69,9 +73,16 @@ pub(crate) struct Perf {
 /// time. Returns the negative errno if the kernel denies the event; later calls then fail at once. While the descriptor
 /// is open, `open` holds its number.
 pub(crate) fn start_perf(tid: u32, period_ns: u64, open: &Cell<i32>) -> Result<Perf, i32> {
+    if NO_PAGE.load(Relaxed) {
+        return Err(-libc::EPERM);
+    }
     with_event(tid, period_ns, open, |fd| {
         let page = sys::map_shared(fd, 0, PAGE);
-        if page.is_null() { Err(-libc::EPERM) } else { Ok(Perf { page, fd }) }
+        if page.is_null() {
+            NO_PAGE.store(true, Relaxed);
+            return Err(-libc::EPERM);
+        }
+        Ok(Perf { page, fd })
     })
 }
 
@@ -148,7 +159,12 @@ fn with_event<T>(
     let ready = fcntl(F_SETSIG, SAMPLE as usize) >= 0
         && fcntl(F_SETOWN_EX, (&raw const owner) as usize) >= 0
         && fcntl(libc::F_SETFL as usize, (libc::O_ASYNC | libc::O_NONBLOCK) as usize) >= 0;
-    let kept = if ready { keep(fd) } else { Err(-libc::EPERM) };
+    let kept = if ready {
+        keep(fd)
+    } else {
+        PERF_DENIED.store(true, Relaxed);
+        Err(-libc::EPERM)
+    };
     sys::close(fd);
     open.set(-1);
     kept

@@ -238,10 +238,44 @@ pub(crate) fn silence() {
 
 /// Arms this thread's sources again.
 pub(crate) fn resume() {
-    if let Some(slot) = own_slot().filter(|_| segment::segment().is_some() && !segment::stopped()) {
+    if let Some(slot) = own_slot() {
+        rearm(slot);
+    }
+}
+
+/// Stops the sources of all threads; [`resume_all`] arms them again. No thread may be taking a sample: this process
+/// records nothing.
+pub(crate) fn silence_all() {
+    for_each(stop_sources);
+}
+
+/// Arms the sources of all threads again, after [`silence_all`].
+pub(crate) fn resume_all() {
+    for_each(rearm);
+}
+
+fn rearm(slot: &Slot) {
+    if segment::segment().is_some() && !segment::stopped() {
         let _errno = sys::KeepErrno::new();
         slot.source.set(Source::NONE);
         arm_sources(slot, &segment::settings(), tls());
+    }
+}
+
+/// Calls `act` with the slot of every thread of this process.
+fn for_each(mut act: impl FnMut(&Slot)) {
+    for (used, chunk) in USED.iter().zip(&SLOTS) {
+        let (bits, base) = (used.load(Acquire), chunk.load(Acquire));
+        if base.is_null() {
+            break;
+        }
+        for at in (0..CHUNK).filter(|at| bits & 1 << at != 0) {
+            // SAFETY: the chunk holds `CHUNK` slots, mapped for good; all fields are cells of plain values.
+            let slot = unsafe { &*base.add(at) };
+            if slot.tid.get() != 0 {
+                act(slot);
+            }
+        }
     }
 }
 
@@ -263,19 +297,8 @@ fn write_ledger(segment: &Segment, tid: u32, own: bool) {
 /// Records the CPU clock of every thread that still runs.
 pub(crate) fn write_ledgers(segment: &Segment) {
     let own = sys::tid();
-    for (used, chunk) in USED.iter().zip(&SLOTS) {
-        let (bits, base) = (used.load(Acquire), chunk.load(Acquire));
-        if base.is_null() {
-            break;
-        }
-        for at in (0..CHUNK).filter(|at| bits & 1 << at != 0) {
-            // SAFETY: the chunk holds `CHUNK` slots; at worst, a torn thread id makes this function miss a clock.
-            let tid = unsafe { (*base.add(at)).tid.get() };
-            if tid != 0 {
-                write_ledger(segment, tid, tid == own);
-            }
-        }
-    }
+    // At worst, a torn thread id makes this function miss a clock.
+    for_each(|slot| write_ledger(segment, slot.tid.get(), slot.tid.get() == own));
 }
 
 /// In a forked child: marks all slots as free. No source runs in the child (timers and perf pages are not inherited).

@@ -11,7 +11,8 @@ use core::ffi::{c_int, c_long};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rscalene_interp::Memory;
-use rscalene_wire::NoticeCode;
+use rscalene_wire as wire;
+use wire::NoticeCode;
 
 use crate::arena::segment;
 use crate::cpu::threads;
@@ -190,35 +191,53 @@ const SAMPLE_NS: u64 = 2_000_000;
 /// library for the filter before the call, and undoes this if the call fails. `everywhere`: the filter also applies to
 /// threads already running.
 fn filtered(program: Option<*const Program>, everywhere: bool, install: impl FnOnce() -> c_long) -> c_long {
-    let (was_quiet, records) = (quiet::is_on(), segment::segment().is_some());
     let verdict = program.map_or(Verdict::Silent(true), verdict);
-    let silenced = records && matches!(verdict, Verdict::Silent(_));
+    let _using = segment::using();
+    let (was_quiet, recording) = (quiet::is_on(), segment::segment());
+    let silenced = recording.is_some() && matches!(verdict, Verdict::Silent(_));
     if verdict == Verdict::Harmless || (was_quiet && !silenced) {
         return install();
     }
-    segment::notice(NoticeCode::FILTERED, u32::from(silenced));
+    let notice = wire::Notice { time_ns: sys::now_ns(), code: NoticeCode::FILTERED, detail: u32::from(silenced) };
     let mut ignored = false;
     if silenced {
-        threads::silence();
         segment::fall_silent();
         ignored = verdict == Verdict::Silent(true) && actions::ignore_samples(true);
-        if everywhere && !was_quiet {
-            sys::sleep_ns(SAMPLE_NS);
-        }
+        silence(everywhere && !was_quiet);
     }
     quiet::begin();
     let answer = install();
-    if answer < 0 && !was_quiet {
+    if answer >= 0 {
+        // Only now is it true; a full ring makes no system call, because `quiet` is on.
+        if let Some(segment) = recording {
+            segment.emit(&notice);
+        }
+        return answer;
+    }
+    if !was_quiet {
         quiet::end();
     }
-    if answer < 0 && silenced {
+    if silenced {
         if ignored {
             actions::ignore_samples(false);
         }
         segment::speak_again();
-        threads::resume();
+        if everywhere && !was_quiet { threads::resume_all() } else { threads::resume() }
     }
     answer
+}
+
+/// Stops the sources of this thread or, with `everywhere`, of all threads: under the filter, the return from a signal
+/// handler may end the process. The process records nothing any more.
+fn silence(everywhere: bool) {
+    if !everywhere {
+        return threads::silence();
+    }
+    // A thread that samples may be replacing its source, so the sources end after the samples.
+    sys::sleep_ns(SAMPLE_NS);
+    threads::silence_all();
+    // The last signals arrive.
+    sys::sleep_ns(SAMPLE_NS);
 }
 
 /// `prctl`.

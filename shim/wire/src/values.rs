@@ -95,12 +95,14 @@ numbers! {
     MapChange: u32 {
         /// Mapped.
         MAPPED = 0,
-        /// Unmapped.
+        /// Unmapped; recorded before the call, because another thread may get the addresses at once.
         UNMAPPED = 1,
         /// Opened for access (mprotect).
         OPENED = 2,
         /// Moved or resized (mremap).
         MOVED = 3,
+        /// Still there: the kernel refused what the `UNMAPPED` record of the same range announced.
+        REFUSED = 4,
     }
 
     /// Which end of a section.
@@ -190,6 +192,8 @@ flags! {
         RESERVED = 8,
         /// Mapped without reserve: only what is touched of it counts.
         LAZY = 16,
+        /// With `UNMAPPED` and `REFUSED`: by mremap, whose `MOVED` record follows if the kernel agrees.
+        MOVES = 32,
     }
 }
 

@@ -16,10 +16,13 @@
 //! moment is not known (the shim recorded nothing after it), they count at the last record with a Python stack, since a
 //! teardown runs few frames.
 
-use std::collections::BTreeMap;
+mod maps;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
+use self::maps::Taken;
 use super::leaks::Snapshots;
 use super::live::{Live, SiteId};
 use super::mappings::{Backing, Mappings};
@@ -98,6 +101,8 @@ pub(crate) struct Heap {
     resizing: FxHashMap<u32, (u64, Block)>,
     intervals: Vec<u64>,
     mappings: Mappings,
+    /// What the latest unmappings took away: it comes back if the kernel refuses.
+    taken: VecDeque<Taken>,
     cells: FxHashMap<FrameId, Cell>,
     sites: Sites,
     tracked: f64,
@@ -195,54 +200,6 @@ impl Heap {
         self.cell(running).copied += weight as f64;
     }
 
-    /// Memory was mapped. Returns the bytes that count as allocated.
-    pub(crate) fn map(&mut self, at: Moment, place: Place, address: u64, size: u64, backing: Backing) -> f64 {
-        self.unmap(at, place.owner, address, size);
-        let site = self.sites.number(place);
-        self.mappings.map(address, size, site, backing);
-        let bytes = size as f64;
-        if backing != Backing::Anonymous {
-            self.apart(at, backing, bytes);
-            return 0.0;
-        }
-        let cell = self.cell(place.owner);
-        cell.alloc += bytes;
-        cell.blocks += 1.0;
-        self.put_aside(at.peaks);
-        self.touch.add((address, size), site, bytes);
-        self.change(at, site, bytes, Spread::default());
-        bytes
-    }
-
-    /// Memory was unmapped. Returns the backing of its first known byte.
-    pub(crate) fn unmap(&mut self, at: Moment, running: FrameId, address: u64, size: u64) -> Option<Backing> {
-        self.begin(at);
-        let mut first = None;
-        self.put_aside(at.peaks);
-        self.touch.remove((address, size));
-        let mut mappings = std::mem::take(&mut self.mappings);
-        mappings.unmap(address, size, |run, bytes| {
-            first.get_or_insert(run.backing);
-            let bytes = bytes as f64;
-            if run.backing == Backing::Anonymous {
-                self.cell(running).unmapped += bytes;
-                self.change(at, run.site, -bytes, Spread::default());
-            } else {
-                self.apart(at, run.backing, -bytes);
-            }
-        });
-        self.mappings = mappings;
-        first
-    }
-
-    /// Memory becomes accessible: its reserved part counts as mapped from now on. Returns the bytes that count as
-    /// allocated.
-    pub(crate) fn open(&mut self, at: Moment, place: Place, address: u64, size: u64) -> f64 {
-        self.begin(at);
-        let reserved = self.mappings.reserved(address, size);
-        reserved.into_iter().map(|(start, bytes)| self.map(at, place, start, bytes, Backing::Anonymous)).sum()
-    }
-
     /// The interpreter begins to tear itself down: code that still runs no longer moves the end.
     pub(crate) fn tear_down(&mut self) {
         self.python_moment += 1;
@@ -273,6 +230,7 @@ impl Heap {
             resizing: FxHashMap::default(),
             intervals: Vec::new(),
             mappings: self.mappings.clone(),
+            taken: VecDeque::new(),
             cells: self.cells.clone(),
             sites: self.sites.sums(),
             tracked: self.tracked,

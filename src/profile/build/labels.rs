@@ -22,6 +22,8 @@ const MOST_NUMBERS: usize = 1 << 16;
 const MOST_ENDED: usize = 1_024;
 /// Threads whose last resize is remembered.
 const MOST_RESIZING: usize = 1 << 16;
+/// Unmapped mappings remembered: more than the threads that wait for the kernel's answer at once.
+const MOST_UNMAPPED: usize = 256;
 
 /// The labels of one process.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,8 @@ pub(crate) struct Labels {
     blocks: FxHashMap<u64, Block>,
     /// The block that each thread resized last: it comes back if the allocator refuses.
     resizing: FxHashMap<u32, (u64, Block)>,
+    /// The mappings that were unmapped last: one comes back if the kernel refuses.
+    unmapped: VecDeque<(u64, Block)>,
     ended: FxHashMap<u32, Ended>,
     latest: VecDeque<u32>,
     /// The interpreter tears itself down: a block freed from now on counts as kept to the end.
@@ -125,6 +129,25 @@ impl Labels {
     /// The allocator refused to resize the block of thread `tid`: the block lives on.
     pub(crate) fn refuse(&mut self, address: u64, tid: u32) {
         if let Some((_, block)) = self.resizing.remove(&tid).filter(|(of, _)| *of == address) {
+            self.keep(address, block);
+        }
+    }
+
+    /// A mapping is about to be unmapped: it is gone, unless [`Labels::put_back`] brings it back.
+    pub(crate) fn unmap(&mut self, address: u64) {
+        if let Some(block) = self.take(address) {
+            if self.unmapped.len() == MOST_UNMAPPED {
+                self.unmapped.pop_front();
+            }
+            self.unmapped.push_back((address, block));
+        }
+    }
+
+    /// The kernel refused to unmap a mapping.
+    pub(crate) fn put_back(&mut self, address: u64) {
+        if let Some(at) = self.unmapped.iter().rposition(|(of, _)| *of == address)
+            && let Some((_, block)) = self.unmapped.remove(at)
+        {
             self.keep(address, block);
         }
     }

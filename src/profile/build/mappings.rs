@@ -88,15 +88,15 @@ impl Mappings {
             .collect()
     }
 
-    /// Unmaps `size` bytes; calls `gone` for every run of known bytes that is unmapped.
-    pub(crate) fn unmap(&mut self, address: u64, size: u64, mut gone: impl FnMut(Mapping, u64)) {
+    /// Unmaps `size` bytes. Returns every run of known bytes that is gone, with its first address.
+    pub(crate) fn unmap(&mut self, address: u64, size: u64) -> Vec<(u64, Mapping)> {
         let end = address.saturating_add(size);
         // One run may begin before the range and reach into it; all others begin inside.
         let first =
             self.runs.range(..=address).next_back().filter(|(_, run)| run.end > address).map(|(&start, _)| start);
         let starts: Vec<u64> =
             first.into_iter().chain(self.runs.range(address..end).map(|(&start, _)| start)).collect();
-        let mut before = None;
+        let (mut before, mut gone) = (None, Vec::new());
         for start in starts {
             if before.replace(start) == Some(start) {
                 continue;
@@ -108,8 +108,9 @@ impl Mappings {
             if run.end > end {
                 self.runs.insert(end, run);
             }
-            gone(run, run.end.min(end) - start.max(address));
+            gone.push((start.max(address), Mapping { end: run.end.min(end), ..run }));
         }
+        gone
     }
 }
 
@@ -120,9 +121,7 @@ mod tests {
     const PAGE: u64 = 4096;
 
     fn unmapped(maps: &mut Mappings, address: u64, pages: u64) -> Vec<(u32, u64)> {
-        let mut gone = Vec::new();
-        maps.unmap(address, pages * PAGE, |run, bytes| gone.push((run.site.0, bytes / PAGE)));
-        gone
+        maps.unmap(address, pages * PAGE).iter().map(|(start, run)| (run.site.0, (run.end - start) / PAGE)).collect()
     }
 
     #[test]

@@ -390,9 +390,19 @@ impl Process {
     /// A change of the address space.
     pub(crate) fn map(&mut self, map: &wire::Map, flags: MapFlags) {
         let (at, place) = self.running(map.time_ns, map.stack);
+        let moves = flags.has(MapFlags::MOVES);
         if map.change == MapChange::UNMAPPED {
-            self.labels.free(map.address);
-            self.heap.unmap(at, place.owner, map.address, map.size);
+            if !moves {
+                self.labels.unmap(map.address);
+            }
+            self.heap.unmap(at, place.owner, map.address, map.size, moves);
+            return;
+        }
+        if map.change == MapChange::REFUSED {
+            if !moves {
+                self.labels.put_back(map.address);
+            }
+            self.heap.put_back(at, map.address, map.size, moves);
             return;
         }
         if map.change == MapChange::OPENED {
@@ -403,7 +413,7 @@ impl Process {
         let mut backing = Backing::of(flags, map.size);
         if map.change == MapChange::MOVED {
             // Moved memory keeps its backing.
-            backing = self.heap.unmap(at, place.owner, map.old_address, map.old_size).unwrap_or(backing);
+            backing = self.heap.moved(at, place.owner, (map.old_address, map.old_size)).unwrap_or(backing);
         }
         let bytes = self.heap.map(at, place, map.address, map.size, backing);
         if bytes > 0.0 {

@@ -131,6 +131,8 @@ WAY(munmap_middle, check(munmap(mapped(NULL, size, RW, 0) + PAGE, PAGE) == 0, "m
 /* Two pages and a byte: the kernel takes three. */
 WAY(munmap_odd, check(munmap(mapped(NULL, size, RW, 0), 2 * PAGE + 1) == 0, "munmap");)
 WAY(munmap_refused, check(munmap(mapped(NULL, size, RW, 0) + 1, PAGE) == -1 && errno == EINVAL, "EINVAL");)
+/* Whole pages, which reach beyond what a program may have: only the kernel can tell. */
+WAY(munmap_beyond, check(munmap(mapped(NULL, size, RW, 0), (size_t)1 << 62) == -1 && errno == EINVAL, "EINVAL");)
 static void opened(char *at, size_t bytes, int protection) { check(mprotect(at, bytes, protection) == 0, "mprotect"); }
 /* Address space becomes memory piece by piece, some of it twice, and goes as a whole. */
 WAY(mprotect_opens, char *place = mapped(NULL, 3 * size, PROT_NONE, MAP_NORESERVE); opened(place, size * PAGE, RW);

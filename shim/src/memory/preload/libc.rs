@@ -32,6 +32,10 @@ pub(crate) fn resolve() {
     for next in [&FREE, &MALLOC, &CALLOC, &REALLOC, &MEMALIGN, &POSIX_MEMALIGN, &ALIGNED_ALLOC] {
         next.get();
     }
+    // Not every libc has these, so they come last.
+    for next in [&REALLOCARRAY, &VALLOC, &PVALLOC] {
+        next.get();
+    }
 }
 
 /// A block, or null.

@@ -102,23 +102,54 @@ pub(crate) fn protected(at: Address, bytes: usize, protection: c_int) {
     }
 }
 
-/// Records an end: `munmap` is about to be called. Recorded before the call, because afterwards another thread may get
-/// the address.
-pub(crate) fn unmapping(at: Address, bytes: usize) {
-    // The kernel refuses such a call, so nothing is unmapped.
-    if bytes != 0 && at as usize & (sys::page_size() - 1) == 0 {
-        record(MapFlags::NONE, &Change::of(MapChange::UNMAPPED, at, whole_pages(bytes)));
+/// Unmaps by `real`. The end is recorded before the call, because afterwards another thread may get the address; a
+/// refusal takes the record back.
+pub(crate) fn unmap(at: Address, bytes: usize, real: impl FnOnce() -> c_int) -> c_int {
+    let end = Ending { address: at, size: whole_pages(bytes), flags: MapFlags::NONE };
+    let announced = end.announce();
+    let answer = real();
+    if announced && answer != 0 {
+        end.take_back();
     }
+    answer
 }
 
-/// Records a move: `mremap` has returned `answer`.
-pub(crate) fn moved(old: Address, old_bytes: usize, answer: Address, bytes: usize) {
+/// Moves or resizes by `real`. The end at the old address is recorded before the call, as in [`unmap`].
+pub(crate) fn remap(old: Address, old_bytes: usize, bytes: usize, real: impl FnOnce() -> Address) -> Address {
+    let old_size = whole_pages(old_bytes);
+    let end = Ending { address: old, size: old_size, flags: MapFlags::MOVES };
+    let announced = end.announce();
+    let answer = real();
     if answer != ::libc::MAP_FAILED {
-        let old_size = whole_pages(old_bytes);
         // An old size of 0 maps a shared mapping a second time.
         let change = if old_size == 0 { MapChange::MAPPED } else { MapChange::MOVED };
         let old_address = old as u64;
         record(MapFlags::NONE, &Change { old_address, old_size, ..Change::of(change, answer, bytes as u64) });
+    } else if announced {
+        end.take_back();
+    }
+    answer
+}
+
+/// End of a range of addresses, which the kernel may refuse.
+struct Ending {
+    address: Address,
+    size: u64,
+    flags: MapFlags,
+}
+
+impl Ending {
+    /// Records the end; false if the kernel is sure to refuse the call.
+    fn announce(&self) -> bool {
+        let possible = self.size != 0 && self.address as usize & (sys::page_size() - 1) == 0;
+        if possible {
+            record(self.flags, &Change::of(MapChange::UNMAPPED, self.address, self.size));
+        }
+        possible
+    }
+
+    fn take_back(&self) {
+        record(self.flags, &Change::of(MapChange::REFUSED, self.address, self.size));
     }
 }
 
@@ -160,14 +191,13 @@ fn whole_pages(bytes: usize) -> u64 {
     (bytes.wrapping_add(within) & !within) as u64
 }
 
-/// `munmap`: recorded before another thread can get the address, unless the kernel is sure to refuse the call.
+/// `munmap`.
 ///
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn munmap(at: Address, bytes: usize) -> c_int {
-    unmapping(at, bytes);
-    call_next!(MUNMAP, fn(Address, usize) -> c_int, (at, bytes), -1)
+    unmap(at, bytes, || call_next!(MUNMAP, fn(Address, usize) -> c_int, (at, bytes), -1))
 }
 
 /// `mremap`; its last argument has a meaning only with `MREMAP_FIXED`.
@@ -176,14 +206,14 @@ unsafe extern "C" fn munmap(at: Address, bytes: usize) -> c_int {
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mremap(old: Address, old_bytes: usize, bytes: usize, flags: c_int, new: Address) -> Address {
-    let answer = call_next!(
-        MREMAP,
-        fn(Address, usize, usize, c_int, Address) -> Address,
-        (old, old_bytes, bytes, flags, new),
-        ::libc::MAP_FAILED
-    );
-    moved(old, old_bytes, answer, bytes);
-    answer
+    remap(old, old_bytes, bytes, || {
+        call_next!(
+            MREMAP,
+            fn(Address, usize, usize, c_int, Address) -> Address,
+            (old, old_bytes, bytes, flags, new),
+            ::libc::MAP_FAILED
+        )
+    })
 }
 
 /// `mprotect`: records when reserved memory is opened.

@@ -311,10 +311,11 @@ unsafe extern "C" fn mmap64(
 }
 
 unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
-    if sample::tapped() {
-        maps::unmapping(at, bytes);
-    }
-    let call = || real!(MUNMAP, fn(*mut c_void, usize) -> c_int, at, bytes);
+    let counted = || counted_unmap(at, bytes, || real!(MUNMAP, fn(*mut c_void, usize) -> c_int, at, bytes));
+    if sample::tapped() { maps::unmap(at, bytes, counted) } else { counted() }
+}
+
+fn counted_unmap(at: *mut c_void, bytes: usize, call: impl FnOnce() -> c_int) -> c_int {
     let Some(mine) = outermost() else { return call() };
     let known = sizes::take(at as usize);
     let failed = inside(mine, call);
@@ -339,24 +340,27 @@ unsafe extern "C" fn mremap(
     flags: c_int,
     at: *mut c_void,
 ) -> *mut c_void {
-    let call = || {
-        real!(
-            MREMAP,
-            fn(*mut c_void, usize, usize, c_int, *mut c_void) -> *mut c_void,
-            old,
-            old_bytes,
-            bytes,
-            flags,
-            at
-        )
+    let counted = || {
+        counted_remap(old, bytes, || {
+            real!(
+                MREMAP,
+                fn(*mut c_void, usize, usize, c_int, *mut c_void) -> *mut c_void,
+                old,
+                old_bytes,
+                bytes,
+                flags,
+                at
+            )
+        })
     };
-    let mine = outermost();
-    let known = mine.and_then(|_| sizes::take(old as usize));
-    let answer = match mine {
-        Some(mine) => inside(mine, call),
-        None => call(),
-    };
-    if let (Some(mine), Some(known)) = (mine, known) {
+    if sample::tapped() { maps::remap(old, old_bytes, bytes, counted) } else { counted() }
+}
+
+fn counted_remap(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    let Some(mine) = outermost() else { return call() };
+    let known = sizes::take(old as usize);
+    let answer = inside(mine, call);
+    if let Some(known) = known {
         if answer == libc::MAP_FAILED {
             sizes::record(old as usize, known);
         } else {
@@ -364,9 +368,6 @@ unsafe extern "C" fn mremap(
             unsafe { counters::freed(mine, known) };
             count_new(mine, answer, bytes);
         }
-    }
-    if sample::tapped() {
-        maps::moved(old, old_bytes, answer, bytes);
     }
     answer
 }
