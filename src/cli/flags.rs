@@ -104,9 +104,9 @@ pub(crate) struct Run {
     #[arg(long, value_name = "HOW", default_value = "sampled", env = "RSCALENE_MEMORY")]
     pub(crate) memory: MemoryMode,
 
-    /// CPU time between two samples of a thread, e.g. 1ms or 250us
-    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
-    pub(crate) interval: Duration,
+    /// CPU time between two samples of a thread, e.g. 1ms or 250us [default: what 1 % of the CPU time pays for]
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
+    pub(crate) interval: Option<Duration>,
 
     /// What drives the CPU samples
     #[arg(long, value_name = "SOURCE", default_value = "auto", env = "RSCALENE_CPU_SOURCE")]

@@ -87,6 +87,8 @@ impl Arena {
             settings,
             first: AtomicU32::new(0),
             elsewhere: AtomicU32::new(0),
+            signal_cost_ns: AtomicU64::new(0),
+            burst_ns: AtomicU64::new(0),
         };
         // SAFETY: the mapping starts with a whole page, aligned, and no target knows of it yet.
         unsafe { arena.base.cast::<ArenaHeader>().write(header) };

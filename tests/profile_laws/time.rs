@@ -515,3 +515,25 @@ fn each_thread_has_its_own_waits_for_the_gil() {
     same(waits(&line(&profile, APP, 3).time).1, 0.200);
     same(waits(&profile.totals.time).1, 0.200);
 }
+
+#[test]
+fn samples_of_two_distances_count_by_what_each_stands_for() {
+    for source in [1, 2] {
+        let mut run = Recording::new("perf", "off");
+        run.process(1, 0);
+        let code = run.code(1, APP, "work", 1);
+        let [early, late] = [(code, 0), (code, 3)].map(|place| run.stack(1, &[place]));
+        run.thread(1, 1, source, 0);
+        // Half a second each: close at first, then far apart.
+        (0..1000).for_each(|_| run.sample(1, 1, early, 0, MS / 2, 0x1000));
+        (0..250).for_each(|_| run.sample(1, 1, late, 0, 2 * MS, 0x1000));
+        run.end(1, 1, 1000 * MS);
+        let profile = run.finish();
+        let lines = &profile.files[0].lines;
+        assert_eq!(lines.len(), 2);
+        let (early, late) = (cpu(&lines[0].time), cpu(&lines[1].time));
+        assert!((early / late - 1.0).abs() < 1e-9, "{early} {late}");
+        assert!((early + late - 1.0).abs() < 0.01, "{early} {late}");
+        same(profile.settings.cpu.interval_s, 0.0005);
+    }
+}

@@ -14,7 +14,7 @@ use rscalene_wire::{CpuFlags, CpuKind, CpuSample, Kind, Source};
 
 use crate::arena::ring::Segment;
 use crate::arena::segment;
-use crate::cpu::sources;
+use crate::cpu::{budget, sources};
 use crate::ground::guard::Guarded;
 use crate::ground::mask;
 use crate::ground::slot::Slot;
@@ -199,7 +199,13 @@ fn is_system_call(memory: &Guarded, pc: u64) -> bool {
 }
 
 fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
+    let trials = slot.trials.get();
+    if trials > 0 {
+        slot.trials.set(trials.saturating_add(1));
+        return;
+    }
     let Some(segment) = segment::segment() else { return };
+    let begun_ns = sys::now_ns();
     let (timer, expirations) = match ours {
         Ours::Perf => (false, 1),
         Ours::Timer(expirations) => (true, *expirations),
@@ -217,6 +223,9 @@ fn take(slot: &Slot, ours: &Ours, context: *const c_void) {
     };
     if weight_ns > 0 {
         write(slot, &segment, &memory, context, timer, system, weight_ns);
+    }
+    if !timer && budget::decides() {
+        budget::spent(&segment, begun_ns);
     }
     if beside_perf {
         slot.pace_timer(system);

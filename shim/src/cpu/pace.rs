@@ -1,12 +1,12 @@
 //! The distance between a thread's samples, and the period of its timer.
 //!
-//! Job: draw random distances between samples whose mean is the requested interval; check for kernel time at every tick
+//! Job: draw random distances between samples whose mean is the requested interval, or what the budget pays for; check for kernel time at every tick
 //! while there is kernel time, and at few ticks while there is none. Invariants: the weight of a sample is its distance
 //! to the sample before it; the weights of all samples add up to the CPU time of all signals, except for one gap at
 //! either end of a thread, whose length is random. Neighbours: `handler` (asks for weights), `threads` (arms), `clock`
 //! (sets the timer).
 
-use crate::cpu::clock;
+use crate::cpu::{budget, clock};
 use crate::ground::random::next_random;
 use crate::ground::slot::Slot;
 use crate::ground::sys;
@@ -37,9 +37,14 @@ const SHORT_TICK_NS: u64 = LOOK_NS / 2;
 /// passed. Not a whole number per tick, so that the part cut off varies.
 const A_TICK: f64 = 97.618;
 
+/// Nanoseconds between two of the kernel's ticks.
+fn tick_ns() -> u64 {
+    sys::resolution_ns(libc::CLOCK_MONOTONIC_COARSE)
+}
+
 /// Period of the timer, in nanoseconds, while it finds kernel time.
-pub(crate) fn often() -> u64 {
-    let tick_ns = sys::resolution_ns(libc::CLOCK_MONOTONIC_COARSE);
+fn often() -> u64 {
+    let tick_ns = tick_ns();
     if tick_ns > SHORT_TICK_NS { (tick_ns as f64 / A_TICK) as u64 } else { LOOK_NS }
 }
 
@@ -49,12 +54,17 @@ fn since_tick() -> u64 {
 }
 
 impl Slot {
+    /// Period of the timer while it finds kernel time: the distance that the user asked for, at most [`often`].
+    pub(crate) fn look_ns(&self) -> u64 {
+        if budget::decides() { often() } else { self.interval_ns.get().min(often()) }
+    }
+
     /// Adapts the period of the timer next to perf after a signal. `hit`: the kernel was working for this thread. A
     /// timer that never finds kernel time costs and tells nothing, so it slows down. Each period is set before the
     /// signal that counts for it, so slowing down changes the weight of no kernel time. Called in the thread's own
     /// handler.
     pub(crate) fn pace_timer(&self, hit: bool) {
-        let interval = self.interval_ns.get().min(often());
+        let interval = self.look_ns();
         self.quiet.set(if hit { 0 } else { self.quiet.get().saturating_add(1) });
         let wanted =
             if self.quiet.get() < QUIET { interval } else { (interval * LESS_OFTEN).max(SELDOM_NS).max(interval) };
@@ -108,6 +118,20 @@ impl Slot {
         left.max(ARMING_NS.min(self.interval_ns.get() / 2))
     }
 
+    /// As [`Slot::begin_gaps`], for a thread that the timer alone samples. `asked_ns` is the distance that the user
+    /// asked for, 0 if none. The timer fires at ticks whatever the distance is, so without a longer distance each of its
+    /// signals is a sample.
+    pub(crate) fn begin_ticked_gaps(&self, asked_ns: u64, block: &Tls) {
+        let tick_ns = tick_ns();
+        if asked_ns > tick_ns {
+            self.begin_gaps(block);
+        } else {
+            self.interval_ns.set(tick_ns);
+            self.gap_ns.set(0);
+            self.owed_ns.set(0);
+        }
+    }
+
     fn age_limit_ns(&self) -> u64 {
         PERF_AGE_NS.max(self.interval_ns.get())
     }
@@ -122,6 +146,9 @@ impl Slot {
     /// Adds `spent_ns` of CPU time, reported by the timer. Returns the weight of a sample that is due now, or zero if
     /// no sample is due. Called in the thread's own handler.
     pub(crate) fn due(&self, spent_ns: u64, block: &Tls) -> u64 {
+        if self.gap_ns.get() == 0 {
+            return spent_ns;
+        }
         let mut left = self.owed_ns.get().saturating_add(spent_ns);
         let mut due = 0;
         while left >= self.gap_ns.get() {
@@ -143,6 +170,11 @@ impl Slot {
         let age = self.perf_age_ns.get().saturating_add(passed_ns);
         self.perf_age_ns.set(age);
         let patience = if fired { 1 } else { UNHEARD };
-        (age >= self.age_limit_ns().saturating_mul(patience)).then(|| self.draw(block))
+        (age >= self.age_limit_ns().saturating_mul(patience)).then(|| {
+            if budget::decides() {
+                self.interval_ns.set(budget::distance_ns());
+            }
+            self.draw(block)
+        })
     }
 }

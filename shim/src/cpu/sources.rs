@@ -6,20 +6,26 @@
 use rscalene_wire::{CpuMode, NoticeCode, Settings, Source};
 
 use crate::arena::segment;
-use crate::cpu::{clock, pace};
+use crate::cpu::{budget, clock};
 use crate::ground::random::next_random;
 use crate::ground::slot::Slot;
 use crate::ground::tls::{Tls, tls};
 
+/// Shortest distance between samples.
+const SHORTEST_NS: u64 = 20_000;
+
 /// Arms the sources of the current thread, which owns `slot`.
 pub(crate) fn arm_sources(slot: &Slot, settings: &Settings, block: &Tls) {
-    let interval = settings.cpu_interval_ns.max(20_000);
-    slot.interval_ns.set(interval);
+    slot.interval_ns.set(settings.cpu_interval_ns.max(SHORTEST_NS));
     if settings.cpu_mode == CpuMode::OFF {
         return;
     }
-    slot.begin_gaps(block);
     if settings.cpu_mode != CpuMode::TIMER {
+        if settings.cpu_interval_ns == 0 {
+            budget::measure(slot);
+            slot.interval_ns.set(budget::distance_ns());
+        }
+        slot.begin_gaps(block);
         match clock::start_perf(slot.tid.get(), slot.first_period(), &slot.opening) {
             Ok(perf) => {
                 slot.perf_fd.set(perf.fd);
@@ -35,7 +41,10 @@ pub(crate) fn arm_sources(slot: &Slot, settings: &Settings, block: &Tls) {
     if slot.source.get() == Source::NONE && settings.cpu_mode == CpuMode::PERF {
         return;
     }
-    let apart = interval.min(pace::often());
+    if slot.source.get() == Source::NONE {
+        slot.begin_ticked_gaps(settings.cpu_interval_ns, block);
+    }
+    let apart = slot.look_ns();
     slot.timer_ns.set(apart);
     slot.quiet.set(0);
     slot.begin_ticks();

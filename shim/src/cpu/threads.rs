@@ -139,6 +139,7 @@ fn clear(slot: &Slot, tid: u32) {
     slot.timer.set(-1);
     slot.source.set(Source::NONE);
     slot.ending.set(0);
+    slot.trials.set(0);
 }
 
 fn hear_of_the_end(slot: *mut Slot) {

@@ -53,6 +53,8 @@ pub(crate) struct Slot {
     pub(crate) owed_ns: Cell<u64>,
     /// CPU nanoseconds since the perf event was made, as far as its own and the timer's signals tell.
     pub(crate) perf_age_ns: Cell<u64>,
+    /// 0; while the cost of a signal is measured, one more than the signals that came.
+    pub(crate) trials: Cell<u32>,
     /// Rounds of key destructors that have run at the thread's end.
     pub(crate) ending: Cell<u32>,
     /// What the thread is made for: its function, the argument, and what the program believes of its mask.

@@ -27,7 +27,7 @@ pub struct Settings {
     pub cpu_mode: CpuMode,
     /// Memory.
     pub memory_mode: MemoryMode,
-    /// Mean CPU nanoseconds between two CPU samples of a thread.
+    /// Mean CPU nanoseconds between two CPU samples of a thread; 0: the shim keeps to its budget.
     pub cpu_interval_ns: u64,
     /// Mean bytes between two allocation samples at the start (the shim adapts it when `memory_adaptive` is on).
     pub memory_interval_bytes: u64,
@@ -73,6 +73,10 @@ pub struct ArenaHeader {
     pub first: AtomicU32,
     /// Processes in a PID namespace of their own, which stay unprofiled: their numbers mean other processes here.
     pub elsewhere: AtomicU32,
+    /// CPU nanoseconds that a signal of a perf event costs on this machine, handler excluded; 0: not measured.
+    pub signal_cost_ns: AtomicU64,
+    /// CPU nanoseconds that samples have cost beyond the lasting budget, at the beginning of the run.
+    pub burst_ns: AtomicU64,
 }
 
 /// Bytes before segment 0: the header page and the owner words behind it (one `AtomicU64` a segment, from byte

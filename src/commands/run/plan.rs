@@ -156,7 +156,7 @@ fn settings(flags: &Run) -> wire::Settings {
             MemoryMode::Sampled => wire::MemoryMode::SAMPLED,
             MemoryMode::Exact => wire::MemoryMode::EXACT,
         },
-        cpu_interval_ns: u64::try_from(flags.interval.as_nanos()).unwrap_or(u64::MAX),
+        cpu_interval_ns: flags.interval.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
         memory_interval_bytes: 64 * 1024,
         memory_adaptive: wire::Switch::ON,
         copy_volume: wire::Switch::from_bool(memory != MemoryMode::Off),
@@ -183,7 +183,10 @@ fn rules(flags: &Run, cwd: &Path, start: &Start) -> ScopeRules {
 fn model_settings(flags: &Run) -> model::Settings {
     let memory = flags.memory;
     model::Settings {
-        cpu: model::CpuSettings { source: "timer".to_owned(), interval_s: flags.interval.as_secs_f64() },
+        cpu: model::CpuSettings {
+            source: "timer".to_owned(),
+            interval_s: flags.interval.map_or(0.0, |time| time.as_secs_f64()),
+        },
         memory: model::MemorySettings {
             mode: match memory {
                 MemoryMode::Off => "off",

@@ -13,6 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use wire::{EndedBy, ProcessFlags, Source, Verdict};
 
 use super::code::Codes;
+use super::distance::Distances;
 use super::inline::{self, Inline};
 use super::interpreter::{Python, Refused};
 use super::native;
@@ -63,7 +64,7 @@ fn goes_on(body: &Body) -> bool {
 /// How the recording was made.
 #[derive(Clone, Debug, Default)]
 pub struct BuilderSettings {
-    /// As the profile shows them; CPU source and memory interval are replaced by those really used.
+    /// As the profile shows them; CPU source and both intervals are replaced by those really used.
     pub settings: Settings,
     /// `CLOCK_MONOTONIC` nanoseconds at which the timeline starts.
     pub start_ns: u64,
@@ -119,6 +120,7 @@ pub struct ProfileBuilder {
     gil_known: bool,
     ticked: bool,
     engines: FxHashSet<Engine>,
+    distances: Distances,
     memory_interval: Option<u64>,
     pythons: FxHashMap<u32, Python>,
     first_python: Option<u32>,
@@ -168,6 +170,7 @@ impl ProfileBuilder {
             gil_known: false,
             ticked: false,
             engines: FxHashSet::default(),
+            distances: Distances::default(),
             memory_interval: None,
             pythons: FxHashMap::default(),
             first_python: None,
@@ -262,7 +265,10 @@ impl ProfileBuilder {
             Body::StackDef(stack) => {
                 process.definitions.define_stack(&mut self.tree, &mut self.codes, &mut self.names, stack);
             }
-            Body::CpuSample { sample, flags } => process.cpu_sample(sample, *flags),
+            Body::CpuSample { sample, flags } => {
+                self.distances.sample(sample.weight_ns);
+                process.cpu_sample(sample, *flags);
+            }
             Body::SelfTest(test) => {
                 if test.verdict == Verdict::FAILED && !process.refused {
                     process.refused = true;
@@ -643,6 +649,9 @@ impl ProfileBuilder {
         };
         if let Some(used) = used.filter(|_| known.cpu) {
             used.clone_into(&mut settings.cpu.source);
+        }
+        if let Some(median_ns) = self.distances.median_ns().filter(|_| known.cpu) {
+            settings.cpu.interval_s = median_ns / 1e9;
         }
         if known.memory && settings.memory.mode == "sampled" {
             settings.memory.interval_bytes = self.memory_interval.or(settings.memory.interval_bytes);

@@ -42,6 +42,8 @@ pub(crate) struct ThreadAccount {
     engine: Engine,
     start_ns: u64,
     clock: Option<Reading>,
+    /// Sum of the squares of the user samples' weights.
+    squares: f64,
     /// The sum of the samples taken after the last reading of the clock.
     since_ns: f64,
     system_ns: Option<u64>,
@@ -130,9 +132,17 @@ impl ThreadAccount {
         self.runs.sample(place.owner, ns);
         self.seen.ns[kind] += ns;
         self.seen.samples[kind] += 1;
+        self.squares += if kind == SYSTEM { 0.0 } else { ns * ns };
         if self.clock.is_some_and(|last| time_ns > last.time_ns) {
             self.since_ns += ns;
         }
+    }
+
+    /// Nanoseconds between two user samples, each weighed by the time that it stands for: with samples at mixed
+    /// distances, as large an error comes from samples that are all this far apart.
+    fn interval_ns(&self) -> f64 {
+        let user: f64 = self.seen.ns.iter().take(SYSTEM).sum();
+        if user > 0.0 { self.squares / user } else { self.seen.interval_ns }
     }
 
     /// Ticks that met the thread on the line `owner`, in a stretch of time whose sample was of `kind` (0 or 1).
@@ -236,6 +246,7 @@ impl Pools {
         booking: Booking,
         book: &mut Book,
     ) -> (f64, Option<usize>) {
+        thread.seen.interval_ns = thread.interval_ns();
         thread.divide();
         let whole_ns = thread.clock_ns();
         let life_ns = (whole_ns.unwrap_or(0.0) - earlier_ns).max(0.0);

@@ -7,6 +7,7 @@
 pub mod builder;
 mod code;
 mod cpu;
+mod distance;
 mod heap;
 mod helpers;
 mod idle;

@@ -132,6 +132,30 @@ mod tests {
     }
 
     #[test]
+    fn mixed_distances_have_the_error_of_each_of_their_parts() {
+        for (share, of) in [(0.05, 0.0), (0.74, 0.0), (0.2, 60.0)] {
+            let (mut real, mut told) = (0.0, 0.0);
+            for seed in 0..400 {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let mut runs = Runs::default();
+                let (mut time, mut seen) = (0.0, 0.0);
+                while time < 600.0 {
+                    // Three times as far apart in the second half.
+                    let gap = (0.5 + random.f64()) * if time < 300.0 { 1.0 } else { 3.0 };
+                    time += gap;
+                    let on_a = if of > 0.0 { time % of < of * share } else { random.f64() < share };
+                    seen += if on_a { gap } else { 0.0 };
+                    runs.sample(if on_a { A } else { B }, gap);
+                }
+                real += (seen - time * share).powi(2);
+                told += runs.variances()[&A];
+            }
+            let found = (real / told).sqrt();
+            assert!((0.6..1.2).contains(&found), "{share} of {of}: {found}");
+        }
+    }
+
+    #[test]
     fn stretches_have_the_error_of_their_ends() {
         for (each, of) in [(12.0_f64, 60.0), (30.0, 60.0), (7.3, 21.9)] {
             let found = ratio(20.0 * of, 20.0 * each, &mut |time, _| time % of < each);

@@ -97,7 +97,7 @@ pub struct Clock {
 pub struct CpuSettings {
     /// `perf`, `timer`, `mixed`, or `off`.
     pub source: String,
-    /// CPU seconds between samples of a thread.
+    /// CPU seconds between two samples of a thread: the median of what the samples stand for.
     pub interval_s: f64,
 }
 

@@ -89,7 +89,7 @@ fn push_hottest(out: &mut String, page: &Page<'_>) {
     let mostly = kind.map_or(String::new(), |(_, class, name, part)| {
         let share = units::percent_in_prose(part.unwrap_or(0.0) / seconds);
         if too_few(page.profile) {
-            return "<span>too few samples to tell: run longer, or <code>--interval 1ms</code></span>".to_owned();
+            return "<span>too few samples to tell: run longer, or <code>--interval 250us</code></span>".to_owned();
         }
         format!("<span class=\"tag {class}\">{share} {name}</span>")
     });
@@ -110,7 +110,7 @@ fn push_kind(out: &mut String, page: &Page<'_>) {
     }
     if too_few(page.profile) && all > 0.0 {
         let samples = units::count(page.profile.totals.cpu_samples);
-        let say = format!("{samples} CPU samples tell too little: run longer, or <code>--interval 1ms</code>.");
+        let say = format!("{samples} CPU samples tell too little: run longer, or <code>--interval 250us</code>.");
         push_card(out, "kind", "Where the CPU time went", "unknown", &say);
         return;
     }

@@ -149,8 +149,9 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
     let few = too_few(profile) && sum > 0.0;
     if few {
         let samples = units::count(profile.totals.cpu_samples);
-        let text =
-            format!("{samples} CPU samples are too few to tell kinds and lines apart: run longer, or `--interval 1ms`");
+        let text = format!(
+            "{samples} CPU samples are too few to tell kinds and lines apart: run longer, or `--interval 250us`"
+        );
         facts.push("time", &[(Role::Warning, text)]);
     } else if sum > 0.0 {
         let mut bar = String::new();
