@@ -1,4 +1,4 @@
-"""Time on the right line: exported waits, very long functions, and a Profiler beside busy processes."""
+"""Time on the right line: exported waits, long functions, busy machines, the collector, tasks, cells of notebooks."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ main()
 """
 
 
+@pytest.mark.timed
 def test_pstats_hold_the_time_that_a_function_waited_as_cprofile_does(rscalene: Run, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(QUERIES)
     done = rscalene("run", "-o", "app.pstats", "-o", "app.json", "app.py")
@@ -125,3 +126,117 @@ def test_a_thread_that_waits_for_a_core_spends_no_cpu_on_its_query(python: Run, 
     of = {name: sum(cpu(line) for line in lines(profile) if line["function"] == name) for name in ("work", "query")}
     assert of["work"] > 0.1
     assert of["query"] < 0.06 * of["work"]
+
+
+COLLECTS = """import gc, time
+keep = []
+class Node: pass
+for _ in range(300_000):
+    node = Node(); node.me = node; keep.append(node)
+gc.collect()
+took, began = 0.0, 0.0
+def clock(phase, info):
+    global took, began
+    if phase == "start": began = time.thread_time()
+    else: took += time.thread_time() - began
+gc.callbacks.append(clock)
+def work():
+    end = time.thread_time() + 0.5
+    while time.thread_time() < end: sum(range(1000))
+def collects():
+    gc.collect()  # collects
+def main():
+    work()
+    for _ in range(8): collects()
+"""
+
+
+def collected(profile: dict[str, Any]) -> dict[str, float]:
+    """Seconds in the collector, by function."""
+    sums: dict[str, float] = {}
+    for line in lines(profile):
+        sums[line["function"]] = sums.get(line["function"], 0.0) + (line.get("gc_s") or 0.0)
+    return sums
+
+
+def test_the_collectors_time_is_told_on_the_line_that_it_met(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(COLLECTS + "main()\nprint(took)\n")
+    done = rscalene("run", "--cpu-only", "-o", "app.json", "app.py")
+    took = float(done.stdout)
+    profile = json.loads((tmp_path / "app.json").read_text())
+    sums = collected(profile)
+    assert sums["collects"] == pytest.approx(took, abs=0.05 + 0.15 * took)
+    assert sums.get("work", 0.0) < 0.03
+    (line,) = [line for line in lines(profile) if "# collects" in (line["source"] or "")]
+    assert line["gc_s"] <= cpu(line) + 1e-9
+    assert profile["totals"]["gc_s"] >= line["gc_s"]
+    table = rscalene("view", "--color", "never", "--width", "160", "app.json").stdout
+    assert " GC " in table
+
+
+def test_a_profilers_lines_have_the_collectors_time(python: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        COLLECTS + "import rscalene\nwith rscalene.Profiler(memory=False) as profiler:\n    main()\n"
+        "print(took)\nprint(profiler.result().to_json())\n"
+    )
+    took, profile = python("app.py").stdout.split("\n", 1)
+    sums = collected(json.loads(profile))
+    assert sums["collects"] == pytest.approx(float(took), abs=0.08 + 0.2 * float(took))
+    assert sums.get("work", 0.0) < 0.05
+
+
+TASKS = """import asyncio, sys
+async def short(): await asyncio.sleep(0.6)  # short
+async def middle(): await asyncio.sleep(1.2)  # middle
+async def long(): await asyncio.sleep(3)  # long
+async def main():
+    await asyncio.gather(*(short() for _ in range(125)), *(middle() for _ in range(75)), *(long() for _ in range(50)))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.timed
+def test_many_tasks_divide_an_idle_loop_as_all_of_them_would(rscalene: Run, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(TASKS)
+    done = rscalene("run", "-q", "-o", "app.json", "app.py")
+    assert done.returncode == 0, done.stderr
+    profile = json.loads((tmp_path / "app.json").read_text())
+    of = {
+        name: sum(line["wait_s"] or 0.0 for line in lines(profile) if f"# {name}" in (line["source"] or ""))
+        for name in ("short", "middle", "long")
+    }
+    # While k tasks wait, each has 1/k of the time: 0.6 s among all, 0.6 s among half of them, 1.8 s among the long.
+    whole = sum(of.values())
+    for name, share in (("short", 0.15), ("middle", 0.09 + 0.18), ("long", 0.06 + 0.12 + 0.9)):
+        assert of[name] / whole == pytest.approx(share / 1.5, abs=0.05), of
+
+
+KERNEL = """import json, sys
+def murmur2(text, seed=0xC70F6907):  # as ipykernel names a cell
+    data, m = text.encode(), 0x5BD1E995
+    h, whole = seed ^ len(data), len(data) & ~3
+    for at in range(0, whole, 4):
+        k = int.from_bytes(data[at:at + 4], "little") * m & 0xFFFFFFFF
+        k = (k ^ k >> 24) * m & 0xFFFFFFFF
+        h = h * m & 0xFFFFFFFF ^ k
+    if data[whole:]:
+        h = (h ^ int.from_bytes(data[whole:], "little")) * m & 0xFFFFFFFF
+    h = (h ^ h >> 13) * m & 0xFFFFFFFF
+    return h ^ h >> 15
+for cell in json.load(open(sys.argv[1]))["cells"]:
+    exec(compile(cell["source"], f"/tmp/ipykernel_77/{murmur2(cell['source'])}.py", "exec"))
+"""
+
+
+def test_the_cells_of_a_notebook_on_the_command_line_have_their_number_and_text(rscalene: Run, tmp_path: Path) -> None:
+    burn = "end = time.process_time() + 0.3\nwhile time.process_time() < end: pass  # burns"
+    cells = [{"cell_type": "code", "source": text} for text in ("import time", burn)]
+    (tmp_path / "report.ipynb").write_text(json.dumps({"cells": cells}))
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    done = rscalene("run", "--cpu-only", "-o", "app.json", "kernel.py", "report.ipynb")
+    assert done.returncode == 0, done.stderr
+    profile = json.loads((tmp_path / "app.json").read_text())
+    assert f"{tmp_path}/report.ipynb[2]" in [file["path"] for file in profile["files"]]
+    hottest = max(lines(profile), key=cpu)
+    assert hottest["source"] == "while time.process_time() < end: pass  # burns"
+    assert "report.ipynb[2]:2" in rscalene("view", "--color", "never", "--width", "140", "app.json").stdout

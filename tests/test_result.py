@@ -133,7 +133,7 @@ import rscalene
 result = rscalene.load({str(program)!r})
 frame = result.to_dataframe({library!r})
 assert type(frame).__module__.split(".")[0] == {library!r}
-rare = {{"idle_s", "helpers_s", "cpu_s_se", "sql_count", "sql_s", "sql_rows", "sql_mark", "sql_build_s"}}
+rare = {{"idle_s", "helpers_s", "gc_s", "cpu_s_se", "sql_count", "sql_s", "sql_rows", "sql_mark", "sql_build_s"}}
 assert rare <= set(frame.columns)
 keys = [key for key, value in result.lines[0].items() if not isinstance(value, list)]
 assert [key for key in frame.columns if key not in rare] == [key for key in keys if key not in rare]

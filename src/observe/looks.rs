@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 
 use rscalene_interp::opcodes::{Op, op_kind};
-use rscalene_interp::{ContextVariable, Layout, Memory, Unsupported, threads, walk};
+use rscalene_interp::{ContextVariable, Layout, Memory, Unsupported, collects, threads, walk};
 use rscalene_wire as wire;
 use wire::CpuKind;
 
@@ -66,6 +66,8 @@ struct Seen {
     stack: u64,
     label: u32,
     kind: CpuKind,
+    /// The garbage collector was at work.
+    collecting: bool,
 }
 
 /// The user's and the kernel's ticks of a thread so far, in nanoseconds.
@@ -232,6 +234,7 @@ impl Inside {
                         stack: 0,
                         label: 0,
                         kind: CpuKind::PYTHON,
+                        collecting: false,
                     },
                 );
             }
@@ -285,6 +288,7 @@ impl Inside {
         seen.label = self.label.and_then(|variable| label(&self.memory, &variable, tstate)).unwrap_or(0);
         let native = op_kind(self.layout.minor, opcode[0]) == Op::CallsC;
         seen.kind = if native { CpuKind::NATIVE } else { CpuKind::PYTHON };
+        seen.collecting = collects(&self.memory, &self.layout, tstate);
         seen.sample(tid, bodies);
     }
 }
@@ -301,7 +305,8 @@ impl Seen {
             label: self.label,
             ..wire::CpuSample::default()
         };
-        bodies.push(Body::CpuSample { sample, flags: wire::CpuFlags::TIMER });
+        let flags = wire::CpuFlags::TIMER.and_if(self.collecting, wire::CpuFlags::COLLECTING);
+        bodies.push(Body::CpuSample { sample, flags });
         self.pending_ns = 0;
         let now = Counted::of(tid);
         let user_ns = now.user_ns.saturating_sub(self.counted.user_ns);

@@ -369,8 +369,9 @@ impl Mend {
     }
 
     fn time(&mut self, time: &mut Time) {
-        let Time { python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s } = time;
-        for figure in [python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s] {
+        let Time { python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, gc_s, user_s, core_wait_s } =
+            time;
+        for figure in [python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, gc_s, user_s, core_wait_s] {
             self.optional(figure);
         }
     }

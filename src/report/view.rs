@@ -307,6 +307,8 @@ pub struct Present {
     pub peak: bool,
     /// Copied.
     pub copy: bool,
+    /// Time in the garbage collector that is worth a column.
+    pub collector: bool,
     /// Queries of databases.
     pub sql: bool,
     /// Rows that queries returned.
@@ -316,6 +318,9 @@ pub struct Present {
     /// Time in ORMs.
     pub sql_build: bool,
 }
+
+/// The collector's part of the run's CPU time on a line from which on tables have a column of it.
+const COLLECTOR_SHARE: f64 = 0.01;
 
 impl Present {
     fn of(profile: &Profile) -> Self {
@@ -332,6 +337,8 @@ impl Present {
             present.alloc |= memory.alloc_bytes.is_some_and(|b| b > 0);
             present.live |= memory.live_bytes.is_some_and(|b| b > 0);
             present.peak |= memory.peak_bytes.is_some_and(|b| b > 0);
+            present.collector |=
+                time.gc_s.is_some_and(|s| s >= COLLECTOR_SHARE * cpu_s(&profile.totals.time).unwrap_or(f64::INFINITY));
             present.copy |= memory.copy_bytes.is_some_and(|b| b > 0);
             present.sql |= line.sql_count.is_some();
             present.sql_rows |= line.sql_rows.is_some();

@@ -537,3 +537,23 @@ fn samples_of_two_distances_count_by_what_each_stands_for() {
         same(profile.settings.cpu.interval_s, 0.0005);
     }
 }
+
+#[test]
+fn time_in_the_collector_is_a_part_of_the_line_s_time_and_scaled_with_it() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    let main = run.code(1, APP, "main", 1);
+    let stack = run.stack(1, &[(main, 4)]);
+    run.thread(1, 1, 2, 0);
+    run.samples(1, 1, stack, 1, 150);
+    for _ in 0..50 {
+        let sample = wire::CpuSample { time_ns: 1, stack, weight_ns: MS, tid: 1, ..Default::default() };
+        let flags = wire::CpuFlags::TIMER.and(wire::CpuFlags::COLLECTING);
+        run.feed(1, Body::CpuSample { sample, flags });
+    }
+    run.end(1, 1, 220 * MS);
+    let profile = run.finish();
+    let gc_s = line(&profile, APP, 5).time.gc_s.expect("the collector was met");
+    assert!((gc_s - 0.055).abs() < 1e-6, "{gc_s}");
+    assert_eq!(profile.totals.time.gc_s, Some(gc_s));
+}

@@ -83,7 +83,8 @@ fn walk(root: &Value, schema: &Value, value: &Value, place: &str) {
             let described = schema["properties"].as_object().unwrap_or_else(|| panic!("{place} has no properties"));
             // Shares are written only where there are several processes or threads, what is of no kind where there is any.
             // Queries are written of lines that asked, and marks where there is one.
-            let may_be_absent = ["attached", "cpu_s_se", "user_s", "idle_s", "helpers_s", "core_wait_s", "program_s"];
+            let may_be_absent =
+                ["attached", "cpu_s_se", "user_s", "idle_s", "helpers_s", "gc_s", "core_wait_s", "program_s"];
             let since_merging = ["host", "rank", "text_sha256", "merge", "cpu_variance", "functions"];
             let of_some = |key: &str| {
                 key.starts_with("by_") || key.starts_with("sql_") || ["mark", "advice", "cause"].contains(&key)

@@ -27,6 +27,9 @@ struct Indices {
     threads_head: u8,
     modules: u8,
     ceval_gil: u8,
+    gc: u8,
+    gc_size: u8,
+    gc_collecting: u8,
     gil: u8,
     gil_locked: u8,
     gil_holder: u8,
@@ -78,6 +81,9 @@ const PYTHON_3_13: Indices = Indices {
     threads_head: 9,
     modules: 11,
     ceval_gil: 14,
+    gc: 10,
+    gc_size: 71,
+    gc_collecting: 72,
     gil: 15,
     gil_locked: 17,
     gil_holder: 18,
@@ -121,6 +127,9 @@ const PYTHON_3_13: Indices = Indices {
 const PYTHON_3_14: Indices = Indices {
     modules: 12,
     ceval_gil: 15,
+    gc: 11,
+    gc_size: 81,
+    gc_collecting: 82,
     gil: 16,
     gil_locked: 18,
     gil_holder: 19,
@@ -163,6 +172,8 @@ const PYTHON_3_14: Indices = Indices {
 };
 
 const PYTHON_3_15: Indices = Indices {
+    gc_size: 94,
+    gc_collecting: 95,
     thread_id: 30,
     native_thread_id: 31,
     thread_status: 33,
@@ -319,6 +330,10 @@ pub(crate) fn layout(version: u32, runtime: u64, code_type: u64, mem: &impl Memo
             gil: GilPlace::Pointer(words.field(i.interp_size, i.ceval_gil, 8)?),
             gil_last_holder: words.distance(i.gil, i.gil_holder)?,
             gil_locked: words.distance(i.gil, i.gil_locked)?,
+            collecting: words
+                .field(i.interp_size, i.gc, 8)?
+                .checked_add(words.field(i.gc_size, i.gc_collecting, 4)?)
+                .ok_or(Unsupported::Unreadable)?,
         },
     })
 }

@@ -96,6 +96,8 @@ pub(crate) struct RuntimeFields {
     pub(crate) gil: GilPlace,
     pub(crate) gil_last_holder: u32,
     pub(crate) gil_locked: u32,
+    /// Of `gc.collecting` in `PyInterpreterState`.
+    pub(crate) collecting: u32,
 }
 
 /// Where an interpreter's GIL structure lies.

@@ -38,7 +38,7 @@ pub use fields::{Layout, Unsupported};
 pub use identity::Identity;
 pub use memory::Memory;
 pub use names::{running_threads, thread_names};
-pub use running::{interpreter, is_bound, running};
+pub use running::{collects, interpreter, is_bound, running};
 pub use tasks::{Awaited, Task, TaskSource, await_chain, called_loop, tasks};
 pub use text::text;
 pub use threads::{Gil, Thread, gil, native_thread_id, threads};

@@ -29,6 +29,15 @@ pub fn interpreter<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<u
     mem.u64(at(tstate, layout.thread.interp))
 }
 
+/// True while the garbage collector of a thread state's interpreter works. A thread that holds the GIL then is the one
+/// that collects, or runs a finalizer for the collector.
+#[inline]
+#[must_use]
+pub fn collects<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> bool {
+    let field = |interp| mem.u32(at(interp, layout.runtime_fields.collecting));
+    interpreter(mem, layout, tstate).and_then(field).is_some_and(|collecting| collecting == 1)
+}
+
 /// The state that a thread runs. `tstate` is the thread's own state, `sp` its stack pointer, `top` the end of its stack
 /// (0: not known; then the search finds only states whose `_PyCFrame` lies below `tstate`'s). For versions before 3.13;
 /// later versions get `tstate` back.

@@ -92,6 +92,7 @@ fn python_3_11(version: u32, runtime: u64, code_type: u64) -> Layout {
             gil: GilPlace::Runtime(360),
             gil_last_holder: 8,
             gil_locked: 16,
+            collecting: 848,
         },
     }
 }
@@ -110,6 +111,7 @@ fn python_3_12(version: u32, runtime: u64, code_type: u64) -> Layout {
             threads_head: 72,
             modules: 944,
             gil: GilPlace::Pointer(384),
+            collecting: 312,
             ..older.runtime_fields
         },
         ..older

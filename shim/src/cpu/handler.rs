@@ -8,8 +8,8 @@
 use core::ffi::c_void;
 
 use libc::siginfo_t;
-use rscalene_interp::Memory;
 use rscalene_interp::opcodes::{Op, op_kind};
+use rscalene_interp::{Memory, collects};
 use rscalene_wire::{CpuFlags, CpuKind, CpuSample, Kind, Source};
 
 use crate::arena::ring::Segment;
@@ -250,6 +250,7 @@ fn write(
     let pc = program_counter(context);
     let python = interpreter::python();
     let own = python.thread_state();
+    let mut collecting = false;
     let mut record = CpuSample {
         time_ns: sys::now_ns(),
         pc,
@@ -271,11 +272,13 @@ fn write(
             return;
         }
         record.stack = walked.stack;
+        collecting = collects(memory, layout, tstate);
         let opcode = stack::opcode(memory, walked.instruction);
         if !system && walked.stack != 0 && place(pc) == Place::Neutral {
             let calls_c = opcode.is_some_and(|opcode| op_kind(layout.minor, opcode) == Op::CallsC);
             record.kind = if calls_c { CpuKind::NATIVE } else { CpuKind::PYTHON };
         }
     }
-    segment.emit_whole(&record, CpuFlags::NONE.and_if(timer, CpuFlags::TIMER), &[]);
+    let flags = CpuFlags::NONE.and_if(timer, CpuFlags::TIMER).and_if(collecting, CpuFlags::COLLECTING);
+    segment.emit_whole(&record, flags, &[]);
 }

@@ -148,6 +148,9 @@ numbers! {
         MEMORY_UNREADABLE = 32,
         /// The launcher does not know this interpreter's layout (detail: `Py_Version`).
         LAYOUT_UNKNOWN = 33,
+        /// Launcher: most looks at the process did not come about, because other programs had the processors; detail is
+        /// the per cent that did.
+        LOOKS_MISSED = 34,
     }
 }
 
@@ -172,6 +175,8 @@ flags! {
     CpuFlags: u8 {
         /// Taken by the timer; otherwise by perf.
         TIMER = 1,
+        /// The garbage collector of the thread's interpreter was at work.
+        COLLECTING = 2,
     }
 
     /// Flags of an allocation.

@@ -27,6 +27,8 @@ pub(crate) struct Amount {
     pub(crate) idle_s: f64,
     /// CPU seconds of threads without Python code that worked for the line; in none of `s`.
     pub(crate) helpers_s: f64,
+    /// The part of `s` in which the garbage collector was at work.
+    pub(crate) gc_s: f64,
     /// CPU seconds whose kind is unknown; in none of `s`.
     pub(crate) unsplit_s: f64,
     /// Variance of `s`, in squared seconds; for lines only.
@@ -88,6 +90,7 @@ impl Amount {
         self.gil_s += other.gil_s;
         self.idle_s += other.idle_s;
         self.helpers_s += other.helpers_s;
+        self.gc_s += other.gc_s;
         self.unsplit_s += other.unsplit_s;
         self.variance += other.variance;
     }

@@ -8,7 +8,7 @@
 //! about as long (the chance to be hit depends on it). Their time goes to lines in the proportion in which all of them
 //! were hit. Pooled time counts for lines, but for no single thread's share of a line.
 
-use rscalene_wire::Source;
+use rscalene_wire::{CpuFlags, Source};
 use rustc_hash::FxHashMap;
 
 use super::runs::Runs;
@@ -26,6 +26,8 @@ const SECOND: f64 = 1e9;
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     ns: [f64; 3],
+    /// The part of `ns` in which the garbage collector was at work.
+    gc_ns: f64,
     samples: u32,
     wait_ns: u64,
     gil_ns: u64,
@@ -121,13 +123,14 @@ impl ThreadAccount {
     }
 
     /// A sample of `kind` (0 to 2) at `place`.
-    pub(crate) fn sample(&mut self, place: Place, kind: usize, weight_ns: u64, time_ns: u64, timer: bool) {
+    pub(crate) fn sample(&mut self, place: Place, kind: usize, weight_ns: u64, time_ns: u64, flags: CpuFlags) {
         if self.engine == Engine::None {
-            self.engine = if timer { Engine::Timer } else { Engine::Perf };
+            self.engine = if flags.has(CpuFlags::TIMER) { Engine::Timer } else { Engine::Perf };
         }
         let ns = weight_ns as f64;
         let cell = self.cells.entry(place).or_default();
         cell.ns[kind] += ns;
+        cell.gc_ns += if flags.has(CpuFlags::COLLECTING) { ns } else { 0.0 };
         cell.samples += 1;
         self.runs.sample(place.owner, ns);
         self.seen.ns[kind] += ns;
@@ -341,6 +344,7 @@ impl Pool {
         for kind in 0..3 {
             sum.ns[kind] += cell.ns[kind];
         }
+        sum.gc_ns += cell.gc_ns;
         sum.samples += cell.samples;
     }
 }
@@ -375,7 +379,10 @@ impl Cell {
         for (ns, factor) in ns.iter_mut().zip(stretch.factor) {
             *ns *= factor;
         }
+        let (sampled, booked): (f64, f64) = (self.ns.iter().sum(), ns.iter().sum());
+        let gc_ns = if sampled > 0.0 { self.gc_ns * booked / sampled } else { 0.0 };
         Amount {
+            gc_s: gc_ns / SECOND,
             samples: u64::from(self.samples),
             wait_s: self.wait_ns as f64 / SECOND,
             gil_s: self.gil_ns as f64 / SECOND,

@@ -272,7 +272,7 @@ impl Process {
         let library = module.map_or(Library::default(), |module| Library::of(module.start, &module.path));
         let python = sample.stack != 0 || sample.tid == self.pid;
         self.helpers.sample(sample.tid, python, place, kind, (sample.time_ns, sample.weight_ns), library);
-        self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags.has(CpuFlags::TIMER));
+        self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags);
     }
 
     /// Ticks in the stretch of time that a sample covers.

@@ -83,7 +83,7 @@ pub(super) fn time_error(variance: u64) -> f64 {
 
 /// Time in microseconds, in the order of the model's fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct TimeSum([Option<u64>; 9]);
+pub(super) struct TimeSum([Option<u64>; 10]);
 
 impl TimeSum {
     pub(super) fn add(&mut self, time: &Time) {
@@ -91,8 +91,9 @@ impl TimeSum {
     }
 
     fn of(time: &Time) -> Self {
-        let Time { python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s } = *time;
-        let all = [python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s];
+        let Time { python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, gc_s, user_s, core_wait_s } =
+            *time;
+        let all = [python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, gc_s, user_s, core_wait_s];
         Self(all.map(|figure| figure.map(micros)))
     }
 
@@ -103,9 +104,9 @@ impl TimeSum {
     }
 
     pub(super) fn time(&self) -> Time {
-        let [python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s] =
+        let [python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, gc_s, user_s, core_wait_s] =
             self.0.map(|figure| figure.map(seconds));
-        Time { python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, user_s, core_wait_s }
+        Time { python_s, native_s, system_s, wait_s, gil_wait_s, idle_s, helpers_s, gc_s, user_s, core_wait_s }
     }
 }
 

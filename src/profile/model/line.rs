@@ -108,6 +108,7 @@ macro_rules! with_time_and_memory {
             gil_wait_s: Option<f64>,
             idle_s: Option<f64>,
             helpers_s: Option<f64>,
+            gc_s: Option<f64>,
             alloc_bytes: Option<u64>,
             alloc_bytes_se: Option<f64>,
             alloc_count: Option<u64>,
@@ -134,6 +135,7 @@ macro_rules! with_time_and_memory {
                         gil_wait_s: keys.gil_wait_s,
                         idle_s: keys.idle_s,
                         helpers_s: keys.helpers_s,
+                        gc_s: keys.gc_s,
                         user_s: None,
                         core_wait_s: None,
                     },
@@ -195,6 +197,7 @@ pub(crate) struct ThreadShareKeys {
     gil_wait_s: Option<f64>,
     idle_s: Option<f64>,
     helpers_s: Option<f64>,
+    gc_s: Option<f64>,
     alloc_bytes: Option<u64>,
 }
 
@@ -209,6 +212,7 @@ impl From<ThreadShareKeys> for ThreadShare {
             gil_wait_s: keys.gil_wait_s,
             idle_s: keys.idle_s,
             helpers_s: keys.helpers_s,
+            gc_s: keys.gc_s,
             user_s: None,
             core_wait_s: None,
         };

@@ -26,6 +26,10 @@ pub struct Time {
     /// awaited native code meanwhile; in no other figure. `None`: there are none. Since format 1.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helpers_s: Option<f64>,
+    /// Part of the CPU seconds in which the garbage collector was at work, with the finalizers that it called. `None`:
+    /// no sample met it. Since format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gc_s: Option<f64>,
     /// CPU seconds that no sample tells apart into `python_s`, `native_s` and `system_s`, which they are no part of: of
     /// processes whose Python is not supported (there without the kernel's), before sampling began, and of threads that
     /// no sample met. `None`: there are none.

@@ -51,6 +51,7 @@ impl Known {
             gil_wait_s: self.gil.then_some(amount.gil_s),
             idle_s: (self.wait && amount.idle_s > 0.0).then_some(amount.idle_s),
             helpers_s: (self.cpu && amount.helpers_s > 0.0).then_some(amount.helpers_s),
+            gc_s: (self.cpu && amount.gc_s > 0.0).then_some(amount.gc_s),
             core_wait_s: None,
             user_s: (self.cpu && amount.unsplit_s > 0.0).then_some(amount.unsplit_s),
         }

@@ -40,15 +40,16 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
         for share in &line.by_thread {
             // Allocated bytes are always written: equal times do not mean equal memory.
             let memory = ("al", share.alloc_bytes.map(|b| to_digits(3, b as f64)));
-            let [a, b, c, d, e, f, g, h, i] = share_of(at - last.0, share.thread, &share.time, share.time == line.time);
-            threads.push([a, b, c, d, e, f, g, h, i, memory]);
+            let alone = share.time == line.time;
+            let [a, b, c, d, e, f, g, h, i, j] = share_of(at - last.0, share.thread, &share.time, alone);
+            threads.push([a, b, c, d, e, f, g, h, i, j, memory]);
             last.0 = at;
         }
         for share in &line.by_process {
             let alone = share.time == line.time && share.memory == line.memory;
-            let [a, b, c, d, e, f, g, s, t] = share_of(at - last.1, share.process, &share.time, alone);
+            let [a, b, c, d, e, f, g, s, t, u] = share_of(at - last.1, share.process, &share.time, alone);
             let [h, i, j, k, l, m, n, o, p, q, r] = bytes(&share.memory).map(|cell| coarse(cell, alone));
-            processes.push([a, b, c, d, e, f, g, s, t, h, i, j, k, l, m, n, o, p, q, r]);
+            processes.push([a, b, c, d, e, f, g, s, t, u, h, i, j, k, l, m, n, o, p, q, r]);
             last.1 = at;
         }
     }
@@ -57,8 +58,8 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
 }
 
 /// The figures of a line, with the keys of a file's columns.
-pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 30] {
-    let [py, na, he, sy, wa, gi, id] = seconds(&line.time);
+pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 31] {
+    let [py, na, he, sy, wa, gi, id, gc] = seconds(&line.time);
     let [al, ae, fr, inc, li, le, pk, pe, mu, cp, pa] = bytes(&line.memory);
     [
         py,
@@ -68,6 +69,7 @@ pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 30] {
         wa,
         gi,
         id,
+        gc,
         ("cs", Some(line.cpu_samples as i64)),
         ("ce", line.cpu_s_se.map(|s| to_digits(2, s * 1e6))),
         al,
@@ -95,7 +97,7 @@ pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 30] {
     ]
 }
 
-fn seconds(time: &Time) -> [Cell; 7] {
+fn seconds(time: &Time) -> [Cell; 8] {
     [
         ("py", time.python_s.map(micros)),
         ("na", time.native_s.map(micros)),
@@ -104,6 +106,7 @@ fn seconds(time: &Time) -> [Cell; 7] {
         ("wa", waiting_s(time).map(micros)),
         ("gi", time.gil_wait_s.map(micros)),
         ("id", time.idle_s.map(micros)),
+        ("gc", time.gc_s.map(micros)),
     ]
 }
 
@@ -129,9 +132,9 @@ fn bytes(m: &Memory) -> [Cell; 11] {
 }
 
 /// Rows since the row of the share before (`step`), index of the thread or process (`of`), and its time.
-fn share_of(step: usize, of: usize, time: &Time, alone: bool) -> [Cell; 9] {
-    let [py, na, he, sy, wa, gi, id] = seconds(time).map(|cell| coarse(cell, alone));
-    [("at", Some(step as i64)), ("of", Some(of as i64)), py, na, he, sy, wa, gi, id]
+fn share_of(step: usize, of: usize, time: &Time, alone: bool) -> [Cell; 10] {
+    let [py, na, he, sy, wa, gi, id, gc] = seconds(time).map(|cell| coarse(cell, alone));
+    [("at", Some(step as i64)), ("of", Some(of as i64)), py, na, he, sy, wa, gi, id, gc]
 }
 
 /// Rounds to three significant digits: there are many shares, and no sum uses them. `None` if the line's own figure

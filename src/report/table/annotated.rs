@@ -14,7 +14,7 @@ use crate::report::view::{FileView, Options, View, share};
 use crate::units;
 
 /// Figures to show of a line, the most important first.
-const WISH: [Figure; 18] = [
+const WISH: [Figure; 19] = [
     Figure::Cpu,
     Figure::Queries,
     Figure::SqlTime,
@@ -25,6 +25,7 @@ const WISH: [Figure; 18] = [
     Figure::Kind(1),
     Figure::Kind(2),
     Figure::Kind(3),
+    Figure::Collector,
     Figure::Wait,
     Figure::Peak,
     Figure::Alloc,

@@ -24,6 +24,8 @@ pub(super) enum Figure {
     Kind(usize),
     /// Seconds off the CPU.
     Wait,
+    /// The garbage collector's part of the line's CPU time, as a share of all CPU seconds.
+    Collector,
     /// Footprint while the line ran.
     MemUsage,
     /// Allocated less freed.
@@ -129,6 +131,7 @@ impl<'v> Cells<'v> {
             Figure::Kind(HELPERS) => present.helpers,
             Figure::Kind(_) => present.system,
             Figure::Wait => present.wait,
+            Figure::Collector => present.collector,
             Figure::MemUsage => present.mem_usage,
             Figure::Increment => present.increment,
             Figure::Alloc => present.alloc,
@@ -153,7 +156,7 @@ impl<'v> Cells<'v> {
             }
             Figure::Wait => units::seconds_in_column(self.longest_s, self.decimals).len().max(6),
             Figure::Kind(_) if short => 4,
-            Figure::Kind(_) => 6,
+            Figure::Kind(_) | Figure::Collector => 6,
             // The widest texts are `Mem usage`, `Allocated` and `-1023 KiB`.
             Figure::MemUsage | Figure::Increment | Figure::Alloc => 9,
             Figure::Live | Figure::Peak | Figure::Copy => 8,
@@ -185,6 +188,7 @@ impl<'v> Cells<'v> {
             Figure::Kind(kind) if column.short => KINDS[kind].short,
             Figure::Kind(kind) => KINDS[kind].name,
             Figure::Wait => "Wait",
+            Figure::Collector => "GC",
             Figure::MemUsage => "Mem usage",
             Figure::Increment => "Increment",
             Figure::Alloc => "Allocated",
@@ -234,6 +238,7 @@ impl<'v> Cells<'v> {
                     KINDS[WAIT].role
                 }
             },
+            Figure::Collector => self.push_share(share(line.time.gc_s, base.cpu_s), column.short, Role::Native),
             Figure::MemUsage => self.push_bytes(memory.mem_usage_bytes, f64::INFINITY),
             Figure::Increment => match memory.increment_bytes {
                 None => Role::Plain,
@@ -308,7 +313,7 @@ impl<'v> Cells<'v> {
 const CPU_KINDS: [Figure; 4] = [Figure::Kind(0), Figure::Kind(1), Figure::Kind(HELPERS), Figure::Kind(SYSTEM)];
 
 /// Order of the columns, left to right.
-const READING_ORDER: [Figure; 19] = [
+const READING_ORDER: [Figure; 20] = [
     Figure::Bar,
     Figure::Share,
     Figure::Cpu,
@@ -316,6 +321,7 @@ const READING_ORDER: [Figure; 19] = [
     Figure::Kind(1),
     Figure::Kind(2),
     Figure::Kind(3),
+    Figure::Collector,
     Figure::Wait,
     Figure::MemUsage,
     Figure::Increment,

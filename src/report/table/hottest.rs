@@ -13,7 +13,7 @@ use crate::report::view::{Options, Place, SortKey, View, cpu_s};
 use crate::units;
 
 /// Figures to show of a line, the most important first.
-const WISH: [Figure; 19] = [
+const WISH: [Figure; 20] = [
     Figure::Cpu,
     Figure::Share,
     Figure::Queries,
@@ -28,6 +28,7 @@ const WISH: [Figure; 19] = [
     Figure::Kind(1),
     Figure::Kind(2),
     Figure::Kind(3),
+    Figure::Collector,
     Figure::Alloc,
     Figure::Live,
     Figure::Increment,

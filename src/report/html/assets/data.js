@@ -37,8 +37,8 @@ function readFile(raw, at) {
       if (!wanted(of, lines[line])) continue;
       let row = figures;
       if (KINDS.every(([k]) => figures[k] == null)) {
-        const { py, na, he, sy, wa, gi, id, cs, ce, cc, cw, ca, ln, ...memory } = cells(raw, line);
-        row = { ...(kind === 'threads' ? {} : memory), py, na, he, sy, wa, gi, id, cs, ce, ...(kind === 'threads' && { al: figures.al }) };
+        const { py, na, he, sy, wa, gi, id, gc, cs, ce, cc, cw, ca, ln, ...memory } = cells(raw, line);
+        row = { ...(kind === 'threads' ? {} : memory), py, na, he, sy, wa, gi, id, gc, cs, ce, ...(kind === 'threads' && { al: figures.al }) };
       }
       add(rows, lines[line] + ' ' + of, { ...row, of, ln: lines[line], f: at, fn: functionOf(line) });
     }

@@ -187,6 +187,7 @@ function openPop(n) {
   const pairs = [];
   for (const [k, letter, name] of KINDS) if (r[k]) pairs.push([letter + ' ' + name, fmtTime(r[k])]);
   if (r.gi) pairs.push(['thereof waiting for the GIL', fmtTime(r.gi)]);
+  if (r.gc) pairs.push(['thereof in the garbage collector', fmtTime(r.gc)]);
   if (timeError(r)) pairs.push(['CPU samples', `${fmtCount(r.cs)} (±${fmtTime(timeError(r))})`]);
   if (r.id) pairs.push(['idle', fmtTime(r.id)]);
   if (r.cc > own(r)) pairs.push(['with callees', fmtTime(r.cc)]);
