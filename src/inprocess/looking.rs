@@ -14,6 +14,7 @@ use crate::lines::engine::split::Tally;
 use crate::observe::jitter::Jitter;
 use crate::observe::looks::Inside;
 use crate::observe::proc;
+use crate::observe::punctual::Looks;
 use crate::observe::rank;
 use crate::observe::remote::{Reader, Target};
 use crate::profile::build::builder::Context;
@@ -61,6 +62,7 @@ pub(super) struct Looking {
     due: Instant,
     waited_ns: u64,
     worked: Instant,
+    looks: Looks,
     events: Vec<Event>,
 }
 
@@ -74,8 +76,9 @@ impl Looking {
         about: About,
     ) -> Self {
         let (now, jitter, waits) = (Instant::now(), Jitter::new(), None);
-        let events = Vec::new();
-        Self { inside, intake, receiver, waits, about, interval, jitter, due: now, waited_ns: 0, worked: now, events }
+        let (looks, events) = (Looks::default(), Vec::new());
+        let (due, worked) = (now, now);
+        Self { inside, intake, receiver, waits, about, interval, jitter, due, waited_ns: 0, worked, looks, events }
     }
 
     /// Keeps the allocations of the calling thread out of the recording: it is a sampler's thread.
@@ -93,6 +96,7 @@ impl Looking {
             return REST;
         }
         if now >= self.due {
+            self.looks.came(now - self.due, self.interval);
             self.due = now + self.jitter.around(self.interval);
             if let Some(&place) = label_listeners::place() {
                 self.inside.follow(place);
@@ -138,7 +142,8 @@ impl Looking {
             self.intake.pause();
         } else if !paused && self.intake.resume() {
             self.inside.skip();
-            self.worked = Instant::now();
+            // No look was due during the pause.
+            (self.worked, self.due) = (Instant::now(), Instant::now());
         }
     }
 
@@ -165,7 +170,7 @@ impl Looking {
 
     /// Ends the looks and makes the profile.
     pub(super) fn finish(self) -> Profile {
-        let Self { mut inside, mut intake, receiver, waits, mut about, mut events, .. } = self;
+        let Self { mut inside, mut intake, receiver, waits, mut about, looks, mut events, .. } = self;
         let target = about.target;
         drop(about.tally.take());
         let paused = intake.resume();
@@ -181,6 +186,8 @@ impl Looking {
             receiver.finish(&mut events);
         }
         about.receive(paused, &mut events);
+        let starved = looks.notice_since(Looks::default(), proc::monotonic_ns());
+        events.extend(starved.map(|notice| Event { pid: target.pid, body: Body::Notice(notice) }));
         intake.feed(&mut events);
         let mut source = |path: &str| text_of(path);
         intake.finish(about.context(&mut source, &mut |_, _| None))

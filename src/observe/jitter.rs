@@ -1,4 +1,4 @@
-//! Distances between looks, at random, so that nothing periodic in the target keeps step with them.
+//! Random numbers: distances between looks, so that nothing periodic in the target keeps step with them, and choices.
 
 use std::time::Duration;
 
@@ -15,13 +15,22 @@ impl Jitter {
         Self(proc::monotonic_ns() | 1)
     }
 
+    /// A number below `end`; 0 if `end` is 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        let bits = u128::from(self.next());
+        usize::try_from((bits * end as u128) >> 32).unwrap_or(0)
+    }
+
     /// Between half of `mean` and one and a half times it.
     pub fn around(&mut self, mean: Duration) -> Duration {
+        mean.mul_f64(0.5 + f64::from(self.next()) / f64::from(u32::MAX))
+    }
+
+    fn next(&mut self) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
-        mean.mul_f64(0.5 + f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX))
+        u32::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32).unwrap_or(0)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod modules;
 pub mod numbers;
 pub mod outside;
 pub mod proc;
+pub mod punctual;
 pub mod rank;
 pub mod remote;
 pub mod root;

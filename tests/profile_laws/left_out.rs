@@ -85,3 +85,16 @@ fn a_function_whose_line_table_could_not_be_read_is_named() {
     let told = "the line table of `vast` (/w/app.py) could not be read, so all its time stands on its first line, 12";
     assert_eq!(profile.notices, [Notice::of_run(codes::LINES_UNKNOWN, told)]);
 }
+
+#[test]
+fn a_stack_with_more_frames_than_are_read_is_told_once() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    let code = run.code(1, "/w/app.py", "deep", 1);
+    run.stack(1, &vec![(code, 2); 1_023]);
+    run.stack(1, &vec![(code, 2); 1_024]);
+    run.stack(1, &vec![(code, 3); 1_024]);
+    let profile = run.finish();
+    let told: Vec<&str> = profile.notices.iter().map(|notice| notice.code.as_str()).collect();
+    assert_eq!(told, [codes::DEEP_STACKS]);
+}

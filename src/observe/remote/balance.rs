@@ -38,6 +38,8 @@ pub struct Credit {
     pub place: Place,
     /// How long.
     pub wait_ns: u64,
+    /// When a look last found the thread there.
+    pub seen_ns: u64,
 }
 
 /// How often a thread has blocked, and its clock, read right after the count.
@@ -101,7 +103,7 @@ impl Balance {
     /// Starts the account at the first look at a thread that has existed for `before_ns` (as far as that can be told).
     pub fn open(now_ns: u64, clock: Clock, place: Option<Place>, before_ns: u64, credits: &mut Vec<Credit>) -> Self {
         if let Some(place) = place {
-            push(credits, place, before_ns);
+            push(credits, place, before_ns, now_ns);
         }
         Self {
             settled_ns: now_ns,
@@ -158,18 +160,21 @@ impl Balance {
         let ran = clock.slices != self.last.slices || self.blocked_before(now_ns, before_ns).is_none();
         let former = std::mem::replace(&mut self.last, clock);
         let Some(place) = place else { return self.run_on(now_ns, clock, former, blocks) };
+        let former_ns = self.settled_ns;
         let waited = self.settle(now_ns, clock);
         match self.place {
             // The thread stayed in one place; if the stack of that place is known only now, it is this look's stack.
-            Some(former) if !ran => push(credits, if former.stack == 0 { place } else { former }, waited),
+            Some(former) if !ran => {
+                push(credits, if former.stack == 0 { place } else { former }, waited, now_ns);
+            }
             Some(former) => {
                 let all = u128::from((self.behind_ns + before_ns).max(1));
                 let share = u128::from(waited) * u128::from(self.behind_ns) / all;
                 let share = u64::try_from(share).unwrap_or(waited);
-                push(credits, former, share);
-                push(credits, place, waited - share);
+                push(credits, former, share, former_ns);
+                push(credits, place, waited - share, now_ns);
             }
-            None => push(credits, place, waited),
+            None => push(credits, place, waited, now_ns),
         }
         self.place = Some(place);
         self.behind_ns = 0;
@@ -179,11 +184,12 @@ impl Balance {
     pub fn close(mut self, now_ns: u64, credits: &mut Vec<Credit>) {
         let unseen_ns = now_ns.saturating_sub(self.last_ns);
         if let Some(place) = self.blocked() {
-            push(credits, place, unseen_ns / 2);
+            push(credits, place, unseen_ns / 2, self.last_ns);
         } else {
+            let seen_ns = self.settled_ns;
             let waited = self.settle(self.last_ns, self.last);
             let place = self.place.unwrap_or(Place { stack: 0, gil: None });
-            push(credits, place, waited);
+            push(credits, place, waited, seen_ns);
         }
     }
 
@@ -234,9 +240,9 @@ fn lacking(from_ns: u64, from: Clock, to_ns: u64, to: Clock) -> u64 {
     to_ns.saturating_sub(from_ns).saturating_sub(counted)
 }
 
-fn push(credits: &mut Vec<Credit>, place: Place, wait_ns: u64) {
+fn push(credits: &mut Vec<Credit>, place: Place, wait_ns: u64, seen_ns: u64) {
     if wait_ns > 0 {
-        credits.push(Credit { place, wait_ns });
+        credits.push(Credit { place, wait_ns, seen_ns });
     }
 }
 
@@ -266,7 +272,8 @@ mod tests {
         let mut balance = Balance::open(1_000, clock(70, 30, 4), Some(A), 0, &mut credits);
         balance.look(1_500, clock(70, 30, 4), Some(A), never, &mut credits);
         balance.look(4_000, clock(70, 30, 4), Some(A), never, &mut credits);
-        assert_eq!(credits, [Credit { place: A, wait_ns: 500 }, Credit { place: A, wait_ns: 2_500 }]);
+        let credit = |wait_ns, seen_ns| Credit { place: A, wait_ns, seen_ns };
+        assert_eq!(credits, [credit(500, 1_500), credit(2_500, 4_000)]);
     }
 
     #[test]
@@ -274,7 +281,18 @@ mod tests {
         let mut credits = Vec::new();
         let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
         balance.look(1_000, clock(300, 500, 9), Some(A), never, &mut credits);
-        assert_eq!(credits, [Credit { place: A, wait_ns: 200 }]);
+        assert_eq!(credits, [Credit { place: A, wait_ns: 200, seen_ns: 1_000 }]);
+    }
+
+    #[test]
+    fn a_wait_that_is_credited_later_bears_the_time_of_the_look_that_saw_it() {
+        let mut credits = Vec::new();
+        let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);
+        balance.look(1_000, clock(0, 0, 2), Some(A), never, &mut credits);
+        balance.look(1_500, clock(0, 0, 3), None, never, &mut credits);
+        balance.look(9_000, clock(7_000, 0, 4), Some(B), never, &mut credits);
+        let last = |place| credits.iter().rfind(|credit| credit.place == place).map(|credit| credit.seen_ns);
+        assert_eq!((last(A), last(B)), (Some(1_000), Some(9_000)));
     }
 
     #[test]

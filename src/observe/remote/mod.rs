@@ -29,6 +29,7 @@ pub use self::target::{Forked, Target};
 use self::process::Process;
 use super::jitter::Jitter;
 use super::proc;
+use super::punctual::Looks;
 use super::turns;
 use crate::transport::event::{Batch, Event};
 
@@ -50,6 +51,7 @@ pub struct Reader {
     inodes: HashMap<String, u64>,
     file_limit: usize,
     left_out: HashSet<u32>,
+    looks: Looks,
 }
 
 /// The reader's thread.
@@ -78,7 +80,13 @@ impl Reader {
     #[must_use]
     pub fn new() -> Self {
         let file_limit = descriptor_limit() / FILE_SHARE;
-        Self { processes: Vec::new(), inodes: HashMap::new(), file_limit, left_out: HashSet::new() }
+        Self {
+            processes: Vec::new(),
+            inodes: HashMap::new(),
+            file_limit,
+            left_out: HashSet::new(),
+            looks: Looks::default(),
+        }
     }
 
     /// Sets the profiler's own threads, which the reader does not look at.
@@ -100,12 +108,18 @@ impl Reader {
         let child = target.forked.and_then(|forked| parent(forked)?.child(target, forked.time_ns, now_ns));
         let at_once = spare || child.is_none();
         let mut process = child.unwrap_or_else(|| Process::new(target, now_ns));
+        process.count_looks_from(self.looks);
         let open: usize = self.processes.iter().map(Process::open_files).sum();
-        if !at_once || process.tick(open < self.file_limit, &self.left_out, out) {
+        if !at_once || process.tick(open < self.file_limit, &self.left_out, self.looks, out) {
             self.processes.push(process);
         } else {
             self.inodes.extend(process.inodes().clone());
         }
+    }
+
+    /// The next tick comes `late` after it was due.
+    pub fn comes_late(&mut self, late: Duration) {
+        self.looks.came(late, TICK);
     }
 
     /// Looks at all threads whose look is due.
@@ -114,7 +128,7 @@ impl Reader {
         let mut place = 0;
         while let Some(process) = self.processes.get_mut(place) {
             let before = process.open_files();
-            if process.tick(open < self.file_limit, &self.left_out, out) {
+            if process.tick(open < self.file_limit, &self.left_out, self.looks, out) {
                 open += process.open_files().saturating_sub(before);
                 place += 1;
             } else {
@@ -142,7 +156,7 @@ impl Reader {
 
     fn end(&mut self, place: usize, out: &mut Vec<Event>) {
         let mut process = self.processes.swap_remove(place);
-        process.finish(out);
+        process.finish(self.looks, out);
         self.inodes.extend(process.inodes().clone());
     }
 }
@@ -222,6 +236,7 @@ fn run(targets: &Receiver<Target>, spare: &AtomicBool, events: &Sender<Batch>) -
                 std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
             }
             Err(TryRecvError::Empty) => {
+                reader.comes_late(due.elapsed());
                 reader.tick(&mut out);
                 due = Instant::now() + budget.pause().max(reader.rest());
             }

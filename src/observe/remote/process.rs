@@ -22,11 +22,12 @@ use super::names::Names;
 use super::stacks::{Draft, Stacks};
 use super::states::States;
 use super::target::{MAX_DEPTH, Target};
-use super::tasks::Tasks;
+use super::tasks::{Tasks, Waiters};
 use crate::observe::clocks::Ledger;
 use crate::observe::limits::Limits;
 use crate::observe::modules::ModuleWatch;
 use crate::observe::proc::{self, Activity, Clock, Schedstat, SyscallFile};
+use crate::observe::punctual::Looks;
 use crate::transport::event::{Body, Event, Wait};
 
 /// A thread that has been blocked for a time `t` is looked at again after `t / PATIENCE`.
@@ -64,7 +65,7 @@ pub(super) struct Process {
     /// Number of threads that are left out.
     others: usize,
     states: States,
-    waits: HashMap<(u32, u64, bool), (u64, u64)>,
+    waits: HashMap<(u32, u64, bool), Waited>,
     credits: Vec<Credit>,
     bodies: Vec<Body>,
     counted_ns: u64,
@@ -74,6 +75,17 @@ pub(super) struct Process {
     ran_ns: u64,
     /// The resident memory was read after `ran_ns`.
     rss_read: bool,
+    /// The reader's looks when it began to watch.
+    looks: Looks,
+}
+
+/// Waiting that is not delivered yet.
+#[derive(Debug, Default)]
+struct Waited {
+    wait_ns: u64,
+    gil_ns: u64,
+    /// When a look last found the thread there; 0 if none did.
+    seen_ns: u64,
 }
 
 #[derive(Debug)]
@@ -152,8 +164,14 @@ impl Process {
             tell_due_ns: now_ns + TELL_NS,
             ran_ns: now_ns,
             rss_read: false,
+            looks: Looks::default(),
             target,
         }
+    }
+
+    /// The reader had made these looks when it began to watch.
+    pub(super) fn count_looks_from(&mut self, looks: Looks) {
+        self.looks = looks;
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -175,7 +193,7 @@ impl Process {
     }
 
     /// One tick; false once the process is gone. `keep`: more files may be kept open.
-    pub(super) fn tick(&mut self, keep: bool, left_out: &HashSet<u32>, out: &mut Vec<Event>) -> bool {
+    pub(super) fn tick(&mut self, keep: bool, left_out: &HashSet<u32>, looks: Looks, out: &mut Vec<Event>) -> bool {
         let now_ns = proc::monotonic_ns();
         let unseen_ns = now_ns - self.counted_ns;
         self.counted_ns = now_ns;
@@ -202,6 +220,7 @@ impl Process {
         }
         if !alive {
             self.close_all(now_ns);
+            self.bodies.extend(looks.notice_since(self.looks, now_ns).map(Body::Notice));
             self.bodies.push(self.ledger.exit(now_ns));
         } else if now_ns >= self.tell_due_ns {
             self.tell_due_ns = now_ns + TELL_NS;
@@ -236,7 +255,7 @@ impl Process {
     }
 
     /// The end of watching: a last look at everything.
-    pub(super) fn finish(&mut self, out: &mut Vec<Event>) {
+    pub(super) fn finish(&mut self, looks: Looks, out: &mut Vec<Event>) {
         let tids: Vec<u32> = self.threads.keys().copied().collect();
         for tid in tids {
             self.look(tid);
@@ -247,6 +266,7 @@ impl Process {
         self.ledger.read_peak();
         // Live threads were looked at just now, so their waiting is complete.
         self.close_all(now_ns);
+        self.bodies.extend(looks.notice_since(self.looks, now_ns).map(Body::Notice));
         self.deliver(out);
     }
 
@@ -265,9 +285,11 @@ impl Process {
 
     /// Delivers the sums.
     fn tell(&mut self, now_ns: u64) {
-        for ((tid, stack, gil_known), (wait_ns, gil_ns)) in self.waits.drain() {
+        for ((tid, stack, gil_known), Waited { wait_ns, gil_ns, seen_ns }) in self.waits.drain() {
             let gil_ns = gil_known.then_some(gil_ns);
-            self.bodies.push(Body::Wait(Wait { time_ns: now_ns, tid, stack, wait_ns, gil_ns, label: 0 }));
+            // Memory and helper threads are compared with the moment of the wait, not of its delivery.
+            let time_ns = if seen_ns == 0 { now_ns } else { seen_ns };
+            self.bodies.push(Body::Wait(Wait { time_ns, tid, stack, wait_ns, gil_ns, label: 0 }));
         }
         self.ledger.tell(&mut self.bodies);
         self.tasks.forget(self.threads.values().filter_map(|thread| Some(thread.balance.place()?.stack)));
@@ -375,7 +397,8 @@ impl Process {
             self.has_run(now_ns);
         }
         let idle = clock.slices == before.slices && !thread.unsure;
-        let same = thread.balance.blocked().filter(|_| idle);
+        let stays = thread.balance.blocked().filter(|_| idle);
+        let same = stays.filter(|place| !self.tasks.is_choice(place.stack));
         let place = match same {
             Some(place) => Some(place),
             None => {
@@ -384,7 +407,7 @@ impl Process {
                 place
             }
         };
-        if same.is_none() {
+        if stays.is_none() {
             thread.blocked_since_ns = now_ns;
         }
         let (pid, schedstat) = (self.target.pid, &thread.schedstat);
@@ -415,12 +438,13 @@ impl Process {
     /// Moves the credits to the sums.
     fn settle(&mut self, tid: u32, python: bool) {
         let counts = self.layout.is_some() && (python || tid == self.target.pid);
-        for Credit { place, wait_ns } in self.credits.drain(..) {
+        for Credit { place, wait_ns, seen_ns } in self.credits.drain(..) {
             if counts {
                 self.tasks.divide(place.stack, wait_ns, |stack, wait_ns| {
                     let sum = self.waits.entry((tid, stack, place.gil.is_some())).or_default();
-                    sum.0 += wait_ns;
-                    sum.1 += if place.gil == Some(true) { wait_ns } else { 0 };
+                    sum.wait_ns += wait_ns;
+                    sum.gil_ns += if place.gil == Some(true) { wait_ns } else { 0 };
+                    sum.seen_ns = sum.seen_ns.max(seen_ns);
                 });
             }
         }
@@ -487,7 +511,7 @@ impl Process {
     }
 
     /// Reads the Python stack of a thread state, and the stacks of the tasks that wait in its event loop.
-    fn stack(&mut self, state: (u64, u64), polls: bool) -> Option<(Draft, Vec<Draft>)> {
+    fn stack(&mut self, state: (u64, u64), polls: bool) -> Option<(Draft, Waiters)> {
         let layout = self.layout.as_ref()?;
         let draft = self.stacks.read(&self.memory, layout, state.0, MAX_DEPTH)?;
         let tasks = self.tasks.read(self.target.pid, &self.stacks, (&self.memory, layout), state, (&draft, polls));

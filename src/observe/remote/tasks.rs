@@ -5,7 +5,7 @@
 //! waits for other tasks (`gather`, a task group) leaves the waiting to them; a loop without tasks keeps it.
 //! Neighbours: `rscalene_interp` reads tasks, `stacks` frames, `process` divides.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rscalene_interp::{
@@ -14,16 +14,33 @@ use rscalene_interp::{
 
 use super::memory::ProcessMemory;
 use super::stacks::{Draft, IdleLoop, Stacks};
+use crate::observe::jitter::Jitter;
 use crate::observe::locate;
 use crate::observe::proc;
 use crate::transport::event::Body;
 
-/// Most tasks whose stacks are read at a look; if there are more, an even selection of them.
+/// Most tasks whose stacks are read at a look; if there are more, that many of them, chosen at random. The tasks of a
+/// loop stand in the order in which they were made, so each n-th task would be a choice by kind of task.
 const MOST_TASKS: usize = 100;
 /// Above this number of groups, those in which no thread waits are forgotten.
 const MOST_GROUPS: usize = 1_024;
 /// Time between two searches for the place where asyncio keeps its tasks.
 const SEARCH_NS: u64 = 500_000_000;
+
+/// The stacks of the tasks that wait in an idle loop.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    stacks: Vec<Draft>,
+    /// They were chosen among more.
+    chosen: bool,
+}
+
+impl Waiters {
+    /// True if no task waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stacks.is_empty()
+    }
+}
 
 /// Tasks of one process.
 #[derive(Debug, Default)]
@@ -32,7 +49,9 @@ pub(super) struct Tasks {
     searched_ns: u64,
     /// Stacks that share waiting, by the hash of the group.
     groups: HashMap<u64, Vec<u64>>,
-    looks: usize,
+    /// Groups of which some tasks were chosen, and not all read.
+    chosen: HashSet<u64>,
+    jitter: Jitter,
 }
 
 impl Tasks {
@@ -46,8 +65,8 @@ impl Tasks {
         (memory, layout): (&ProcessMemory, &Layout),
         thread: (u64, u64),
         (draft, polls): (&Draft, bool),
-    ) -> Vec<Draft> {
-        let waiting = match draft.idle_loop() {
+    ) -> Waiters {
+        let mut waiting = match draft.idle_loop() {
             Some(IdleLoop::Trio(frame)) => trios(memory, layout, frame),
             Some(IdleLoop::Asyncio(frame)) => {
                 let event_loop = first_local(memory, layout, frame);
@@ -60,11 +79,11 @@ impl Tasks {
             None => Vec::new(),
         };
         let trio = matches!(draft.idle_loop(), Some(IdleLoop::Trio(_)));
-        let step = waiting.len().div_ceil(MOST_TASKS).max(1);
-        self.looks = self.looks.wrapping_add(1);
+        let chosen = waiting.len() > MOST_TASKS;
+        choose(&mut waiting, &mut self.jitter);
         let mut own = Vec::new();
         let mut indirect = Vec::new();
-        for task in waiting.into_iter().skip(self.looks % step).step_by(step) {
+        for task in waiting {
             let mut frames = Vec::new();
             let awaited = await_chain(memory, layout, task, |frame| {
                 frames.push(frame);
@@ -78,7 +97,7 @@ impl Tasks {
             let stack = draft.of_task(stacks.draft(memory, layout, &frames));
             if awaited.for_tasks || for_others { &mut indirect } else { &mut own }.push(stack);
         }
-        if own.is_empty() { indirect } else { own }
+        Waiters { stacks: if own.is_empty() { indirect } else { own }, chosen }
     }
 
     /// asyncio's waiting tasks of one event loop, which `choose` finds among all tasks.
@@ -101,8 +120,8 @@ impl Tasks {
     }
 
     /// Defines the stacks and returns a hash for the group of them.
-    pub(super) fn commit(&mut self, drafts: Vec<Draft>, stacks: &mut Stacks, out: &mut Vec<Body>) -> u64 {
-        let mut members: Vec<u64> = drafts.into_iter().map(|draft| stacks.commit(draft, out)).collect();
+    pub(super) fn commit(&mut self, waiters: Waiters, stacks: &mut Stacks, out: &mut Vec<Body>) -> u64 {
+        let mut members: Vec<u64> = waiters.stacks.into_iter().map(|draft| stacks.commit(draft, out)).collect();
         members.sort_unstable();
         if let [only] = members[..] {
             return only;
@@ -111,7 +130,16 @@ impl Tasks {
         members.hash(&mut hasher);
         let group = hasher.finish().max(1);
         self.groups.insert(group, members);
+        if waiters.chosen {
+            self.chosen.insert(group);
+        }
         group
+    }
+
+    /// True if the stack stands for tasks that were chosen at random: the next look chooses anew, even if the loop has
+    /// been idle since, so that a long idle time is divided among all tasks.
+    pub(super) fn is_choice(&self, stack: u64) -> bool {
+        self.chosen.contains(&stack)
     }
 
     /// Divides waiting in `stack` evenly among the stacks of its group.
@@ -129,6 +157,7 @@ impl Tasks {
         if self.groups.len() > MOST_GROUPS {
             let used: Vec<u64> = used.collect();
             self.groups.retain(|group, _| used.contains(group));
+            self.chosen.retain(|group| used.contains(group));
         }
     }
 
@@ -140,6 +169,18 @@ impl Tasks {
         }
         self.source
     }
+}
+
+/// Keeps [`MOST_TASKS`] of the tasks, each with the same chance.
+fn choose<T>(tasks: &mut Vec<T>, jitter: &mut Jitter) {
+    if tasks.len() <= MOST_TASKS {
+        return;
+    }
+    for place in 0..MOST_TASKS {
+        let other = place + jitter.below(tasks.len() - place);
+        tasks.swap(place, other);
+    }
+    tasks.truncate(MOST_TASKS);
 }
 
 /// The waiting tasks of the trio loop that the frame runs.
@@ -155,6 +196,25 @@ fn trios(memory: &ProcessMemory, layout: &Layout, frame: u64) -> Vec<Task> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_of_many_tasks_is_chosen_as_often_wherever_it_stands() {
+        let mut jitter = Jitter::new();
+        let mut times = vec![0_u32; 1_000];
+        for _ in 0..2_000 {
+            let mut tasks: Vec<usize> = (0..1_000).collect();
+            choose(&mut tasks, &mut jitter);
+            assert_eq!(tasks.len(), MOST_TASKS);
+            tasks.iter().for_each(|&task| times[task] += 1);
+        }
+        // 200 times each, with a standard error of 13.4; halves and every tenth alike.
+        assert!(times.iter().all(|&times| (110..290).contains(&times)), "{times:?}");
+        let tenth: u32 = times.iter().step_by(10).sum();
+        assert!((19_000..21_000).contains(&tenth), "{tenth}");
+        let mut few = vec![1, 2, 3];
+        choose(&mut few, &mut jitter);
+        assert_eq!(few, [1, 2, 3]);
+    }
 
     #[test]
     fn waiting_is_divided_to_the_nanosecond() {

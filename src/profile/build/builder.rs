@@ -264,6 +264,9 @@ impl ProfileBuilder {
             }
             Body::StackDef(stack) => {
                 process.definitions.define_stack(&mut self.tree, &mut self.codes, &mut self.names, stack);
+                if stack.entries.len() >= notices::MOST_FRAMES {
+                    self.say(notices::deep_stacks());
+                }
             }
             Body::CpuSample { sample, flags } => {
                 self.distances.sample(sample.weight_ns);

@@ -11,6 +11,11 @@ use crate::profile::book::Book;
 use crate::profile::model::{Notice, codes};
 use crate::transport::event::{CodeDef, Counters};
 
+/// Frames of a stack that the shim and the launcher read.
+pub(crate) const MOST_FRAMES: usize = 1_024;
+/// Below this per cent of the looks that were due, places of waits are unknown.
+const TOO_FEW_LOOKS: u32 = 10;
+
 /// The message for a notice of process `pid`.
 pub(crate) fn message(pid: u32, notice: &wire::Notice) -> Notice {
     let detail = notice.detail;
@@ -56,6 +61,14 @@ pub(crate) fn message(pid: u32, notice: &wire::Notice) -> Notice {
         NoticeCode::LAYOUT_UNKNOWN => {
             format!("the launcher does not know the layout of Python {}, so its waiting is unknown", version(detail))
         }
+        NoticeCode::LOOKS_MISSED if detail < TOO_FEW_LOOKS => format!(
+            "other programs had the processors, so that {detail} % of the looks at it came about: too few to tell \
+             what it waits for"
+        ),
+        NoticeCode::LOOKS_MISSED => format!(
+            "other programs had the processors, so that {detail} % of the looks at it came about: what lines waited \
+             is approximate, and so are CPU figures of a `Profiler`"
+        ),
         code => {
             format!("the recorder reports notice {} (detail {detail}), which this build does not know", code.number())
         }
@@ -66,6 +79,7 @@ pub(crate) fn message(pid: u32, notice: &wire::Notice) -> Notice {
 /// True if the notice means that the waiting of the process cannot be observed.
 pub(crate) fn hides_waits(notice: &wire::Notice) -> bool {
     matches!(notice.code, NoticeCode::MEMORY_UNREADABLE | NoticeCode::LAYOUT_UNKNOWN)
+        || notice.code == NoticeCode::LOOKS_MISSED && notice.detail < TOO_FEW_LOOKS
 }
 
 /// The message for process `pid` if its self-test failed.
@@ -81,6 +95,13 @@ pub(crate) fn unread_lines(code: &CodeDef) -> Notice {
         code.qualname, code.filename, code.def.first_line
     );
     Notice::of_run(codes::LINES_UNKNOWN, text)
+}
+
+/// The message that a stack has more frames than are read.
+pub(crate) fn deep_stacks() -> Notice {
+    let text = "some stacks have more than 1,024 frames, of which the innermost were read: time of their outermost \
+                callers is too low, and calls stand below no caller";
+    Notice::of_run(codes::DEEP_STACKS, text)
 }
 
 /// The message about records that process `pid` lost, by kind; `None` if it lost none.

@@ -25,6 +25,8 @@ pub mod codes {
     FRAMES_REFUSED = "frames_refused";
     /// The line table of a function could not be read: its time stands on its first line.
     LINES_UNKNOWN = "lines_unknown";
+    /// Some stacks were deeper than what is read of them.
+    DEEP_STACKS = "deep_stacks";
     /// Records of the process were lost.
     LOST_RECORDS = "lost_records";
     /// More processes than rows: the last row holds the rest.
