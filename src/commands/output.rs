@@ -13,7 +13,7 @@ use super::{browser, names};
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::cli::flags::{Color, Rendering, Show};
 use crate::cli::messages::{print, stderr_is_terminal, stdout_is_terminal, tell, tell_raw, terminal_size};
-use crate::launch::inline_source;
+use crate::launch::{inline_source, notebooks};
 use crate::profile::model::{FORMAT_NAME, Profile, Target};
 use crate::report::export::Weight;
 use crate::report::format::{Format, Look};
@@ -299,7 +299,8 @@ pub(crate) fn styled(rendering: &Rendering, terminal: bool) -> Style {
 
 /// The text that a program's lines stand in: a file, or the code on its command line.
 pub(crate) fn source_of(target: &Target, path: &str) -> Option<String> {
-    inline_source::on_command_line(&target.command, path).or_else(|| source::text(path))
+    let typed = inline_source::on_command_line(&target.command, path);
+    typed.or_else(|| notebooks::text(path)).or_else(|| source::text(path))
 }
 
 /// The lines of a text, without their newlines.

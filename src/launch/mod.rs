@@ -7,6 +7,7 @@ pub(crate) mod file_sources;
 pub(crate) mod inline_source;
 pub(crate) mod keep;
 pub(crate) mod not_preloaded;
+pub(crate) mod notebooks;
 pub(crate) mod preload;
 pub(crate) mod program;
 pub(crate) mod spawn;

@@ -14,6 +14,7 @@ use crate::commands::output::{ReadSource, lines, platform};
 use crate::launch::file_sources::FileSources;
 use crate::launch::inline_source::{self, StdinText};
 use crate::launch::not_preloaded::NotPreloaded;
+use crate::launch::notebooks;
 use crate::launch::program;
 use crate::observe::symbols::Symbols;
 use crate::observe::{proc, rank};
@@ -134,10 +135,16 @@ impl Facts {
         humantime::format_rfc3339_seconds(self.started.0).to_string()
     }
 
+    /// The name of the notebook's cell behind a file name of its kernel.
+    fn cell(&self, path: &str) -> Option<String> {
+        notebooks::name(&self.command, &self.cwd, path)
+    }
+
     /// The text of a source file: typed, or read while the program ran, else read now.
     pub(super) fn source(&self, sources: Option<&FileSources>, path: &str) -> Option<String> {
         let typed = || self.stdin_text.text(path).or_else(|| inline_source::on_command_line(&self.command, path));
-        typed().or_else(|| sources?.text(path)).or_else(|| source::text(path))
+        let cell = || notebooks::text(&self.cell(path).unwrap_or_else(|| path.to_owned()));
+        typed().or_else(|| sources?.text(path)).or_else(cell).or_else(|| source::text(path))
     }
 }
 
@@ -169,7 +176,7 @@ pub(super) fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, text: Opt
         rank: rank::rank(),
     };
     let mut source = |path: &str| text?(path).map(|text| lines(&text));
-    builder.finish(Context {
+    let mut profile = builder.finish(Context {
         tool: model::Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
         target,
         clock: model::Clock {
@@ -180,5 +187,11 @@ pub(super) fn finish(recorded: Recorded, facts: &Facts, arena: &Arena, text: Opt
         notices,
         source: &mut source,
         lookup: &mut |path, offset| symbols.function(path, offset).map(str::to_owned),
-    })
+    });
+    for file in &mut profile.files {
+        if let Some(cell) = facts.cell(&file.path) {
+            file.path = cell;
+        }
+    }
+    profile
 }
