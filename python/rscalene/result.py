@@ -303,7 +303,8 @@ def _written(text: str, path: str | os.PathLike[str] | None) -> str:
 #: Keys of a line with a single value, in the order of the JSON.
 _LINE_KEYS = [
     "file", "line", "function", "source",
-    "python_s", "native_s", "system_s", "wait_s", "gil_wait_s", "idle_s", "helpers_s", "gc_s", "cpu_samples", "cpu_s_se",
+    "python_s", "native_s", "system_s", "wait_s", "gil_wait_s", "idle_s", "helpers_s", "gc_s",
+    "cpu_samples", "cpu_s_se",
     "alloc_bytes", "alloc_bytes_se", "alloc_count", "free_bytes", "increment_bytes", "live_bytes", "live_bytes_se",
     "peak_bytes", "peak_bytes_se", "mem_usage_bytes", "python_alloc_bytes", "copy_bytes",
     "sql_count", "sql_s", "sql_rows", "sql_mark", "sql_build_s",
