@@ -7,12 +7,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{output, view};
 use crate::cli::error::{EXIT_USAGE, Error};
 use crate::cli::flags::Recover;
 use crate::cli::messages;
+use crate::launch::disk::Disk;
 use crate::launch::keep::{self, Found, Origin};
 use crate::observe::symbols::Symbols;
 use crate::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
@@ -86,7 +88,7 @@ pub(super) fn open(path: &Path) -> Result<(Origin, Reader<File>), Error> {
 pub(super) fn profile(path: &Path, no_source: bool, running: bool) -> Result<Profile, Error> {
     let (origin, reader) = open(path)?;
     let bad = |why: String| Error::new(EXIT_USAGE, format!("cannot read `{}`: {why}", path.display()), LIST);
-    let scope = Scope::new(origin.scope).map_err(|error| bad(error.to_string()))?;
+    let scope = Scope::new(origin.scope).map_err(|error| bad(error.to_string()))?.with_files(Arc::new(Disk::default()));
     let mut builder = ProfileBuilder::new(
         BuilderSettings { settings: origin.settings, start_ns: origin.start_ns, waits: true, in_process: false },
         scope,

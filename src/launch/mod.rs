@@ -3,7 +3,9 @@
 //! Job: find the interpreter and the preloaded libraries, start the program, keep a capture and the text of its code.
 //! Invariant: the program runs whether or not it can be profiled. Neighbours: `commands::run` and `doctor` call.
 
+pub(crate) mod disk;
 pub(crate) mod file_sources;
+pub(crate) mod folders;
 pub(crate) mod inline_source;
 pub(crate) mod keep;
 pub(crate) mod not_preloaded;

@@ -157,7 +157,9 @@ fn is_script(path: &Path) -> bool {
     let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let start = start.get(..read).unwrap_or(&[]);
     let line = start.split(|byte| *byte == b'\n').next().unwrap_or(&[]);
-    line.starts_with(b"#!") && line.windows(6).any(|window| window == b"python")
+    // Where the path of the interpreter is long or has blanks, installers let the shell execute it in the second line.
+    let by_shell = line == b"#!/bin/sh" && start[line.len()..].starts_with(b"\n'''exec' ");
+    by_shell || line.starts_with(b"#!") && line.windows(6).any(|window| window == b"python")
 }
 
 fn is_executable(path: &Path) -> bool {

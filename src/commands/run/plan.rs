@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rscalene_wire as wire;
@@ -15,6 +16,7 @@ use crate::cli::error::{EXIT_USAGE, Error};
 use crate::cli::flags::{CpuSource, MemoryMode, Run};
 use crate::commands::names;
 use crate::commands::output::{self, Wanted};
+use crate::launch::disk::Disk;
 use crate::launch::preload::{self, Shim, refuse_foreign_proc, refuse_sanitizers};
 use crate::launch::program::{self, Start};
 use crate::observe::rank;
@@ -80,7 +82,8 @@ impl<'a> RunPlan<'a> {
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let rules = rules(flags, &cwd, &start);
         let scope = Scope::new(rules.clone())
-            .map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))?;
+            .map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))?
+            .with_files(Arc::new(Disk::default()));
         let shim = Shim::find()?;
         let preloaded = std::env::var_os("LD_PRELOAD");
         refuse_sanitizers(preloaded.as_deref())?;
@@ -169,7 +172,9 @@ fn rules(flags: &Run, cwd: &Path, start: &Start) -> ScopeRules {
     let folders = ["site-packages", "dist-packages"];
     // The hooks of `--sql` are frames of the program, and no line of its own.
     let hooks = preload::package().filter(|_| flags.sql).map(|package| globset::escape(&package.to_string_lossy()));
-    let own = start.package.iter().flat_map(|package| folders.map(|folder| format!("**/{folder}/{package}")));
+    let installed = |package| folders.map(|folder| format!("**/{folder}/{package}"));
+    let own = start.package.iter().flat_map(|package| installed(package).into_iter().chain(on_path(package)));
+    let own = own.flat_map(|place| [format!("{place}.py"), place]);
     ScopeRules {
         cwd: cwd.to_string_lossy().into_owned(),
         all: flags.scope.all,
@@ -178,6 +183,15 @@ fn rules(flags: &Run, cwd: &Path, start: &Start) -> ScopeRules {
         libraries: Vec::new(),
         scripts: start.script.as_deref().map(|path| path.to_string_lossy().into_owned()).into_iter().collect(),
     }
+}
+
+/// Globs of the places where `PYTHONPATH` has the package: `pip install --target` puts packages anywhere.
+fn on_path(package: &str) -> Vec<String> {
+    let path = std::env::var_os("PYTHONPATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .filter_map(|folder| std::path::absolute(folder).ok())
+        .map(|folder| globset::escape(&folder.join(package).to_string_lossy()))
+        .collect()
 }
 
 fn model_settings(flags: &Run) -> model::Settings {

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::cli::error::{EXIT_NO_PROFILE, Error};
 use crate::launch::file_sources::FileSources;
+use crate::launch::folders::Folders;
 use crate::launch::keep::Keep;
 use crate::launch::not_preloaded::{self, NotPreloaded};
 use crate::launch::spawn::{self, Ended};
@@ -121,6 +122,7 @@ fn look_for_unseen(pid: u32, armed: &AtomicBool, over: &Receiver<()>) -> Option<
 
 fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -> Taking {
     let Taking { mut builder, mut keep, mut sources } = taking;
+    let mut folders = Folders::default();
     let mut ended = false;
     loop {
         // The clock is read only where there is nothing to do.
@@ -130,7 +132,10 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
         });
         match next {
             Ok(mut batch) => {
-                for event in &batch {
+                for event in &mut batch {
+                    if let Body::CodeDef(code) = &mut event.body {
+                        folders.place(event.pid, &mut code.filename);
+                    }
                     if let Some(keep) = &mut keep {
                         keep.push(event);
                     }

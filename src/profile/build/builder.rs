@@ -12,8 +12,9 @@ use rscalene_wire as wire;
 use rustc_hash::{FxHashMap, FxHashSet};
 use wire::{EndedBy, ProcessFlags, Source, Verdict};
 
-use super::code::Codes;
+use super::code::{self, Codes};
 use super::distance::Distances;
+use super::executed::Executed;
 use super::inline::{self, Inline};
 use super::interpreter::{Python, Refused};
 use super::native;
@@ -23,6 +24,7 @@ use super::process::Process;
 use super::scope::Scope;
 use super::stretch::Engine;
 use super::symbolize::Lookup;
+use super::text_of;
 use super::timeline::Series;
 use crate::profile::book::Book;
 use crate::profile::book::intern::Names;
@@ -99,6 +101,8 @@ pub struct ProfileBuilder {
     names: Names,
     codes: Codes,
     inline: Inline,
+    /// Texts that programs execute.
+    executed: Executed,
     tree: Tree,
     settled: Settled,
     running: FxHashMap<u32, Process>,
@@ -153,6 +157,7 @@ impl ProfileBuilder {
             names: Names::default(),
             codes: Codes::default(),
             inline: Inline::default(),
+            executed: Executed::default(),
             tree: Tree::default(),
             settled: Settled::default(),
             running: FxHashMap::default(),
@@ -251,11 +256,24 @@ impl ProfileBuilder {
             }
             Body::ThreadEnd(end) => process.end_thread(end, book),
             Body::CodeDef(code) => {
-                let path = process.text.as_deref().filter(|_| code.filename == inline::STRING);
-                let id = self.codes.define(&mut self.names, &self.scope, code, path.unwrap_or(&code.filename));
+                let program = process.text.as_deref().filter(|_| code.filename == inline::STRING);
+                let own = program.filter(|text| *text != inline::HELPER);
+                let own = own.filter(|text| self.inline.defines(text, &code.qualname, code.def.first_line));
+                let file = match program {
+                    Some(inline::HELPER) => inline::HELPER,
+                    Some(_) => inline::EXEC,
+                    None => &code.filename,
+                };
+                let executed =
+                    (own.is_none() && text_of::is_text(file) && file != code::SENT && file != inline::HELPER)
+                        .then(|| self.executed.name(file, code));
+                let name = own.or(executed.as_deref()).unwrap_or(file);
+                let id = self.codes.define(&mut self.names, &self.scope, code, name, own.is_some());
+                self.codes.user_makes_code |= own.is_some_and(|text| self.inline.makes_code(text));
                 process.definitions.define_code(code.def.code, id);
-                if path.is_some() && code.qualname == "<module>" {
-                    let executed = self.codes.define(&mut self.names, &self.scope, code, inline::EXEC);
+                if own.is_some() && code.qualname == "<module>" {
+                    let text = self.executed.name(inline::EXEC, code);
+                    let executed = self.codes.define(&mut self.names, &self.scope, code, &text, false);
                     process.definitions.define_executed(code.def.code, executed);
                 }
                 if code.table.is_empty() && code.def.table_bytes > 0 {
@@ -420,7 +438,7 @@ impl ProfileBuilder {
         let labels = tables::labels(names, book, &files, known);
         let near_limits = lines::near_limits(names, book, &files, self.settings.start_ns);
         let stacks = tables::stacks(names, book, &self.tree, &files);
-        Profile {
+        let mut profile = Profile {
             target: self.target(book, context.target),
             settings: self.used_settings(known),
             tool: context.tool,
@@ -443,7 +461,9 @@ impl ProfileBuilder {
             timeline: Timeline { rss: self.rss.points(), live: self.live.points() },
             files: files.files,
             ..Profile::default()
-        }
+        };
+        self.executed.number_again(&mut profile);
+        profile
     }
 
     /// True if the event happened after the recording was cut off. Events about how the program ends still pass.

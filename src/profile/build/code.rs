@@ -12,8 +12,14 @@ use rscalene_interp::linetable::locations;
 use rustc_hash::FxHashMap;
 
 use super::scope::Scope;
-use crate::profile::book::intern::{Frame, FrameId, FunctionId, Names};
+use super::text_of::{self, is_pseudo, is_typed};
+use crate::profile::book::intern::{FileId, Frame, FrameId, FunctionId, Names};
 use crate::transport::event::CodeDef;
+
+/// The file name that cloudpickle gives to functions that it sends to another process.
+pub(crate) const SENT: &str = "<dynamic-code>";
+/// Most files in scope whose text is asked for.
+const MOST_USERS: usize = 512;
 
 /// A distinct code object, over all processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,17 +40,33 @@ pub(crate) struct Codes {
     ids: FxHashMap<(FunctionId, Arc<[u8]>), CodeId>,
     codes: Vec<Code>,
     frames: FxHashMap<(CodeId, u32), FrameId>,
+    /// Files in scope, in the order of their first definition.
+    users: Vec<FileId>,
+    /// The program's own code calls `exec`, `eval` or `compile`, or that is not known: texts that libraries did not run
+    /// may be the user's.
+    pub(crate) user_makes_code: bool,
 }
 
 impl Codes {
     /// Takes in a definition. `filename` is that of the code object, or a name that separates its text from others with
-    /// the same file name.
-    pub(crate) fn define(&mut self, names: &mut Names, scope: &Scope, code: &CodeDef, filename: &str) -> CodeId {
-        let path = scope.absolute(filename);
-        let file = names.file(&path);
+    /// the same file name. `own`: the user wrote the text, though it lies in no file.
+    pub(crate) fn define(
+        &mut self,
+        names: &mut Names,
+        scope: &Scope,
+        code: &CodeDef,
+        filename: &str,
+        own: bool,
+    ) -> CodeId {
         let first_line = code.def.first_line.max(1);
-        let function =
-            names.function(file, &code.qualname, first_line, || scope.holds(&path, &code.qualname, first_line));
+        let sent = if filename == SENT { self.origin(names, scope, &code.qualname, first_line) } else { None };
+        let path = sent.as_deref().map_or_else(|| scope.absolute(filename), Into::into);
+        let file = names.file(&path);
+        let holds = || if own { scope.holds_own_text(&path) } else { scope.holds(&path, &code.qualname, first_line) };
+        let function = names.function(file, &code.qualname, first_line, holds);
+        if !own && names.function_name(function).in_scope && !self.users.contains(&file) {
+            self.meet(scope, &path, file);
+        }
         let table: Arc<[u8]> = Arc::from(code.table.as_slice());
         let next = CodeId(self.codes.len() as u32);
         let id = *self.ids.entry((function, table.clone())).or_insert(next);
@@ -54,6 +76,31 @@ impl Codes {
             self.codes.push(Code { function, first_line, table, lines: OnceCell::new() });
         }
         id
+    }
+
+    /// Takes in the first function of a file in scope.
+    fn meet(&mut self, scope: &Scope, path: &str, file: FileId) {
+        if is_typed(path) {
+            self.user_makes_code = true;
+        } else if !is_pseudo(path) && self.users.len() < MOST_USERS {
+            self.users.push(file);
+            let text = scope.files().map(|files| files.text(path));
+            self.user_makes_code |= text.is_none_or(|text| text.is_some_and(|text| text_of::makes_code(&text)));
+        }
+    }
+
+    /// The file of a function that was sent to another process without its file name: the only one in scope that defines
+    /// a function of this name on this line.
+    fn origin(&self, names: &Names, scope: &Scope, qualname: &str, first_line: u32) -> Option<Arc<str>> {
+        let files = scope.files()?;
+        let met = self.users.iter().map(|file| Arc::clone(names.path(*file)));
+        let mut paths: Vec<Arc<str>> = scope.scripts().iter().map(|path| Arc::from(path.as_str())).chain(met).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let mut defining = paths
+            .into_iter()
+            .filter(|path| files.text(path).is_some_and(|text| text_of::defines(&text, qualname, first_line)));
+        defining.next().filter(|_| defining.next().is_none())
     }
 
     /// The frame of an instruction.

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::text_of;
+
 /// The file name that CPython gives to texts that lie in no file.
 pub(crate) const STRING: &str = "<string>";
 /// The name of texts that a `-c` program executes.
@@ -27,11 +29,6 @@ const MOST_TEXTS: usize = 1_024;
 const MOST_BYTES: usize = 8 << 20;
 /// Characters of a text that its name shows.
 const SHOWN: usize = 24;
-
-/// True for the name of a text that lies in no file, given by CPython or by [`Inline`].
-pub(crate) fn is_text(path: &str) -> bool {
-    path == STRING || path == EXEC || path.starts_with("<-c ")
-}
 
 /// The text behind `-c` on the command line of an interpreter.
 #[must_use]
@@ -116,6 +113,16 @@ impl Inline {
         self.texts.insert(Arc::clone(&name), Arc::clone(&text));
         self.names.insert(text, Arc::clone(&name));
         name
+    }
+
+    /// Whether the text with this name defines a function of this name on this line; true if the text is not known.
+    pub(crate) fn defines(&self, name: &str, qualname: &str, first_line: u32) -> bool {
+        self.texts.get(name).is_none_or(|text| text_of::defines(text, qualname, first_line))
+    }
+
+    /// Whether the text with this name makes code of other texts; true if the text is not known.
+    pub(crate) fn makes_code(&self, name: &str) -> bool {
+        self.texts.get(name).is_none_or(|text| text_of::makes_code(text))
     }
 
     /// The lines of the text with this name.

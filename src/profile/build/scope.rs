@@ -17,11 +17,13 @@
 //! Globs override all of this: `exclude` before `include` before the default.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::inline;
+use super::text_of::{self, Files, is_pseudo};
 
 /// The rules of the scope, as the launcher knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,7 @@ pub struct Scope {
     rules: ScopeRules,
     include: GlobSet,
     exclude: GlobSet,
+    files: Option<Arc<dyn Files>>,
 }
 
 impl Scope {
@@ -76,7 +79,29 @@ impl Scope {
         let include = globs(&rules.cwd, &rules.include)?;
         let exclude = globs(&rules.cwd, &rules.exclude)?;
         rules.scripts = rules.scripts.iter().map(|script| join(&rules.cwd, script)).collect();
-        Ok(Self { rules, include, exclude })
+        Ok(Self { rules, include, exclude, files: None })
+    }
+
+    /// The same rules, which ask `files` for what stands on the disk.
+    #[must_use]
+    pub fn with_files(self, files: Arc<dyn Files>) -> Self {
+        Self { files: Some(files), ..self }
+    }
+
+    /// What is known of files; `None` where nothing on the disk may be asked.
+    pub(crate) fn files(&self) -> Option<&Arc<dyn Files>> {
+        self.files.as_ref()
+    }
+
+    /// Files that were run by name, as absolute paths.
+    pub(crate) fn scripts(&self) -> &[String] {
+        &self.rules.scripts
+    }
+
+    /// True if the lines of a text that the user wrote, and that lies in no file, are reported.
+    #[must_use]
+    pub(crate) fn holds_own_text(&self, path: &str) -> bool {
+        !self.exclude.is_match(path)
     }
 
     /// Adds a folder of libraries, for an interpreter whose folders were not known before. It counts for functions that
@@ -115,29 +140,31 @@ impl Scope {
         path.is_empty()
             || lies_in_library(path)
             || is_installed_command(path)
+            || lies_in_wheel(path)
             || self.rules.libraries.iter().any(|folder| lies_under(path, folder))
+            || self.files.as_ref().is_some_and(|files| files.is_installed(path))
     }
-}
-
-/// True for a name that no file has: `<string>`, `<stdin>`, `<frozen os>`.
-fn is_pseudo(path: &str) -> bool {
-    path.starts_with('<') && path.ends_with('>')
 }
 
 /// Code that the interpreter or a library generated.
 fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
-    const MAKERS: [&str; 8] = [
+    const MAKERS: [&str; 13] = [
         "<frozen ",
         inline::HELPER,
         "<attrs generated",
         "<__array_function__ internals",
         "<decorator-gen-",
         "<unknown>",
+        "<boltons.",
+        "<class '",
+        "<lambdifygenerated-",
+        "<makefun-gen-",
+        "<template>",
         "<werkzeug routing>",
         "<sqlalchemy generated ",
     ];
     MAKERS.iter().any(|maker| path.starts_with(maker))
-        || (inline::is_text(path)
+        || (text_of::is_text(path)
             && (qualname.starts_with("__create_fn__.") || (qualname == "<lambda>" && first_line == 1)))
 }
 
@@ -162,6 +189,14 @@ fn lies_in_library(path: &str) -> bool {
         before = part;
     }
     false
+}
+
+/// True for paths through an unpacked wheel or a PEX file's own folder of libraries:
+/// `~/.pex/installed_wheels/0/a1/idna-3.4-py3-none-any.whl/idna/core.py`, `app.pex/.bootstrap/pex/pex.py`.
+fn lies_in_wheel(path: &str) -> bool {
+    let mut folders = path.split('/');
+    folders.next_back();
+    folders.any(|part| part.ends_with(".whl") || matches!(part, ".bootstrap" | ".deps"))
 }
 
 /// True for a command that an installer made: `/venv/bin/pytest`.

@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::code::{CodeId, Codes};
 use super::idle;
-use super::inline;
+use super::text_of;
 use crate::profile::book::intern::{FrameId, Names};
 use crate::profile::book::tree::{NodeId, Place, Tree};
 use crate::transport::event::StackDef;
@@ -63,7 +63,7 @@ impl Definitions {
                 None => codes.unknown(names),
             };
             place.node = tree.child(place.node, frame);
-            if names.in_scope(frame) && !self.is_anothers_text(names, frame) {
+            if names.in_scope(frame) && !self.is_anothers_text(names, frame, codes.user_makes_code) {
                 place.owner = frame;
                 names.let_own(frame);
             }
@@ -107,19 +107,22 @@ impl Definitions {
 
     /// True if the frame, called by the last one, runs text that code out of scope made and executed under no file name
     /// (`site` runs the lines of `.pth` files like this). Its time belongs to the line that had that code run. A
-    /// module's text starts at its `<module>` frame. A function of such a text that other code calls may have any
-    /// origin, and is reported.
-    fn is_anothers_text(&self, names: &Names, frame: FrameId) -> bool {
+    /// module's text starts at its `<module>` frame. A function of such a text that other code calls is the user's only
+    /// if the user's code makes code of texts: else a library made it (a wrapper, a template).
+    fn is_anothers_text(&self, names: &Names, frame: FrameId, user_makes_code: bool) -> bool {
         let text = |frame: FrameId| {
             let function = names.function_name(names.frame_at(frame).function);
-            inline::is_text(names.path(function.file)).then(|| &*function.qualname == "<module>")
+            text_of::is_text(names.path(function.file)).then(|| &*function.qualname == "<module>")
         };
         let (Some(module), Some((caller, owner))) =
             (text(frame), self.last.last().map(|(_, frame, place)| (*frame, place.owner)))
         else {
             return false;
         };
-        (module || text(caller).is_some()) && owner != caller
+        match (module || text(caller).is_some(), owner == caller) {
+            (true, by_user) => !by_user,
+            (false, _) => !user_makes_code,
+        }
     }
 
     /// The place of a stack's hash; [`Place::NOWHERE`] for 0 and for a stack whose definition was lost.

@@ -1,0 +1,178 @@
+//! Texts that a program executes: one name for each text, however many have the same file name.
+//!
+//! CPython gives the code of every `exec(text)` the file name `<string>`. Two texts would share their lines. This file
+//! tells texts apart by their content: one text has one line table for each function. The first text of a file name
+//! keeps the name; the next ones are `<string> (2)`, `<string> (3)`.
+//!
+//! Job: choose the text that a code object belongs to. Invariant: two code objects of one name, one first line and
+//! different line tables never share a text, unless [`MOST_TEXTS`] is reached: texts beyond it share one name.
+//! Neighbours: `builder` asks for each code object of a text, `inline` names the texts of command lines.
+
+use std::hash::{BuildHasher, BuildHasherDefault};
+use std::sync::Arc;
+
+use rscalene_interp::linetable::locations;
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+
+use crate::profile::model::Profile;
+use crate::transport::event::CodeDef;
+
+/// Texts of one file name that have names of their own.
+const MOST_TEXTS: usize = 256;
+/// Code objects whose text is remembered.
+const MOST_CODES: usize = 16_384;
+
+/// A code object by its content: file name, name, first line, and the hash of its line table.
+type Content = (Arc<str>, Arc<str>, u32, u64);
+
+/// The texts, by file name.
+#[derive(Debug, Default)]
+pub(crate) struct Executed {
+    texts: FxHashMap<Arc<str>, Vec<Text>>,
+    known: FxHashMap<Content, Arc<str>>,
+}
+
+/// What is known of one text.
+#[derive(Debug)]
+struct Text {
+    name: Arc<str>,
+    /// Name and first line of its code objects.
+    codes: FxHashSet<(Arc<str>, u32)>,
+    /// Lines of its `<module>`, once that was seen.
+    lines: Option<FxHashSet<u32>>,
+}
+
+impl Executed {
+    /// The name of the text that the code object with this file name belongs to.
+    pub(crate) fn name(&mut self, filename: &str, code: &CodeDef) -> Arc<str> {
+        let first_line = code.def.first_line.max(1);
+        let table = BuildHasherDefault::<FxHasher>::default().hash_one(&code.table);
+        let (file, qualname): (Arc<str>, Arc<str>) = (Arc::from(filename), Arc::from(code.qualname.as_str()));
+        let content = (Arc::clone(&file), Arc::clone(&qualname), first_line, table);
+        if let Some(name) = self.known.get(&content) {
+            return Arc::clone(name);
+        }
+        let texts = self.texts.entry(file).or_default();
+        let is_module = &*qualname == "<module>";
+        let is_nested = qualname.contains(".<locals>.");
+        let lines: FxHashSet<u32> = match is_module {
+            true => locations(&code.table, first_line).filter_map(|place| place.line).collect(),
+            false => FxHashSet::default(),
+        };
+        let fits = |text: &Text| match (&text.lines, is_module) {
+            _ if text.codes.contains(&(Arc::clone(&qualname), first_line)) => false,
+            // A module has an instruction on the line of each function that it makes.
+            (Some(lines), false) => is_nested || lines.contains(&first_line),
+            (None, true) => text.codes.iter().all(|(name, line)| name.contains(".<locals>.") || lines.contains(line)),
+            (None, false) => true,
+            (Some(_), true) => false,
+        };
+        // A text whose module is known to make the function comes before one whose module was not seen.
+        let found = texts.iter().position(|text| text.lines.is_some() && fits(text));
+        let at = match found.or_else(|| texts.iter().position(fits)) {
+            Some(at) => at,
+            None if texts.len() < MOST_TEXTS => {
+                let number = texts.len() + 1;
+                let name = if number == 1 { filename.to_owned() } else { format!("{filename} ({number})") };
+                texts.push(Text { name: Arc::from(name), codes: FxHashSet::default(), lines: None });
+                texts.len() - 1
+            }
+            None => return Arc::from(format!("{filename} (others)")),
+        };
+        let text = &mut texts[at];
+        text.codes.insert((qualname, first_line));
+        if is_module {
+            text.lines = Some(lines);
+        }
+        if self.known.len() < MOST_CODES {
+            self.known.insert(content, Arc::clone(&text.name));
+        }
+        Arc::clone(&text.name)
+    }
+
+    /// Numbers the texts of each file name again, those with lines first: whether a text of a library was seen before
+    /// (`site` runs one for each `.pth` file) depends on chance.
+    pub(crate) fn number_again(&self, profile: &mut Profile) {
+        let with_lines: FxHashSet<String> =
+            profile.files.iter().filter(|file| !file.lines.is_empty()).map(|file| file.path.clone()).collect();
+        let mut names: FxHashMap<&str, &str> = FxHashMap::default();
+        for texts in self.texts.values() {
+            let all = || texts.iter().map(|text| &*text.name);
+            let first = all().filter(|name| with_lines.contains(*name));
+            let then = all().filter(|name| !with_lines.contains(*name));
+            names.extend(first.chain(then).zip(all()));
+        }
+        let paths = profile.files.iter_mut().map(|file| &mut file.path).chain(&mut profile.stacks.other_files);
+        for path in paths {
+            if let Some(name) = names.get(path.as_str()) {
+                *path = (*name).to_owned();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rscalene_wire as wire;
+
+    use super::*;
+
+    /// A code object whose table says one line after another, from its first line on.
+    fn code(qualname: &str, first_line: u32, lines: u8) -> CodeDef {
+        // Entry: code 13 (no column), one unit; a line delta of 0 or 1 as a signed varint.
+        let table = (0..lines).flat_map(|at| [0x80 | 13 << 3, if at == 0 { 0 } else { 2 }]).collect();
+        let def = wire::CodeDef { first_line, ..wire::CodeDef::default() };
+        CodeDef { def, filename: "<string>".to_owned(), qualname: qualname.to_owned(), table }
+    }
+
+    fn name(executed: &mut Executed, code: &CodeDef) -> String {
+        executed.name("<string>", code).to_string()
+    }
+
+    #[test]
+    fn two_texts_of_one_file_name_have_names_of_their_own_and_the_same_text_has_one() {
+        let mut executed = Executed::default();
+        let (short, long) = (code("<module>", 1, 2), code("<module>", 1, 3));
+        assert_eq!(name(&mut executed, &short), "<string>");
+        assert_eq!(name(&mut executed, &long), "<string> (2)");
+        assert_eq!(name(&mut executed, &short), "<string>");
+        assert_eq!(executed.name("<rules>", &short).as_ref(), "<rules>");
+    }
+
+    #[test]
+    fn a_function_belongs_to_the_text_that_makes_it() {
+        let mut executed = Executed::default();
+        name(&mut executed, &code("<module>", 1, 2));
+        name(&mut executed, &code("<module>", 1, 9));
+        assert_eq!(name(&mut executed, &code("f", 7, 1)), "<string> (2)");
+        assert_eq!(name(&mut executed, &code("g", 2, 1)), "<string>");
+        // Another body under the same name and line: another text.
+        assert_eq!(name(&mut executed, &code("g", 2, 2)), "<string> (2)");
+        assert_eq!(name(&mut executed, &code("g", 2, 3)), "<string> (3)");
+    }
+
+    #[test]
+    fn a_text_with_lines_has_the_plain_name_whatever_was_seen_before() {
+        let mut executed = Executed::default();
+        name(&mut executed, &code("<module>", 1, 2));
+        name(&mut executed, &code("<module>", 1, 3));
+        let file = |path: &str, lines| crate::profile::model::File { path: path.into(), lines, ..Default::default() };
+        let mut profile = Profile::default();
+        profile.files = vec![file("<string>", vec![]), file("<string> (2)", vec![Default::default()])];
+        executed.number_again(&mut profile);
+        assert_eq!(profile.files.iter().map(|file| &*file.path).collect::<Vec<_>>(), ["<string> (2)", "<string>"]);
+    }
+
+    #[test]
+    fn texts_beyond_the_limit_share_a_name() {
+        let mut executed = Executed::default();
+        for number in 0..MOST_TEXTS + 10 {
+            let mut text = code("<module>", 1, 1);
+            text.table.extend_from_slice(&(number as u32).to_le_bytes().map(|byte| 0x80 | byte & 7));
+            text.table.extend(std::iter::repeat_n(0x80 | 13 << 3, number / 512));
+            text.table.push(number as u8);
+            name(&mut executed, &text);
+        }
+        assert!(executed.texts[&Arc::from("<string>") as &Arc<str>].len() <= MOST_TEXTS);
+    }
+}
