@@ -5,6 +5,7 @@ mod bars;
 pub mod diff;
 pub mod export;
 pub mod format;
+pub(crate) mod hidden;
 pub mod html;
 pub mod json;
 mod markdown;

@@ -6,6 +6,7 @@
 
 use crate::profile::model::{Line, Time};
 use crate::report::answer::{self, PeakOwner, Slowest};
+use crate::report::hidden;
 use crate::report::view::{Place, cpu_error_share, time_inside, too_few, waiting_s};
 use crate::units;
 
@@ -81,7 +82,11 @@ fn place(page: &Page<'_>, file: usize, line: &Line) -> String {
 
 fn push_hottest(out: &mut String, page: &Page<'_>) {
     let Some(Slowest { place: Place { file, line }, cpu_s: seconds, .. }) = answer::slowest(page.profile) else {
-        push_card(out, "hottest", "Hottest line", "none", "No line in scope was seen on the CPU.");
+        let said = hidden::sentence(page.profile).map_or_else(
+            || "No line in scope was seen on the CPU.".to_owned(),
+            |said| format!("<span>No line in scope: {}</span>", escape::text(&said)),
+        );
+        push_card(out, "hottest", "Hottest line", "none", &said);
         return;
     };
     let all = total_s(&time_inside(&page.profile.totals));

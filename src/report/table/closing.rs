@@ -7,6 +7,7 @@
 use super::cells::{error_text, list_path, relative_error};
 use crate::profile::model::Profile;
 use crate::report::answer::{self, memory_was_profiled, mostly};
+use crate::report::hidden;
 use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::report::view::Place;
@@ -67,7 +68,10 @@ fn sentence(out: &mut String, label: &str, answer: &Answer, style: &Style) {
 
 fn slowest(profile: &Profile, style: &Style) -> Answer {
     let Some(answer) = answer::slowest(profile) else {
-        return Answer::none("no line in scope was seen on the CPU");
+        return match hidden::sentence(profile) {
+            Some(said) => Answer::none(&format!("no line in scope; {said}")),
+            None => Answer::none("no line in scope was seen on the CPU"),
+        };
     };
     let mut details = vec![format!(" took {}", units::seconds(answer.cpu_s))];
     details.extend(answer.share.map(|share| format!(", {} of the CPU time", units::percent_in_prose(share))));

@@ -9,6 +9,7 @@ use super::leaks::sure;
 use super::list::title;
 use crate::profile::model::{Clock, Exit, NearLimit, Profile};
 use crate::report::bars::{CPU_KINDS, KINDS, cpu_parts, parts, sparkline, stacked};
+use crate::report::hidden;
 use crate::report::spread::peak_owner;
 use crate::report::style::{Role, Style};
 use crate::report::text;
@@ -436,6 +437,11 @@ fn warnings(facts: &mut Facts<'_>, view: &View<'_>) {
             "scope",
             &[(Role::Plain, format!("{} in files that are not reported (libraries)", outside.join(" and ")))],
         );
+    }
+    if let Some(said) = hidden::sentence(profile) {
+        let words: Vec<_> =
+            said.split_whitespace().map(|word| (Role::Plain, text::visible(word, facts.style))).collect();
+        facts.words("hidden", &words);
     }
     for notice in &profile.notices {
         let words: Vec<_> = notice
