@@ -21,7 +21,7 @@ ROUNDS ?= 1
 # pip of the interpreter at hand, working on the environment under .build/ (which needs no pip of its own).
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 
-.PHONY: help demo test test-rust test-python test-browser test-servers test-sql test-clusters test-allocators test-root test-limits test-memcheck test-strict fuzz environment print-python build dev lint fmt docs pictures check-wheel bench bench-quick accuracy clean
+.PHONY: help demo test test-rust test-python test-browser test-servers test-sql test-clusters test-allocators test-root test-ordinary ordinary test-limits test-memcheck test-strict fuzz environment print-python build dev lint fmt docs pictures check-wheel bench bench-quick accuracy clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -60,6 +60,12 @@ test-allocators: $(BUILD)/installed  ## jemalloc, mimalloc and tcmalloc preloade
 
 test-root: $(BUILD)/installed  ## odd disks, and death for want of memory (mounts, makes a cgroup: as root)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/root
+
+test-ordinary: $(BUILD)/installed $(BUILD)/ordinary.stamp  ## ordinary programs: does every view name the line that a person would name?
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --timeout 180 tests/ordinary
+
+ordinary: $(BUILD)/installed $(BUILD)/ordinary.stamp  ## the same as a table; writes docs/ordinary-programs.md
+	cd tests && ../$(BIN)/python -m ordinary.page
 
 test-limits: $(BUILD)/installed  ## what the launcher takes of large programs (about two minutes)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/limits

@@ -41,6 +41,12 @@ SUITES = (
         "Dask and PySpark from PyPI, Java 17",
         "labels and `Profiler` are held by `plain` under each",
     ),
+    Suite(
+        "ordinary",
+        "first",
+        "numpy, polars, Flask and other packages from PyPI",
+        "`plain` holds figures of single lines under each",
+    ),
     Suite("limits", "first", "two minutes without other work", "the launcher is the same Rust code for all"),
     Suite("browser", "first", "Chromium and its driver", "the page is made from a profile, without an interpreter"),
     Suite("allocators", "first", "Debian's allocators, a C++ compiler", "the allocators replace libc's, not Python's"),
@@ -65,6 +71,7 @@ TIMED = {
     "accuracy",
     "attach",
     "limits",
+    "ordinary",
     "test_api_profiler.py",
     "test_api_sections.py",
     "test_beside.py",
@@ -78,6 +85,7 @@ TIMED = {
     "test_processes.py",
     "test_recover.py",
     "test_surroundings.py",
+    "test_texts.py",
 }
 """Files and folders that measure against a clock, or race with one: marker ``timed``. They run without other work."""
 
