@@ -253,6 +253,44 @@ fn short_threads_share_their_time_by_what_was_hit_of_all_of_them() {
 }
 
 #[test]
+fn short_forked_children_share_their_time_by_what_was_hit_of_all_of_them() {
+    let mut run = Recording::new("timer", "off");
+    run.process(1, 0);
+    run.thread(1, 1, 2, 0);
+    for number in 0..240u32 {
+        let child = 100 + number;
+        let start = wire::ProcessStart {
+            pid: child,
+            parent: 1,
+            python_version: 0x030c_01f0,
+            flags: wire::ProcessFlags::FORKED,
+            ..Default::default()
+        };
+        run.feed(child, Body::ProcessStart(start));
+        run.thread(child, child, 2, 0);
+        // Every fourth child is hit by the tick; three quarters of the work is on the left.
+        if number % 4 == 0 {
+            let name = if number % 16 == 0 { "right" } else { "left" };
+            let code = run.code(child, APP, name, if number % 16 == 0 { 100 } else { 1 });
+            let stack = run.stack(child, &[(code, 0)]);
+            run.samples(child, child, stack, 0, 1);
+        }
+        run.end(child, child, MS);
+        run.leave(child, 1, MS);
+    }
+    run.end(1, 1, 0);
+    let profile = run.finish();
+    same(cpu(&profile.totals.time), 0.24);
+    let (left, right) = (cpu(&line(&profile, APP, 1).time), cpu(&line(&profile, APP, 100).time));
+    same(left + right, 0.24);
+    assert!((left / right - 3.0).abs() < 1e-9, "{left} {right}");
+    // Each child has its own clock, divided as that of all children.
+    let parts: Vec<f64> = line(&profile, APP, 1).by_process.iter().map(|share| cpu(&share.time)).collect();
+    assert_eq!(parts.len(), 240);
+    parts.iter().for_each(|&part| same(part, 0.000_75));
+}
+
+#[test]
 fn threads_too_short_to_be_hit_do_not_add_to_those_that_were() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);

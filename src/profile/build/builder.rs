@@ -13,6 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use wire::{EndedBy, ProcessFlags, Source, Verdict};
 
 use super::code::{self, Codes};
+use super::cpu::Forks;
 use super::distance::Distances;
 use super::executed::Executed;
 use super::inline::{self, Inline};
@@ -135,6 +136,8 @@ pub struct ProfileBuilder {
 #[derive(Clone, Debug, Default)]
 struct Settled {
     book: Book,
+    /// Threads with few samples of forked children.
+    forks: Forks,
     /// CPU and allocation samples.
     samples: (u64, u64),
     /// Records and frames that were lost.
@@ -410,6 +413,7 @@ impl ProfileBuilder {
             }
         }
         let book = &mut settled.book;
+        std::mem::take(&mut settled.forks).settle(book);
         peak.settle(&settled.shares, book);
         book.name_overflow();
         let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
@@ -512,6 +516,9 @@ impl ProfileBuilder {
         if let Some(parent) = next.forked_from.and_then(|parent| self.running.get(&parent)) {
             next.labels.inherit(parent.labels.texts());
         }
+        next.forked_program = next
+            .forked_from
+            .map(|parent| self.running.get(&parent).and_then(|process| process.forked_program).unwrap_or(parent));
         self.settled.book.processes[next.row].row.parent = start.parent;
         self.running.insert(pid, next);
     }
@@ -687,7 +694,7 @@ impl Settled {
     /// Books all of a program. `last`: its process is over, too.
     fn settle(&mut self, process: &mut Process, last: bool, now_ns: u64, peak: &Peak) {
         process.end_sections(now_ns, &mut self.book);
-        process.settle(last, &mut self.book);
+        process.settle(last, &mut self.book, &mut self.forks);
         let peaks = peak.numbers();
         self.shares.retain(|share| peaks.contains(&share.number));
         self.shares.extend(process.shares(peaks));

@@ -6,7 +6,11 @@
 //!
 //! Threads with few samples are pooled with other threads of their process that the same engine sampled and that lived
 //! about as long (the chance to be hit depends on it). Their time goes to lines in the proportion in which all of them
-//! were hit. Pooled time counts for lines, but for no single thread's share of a line.
+//! were hit. Pooled time counts for lines, but for no single thread's share of a line. Pools of forked children join those
+//! of the other children of their program ([`Forks`]): a child that lives for milliseconds has too few samples of its
+//! own. Each child's clock goes to lines in the proportion in which all of these children were hit.
+
+use std::collections::BTreeMap;
 
 use rscalene_wire::{CpuFlags, Source};
 use rustc_hash::FxHashMap;
@@ -313,18 +317,86 @@ impl Pools {
             let seen = Sampled { lost: booking.lost, ..pool.seen };
             let share = stretch(engine, &seen, pool.clock_ns, Some(pool.system_ns));
             book.add_unseen(booking.process, booking.rest(share.rest));
-            for (place, mut cell) in pool.cells {
-                (cell.wait_ns, cell.gil_ns, cell.idle_ns) = (0, 0, 0);
-                let mut amount = cell.amount(&share, booking);
-                // For each sample, chance decides which of many short threads it meets.
-                amount.variance = amount.cpu_s().powi(2) / f64::from(cell.samples.max(1));
-                book.add(booking.process, None, booking.visible(place), &amount);
+            for (place, cell) in pool.cells {
+                book.add(booking.process, None, booking.visible(place), &cell.pooled(&share, booking));
+            }
+        }
+    }
+}
+
+/// Pools of the forked children of each program, together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Forks {
+    pools: BTreeMap<(u32, Engine, Life), Together>,
+}
+
+/// The pools of several processes.
+#[derive(Clone, Debug, Default)]
+struct Together {
+    pool: Pool,
+    /// CPU nanoseconds by process in the book.
+    clocks: BTreeMap<usize, f64>,
+    /// Losses of the process that lost most.
+    lost: f64,
+}
+
+impl Forks {
+    /// Takes the pools of a child. `program` is the process that all processes of the child's program descend from by
+    /// forks alone. A child without trustworthy frames keeps its pools.
+    pub(crate) fn take(&mut self, program: u32, pools: &mut Pools, booking: Booking) {
+        if booking.refused {
+            return;
+        }
+        for ((engine, life), pool) in std::mem::take(&mut pools.pools) {
+            let together = self.pools.entry((program, engine, life)).or_default();
+            *together.clocks.entry(booking.process).or_default() += pool.clock_ns;
+            together.lost = together.lost.max(booking.lost);
+            together.pool.join(pool);
+        }
+    }
+
+    /// Books the pools: each process gets its part of every place, by its clock. The samples of a place and their
+    /// variance are booked for the first process.
+    pub(crate) fn settle(self, book: &mut Book) {
+        for ((_, engine, _), Together { pool, clocks, lost }) in self.pools {
+            let seen = Sampled { lost, ..pool.seen };
+            let share = stretch(engine, &seen, pool.clock_ns, Some(pool.system_ns));
+            let mut places: Vec<_> = pool.cells.into_iter().collect();
+            places.sort_by_key(|(place, _)| (place.node, place.owner));
+            for (index, (process, clock_ns)) in clocks.into_iter().enumerate() {
+                let part = if pool.clock_ns > 0.0 { clock_ns / pool.clock_ns } else { 0.0 };
+                let booking = Booking { process, pid: 0, refused: false, hidden_waits: false, lost };
+                let rest = Rest { kinds: share.rest.kinds.map(|ns| ns * part), unsplit: share.rest.unsplit * part };
+                book.add_unseen(process, booking.rest(rest));
+                for (place, cell) in &places {
+                    let mut amount = cell.pooled(&share, booking);
+                    amount.s = amount.s.map(|s| s * part);
+                    if index > 0 {
+                        (amount.samples, amount.variance) = (0, 0.0);
+                    }
+                    book.add(process, None, *place, &amount);
+                }
             }
         }
     }
 }
 
 impl Pool {
+    /// Adds another pool.
+    fn join(&mut self, other: Self) {
+        for kind in 0..3 {
+            self.seen.ns[kind] += other.seen.ns[kind];
+            self.seen.samples[kind] += other.seen.samples[kind];
+        }
+        self.seen.threads += other.seen.threads;
+        self.seen.interval_ns = self.seen.interval_ns.max(other.seen.interval_ns);
+        self.clock_ns += other.clock_ns;
+        self.system_ns += other.system_ns;
+        for (place, cell) in other.cells {
+            self.add(place, &cell);
+        }
+    }
+
     fn take(&mut self, thread: &ThreadAccount, clock_ns: f64) {
         for kind in 0..3 {
             self.seen.ns[kind] += thread.seen.ns[kind];
@@ -374,6 +446,15 @@ impl Booking {
 }
 
 impl Cell {
+    /// Its part of pooled time, with the variance.
+    fn pooled(self, stretch: &Stretch, booking: Booking) -> Amount {
+        let alone = Self { wait_ns: 0, gil_ns: 0, idle_ns: 0, ..self };
+        let mut amount = alone.amount(stretch, booking);
+        // For each sample, chance decides which of many short threads it meets.
+        amount.variance = amount.cpu_s().powi(2) / f64::from(self.samples.max(1));
+        amount
+    }
+
     fn amount(&self, stretch: &Stretch, booking: Booking) -> Amount {
         let mut ns = self.ns;
         for (ns, factor) in ns.iter_mut().zip(stretch.factor) {

@@ -11,7 +11,7 @@ use rscalene_wire as wire;
 use rustc_hash::{FxHashMap, FxHashSet};
 use wire::{AllocFlags, CpuFlags, CpuKind, FreeHow, MapChange, MapFlags, SectionMark};
 
-use super::cpu::{Booking, Pools, ThreadAccount};
+use super::cpu::{Booking, Forks, Pools, ThreadAccount};
 use super::heap::{Heap, Moment};
 use super::helpers::{Helpers, Library};
 use super::labels::Labels;
@@ -68,6 +68,8 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     /// The process that forked this one.
     pub(crate) forked_from: Option<u32>,
+    /// Where it is a forked child: the process that all processes of its program descend from by forks alone.
+    pub(crate) forked_program: Option<u32>,
     /// The shim in the process sent its start record. Otherwise all events of the process come from the launcher.
     pub(crate) armed: bool,
     /// The process ended, or became another program.
@@ -154,6 +156,7 @@ impl Process {
             row: self.row,
             pid: self.pid,
             forked_from: self.forked_from,
+            forked_program: self.forked_program,
             armed: self.armed,
             ended: self.ended,
             left_ns: self.left_ns,
@@ -440,11 +443,15 @@ impl Process {
 
     /// Books everything. `last`: the process itself is over, so its own clock also covers threads that were never
     /// observed.
-    pub(crate) fn settle(&mut self, last: bool, book: &mut Book) {
+    pub(crate) fn settle(&mut self, last: bool, book: &mut Book, forks: &mut Forks) {
         let mut tids: Vec<u32> = self.threads.keys().copied().collect();
         tids.sort_unstable();
         for tid in tids {
             self.retire(tid, book);
+        }
+        if let Some(program) = self.forked_program {
+            let booking = self.booking();
+            forks.take(program, &mut self.pools, booking);
         }
         self.pools.settle(self.booking(), book);
         self.earlier.all_ns += self.booked_ns;
