@@ -59,14 +59,15 @@ def test_pstats_hold_the_time_that_a_function_waited_as_cprofile_does(rscalene: 
 
     def times(name: str) -> dict[str, tuple[float, float]]:
         stats: Any = pstats.Stats(str(tmp_path / name))
-        return {key[2]: value[2:4] for key, value in stats.stats.items()}
+        rows = {key[2]: value[2:4] for key, value in stats.stats.items()}
+        return rows | {"all": (sum(value[2] for value in stats.stats.values()), 0.0)}
 
     wall = times("app.pstats")
     assert wall["wait"] == pytest.approx((waited, waited), abs=0.06)
     assert wall["query"] == pytest.approx((0.0, waited), abs=0.06)
     assert wall["main"][1] > waited + 0.1
     root = "<rscalene: wall seconds (CPU and waiting) of all threads; ncalls are CPU samples, not calls>"
-    assert wall[root][1] == pytest.approx(sum(own for own, _ in wall.values()))
+    assert wall[root][1] == pytest.approx(wall["all"][0])
     rscalene("view", "app.json", "-o", "cpu.pstats", "--of", "cpu")
     assert times("cpu.pstats").get("wait", (0.0, 0.0))[1] < 0.1
 
@@ -82,7 +83,8 @@ def test_a_function_of_many_lines_has_its_time_on_its_lines(rscalene: Run, tmp_p
     profile = json.loads((tmp_path / "app.json").read_text())
     inside = [line for line in lines(profile) if line["function"] == "f"]
     assert len(inside) > 50
-    assert sum(cpu(line) for line in inside if line["line"] == 1) == 0
+    of_the_def = sum(cpu(line) for line in inside if line["line"] == 1)
+    assert of_the_def < 0.05 * sum(map(cpu, inside))
     assert not [notice for notice in profile["notices"] if notice["code"] == "lines_unknown"]
 
 
@@ -171,7 +173,8 @@ def test_the_collectors_time_is_told_on_the_line_that_it_met(rscalene: Run, tmp_
     assert line["gc_s"] <= cpu(line) + 1e-9
     assert profile["totals"]["gc_s"] >= line["gc_s"]
     table = rscalene("view", "--color", "never", "--width", "160", "app.json").stdout
-    assert " GC " in table
+    assert "in the garbage collector" in table
+    assert " GC " in rscalene("view", "--color", "never", "--width", "200", "app.json").stdout
 
 
 def test_a_profilers_lines_have_the_collectors_time(python: Run, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use rscalene_interp::{Identity, Layout, Memory, WalkEnd, text, walk_interrupted};
 use rscalene_wire as wire;
-use wire::{CodeFlags, Flags, Kind, NoFlags, StackEntry};
+use wire::{CodeFlags, Kind, NoFlags, StackEntry};
 
 use crate::arena::ring::Segment;
 use crate::ground::guard::Guarded;

@@ -128,18 +128,18 @@ fn source(line: &Line, room: usize, style: &Style) -> String {
     out
 }
 
-/// The libraries and functions in which the line spent most of its time.
+/// The collector, and the libraries and functions, in which the line spent most of its time.
 fn native(line: &Line, room: usize, sort: SortKey, style: &Style) -> Option<String> {
     let whole = if sort == SortKey::Native { line.time.native_s } else { cpu_s(&line.time) }?;
     let places = line.native.iter().filter(|place| place.s >= NATIVE_SHARE * whole && place.s > 0.0);
-    let names: Vec<String> = places
-        .take(3)
-        .map(|place| match &place.symbol {
-            // The function stands first, so that a narrow terminal cuts the library's name.
-            Some(symbol) => format!("{} {symbol} ({})", units::seconds(place.s), text::library_name(&place.object)),
-            None => format!("{} {}", units::seconds(place.s), text::library_name(&place.object)),
-        })
-        .collect();
+    let collector = line.time.gc_s.filter(|s| *s >= NATIVE_SHARE * whole && *s > 0.0);
+    let collector = collector.map(|s| format!("{} in the garbage collector", units::seconds(s)));
+    let places = places.take(3).map(|place| match &place.symbol {
+        // The function stands first, so that a narrow terminal cuts the library's name.
+        Some(symbol) => format!("{} {symbol} ({})", units::seconds(place.s), text::library_name(&place.object)),
+        None => format!("{} {}", units::seconds(place.s), text::library_name(&place.object)),
+    });
+    let names: Vec<String> = collector.into_iter().chain(places).collect();
     if names.is_empty() {
         return None;
     }
