@@ -49,6 +49,9 @@ def sql_begin(
     lines are taken from ``frame`` where this thread runs libraries alone.
     """
 
+def sql_counts() -> bool:
+    """Return whether an execution that begins here would count."""
+
 def sql_build_begin() -> Build | None:
     """Begin a call into an ORM, or return ``None`` inside of another one and where nothing counts."""
 

@@ -134,6 +134,22 @@ fn counting(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<Opti
     }
 }
 
+/// The book for an execution that begins here: `None` if nothing counts it, or an outer layer does; `Some(None)` if
+/// only the book of the process or the launcher counts it.
+fn counted_in(py: Python<'_>) -> PyResult<Option<Option<u64>>> {
+    if !lock::counting() {
+        return Ok(None);
+    }
+    let book = counting(py, variable(py)?)?;
+    Ok(book.filter(|book| book.is_some() || lock::with(|state| state.counts_all())))
+}
+
+/// Whether an execution that begins here would count: the short way out of a hook, before it looks at the arguments.
+#[pyfunction]
+pub(super) fn sql_counts(py: Python<'_>) -> PyResult<bool> {
+    Ok(counted_in(py)?.is_some())
+}
+
 /// Begins an execution of `sql`. Returns `None` if an outer layer counts it, or nothing counts. `strings`: double
 /// quotes enclose strings. The lines are on this thread's stack or, if that holds only libraries, on the stack of
 /// `frame`. `by`: the ORM that made the query, if any; `redis`: `sql` is the name of a command, no SQL.
@@ -147,14 +163,8 @@ pub(super) fn sql_begin<'py>(
     frame: Option<&Bound<'py, PyAny>>,
     by: &str,
 ) -> PyResult<Option<Bound<'py, Call>>> {
-    if !lock::counting() {
-        return Ok(None);
-    }
+    let Some(book) = counted_in(py)? else { return Ok(None) };
     let variable = variable(py)?;
-    let Some(book) = counting(py, variable)? else { return Ok(None) };
-    if book.is_none() && !lock::with(|state| state.counts_all()) {
-        return Ok(None);
-    }
     let bytes;
     let text = match sql.cast::<PyString>() {
         Ok(text) => text.to_cow().unwrap_or_default(),
@@ -219,13 +229,7 @@ fn hash_value(value: &Bound<'_, PyAny>, hasher: &mut FxHasher, depth: u32) {
 /// Begins a call into an ORM. `None` inside another such call, and if nothing counts.
 #[pyfunction]
 pub(super) fn sql_build_begin(py: Python<'_>) -> PyResult<Option<Bound<'_, build::Build>>> {
-    if !lock::counting() {
-        return Ok(None);
-    }
-    let Some(book) = counting(py, variable(py)?)? else { return Ok(None) };
-    if book.is_none() && !lock::with(|state| state.counts_all()) {
-        return Ok(None);
-    }
+    let Some(book) = counted_in(py)? else { return Ok(None) };
     build::begin(py, book)
 }
 

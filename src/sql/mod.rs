@@ -54,6 +54,7 @@ pub fn register(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResu
     module.add_function(pyo3::wrap_pyfunction!(arm::sql_settle, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(ledger::sql_variable, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(ledger::sql_begin, module)?)?;
+    module.add_function(pyo3::wrap_pyfunction!(ledger::sql_counts, module)?)?;
     module.add_function(pyo3::wrap_pyfunction!(ledger::sql_build_begin, module)?)?;
     Ok(())
 }

@@ -317,3 +317,19 @@ def test_uvicorn_has_exact_tables_of_coroutines_threads_and_websockets(
         if path == "/boom":
             assert one["error.type"] == "RuntimeError"
     assert {one["http.route"] for one in found if one["url.path"] == "/a"} == {"/a"}
+
+
+def test_two_workers_share_a_log_of_whole_lines(apps: Path, clean_env: dict[str, str]) -> None:
+    out, port, ended = apps / "out", free_port(), dict[str, int]()
+    words = ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", *SERVERS["sync"], "kinds:app"]
+    with served(words, apps, clean_env | {"WEB_OUT": str(out)}, ended):
+        wait_for(port)
+        for _ in range(50):
+            assert {status for _, status, _ in at_once(port, ("/",) * 4)} == {200}
+        found, lines = requests_of(Path(f"{out}.jsonl"), 200)
+    assert ended["code"] == 0
+    assert len(found) == 200
+    assert len({one["process.pid"] for one in found}) == 2
+    assert len({one["event.id"] for one in found}) == 200
+    assert {type(one["event.duration"]) for one in found} == {int}
+    assert {one["event.module"] for one in lines} == {"rscalene"}

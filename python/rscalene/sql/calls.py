@@ -1,7 +1,7 @@
 """Wrappers around the methods of drivers: begin a call, run the driver's own method, end the call.
 
 Invariant: the driver's method gets the program's arguments, and the program gets the method's result or exception, both
-unchanged. If nothing counts, the cost is one call into the extension.
+unchanged. If nothing counts, a hook calls :func:`sql_counts` and the driver, and looks at no argument.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from rscalene._rscalene import Call, sql_begin
+from rscalene._rscalene import Call, sql_begin, sql_counts
 
 __all__ = ["rows_of", "text_of", "wrap", "wrap_fetches"]
 
@@ -78,6 +78,8 @@ def wrap(
 
         @functools.wraps(inner)
         async def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not sql_counts():
+                return await inner(self, *args, **kwargs)
             call = begin(self, args, kwargs)
             if call is None:
                 return await inner(self, *args, **kwargs)
@@ -92,6 +94,8 @@ def wrap(
 
         @functools.wraps(inner)
         def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not sql_counts():
+                return inner(self, *args, **kwargs)
             call = begin(self, args, kwargs)
             if call is None:
                 return inner(self, *args, **kwargs)
