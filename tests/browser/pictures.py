@@ -1,4 +1,5 @@
-"""Make the pictures of the documentation again: `make pictures` writes docs/images/{terminal,report,report-dark}.webp.
+"""Make the pictures of the documentation again: `make pictures` writes
+docs/images/{terminal,report,report-dark,notebook}.webp.
 
 The program is examples/demo.py. Figures differ from run to run, as every run does.
 """
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from rscalene import load
 
 from browser.driver import chromium, media, size
 
@@ -43,6 +46,12 @@ def page_of(text: str) -> str:
     return f'<meta charset="utf-8"><body style="margin:0"><pre style="{look}">{"".join(spans)}</pre>'
 
 
+def cell_of(output: str) -> str:
+    """The output of a notebook's cell as a page, with the fonts and the width of JupyterLab."""
+    look = "margin:0;padding:12px 18px;max-width:960px;font:13px/1.4 system-ui,'DejaVu Sans',sans-serif"
+    return f'<meta charset="utf-8"><body style="{look}">{output}'
+
+
 def shoot(browser: Any, page: Path, width: int, height: int, name: str, scheme: str = "light") -> None:
     """Write the picture of a page."""
     media(browser, color_scheme=scheme)
@@ -63,11 +72,14 @@ def main() -> None:
         shown = [*rscalene, "view", saved, "--color", "always", "--width", "100"]
         text = subprocess.run(shown, check=True, capture_output=True, text=True).stdout.strip("\n")
         Path(terminal).write_text(page_of(text))
+        notebook = place / "notebook.html"
+        notebook.write_text(cell_of(load(saved)._repr_mimebundle_()["text/html"]))
         browser = chromium(place / "user")
         try:
             shoot(browser, Path(terminal), 900, 32 + 19 * (text.count("\n") + 1), "terminal.webp")
             shoot(browser, Path(page), 1300, 900, "report.webp")
             shoot(browser, Path(page), 1300, 900, "report-dark.webp", "dark")
+            shoot(browser, notebook, 1000, 430, "notebook.webp")
         finally:
             browser.quit()
 
