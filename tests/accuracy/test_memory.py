@@ -39,6 +39,17 @@ COPIED = {
     "memmove": (40, 256 * 65_537),
     "pieces": (800, 1_000_003),
 }
+THREADS = """\
+import ctypes, threading
+source = ctypes.create_string_buffer(50_000_001)
+into = ctypes.create_string_buffer(len(source))
+def copy():
+    ctypes.memmove(into, source, 50_000_001)  # at: copies
+for _ in range(32):
+    thread = threading.Thread(target=copy)
+    thread.start()
+    thread.join()
+"""
 COPY_INTERVAL = 4 * 1024 * 1024
 """Mean bytes between two samples of copies."""
 
@@ -52,6 +63,18 @@ def test_each_line_has_the_volume_that_it_copies(measure: Any) -> None:
         assert run.line(mark).bytes("copy_bytes") == pytest.approx(count * size, abs=4 * error), mark
     elsewhere = run.profile["totals"]["copy_bytes"] - sum(run.line(mark).bytes("copy_bytes") for mark in COPIED)
     assert elsewhere < 0.1 * sum(count * size for count, size in COPIED.values())
+
+
+def test_lines_that_copy_nothing_have_no_volume(measure: Any) -> None:
+    run = measure("builds.py")
+    # The samples themselves are written by copies, which are not the program's.
+    assert run.profile["totals"]["alloc_samples"] > 100
+    assert [run.line(mark).bytes("copy_bytes") for mark in ("works", "builds")] == [0, 0]
+
+
+def test_a_threads_first_copy_counts_like_any_other(measure: Any) -> None:
+    run = measure(THREADS)
+    assert run.line("copies").bytes("copy_bytes") == pytest.approx(32 * 50_000_001, rel=0.01)
 
 
 def test_large_blocks_count_to_a_thousandth_of_a_line(measure: Any) -> None:

@@ -19,7 +19,7 @@ use crate::ground::guard::Guarded;
 use crate::ground::mask;
 use crate::ground::slot::Slot;
 use crate::ground::sys;
-use crate::ground::tls::tls;
+use crate::ground::tls::{FAR, tls};
 use crate::python::classify::{Place, place};
 use crate::python::interpreter;
 use crate::python::labels;
@@ -160,9 +160,12 @@ pub(crate) unsafe fn sample(info: *const siginfo_t, context: *const c_void) -> b
     // SAFETY: `whose` returns `Ours` only if this thread has a slot, which stays mapped for good.
     let slot = unsafe { &*block.slot.get() };
     if !segment::stopped() {
-        // While `busy` is set, the hooks do not record the copies and allocations that this function makes.
+        // While `busy` is set, the hooks do not record the allocations that this function makes. Its copies do not use
+        // up the program's countdown.
         let busy = block.busy.replace(1);
+        let copies = block.copy_countdown.replace(FAR);
         take(slot, &ours, context);
+        block.copy_countdown.set(copies);
         block.busy.set(busy);
     }
     true

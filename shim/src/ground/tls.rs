@@ -105,8 +105,14 @@ pub(crate) fn tls() -> &'static Tls {
     unsafe { &*block }
 }
 
-/// Keeps the hooks of this thread out while it lives.
-pub(crate) struct Busy(());
+/// A countdown of copied bytes that no series of copies uses up.
+pub(crate) const FAR: i64 = i64::MAX / 2;
+
+/// Keeps the hooks of this thread out while it lives. Copies made meanwhile are this library's own, so the countdown of
+/// copied bytes is put aside: otherwise they would use it up, and the program's next copy would stand for their bytes.
+pub(crate) struct Busy {
+    copies: i64,
+}
 
 impl Busy {
     /// Marks this thread busy; `None` where it is already.
@@ -116,18 +122,25 @@ impl Busy {
             return None;
         }
         tls.busy.set(1);
-        Some(Self(()))
+        Some(Self { copies: tls.copy_countdown.replace(FAR) })
     }
 
     /// Keeps the hooks of this thread out until it ends.
     pub(crate) fn for_good() {
         tls().busy.set(1);
     }
+
+    /// Has the countdown of copied bytes continue with `left`.
+    pub(crate) fn set_copies(&mut self, left: i64) {
+        self.copies = left;
+    }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        tls().busy.set(0);
+        let tls = tls();
+        tls.copy_countdown.set(self.copies);
+        tls.busy.set(0);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Job: count down the bytes of each copy, and record a sample when the countdown ends. Invariant: the fast path is one
 //! countdown in the thread's block, then a jump to libc's function. This library's own copies (made while busy or in
-//! the signal handler) are not counted. Neighbours: `sample`, `interval` (the weights).
+//! the signal handler) are not counted: `Busy` and the handler put the countdown aside. Neighbours: `sample`, `interval` (the weights).
 
 use core::ffi::c_void;
 
@@ -13,7 +13,7 @@ use crate::arena::segment;
 use crate::ground::random::next_random;
 use crate::ground::real::{Next, call_next};
 use crate::ground::sys;
-use crate::ground::tls::{Busy, tls};
+use crate::ground::tls::{Busy, FAR, tls};
 use crate::memory::interval;
 use crate::memory::preload::libc::jump;
 use crate::memory::sample::{running_stack, thread};
@@ -57,18 +57,22 @@ fn sample(bytes: usize) {
         return;
     }
     if !segment::settings().copy_volume.is_on() {
-        block.copy_countdown.set(i64::MAX / 2);
+        block.copy_countdown.set(FAR);
         return;
     }
     let first = block.copying.replace(1) == 0;
-    let Some(_busy) = Busy::enter() else {
-        block.copy_countdown.set(0);
+    let Some(mut busy) = Busy::enter() else {
+        block.copy_countdown.set(FAR);
         return;
     };
-    block.copy_countdown.set(interval::gap(next_random(block), INTERVAL));
     if first {
-        return;
+        // The thread's first copy: a sample with the probability of any other.
+        let left = interval::gap(next_random(block), INTERVAL).saturating_sub_unsigned(bytes as u64);
+        if left >= 0 {
+            return busy.set_copies(left);
+        }
     }
+    busy.set_copies(interval::gap(next_random(block), INTERVAL));
     let _errno = sys::KeepErrno::new();
     let Some(segment) = segment::segment() else { return };
     let (stack, sent) = running_stack(&segment);
