@@ -6,26 +6,15 @@
 //! interpreter.
 
 use core::cell::UnsafeCell;
-use core::ffi::c_void;
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rscalene_wire::ExactCounters;
 
 use crate::count::counters::{self, count_new, inside, outermost};
 use crate::count::sizes;
-use crate::ground::real;
+use crate::ground::allocators::{self, Allocator, NOTHING};
 use crate::ground::sys;
-
-/// `PyMemAllocatorEx`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Allocator {
-    context: *mut c_void,
-    malloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
-    calloc: unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void,
-    realloc: unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> *mut c_void,
-    free: unsafe extern "C" fn(*mut c_void, *mut c_void),
-}
 
 /// The original allocator of each domain. Written with the GIL held, before this file's functions are installed above
 /// it.
@@ -36,15 +25,6 @@ struct Below([UnsafeCell<Allocator>; 3]);
 unsafe impl Sync for Below {}
 
 static BELOW: Below = Below([const { UnsafeCell::new(NOTHING) }; 3]);
-static GET: AtomicUsize = AtomicUsize::new(0);
-static SET: AtomicUsize = AtomicUsize::new(0);
-
-/// Looks the interpreter's functions up; false if the process has none.
-pub(crate) fn find() -> bool {
-    GET.store(real::global_symbol(c"PyMem_GetAllocator"), Relaxed);
-    SET.store(real::global_symbol(c"PyMem_SetAllocator"), Relaxed);
-    GET.load(Relaxed) != 0 && SET.load(Relaxed) != 0
-}
 
 /// Installs this file's functions in all three domains. The GIL is held.
 pub(crate) fn install() {
@@ -67,7 +47,7 @@ pub(crate) fn remove() {
 
 /// Are this file's functions on top in the object domain, so that the interpreter calls them directly?
 pub(crate) fn on_top() -> bool {
-    GET.load(Relaxed) != 0 && is_ours::<2>(&get(2))
+    allocators::found() && is_ours::<2>(&get(2))
 }
 
 fn install_in<const DOMAIN: usize>() {
@@ -107,28 +87,13 @@ fn ours<const DOMAIN: usize>(context: *mut c_void) -> Allocator {
 }
 
 fn get(domain: usize) -> Allocator {
-    let mut allocator = NOTHING;
-    let address = GET.load(Relaxed);
-    if address != 0 {
-        // SAFETY: the address is that of PyMem_GetAllocator.
-        let function: unsafe extern "C" fn(usize, *mut Allocator) = unsafe { core::mem::transmute(address) };
-        // SAFETY: the domain exists, and `allocator` is a local variable.
-        unsafe { function(domain, &raw mut allocator) };
-    }
-    allocator
+    allocators::get(domain as c_int)
 }
 
 fn set(domain: usize, allocator: &Allocator) {
-    let address = SET.load(Relaxed);
-    if address != 0 {
-        // SAFETY: the address is that of PyMem_SetAllocator.
-        let function: unsafe extern "C" fn(usize, *const Allocator) = unsafe { core::mem::transmute(address) };
-        // SAFETY: all functions of the allocator are valid for the domain.
-        unsafe { function(domain, allocator) };
-    }
+    allocators::set(domain as c_int, allocator);
 }
 
-#[inline(always)]
 fn below<const DOMAIN: usize>() -> Allocator {
     // SAFETY: the entry is written before this file's functions can be called, and not while they may be called.
     unsafe { *BELOW.0[DOMAIN].get() }
@@ -252,26 +217,3 @@ fn readable(address: usize) -> bool {
     let answer = unsafe { sys::call6(libc::SYS_rt_sigprocmask, NO_SUCH_OPERATION, address, 0, 8, 0, 0) };
     answer != -(libc::EFAULT as isize)
 }
-
-/// Never called: stands in `BELOW` until the real functions are known.
-const NOTHING: Allocator = Allocator {
-    context: core::ptr::null_mut(),
-    malloc: no_malloc,
-    calloc: no_calloc,
-    realloc: no_realloc,
-    free: no_free,
-};
-
-unsafe extern "C" fn no_malloc(_: *mut c_void, _: usize) -> *mut c_void {
-    core::ptr::null_mut()
-}
-
-unsafe extern "C" fn no_calloc(_: *mut c_void, _: usize, _: usize) -> *mut c_void {
-    core::ptr::null_mut()
-}
-
-unsafe extern "C" fn no_realloc(_: *mut c_void, _: *mut c_void, _: usize) -> *mut c_void {
-    core::ptr::null_mut()
-}
-
-unsafe extern "C" fn no_free(_: *mut c_void, _: *mut c_void) {}

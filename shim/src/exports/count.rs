@@ -21,7 +21,8 @@ use rscalene_wire::{EXACT_VERSION, ExactCounters, ExactTable};
 
 use crate::count::counters::{self, ACTIVE, counting};
 use crate::count::{pymem as python, sizes};
-use crate::memory::pymem;
+use crate::ground::allocators;
+use crate::memory::pymem_install;
 use crate::memory::tables::libc as native;
 
 static TABLE: ExactTable = ExactTable { version: EXACT_VERSION, prepare, begin, end, counters: thread_counters };
@@ -42,7 +43,7 @@ static PREPARED: AtomicBool = AtomicBool::new(false);
 
 /// Finds the functions to hook; false if this process has none.
 pub(crate) fn reach() -> bool {
-    native::find() && python::find()
+    native::find() && allocators::find()
 }
 
 /// Is this library preloaded, so that the program's calls of the malloc family come here without patching?
@@ -73,7 +74,7 @@ pub(crate) fn on_top() -> bool {
 unsafe extern "C" fn begin() {
     if ACTIVE.fetch_add(1, Relaxed) == 0 {
         if !python::in_place() {
-            pymem::note_kind();
+            pymem_install::note_kind();
         }
         python::install();
     }
@@ -83,7 +84,7 @@ unsafe extern "C" fn end() {
     if ACTIVE.load(Relaxed) != 0 && ACTIVE.fetch_sub(1, Relaxed) == 1 {
         python::remove();
         // Sampling's functions may lie above the counting functions, and `settle` removes them; then remove again.
-        pymem::settle();
+        pymem_install::settle();
         python::remove();
         sizes::forget();
     }

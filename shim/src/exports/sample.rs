@@ -19,7 +19,7 @@ use crate::exports::count as exact;
 use crate::ground::sys;
 use crate::ground::tls::Busy;
 use crate::life::fork_and_exit;
-use crate::memory::{pymem, sample};
+use crate::memory::{pymem_install, sample};
 use crate::python::interpreter;
 use crate::python::labels;
 use crate::python::selftest;
@@ -74,7 +74,7 @@ unsafe fn begin_guarded(arena: *mut ArenaHeader, keep_out: usize) -> TapAnswer {
     }
     let answer = if !selftest::passes_now() {
         TapAnswer::NoFrames
-    } else if !pymem::start_in_process(exact::on_top()) {
+    } else if !pymem_install::start_in_process(exact::on_top()) {
         TapAnswer::NoAllocator
     } else {
         exact::patch(keep_out);
@@ -91,9 +91,9 @@ unsafe extern "C" fn end() {
         return;
     }
     sample::stop();
-    pymem::settle();
+    pymem_install::settle();
     exact::give_way();
-    pymem::settle();
+    pymem_install::settle();
     segment::take_back();
     actions::give_faults_back();
     sample::forget_all();

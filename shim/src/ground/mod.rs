@@ -1,5 +1,6 @@
 //! What every room stands on: system calls, the functions behind ours, the thread's block, loads that survive a fault.
 
+pub(crate) mod allocators;
 pub(crate) mod faults;
 pub(crate) mod guard;
 pub(crate) mod mask;

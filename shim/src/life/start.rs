@@ -15,7 +15,7 @@ use crate::life::fork_and_exit;
 use crate::life::seccomp;
 use crate::life::shell;
 use crate::memory::preload::{self, foreign};
-use crate::memory::{pymem, sample};
+use crate::memory::{pymem_install, sample};
 use crate::python::classify;
 use crate::python::interpreter;
 use crate::signals::actions as signals;
@@ -46,7 +46,7 @@ fn arm(first_stack_end: u64) {
         return;
     }
     signals::install();
-    sample::when_python_is_up(pymem::install);
+    sample::when_python_is_up(pymem_install::install);
     let (mut python, refused) = interpreter::inspect();
     // The kernel puts a program's environment above the program's stack.
     python.first_stack_end = first_stack_end;

@@ -4,5 +4,6 @@ pub(crate) mod interval;
 pub(crate) mod live;
 pub(crate) mod preload;
 pub(crate) mod pymem;
+pub(crate) mod pymem_install;
 pub(crate) mod sample;
 pub(crate) mod tables;

@@ -11,56 +11,31 @@
 //!   `calloc`, `realloc` and `free`, and its functions call the originals.
 //!
 //! Under `PYTHONMALLOC=malloc` neither is needed. Invariant: installed once, with the GIL held; only function pointers
-//! change, contexts stay. Neighbours: `selftest` (chooses a moment with the GIL), `interval`, `libc`.
+//! change, contexts stay. Neighbours: `pymem_install` (puts these functions in place), `interval`, `libc`.
 
-use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rscalene_wire::{AllocFlags, FreeHow, MemoryMode, NoticeCode};
+use rscalene_wire::{AllocFlags, FreeHow};
 
-use crate::arena::segment;
-use crate::ground::real::global_symbol;
+use crate::ground::allocators::{self, Allocator, Arenas};
 use crate::ground::tls::{Busy, tls};
 use crate::memory::interval;
 use crate::memory::live;
-use crate::memory::sample::{self, Choice, forget, keep, remember};
+use crate::memory::sample::{Choice, forget, keep, remember};
 
 type Block = *mut c_void;
 type Context = *mut c_void;
 
 /// Largest request that pymalloc serves itself (`SMALL_REQUEST_THRESHOLD`, 3.3 to 3.15).
 const SMALL: usize = 512;
-const MEM: c_int = 1;
-const OBJ: c_int = 2;
 
-/// `PyMemAllocatorEx`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Allocator {
-    context: Context,
-    malloc: usize,
-    calloc: usize,
-    realloc: usize,
-    free: usize,
-}
-
-/// `PyObjectArenaAllocator`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Arenas {
-    context: Context,
-    alloc: usize,
-    free: usize,
-}
-
-/// The functions of one domain that this file replaced.
+/// The functions of a domain that this file replaces.
 struct Original {
     malloc: AtomicUsize,
     calloc: AtomicUsize,
     realloc: AtomicUsize,
     free: AtomicUsize,
-    /// 1 while this file's functions are installed above these, whether or not other code has put functions above them.
-    placed: AtomicUsize,
 }
 
 impl Original {
@@ -70,7 +45,27 @@ impl Original {
             calloc: AtomicUsize::new(0),
             realloc: AtomicUsize::new(0),
             free: AtomicUsize::new(0),
-            placed: AtomicUsize::new(0),
+        }
+    }
+
+    fn remember(&self, allocator: &Allocator) {
+        self.malloc.store(allocator.malloc as usize, Relaxed);
+        self.calloc.store(allocator.calloc as usize, Relaxed);
+        self.realloc.store(allocator.realloc as usize, Relaxed);
+        self.free.store(allocator.free as usize, Relaxed);
+    }
+
+    /// The original functions, with the context of `now`.
+    fn restored(&self, now: &Allocator) -> Allocator {
+        // SAFETY: `remember` stored the addresses of functions of these types.
+        unsafe {
+            Allocator {
+                context: now.context,
+                malloc: core::mem::transmute::<usize, allocators::Malloc>(self.malloc.load(Relaxed)),
+                calloc: core::mem::transmute::<usize, allocators::Calloc>(self.calloc.load(Relaxed)),
+                realloc: core::mem::transmute::<usize, allocators::Realloc>(self.realloc.load(Relaxed)),
+                free: core::mem::transmute::<usize, allocators::Free>(self.free.load(Relaxed)),
+            }
         }
     }
 }
@@ -126,6 +121,7 @@ fn escape(bytes: usize, raw: impl FnOnce() -> Block) -> Block {
 }
 
 // As in `libc`: the path of a small block that is no sample saves no register.
+// SAFETY of these functions: the interpreter calls them as it calls the originals, whose contract they pass on.
 macro_rules! escaping {
     (
         $domain:ident,
@@ -255,6 +251,7 @@ fn ends(block: Block, how: FreeHow) -> bool {
         && forget(block as u64, how)
 }
 
+// SAFETY of these functions: as of the escaping ones.
 macro_rules! wrapping {
     ($domain:ident, $malloc:ident, $calloc:ident, $realloc:ident, $free:ident) => {
         unsafe extern "C" fn $malloc(context: Context, bytes: usize) -> Block {
@@ -296,6 +293,9 @@ wrapping!(IN_MEM, wrapping_mem_malloc, wrapping_mem_calloc, wrapping_mem_realloc
 wrapping!(IN_OBJ, wrapping_obj_malloc, wrapping_obj_calloc, wrapping_obj_realloc, wrapping_obj_free);
 
 /// Maps an arena, marked as one for the hooks of the mmap family.
+///
+/// # Safety
+/// As the interpreter's own function.
 unsafe extern "C" fn arena_alloc(context: Context, bytes: usize) -> Block {
     let block = tls();
     block.arena.set(1);
@@ -305,6 +305,9 @@ unsafe extern "C" fn arena_alloc(context: Context, bytes: usize) -> Block {
 }
 
 /// Unmaps an arena, with the same mark.
+///
+/// # Safety
+/// As the interpreter's own function.
 unsafe extern "C" fn arena_free(context: Context, arena: Block, bytes: usize) {
     let block = tls();
     block.arena.set(1);
@@ -312,200 +315,91 @@ unsafe extern "C" fn arena_free(context: Context, arena: Block, bytes: usize) {
     block.arena.set(0);
 }
 
-/// Kinds of the interpreter's allocators.
-#[derive(Clone, Copy, PartialEq)]
-#[repr(u8)]
-enum Kind {
-    Other,
-    Pymalloc,
-    Malloc,
+/// The two ways into a domain.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    Escape,
+    Wrap,
 }
 
-/// The kind before exact counting put its own functions above the interpreter's.
-static NOTED: AtomicU8 = AtomicU8::new(Kind::Other as u8);
-
-/// Notes the kind before exact counting puts its functions in place: afterwards the interpreter cannot name its own
-/// allocators below them.
-pub(crate) fn note_kind() {
-    NOTED.store(kind() as u8, Relaxed);
-}
-
-fn noted() -> Kind {
-    match NOTED.load(Relaxed) {
-        kind if kind == Kind::Pymalloc as u8 => Kind::Pymalloc,
-        kind if kind == Kind::Malloc as u8 => Kind::Malloc,
-        _ => Kind::Other,
-    }
-}
-
-fn kind() -> Kind {
-    let name = global_symbol(c"_PyMem_GetCurrentAllocatorName");
-    if name == 0 {
-        return Kind::Other;
-    }
-    let name = call!(name, fn() -> *const c_char, ());
-    if name.is_null() {
-        return Kind::Other;
-    }
-    // SAFETY: CPython returns a string literal.
-    match unsafe { CStr::from_ptr(name) }.to_bytes() {
-        b"pymalloc" => Kind::Pymalloc,
-        b"malloc" => Kind::Malloc,
-        _ => Kind::Other,
+/// The domain's table with this file's functions in place of `now`'s, which they call.
+pub(crate) fn hooked_mem(now: Allocator, way: Way) -> Allocator {
+    IN_MEM.remember(&now);
+    match way {
+        Way::Escape => {
+            Allocator { malloc: escaping_mem_malloc, calloc: escaping_mem_calloc, realloc: escaping_mem_realloc, ..now }
+        }
+        Way::Wrap => Allocator {
+            malloc: wrapping_mem_malloc,
+            calloc: wrapping_mem_calloc,
+            realloc: wrapping_mem_realloc,
+            free: wrapping_mem_free,
+            ..now
+        },
     }
 }
 
-/// Begins to record allocations, if the launcher wants this; the GIL is held.
-pub(crate) fn install() {
-    if !interval::wanted() || interval::running() || !live::prepare() {
-        return;
+/// The same for the object domain.
+pub(crate) fn hooked_obj(now: Allocator, way: Way) -> Allocator {
+    IN_OBJ.remember(&now);
+    match way {
+        Way::Escape => {
+            Allocator { malloc: escaping_obj_malloc, calloc: escaping_obj_calloc, realloc: escaping_obj_realloc, ..now }
+        }
+        Way::Wrap => Allocator {
+            malloc: wrapping_obj_malloc,
+            calloc: wrapping_obj_calloc,
+            realloc: wrapping_obj_realloc,
+            free: wrapping_obj_free,
+            ..now
+        },
     }
-    if !replace_all(kind()) {
-        segment::notice(NoticeCode::HOOKS_REFUSED, 0);
-    }
-    interval::begin();
 }
 
-/// Begins to sample allocations into the lent arena, and forgets earlier samples. Returns false if this process has no
-/// allocators to hook. `counted`: exact counting has put its functions above the interpreter's. The GIL is held.
-pub(crate) fn start_in_process(counted: bool) -> bool {
-    let begun = live::prepare() && begin_anew(counted);
-    sample::set_tapped(begun);
-    begun
+fn is_any(function: usize, of: [*const (); 2]) -> bool {
+    of.iter().any(|one| *one as usize == function)
 }
 
-fn begin_anew(counted: bool) -> bool {
-    live::forget_all();
-    let kind = if counted { noted() } else { kind() };
-    let replaced = replace_all(kind);
-    if replaced {
-        interval::begin();
-    }
-    replaced
+/// The domain's table without this file's functions; `None` if other functions are on top.
+pub(crate) fn unhooked_mem(now: &Allocator) -> Option<Allocator> {
+    let ours = [escaping_mem_malloc as *const (), wrapping_mem_malloc as *const ()];
+    is_any(now.malloc as usize, ours).then(|| IN_MEM.restored(now))
 }
 
-/// Puts the interpreter's own functions back if sampling is off and no other code has put functions above this file's.
-/// The GIL is held.
-pub(crate) fn settle() {
-    if interval::running() {
-        return;
-    }
-    for (domain, original) in [(MEM, &IN_MEM), (OBJ, &IN_OBJ)] {
-        put_back(domain, original);
-    }
-    unmark_arenas();
+/// The same for the object domain.
+pub(crate) fn unhooked_obj(now: &Allocator) -> Option<Allocator> {
+    let ours = [escaping_obj_malloc as *const (), wrapping_obj_malloc as *const ()];
+    is_any(now.malloc as usize, ours).then(|| IN_OBJ.restored(now))
 }
 
-fn replace_all(kind: Kind) -> bool {
-    let (get, set) = (global_symbol(c"PyMem_GetAllocator"), global_symbol(c"PyMem_SetAllocator"));
-    RAW_MALLOC.store(global_symbol(c"PyMem_RawMalloc"), Relaxed);
-    RAW_CALLOC.store(global_symbol(c"PyMem_RawCalloc"), Relaxed);
-    if get == 0 || set == 0 || RAW_MALLOC.load(Relaxed) == 0 || RAW_CALLOC.load(Relaxed) == 0 {
+/// Puts the functions that mark arenas into the table; false if they are in place.
+pub(crate) fn mark_arenas(arenas: &mut Arenas) -> bool {
+    if ARENA_ALLOC.load(Relaxed) != 0 {
         return false;
     }
-    mark_arenas();
-    let exact = segment::settings().memory_mode == MemoryMode::EXACT;
-    interval::begin_python(tls());
-    if kind != Kind::Malloc {
-        let escape = kind == Kind::Pymalloc && !exact;
-        for (domain, original) in [(MEM, &IN_MEM), (OBJ, &IN_OBJ)] {
-            if original.placed.swap(1, Relaxed) == 0 {
-                replace(domain, original, escape, get, set);
-            }
-        }
-    }
+    ARENA_ALLOC.store(arenas.alloc as usize, Relaxed);
+    ARENA_FREE.store(arenas.free as usize, Relaxed);
+    (arenas.alloc, arenas.free) = (arena_alloc, arena_free);
     true
 }
 
-fn put_back(domain: c_int, original: &'static Original) {
-    let (get, set) = (global_symbol(c"PyMem_GetAllocator"), global_symbol(c"PyMem_SetAllocator"));
-    if original.placed.load(Relaxed) == 0 || get == 0 || set == 0 {
-        return;
+/// Takes them out again; false if other functions are on top.
+pub(crate) fn unmark_arenas(arenas: &mut Arenas) -> bool {
+    if arenas.alloc as usize != arena_alloc as *const () as usize {
+        return false;
     }
-    let mut allocator = Allocator { context: core::ptr::null_mut(), malloc: 0, calloc: 0, realloc: 0, free: 0 };
-    call!(get, fn(c_int, *mut Allocator) -> (), (domain, &raw mut allocator));
-    let ours: [*const (); 2] = if domain == MEM {
-        [escaping_mem_malloc as *const (), wrapping_mem_malloc as *const ()]
-    } else {
-        [escaping_obj_malloc as *const (), wrapping_obj_malloc as *const ()]
-    };
-    if !ours.map(|function| function as usize).contains(&allocator.malloc) {
-        return;
+    // SAFETY: `mark_arenas` stored the addresses of functions of these types.
+    unsafe {
+        arenas.alloc = core::mem::transmute::<usize, allocators::Malloc>(ARENA_ALLOC.load(Relaxed));
+        arenas.free = core::mem::transmute::<usize, allocators::ArenaFree>(ARENA_FREE.load(Relaxed));
     }
-    allocator.malloc = original.malloc.load(Relaxed);
-    allocator.calloc = original.calloc.load(Relaxed);
-    allocator.realloc = original.realloc.load(Relaxed);
-    allocator.free = original.free.load(Relaxed);
-    call!(set, fn(c_int, *mut Allocator) -> (), (domain, &raw mut allocator));
-    original.placed.store(0, Relaxed);
+    ARENA_ALLOC.store(0, Relaxed);
+    true
 }
 
-fn replace(domain: c_int, original: &'static Original, escape: bool, get: usize, set: usize) {
-    let mut allocator = Allocator { context: core::ptr::null_mut(), malloc: 0, calloc: 0, realloc: 0, free: 0 };
-    call!(get, fn(c_int, *mut Allocator) -> (), (domain, &raw mut allocator));
-    original.malloc.store(allocator.malloc, Relaxed);
-    original.calloc.store(allocator.calloc, Relaxed);
-    original.realloc.store(allocator.realloc, Relaxed);
-    original.free.store(allocator.free, Relaxed);
-    let mem = domain == MEM;
-    if escape {
-        let functions: [*const (); 3] = if mem {
-            [escaping_mem_malloc as *const (), escaping_mem_calloc as *const (), escaping_mem_realloc as *const ()]
-        } else {
-            [escaping_obj_malloc as *const (), escaping_obj_calloc as *const (), escaping_obj_realloc as *const ()]
-        };
-        let [malloc, calloc, realloc] = functions.map(|function| function as usize);
-        allocator = Allocator { malloc, calloc, realloc, ..allocator };
-    } else {
-        let functions: [*const (); 4] = if mem {
-            [
-                wrapping_mem_malloc as *const (),
-                wrapping_mem_calloc as *const (),
-                wrapping_mem_realloc as *const (),
-                wrapping_mem_free as *const (),
-            ]
-        } else {
-            [
-                wrapping_obj_malloc as *const (),
-                wrapping_obj_calloc as *const (),
-                wrapping_obj_realloc as *const (),
-                wrapping_obj_free as *const (),
-            ]
-        };
-        let [malloc, calloc, realloc, free] = functions.map(|function| function as usize);
-        allocator = Allocator { malloc, calloc, realloc, free, ..allocator };
-    }
-    call!(set, fn(c_int, *mut Allocator) -> (), (domain, &raw mut allocator));
-}
-
-fn mark_arenas() {
-    let (get, set) = (global_symbol(c"PyObject_GetArenaAllocator"), global_symbol(c"PyObject_SetArenaAllocator"));
-    if get == 0 || set == 0 {
-        return;
-    }
-    let mut arenas = Arenas { context: core::ptr::null_mut(), alloc: 0, free: 0 };
-    call!(get, fn(*mut Arenas) -> (), (&raw mut arenas));
-    if arenas.alloc == 0 || ARENA_ALLOC.load(Relaxed) != 0 {
-        return;
-    }
-    ARENA_ALLOC.store(arenas.alloc, Relaxed);
-    ARENA_FREE.store(arenas.free, Relaxed);
-    arenas.alloc = arena_alloc as *const () as usize;
-    arenas.free = arena_free as *const () as usize;
-    call!(set, fn(*mut Arenas) -> (), (&raw mut arenas));
-}
-
-fn unmark_arenas() {
-    let (get, set) = (global_symbol(c"PyObject_GetArenaAllocator"), global_symbol(c"PyObject_SetArenaAllocator"));
-    if get == 0 || set == 0 {
-        return;
-    }
-    let mut arenas = Arenas { context: core::ptr::null_mut(), alloc: 0, free: 0 };
-    call!(get, fn(*mut Arenas) -> (), (&raw mut arenas));
-    if arenas.alloc == arena_alloc as *const () as usize {
-        arenas.alloc = ARENA_ALLOC.load(Relaxed);
-        arenas.free = ARENA_FREE.load(Relaxed);
-        call!(set, fn(*mut Arenas) -> (), (&raw mut arenas));
-        ARENA_ALLOC.store(0, Relaxed);
-    }
+/// Notes the RAW domain's functions, from which sampled blocks are taken; false if the process has none.
+pub(crate) fn set_raw(malloc: usize, calloc: usize) -> bool {
+    RAW_MALLOC.store(malloc, Relaxed);
+    RAW_CALLOC.store(calloc, Relaxed);
+    malloc != 0 && calloc != 0
 }
