@@ -187,6 +187,7 @@ fn idle(py: Python<'_>) -> bool {
     true
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_start(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -204,6 +205,7 @@ unsafe extern "C" fn on_start(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_resume(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -221,6 +223,7 @@ unsafe extern "C" fn on_resume(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_return(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -239,6 +242,7 @@ unsafe extern "C" fn on_return(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_call(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -257,6 +261,7 @@ unsafe extern "C" fn on_call(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_c_return(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -281,6 +286,7 @@ fn reading(ticks: u64) -> Reading {
     Reading { ticks, net: 0, high: 0 }
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_line_start(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -321,6 +327,7 @@ fn meet(py: Python<'_>, code: *mut ffi::PyObject) -> bool {
     function.in_scope
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_line(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -340,6 +347,7 @@ unsafe extern "C" fn on_line(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_line_resume(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -357,6 +365,7 @@ unsafe extern "C" fn on_line_resume(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_line_throw(
     receiver: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -372,6 +381,7 @@ unsafe extern "C" fn on_line_throw(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_line_return(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -390,6 +400,7 @@ unsafe extern "C" fn on_line_return(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
 unsafe extern "C" fn on_line_yield(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,

@@ -136,6 +136,7 @@ fn none() -> *mut ffi::PyObject {
     unsafe { ffi::Py_None() }
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method or handler that it was registered as.
 unsafe extern "C" fn on_line(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -149,6 +150,7 @@ unsafe extern "C" fn on_line(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method or handler that it was registered as.
 unsafe extern "C" fn on_start(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -162,6 +164,7 @@ unsafe extern "C" fn on_start(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method or handler that it was registered as.
 unsafe extern "C" fn on_resume(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -179,6 +182,7 @@ unsafe extern "C" fn on_resume(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method or handler that it was registered as.
 unsafe extern "C" fn on_return(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -195,6 +199,7 @@ unsafe extern "C" fn on_return(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method or handler that it was registered as.
 unsafe extern "C" fn on_unwind(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -226,6 +231,7 @@ unsafe extern "C" fn on_unwind(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method or handler that it was registered as.
 unsafe extern "C" fn on_call(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -240,6 +246,7 @@ unsafe extern "C" fn on_call(
     none()
 }
 
+// SAFETY: CPython calls it with the GIL held, as the method or handler that it was registered as.
 unsafe extern "C" fn on_c_return(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
