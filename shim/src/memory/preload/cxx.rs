@@ -17,8 +17,8 @@ use rscalene_wire::AllocFlags;
 use crate::ground::real::{call_next, operator, operators_in_front};
 use crate::ground::sys;
 use crate::ground::tls::tls;
-use crate::memory::preload::foreign::marked;
-use crate::memory::preload::libc::{Block, FREE, MALLOC, MEMALIGN, NULL, count, release};
+use crate::memory::preload::hooked::{Block, marked};
+use crate::memory::preload::libc::{FREE, MALLOC, MEMALIGN, NULL, count, release};
 use crate::memory::sample::{Choice, keep};
 
 /// Type of all operators: three arguments in registers.
@@ -96,6 +96,7 @@ struct Begun {
     token: usize,
 }
 
+// SAFETY: only the operators of this file call it, with what their own callers gave.
 unsafe extern "C" fn begin(bytes: usize, operator: &'static Operator) -> Begun {
     let (function, block) = (operator.get(), tls());
     if block.inside.get() != 0 {
@@ -109,6 +110,7 @@ unsafe extern "C" fn begin(bytes: usize, operator: &'static Operator) -> Begun {
     Begun { function, token: MARKED | chosen }
 }
 
+// SAFETY: only the operators of this file call it, with what their own callers gave.
 unsafe extern "C" fn end(block: Block, bytes: usize, token: usize) -> Block {
     unmark();
     if token & CHOSEN != 0 {
@@ -130,6 +132,7 @@ const CONTINUE: c_int = 8;
 
 /// Called by the unwinder when an exception searches or leaves the frame of an operator. The frame exists only while
 /// the thread is marked. (A new-handler that leaves by `longjmp` does not unwind: the thread stays marked.)
+// SAFETY: the unwinder calls it, with what it gives every personality, when an exception passes an operator.
 unsafe extern "C" fn personality(_: c_int, actions: c_int, _: u64, _: *mut c_void, _: *mut c_void) -> c_int {
     if actions & CLEANUP != 0 {
         unmark();
@@ -319,11 +322,13 @@ pub(crate) fn resolve() {
     }
 }
 
+// SAFETY: only the operators of this file call it, with what their own callers gave.
 unsafe extern "C" fn delete_without_size(block: usize, _: usize, alignment: usize) -> Block {
     DELETE_ALIGNED.call(block as Block, alignment, 0);
     NULL
 }
 
+// SAFETY: only the operators of this file call it, with what their own callers gave.
 unsafe extern "C" fn delete_array_without_size(block: usize, _: usize, alignment: usize) -> Block {
     DELETE_ARRAY_ALIGNED.call(block as Block, alignment, 0);
     NULL
@@ -333,19 +338,23 @@ unsafe extern "C" fn delete_array_without_size(block: usize, _: usize, alignment
 // there. They do the work of the standard library's operators. The standard library may not be loaded yet, so they
 // cannot throw: without memory the process ends, as it does after an exception that no code catches.
 
+// SAFETY: only the operators of this file call it, with what their own callers gave.
 unsafe extern "C" fn plain_nothrow(bytes: usize, _: usize, _: usize) -> Block {
     call_next!(MALLOC, fn(usize) -> Block, (bytes.max(1)), NULL)
 }
 
+// SAFETY: only the operators of this file call it, with what their own callers gave.
 unsafe extern "C" fn plain_aligned_nothrow(bytes: usize, alignment: usize, _: usize) -> Block {
     call_next!(MEMALIGN, fn(usize, usize) -> Block, (alignment, bytes.max(1)), NULL)
 }
 
+// SAFETY: only the operators of this file call it, with what their own callers gave.
 unsafe extern "C" fn plain(bytes: usize, more: usize, most: usize) -> Block {
     // SAFETY: passed on.
     surely(unsafe { plain_nothrow(bytes, more, most) })
 }
 
+// SAFETY: only the operators of this file call it, with what their own callers gave.
 unsafe extern "C" fn plain_aligned(bytes: usize, alignment: usize, most: usize) -> Block {
     // SAFETY: passed on.
     surely(unsafe { plain_aligned_nothrow(bytes, alignment, most) })
@@ -359,6 +368,7 @@ fn surely(block: Block) -> Block {
     block
 }
 
+// SAFETY: only the operators of this file call it, with what their own callers gave.
 unsafe extern "C" fn plain_delete(block: usize, _: usize, _: usize) -> Block {
     call_next!(FREE, fn(Block) -> (), (block as Block), ());
     NULL

@@ -2,44 +2,34 @@
 //!
 //! Job: count and sample the program's calls of the malloc family. Invariant: the real allocator does all the work:
 //! calloc stays lazy, realloc grows in place, a failure stays a failure with the old block intact, alignment and usable
-//! size are the allocator's own. Counted are the bytes that the program asked for. Neighbour: `sample` (decides and
-//! records).
+//! size are the allocator's own. Counted are the bytes that the program asked for. Each row of the table
+//! below has a function in this file and a stand-in in `tables::libc`; a test compares all three. Neighbours: `hooked`,
+//! `sample` (decides and records).
 
-use core::ffi::{c_int, c_void};
+use core::ffi::c_int;
 
 use rscalene_wire::FreeHow;
 
-use crate::ground::real::{Next, call_next};
+use crate::ground::real::call_next;
 use crate::ground::tls::tls;
-use crate::ground::weak::Weak;
 use crate::memory::live;
+use crate::memory::preload::hooked::{Block, hooked};
 use crate::memory::sample::{Choice, chosen, forget, keep, remember};
 
-pub(crate) static MALLOC: Next = Next::or_libc(c"malloc", Weak::LibcMalloc);
-pub(crate) static CALLOC: Next = Next::or_libc(c"calloc", Weak::LibcCalloc);
-pub(crate) static REALLOC: Next = Next::or_libc(c"realloc", Weak::LibcRealloc);
-static REALLOCARRAY: Next = Next::new(c"reallocarray");
-pub(crate) static FREE: Next = Next::or_libc(c"free", Weak::LibcFree);
-pub(crate) static POSIX_MEMALIGN: Next = Next::new(c"posix_memalign");
-pub(crate) static ALIGNED_ALLOC: Next = Next::new(c"aligned_alloc");
-pub(crate) static MEMALIGN: Next = Next::or_libc(c"memalign", Weak::LibcMemalign);
-pub(crate) static VALLOC: Next = Next::new(c"valloc");
-pub(crate) static PVALLOC: Next = Next::new(c"pvalloc");
-
-/// Looks these functions up before any look-up can fail. A failed look-up allocates, and its block must come from, and
-/// go back to, the same allocator.
-pub(crate) fn resolve() {
-    for next in [&FREE, &MALLOC, &CALLOC, &REALLOC, &MEMALIGN, &POSIX_MEMALIGN, &ALIGNED_ALLOC] {
-        next.get();
-    }
-    // Not every libc has these, so they come last.
-    for next in [&REALLOCARRAY, &VALLOC, &PVALLOC] {
-        next.get();
-    }
+// What a failed look-up calls comes first, and what not every libc has comes last.
+hooked! {
+    FREE = free(block: Block) -> (), or LibcFree;
+    MALLOC = malloc(bytes: usize) -> Block, or LibcMalloc;
+    CALLOC = calloc(items: usize, size: usize) -> Block, or LibcCalloc;
+    REALLOC = realloc(old: Block, bytes: usize) -> Block, or LibcRealloc;
+    MEMALIGN = memalign(alignment: usize, bytes: usize) -> Block, or LibcMemalign;
+    POSIX_MEMALIGN = posix_memalign(into: *mut Block, alignment: usize, bytes: usize) -> c_int;
+    ALIGNED_ALLOC = aligned_alloc(alignment: usize, bytes: usize) -> Block;
+    REALLOCARRAY = reallocarray(old: Block, items: usize, size: usize) -> Block;
+    VALLOC = valloc(bytes: usize) -> Block;
+    PVALLOC = pvalloc(bytes: usize) -> Block;
 }
 
-/// A block, or null.
-pub(crate) type Block = *mut c_void;
 pub(crate) const NULL: Block = core::ptr::null_mut();
 
 /// Allocates `bytes` with `real`, and records the block if it is a sample.

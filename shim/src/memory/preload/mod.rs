@@ -3,6 +3,7 @@
 pub(crate) mod copies;
 pub(crate) mod cxx;
 pub(crate) mod foreign;
+pub(crate) mod hooked;
 pub(crate) mod libc;
 pub(crate) mod maps;
 

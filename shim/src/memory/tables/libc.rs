@@ -14,47 +14,43 @@ use rscalene_wire::ExactCounters;
 use crate::count::counters::{self, count_new, counting, inside, outermost};
 use crate::count::sizes;
 use crate::ground::real;
+use crate::memory::preload::hooked::name;
 use crate::memory::preload::{libc as preload, maps};
 use crate::memory::sample;
 use crate::memory::tables::got::{self, Family, Hook};
 
-const MALLOC: usize = 0;
-const CALLOC: usize = 1;
-const REALLOC: usize = 2;
-const FREE: usize = 3;
-const POSIX_MEMALIGN: usize = 4;
-const ALIGNED_ALLOC: usize = 5;
-const MEMALIGN: usize = 6;
-const VALLOC: usize = 7;
-const PVALLOC: usize = 8;
-const REALLOCARRAY: usize = 9;
-const MMAP: usize = 10;
-const MMAP64: usize = 11;
-const MUNMAP: usize = 12;
-const MREMAP: usize = 13;
-const MPROTECT: usize = 14;
-/// In neither family: libraries that look a function up by name get its replacement.
-const DLSYM: usize = 15;
+/// One row a function that is replaced in the libraries' tables: its index, its family, and the stand-in of its name.
+macro_rules! hooks {
+    ($($index:ident = $family:ident, $function:ident;)*) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        enum Row { $($index),* }
+        $(const $index: usize = Row::$index as usize;)*
 
-/// All hooks.
-static HOOKS: [Hook; 16] = [
-    Hook::new(c"malloc", Family::Malloc, || malloc as *const () as usize),
-    Hook::new(c"calloc", Family::Malloc, || calloc as *const () as usize),
-    Hook::new(c"realloc", Family::Malloc, || realloc as *const () as usize),
-    Hook::new(c"free", Family::Malloc, || free as *const () as usize),
-    Hook::new(c"posix_memalign", Family::Malloc, || posix_memalign as *const () as usize),
-    Hook::new(c"aligned_alloc", Family::Malloc, || aligned_alloc as *const () as usize),
-    Hook::new(c"memalign", Family::Malloc, || memalign as *const () as usize),
-    Hook::new(c"valloc", Family::Malloc, || valloc as *const () as usize),
-    Hook::new(c"pvalloc", Family::Malloc, || pvalloc as *const () as usize),
-    Hook::new(c"reallocarray", Family::Malloc, || reallocarray as *const () as usize),
-    Hook::new(c"mmap", Family::Mmap, || mmap as *const () as usize),
-    Hook::new(c"mmap64", Family::Mmap, || mmap64 as *const () as usize),
-    Hook::new(c"munmap", Family::Mmap, || munmap as *const () as usize),
-    Hook::new(c"mremap", Family::Mmap, || mremap as *const () as usize),
-    Hook::new(c"mprotect", Family::Mmap, || mprotect as *const () as usize),
-    Hook::new(c"dlsym", Family::Dlsym, || dlsym as *const () as usize),
-];
+        /// All hooks.
+        static HOOKS: [Hook; [$(Row::$index),*].len()] =
+            [$(Hook::new(name!($function), Family::$family, || $function as *const () as usize)),*];
+    };
+}
+
+hooks! {
+    MALLOC = Malloc, malloc;
+    CALLOC = Malloc, calloc;
+    REALLOC = Malloc, realloc;
+    FREE = Malloc, free;
+    POSIX_MEMALIGN = Malloc, posix_memalign;
+    ALIGNED_ALLOC = Malloc, aligned_alloc;
+    MEMALIGN = Malloc, memalign;
+    VALLOC = Malloc, valloc;
+    PVALLOC = Malloc, pvalloc;
+    REALLOCARRAY = Malloc, reallocarray;
+    MMAP = Mmap, mmap;
+    MMAP64 = Mmap, mmap64;
+    MUNMAP = Mmap, munmap;
+    MREMAP = Mmap, mremap;
+    MPROTECT = Mmap, mprotect;
+    // In neither family: libraries that look a function up by name get its replacement. The last row.
+    DLSYM = Dlsym, dlsym;
+}
 
 static USABLE: AtomicUsize = AtomicUsize::new(0);
 
@@ -156,18 +152,22 @@ fn reallocate(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void
     if sample::tapped() { preload::resize(old, bytes, || sample::within(counted)) } else { counted() }
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(MALLOC, fn(usize) -> *mut c_void, bytes))
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn calloc(count: usize, each: usize) -> *mut c_void {
     allocate(count.wrapping_mul(each), || real!(CALLOC, fn(usize, usize) -> *mut c_void, count, each))
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn realloc(old: *mut c_void, bytes: usize) -> *mut c_void {
     reallocate(old, bytes, || real!(REALLOC, fn(*mut c_void, usize) -> *mut c_void, old, bytes))
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn reallocarray(old: *mut c_void, count: usize, each: usize) -> *mut c_void {
     reallocate(old, count.wrapping_mul(each), || {
         real!(REALLOCARRAY, fn(*mut c_void, usize, usize) -> *mut c_void, old, count, each)
@@ -196,6 +196,7 @@ fn resize(mine: *mut ExactCounters, old: *mut c_void, bytes: usize, call: impl F
     block
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn free(block: *mut c_void) {
     if sample::tapped() {
         preload::release(block);
@@ -223,6 +224,7 @@ fn counted_free(block: *mut c_void) {
     inside(mine, || real!(FREE, fn(*mut c_void) -> (), block));
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn posix_memalign(into: *mut *mut c_void, alignment: usize, bytes: usize) -> c_int {
     let mut failed = libc::ENOMEM;
     allocate(bytes, || {
@@ -233,18 +235,22 @@ unsafe extern "C" fn posix_memalign(into: *mut *mut c_void, alignment: usize, by
     failed
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn aligned_alloc(alignment: usize, bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(ALIGNED_ALLOC, fn(usize, usize) -> *mut c_void, alignment, bytes))
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(MEMALIGN, fn(usize, usize) -> *mut c_void, alignment, bytes))
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(VALLOC, fn(usize) -> *mut c_void, bytes))
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(PVALLOC, fn(usize) -> *mut c_void, bytes))
 }
@@ -288,6 +294,7 @@ fn map(
     answer
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn mmap(
     at: *mut c_void,
     bytes: usize,
@@ -299,6 +306,7 @@ unsafe extern "C" fn mmap(
     map(MMAP, at, bytes, how, flags, fd, from)
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn mmap64(
     at: *mut c_void,
     bytes: usize,
@@ -310,6 +318,7 @@ unsafe extern "C" fn mmap64(
     map(MMAP64, at, bytes, how, flags, fd, from)
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
     let counted = || counted_unmap(at, bytes, || real!(MUNMAP, fn(*mut c_void, usize) -> c_int, at, bytes));
     if sample::tapped() { maps::unmap(at, bytes, counted) } else { counted() }
@@ -333,6 +342,7 @@ fn counted_unmap(at: *mut c_void, bytes: usize, call: impl FnOnce() -> c_int) ->
     failed
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn mremap(
     old: *mut c_void,
     old_bytes: usize,
@@ -372,6 +382,7 @@ fn counted_remap(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_v
     answer
 }
 
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, protection: c_int) -> c_int {
     let failed = real!(MPROTECT, fn(*mut c_void, usize, c_int) -> c_int, at, bytes, protection);
     if failed == 0 && sample::tapped() {
@@ -382,6 +393,7 @@ unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, protection: c_int) 
 
 /// `dlsym` for libraries that look functions up with their own handle (ctypes, cffi). The real `dlsym` depends on its
 /// caller only for RTLD_DEFAULT and RTLD_NEXT, which those libraries do not pass.
+// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
 unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const libc::c_char) -> usize {
     let found = real!(DLSYM, fn(*mut c_void, *const libc::c_char) -> usize, handle, name);
     if found == 0 {
