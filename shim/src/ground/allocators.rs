@@ -115,9 +115,10 @@ pub(crate) fn change_arenas(change: impl FnOnce(&mut Arenas) -> bool) {
     if get == 0 || set == 0 {
         return;
     }
-    // SAFETY: the addresses are those of these two functions of the interpreter.
-    let (get, set): (unsafe extern "C" fn(*mut Arenas), unsafe extern "C" fn(*const Arenas)) =
-        unsafe { (core::mem::transmute(get), core::mem::transmute(set)) };
+    // SAFETY: the address is that of the interpreter's function of this name and type.
+    let get: unsafe extern "C" fn(*mut Arenas) = unsafe { core::mem::transmute(get) };
+    // SAFETY: as above.
+    let set: unsafe extern "C" fn(*const Arenas) = unsafe { core::mem::transmute(set) };
     let mut arenas = Arenas { context: core::ptr::null_mut(), alloc: no_malloc, free: no_arena_free };
     // SAFETY: `arenas` is a local variable.
     unsafe { get(&raw mut arenas) };

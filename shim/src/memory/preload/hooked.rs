@@ -58,10 +58,10 @@ macro_rules! hooked {
                     /// # Safety
                     /// As the function behind ours.
                     pub(in super::super) unsafe extern "C" fn marking($($argument: $type),*) -> $ret {
+                        let real = REAL.load(Relaxed);
                         // SAFETY: `foreign` stored the address of the function of this signature before it put this
                         // function in its place.
-                        let real: unsafe extern "C" fn($($type),*) -> $ret =
-                            unsafe { core::mem::transmute(REAL.load(Relaxed)) };
+                        let real: unsafe extern "C" fn($($type),*) -> $ret = unsafe { core::mem::transmute(real) };
                         // SAFETY: the arguments are the caller's own.
                         $crate::memory::preload::hooked::marked(|| unsafe { real($($argument),*) })
                     }
