@@ -40,7 +40,8 @@ pub(crate) fn merge(flags: &Merge) -> Result<i32, Error> {
         output::save(&profile, path, format, &flags.show, &source)?;
         let shown = path.display();
         let hint = if format == Format::Json { format!("; `rscalene view {shown}` shows it") } else { String::new() };
-        messages::tell(&format!("merged {count} runs into {shown}{hint}"));
+        let runs = if runs == 1 { "run" } else { "runs" };
+        messages::tell(&format!("merged {count} {runs} into {shown}{hint}"));
         return Ok(0);
     }
     let terminal = messages::stdout_is_terminal();

@@ -1,19 +1,19 @@
-//! One call of a profiled function, from its first event to its last: the rows and the hand that points at one of them.
+//! One call of a profiled function, from its first event to its last: a row for each line, and the current row.
 //!
-//! Job: charge what passed between two events to the row that was running. Invariant: between [`Session::resume`] and
+//! Job: charge the ticks and bytes between two events to the current row. Invariant: between [`Session::resume`] and
 //! [`Session::pause`] every tick and every byte goes to exactly one row, so the increments sum to the net, in
-//! recursion, in generators and after exceptions too. Neighbours: `engine::threads` brings the readings, `report` prints
-//! the rows.
+//! recursion, in generators and after exceptions too. Neighbours: `engine::threads` brings the readings, `report`
+//! prints the rows.
 //!
-//! An activation that starts inside another of the same table (recursion, a comprehension, an inner function) takes the
-//! hand from it and gives it back when it ends: its time and bytes stand on its own rows and nowhere else.
+//! An activation that starts inside another of the same table (recursion, a comprehension, an inner function) becomes
+//! current until it ends: its time and bytes stand on its own rows and nowhere else.
 
 use serde::{Deserialize, Serialize};
 
-/// What the clock and the counters of the running thread say.
+/// Readings of the clock and the counters of the running thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Ticks, less what the profiler itself took.
+    /// Ticks, less the profiler's own.
     pub ticks: u64,
     /// Bytes allocated less bytes freed by this thread (or resident bytes), less the profiler's own.
     pub net: i64,
@@ -26,7 +26,7 @@ pub struct Reading {
 pub struct Row {
     /// How often the line was begun.
     pub hits: u64,
-    /// Ticks on it, callees included, inner activations of the same table excluded.
+    /// Ticks on the line, callees included, inner activations of the same table excluded.
     pub ticks: u64,
     /// The part of `ticks` spent in functions that the line called.
     pub callee_ticks: u64,
@@ -44,13 +44,13 @@ impl Row {
     /// A line that never ran.
     pub const EMPTY: Self = Self { hits: 0, ticks: 0, callee_ticks: 0, increment: 0, usage: Self::NEVER, peak: 0 };
 
-    /// Did anything of this line run?
+    /// Whether the line ran at all.
     #[must_use]
     pub fn ran(&self) -> bool {
         self.usage != Self::NEVER
     }
 
-    /// Add what another session saw of the same line; its net started `offset` bytes above ours.
+    /// Adds another session's row of the same line, whose net started `offset` bytes above ours.
     pub fn merge(&mut self, other: &Self, offset: i64) {
         self.hits += other.hits;
         self.ticks += other.ticks;
@@ -72,22 +72,22 @@ struct Activation {
     depth: u32,
 }
 
-/// See the module.
+/// The rows of one call, and the current row.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// One row a line, the function's first line first.
+    /// A row for each line, the function's first line first.
     pub rows: Vec<Row>,
     /// How often the function itself was entered.
     pub calls: u64,
     activations: Vec<Activation>,
     code: usize,
     row: usize,
-    /// What `last.net` was when the line under the hand began.
+    /// `last.net` when the current line began.
     base: i64,
     last: Reading,
     net: i64,
     call_began: Option<u64>,
-    /// Foreign calls that are open below the code under the hand.
+    /// Open calls of functions of other tables, below the current code.
     depth: u32,
 }
 
@@ -112,20 +112,20 @@ impl Session {
         }
     }
 
-    /// The code object whose line the hand is on; 0 for none.
+    /// The current code object; 0 for none.
     #[inline(always)]
     #[must_use]
     pub fn code(&self) -> usize {
         self.code
     }
 
-    /// The row that the hand is on.
+    /// The current row.
     #[must_use]
     pub fn row(&self) -> usize {
         self.row
     }
 
-    /// Does nothing run in it?
+    /// Whether no activation runs in the session.
     #[must_use]
     pub fn idle(&self) -> bool {
         self.code == NOTHING
@@ -137,7 +137,7 @@ impl Session {
         self.net
     }
 
-    /// The code that the hand is on begins another line.
+    /// Makes `row` current: the current code begins another line.
     #[inline(always)]
     pub fn line(&mut self, row: usize, now: Reading) {
         self.charge(now);
@@ -148,7 +148,7 @@ impl Session {
         }
     }
 
-    /// A code object starts or goes on at `row`.
+    /// Makes `code` current: a code object starts or resumes at `row`.
     pub fn enter(&mut self, code: usize, row: usize, now: Reading) {
         if self.code == NOTHING {
             self.last = now;
@@ -162,8 +162,8 @@ impl Session {
         self.depth = 0;
     }
 
-    /// A code object returns, yields or is left by an exception. What was entered after it and never left goes with it.
-    /// Returns whether it was running here.
+    /// Ends an activation of `code`, which returned, yielded or raised, and all activations entered after it. Returns
+    /// whether `code` was running in the session.
     pub fn leave(&mut self, code: usize, now: Reading) -> bool {
         if self.code != code && !self.activations.iter().any(|activation| activation.code == code) {
             return false;
@@ -176,7 +176,8 @@ impl Session {
         true
     }
 
-    /// A line of a code object that is not under the hand: give the hand to its activation, if it has one here.
+    /// Makes the activation of `code` current, for a line event of code that is not current. False if the session has
+    /// no such activation.
     pub fn switch_to(&mut self, code: usize, now: Reading) -> bool {
         let Some(at) = self.activations.iter().rposition(|activation| activation.code == code) else {
             return false;
@@ -188,7 +189,7 @@ impl Session {
         true
     }
 
-    /// Stop the hand: whatever runs here is left. A generator that is suspended is charged nothing.
+    /// Ends all activations, for example when a generator is suspended: until the next event nothing is charged.
     pub fn pause(&mut self, now: Reading) {
         if self.code != NOTHING {
             self.charge(now);
@@ -197,14 +198,15 @@ impl Session {
         }
     }
 
-    /// The line calls a function at `ticks`; it is a callee's time until [`Session::call_ended`] or the next event.
+    /// The current line calls a function at `ticks`. Time counts as the callee's until [`Session::call_ended`] or the
+    /// next event.
     #[inline]
     pub fn call(&mut self, ticks: u64) {
         self.call_ended(ticks);
         self.call_began = Some(ticks);
     }
 
-    /// The function came back.
+    /// The called function returned at `ticks`.
     #[inline]
     pub fn call_ended(&mut self, ticks: u64) {
         if let Some(began) = self.call_began.take()
@@ -214,7 +216,7 @@ impl Session {
         }
     }
 
-    /// A function that is not of this table starts; the outermost one counts as the callee.
+    /// A function of another table starts; only the outermost of nested ones counts as the callee.
     #[inline]
     pub fn foreign_enter(&mut self, ticks: u64) {
         self.depth += 1;
@@ -223,7 +225,7 @@ impl Session {
         }
     }
 
-    /// It is left.
+    /// A function of another table ends.
     #[inline]
     pub fn foreign_leave(&mut self, ticks: u64) {
         self.depth = self.depth.saturating_sub(1);
@@ -232,7 +234,7 @@ impl Session {
         }
     }
 
-    /// Ticks that another table's session took on the line under the hand.
+    /// Adds ticks of another table's session to the callee time of the current line.
     pub fn add_callee(&mut self, ticks: u64) {
         if self.code != NOTHING
             && self.call_began.is_none()
@@ -242,7 +244,7 @@ impl Session {
         }
     }
 
-    /// A peak that a session above this one saw: fold it in before the high-water mark is forgotten.
+    /// Takes over a peak that an inner session saw, before the high-water mark is reset.
     #[inline]
     pub fn saw_high(&mut self, high: i64) {
         if let Some(row) = self.rows.get_mut(self.row)

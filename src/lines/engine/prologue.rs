@@ -1,9 +1,8 @@
 //! A call at the head of a code object, on 3.11.
 //!
-//! Job: give a decorated function a first step that switches tracing on, so that it stays a plain function: no wrapper,
-//! no second frame, the same recursion depth. Invariant: what follows the call is the function's own bytecode, byte for
-//! byte; jumps are relative on 3.11, so only the exception table has to move. Neighbour: `tracing::hook` is what it
-//! calls.
+//! Job: give a decorated function a first step that switches tracing on, so that the function stays plain: no wrapper,
+//! no second frame, the same recursion depth. Invariant: the function's own bytecode follows the call, byte for byte;
+//! jumps are relative on 3.11, so only the exception table moves. Neighbour: the first step calls `tracing::hook`.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};

@@ -1,10 +1,10 @@
 //! Python, native and system time of the lines of `@profile`, from the samples of a `Profiler` that runs meanwhile.
 //!
-//! Job: one sampler at a time (the first) adds its CPU samples up by thread, table and row; a session reads its
-//! thread's sums when it comes to the thread and when it leaves it (a driven one does at every step, and takes what
-//! came late along at the next one). Invariant: a sample counts for the innermost frame that lies in a table, as the
-//! session's own clock does; without a sampler over the whole session there is nothing to read. Neighbours: `sampler`
-//! feeds, `threads` reads, `report` prints.
+//! Job: one sampler at a time (the first) adds its CPU samples up by thread, table and row. A session reads its
+//! thread's sums when the session starts on the thread and when it leaves the thread. A driven session does so at every
+//! step, and adds samples that came late at the next step. Invariants: a sample counts for the innermost frame in a
+//! table, as the session's own clock does; a session has sums only if one sampler ran during the whole session.
+//! Neighbours: `sampler` adds samples, `threads` reads, `report` prints.
 
 use std::collections::HashMap;
 use std::sync::MutexGuard;
@@ -16,12 +16,12 @@ use rscalene_wire::CpuKind;
 use crate::bindings::fork_lock::ForkLock;
 use crate::transport::event::{Body, CodeDef, Event, StackDef};
 
-/// What was sampled of a row.
+/// Sums of samples of a row.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sampled {
     /// Nanoseconds of samples in Python, and in native code.
     ns: [u64; 2],
-    /// Nanoseconds of the scheduler's ticks on either: those that met the user's code, and the kernel.
+    /// Nanoseconds of the scheduler's ticks on both: ticks in user code, and ticks in the kernel.
     ticks: [[u64; 2]; 2],
 }
 
@@ -45,7 +45,8 @@ impl Sampled {
 /// Nanoseconds of a row: Python's, native, and the kernel's.
 type Row = [u64; 3];
 
-/// The sampler that feeds; 0 for none. Written under the lock, read without it to see that there is none.
+/// Number of the sampler that adds samples; 0 for none. Written under the lock; readers without the lock only check for
+/// 0.
 static OWNER: AtomicU64 = AtomicU64::new(0);
 static STATE: ForkLock<State> =
     ForkLock::new(State { tables: Vec::new(), sums: None, left: None, sessions: 0, samplers: 0 });
@@ -66,43 +67,43 @@ struct Lines {
     rows: usize,
 }
 
-/// `None` in a forked child that can never have it.
+/// The sums; `None` in a forked child whose parent held the lock at the fork.
 fn state() -> Option<MutexGuard<'static, State>> {
     let (mut state, fresh) = STATE.take()?;
     if fresh && state.sums.take().is_some() {
-        // The parent's sampler.
+        // In a forked child, forget the parent's sampler.
         OWNER.store(0, Relaxed);
     }
     Some(state)
 }
 
-/// Makes the lines of a table known; returns its number.
+/// Registers the lines of a table; returns the table's number.
 pub(crate) fn register(filename: &str, first: u32, rows: usize) -> Option<usize> {
     let mut state = state()?;
     state.tables.push(Lines { filename: filename.to_owned(), first, rows });
     Some(state.tables.len() - 1)
 }
 
-/// What is sampled of a session.
+/// Samples of a session.
 pub(crate) struct Share {
-    /// Its number; 0 before its first step.
+    /// Number of the session; 0 before its first step.
     id: u64,
-    /// The sampler that ran when it began, and at every step so far; 0 for none.
+    /// The sampler that ran when the session began and at every step so far; 0 for none.
     owner: u64,
-    /// On this thread since then.
+    /// Sums of this thread when the current step began.
     step: Option<(u32, Vec<Sampled>)>,
-    /// What there was on a thread when it left it.
+    /// Sums of each thread when the session left the thread.
     left: Option<(u32, Vec<Sampled>)>,
     rows: Vec<Sampled>,
 }
 
 impl Share {
-    /// A session begins.
+    /// Samples of a session that begins.
     pub(crate) fn new() -> Self {
         Self { id: 0, owner: OWNER.load(Relaxed), step: None, left: None, rows: Vec::new() }
     }
 
-    /// It comes to this thread.
+    /// The session starts on this thread.
     pub(crate) fn step_in(&mut self, table: usize) {
         if self.owner == 0 {
             return;
@@ -114,13 +115,13 @@ impl Share {
         }
         // SAFETY: gettid takes nothing.
         let tid = unsafe { libc::gettid() } as u32;
-        // What was added up since it left this thread is late news of its step, unless another has been here.
+        // Samples added since the session left this thread belong to its last step, unless another session ran since.
         let last = state.left.as_ref().and_then(|left| left.get(&(tid, table))) == Some(&self.id);
         let since = self.left.take().filter(|(of, _)| last && *of == tid);
         self.step = since.or_else(|| Some((tid, state.read(tid, table))));
     }
 
-    /// It leaves it.
+    /// The session leaves this thread.
     pub(crate) fn step_out(&mut self, table: usize) {
         let Some((tid, before)) = self.step.take() else { return };
         let Some(mut state) = state() else { return self.owner = 0 };
@@ -140,8 +141,8 @@ impl Share {
         }
     }
 
-    /// It has ended: its rows, if one sampler ran all the time. The kernel's part is that of the row's ticks, or of all
-    /// of the session's where a row has none.
+    /// The rows of a session that has ended, if one sampler ran all the time. The kernel's part of a row comes from the
+    /// row's ticks, or from all ticks of the session if the row has none.
     pub(crate) fn rows(&self) -> Option<Vec<Row>> {
         if self.owner == 0 {
             return None;
@@ -170,17 +171,17 @@ impl State {
     }
 }
 
-/// A sampler's side.
+/// Adds up the samples of a sampler.
 #[derive(Debug)]
 pub(crate) struct Tally {
     owner: u64,
     codes: HashMap<u32, CodeDef>,
-    /// Tables and rows of the stacks that run through any.
+    /// Table and row of each stack with a frame in a table.
     stacks: HashMap<u64, Vec<(usize, usize)>>,
 }
 
 impl Tally {
-    /// Begins to add up; `None` where another sampler does.
+    /// Begins to add up; `None` if another sampler does already.
     pub(crate) fn claim() -> Option<Self> {
         let mut state = state()?;
         if OWNER.load(Relaxed) != 0 {
@@ -192,7 +193,7 @@ impl Tally {
         Some(Self { owner: state.samplers, codes: HashMap::new(), stacks: HashMap::new() })
     }
 
-    /// Takes in what the sampler saw. What runs through a table was defined after the table was made known.
+    /// Adds an event of the sampler. Definitions of stacks with a frame in a table come after the table's registration.
     pub(crate) fn see(&mut self, event: &Event) {
         match &event.body {
             Body::CodeDef(code)
@@ -240,7 +241,7 @@ impl Tally {
             let line = line_at(&code.table, first, entry.offset).unwrap_or(first);
             for (table, lines) in state.tables.iter().enumerate() {
                 let row = line.wrapping_sub(lines.first) as usize;
-                // Leaf first: the innermost frame of a table is the one that counts.
+                // Frames come leaf first: the innermost frame in a table counts.
                 if row < lines.rows && lines.filename == code.filename && found.iter().all(|(known, _)| *known != table)
                 {
                     found.push((table, row));

@@ -1,8 +1,8 @@
-//! Which functions are profiled: their lines, their code objects, and whom to tell.
+//! The profiled functions: their lines, their code objects, and the callbacks for their outcomes.
 //!
-//! Job: what a decorated function registers once. Invariant: the table of code objects is touched with the GIL held,
-//! and one that is in it is never freed. Neighbours: `threads` runs sessions on these tables, `watch` fills them,
-//! `monitoring` and `tracing` look code objects up.
+//! Job: hold what a decorated function registers once. Invariants: the table of code objects is touched with the GIL
+//! held; a code object in the table is never freed. Neighbours: `threads` runs sessions on these tables, `watch` fills
+//! them, `monitoring` and `tracing` look code objects up.
 
 use std::cell::UnsafeCell;
 use std::collections::HashMap;
@@ -17,27 +17,27 @@ use crate::bindings::counters::{self, Source};
 use crate::lines::report::Outcome;
 use crate::lines::session::Session;
 
-/// The lines of one decorated function: what to watch, and whom to tell when a call has ended.
+/// The lines of a decorated function: its code objects, and the callback for calls that have ended.
 #[pyclass(frozen, module = "rscalene._rscalene")]
 pub(crate) struct LineTable {
     pub(crate) table: Arc<Table>,
 }
 
-/// What [`LineTable`] holds; sessions share it.
+/// The data of a [`LineTable`], which sessions share.
 pub(crate) struct Table {
     pub(crate) filename: String,
     pub(crate) name: String,
     pub(crate) first_line: u32,
     pub(crate) lines: usize,
     pub(crate) source: Source,
-    /// Do the events of a call count as callees' time?
+    /// Whether the time between the events of a call counts as the callee's.
     pub(crate) own: bool,
-    /// Are its sessions driven?
+    /// Whether sessions of this table are driven.
     pub(crate) driven: bool,
-    /// Its number in `split`, if its time may be split.
+    /// Number of the table in `split`; `None` if its time is not split.
     pub(crate) split: Option<usize>,
     pub(crate) on_end: Py<PyAny>,
-    /// Address of the function's own code object, once it is watched.
+    /// Address of the function's own code object, once the code object is watched.
     pub(super) top_code: AtomicUsize,
     /// Bytes of the frame object that tracing makes for each activation, on 3.11.
     pub(crate) frame_bytes: AtomicI64,
@@ -48,7 +48,7 @@ impl Table {
         self.top_code.load(Relaxed)
     }
 
-    /// What Python is told of a session that has ended.
+    /// The outcome of a session that has ended, for Python.
     pub(crate) fn outcome(&self, session: Session, base_bytes: i64) -> Outcome {
         Outcome {
             filename: self.filename.clone(),
@@ -66,7 +66,7 @@ impl Table {
 
 #[pymethods]
 impl LineTable {
-    /// `memory` is `None`, `"exact"` or `"rss"`; `on_end` is called with a `LineOutcome` whenever a session has ended.
+    /// `memory` is `None`, `"exact"` or `"rss"`; `on_end` is called with a `LineOutcome` after each session.
     #[new]
     #[pyo3(signature = (filename, name, first_line, lines, *, memory, own, driven, on_end))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
@@ -109,23 +109,23 @@ impl LineTable {
         Ok(Self { table: Arc::new(table) })
     }
 
-    /// The outcome of no call at all.
+    /// The outcome of a function that was not called.
     fn unused(&self) -> outcome::LineOutcome {
         outcome::LineOutcome::new(self.table.outcome(Session::new(self.table.lines), 0))
     }
 }
 
-/// One code object that is watched.
+/// A watched code object.
 pub(crate) struct Watched {
     pub(crate) table: Arc<Table>,
-    /// Is it the function itself, not one defined in it?
+    /// Whether this is the function itself, and not a function defined in it.
     pub(crate) top: bool,
     pub(crate) first_line: u32,
     pub(super) lines: Vec<(u32, Option<u32>)>,
 }
 
 impl Watched {
-    /// Does `tracing::hook` report its start?
+    /// Whether `tracing::hook` reports its start.
     pub(crate) fn begins_by_hook(&self) -> bool {
         self.top && !self.table.driven
     }
@@ -142,7 +142,7 @@ impl Watched {
     }
 }
 
-/// The code objects that are watched.
+/// The watched code objects, by address.
 #[inline(always)]
 pub(crate) fn registry<'py>(_held: Python<'py>) -> &'py mut HashMap<usize, Watched> {
     struct Kept(UnsafeCell<Option<HashMap<usize, Watched>>>);

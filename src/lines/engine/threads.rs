@@ -1,10 +1,10 @@
-//! Which sessions run where, and what an event does to them.
+//! The sessions of each thread, and the effect of an event on them.
 //!
 //! Job: the state behind the callbacks. Invariant: a thread's state is touched by its own thread alone and never held
 //! across a call into Python. Neighbours: `table` says what is profiled, `monitoring`, `tracing` and `drive` report
 //! events, `outcome` goes to Python.
 //!
-//! A *plain* session begins with the outermost activation of its function on a thread and ends with it. A *driven* one
+//! A *plain* session begins and ends with the outermost activation of its function on a thread. A *driven* session
 //! belongs to one generator, coroutine or async generator: [`super::drive`] puts it on the thread for each step.
 
 use std::cell::UnsafeCell;
@@ -21,13 +21,13 @@ use crate::lines::clock;
 use crate::lines::report::{Failure, Outcome};
 use crate::lines::session::{Reading, Session};
 
-/// A session and what belongs to it.
+/// A session, its table, and its samples.
 pub(crate) struct Running {
     pub(crate) table: Arc<Table>,
     session: Session,
     base_bytes: i64,
     failure: Option<Failure>,
-    /// What a sampler sees of it.
+    /// Samples of the session.
     share: split::Share,
 }
 
@@ -38,23 +38,23 @@ impl Running {
         Box::new(Self { table: Arc::clone(table), session, base_bytes, failure: None, share: split::Share::new() })
     }
 
-    /// Name of the exception that left the function, on the line under the hand.
+    /// Records the name of the exception that left the function on the current line.
     pub(crate) fn fail(&mut self, exception: String) {
         let line = self.table.first_line + u32::try_from(self.session.row()).unwrap_or(0);
         self.failure = Some(Failure { exception, line });
     }
 }
 
-/// What one thread runs. The last session is on top.
+/// The sessions of one thread; the last is the innermost.
 pub(crate) struct Thread {
     #[expect(clippy::vec_box, reason = "a driven session moves in and out at every step")]
     sessions: Vec<Box<Running>>,
     overhead_ticks: u64,
     overhead_bytes: i64,
     counters: counters::Mine,
-    /// The tracer that was here before ours, on 3.11.
+    /// The thread's tracer before ours, on 3.11.
     pub(crate) tracer: Previous,
-    /// Net bytes when `tracing::hook` was done.
+    /// Net bytes when `tracing::hook` returned.
     hooked_net: i64,
     /// Name of the exception last raised in watched code, on 3.11.
     pub(crate) raised: Option<String>,
@@ -74,7 +74,7 @@ thread_local! {
     };
 }
 
-/// Run `work` on this thread's state. `work` must not call into Python.
+/// Runs `work` on this thread's state. `work` must not call into Python.
 #[inline(always)]
 pub(crate) fn with_thread<R>(work: impl FnOnce(&mut Thread) -> R) -> Option<R> {
     // SAFETY: the state belongs to this thread, and `work` calls nothing that comes back here.
@@ -84,7 +84,7 @@ pub(crate) fn with_thread<R>(work: impl FnOnce(&mut Thread) -> R) -> Option<R> {
 /// A session that has ended, on its way to Python.
 pub(crate) struct Ended(Box<Running>);
 
-/// What the profiler itself takes between two of these is charged to nobody.
+/// Readings when the profiler begins to work: its own time and bytes up to [`Thread::end`] are charged to no line.
 #[derive(Clone, Copy)]
 pub(crate) struct Began {
     ticks: u64,
@@ -92,7 +92,7 @@ pub(crate) struct Began {
     high: Option<i64>,
 }
 
-/// Runs `work` of the profiler's own on a line of the program: the time is the line's, the bytes are nobody's.
+/// Runs the profiler's `work` on a line of the program: the line gets the time, and no line gets the bytes.
 pub(crate) fn keep_bytes_out<R>(work: impl FnOnce() -> R) -> R {
     let began = with_thread(|thread| thread.begin(0));
     let answer = work();
@@ -125,7 +125,7 @@ impl Thread {
         }
     }
 
-    /// A line of a watched code object begins: the only event that has to be fast.
+    /// A line of a watched code object begins. Only this event has to be fast.
     #[inline(always)]
     pub(crate) fn line(&mut self, held: Python<'_>, code: usize, line: u32, scratch: Scratch, began: u64) {
         let Some(top) = self.sessions.last() else { return };
@@ -162,7 +162,7 @@ impl Thread {
         self.end(start);
     }
 
-    /// A watched code object starts or goes on.
+    /// A watched code object starts or resumes.
     pub(crate) fn enter(&mut self, held: Python<'_>, code: usize, place: Place, scratch: Scratch, began: u64) {
         let Some(watched) = registry(held).get(&code) else { return };
         let mut start = self.begin(began);
@@ -181,7 +181,7 @@ impl Thread {
                 Place::Offset(offset) => watched.row_at(offset),
                 Place::Line(line) => watched.row(line),
             };
-            // What a new session took is settled first: the reading must not hold it.
+            // Leave out the bytes of the new session before the reading is taken.
             self.end(start);
             start = self.begin(clock::ticks());
             let now = self.reading(table.source, start.ticks, scratch);
@@ -219,35 +219,35 @@ impl Thread {
         let was_here = running.session.leave(code, now);
         let over = was_here && running.session.idle() && !watched.table.driven;
         if was_here && !over && exception.is_some() {
-            // It was caught further out.
+            // An outer frame caught the exception.
             running.failure = None;
         }
         let ended = over.then(|| self.take_out(at));
         self.end(start);
         if watched.begins_by_hook() {
-            // Its frame object goes after this event.
+            // The interpreter frees the frame object after this event.
             self.overhead_bytes -= watched.table.frame_bytes.load(Relaxed);
         }
         ended
     }
 
-    /// `tracing::hook` is done; what comes until [`Thread::framed`] is tracing's own.
+    /// `tracing::hook` has returned; bytes up to [`Thread::framed`] are tracing's own.
     pub(crate) fn hooked(&mut self) {
         self.hooked_net = self.counters.net();
     }
 
-    /// Tracing has made the frame object of the activation that was hooked. The function would not have one.
+    /// Tracing has made a frame object for the hooked activation, which the function alone would not have.
     pub(crate) fn framed(&mut self, watched: &Watched) {
         let bytes = self.counters.net() - self.hooked_net;
         self.overhead_bytes += bytes;
         let known = &watched.table.frame_bytes;
-        // The first trace of all makes more than that.
+        // The first trace of the process allocates more than the frame object.
         if known.load(Relaxed) == 0 || bytes < known.load(Relaxed) {
             known.store(bytes, Relaxed);
         }
     }
 
-    /// The line under the hand calls something.
+    /// The current line calls a function.
     pub(crate) fn call(&mut self, code: usize, began: u64) {
         let ticks = began.wrapping_sub(self.overhead_ticks);
         if let Some(top) = self.sessions.last_mut()
@@ -258,7 +258,7 @@ impl Thread {
         self.overhead_ticks += clock::ticks().wrapping_sub(began);
     }
 
-    /// What it called came back.
+    /// The called function returned.
     pub(crate) fn call_ended(&mut self, code: usize, began: u64) {
         let ticks = began.wrapping_sub(self.overhead_ticks);
         if let Some(top) = self.sessions.last_mut()
@@ -269,7 +269,7 @@ impl Thread {
         self.overhead_ticks += clock::ticks().wrapping_sub(began);
     }
 
-    /// A function that nobody watches starts (`true`) or is left below the line under the hand.
+    /// A function without a table starts (`true`) or ends below the current line.
     pub(crate) fn foreign(&mut self, starts: bool, began: u64) {
         let ticks = began.wrapping_sub(self.overhead_ticks);
         if let Some(top) = self.sessions.last_mut() {
@@ -282,8 +282,8 @@ impl Thread {
         self.overhead_ticks += clock::ticks().wrapping_sub(began);
     }
 
-    /// Put a driven session on this thread, or join the one of the same table that runs here; with `starts` the step is
-    /// an activation's first. Returns whether it was put.
+    /// Puts a driven session on this thread, or joins the running session of the same table. With `starts`, the step is
+    /// an activation's first. Returns whether the session was put.
     pub(crate) fn step_in(&mut self, table: &Arc<Table>, kept: &mut Option<Box<Running>>, starts: bool) -> bool {
         let start = self.begin(clock::ticks());
         let joined = kept.is_none() && self.position(table).is_some();
@@ -299,7 +299,7 @@ impl Thread {
         !joined
     }
 
-    /// Take the driven session off this thread again.
+    /// Takes the driven session off this thread.
     pub(crate) fn step_out(&mut self, table: &Arc<Table>) -> Option<Box<Running>> {
         let began = clock::ticks();
         let start = self.begin(began);
@@ -311,7 +311,7 @@ impl Thread {
         Some(running)
     }
 
-    /// Does a session run here?
+    /// Whether a session runs on this thread.
     pub(crate) fn busy(&self) -> bool {
         !self.sessions.is_empty()
     }
@@ -354,13 +354,14 @@ impl Thread {
         let kept = self.counters.net() - began.net;
         self.overhead_bytes += kept;
         if let Some(high) = began.high {
-            // Nor is what was freed again anybody's peak.
+            // Memory that the profiler freed again is no line's peak.
             self.counters.set_high(high + kept);
         }
     }
 }
 
-/// An int that the interpreter made to tell us where, and will free after we answer: nobody's line made it.
+/// An int that the interpreter made for an event's line or offset and frees after the callback; its bytes are no
+/// line's.
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch(bool);
 
@@ -368,7 +369,7 @@ impl Scratch {
     /// No int was made.
     pub(crate) const NONE: Self = Self(false);
 
-    /// The line or offset that an event came with; ints up to 256 exist already.
+    /// The int of an event's line or offset; ints up to 256 exist already.
     #[inline(always)]
     pub(crate) fn of(number: u32) -> Self {
         Self(number > 256)
@@ -380,7 +381,7 @@ impl Scratch {
     }
 }
 
-/// Where a code object starts or goes on.
+/// Where a code object starts or resumes.
 #[derive(Clone, Copy)]
 pub(crate) enum Place {
     /// At its beginning.
@@ -392,16 +393,16 @@ pub(crate) enum Place {
 }
 
 impl Ended {
-    /// A driven session that has come to its end.
+    /// A driven session that has ended.
     pub(crate) fn of(running: Box<Running>) -> Self {
         Self(running)
     }
 
-    /// Tell Python. What goes wrong there is reported as unraisable; the time and the bytes it takes are the profiler's
+    /// Passes the outcome to Python. Errors there are reported as unraisable; the time and bytes are the profiler's
     /// own.
     pub(crate) fn announce(self, py: Python<'_>) {
         let start = with_thread(|thread| thread.begin(clock::ticks()));
-        // All of the session is gone when this returns.
+        // The session is freed when this returns.
         self.tell(py);
         if let Some(start) = start {
             with_thread(|thread| thread.end(start));

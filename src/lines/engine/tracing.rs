@@ -1,8 +1,8 @@
 //! Events from `PyEval_SetTrace`, on 3.11.
 //!
-//! Job: be this thread's tracer while a session runs on it, and put the one before us back afterwards. Invariant: a
-//! tracer that was there (a debugger, a coverage tool) gets every event that it would have had. Neighbours: `prologue`
-//! calls [`hook`] at the head of a decorated function, `threads` keeps the sessions.
+//! Job: be the thread's tracer while a session runs on the thread, and restore the previous tracer afterwards.
+//! Invariant: the previous tracer (a debugger, a coverage tool) gets every event that it had before. Neighbours:
+//! `prologue` calls [`hook`] at the head of a decorated function, `threads` keeps the sessions.
 //!
 //! The interpreter reports the calls of all functions while a tracer is set; their lines are switched off frame by
 //! frame where no other tracer wants them.
@@ -26,7 +26,7 @@ pub(crate) fn hook<'py>(table: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>
     HOOK.bound(table.py(), table.as_ptr())
 }
 
-/// Become this thread's tracer.
+/// Becomes this thread's tracer.
 pub(crate) fn install(py: Python<'_>) {
     if symbols::minor(py) >= 12 {
         return;
@@ -49,7 +49,7 @@ pub(crate) fn install(py: Python<'_>) {
     unsafe { ffi::Py_XDECREF(former.map_or(object, |former| former.object)) };
 }
 
-/// Restore the tracer from before ours, once no session runs on this thread.
+/// Restores the previous tracer, once no session runs on this thread.
 pub(crate) fn restore(py: Python<'_>) {
     if symbols::minor(py) >= 12 {
         return;

@@ -1,18 +1,18 @@
-//! What a report shows of a comparison: which lines and functions, in which columns, and how a difference is spelled.
+//! The choice of a comparison's lines, functions and columns for a report, and the text of a difference.
 //!
-//! Invariants: pure; a figure inside the noise is always marked so (in parentheses), wherever it stands. Neighbours:
+//! Invariants: pure; a figure inside the noise always stands in parentheses. Neighbours:
 //! `compare::diff` compares; `table`, `html` and `markdown` render what [`Selected`] chooses.
 
 use crate::profile::compare::diff::{Change, Diff, FunctionChange, LineChange};
 use crate::report::table::command;
 use crate::units;
 
-/// What to show.
+/// Options of a comparison's report.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DiffOptions {
     /// Length of the lists of lines and of functions.
     pub top: usize,
-    /// Differences below this share (in per cent) of every total are left out.
+    /// Leave out differences below this share (in per cent) of every total.
     pub min_percent: f64,
     /// Show every line of either profile.
     pub all_lines: bool,
@@ -24,13 +24,13 @@ impl Default for DiffOptions {
     }
 }
 
-/// What a report shows of a comparison.
+/// The lines and functions of a comparison that a report shows.
 pub(super) struct Selected<'d> {
-    /// Lines that changed by more than chance and enough to matter, largest difference first.
+    /// Lines that changed by more than chance and by [`Least`] or more, largest difference first.
     pub(super) lines: Vec<&'d LineChange>,
-    /// Functions likewise.
+    /// Functions by the same rule.
     pub(super) functions: Vec<&'d FunctionChange>,
-    /// What became of the other lines, in words.
+    /// Sentence about the other lines.
     pub(super) rest: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn figures(line: &LineChange) -> [&Change; 5] {
     [&changes.cpu_s, &changes.wait_s, &changes.alloc_bytes, &changes.live_bytes, &changes.peak_bytes]
 }
 
-/// Differences that matter.
+/// The smallest differences that a report shows.
 pub(super) struct Least {
     cpu_s: f64,
     wait_s: f64,
@@ -121,12 +121,12 @@ impl Least {
     }
 }
 
-/// More than chance, and no less than `least`.
+/// Whether a change is more than chance, and `least` or more.
 pub(super) fn beyond(change: &Change, least: f64) -> bool {
     !change.noise && change.delta.is_some_and(|delta| delta != 0.0 && delta.abs() >= least)
 }
 
-/// What kind of figure a [`Change`] is of.
+/// Unit of the figure of a [`Change`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Seconds,
@@ -134,7 +134,7 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    /// A figure as people read it; blank where it is not known.
+    /// A figure for people, for example `1.5 s`; blank if unknown.
     pub(super) fn plain(self, value: Option<f64>) -> String {
         match (value, self) {
             (None, _) => String::new(),
@@ -149,7 +149,7 @@ impl Unit {
         if delta > 0.0 { format!("+{text}") } else { text }
     }
 
-    /// The difference: blank where it is not known or nothing changed, in parentheses where it may be chance.
+    /// The difference: blank if unknown or 0, in parentheses if it may be chance.
     pub(super) fn delta(self, change: &Change) -> String {
         match change.delta {
             None | Some(0.0) => String::new(),
@@ -159,7 +159,7 @@ impl Unit {
     }
 }
 
-/// How much of the earlier figure the difference is.
+/// The difference as a share of the earlier figure.
 pub(super) fn percent(change: &Change) -> String {
     match (change.before, change.delta) {
         (Some(before), Some(delta)) if before > 0.0 && delta != 0.0 => {
@@ -170,7 +170,7 @@ pub(super) fn percent(change: &Change) -> String {
     }
 }
 
-/// What the noise says of a difference.
+/// Whether a difference is noise, a rise or a fall, in a word.
 pub(super) fn verdict(change: &Change) -> &'static str {
     match (change.delta, change.se) {
         (None, _) => "not measured in both",
@@ -181,7 +181,7 @@ pub(super) fn verdict(change: &Change) -> &'static str {
     }
 }
 
-/// The figures of the whole runs that are known on either side.
+/// Figures of the whole runs that at least one side knows.
 pub(super) fn totals(diff: &Diff) -> Vec<(&'static str, Unit, Change)> {
     let totals = &diff.totals;
     let all = [
@@ -195,7 +195,7 @@ pub(super) fn totals(diff: &Diff) -> Vec<(&'static str, Unit, Change)> {
     all.into_iter().filter(|(_, _, change)| change.before.or(change.after).is_some()).collect()
 }
 
-/// Where a line stands now, and where it stood if that is elsewhere.
+/// Place of a line in the later run, and its earlier place if the line moved.
 pub(super) fn place(diff: &Diff, path: &str, before: Option<u32>, after: Option<u32>) -> String {
     let path = short(diff, path);
     match (before, after) {
@@ -206,14 +206,14 @@ pub(super) fn place(diff: &Diff, path: &str, before: Option<u32>, after: Option<
     }
 }
 
-/// `path` from the working directory of the later run on.
+/// `path` relative to the working directory of the later run.
 pub(super) fn short<'p>(diff: &Diff, path: &'p str) -> &'p str {
     let cwd = diff.after.cwd.trim_end_matches('/');
     let inside = path.strip_prefix(cwd).filter(|_| !cwd.is_empty()).and_then(|rest| rest.strip_prefix('/'));
     inside.filter(|rest| !rest.is_empty()).unwrap_or(path)
 }
 
-/// A function's name, with the one that it had if that was another.
+/// A function's name, and its earlier name if the function was renamed.
 pub(super) fn function_name(function: &FunctionChange) -> String {
     match &function.before_qualname {
         Some(before) => format!("{} (was {before})", function.qualname),
@@ -221,7 +221,7 @@ pub(super) fn function_name(function: &FunctionChange) -> String {
     }
 }
 
-/// What was run, on both sides.
+/// Names of both runs.
 pub(super) fn name(diff: &Diff) -> String {
     let (before, after) = (command(&diff.before.command), command(&diff.after.command));
     if before == after { after } else { format!("{before} -> {after}") }
@@ -238,7 +238,7 @@ pub(super) const FUNCTION_COLUMNS: [Column<FunctionChange>; 4] = [
     ("Alloc change", Unit::Bytes, |function| &function.cumulative_alloc_bytes),
 ];
 
-/// The columns of lines that have anything in them.
+/// The columns in which at least one line has a figure.
 pub(super) fn columns(lines: &[&LineChange]) -> Vec<Column<LineChange>> {
     let all: [Column<LineChange>; 5] = [
         ("CPU change", Unit::Seconds, |line| &line.changes.cpu_s),

@@ -1,7 +1,7 @@
 //! The verdict of `rscalene diff --fail`, for people and for GitHub.
 //!
-//! Job: name each rule that was passed, with its line. Invariant: at most [`ANNOTATIONS`] annotations, since GitHub shows
-//! no more; all are in the summary. Neighbours: `profile::compare::gate` judged.
+//! Job: name each limit that a change passed, with its line. Invariant: at most [`ANNOTATIONS`] annotations, because
+//! GitHub shows no more; the summary has all. Neighbour: `profile::compare::gate` judges.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ use crate::profile::compare::diff::Change;
 use crate::profile::compare::gate::{Passed, Verdict};
 use crate::report::markdown::code;
 
-/// Annotations that GitHub shows of one step.
+/// Most annotations that GitHub shows for a step.
 pub const ANNOTATIONS: usize = 10;
 
-/// Lines of text: failures, then what could not be judged.
+/// Lines of text: failures, then rules that could not be judged.
 #[must_use]
 pub fn render_gate(verdict: &Verdict, cwd: &str) -> String {
     let mut out = String::new();

@@ -1,7 +1,7 @@
-//! A comparison as HTML: a page without script, and the piece of it that notebooks show.
+//! A comparison as HTML: a page without script, and a fragment for notebooks.
 //!
-//! Job: totals, lines and functions as tables. Invariant: as the page of a profile: nothing in the profiles becomes
-//! markup, and a content security policy forbids everything but the style. Neighbour: `report::html` has the parts.
+//! Job: totals, lines and functions as tables. Invariants, as in the page of a profile: no text of the profiles becomes
+//! markup; a content security policy allows the style alone. Neighbour: `report::html` has the parts.
 
 use super::chosen::{
     DiffOptions, FUNCTION_COLUMNS, Selected, Unit, columns, function_name, name, percent, place, totals, verdict,
@@ -9,14 +9,14 @@ use super::chosen::{
 use crate::profile::compare::diff::{Change, Diff};
 use crate::report::html::{escape_text, fragment_around, page_around};
 
-/// The whole page: every line that differs.
+/// The whole page, with every line whose figures differ.
 #[must_use]
 pub fn render_page(diff: &Diff) -> String {
     let options = DiffOptions { top: usize::MAX, min_percent: 0.0, all_lines: false };
     page_around(&format!("{} \u{b7} difference", name(diff)), &body(diff, &options))
 }
 
-/// The piece of a page that notebooks show.
+/// A fragment for notebooks.
 #[must_use]
 pub fn render_fragment(diff: &Diff, options: &DiffOptions) -> String {
     fragment_around(&body(diff, options))

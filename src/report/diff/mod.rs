@@ -1,8 +1,8 @@
 //! Comparisons as text, HTML, Markdown and JSON.
 //!
-//! Job: show first what changed beyond chance, say of the rest that it is chance, and leave nothing out of the JSON.
-//! Invariants: pure; a figure inside the noise is always marked so (in parentheses), wherever it stands. Neighbours:
-//! `profile::compare` compares; `chosen` says what is shown, and `table`, `html` and `markdown` render it.
+//! Job: show changes beyond chance first, mark all others as chance, and leave nothing out of the JSON. Invariants:
+//! pure; a figure inside the noise always stands in parentheses. Neighbours: `profile::compare` compares; `chosen`
+//! chooses, and `table`, `html` and `markdown` render.
 
 mod chosen;
 mod gate;
@@ -29,7 +29,7 @@ pub use table::render_table;
 /// Name of the JSON's format, major 1.
 pub const FORMAT_NAME: &str = "rscalene-diff";
 
-/// What a file of a comparison holds.
+/// Format of a comparison's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiffFormat {
     /// All figures.
@@ -41,7 +41,7 @@ pub enum DiffFormat {
 }
 
 impl DiffFormat {
-    /// By the ending of the file's name.
+    /// The format for the ending of a file's name.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         match Format::of(path)? {
@@ -69,7 +69,7 @@ pub fn render_json(diff: &Diff) -> String {
     render_judged_json(diff, None)
 }
 
-/// The same, with what `--fail` made of it.
+/// The same with the verdict of `--fail`.
 #[must_use]
 pub fn render_judged_json(diff: &Diff, limits: Option<&Verdict>) -> String {
     #[derive(Serialize)]
@@ -81,7 +81,7 @@ pub fn render_judged_json(diff: &Diff, limits: Option<&Verdict>) -> String {
         limits: Option<&'d Verdict>,
     }
     let format = Version { name: FORMAT_NAME.to_owned(), major: 1, minor: 0 };
-    // Figures that are not finite become null, as serde_json writes them; nothing else can fail.
+    // serde_json writes figures that are not finite as null; nothing else can fail.
     let mut text = serde_json::to_string(&Whole { format, diff, limits }).unwrap_or_default();
     text.push('\n');
     text

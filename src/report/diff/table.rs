@@ -37,7 +37,7 @@ fn push_totals(out: &mut String, diff: &Diff, style: &Style) {
         ("", 8, true),
         ("", 20, false),
     ];
-    // What does not fit is left out whole, from the right.
+    // Leave out whole columns that do not fit, from the right.
     let mut room = style.width;
     let heads: Vec<_> = heads
         .into_iter()

@@ -1,8 +1,8 @@
 //! callgrind's file, for `callgrind_annotate`, KCachegrind and QCachegrind.
 //!
 //! Job: own costs by line and inclusive costs by call, in microseconds of CPU and wall time and, where memory was
-//! profiled, bytes allocated. Invariant: the own costs add up to the totals, and a function that calls itself pays for the
-//! call once. A sampler counts no calls, so every call is one. Neighbour: `pprof` for other viewers.
+//! profiled, bytes allocated. Invariants: the own costs add up to the totals; a recursive call is counted once. A
+//! sampler counts no calls, so every call has the count 1. Neighbour: `pprof` for other viewers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -103,7 +103,7 @@ impl<'p> Table<'p> {
     }
 }
 
-/// Does the call from `caller` to `callee` stand on the stack above already? Then it has paid for this one.
+/// Whether the call from `caller` to `callee` is on the stack above already, so that its costs are counted.
 fn repeats<'p>(
     nodes: &'p [StackNode],
     from: &'p StackNode,

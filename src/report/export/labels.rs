@@ -1,8 +1,8 @@
 //! The part of labels in the samples of stacks.
 //!
 //! Job: divide each stack between the labels, as the line is divided whose time the stack is. Invariant: the parts of a
-//! label add up to its figures of the line, and parts of a stack never exceed the stack; how a label divides between the
-//! stacks of a line is an estimate. Neighbour: `pprof` writes a sample for each part.
+//! label add up to its figures of the line, and parts of a stack never exceed the stack; how a label divides between
+//! the stacks of a line is an estimate. Neighbour: `pprof` writes a sample for each part.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
-//! Python's marshal, version 2: as much of it as pstats files need.
+//! Python's marshal, version 2: the types of pstats files.
 //!
-//! Job: bytes that `marshal.loads` of any Python 3 reads. Invariant: version 2, so no references and no short strings.
-//! Neighbour: `pstats` decides what to write.
+//! Job: bytes for `marshal.loads` of any Python 3. Invariant: version 2, so no references and no short strings.
+//! Neighbour: `pstats` chooses the values.
 
 /// Writes marshalled values one after the other.
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Marshal {
     }
 
     fn length(&mut self, length: usize) {
-        // Names and tuples are short; a length that does not fit could not be read back by Python either.
+        // Names and tuples are short. Python could not read a length that does not fit.
         self.0.extend(i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes());
     }
 }

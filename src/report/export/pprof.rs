@@ -1,9 +1,9 @@
-//! pprof's file: what `go tool pprof`, Grafana's Pyroscope, Parca and Polar Signals read.
+//! pprof's file, for `go tool pprof`, Grafana's Pyroscope, Parca and Polar Signals.
 //!
-//! Job: the stacks with CPU and wall nanoseconds and, where memory was profiled, allocated and peak bytes; threads
-//! and the program's labels as labels of samples. The format is a gzip of protocol buffer messages (`profile.proto` of github.com/google/pprof); nine of them are
-//! written here by hand. Invariant: for every sample type the sum of all samples is the tree's, to rounding. Neighbours:
-//! `firefox` for time lines, `speedscope` for the browser.
+//! Job: the stacks with CPU and wall nanoseconds and, where memory was profiled, allocated and peak bytes; threads and
+//! the program's labels as labels of samples. The format is a gzip of protocol buffer messages (`profile.proto` of
+//! github.com/google/pprof); this file writes nine kinds of messages by hand. Invariant: for every sample type the sum
+//! of all samples is the tree's, to rounding. Neighbour: `speedscope` for the browser.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
@@ -16,7 +16,7 @@ use super::walk::path;
 use crate::profile::model::Profile;
 use crate::profile::model::StackNode;
 
-/// What a sample's values are: name, unit, and the value of a node.
+/// A value of samples: name, unit, and the value of a node.
 type SampleType = (&'static str, &'static str, fn(&StackNode) -> f64);
 
 const TIME: [SampleType; 2] =
@@ -28,7 +28,7 @@ const MEMORY: [SampleType; 2] =
 #[must_use]
 pub fn pprof(profile: &Profile) -> Vec<u8> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    // Memory takes all that is written to it.
+    // Writing to memory cannot fail.
     let _ = packed.write_all(&message(profile));
     packed.finish().unwrap_or_default()
 }
@@ -47,7 +47,7 @@ fn message(profile: &Profile) -> Vec<u8> {
     let mut mapping = Message::default();
     mapping.number(1, 1);
     mapping.number(5, strings.id(profile.target.command.first().map_or("python", String::as_str)));
-    // It has functions, file names and line numbers.
+    // The mapping has functions, file names and line numbers.
     [7, 8, 9].into_iter().for_each(|field| mapping.number(field, 1));
     out.message(3, &mapping);
     places(profile, &mut strings, &mut out);
@@ -65,7 +65,8 @@ fn message(profile: &Profile) -> Vec<u8> {
     out.0
 }
 
-/// One sample a node; where threads or labels have shares of the node, one for each and one for the rest.
+/// Writes a sample for each node. A node with shares of threads or labels gets a sample for each share and for the
+/// rest.
 fn samples(profile: &Profile, types: &[SampleType], strings: &mut Strings, out: &mut Message) {
     let nodes = &profile.stacks.nodes;
     let parts = Parts::new(profile);
@@ -120,20 +121,20 @@ fn samples(profile: &Profile, types: &[SampleType], strings: &mut Strings, out: 
     }
 }
 
-/// What a label has of a sample of which `left` is left. Of waiting and of the peak, labels know nothing: the wall time
-/// of a label is its CPU time.
+/// Values of a label's share of a sample, at most `left`. Labels have neither waiting nor peak, so the wall time of a
+/// label is its CPU time.
 fn labelled(part: &Part, values: &[i64], left: &[i64]) -> Vec<i64> {
     let of = |value: i64, share: f64| (value as f64 * share).round() as i64;
     let cpu = of(values[0], part.cpu);
     let mut own = vec![cpu, cpu];
     own.extend(values.get(2).map(|bytes| of(*bytes, part.alloc)));
     own.resize(values.len(), 0);
-    // Rounding, and no label, takes more than there is.
+    // Rounding must not make a share larger than the rest.
     own.iter_mut().zip(left).for_each(|(own, left)| *own = (*own).min((*left).max(0)));
     own
 }
 
-/// Locations, one a frame, and the functions that they lie in.
+/// Writes a location for each frame, and the functions.
 fn places(profile: &Profile, strings: &mut Strings, out: &mut Message) {
     let mut first_lines: HashMap<(usize, &str), u32> = HashMap::new();
     for (index, file) in profile.files.iter().enumerate() {
@@ -171,7 +172,7 @@ fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9).round() as u64
 }
 
-/// A message as it is written.
+/// Bytes of a message.
 #[derive(Default)]
 struct Message(Vec<u8>);
 

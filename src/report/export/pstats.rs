@@ -1,11 +1,11 @@
-//! The files of cProfile, for pstats, SnakeViz and all that reads them.
+//! The files of cProfile, for pstats, SnakeViz and similar viewers.
 //!
-//! Job: own and cumulative time of functions and of their callers: wall time (CPU and waiting), as cProfile measures it,
-//! or another weight. Invariants, each because some reader needs it: no keys but functions; callers are tuples of four;
-//! one synthetic root calls every outermost frame (SnakeViz draws one root only). The format has no place for a remark,
-//! so the root's name says which time the file holds and what its counts are. A sampling profiler counts no calls: the
-//! counts are CPU samples whose stack has the function, 1 for a function that was only seen waiting. A function that
-//! calls itself is counted once in cumulative time and in samples. Neighbour: `marshal` writes.
+//! Job: own and cumulative time of functions and of their callers: wall time (CPU and waiting), as cProfile measures
+//! it, or another weight. Invariants, each because some reader needs it: no keys but functions; callers are tuples of
+//! four; one synthetic root calls every outermost frame (SnakeViz draws one root only). The format has no place for a
+//! remark, so the root's name says which time the file holds and what its counts are. A sampling profiler counts no
+//! calls: the counts are CPU samples whose stack has the function, 1 for a function that was only seen waiting. A
+//! function that calls itself is counted once in cumulative time and in samples. Neighbour: `marshal` writes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -57,11 +57,11 @@ fn figures(out: &mut Marshal, figures: Figures) {
     out.float(figures.total);
 }
 
-/// The name of the root, which tells a reader of the file what the figures are.
+/// The name of the root, which says which figures the file holds.
 fn root_name(profile: &Profile, weight: Weight) -> String {
     let unit = match weight {
         Weight::Wall if profile.totals.time.wait_s.is_some() => "wall seconds (CPU and waiting)",
-        // Waits that nobody measured are in no stack.
+        // Waits that were not measured are in no stack.
         Weight::Wall => "CPU seconds (waits are unknown)",
         Weight::Cpu => "CPU seconds",
         Weight::Alloc => "bytes allocated",
@@ -80,7 +80,7 @@ struct Functions {
 impl Functions {
     fn of(profile: &Profile, weight: Weight) -> Self {
         let frames = &profile.stacks.frames;
-        // Where the profile does not say at which line a function starts, the smallest line seen stands for it.
+        // If the profile does not know the first line of a function, take the smallest line seen.
         let mut smallest: HashMap<(usize, &str), u32> = HashMap::new();
         for frame in frames {
             let line = smallest.entry((frame.file, &frame.function)).or_insert(frame.line);
@@ -157,7 +157,7 @@ fn costs(profile: &Profile, functions: &Functions, weight: Weight) -> Vec<Cost> 
         }
     }
     roots.iter().for_each(|&root| costs[ROOT].figures.add_subtree(totals[root], samples[root]));
-    // How often each function and each call is on the stack above: only the outermost counts the subtree.
+    // Count of each function and each call on the stack above: only the outermost counts the subtree.
     let mut active = vec![0_u32; functions.keys.len()];
     let mut calls: HashMap<(usize, usize), u32> = HashMap::new();
     let mut pending: Vec<Step> = roots.into_iter().map(|node| Step::Enter { node, caller: ROOT }).collect();
@@ -190,7 +190,7 @@ fn costs(profile: &Profile, functions: &Functions, weight: Weight) -> Vec<Cost> 
     costs
 }
 
-/// A step of the walk over the tree, which may be deeper than our own stack.
+/// A step of the walk over the tree. The walk does not recurse, because the tree may be deeper than the own stack.
 enum Step {
     Enter { node: usize, caller: usize },
     Leave { function: usize, caller: usize },

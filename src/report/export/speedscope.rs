@@ -1,8 +1,8 @@
 //! The file format of speedscope, <https://www.speedscope.app>.
 //!
-//! Job: four profiles in one file, over the same frames: CPU seconds, wall seconds, bytes allocated, bytes at the peak;
-//! one of them alone where it is asked for. Invariant: each
-//! profile's end value is the sum of its weights. Neighbour: `collapsed` for tools that read less.
+//! Job: four profiles in a file, over the same frames: CPU seconds, wall seconds, bytes allocated, bytes at the peak;
+//! or a single profile. Invariant: each profile's end value is the sum of its weights. Neighbour: `collapsed` for
+//! simpler tools.
 
 use serde_json::{Value, json};
 

@@ -1,11 +1,11 @@
-//! The walk over all stacks of a profile, by what they weigh.
+//! The walk over all stacks of a profile, with a weight.
 //!
 //! Invariant: every node with a weight is visited once, with its frames from the outermost on. Neighbours: each format
 //! of [`super`].
 
 use crate::profile::model::{Profile, StackFrame, StackNode};
 
-/// What stacks are weighed by.
+/// The weight of stacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Weight {
     /// CPU seconds.
@@ -20,10 +20,10 @@ pub enum Weight {
 }
 
 impl Weight {
-    /// All of them, in the order in which help texts list them.
+    /// All weights, in the order of help texts.
     pub const ALL: [Self; 4] = [Self::Cpu, Self::Wall, Self::Alloc, Self::Peak];
 
-    /// The word for it on the command line.
+    /// Name of the weight on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Weight {
         }
     }
 
-    /// The weight that `name` stands for.
+    /// The weight called `name`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|weight| weight.name() == name)
@@ -51,14 +51,14 @@ impl Weight {
     }
 }
 
-/// The path of the file that a frame is in.
+/// The path of a frame's file.
 pub(in crate::report) fn path<'p>(profile: &'p Profile, frame: &StackFrame) -> &'p str {
     let inside = profile.files.get(frame.file).map(|file| file.path.as_str());
     let outside = || profile.stacks.other_files.get(frame.file.checked_sub(profile.files.len())?).map(String::as_str);
     inside.or_else(outside).unwrap_or("?")
 }
 
-/// Calls `visit` with every node that has a weight, and the frames from the outermost to its own.
+/// Calls `visit` for every node with a weight: the frames from the outermost on, and the weight.
 pub(in crate::report) fn each_stack(profile: &Profile, weight: Weight, mut visit: impl FnMut(&[usize], f64)) {
     let nodes = &profile.stacks.nodes;
     let mut frames = Vec::new();

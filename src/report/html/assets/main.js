@@ -116,12 +116,12 @@ function start() {
   root.classList.add('js');
   try { const kept = localStorage.getItem('rscalene-theme'); if (kept === 'dark' || kept === 'light') root.dataset.theme = kept; } catch { /* as above */ }
   redrawTables = drawTables();
-  const cumulative = el('button', { type: 'button', id: 'cumulative', 'aria-pressed': 'false', title: 'c: show each line and function with its callees', onclick: e => {
+  const cumulative = el('button', { type: 'button', id: 'cumulative', 'aria-pressed': 'false', title: 'c: add to each line and function the time and memory of the functions that it calls', onclick: e => {
     state.cumulative = !state.cumulative;
     cumulative.setAttribute('aria-pressed', String(state.cumulative));
     redrawTables();
     if (viewer.data) drawCode();
-  } }, 'With callees');
+  } }, 'Include called functions');
   let timer = 0;
   const input = el('input', { type: 'search', id: 'search', placeholder: 'Search  /', 'aria-label': 'Search source, functions and files', oninput: e => { clearTimeout(timer); timer = setTimeout(() => search(e.target.value), 120); } });
   const dark = root.dataset.theme === 'dark' || (!root.dataset.theme && matchMedia('(prefers-color-scheme:dark)').matches);
