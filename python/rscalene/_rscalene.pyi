@@ -334,6 +334,8 @@ class ProfileData:
 
     SORT_KEYS: ClassVar[list[str]]
     """Orders of lines, files and functions."""
+    MEMORY_KEYS: ClassVar[list[str]]
+    """Keys of a line's figures of memory, in the order of the JSON."""
 
     @staticmethod
     def read(path: str) -> ProfileData:

@@ -305,8 +305,7 @@ _LINE_KEYS = [
     "file", "line", "function", "source",
     "python_s", "native_s", "system_s", "wait_s", "gil_wait_s", "idle_s", "helpers_s", "gc_s",
     "cpu_samples", "cpu_s_se",
-    "alloc_bytes", "alloc_bytes_se", "alloc_count", "free_bytes", "increment_bytes", "live_bytes", "live_bytes_se",
-    "peak_bytes", "peak_bytes_se", "mem_usage_bytes", "python_alloc_bytes", "copy_bytes",
+    *ProfileData.MEMORY_KEYS,
     "sql_count", "sql_s", "sql_rows", "sql_mark", "sql_build_s",
 ]  # fmt: skip
 

@@ -16,6 +16,7 @@ use pyo3::types::PyBytes;
 use super::difference::DiffData;
 use super::errors::{cannot_read, cannot_write, style};
 use crate::profile::model::Profile;
+use crate::profile::model::figures::FIGURES;
 use crate::report::format::{Format, Look};
 use crate::report::html::{FragmentOptions, HtmlOptions, render_fragment, render_html};
 use crate::report::view::{Options, SortKey};
@@ -58,7 +59,14 @@ impl ProfileData {
     #[classattr]
     #[pyo3(name = "SORT_KEYS")]
     fn sort_keys() -> Vec<&'static str> {
-        SortKey::ALL.iter().map(|key| key.name()).collect()
+        SortKey::all().map(|key| key.name()).collect()
+    }
+
+    /// Keys of a line's figures of memory, in the order of the JSON.
+    #[classattr]
+    #[pyo3(name = "MEMORY_KEYS")]
+    fn memory_keys() -> Vec<&'static str> {
+        FIGURES.iter().map(|figure| figure.key).collect()
     }
 
     /// Read a file that holds the JSON.

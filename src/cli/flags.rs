@@ -5,7 +5,6 @@
 //! words, `config` supplies defaults from `pyproject.toml`.
 
 use std::ffi::OsString;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +12,11 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::error::{EXIT_USAGE, Error};
+pub(crate) use super::running::{Attach, Dump, Report, Top};
+use super::values::{
+    Ranks, parse_by, parse_count, parse_duration, parse_format, parse_interval, parse_percent, parse_ranks, parse_sort,
+    parse_weight,
+};
 use crate::profile::merge::By;
 use crate::report::Format;
 use crate::report::export::Weight;
@@ -144,131 +148,6 @@ pub(crate) struct Run {
     pub(crate) verbose: bool,
 }
 
-/// Options of `rscalene attach`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Nothing of the process is touched. Ctrl-C ends the recording and reports; a second one leaves.\n\
-                  Exit codes: 0 the report is written, also where the process ended meanwhile; 2 usage; 4 nothing could \
-                  be profiled."
-)]
-pub(crate) struct Attach {
-    /// Process id
-    pub(crate) pid: u32,
-
-    /// Record for this time, e.g. 30s or 5m; until Ctrl-C where none is given
-    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub(crate) duration: Option<Duration>,
-
-    #[arg(short, long, value_name = "FILE", env = "RSCALENE_OUTPUT",
-        help = picks("Where to save the profile", "; may be repeated"))]
-    pub(crate) output: Vec<PathBuf>,
-
-    /// Open the page in a browser at the end: the file of -o, or a temporary one
-    #[arg(long)]
-    pub(crate) open: bool,
-
-    /// CPU time between two samples of a thread, e.g. 1ms or 250us
-    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
-    pub(crate) interval: Duration,
-
-    /// What drives the CPU samples
-    #[arg(long, value_name = "SOURCE", default_value = "auto", env = "RSCALENE_CPU_SOURCE")]
-    pub(crate) cpu_source: CpuSource,
-
-    /// Profile the process' children, too
-    #[arg(short, long)]
-    pub(crate) subprocesses: bool,
-
-    #[command(flatten)]
-    pub(crate) scope: ScopeFlags,
-
-    #[command(flatten)]
-    pub(crate) show: Show,
-
-    /// Print nothing and save nothing, unless -o asks for it
-    #[arg(short, long, env = "RSCALENE_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) quiet: bool,
-
-    /// Say what was recorded and what that took
-    #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) verbose: bool,
-}
-
-/// Options of `rscalene report`.
-#[derive(Debug, Args)]
-pub(crate) struct Report {
-    /// Process id of the program, or of `rscalene run`
-    pub(crate) pid: u32,
-
-    /// Where to save the profile; the ending picks the format, as for `rscalene run`
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-
-    /// Write it again each time that so much time has passed, e.g. 30s, until the program ends
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true, requires = "output")]
-    pub(crate) every: Option<Duration>,
-
-    #[command(flatten)]
-    pub(crate) show: Show,
-}
-
-/// Options of `rscalene top`.
-#[derive(Debug, Args)]
-pub(crate) struct Top {
-    /// Process id
-    pub(crate) pid: u32,
-
-    /// Time between two pictures
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub(crate) refresh: Duration,
-
-    /// CPU time between two samples of a thread, e.g. 1ms or 250us
-    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
-    pub(crate) interval: Duration,
-
-    /// Show functions in place of lines
-    #[arg(long)]
-    pub(crate) functions: bool,
-
-    /// Look at the process' children, too
-    #[arg(short, long)]
-    pub(crate) subprocesses: bool,
-
-    /// Print one table and leave; the same where stdout is no terminal
-    #[arg(long)]
-    pub(crate) once: bool,
-
-    /// Time to look before that table
-    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub(crate) duration: Duration,
-
-    /// Print that table as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    #[command(flatten)]
-    pub(crate) scope: ScopeFlags,
-}
-
-/// Options of `rscalene dump`.
-#[derive(Debug, Args)]
-pub(crate) struct Dump {
-    /// Process id
-    pub(crate) pid: u32,
-
-    /// Show native frames between the Python frames; stops each thread for about 100 microseconds
-    #[arg(short, long)]
-    pub(crate) native: bool,
-
-    /// Show the process' children, too
-    #[arg(short, long)]
-    pub(crate) subprocesses: bool,
-
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// Whose lines are reported.
 #[derive(Debug, Args)]
 pub(crate) struct ScopeFlags {
@@ -288,7 +167,7 @@ pub(crate) struct ScopeFlags {
 /// How a profile is shown.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// Order of lines, files and functions: cpu, python, native, system, wait, alloc, live, peak, increment, copy,
+    /// Order of lines, files and functions: cpu, python, native, system, wait, alloc, increment, live, peak, copy,
     /// line, name
     #[arg(long, value_name = "KEY", default_value = "cpu", value_parser = parse_sort, env = "RSCALENE_SORT")]
     pub(crate) sort: SortKey,
@@ -558,89 +437,9 @@ pub(crate) fn run_command() -> clap::Command {
     Cli::command().find_subcommand("run").cloned().unwrap_or_default()
 }
 
-fn parse_sort(text: &str) -> Result<SortKey, String> {
-    SortKey::from_name(text).ok_or_else(|| {
-        let names: Vec<&str> = SortKey::ALL.iter().map(|key| key.name()).collect();
-        format!("one of {}", names.join(", "))
-    })
-}
-
 /// Help of an option that names a file: what it does, and which endings pick which format.
-fn picks(what: &str, more: &str) -> String {
+pub(super) fn picks(what: &str, more: &str) -> String {
     format!("{what}; the ending picks the format ({}){more}", Format::endings())
-}
-
-fn parse_format(text: &str) -> Result<Format, String> {
-    Format::from_name(text).ok_or_else(|| {
-        let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
-        format!("one of {}", names.join(", "))
-    })
-}
-
-fn parse_weight(text: &str) -> Result<Weight, String> {
-    Weight::from_name(text).ok_or_else(|| {
-        let names: Vec<&str> = Weight::ALL.iter().map(|weight| weight.name()).collect();
-        format!("one of {}", names.join(", "))
-    })
-}
-
-/// Ranks that are profiled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ranks(Vec<RangeInclusive<u32>>);
-
-impl Ranks {
-    /// Is the rank one of these?
-    pub(crate) fn contains(&self, rank: u32) -> bool {
-        self.0.iter().any(|ranks| ranks.contains(&rank))
-    }
-}
-
-fn parse_ranks(text: &str) -> Result<Ranks, String> {
-    let range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        (first <= last).then_some(first..=last)
-    };
-    let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
-    ranges.map(Ranks).ok_or_else(|| "numbers and ranges of ranks, as in 0,3 or 0-3".to_owned())
-}
-
-fn parse_by(text: &str) -> Result<By, String> {
-    By::from_name(text).ok_or_else(|| format!("one of {}", By::ALL.map(By::name).join(", ")))
-}
-
-fn parse_count(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "a whole number, as in 20".to_owned())
-}
-
-fn parse_percent(text: &str) -> Result<f64, String> {
-    let value: f64 = text.trim_end_matches('%').parse().map_err(|_| "a number from 0 to 100".to_owned())?;
-    if (0.0..=100.0).contains(&value) { Ok(value) } else { Err("a number from 0 to 100".to_owned()) }
-}
-
-fn parse_interval(text: &str) -> Result<Duration, String> {
-    let time = parse_duration(text)?;
-    if time < Duration::from_micros(50) || time > Duration::from_secs(1) {
-        return Err("from 50us to 1s".to_owned());
-    }
-    Ok(time)
-}
-
-/// A number with a unit: `250us`, `1ms`, `1.5s`, `5m`; without one, seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time such as 250us, 1ms, 1.5s or 5m".to_owned();
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let seconds = match unit.trim() {
-        "us" | "µs" => number * 1e-6,
-        "ms" => number * 1e-3,
-        "s" | "" => number,
-        "m" | "min" => number * 60.0,
-        "h" => number * 3600.0,
-        _ => return Err(wrong()),
-    };
-    if seconds > 0.0 { Duration::try_from_secs_f64(seconds).map_err(|_| wrong()) } else { Err(wrong()) }
 }
 
 #[cfg(test)]
@@ -650,25 +449,5 @@ mod tests {
     #[test]
     fn the_declarations_hold_together() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn ranks_are_numbers_and_ranges() {
-        let ranks = parse_ranks("0, 3,5-7").expect("three parts");
-        assert_eq!((0..9).filter(|rank| ranks.contains(*rank)).collect::<Vec<_>>(), [0, 3, 5, 6, 7]);
-        for wrong in ["", "a", "1,", "-1", "3-1", "1-2-3"] {
-            assert!(parse_ranks(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(parse_duration("250us"), Ok(Duration::from_micros(250)));
-        assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "-1s", "1x", "s", "0", "nan", "inf"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
-        assert!(parse_interval("1us").is_err());
     }
 }

@@ -9,3 +9,5 @@ pub mod error;
 pub(crate) mod flags;
 pub(crate) mod gate;
 pub(crate) mod messages;
+pub(crate) mod running;
+pub(crate) mod values;

@@ -41,7 +41,7 @@ pub(crate) fn slowest(profile: &Profile) -> Option<Slowest<'_>> {
 
 /// The owner of the peak; `None` where memory was not profiled or no line in scope held any.
 pub(crate) fn peak_owner(profile: &Profile) -> Option<PeakOwner<'_>> {
-    let (place, _) = largest(profile, SortKey::Peak, 1).into_iter().next()?;
+    let (place, _) = largest(profile, SortKey::PEAK, 1).into_iter().next()?;
     Some(PeakOwner { place, bytes: place.line.memory.peak_bytes? })
 }
 

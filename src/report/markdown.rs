@@ -38,8 +38,8 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
     let present = &view.present;
     let mut heads = vec!["Line", "CPU", "CPU %", "Mostly"];
     heads.extend(present.wait.then_some("Wait"));
-    heads.extend(present.alloc.then_some("Allocated"));
-    heads.extend(present.peak.then_some("At peak"));
+    heads.extend(present.has("alloc_bytes").then_some("Allocated"));
+    heads.extend(present.has("peak_bytes").then_some("At peak"));
     heads.extend(present.sql.then_some("SQL"));
     heads.extend(present.sql.then_some("SQL ms"));
     let numbers = "---:|".repeat(heads.len() - 1);
@@ -55,8 +55,8 @@ pub fn render_markdown(profile: &Profile, options: &Options) -> String {
             mostly(&line.time).to_owned(),
         ];
         cells.extend(present.wait.then(|| waiting_s(&line.time).map_or(String::new(), units::seconds)));
-        cells.extend(present.alloc.then(|| bytes(line.memory.alloc_bytes)));
-        cells.extend(present.peak.then(|| bytes(line.memory.peak_bytes)));
+        cells.extend(present.has("alloc_bytes").then(|| bytes(line.memory.alloc_bytes)));
+        cells.extend(present.has("peak_bytes").then(|| bytes(line.memory.peak_bytes)));
         cells.extend(present.sql.then(|| line.sql_count.map_or(String::new(), units::count)));
         cells.extend(present.sql.then(|| line.sql_s.map_or(String::new(), |s| format!("{:.3}", s * 1e3))));
         cells.push(code(line.source.as_deref().unwrap_or("").trim()));

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use crate::profile::model::figures::{self, FIGURES, Whole};
 use crate::profile::model::{File, Function, Line, Memory, Profile, Time, Totals};
 
 /// The key by which lines, files and functions are sorted.
@@ -23,16 +24,8 @@ pub enum SortKey {
     System,
     /// Seconds off the CPU.
     Wait,
-    /// Bytes allocated.
-    Alloc,
-    /// Bytes live at the end.
-    Live,
-    /// Bytes live at the peak.
-    Peak,
-    /// Bytes allocated less bytes freed.
-    Increment,
-    /// Bytes copied.
-    Copy,
+    /// A figure of memory, by its number in [`FIGURES`].
+    Memory(usize),
     /// Path and line.
     Line,
     /// Name of the function.
@@ -40,21 +33,25 @@ pub enum SortKey {
 }
 
 impl SortKey {
+    /// Bytes allocated.
+    pub const ALLOC: Self = Self::memory("alloc_bytes");
+    /// Bytes live at the peak.
+    pub const PEAK: Self = Self::memory("peak_bytes");
+
+    /// The key of the figure of memory that JSON calls `key`.
+    #[must_use]
+    pub const fn memory(key: &str) -> Self {
+        Self::Memory(figures::at(key))
+    }
+
     /// All keys, in the order in which help texts list them.
-    pub const ALL: [Self; 12] = [
-        Self::Cpu,
-        Self::Python,
-        Self::Native,
-        Self::System,
-        Self::Wait,
-        Self::Alloc,
-        Self::Live,
-        Self::Peak,
-        Self::Increment,
-        Self::Copy,
-        Self::Line,
-        Self::Name,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        let memory = (0..FIGURES.len()).filter(|at| FIGURES[*at].row.sort.is_some()).map(Self::Memory);
+        [Self::Cpu, Self::Python, Self::Native, Self::System, Self::Wait]
+            .into_iter()
+            .chain(memory)
+            .chain([Self::Line, Self::Name])
+    }
 
     /// Name of the key on the command line.
     #[must_use]
@@ -65,11 +62,7 @@ impl SortKey {
             Self::Native => "native",
             Self::System => "system",
             Self::Wait => "wait",
-            Self::Alloc => "alloc",
-            Self::Live => "live",
-            Self::Peak => "peak",
-            Self::Increment => "increment",
-            Self::Copy => "copy",
+            Self::Memory(at) => FIGURES[at].row.sort.unwrap_or(FIGURES[at].key),
             Self::Line => "line",
             Self::Name => "name",
         }
@@ -78,7 +71,7 @@ impl SortKey {
     /// The key called `name` on the command line.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|key| key.name() == name)
+        Self::all().find(|key| key.name() == name)
     }
 
     /// The figure by which this key sorts; `None` if it is unknown, or if the key sorts by text.
@@ -90,11 +83,7 @@ impl SortKey {
             Self::Native => time.native_s,
             Self::System => time.system_s,
             Self::Wait => waiting_s(time),
-            Self::Alloc => memory.alloc_bytes.map(|b| b as f64),
-            Self::Live => memory.live_bytes.map(|b| b as f64),
-            Self::Peak => memory.peak_bytes.map(|b| b as f64),
-            Self::Increment => memory.increment_bytes.map(|b| b as f64),
-            Self::Copy => memory.copy_bytes.map(|b| b as f64),
+            Self::Memory(at) => (FIGURES[at].value)(memory),
             Self::Line | Self::Name => None,
         }
     }
@@ -225,8 +214,8 @@ pub struct Base {
     pub alloc_bytes: f64,
     /// Footprint at the peak; live bytes at the peak if the footprint is not known.
     pub peak_bytes: f64,
-    /// Bytes copied in the whole run.
-    pub copy_bytes: f64,
+    /// Figures of memory of the whole run, in the order of [`FIGURES`].
+    pub of_run: [f64; FIGURES.len()],
     /// Queries of the whole run.
     pub queries: f64,
     /// Seconds of these queries in drivers.
@@ -237,17 +226,27 @@ impl Base {
     fn of(profile: &Profile) -> Self {
         let totals = &profile.totals;
         let lines = || profile.files.iter().flat_map(|file| &file.lines);
-        let bytes = |total: Option<u64>, of: fn(&Memory) -> Option<u64>| {
-            total.map_or_else(|| lines().filter_map(|line| of(&line.memory)).map(|b| b as f64).sum(), |b| b as f64)
-        };
+        let of_lines = |of: fn(&Memory) -> Option<f64>| lines().filter_map(|line| of(&line.memory)).sum();
+        let of_run = FIGURES.map(|figure| (figure.value)(&totals.memory).unwrap_or_else(|| of_lines(figure.value)));
+        let peak = || of_lines(FIGURES[figures::at("peak_bytes")].value);
         Self {
             cpu_s: cpu_s(&totals.time).unwrap_or_else(|| lines().filter_map(|line| cpu_s(&line.time)).sum()),
             elapsed_s: profile.clock.elapsed_s,
-            alloc_bytes: bytes(totals.memory.alloc_bytes, |memory| memory.alloc_bytes),
-            peak_bytes: bytes(totals.peak(), |memory| memory.peak_bytes),
-            copy_bytes: bytes(totals.memory.copy_bytes, |memory| memory.copy_bytes),
+            alloc_bytes: of_run[figures::at("alloc_bytes")],
+            peak_bytes: totals.peak().map_or_else(peak, |bytes| bytes as f64),
+            of_run,
             queries: profile.sql.as_ref().map_or(0.0, |sql| sql.count as f64),
             sql_s: profile.sql.as_ref().map_or(0.0, |sql| sql.time_s),
+        }
+    }
+
+    /// The whole of which shares of the figure of memory `at` are; infinite for a figure without shares.
+    #[must_use]
+    pub fn whole(&self, at: usize) -> f64 {
+        match FIGURES[at].row.whole {
+            Whole::None => f64::INFINITY,
+            Whole::Run => self.of_run[at],
+            Whole::Peak => self.peak_bytes,
         }
     }
 
@@ -263,16 +262,9 @@ impl Base {
     /// The largest share that these figures have of any total of time or memory.
     #[must_use]
     pub fn largest_share(&self, time: &Time, memory: &Memory) -> f64 {
-        let bytes = |b: Option<u64>| b.map(|b| b as f64);
-        let shares = [
-            share(cpu_s(time), self.cpu_s),
-            share(waiting_s(time), self.elapsed_s),
-            share(bytes(memory.alloc_bytes), self.alloc_bytes),
-            share(bytes(memory.live_bytes), self.peak_bytes),
-            share(bytes(memory.peak_bytes), self.peak_bytes),
-            share(bytes(memory.copy_bytes), self.copy_bytes),
-        ];
-        shares.into_iter().flatten().fold(0.0, f64::max)
+        let seconds = [share(cpu_s(time), self.cpu_s), share(waiting_s(time), self.elapsed_s)];
+        let bytes = FIGURES.iter().enumerate().map(|(at, figure)| share((figure.value)(memory), self.whole(at)));
+        seconds.into_iter().chain(bytes).flatten().fold(0.0, f64::max)
     }
 }
 
@@ -295,20 +287,10 @@ pub struct Present {
     pub helpers: bool,
     /// Off-CPU seconds.
     pub wait: bool,
-    /// Footprint while the line ran.
-    pub mem_usage: bool,
-    /// Allocated less freed.
-    pub increment: bool,
-    /// Allocated.
-    pub alloc: bool,
-    /// Live at the end.
-    pub live: bool,
-    /// Live at the peak.
-    pub peak: bool,
-    /// Copied.
-    pub copy: bool,
     /// Time in the garbage collector that is worth a column.
     pub collector: bool,
+    /// Figures of memory, in the order of [`FIGURES`].
+    pub memory: [bool; FIGURES.len()],
     /// Queries of databases.
     pub sql: bool,
     /// Rows that queries returned.
@@ -323,6 +305,12 @@ pub struct Present {
 const COLLECTOR_SHARE: f64 = 0.01;
 
 impl Present {
+    /// At least one line has the figure of memory that JSON calls `key`.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.memory[figures::at(key)]
+    }
+
     fn of(profile: &Profile) -> Self {
         let mut present = Self::default();
         for line in profile.files.iter().flat_map(|file| &file.lines) {
@@ -332,14 +320,11 @@ impl Present {
             present.system |= time.system_s.is_some_and(|s| s > 0.0);
             present.helpers |= time.helpers_s.is_some_and(|s| s > 0.0);
             present.wait |= waiting_s(time).is_some_and(|s| s > 0.0);
-            present.mem_usage |= memory.mem_usage_bytes.is_some_and(|b| b > 0);
-            present.increment |= memory.increment_bytes.is_some_and(|b| b != 0);
-            present.alloc |= memory.alloc_bytes.is_some_and(|b| b > 0);
-            present.live |= memory.live_bytes.is_some_and(|b| b > 0);
-            present.peak |= memory.peak_bytes.is_some_and(|b| b > 0);
             present.collector |=
                 time.gc_s.is_some_and(|s| s >= COLLECTOR_SHARE * cpu_s(&profile.totals.time).unwrap_or(f64::INFINITY));
-            present.copy |= memory.copy_bytes.is_some_and(|b| b > 0);
+            for (present, figure) in present.memory.iter_mut().zip(FIGURES) {
+                *present |= (figure.value)(memory).is_some_and(|value| value != 0.0);
+            }
             present.sql |= line.sql_count.is_some();
             present.sql_rows |= line.sql_rows.is_some();
             present.sql_mark |= line.sql_mark.is_some();
@@ -468,7 +453,7 @@ fn compare_lines(key: SortKey, a: &Place<'_>, b: &Place<'_>) -> Ordering {
         key => by(key)
             .then_with(|| by(SortKey::Cpu))
             .then_with(|| by(SortKey::Wait))
-            .then_with(|| by(SortKey::Alloc))
+            .then_with(|| by(SortKey::ALLOC))
             .then_with(by_place),
     }
 }
@@ -510,9 +495,7 @@ impl Eq for Descending {}
 fn functions<'p>(profile: &'p Profile, base: &Base, options: &Options) -> Vec<FunctionPlace<'p>> {
     let least = options.min_percent / 100.0;
     let own_figure = |place: &FunctionPlace<'_>| match options.sort {
-        SortKey::Alloc | SortKey::Live | SortKey::Peak | SortKey::Increment | SortKey::Copy => {
-            place.function.cumulative.alloc_bytes.map(|b| b as f64)
-        }
+        SortKey::Memory(_) => place.function.cumulative.alloc_bytes.map(|b| b as f64),
         key => key.figure(&place.function.own, &Memory::default()),
     };
     let by_place = |a: &FunctionPlace<'_>, b: &FunctionPlace<'_>| {

@@ -34,6 +34,7 @@ mod slots;
 mod sqlite;
 #[cfg(feature = "python")]
 mod to_launcher;
+mod tokens;
 #[cfg(feature = "python")]
 mod variables;
 

@@ -2,6 +2,7 @@
 
 mod diff;
 mod hostile;
+mod kernel_and_gil;
 mod labels;
 mod left_out;
 mod memory;

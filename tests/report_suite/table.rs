@@ -147,7 +147,7 @@ fn losses_are_shown_whenever_there_are_any() {
 fn standard_errors_above_one_per_cent_are_shown() {
     let mut profile = realistic();
     let row = |profile: &Profile| {
-        let text = render(profile, &Options { sort: SortKey::Peak, ..Options::default() }, &plain(80));
+        let text = render(profile, &Options { sort: SortKey::memory("peak_bytes"), ..Options::default() }, &plain(80));
         text.lines().find(|row| row.starts_with("orders.py:21")).unwrap().to_owned()
     };
     assert!(row(&profile).contains("31.0 MiB ±4%"), "{}", row(&profile));
@@ -159,10 +159,10 @@ fn standard_errors_above_one_per_cent_are_shown() {
 #[test]
 fn what_is_sorted_by_is_shown_at_every_width() {
     let heads = [
-        (SortKey::Alloc, "Allocated"),
-        (SortKey::Live, "Live"),
-        (SortKey::Increment, "Increment"),
-        (SortKey::Copy, "Copied"),
+        (SortKey::memory("alloc_bytes"), "Allocated"),
+        (SortKey::memory("live_bytes"), "Live"),
+        (SortKey::memory("increment_bytes"), "Increment"),
+        (SortKey::memory("copy_bytes"), "Copied"),
         (SortKey::Wait, "Wait"),
     ];
     for (sort, head) in heads {
@@ -316,7 +316,7 @@ fn the_tree_of_calls_comes_on_request() {
     let tree = text.split("Call tree").nth(1).expect("a tree").split("\n\n").next().unwrap_or_default();
     assert!(tree.contains("simulate") && tree.contains("main orders.py:"), "{tree}");
     assert!(!render(&realistic(), &Options::default(), &plain(100)).contains("Call tree"));
-    let bytes = render(&realistic(), &Options { sort: SortKey::Alloc, ..options }, &plain(100));
+    let bytes = render(&realistic(), &Options { sort: SortKey::memory("alloc_bytes"), ..options }, &plain(100));
     assert!(bytes.contains("bytes allocated"), "{bytes}");
 }
 

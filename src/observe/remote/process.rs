@@ -9,24 +9,25 @@
 //! clock, and a thread that has been blocked for long is looked at rarely. Threads that never had a Python frame (the
 //! idle workers of C libraries) have no waiting line, so their waiting is left out.
 
+mod inspect;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use rscalene_interp::{Layout, Unsupported, gil};
+use rscalene_interp::{Layout, Unsupported};
 use rscalene_wire as wire;
 
-use super::balance::{Balance, Blocks, Credit, Place};
-use super::calls::{polls, waits_by_itself};
+use super::balance::{Balance, Blocks, Credit};
 use super::memory::ProcessMemory;
 use super::names::Names;
-use super::stacks::{Draft, Stacks};
+use super::stacks::Stacks;
 use super::states::States;
-use super::target::{MAX_DEPTH, Target};
-use super::tasks::{Tasks, Waiters};
+use super::target::Target;
+use super::tasks::Tasks;
 use crate::observe::clocks::Ledger;
 use crate::observe::limits::Limits;
 use crate::observe::modules::ModuleWatch;
-use crate::observe::proc::{self, Activity, Clock, Schedstat, SyscallFile};
+use crate::observe::proc::{self, Schedstat, SyscallFile};
 use crate::observe::punctual::Looks;
 use crate::transport::event::{Body, Event, Wait};
 
@@ -452,78 +453,5 @@ impl Process {
             // A thread that never waits has a known waiting time of zero.
             self.waits.entry((tid, 0, true)).or_default();
         }
-    }
-
-    /// The place where the thread is blocked; `None` if the thread runs, or ran during the look.
-    fn inspect(
-        &mut self,
-        tid: u32,
-        schedstat: &Schedstat,
-        syscall: Option<&SyscallFile>,
-        clock: Clock,
-    ) -> Option<Place> {
-        self.states.begin();
-        self.layout.as_ref()?;
-        let mut before = clock;
-        for _ in 0..2 {
-            let activity = match syscall.map(SyscallFile::read) {
-                Some(Ok(Activity::Running)) => return None,
-                // A thread that a signal stopped while it computed: no wait of its line.
-                Some(Ok(activity)) if !waits_by_itself(activity) && self.is_stopped(tid) => {
-                    return Some(Place { stack: 0, gil: None });
-                }
-                Some(Ok(activity)) => Some(activity),
-                // Without that file, the state letter shows that the thread is blocked, but not in which system call.
-                _ => match proc::thread_state(self.target.pid, tid) {
-                    Some('S' | 'D') => None,
-                    _ => return None,
-                },
-            };
-            self.memory.forget();
-            let state = self.state(tid, activity.and_then(Activity::stack_pointer));
-            let draft = state.and_then(|state| self.stack(state, activity.is_some_and(polls)));
-            let after = schedstat.read().ok()?;
-            if after.slices == before.slices {
-                let gil = activity.map(|activity| self.waits_for_gil(state, activity));
-                let stack = match draft {
-                    Some((_, tasks)) if !tasks.is_empty() => {
-                        self.tasks.commit(tasks, &mut self.stacks, &mut self.bodies)
-                    }
-                    Some((draft, _)) => self.stacks.commit(draft, &mut self.bodies),
-                    None => 0,
-                };
-                return Some(Place { stack, gil });
-            }
-            before = after;
-        }
-        None
-    }
-
-    /// True if a signal (or a debugger) has stopped the thread.
-    fn is_stopped(&self, tid: u32) -> bool {
-        matches!(proc::thread_state(self.target.pid, tid), Some('T' | 't'))
-    }
-
-    /// The thread state whose thread has the stack pointer `sp`, and its interpreter; `None` for a thread without
-    /// Python.
-    fn state(&mut self, tid: u32, sp: Option<u64>) -> Option<(u64, u64)> {
-        self.states.of(tid, sp, &self.memory, self.layout.as_ref()?)
-    }
-
-    /// Reads the Python stack of a thread state, and the stacks of the tasks that wait in its event loop.
-    fn stack(&mut self, state: (u64, u64), polls: bool) -> Option<(Draft, Waiters)> {
-        let layout = self.layout.as_ref()?;
-        let draft = self.stacks.read(&self.memory, layout, state.0, MAX_DEPTH)?;
-        let tasks = self.tasks.read(self.target.pid, &self.stacks, (&self.memory, layout), state, (&draft, polls));
-        Some((draft, tasks))
-    }
-
-    fn waits_for_gil(&mut self, state: Option<(u64, u64)>, activity: Activity) -> bool {
-        let Activity::Syscall { number, arguments: [word, ..], .. } = activity else { return false };
-        let futex = u64::try_from(libc::SYS_futex).is_ok_and(|futex| futex == number);
-        let (Some(layout), Some((_, interp)), true) = (&self.layout, state, futex) else { return false };
-        let memory = &self.memory;
-        let range = self.states.gil(interp, || gil(memory, layout, interp).map(|gil| (gil.start, gil.end)));
-        range.is_some_and(|(start, end)| (start..end).contains(&word))
     }
 }

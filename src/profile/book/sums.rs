@@ -1,6 +1,6 @@
 //! Sums of the book: the seconds and the bytes of a line, a thread and a stack.
 //!
-//! Invariant: the only operation of these types is to add another. Neighbours: [`super::Book`] keeps them, `write`
+//! Invariant: sums only add others, and become figures of the model. Neighbours: [`super::Book`] keeps them, `write`
 //! reads them.
 
 use std::hash::Hash;
@@ -8,6 +8,7 @@ use std::hash::Hash;
 use rustc_hash::FxHashMap;
 
 use super::estimate::Spread;
+use crate::profile::model::Memory;
 
 /// Index of a kind of CPU time in arrays of python, native, system.
 pub(crate) const SYSTEM: usize = 2;
@@ -126,6 +127,32 @@ impl Bytes {
         self.peak += other.peak;
         self.peak_spread.add(other.peak_spread);
         self.usage = self.usage.max(other.usage);
+    }
+
+    /// Largest footprint; `None` if no reading fell into the line.
+    pub(crate) fn usage(&self) -> Option<u64> {
+        (self.usage > 0).then_some(self.usage)
+    }
+
+    /// The figures of the model, of memory that was measured; copies were, if `copies`.
+    pub(crate) fn memory(&self, copies: bool) -> Memory {
+        let whole = |value: f64| value.max(0.0).round() as u64;
+        let (alloc, freed) = (whole(self.alloc), whole(self.freed));
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        Memory {
+            alloc_bytes: Some(alloc),
+            alloc_bytes_se: Some(self.alloc_spread.error()),
+            alloc_count: Some(whole(self.blocks)),
+            free_bytes: Some(freed),
+            increment_bytes: Some(signed(alloc) - signed(freed)),
+            live_bytes: Some(whole(self.live)),
+            live_bytes_se: Some(self.live_spread.error()),
+            peak_bytes: Some(whole(self.peak)),
+            peak_bytes_se: Some(self.peak_spread.error()),
+            mem_usage_bytes: self.usage(),
+            python_alloc_bytes: Some(whole(self.python)),
+            copy_bytes: copies.then(|| whole(self.copied)),
+        }
     }
 }
 

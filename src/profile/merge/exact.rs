@@ -4,6 +4,7 @@
 //! stops; a figure that was written and read again is the same integer. Seconds are kept in microseconds, so a double
 //! holds 285 years to the digit. Neighbours: every file of this room adds with it.
 
+use crate::profile::model::figures::{Add, FIGURES};
 use crate::profile::model::{Memory, Time, Variances};
 
 /// The largest integer up to which a double holds every integer.
@@ -120,15 +121,9 @@ pub(super) fn cpu_micros(time: &Time) -> Option<u64> {
 }
 
 /// Memory that adds up, and the larger footprint. Peaks are kept apart: they never add up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct MemorySum {
-    alloc: Option<u64>,
-    count: Option<u64>,
-    free: Option<u64>,
-    live: Option<u64>,
-    python: Option<u64>,
-    copy: Option<u64>,
-    usage: Option<u64>,
+    sums: Memory,
     alloc_variance: u64,
     live_variance: u64,
 }
@@ -144,13 +139,15 @@ pub(super) fn at_peak(memory: &Memory) -> AtPeak {
 impl MemorySum {
     /// Adds a row; `variances` are those of a merged row, else the errors' squares count.
     pub(super) fn add(&mut self, memory: &Memory, variances: Option<Variances>) {
-        add_known(&mut self.alloc, memory.alloc_bytes, add);
-        add_known(&mut self.count, memory.alloc_count, add);
-        add_known(&mut self.free, memory.free_bytes, add);
-        add_known(&mut self.live, memory.live_bytes, add);
-        add_known(&mut self.python, memory.python_alloc_bytes, add);
-        add_known(&mut self.copy, memory.copy_bytes, add);
-        larger(&mut self.usage, memory.mem_usage_bytes);
+        let mut row = *memory;
+        for figure in FIGURES {
+            let (Some(sum), Some(part)) = ((figure.count)(&mut self.sums), (figure.count)(&mut row)) else { continue };
+            match figure.row.add {
+                Add::Sum => add_known(sum, *part, add),
+                Add::Larger => larger(sum, *part),
+                Add::Apart => {}
+            }
+        }
         let Variances { alloc_variance, live_variance } = variances.unwrap_or_else(|| Variances {
             alloc_variance: variance(memory.alloc_bytes_se),
             live_variance: variance(memory.live_bytes_se),
@@ -167,19 +164,14 @@ impl MemorySum {
     pub(super) fn memory(&self, peak: AtPeak, peak_known: bool) -> Memory {
         let peak = peak.or(peak_known.then_some((0, 0.0)));
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let Memory { alloc_bytes, free_bytes, live_bytes, .. } = self.sums;
         Memory {
-            alloc_bytes: self.alloc,
-            alloc_bytes_se: self.alloc.map(|_| error(self.alloc_variance)),
-            alloc_count: self.count,
-            free_bytes: self.free,
-            increment_bytes: self.alloc.zip(self.free).map(|(alloc, free)| signed(alloc) - signed(free)),
-            live_bytes: self.live,
-            live_bytes_se: self.live.map(|_| error(self.live_variance)),
+            alloc_bytes_se: alloc_bytes.map(|_| error(self.alloc_variance)),
+            increment_bytes: alloc_bytes.zip(free_bytes).map(|(alloc, free)| signed(alloc) - signed(free)),
+            live_bytes_se: live_bytes.map(|_| error(self.live_variance)),
             peak_bytes: peak.map(|(bytes, _)| bytes),
             peak_bytes_se: peak.map(|(_, se)| se),
-            mem_usage_bytes: self.usage,
-            python_alloc_bytes: self.python,
-            copy_bytes: self.copy,
+            ..self.sums
         }
     }
 }

@@ -8,7 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::time_and_memory::{Memory, Time};
+use super::figures::{Memory, memory_figures};
+use super::time_and_memory::Time;
 
 /// One place in native code behind a line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -97,7 +98,10 @@ pub struct ThreadShare {
 }
 
 macro_rules! with_time_and_memory {
-    ($keys:ident => $whole:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* }) => {
+    (
+        ($keys:ident => $whole:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* })
+        $($(#[doc = $doc:literal])+ $key:ident: $number:ty = $row:expr;)*
+    ) => {
         #[derive(Deserialize)]
         pub(crate) struct $keys {
             $($(#[$attribute])* $field: $type,)*
@@ -109,18 +113,7 @@ macro_rules! with_time_and_memory {
             idle_s: Option<f64>,
             helpers_s: Option<f64>,
             gc_s: Option<f64>,
-            alloc_bytes: Option<u64>,
-            alloc_bytes_se: Option<f64>,
-            alloc_count: Option<u64>,
-            free_bytes: Option<u64>,
-            increment_bytes: Option<i64>,
-            live_bytes: Option<u64>,
-            live_bytes_se: Option<f64>,
-            peak_bytes: Option<u64>,
-            peak_bytes_se: Option<f64>,
-            mem_usage_bytes: Option<u64>,
-            python_alloc_bytes: Option<u64>,
-            copy_bytes: Option<u64>,
+            $($key: Option<$number>,)*
         }
 
         impl From<$keys> for $whole {
@@ -139,27 +132,14 @@ macro_rules! with_time_and_memory {
                         user_s: None,
                         core_wait_s: None,
                     },
-                    memory: Memory {
-                        alloc_bytes: keys.alloc_bytes,
-                        alloc_bytes_se: keys.alloc_bytes_se,
-                        alloc_count: keys.alloc_count,
-                        free_bytes: keys.free_bytes,
-                        increment_bytes: keys.increment_bytes,
-                        live_bytes: keys.live_bytes,
-                        live_bytes_se: keys.live_bytes_se,
-                        peak_bytes: keys.peak_bytes,
-                        peak_bytes_se: keys.peak_bytes_se,
-                        mem_usage_bytes: keys.mem_usage_bytes,
-                        python_alloc_bytes: keys.python_alloc_bytes,
-                        copy_bytes: keys.copy_bytes,
-                    },
+                    memory: Memory { $($key: keys.$key,)* },
                 }
             }
         }
     };
 }
 
-with_time_and_memory!(LineKeys => Line {
+memory_figures!(with_time_and_memory!(LineKeys => Line {
     line: u32,
     function: String,
     source: Option<String>,
@@ -181,11 +161,11 @@ with_time_and_memory!(LineKeys => Line {
     by_process: Vec<ProcessShare>,
     #[serde(default)]
     by_thread: Vec<ThreadShare>,
-});
+}));
 
-with_time_and_memory!(ProcessShareKeys => ProcessShare {
+memory_figures!(with_time_and_memory!(ProcessShareKeys => ProcessShare {
     process: usize,
-});
+}));
 
 #[derive(Deserialize)]
 pub(crate) struct ThreadShareKeys {

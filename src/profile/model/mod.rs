@@ -4,6 +4,7 @@
 //! `build` and `write` make profiles, `report` shows them, `compare` pairs two.
 
 mod exit;
+pub mod figures;
 mod label;
 mod line;
 mod merge;
@@ -15,6 +16,7 @@ mod stacks;
 mod time_and_memory;
 
 pub use exit::Exit;
+pub use figures::Memory;
 pub use label::Label;
 pub use line::{Line, NativeSymbol, ProcessShare, ThreadShare};
 pub use merge::{CountedNotice, LineParts, LineSpread, Member, Merge, Range, Spread, Variances};
@@ -23,4 +25,4 @@ pub use notice::{Notice, codes};
 pub use profile::*;
 pub use sql::{Sql, SqlCause, SqlStatement};
 pub use stacks::{ProcessStack, StackFrame, StackNode, Stacks, ThreadStack};
-pub use time_and_memory::{Cumulative, Memory, Time, Totals};
+pub use time_and_memory::{Cumulative, Time, Totals};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::exit::Exit;
+use super::figures::Memory;
 use super::label::Label;
 use super::line::Line;
 use super::merge::Merge;
@@ -16,7 +17,7 @@ use super::moments::{Leak, NearLimit, Section};
 use super::notice::Notice;
 use super::sql::Sql;
 use super::stacks::Stacks;
-use super::time_and_memory::{Cumulative, Memory, Time, Totals};
+use super::time_and_memory::{Cumulative, Time, Totals};
 
 /// Name and version of the format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::figures::Memory;
+
 /// Time of a line, function, thread or process, in seconds. `None`: not measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Time {
@@ -39,42 +41,6 @@ pub struct Time {
     /// `None`: not measured. Since format 1.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core_wait_s: Option<f64>,
-}
-
-/// Memory of a line, function or process. `None`: not measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Memory {
-    /// Bytes allocated.
-    pub alloc_bytes: Option<u64>,
-    /// Standard error of `alloc_bytes`.
-    #[serde(default)]
-    pub alloc_bytes_se: Option<f64>,
-    /// Blocks allocated.
-    pub alloc_count: Option<u64>,
-    /// Bytes freed while the line ran.
-    pub free_bytes: Option<u64>,
-    /// `alloc_bytes - free_bytes`.
-    #[serde(default)]
-    pub increment_bytes: Option<i64>,
-    /// Bytes allocated here and live at the end.
-    pub live_bytes: Option<u64>,
-    /// Standard error of `live_bytes`.
-    #[serde(default)]
-    pub live_bytes_se: Option<f64>,
-    /// Bytes allocated here and live at the process' peak.
-    #[serde(default)]
-    pub peak_bytes: Option<u64>,
-    /// Standard error of `peak_bytes`.
-    #[serde(default)]
-    pub peak_bytes_se: Option<f64>,
-    /// Largest footprint (RSS) of the process while the line ran.
-    #[serde(default)]
-    pub mem_usage_bytes: Option<u64>,
-    /// Part of `alloc_bytes` through Python's object allocators.
-    #[serde(default)]
-    pub python_alloc_bytes: Option<u64>,
-    /// Bytes moved by memcpy and memmove.
-    pub copy_bytes: Option<u64>,
 }
 
 /// Sums over the whole run.

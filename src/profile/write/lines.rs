@@ -64,26 +64,10 @@ impl Known {
 
     /// Memory in the terms of the model.
     pub(crate) fn memory(self, bytes: &Bytes) -> Memory {
-        let mem_usage_bytes = (bytes.usage > 0).then_some(bytes.usage);
-        if !self.memory {
-            return Memory { mem_usage_bytes, ..Memory::default() };
-        }
-        let whole = |value: f64| value.max(0.0).round() as u64;
-        let (alloc, freed) = (whole(bytes.alloc), whole(bytes.freed));
-        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        Memory {
-            alloc_bytes: Some(alloc),
-            alloc_bytes_se: Some(bytes.alloc_spread.error()),
-            alloc_count: Some(whole(bytes.blocks)),
-            free_bytes: Some(freed),
-            increment_bytes: Some(signed(alloc) - signed(freed)),
-            live_bytes: Some(whole(bytes.live)),
-            live_bytes_se: Some(bytes.live_spread.error()),
-            peak_bytes: Some(whole(bytes.peak)),
-            peak_bytes_se: Some(bytes.peak_spread.error()),
-            mem_usage_bytes,
-            python_alloc_bytes: Some(whole(bytes.python)),
-            copy_bytes: self.copies.then(|| whole(bytes.copied)),
+        if self.memory {
+            bytes.memory(self.copies)
+        } else {
+            Memory { mem_usage_bytes: bytes.usage(), ..Memory::default() }
         }
     }
 }

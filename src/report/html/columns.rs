@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 
+use crate::profile::model::figures::FIGURES;
 use crate::profile::model::{File, Line, Memory, Sql, Time};
 
 use crate::report::view::waiting_s;
@@ -47,9 +48,13 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
         }
         for share in &line.by_process {
             let alone = share.time == line.time && share.memory == line.memory;
-            let [a, b, c, d, e, f, g, s, t, u] = share_of(at - last.1, share.process, &share.time, alone);
-            let [h, i, j, k, l, m, n, o, p, q, r] = bytes(&share.memory).map(|cell| coarse(cell, alone));
-            processes.push([a, b, c, d, e, f, g, s, t, u, h, i, j, k, l, m, n, o, p, q, r]);
+            let time = share_of(at - last.1, share.process, &share.time, alone);
+            let memory = bytes(&share.memory).into_iter().zip(FIGURES).map(|(cell, figure)| {
+                let lines_alone = figure.row.lines_alone;
+                let (key, figure) = coarse(cell, alone);
+                (key, figure.filter(|_| !lines_alone))
+            });
+            processes.push(row::<SHARE>(time.into_iter().chain(memory)));
             last.1 = at;
         }
     }
@@ -57,33 +62,22 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
     push_shares(out, "processes", &processes);
 }
 
+/// Columns of time.
+const TIMES: usize = 8;
+/// Columns of a line: of time, of samples, of memory, and those that [`figures`] adds.
+const LINE: usize = TIMES + 2 + FIGURES.len() + 9;
+/// Columns of a process' share of a line.
+const SHARE: usize = 2 + TIMES + FIGURES.len();
+
+/// Makes a row of its cells.
+fn row<const N: usize>(mut cells: impl Iterator<Item = Cell>) -> [Cell; N] {
+    std::array::from_fn(|_| cells.next().unwrap_or_default())
+}
+
 /// The figures of a line, with the keys of a file's columns.
-pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 31] {
-    let [py, na, he, sy, wa, gi, id, gc] = seconds(&line.time);
-    let [al, ae, fr, inc, li, le, pk, pe, mu, cp, pa] = bytes(&line.memory);
-    [
-        py,
-        na,
-        he,
-        sy,
-        wa,
-        gi,
-        id,
-        gc,
-        ("cs", Some(line.cpu_samples as i64)),
-        ("ce", line.cpu_s_se.map(|s| to_digits(2, s * 1e6))),
-        al,
-        ae,
-        ("ac", line.memory.alloc_count.map(|count| to_digits(3, count as f64))),
-        fr,
-        inc,
-        li,
-        le,
-        pk,
-        pe,
-        mu,
-        pa,
-        cp,
+pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; LINE] {
+    let samples = [("cs", Some(line.cpu_samples as i64)), ("ce", line.cpu_s_se.map(|s| to_digits(2, s * 1e6)))];
+    let others = [
         ("cc", callees.map(|c| micros(c.cpu_s))),
         ("cw", callees.map(|c| micros(c.wall_s))),
         ("ca", callees.map(|c| rounded(c.alloc_bytes as f64))),
@@ -94,10 +88,11 @@ pub(super) fn figures(line: &Line, callees: Option<WithCallees>) -> [Cell; 31] {
         ("qb", line.sql_build_s.map(micros)),
         // 2: N+1; 1: duplicate.
         ("qm", line.sql_mark.as_deref().map(|mark| 1 + i64::from(mark == Sql::N_PLUS_ONE))),
-    ]
+    ];
+    row(seconds(&line.time).into_iter().chain(samples).chain(bytes(&line.memory)).chain(others))
 }
 
-fn seconds(time: &Time) -> [Cell; 8] {
+fn seconds(time: &Time) -> [Cell; TIMES] {
     [
         ("py", time.python_s.map(micros)),
         ("na", time.native_s.map(micros)),
@@ -110,25 +105,10 @@ fn seconds(time: &Time) -> [Cell; 8] {
     ]
 }
 
-fn bytes(m: &Memory) -> [Cell; 11] {
-    // Four digits for a figure that the page shows with four, three for a figure in the details of a line, two for an
-    // error.
-    let whole = |bytes: Option<u64>| bytes.map(|b| rounded(b as f64));
-    let detail = |bytes: Option<u64>| bytes.map(|b| to_digits(3, b as f64));
-    let error = |error: Option<f64>| error.map(|bytes| to_digits(2, bytes));
-    [
-        ("al", whole(m.alloc_bytes)),
-        ("ae", error(m.alloc_bytes_se)),
-        ("fr", detail(m.free_bytes)),
-        ("in", m.increment_bytes.map(|b| rounded(b as f64))),
-        ("li", whole(m.live_bytes)),
-        ("le", error(m.live_bytes_se)),
-        ("pk", whole(m.peak_bytes)),
-        ("pe", error(m.peak_bytes_se)),
-        ("mu", detail(m.mem_usage_bytes)),
-        ("cp", whole(m.copy_bytes)),
-        ("pa", detail(m.python_alloc_bytes)),
-    ]
+/// The figures of memory. A row of the table says how many digits: four for a figure that the page shows with four, three
+/// for a figure in the details of a line, two for an error.
+fn bytes(memory: &Memory) -> [Cell; FIGURES.len()] {
+    FIGURES.map(|figure| (figure.row.page, (figure.value)(memory).map(|value| to_digits(figure.row.digits, value))))
 }
 
 /// Rows since the row of the share before (`step`), index of the thread or process (`of`), and its time.

@@ -169,11 +169,11 @@ fn in_scope(profile: &Profile) -> Time {
 fn memory_columns(view: &View<'_>) -> Vec<&'static str> {
     let present = &view.present;
     let all = [
-        ("Allocated", present.alloc),
-        ("At peak", present.peak),
-        ("Increment", present.increment),
-        ("Copied", present.copy),
-        ("Mem usage", present.mem_usage && !present.alloc),
+        ("Allocated", present.has("alloc_bytes")),
+        ("At peak", present.has("peak_bytes")),
+        ("Increment", present.has("increment_bytes")),
+        ("Copied", present.has("copy_bytes")),
+        ("Mem usage", present.has("mem_usage_bytes") && !present.has("alloc_bytes")),
     ];
     all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
 }

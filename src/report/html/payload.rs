@@ -16,6 +16,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use serde_json::{Value, json};
 
+use crate::profile::model::figures::{FIGURES, Figure};
 use crate::profile::model::{File, Line, Profile, Time};
 use crate::report::modules::modules;
 use crate::report::table::short_path;
@@ -84,6 +85,7 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
         "memory": profile.settings.memory.mode,
         "totals": profile.totals,
         "files": files_json(files, names, texts),
+        "figures": figures_json(),
         "functions": functions,
         "sql": sql::rows(profile),
         "hot": hot_json(files, texts, &callees),
@@ -174,6 +176,15 @@ fn modules_json(profile: &Profile) -> Vec<Value> {
         json!({"n": name, "lib": row.library, "own": micros(row.own_s), "all": micros(row.total_s), "al": row.alloc_bytes})
     });
     rows.collect()
+}
+
+/// Key, label, and key of the error of each figure that the details of a line list.
+fn figures_json() -> Vec<Value> {
+    let row = |(at, figure): (usize, &Figure)| {
+        let error = FIGURES.get(at + 1).filter(|_| figure.row.has_error).map(|error| error.row.page);
+        Some(json!([figure.row.page, figure.row.detail?, error]))
+    };
+    FIGURES.iter().enumerate().filter_map(row).collect()
 }
 
 fn files_json(files: &[Cow<'_, File>], names: &[FileName], texts: &[FileText]) -> Vec<Value> {

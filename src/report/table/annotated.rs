@@ -27,13 +27,13 @@ const WISH: [Figure; 19] = [
     Figure::Kind(3),
     Figure::Collector,
     Figure::Wait,
-    Figure::Peak,
-    Figure::Alloc,
+    Figure::PEAK,
+    Figure::ALLOC,
     Figure::Bar,
-    Figure::MemUsage,
-    Figure::Increment,
-    Figure::Live,
-    Figure::Copy,
+    Figure::MEM_USAGE,
+    Figure::INCREMENT,
+    Figure::LIVE,
+    Figure::COPY,
 ];
 
 /// Cold lines that are shown before and after a hot line.

@@ -5,7 +5,8 @@
 //! a number is never cut, a column that does not fit is left out whole. Neighbours: `hottest` and `annotated` ask for
 //! columns, `units` formats numbers.
 
-use crate::profile::model::{Line, Profile};
+use crate::profile::model::figures::{self, FIGURES};
+use crate::profile::model::{Line, Memory, Profile};
 use crate::report::bars::{HELPERS, KINDS, SYSTEM, WAIT, cpu_parts, parts, stacked};
 use crate::report::style::{Role, Style};
 use crate::report::view::{SortKey, View, cpu_error_share, cpu_s, share, too_few, waiting_s};
@@ -26,18 +27,8 @@ pub(super) enum Figure {
     Wait,
     /// The garbage collector's part of the line's CPU time, as a share of all CPU seconds.
     Collector,
-    /// Footprint while the line ran.
-    MemUsage,
-    /// Allocated less freed.
-    Increment,
-    /// Allocated.
-    Alloc,
-    /// Live at the end.
-    Live,
-    /// Live at the peak.
-    Peak,
-    /// Copied.
-    Copy,
+    /// A figure of memory, by its number in [`FIGURES`].
+    Memory(usize),
     /// Queries of databases.
     Queries,
     /// Seconds of these queries in the driver.
@@ -48,6 +39,19 @@ pub(super) enum Figure {
     Build,
     /// Mark of a line that repeats its queries: N+1 or duplicate.
     Mark,
+}
+
+impl Figure {
+    pub(super) const MEM_USAGE: Self = Self::memory("mem_usage_bytes");
+    pub(super) const INCREMENT: Self = Self::memory("increment_bytes");
+    pub(super) const ALLOC: Self = Self::memory("alloc_bytes");
+    pub(super) const LIVE: Self = Self::memory("live_bytes");
+    pub(super) const PEAK: Self = Self::memory("peak_bytes");
+    pub(super) const COPY: Self = Self::memory("copy_bytes");
+
+    const fn memory(key: &str) -> Self {
+        Self::Memory(figures::at(key))
+    }
 }
 
 /// A figure and the width of its column.
@@ -95,7 +99,9 @@ impl<'v> Cells<'v> {
         let mut chosen: Vec<Column> = Vec::new();
         let mut left = room;
         let first = sorting_figure(sort);
-        for figure in first.iter().chain(wish) {
+        // Figures that no list of wishes names come last.
+        let others: Vec<Figure> = (0..FIGURES.len()).map(Figure::Memory).collect();
+        for figure in first.iter().chain(wish).chain(&others) {
             // A single kind of CPU time would mislead: show all kinds or none.
             let together: &[Figure] = if matches!(figure, Figure::Kind(0..WAIT)) { &CPU_KINDS } else { &[*figure] };
             let new =
@@ -118,7 +124,8 @@ impl<'v> Cells<'v> {
                 *column = whole;
             }
         }
-        chosen.sort_by_key(|column| READING_ORDER.iter().position(|figure| *figure == column.figure));
+        let last = READING_ORDER.iter().position(|figure| *figure == Figure::COPY);
+        chosen.sort_by_key(|column| READING_ORDER.iter().position(|figure| *figure == column.figure).or(last));
         chosen
     }
 
@@ -132,12 +139,7 @@ impl<'v> Cells<'v> {
             Figure::Kind(_) => present.system,
             Figure::Wait => present.wait,
             Figure::Collector => present.collector,
-            Figure::MemUsage => present.mem_usage,
-            Figure::Increment => present.increment,
-            Figure::Alloc => present.alloc,
-            Figure::Live => present.live,
-            Figure::Peak => present.peak,
-            Figure::Copy => present.copy,
+            Figure::Memory(at) => present.memory[at] && FIGURES[at].row.column.is_some(),
             Figure::Queries | Figure::SqlTime => present.sql,
             Figure::Rows => present.sql_rows,
             Figure::Build => present.sql_build,
@@ -157,9 +159,7 @@ impl<'v> Cells<'v> {
             Figure::Wait => units::seconds_in_column(self.longest_s, self.decimals).len().max(6),
             Figure::Kind(_) if short => 4,
             Figure::Kind(_) | Figure::Collector => 6,
-            // The widest texts are `Mem usage`, `Allocated` and `-1023 KiB`.
-            Figure::MemUsage | Figure::Increment | Figure::Alloc => 9,
-            Figure::Live | Figure::Peak | Figure::Copy => 8,
+            Figure::Memory(at) => FIGURES[at].row.column.map_or(0, |(_, width)| width),
             Figure::Queries | Figure::Rows => 7,
             Figure::SqlTime | Figure::Build => 8,
             Figure::Mark => 9,
@@ -169,7 +169,7 @@ impl<'v> Cells<'v> {
 
     /// Cells of the column's widest standard error, and of the space before it.
     fn error_width(&self, figure: Figure) -> usize {
-        if !matches!(figure, Figure::Cpu | Figure::Alloc | Figure::Live | Figure::Peak) {
+        if !matches!(figure, Figure::Cpu) && !matches!(figure, Figure::Memory(at) if FIGURES[at].row.has_error) {
             return 0;
         }
         let lines = self.view.profile.files.iter().flat_map(|file| &file.lines);
@@ -189,12 +189,7 @@ impl<'v> Cells<'v> {
             Figure::Kind(kind) => KINDS[kind].name,
             Figure::Wait => "Wait",
             Figure::Collector => "GC",
-            Figure::MemUsage => "Mem usage",
-            Figure::Increment => "Increment",
-            Figure::Alloc => "Allocated",
-            Figure::Live => "Live",
-            Figure::Peak => "At peak",
-            Figure::Copy => "Copied",
+            Figure::Memory(at) => FIGURES[at].row.column.map_or(FIGURES[at].key, |(title, _)| title),
             Figure::Queries => "SQL",
             Figure::SqlTime => "SQL ms",
             Figure::Rows => "Rows",
@@ -239,19 +234,7 @@ impl<'v> Cells<'v> {
                 }
             },
             Figure::Collector => self.push_share(share(line.time.gc_s, base.cpu_s), column.short, Role::Native),
-            Figure::MemUsage => self.push_bytes(memory.mem_usage_bytes, f64::INFINITY),
-            Figure::Increment => match memory.increment_bytes {
-                None => Role::Plain,
-                Some(0) => self.push_zero(),
-                Some(b) => {
-                    self.text.push_str(&units::signed_bytes(b));
-                    Role::Plain
-                }
-            },
-            Figure::Alloc => self.push_bytes(memory.alloc_bytes, base.alloc_bytes),
-            Figure::Live => self.push_bytes(memory.live_bytes, base.peak_bytes),
-            Figure::Peak => self.push_bytes(memory.peak_bytes, base.peak_bytes),
-            Figure::Copy => self.push_bytes(memory.copy_bytes, base.copy_bytes),
+            Figure::Memory(at) => self.push_memory(&FIGURES[at], memory, base.whole(at)),
             Figure::Queries => self.push_count(line.sql_count),
             Figure::Rows => self.push_count(line.sql_rows),
             Figure::SqlTime => self.push_ms(line.sql_s),
@@ -297,15 +280,21 @@ impl<'v> Cells<'v> {
         role
     }
 
-    fn push_bytes(&mut self, bytes: Option<u64>, whole: f64) -> Role {
-        match bytes {
-            None => Role::Plain,
-            Some(0) => self.push_zero(),
-            Some(b) => {
-                self.text.push_str(&units::bytes(b));
-                heat(share(Some(b as f64), whole))
-            }
+    fn push_memory(&mut self, figure: &figures::Figure, memory: &Memory, whole: f64) -> Role {
+        let Some(value) = (figure.value)(memory) else { return Role::Plain };
+        if value == 0.0 {
+            return self.push_zero();
         }
+        if figure.signed {
+            self.text.push_str(&units::signed_bytes(value as i64));
+            return Role::Plain;
+        }
+        self.text.push_str(&if figure.key.ends_with("_count") {
+            units::count(value as u64)
+        } else {
+            units::bytes(value as u64)
+        });
+        heat(share(Some(value), whole))
     }
 }
 
@@ -313,6 +302,7 @@ impl<'v> Cells<'v> {
 const CPU_KINDS: [Figure; 4] = [Figure::Kind(0), Figure::Kind(1), Figure::Kind(HELPERS), Figure::Kind(SYSTEM)];
 
 /// Order of the columns, left to right.
+/// A figure of memory that is not listed stands behind the last of memory.
 const READING_ORDER: [Figure; 20] = [
     Figure::Bar,
     Figure::Share,
@@ -323,12 +313,12 @@ const READING_ORDER: [Figure; 20] = [
     Figure::Kind(3),
     Figure::Collector,
     Figure::Wait,
-    Figure::MemUsage,
-    Figure::Increment,
-    Figure::Alloc,
-    Figure::Live,
-    Figure::Peak,
-    Figure::Copy,
+    Figure::MEM_USAGE,
+    Figure::INCREMENT,
+    Figure::ALLOC,
+    Figure::LIVE,
+    Figure::PEAK,
+    Figure::COPY,
     Figure::Queries,
     Figure::SqlTime,
     Figure::Build,
@@ -344,11 +334,7 @@ fn sorting_figure(key: SortKey) -> Option<Figure> {
         SortKey::Native => Some(Figure::Kind(1)),
         SortKey::System => Some(Figure::Kind(SYSTEM)),
         SortKey::Wait => Some(Figure::Wait),
-        SortKey::Alloc => Some(Figure::Alloc),
-        SortKey::Live => Some(Figure::Live),
-        SortKey::Peak => Some(Figure::Peak),
-        SortKey::Increment => Some(Figure::Increment),
-        SortKey::Copy => Some(Figure::Copy),
+        SortKey::Memory(at) => Some(Figure::Memory(at)),
     }
 }
 
@@ -363,17 +349,14 @@ fn heat(share: Option<f64>) -> Role {
 
 /// The standard error as a share of its figure; `None` up to one per cent.
 fn error_share(figure: Figure, line: &Line) -> Option<f64> {
-    let memory = &line.memory;
-    if figure == Figure::Cpu {
-        return cpu_error_share(line).filter(|share| *share > 0.01);
+    match figure {
+        Figure::Cpu => cpu_error_share(line).filter(|share| *share > 0.01),
+        Figure::Memory(at) if FIGURES[at].row.has_error => {
+            let error = (FIGURES.get(at + 1)?.value)(&line.memory);
+            share(error, (FIGURES[at].value)(&line.memory)?).filter(|share| *share > 0.01)
+        }
+        _ => None,
     }
-    let (error, bytes) = match figure {
-        Figure::Alloc => (memory.alloc_bytes_se, memory.alloc_bytes),
-        Figure::Live => (memory.live_bytes_se, memory.live_bytes),
-        Figure::Peak => (memory.peak_bytes_se, memory.peak_bytes),
-        _ => (None, None),
-    };
-    relative_error(error, bytes)
 }
 
 /// `error` as a share of `bytes`; `None` up to one per cent.

@@ -20,7 +20,7 @@ const WISH: [Figure; 20] = [
     Figure::SqlTime,
     Figure::Mark,
     Figure::Bar,
-    Figure::Peak,
+    Figure::PEAK,
     Figure::Rows,
     Figure::Build,
     Figure::Wait,
@@ -29,11 +29,11 @@ const WISH: [Figure; 20] = [
     Figure::Kind(2),
     Figure::Kind(3),
     Figure::Collector,
-    Figure::Alloc,
-    Figure::Live,
-    Figure::Increment,
-    Figure::Copy,
-    Figure::MemUsage,
+    Figure::ALLOC,
+    Figure::LIVE,
+    Figure::INCREMENT,
+    Figure::COPY,
+    Figure::MEM_USAGE,
 ];
 
 /// A native function is named if it has at least this share of its line's CPU seconds.

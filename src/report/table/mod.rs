@@ -8,6 +8,7 @@
 mod annotated;
 mod cells;
 mod closing;
+mod facts;
 mod functions;
 mod hottest;
 mod labels;

@@ -28,7 +28,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, options: &Options, style
     let width = seconds(whole).len().max(7);
     // The most important column first; a column is shown only if it fits beside the names.
     let mut offers = vec![("Own", width), ("Total", width), ("Own %", 6), ("Total %", 7)];
-    offers.extend(view.present.alloc.then_some(("Allocated", 9)));
+    offers.extend(view.present.has("alloc_bytes").then_some(("Allocated", 9)));
     let mut left = style.width.saturating_sub(17);
     offers.retain(|(_, width)| {
         let fits = *width < left;

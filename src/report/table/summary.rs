@@ -5,6 +5,7 @@
 //! draws, `hottest` follows.
 
 use super::cells::{error_text, list_path, relative_error};
+use super::facts::{Facts, LABEL};
 use super::leaks::sure;
 use super::list::title;
 use crate::profile::model::{Clock, Exit, NearLimit, Profile};
@@ -17,8 +18,6 @@ use crate::report::view::{Place, SortKey, View, cpu_s, largest, peak_moment, sha
 use crate::report::view::{wait_outside, waiting_s};
 use crate::units;
 
-/// Cells of a fact's name and the space after it.
-const LABEL: usize = 9;
 /// Most lines named by the summary for the peak, for waits and for leaks.
 const NAMED: usize = 3;
 /// Most sections named by the summary.
@@ -240,7 +239,7 @@ fn memory_over_time(facts: &mut Facts<'_>, profile: &Profile) {
 fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     let (profile, style) = (view.profile, facts.style);
     memory_over_time(facts, profile);
-    let owners = largest(profile, SortKey::Peak, NAMED).into_iter().filter(|(_, b)| *b >= 0.01 * view.base.peak_bytes);
+    let owners = largest(profile, SortKey::PEAK, NAMED).into_iter().filter(|(_, b)| *b >= 0.01 * view.base.peak_bytes);
     let owners = owners.map(|(place, b)| {
         let memory = &place.line.memory;
         let error = relative_error(memory.peak_bytes_se, memory.peak_bytes);
@@ -441,7 +440,7 @@ fn warnings(facts: &mut Facts<'_>, view: &View<'_>) {
     if let Some(said) = hidden::sentence(profile) {
         let words: Vec<_> =
             said.split_whitespace().map(|word| (Role::Plain, text::visible(word, facts.style))).collect();
-        facts.words("hidden", &words);
+        facts.sentence("hidden", &words);
     }
     for notice in &profile.notices {
         let words: Vec<_> = notice
@@ -449,85 +448,10 @@ fn warnings(facts: &mut Facts<'_>, view: &View<'_>) {
             .split_whitespace()
             .map(|word| (Role::Warning, text::visible(word, facts.style)))
             .collect();
-        facts.words("note", &words);
+        facts.sentence("note", &words);
     }
 }
 
 fn name(profile: &Profile, place: &Place<'_>, style: &Style) -> String {
     format!("{}:{}", text::visible(list_path(profile, &place.file.path), style), place.line.line)
-}
-
-/// Appends facts, each with a name.
-struct Facts<'a> {
-    out: &'a mut String,
-    style: &'a Style,
-}
-
-impl Facts<'_> {
-    /// Appends items with dots between them, wrapped between items; nothing if there are no items.
-    fn push(&mut self, label: &str, items: &[(Role, String)]) {
-        self.wrapped(label, items, self.style.glyph(" \u{b7} ", ", "));
-    }
-
-    /// Appends words with spaces between them.
-    fn words(&mut self, label: &str, words: &[(Role, String)]) {
-        self.wrapped(label, words, " ");
-    }
-
-    fn wrapped(&mut self, label: &str, items: &[(Role, String)], between: &str) {
-        let room = self.style.width.saturating_sub(LABEL);
-        let mut used = 0;
-        for (place, (role, item)) in items.iter().enumerate() {
-            if place == 0 {
-                self.label(label);
-            } else if used + text::width(between) + text::width(item) > room {
-                self.next_row(&mut used);
-            } else {
-                self.style.paint(self.out, Role::Faint, between);
-                used += text::width(between);
-            }
-            self.item(*role, item, room, &mut used);
-        }
-        if !items.is_empty() {
-            self.out.push('\n');
-        }
-    }
-
-    /// Appends an item. An item wider than a row is broken between words, and a word that is too long is cut at its
-    /// front, so that no number is cut.
-    fn item(&mut self, role: Role, item: &str, room: usize, used: &mut usize) {
-        if text::width(item) <= room {
-            self.style.paint(self.out, role, item);
-            *used += text::width(item);
-            return;
-        }
-        for (place, word) in item.split(' ').enumerate() {
-            let word = text::fit_end(word, room, self.style);
-            if place > 0 && *used + 1 + text::width(&word) > room {
-                self.next_row(used);
-            } else if place > 0 {
-                self.out.push(' ');
-                *used += 1;
-            }
-            self.style.paint(self.out, role, &word);
-            *used += text::width(&word);
-        }
-    }
-
-    fn next_row(&mut self, used: &mut usize) {
-        self.out.push('\n');
-        self.label("");
-        *used = 0;
-    }
-
-    /// Appends a painted picture.
-    fn drawn(&mut self, label: &str, picture: &str) {
-        self.label(label);
-        self.out.push_str(picture.trim_end());
-        self.out.push('\n');
-    }
-
-    fn label(&mut self, label: &str) {
-        self.style.paint(self.out, Role::Faint, &format!("{label:>0$} ", LABEL - 1));
-    }
 }

@@ -20,9 +20,7 @@ const DEEPEST: usize = 60;
 pub(super) fn render(out: &mut String, profile: &Profile, options: &Options, style: &Style) {
     let (weight, what) = match options.sort {
         SortKey::Wait => (Weight::Wall, "wall time: CPU and waiting"),
-        SortKey::Alloc | SortKey::Live | SortKey::Peak | SortKey::Increment | SortKey::Copy => {
-            (Weight::Alloc, "bytes allocated")
-        }
+        SortKey::Memory(_) => (Weight::Alloc, "bytes allocated"),
         _ => (Weight::Cpu, "CPU time"),
     };
     let calls = calls(profile, weight);

@@ -191,7 +191,7 @@ function openPop(n) {
   if (timeError(r)) pairs.push(['CPU samples', `${fmtCount(r.cs)} (±${fmtTime(timeError(r))})`]);
   if (r.id) pairs.push(['idle', fmtTime(r.id)]);
   if (r.cc > own(r)) pairs.push(['with callees', fmtTime(r.cc)]);
-  for (const [k, label, error] of [['al', 'allocated', 'ae'], ['fr', 'freed'], ['in', 'increment'], ['li', 'live at the end', 'le'], ['pk', 'live at the peak', 'pe'], ['pa', 'by Python allocators'], ['cp', 'copied'], ['mu', 'mem usage (RSS)'], ['ca', 'allocated with callees']])
+  for (const [k, label, error] of [...D.figures, ['ca', 'allocated with callees']])
     if (r[k] && (k !== 'ca' || r.ca > r.al)) pairs.push([label, fmtBytes(r[k]) + (error && r[error] >= 0.5 ? ' ±' + fmtBytes(r[error]) : '')]);
   if (r.qc) for (const [k, label, cell] of sqlFigures) if (r[k] != null) pairs.push([label, cell(r)]);
   if (r.ac) pairs.push(['blocks', fmtCount(r.ac)]);
