@@ -5,6 +5,9 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that prints")]
 
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 /// Does stdout reach a terminal?
 pub(crate) fn stdout_is_terminal() -> bool {
@@ -39,4 +42,24 @@ pub(crate) fn tell(line: &str) {
 
 pub(crate) fn tell_raw(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Work that takes longer is announced: a person who waits without a word thinks that the program hangs.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// The end of work that may be slow: nothing is said any more once it is dropped.
+pub(crate) struct MaybeSlow {
+    _ended: Sender<()>,
+}
+
+/// Says `line` on stderr after half a second, unless the answer was dropped by then.
+pub(crate) fn say_if_slow(line: &'static str) -> MaybeSlow {
+    let (ended, has_ended): (Sender<()>, Receiver<()>) = bounded(0);
+    // Without a thread nothing is said.
+    let _ = std::thread::Builder::new().name("rscalene-slow".into()).spawn(move || {
+        if has_ended.recv_timeout(SLOW) == Err(RecvTimeoutError::Timeout) {
+            tell(line);
+        }
+    });
+    MaybeSlow { _ended: ended }
 }

@@ -48,6 +48,14 @@ impl FileSources {
         }
     }
 
+    /// Keeps a text that lies in no file, unless an earlier text is kept.
+    pub(crate) fn keep(&mut self, name: &str, text: String) {
+        if self.bytes + text.len() <= MOST_IN_ALL && !self.taken.contains_key(name) {
+            self.bytes += text.len();
+            self.taken.insert(name.to_owned(), text);
+        }
+    }
+
     /// The kept text.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         self.taken.get(path).cloned()

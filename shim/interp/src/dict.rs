@@ -1,8 +1,9 @@
-//! Dictionaries and weak sets of 3.11 to 3.13, as far as the way to asyncio's tasks and the names of threads leads.
+//! Dictionaries of 3.11 to 3.15 and weak sets of 3.11 to 3.13, as far as the way to asyncio's tasks, the names of
+//! threads and the text of generated code leads.
 //!
 //! Job: look a name up in `sys.modules` and in a module. Invariant: only combined tables are read (no module has a
 //! split one), and each at most [`LIMIT`] entries long. The numbers are those of the headers of 3.11.7, 3.12.1 and
-//! 3.13.0, which agree but for [`attributes`]. Neighbours: `tasks` and `names`, the users.
+//! 3.13.0, which agree but for [`attributes`]; later ones keep them. Neighbours: `tasks`, `names` and `linecache`, the users.
 
 use crate::fields::Layout;
 use crate::memory::{Memory, at};
@@ -10,6 +11,8 @@ use crate::text::text;
 
 /// More entries than this are not searched.
 const LIMIT: u64 = 1 << 16;
+/// A longer key is not found.
+pub(crate) const LONGEST_KEY: usize = 256;
 /// `PyDictObject.ma_keys`.
 const KEYS: u32 = 32;
 /// `PyDictKeysObject`: the logarithm of the index' bytes, the kind of table, the number of entries, the index.
@@ -22,6 +25,9 @@ const MODULE_DICT: u32 = 16;
 
 /// The value under `name` in the dictionary at `dict`.
 pub(crate) fn lookup<M: Memory>(mem: &M, layout: &Layout, dict: u64, name: &[u8]) -> Option<u64> {
+    if name.len() >= LONGEST_KEY {
+        return None;
+    }
     let keys = mem.u64(at(dict, KEYS))?;
     let index_bytes = 1u64.checked_shl(u32::from(mem.u8(at(keys, LOG2_INDEX_BYTES))?))?;
     // A general table keeps hash, key and value; one whose keys are all strings keeps key and value.
@@ -33,8 +39,7 @@ pub(crate) fn lookup<M: Memory>(mem: &M, layout: &Layout, dict: u64, name: &[u8]
     let mut entry = keys.wrapping_add(INDEX).wrapping_add(index_bytes);
     for _ in 0..mem.u64(at(keys, ENTRIES))?.min(LIMIT) {
         let key = mem.u64(at(entry, key_offset))?;
-        // One byte more than the name, so that a longer key does not look the same.
-        let mut found = [0; 32];
+        let mut found = [0; LONGEST_KEY];
         if key != 0 && text(mem, layout, key, &mut found).and_then(|len| found.get(..len)) == Some(name) {
             return mem.u64(at(entry, key_offset.wrapping_add(8))).filter(|value| *value != 0);
         }

@@ -2,7 +2,8 @@
 
 use rscalene_interp::linetable::{Location, line_at, locations};
 use rscalene_interp::{
-    Identity, Layout, Memory, Unsupported, WalkEnd, gil, text, threads, walk, walk_from, walk_interrupted,
+    Identity, Layout, Memory, Unsupported, WalkEnd, cached_lines, collected, collector_lists, gil, hub, is_of_hub,
+    parked_frame, text, threads, walk, walk_from, walk_interrupted, woken_by,
 };
 
 /// Bytes from an address on; everything else cannot be read.
@@ -388,4 +389,66 @@ fn each_form_of_entry_decodes() {
     );
     assert_eq!(line_at(&table, 10, 7), Some(9));
     assert_eq!(line_at(&table, 10, 29), None);
+}
+
+#[test]
+fn the_collectors_lists_are_found_by_their_shape_and_end_in_every_circle() {
+    let (interp, lists) = (BASE + 0x1000, BASE + 0x1100);
+    let mut mem = Array::zeroed(BASE, 0x10_000);
+    let python = layout(V3_12, &mem);
+    assert_eq!(collector_lists(&mem, &python, interp), None);
+    for head in [lists, lists + 24, lists + 48] {
+        mem.put_u64(head, head);
+        mem.put_u64(head + 8, head);
+    }
+    // Two objects in the youngest list, the collector's flags in their links.
+    let (older, newer) = (BASE + 0x2000, BASE + 0x2100);
+    for (link, before, next) in [(lists, newer, older), (older, lists, newer), (newer, older, lists)] {
+        mem.put_u64(link, next);
+        mem.put_u64(link + 8, before | 2);
+    }
+    assert_eq!(collector_lists(&mem, &python, interp), Some(lists));
+    let shown = |mem: &Array| {
+        let mut objects = Vec::new();
+        collected(mem, &python, lists, 1_000, |object, _| {
+            objects.push(object);
+            true
+        });
+        objects
+    };
+    assert_eq!(shown(&mem), [newer + 16, older + 16]);
+    // The links disagree, as while the list changes: what follows is not believed.
+    mem.put_u64(older, older);
+    assert_eq!(shown(&mem), [newer + 16]);
+    mem.put_u64(newer + 8, newer);
+    assert_eq!(shown(&mem), [newer + 16]);
+    // A circle that leaves out the head.
+    for (link, before, next) in [(newer, older, lists), (older, newer, newer), (newer, older, older)] {
+        mem.put_u64(link, next);
+        mem.put_u64(link + 8, before);
+    }
+    mem.put_u64(lists + 8, older);
+    mem.put_u64(older, lists);
+    assert!(collected(&mem, &python, lists, 1_000, |_, _| true) <= 1_000);
+}
+
+#[test]
+fn noise_is_no_greenlet_and_no_text() {
+    let mut mem = Array::zeroed(BASE, 0x2000);
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    for place in (0..0x2000).step_by(8) {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Half of the words point into the noise.
+        let word = if seed >> 63 == 0 { seed } else { BASE + (seed >> 33 & 0x1ff8) };
+        mem.put_u64(BASE + place, word);
+    }
+    let python = layout(V3_12, &mem);
+    for place in (0..0x2000).step_by(8) {
+        let address = BASE + place;
+        assert_eq!(parked_frame(&mem, &python, address), None);
+        let _ = hub(&mem, &python, address).map(|hub| is_of_hub(&mem, hub, address));
+        woken_by(&mem, &python, address, |_| {});
+        assert!(collected(&mem, &python, address, 1_000, |_, _| true) <= 1_000);
+    }
+    assert!(!cached_lines(&mem, &python, b"<generated>", |_| true));
 }

@@ -68,7 +68,10 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let source = |path: &str| facts.source(sources.as_ref(), path);
     let refused = recorded.taken.builder.refused(facts.pid);
     let not_preloaded = recorded.not_preloaded.take();
+    let slow =
+        (!plan.is_quiet()).then(|| messages::say_if_slow("rscalene: the program has ended; the report is being made"));
     let mut profile = outcome::finish(recorded, &facts, &arena, plan.source.then_some(&source));
+    drop(slow);
     if plan.sql && profile.sql.is_none() {
         profile.notices.push(outcome::sql_uncounted());
     }

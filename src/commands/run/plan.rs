@@ -134,6 +134,11 @@ impl<'a> RunPlan<'a> {
         self.start.words.iter().map(shown).collect()
     }
 
+    /// Must nothing be printed beside the program's own output?
+    pub(super) fn is_quiet(&self) -> bool {
+        self.flags.quiet
+    }
+
     /// The files of `-o` for the program's process id.
     pub(super) fn output(&self, pid: u32) -> Vec<PathBuf> {
         self.output.iter().map(|path| names::with_pid(path, pid)).collect()

@@ -19,7 +19,7 @@ use crate::launch::keep::Keep;
 use crate::launch::not_preloaded::{self, NotPreloaded};
 use crate::launch::spawn::{self, Ended};
 use crate::observe::proc;
-use crate::observe::remote::{Remote, Target};
+use crate::observe::remote::{GeneratedTexts, Remote, Target};
 use crate::profile::build::builder::ProfileBuilder;
 use crate::profile::model::{Notice, codes};
 use crate::transport::arena::Arena;
@@ -124,6 +124,7 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
     let Taking { mut builder, mut keep, mut sources } = taking;
     let mut folders = Folders::default();
     let mut ended = false;
+    let mut generated = GeneratedTexts::default();
     loop {
         // The clock is read only where there is nothing to do.
         let next = events.try_recv().or_else(|_| {
@@ -140,11 +141,8 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
                         keep.push(event);
                     }
                     builder.feed(event);
-                    if let (Some(sources), Body::CodeDef(code)) = (&mut sources, &event.body)
-                        && !sources.meet(&code.filename)
-                        && let Some(path) = builder.reported(code)
-                    {
-                        sources.take(&path);
+                    if let Some(sources) = &mut sources {
+                        keep_source(event, &builder, sources, &mut generated);
                     }
                 }
                 batch.clear();
@@ -154,10 +152,29 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Taking { builder, keep, sources },
         }
+        if let Some(sources) = &mut sources {
+            generated.look(|name, text| sources.keep(name, text));
+        }
         if let Some(why) = keep.as_ref().and_then(Keep::ended).filter(|_| !std::mem::replace(&mut ended, true)) {
             let text = format!("the capture for `rscalene recover` is not complete: {why}");
             builder.say(Notice::of_run(codes::CAPTURE_INCOMPLETE, text));
         }
+    }
+}
+
+/// Keeps the text of code that runs for the first time, if its lines are reported.
+fn keep_source(event: &Event, builder: &ProfileBuilder, sources: &mut FileSources, generated: &mut GeneratedTexts) {
+    match &event.body {
+        Body::ProcessStart(start) => generated.watch(Target::armed(event.pid, start)),
+        Body::ProcessExit(_) => generated.forget(event.pid),
+        Body::CodeDef(code) if !sources.meet(&code.filename) => match builder.reported(code) {
+            // The texts behind `-c` and of standard input are known from elsewhere.
+            Some(name) if matches!(&*name, "<string>" | "<stdin>") => {}
+            Some(name) if name.starts_with('<') => generated.want(event.pid, &name),
+            Some(path) => sources.take(&path),
+            None => {}
+        },
+        _ => {}
     }
 }
 

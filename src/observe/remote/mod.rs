@@ -8,6 +8,8 @@
 
 pub mod balance;
 mod calls;
+mod generated;
+mod greenlets;
 pub mod memory;
 mod names;
 mod process;
@@ -24,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
+pub use self::generated::GeneratedTexts;
 pub use self::target::{Forked, Target};
 
 use self::process::Process;

@@ -98,7 +98,7 @@ struct Thread {
     due_ns: u64,
     /// The thread has had a Python frame.
     python: bool,
-    /// Its thread state is unknown, because the states had been listed too recently to list them again.
+    /// Its thread state or its greenlets are unknown, because both had been listed too recently to list them again.
     unsure: bool,
     /// The name was read a second time.
     named: bool,
@@ -376,7 +376,7 @@ impl Process {
             blocked_since_ns: now_ns,
             due_ns: 0,
             python,
-            unsure: self.states.too_soon(),
+            unsure: self.states.too_soon() || self.tasks.look_again(),
             named: false,
         };
         self.threads.insert(tid, thread);
@@ -404,7 +404,7 @@ impl Process {
             Some(place) => Some(place),
             None => {
                 let place = self.inspect(tid, &thread.schedstat, thread.syscall.as_ref(), clock);
-                thread.unsure = self.states.too_soon();
+                thread.unsure = self.states.too_soon() || self.tasks.look_again();
                 place
             }
         };

@@ -40,6 +40,8 @@ enum Role {
     TrioRun,
     /// A trio function that waits for the system's events.
     TrioEvents,
+    /// gevent's `Hub.run`, whose first local variable is the hub.
+    GeventHub,
     Other,
 }
 
@@ -61,6 +63,8 @@ pub enum IdleLoop {
     Asyncio(u64),
     /// trio's: the loop is in a local variable.
     Trio(u64),
+    /// gevent's: the frame's first local variable is the hub.
+    Gevent(u64),
 }
 
 impl Draft {
@@ -82,7 +86,7 @@ impl Draft {
         // Leave out the frames by which the loop itself waits.
         let place = match self.idle_loop {
             Some(IdleLoop::Asyncio(_)) => 2,
-            Some(IdleLoop::Trio(_)) => 1,
+            Some(IdleLoop::Trio(_) | IdleLoop::Gevent(_)) => 1,
             None => 0,
         };
         task.frames.extend_from_slice(self.frames.get(place..).unwrap_or(&[]));
@@ -132,6 +136,7 @@ impl Stacks {
                 Some(IdleLoop::Asyncio(address))
             }
             [(Role::TrioEvents, _), (Role::TrioRun, address), ..] => Some(IdleLoop::Trio(address)),
+            [(Role::GeventHub, address), ..] => Some(IdleLoop::Gevent(address)),
             _ => None,
         };
         draft
@@ -173,6 +178,7 @@ fn role(code: &CodeDef) -> Role {
         "BaseEventLoop.run_forever" => Role::RunForever,
         "BaseEventLoop._run_once" => Role::RunOnce,
         "run" if code.filename.ends_with("/trio/_core/_run.py") => Role::TrioRun,
+        "Hub.run" if code.filename.ends_with("/gevent/hub.py") => Role::GeventHub,
         "EpollIOManager.get_events" if code.filename.ends_with("/trio/_core/_io_epoll.py") => Role::TrioEvents,
         _ if code.filename.ends_with("selectors.py") || code.filename == "<frozen selectors>" => Role::Selector,
         _ => Role::Other,

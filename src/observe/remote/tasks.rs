@@ -1,17 +1,18 @@
 //! Which lines own the waiting of an idle event loop.
 //!
-//! Job: when a thread is an event loop with nothing to do (asyncio's own, uvloop's or trio's), name the lines that
-//! await instead of the selector: the stacks of its waiting tasks, each with an equal part. Invariant: a task that only
-//! waits for other tasks (`gather`, a task group) leaves the waiting to them; a loop without tasks keeps it.
-//! Neighbours: `rscalene_interp` reads tasks, `stacks` frames, `process` divides.
+//! Job: when a thread is an event loop with nothing to do (asyncio's own, uvloop's, trio's or gevent's), name the lines
+//! that await instead of the selector: the stacks of its waiting tasks, each with an equal part. Invariant: a task that
+//! only waits for other tasks (`gather`, a task group) leaves the waiting to them; a loop without tasks keeps it.
+//! Neighbours: `rscalene_interp` reads tasks, `stacks` frames, `greenlets` gevent's greenlets, `process` divides.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rscalene_interp::{
-    Layout, Task, TaskSource, await_chain, called_loop, first_local, stands_for_trio, tasks, trio_tasks,
+    Layout, Task, TaskSource, await_chain, called_loop, first_local, hub, stands_for_trio, tasks, trio_tasks,
 };
 
+use super::greenlets::Greenlets;
 use super::memory::ProcessMemory;
 use super::stacks::{Draft, IdleLoop, Stacks};
 use crate::observe::jitter::Jitter;
@@ -52,6 +53,7 @@ pub(super) struct Tasks {
     /// Groups of which some tasks were chosen, and not all read.
     chosen: HashSet<u64>,
     jitter: Jitter,
+    greenlets: Greenlets,
 }
 
 impl Tasks {
@@ -66,6 +68,10 @@ impl Tasks {
         thread: (u64, u64),
         (draft, polls): (&Draft, bool),
     ) -> Waiters {
+        self.greenlets.is_old = false;
+        if let Some(IdleLoop::Gevent(frame)) = draft.idle_loop() {
+            return self.greenlets_of(stacks, (memory, layout), thread.1, (draft, frame));
+        }
         let mut waiting = match draft.idle_loop() {
             Some(IdleLoop::Trio(frame)) => trios(memory, layout, frame),
             Some(IdleLoop::Asyncio(frame)) => {
@@ -76,7 +82,7 @@ impl Tasks {
                 let of = |object| tasks.iter().find(|task| task.task == object || task.event_loop == object);
                 called_loop(memory, layout, draft.innermost(), |object| of(object).map(|task| task.event_loop))
             }),
-            None => Vec::new(),
+            Some(IdleLoop::Gevent(_)) | None => Vec::new(),
         };
         let trio = matches!(draft.idle_loop(), Some(IdleLoop::Trio(_)));
         let chosen = waiting.len() > MOST_TASKS;
@@ -98,6 +104,27 @@ impl Tasks {
             if awaited.for_tasks || for_others { &mut indirect } else { &mut own }.push(stack);
         }
         Waiters { stacks: if own.is_empty() { indirect } else { own }, chosen }
+    }
+
+    /// Must the thread be looked at again, though it has not run since? Greenlets may have been missed.
+    pub(super) fn look_again(&self) -> bool {
+        self.greenlets.is_old
+    }
+
+    /// The greenlets that wait in the hub which the frame at `frame` of the stack `draft` runs.
+    fn greenlets_of(
+        &mut self,
+        stacks: &Stacks,
+        (memory, layout): (&ProcessMemory, &Layout),
+        interp: u64,
+        (draft, frame): (&Draft, u64),
+    ) -> Waiters {
+        let Some(hub) = hub(memory, layout, frame) else { return Waiters { stacks: Vec::new(), chosen: false } };
+        let mut waiting = self.greenlets.waiting((memory, layout), (interp, hub));
+        let chosen = waiting.len() > MOST_TASKS;
+        choose(&mut waiting, &mut self.jitter);
+        let of = |frame| draft.of_task(stacks.draft(memory, layout, &Greenlets::frames(memory, layout, frame)));
+        Waiters { stacks: waiting.into_iter().map(of).collect(), chosen }
     }
 
     /// asyncio's waiting tasks of one event loop, which `choose` finds among all tasks.
