@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::flags::{CpuSource, ScopeFlags, Show, picks};
-use super::values::{parse_duration, parse_interval};
+use super::values::{parse_duration, parse_interval, parse_pid};
 
 /// Options of `rscalene attach`.
 #[derive(Debug, Args)]
@@ -19,6 +19,7 @@ use super::values::{parse_duration, parse_interval};
 )]
 pub(crate) struct Attach {
     /// Process id
+    #[arg(value_parser = parse_pid)]
     pub(crate) pid: u32,
 
     /// Record for this time, e.g. 30s or 5m; until Ctrl-C where none is given
@@ -64,6 +65,7 @@ pub(crate) struct Attach {
 #[derive(Debug, Args)]
 pub(crate) struct Report {
     /// Process id of the program, or of `rscalene run`
+    #[arg(value_parser = parse_pid)]
     pub(crate) pid: u32,
 
     /// Where to save the profile; the ending picks the format, as for `rscalene run`
@@ -82,6 +84,7 @@ pub(crate) struct Report {
 #[derive(Debug, Args)]
 pub(crate) struct Top {
     /// Process id
+    #[arg(value_parser = parse_pid)]
     pub(crate) pid: u32,
 
     /// Time between two pictures
@@ -120,6 +123,7 @@ pub(crate) struct Top {
 #[derive(Debug, Args)]
 pub(crate) struct Dump {
     /// Process id
+    #[arg(value_parser = parse_pid)]
     pub(crate) pid: u32,
 
     /// Show native frames between the Python frames; stops each thread for about 100 microseconds

@@ -66,6 +66,10 @@ pub(super) fn parse_percent(text: &str) -> Result<f64, String> {
     if (0.0..=100.0).contains(&value) { Ok(value) } else { Err("a number from 0 to 100".to_owned()) }
 }
 
+pub(super) fn parse_pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "a process id is a number, as `ps` shows it".to_owned())
+}
+
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     let time = parse_duration(text)?;
     if time < Duration::from_micros(50) || time > Duration::from_secs(1) {
