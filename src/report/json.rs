@@ -339,7 +339,8 @@ fn finite(original: &Profile) -> Cow<'_, Profile> {
         mend.plain(&mut leak.bytes_per_s);
         mend.plain(&mut leak.confidence);
     }
-    for series in [&mut profile.timeline.rss, &mut profile.timeline.live] {
+    let of_lines = profile.timeline.lines.iter_mut().map(|row| &mut row.live);
+    for series in [&mut profile.timeline.rss, &mut profile.timeline.live].into_iter().chain(of_lines) {
         series.iter_mut().for_each(|point| mend.plain(&mut point.0));
     }
     if mend.0 == 0 {

@@ -134,7 +134,7 @@ fn run(seed: u64) -> Profile {
             },
             File { path: "/lib/unread.py".into(), ..File::default() },
         ],
-        timeline: Timeline { rss: vec![(0.0, 1), (0.5 + 0.1, seed)], live: vec![(0.25, seed)] },
+        timeline: Timeline { rss: vec![(0.0, 1), (0.5 + 0.1, seed)], live: vec![(0.25, seed)], ..Timeline::default() },
         threads: vec![Thread { pid: 100, tid: 100, name: "main".into(), time: own, cpu_clock_s: Some(0.1) }],
         processes: pids.iter().map(|pid| Process { pid: *pid, time: own, ..Process::default() }).collect(),
         stacks: Stacks {

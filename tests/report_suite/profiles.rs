@@ -203,7 +203,11 @@ pub(crate) fn realistic() -> Profile {
             ],
             text_sha256: Some("5f".repeat(32)),
         }],
-        timeline: Timeline { rss: rss.collect(), live: vec![(0.0, 0), (3.2, 19_700 << 10)] },
+        timeline: Timeline {
+            rss: rss.collect(),
+            live: vec![(0.0, 0), (3.2, 19_700 << 10)],
+            lines: vec![LineCourse { file: 0, line: 3, live: vec![(0.1, 1 << 20), (2.0, 12 << 20)] }],
+        },
         threads: vec![
             Thread { pid: 4211, tid: 4211, name: "MainThread".into(), time: totals_time, cpu_clock_s: Some(2.91) },
             Thread {

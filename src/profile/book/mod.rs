@@ -4,6 +4,7 @@
 //! weighed, trusted), in seconds and bytes. Neighbours: `cpu` and `process` write, `lines`, `functions` and `tables`
 //! read.
 
+pub(crate) mod courses;
 pub(crate) mod estimate;
 pub(crate) mod intern;
 pub(crate) mod labels;
@@ -52,6 +53,8 @@ pub(crate) struct Book {
     /// CPU seconds of the clocks that no sample stands for.
     pub(crate) unsampled_s: f64,
     pub(crate) growing: Vec<Growth>,
+    /// Live bytes of lines over time.
+    pub(crate) courses: courses::Courses,
     /// Sections, in the order in which their first calls ended.
     pub(crate) sections: Vec<SectionRecord>,
     /// Sums of labels, over all processes.

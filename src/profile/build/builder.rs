@@ -442,6 +442,7 @@ impl ProfileBuilder {
         let labels = tables::labels(names, book, &files, known);
         let near_limits = lines::near_limits(names, book, &files, self.settings.start_ns);
         let stacks = tables::stacks(names, book, &self.tree, &files);
+        let courses = if memory { lines::courses(names, book, &files, self.settings.start_ns) } else { Vec::new() };
         let mut profile = Profile {
             target: self.target(book, context.target),
             settings: self.used_settings(known),
@@ -462,7 +463,7 @@ impl ProfileBuilder {
                 &notices::left_out(book, (self.tree.folded, self.inline.left_out), settled.more_notices),
             ]
             .concat(),
-            timeline: Timeline { rss: self.rss.points(), live: self.live.points() },
+            timeline: Timeline { rss: self.rss.points(), live: self.live.points(), lines: courses },
             files: files.files,
             ..Profile::default()
         };

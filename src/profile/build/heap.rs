@@ -29,6 +29,7 @@ use super::mappings::{Backing, Mappings};
 use super::peak::Numbers;
 use super::sites::Sites;
 use super::touch::{LARGE, Touch, Untouched, overlap};
+use crate::profile::book::courses::Courses;
 use crate::profile::book::estimate::{Estimate, Spread, estimate};
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::{Footprint, Growth};
@@ -338,12 +339,21 @@ impl Heap {
 
     /// The owners whose live bytes grew until the teardown, or until the process was last seen alive.
     pub(crate) fn growing(&self) -> Vec<Growth> {
+        self.snapshots_until_now().growing(self.last_ns)
+    }
+
+    /// Takes the live bytes of the lines over time into `courses`. `ended`: the process holds nothing from now on.
+    pub(crate) fn add_courses(&self, courses: &mut Courses, ended: bool) {
+        courses.add(self.snapshots_until_now().until(self.last_ns), ended.then_some(self.last_ns));
+    }
+
+    fn snapshots_until_now(&self) -> Snapshots {
         let mut snapshots = self.snapshots.clone();
         // No change was recorded since the last snapshot, so the figures held until then.
         if snapshots.due(self.last_ns) {
             snapshots.take(self.last_ns, self.cells.iter().map(|(&owner, cell)| (owner, cell.now.bytes)));
         }
-        snapshots.growing(self.last_ns)
+        snapshots
     }
 
     /// All owners with their figures. `orderly`: the process exited by itself, so what its teardown freed does not

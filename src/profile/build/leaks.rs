@@ -76,6 +76,11 @@ impl Snapshots {
         }
     }
 
+    /// The snapshots up to `until_ns`.
+    pub(crate) fn until(&self, until_ns: u64) -> &[(u64, Vec<(FrameId, f64)>)] {
+        &self.points[..self.points.partition_point(|(at, _)| *at <= until_ns)]
+    }
+
     /// The owners that grow, by the snapshots up to `until_ns`.
     pub(crate) fn growing(&self, until_ns: u64) -> Vec<Growth> {
         let points: Vec<_> = self.points.iter().filter(|(at, _)| *at <= until_ns).collect();

@@ -508,6 +508,7 @@ impl Process {
             }
         }
         book.growing.extend(self.heap.growing());
+        self.heap.add_courses(&mut book.courses, self.ended);
     }
 
     fn retire(&mut self, tid: u32, book: &mut Book) {

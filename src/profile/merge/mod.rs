@@ -262,7 +262,7 @@ impl Merging {
         let points = |series: Vec<(i64, u64)>| {
             series.into_iter().map(|(at, bytes)| (seconds(at.saturating_sub(start).max(0) as u64), bytes)).collect()
         };
-        profile.timeline = Timeline { rss: points(peaks.rss), live: points(peaks.live) };
+        profile.timeline = Timeline { rss: points(peaks.rss), live: points(peaks.live), lines: Vec::new() };
         let [tool, python, platform, allocator, attached] = words.map(Words::text);
         profile.tool = Tool { version: tool.unwrap_or_default() };
         let target = &mut profile.target;

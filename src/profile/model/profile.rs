@@ -175,6 +175,20 @@ pub struct Timeline {
     pub rss: Vec<(f64, u64)>,
     /// Tracked live bytes, all processes.
     pub live: Vec<(f64, u64)>,
+    /// Live bytes of the lines that held most, all processes; the largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<LineCourse>,
+}
+
+/// Live bytes of a line over time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LineCourse {
+    /// Index into [`Profile::files`].
+    pub file: usize,
+    /// The line.
+    pub line: u32,
+    /// Wall seconds since the start, and the bytes that the line held from then on.
+    pub live: Vec<(f64, u64)>,
 }
 
 /// One thread.

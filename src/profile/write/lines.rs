@@ -13,7 +13,9 @@ use crate::profile::book::Book;
 use crate::profile::book::intern::{FrameId, FunctionId, Names};
 use crate::profile::book::sums::SYSTEM;
 use crate::profile::book::sums::{Amount, Bytes, Sums, ThreadSums, sorted};
-use crate::profile::model::{File, HeldBytes, Line, Memory, NativeSymbol, NearLimit, ProcessShare, ThreadShare, Time};
+use crate::profile::model::{
+    File, HeldBytes, Line, LineCourse, Memory, NativeSymbol, NearLimit, ProcessShare, ThreadShare, Time,
+};
 use crate::transport::event::Limit;
 
 /// What was measured.
@@ -289,4 +291,20 @@ impl Draft {
             ..Line::default()
         }
     }
+}
+
+/// Live bytes over time of the lines that held most.
+pub(crate) fn courses(names: &Names, book: &Book, files: &Files, start_ns: u64) -> Vec<LineCourse> {
+    let line = |owner: FrameId| {
+        let frame = names.frame_at(owner.some()?);
+        let file = *files.index.get(&names.function_name(frame.function).file.0)?;
+        files.files[file].lines.iter().any(|row| row.line == frame.line).then_some((file, frame.line))
+    };
+    let seconds = |at_ns: u64| at_ns.saturating_sub(start_ns) as f64 / 1e9;
+    let row = |((file, line), course): ((usize, u32), Vec<(u64, u64)>)| LineCourse {
+        file,
+        line,
+        live: course.into_iter().map(|(at, bytes)| (seconds(at), bytes)).collect(),
+    };
+    book.courses.by_line(line).into_iter().map(row).collect()
 }

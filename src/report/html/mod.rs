@@ -6,6 +6,7 @@
 //! assets forbids everything else. Neighbours: `profile::model` is the input, `commands` writes the file.
 
 mod columns;
+mod courses;
 mod cumulative;
 mod digits;
 mod escape;

@@ -13,7 +13,7 @@ use crate::units;
 use super::findings::{self, kinds, lines, plus_minus};
 use super::page::{Page, total_s};
 use super::parts::{bar, percent, push_lines};
-use super::{escape, moments, timeline};
+use super::{courses, escape, moments, timeline};
 
 const HOTTEST: usize = 20;
 const OWNERS: usize = 5;
@@ -158,6 +158,7 @@ fn push_memory(out: &mut String, page: &Page<'_>) {
     }
     out.push_str("</span></h3>");
     timeline::push(out, page.profile);
+    courses::push(out, page);
     moments::push_made_of(out, page);
     out.push_str("</div>");
     let mut owners: Vec<_> = lines(page).filter(|(_, line)| line.memory.peak_bytes.unwrap_or(0) > 0).collect();

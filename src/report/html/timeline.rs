@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_value_holds_until_the_next_point() {
-        let timeline = Timeline { rss: vec![(0.0, 50), (8.0, 100)], live: vec![] };
+        let timeline = Timeline { rss: vec![(0.0, 50), (8.0, 100)], ..Timeline::default() };
         let clock = Clock { elapsed_s: 10.0, ..Clock::default() };
         let profile = Profile { timeline, clock, ..Profile::default() };
         let mut out = String::new();

@@ -1,0 +1,46 @@
+//! Live bytes of single lines over time, below the memory timeline.
+//!
+//! Job: one small drawing a line, all on the time axis of the timeline and on one scale. Invariants: drawn without
+//! script; a value holds until the next point; nothing where the profile has no course of a line. Neighbours:
+//! `overview` places the list, `timeline` draws the whole.
+
+use super::escape;
+use super::page::Page;
+use crate::units;
+
+/// Lines that are drawn.
+const DRAWN: usize = 6;
+const WIDTH: f64 = 1000.0;
+const HEIGHT: f64 = 24.0;
+
+/// Appends the list.
+pub(super) fn push(out: &mut String, page: &Page<'_>) {
+    let timeline = &page.profile.timeline;
+    let lasts = timeline.rss.last().into_iter().chain(timeline.live.last()).map(|point| point.0);
+    let end = lasts.fold(page.profile.clock.elapsed_s, f64::max);
+    let most = |live: &[(f64, u64)]| live.iter().map(|point| point.1).max().unwrap_or(0);
+    let Some(top) = timeline.lines.first().map(|row| most(&row.live)).filter(|top| *top > 0) else { return };
+    if end <= 0.0 {
+        return;
+    }
+    out.push_str("<h3 class=\"over\">Lines over time <span class=\"key\">live bytes, all on one scale</span></h3><ul class=\"courses\">");
+    // A line that never held a fiftieth of the largest is no more than the base line.
+    for row in timeline.lines.iter().take(DRAWN).filter(|row| most(&row.live) * 50 >= top) {
+        let (Some(name), Some(text)) = (page.names.get(row.file), page.texts.get(row.file)) else { continue };
+        let source = text.get(row.line).map(str::trim).unwrap_or_default();
+        let y = |bytes: u64| HEIGHT - bytes as f64 / top as f64 * HEIGHT;
+        let mut path = format!("M0 {HEIGHT}");
+        for (t, bytes) in &row.live {
+            path.push_str(&format!("H{:.1}V{:.1}", t / end * WIDTH, y(*bytes)));
+        }
+        let most = units::bytes(most(&row.live));
+        out.push_str(&format!(
+            "<li>{}<span class=\"n\">{most}</span><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" \
+             role=\"img\" aria-label=\"live bytes over time, at most {most}\"><path d=\"{path}H{WIDTH}V{HEIGHT}Z\"/></svg>\
+             <code>{}</code></li>",
+            name.link(row.line),
+            escape::text(source)
+        ));
+    }
+    out.push_str("</ul>");
+}
