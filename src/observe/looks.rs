@@ -15,6 +15,7 @@ use rscalene_interp::{ContextVariable, Layout, Memory, Unsupported, collects, th
 use rscalene_wire as wire;
 use wire::CpuKind;
 
+use super::dwell::Operators;
 use super::proc::{self, Activity, SyscallFile};
 use super::remote::Target;
 use super::remote::memory::ProcessMemory;
@@ -41,6 +42,7 @@ pub struct Inside {
     layout: Layout,
     memory: ProcessMemory,
     stacks: Stacks,
+    operators: Operators,
     seen: HashMap<u32, Seen>,
     states: HashMap<u32, u64>,
     keep_out: HashSet<u32>,
@@ -110,6 +112,7 @@ impl Inside {
             layout,
             memory,
             stacks: Stacks::default(),
+            operators: Operators::default(),
             seen: HashMap::new(),
             states: HashMap::new(),
             keep_out: HashSet::new(),
@@ -286,7 +289,11 @@ impl Inside {
         }
         seen.stack = stack ^ STACK_BIT;
         seen.label = self.label.and_then(|variable| label(&self.memory, &variable, tstate)).unwrap_or(0);
-        let native = op_kind(self.layout.minor, opcode[0]) == Op::CallsC;
+        let native = match op_kind(self.layout.minor, opcode[0]) {
+            Op::CallsC => true,
+            Op::Other => self.operators.is_long(&self.memory, &self.layout, tstate, || thread_cpu_ns(tid)),
+            Op::CallsPython | Op::Hidden => false,
+        };
         seen.kind = if native { CpuKind::NATIVE } else { CpuKind::PYTHON };
         seen.collecting = collects(&self.memory, &self.layout, tstate);
         seen.sample(tid, bodies);

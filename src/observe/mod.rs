@@ -6,6 +6,7 @@
 //! `commands::run` starts the observers and hands their events to `profile`.
 
 pub mod clocks;
+pub mod dwell;
 pub mod jitter;
 pub mod limits;
 pub mod locate;

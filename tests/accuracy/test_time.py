@@ -92,6 +92,19 @@ def test_each_kind_of_work_is_of_its_kind(measure: Any, source: str) -> None:
     assert clock_adds_up(run)
 
 
+LONG = ["multiply", "divide", "join", "search", "equal", "union", "unpack", "format", "slice", "compare", "merge"]
+SHORT = ["add", "float", "bits", "item", "index", "attribute", "text", "search", "compare", "slice", "store", "unpack"]
+
+
+@pytest.mark.parametrize("name", [f"{name}_long" for name in LONG] + [f"{name}_short" for name in SHORT])
+def test_a_long_operator_is_native_and_a_short_one_is_python(measure: Any, name: str) -> None:
+    run = measure("operators.py", "1", name, options=("--cpu-only",))
+    line = run.line(name)
+    kind = line.native_s if name.endswith("long") else line.python_s
+    assert line.samples > 20, line
+    assert kind / (line.python_s + line.native_s) >= 0.9, line
+
+
 def test_kernel_time_of_page_faults_stays_off_the_line_behind_them(measure: Any, source: str) -> None:
     # At the default interval, which is longer than a tick.
     run = measure("faults.py", "3", options=("--cpu-only", "--cpu-source", source))

@@ -47,4 +47,4 @@ pub use tasks::{Awaited, Task, TaskSource, await_chain, called_loop, tasks};
 pub use text::text;
 pub use threads::{Gil, Thread, gil, native_thread_id, threads};
 pub use trio::{stands_for_trio, trio_tasks};
-pub use walk::{Frame, Walk, WalkEnd, code_bytes, first_local, walk, walk_from, walk_interrupted};
+pub use walk::{Frame, Walk, WalkEnd, code_bytes, first_local, innermost, walk, walk_from, walk_interrupted};

@@ -75,6 +75,18 @@ pub fn walk<M: Memory>(mem: &M, layout: &Layout, tstate: u64, max: u32, visit: i
     walk_interrupted(mem, layout, tstate, &[], max, visit)
 }
 
+/// Where a thread keeps what it runs: the address of the pointer to its innermost frame, and the address of that frame's
+/// instruction pointer. `None` without a frame.
+pub fn innermost<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<(u64, u64)> {
+    let root = at(tstate, layout.thread.frame_root);
+    let pointer = match layout.thread.cframe_frame {
+        Some(offset) => at(mem.u64(root)?, offset),
+        None => root,
+    };
+    let frame = mem.u64(pointer).filter(|&frame| frame != 0)?;
+    Some((pointer, at(frame, layout.frame.instruction)))
+}
+
 /// As [`walk`], of a thread that was interrupted between two instructions and had these `registers`.
 #[inline]
 pub fn walk_interrupted<M: Memory>(

@@ -21,6 +21,7 @@ use crate::ground::slot::Slot;
 use crate::ground::sys;
 use crate::ground::tls::{FAR, tls};
 use crate::python::classify::{Place, place};
+use crate::python::evaluation;
 use crate::python::interpreter;
 use crate::python::labels;
 use crate::python::stack;
@@ -254,6 +255,7 @@ fn write(
     let python = interpreter::python();
     let own = python.thread_state();
     let mut collecting = false;
+    let mut outside = false;
     let mut record = CpuSample {
         time_ns: sys::now_ns(),
         pc,
@@ -277,11 +279,14 @@ fn write(
         record.stack = walked.stack;
         collecting = collects(memory, layout, tstate);
         let opcode = stack::opcode(memory, walked.instruction);
-        if !system && walked.stack != 0 && place(pc) == Place::Neutral {
+        let place = if system || walked.stack == 0 { Place::Library } else { place(pc) };
+        if place != Place::Library {
             let calls_c = opcode.is_some_and(|opcode| op_kind(layout.minor, opcode) == Op::CallsC);
             record.kind = if calls_c { CpuKind::NATIVE } else { CpuKind::PYTHON };
+            outside = !calls_c && place == Place::Neutral && evaluation::is_outside(pc);
         }
     }
     let flags = CpuFlags::NONE.and_if(timer, CpuFlags::TIMER).and_if(collecting, CpuFlags::COLLECTING);
+    let flags = flags.and_if(outside, CpuFlags::OUTSIDE);
     segment.emit_whole(&record, flags, &[]);
 }

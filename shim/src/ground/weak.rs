@@ -19,17 +19,18 @@ global_asm!(
     ".weak __libc_memalign",
     ".weak rscalene_cxx_look_up",
     ".weak _r_debug",
+    ".weak dladdr1",
     ".hidden rscalene_weak",
     ".globl rscalene_weak",
     "rscalene_weak:",
     ".quad dlsym, pthread_key_create, pthread_setspecific, _dl_find_object",
     ".quad __libc_malloc, __libc_calloc, __libc_realloc, __libc_free, __libc_memalign",
-    ".quad rscalene_cxx_look_up, _r_debug",
+    ".quad rscalene_cxx_look_up, _r_debug, dladdr1",
     ".text",
 );
 
 unsafe extern "C" {
-    static rscalene_weak: [usize; 11];
+    static rscalene_weak: [usize; 12];
 }
 
 /// A function that may be missing.
@@ -47,6 +48,7 @@ pub(crate) enum Weak {
     LibcMemalign = 8,
     CxxLookUp = 9,
     Debug = 10,
+    Dladdr1 = 11,
 }
 
 /// Address of a weak function; 0 where the process has none.

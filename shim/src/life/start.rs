@@ -16,8 +16,8 @@ use crate::life::seccomp;
 use crate::life::shell;
 use crate::memory::preload::{self, foreign};
 use crate::memory::{pymem_install, sample};
-use crate::python::classify;
 use crate::python::interpreter;
+use crate::python::{classify, evaluation};
 use crate::signals::actions as signals;
 
 extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const *const c_char) {
@@ -51,6 +51,7 @@ fn arm(first_stack_end: u64) {
     // The kernel puts a program's environment above the program's stack.
     python.first_stack_end = first_stack_end;
     classify::note_objects(python.calls.initialized as u64);
+    evaluation::find();
     // SAFETY: the constructor runs before `main`, once.
     unsafe { interpreter::publish(python) };
     fork_and_exit::announce(false);

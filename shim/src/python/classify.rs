@@ -20,6 +20,8 @@ pub(crate) enum Place {
     Neutral,
     /// Another library.
     Library,
+    /// Memory of no object: code that was compiled at run time. The opcode decides.
+    Compiled,
 }
 
 const RANGES: usize = 12;
@@ -58,8 +60,7 @@ pub(crate) fn place(pc: u64) -> Place {
         }
     }
     match find_object(pc) {
-        // No object: code that was compiled at run time. Only the opcode can decide.
-        Some(None) => Place::Neutral,
+        Some(None) => Place::Compiled,
         Some(Some(_)) | None => Place::Library,
     }
 }

@@ -177,6 +177,9 @@ flags! {
         TIMER = 1,
         /// The garbage collector of the thread's interpreter was at work.
         COLLECTING = 2,
+        /// Under an instruction that is no call, but outside the evaluation loop: in a function that the instruction
+        /// uses. The kind is then Python; the builder decides whether the function runs long enough to be native.
+        OUTSIDE = 4,
     }
 
     /// Flags of an allocation.

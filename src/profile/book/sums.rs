@@ -11,6 +11,8 @@ use super::estimate::Spread;
 use crate::profile::model::Memory;
 
 /// Index of a kind of CPU time in arrays of python, native, system.
+pub(crate) const PYTHON: usize = 0;
+pub(crate) const NATIVE: usize = 1;
 pub(crate) const SYSTEM: usize = 2;
 
 /// Time of a line, a thread, or a part of either.

@@ -15,13 +15,14 @@ use std::collections::BTreeMap;
 use rscalene_wire::{CpuFlags, Source};
 use rustc_hash::FxHashMap;
 
+use super::operators::Operators;
 use super::runs::Runs;
 use super::stretch::{Engine, POOL_BELOW, Rest, Sampled, Stretch, stretch, unseen};
 use crate::profile::book::Book;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::ThreadRecord;
 use crate::profile::book::sums::Amount;
-use crate::profile::book::sums::SYSTEM;
+use crate::profile::book::sums::{NATIVE, PYTHON, SYSTEM};
 use crate::profile::book::tree::Place;
 
 const SECOND: f64 = 1e9;
@@ -36,6 +37,9 @@ struct Cell {
     wait_ns: u64,
     gil_ns: u64,
     idle_ns: u64,
+    /// The part of its Python time that passed outside the evaluation loop, and the innermost frame of these samples.
+    outside_ns: f64,
+    leaf: Option<FrameId>,
 }
 
 /// One thread as it runs.
@@ -152,6 +156,13 @@ impl ThreadAccount {
         if user > 0.0 { self.squares / user } else { self.seen.interval_ns }
     }
 
+    /// The sample just taken in at `place` lay outside the evaluation loop; `leaf` is its innermost frame.
+    pub(crate) fn outside(&mut self, place: Place, leaf: FrameId, weight_ns: u64) {
+        let cell = self.cells.entry(place).or_default();
+        cell.outside_ns += weight_ns as f64;
+        cell.leaf = Some(leaf);
+    }
+
     /// Ticks that met the thread on the line `owner`, in a stretch of time whose sample was of `kind` (0 or 1).
     pub(crate) fn ticks(&mut self, owner: FrameId, kind: usize, user_ns: u64, kernel_ns: u64) {
         self.ticks.entry(owner).or_default()[kind].add(user_ns, kernel_ns);
@@ -204,6 +215,19 @@ impl ThreadAccount {
     }
 }
 
+/// Makes the time outside the evaluation loop native on the lines where `operators` says so.
+fn move_outside(cells: &mut FxHashMap<Place, Cell>, seen: &mut Sampled, operators: &Operators) {
+    for cell in cells.values_mut() {
+        let native = cell.leaf.is_some_and(|leaf| operators.are_native(leaf));
+        let outside_ns = std::mem::take(&mut cell.outside_ns);
+        let moved = if native { outside_ns.min(cell.ns[PYTHON]) } else { 0.0 };
+        for ns in [&mut cell.ns, &mut seen.ns] {
+            ns[PYTHON] -= moved;
+            ns[NATIVE] += moved;
+        }
+    }
+}
+
 /// Threads with few samples, together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pools {
@@ -251,6 +275,7 @@ impl Pools {
         mut thread: ThreadAccount,
         earlier_ns: f64,
         booking: Booking,
+        operators: &Operators,
         book: &mut Book,
     ) -> (f64, Option<usize>) {
         thread.seen.interval_ns = thread.interval_ns();
@@ -261,8 +286,11 @@ impl Pools {
         let clock_ns = life_ns - before_ns;
         let system_ns = thread.system_ns.map(|ns| ns as f64);
         let samples: u64 = thread.seen.samples.iter().sum();
-        let seen = Sampled { lost: booking.lost, ..thread.seen };
         let pooled = samples < POOL_BELOW;
+        if !pooled {
+            move_outside(&mut thread.cells, &mut thread.seen, operators);
+        }
+        let seen = Sampled { lost: booking.lost, ..thread.seen };
         let pool = (thread.engine, Life::of(clock_ns));
         let own = stretch(thread.engine, &seen, clock_ns, system_ns);
 
@@ -307,6 +335,13 @@ impl Pools {
             }
         }
         (life_ns, index)
+    }
+
+    /// Makes the pooled time outside the evaluation loop native on the lines where `operators` says so.
+    pub(crate) fn move_outside(&mut self, operators: &Operators) {
+        for pool in self.pools.values_mut() {
+            move_outside(&mut pool.cells, &mut pool.seen, operators);
+        }
     }
 
     /// Books the pooled threads.
@@ -418,6 +453,8 @@ impl Pool {
         }
         sum.gc_ns += cell.gc_ns;
         sum.samples += cell.samples;
+        sum.outside_ns += cell.outside_ns;
+        sum.leaf = cell.leaf.or(sum.leaf);
     }
 }
 

@@ -20,6 +20,7 @@ mod live;
 mod mappings;
 mod native;
 mod notices;
+mod operators;
 mod peak;
 mod process;
 mod queries;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use super::operators::Operators;
 use super::symbolize::{ANONYMOUS, AddressMap, Lookup, UNKNOWN, demangle, object_name};
 use crate::profile::book::Book;
 use crate::profile::book::intern::FrameId;
@@ -23,6 +24,8 @@ const LISTED: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NativeSamples {
     ns: FxHashMap<(FrameId, u64), f64>,
+    /// Samples outside the evaluation loop by innermost frame, line and program counter: native if `operators` says so.
+    outside: FxHashMap<(FrameId, FrameId, u64), f64>,
     map: AddressMap,
 }
 
@@ -48,8 +51,19 @@ impl NativeSamples {
         *self.ns.entry((owner, pc)).or_default() += weight_ns as f64;
     }
 
+    /// A sample of `weight_ns` at `pc`, under an instruction of `leaf` that is no call, on the line of `owner`.
+    pub(crate) fn sample_outside(&mut self, leaf: FrameId, owner: FrameId, pc: u64, weight_ns: u64) {
+        let pc = if self.outside.len() < MOST_COUNTERS { pc } else { 0 };
+        *self.outside.entry((leaf, owner, pc)).or_default() += weight_ns as f64;
+    }
+
     /// Books the samples as places in files.
-    pub(crate) fn settle(&mut self, book: &mut Book) {
+    pub(crate) fn settle(&mut self, operators: &Operators, book: &mut Book) {
+        for ((leaf, owner, pc), ns) in sorted(&std::mem::take(&mut self.outside)) {
+            if operators.are_native(leaf) {
+                *self.ns.entry((owner, pc)).or_default() += ns;
+            }
+        }
         for ((owner, pc), &ns) in sorted(&self.ns) {
             match self.map.find(pc) {
                 Some(module) if module.path.is_empty() => book.add_native(owner, ANONYMOUS, 0, ns),

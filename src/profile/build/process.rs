@@ -18,6 +18,7 @@ use super::labels::Labels;
 use super::live::Live;
 use super::mappings::Backing;
 use super::native::NativeSamples;
+use super::operators::Operators;
 use super::peak::{Numbers, Part, Peak, Reading, Share};
 use super::queries::Queries;
 use super::resident::Resident;
@@ -100,6 +101,8 @@ pub(crate) struct Process {
     pub(crate) resident: Resident,
     /// Native samples.
     pub(crate) native: NativeSamples,
+    /// Samples under instructions that are no calls.
+    operators: Operators,
     /// CPU nanoseconds of the whole process, from the record of its end.
     pub(crate) cpu_ns: Option<u64>,
     /// What earlier programs of this process booked.
@@ -172,6 +175,7 @@ impl Process {
             queries: self.queries.clone(),
             resident: self.resident.clone(),
             native: self.native.clone(),
+            operators: self.operators.clone(),
             cpu_ns: self.cpu_ns,
             earlier: self.earlier,
             samples: self.samples,
@@ -271,11 +275,23 @@ impl Process {
             }
         }
         let kind = sample.kind.index();
+        let outside = sample.kind == CpuKind::PYTHON && flags.has(CpuFlags::OUTSIDE);
+        let leaf = self.definitions.leaf(sample.stack);
+        if sample.kind == CpuKind::PYTHON && leaf != FrameId::NONE {
+            self.operators.sample(leaf, outside);
+            if outside && place.owner != FrameId::NONE {
+                self.native.sample_outside(leaf, place.owner, sample.pc, sample.weight_ns);
+            }
+        }
         let module = self.native.map().find(sample.pc);
         let library = module.map_or(Library::default(), |module| Library::of(module.start, &module.path));
         let python = sample.stack != 0 || sample.tid == self.pid;
         self.helpers.sample(sample.tid, python, place, kind, (sample.time_ns, sample.weight_ns), library);
-        self.thread(sample.tid).sample(place, kind, sample.weight_ns, sample.time_ns, flags);
+        let thread = self.thread(sample.tid);
+        thread.sample(place, kind, sample.weight_ns, sample.time_ns, flags);
+        if outside {
+            thread.outside(place, leaf, sample.weight_ns);
+        }
     }
 
     /// Ticks in the stretch of time that a sample covers.
@@ -449,6 +465,7 @@ impl Process {
         for tid in tids {
             self.retire(tid, book);
         }
+        self.pools.move_outside(&self.operators);
         if let Some(program) = self.forked_program {
             let booking = self.booking();
             forks.take(program, &mut self.pools, booking);
@@ -468,7 +485,7 @@ impl Process {
         self.queries.settle(self.row, !self.refused, self.labels.texts(), book);
         self.labels.settle(book);
         if !self.refused {
-            self.native.settle(book);
+            self.native.settle(&self.operators, book);
         }
     }
 
@@ -515,7 +532,7 @@ impl Process {
         let Some(thread) = self.threads.remove(&tid) else { return };
         let main = tid == self.pid;
         let earlier_ns = if main { self.earlier.main_ns } else { 0.0 };
-        let (booked_ns, row) = self.pools.retire(thread, earlier_ns, self.booking(), book);
+        let (booked_ns, row) = self.pools.retire(thread, earlier_ns, self.booking(), &self.operators, book);
         self.end_allocated(tid, row);
         self.booked_ns += booked_ns;
         if main {

@@ -26,7 +26,8 @@ pub(crate) struct Definitions {
     codes: FxHashMap<u32, CodeId>,
     /// Code objects of texts that a `-c` program executes, for modules that have a caller.
     executed: FxHashMap<u32, CodeId>,
-    stacks: FxHashMap<u64, Place>,
+    /// Each stack's place, and its innermost frame.
+    stacks: FxHashMap<u64, (Place, FrameId)>,
     /// The latest stacks of each slot in the shim's table, the latest first; 0: none.
     recent: FxHashMap<u32, [u64; RECENT]>,
     /// Stacks in which a thread that is off the CPU idles.
@@ -78,7 +79,8 @@ impl Definitions {
         if stack.def.lasting == 0 {
             self.forget_oldest(stack.def.stack);
         }
-        self.stacks.insert(stack.def.stack, place);
+        let leaf = self.last.last().map_or(FrameId::NONE, |(_, frame, _)| *frame);
+        self.stacks.insert(stack.def.stack, (place, leaf));
         let innermost_first = self.last.iter().rev().map(|(_, frame, _)| {
             let function = names.function_name(names.frame_at(*frame).function);
             (&**names.path(function.file), &*function.qualname)
@@ -127,7 +129,12 @@ impl Definitions {
 
     /// The place of a stack's hash; [`Place::NOWHERE`] for 0 and for a stack whose definition was lost.
     pub(crate) fn place(&self, stack: u64) -> Place {
-        self.stacks.get(&stack).copied().unwrap_or(Place::NOWHERE)
+        self.stacks.get(&stack).map_or(Place::NOWHERE, |(place, _)| *place)
+    }
+
+    /// The innermost frame of a stack, in scope or not; [`FrameId::NONE`] where [`Self::place`] knows none.
+    pub(crate) fn leaf(&self, stack: u64) -> FrameId {
+        self.stacks.get(&stack).map_or(FrameId::NONE, |(_, leaf)| *leaf)
     }
 }
 
@@ -142,7 +149,7 @@ mod tests {
         let mut definitions = Definitions::default();
         for stack in (1..1_000_001u64).step_by(2) {
             definitions.forget_oldest(stack);
-            definitions.stacks.insert(stack, Place::NOWHERE);
+            definitions.stacks.insert(stack, (Place::NOWHERE, FrameId::NONE));
             assert!(definitions.stacks.contains_key(&stack.saturating_sub(2).max(1)), "a record may still name it");
         }
         assert_eq!(definitions.stacks.len(), RECENT * STACK_SLOTS);
