@@ -133,9 +133,11 @@ pub fn render(outcome: &Outcome, source: &[String], format: Format) -> String {
 
 const MIB: f64 = 1_048_576.0;
 
-/// memory_profiler's cell: `{:{p+4}.{p}f} MiB`.
+/// memory_profiler's cell: `{:{p+4}.{p}f} MiB`. A loss too small for the decimals is `0.000`, without a sign.
 fn mib(bytes: i64, precision: usize) -> String {
-    format!("{:width$.precision$} MiB", bytes as f64 / MIB, width = precision + 4)
+    let cell = |bytes: i64| format!("{:width$.precision$} MiB", bytes as f64 / MIB, width = precision + 4);
+    let text = cell(bytes);
+    if text.contains(|digit: char| matches!(digit, '1'..='9')) { text } else { cell(0) }
 }
 
 fn memory_table(outcome: &Outcome, source: &[String], format: Format) -> String {
@@ -384,6 +386,13 @@ Line #    Mem usage    Increment  Occurrences   Line Contents
 
 ";
         assert_eq!(render(&outcome(), &source(), format(Columns::Memory, 3)), expected);
+    }
+
+    #[test]
+    fn a_loss_too_small_for_the_decimals_has_no_sign() {
+        assert_eq!(mib(-40, 3), "  0.000 MiB");
+        assert_eq!(mib(-600, 3), " -0.001 MiB");
+        assert_eq!(mib(-40, 4), "  0.0000 MiB");
     }
 
     #[test]
