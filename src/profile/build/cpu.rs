@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 use super::operators::Operators;
 use super::runs::Runs;
 use super::stretch::{Engine, POOL_BELOW, Rest, Sampled, Stretch, stretch, unseen};
+use super::ticks::Ticked;
 use crate::profile::book::Book;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::ThreadRecord;
@@ -65,24 +66,6 @@ pub(crate) struct ThreadAccount {
     runs: Runs,
     /// Ticks by line, in user mode and in the kernel, for samples of Python code and of native code.
     ticks: FxHashMap<FrameId, [Ticked; 2]>,
-}
-
-/// Nanoseconds of ticks: in user mode, and in the kernel.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ticked([f64; 2]);
-
-impl Ticked {
-    /// Adds ticks.
-    pub(crate) fn add(&mut self, user_ns: u64, kernel_ns: u64) {
-        self.0[0] += user_ns as f64;
-        self.0[1] += kernel_ns as f64;
-    }
-
-    /// The share of the ticks that met the kernel; `None` without ticks.
-    pub(crate) fn kernel(self) -> Option<f64> {
-        let [user, kernel] = self.0;
-        (user + kernel > 0.0).then(|| kernel / (user + kernel))
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -174,8 +157,7 @@ impl ThreadAccount {
         let mut all = [Ticked::default(); 2];
         for line in self.ticks.values() {
             for (sum, ticked) in all.iter_mut().zip(line) {
-                sum.0[0] += ticked.0[0];
-                sum.0[1] += ticked.0[1];
+                sum.join(*ticked);
             }
         }
         for (place, cell) in &mut self.cells {

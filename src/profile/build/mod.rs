@@ -33,5 +33,6 @@ mod stacks;
 mod stretch;
 pub mod symbolize;
 pub mod text_of;
+mod ticks;
 mod timeline;
 mod touch;
