@@ -49,9 +49,13 @@ REWRITTEN = (
     "shim/wire/src/records.rs",
     "shim/wire/src/values.rs",
     "src/commands/run",
+    "src/lines",
     "src/observe/remote/process.rs",
     "src/profile/book/shares.rs",
+    "src/profile/model/figures.rs",
     "src/profile/model/notice.rs",
+    "src/report/diff",
+    "src/report/export",
 )
 
 VAGUE = {"it", "that", "what", "those", "one", "who", "whose", "whom", "nobody", "somebody", "everybody"}

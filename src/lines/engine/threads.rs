@@ -414,9 +414,9 @@ impl Ended {
         let Running { table, session, base_bytes, failure, share } = *running;
         let split = table.split.and_then(|_| share.rows());
         let outcome = Outcome { failure, split, ..table.outcome(session, base_bytes) };
-        let told =
+        let result =
             Py::new(py, outcome::LineOutcome::new(outcome)).and_then(|outcome| table.on_end.call1(py, (outcome,)));
-        if let Err(error) = told {
+        if let Err(error) = result {
             error.write_unraisable(py, None);
         }
     }

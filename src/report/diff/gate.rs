@@ -13,7 +13,7 @@ use crate::report::markdown::code;
 /// Most annotations that GitHub shows for a step.
 pub const ANNOTATIONS: usize = 10;
 
-/// Lines of text: failures, then rules that could not be judged.
+/// Lines of text: failures, then rules without a verdict.
 #[must_use]
 pub fn render_gate(verdict: &Verdict, cwd: &str) -> String {
     let mut out = String::new();
@@ -80,7 +80,7 @@ fn relative<'a>(path: &'a str, cwd: &str) -> &'a str {
     path.strip_prefix(cwd).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
 }
 
-/// As GitHub's own toolkit escapes it.
+/// Escapes a text by the rules of GitHub's own toolkit.
 fn escaped(text: &str, property: bool) -> String {
     let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     if property { text.replace(':', "%3A").replace(',', "%2C") } else { text }

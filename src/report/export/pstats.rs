@@ -1,9 +1,9 @@
 //! The files of cProfile, for pstats, SnakeViz and similar viewers.
 //!
 //! Job: own and cumulative time of functions and of their callers: wall time (CPU and waiting), as cProfile measures
-//! it, or another weight. Invariants, each because some reader needs it: no keys but functions; callers are tuples of
+//! it, or another weight. Invariants, each for a reader that needs them: no keys but functions; callers are tuples of
 //! four; one synthetic root calls every outermost frame (SnakeViz draws one root only). The format has no place for a
-//! remark, so the root's name says which time the file holds and what its counts are. A sampling profiler counts no
+//! remark, so the root's name says which time and which counts the file holds. A sampling profiler counts no
 //! calls: the counts are CPU samples whose stack has the function, 1 for a function that was only seen waiting. A
 //! function that calls itself is counted once in cumulative time and in samples. Neighbour: `marshal` writes.
 
