@@ -157,8 +157,8 @@ mod tests {
         name(&mut executed, &code("<module>", 1, 2));
         name(&mut executed, &code("<module>", 1, 3));
         let file = |path: &str, lines| crate::profile::model::File { path: path.into(), lines, ..Default::default() };
-        let mut profile = Profile::default();
-        profile.files = vec![file("<string>", vec![]), file("<string> (2)", vec![Default::default()])];
+        let files = vec![file("<string>", vec![]), file("<string> (2)", vec![Default::default()])];
+        let mut profile = Profile { files, ..Profile::default() };
         executed.number_again(&mut profile);
         assert_eq!(profile.files.iter().map(|file| &*file.path).collect::<Vec<_>>(), ["<string> (2)", "<string>"]);
     }
