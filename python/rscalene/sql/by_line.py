@@ -41,9 +41,9 @@ def table(outcome: LineOutcome, source: list[str], render: Callable[[list[str]],
     head = _HEAD_ORM if built else _HEAD
     shown = []
     for number, text in enumerate(source, outcome.first_line):
-        here, ns = by_line.get(number, []), built.get(number)
-        build = None if not built else "" if ns is None else f"{ns / 1e6:.3f}"
-        shown.append(f"{_cells(here, marks, build)}{text}" if here or ns else f"{'':{len(head)}}{text}")
+        here, orm_ns = by_line.get(number, []), built.get(number)
+        build = None if not built else "" if orm_ns is None else f"{orm_ns / 1e6:.3f}"
+        shown.append(f"{_cells(here, marks, build)}{text}" if here or orm_ns else f"{'':{len(head)}}{text}")
     text = render(shown).replace("Line Contents", f"{head}Line Contents", 1)
     lines = text.split("\n")
     rule = next((at for at, line in enumerate(lines) if line and not line.strip("=")), None)
