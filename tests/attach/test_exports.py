@@ -87,8 +87,8 @@ def test_the_sums_of_pprof_are_the_profiles(profile: dict[str, Any], tmp_path: P
     texts = [value.decode() for field, value in message if field == 6]
     assert texts[0] == ""
     types = [texts[dict(fields(value))[1]] for field, value in message if field == 1]
-    assert types == ["cpu", "wall", "alloc_space", "peak_space"]
-    sums, threads = [0] * 4, Counter[str]()
+    assert types == ["cpu", "wall", "alloc_space", "alloc_objects", "inuse_space", "peak_space"]
+    sums, threads = [0] * 6, Counter[str]()
     places = {dict(fields(value))[1] for field, value in message if field == 4}
     for field, value in message:
         if field == 2:
@@ -103,7 +103,7 @@ def test_the_sums_of_pprof_are_the_profiles(profile: dict[str, Any], tmp_path: P
     assert sums[0] == pytest.approx(sum_of(profile, "cpu_s") * 1e9, abs=nodes, rel=1e-6)
     assert sums[1] == pytest.approx(sum_of(profile, "wall_s") * 1e9, abs=nodes, rel=1e-6)
     assert sums[2] == sum_of(profile, "alloc_bytes")
-    assert sums[3] == sum_of(profile, "peak_bytes")
+    assert sums[3:] == [sum_of(profile, key) for key in ("alloc_count", "live_bytes", "peak_bytes")]
     assert set(threads) >= {"MainThread", "worker"}
     assert 0.5 < threads["worker"] / threads["MainThread"] < 2
 

@@ -100,6 +100,11 @@ fn run(seed: u64) -> Profile {
         alloc_bytes: at as u64,
         peak_bytes: at as u64 + seed,
         cpu_samples: at as u64,
+        python_s: 0.0005 * at as f64,
+        native_s: 0.0004 * at as f64,
+        system_s: 0.0001 * at as f64,
+        alloc_count: seed,
+        live_bytes: at as u64,
     });
     let frames = (0..6).map(|at| StackFrame { file: at % 3, function: format!("f{}", at % 2), line: at as u32 });
     Profile {

@@ -38,6 +38,38 @@ fn the_stacks_at_the_peak_hold_what_its_lines_hold() {
 }
 
 #[test]
+fn stacks_have_the_blocks_the_live_bytes_and_the_kinds_of_their_lines() {
+    let mut run = Recording::new("timer", "exact");
+    run.process(1, 0);
+    run.thread(1, 1, 2, 0);
+    let main = run.code(1, APP, "<module>", 1);
+    let inner = run.code(1, APP, "load", 50);
+    let [low, high] = [run.stack(1, &[(main, 0)]), run.stack(1, &[(inner, 1), (main, 1)])];
+    run.samples(1, 1, low, 0, 70);
+    run.samples(1, 1, high, 70, 30);
+    run.end(1, 1, 100 * MS);
+    run.alloc(1, 1, low, 0x10, 7919, 0);
+    run.alloc(1, 2, high, 0x20, 104_729, 0);
+    run.alloc(1, 3, high, 0x30, 13, 0);
+    run.free(1, 4, low, 0x20);
+    let profile = run.finish();
+    let of = |number: u32| {
+        let stacks = &profile.stacks;
+        stacks.nodes.iter().find(|node| stacks.frames[node.frame].line == number).expect("a node")
+    };
+    assert_eq!([of(1).alloc_count, of(51).alloc_count], [1, 2]);
+    assert_eq!([of(1).live_bytes, of(51).live_bytes], [7919, 13]);
+    for number in [1, 51] {
+        let (node, time) = (of(number), line(&profile, APP, number).time);
+        assert_eq!(
+            [node.python_s, node.native_s, node.system_s].map(Some),
+            [time.python_s, time.native_s, time.system_s]
+        );
+        assert!((node.python_s + node.native_s + node.system_s - node.cpu_s).abs() < 1e-9);
+    }
+}
+
+#[test]
 fn shares_of_threads_and_processes_add_up_to_the_stacks() {
     let mut run = Recording::new("timer", "exact");
     for (pid, threads) in [(1, 1..4), (9, 9..10)] {

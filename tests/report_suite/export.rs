@@ -40,7 +40,7 @@ fn speedscope_has_a_profile_for_each_weight_over_the_same_frames() {
         serde_json::json!({"name": "Random;State.draw", "file": "/usr/lib/python3/random.py", "line": 7})
     );
     let profiles = file["profiles"].as_array().unwrap();
-    assert_eq!(profiles.len(), 4, "CPU, wall, allocations and the peak");
+    assert_eq!(profiles.len(), 5, "CPU, wall, allocations, the peak and the end");
     for made in profiles {
         let weights: Vec<f64> = made["weights"].as_array().unwrap().iter().map(|w| w.as_f64().unwrap()).collect();
         assert_eq!(made["endValue"].as_f64().unwrap(), weights.iter().sum::<f64>());

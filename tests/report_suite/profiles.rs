@@ -284,6 +284,11 @@ fn stacks() -> Stacks {
         alloc_bytes: 4096,
         peak_bytes: 2048,
         cpu_samples: 1 + (cpu_s * 1000.0) as u64,
+        python_s: cpu_s * 0.5,
+        native_s: cpu_s * 0.25,
+        system_s: cpu_s * 0.25,
+        alloc_count: 4,
+        live_bytes: 1024,
     };
     Stacks {
         frames: vec![

@@ -91,9 +91,12 @@ fn walk(root: &Value, schema: &Value, value: &Value, place: &str) {
             };
             // A line that no group spent on has no range of it.
             let ranges = place.ends_with(".spread.lines[]");
+            // A stack that only waited has no seconds of any kind.
+            let waited = |key: &str| place.ends_with(".nodes[]") && ["python_s", "native_s", "system_s"].contains(&key);
             let absent = |key: &str| {
                 ranges
                     || (place == ".timeline" && key == "lines")
+                    || waited(key)
                     || of_some(key)
                     || [&may_be_absent[..], &since_merging].concat().contains(&key)
             };

@@ -23,7 +23,7 @@ use self::labels::{LabelRecord, Pairs};
 use self::queries::{QueryKey, QueryRecord, QueryRecords};
 use self::records::{Growth, Highest, NativePlace, NearLimitRecord, ProcessRecord, SectionRecord, ThreadRecord};
 use self::shares::NodeShares;
-use self::sums::{Amount, Bytes, NodeSums, Sums, sum};
+use self::sums::{Amount, Bytes, NodeDetails, NodeSums, Sums, sum};
 use self::tree::{NodeId, Place};
 use crate::profile::model;
 
@@ -42,6 +42,8 @@ pub(crate) struct Book {
     pub(crate) processes: Vec<ProcessRecord>,
     pub(crate) threads: Vec<ThreadRecord>,
     pub(crate) nodes: Vec<NodeSums>,
+    /// Further figures of the stacks.
+    pub(crate) node_details: Vec<NodeDetails>,
     /// The share of each thread in the stacks.
     pub(crate) thread_nodes: NodeShares,
     /// The share of each process in the stacks.
@@ -113,6 +115,7 @@ impl Book {
         let sums =
             NodeSums { cpu_s: amount.cpu_s(), wait_s: amount.wait_s, samples: amount.samples, ..NodeSums::default() };
         self.add_node(process, thread, place.node, &sums);
+        self.add_details(place.node, &NodeDetails { s: amount.s, ..NodeDetails::default() });
         if let (Some(thread), Some(owner)) = (thread, place.owner.some()) {
             self.threads[thread].lines.entry(owner).or_default().time.add(amount);
         }
@@ -158,6 +161,15 @@ impl Book {
     /// Books bytes of a stack that were live at the peak.
     pub(crate) fn add_peak(&mut self, process: usize, node: NodeId, bytes: f64) {
         self.add_node(process, None, node, &NodeSums { peak: bytes, ..NodeSums::default() });
+    }
+
+    /// Books further figures of a stack.
+    pub(crate) fn add_details(&mut self, node: NodeId, details: &NodeDetails) {
+        let Some(index) = node.index().filter(|_| *details != NodeDetails::default()) else { return };
+        if self.node_details.len() <= index {
+            self.node_details.resize(index + 1, NodeDetails::default());
+        }
+        self.node_details[index].add(details);
     }
 
     /// Books nanoseconds of native samples.

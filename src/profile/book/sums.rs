@@ -74,6 +74,17 @@ pub(crate) struct NodeSums {
     pub(crate) samples: u64,
 }
 
+/// Further figures of a stack, which are not divided between threads and processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct NodeDetails {
+    /// CPU seconds: python, native, system. Seconds of unknown kind are in none.
+    pub(crate) s: [f64; 3],
+    /// Blocks allocated.
+    pub(crate) blocks: f64,
+    /// Live at the end.
+    pub(crate) live: f64,
+}
+
 /// A thread's share of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ThreadSums {
@@ -112,6 +123,15 @@ impl NodeSums {
         self.alloc += other.alloc;
         self.peak += other.peak;
         self.samples += other.samples;
+    }
+}
+
+impl NodeDetails {
+    /// Adds another.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.s.iter_mut().zip(other.s).for_each(|(sum, more)| *sum += more);
+        self.blocks += other.blocks;
+        self.live += other.live;
     }
 }
 

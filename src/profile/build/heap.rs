@@ -152,6 +152,7 @@ impl Heap {
         }
         self.put_aside(at.peaks);
         self.touch.add((address, size), site, one.bytes);
+        self.sites.allocated(site, one.blocks);
         let cell = self.cell(place.owner);
         cell.alloc += one.bytes;
         cell.alloc_spread.add(one.spread);
@@ -359,14 +360,24 @@ impl Heap {
     /// All owners with their figures. `orderly`: the process exited by itself, so what its teardown freed does not
     /// count.
     pub(crate) fn owners(&self, orderly: bool) -> impl Iterator<Item = (FrameId, &Cell, Sums)> {
-        let teardown = orderly && self.python_moment > 0;
+        let end = self.end(orderly);
         self.cells.iter().map(move |(&owner, cell)| {
             let sums = Sums {
                 freed: cell.freed_blocks + cell.unmapped,
-                live: if teardown { cell.at_end.or(cell.now, self.python_moment) } else { cell.now },
+                live: end.map_or(cell.now, |end| cell.at_end.or(cell.now, end)),
             };
             (owner, cell, sums)
         })
+    }
+
+    /// Each stack with its allocated blocks and its live bytes; `orderly` as in [`Heap::owners`].
+    pub(crate) fn stacks(&self, orderly: bool) -> impl Iterator<Item = (NodeId, f64, f64)> {
+        self.sites.at_end(self.end(orderly))
+    }
+
+    /// The number of the moment at which the teardown began; `None`: live bytes are those of now.
+    fn end(&self, orderly: bool) -> Option<u64> {
+        Some(self.python_moment).filter(|&moment| orderly && moment > 0)
     }
 
     fn cell(&mut self, owner: FrameId) -> &mut Cell {
@@ -406,14 +417,14 @@ impl Heap {
     }
 
     fn change(&mut self, at: Moment, site: SiteId, bytes: f64, spread: Spread) {
-        let end = self.python_moment;
+        let end = Some(self.python_moment).filter(|_| self.teardown || !at.python);
         self.put_aside(at.peaks);
-        self.sites.change(site, bytes, at.peaks);
+        self.sites.change(site, bytes, at.peaks, end);
         let cell = self.cells.entry(self.sites.owner(site)).or_default();
         for (aside, number) in cell.at_peak.iter_mut().zip(at.peaks) {
             aside.put(cell.now, number);
         }
-        if self.teardown || !at.python {
+        if let Some(end) = end {
             cell.at_end.put(cell.now, end);
         }
         cell.now.bytes += bytes;

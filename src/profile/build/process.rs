@@ -30,7 +30,7 @@ use crate::profile::book::Book;
 use crate::profile::book::intern::{Frame, FrameId, FunctionId, Names};
 use crate::profile::book::labels::Pairs;
 use crate::profile::book::records::{Footprint, NearLimitRecord};
-use crate::profile::book::sums::Bytes;
+use crate::profile::book::sums::{Bytes, NodeDetails};
 use crate::profile::book::tree::{NodeId, Place, Tree};
 use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wait};
 
@@ -523,6 +523,10 @@ impl Process {
             for (place, bytes) in places {
                 book.add_allocated(self.row, thread, place, bytes);
             }
+        }
+        for (node, blocks, live) in self.heap.stacks(self.orderly) {
+            let live = if holds { live } else { 0.0 };
+            book.add_details(node, &NodeDetails { blocks, live, ..NodeDetails::default() });
         }
         book.growing.extend(self.heap.growing());
         self.heap.add_courses(&mut book.courses, self.ended);

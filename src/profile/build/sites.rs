@@ -16,8 +16,12 @@ use crate::profile::book::tree::{NodeId, Place};
 struct Site {
     place: Place,
     bytes: f64,
+    /// Blocks allocated.
+    blocks: f64,
     /// Bytes at each of the two moments that may be the peak, and the moment's number.
     aside: [(f64, u64); 2],
+    /// Bytes at the moment that may be the end, and the moment's number.
+    at_end: (f64, u64),
 }
 
 /// The places that allocated.
@@ -31,7 +35,7 @@ impl Sites {
     /// The number of a place.
     pub(crate) fn number(&mut self, place: Place) -> SiteId {
         *self.numbers.entry(place).or_insert_with(|| {
-            self.sites.push(Site { place, bytes: 0.0, aside: [(0.0, 0); 2] });
+            self.sites.push(Site { place, bytes: 0.0, blocks: 0.0, aside: [(0.0, 0); 2], at_end: (0.0, 0) });
             SiteId((self.sites.len() - 1) as u32)
         })
     }
@@ -46,15 +50,32 @@ impl Sites {
         self.sites[site.0 as usize].place.owner
     }
 
-    /// Changes the live bytes of a place, after the moments with these numbers.
-    pub(crate) fn change(&mut self, site: SiteId, bytes: f64, moments: Numbers) {
+    /// Counts blocks that a place allocated.
+    pub(crate) fn allocated(&mut self, site: SiteId, blocks: f64) {
+        self.sites[site.0 as usize].blocks += blocks;
+    }
+
+    /// Changes the live bytes of a place, after the moments with these numbers. `end` is the number of the moment that
+    /// may be the end, unless this change still comes before the end.
+    pub(crate) fn change(&mut self, site: SiteId, bytes: f64, moments: Numbers, end: Option<u64>) {
         let site = &mut self.sites[site.0 as usize];
+        if let Some(end) = end.filter(|&end| site.at_end.1 != end) {
+            site.at_end = (site.bytes, end);
+        }
         for (aside, moment) in site.aside.iter_mut().zip(moments) {
             if aside.1 != moment {
                 *aside = (site.bytes, moment);
             }
         }
         site.bytes += bytes;
+    }
+
+    /// Each stack with its allocated blocks and its live bytes: at the end with the number `end`, or now.
+    pub(crate) fn at_end(&self, end: Option<u64>) -> impl Iterator<Item = (NodeId, f64, f64)> {
+        self.sites.iter().map(move |site| {
+            let aside = end.filter(|&end| site.at_end.1 == end).map(|_| site.at_end.0);
+            (site.place.node, site.blocks, aside.unwrap_or(site.bytes))
+        })
     }
 
     /// Touched bytes that each stack had at a moment, given by its index among the two and its number.

@@ -56,6 +56,10 @@ struct Node {
     alloc: u64,
     peak: u64,
     samples: u64,
+    /// Python, native, system.
+    kinds: [u64; 3],
+    count: u64,
+    live: u64,
 }
 
 /// The merged tree.
@@ -93,6 +97,11 @@ impl Tree {
             add_micros(&mut sum.wall, micros(node.wall_s));
             add(&mut sum.alloc, node.alloc_bytes);
             add(&mut sum.samples, node.cpu_samples);
+            for (sum, s) in sum.kinds.iter_mut().zip([node.python_s, node.native_s, node.system_s]) {
+                add_micros(sum, micros(s));
+            }
+            add(&mut sum.count, node.alloc_count);
+            add(&mut sum.live, node.live_bytes);
             if highest {
                 add(&mut sum.peak, node.peak_bytes);
             }
@@ -149,6 +158,11 @@ impl Tree {
                 alloc_bytes: node.alloc,
                 peak_bytes: node.peak,
                 cpu_samples: node.samples,
+                python_s: seconds(node.kinds[0]),
+                native_s: seconds(node.kinds[1]),
+                system_s: seconds(node.kinds[2]),
+                alloc_count: node.count,
+                live_bytes: node.live,
             });
         }
         Stacks {

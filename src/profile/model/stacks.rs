@@ -34,6 +34,21 @@ pub struct StackNode {
     /// Own CPU samples; 0 in profiles before format 1.3.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cpu_samples: u64,
+    /// The part of `cpu_s` in Python code. Absent: 0, or unknown. Since format 1.3, as all that follow.
+    #[serde(default, skip_serializing_if = "is_no_time")]
+    pub python_s: f64,
+    /// The part of `cpu_s` in native code.
+    #[serde(default, skip_serializing_if = "is_no_time")]
+    pub native_s: f64,
+    /// The part of `cpu_s` in the kernel.
+    #[serde(default, skip_serializing_if = "is_no_time")]
+    pub system_s: f64,
+    /// Own blocks allocated.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub alloc_count: u64,
+    /// Own bytes live at the end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub live_bytes: u64,
 }
 
 /// What one thread has of a node of the stacks.
@@ -73,6 +88,12 @@ pub struct ProcessStack {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+/// As [`is_zero`].
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_no_time(seconds: &f64) -> bool {
+    *seconds == 0.0
 }
 
 /// All stacks, in scope or not.

@@ -14,7 +14,7 @@ use crate::profile::book::intern::{FrameId, Names};
 use crate::profile::book::labels::{LabelRecord, Pairs};
 use crate::profile::book::records::ThreadRecord;
 use crate::profile::book::shares::NodeShares;
-use crate::profile::book::sums::{NodeSums, Sums, sorted, sum};
+use crate::profile::book::sums::{NodeDetails, NodeSums, SYSTEM, Sums, sorted, sum};
 use crate::profile::book::tree::Tree;
 use crate::profile::model::{
     Label, Process, ProcessStack, Section, SectionLine, StackFrame, StackNode, Stacks, Thread, ThreadStack, Time,
@@ -193,10 +193,13 @@ pub(crate) fn stacks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> 
     let keep = kept(book, tree);
     let mut own = book.nodes.clone();
     own.resize(tree.nodes().len(), NodeSums::default());
+    let mut details = book.node_details.clone();
+    details.resize(tree.nodes().len(), NodeDetails::default());
     for node in (0..own.len()).rev().filter(|&node| !keep[node]) {
         if let Some(parent) = tree.nodes()[node].0.index() {
-            let lost = own[node];
+            let (lost, more) = (own[node], details[node]);
             own[parent].add(&lost);
+            details[parent].add(&more);
         }
     }
     let mut stacks = Stacks::default();
@@ -228,9 +231,14 @@ pub(crate) fn stacks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> 
             frame,
             cpu_s: sums.cpu_s,
             wall_s: sums.cpu_s + sums.wait_s,
-            alloc_bytes: whole_bytes(sums.alloc),
-            peak_bytes: whole_bytes(sums.peak),
+            alloc_bytes: whole(sums.alloc),
+            peak_bytes: whole(sums.peak),
             cpu_samples: sums.samples,
+            python_s: details[node].s[0],
+            native_s: details[node].s[1],
+            system_s: details[node].s[SYSTEM],
+            alloc_count: whole(details[node].blocks),
+            live_bytes: whole(details[node].live),
         });
     }
     if book.threads.len() > 1 {
@@ -240,7 +248,7 @@ pub(crate) fn stacks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> 
                 thread,
                 cpu_s: sums.cpu_s,
                 wall_s: sums.cpu_s + sums.wait_s,
-                alloc_bytes: whole_bytes(sums.alloc),
+                alloc_bytes: whole(sums.alloc),
             })
             .collect();
     }
@@ -251,8 +259,8 @@ pub(crate) fn stacks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> 
                 process,
                 cpu_s: sums.cpu_s,
                 wall_s: sums.cpu_s + sums.wait_s,
-                alloc_bytes: whole_bytes(sums.alloc),
-                peak_bytes: whole_bytes(sums.peak),
+                alloc_bytes: whole(sums.alloc),
+                peak_bytes: whole(sums.peak),
             })
             .collect();
     }
@@ -270,8 +278,8 @@ fn merged(shares: &NodeShares, places: &[Option<usize>]) -> impl Iterator<Item =
     merged.into_iter()
 }
 
-fn whole_bytes(bytes: f64) -> u64 {
-    bytes.max(0.0).round() as u64
+fn whole(amount: f64) -> u64 {
+    amount.max(0.0).round() as u64
 }
 
 /// Which nodes stay: those with any cost under them, the largest if there are too many. A caller's subtree is never

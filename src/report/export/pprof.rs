@@ -21,8 +21,12 @@ type SampleType = (&'static str, &'static str, fn(&StackNode) -> f64);
 
 const TIME: [SampleType; 2] =
     [("cpu", "nanoseconds", |node| node.cpu_s * 1e9), ("wall", "nanoseconds", |node| node.wall_s * 1e9)];
-const MEMORY: [SampleType; 2] =
-    [("alloc_space", "bytes", |node| node.alloc_bytes as f64), ("peak_space", "bytes", |node| node.peak_bytes as f64)];
+const MEMORY: [SampleType; 4] = [
+    ("alloc_space", "bytes", |node| node.alloc_bytes as f64),
+    ("alloc_objects", "count", |node| node.alloc_count as f64),
+    ("inuse_space", "bytes", |node| node.live_bytes as f64),
+    ("peak_space", "bytes", |node| node.peak_bytes as f64),
+];
 
 /// The profile's stacks as a pprof file.
 #[must_use]
@@ -121,13 +125,13 @@ fn samples(profile: &Profile, types: &[SampleType], strings: &mut Strings, out: 
     }
 }
 
-/// Values of a label's share of a sample, at most `left`. Labels have neither waiting nor peak, so the wall time of a
-/// label is its CPU time.
+/// Values of a label's share of a sample, at most `left`. Labels have no waiting, and no live bytes, so the wall time of
+/// a label is its CPU time.
 fn labelled(part: &Part, values: &[i64], left: &[i64]) -> Vec<i64> {
     let of = |value: i64, share: f64| (value as f64 * share).round() as i64;
     let cpu = of(values[0], part.cpu);
     let mut own = vec![cpu, cpu];
-    own.extend(values.get(2).map(|bytes| of(*bytes, part.alloc)));
+    own.extend(values.iter().skip(2).take(2).map(|amount| of(*amount, part.alloc)));
     own.resize(values.len(), 0);
     // Rounding must not make a share larger than the rest.
     own.iter_mut().zip(left).for_each(|(own, left)| *own = (*own).min((*left).max(0)));

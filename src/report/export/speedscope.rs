@@ -1,8 +1,8 @@
 //! The file format of speedscope, <https://www.speedscope.app>.
 //!
-//! Job: four profiles in a file, over the same frames: CPU seconds, wall seconds, bytes allocated, bytes at the peak;
-//! or a single profile. Invariant: each profile's end value is the sum of its weights. Neighbour: `collapsed` for
-//! simpler tools.
+//! Job: five profiles in a file, over the same frames: CPU seconds, wall seconds, bytes allocated, bytes live at the
+//! peak and at the end; or a single profile. Invariant: each profile's end value is the sum of its weights. Neighbour:
+//! `collapsed` for simpler tools.
 
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ pub fn speedscope(profile: &Profile, only: Option<Weight>) -> String {
         (Weight::Wall, "wall", "seconds"),
         (Weight::Alloc, "allocated", "bytes"),
         (Weight::Peak, "live at the peak", "bytes"),
+        (Weight::Live, "live at the end", "bytes"),
     ];
     let sampled = |(weight, name, unit)| {
         let (mut samples, mut weights, mut end) = (Vec::new(), Vec::new(), 0.0);

@@ -17,11 +17,13 @@ pub enum Weight {
     Alloc,
     /// Bytes live at the peak.
     Peak,
+    /// Bytes live at the end.
+    Live,
 }
 
 impl Weight {
     /// All weights, in the order of help texts.
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::Wall, Self::Alloc, Self::Peak];
+    pub const ALL: [Self; 5] = [Self::Cpu, Self::Wall, Self::Alloc, Self::Peak, Self::Live];
 
     /// Name of the weight on the command line.
     #[must_use]
@@ -31,6 +33,7 @@ impl Weight {
             Self::Wall => "wall",
             Self::Alloc => "alloc",
             Self::Peak => "peak",
+            Self::Live => "live",
         }
     }
 
@@ -47,6 +50,7 @@ impl Weight {
             Self::Wall => node.wall_s,
             Self::Alloc => node.alloc_bytes as f64,
             Self::Peak => node.peak_bytes as f64,
+            Self::Live => node.live_bytes as f64,
         }
     }
 }

@@ -34,6 +34,7 @@ impl Heap {
             self.apart(at, backing, bytes);
             return 0.0;
         }
+        self.sites.allocated(site, 1.0);
         let cell = self.cell(place.owner);
         cell.alloc += bytes;
         cell.blocks += 1.0;
