@@ -18,6 +18,7 @@ pub(crate) mod launch;
 pub mod lines;
 pub mod observe;
 pub mod profile;
+pub(crate) mod push;
 pub mod report;
 #[cfg(feature = "python")]
 pub mod requests;
@@ -53,6 +54,7 @@ mod _rscalene {
         module.add_class::<crate::bindings::footprint::RssSampler>()?;
         module.add_class::<crate::bindings::footprint::ByteCount>()?;
         module.add_class::<crate::inprocess::sampler::Sampler>()?;
+        module.add_class::<crate::inprocess::pushing::Push>()?;
         module.add_class::<crate::bindings::profile::ProfileData>()?;
         module.add_class::<crate::bindings::difference::DiffData>()?;
         module.add_class::<crate::bindings::merge::MergeData>()?;

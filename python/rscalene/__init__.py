@@ -8,6 +8,7 @@ In a shell, ``rscalene run app.py`` profiles a program, and ``rscalene --help`` 
 - :func:`memory_usage`, :class:`memory` and :class:`timer` measure a process, a block or a function;
 - :func:`queries` counts the queries of a block by line, and :class:`limits` fails what asks or takes more than allowed;
 - :class:`label` names a block, so that ``rscalene run`` shows its costs in a row of their own;
+- :func:`push` profiles for as long as the program runs, and sends windows of the profile to a server;
 - :func:`load` reads a saved profile as a :class:`Result`, and ``result.diff(other)`` compares two;
 - :func:`merge` makes one profile of many: those of ranks, machines or tasks;
 - :mod:`rscalene.compat` has the names of memory_profiler and line_profiler.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rscalene._rscalene import __version__
 
 if TYPE_CHECKING:
+    from rscalene.continuous import push
     from rscalene.footprint import memory, memory_usage, timer
     from rscalene.labels import label
     from rscalene.lines import profile
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Diff", "Profiler", "Result", "__version__", "label", "limits", "load", "memory", "memory_usage", "merge",
-    "profile", "profile_run", "queries", "request", "timer",
+    "profile", "profile_run", "push", "queries", "request", "timer",
 ]  # fmt: skip
 
 _HOMES = {
@@ -46,6 +48,7 @@ _HOMES = {
     "merge": "result",
     "profile": "lines",
     "profile_run": "profiler",
+    "push": "continuous",
     "queries": "sql",
     "request": "web.block",
     "timer": "footprint",

@@ -306,6 +306,38 @@ class Sampler:
         """Return the profile as an object of its own; RuntimeError when there is none."""
 
 @final
+class Push:
+    """Sends windows of a sampler's profile to a server; :func:`rscalene.push` is its face."""
+
+    def __new__(
+        cls,
+        sampler: Sampler,
+        url: str,
+        *,
+        name: str,
+        labels: dict[str, str],
+        every_s: float,
+        auth: tuple[str, str] | None = None,
+        headers: dict[str, str] = ...,
+    ) -> Self:
+        """Begin; ValueError for a URL or header that cannot be used, RuntimeError if the sampler does not run."""
+
+    def stop(self, patience_s: float) -> bool:
+        """Send the last window and end; False if the thread was still busy after so many seconds."""
+
+    @property
+    def sent(self) -> int:
+        """Windows that the server took."""
+
+    @property
+    def dropped(self) -> int:
+        """Windows that were given up."""
+
+    @property
+    def error(self) -> str | None:
+        """Why the server did not take the last window; ``None`` if it did."""
+
+@final
 class MergeData:
     """Profiles that are being merged; :func:`rscalene.merge` is its face.
 

@@ -96,6 +96,9 @@ pub(crate) struct Run {
     #[arg(long, value_name = "RANKS", value_parser = parse_ranks, env = "RSCALENE_RANKS")]
     pub(crate) ranks: Option<Ranks>,
 
+    #[command(flatten)]
+    pub(crate) push: super::push::Push,
+
     /// Open the page in a browser at the end: the file of -o, or a temporary one
     #[arg(long)]
     pub(crate) open: bool,

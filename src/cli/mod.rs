@@ -9,5 +9,6 @@ pub mod error;
 pub(crate) mod flags;
 pub(crate) mod gate;
 pub(crate) mod messages;
+pub(crate) mod push;
 pub(crate) mod running;
 pub(crate) mod values;

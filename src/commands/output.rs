@@ -151,6 +151,7 @@ pub(crate) fn saved_pstats(path: &Path, show: &Show) -> String {
         Weight::Cpu => ("CPU time", ""),
         Weight::Alloc => ("bytes allocated", ""),
         Weight::Peak => ("bytes held at the peak", ""),
+        Weight::Live => ("bytes held at the end", ""),
     };
     format!("saved {}: {of} by function; ncalls are CPU samples, not calls{other}", path.display())
 }

@@ -161,10 +161,10 @@ impl Looking {
         received
     }
 
-    /// The profile so far; sampling goes on.
-    pub(super) fn snapshot(&mut self) -> Profile {
+    /// The profile so far, with or without the text of lines; sampling goes on.
+    pub(super) fn snapshot(&mut self, text: bool) -> Profile {
         self.receive();
-        let mut source = |path: &str| text_of(path);
+        let mut source = |path: &str| if text { text_of(path) } else { None };
         self.intake.snapshot(self.about.context(&mut source, &mut |_, _| None))
     }
 

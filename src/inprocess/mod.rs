@@ -8,5 +8,6 @@ mod intake;
 mod looking;
 mod other_samplers;
 mod pair;
+pub(crate) mod pushing;
 pub(crate) mod sampler;
 mod subscription;

@@ -124,7 +124,12 @@ impl Pair {
     /// Returns a function that makes the profile so far, between two looks; `None` if a thread failed.
     pub(super) fn snapshotting(&self) -> impl FnOnce() -> Option<Profile> + Send + use<> {
         let shared = Arc::clone(&self.shared);
-        move || shared.looking().as_mut().map(Looking::snapshot)
+        move || shared.looking().as_mut().map(|looking| looking.snapshot(true))
+    }
+
+    /// The looks of this sampler, for a thread that takes profiles now and then.
+    pub(super) fn view(&self) -> View {
+        View { shared: Arc::clone(&self.shared), member: self.member }
     }
 
     /// Ends the threads for a fork and keeps the looks so far, for [`Pair::begin`]. True if both threads are gone.
@@ -175,6 +180,27 @@ impl Drop for Pair {
         // The threads end by themselves, and the profile is not needed.
         self.shared.leave.store(true, Relaxed);
         self.shared.wake();
+    }
+}
+
+/// A sampler, as seen by a thread that takes profiles of it.
+pub(super) struct View {
+    shared: Arc<Shared>,
+    /// Number of the sampler in [`other_samplers`].
+    pub(super) member: u64,
+}
+
+impl View {
+    /// The profile so far, without source text; `None` once the sampler has stopped.
+    pub(super) fn snapshot(&self) -> Option<Profile> {
+        self.shared.looking().as_mut().map(|looking| looking.snapshot(false))
+    }
+
+    /// Keeps the allocations of the calling thread out of the recording.
+    pub(super) fn keep_thread_out(&self) {
+        if let Some(looking) = self.shared.looking().as_ref() {
+            looking.keep_thread_out();
+        }
     }
 }
 

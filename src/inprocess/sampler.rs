@@ -17,7 +17,8 @@ use pyo3::sync::PyOnceLock;
 
 use super::intake::Intake;
 use super::looking::{About, Looking};
-use super::pair::Pair;
+use super::pair::{Pair, View};
+use super::pushing;
 use super::subscription::{self, SectionGuard, Subscription};
 use crate::bindings::label_listeners::{self, LabelReceiver};
 use crate::bindings::profile::ProfileData;
@@ -150,6 +151,7 @@ impl Sampler {
     /// alone and none is missing in the child; or they go on.
     #[staticmethod]
     fn fork(py: Python<'_>, begins: bool) {
+        pushing::fork(py, begins);
         for pair in running(py).borrow_mut().values_mut() {
             if begins {
                 pair.leave();
@@ -165,6 +167,7 @@ impl Sampler {
     fn forked(py: Python<'_>) {
         std::mem::forget(std::mem::take(&mut *running(py).borrow_mut()));
         label_listeners::forked(py);
+        pushing::forked(py);
         subscription::unhook(py);
     }
 
@@ -239,6 +242,12 @@ impl Sampler {
         self.running = Some(Running { pid: target.pid, member, subscription, mark });
         self.profile = None;
         Ok(())
+    }
+
+    /// The looks of this sampler; `None` while it does not run in this process.
+    pub(super) fn view(&self, py: Python<'_>) -> Option<View> {
+        let member = self.running.as_ref().filter(|running| running.pid == std::process::id())?.member;
+        running(py).borrow().get(&member).map(Pair::view)
     }
 
     /// In a forked child: drops the parent's threads without waiting, because they do not exist here and would never

@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 12] = [
     &["observe", "profile"],
     &["report"],
     &["cli"],
-    &["launch", "save"],
+    &["launch", "push", "save"],
     &["commands"],
     &["bindings"],
     &["lines"],

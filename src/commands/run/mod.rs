@@ -6,6 +6,7 @@
 
 mod outcome;
 mod plan;
+mod pushing;
 mod record;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use self::outcome::Facts;
 use self::plan::RunPlan;
+use self::pushing::Pushing;
 use self::record::{Taking, cannot_wait};
 use super::output;
 use crate::cli::argv::Program;
@@ -33,7 +35,7 @@ const SEGMENTS: u32 = 1024;
 
 /// Runs the command; the answer is the exit code.
 pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32, Error> {
-    let plan = RunPlan::new(flags, typed, interpreter)?;
+    let mut plan = RunPlan::new(flags, typed, interpreter)?;
     if plan.unprofiled {
         return run_plain(&plan);
     }
@@ -60,7 +62,15 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let cwd = plan.cwd.to_string_lossy().into_owned();
     let facts = Facts { started, pid: child.id(), command: plan.command(), cwd, stdin_text: stdin };
     let keep = if plan.capture { Keep::begin(&origin(&plan, &facts)) } else { None };
-    let taking = Taking { builder: builder(&plan, started.1), keep, sources };
+    let (pushing, requests) = match plan.push.take().map(|server| Pushing::start(server, &facts)) {
+        Some(Ok((pushing, requests))) => (Some(pushing), Some(requests)),
+        Some(Err(error)) => {
+            messages::tell(&format!("rscalene: `--push` sends nothing: cannot start a thread: {error}"));
+            (None, None)
+        }
+        None => (None, None),
+    };
+    let taking = Taking { builder: builder(&plan, started.1), keep, sources, requests };
     let mut recorded = record::record(&arena, &child, plan.duration, taking)?;
     let code = recorded.ended.shell_code();
     let keep = recorded.taken.keep.take();
@@ -77,6 +87,14 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     }
     if plan.verbose {
         messages::tell(&format!("rscalene: {}", outcome::effort(&profile)));
+    }
+    if let Some((windows, why)) = pushing.and_then(|pushing| pushing.finish(&profile)) {
+        let windows = if windows == 1 {
+            "1 window of the profile was".to_owned()
+        } else {
+            format!("{windows} windows of the profile were")
+        };
+        messages::tell(&format!("rscalene: {windows} not sent by `--push`: {why}"));
     }
     let too_short = plan.duration.filter(|_| outcome::nothing_was_seen(&profile)).map(outcome::nothing_yet);
     let unprofiled =

@@ -22,6 +22,7 @@ use crate::launch::program::{self, Start};
 use crate::observe::rank;
 use crate::profile::build::scope::{Scope, ScopeRules};
 use crate::profile::model;
+use crate::push::server::{Address, Server};
 
 /// Ring bytes of a process: a tenth of a second of a busy program.
 const RING_CPU: usize = 2 << 20;
@@ -54,6 +55,8 @@ pub(super) struct RunPlan<'a> {
     pub(super) capture: bool,
     /// Keep the text of source lines.
     pub(super) source: bool,
+    /// Send the profile to this server at intervals.
+    pub(super) push: Option<(Server, Duration)>,
     /// Count queries of databases.
     pub(super) sql: bool,
     /// Print the command that starts and the counts of the recording.
@@ -84,6 +87,7 @@ impl<'a> RunPlan<'a> {
         let scope = Scope::new(rules.clone())
             .map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))?
             .with_files(Arc::new(Disk::default()));
+        let push = flags.push.address(&typed.name(), host).map(|address| server(&address)).transpose()?;
         let shim = Shim::find()?;
         let preloaded = std::env::var_os("LD_PRELOAD");
         refuse_sanitizers(preloaded.as_deref())?;
@@ -100,6 +104,7 @@ impl<'a> RunPlan<'a> {
             duration: flags.duration,
             capture: !flags.no_capture,
             source: !flags.show.rendering.no_source,
+            push: push.map(|server| (server, flags.push.push_every.max(Duration::from_secs(1)))),
             sql: flags.sql,
             verbose: flags.verbose,
             typed,
@@ -149,6 +154,11 @@ impl<'a> RunPlan<'a> {
         let Run { open, quiet, show, .. } = self.flags;
         Wanted { output, open: *open, quiet: *quiet, show, name, started }
     }
+}
+
+fn server(address: &Address) -> Result<Server, Error> {
+    Server::new(address)
+        .map_err(|why| Error::new(EXIT_USAGE, format!("cannot push: {why}"), "as in `--push http://127.0.0.1:4040`"))
 }
 
 fn settings(flags: &Run) -> wire::Settings {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::pushing::{self, Requests};
 use crate::cli::error::{EXIT_NO_PROFILE, Error};
 use crate::launch::file_sources::FileSources;
 use crate::launch::folders::Folders;
@@ -98,6 +99,8 @@ pub(super) struct Taking {
     pub(super) keep: Option<Keep>,
     /// `None` where no text is wanted.
     pub(super) sources: Option<FileSources>,
+    /// Where a profile so far is asked for; `None` without `--push`.
+    pub(super) requests: Option<Requests>,
 }
 
 /// The events of a run, received, and how its program ended.
@@ -121,7 +124,8 @@ fn look_for_unseen(pid: u32, armed: &AtomicBool, over: &Receiver<()>) -> Option<
 }
 
 fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -> Taking {
-    let Taking { mut builder, mut keep, mut sources } = taking;
+    let Taking { mut builder, mut keep, mut sources, requests } = taking;
+    let pause = if requests.is_some() { pushing::LOOK } else { Duration::from_secs(1) };
     let mut folders = Folders::default();
     let mut ended = false;
     let mut generated = GeneratedTexts::default();
@@ -129,8 +133,11 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
         // The clock is read only where there is nothing to do.
         let next = events.try_recv().or_else(|_| {
             keep.iter_mut().for_each(Keep::tick);
-            events.recv_timeout(Duration::from_secs(1))
+            events.recv_timeout(pause)
         });
+        if let Some(requests) = &requests {
+            requests.answer(&builder);
+        }
         match next {
             Ok(mut batch) => {
                 for event in &mut batch {
@@ -150,7 +157,7 @@ fn consume(taking: Taking, events: &Receiver<Batch>, taken_in: &Sender<Batch>) -
                 let _ = taken_in.try_send(batch);
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Taking { builder, keep, sources },
+            Err(RecvTimeoutError::Disconnected) => return Taking { builder, keep, sources, requests: None },
         }
         if let Some(sources) = &mut sources {
             generated.look(|name, text| sources.keep(name, text));

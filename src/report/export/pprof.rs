@@ -117,7 +117,9 @@ fn samples(profile: &Profile, types: &[SampleType], strings: &mut Strings, out: 
         };
         let mut left: Vec<i64> = types.iter().map(|(_, _, value)| value(node).round() as i64).collect();
         for (thread, own) in shares.get(&index).map_or(&[][..], Vec::as_slice) {
-            let values: Vec<i64> = types.iter().map(|(_, _, value)| value(own).round() as i64).collect();
+            // In a window of a running profile, the threads of a stack may have gained a little more than the stack.
+            let of = |((_, _, value), left): (&SampleType, &i64)| (value(own).round() as i64).min(*left);
+            let values: Vec<i64> = types.iter().zip(&left).map(of).collect();
             left.iter_mut().zip(&values).for_each(|(left, value)| *left -= value);
             put_parts(values, Some(*thread));
         }

@@ -66,6 +66,7 @@ fn root_name(profile: &Profile, weight: Weight) -> String {
         Weight::Cpu => "CPU seconds",
         Weight::Alloc => "bytes allocated",
         Weight::Peak => "bytes held at the peak",
+        Weight::Live => "bytes held at the end",
     };
     format!("<rscalene: {unit} of all threads; ncalls are CPU samples, not calls>")
 }

@@ -1,0 +1,118 @@
+"""``rscalene.push``: a profile that goes on for as long as the program runs, sent to a server in windows."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from rscalene._rscalene import Push as _Push
+from rscalene.profiler import Profiler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["Pushing", "push"]
+
+
+class Pushing:
+    """What :func:`push` returns; ``with rscalene.push(...):`` stops at the end of the block."""
+
+    def __init__(self, profiler: Profiler, push: _Push) -> None:
+        """Hold both; :func:`push` made them."""
+        self._profiler = profiler
+        self._push = push
+        atexit.register(self.stop)
+
+    @property
+    def sent(self) -> int:
+        """Windows that the server took."""
+        return self._push.sent
+
+    @property
+    def dropped(self) -> int:
+        """Windows that were given up because the server did not take them."""
+        return self._push.dropped
+
+    @property
+    def error(self) -> str | None:
+        """Why the server did not take the last window; ``None`` if it did."""
+        return self._push.error
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Send the last window and stop profiling.
+
+        :param timeout: seconds to wait for the server; then the window is given up.
+        """
+        atexit.unregister(self.stop)
+        self._push.stop(timeout)
+        self._profiler.stop()
+
+    def __enter__(self) -> Self:
+        """Go on."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+
+def push(
+    url: str,
+    *,
+    every: float = 15.0,
+    name: str | None = None,
+    labels: Mapping[str, object] | None = None,
+    auth: str | tuple[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    interval: float = 0.01,
+    memory: bool = True,
+    all: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> Pushing:
+    """Profile this process from now on, and send a window of the profile every few seconds.
+
+    The server gets pprof files (CPU and wall time, bytes and blocks allocated, bytes in use) by ``POST`` at
+    ``/ingest``, as Grafana Pyroscope takes them. A server that is slow, away or broken changes nothing in the
+    program: a thread of its own sends, without the GIL; four windows wait at most, further ones are dropped and
+    counted. A forked child sends nothing: call ``push`` there again.
+
+    >>> rscalene.push("http://127.0.0.1:4040", name="shop", labels={"env": "test"})
+
+    :param url: ``http://HOST:PORT`` or ``https://...``; ``/ingest`` is added to a URL without a path.
+    :param every: seconds between two windows, at least 1, varied by a tenth.
+    :param name: name of the application; the default is the name of the script.
+    :param labels: labels of all windows, beside ``host``.
+    :param auth: ``(name, password)``, or a token.
+    :param headers: further headers, such as ``{"X-Scope-OrgID": "team"}``.
+    :param interval: as :class:`rscalene.Profiler` takes it, and likewise ``memory``, ``all``, ``include``, ``exclude``.
+    :raises ValueError: for a URL or a header that cannot be used.
+    :raises RuntimeError: if the interpreter's frames cannot be read.
+    """
+    if isinstance(auth, str):
+        auth = ("", auth)
+    script = os.path.basename(getattr(sys.modules.get("__main__"), "__file__", None) or "python")
+    profiler = Profiler(
+        interval=interval, memory=memory, all=all, include=include, exclude=exclude, name="push"
+    ).start()
+    try:
+        pushed = _Push(
+            profiler._sampler,
+            url,
+            name=name or os.path.splitext(script)[0],
+            labels={"host": socket.gethostname()} | {key: str(value) for key, value in (labels or {}).items()},
+            every_s=every,
+            auth=auth,
+            headers=dict(headers or {}),
+        )
+    except BaseException:
+        profiler.stop()
+        raise
+    return Pushing(profiler, pushed)
