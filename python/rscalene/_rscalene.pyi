@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
     "Build", "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "MergeData",
-    "ProfileData", "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented",
+    "ProfileData", "Push", "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented",
     "label_ended", "label_enter", "label_exit", "label_number", "label_pairs", "labels_followed", "main", "page_style",
-    "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_build_begin", "sql_follow",
+    "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_build_begin", "sql_counts", "sql_follow",
     "sql_settle", "sql_variable", "watch",
 ]  # fmt: skip
 
@@ -324,6 +324,14 @@ class Push:
 
     def stop(self, patience_s: float) -> bool:
         """Send the last window and end; False if the thread was still busy after so many seconds."""
+
+    @staticmethod
+    def fork(begins: bool) -> None:
+        """End all threads that send because the process forks (``True``), or let them go on."""
+
+    @staticmethod
+    def forked() -> None:
+        """Forget all threads that send: this is a forked child."""
 
     @property
     def sent(self) -> int:

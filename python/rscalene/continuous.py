@@ -116,3 +116,9 @@ def push(
         profiler.stop()
         raise
     return Pushing(profiler, pushed)
+
+
+# While the process forks, no window is sent, and the interpreter counts the program's own threads alone.
+os.register_at_fork(
+    before=lambda: _Push.fork(True), after_in_parent=lambda: _Push.fork(False), after_in_child=_Push.forked
+)

@@ -13,14 +13,13 @@ use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::error::{EXIT_USAGE, Error};
 pub(crate) use super::running::{Attach, Dump, Report, Top};
+use super::shared::picks;
+pub(crate) use super::shared::{Color, CpuSource, Rendering, ScopeFlags, Show};
 use super::values::{
-    Ranks, parse_by, parse_count, parse_duration, parse_format, parse_interval, parse_percent, parse_ranks, parse_sort,
-    parse_weight,
+    Ranks, parse_by, parse_count, parse_duration, parse_format, parse_interval, parse_percent, parse_ranks,
 };
 use crate::profile::merge::By;
 use crate::report::Format;
-use crate::report::export::Weight;
-use crate::report::view::SortKey;
 
 /// For every line of a Python program: where its time and its memory go
 #[derive(Debug, Parser)]
@@ -149,83 +148,6 @@ pub(crate) struct Run {
     /// Say what is started, what was recorded and what that took
     #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) verbose: bool,
-}
-
-/// Whose lines are reported.
-#[derive(Debug, Args)]
-pub(crate) struct ScopeFlags {
-    /// Report files that match this glob too (may be repeated)
-    #[arg(long, value_name = "GLOB", env = "RSCALENE_INCLUDE", value_delimiter = ',')]
-    pub(crate) include: Vec<String>,
-
-    /// Leave out files that match this glob (may be repeated)
-    #[arg(long, value_name = "GLOB", env = "RSCALENE_EXCLUDE", value_delimiter = ',')]
-    pub(crate) exclude: Vec<String>,
-
-    /// Report every file: the standard library and installed packages too
-    #[arg(long, env = "RSCALENE_ALL", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) all: bool,
-}
-
-/// How a profile is shown.
-#[derive(Debug, Args)]
-pub(crate) struct Show {
-    /// Order of lines, files and functions: cpu, python, native, system, wait, alloc, increment, live, peak, copy,
-    /// line, name
-    #[arg(long, value_name = "KEY", default_value = "cpu", value_parser = parse_sort, env = "RSCALENE_SORT")]
-    pub(crate) sort: SortKey,
-
-    /// Length of the list of hottest lines
-    #[arg(long, value_name = "N", default_value = "10", value_parser = parse_count, allow_hyphen_values = true, env = "RSCALENE_TOP")]
-    pub(crate) top: usize,
-
-    /// Lines below this share of every total are folded
-    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent, allow_hyphen_values = true, env = "RSCALENE_MIN_PERCENT")]
-    pub(crate) min_percent: f64,
-
-    /// Show the hottest lines of each process too
-    #[arg(long, env = "RSCALENE_PER_PROCESS", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) per_process: bool,
-
-    /// What collapsed stacks and pstats files are weighed by, and the one profile of a speedscope file: cpu, wall, alloc,
-    /// peak
-    #[arg(long, value_name = "WHAT", value_parser = parse_weight, env = "RSCALENE_OF")]
-    pub(crate) of: Option<Weight>,
-
-    /// Show the tree of calls, with library frames folded
-    #[arg(long, env = "RSCALENE_TREE", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) tree: bool,
-
-    /// Show annotated source, functions, modules, threads and processes too, where they do not fit on the screen
-    #[arg(long, env = "RSCALENE_FULL", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) full: bool,
-
-    /// Unfold every line
-    #[arg(long, env = "RSCALENE_ALL_LINES", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) all_lines: bool,
-
-    /// List the lines whose live memory grows until the end
-    #[arg(long, env = "RSCALENE_LEAKS", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) leaks: bool,
-
-    #[command(flatten)]
-    pub(crate) rendering: Rendering,
-}
-
-/// What a report is written on.
-#[derive(Debug, Args)]
-pub(crate) struct Rendering {
-    /// Leave source text out of what is saved
-    #[arg(long, env = "RSCALENE_NO_SOURCE", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) no_source: bool,
-
-    /// Colours in the table
-    #[arg(long, value_name = "WHEN", default_value = "auto", env = "RSCALENE_COLOR")]
-    pub(crate) color: Color,
-
-    /// Width of the table in columns
-    #[arg(long, value_name = "COLUMNS", value_parser = parse_count, allow_hyphen_values = true, env = "RSCALENE_WIDTH")]
-    pub(crate) width: Option<usize>,
 }
 
 /// Options of `rscalene view`.
@@ -379,28 +301,6 @@ pub(crate) enum MemoryMode {
     Off,
 }
 
-/// What drives the CPU samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CpuSource {
-    /// perf where it opens, timers elsewhere
-    Auto,
-    /// perf alone
-    Perf,
-    /// Timers alone
-    Timer,
-}
-
-/// When to use colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Color {
-    /// On a terminal that shows them
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
 impl Run {
     /// Brings `--cpu-only` and `--memory` together into the latter: what was said nearer to the command line counts.
     ///
@@ -438,11 +338,6 @@ impl Run {
 /// The `run` command as clap sees it.
 pub(crate) fn run_command() -> clap::Command {
     Cli::command().find_subcommand("run").cloned().unwrap_or_default()
-}
-
-/// Help of an option that names a file: what it does, and which endings pick which format.
-pub(super) fn picks(what: &str, more: &str) -> String {
-    format!("{what}; the ending picks the format ({}){more}", Format::endings())
 }
 
 #[cfg(test)]

@@ -11,4 +11,5 @@ pub(crate) mod gate;
 pub(crate) mod messages;
 pub(crate) mod push;
 pub(crate) mod running;
+pub(crate) mod shared;
 pub(crate) mod values;

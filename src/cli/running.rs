@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::flags::{CpuSource, ScopeFlags, Show, picks};
+use super::shared::{CpuSource, ScopeFlags, Show, picks};
 use super::values::{parse_duration, parse_interval, parse_pid};
 
 /// Options of `rscalene attach`.

@@ -105,6 +105,30 @@ impl Push {
         py.detach(|| self.work.wait_for_end(end))
     }
 
+    /// The process forks: the threads end (`begins`), or start again.
+    #[staticmethod]
+    fn fork(py: Python<'_>, begins: bool) {
+        let mut known = known(py).borrow_mut();
+        known.retain(|work| work.strong_count() > 0);
+        for work in known.iter().filter_map(Weak::upgrade) {
+            let order = *locked(&work.order);
+            if begins && order == Order::Go {
+                work.tell(Order::Leave);
+                work.wait_for_end(Instant::now() + PATIENCE);
+            } else if !begins && order == Order::Leave {
+                work.tell(Order::Go);
+                // If no thread can start, no window is sent any more.
+                let _ = begin(&work);
+            }
+        }
+    }
+
+    /// This is a forked child: nothing is sent from here.
+    #[staticmethod]
+    fn forked(py: Python<'_>) {
+        std::mem::forget(std::mem::take(&mut *known(py).borrow_mut()));
+    }
+
     /// Windows that the server took.
     #[getter]
     fn sent(&self) -> u64 {
@@ -207,26 +231,4 @@ static KNOWN: Held = Held(RefCell::new(Vec::new()));
 /// All threads that send.
 fn known(_held: Python<'_>) -> &'static RefCell<Vec<Weak<Work>>> {
     &KNOWN.0
-}
-
-/// The process forks: the threads end (`begins`), or start again.
-pub(super) fn fork(py: Python<'_>, begins: bool) {
-    let mut known = known(py).borrow_mut();
-    known.retain(|work| work.strong_count() > 0);
-    for work in known.iter().filter_map(Weak::upgrade) {
-        let order = *locked(&work.order);
-        if begins && order == Order::Go {
-            work.tell(Order::Leave);
-            work.wait_for_end(Instant::now() + PATIENCE);
-        } else if !begins && order == Order::Leave {
-            work.tell(Order::Go);
-            // If no thread can start, no window is sent any more.
-            let _ = begin(&work);
-        }
-    }
-}
-
-/// This is a forked child: nothing is sent from here.
-pub(super) fn forked(py: Python<'_>) {
-    std::mem::forget(std::mem::take(&mut *known(py).borrow_mut()));
 }

@@ -18,7 +18,6 @@ use pyo3::sync::PyOnceLock;
 use super::intake::Intake;
 use super::looking::{About, Looking};
 use super::pair::{Pair, View};
-use super::pushing;
 use super::subscription::{self, SectionGuard, Subscription};
 use crate::bindings::label_listeners::{self, LabelReceiver};
 use crate::bindings::profile::ProfileData;
@@ -151,7 +150,6 @@ impl Sampler {
     /// alone and none is missing in the child; or they go on.
     #[staticmethod]
     fn fork(py: Python<'_>, begins: bool) {
-        pushing::fork(py, begins);
         for pair in running(py).borrow_mut().values_mut() {
             if begins {
                 pair.leave();
@@ -167,7 +165,6 @@ impl Sampler {
     fn forked(py: Python<'_>) {
         std::mem::forget(std::mem::take(&mut *running(py).borrow_mut()));
         label_listeners::forked(py);
-        pushing::forked(py);
         subscription::unhook(py);
     }
 

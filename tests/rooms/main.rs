@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use arrows::files;
 
 /// Rooms of `src`, and files that lie directly in it, by floor: each may use lower floors, and no others.
-const FLOORS: [&[&str]; 12] = [
+const FLOORS: [&[&str]; 13] = [
     &["source", "units"],
     &["transport"],
     &["observe", "profile"],
     &["report"],
+    &["push"],
     &["cli"],
-    &["launch", "push", "save"],
+    &["launch", "save"],
     &["commands"],
     &["bindings"],
     &["lines"],

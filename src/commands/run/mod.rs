@@ -62,7 +62,7 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let cwd = plan.cwd.to_string_lossy().into_owned();
     let facts = Facts { started, pid: child.id(), command: plan.command(), cwd, stdin_text: stdin };
     let keep = if plan.capture { Keep::begin(&origin(&plan, &facts)) } else { None };
-    let (pushing, requests) = match plan.push.take().map(|server| Pushing::start(server, &facts)) {
+    let (pushing, requests) = match plan.push.take().map(|server| Pushing::start(server, facts.target())) {
         Some(Ok((pushing, requests))) => (Some(pushing), Some(requests)),
         Some(Err(error)) => {
             messages::tell(&format!("rscalene: `--push` sends nothing: cannot start a thread: {error}"));

@@ -140,6 +140,11 @@ impl Facts {
         notebooks::name(&self.command, &self.cwd, path)
     }
 
+    /// The program, as windows of its profile name it.
+    pub(super) fn target(&self) -> model::Target {
+        model::Target { pid: self.pid, command: self.command.clone(), ..model::Target::default() }
+    }
+
     /// The text of a source file: typed, or read while the program ran, else read now.
     pub(super) fn source(&self, sources: Option<&FileSources>, path: &str) -> Option<String> {
         let typed = || self.stdin_text.text(path).or_else(|| inline_source::on_command_line(&self.command, path));

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::outcome::Facts;
 use crate::observe::jitter::Jitter;
 use crate::profile::build::builder::{Context, ProfileBuilder};
 use crate::profile::model::{Clock, Profile, Target, Tool};
@@ -57,8 +56,7 @@ pub(super) struct Pushing {
 
 impl Pushing {
     /// Begins to send to a server, with a pause between two windows.
-    pub(super) fn start((server, every): (Server, Duration), facts: &Facts) -> std::io::Result<(Self, Requests)> {
-        let target = Target { pid: facts.pid, command: facts.command.clone(), ..Target::default() };
+    pub(super) fn start((server, every): (Server, Duration), target: Target) -> std::io::Result<(Self, Requests)> {
         let (over, is_over) = bounded(0);
         let (profiles, made) = bounded(1);
         let requested = Arc::new(AtomicBool::new(false));

@@ -17,12 +17,13 @@
 //! teardown runs few frames.
 
 mod maps;
+mod taken;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
-use self::maps::Taken;
+use self::taken::Taken;
 use super::leaks::Snapshots;
 use super::live::{Live, SiteId};
 use super::mappings::{Backing, Mappings};

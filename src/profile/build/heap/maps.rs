@@ -4,6 +4,7 @@
 //! asked, so what it took away is remembered until the answer is known: a refusal puts it back, and a move carries its
 //! backing to the new address, whoever maps the old address meanwhile. Neighbour: `mappings` knows each byte.
 
+use super::taken::Taken;
 use super::{Heap, Moment};
 use crate::profile::book::estimate::Spread;
 use crate::profile::book::intern::FrameId;
@@ -12,16 +13,6 @@ use crate::profile::build::mappings::{Backing, Mapping};
 
 /// Unmappings remembered: several times the threads that are between a record and the kernel's answer at once.
 const MOST_TAKEN: usize = 256;
-
-/// What an unmapping took away.
-#[derive(Clone, Debug)]
-pub(super) struct Taken {
-    range: (u64, u64),
-    /// Is the program moving the memory? If not, the program is giving it up.
-    moves: bool,
-    running: FrameId,
-    runs: Vec<(u64, Mapping)>,
-}
 
 impl Heap {
     /// Memory was mapped. Returns the bytes that count as allocated.
