@@ -6,11 +6,11 @@ from types import CodeType, FrameType
 from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
-    "Build", "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable", "MergeData",
-    "ProfileData", "Push", "Request", "RssSampler", "Sampler", "Stretch", "__version__", "current_request", "instrumented",
-    "label_ended", "label_enter", "label_exit", "label_number", "label_pairs", "labels_followed", "main", "page_style",
-    "request_scope", "requests_refused", "sql_arm", "sql_begin", "sql_build_begin", "sql_counts", "sql_follow",
-    "sql_settle", "sql_variable", "watch",
+    "Build", "ByteCount", "Call", "CallTable", "DiffData", "Drive", "Ledger", "LineOutcome", "LineTable",
+    "MergeData", "ProfileData", "Push", "Request", "RssSampler", "Sampler", "Stretch", "__version__",
+    "current_request", "instrumented", "label_ended", "label_enter", "label_exit", "label_number", "label_pairs",
+    "labels_followed", "main", "page_style", "request_scope", "requests_refused", "sql_arm", "sql_begin",
+    "sql_build_begin", "sql_counts", "sql_follow", "sql_settle", "sql_variable", "watch",
 ]  # fmt: skip
 
 __version__: Final[str]
