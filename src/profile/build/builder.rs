@@ -20,6 +20,7 @@ use super::inline::{self, Inline};
 use super::interpreter::{Python, Refused};
 use super::native;
 use super::notices;
+use super::own_allocators::OwnAllocators;
 use super::peak::{LATE_NS, Peak, Reading, Share};
 use super::process::Process;
 use super::scope::Scope;
@@ -130,6 +131,7 @@ pub struct ProfileBuilder {
     pythons: FxHashMap<u32, Python>,
     first_python: Option<u32>,
     allocator: Option<String>,
+    own_allocators: OwnAllocators,
 }
 
 /// Sums of ended programs.
@@ -183,6 +185,7 @@ impl ProfileBuilder {
             pythons: FxHashMap::default(),
             first_python: None,
             allocator: None,
+            own_allocators: OwnAllocators::default(),
         }
     }
 
@@ -370,7 +373,10 @@ impl ProfileBuilder {
             Body::Untouched { .. } if self.settings.in_process => {}
             Body::Untouched { ranges, .. } => process.read_untouched(ranges),
             Body::NearLimit(moment) => process.near_limit(moment, book),
-            Body::Modules(modules) => process.native.map_mut().update(modules),
+            Body::Modules(modules) => {
+                self.own_allocators.see(modules);
+                process.native.map_mut().update(modules);
+            }
         }
     }
 
@@ -468,6 +474,8 @@ impl ProfileBuilder {
             ..Profile::default()
         };
         self.executed.number_again(&mut profile);
+        let unseen = self.own_allocators.notices(&profile);
+        profile.notices.extend(unseen);
         profile
     }
 

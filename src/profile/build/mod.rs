@@ -21,6 +21,7 @@ mod mappings;
 mod native;
 mod notices;
 mod operators;
+mod own_allocators;
 mod peak;
 mod process;
 mod queries;

@@ -59,6 +59,8 @@ pub mod codes {
     KERNEL_BY_TICKS = "kernel_by_ticks";
     /// Without perf, lines of short bursts of work are approximate.
     WITHOUT_PERF = "without_perf";
+    /// A library has an allocator of its own, whose blocks are not seen.
+    OWN_ALLOCATOR = "own_allocator";
     /// Memory by line is unknown: the allocation functions could not be observed.
     MEMORY_UNKNOWN = "memory_unknown";
         /// No process counted its queries, though `--sql` asked for it.
