@@ -77,7 +77,7 @@ impl ProfileData {
         if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
             return Err(cannot_read(&name, &std::io::Error::from_raw_os_error(libc::EISDIR)));
         }
-        let profile = py.detach(|| json::read(&name, file));
+        let profile = py.detach(|| report::read_any(&name, file));
         profile.map(Self::new).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 

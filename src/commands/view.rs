@@ -78,7 +78,7 @@ pub(crate) fn read(path: &Path) -> Result<Profile, Error> {
         let hint = "`rscalene run -o FILE.json app.py` writes a profile";
         Error::new(EXIT_USAGE, format!("cannot read `{shown}`: {why}"), hint)
     })?;
-    Ok(report::read_json(&shown, file)?)
+    Ok(report::read_any(&shown, file)?)
 }
 
 /// Takes the text of lines out of a profile.

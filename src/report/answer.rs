@@ -5,7 +5,7 @@
 //! answer says so. Neighbours: `table::closing` prints the sentences, `html::findings` shows the cards.
 
 use super::bars::{CPU_KINDS, parts};
-use super::view::{Place, SortKey, cpu_s, largest, share};
+use super::view::{Place, SortKey, cpu_s, is_foreign, largest, share};
 use crate::profile::model::{Profile, Time};
 
 /// With fewer CPU samples than this on the slowest line, the line next to it may be as slow.
@@ -36,7 +36,12 @@ pub(crate) fn slowest(profile: &Profile) -> Option<Slowest<'_>> {
     let (place, seconds) = largest(profile, SortKey::Cpu, 1).into_iter().next()?;
     let all = cpu_s(&profile.totals.time).unwrap_or(0.0);
     let samples = place.line.cpu_samples;
-    Some(Slowest { place, cpu_s: seconds, share: share(Some(seconds), all), unsure: samples < FEW_SAMPLES })
+    Some(Slowest {
+        place,
+        cpu_s: seconds,
+        share: share(Some(seconds), all),
+        unsure: samples < FEW_SAMPLES && !is_foreign(profile),
+    })
 }
 
 /// The owner of the peak; `None` where memory was not profiled or no line in scope held any.

@@ -65,6 +65,11 @@ pub fn write(profile: &Profile, layout: Layout, mut out: impl Write) -> io::Resu
 /// # Errors
 /// When `source` fails, or does not hold a whole profile that this build understands.
 pub fn read(name: &str, source: impl Read) -> Result<Profile, ReadError> {
+    read_bytes(name, &all_bytes(name, source)?)
+}
+
+/// All bytes of `source`, if they are not too many.
+pub(super) fn all_bytes(name: &str, source: impl Read) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     if let Err(error) = source.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
         return Err(refuse(name, &error.to_string(), "check the path and its permissions"));
@@ -73,7 +78,7 @@ pub fn read(name: &str, source: impl Read) -> Result<Profile, ReadError> {
         let why = format!("it is larger than {}", crate::units::bytes(MAX_BYTES));
         return Err(refuse(name, &why, "a profile is never that large; give the JSON that rscalene wrote"));
     }
-    read_bytes(name, &bytes)
+    Ok(bytes)
 }
 
 /// Reads a profile from memory; messages call it `name`.
@@ -106,7 +111,7 @@ pub fn read_bytes(name: &str, bytes: &[u8]) -> Result<Profile, ReadError> {
 
 const RECORD_AGAIN: &str = "record again with `rscalene run -o NAME.json ...`";
 
-fn refuse(name: &str, why: &str, hint: &str) -> ReadError {
+pub(super) fn refuse(name: &str, why: &str, hint: &str) -> ReadError {
     ReadError { message: format!("cannot read `{name}`: {why}"), hint: hint.to_owned() }
 }
 

@@ -7,6 +7,7 @@ pub mod export;
 pub mod format;
 pub(crate) mod hidden;
 pub mod html;
+mod import;
 pub mod json;
 mod markdown;
 mod modules;
@@ -18,6 +19,7 @@ mod tree;
 pub mod view;
 
 pub use format::Format;
+pub use import::read as read_any;
 pub use json::{read as read_json, write as write_json};
 pub use markdown::render_markdown;
 pub use style::Style;

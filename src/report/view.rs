@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use crate::profile::model::figures::{self, FIGURES, Whole};
-use crate::profile::model::{File, Function, Line, Memory, Profile, Time, Totals};
+use crate::profile::model::{File, Function, Line, Memory, Profile, Time, Totals, codes};
 
 /// The key by which lines, files and functions are sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,7 +144,12 @@ const FEWEST_SAMPLES: u64 = 20;
 /// Whether the profile has too few CPU samples to split CPU time into kinds.
 pub(crate) fn too_few(profile: &Profile) -> bool {
     let sampled = !matches!(profile.settings.cpu.source.as_str(), "off" | "");
-    sampled && profile.totals.cpu_samples < FEWEST_SAMPLES
+    sampled && !is_foreign(profile) && profile.totals.cpu_samples < FEWEST_SAMPLES
+}
+
+/// Whether the profile was read from another profiler's file, which tells no number of samples.
+pub(crate) fn is_foreign(profile: &Profile) -> bool {
+    profile.notices.iter().any(|notice| notice.code == codes::FOREIGN)
 }
 
 /// Sum of the known kinds of CPU time, in seconds; `None` if no kind is known.

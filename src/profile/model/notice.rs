@@ -65,7 +65,9 @@ pub mod codes {
     MEMORY_UNKNOWN = "memory_unknown";
         /// No process counted its queries, though `--sql` asked for it.
     SQL_UNCOUNTED = "sql_uncounted";
-        /// A file could not be merged.
+        /// The file is another profiler's.
+    FOREIGN = "foreign";
+    /// A file could not be merged.
     NOT_MERGED = "not_merged";
     /// Figures are known of some of the merged runs alone.
     PARTLY_KNOWN = "partly_known";
