@@ -1,7 +1,7 @@
-//! Files that appear whole or not at all, and the format that their name asks for.
+//! Writes a report to a file, and finds the format by the ending of the file's name.
 //!
-//! Invariant: a reader never sees half a file, and the old one stays if the new one cannot be written. Neighbours:
-//! `commands::output` and `bindings` save reports.
+//! Invariant: a reader sees the old file or the complete new file, never a part. If the new file cannot be written, the
+//! old file stays. Callers: `commands::output` and `bindings` save reports.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 use crate::report::format::Format;
 
-/// The format of a file, by the ending of its name.
+/// The format of a file, by the ending of its name. An unknown ending is a usage error.
 pub(crate) fn format_of(path: &Path) -> Result<Format, Error> {
     Format::of(path).ok_or_else(|| {
         Error::new(
@@ -36,7 +36,7 @@ pub(crate) fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
 }
 
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // A device or a pipe cannot be replaced by a file.
+    // A rename would replace a device or a pipe with a plain file, so write into the device or pipe.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }
@@ -46,8 +46,8 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Writes the file unless it appeared or changed since `since`; false where it did. Of two that write at the same time one
-/// is refused.
+/// Writes the file unless a file of this name appeared or changed after `since`; returns false in the latter case. If
+/// two processes create the file at the same time, the second gets false.
 pub(crate) fn write_unless_newer(path: &Path, bytes: &[u8], since: SystemTime) -> std::io::Result<bool> {
     match fs::metadata(path) {
         Ok(facts) if facts.is_file() && facts.modified().is_ok_and(|written| written > since) => Ok(false),
@@ -64,7 +64,7 @@ pub(crate) fn write_unless_newer(path: &Path, bytes: &[u8], since: SystemTime) -
     }
 }
 
-/// A name beside `path` that has a word more, such as a process id: `out.json` becomes `out.4711.json`.
+/// Puts `word`, such as a process id, before the ending of a file name: `out.json` becomes `out.4711.json`.
 pub(crate) fn beside(path: &Path, word: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let end = Format::ending(&name).unwrap_or(name.len());

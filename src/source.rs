@@ -1,22 +1,22 @@
 //! The text of source files.
 //!
-//! Job: read a source file as Python does: its encoding (PEP 263), and its lines, which end with `\n`, `\r\n` or `\r`. In
-//! the text that is given each line ends with `\n`. Neighbours: `commands`, `bindings`, `launch` and `inprocess` show or
-//! keep lines.
+//! Job: read a source file as Python does. The encoding follows PEP 263; a line may end with `\n`, `\r\n` or `\r`. In
+//! the text returned each line ends with `\n`. Callers: `commands`, `bindings`, `launch` and `inprocess`, which show or
+//! keep lines of source.
 
 use std::fs;
 
 use encoding_rs::Encoding;
 
-/// The text of a source file; `None` if the file cannot be read, or its name is one of a text that lies in no file
-/// (`<string>`).
+/// The text of a source file. `None` if the file cannot be read, or if the name starts with `<`, because such code has
+/// no file (for example `<string>`).
 #[must_use]
 pub fn text(path: &str) -> Option<String> {
     Some(decoded(&fs::read(path).ok().filter(|_| !path.starts_with('<'))?))
 }
 
-/// The text of these bytes: UTF-8, or the encoding that one of the first two lines declares, or Latin-1, which cannot
-/// fail.
+/// Decodes these bytes: with the encoding declared in the first two lines, else as UTF-8, else as Latin-1. Decoding as
+/// Latin-1 cannot fail.
 fn decoded(bytes: &[u8]) -> String {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = match (std::str::from_utf8(bytes), declared(bytes)) {
@@ -27,12 +27,12 @@ fn decoded(bytes: &[u8]) -> String {
     if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text }
 }
 
-/// The encoding that a comment in one of the first two lines declares, if it is known and not UTF-8.
+/// The encoding declared by a comment in the first two lines, if the encoding is known and not UTF-8.
 fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
     let mut lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty());
     let first = lines.next()?;
     let name = coding(first).or_else(|| coding(lines.next().filter(|_| is_comment_or_blank(first))?))?;
-    // Python's names have underscores, and names of their own for Latin-1.
+    // Python writes underscores in names of encodings, and has aliases for Latin-1.
     let name = name.to_ascii_lowercase().replace('_', "-");
     let label = match name.as_str() {
         "latin-1" | "iso-latin-1" | "l1" => "latin1",
@@ -51,7 +51,7 @@ fn is_comment_or_blank(line: &[u8]) -> bool {
     line.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\x0c')).is_none_or(|byte| *byte == b'#')
 }
 
-/// The name behind `coding:` or `coding=` in a line that is a comment.
+/// The name behind `coding:` or `coding=` in a comment line.
 fn coding(line: &[u8]) -> Option<&str> {
     if !is_comment_or_blank(line) {
         return None;
@@ -82,7 +82,7 @@ mod tests {
             (b"# coding=latin-1\n\xe9\n", "# coding=latin-1\n\u{e9}\n"),
             (b"# coding: gbk\n\xc4\xe3\n", "# coding: gbk\n\u{4f60}\n"),
             (b"# coding: utf-8\n\xc3\xa9\n", "# coding: utf-8\n\u{e9}\n"),
-            // Behind code, and unknown: no declaration.
+            // A declaration behind code, and an unknown encoding: both are ignored.
             (b"x = 1\n# coding: cp1251\n\xe9\n", "x = 1\n# coding: cp1251\n\u{e9}\n"),
             (b"# coding: rot13\n\xe9\n", "# coding: rot13\n\u{e9}\n"),
         ];

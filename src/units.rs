@@ -1,12 +1,14 @@
-//! Quantities as people read them: seconds, bytes, counts and shares, always with their unit.
+//! Formats quantities for people: seconds, bytes, counts and shares, always with their unit.
 //!
-//! Job: one spelling of every figure for table, HTML and messages. Invariant: ASCII only, never empty, at most 24
-//! characters whatever the value. Neighbours: `report` and `commands` call it; the JSON never does, it keeps raw numbers.
+//! Job: one format of every figure for tables, HTML and messages. Invariant: the text is ASCII, never empty, and at
+//! most 24 characters long for every value. Callers: `report` and `commands`. The JSON does not use this file: its
+//! numbers are raw.
 
-/// Beyond this a figure is nonsense or hostile; it is printed as a power of ten so that it stays short.
+/// Larger values can only come from a broken or hostile profile. They are printed as a power of ten, so that they stay
+/// short.
 const READABLE: f64 = 1e15;
 
-/// A duration in prose: three significant digits, the unit that fits.
+/// A duration in prose: three significant digits, and the fitting unit.
 ///
 /// ```
 /// use rscalene::units::seconds;
@@ -41,7 +43,7 @@ fn minutes(s: f64) -> String {
     format!("{sign}{:.0} h {:02.0} min", (whole / 60.0).floor(), whole % 60.0)
 }
 
-/// Three significant digits, none of them after the point from 100 on, and `unit`.
+/// Formats `value` with three significant digits and `unit`. From 100 on there are no decimals.
 fn significant(value: f64, unit: &str) -> String {
     let decimals = match value.abs() {
         size if size < 9.995 => 2,
@@ -51,19 +53,19 @@ fn significant(value: f64, unit: &str) -> String {
     decimal(value, decimals, unit)
 }
 
-/// `value` with up to three decimals, and `unit`. By whole numbers, which takes a third of the time that formatting a
-/// float takes: a table of 100,000 lines has a million of them.
+/// Formats `value` with up to three decimals and `unit`. The code formats whole numbers, which takes a third of the
+/// time of formatting a float: a table of 100,000 lines has a million figures.
 fn decimal(value: f64, decimals: usize, unit: &str) -> String {
     let (scale, whole_width) = [(1_u32, 0), (10, 1), (100, 2), (1000, 3)][decimals.min(3)];
-    // `as` saturates; callers keep values far below.
+    // `as` saturates; callers pass values far below the limit of u64.
     let scaled = (value.abs() * f64::from(scale)).round() as u64;
     let (whole, rest) = (scaled / u64::from(scale), scaled % u64::from(scale));
     let sign = if value < 0.0 && scaled > 0 { "-" } else { "" };
     if whole_width == 0 { format!("{sign}{whole}{unit}") } else { format!("{sign}{whole}.{rest:0whole_width$}{unit}") }
 }
 
-/// A duration in a column: plain seconds with a fixed number of decimals, so that the points line up. A duration too
-/// short for them is `<1 ms` or the like, never `0.000 s`.
+/// A duration in a column: seconds with a fixed number of decimals, so that the decimal points line up. A duration
+/// below half of the last decimal place is written as `<1 ms` or similar, never as `0.000 s`.
 #[must_use]
 pub fn seconds_in_column(s: f64, decimals: usize) -> String {
     if !s.is_finite() || s.abs() >= READABLE {
@@ -110,7 +112,7 @@ pub fn bytes(b: u64) -> String {
     significant(value, UNITS[unit])
 }
 
-/// Signed bytes: [`bytes`] with a minus sign where memory was given back.
+/// Signed bytes: [`bytes`] with a minus sign if more memory was freed than allocated.
 #[must_use]
 pub fn signed_bytes(b: i64) -> String {
     let size = bytes(b.unsigned_abs());
@@ -120,7 +122,7 @@ pub fn signed_bytes(b: i64) -> String {
 /// Bytes a second.
 #[must_use]
 pub fn bytes_per_second(rate: f64) -> String {
-    // `as` saturates, so a hostile rate cannot do harm.
+    // `as` saturates, so a hostile rate gives the largest u64.
     format!("{}/s", bytes(rate.max(0.0) as u64))
 }
 
@@ -142,7 +144,7 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// A share (1.0 is all) as per cent with one decimal; a share too small to show is `<0.1%`, never `0.0%`.
+/// A share (1.0 is the whole) in per cent with one decimal. A share too small to show is `<0.1%`, never `0.0%`.
 ///
 /// ```
 /// use rscalene::units::percent;
@@ -153,7 +155,7 @@ pub fn count(n: u64) -> String {
 #[must_use]
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;
-    // Thousands of threads wait for thousands of per cent; more than that is nonsense or hostile.
+    // Thousands of threads can wait for thousands of per cent. Larger values come from a broken or hostile profile.
     if !value.is_finite() || value.abs() >= 99_999.5 {
         return format!("{value:.0e}%");
     }
@@ -172,7 +174,7 @@ pub fn percent_in_prose(share: f64) -> String {
     if (0.0995..900.0).contains(&share) { format!("{:.0}%", share * 100.0) } else { percent(share) }
 }
 
-/// A signal that ended a process, with its reason where the number alone tells it.
+/// The signal that ended a process, with a reason for the signals whose number alone says why.
 #[must_use]
 pub fn signal(number: i32) -> String {
     match number {

@@ -1,23 +1,23 @@
-//! How to read a `ContextVar` without the GIL.
+//! Finds out how this interpreter stores the value of a `ContextVar`, so that it can be read without the GIL.
 //!
-//! Job: learn where this interpreter keeps a variable's value. Invariant: offsets were found by search, and what is read
-//! with them was compared with what Python answers, in contexts of several sizes; otherwise nothing is read. A running
-//! thread's context is changed by that thread alone, and keeps all values in it alive. Neighbours: `interp` walks the
-//! maps, `sql` reads its ledger, the shim reads labels.
+//! Job: find the offsets at run time. Invariant: `learn` finds each offset by search, and compares a value read through
+//! the offsets with Python's own answer, in contexts of several sizes. If any answer differs, `learn` returns `None`
+//! and rscalene reads no context. Only the running thread changes its own context, and the context keeps all of its
+//! values alive. Neighbours: `interp` walks the maps, `sql` reads its ledger, the shim reads labels.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyCFunction;
 use rscalene_interp::{ContextVariable, Memory};
 
-/// Offset of `ctx_vars` in a context, and of a type in its object and of a name in its type.
+/// Offset of `ctx_vars` in a context, of the type in an object, and of the name in a type.
 const CONTEXT_VARS: usize = 24;
 const OB_TYPE: usize = 8;
 const TYPE_NAME: usize = 24;
-/// Words of the thread state that are searched.
+/// Number of 8-byte words of the thread state to search.
 const THREAD_STATE_WORDS: usize = 90;
 
-/// The running thread's own context, and what it keeps alive.
+/// The memory of the running thread's own context, and of the objects that the context keeps alive.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnContext;
 
@@ -48,25 +48,24 @@ fn word(address: usize) -> usize {
 }
 
 fn tstate() -> usize {
-    // SAFETY: the GIL is held by whoever prepares.
+    // SAFETY: the callers of `learn` hold the GIL.
     unsafe { ffi::PyThreadState_Get() as usize }
 }
 
-/// How to read `variable`; `None` where this interpreter keeps contexts in a way that is not known.
+/// How to read `variable`. `None` if this interpreter stores contexts in an unknown way.
 ///
-/// # Errors
-/// What Python raises while contexts are made.
+/// # Errors The exceptions that Python raises while `learn` makes contexts.
 pub(crate) fn learn(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<ContextVariable>> {
     let module = py.import("contextvars")?;
     let hash = variable.hash()? as i64 as u64;
     let folded = (hash as u32) ^ ((hash >> 32) as u32);
     let hash = if folded == u32::MAX { u32::MAX - 1 } else { folded };
-    // A context with `others` other variables, and with ours in it.
+    // Makes a context with `others` other variables, and with `variable` if `value` is given.
     let make = |others: usize, value: Option<&Bound<'_, PyAny>>| -> PyResult<Bound<'_, PyAny>> {
         let context = module.getattr("Context")?.call0()?;
         for number in 0..others {
-            // Names of their own scatter the hashes: variables whose addresses are alike fill half of a node at most,
-            // and a node that is half full is no full node.
+            // Different names scatter the hashes. Variables with similar addresses would fill at most half of a node,
+            // and then the interpreter would not make a full node.
             let other = module.getattr("ContextVar")?.call1((format!("rscalene_other_{number}"),))?;
             context.call_method1("run", (other.getattr("set")?, py.None()))?;
         }
@@ -83,7 +82,7 @@ pub(crate) fn learn(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Opt
         let into = std::sync::Arc::clone(&found);
         let search = PyCFunction::new_closure(py, None, None, move |_, _| {
             let state = tstate();
-            // The thread state is larger than this in all versions.
+            // The thread state is larger than the searched range in all supported versions.
             let places = (0..THREAD_STATE_WORDS).map(|at| at * 8).filter(|at| word(state + at) == address);
             if let Ok(mut into) = into.lock() {
                 into.extend(places);
@@ -100,7 +99,7 @@ pub(crate) fn learn(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Opt
         ContextVariable::root(&OwnContext, context.as_ptr() as u64)
             .map_or(0, |root| word(root as usize + OB_TYPE) as u64)
     };
-    // That these are maps is asked before they are read as such.
+    // Check that both objects are maps before reading them as maps.
     for context in [&one, &many] {
         // SAFETY: a type's name is its fourth word in all versions.
         let named_map = |object: usize| unsafe {

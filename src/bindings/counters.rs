@@ -1,7 +1,7 @@
-//! Where the bytes of a line are read: the shim's exact counters, the resident size, or nowhere.
+//! Reads the bytes allocated by a thread: from the shim's exact counters, from the resident size, or not at all.
 //!
-//! Job: one reading of this thread's net bytes in a few nanoseconds. Invariant: a reading never allocates. Neighbour:
-//! `lines::engine::threads` subtracts what the profiler itself took.
+//! Job: read the net bytes of the calling thread in a few nanoseconds. Invariant: reading never allocates. Neighbour:
+//! `lines::engine::threads` subtracts the bytes that the profiler itself allocated.
 
 use std::fs::File;
 use std::os::fd::{IntoRawFd, RawFd};
@@ -15,18 +15,18 @@ use rscalene_wire::{EXACT_SYMBOL, EXACT_VERSION, ExactCounters, ExactTable};
 
 use super::{load_shim, symbols};
 
-/// What a table counts.
+/// The kind of bytes that a table of lines counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// Time alone.
     Nothing,
-    /// Bytes that this thread allocated less those it freed.
+    /// Bytes that this thread allocated minus bytes that it freed.
     Exact,
     /// The process' resident bytes.
     Resident,
 }
 
-/// Resident bytes of this process now; 0 where `/proc` does not say.
+/// Resident bytes of this process now; 0 if `/proc` cannot be read.
 pub(crate) fn resident_bytes() -> i64 {
     static STATM: Mutex<Option<Statm>> = Mutex::new(None);
     let Ok(mut kept) = STATM.lock() else { return 0 };
@@ -37,8 +37,9 @@ pub(crate) fn resident_bytes() -> i64 {
     kept.as_ref().map_or(0, Statm::resident_pages) * page_bytes()
 }
 
-/// `/proc/self/statm`, open. A program may close descriptors that it knows nothing of, and their numbers then belong to
-/// files of its own: so the descriptor is looked at before it is used, and never closed.
+/// An open `/proc/self/statm`. The program may close the descriptor, for example in a loop over all descriptors, and
+/// then open its own file under the same number. So `is_ours` compares the file before each use, and nothing closes the
+/// descriptor.
 struct Statm {
     pid: u32,
     descriptor: RawFd,
@@ -54,18 +55,19 @@ impl Statm {
 
     fn is_ours(&self) -> bool {
         let mut facts = std::mem::MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: the kernel fills the whole structure where it answers 0; any number may be asked about.
+        // SAFETY: the kernel fills the whole structure if it returns 0; fstat accepts any number.
         if unsafe { libc::fstat(self.descriptor, facts.as_mut_ptr()) } != 0 {
             return false;
         }
-        // SAFETY: it was filled.
+        // SAFETY: fstat filled the structure.
         let facts = unsafe { facts.assume_init() };
         (facts.st_dev, facts.st_ino) == self.identity
     }
 
     fn resident_pages(&self) -> i64 {
         let mut text = [0_u8; 128];
-        // SAFETY: the buffer is as long as stated; whatever the number leads to, nothing but the buffer is written.
+        // SAFETY: the buffer has the stated length; pread writes nothing but the buffer, whatever file the number
+        // names.
         let length = unsafe { libc::pread(self.descriptor, text.as_mut_ptr().cast(), text.len(), 0) };
         let text = text.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
         let pages = text.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
@@ -80,10 +82,10 @@ pub(crate) fn page_bytes() -> i64 {
     *PAGE.get_or_init(|| unsafe { libc::sysconf(libc::_SC_PAGESIZE) })
 }
 
-/// The shim's exact counting, once it was loaded.
+/// The shim's exact counters, or the reason for their absence. Empty until `prepare` has loaded the shim.
 static EXACT: OnceLock<Result<&'static ExactTable, String>> = OnceLock::new();
 
-/// Load the shim, if it is not preloaded, and have it see the allocations of the libraries loaded so far.
+/// Loads the shim if it is not preloaded, and hooks the allocations of all libraries loaded so far.
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     if EXACT.get().is_none() {
         let _ = EXACT.set(load(py)?);
@@ -93,7 +95,8 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
         Some(Err(why)) => return Err(PyRuntimeError::new_err(why.clone())),
         None => return Ok(()),
     };
-    // SAFETY: the table is the shim's, the GIL is held; the address keeps it out of this library.
+    // SAFETY: the table belongs to the shim and the GIL is held; the address makes the shim leave this library
+    // unhooked.
     if unsafe { (table.prepare)(prepare as *const () as usize) } {
         measure_int(py);
         Ok(())
@@ -105,13 +108,13 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     }
 }
 
-/// Bytes of a fresh int, or 0 from 3.14 on, where a freelist hands it out.
+/// Bytes of a new int. 0 from 3.14 on, where the interpreter takes ints from a freelist.
 #[inline(always)]
 pub(crate) fn int_bytes() -> i64 {
     INT_BYTES.load(Relaxed)
 }
 
-/// Written by [`prepare`], before a session can begin.
+/// [`prepare`] writes this number before any session begins.
 static INT_BYTES: AtomicI64 = AtomicI64::new(0);
 
 fn measure_int(py: Python<'_>) {
@@ -130,7 +133,7 @@ fn measure_int(py: Python<'_>) {
         }
     };
     INT_BYTES.store(mine.net() - before, Relaxed);
-    // SAFETY: our own reference.
+    // SAFETY: the reference is owned by this function.
     unsafe { pyo3::ffi::Py_XDECREF(made) };
     mine.detach();
 }
@@ -142,7 +145,7 @@ fn load(py: Python<'_>) -> PyResult<Result<&'static ExactTable, String>> {
     };
     // SAFETY: the symbol is a function of this type in every version of the shim.
     let answer: extern "C" fn() -> *const ExactTable = unsafe { std::mem::transmute(symbol) };
-    // SAFETY: the shim returns a static.
+    // SAFETY: the shim returns the address of a static.
     let table = unsafe { &*answer() };
     Ok(if table.version == EXACT_VERSION {
         Ok(table)
@@ -155,12 +158,13 @@ fn load(py: Python<'_>) -> PyResult<Result<&'static ExactTable, String>> {
 pub(crate) struct Mine {
     counters: *mut ExactCounters,
     sessions: u32,
-    /// Ticks of the reading before.
+    /// Clock ticks at the previous reading.
     looked: u64,
 }
 
-/// Loading a library takes 100 us and more; this many ticks are 17 us and less on all counters in use, or 50 us in
-/// nanoseconds, and a look takes 40 ns.
+/// Ticks between two readings after which the thread may have loaded a library. Loading a library takes 100 us or more.
+/// This many ticks are at most 17 us on all counters in use, or 50 us if a tick is a nanosecond. Looking for new
+/// libraries takes 40 ns.
 const LOAD_TICKS: u64 = 50_000;
 
 impl Mine {
@@ -168,14 +172,15 @@ impl Mine {
         Self { counters: std::ptr::null_mut(), sessions: 0, looked: 0 }
     }
 
-    /// Net bytes without `scratch` of them, and the highest net since the last time.
+    /// Net bytes minus `scratch`, and the highest net bytes since the previous call.
     #[inline(always)]
     pub(crate) fn take(&mut self, ticks: u64, scratch: i64) -> (i64, i64) {
         if ticks.wrapping_sub(self.looked) > LOAD_TICKS {
             self.look();
         }
         self.looked = ticks;
-        // SAFETY: null, or this thread's own counters, which only allocator calls of this thread change.
+        // SAFETY: the pointer is null, or names this thread's counters, which only this thread's allocator calls
+        // change.
         let Some(counters) = (unsafe { self.counters.as_mut() }) else { return (0, 0) };
         let net = counters.allocated.wrapping_sub(counters.freed) as i64;
         let high = if counters.high > net { counters.high } else { net - scratch };
@@ -183,16 +188,16 @@ impl Mine {
         (net - scratch, high)
     }
 
-    /// A line that took this long may have loaded a library.
+    /// Hooks libraries that the last line may have loaded: the line took longer than [`LOAD_TICKS`].
     #[cold]
     fn look(&self) {
         if let Some(Ok(table)) = EXACT.get() {
-            // SAFETY: the GIL is held, and this runs in no allocator.
+            // SAFETY: the GIL is held, and the caller is not inside an allocator.
             unsafe { (table.prepare)(prepare as *const () as usize) };
         }
     }
 
-    /// Net bytes.
+    /// Bytes allocated minus bytes freed.
     #[inline(always)]
     pub(crate) fn net(&self) -> i64 {
         // SAFETY: as in `take`.
@@ -208,14 +213,14 @@ impl Mine {
         unsafe { self.counters.as_ref() }.map_or(0, |counters| counters.allocated)
     }
 
-    /// The highest net since the last [`Mine::take`]; `None` where nothing is counted.
+    /// The highest net bytes since the last [`Mine::take`]; `None` if this thread counts nothing.
     #[inline(always)]
     pub(crate) fn high(&self) -> Option<i64> {
         // SAFETY: as in `take`.
         unsafe { self.counters.as_ref() }.map(|counters| counters.high)
     }
 
-    /// Another one is the highest.
+    /// Replaces the highest net bytes.
     #[inline(always)]
     pub(crate) fn set_high(&mut self, high: i64) {
         // SAFETY: as in `take`.
@@ -224,12 +229,12 @@ impl Mine {
         }
     }
 
-    /// A session that counts starts on this thread.
+    /// Begins a session that counts bytes on this thread.
     pub(crate) fn attach(&mut self) {
         if let Some(Ok(table)) = EXACT.get() {
-            // SAFETY: the GIL is held, and this runs in no allocator.
+            // SAFETY: the GIL is held, and the caller is not inside an allocator.
             unsafe {
-                // Libraries that were loaded since.
+                // Hook the libraries loaded since the last session.
                 (table.prepare)(prepare as *const () as usize);
                 (table.begin)();
                 self.counters = (table.counters)();
@@ -238,7 +243,7 @@ impl Mine {
         }
     }
 
-    /// It ends, or leaves this thread.
+    /// Ends a session, or takes it off this thread.
     pub(crate) fn detach(&mut self) {
         if self.sessions > 0
             && let Some(Ok(table)) = EXACT.get()

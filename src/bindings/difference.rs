@@ -1,7 +1,7 @@
-//! A comparison as Python holds it.
+//! The Python class for a comparison of two profiles.
 //!
-//! Job: render what changed between two profiles. Invariant: the same figures in every form. Neighbours:
-//! `profile::diff` compares, `report::diff` renders.
+//! Job: render the differences between two profiles. Invariant: every format shows the same figures. Neighbours:
+//! `profile::diff` compares, `report::diff` renders, `rscalene.Diff` (Python) calls this class.
 
 use std::path::PathBuf;
 
@@ -15,14 +15,14 @@ use crate::report::Style;
 use crate::report::diff::{self as render, DiffFormat, DiffOptions};
 use crate::save::write_whole;
 
-/// What changed. See `rscalene.Diff`.
+/// The differences between two profiles. See `rscalene.Diff`.
 #[pyclass(module = "rscalene._rscalene", frozen)]
 pub(crate) struct DiffData {
     diff: Diff,
 }
 
 impl DiffData {
-    /// Compares.
+    /// Compares two profiles.
     pub(crate) fn new(before: &Profile, after: &Profile) -> Self {
         Self { diff: diff(before, after) }
     }
@@ -30,33 +30,33 @@ impl DiffData {
 
 #[pymethods]
 impl DiffData {
-    /// The JSON.
+    /// The comparison as JSON.
     fn json(&self) -> String {
         render::render_json(&self.diff)
     }
 
-    /// The table.
+    /// The comparison as a table.
     fn text(&self, unicode: bool, color: bool, width: usize, top: usize) -> String {
         let options = DiffOptions { top, ..DiffOptions::default() };
         render::render_table(&self.diff, &options, &style(unicode, color, width))
     }
 
-    /// The page.
+    /// The comparison as an HTML page.
     fn html(&self) -> String {
         render::render_page(&self.diff)
     }
 
-    /// The piece of a page that notebooks show.
+    /// The comparison as an HTML fragment for notebooks.
     fn fragment(&self, top: usize) -> String {
         render::render_fragment(&self.diff, &DiffOptions { top, ..DiffOptions::default() })
     }
 
-    /// The lines that changed, as Markdown.
+    /// The changed lines as Markdown.
     fn markdown(&self, top: usize) -> String {
         render::render_markdown(&self.diff, &DiffOptions { top, ..DiffOptions::default() })
     }
 
-    /// Write it to a file, whole or not at all; the ending picks the format.
+    /// Write the comparison to a file, whole or not at all. The ending picks the format.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let format = DiffFormat::of(&path).ok_or_else(|| {
             PyValueError::new_err(format!(

@@ -1,6 +1,7 @@
-//! Exceptions for files that cannot be read or written, and the style that Python asks for.
+//! Exceptions for files that cannot be read or written, and the style of a table for Python callers.
 //!
-//! Invariant: an `OSError` has the class of its number and a hint. Neighbours: `profile` and `difference` raise them.
+//! Invariant: an `OSError` has the subclass of its `errno`, and its message has a hint. Callers: `profile` and
+//! `difference`.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use pyo3::prelude::*;
 
 use crate::report::{self, Style};
 
-/// A style from what Python gives.
+/// The style for the arguments of `Result.text` and `Diff.text`. The width is at least `LEAST_WIDTH`.
 pub(crate) fn style(unicode: bool, color: bool, width: usize) -> Style {
     Style { width: width.max(report::style::LEAST_WIDTH), color, unicode }
 }
@@ -24,9 +25,9 @@ pub(crate) fn cannot_read(name: &str, error: &std::io::Error) -> PyErr {
     os_error(error, format!("cannot read `{name}`: {why}\nhint: {hint}"))
 }
 
-/// An `OSError` of the class that belongs to the error's number.
+/// An `OSError` of the subclass that belongs to the error's number.
 pub(crate) fn os_error(error: &std::io::Error, message: String) -> PyErr {
-    // What is said of a temporary file carries no number.
+    // The `tempfile` crate wraps errors of temporary files, and drops their numbers.
     let by_kind = || match error.kind() {
         std::io::ErrorKind::NotFound => Some(libc::ENOENT),
         std::io::ErrorKind::PermissionDenied => Some(libc::EACCES),
@@ -38,7 +39,7 @@ pub(crate) fn os_error(error: &std::io::Error, message: String) -> PyErr {
     }
 }
 
-/// As above, for a file that cannot be written.
+/// The exception for a file that cannot be written.
 pub(crate) fn cannot_write(path: &Path, error: &std::io::Error) -> PyErr {
     os_error(error, format!("cannot write `{}`: {error}\nhint: name a file that can be written", path.display()))
 }

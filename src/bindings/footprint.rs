@@ -1,8 +1,8 @@
-//! Resident memory over time, and bytes between two points of a thread.
+//! Resident memory over time, and bytes allocated between two points of a thread.
 //!
-//! Job: sample `/proc/PID/statm` from a thread that needs no GIL, for `memory_usage`; read the exact counters for
-//! `rscalene.memory()`. Invariant: a process that has vanished ends its samples and nothing else. Neighbours:
-//! `rscalene.footprint` (Python) makes the lists, `counters` has the exact numbers.
+//! Job: sample `/proc/PID/statm` for `memory_usage` from a thread that needs no GIL; read the exact counters for
+//! `rscalene.memory()`. Invariant: the end of a sampled process ends its series of samples and raises no error.
+//! Neighbours: `rscalene.footprint` (Python) makes the lists, `counters` has the exact numbers.
 
 use std::fs;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use pyo3::prelude::*;
 
 use super::counters::{self, Mine};
 
-/// One look: seconds since the epoch, and (pid, bytes) of the process and its descendants.
+/// One sample: seconds since the epoch, and (pid, bytes) of the process and its descendants.
 type Look = (f64, Vec<(u32, u64)>);
 
-/// Samples the resident bytes of a process until it is stopped, the process has gone, or `limit` looks were taken.
+/// Samples the resident bytes of a process until `stop` is called, the process ends, or `limit` samples were taken.
 #[pyclass(module = "rscalene._rscalene")]
 pub(crate) struct RssSampler {
     stop: Arc<AtomicBool>,
@@ -27,7 +27,7 @@ pub(crate) struct RssSampler {
 
 #[pymethods]
 impl RssSampler {
-    /// `interval_s` between looks; `children` looks at all descendants as well; `limit` looks at most.
+    /// Take a sample every `interval_s` seconds, of all descendants too if `children`, and at most `limit` samples.
     #[new]
     #[pyo3(signature = (pid, interval_s, *, children=false, limit=None))]
     fn new(pid: u32, interval_s: f64, children: bool, limit: Option<usize>) -> PyResult<Self> {
@@ -35,7 +35,7 @@ impl RssSampler {
         let stopped = Arc::clone(&stop);
         let interval = Duration::try_from_secs_f64(interval_s)
             .map_err(|error| pyo3::exceptions::PyValueError::new_err(format!("interval: {error}")))?;
-        // The first look is over before the caller goes on.
+        // Take the first sample before the constructor returns.
         let mut looks: Vec<Look> = look(pid, children).into_iter().collect();
         let sample = move || {
             let started = Instant::now();
@@ -62,13 +62,13 @@ impl RssSampler {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Stop, look once more, and return all looks: `(seconds since the epoch, [(pid, bytes), ...])`.
+    /// Stop, take one more sample, and return all samples: `(seconds since the epoch, [(pid, bytes), ...])`.
     fn stop(&mut self, py: Python<'_>) -> Vec<Look> {
         self.stop.store(true, Relaxed);
         self.finish(py)
     }
 
-    /// Wait for the last look and return all.
+    /// Wait for the last sample and return all samples.
     fn wait(&mut self, py: Python<'_>) -> Vec<Look> {
         self.finish(py)
     }
@@ -112,19 +112,19 @@ fn children_of(pid: u32) -> Vec<u32> {
     lists.flat_map(|list| list.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u32>>()).collect()
 }
 
-/// Bytes that this thread requests and gives back between `start` and `stop`.
+/// Bytes that this thread allocates and frees between construction and `stop`.
 #[pyclass(module = "rscalene._rscalene", unsendable)]
 pub(crate) struct ByteCount {
     mine: Mine,
     from: i64,
     allocated_from: u64,
-    /// The highest net that somebody further out has not read yet.
+    /// The highest net bytes of an enclosing session before this count began; `end` restores it.
     high_before: Option<i64>,
 }
 
 #[pymethods]
 impl ByteCount {
-    /// Start counting on this thread; RuntimeError where allocators cannot be hooked.
+    /// Start counting on this thread. Raise RuntimeError if allocators cannot be hooked.
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         counters::prepare(py)?;
@@ -135,14 +135,14 @@ impl ByteCount {
         Ok(Self { mine, from, allocated_from, high_before })
     }
 
-    /// The bytes allocated so far, the same less those freed, and how far that rose above its start.
+    /// Bytes allocated so far, bytes allocated minus bytes freed, and the largest such difference so far.
     fn peek(&self) -> (u64, i64, i64) {
         let (allocated, net) = (self.mine.allocated() - self.allocated_from, self.mine.net() - self.from);
         let high = self.mine.high().unwrap_or(self.from).max(self.from);
         (allocated, net, high - self.from)
     }
 
-    /// Stop, and return the bytes allocated less those freed.
+    /// Stop, and return the bytes allocated minus the bytes freed.
     fn stop(&mut self) -> i64 {
         let net = self.mine.net() - self.from;
         self.end(net)

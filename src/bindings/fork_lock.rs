@@ -1,13 +1,13 @@
-//! A lock that a forked child never waits for in vain.
+//! A lock that does not block a forked child.
 //!
-//! Job: guard what threads of one process share. Invariant: in a child whose parent forked while a thread held the
-//! lock, taking it fails at once. Neighbours: `inprocess::other_samplers` and `lines::engine::split` keep their tables
-//! behind it.
+//! Job: guard data shared by the threads of one process. Invariant: if the parent forked while another thread held the
+//! lock, `take` in the child returns `None` at once. The child has no thread that could release the lock. Neighbours:
+//! `inprocess::other_samplers` and `lines::engine::split` keep their tables behind this lock.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// A lock that no thread of a forked child waits for in vain.
+/// A mutex that knows the process of its last holder.
 pub(crate) struct ForkLock<T> {
     pid: AtomicU32,
     lock: Mutex<T>,
@@ -18,8 +18,8 @@ impl<T> ForkLock<T> {
         Self { pid: AtomicU32::new(0), lock: Mutex::new(value) }
     }
 
-    /// The value; `None` where a thread of the process that this one was forked from held it. True beside it: this is
-    /// the first look of a process, and what lies there is its parent's.
+    /// The value, and whether this is the first call in this process. On the first call in a forked child the value is
+    /// a copy of the parent's. `None` if a thread of the parent held the lock during the fork.
     pub(crate) fn take(&self) -> Option<(MutexGuard<'_, T>, bool)> {
         let pid = std::process::id();
         if self.pid.load(Relaxed) == pid {

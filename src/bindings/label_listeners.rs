@@ -1,8 +1,8 @@
-//! Labels, for the profilers of this process.
+//! Passes labels to the profilers of this process.
 //!
-//! Job: tell each profiler that runs what labels mean and which work ended, and where the context variable stands that
-//! holds a thread's label. Invariant: a profiler that begins later is told all earlier meanings; a profiler's thread
-//! takes what was told without the GIL. Neighbours: `requests::labels` tells, `inprocess` hears.
+//! Job: tell each running profiler the meaning of each label, which labelled work has ended, and the address of the
+//! context variable that holds a thread's label. Invariant: a profiler that begins later receives all earlier meanings;
+//! a profiler's thread takes its messages without the GIL. Neighbours: `requests::labels` sends, `inprocess` receives.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -14,10 +14,10 @@ use crate::transport::event::Body;
 
 type Queue = Mutex<Vec<Body>>;
 
-/// A profiler that runs.
+/// A running profiler.
 struct Listener {
     queue: Weak<Queue>,
-    /// The shim that samples its memory.
+    /// The shim that samples the memory of this profiler.
     tap: Option<&'static TapTable>,
 }
 
@@ -33,12 +33,12 @@ impl Listener {
 #[derive(Default)]
 struct Registered {
     listeners: Vec<Listener>,
-    /// Every meaning so far; `requests::labels` bounds their number.
+    /// Every meaning so far; `requests::labels` limits their number.
     meanings: Vec<Body>,
 }
 
 struct Held(RefCell<Registered>);
-// SAFETY: only reached with the GIL held, as `held` asks for the proof.
+// SAFETY: only reached with the GIL held, because `held` takes a `Python` token.
 unsafe impl Sync for Held {}
 static HELD: Held = Held(RefCell::new(Registered { listeners: Vec::new(), meanings: Vec::new() }));
 static PLACE: OnceLock<LabelVariable> = OnceLock::new();
@@ -71,7 +71,7 @@ impl LabelReceiver {
     }
 }
 
-/// Where a thread's label stands; `None` until the program has made one.
+/// The context variable of labels; `None` until the program has made a label.
 pub(crate) fn place() -> Option<&'static LabelVariable> {
     PLACE.get()
 }

@@ -1,7 +1,7 @@
-//! The shim in this process: preloaded, or loaded by us, once and for good.
+//! Finds the shim in this process: preloaded, or loaded here once and never unloaded.
 //!
-//! Job: find what it exports. Invariant: a library that speaks another version is not spoken to. Neighbours: `counters`
-//! (exact bytes) and `subscription` (samples) ask for their tables.
+//! Job: look up the functions that the shim exports. Invariant: callers use a function only if the shim has the
+//! expected version. Callers: `counters` (exact bytes) and `subscription` (samples) ask for their tables.
 
 use std::ffi::{CStr, CString, c_void};
 use std::path::Path;
@@ -10,10 +10,9 @@ use pyo3::prelude::*;
 
 use super::symbols;
 
-/// Address of one of the shim's exported functions; the shim is loaded if it is not there yet.
+/// Address of one of the shim's exported functions. Loads the shim if it is not loaded yet.
 ///
-/// # Errors
-/// There is no such library beside this module, or it is of another version; in words.
+/// # Errors The inner error is a message: the library beside this module cannot be loaded, or it has another version.
 pub(crate) fn function(py: Python<'_>, name: &CStr) -> PyResult<Result<*mut c_void, String>> {
     let preloaded = symbols::address(name);
     if !preloaded.is_null() {
@@ -27,7 +26,7 @@ pub(crate) fn function(py: Python<'_>, name: &CStr) -> PyResult<Result<*mut c_vo
         let why = unsafe { CStr::from_ptr(libc::dlerror()) };
         return Ok(Err(format!("cannot load the shim, {}", why.to_string_lossy())));
     }
-    // SAFETY: the handle is that of the library just opened.
+    // SAFETY: the handle comes from the dlopen above.
     let symbol = unsafe { libc::dlsym(library, name.as_ptr()) };
     Ok(if symbol.is_null() {
         Err(format!("cannot use the shim, `{}` is of another version", path.to_string_lossy()))

@@ -1,7 +1,8 @@
-//! A merge as Python holds it.
+//! The Python class for a merge of profiles.
 //!
-//! Job: take files, JSON and results one at a time, and give the profile of all. Invariant: what cannot be merged is named in
-//! the answer and in the profile's notices. Neighbours: `profile::merge` adds, `profile` holds the result.
+//! Job: take files, JSON and results one by one, and return the merged profile. Invariant: for each input that cannot
+//! be merged, the answer and the profile's notices name the reason. Neighbours: `profile::merge` adds, `profile` holds
+//! the result.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ pub(crate) struct MergeData {
 }
 
 impl MergeData {
-    /// Adds what was read; the answer says why it was not merged.
+    /// Adds a profile. Returns the reason if the profile was not merged.
     fn take(&mut self, name: &str, read: Result<Profile, String>) -> Option<String> {
         let why = match read.map(|profile| self.merging.add(profile)) {
             Ok(Ok(())) => return None,
@@ -42,7 +43,7 @@ impl MergeData {
         Self::default()
     }
 
-    /// Add a file that holds a profile's JSON; the answer says why it was not merged.
+    /// Add a file that holds a profile's JSON. Return the reason if it was not merged.
     fn add_file(&mut self, py: Python<'_>, path: PathBuf) -> Option<String> {
         let name = path.display().to_string();
         py.detach(|| {
@@ -52,25 +53,25 @@ impl MergeData {
         })
     }
 
-    /// Add a profile's JSON, which messages call `name`.
+    /// Add a profile's JSON, called `name` in messages.
     fn add_json(&mut self, py: Python<'_>, name: &str, bytes: &[u8]) -> Option<String> {
         py.detach(|| self.take(name, json::read_bytes(name, bytes).map_err(|error| error.message)))
     }
 
-    /// Add a result, which messages call `name`.
+    /// Add a result, called `name` in messages.
     fn add(&mut self, py: Python<'_>, name: &str, data: &ProfileData) -> Option<String> {
         let profile = data.profile();
         py.detach(|| self.take(name, Ok((*profile).clone())))
     }
 
-    /// The profile of all; nothing is left here.
+    /// Return the merged profile. Afterwards this object is empty.
     fn finish(&mut self, py: Python<'_>, by: Option<&str>) -> PyResult<ProfileData> {
         let by = by.map(|word| By::from_name(word).ok_or_else(|| unknown(word))).transpose()?;
         let merging = std::mem::take(&mut self.merging);
         Ok(ProfileData::new(py.detach(|| merging.finish(by))))
     }
 
-    /// How many runs were added.
+    /// Number of runs added.
     fn runs(&self) -> usize {
         self.merging.runs()
     }

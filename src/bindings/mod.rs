@@ -1,8 +1,8 @@
-//! What the engines need of Python, and profiles as Python objects.
+//! Access to the running interpreter for the engines, and profiles as Python objects.
 //!
 //! Job: symbols of the interpreter, counters of the shim, and the classes behind `rscalene.Result` and `rscalene.Diff`.
-//! Invariant: nothing is computed here that a report computes already. Neighbours: `report` renders, `lines` and
-//! `inprocess` measure, `rscalene.result` (Python) is the face.
+//! Invariant: this module computes no figure: the `report` and `profile` modules do. Neighbours: `report` renders,
+//! `lines` and `inprocess` measure, `rscalene.result` (Python) is the public interface.
 
 pub(crate) mod contexts;
 pub(crate) mod counters;

@@ -1,8 +1,8 @@
-//! A profile as Python holds it.
+//! The Python class for a profile.
 //!
-//! Job: read, save and render one profile. Invariant: the profile is whole and its indices lead somewhere; the text of
-//! code that lies in no file (cells of a notebook) is kept beside it. Neighbours: `report` does the work, `difference`
-//! compares two.
+//! Job: read, save and render one profile. Invariant: the profile is complete and all of its indices are valid. The
+//! text of code without a file (cells of a notebook) is kept beside the profile. Neighbours: `report` renders,
+//! `difference` compares two profiles.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -28,17 +28,17 @@ use crate::source;
 #[pyclass(module = "rscalene._rscalene", frozen)]
 pub(crate) struct ProfileData {
     profile: Arc<Profile>,
-    /// Text of what lies in no file, by its name in the profile.
+    /// Text of code without a file, by its name in the profile.
     texts: HashMap<String, String>,
 }
 
 impl ProfileData {
-    /// Of a profile that was just made.
+    /// Wraps a new profile.
     pub(crate) fn new(profile: Profile) -> Self {
         Self::of(Arc::new(profile))
     }
 
-    /// Of a profile that others hold, too.
+    /// Wraps a profile that has other owners.
     pub(crate) fn of(profile: Arc<Profile>) -> Self {
         Self { profile, texts: HashMap::new() }
     }
@@ -55,21 +55,21 @@ impl ProfileData {
 
 #[pymethods]
 impl ProfileData {
-    /// Orders of lines, files and functions.
+    /// Names of the orders of lines, files and functions.
     #[classattr]
     #[pyo3(name = "SORT_KEYS")]
     fn sort_keys() -> Vec<&'static str> {
         SortKey::all().map(|key| key.name()).collect()
     }
 
-    /// Keys of a line's figures of memory, in the order of the JSON.
+    /// Keys of a line's memory figures, in the order of the JSON.
     #[classattr]
     #[pyo3(name = "MEMORY_KEYS")]
     fn memory_keys() -> Vec<&'static str> {
         FIGURES.iter().map(|figure| figure.key).collect()
     }
 
-    /// Read a file that holds the JSON.
+    /// Read a profile's JSON from a file.
     #[staticmethod]
     fn read(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let name = path.display().to_string();
@@ -81,21 +81,21 @@ impl ProfileData {
         profile.map(Self::new).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    /// Take the JSON from memory; messages call it `name`.
+    /// Read a profile's JSON from memory; messages call it `name`.
     #[staticmethod]
     fn parse(py: Python<'_>, name: &str, bytes: &[u8]) -> PyResult<Self> {
         let profile = py.detach(|| json::read_bytes(name, bytes));
         profile.map(Self::new).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    /// Names of files of which no line has text.
+    /// Names of the files without text on any line.
     fn unread(&self) -> Vec<String> {
         let bare = |file: &&crate::profile::model::File| file.lines.iter().all(|line| line.source.is_none());
         self.profile.files.iter().filter(bare).map(|file| file.path.clone()).collect()
     }
 
-    /// A copy that calls files by other names and knows their text: `(name, new name, text)`; and that calls what was
-    /// profiled `title`, unless that is `None`.
+    /// Return a copy with other names and text for files: `(name, new name, text)`. If `title` is not `None`, it
+    /// replaces the command of the profile.
     fn with_texts(&self, files: Vec<(String, String, String)>, title: Option<String>) -> Self {
         let mut profile = (*self.profile).clone();
         let mut texts = self.texts.clone();
@@ -113,7 +113,7 @@ impl ProfileData {
         Self { profile: Arc::new(profile), texts }
     }
 
-    /// The JSON, format 1.
+    /// The profile as JSON, format 1.
     fn json(&self, py: Python<'_>, pretty: bool) -> PyResult<String> {
         let layout = if pretty { json::Layout::Pretty } else { json::Layout::Compact };
         let text = py.detach(|| {
@@ -123,25 +123,25 @@ impl ProfileData {
         Ok(text)
     }
 
-    /// The table.
+    /// The profile as a table.
     fn text(&self, unicode: bool, color: bool, width: usize, sort: &str, top: usize) -> PyResult<String> {
         let style = style(unicode, color, width);
         let options = Options { sort: sort_key(sort)?, top, ..Options::default() };
         Ok(report::render_table(&self.profile, &options, &style, &|path| self.source(path)))
     }
 
-    /// The run in one line.
+    /// A summary of the run in one line.
     fn summary(&self) -> String {
         report::summary_line(&self.profile)
     }
 
-    /// The page.
+    /// The profile as an HTML page.
     fn html(&self, py: Python<'_>, source: bool) -> String {
         let options = HtmlOptions { source, ..HtmlOptions::default() };
         py.detach(|| render_html(&self.profile, &options, &|path| self.source(path)))
     }
 
-    /// The piece of a page that notebooks show.
+    /// The profile as an HTML fragment for notebooks.
     fn fragment(&self, sort: &str, top: usize) -> PyResult<String> {
         let options = FragmentOptions { top, sort: sort_key(sort)? };
         Ok(render_fragment(&self.profile, &options, &|path| self.source(path)))
@@ -152,7 +152,7 @@ impl ProfileData {
         Ok(report::render_markdown(&self.profile, &Options { sort: sort_key(sort)?, top, ..Options::default() }))
     }
 
-    /// The profile in a format that `rscalene view --format` knows.
+    /// The profile in one of the formats of `rscalene view --format`.
     fn encode<'py>(&self, py: Python<'py>, format: &str) -> PyResult<Bound<'py, PyBytes>> {
         let Some(format) = Format::from_name(format) else {
             let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
@@ -161,14 +161,14 @@ impl ProfileData {
         Ok(PyBytes::new(py, &self.encoded(format)))
     }
 
-    /// Write it to a file, whole or not at all; the ending picks the format.
+    /// Write the profile to a file, whole or not at all. The ending picks the format.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let format = format_of(&path)
             .map_err(|error| PyValueError::new_err(format!("{}\nhint: {}", error.message, error.hint)))?;
         py.detach(|| write_whole(&path, &self.encoded(format))).map_err(|error| cannot_write(&path, &error))
     }
 
-    /// What changed from this profile to `after`.
+    /// Compare this profile with `after`, a later one.
     fn diff(&self, py: Python<'_>, after: &Self) -> DiffData {
         let (before, after) = (Arc::clone(&self.profile), Arc::clone(&after.profile));
         py.detach(|| DiffData::new(&before, &after))
@@ -184,7 +184,7 @@ impl ProfileData {
     }
 }
 
-/// Calls a file by another name, wherever the profile names it.
+/// Renames a file, wherever the profile names it.
 fn rename(profile: &mut Profile, path: &str, shown: &str) {
     let files = profile.files.iter_mut().map(|file| &mut file.path);
     for name in files.chain(&mut profile.stacks.other_files).filter(|name| *name == path) {

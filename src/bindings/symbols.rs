@@ -1,7 +1,7 @@
-//! What the stable ABI leaves out, found in the running interpreter.
+//! Finds functions and fields in the running interpreter that the stable ABI leaves out.
 //!
-//! Job: look symbols up once and read three structures of 3.11, whose layout is final. Invariant: nothing is read from a
-//! layout that was not compared with the interpreter's own answer first. Neighbours: `tracing` and `counters`.
+//! Job: look up each symbol once, and read three structures of 3.11, whose layout is final. Invariant: before reading a
+//! layout, this code has compared one read with the interpreter's own answer. Callers: `tracing` and `counters`.
 
 use std::ffi::CStr;
 use std::sync::OnceLock;
@@ -83,7 +83,7 @@ pub(crate) unsafe fn frame_code(frame: *mut ffi::PyObject) -> *mut ffi::PyObject
     }
 }
 
-/// Line that the interpreter noted in a frame of 3.11 before it called the tracer.
+/// Line that the interpreter stored in a frame of 3.11 before it called the tracer.
 ///
 /// # Safety
 ///
@@ -94,7 +94,7 @@ pub(crate) unsafe fn frame_line(frame: *mut ffi::PyObject) -> i32 {
     unsafe { frame.cast::<u8>().add(FRAME_LINE).cast::<i32>().read() }
 }
 
-/// Ask for no line events of this frame.
+/// Switches off the line events of this frame.
 ///
 /// # Safety
 ///
@@ -104,7 +104,8 @@ pub(crate) unsafe fn silence(frame: *mut ffi::PyObject) {
     unsafe { frame.cast::<u8>().add(FRAME_TRACE_LINES).write(0) };
 }
 
-/// Is the layout of frame objects the one this file knows? Asked with a frame that a tracer was given.
+/// Is the layout of frame objects the layout of this file? Callers pass a frame that the interpreter passed to a
+/// tracer.
 ///
 /// # Safety
 ///

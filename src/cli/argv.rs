@@ -1,16 +1,16 @@
-//! Where our own words end and the program's begin.
+//! Splits a command line into the options of rscalene and the command line of the program.
 //!
-//! Job: `rscalene run [options] app.py args…` gives everything from the first word that is no option of ours to the
-//! program, untouched; so do `-m MODULE`, `-c CODE` and `-` with what stands behind them. Invariant: the program's
-//! words are never changed; [`misplaced`] looks at them for a hint alone. Neighbours: `flags` knows which of our
-//! options take a value; clap parses what this leaves it.
+//! Job: `rscalene run [options] app.py args…` passes every word from the first non-option on to the program unchanged.
+//! The same holds for `-m MODULE`, `-c CODE` and `-` with all words behind them. Invariant: this code never changes the
+//! program's words; [`misplaced`] reads them only for a hint. Neighbours: `flags` knows which of the options take a
+//! value; clap parses rscalene's part.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::Command;
 
-/// Splits the words behind `rscalene run`: ours, and the program's (with its `-m`, `-c` or `-`).
+/// Splits the words behind `rscalene run`: those for rscalene, and those for the program (with its `-m`, `-c` or `-`).
 pub(crate) fn split(run: &Command, words: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
     let mut at = 0;
     while let Some(word) = words.get(at) {
@@ -34,7 +34,7 @@ fn tail(words: &[OsString], at: usize) -> Vec<OsString> {
     words.get(at..).unwrap_or(&[]).to_vec()
 }
 
-/// `-m` and `-c`, as the interpreter has them, attached value or not.
+/// Is this `-m` or `-c` for the interpreter, with or without an attached value?
 fn program_option(text: &str) -> bool {
     (text.starts_with("-m") || text.starts_with("-c")) && !text.starts_with("--")
 }
@@ -45,7 +45,8 @@ fn takes_next(run: &Command, text: &str) -> bool {
     if let Some(long) = text.strip_prefix("--") {
         return !long.contains('=') && run.get_arguments().any(|arg| arg.get_long() == Some(long) && takes_value(arg));
     }
-    // `-qo FILE`: the first letter that takes a value takes the rest of the word, or the next word if nothing is left.
+    // `-qo FILE`: the first letter that takes a value takes the rest of the word. If the rest is empty, it takes the
+    // next word.
     let mut letters = text.chars().skip(1);
     while let Some(letter) = letters.next() {
         if run.get_arguments().any(|arg| arg.get_short() == Some(letter) && takes_value(arg)) {
@@ -55,19 +56,19 @@ fn takes_next(run: &Command, text: &str) -> bool {
     false
 }
 
-/// A program as it was typed.
+/// A program as the user typed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     /// `-m MODULE args…`, `-c CODE args…` or `- args…`: words for the interpreter.
     Interpreter(Vec<OsString>),
     /// A script or a command, with its arguments.
     Named(OsString, Vec<OsString>),
-    /// Nothing was typed.
+    /// The user typed no program.
     Missing,
 }
 
 impl Program {
-    /// Tells the forms apart.
+    /// Finds the form of a program's words.
     pub(crate) fn of(words: Vec<OsString>) -> Self {
         match words.first().map(|word| word.to_string_lossy().into_owned()) {
             None => Self::Missing,
@@ -79,7 +80,7 @@ impl Program {
         }
     }
 
-    /// A short name for files that are named after the program.
+    /// A short name, for files named after the program.
     pub(crate) fn name(&self) -> String {
         let stem = |name: &OsStr| {
             let path = std::path::Path::new(name);
@@ -101,18 +102,18 @@ impl Program {
     }
 }
 
-/// An option of ours among the words of the program, which the program got.
+/// An option of rscalene behind the program's name. The program received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Misplaced {
     /// The option, without a value: `--output`.
     pub(crate) option: String,
     /// The file that `-o` or `--output` names.
     pub(crate) file: Option<PathBuf>,
-    /// Name of the program before it.
+    /// Name of the program before the option.
     pub(crate) program: String,
 }
 
-/// The first option of ours behind the program's name, for a hint where the program did not take it.
+/// The first option of rscalene behind the program's name, for a hint if the program did not accept it.
 pub(crate) fn misplaced(run: &Command, program: &Program) -> Option<Misplaced> {
     let (name, words) = match program {
         Program::Named(name, words) => (name, words.as_slice()),

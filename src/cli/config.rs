@@ -1,6 +1,6 @@
-//! `[tool.rscalene]` of the nearest `pyproject.toml`: the lowest of the defaults.
+//! Defaults from `[tool.rscalene]` in the nearest `pyproject.toml`.
 //!
-//! Job: make each key the default of the option of the same name, below the environment and the command line.
+//! Job: make each key the default of the option with the same name. The environment and the command line override it.
 //! Invariant: a key is the long name of an option (with `-` or `_`), and its value obeys the rules of the option.
 //! Neighbours: `flags` declares the options, `commands` parses with the result.
 
@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 use super::error::{EXIT_USAGE, Error};
 
-/// Gives `command` (all of rscalene's) the defaults that apply in `folder`.
+/// Gives `command` (the whole command line of rscalene) the defaults that apply in `folder`.
 pub(crate) fn apply(command: Command, folder: &Path) -> Result<Command, Error> {
     let Some((file, settings)) = find(folder)? else { return Ok(command) };
     let mut applied = command;
@@ -56,7 +56,7 @@ fn find(folder: &Path) -> Result<Option<(PathBuf, Table)>, Error> {
     };
     let text = match fs::read_to_string(&file) {
         Ok(text) if text.contains("rscalene") => text,
-        // A project's file that cannot be read, or that does not speak of us, is not ours to complain about.
+        // Report no error if the file cannot be read or does not mention rscalene: it belongs to the user's project.
         _ => return Ok(None),
     };
     let mut all: Table = text.parse().map_err(|error: toml::de::Error| {
@@ -83,9 +83,9 @@ fn values(value: &Value) -> Option<Vec<String>> {
     })
 }
 
-/// Holds the values to the rules of the command line, before they become defaults.
+/// Checks the values by the rules of the command line, before they become defaults.
 fn check(subcommand: &Command, words: &[String], file: &Path) -> Result<(), Error> {
-    // Words that the subcommand must have are not the configuration's to give.
+    // The configuration need not give the required words of the subcommand.
     let relaxed = subcommand.clone().mut_args(|arg| arg.required(false));
     relaxed.try_get_matches_from(words).map(drop).map_err(|error| {
         let text = error.to_string();

@@ -1,27 +1,27 @@
-//! What can go wrong, as the user is told: what, why, one thing to do, and the exit code.
+//! The error of a command: message, hint and exit code.
 //!
-//! Invariant: a message is one line in lower case with values in backticks; its hint is one line. Neighbours: `commands`
-//! makes them, prints them and exits with their code.
+//! Invariant: a message is one line in lower case with values in backticks, and says the effect and the cause; its hint
+//! is one line with one thing to do. Neighbours: `commands` makes these errors, prints them and exits with their code.
 
 use std::fmt;
 
-/// Exit code: the command line was not understood.
+/// Exit code: the command line is not valid.
 pub const EXIT_USAGE: i32 = 2;
-/// Exit code: a limit of `rscalene diff --fail` was passed.
+/// Exit code: a figure grew beyond a limit of `rscalene diff --fail`.
 pub const EXIT_LIMIT: i32 = 3;
-/// Exit code: the program ran and succeeded, but could not be profiled, or its report could not be written.
+/// Exit code: the program ran and succeeded, but rscalene could not profile it or could not write the report.
 pub const EXIT_NO_PROFILE: i32 = 4;
-/// Exit code: the program was found but cannot be run.
+/// Exit code: the program exists but cannot be run.
 pub const EXIT_CANNOT_RUN: i32 = 126;
 /// Exit code: there is no such program.
 pub const EXIT_NOT_FOUND: i32 = 127;
 
-/// Something that ends a command.
+/// An error that ends a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// What happened, to what, why.
+    /// The effect, the object and the cause.
     pub message: String,
-    /// One thing to do about it; empty where there is none.
+    /// One thing to do about the error; may be empty.
     pub hint: String,
     /// Exit code.
     pub code: i32,

@@ -1,8 +1,8 @@
-//! The command line as it may be typed.
+//! Declares the command line.
 //!
-//! Job: declare every option and environment variable once, with its documentation. Invariant: nothing is decided
-//! here; `run`, `view` and `doctor` give the words their meaning. Neighbours: `argv` splits off the program's own
-//! words, `config` supplies defaults from `pyproject.toml`.
+//! Job: declare every option and environment variable once, with its documentation. The doc comments of fields and
+//! variants are the help texts. Invariant: this file decides nothing; `run`, `view` and `doctor` act on the options.
+//! Neighbours: `argv` splits off the program's own words, `config` supplies defaults from `pyproject.toml`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -302,10 +302,10 @@ pub(crate) enum MemoryMode {
 }
 
 impl Run {
-    /// Brings `--cpu-only` and `--memory` together into the latter: what was said nearer to the command line counts.
+    /// Combines `--cpu-only` and `--memory` in `self.memory`. The command line overrides the environment, and the
+    /// environment overrides the configuration.
     ///
-    /// # Errors
-    /// The same place says both.
+    /// # Errors Both options come from the same source and contradict each other.
     pub(crate) fn settle_memory(&mut self, said: &ArgMatches) -> Result<(), Error> {
         if !self.cpu_only || self.memory == MemoryMode::Off {
             return Ok(());
@@ -313,7 +313,7 @@ impl Run {
         let rank = |id: &str| match said.value_source(id) {
             Some(ValueSource::CommandLine) => 2,
             Some(ValueSource::EnvVariable) => 1,
-            // The configuration, or nobody.
+            // From the configuration, or not set at all.
             _ => 0,
         };
         let (without, with) = (rank("cpu_only"), rank("memory"));
@@ -321,7 +321,7 @@ impl Run {
             self.cpu_only = false;
             return Ok(());
         }
-        // In the configuration, `sampled` cannot be told from what holds where nothing is said.
+        // In the configuration, `sampled` looks the same as the built-in default.
         if without == with && (without > 0 || self.memory == MemoryMode::Exact) {
             let how = self.memory.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             return Err(Error::new(

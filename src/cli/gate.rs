@@ -1,11 +1,11 @@
-//! Limits of `rscalene diff` as they are typed: `--fail mem:+5%,cpu:+100ms` and `--min 1MiB,1ms`.
+//! Parses the limits of `rscalene diff`: `--fail mem:+5%,cpu:+100ms` and `--min 1MiB,1ms`.
 //!
-//! Invariant: what is not understood is refused with what could be typed instead. Neighbour: `profile::compare::gate`
-//! judges.
+//! Invariant: the error for a text that does not parse names the valid forms. Neighbour: `profile::compare::gate`
+//! applies the limits.
 
 use crate::profile::compare::gate::{Allowance, Figure, Least, Rule};
 
-/// Rules, separated by commas: a figure, `:+`, and a share, an amount of bytes or of time.
+/// Parses rules, separated by commas. A rule is a figure, `:+`, and a share, an amount of bytes or a time.
 pub(crate) fn parse_rules(text: &str) -> Result<Vec<Rule>, String> {
     text.split(',').map(|rule| parse_rule(rule.trim())).collect()
 }
@@ -24,7 +24,7 @@ fn parse_rule(text: &str) -> Result<Rule, String> {
     Ok(Rule { figure, allowance })
 }
 
-/// Amounts of bytes and of time, separated by commas.
+/// Parses amounts of bytes and of time, separated by commas.
 pub(crate) fn parse_least(text: &str) -> Result<Least, String> {
     let mut least = Least::default();
     for amount in text.split(',').map(str::trim) {

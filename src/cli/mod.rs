@@ -1,7 +1,7 @@
-//! The command line: what was typed, and what is printed.
+//! The command line: parsing of the input, and printing.
 //!
-//! Job: flags, the words of `run`, the configuration file, errors and messages. Invariant: nothing is run here.
-//! Neighbours: `commands` runs what was typed, `report` renders.
+//! Job: flags, the words of `run`, the configuration file, errors and messages. Invariant: this module runs no command.
+//! Neighbours: `commands` runs the parsed command, `report` renders.
 
 pub(crate) mod argv;
 pub(crate) mod config;

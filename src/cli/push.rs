@@ -1,7 +1,8 @@
 //! Options of `rscalene run --push`.
 //!
-//! Job: the typed options, and the address that they and the environment make. Invariant: a password never stands on a
-//! command line, which other users can read. Neighbours: `commands::run::plan` checks the address, `push` sends.
+//! Job: parse the options, and make the server's address from them and from the environment. Invariant: the password
+//! comes from the environment, never from the command line, which other users can read. Neighbours:
+//! `commands::run::plan` checks the address, `push` sends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +10,10 @@ use std::time::Duration;
 use super::values::parse_duration;
 use crate::push::server::Address;
 
-/// The variable that holds `NAME:PASSWORD`, or a token.
+/// The environment variable with `NAME:PASSWORD`, or with a token.
 const AUTH: &str = "RSCALENE_PUSH_AUTH";
 
-/// Where the profile is sent to while the program runs.
+/// Options for sending the profile while the program runs.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Push {
     /// Send the profile to a server while the program runs, as pprof (`POST /ingest`, as Grafana Pyroscope takes it)
@@ -33,7 +34,7 @@ pub(crate) struct Push {
 }
 
 impl Push {
-    /// The address, for a program with this short name on this host; `None` without `--push`.
+    /// The server's address, for a program with this short name on this host; `None` without `--push`.
     pub(crate) fn address(&self, program: &str, host: Option<String>) -> Option<Address> {
         let host = host.map(|host| ("host".to_owned(), host));
         let labels: BTreeMap<String, String> = host.into_iter().chain(self.push_label.iter().cloned()).collect();
@@ -48,7 +49,7 @@ impl Push {
     }
 }
 
-/// `NAME:PASSWORD`, or a token, whose name is empty.
+/// Splits `NAME:PASSWORD`. A token alone gets an empty name.
 fn parse_auth(text: &str) -> (String, String) {
     let (name, secret) = text.split_once(':').unwrap_or(("", text));
     (name.to_owned(), secret.to_owned())

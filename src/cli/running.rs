@@ -1,6 +1,6 @@
-//! The options of commands for running processes: `attach`, `report`, `top` and `dump`.
+//! Options of the commands for running processes: `attach`, `report`, `top` and `dump`.
 //!
-//! Job and invariant as in `flags`, which names these options.
+//! Job and invariant as in `flags`, which exports these options. Doc comments of fields are help texts.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! Options that several commands share: whose lines are reported, how a profile is shown, and where it is saved.
+//! Options that several commands share: the scope of a report, its look, and its destination.
 //!
-//! Job: the groups of options for clap to flatten into commands. Invariant: it uses no command's own options.
-//! Neighbours: `flags` and `running` have the commands.
+//! Job: groups of options that clap flattens into commands. Invariant: this file uses no option of a single command.
+//! Neighbours: `flags` and `running` declare the commands.
 
 use clap::{Args, ValueEnum};
 
@@ -109,7 +109,7 @@ pub(crate) enum Color {
     Never,
 }
 
-/// Help of an option that names a file: what it does, and which endings pick which format.
+/// Help text of an option that names a file: its purpose `what`, and the format for each ending.
 pub(super) fn picks(what: &str, more: &str) -> String {
     format!("{what}; the ending picks the format ({}){more}", Format::endings())
 }

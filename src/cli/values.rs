@@ -1,7 +1,7 @@
-//! The values of options: from the text that was typed.
+//! Parses the values of options.
 //!
-//! Job: read numbers, times, ranks and names of formats. Invariant: the error of each function names the values that are
-//! possible. Neighbour: `flags` names the functions.
+//! Job: read numbers, times, ranks and names of formats. Invariant: the error of each function names the valid values.
+//! Caller: `flags` passes these functions to clap.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -32,12 +32,12 @@ pub(super) fn parse_weight(text: &str) -> Result<Weight, String> {
     })
 }
 
-/// Ranks that are profiled.
+/// The ranks to profile, from `--ranks`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ranks(Vec<RangeInclusive<u32>>);
 
 impl Ranks {
-    /// Is the rank one of these?
+    /// Does the set contain `rank`?
     pub(crate) fn contains(&self, rank: u32) -> bool {
         self.0.iter().any(|ranks| ranks.contains(&rank))
     }
@@ -78,7 +78,7 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// A number with a unit: `250us`, `1ms`, `1.5s`, `5m`; without one, seconds.
+/// Parses a number with a unit: `250us`, `1ms`, `1.5s`, `5m`. A number without a unit is in seconds.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || "a time such as 250us, 1ms, 1.5s or 5m".to_owned();
     let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
