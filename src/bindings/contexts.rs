@@ -54,7 +54,8 @@ fn tstate() -> usize {
 
 /// How to read `variable`. `None` if this interpreter stores contexts in an unknown way.
 ///
-/// # Errors The exceptions that Python raises while `learn` makes contexts.
+/// # Errors
+/// The exceptions that Python raises while `learn` makes contexts.
 pub(crate) fn learn(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<ContextVariable>> {
     let module = py.import("contextvars")?;
     let hash = variable.hash()? as i64 as u64;

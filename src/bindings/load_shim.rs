@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 
 use super::symbols;
 
-/// Address of one of the shim's exported functions. Loads the shim if it is not loaded yet.
+/// Address of a function that the shim exports. Loads the shim if it is not loaded yet.
 ///
-/// # Errors The inner error is a message: the library beside this module cannot be loaded, or it has another version.
+/// # Errors
+/// The inner error is a message: the library beside this module cannot be loaded, or has another version.
 pub(crate) fn function(py: Python<'_>, name: &CStr) -> PyResult<Result<*mut c_void, String>> {
     let preloaded = symbols::address(name);
     if !preloaded.is_null() {

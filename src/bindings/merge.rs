@@ -1,7 +1,7 @@
 //! The Python class for a merge of profiles.
 //!
-//! Job: take files, JSON and results one by one, and return the merged profile. Invariant: for each input that cannot
-//! be merged, the answer and the profile's notices name the reason. Neighbours: `profile::merge` adds, `profile` holds
+//! Job: take files, JSON and results one by one, and return the merged profile. Invariant: the answer and the profile's
+//! notices name each input that cannot be merged, with the reason. Neighbours: `profile::merge` adds, `profile` holds
 //! the result.
 
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::profile::merge::{By, Merging, NotAdded};
 use crate::profile::model::Profile;
 use crate::report::json;
 
-/// Profiles that are being merged. See `rscalene.merge`.
+/// A merge in progress. See `rscalene.merge`.
 #[pyclass(module = "rscalene._rscalene")]
 #[derive(Default)]
 pub(crate) struct MergeData {
@@ -43,7 +43,7 @@ impl MergeData {
         Self::default()
     }
 
-    /// Add a file that holds a profile's JSON. Return the reason if it was not merged.
+    /// Add a file that holds a profile's JSON. Return the reason if the file was not merged.
     fn add_file(&mut self, py: Python<'_>, path: PathBuf) -> Option<String> {
         let name = path.display().to_string();
         py.detach(|| {

@@ -73,7 +73,7 @@ pub(crate) unsafe fn tracer() -> (Option<TraceFunction>, *mut ffi::PyObject) {
 ///
 /// # Safety
 ///
-/// `frame` is a frame object of a 3.11 whose layout [`frames_are_as_expected`] confirmed.
+/// `frame` is a frame object of 3.11, and [`frames_are_as_expected`] has confirmed the layout.
 #[inline(always)]
 pub(crate) unsafe fn frame_code(frame: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above; `f_frame` is never null while the frame runs.
@@ -104,7 +104,7 @@ pub(crate) unsafe fn silence(frame: *mut ffi::PyObject) {
     unsafe { frame.cast::<u8>().add(FRAME_TRACE_LINES).write(0) };
 }
 
-/// Is the layout of frame objects the layout of this file? Callers pass a frame that the interpreter passed to a
+/// Is the layout of frame objects the layout of this file? The argument is a frame that the interpreter passed to a
 /// tracer.
 ///
 /// # Safety

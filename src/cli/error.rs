@@ -9,14 +9,14 @@ use std::fmt;
 pub const EXIT_USAGE: i32 = 2;
 /// Exit code: a figure grew beyond a limit of `rscalene diff --fail`.
 pub const EXIT_LIMIT: i32 = 3;
-/// Exit code: the program ran and succeeded, but rscalene could not profile it or could not write the report.
+/// Exit code: the program ran and succeeded, but rscalene could not profile the program or write the report.
 pub const EXIT_NO_PROFILE: i32 = 4;
 /// Exit code: the program exists but cannot be run.
 pub const EXIT_CANNOT_RUN: i32 = 126;
 /// Exit code: there is no such program.
 pub const EXIT_NOT_FOUND: i32 = 127;
 
-/// An error that ends a command.
+/// The failure of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The effect, the object and the cause.

@@ -305,7 +305,8 @@ impl Run {
     /// Combines `--cpu-only` and `--memory` in `self.memory`. The command line overrides the environment, and the
     /// environment overrides the configuration.
     ///
-    /// # Errors Both options come from the same source and contradict each other.
+    /// # Errors
+    /// Both options come from the same source and contradict each other.
     pub(crate) fn settle_memory(&mut self, said: &ArgMatches) -> Result<(), Error> {
         if !self.cpu_only || self.memory == MemoryMode::Off {
             return Ok(());

@@ -44,7 +44,8 @@ pub(super) struct Member {
 /// Starts a thread of the sampler `id`; `spawn` also returns the thread's id. The lock is held meanwhile, so a sampler
 /// that observes the new thread learns to leave it out before it can report it.
 ///
-/// # Errors The error of `spawn`.
+/// # Errors
+/// The error of `spawn`.
 pub(super) fn enlist<T>(id: u64, spawn: impl FnOnce() -> io::Result<(T, u32)>) -> io::Result<T> {
     let mut running = running();
     let (thread, tid) = spawn()?;

@@ -57,7 +57,8 @@ impl Pair {
     /// Starts the threads. `member` is the sampler's number in [`other_samplers`]; the threads add the CPU time that
     /// they use to `own_ns`.
     ///
-    /// # Errors The system has no thread left.
+    /// # Errors
+    /// The system has no thread left.
     pub(super) fn start(looking: Looking, member: u64, own_ns: Arc<AtomicU64>) -> io::Result<Self> {
         let shared = Shared {
             looking: Mutex::new(Some(looking)),
@@ -75,7 +76,8 @@ impl Pair {
 
     /// Starts the threads; they continue the work of threads that have left.
     ///
-    /// # Errors The system has no thread left.
+    /// # Errors
+    /// The system has no thread left.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         self.shared.leave.store(false, Relaxed);
         let halves = halves();

@@ -97,7 +97,8 @@ fn current(_held: Python<'_>) -> &'static RefCell<Option<Current>> {
 
 /// Subscribes to the records.
 ///
-/// # Errors The reason why this process' allocations cannot be sampled, in words.
+/// # Errors
+/// The reason why this process' allocations cannot be sampled, in words.
 pub(super) fn subscribe(py: Python<'_>) -> PyResult<Result<Subscription, String>> {
     forget_parents(py);
     let known = current(py).borrow().as_ref().map(|current| Arc::clone(&current.tap));

@@ -1,8 +1,8 @@
-//! What the disk says of source files, for the builder.
+//! Reads the source files of this machine for the builder of profiles.
 //!
-//! Job: read the text of a file of the program, and tell whether an installer put a file where it lies. Invariants: each
-//! file and each folder is read once; a file above [`MOST`] bytes has no text. Neighbours: `profile::build::text_of`
-//! asks, `file_sources` keeps what the report shows.
+//! Job: read the text of a source file of the program, and tell whether an installer such as pip put the file into its
+//! folder. Invariants: each file and each folder is read once; a file above [`MOST`] bytes has no text. Neighbours:
+//! `profile::build::text_of` calls, `file_sources` keeps the text for the report.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::profile::build::text_of::Files;
 use crate::source;
 
-/// Most bytes of a text that is read: source that a person wrote is smaller.
+/// Largest file to read, in bytes; source written by a person is smaller.
 const MOST: u64 = 4 << 20;
-/// Most texts that are kept.
+/// Largest number of kept texts.
 const MOST_TEXTS: usize = 512;
-/// Most bytes of an installer's list of files.
+/// Largest list of an installer (`RECORD`) to read, in bytes.
 const MOST_RECORD: u64 = 16 << 20;
 
 /// The files of this machine.
@@ -59,7 +59,7 @@ impl Files for Disk {
     }
 }
 
-/// The files that installers list in this folder; `None` where it has no `*.dist-info`.
+/// The files in the installers' lists of this folder; `None` if the folder has no `*.dist-info`.
 fn listed(folder: &Path) -> Option<HashSet<String>> {
     let mut files = None;
     for entry in fs::read_dir(folder).ok()?.flatten() {

@@ -1,9 +1,9 @@
-//! The text of source files as it was when the program first ran them.
+//! The text of source files at the time when the program first ran them.
 //!
-//! Job: read a file when the first record of its code comes, so that the report shows the lines that ran, though the
+//! Job: read a file when the first record of its code arrives. The report then shows the lines that ran, even if the
 //! user edits or removes the file meanwhile. Invariants: a kept text never changes; [`MOST`] and [`MOST_IN_ALL`] bound
-//! the kept bytes, and the report reads every other file at the end. Neighbours: `commands::run` feeds it, `source`
-//! reads files, `inline_source` has the text of programs that are no files.
+//! the kept bytes, and the report reads every other file at the end. Neighbours: `commands::run` feeds this table,
+//! `source` reads files, `inline_source` has the text of programs without a file.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -11,12 +11,12 @@ use std::path::Path;
 
 use crate::source;
 
-/// Most bytes of a kept text: source that a person wrote is smaller.
+/// Largest text to keep, in bytes; source written by a person is smaller.
 const MOST: u64 = 4 << 20;
 /// Most bytes of all kept texts.
 const MOST_IN_ALL: usize = 32 << 20;
 
-/// FileSources by path.
+/// Kept texts by path.
 #[derive(Debug, Default)]
 pub(crate) struct FileSources {
     asked: HashSet<String>,
@@ -25,7 +25,7 @@ pub(crate) struct FileSources {
 }
 
 impl FileSources {
-    /// Has this name been asked for before? The next call answers yes.
+    /// Has `meet` been called with this name before? Later calls with the name return true.
     pub(crate) fn meet(&mut self, name: &str) -> bool {
         self.asked.contains(name) || !self.asked.insert(name.to_owned())
     }
@@ -35,7 +35,7 @@ impl FileSources {
         self.take_from(path, Path::new(path));
     }
 
-    /// The same for the file that lies at `place` for this process.
+    /// The same, if this process sees the file under another path: `place`.
     pub(crate) fn take_from(&mut self, path: &str, place: &Path) {
         let size = fs::metadata(place).ok().filter(fs::Metadata::is_file).map(|file| file.len());
         let fits = size.is_some_and(|size| size <= MOST && self.bytes + size as usize <= MOST_IN_ALL);
@@ -48,7 +48,7 @@ impl FileSources {
         }
     }
 
-    /// Keeps a text that lies in no file, unless an earlier text is kept.
+    /// Keeps the text of code without a file, unless an earlier text is kept.
     pub(crate) fn keep(&mut self, name: &str, text: String) {
         if self.bytes + text.len() <= MOST_IN_ALL && !self.taken.contains_key(name) {
             self.bytes += text.len();

@@ -1,25 +1,26 @@
-//! The folders that relative names of source files count from.
+//! Makes relative names of source files absolute.
 //!
 //! Job: make the name of a code object absolute when its definition arrives, because the process may have changed its
-//! folder since the program started. Invariant: a name that lies in no file (`<string>`) and an absolute name stay as
-//! they are; a file that is found nowhere keeps its relative name. Neighbours: `commands::run` asks.
+//! working folder since the program started. Invariant: an absolute name, and a name without a file (`<string>`), stay
+//! as they are; if no known folder has the file, the name stays relative. Caller: `commands::run`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
-/// The folders of the processes, as last seen.
+/// The last working folders of each process, newest first.
 #[derive(Debug, Default)]
 pub(crate) struct Folders {
     last: FxHashMap<u32, Vec<PathBuf>>,
 }
 
-/// Folders that are remembered for each process.
+/// Most folders to remember for each process.
 const MOST: usize = 8;
 
 impl Folders {
-    /// Makes `name` absolute, if the file lies in the folder that the process has now, or in one that it had before.
+    /// Makes `name` absolute, if the file exists in the working folder of the process now, or in one of its earlier
+    /// working folders.
     pub(crate) fn place(&mut self, pid: u32, name: &mut String) {
         if name.is_empty() || name.starts_with(['/', '<']) {
             return;

@@ -1,9 +1,9 @@
-//! The text of programs that lie in no file: `-c CODE`, and standard input behind `-`.
+//! The text of programs without a file: `-c CODE`, and standard input behind `-`.
 //!
 //! Job: keep the text, so that the report can show its lines. Invariant: the program reads the same bytes from the same
-//! kind of stream: this file reads a file without moving its position, passes a pipe on as the bytes come, and leaves
-//! any other stream alone. Neighbours: `spawn` gives the child the stream of [`StdinText::stdin`]; `commands::run` and
-//! `commands::output` ask for the text.
+//! kind of stream. If standard input is a file, this code reads the file without moving its position. If it is a pipe,
+//! a thread passes the bytes on as they arrive. Any other stream stays untouched. Neighbours: `spawn` gives the child
+//! the stream of [`StdinText::stdin`]; `commands::run` and `commands::output` ask for the text.
 
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
@@ -14,15 +14,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cli::argv::Program;
 use crate::profile::build::inline;
 
-/// Most bytes of text that are kept.
+/// Most bytes of text to keep.
 const MOST: usize = 16 << 20;
 
-/// The bytes that standard input has given so far.
+/// The bytes read from standard input so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StdinText(Arc<Mutex<Vec<u8>>>);
 
 impl StdinText {
-    /// The stream that the program reads in place of our standard input; `None` where the program reads ours.
+    /// The stream to give the program as standard input; `None` if the program reads the launcher's standard input
+    /// itself.
     pub(crate) fn stdin(&self, program: &Program) -> Option<PipeReader> {
         let from_stdin =
             matches!(program, Program::Interpreter(words) if words.first().is_some_and(|word| word == "-"));
@@ -46,7 +47,7 @@ impl StdinText {
         }
         let (to_read, mut to_write) = std::io::pipe().ok()?;
         let kept = Arc::clone(&self.0);
-        // The thread ends with the input, when the program closes its end, or with the launcher.
+        // The thread ends with the input, with the launcher, or when the program closes its end of the pipe.
         let passing = std::thread::Builder::new().name("rscalene-stdin".into()).spawn(move || {
             let mut bytes = [0; 64 << 10];
             while let Ok(read @ 1..) = input.read(&mut bytes) {
@@ -63,14 +64,14 @@ impl StdinText {
         passing.is_ok().then_some(to_read)
     }
 
-    /// The text under the name that its code objects carry.
+    /// The text of standard input, if `path` is the file name of its code objects (`<stdin>`).
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (path == "<stdin>" && !bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
-/// The text of a program that stands on its own command line, under the name that its code objects carry.
+/// The code behind `-c` on a command line, if `path` is the file name of its code objects (`<string>`).
 pub(crate) fn on_command_line(command: &[String], path: &str) -> Option<String> {
     inline::text(command).filter(|_| path == inline::STRING).map(str::to_owned)
 }

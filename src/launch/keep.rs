@@ -1,9 +1,10 @@
-//! The file of a capture: where the file lies, who may read it, and when it goes.
+//! The file of a capture: its place, its permissions and its removal.
 //!
 //! Job: make the file of a run, find the files that killed launchers left behind, and remove the file after a report.
-//! Invariant: a capture lies in a folder that the user owns and no other user may enter, under a random name; the launcher
-//! holds a lock on the file, which the kernel drops with the launcher. Without such a folder the run goes on without a
-//! capture. Neighbours: `transport::capture` fills the file; `commands::run` and `commands::recover` use it.
+//! Invariant: a capture lies under a random name in a folder that the user owns and no other user may enter. The
+//! launcher holds a lock on the file, and the kernel releases the lock when the launcher ends. Without such a folder
+//! the run goes on without a capture. Neighbours: `transport::capture` fills the file; `commands::run` and
+//! `commands::recover` use it.
 
 use std::fs::{self, DirBuilder, File};
 use std::os::fd::AsRawFd;
@@ -18,7 +19,7 @@ use crate::profile::model::Settings;
 use crate::transport::capture::Writer;
 use crate::transport::event::Event;
 
-/// The head of a capture: all that a report needs beside the events.
+/// The head of a capture: the facts that a report needs besides the events.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Origin {
@@ -30,19 +31,19 @@ pub(crate) struct Origin {
     pub(crate) cwd: String,
     /// Process id of the program.
     pub(crate) pid: u32,
-    /// When the program started, RFC 3339.
+    /// Start time of the program, RFC 3339.
     pub(crate) started_at: String,
     /// The same moment in `CLOCK_MONOTONIC` nanoseconds.
     pub(crate) start_ns: u64,
     /// How the program was recorded.
     pub(crate) settings: Settings,
-    /// Which files' lines are reported.
+    /// The rules of the scope.
     pub(crate) scope: ScopeRules,
 }
 
 /// Most bytes of a capture.
 const LIMIT: u64 = 256 << 20;
-/// How many captures of killed launchers are kept.
+/// Number of captures of killed launchers to keep.
 const KEPT: usize = 8;
 /// Ending of a capture's name.
 const ENDING: &str = "capture";
@@ -57,7 +58,7 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
-    /// Begins a capture; `None` where no folder takes the file.
+    /// Begins a capture; `None` if no folder can hold the file.
     pub(crate) fn begin(origin: &Origin) -> Option<Self> {
         let folder = folders().into_iter().find(|folder| make(folder).is_ok())?;
         prune(&folder);
@@ -70,7 +71,8 @@ impl Keep {
             .keep()
             .ok()?;
         lock(&file);
-        // The file gets its name when its head is written: without a head it is no capture, if a kill comes before.
+        // The file gets its final name after its head is written. A kill before then leaves a file that `prune`
+        // removes.
         let named = path.with_extension(ENDING);
         let begun = Writer::begin(file, origin, LIMIT).and_then(|writer| fs::rename(&path, &named).map(|()| writer));
         match begun {
@@ -87,22 +89,23 @@ impl Keep {
         self.writer.push(event);
     }
 
-    /// Writes to the disk what has waited long enough; called from time to time.
+    /// Writes events to the disk that have waited long enough. `commands::run` calls this regularly.
     pub(crate) fn tick(&mut self) {
         self.writer.flush_in_time();
     }
 
-    /// Why the capture is not complete; `None` while it is.
+    /// The reason if the capture is not complete; `None` if no event is missing.
     pub(crate) fn ended(&self) -> Option<&str> {
         self.writer.ended()
     }
 
-    /// Removes the file: the report is written.
+    /// Removes the file. The caller has written the report.
     pub(crate) fn forget(self) {
         let _ = fs::remove_file(self.path);
     }
 
-    /// Writes the rest and leaves the file on the disk. Answers its path, and whether it is complete.
+    /// Writes the remaining events and leaves the file on the disk. Returns its path, and whether the capture is
+    /// complete.
     pub(crate) fn leave(mut self) -> (PathBuf, bool) {
         self.writer.flush();
         (self.path, self.writer.ended().is_none())
@@ -114,11 +117,11 @@ impl Keep {
 pub(crate) struct Found {
     /// Its path.
     pub(crate) path: PathBuf,
-    /// When it was last written.
+    /// Time of the last write.
     pub(crate) written: SystemTime,
     /// Its size in bytes.
     pub(crate) bytes: u64,
-    /// Its launcher still runs.
+    /// Does the launcher of this capture still run?
     pub(crate) running: bool,
 }
 
@@ -130,11 +133,11 @@ pub(crate) fn found() -> Vec<Found> {
     all
 }
 
-/// Where captures may lie, best first.
+/// Folders for captures, best first.
 pub(crate) fn folders() -> Vec<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
-    // SAFETY: asks for a number.
+    // SAFETY: geteuid has no preconditions.
     let user = unsafe { libc::geteuid() };
     let temporary = std::env::temp_dir().join(format!("rscalene-{user}"));
     state.map(|state| state.join("rscalene")).into_iter().chain([temporary]).collect()
@@ -151,9 +154,9 @@ fn make(folder: &Path) -> std::io::Result<()> {
     if is_own(folder) { Ok(()) } else { Err(std::io::ErrorKind::PermissionDenied.into()) }
 }
 
-/// A folder, no link to one, that only this user may enter.
+/// Is this a folder of this user, not a link, that no other user may enter?
 fn is_own(folder: &Path) -> bool {
-    // SAFETY: asks for a number.
+    // SAFETY: geteuid has no preconditions.
     let user = unsafe { libc::geteuid() };
     fs::symlink_metadata(folder)
         .is_ok_and(|facts| facts.is_dir() && facts.uid() == user && facts.mode().trailing_zeros() >= 6)
@@ -186,7 +189,7 @@ fn prune(folder: &Path) {
     }
 }
 
-/// Locks a file for as long as it is open; false where another process holds the lock.
+/// Locks a file until its last descriptor is closed; false if another process holds the lock.
 fn lock(file: &File) -> bool {
     // SAFETY: the descriptor is open.
     unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }

@@ -1,7 +1,7 @@
 //! Starts a program under the shim.
 //!
 //! Job: find the interpreter and the preloaded libraries, start the program, keep a capture and the text of its code.
-//! Invariant: the program runs whether or not it can be profiled. Neighbours: `commands::run` and `doctor` call.
+//! Invariant: the program runs whether or not it can be profiled. Callers: `commands::run` and `doctor`.
 
 pub(crate) mod disk;
 pub(crate) mod file_sources;

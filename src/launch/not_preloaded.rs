@@ -1,9 +1,9 @@
-//! Why no preloaded library answered: what processes without one look like from outside.
+//! Finds the reason why no process of the program loaded the shim.
 //!
-//! Job: look at the program's processes in `/proc` while none of them has announced itself, and name the reason that is
-//! seen. Invariant: only `/proc` is read, and a look is made only until the first process announces itself; a reason is
-//! told only where the run ends without any such process. Neighbours: `commands::run::record` asks while the program
-//! runs, `commands::run::outcome` puts the reason into words.
+//! Job: look at the program's processes in `/proc` until the first process announces itself, and name the visible
+//! reason. Invariant: the code reads `/proc` and nothing else, and stops looking when a process announces itself. The
+//! report shows a reason only if the run ends without any announcement. Neighbours: `commands::run::record` calls
+//! [`look`] while the program runs, `commands::run::outcome` writes the message.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,23 +17,23 @@ use crate::observe::proc;
 
 /// Pause before the first look; each following pause is twice as long, up to [`LONGEST`].
 pub(crate) const FIRST: Duration = Duration::from_millis(8);
-/// Longest pause between two looks: a look reads a few files of each process.
+/// Longest pause between two looks. A look reads a few files of each process.
 pub(crate) const LONGEST: Duration = Duration::from_secs(2);
-/// Processes of a look, at most.
+/// Most processes to read in one look.
 const MOST: usize = 64;
 
 /// Why a Python process is not profiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotPreloaded {
-    /// The program loaded this library after its start.
+    /// The program loaded this Python library after its start.
     LoadedLate(String),
-    /// Its environment preloads this instead of the shim.
+    /// The environment of the process preloads this library instead of the shim.
     Replaced(String),
-    /// Its environment preloads nothing.
+    /// The environment of the process preloads nothing.
     Cleared,
-    /// It sees other files or other process numbers than the launcher.
+    /// The process has another PID or mount namespace than the launcher.
     Sandboxed,
-    /// No library can be preloaded into it: why, and what to do.
+    /// No library can be preloaded into the process: the reason, and a hint.
     Unreachable(String, String),
 }
 
@@ -63,7 +63,7 @@ impl NotPreloaded {
     }
 }
 
-/// Looks at process `root` and all that it started; `None` where no process runs Python without the shim.
+/// Looks at process `root` and at its descendants; `None` if none of them runs Python without the shim.
 pub(crate) fn look(root: u32) -> Option<NotPreloaded> {
     let mut pids = vec![root];
     let mut at = 0;
@@ -74,7 +74,7 @@ pub(crate) fn look(root: u32) -> Option<NotPreloaded> {
     pids.into_iter().take(MOST).find_map(reason)
 }
 
-/// Why this process is not profiled; `None` where it runs no Python, or cannot be read.
+/// Why this process is not profiled; `None` if it runs no Python or cannot be read.
 fn reason(pid: u32) -> Option<NotPreloaded> {
     let maps = fs::read(format!("/proc/{pid}/maps")).ok()?;
     let maps = String::from_utf8_lossy(&maps);
@@ -99,18 +99,18 @@ fn reason(pid: u32) -> Option<NotPreloaded> {
     let preload = environment.split('\0').find_map(|entry| entry.strip_prefix("LD_PRELOAD=")).unwrap_or_default();
     match preload {
         "" => Some(NotPreloaded::Cleared),
-        // The dynamic linker has not come that far yet, or does not find the file.
+        // The dynamic linker has not loaded the shim yet, or cannot find the file.
         theirs if theirs.contains(NAME) => None,
         theirs => Some(NotPreloaded::Replaced(theirs.to_owned())),
     }
 }
 
-/// Is the file named as an interpreter?
+/// Does the file have the name of a Python interpreter?
 fn is_python(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python"))
 }
 
-/// Which namespace a process is in; `None` where that cannot be read.
+/// The namespace of a process; `None` if it cannot be read.
 fn namespace(process: &str, kind: &str) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{process}/ns/{kind}")).ok()
 }

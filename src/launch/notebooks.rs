@@ -1,20 +1,20 @@
 //! The cells of notebooks that a program runs without a browser, as `jupyter nbconvert --execute` and papermill do.
 //!
-//! Job: give the code of a cell a name and a text. The kernel, a process of its own, compiles a cell under the name
-//! `/tmp/ipykernel_PID/HASH.py`, which is no file; HASH is murmur2 of the cell's text. The notebook is a word of the
-//! command line, so each of its cells can be hashed and compared. Invariant: a cell is named only if its text has the
-//! hash. Neighbours: `commands::run` renames the files of a profile, `commands::output` asks for the text.
+//! Job: give the code of a cell a name and a text. The kernel is a separate process. It compiles a cell under the name
+//! `/tmp/ipykernel_PID/HASH.py`, which names no file; HASH is murmur2 of the cell's text. The command line names the
+//! notebook, so this code hashes each of the notebook's cells and compares. Invariant: a cell is named only if its text
+//! has the hash. Neighbours: `commands::run` renames the files of a profile, `commands::output` asks for the text.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-/// Most bytes of a notebook that are read: outputs with pictures are larger than code.
+/// Largest notebook to read, in bytes: outputs with pictures are larger than code.
 const MOST: u64 = 256 << 20;
 /// The seed of ipykernel's hash.
 const SEED: u32 = 0xc70f_6907;
-/// Ends the name of a notebook, before the number of the cell.
+/// Stands between the name of a notebook and the number of a cell.
 const ENDING: &str = ".ipynb[";
 
 /// The name of the cell whose code has the file name `path`: the notebook and the number of the code cell from 1 on,
@@ -28,14 +28,14 @@ pub(crate) fn name(command: &[String], cwd: &str, path: &str) -> Option<String> 
     })
 }
 
-/// The text of a cell, by the name that [`name`] gave it.
+/// The text of a cell with a name made by [`name`].
 pub(crate) fn text(name: &str) -> Option<String> {
     let (notebook, number) = name.strip_suffix(']')?.rsplit_once(ENDING)?;
     let place = number.parse::<usize>().ok()?.checked_sub(1)?;
     cells(Path::new(&format!("{notebook}.ipynb")))?.into_iter().nth(place)
 }
 
-/// The hash in a file name of ipykernel's.
+/// The hash in a file name made by ipykernel.
 fn hash_in(path: &str) -> Option<u32> {
     let path = Path::new(path);
     let folder = path.parent()?.file_name()?.to_str()?;

@@ -1,12 +1,16 @@
-//! Where the preloaded library lies, and how the environment names it to the program.
+//! Finds the shim, and makes the value of `LD_PRELOAD` for the program.
 //!
-//! Invariant: libraries that were preloaded before stay preloaded, behind the shim. The dynamic linker splits `LD_PRELOAD`
-//! at spaces and colons, and writes an error into the program's own output for each library that it cannot open; a process
-//! of another user may not enter every folder. So a library whose path has such a character, or lies in a closed folder, is
-//! preloaded from a copy that every user can read. The copy stays, since programs may outlive this process, and is used
-//! again. The library that leads C++'s operators to the shim is named only before a library that brings operators of its
-//! own: elsewhere nothing stands before libstdc++. Neighbours: `build.rs` builds the libraries, `commands::run` preloads
-//! them.
+//! Invariant: libraries that the user preloads stay preloaded, behind the shim.
+//!
+//! The dynamic linker splits `LD_PRELOAD` at spaces and colons. For each library that it cannot open, it writes an
+//! error into the program's own output. A process of another user may lack the right to enter a folder. So if the path
+//! of the library has a space or a colon, or a folder on the path is closed to other users, the program preloads a copy
+//! that every user can read. The copy stays on the disk, because programs may outlive this process; later runs use it
+//! again.
+//!
+//! The library `librscalene_shim_cxx.so` directs C++'s operators `new` and `delete` to the shim. It is preloaded only
+//! before a library that has operators of its own. In all other programs no library comes between the program and
+//! libstdc++. Neighbours: `build.rs` builds the libraries, `commands::run` preloads them.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{DirBuilder, Permissions};
@@ -19,14 +23,14 @@ use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
 
 /// File name of the preloaded library.
 pub(crate) const NAME: &str = "librscalene_shim.so";
-/// File name of the library that leads C++'s operators to it.
+/// File name of the library that directs C++'s operators to the shim.
 const CXX_NAME: &str = "librscalene_shim_cxx.so";
 
-/// The preloaded library, ready to be named.
+/// The shim, ready to be preloaded.
 #[derive(Debug)]
 pub(crate) struct Shim {
     path: PathBuf,
-    /// The library beside it for C++'s operators; `None` where the installation has no such library.
+    /// The library for C++'s operators in the same folder; `None` if the installation has no such library.
     cxx: Option<PathBuf>,
 }
 
@@ -57,7 +61,7 @@ impl Shim {
         }
     }
 
-    /// Value of `LD_PRELOAD` for the program, which has `before` now.
+    /// Value of `LD_PRELOAD` for the program. `before` is its present value.
     pub(crate) fn preload(&self, before: Option<&OsStr>) -> OsString {
         let mut value = self.path.clone().into_os_string();
         if let Some(cxx) = self.cxx.as_ref().filter(|_| brings_operators(before)) {
@@ -83,27 +87,27 @@ fn is_open(path: &Path) -> bool {
     readable && path.ancestors().skip(1).all(enterable)
 }
 
-/// A copy of a library, which every user can read, in a folder of this user; its name holds a hash of its content.
+/// Copies a library into a folder of this user, readable for every user. The folder's name holds a hash of the content.
 fn copy_of(library: &Path) -> Option<PathBuf> {
     let content = std::fs::read(library).ok()?;
-    // FNV-1a: the same in every version.
+    // FNV-1a: the hash of a content is the same in every version of rscalene.
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let hash = content.iter().fold(0xcbf2_9ce4_8422_2325, fold);
-    // SAFETY: takes nothing, cannot fail.
+    // SAFETY: geteuid has no preconditions.
     let user = unsafe { libc::geteuid() };
     let places = [std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp"), PathBuf::from("/dev/shm")];
     let usable = |place: &&PathBuf| is_plain(place) && place.ancestors().all(enterable) && may_run(place);
     places.iter().filter(usable).find_map(|place| {
         let folder = place.join(format!("rscalene-{user}-{hash:016x}"));
         let copy = folder.join(library.file_name()?);
-        // An earlier run of this user made the file, and no other user may write to it. A file that another user prepared is
-        // not used.
+        // Use the folder only if it belongs to this user and no other user may write to it. Another user could have
+        // prepared the folder with a library of their own.
         let _ = DirBuilder::new().mode(0o755).create(&folder);
         let facts = std::fs::symlink_metadata(&folder).ok()?;
         if !facts.is_dir() || facts.uid() != user || facts.mode() & 0o022 != 0 {
             return None;
         }
-        // Whatever the umask was.
+        // Set the mode explicitly, because the umask may have removed bits.
         std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).ok()?;
         if std::fs::read(&copy).is_ok_and(|before| before == content) && is_open(&copy) {
             return Some(copy);
@@ -126,15 +130,16 @@ fn may_run(folder: &Path) -> bool {
     let Ok(path) = CString::new(folder.as_os_str().as_bytes()) else { return false };
     // SAFETY: all bytes zero is a valid statvfs.
     let mut facts: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path ends with NUL, and `facts` has room for the answer.
+    // SAFETY: the path ends with NUL, and `facts` is a valid statvfs to write to.
     let failed = unsafe { libc::statvfs(path.as_ptr(), &raw mut facts) } != 0;
     !failed && facts.f_flag & libc::ST_NOEXEC == 0
 }
 
-/// Names of libraries whose allocator must be the first in a process, as our hooks must be.
+/// Names of libraries whose allocator must be the first in a process. The shim's hooks must be the first, too.
 const SANITIZERS: [&str; 5] = ["libasan", "libtsan", "liblsan", "libhwasan", "libclang_rt."];
 
-/// Refuses to preload in front of a sanitizer, which would end the program: `before` is the present `LD_PRELOAD`.
+/// Refuses to preload the shim before a sanitizer, because the sanitizer would end the program. `before` is the present
+/// `LD_PRELOAD`.
 pub(crate) fn refuse_sanitizers(before: Option<&OsStr>) -> Result<(), Error> {
     let before = before.unwrap_or_default().to_string_lossy();
     let files = before.split([' ', ':']).map(|path| path.rsplit('/').next().unwrap_or(path));
@@ -148,8 +153,8 @@ pub(crate) fn refuse_sanitizers(before: Option<&OsStr>) -> Result<(), Error> {
     ))
 }
 
-/// Refuses to run where `/proc` gives processes other numbers than the system calls do: the shim finds the shared memory
-/// by `/proc`, and the report would show another process' figures.
+/// Refuses to run if `/proc` belongs to another PID namespace: the shim finds the shared memory through `/proc`, and
+/// the report would show the figures of another process.
 pub(crate) fn refuse_foreign_proc() -> Result<(), Error> {
     let own = std::process::id().to_string();
     match std::fs::read_link("/proc/self") {
@@ -165,7 +170,7 @@ pub(crate) fn refuse_foreign_proc() -> Result<(), Error> {
     }
 }
 
-/// C++'s operators that no other operator can stand in for: an allocator with operators of its own has all of them.
+/// C++'s operators that do not call another operator. An allocator with operators of its own defines all of them.
 const OPERATORS: [&CStr; 6] = [
     c"_Znwm",
     c"_ZnwmRKSt9nothrow_t",
@@ -175,10 +180,10 @@ const OPERATORS: [&CStr; 6] = [
     c"_ZdlPvSt11align_val_t",
 ];
 
-/// Does a preloaded library bring C++'s operators? Preloaded libraries are in this process as well, where the dynamic
-/// linker has found them; `before` is the present `LD_PRELOAD`.
+/// Does a preloaded library define C++'s operators? If the dynamic linker found the preloaded libraries, they are
+/// loaded in this process too, so this code asks the dynamic linker. `before` is the present `LD_PRELOAD`.
 fn brings_operators(before: Option<&OsStr>) -> bool {
-    // SAFETY: the names end with NUL; looks only.
+    // SAFETY: the names end with NUL; dlsym only looks them up.
     let objects = OPERATORS.map(|name| object_of(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }));
     let [Some(object), others @ ..] = &objects else { return false };
     let same = others.iter().all(|other| other.as_ref() == Some(object));
@@ -186,7 +191,7 @@ fn brings_operators(before: Option<&OsStr>) -> bool {
     same && preloads(before.unwrap_or_default().as_bytes(), &file, object)
 }
 
-/// Is `object` a library that the variable or the file of this content preload, from every folder alike?
+/// Does the variable, or the file `/etc/ld.so.preload` with this content, preload `object` from every working folder?
 fn preloads(variable: &[u8], file: &[u8], object: &Path) -> bool {
     let lines = file.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b'#').next());
     let mut entries = lines.chain([variable]).flat_map(|text| text.split(|byte| b" :\t".contains(byte)));
@@ -197,21 +202,21 @@ fn preloads(variable: &[u8], file: &[u8], object: &Path) -> bool {
     })
 }
 
-/// The folder of the package `rscalene` that this code lies in.
+/// The folder of the Python package `rscalene`.
 pub(crate) fn package() -> Option<PathBuf> {
     beside_this_module()?.parent().map(Path::to_path_buf)
 }
 
-/// The folder of the object that this code lies in.
+/// The path of the shim beside the shared object that contains this function.
 fn beside_this_module() -> Option<PathBuf> {
     Some(object_of(beside_this_module as *mut libc::c_void)?.parent()?.join(NAME))
 }
 
-/// The object that an address lies in.
+/// Path of the shared object that contains an address.
 fn object_of(address: *mut libc::c_void) -> Option<PathBuf> {
     // SAFETY: all bytes zero is a valid Dl_info.
     let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // SAFETY: looks any address up; `info` has room for the answer.
+    // SAFETY: dladdr accepts any address; `info` is a valid Dl_info to write to.
     let found = unsafe { libc::dladdr(address, &raw mut info) };
     if found == 0 || info.dli_fname.is_null() {
         return None;
@@ -235,7 +240,7 @@ mod tests {
             ("", "# ours\nlibm.so.6\n/usr/lib/libtcmalloc.so.4 # theirs\n", true),
             ("", "# /usr/lib/libtcmalloc.so.4\n", false),
             ("libtcmalloc.so", "", false),
-            // It is not there in another folder.
+            // A relative path may name no file in another folder.
             ("./libtcmalloc.so.4", "", false),
             ("", "", false),
             (":", "\n", false),

@@ -1,7 +1,7 @@
-//! From the words that the user typed to an executable and its arguments.
+//! Finds the executable and the arguments for the words that the user typed.
 //!
-//! Invariant: the program gets exactly the words that it would get without rscalene: `python app.py args` for a script,
-//! the command itself for everything else. Neighbours: `cli::argv` has the arguments, `spawn` starts the program.
+//! Invariant: the program gets the same words as without rscalene: `python app.py args` for a script, the command
+//! itself for everything else. Neighbours: `cli::argv` has the arguments, `spawn` starts the program.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -22,11 +22,11 @@ pub(crate) struct Start {
     pub(crate) words: Vec<OsString>,
     /// Script that the interpreter runs by name: its lines are in scope wherever the script lies.
     pub(crate) script: Option<PathBuf>,
-    /// The package of an installed program that the user runs (`-m PACKAGE`, or the command that pip made).
+    /// The package of an installed program that the user runs (`-m PACKAGE`, or a command made by pip).
     pub(crate) package: Option<String>,
 }
 
-/// Programs that run other people's code: their own packages are libraries.
+/// Programs that run other people's code. The lines of their own packages are out of scope, as those of libraries are.
 const RUNNERS: [&str; 34] = [
     "IPython",
     "airflow",
@@ -64,7 +64,7 @@ const RUNNERS: [&str; 34] = [
     "waitress",
 ];
 
-/// Decides which file to execute, and with which words; `interpreter` runs Python programs.
+/// Finds the file to execute and its words. `interpreter` is the interpreter for Python programs.
 pub(crate) fn resolve(program: &Program, interpreter: &Path) -> Result<Start, Error> {
     match program {
         Program::Missing => {
@@ -107,14 +107,15 @@ fn runs_others(package: &str) -> bool {
     RUNNERS.contains(&package.trim_start_matches('_'))
 }
 
-/// The package that `-m` names, unless the package runs other people's code.
+/// The package that `-m` names, unless [`runs_others`].
 fn module(words: &[OsString]) -> Option<String> {
     let at = words.iter().position(|word| word == "-m")?;
     let package = words.get(at + 1)?.to_str()?.split('.').next()?;
     (!package.is_empty() && !runs_others(package)).then(|| package.to_owned())
 }
 
-/// The package behind a command that an installer made: a script beside an interpreter that imports one function.
+/// The package behind a command made by an installer. Such a command is a script in the same folder as an interpreter,
+/// and imports one function.
 fn installed_package(script: &Path) -> Option<String> {
     let folder = script.parent()?;
     if !["python3", "python"].iter().any(|name| folder.join(name).exists()) {
@@ -129,8 +130,8 @@ fn installed_package(script: &Path) -> Option<String> {
     (named && text.contains("sys.exit(")).then(|| package.to_owned())
 }
 
-/// Would `python PATH` run the file? Yes for source and byte code (by their endings), for packages and zip files (by
-/// their contents), and for plain text that cannot be executed by itself.
+/// Would `python PATH` run the file? True for source and byte code (by their endings), for packages and zip files (by
+/// their contents), and for plain text without the right to execute.
 fn is_python_program(path: &Path) -> bool {
     let ending = path.extension().and_then(OsStr::to_str).unwrap_or("").to_ascii_lowercase();
     if path.is_dir() {
@@ -157,7 +158,8 @@ fn is_script(path: &Path) -> bool {
     let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let start = start.get(..read).unwrap_or(&[]);
     let line = start.split(|byte| *byte == b'\n').next().unwrap_or(&[]);
-    // Where the path of the interpreter is long or has blanks, installers let the shell execute it in the second line.
+    // If the path of the interpreter is long or has blanks, installers write a shell script whose second line starts
+    // the interpreter.
     let by_shell = line == b"#!/bin/sh" && start[line.len()..].starts_with(b"\n'''exec' ");
     by_shell || line.starts_with(b"#!") && line.windows(6).any(|window| window == b"python")
 }
@@ -166,7 +168,7 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Finds a command as a shell does.
+/// Finds a command on `PATH`, as a shell does.
 pub(crate) fn find(name: &OsStr) -> Result<PathBuf, Error> {
     let shown = name.to_string_lossy();
     let path = Path::new(name);
@@ -225,18 +227,18 @@ fn reason(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Why a preload cannot reach this executable; `None` where a preload can.
+/// Why `LD_PRELOAD` has no effect on this executable; `None` if it has.
 pub(crate) fn unreachable(executable: &Path) -> Option<(String, String)> {
     let named = named_interpreter(executable);
     let executable = named.as_deref().unwrap_or(executable);
     unreachable_as(executable, executable)
 }
 
-/// The same for a file that is told under another name.
+/// The same for a file that messages call `shown`.
 pub(crate) fn unreachable_as(executable: &Path, shown: &Path) -> Option<(String, String)> {
     let metadata = fs::metadata(executable).ok()?;
     let shown = shown.display();
-    // SAFETY: takes nothing.
+    // SAFETY: geteuid has no preconditions.
     let root = unsafe { libc::geteuid() } == 0;
     if metadata.mode() & 0o6000 != 0 && !root {
         return Some((
@@ -264,7 +266,7 @@ pub(crate) fn unreachable_as(executable: &Path, shown: &Path) -> Option<(String,
     }
 }
 
-/// The interpreter that the `#!` line of a text names, by path or behind `env`.
+/// The interpreter in the `#!` line of a script, by path or behind `env`.
 fn named_interpreter(path: &Path) -> Option<PathBuf> {
     let mut start = [0; 256];
     let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
@@ -281,12 +283,11 @@ fn named_interpreter(path: &Path) -> Option<PathBuf> {
 /// Does the file give its process capabilities (`setcap`)?
 fn has_capabilities(path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
-    // SAFETY: both names end with NUL; no room is given, so only the length is asked for.
+    // SAFETY: both names end with NUL; with size 0 the kernel writes nothing and returns the length.
     unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) > 0 }
 }
 
-/// The dynamic loader that an ELF file asks for: `None` where the file is no ELF file, `Some(None)` where it asks for
-/// no loader.
+/// The dynamic loader of an ELF file. `None` if this is no ELF file, `Some(None)` if the file names no loader.
 fn interpreter_of(bytes: &[u8]) -> Option<Option<String>> {
     use object::read::elf::{FileHeader, ProgramHeader};
     let header = object::elf::FileHeader64::<object::Endianness>::parse(bytes).ok()?;

@@ -1,9 +1,10 @@
-//! The child: started as it would start without rscalene, waited for, never orphaned and never kept.
+//! Starts the child and waits for it.
 //!
-//! Invariant: the child has the launcher's process group, folder, streams and environment (plus the preload), the signal
-//! mask that the launcher was started with, and default actions for the signals that Python ignores. The launcher's signal
-//! handler itself passes on signals that are sent to the launcher alone, so that nothing can delay them. The signals of a
-//! terminal reach the child directly. Neighbours: `commands::run` calls.
+//! Invariant: the child has the launcher's process group, folder, streams and environment (plus the preload), the
+//! signal mask that the launcher was started with, and default actions for the signals that Python ignores. The
+//! launcher's signal handler itself passes on signals that are sent to the launcher alone, so no other work of the
+//! launcher can delay them. The signals of a terminal reach the child directly. The launcher
+//! waits for the child and reaps the child. Caller: `commands::run`.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -19,26 +20,26 @@ use crate::observe::proc;
 const FORWARDED: [libc::c_int; 7] =
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH];
 
-/// The child's process id; [`STARTING`] before there is one, [`ENDED`] after it.
+/// The child's process id; [`STARTING`] before the start, [`ENDED`] after the end.
 static CHILD: AtomicI32 = AtomicI32::new(STARTING);
-/// No child yet: a signal waits in [`PENDING`] for it.
+/// No child yet: a signal is stored in [`PENDING`].
 const STARTING: i32 = 0;
-/// The child is over, and the report is being written.
+/// The child has ended, and the launcher writes the report.
 const ENDED: i32 = -1;
-/// A signal that came before the child was there; 0: none.
+/// A signal that arrived before the child started; 0 if none.
 static PENDING: AtomicI32 = AtomicI32::new(0);
-/// Signals that came while the launcher wrote the report: the first has no effect, the second ends the launcher.
+/// Number of signals during the report: the first has no effect, the second ends the launcher.
 static LATE: AtomicU32 = AtomicU32::new(0);
 
-/// Begins to pass signals on, until this process ends: a signal during the report must not cost the report. Signals that
-/// were ignored when the launcher started stay ignored (`nohup`).
+/// Passes signals on to the child from now until this process ends. A single signal during the report must not lose the
+/// report. Signals that were ignored when the launcher started stay ignored (`nohup`).
 pub(crate) fn forward_signals() {
     for signal in FORWARDED {
         // SAFETY: all bytes zero is a valid sigaction.
         let (mut new, mut old): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
         new.sa_sigaction = forward as *const () as usize;
         new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        // SAFETY: both are valid.
+        // SAFETY: the signal number and both structures are valid.
         unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
         if old.sa_sigaction != libc::SIG_IGN {
             // SAFETY: the handler makes async-signal-safe calls alone.
@@ -47,8 +48,8 @@ pub(crate) fn forward_signals() {
     }
 }
 
-/// Blocks the signals that ask a process to end: the work is done, and the interpreter that runs the launcher resets its
-/// signal actions on its way out, where such a signal would replace the program's exit code.
+/// Blocks the signals that ask a process to end. The work is done. The interpreter that runs the launcher resets its
+/// signal actions while it exits, and a signal would then replace the program's exit code.
 pub(crate) fn hold_signals() {
     // SAFETY: all bytes zero is a valid set.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
@@ -56,11 +57,11 @@ pub(crate) fn hold_signals() {
         // SAFETY: the set is valid, and so is the signal.
         unsafe { libc::sigaddset(&raw mut set, signal) };
     }
-    // SAFETY: the set is valid, and the old mask is not asked for.
+    // SAFETY: the set is valid, and a null pointer asks for no old mask.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
-/// Passes a signal on, unless the terminal has sent it to the whole group already.
+/// Passes a signal on, unless the terminal has already sent the signal to the whole process group.
 extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid siginfo.
     let from_terminal = unsafe { (*info).si_code } == libc::SI_KERNEL;
@@ -69,7 +70,7 @@ extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
         ENDED => {
             let is_request = matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT);
             if is_request && LATE.fetch_add(1, Ordering::Relaxed) > 0 {
-                // SAFETY: may be called in a handler.
+                // SAFETY: `_exit` is async-signal-safe.
                 unsafe { libc::_exit(128 + signal) };
             }
         }
@@ -81,7 +82,7 @@ extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
     }
 }
 
-/// Starts the program with more environment variables, and with another standard input if `stdin` is given.
+/// Starts the program with additional environment variables, and with `stdin` as standard input if given.
 pub(crate) fn start(
     start: &Start,
     variables: &[(&str, OsString)],
@@ -96,10 +97,11 @@ pub(crate) fn start(
         command.stdin(stdin);
     }
     command.envs(variables.iter().map(|(name, value)| (name, value)));
-    // SAFETY: only async-signal-safe calls.
+    // SAFETY: the closure makes async-signal-safe calls alone.
     unsafe {
         command.pre_exec(move || {
-            // Python ignores these two; a program that a shell starts has them at their defaults.
+            // Python ignores these two signals, and ignored signals are inherited. A shell starts programs with the
+            // default actions.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
             libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut());
@@ -121,7 +123,7 @@ pub(crate) fn start(
 pub(crate) fn current_mask() -> libc::sigset_t {
     // SAFETY: all bytes zero is a valid set.
     let mut mask: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: reads the mask alone.
+    // SAFETY: a null set changes nothing; the kernel writes the mask.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut mask) };
     mask
 }
@@ -142,16 +144,16 @@ impl Ended {
     }
 }
 
-/// Stops this process, since the child has stopped: the shell that waits for the launcher must see the stop. Returns when
+/// Stops this process because the child has stopped: the shell waits for the launcher and must see a stop. Returns when
 /// either process is continued.
 fn stop_with(child: libc::pid_t) {
-    // A shell that stopped both (Ctrl-Z) may continue this process first.
+    // Ctrl-Z stops both processes, and the shell may have continued them already.
     std::thread::sleep(SETTLING);
     if proc::thread_state(child.unsigned_abs(), child.unsigned_abs()) != Some('T') {
         return;
     }
     let waker = wake_with(child);
-    // SAFETY: stops this process, which goes on behind the call.
+    // SAFETY: stops this process; the call returns when the process is continued.
     unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
     // SAFETY: neither the child nor the waker, a child of this process too, has been reaped.
     unsafe {
@@ -163,11 +165,11 @@ fn stop_with(child: libc::pid_t) {
     }
 }
 
-/// Time from a stop to the second look at the child, and between two looks at whether the child goes on.
+/// Time from a stop to the second look at the child, and between two looks of the waker.
 const SETTLING: Duration = Duration::from_millis(30);
 
-/// Starts a process that continues this process, which is about to stop, when the child goes on by itself; `None` where
-/// the system gives no process.
+/// Starts a process that continues this process as soon as the child runs again. This process is about to stop. `None`
+/// if the fork fails.
 fn wake_with(child: libc::pid_t) -> Option<libc::pid_t> {
     let path = CString::new(format!("/proc/{child}/stat")).ok()?;
     // SAFETY: the new process only makes system calls.
@@ -175,10 +177,10 @@ fn wake_with(child: libc::pid_t) -> Option<libc::pid_t> {
     if waker != 0 {
         return (waker > 0).then_some(waker);
     }
-    // SAFETY: async-signal-safe calls alone, on values of this very frame.
+    // SAFETY: async-signal-safe calls alone, on values of this stack frame.
     unsafe {
         let launcher = libc::getppid();
-        // Ends with the launcher, and is not stopped with it by a terminal.
+        // This process ends with the launcher, and a terminal's stop does not stop it.
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::signal(libc::SIGTSTP, libc::SIG_IGN);
         let pause = libc::timespec { tv_sec: 0, tv_nsec: libc::c_long::from(SETTLING.subsec_nanos()) };
@@ -189,7 +191,7 @@ fn wake_with(child: libc::pid_t) -> Option<libc::pid_t> {
             let got = libc::read(file, text.as_mut_ptr().cast(), text.len());
             libc::close(file);
             let text = text.get(..usize::try_from(got).unwrap_or(0)).unwrap_or(&[]);
-            // The state stands behind the name, which is in brackets and may hold brackets.
+            // The state stands behind the name. The name is in brackets and may contain brackets.
             let state = text.iter().rposition(|byte| *byte == b')').and_then(|at| text.get(at + 2));
             if state != Some(&b'T') || libc::getppid() != launcher {
                 libc::kill(launcher, libc::SIGCONT);
@@ -199,14 +201,15 @@ fn wake_with(child: libc::pid_t) -> Option<libc::pid_t> {
     }
 }
 
-/// Waits until the child has ended, calls `before_reaping`, and reaps the child. This process stops when the child stops.
+/// Waits until the child has ended, calls `before_reaping`, and reaps the child. Whenever the child stops, this process
+/// stops too.
 pub(crate) fn wait(child: &Child, before_reaping: impl FnOnce()) -> io::Result<Ended> {
     let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     loop {
         // SAFETY: all bytes zero is a valid siginfo.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT;
-        // SAFETY: `info` has room for the answer.
+        // SAFETY: `info` is a valid siginfo to write to.
         let answer = unsafe { libc::waitid(libc::P_PID, child.id(), &raw mut info, flags) };
         if answer == 0 && info.si_code != libc::CLD_STOPPED {
             break;
@@ -221,10 +224,10 @@ pub(crate) fn wait(child: &Child, before_reaping: impl FnOnce()) -> io::Result<E
         }
     }
     before_reaping();
-    // From here on the system may give the child's number to another process.
+    // From here on the system may give the child's process id to another process.
     CHILD.store(ENDED, Ordering::Relaxed);
     let mut status = 0;
-    // SAFETY: `status` has room for the answer.
+    // SAFETY: `status` is a valid int to write to.
     while unsafe { libc::waitpid(pid, &raw mut status, 0) } < 0 {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {

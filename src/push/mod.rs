@@ -1,8 +1,8 @@
-//! Continuous profiles: while a program runs, windows of its profile go to a server as pprof files.
+//! Continuous profiles: sends windows of the profile to a server as pprof files while the program runs.
 //!
-//! Job: everything between a profile so far and the server. Invariant: a server that is slow, away or broken changes
-//! nothing in the program; what is lost is counted. Neighbours: `commands::run` pushes for `rscalene run --push`,
-//! `inprocess` for `rscalene.push`.
+//! Job: turn the profile so far into windows, and send them. Invariant: a slow, absent or broken server has no effect
+//! on the program; lost windows are counted. Callers: `commands::run` for `rscalene run --push`, `inprocess` for
+//! `rscalene.push`.
 
 pub(crate) mod pusher;
 pub(crate) mod server;

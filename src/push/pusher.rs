@@ -1,9 +1,9 @@
 //! The queue between the windows and the server.
 //!
-//! Job: make a window of each profile so far, keep windows that the server does not take, and count what is lost.
-//! Invariants: at most [`QUEUE`] windows wait, and the oldest is dropped for a new one; nothing here fails or blocks for
-//! longer than a call to the server may take. Neighbours: `windows` subtracts, `server` sends; `commands::run` and
-//! `inprocess` own the threads.
+//! Job: make a window of each profile so far, keep windows until the server accepts them, and count lost windows.
+//! Invariants: at most [`QUEUE`] windows wait, and a new window replaces the oldest; no call fails, or blocks longer
+//! than a call to the server may take. Neighbours: `windows` subtracts, `server` sends; `commands::run` and `inprocess`
+//! own the threads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,22 +15,22 @@ use super::windows::Windows;
 use crate::profile::model::Profile;
 use crate::report::export;
 
-/// Windows that wait for the server.
+/// Most windows that wait for the server.
 const QUEUE: usize = 4;
 
-/// Counts, for any thread to read.
+/// Counts that any thread may read.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// Windows that the server took.
+    /// Windows accepted by the server.
     pub(crate) sent: AtomicU64,
-    /// Windows that were given up.
+    /// Windows dropped without being sent.
     pub(crate) dropped: AtomicU64,
-    /// Why the last window was not taken.
+    /// Why the server did not accept the last window.
     why: Mutex<Option<String>>,
 }
 
 impl Counts {
-    /// Why the last window was not taken; `None` if it was.
+    /// Why the server did not accept the last window; `None` if it did.
     pub(crate) fn why(&self) -> Option<String> {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -40,7 +40,7 @@ impl Counts {
     }
 }
 
-/// The queue and the windows.
+/// The queue, and the state for making windows.
 #[derive(Debug)]
 pub(crate) struct Pusher {
     server: Server,
@@ -51,7 +51,7 @@ pub(crate) struct Pusher {
 }
 
 impl Pusher {
-    /// The first window begins now.
+    /// Makes a pusher whose first window begins now.
     pub(crate) fn new(server: Server) -> Self {
         let (windows, waiting, counts) = (Windows::default(), VecDeque::new(), Arc::default());
         Self { server, windows, waiting, from: SystemTime::now(), counts }
@@ -62,8 +62,8 @@ impl Pusher {
         Arc::clone(&self.counts)
     }
 
-    /// Takes a profile so far: what it gained since the last one waits for the server. A window without samples is left
-    /// out.
+    /// Takes a profile so far, and queues the difference to the previous profile as a window. A window without samples
+    /// is left out.
     pub(crate) fn take(&mut self, mut profile: Profile) {
         let (from, until) = (self.from, SystemTime::now());
         self.from = until;
@@ -79,7 +79,7 @@ impl Pusher {
         self.waiting.push_back(Window { from, until, pprof: export::pprof(&profile) });
     }
 
-    /// Sends what waits, oldest first, until the server does not take one.
+    /// Sends the waiting windows, oldest first, until the server refuses a window.
     pub(crate) fn send(&mut self) {
         while let Some(window) = self.waiting.front() {
             match self.server.send(window) {
@@ -93,7 +93,7 @@ impl Pusher {
         }
     }
 
-    /// Gives up what still waits, at the end.
+    /// Drops the windows that still wait, at the end of the run.
     pub(crate) fn give_up(&mut self) {
         self.counts.dropped.fetch_add(self.waiting.len() as u64, Relaxed);
         self.waiting.clear();

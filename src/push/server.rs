@@ -1,11 +1,12 @@
-//! The server that windows are sent to, by Pyroscope's `POST /ingest`.
+//! Sends windows to a server by Pyroscope's `POST /ingest`.
 //!
-//! Job: check what the user gave, and send one window. Invariants: a window that the server did not take is an error
-//! with a reason; a call takes at most [`PATIENCE`]. Neighbours: [`super::pusher`] decides when, `ureq` is the client.
+//! Job: check the address that the user gave, and send a window. Invariants: a window that the server did not accept is
+//! an error with a reason; a call takes at most [`PATIENCE`]. Neighbours: [`super::pusher`] decides when to send,
+//! `ureq` is the HTTP client.
 //!
-//! The request is the one that Grafana Pyroscope's own agents make for pprof: `name` (with labels in braces), `from`
-//! and `until` (seconds since 1970) in the query; in the body a form with the parts `profile` and `sample_type_config`,
-//! which tells the server how to call each type of sample.
+//! The request is the same as from Grafana Pyroscope's own agents for pprof. The query has `name` (with labels in
+//! braces), `from` and `until` (seconds since 1970). The body is a form with the parts `profile` and
+//! `sample_type_config`; the latter tells the server how to call each type of sample.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,10 +20,10 @@ use ureq::tls::{RootCerts, TlsConfig};
 
 /// Longest time of a call, from the name look-up to the answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// Between the parts of the form. gzip's own bytes never hold it, because it is longer than any match by chance.
+/// Separates the parts of the form. The boundary is too long to occur by chance in the bytes of gzip.
 const BOUNDARY: &str = "rscalene-7d1f0c5e9b3a4f62a8c4d2e6";
 
-/// A stretch of the run as a pprof file.
+/// A window: an interval of the run as a pprof file.
 #[derive(Debug)]
 pub(crate) struct Window {
     pub(crate) from: SystemTime,
@@ -30,7 +31,7 @@ pub(crate) struct Window {
     pub(crate) pprof: Vec<u8>,
 }
 
-/// What the user gave.
+/// The address and the credentials given by the user.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Address {
     /// `http://HOST:PORT` or `https://...`; `/ingest` is added to a URL without a path.
@@ -38,13 +39,13 @@ pub(crate) struct Address {
     /// Name of the application.
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
-    /// `Some((name, password))` with a name, or a token with an empty name.
+    /// `(name, password)`, or a token with an empty name.
     pub(crate) auth: Option<(String, String)>,
     /// Further headers, e.g. `X-Scope-OrgID`.
     pub(crate) headers: BTreeMap<String, String>,
 }
 
-/// The server.
+/// A server whose address has been checked.
 #[derive(Debug)]
 pub(crate) struct Server {
     agent: Agent,
@@ -56,7 +57,8 @@ pub(crate) struct Server {
 impl Server {
     /// Checks an address.
     ///
-    /// # Errors Why the address cannot be used.
+    /// # Errors
+    /// Why the address cannot be used.
     pub(crate) fn new(address: &Address) -> Result<Self, String> {
         let url = url(&address.url)?;
         let mut headers: Vec<(String, String)> =
@@ -81,7 +83,8 @@ impl Server {
 
     /// Sends a window.
     ///
-    /// # Errors Why the server did not take it.
+    /// # Errors
+    /// Why the server did not accept the window.
     pub(crate) fn send(&self, window: &Window) -> Result<(), String> {
         let mut request = self
             .agent

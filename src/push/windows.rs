@@ -1,11 +1,11 @@
-//! Windows: what a running profile gained since the window before.
+//! Makes windows: the difference between a running profile and the windows before.
 //!
-//! Job: subtract from a profile so far, in place, what earlier windows already hold. Invariants: windows of a stack add
-//! up to its figures in the last profile; no figure is below 0; memory is bounded by the number of distinct stacks,
+//! Job: subtract the contents of earlier windows from a profile so far, in place. Invariants: the windows of a stack
+//! add up to its figures in the last profile; no figure is below 0; memory is bounded by the number of distinct stacks,
 //! threads and labelled lines. Neighbours: [`super::pusher`] asks for windows, `report::export::pprof` writes them.
 //!
-//! A figure of a later profile may be a little smaller than before, because CPU seconds are samples that are scaled to
-//! a clock. The window then has 0, and later windows have less, until the sum is right again.
+//! A figure of a later profile may be a little smaller than before, because CPU seconds are samples scaled to a clock.
+//! The window then has 0, and later windows have less, until the sum is right again.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 use crate::profile::model::{Profile, StackNode};
 
-/// Seconds and bytes that earlier windows hold: CPU, wall, and the kinds python, native and system; bytes and blocks.
+/// Sums over earlier windows. Seconds: CPU, wall, and the kinds python, native and system. Amounts: bytes and blocks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sent {
     seconds: [f64; 5],
@@ -22,7 +22,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// Reduces the figures to those that no earlier window holds.
+    /// Subtracts the sums of earlier windows from the figures, and adds the differences to the sums.
     fn reduce(&mut self, seconds: [&mut f64; 5], amounts: [&mut u64; 2]) {
         for (sent, now) in self.seconds.iter_mut().zip(seconds) {
             let gained = (*now - *sent).max(0.0);
@@ -59,20 +59,20 @@ type Frame = (String, String, u32);
 /// A label, and one of its lines by path and number.
 type LabelLine = (BTreeMap<String, String>, String, u32);
 
-/// What the windows so far hold.
+/// The contents of all windows so far.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     frames: Numbers<Frame>,
-    /// Numbers of stacks: of the caller's stack (`u32::MAX`: none) and the frame.
+    /// Numbers of stacks. A stack is the number of its caller's stack (`u32::MAX`: none) and the number of its frame.
     stacks: Numbers<(u32, u32)>,
     sent: FxHashMap<u32, Sent>,
-    /// By stack, process id and thread id.
+    /// By number of the stack, process id and thread id.
     threads: FxHashMap<(u32, u32, u32), Sent>,
     labels: FxHashMap<LabelLine, Sent>,
 }
 
 impl Windows {
-    /// Reduces a profile so far to a window. False if the window is empty. Bytes that are live stay as they are.
+    /// Reduces a profile so far to a window. Returns false if the window is empty. Live bytes stay as they are.
     pub(crate) fn reduce(&mut self, profile: &mut Profile) -> bool {
         self.reduce_labels(profile);
         let files = profile.files.iter().map(|file| &file.path);
