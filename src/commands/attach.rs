@@ -1,8 +1,8 @@
-//! `rscalene attach`: the profile of a process that runs already.
+//! `rscalene attach`: profiles a process that already runs.
 //!
-//! Invariant: from outside, nothing of the process is stopped, signalled or written, and it goes on when this ends,
-//! whatever ends this. What cannot be observed is said with the reason and one thing to do. Neighbours:
-//! `observe::outside` looks, `profile` merges, `output` shows.
+//! Invariant: rscalene observes the process from outside. It does not stop, signal or write the process, and the
+//! process goes on after this command ends, whatever the reason. If something cannot be observed, the message says the
+//! reason and one thing to do. Neighbours: `observe::outside` observes, `profile` merges, `output` shows.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
@@ -26,10 +26,10 @@ use crate::source;
 use crate::transport::event::{Body, Event};
 use crate::units;
 
-/// Longest wait for something to happen: a request to end is seen at the latest then.
+/// Longest wait for an event. After this time the loop checks for a request to end.
 const STEP: Duration = Duration::from_millis(100);
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command; returns the exit code.
 pub(crate) fn attach(flags: &Attach) -> Result<i32, Error> {
     output::check(&flags.output)?;
     let mut facts = Facts::of(flags.pid);
@@ -87,7 +87,7 @@ pub(crate) fn attach(flags: &Attach) -> Result<i32, Error> {
     Ok(output::report(&profile, &wanted, unprofiled(&profile, flags.pid), &source).code)
 }
 
-/// Why a profile holds nothing.
+/// The error for a profile without any sample or wait.
 fn unprofiled(profile: &Profile, pid: u32) -> Option<Error> {
     let waits = profile.totals.time.wait_s.unwrap_or(0.0);
     let nothing = profile.totals.cpu_samples == 0 && waits <= 0.0;
@@ -95,7 +95,7 @@ fn unprofiled(profile: &Profile, pid: u32) -> Option<Error> {
     nothing.then(|| Error::new(EXIT_NO_PROFILE, format!("process {pid} ended before anything was seen of it"), hint))
 }
 
-/// What was observed, and what it took.
+/// The message of `--verbose`: the observations, and their cost in CPU time.
 fn effort(profile: &Profile, engine: Engine, dropped: u64) -> String {
     format!(
         "rscalene: {} CPU samples every {} ({}), {} more came too late for their frames; this took {} of CPU",
@@ -107,7 +107,7 @@ fn effort(profile: &Profile, engine: Engine, dropped: u64) -> String {
     )
 }
 
-/// How the CPU time is seen, in the words of the report.
+/// The source of the CPU samples, as reports call it.
 pub(crate) fn named(engine: Engine) -> &'static str {
     match engine {
         Engine::Perf => "perf",
@@ -116,12 +116,12 @@ pub(crate) fn named(engine: Engine) -> &'static str {
     }
 }
 
-/// A process that cannot be observed, as an error of the command.
+/// The error of the command for a process that cannot be observed.
 pub(crate) fn refused(refused: Refused) -> Error {
     Error::new(EXIT_NO_PROFILE, refused.message, refused.hint)
 }
 
-/// Takes events into a profile, and sources as they are when their code is first seen.
+/// Feeds events into a profile, and keeps each source file when its code is first seen.
 struct Taking<'a> {
     facts: &'a Facts,
     builder: ProfileBuilder,
@@ -199,7 +199,7 @@ fn finish(
     })
 }
 
-/// Whose lines are reported.
+/// The scope of the report, from the options and the process.
 pub(crate) fn scope(facts: &Facts, flags: &ScopeFlags) -> Result<Scope, Error> {
     let rules = ScopeRules {
         cwd: facts.cwd.clone(),
@@ -212,19 +212,19 @@ pub(crate) fn scope(facts: &Facts, flags: &ScopeFlags) -> Result<Scope, Error> {
     Scope::new(rules).map_err(|bad| Error::new(EXIT_USAGE, bad.to_string(), "globs look like `src/**/*.py`"))
 }
 
-/// Requests to end so far.
+/// Number of requests to end so far.
 static ENDS: AtomicI32 = AtomicI32::new(0);
 
-/// Has the user asked for the end?
+/// Has the user asked this command to end?
 pub(crate) fn asked_to_end() -> bool {
     ENDS.load(Relaxed) > 0
 }
 
-/// From now on Ctrl-C and its kin ask for the report, and end this process the second time.
+/// From now on the first Ctrl-C, SIGTERM or SIGHUP asks for the report, and the second ends this process.
 pub(crate) fn heed_requests_to_end() {
     extern "C" fn asked(signal: libc::c_int) {
         if ENDS.fetch_add(1, Relaxed) > 0 {
-            // SAFETY: may be called in a handler.
+            // SAFETY: `_exit` is async-signal-safe.
             unsafe { libc::_exit(128 + signal) };
         }
     }
@@ -232,12 +232,12 @@ pub(crate) fn heed_requests_to_end() {
         // SAFETY: all bytes zero is a valid sigaction.
         let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
         new.sa_sigaction = asked as *const () as usize;
-        // SAFETY: the handler only does what may be done in one.
+        // SAFETY: the handler makes async-signal-safe calls alone.
         unsafe { libc::sigaction(signal, &raw const new, std::ptr::null_mut()) };
     }
 }
 
-/// What is known of the process besides what was observed.
+/// Facts about the process from outside of the profile.
 pub(crate) struct Facts {
     pub(crate) pid: u32,
     pub(crate) started: (SystemTime, u64),
@@ -247,7 +247,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Those of process `pid`, as they are now.
+    /// Reads the facts of process `pid` as they are now.
     pub(crate) fn of(pid: u32) -> Self {
         let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_else(|_| PathBuf::from("/"));
         Self {
@@ -259,12 +259,12 @@ impl Facts {
         }
     }
 
-    /// The text that lines of the program stand in.
+    /// The source text for a file name of the program: from its command line, or from the file.
     pub(crate) fn source(&self, path: &str) -> Option<String> {
         inline_source::on_command_line(&self.command, path).or_else(|| source::text(self.root.path(path).to_str()?))
     }
 
-    /// The command line, its interpreter by name alone.
+    /// The command line. The folder of the interpreter is left out.
     pub(crate) fn title(&self) -> String {
         let mut words = self.command.clone();
         if let Some(first) = words.first_mut() {
@@ -273,13 +273,13 @@ impl Facts {
         words.join(" ")
     }
 
-    /// The text of one line of the program, without what surrounds it.
+    /// The text of one line of the program, without white space at its ends.
     pub(crate) fn source_line(&self, path: &str, line: u32) -> Option<String> {
         let text = self.source(path)?;
         Some(text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?.trim().to_owned())
     }
 
-    /// The program's script, as its command line names it.
+    /// The program's script, as the command line names it.
     fn script(&self) -> Option<String> {
         let mut words = self.command.iter().skip(1);
         while let Some(word) = words.next() {

@@ -1,7 +1,8 @@
 //! Opens a file in the user's browser.
 //!
-//! Job: find a browser the way desktop programs do: `BROWSER`, then the desktop's own opener. Invariant: the browser is
-//! started and left alone; its output does not mix with ours. Neighbours: `view` and `run` call it for `--open`.
+//! Job: find a browser in the way of desktop programs: `BROWSER`, then the desktop's own opener. Invariant: rscalene
+//! starts the browser and does not wait for it; the browser's output does not reach rscalene's streams. Callers: `view`
+//! and `run` for `--open`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -9,13 +10,13 @@ use std::process::{Command, Stdio};
 
 use crate::cli::error::{EXIT_NO_PROFILE, Error};
 
-/// Programs that open a file with what the user prefers.
+/// Programs that open a file with the user's preferred application.
 const OPENERS: [&str; 4] = ["xdg-open", "gio open", "sensible-browser", "x-www-browser"];
 
 /// Opens `path`.
 ///
 /// # Errors
-/// When no browser could be started.
+/// No browser could be started.
 pub(crate) fn open(path: &Path) -> Result<(), Error> {
     let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     for words in candidates(|name| std::env::var_os(name)) {
@@ -41,8 +42,8 @@ pub(crate) fn open(path: &Path) -> Result<(), Error> {
     ))
 }
 
-/// Commands to try, in order: those of `BROWSER` (separated by colons, `%s` stands for the file), and where there is a
-/// display the desktop's.
+/// Commands to try, in order: first those of `BROWSER` (separated by colons, `%s` stands for the file), then those of
+/// the desktop if there is a display.
 fn candidates(env: impl Fn(&str) -> Option<OsString>) -> Vec<Vec<String>> {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();

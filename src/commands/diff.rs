@@ -1,8 +1,8 @@
-//! `rscalene diff`: what changed between two saved profiles.
+//! `rscalene diff`: compares two saved profiles.
 //!
-//! Invariant: both files are believed only after they were read as a whole; a difference is an answer, not an error, so
-//! the exit code is 0 unless `--fail` set a limit that is passed. Neighbours: `profile::compare` compares and judges,
-//! `report::diff` renders, `view` reads the files.
+//! Invariant: rscalene reads and checks both files completely before the comparison. A difference is a result, not an
+//! error, so the exit code is 0 unless a figure grew beyond a limit of `--fail`. Neighbours: `profile::compare`
+//! compares and judges, `report::diff` renders, `view` reads the files.
 
 use std::io::Write;
 
@@ -18,7 +18,7 @@ use crate::report::diff::{
 };
 use crate::save;
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command; returns the exit code.
 pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
     let format = match &flags.output {
         Some(path) => Some(DiffFormat::of(path).ok_or_else(|| {
@@ -84,7 +84,7 @@ fn markdown(diff: &Difference, options: &DiffOptions, verdict: Option<&Verdict>)
     render_markdown(diff, options) + &limits
 }
 
-/// Appends to the file that GitHub shows as the step's summary, where there is one.
+/// Appends to the file that GitHub shows as the summary of the step, if there is such a file.
 fn append_summary(text: &str) -> Result<(), Error> {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else { return Ok(()) };
     let path = std::path::PathBuf::from(path);

@@ -1,7 +1,7 @@
-//! `rscalene dump`: what every thread of a running process does now.
+//! `rscalene dump`: prints the present stack of every thread of a running process.
 //!
-//! Invariant: one look, printed to stdout; without `--native` nothing of the process is stopped. Neighbours:
-//! `observe::outside::now` looks, `attach` shares its errors.
+//! Invariant: the command looks once and prints to stdout; without `--native` it does not stop the process. Neighbours:
+//! `observe::outside::now` looks, `attach` makes the errors.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::cli::messages::{print, tell};
 use crate::observe::outside::now::{FrameNow, Now, ThreadNow, now};
 use crate::observe::proc;
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command; returns the exit code.
 pub(crate) fn dump(flags: &Dump) -> Result<i32, Error> {
     let mut pids = vec![flags.pid];
     let first = now(flags.pid, flags.native).map_err(refused)?;
@@ -23,7 +23,7 @@ pub(crate) fn dump(flags: &Dump) -> Result<i32, Error> {
     while flags.subprocesses && at < pids.len() {
         for child in proc::children(pids[at]) {
             pids.push(child);
-            // A child without Python has nothing to show.
+            // Leave out a child that does not run Python.
             all.extend(now(child, flags.native).ok());
         }
         at += 1;

@@ -1,7 +1,8 @@
-//! `rscalene merge`: one profile of many.
+//! `rscalene merge`: makes one profile of many.
 //!
-//! Invariant: one profile at a time is in memory; a file that cannot be merged is named, and the others are merged. The
-//! exit code is 0 if a profile could be read. Neighbours: `profile::merge` adds, `output` shows and saves.
+//! Invariant: one profile at a time is in memory; a message names each file that cannot be merged, and the others are
+//! merged. The exit code is 0 if at least one profile could be read. Neighbours: `profile::merge` adds, `output` shows
+//! and saves.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::profile::merge::{Merging, NotAdded};
 use crate::report::{self, Format};
 use crate::{save, units};
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command; returns the exit code.
 pub(crate) fn merge(flags: &Merge) -> Result<i32, Error> {
     let format = flags.output.as_deref().map(save::format_of).transpose()?;
     output::check(flags.output.as_slice())?;
@@ -49,7 +50,7 @@ pub(crate) fn merge(flags: &Merge) -> Result<i32, Error> {
     Ok(0)
 }
 
-/// Adds a file; the error says why it is not merged.
+/// Adds a file; the error is the reason for leaving the file out.
 fn add(merging: &mut Merging, path: &Path) -> Result<(), String> {
     let name = path.display().to_string();
     let file = fs::File::open(path).map_err(|error| format!("cannot read `{name}`: {}", view::why(&error)));
@@ -67,8 +68,8 @@ fn skipped(merging: &mut Merging, why: String) -> String {
     why
 }
 
-/// The files that are named, and the `.json` files in the folders that are named, in order; not the file that is
-/// written.
+/// The files that the user named, and the `.json` files in the folders that the user named, in order. The output file
+/// is left out.
 fn files(named: &[PathBuf], output: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in named {

@@ -1,8 +1,8 @@
-//! Commands: one file for each.
+//! Runs the commands; each has a file or folder.
 //!
-//! Job: turn the words typed into an exit code. Invariant: stdout belongs to the profiled program; whatever rscalene
-//! says while one runs goes to stderr. Neighbours: `python/rscalene/__main__.py` calls [`main`], every other room is
-//! used here.
+//! Job: turn a command line into an exit code. Invariant: while a profiled program runs, stdout belongs to the program
+//! and rscalene writes to stderr. Neighbours: `python/rscalene/__main__.py` calls [`main`]; the commands use all other
+//! modules.
 
 mod attach;
 mod browser;
@@ -70,14 +70,14 @@ pub fn main(mut argv: Vec<OsString>, executable: Option<PathBuf>) -> i32 {
     }
 }
 
-/// What clap says at the end of its errors, where ours have a hint.
+/// The end of clap's errors. rscalene's own errors have a hint instead.
 const MORE: &str = "For more information, try '--help'.";
 
-/// Shows why the words could not be taken, or the help that they ask for; the answer is the exit code.
+/// Prints clap's error, or the help that the user asked for; returns the exit code.
 fn refuse(error: &clap::Error) -> i32 {
     let hint = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A closed stdout or stderr leaves nobody to show it to.
+            // If the stream is closed, there is no other place for the text.
             let _ = error.print();
             return if error.use_stderr() { EXIT_USAGE } else { 0 };
         }
@@ -101,7 +101,8 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
         Command::Merge(flags) => merge::merge(flags),
         Command::Recover(flags) => recover::recover(flags),
         Command::Lines { words } => {
-            // It runs the program in the interpreter that it measures; the console script does without this.
+            // `rscalene lines` runs the program in the interpreter that it measures, so this process becomes that
+            // interpreter. The console script starts `rscalene.lines.command` without this detour.
             let mut lines = std::process::Command::new(&interpreter);
             let error = lines.args(["-m", "rscalene.lines.command"]).args(words).exec();
             let hint = "name another interpreter: `PYTHON -m rscalene lines ...`";

@@ -1,18 +1,18 @@
-//! Names of files of many launchers: of the ranks of a job, of the machines of a job.
+//! Names of output files for jobs with many launchers: one launcher for each rank, on several machines.
 //!
-//! Job: put machine, rank and process id into the names of `-o`, and know which ranks are profiled. Invariant: two ranks of a job
-//! never have the same name, whatever was typed. Neighbours: `observe::rank` reads machine and rank, `run` asks, `save`
-//! keeps launchers apart that have no rank.
+//! Job: put host, rank and process id into the names of `-o`. Invariant: two ranks of a job never get the same name,
+//! unless the name has `{pid}`. Neighbours: `observe::rank` reads host and rank, `run` calls, `save` separates
+//! launchers without a rank.
 
 use std::path::{Path, PathBuf};
 
 use crate::save;
 
-/// What `{rank}` is where no launcher gave one.
+/// Text for `{rank}` if no job launcher set a rank.
 const NO_RANK: &str = "none";
 
-/// The name for this machine and rank. Where there is a rank, and the name has neither `{rank}` nor `{pid}`, `.rank3` stands before
-/// the ending.
+/// The name for this host and rank. If there is a rank, and the name has neither `{rank}` nor `{pid}`, the function
+/// puts `.rankN` before the ending, for example `out.rank3.json`.
 pub(crate) fn placed(path: &Path, host: Option<&str>, rank: Option<u32>) -> PathBuf {
     let Some(text) = path.to_str().filter(|text| *text != "-") else { return path.to_owned() };
     let spelt = rank.map_or(NO_RANK.to_owned(), |rank| rank.to_string());
@@ -25,7 +25,7 @@ pub(crate) fn placed(path: &Path, host: Option<&str>, rank: Option<u32>) -> Path
     }
 }
 
-/// The name for the program's process id.
+/// The name with the program's process id in place of `{pid}`.
 pub(crate) fn with_pid(path: &Path, pid: u32) -> PathBuf {
     path.to_str().map_or_else(|| path.to_owned(), |text| PathBuf::from(text.replace("{pid}", &pid.to_string())))
 }

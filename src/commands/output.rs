@@ -1,9 +1,10 @@
-//! What is shown and saved at the end.
+//! Shows and saves the report at the end of a command.
 //!
-//! Job: the table on a terminal, a line in a pipe, and the file that was asked for (or, on a terminal, a JSON file of
-//! our own in the current folder). Invariant: files appear whole or not at all, readable by the user alone, and nothing
-//! that is not a profile of ours is ever written over unasked; stdout is never touched while a program runs. A report
-//! that cannot be written is said so, and everything else still happens. Neighbours: `run`, `view`, `report`.
+//! Job: print the table on a terminal or one line in a pipe, and write the files of `-o`. Without `-o`, on a terminal,
+//! write a JSON file in the current folder. Invariants: files appear whole or not at all, readable by the user alone.
+//! Without `-o`, rscalene replaces a file only if the file is a profile of rscalene. Nothing is written to stdout while
+//! a program runs. If a report cannot be written, a message says so and all other steps still happen. Callers: `run`,
+//! `view`, `report`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use crate::report::{self};
 use crate::save::{self, cannot_write, folder_of, format_of, write_whole};
 use crate::source;
 
-/// Refuses what could not be written anyway, before the program starts.
+/// Refuses output files that cannot be written, before the program starts.
 pub(crate) fn check(output: &[PathBuf]) -> Result<(), Error> {
     for path in output.iter().filter(|path| !is_stdout(path)) {
         format_of(path)?;
@@ -43,41 +44,41 @@ pub(crate) fn check(output: &[PathBuf]) -> Result<(), Error> {
     Ok(())
 }
 
-/// `-o -`: the table goes to standard output once the program has ended.
+/// Is this `-o -`? The table then goes to standard output after the program has ended.
 fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Gives the text of a file, as far as it can be had.
+/// Returns the text of a source file, if it can be read.
 pub(crate) type ReadSource<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What became of a report.
+/// The result of showing and saving a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reported {
     /// Exit code for a program that succeeded.
     pub(crate) code: i32,
-    /// The file that was asked for could not be written.
+    /// A file of `-o` could not be written.
     pub(crate) unsaved: bool,
 }
 
-/// What is asked of the report.
+/// The wishes of the user for the report.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     /// The files of `-o`.
     pub(crate) output: &'a [PathBuf],
     /// Open the page.
     pub(crate) open: bool,
-    /// Print nothing, and save what was asked for alone.
+    /// Print nothing, and save only the files of `-o`.
     pub(crate) quiet: bool,
     /// How the report looks.
     pub(crate) show: &'a Show,
-    /// Names the file that is saved unasked.
+    /// The name in the file that is saved without `-o`: `rscalene-NAME.json`.
     pub(crate) name: &'a str,
-    /// When recording began: a file that was written since is another's.
+    /// Start of the recording. A file of `-o` with a later time of change belongs to another run.
     pub(crate) started: SystemTime,
 }
 
-/// Shows and saves.
+/// Prints and saves the report, and opens the page.
 pub(crate) fn report(
     profile: &Profile,
     wanted: &Wanted<'_>,
@@ -132,7 +133,7 @@ pub(crate) fn report(
     Reported { code, unsaved }
 }
 
-/// Says where a report is, and how to see a profile again.
+/// The message after saving a report: its path, and how to show the profile again.
 fn saved_as(path: &Path, show: &Show) -> String {
     let shown = path.display();
     match Format::of(path) {
@@ -144,7 +145,8 @@ fn saved_as(path: &Path, show: &Show) -> String {
     }
 }
 
-/// Says where a pstats file is and what its figures are, since pstats prints samples as calls.
+/// The message after saving a pstats file: its path, and the meaning of its figures, since pstats prints samples as
+/// calls.
 pub(crate) fn saved_pstats(path: &Path, show: &Show) -> String {
     let (of, other) = match show.of.unwrap_or(Weight::Wall) {
         Weight::Wall => ("wall time (CPU and waiting)", "; `--of cpu` writes CPU time"),
@@ -156,7 +158,7 @@ pub(crate) fn saved_pstats(path: &Path, show: &Show) -> String {
     format!("saved {}: {of} by function; ncalls are CPU samples, not calls{other}", path.display())
 }
 
-/// The report as text: on a terminal as much as fits on it, elsewhere the short form, with `--full` everything.
+/// The report as text: on a terminal as much as fits, elsewhere the short form, with `--full` all tables.
 pub(crate) fn table(profile: &Profile, show: &Show, terminal: bool, source: ReadSource<'_>) -> String {
     let detail = match (show.full, terminal.then(terminal_size).flatten()) {
         (true, _) => Detail::Full,
@@ -169,7 +171,7 @@ pub(crate) fn table(profile: &Profile, show: &Show, terminal: bool, source: Read
     text
 }
 
-/// Opens the page: the file of `-o` if that is one, else a temporary file.
+/// Opens the page: an HTML file of `-o` if there is one, else a temporary file.
 fn open(profile: &Profile, wanted: &Wanted<'_>, source: ReadSource<'_>) -> Result<(), Error> {
     if let Some(path) = wanted.output.iter().find(|path| Format::of(path) == Some(Format::Html)) {
         return browser::open(path);
@@ -183,7 +185,7 @@ fn open(profile: &Profile, wanted: &Wanted<'_>, source: ReadSource<'_>) -> Resul
     browser::open(&path)
 }
 
-/// The profile that is saved unasked: `rscalene-NAME.json` in the current folder.
+/// Saves the profile without `-o`: in `rscalene-NAME.json` in the current folder.
 fn save_own(profile: &Profile, wanted: &Wanted<'_>, source: ReadSource<'_>) -> Result<PathBuf, Error> {
     let name: String =
         wanted.name.chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
@@ -200,7 +202,7 @@ fn save_own(profile: &Profile, wanted: &Wanted<'_>, source: ReadSource<'_>) -> R
     Ok(path)
 }
 
-/// Does the file begin as our profiles do?
+/// Does the file begin like a profile of rscalene?
 fn is_profile(path: &Path) -> bool {
     use std::io::Read;
     let mut start = String::new();
@@ -208,8 +210,8 @@ fn is_profile(path: &Path) -> bool {
     read.is_ok() && start.trim_start().starts_with('{') && start.contains(FORMAT_NAME)
 }
 
-/// Writes the profile to the file that was asked for. One that appeared or changed since the recording began is another
-/// run's, and stays: the profile then goes to a file beside it, whose path is the answer.
+/// Writes the profile to a file of `-o`. If this file appeared or changed after the recording began, it belongs to
+/// another run and stays. The profile then goes to a file beside it. Returns the path of the written file.
 fn save_new(
     profile: &Profile,
     path: &Path,
@@ -227,7 +229,7 @@ fn save_new(
     let beside = if written.map_err(|error| cannot_write(&beside, &error))? {
         beside
     } else {
-        // A process of another machine may have the same id.
+        // A process on another machine may have the same process id.
         let host = profile.target.host.as_deref().unwrap_or("other").replace('/', "_");
         let beside = save::beside(path, &format!("{host}.{}", profile.target.pid));
         write_whole(&beside, &bytes).map_err(|error| cannot_write(&beside, &error))?;
@@ -249,7 +251,7 @@ pub(crate) fn save(
     write_whole(path, &bytes).map_err(|error| cannot_write(path, &error))
 }
 
-/// The profile in a format.
+/// Encodes the profile in a format.
 pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style, source: ReadSource<'_>) -> Vec<u8> {
     let read = |path: &str| if show.rendering.no_source { None } else { source(path) };
     let look = Look {
@@ -266,7 +268,7 @@ pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Sty
     bytes
 }
 
-/// What the flags ask of a report.
+/// The options of a report, from the flags.
 pub(crate) fn options(show: &Show) -> Options {
     Options {
         sort: show.sort,
@@ -279,12 +281,12 @@ pub(crate) fn options(show: &Show) -> Options {
     }
 }
 
-/// How a report looks on stderr, or as text in a file.
+/// The look of a report on stderr, or as text in a file.
 pub(crate) fn style(show: &Show, terminal: bool) -> Style {
     styled(&show.rendering, terminal)
 }
 
-/// As above, from what it is written on alone.
+/// The look of a report, from the options of rendering alone.
 pub(crate) fn styled(rendering: &Rendering, terminal: bool) -> Style {
     let color = match rendering.color {
         Color::Auto => ColorChoice::Auto,
@@ -298,7 +300,7 @@ pub(crate) fn styled(rendering: &Rendering, terminal: bool) -> Style {
     Style::resolve(output, |name| std::env::var(name).ok(), color, rendering.width)
 }
 
-/// The text that a program's lines stand in: a file, or the code on its command line.
+/// The source text for a file name of the program: from its command line, from a notebook, or from the file.
 pub(crate) fn source_of(target: &Target, path: &str) -> Option<String> {
     let typed = inline_source::on_command_line(&target.command, path);
     typed.or_else(|| notebooks::text(path)).or_else(|| source::text(path))
@@ -309,7 +311,7 @@ pub(crate) fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The platform that profiles name: `linux-x86_64`.
+/// The platform for the profile, for example `linux-x86_64`.
 pub(crate) fn platform() -> String {
     format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }

@@ -1,8 +1,8 @@
-//! `rscalene recover`: a report out of what a killed launcher left.
+//! `rscalene recover`: makes a report from the capture of a killed launcher.
 //!
-//! Invariant: the capture is not changed, and nothing in it is believed beyond what it holds; a damaged one gives what
-//! is readable up to the damage, and says so. Neighbours: `keep` knows where captures lie, `transport::capture` reads
-//! them, `view` shows profiles in the same way.
+//! Invariant: the command does not change the capture. If the capture is damaged, the report covers the events before
+//! the damage and has a notice. Neighbours: `keep` finds captures, `transport::capture` reads them, `view` shows
+//! profiles in the same way.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -27,7 +27,7 @@ use crate::units;
 
 const LIST: &str = "`rscalene recover --list` shows what is there";
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command; returns the exit code.
 pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
     if flags.list {
         list();
@@ -63,14 +63,14 @@ fn list() {
         let when = humantime::format_rfc3339_seconds(written);
         let state = if running { "still running" } else { "left behind" };
         let command = origin.command.join(" ").escape_debug().to_string();
-        // A reader that has seen enough (`| head`) is no error.
+        // A reader may close the pipe early (`| head`); `print` ignores the error.
         messages::print(
             format!("{}  {when}  {}  {state}  {command}\n", path.display(), units::bytes(bytes)).as_bytes(),
         );
     }
 }
 
-/// What a capture says of itself, and what reads it.
+/// Opens a capture; returns its head and a reader of its events.
 pub(super) fn open(path: &Path) -> Result<(Origin, Reader<File>), Error> {
     let refuse =
         |why: &str, hint: &str| Error::new(EXIT_USAGE, format!("cannot read `{}`: {why}", path.display()), hint);
@@ -84,7 +84,7 @@ pub(super) fn open(path: &Path) -> Result<(Origin, Reader<File>), Error> {
     })
 }
 
-/// The profile of a capture; of one whose launcher still writes it, the profile so far.
+/// The profile of a capture. If the launcher still writes the capture (`running`), this is the profile so far.
 pub(super) fn profile(path: &Path, no_source: bool, running: bool) -> Result<Profile, Error> {
     let (origin, reader) = open(path)?;
     let bad = |why: String| Error::new(EXIT_USAGE, format!("cannot read `{}`: {why}", path.display()), LIST);
@@ -105,7 +105,7 @@ pub(super) fn profile(path: &Path, no_source: bool, running: bool) -> Result<Pro
         );
         notices.push(Notice::of_run(codes::RECOVERED, text));
     }
-    // What is being written ends anywhere.
+    // A capture that is still being written may end in the middle of an event.
     let damage = damage.filter(|damage| !(running && matches!(damage, Damage::CutOff)));
     let damage = damage.map(|damage| match damage {
         Damage::CutOff => "the capture ends in the middle: what is missing there is not in this report".to_owned(),

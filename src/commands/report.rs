@@ -1,8 +1,8 @@
-//! `rscalene report`: the profile so far of a program that runs under `rscalene run`.
+//! `rscalene report`: shows the profile so far of a program under `rscalene run`.
 //!
-//! Job: read what the running launcher has recorded, which lies in its capture up to the last second, and report it.
-//! Invariant: neither the launcher nor the program is asked anything, so that neither is disturbed. Neighbours:
-//! `recover` reads captures, `output` shows profiles.
+//! Job: read the capture of the running launcher, which is complete up to the last second, and report it. Invariant:
+//! the command sends nothing to the launcher or to the program, so neither is disturbed. Neighbours: `recover` reads
+//! captures, `output` shows profiles.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::launch::keep;
 use crate::observe::proc;
 use crate::save;
 
-/// Longest time in which a request to end goes unheard.
+/// Longest time until the loop notices a request to end.
 const STEP: Duration = Duration::from_millis(100);
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command; returns the exit code.
 pub(crate) fn report(flags: &Report) -> Result<i32, Error> {
     let capture = capture_of(flags.pid)?;
     if let Some(path) = &flags.output {
@@ -30,7 +30,7 @@ pub(crate) fn report(flags: &Report) -> Result<i32, Error> {
         return Ok(0);
     };
     heed_requests_to_end();
-    // Once the launcher has reported, its capture is gone.
+    // The launcher removes the capture after its report.
     while capture.exists() && !asked_to_end() {
         write(flags, &capture)?;
         let mut left = every;
@@ -55,7 +55,8 @@ fn write(flags: &Report, capture: &std::path::Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The capture of the launcher that is process `pid`, or whose program or one of its children is.
+/// The capture of the launcher with process id `pid`, or of the launcher whose program is process `pid` or an ancestor
+/// of it.
 fn capture_of(pid: u32) -> Result<PathBuf, Error> {
     let running = keep::found().into_iter().filter(|found| found.running);
     let mut known: Vec<(u32, PathBuf)> =

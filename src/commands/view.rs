@@ -1,7 +1,7 @@
-//! `rscalene view`: a saved profile, shown again or turned into another format.
+//! `rscalene view`: shows a saved profile, or converts it into another format.
 //!
-//! Invariant: the file is believed only after it was read as a whole; what is shown goes to stdout, since no program
-//! runs. Neighbours: `report::json` reads, `report::format` encodes, `output` writes.
+//! Invariant: rscalene reads and checks the complete file before showing any of it. The report goes to stdout, since no
+//! program runs. Neighbours: `report::json` reads, `report::format` encodes, `output` writes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::profile::model::Profile;
 use crate::report::{self, Format};
 use crate::save;
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command; returns the exit code.
 pub(crate) fn view(flags: &View) -> Result<i32, Error> {
     let format = format(flags)?;
     if flags.open && flags.output.is_some() && format != Format::Html {
@@ -54,7 +54,7 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
     Ok(0)
 }
 
-/// What was asked for: by word, else by the file's ending, else the table.
+/// The format: from `--format`, else from the ending of `-o`, else HTML for `--html` and `--open`, else the table.
 fn format(flags: &View) -> Result<Format, Error> {
     match (flags.format, &flags.output) {
         (Some(format), _) => Ok(format),
@@ -64,7 +64,7 @@ fn format(flags: &View) -> Result<Format, Error> {
     }
 }
 
-/// The file to write: that of `-o`, or for `--html` and `--open` one beside the profile.
+/// The file to write: the file of `-o`, or for `--html` and `--open` an HTML file beside the profile.
 fn target(flags: &View) -> Option<PathBuf> {
     let beside = || (flags.html || flags.open).then(|| flags.file.with_extension("html"));
     flags.output.clone().or_else(beside)
@@ -81,7 +81,7 @@ pub(crate) fn read(path: &Path) -> Result<Profile, Error> {
     Ok(report::read_any(&shown, file)?)
 }
 
-/// Takes the text of lines out of a profile.
+/// Removes the source text of all lines from a profile.
 pub(crate) fn drop_source(profile: &mut Profile) {
     profile.files.iter_mut().flat_map(|file| &mut file.lines).for_each(|line| line.source = None);
 }

@@ -1,8 +1,9 @@
-//! `rscalene doctor`: what works here, and what to do about what does not.
+//! `rscalene doctor`: checks whether rscalene works on this machine.
 //!
-//! Job: profile a tiny program under each interpreter, exactly as `run` would, and say what came of it. Invariant: a
-//! verdict rests on what was seen, not on settings that were read; those only explain it. Neighbours: `trial` runs the
-//! tiny program, `shim`, `program` and `report::style` answer the rest.
+//! Job: profile a small program under each interpreter, exactly as `run` would, and print the result with a hint for
+//! each failure. Invariant: a verdict depends on the trial's result. Settings of the system, such as
+//! `perf_event_paranoid`, only explain a verdict. Neighbours: `trial` runs the small program; `shim`, `program` and
+//! `report::style` make the other checks.
 
 mod trial;
 
@@ -22,21 +23,21 @@ use crate::launch::preload::{Shim, refuse_foreign_proc};
 use crate::launch::program;
 use crate::report::style::{ColorChoice, Output, Style};
 
-/// Versions that are looked for on PATH beside the interpreter that was asked for.
+/// Interpreters to look for on PATH besides the chosen interpreter.
 const NAMES: [&str; 5] = ["python3.11", "python3.12", "python3.13", "python3.14", "python3.15"];
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It works.
+    /// The feature works.
     Good,
-    /// It works less well than it could.
+    /// The feature works with a limitation.
     Weak,
-    /// It does not work.
+    /// The feature does not work.
     Bad,
 }
 
-/// One line of the answer.
+/// One line of the output.
 #[derive(Clone, Debug)]
 struct Check {
     verdict: Verdict,
@@ -59,7 +60,7 @@ impl Check {
     }
 }
 
-/// Runs the command; the answer is the exit code: 1 if the interpreter that was asked for cannot be profiled.
+/// Runs the command; returns the exit code: 1 if the chosen interpreter cannot be profiled.
 pub(crate) fn doctor(flags: &Doctor, interpreter: &Path) -> Result<i32, Error> {
     let style = Style::resolve(
         Output {
@@ -110,7 +111,7 @@ fn render(check: &Check, style: Style, text: &mut String) {
     }
 }
 
-/// Other interpreters on PATH that start at all (a version manager leaves names that do not), each once.
+/// Other interpreters on PATH, each once. Names that do not start are left out: version managers leave such names.
 fn others(chosen: &Path) -> Vec<PathBuf> {
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let mut seen: HashSet<PathBuf> = program::find(chosen.as_os_str()).iter().map(|path| real(path)).collect();

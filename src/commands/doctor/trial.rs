@@ -1,7 +1,7 @@
-//! The trial: a tiny program, profiled, and what arrived.
+//! The trial: profiles a small program, and collects the events.
 //!
-//! Invariant: it goes through the arena, the drain and the outside reader that `run` uses, so what works here works
-//! there. The program computes, allocates and sleeps for about a third of a second in all. Neighbours: `doctor` judges.
+//! Invariant: the trial uses the same arena, drain and outside reader as `run`, so its result holds for `run`. The
+//! program computes, allocates and sleeps for about a third of a second in all. Caller: `doctor` judges the result.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::transport::arena::Arena;
 use crate::transport::drain::Drain;
 use crate::transport::event::{Batch, Body};
 
-/// Computes and allocates for a while, then sleeps.
+/// A program that computes and allocates for 0.2 s, then sleeps for 0.15 s.
 const PROGRAM: &str = "\
 import time
 end = time.perf_counter() + 0.2
@@ -27,7 +27,8 @@ while time.perf_counter() < end:
 time.sleep(0.15)
 ";
 
-/// Makes itself unreadable, as a process that gives its rights away is (PR_SET_DUMPABLE), and ends with its input.
+/// A program that makes itself unreadable (PR_SET_DUMPABLE 0), as a process that drops its privileges is. The program
+/// ends when its standard input ends.
 const UNREADABLE: &str = "\
 import ctypes, sys
 ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
@@ -35,7 +36,7 @@ print(id(None), flush=True)
 sys.stdin.read()
 ";
 
-/// May the launcher read a process that has given its rights away? `None` where the program did not run.
+/// Can the launcher read the memory of a process that has dropped its privileges? `None` if the program did not run.
 pub(super) fn reads_without_rights(executable: &Path) -> Option<bool> {
     let mut command = Command::new(executable);
     command.args(["-S", "-E", "-c", UNREADABLE]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -51,10 +52,10 @@ pub(super) fn reads_without_rights(executable: &Path) -> Option<bool> {
     answer
 }
 
-/// What takes the CPU samples.
+/// The source of the CPU samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Engine {
-    /// No thread said.
+    /// No thread announced a source.
     #[default]
     Unknown,
     /// perf task-clock.
@@ -63,24 +64,24 @@ pub(super) enum Engine {
     Timer,
 }
 
-/// What arrived.
+/// The result of a trial.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trial {
     /// The program's exit code was 0.
     pub(super) succeeded: bool,
-    /// What it wrote to stderr.
+    /// The standard error of the program.
     pub(super) stderr: String,
-    /// Version of the interpreter that armed itself.
+    /// Version of the interpreter that loaded the shim.
     pub(super) version: Option<Version>,
     /// Verdict of the shim's self-test.
     pub(super) self_test: Option<wire::Verdict>,
-    /// What took the CPU samples.
+    /// Source of the CPU samples.
     pub(super) engine: Engine,
     /// CPU samples.
     pub(super) cpu_samples: usize,
     /// Allocation samples.
     pub(super) allocations: usize,
-    /// Waiting was seen, with a stack.
+    /// A wait with a stack was observed.
     pub(super) waits: bool,
     /// Library of an allocator other than libc's.
     pub(super) allocator: Option<String>,
@@ -91,7 +92,7 @@ pub(super) struct Trial {
 pub(super) struct Version(u32);
 
 impl Version {
-    /// Is this one of the versions that can be profiled?
+    /// Is this a supported version, 3.11 to 3.15?
     pub(super) fn is_supported(self) -> bool {
         let [major, minor, ..] = self.0.to_be_bytes();
         major == 3 && (11..=15).contains(&minor)
@@ -106,7 +107,7 @@ impl std::fmt::Display for Version {
 }
 
 impl Trial {
-    /// Runs the program under `executable`.
+    /// Runs the small program under `executable`.
     pub(super) fn run(shim: &Shim, executable: &Path) -> io::Result<Self> {
         let settings = wire::Settings {
             cpu_mode: wire::CpuMode::ANY,

@@ -1,8 +1,8 @@
-//! `rscalene top`: what creates the load of a running process, as it changes.
+//! `rscalene top`: shows the load of a running process by line, as it changes.
 //!
-//! Invariant: nothing of the process is touched, and the terminal is given back as it was, whatever ends this. Where
-//! stdout is no terminal, or with `--once`, one table is printed. Neighbours: `observe::outside` looks, its `window` adds
-//! up, `screen` draws.
+//! Invariant: rscalene only observes the process, and restores the terminal on every kind of exit. If stdout is no
+//! terminal, or with `--once`, the command prints one table and ends. Neighbours: `observe::outside` observes, its
+//! `window` sums, `screen` draws.
 
 mod screen;
 
@@ -23,10 +23,10 @@ use crate::observe::proc;
 use crate::profile::build::scope::Scope;
 use crate::transport::event::{CodeDef, Event};
 
-/// Longest time in which a key goes unheard.
+/// Longest time until a key takes effect.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command; returns the exit code.
 pub(crate) fn top(flags: &Top) -> Result<i32, Error> {
     let facts = Facts::of(flags.pid);
     let settings = Settings { interval: flags.interval, children: flags.subprocesses, perf: true };
@@ -47,7 +47,7 @@ pub(crate) fn top(flags: &Top) -> Result<i32, Error> {
     if once { print_once(look, flags) } else { show(look, flags) }
 }
 
-/// A process in view and what was seen of it.
+/// A process, and the observations of it.
 struct Look {
     facts: Facts,
     scope: Scope,
@@ -74,7 +74,7 @@ impl Look {
     fn figures(&self, view: View, all: bool) -> Figures {
         let now_ns = proc::monotonic_ns();
         let seconds = match self.window.seconds(now_ns) {
-            // Before the window is full, and for all that was seen, its own length is the measure.
+            // A window that is not full, or that has no length, is measured by the time since the start.
             seconds if self.alive => seconds.max(self.begun.elapsed().as_secs_f64().min(seconds + 0.5)),
             seconds => seconds,
         };
@@ -164,7 +164,7 @@ fn as_json(figures: &Figures) -> serde_json::Value {
     })
 }
 
-/// Gives the terminal back when dropped.
+/// Restores the terminal when dropped.
 struct Terminal(ratatui::DefaultTerminal);
 
 impl Drop for Terminal {
@@ -177,7 +177,7 @@ fn show(mut look: Look, flags: &Top) -> Result<i32, Error> {
     let failed = |error: std::io::Error| {
         Error::new(EXIT_NO_PROFILE, format!("cannot draw on the terminal: {error}"), "`--once` prints a table")
     };
-    // Restores the terminal on a panic, too.
+    // `try_init` also restores the terminal on a panic.
     let mut terminal = Terminal(ratatui::try_init().map_err(failed)?);
     let view = if flags.functions { View::Functions } else { View::Lines };
     let mut screen = Screen::new(view, flags.scope.all);
@@ -210,7 +210,7 @@ fn show(mut look: Look, flags: &Top) -> Result<i32, Error> {
     Ok(0)
 }
 
-/// What a key does beyond the screen itself.
+/// Handles a key: changes the screen, and does the work that the screen cannot do.
 fn press(screen: &mut Screen, look: &mut Look, key: KeyCode) {
     match screen.press(key) {
         Some(screen::Wish::Reset) => look.window.reset(),

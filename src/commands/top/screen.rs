@@ -1,7 +1,7 @@
 //! The screen of `rscalene top`.
 //!
-//! Job: draw figures, and turn keys into what is shown. Invariant: pure: the same figures and keys give the same screen,
-//! so a test can look at it; every key is named on the screen. Neighbour: `super` feeds it.
+//! Job: draw figures, and change the view by key. Invariants: the screen depends on the figures and the keys alone, so
+//! a test can check its text; the screen names every key. Neighbour: `super` passes figures and keys.
 
 use std::fmt::Write as _;
 
@@ -15,10 +15,10 @@ use ratatui::widgets::{Cell, Clear, Paragraph, Row, Table, TableState};
 use crate::observe::outside::window::Place;
 use crate::units;
 
-/// Wall seconds of the window.
+/// Length of the window in wall seconds.
 pub(super) const WINDOW_S: f64 = 10.0;
 
-/// What the table lists.
+/// The rows of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
     Lines,
@@ -26,7 +26,7 @@ pub(super) enum View {
     Threads,
 }
 
-/// A row of lines or functions; all shares are percent of wall time, so 100 is one core.
+/// A row of lines or functions. All shares are per cent of wall time, so 100 is one core.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) place: Place,
@@ -36,7 +36,7 @@ pub(super) struct Line {
     pub(super) source: String,
 }
 
-/// What is shown.
+/// The figures to show.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Figures {
     pub(super) pid: u32,
@@ -47,17 +47,17 @@ pub(super) struct Figures {
     pub(super) lines: Vec<Line>,
     pub(super) rss_bytes: u64,
     pub(super) rss_course: Vec<u64>,
-    /// What looking costs, percent of a core.
+    /// Cost of observing, in per cent of a core.
     pub(super) own: f64,
     pub(super) seconds: f64,
     pub(super) alive: bool,
 }
 
-/// What a key asks of the outside.
+/// An action for `super`, asked for by a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wish {
     Reset,
-    /// Seconds; `None`: all that was seen.
+    /// Length in seconds; `None`: everything since the start.
     Window(Option<f64>),
     Dump,
     Save,
@@ -69,13 +69,13 @@ const COLUMNS: [&str; 6] = ["own %", "total %", "python", "native", "system", "w
 #[derive(Debug)]
 pub(super) struct Screen {
     pub(super) view: View,
-    /// Libraries have rows of their own.
+    /// Show the rows of libraries too.
     pub(super) all: bool,
     pub(super) paused: bool,
     pub(super) quit: bool,
     pub(super) figures: Figures,
     pub(super) note: String,
-    /// A text over the table.
+    /// A text shown in place of the table.
     pub(super) overlay: Option<String>,
     sort: usize,
     filter: String,
@@ -104,7 +104,7 @@ impl Screen {
         }
     }
 
-    /// Does what a key stands for, and answers what the screen cannot do itself.
+    /// Handles a key. Returns the action that the screen cannot do itself.
     pub(super) fn press(&mut self, key: KeyCode) -> Option<Wish> {
         self.note.clear();
         if self.typing {
@@ -153,7 +153,7 @@ impl Screen {
         None
     }
 
-    /// Draws everything.
+    /// Draws the whole screen.
     pub(super) fn draw(&mut self, frame: &mut Frame<'_>) {
         let [head, body, foot] =
             Layout::vertical([Constraint::Length(5), Constraint::Min(3), Constraint::Length(1)]).areas(frame.area());
@@ -255,7 +255,7 @@ impl Line {
     }
 }
 
-/// Headings over their columns: words to the left, numbers to the right.
+/// The headings: left-aligned over text, right-aligned over numbers.
 fn header_row(names: Vec<String>) -> Row<'static> {
     let numbers = 1..=COLUMNS.len();
     let cell = |(at, name): (usize, String)| {
@@ -303,7 +303,7 @@ impl Figures {
     }
 }
 
-/// Parts of one core (or as many as are used), in `cells` cells.
+/// A bar of `cells` cells for parts of one core, or of as many cores as the parts use.
 fn bar(parts: [f64; 3], cells: usize) -> String {
     let whole = parts.iter().sum::<f64>().max(100.0);
     let mut bar = String::new();
@@ -319,7 +319,7 @@ fn bar(parts: [f64; 3], cells: usize) -> String {
     bar
 }
 
-/// The last points as a line of blocks, from zero up.
+/// The last points as a row of block characters; the lowest is zero.
 fn course(points: &[u64], cells: usize) -> String {
     let last = &points[points.len().saturating_sub(cells)..];
     let most = last.iter().copied().max().unwrap_or(0).max(1);
