@@ -1,7 +1,7 @@
-//! `rscalene merge`: makes one profile of many.
+//! `rscalene merge`: makes a profile from many.
 //!
-//! Invariant: one profile at a time is in memory; a message names each file that cannot be merged, and the others are
-//! merged. The exit code is 0 if at least one profile could be read. Neighbours: `profile::merge` adds, `output` shows
+//! Invariant: memory holds a single profile and the sum; a message names each file that cannot be merged, and all other
+//! files are merged. The exit code is 0 if any profile could be read. Neighbours: `profile::merge` adds, `output` shows
 //! and saves.
 
 use std::fs;
@@ -50,7 +50,7 @@ pub(crate) fn merge(flags: &Merge) -> Result<i32, Error> {
     Ok(0)
 }
 
-/// Adds a file; the error is the reason for leaving the file out.
+/// Adds a file. The error says why the file is left out.
 fn add(merging: &mut Merging, path: &Path) -> Result<(), String> {
     let name = path.display().to_string();
     let file = fs::File::open(path).map_err(|error| format!("cannot read `{name}`: {}", view::why(&error)));
@@ -68,8 +68,7 @@ fn skipped(merging: &mut Merging, why: String) -> String {
     why
 }
 
-/// The files that the user named, and the `.json` files in the folders that the user named, in order. The output file
-/// is left out.
+/// The files and, in the folders, the `.json` files of `named`, in order. The output file is left out.
 fn files(named: &[PathBuf], output: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in named {

@@ -1,9 +1,8 @@
 //! Filters a sampler's observations for its profile.
 //!
 //! Job: leave out observations from before the sampler began, from pauses, and from the threads of all samplers.
-//! Invariant: the clock of a thread that is older than the sampler counts from the sampler's start, and stands still in
-//! a pause, so that the CPU time in the profile is that of the sampled stretch alone. Neighbours: `sampler` feeds it,
-//! `profile` merges.
+//! Invariant: the profile has only CPU time of the sampled period. For threads older than the sampler, CPU time counts
+//! from the sampler's start; during a pause no CPU time counts. Neighbours: `sampler` feeds events, `profile` merges.
 
 use std::collections::HashMap;
 
@@ -14,26 +13,26 @@ use crate::profile::build::builder::{Context, ProfileBuilder};
 use crate::profile::model::Profile;
 use crate::transport::event::{Body, Event};
 
-/// The builder, and the facts by which observations are left out.
+/// The builder, and the facts for leaving out observations.
 #[derive(Debug)]
 pub(super) struct Intake {
     builder: ProfileBuilder,
     pid: u32,
     membership: Member,
     footprint: bool,
-    /// CPU nanoseconds that each thread used outside of the sampled stretch.
+    /// CPU nanoseconds that each thread used outside of the sampled period.
     before: HashMap<u32, u64>,
     /// The threads' clocks when the pause began; `None`: not paused.
     paused: Option<HashMap<u32, u64>>,
 }
 
 impl Intake {
-    /// Begins the sampled stretch now. `footprint`: the profile shows the resident memory over time.
+    /// Begins the sampled period now. `footprint`: the profile shows the resident memory over time.
     pub(super) fn new(builder: ProfileBuilder, pid: u32, footprint: bool) -> Self {
         Self { builder, pid, membership: Member::join(), footprint, before: clocks(pid), paused: None }
     }
 
-    /// Number of the sampler among those that run.
+    /// Number of the sampler among the running samplers.
     pub(super) fn member(&self) -> u64 {
         self.membership.id()
     }
@@ -43,7 +42,7 @@ impl Intake {
         self.membership.threads()
     }
 
-    /// Begins a pause: nothing counts until [`Intake::resume`].
+    /// Begins a pause. Observations until [`Intake::resume`] do not count.
     pub(super) fn pause(&mut self) {
         self.paused.get_or_insert_with(|| clocks(self.pid));
     }
@@ -79,12 +78,12 @@ impl Intake {
         }
     }
 
-    /// The profile of the sampled stretch so far.
+    /// The profile of the sampled period so far.
     pub(super) fn snapshot(&self, context: Context<'_>) -> Profile {
         self.builder.snapshot(context)
     }
 
-    /// Ends the sampled stretch.
+    /// Ends the sampled period.
     pub(super) fn finish(self, context: Context<'_>) -> Profile {
         self.builder.finish(context)
     }

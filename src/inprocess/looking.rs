@@ -1,8 +1,8 @@
-//! The looks of a sampler; any thread of the sampler can make them.
+//! Observes the process for a sampler. Any thread of the sampler can make the observations.
 //!
-//! Job: look at the threads of this process, their waits and their memory, each at its own pace, and make the profile
-//! at the end. Invariant: one thread at a time makes the looks; between two looks another thread can take over. If
-//! nothing in the process runs, looks become rare. Neighbours: `pair` has the threads, `observe` looks, `intake`
+//! Job: look at the threads of this process, their waits and their memory, each at its own interval, and make the
+//! profile at the end. Invariant: one thread at a time looks; between two looks another thread can take over. If all
+//! threads of the program sleep, looks become rare. Neighbours: `pair` has the threads, `observe` looks, `intake`
 //! filters the observations.
 
 use std::time::{Duration, Instant, SystemTime};
@@ -23,11 +23,11 @@ use crate::profile::model::{self, Profile};
 use crate::source;
 use crate::transport::event::{Body, Event};
 
-/// Time between two looks at waits, as in the remote reader, and the longest time between two drains of the ring while
+/// Time between two looks at waits, as in the remote reader. Also the longest time between two drains of the ring while
 /// the program works.
 const WAITS: Duration = Duration::from_millis(10);
-/// If nothing in the program has run for this long, looks are [`REST`] apart. In that time, a program that begins to
-/// work fills less than the ring.
+/// If no thread of the program has run for [`IDLE`], looks are [`REST`] apart. Within [`REST`], a program that begins
+/// to work cannot fill the ring.
 const IDLE: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_millis(100);
 
@@ -36,13 +36,13 @@ type Source<'a> = dyn FnMut(&str) -> Option<Vec<String>> + 'a;
 
 /// Facts about the sampler for its profile.
 pub(super) struct About {
-    /// This process.
+    /// This process as a target.
     pub(super) target: Target,
-    /// When the sampler began.
+    /// Start time of the sampler.
     pub(super) started: (SystemTime, u64),
     /// Notices for the report.
     pub(super) notices: Vec<model::Notice>,
-    /// The samples that the sampler takes for `@profile`.
+    /// Counts the samples in functions marked with `@profile`, for their tables.
     pub(super) tally: Option<Tally>,
     /// The labels that the program reports.
     pub(super) labels: LabelReceiver,
@@ -53,8 +53,8 @@ pub(super) struct Looking {
     inside: Inside,
     intake: Intake,
     receiver: Option<Receiver>,
-    /// The reader of waits. The first look makes the reader, so that the thread that starts the sampler does not have
-    /// to.
+    /// The reader of waits. The first look makes the reader, so that the thread that starts the sampler need not wait
+    /// for its creation.
     waits: Option<Reader>,
     about: About,
     interval: Duration,
@@ -81,7 +81,7 @@ impl Looking {
         Self { inside, intake, receiver, waits, about, interval, jitter, due, waited_ns: 0, worked, looks, events }
     }
 
-    /// Keeps the allocations of the calling thread out of the recording: it is a sampler's thread.
+    /// Keeps the allocations of the calling thread out of the recording. Callers: the sampler's own threads.
     pub(super) fn keep_thread_out(&self) {
         if let Some(receiver) = &self.receiver {
             receiver.keep_thread_out();
@@ -118,7 +118,7 @@ impl Looking {
             self.worked = now;
         }
         if now - self.worked >= IDLE {
-            // Sleeping threads need no look more often than the reader would take one.
+            // Sleeping threads need no shorter interval than the reader's.
             self.due = now + self.interval.max(REST);
             return self.interval.max(REST);
         }
@@ -126,12 +126,12 @@ impl Looking {
         if self.receiver.is_some() { pause.min(WAITS) } else { pause }
     }
 
-    /// The thread that used most CPU time since the look before the last.
+    /// The thread that used the most CPU time since the look before the last.
     pub(super) fn busiest(&self) -> Option<u32> {
         self.inside.busiest()
     }
 
-    /// Begins or ends a pause; what happens in a pause is left out.
+    /// Begins or ends a pause. Observations during a pause are left out.
     pub(super) fn pause(&mut self, paused: bool) {
         if paused && !self.intake.paused() {
             self.inside.rest(&mut self.events);
@@ -147,7 +147,7 @@ impl Looking {
         }
     }
 
-    /// Takes in the observations so far and the shim's records; true if the shim recorded something.
+    /// Takes in the observations so far and the shim's records. Returns true if the shim recorded anything.
     fn receive(&mut self) -> bool {
         let before = self.events.len();
         if let Some(receiver) = &self.receiver {
@@ -178,7 +178,7 @@ impl Looking {
             inside.skip();
         }
         inside.finish(&mut events);
-        // Even a stretch too short for a look needs a reading of the footprint.
+        // Even a period too short for a look needs a reading of the footprint.
         let mut waits = waits.unwrap_or_else(|| watch(target, &intake.samplers(), &mut events));
         waits.tick(&mut events);
         waits.finish(&mut events);

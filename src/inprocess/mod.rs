@@ -1,8 +1,8 @@
-//! The engine of `Profiler`: samples the process that it runs in.
+//! The engine of `Profiler`: samples its own process.
 //!
-//! Job: look at the threads of this process, take the shim's samples, and make profiles of a stretch of time.
-//! Invariant: the threads of samplers are no part of any profile. Neighbours: `observe` looks, `profile` adds up,
-//! `bindings` holds the result, `rscalene.profiler` (Python) is the interface.
+//! Job: look at the threads of this process, take the shim's samples, and make profiles of a period. Invariant: the
+//! samplers' own threads are in no profile. Neighbours: `observe` looks, `profile` sums, `bindings` holds the result,
+//! `rscalene.profiler` (Python) is the interface.
 
 mod intake;
 mod looking;

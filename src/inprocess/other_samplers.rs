@@ -1,11 +1,11 @@
-//! The threads of all samplers of this process, which are no part of the program.
+//! The registry of all sampler threads of this process. Samplers leave these threads out of profiles.
 //!
-//! Job: tell each sampler which threads to leave out: those of all samplers that run at the same time. Invariant: a
-//! thread is entered here, for every running sampler, before it does anything. A thread that has ended stays entered
-//! for as long as observations of it may still arrive. Neighbours: `sampler` joins, `intake` asks.
+//! Job: tell each sampler the threads of all samplers that run at the same time. Invariant: a new sampler thread is
+//! entered here for every running sampler, before the thread does any work. An ended thread stays entered as long as
+//! observations of the thread may still arrive. Neighbours: `sampler` joins, `intake` asks.
 //!
-//! A forked child has none of its parent's threads, and one of them may have held the lock at the fork. In that case no
-//! thread is known in the child until the lock is free.
+//! A forked child has none of its parent's threads. If a thread of the parent held the lock at the fork, the child
+//! knows no sampler thread until the lock is free.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 
 use crate::bindings::fork_lock::ForkLock;
 
-/// An ended thread stays entered for this long; observations of a thread arrive within a second.
+/// Time for which an ended thread stays entered. Observations of a thread arrive within a second.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// A sampler that runs.
+/// A running sampler.
 struct Running {
     id: u64,
     own: Vec<u32>,
-    /// Threads that the sampler leaves out. The time is when the thread was found to have ended; `None`: it has not.
+    /// Threads that the sampler leaves out, with the time at which the thread's end was noticed; `None` while the
+    /// thread runs.
     known: HashMap<u32, Option<Instant>>,
 }
 
@@ -41,8 +42,8 @@ pub(super) struct Member {
     id: u64,
 }
 
-/// Starts a thread of the sampler `id`; `spawn` also returns the thread's id. The lock is held meanwhile, so a sampler
-/// that observes the new thread learns to leave it out before it can report it.
+/// Starts a thread of the sampler `id`; `spawn` also returns the thread's id. The function holds the lock until the
+/// thread is entered, so a sampler that observes the new thread can leave it out from the first observation on.
 ///
 /// # Errors
 /// The error of `spawn`.
@@ -59,7 +60,7 @@ pub(super) fn enlist<T>(id: u64, spawn: impl FnOnce() -> io::Result<(T, u32)>) -
 }
 
 impl Member {
-    /// Enters a sampler that begins.
+    /// Enters a new sampler.
     pub(super) fn join() -> Self {
         let Some(mut running) = running() else { return Self { id: 0 } };
         let id = running.iter().map(|sampler| sampler.id).max().unwrap_or(0) + 1;

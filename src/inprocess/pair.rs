@@ -1,12 +1,15 @@
-//! The threads of a sampler: two, each on its own half of the processors; one of them looks.
+//! The two threads of a sampler: each runs on its own half of the processors, and one of them looks.
 //!
-//! Job: make sure that the looking thread is not on the processor of the thread that it watches. A sampler that shares
-//! its target's core runs when the target has let go of the core, and sees system calls far more often than they take
-//! time (44 % of the samples for 1 % of the time, measured with both on one of two busy cores, 2 % with one on each).
-//! On a busy kernel, a thread that is moved while it is ready to run may not run for seconds. So no thread is ever
-//! moved: each gets half of the processors before it begins, and the two take turns. Invariant: the caller of
-//! [`Pair::stop`] waits at most [`PATIENCE`] for a thread to come to its turn, and then does the work itself.
-//! Neighbours: `looking` makes the looks, `other_samplers` keeps the threads out of all profiles.
+//! Job: let the sampler look from a processor other than the processor of the busiest thread of the program. A sampler
+//! on the same core runs when the observed thread has released the core. So it would see system calls far more often
+//! than their share of the time: 44 % of the samples for 1 % of the time, measured with both threads on one of two busy
+//! cores, and 2 % with one thread on each core.
+//!
+//! On a busy kernel, a thread that is moved to another core while ready to run may not run for seconds. So no thread is
+//! ever moved: each gets half of the processors before it begins, and the two threads take turns.
+//!
+//! Invariant: the caller of [`Pair::stop`] waits at most [`PATIENCE`] for a thread to take its turn, and then does the
+//! work itself. Neighbours: `looking` makes the looks, `other_samplers` keeps the threads out of all profiles.
 
 use std::fs;
 use std::io;
@@ -22,12 +25,12 @@ use crate::observe::looks::thread_cpu_ns;
 use crate::observe::turns;
 use crate::profile::model::Profile;
 
-/// Longest wait for a thread that does not get to run.
+/// Longest wait for a thread that the kernel does not run.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Looks between two checks of the target's processor: threads rarely move.
+/// Looks between two checks of the busiest thread's processor. Threads rarely move.
 const PLACE_LOOKS: u32 = 4;
 
-/// The threads of a sampler that runs.
+/// The threads of a running sampler.
 pub(super) struct Pair {
     shared: Arc<Shared>,
     member: u64,
@@ -35,18 +38,18 @@ pub(super) struct Pair {
 }
 
 struct Shared {
-    /// `None` once a thread has taken it, at the end.
+    /// `None` after a thread has taken the value to make the profile.
     looking: Mutex<Option<Looking>>,
     made: Mutex<Option<Profile>>,
-    /// Index of the thread that looks.
+    /// Index of the looking thread.
     turn: AtomicUsize,
-    /// Both threads, to be woken.
+    /// Handles for waking both threads.
     sleepers: Mutex<Vec<thread::Thread>>,
-    /// Asks the threads to end and to leave `looking` as it is.
+    /// Asks the threads to end and to keep `looking`.
     leave: AtomicBool,
-    /// Asks the thread whose turn it is to make the profile.
+    /// Asks the looking thread to make the profile.
     stop: AtomicBool,
-    /// CPU nanoseconds that the threads have used.
+    /// CPU nanoseconds used by the threads.
     own_ns: Arc<AtomicU64>,
 }
 
@@ -54,11 +57,11 @@ struct Shared {
 type Processors = libc::cpu_set_t;
 
 impl Pair {
-    /// Starts the threads. `member` is the sampler's number in [`other_samplers`]; the threads add the CPU time that
-    /// they use to `own_ns`.
+    /// Starts the threads. `member` is the sampler's number in [`other_samplers`]. The threads add their CPU time to
+    /// `own_ns`.
     ///
     /// # Errors
-    /// The system has no thread left.
+    /// The system cannot start a thread.
     pub(super) fn start(looking: Looking, member: u64, own_ns: Arc<AtomicU64>) -> io::Result<Self> {
         let shared = Shared {
             looking: Mutex::new(Some(looking)),
@@ -74,10 +77,10 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Starts the threads; they continue the work of threads that have left.
+    /// Starts the threads. They continue the work of the threads that [`Pair::leave`] ended.
     ///
     /// # Errors
-    /// The system has no thread left.
+    /// The system cannot start a thread.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         self.shared.leave.store(false, Relaxed);
         let halves = halves();
@@ -106,7 +109,8 @@ impl Pair {
                 Err(_) => {}
             }
         }
-        // A thread that passed its turn on before this waits a moment longer for the other.
+        // A thread that passed its turn on before this line only loses a little time: the other thread wakes by its
+        // timeout.
         *self.shared.sleepers() = self.threads.iter().map(|(thread, _)| thread.thread().clone()).collect();
         self.shared.wake();
         Ok(())
@@ -123,23 +127,25 @@ impl Pair {
         }
     }
 
-    /// Returns a function that makes the profile so far, between two looks; `None` if a thread failed.
+    /// Returns a function that makes the profile so far, between two looks. The function returns `None` if a thread
+    /// failed.
     pub(super) fn snapshotting(&self) -> impl FnOnce() -> Option<Profile> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         move || shared.looking().as_mut().map(|looking| looking.snapshot(true))
     }
 
-    /// The looks of this sampler, for a thread that takes profiles now and then.
+    /// Access to the looks of this sampler, for the thread of `rscalene.push`, which takes profiles at intervals.
     pub(super) fn view(&self) -> View {
         View { shared: Arc::clone(&self.shared), member: self.member }
     }
 
-    /// Ends the threads for a fork and keeps the looks so far, for [`Pair::begin`]. True if both threads are gone.
+    /// Ends the threads before a fork and keeps the looks so far for [`Pair::begin`]. Returns true if both threads have
+    /// ended.
     pub(super) fn leave(&mut self) -> bool {
         self.shared.leave.store(true, Relaxed);
         self.shared.wake();
         let all = join(mem::take(&mut self.threads));
-        // The kernel counts a thread for a moment after it has ended.
+        // The kernel counts a thread for a moment after its end.
         let end = Instant::now() + PATIENCE / 10;
         let there = |tid: &u32| fs::exists(format!("/proc/self/task/{tid}")).unwrap_or(false);
         while all.iter().any(there) && Instant::now() < end {
@@ -154,7 +160,7 @@ impl Pair {
         shared.stop.store(true, Relaxed);
         shared.wake();
         let end = Instant::now() + PATIENCE;
-        // Prefer the thread whose turn it is: its time is in no profile, the time of this thread is.
+        // Prefer the looking thread: its CPU time is in no profile, the time of this thread is.
         while Instant::now() < end && shared.try_looking().is_none_or(|looking| looking.is_some()) {
             thread::sleep(Duration::from_micros(50));
         }
@@ -179,13 +185,13 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        // The threads end by themselves, and the profile is not needed.
+        // The threads end without being joined, because the profile is not needed.
         self.shared.leave.store(true, Relaxed);
         self.shared.wake();
     }
 }
 
-/// A sampler, as seen by a thread that takes profiles of it.
+/// Access to a running sampler for a thread that takes profiles at intervals.
 pub(super) struct View {
     shared: Arc<Shared>,
     /// Number of the sampler in [`other_samplers`].
@@ -193,7 +199,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The profile so far, without source text; `None` once the sampler has stopped.
+    /// The profile so far, without source text; `None` if the sampler has stopped.
     pub(super) fn snapshot(&self) -> Option<Profile> {
         self.shared.looking().as_mut().map(|looking| looking.snapshot(false))
     }
@@ -232,7 +238,7 @@ impl Shared {
     }
 }
 
-/// Waits for threads that end, for [`PATIENCE`] in all. Returns their ids.
+/// Waits for ending threads, [`PATIENCE`] in all. Returns their ids.
 fn join(threads: Vec<(JoinHandle<()>, u32)>) -> Vec<u32> {
     let end = Instant::now() + PATIENCE;
     let tids = threads.iter().map(|(_, tid)| *tid).collect();
@@ -298,7 +304,7 @@ fn run(shared: &Shared, index: usize, own: Option<Processors>) {
 fn halves() -> Option<[Processors; 2]> {
     // SAFETY: all bytes zero is an empty set.
     let (mut all, empty): (Processors, Processors) = unsafe { (mem::zeroed(), mem::zeroed()) };
-    // SAFETY: the set is ours and as large as stated; 0 is the calling thread.
+    // SAFETY: the set is a local of the stated size; 0 is the calling thread.
     if unsafe { libc::sched_getaffinity(0, size_of_val(&all), &raw mut all) } != 0 {
         return None;
     }
@@ -317,9 +323,10 @@ fn holds(set: &Processors, processor: usize) -> bool {
     processor < libc::CPU_SETSIZE as usize && unsafe { libc::CPU_ISSET(processor, set) }
 }
 
-/// Binds the calling thread, which has done nothing yet, to these processors.
+/// Binds the calling thread to these processors, before the thread does any other work.
 fn keep_to(processors: &Processors) {
-    // SAFETY: the set is as large as stated; 0 is the calling thread. A refusal leaves the thread anywhere.
+    // SAFETY: the set has the stated size; 0 is the calling thread. If the kernel refuses, the thread may run on any
+    // processor.
     let _ = unsafe { libc::sched_setaffinity(0, size_of_val(processors), processors) };
 }
 
@@ -328,13 +335,14 @@ fn this_thread() -> u32 {
     (unsafe { libc::gettid() }).cast_unsigned()
 }
 
-/// The processor that a thread of this process ran on last.
+/// The processor on which a thread of this process ran last.
 fn processor(tid: u32) -> Option<usize> {
-    // Read bytes: a thread may give itself any name.
+    // Read bytes, because a thread's name need not be UTF-8.
     parse_processor(&String::from_utf8_lossy(&fs::read(format!("/proc/self/task/{tid}/stat")).ok()?))
 }
 
-/// Field 39. The name in parentheses may hold anything, so fields are counted from behind it, where the third begins.
+/// Field 39. The name in parentheses may contain any character, so fields are counted from the end of the name, where
+/// field 3 begins.
 fn parse_processor(stat: &str) -> Option<usize> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(36)?.parse().ok()
 }
@@ -356,7 +364,7 @@ mod tests {
         let Some([lower, upper]) = halves() else { return };
         // SAFETY: all bytes zero is an empty set.
         let mut all: Processors = unsafe { mem::zeroed() };
-        // SAFETY: the set is ours and as large as stated.
+        // SAFETY: the set is a local of the stated size.
         assert_eq!(unsafe { libc::sched_getaffinity(0, size_of_val(&all), &raw mut all) }, 0);
         for processor in 0..libc::CPU_SETSIZE as usize {
             assert!(!(holds(&lower, processor) && holds(&upper, processor)));

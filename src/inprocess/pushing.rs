@@ -1,9 +1,9 @@
 //! `rscalene.push`: a thread that sends windows of a running sampler's profile to a server.
 //!
-//! Job: take a profile so far now and then, and hand it to `push`. Invariants: the thread never needs the GIL; it is in
-//! no profile; while the process forks it is gone, unless it is in the middle of a call to the server; a forked child
-//! has none. Neighbours: `pair` gives the profiles, `push::pusher` queues and sends, `rscalene.continuous` (Python) is
-//! the interface.
+//! Job: take a profile so far at intervals, and pass it to `push`. Invariants: the thread never needs the GIL, and no
+//! profile contains the thread. Before the process forks the thread ends, unless a call to the server is in progress; a
+//! forked child has no such thread. Neighbours: `pair` makes the profiles, `push::pusher` queues and sends,
+//! `rscalene.continuous` (Python) is the interface.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,13 +23,13 @@ use crate::observe::jitter::Jitter;
 use crate::push::pusher::{Counts, Pusher, pause};
 use crate::push::server::{Address, Server};
 
-/// A fork waits this long for the thread.
+/// Longest time that a fork waits for the thread.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// What the thread shall do.
+/// An order to the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
-    /// Send a window now and then.
+    /// Send windows at intervals.
     Go,
     /// End, because the process forks.
     Leave,
@@ -37,14 +37,14 @@ enum Order {
     Stop,
 }
 
-/// What the thread works with.
+/// The state shared with the thread.
 struct Work {
     view: View,
     every: Duration,
     pusher: Mutex<Pusher>,
     order: Mutex<Order>,
     changed: Condvar,
-    /// When the next window is due.
+    /// Time of the next window.
     due: Mutex<Instant>,
     thread: Mutex<Option<JoinHandle<()>>>,
     counts: Arc<Counts>,
@@ -59,7 +59,7 @@ pub(crate) struct Push {
 
 #[pymethods]
 impl Push {
-    /// Starts to send windows of `sampler`, which runs, every `every_s` seconds.
+    /// Start to send windows of the running `sampler`, every `every_s` seconds.
     #[new]
     #[pyo3(signature = (sampler, url, *, name, labels, every_s, auth=None, headers=BTreeMap::new()))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
@@ -95,7 +95,7 @@ impl Push {
         Ok(Self { work, pid: std::process::id() })
     }
 
-    /// Sends a last window and ends; waits at most `patience_s` seconds. False if the thread was still busy.
+    /// Send a last window and end. Wait at most `patience_s` seconds. Return False if the thread was still busy.
     fn stop(&self, py: Python<'_>, patience_s: f64) -> bool {
         if self.pid != std::process::id() {
             return true;
@@ -105,7 +105,7 @@ impl Push {
         py.detach(|| self.work.wait_for_end(end))
     }
 
-    /// The process forks: the threads end (`begins`), or start again.
+    /// End the threads before a fork (`begins`), or start them again after the fork.
     #[staticmethod]
     fn fork(py: Python<'_>, begins: bool) {
         let mut known = known(py).borrow_mut();
@@ -117,31 +117,31 @@ impl Push {
                 work.wait_for_end(Instant::now() + PATIENCE);
             } else if !begins && order == Order::Leave {
                 work.tell(Order::Go);
-                // If no thread can start, no window is sent any more.
+                // If no thread can start, no more windows are sent.
                 let _ = begin(&work);
             }
         }
     }
 
-    /// This is a forked child: nothing is sent from here.
+    /// Forget the threads in a forked child, which sends no windows.
     #[staticmethod]
     fn forked(py: Python<'_>) {
         std::mem::forget(std::mem::take(&mut *known(py).borrow_mut()));
     }
 
-    /// Windows that the server took.
+    /// Number of windows accepted by the server.
     #[getter]
     fn sent(&self) -> u64 {
         self.work.counts.sent.load(Relaxed)
     }
 
-    /// Windows that were given up.
+    /// Number of windows dropped.
     #[getter]
     fn dropped(&self) -> u64 {
         self.work.counts.dropped.load(Relaxed)
     }
 
-    /// Why the server did not take the last window; `None` if it did.
+    /// Why the server did not accept the last window; `None` if it did.
     #[getter]
     fn error(&self) -> Option<String> {
         self.work.counts.why()
@@ -154,7 +154,7 @@ impl Work {
         self.changed.notify_all();
     }
 
-    /// True if the thread is gone by then.
+    /// Waits for the end of the thread until `end`. Returns true if the thread has ended.
     fn wait_for_end(&self, end: Instant) -> bool {
         let mut thread = locked(&self.thread);
         while thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < end {
@@ -211,7 +211,7 @@ fn begin(work: &Arc<Work>) -> io::Result<()> {
     let own = Arc::clone(work);
     *thread = Some(other_samplers::enlist(work.view.member, || {
         let work = move || {
-            // SAFETY: gettid takes nothing.
+            // SAFETY: gettid has no preconditions.
             let _ = tell.send(unsafe { libc::gettid() }.cast_unsigned());
             own.run();
         };
@@ -222,13 +222,13 @@ fn begin(work: &Arc<Work>) -> io::Result<()> {
 }
 
 struct Held(RefCell<Vec<Weak<Work>>>);
-// SAFETY: only reached with the GIL held, as `known` asks for the proof.
+// SAFETY: only reached with the GIL held, because `known` takes a `Python` token.
 unsafe impl Sync for Held {}
 // SAFETY: as above.
 unsafe impl Send for Held {}
 static KNOWN: Held = Held(RefCell::new(Vec::new()));
 
-/// All threads that send.
+/// All threads that send windows.
 fn known(_held: Python<'_>) -> &'static RefCell<Vec<Weak<Work>>> {
     &KNOWN.0
 }

@@ -1,9 +1,9 @@
-//! The engine of the sampling API: start, stop and report, inside of the profiled program.
+//! The engine of the sampling API: starts, stops and reports samplers inside of the profiled program.
 //!
-//! Job: give Python the calls, and keep the running samplers in reach for a fork. Invariant: each sampler has its own
-//! threads and builder, so any number may run at once and nest; a stopped sampler has left nothing behind; while the
-//! process forks, and in a forked child, no sampler has a thread. Neighbours: `pair` runs, `looking` looks,
-//! `bindings::profile` renders.
+//! Job: give Python the calls, and keep a list of the running samplers for the time of a fork. Invariants: each sampler
+//! has its own threads and builder, so any number of samplers may run at once and nest. A stopped sampler leaves no
+//! thread and no hook. While the process forks, and in a forked child, no sampler has a thread. Neighbours: `pair` runs
+//! the threads, `looking` looks, `bindings::profile` renders.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -42,21 +42,21 @@ pub(crate) struct Sampler {
     profile: Option<Arc<Profile>>,
 }
 
-/// The state of a sampler while it runs.
+/// The state of a running sampler.
 struct Running {
-    /// The process that started it.
+    /// The process that started the sampler.
     pid: u32,
-    /// Its number among the running samplers.
+    /// The sampler's number among the running samplers.
     member: u64,
     subscription: Option<Subscription>,
-    /// The section in a launcher's profile.
+    /// The sampler's section in the profile of `rscalene run`.
     mark: Option<SectionGuard>,
 }
 
 #[pymethods]
 impl Sampler {
-    /// `interval_s` between two looks; `libraries` are folders that are out of scope unless `all`, beside the
-    /// interpreter's; `script` is in scope; `memory` samples allocations; `name` is that of the section under
+    /// Make a sampler that looks every `interval_s` seconds. `libraries` are folders out of scope, in addition to the
+    /// interpreter's, unless `all`. `script` is in scope. `memory` samples allocations. `name` names the section under
     /// `rscalene run`.
     #[new]
     #[pyo3(signature = (interval_s, *, all=false, include=Vec::new(), exclude=Vec::new(), libraries=Vec::new(), script=None, memory=true, name="profiler"))]
@@ -83,7 +83,7 @@ impl Sampler {
         Ok(Self { interval, rules, memory, name, running: None, profile: None })
     }
 
-    /// Start sampling; what was recorded before is dropped.
+    /// Start sampling. The earlier recording is dropped.
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
         self.forget_parents(py);
         if self.running.is_some() {
@@ -92,7 +92,7 @@ impl Sampler {
         keep_bytes_out(|| self.begin(py))
     }
 
-    /// Stop sampling and make the profile; does nothing when it is stopped.
+    /// Stop sampling and make the profile. A stopped sampler stays stopped.
     fn stop(&mut self, py: Python<'_>) -> PyResult<()> {
         self.forget_parents(py);
         let Some(running) = self.running.take() else { return Ok(()) };
@@ -100,7 +100,7 @@ impl Sampler {
         Ok(())
     }
 
-    /// Stop sampling for a while (`True`), or go on. Has taken effect when it returns.
+    /// Stop sampling for a while (`True`), or go on. The change has taken effect when the call returns.
     fn pause(&mut self, py: Python<'_>, paused: bool) {
         self.forget_parents(py);
         let Some(running) = &self.running else { return };
@@ -116,7 +116,7 @@ impl Sampler {
         });
     }
 
-    /// The profile so far, while sampling goes on.
+    /// Return the profile so far, while sampling goes on.
     fn snapshot(&mut self, py: Python<'_>) -> PyResult<ProfileData> {
         self.forget_parents(py);
         let Some(running) = &self.running else { return self.result() };
@@ -129,38 +129,38 @@ impl Sampler {
         Ok(ProfileData::of(Arc::new(profile)))
     }
 
-    /// Drop what was recorded.
+    /// Drop the recording.
     fn reset(&mut self) {
         self.profile = None;
     }
 
-    /// Is it running (or paused)?
+    /// True while the sampler is running or paused.
     #[getter]
     fn running(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.pid == std::process::id())
     }
 
-    /// Sample no memory any more, in any sampler: the interpreter goes, or this is a forked child.
+    /// Stop sampling memory in all samplers. Called when the interpreter ends, and in a forked child.
     #[staticmethod]
     fn unhook(py: Python<'_>) {
         subscription::unhook(py);
     }
 
-    /// The process forks: the threads of all samplers end (`True`), so that the interpreter counts the program's own
-    /// alone and none is missing in the child; or they go on.
+    /// End the threads of all samplers before a fork (`True`), or start them again after the fork. Without them, the
+    /// interpreter counts only the program's own threads, and the child lacks no sampler thread.
     #[staticmethod]
     fn fork(py: Python<'_>, begins: bool) {
         for pair in running(py).borrow_mut().values_mut() {
             if begins {
                 pair.leave();
             } else {
-                // If no thread can start, the looks end here, and `stop` makes the profile of them.
+                // If no thread can start, sampling ends here, and `stop` makes the profile of the looks so far.
                 let _ = pair.begin();
             }
         }
     }
 
-    /// This is a forked child: no sampler runs here.
+    /// Forget all samplers in a forked child.
     #[staticmethod]
     fn forked(py: Python<'_>) {
         std::mem::forget(std::mem::take(&mut *running(py).borrow_mut()));
@@ -168,7 +168,7 @@ impl Sampler {
         subscription::unhook(py);
     }
 
-    /// The profile, which everything is rendered from.
+    /// Return the profile of the last recording.
     fn result(&self) -> PyResult<ProfileData> {
         let profile = self.profile.as_ref().ok_or_else(|| {
             let why = if self.running() { "it is still running" } else { "it was never run" };
@@ -219,13 +219,14 @@ impl Sampler {
         let settings = BuilderSettings { settings, start_ns: started.1, waits: true, in_process: true };
         let builder = ProfileBuilder::new(settings, scope(&self.rules)?);
         let mut intake = Intake::new(builder, target.pid, self.memory);
-        // The clocks of the threads that exist now count from here, even if the sampler's own threads begin late.
+        // CPU time of the existing threads counts from here, even if the sampler's own threads begin late.
         inside.tick(&mut events);
         intake.feed(&mut events);
         let receiver = subscription.as_ref().map(Subscription::receiver);
         let missed = missed.map(|text| model::Notice::of_run(model::codes::MEMORY_UNKNOWN, text));
         let notices = missed.into_iter().collect();
-        // Before the sampler's threads run: a function that begins in between belongs to it.
+        // Subscribe before the sampler's threads run: a labelled function that begins in between belongs to the
+        // recording.
         let labels = LabelReceiver::begin(py, subscription.as_ref().map(Subscription::table));
         let about = About { target, started, notices, tally: Tally::claim(), labels };
         let own_ns = Arc::new(AtomicU64::new(0));
@@ -241,14 +242,14 @@ impl Sampler {
         Ok(())
     }
 
-    /// The looks of this sampler; `None` while it does not run in this process.
+    /// Access to the looks of this sampler; `None` if the sampler does not run in this process.
     pub(super) fn view(&self, py: Python<'_>) -> Option<View> {
         let member = self.running.as_ref().filter(|running| running.pid == std::process::id())?.member;
         running(py).borrow().get(&member).map(Pair::view)
     }
 
-    /// In a forked child: drops the parent's threads without waiting, because they do not exist here and would never
-    /// end.
+    /// In a forked child: drops the handles of the parent's threads without waiting. These threads do not exist in the
+    /// child, so a wait would never end.
     fn forget_parents(&mut self, py: Python<'_>) {
         let inherited = self.running.as_ref().is_some_and(|running| running.pid != std::process::id());
         if inherited && let Some(parents) = self.running.take() {
@@ -259,7 +260,7 @@ impl Sampler {
 }
 
 struct Held(RefCell<BTreeMap<u64, Pair>>);
-// SAFETY: only reached with the GIL held, as `running` asks for the proof.
+// SAFETY: only reached with the GIL held, because `running` takes a `Python` token.
 unsafe impl Sync for Held {}
 static RUNNING: Held = Held(RefCell::new(BTreeMap::new()));
 
@@ -272,15 +273,15 @@ impl Drop for Sampler {
     fn drop(&mut self) {
         Python::attach(|py| {
             self.forget_parents(py);
-            // The threads end by themselves, and the profile is not needed.
+            // The threads end without being joined, because the profile is not needed.
             let pair = self.running.as_ref().and_then(|ours| running(py).borrow_mut().remove(&ours.member));
             drop(pair);
         });
     }
 }
 
-/// Folders of the standard library, and so of the packages installed within, in case their names alone do not show what
-/// they are. `sysconfig` would also give them, but takes 30 ms to import.
+/// Folders of the standard library, which contain the installed packages too. Their lines are out of scope even if the
+/// folders have unusual names. `sysconfig` would return the folders too, but takes 30 ms to import.
 fn interpreters_folders(py: Python<'_>) -> PyResult<&'static [String]> {
     static KNOWN: PyOnceLock<Vec<String>> = PyOnceLock::new();
     let ask = || {
@@ -299,7 +300,7 @@ fn scope(rules: &ScopeRules) -> PyResult<Scope> {
     Scope::new(rules.clone()).map_err(|bad| PyValueError::new_err(bad.to_string()))
 }
 
-/// This process, as the remote reader needs it.
+/// This process as a target for the remote reader.
 fn target() -> Target {
     let at = |name| symbols::address(name) as u64;
     let version = symbols::address(c"Py_Version").cast::<libc::c_ulong>();

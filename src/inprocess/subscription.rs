@@ -1,13 +1,13 @@
 //! Allocation samples of this process, for any number of samplers at once.
 //!
-//! Job: have the shim sample while a listener is registered, drain its ring, and give every listener the records from
-//! the time of its subscription. Invariant: the shim's hooks are in place exactly while a listener is registered; a
-//! later listener gets the definitions that it missed. Neighbours: `rscalene_wire::tap` is the contract, `sampler`
+//! Job: have the shim sample while a listener is registered, drain the shim's ring, and give every listener the records
+//! from the time of its subscription. Invariant: the shim's hooks are in place exactly while a listener is registered;
+//! a later listener gets all earlier definitions. Neighbours: `rscalene_wire::tap` is the contract, `sampler`
 //! subscribes, `transport` decodes.
 //!
-//! The process-wide part ([`CURRENT`]) is touched only with the GIL held, so a fork from Python never finds it half
-//! done. The ring and the queues are behind a lock whose holder never asks for the GIL; a forked child never takes its
-//! parent's lock.
+//! The process-wide part ([`CURRENT`]) is touched only with the GIL held, so a fork from Python never copies a partial
+//! update. The ring and the queues are behind a lock whose holder never asks for the GIL; a forked child never takes
+//! its parent's lock.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -25,11 +25,11 @@ use crate::transport::arena::Arena;
 use crate::transport::drain::Reader;
 use crate::transport::event::{Body, Counters, Event};
 
-/// Bytes of the ring: a quarter of a second of the densest recording that was seen.
+/// Bytes of the ring: a quarter of a second of the densest recording observed.
 const RING_BYTES: usize = 4 << 20;
 /// Mean bytes between two samples at the start, as under `rscalene run`.
 const INTERVAL_BYTES: u64 = 64 * 1024;
-/// Separates the shim's code numbers from those that the samplers define themselves.
+/// Keeps the shim's code numbers apart from the numbers that the samplers define themselves.
 const CODE_BIT: u32 = 1 << 30;
 
 /// The ring and its listeners.
@@ -40,15 +40,15 @@ pub(super) struct Tap {
     table: &'static TapTable,
 }
 
-/// Definitions that are kept before any is dropped: more than the stacks of the shim's table.
+/// Most definitions to keep before dropping any: more than the stacks of the shim's table.
 const MOST_DEFINITIONS: usize = 4 * STACK_SLOTS;
 
 #[derive(Debug)]
 struct Shared {
     reader: Option<Reader>,
-    /// Code objects, labels, and the stacks that the shim does not send again before it names them.
+    /// Code objects, labels, and stacks. The shim sends these once, and later records refer to them by number.
     definitions: Vec<Event>,
-    /// Above this number of definitions, those of forgotten stacks are dropped.
+    /// Above this number of definitions, definitions of stacks that the shim has forgotten are dropped.
     most_definitions: usize,
     listeners: Vec<Listener>,
     next: u64,
@@ -57,15 +57,15 @@ struct Shared {
 #[derive(Debug)]
 struct Listener {
     id: u64,
-    /// The listener has not left yet.
+    /// True until the listener leaves.
     open: bool,
     paused: bool,
     queue: Vec<Event>,
-    /// The counters when the listener began.
+    /// The counters at the begin of the listener.
     before: Counters,
 }
 
-/// The registration of a listener; it ends when this is dropped (with the GIL held).
+/// The registration of a listener. Dropping the registration ends it (with the GIL held).
 #[derive(Debug)]
 pub(super) struct Subscription {
     tap: Arc<Tap>,
@@ -73,7 +73,7 @@ pub(super) struct Subscription {
     left: bool,
 }
 
-/// The receiver for a listener's own thread: it takes events and needs no GIL.
+/// The receiver for a listener's own thread. It takes events without the GIL.
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
     tap: Arc<Tap>,
@@ -87,7 +87,7 @@ struct Current {
 }
 
 struct Held(RefCell<Option<Current>>);
-// SAFETY: only reached with the GIL held, as `current` asks for the proof.
+// SAFETY: only reached with the GIL held, because `current` takes a `Python` token.
 unsafe impl Sync for Held {}
 static CURRENT: Held = Held(RefCell::new(None));
 
@@ -98,7 +98,7 @@ fn current(_held: Python<'_>) -> &'static RefCell<Option<Current>> {
 /// Subscribes to the records.
 ///
 /// # Errors
-/// The reason why this process' allocations cannot be sampled, in words.
+/// The inner error is a message: the reason why this process' allocations cannot be sampled.
 pub(super) fn subscribe(py: Python<'_>) -> PyResult<Result<Subscription, String>> {
     forget_parents(py);
     let known = current(py).borrow().as_ref().map(|current| Arc::clone(&current.tap));
@@ -113,27 +113,27 @@ pub(super) fn subscribe(py: Python<'_>) -> PyResult<Result<Subscription, String>
     Ok(Ok(Subscription { tap, id, left: false }))
 }
 
-/// Ends sampling for all listeners: the interpreter ends, or this is a forked child.
+/// Ends sampling for all listeners. Called when the interpreter ends, and in a forked child.
 pub(super) fn unhook(py: Python<'_>) {
     let taken = current(py).borrow_mut().take();
     if let Some(current) = taken {
-        // SAFETY: the GIL is held, and this runs in no allocator.
+        // SAFETY: the GIL is held, and the caller is not inside an allocator.
         unsafe { (current.end)() };
         if current.pid != std::process::id() {
-            // A thread that does not exist in this process may hold the lock.
+            // A thread of the parent may hold the lock, and that thread does not exist here.
             std::mem::forget(current.tap);
         }
     }
 }
 
-/// In a forked child: removes the hooks that came with the fork.
+/// In a forked child: removes the hooks inherited from the parent.
 fn forget_parents(py: Python<'_>) {
     if current(py).borrow().as_ref().is_some_and(|current| current.pid != std::process::id()) {
         unhook(py);
     }
 }
 
-/// A section in the profile that a launcher makes of this process; the section ends when this is dropped.
+/// A section in the launcher's profile of this process. Dropping the guard ends the section.
 #[derive(Debug)]
 pub(super) struct SectionGuard {
     number: u32,
@@ -142,19 +142,19 @@ pub(super) struct SectionGuard {
 }
 
 impl SectionGuard {
-    /// Begins a section; `None` if no launcher records. `own_ns` holds the CPU time that the profiler itself uses.
+    /// Begins a section; `None` if no launcher records. `own_ns` holds the CPU time of the profiler itself.
     pub(super) fn begin(name: &str, own_ns: &Arc<AtomicU64>) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let symbol = symbols::address(TAP_SYMBOL);
         let table = if symbol.is_null() { None } else { table(symbol).ok() }?;
         let mark = Self { number: NUMBER.fetch_add(1, Relaxed), table, own_ns: Arc::clone(own_ns) };
-        // if no launcher records, no section has begun, and none must end.
+        // If no launcher records, no section has begun, so there is no section to end.
         mark.send(SectionMark::BEGIN, name).then_some(mark)
     }
 
     fn send(&self, mark: SectionMark, name: &str) -> bool {
         let own_ns = self.own_ns.load(Relaxed);
-        // SAFETY: the name is valid for the call, and this runs in no allocator.
+        // SAFETY: the name is valid for the call, and the caller is not inside an allocator.
         unsafe { (self.table.section)(self.number, mark, own_ns, name.as_ptr(), name.len()) != 0 }
     }
 }
@@ -192,8 +192,8 @@ fn begin(py: Python<'_>) -> PyResult<Result<Arc<Tap>, String>> {
         Ok(arena) => Arc::new(arena),
         Err(error) => return Ok(Err(format!("there is no memory to record into: {error}"))),
     };
-    // SAFETY: the GIL is held, this runs in no allocator, and `Tap` keeps the arena until after `end`; the address
-    // keeps the hooks out of this library.
+    // SAFETY: the GIL is held, the caller is not inside an allocator, and `Tap` keeps the arena until after `end`. The
+    // address makes the shim leave this library unhooked.
     let begun = TapAnswer::from_u32(unsafe { (table.begin)(arena.lend(), begin as *const () as usize) });
     let why = match begun {
         TapAnswer::Begun => {
@@ -271,7 +271,7 @@ impl Subscription {
         self.tap.table
     }
 
-    /// Begins or ends a pause, in which the listener gets no new allocations.
+    /// Begins or ends a pause. During a pause the listener gets no new allocations.
     pub(super) fn pause(&self, paused: bool) {
         let mut shared = self.tap.shared();
         shared.pump();
@@ -314,7 +314,7 @@ impl Drop for Subscription {
 }
 
 impl Receiver {
-    /// Keeps the allocations of the calling thread, a sampler's thread, out of the recording.
+    /// Keeps the allocations of the calling thread out of the recording. Callers: the sampler's own threads.
     pub(super) fn keep_thread_out(&self) {
         (self.tap.table.keep_thread_out)();
     }
@@ -338,7 +338,8 @@ impl Receiver {
     }
 }
 
-/// Drops the definitions of stacks that the shim has forgotten: it sends such a stack again before it names it.
+/// Drops the definitions of stacks that the shim has forgotten. The shim defines such a stack again before its next
+/// use.
 fn forget_stacks(definitions: &mut Vec<Event>) {
     let mut later = vec![0u8; STACK_SLOTS];
     let mut kept: Vec<Event> = Vec::with_capacity(definitions.len() / 2);
@@ -346,7 +347,7 @@ fn forget_stacks(definitions: &mut Vec<Event>) {
         if let Body::StackDef(stack) = &event.body {
             let seen = &mut later[stack_slot(stack.def.stack)];
             *seen = seen.saturating_add(1);
-            // Another thread may still be about to name the definition before.
+            // Keep two definitions: another thread may still send a record with the earlier definition.
             if *seen > 2 {
                 continue;
             }
@@ -357,7 +358,7 @@ fn forget_stacks(definitions: &mut Vec<Event>) {
     *definitions = kept;
 }
 
-/// Changes the numbers of a definition, so that they differ from those of the samplers.
+/// Changes the code numbers of a definition, so that they differ from the samplers' numbers.
 fn number(body: &mut Body) {
     match body {
         Body::CodeDef(code) => code.def.code |= CODE_BIT,

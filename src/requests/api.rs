@@ -1,8 +1,7 @@
 //! Functions of CPython that the stable ABI lacks, found by symbol: context variables, and profile functions of 3.11.
 //!
-//! Job: look up symbols once. Invariant: if a symbol is missing, the lookup returns `None`; no function is called at a
-//! guessed address.
-//! Neighbours: `context` and `legacy`.
+//! Job: look up each symbol once. Invariant: if a symbol is missing, the lookup returns `None`; the code never calls a
+//! guessed address. Callers: `context` and `legacy`.
 
 use std::ffi::CStr;
 use std::sync::OnceLock;
@@ -58,7 +57,7 @@ unsafe fn function<T: Copy>(name: &CStr) -> Option<T> {
     (!found.is_null()).then(|| unsafe { std::mem::transmute_copy::<*mut libc::c_void, T>(&found) })
 }
 
-/// The functions of [`Contexts`]; `None` if one is missing.
+/// The functions of [`Contexts`]; `None` if a symbol is missing.
 pub(super) fn contexts() -> Option<&'static Contexts> {
     static FOUND: OnceLock<Option<Contexts>> = OnceLock::new();
     // SAFETY: the signatures are those of 3.7 and later.
@@ -74,7 +73,7 @@ pub(super) fn contexts() -> Option<&'static Contexts> {
         .as_ref()
 }
 
-/// The functions of [`Legacy`]; `None` if one is missing.
+/// The functions of [`Legacy`]; `None` if a symbol is missing.
 pub(super) fn legacy() -> Option<&'static Legacy> {
     static FOUND: OnceLock<Option<Legacy>> = OnceLock::new();
     // SAFETY: the signatures are those of 3.11.

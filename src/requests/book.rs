@@ -1,9 +1,9 @@
-//! The calls and lines of one request, recorded while events come in.
+//! The calls and lines of a request, recorded during the request.
 //!
-//! Job: pass each event to the request's call tree and lines, on the stack on which it happened. Invariants: a stack
-//! belongs to one context (each thread, task and greenlet has its own), so that work that interleaves is never mixed; a
-//! context that was entered inside another one of the same thread (`Context.run`) continues the outer stack.
-//! Neighbours: `context` finds book and stack, `tree` and `ledger` count, `request` returns the sums.
+//! Job: pass each event to the request's call tree and lines, on the stack of the event. Invariants: a stack belongs to
+//! one context (each thread, task and greenlet has its own), so interleaved work never mixes. A context entered inside
+//! another context of the same thread (`Context.run`) continues the outer stack. Neighbours: `context` finds book and
+//! stack, `tree` and `ledger` count, `request` returns the sums.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ impl Book {
         }
     }
 
-    /// The stack of `context`. `outer` yields the contexts in which it was entered, from the inside out.
+    /// The stack of `context`. `outer` yields the contexts around `context`, from the inside out.
     pub(super) fn stack_of(&mut self, context: usize, outer: impl Iterator<Item = usize>) -> u32 {
         let own = self.by_context.get(&context).copied();
         let runs = |stack: u32, stacks: &[Stack]| {
@@ -181,7 +181,7 @@ impl Book {
     pub(super) fn line(&mut self, py: Python<'_>, stack: u32, code: *mut ffi::PyObject, line: u32, now: Reading) {
         let Some(lines) = self.stacks.get_mut(stack as usize) else { return };
         if !self.ledger.line(&mut lines.lines, code as usize, line, now) {
-            // The function began before the request did.
+            // The function began before the request.
             self.enter_lines(py, stack, code, true, now);
             if let Some(lines) = self.stacks.get_mut(stack as usize) {
                 self.ledger.line(&mut lines.lines, code as usize, line, now);
@@ -189,7 +189,7 @@ impl Book {
         }
     }
 
-    /// Notes a resumption on 3.11, which reports the current line once more.
+    /// Notes a resumption on 3.11, where the interpreter reports the current line once more.
     pub(super) fn told_again(&mut self, stack: u32) {
         if let Some(frame) = self.stacks.get_mut(stack as usize).and_then(|stack| stack.lines.last_mut()) {
             frame.told_again = true;
@@ -202,7 +202,7 @@ impl Book {
         self.ledger.leave(&mut stack.lines, &mut stack.suspended, code, how, now);
     }
 
-    /// Adds the counts of `other`: a request begun inside this one, which has ended on this stack.
+    /// Adds the counts of `other`: a nested request that has ended on this stack.
     pub(super) fn adopt(&mut self, stack: u32, other: &Self) {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
         if self.functions {
@@ -213,7 +213,7 @@ impl Book {
         }
     }
 
-    /// Ends the request: nothing is recorded afterwards.
+    /// Ends the request. Later events are not recorded.
     pub(super) fn close(&mut self, now: Reading) {
         for stack in &mut self.stacks {
             self.tree.clear(&mut stack.calls, now.ticks);

@@ -23,7 +23,7 @@ use super::object::Request;
 static VARIABLE: OnceLock<Py<PyAny>> = OnceLock::new();
 /// Offset of `context` in the thread state; 0: not found yet.
 static CONTEXT: AtomicUsize = AtomicUsize::new(0);
-/// Offsets in a context object: of the context in which it was entered, and of its variables.
+/// Offsets in a context object: of the enclosing context, and of the variables.
 const PREVIOUS: usize = 16;
 const VARIABLES: usize = 24;
 /// Bytes of a thread state in which the offset is searched.

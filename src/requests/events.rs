@@ -27,7 +27,7 @@ use crate::lines::session::Reading;
 /// Tool ids to try, those without a predefined role first. Ids 0 and 1 are left to debuggers and coverage tools.
 const TOOL_IDS: [u8; 4] = [4, 3, 5, 2];
 
-/// Objects and constants read from the interpreter once.
+/// Objects and constants that are read from the interpreter once.
 struct Asked {
     monitoring: Py<PyAny>,
     disable: Py<PyAny>,
@@ -44,7 +44,7 @@ const LINE_EVENTS: [&str; 3] = ["PY_START", "PY_UNWIND", "PY_THROW"];
 const LOCAL_EVENTS: [&str; 4] = ["LINE", "PY_RETURN", "PY_YIELD", "PY_RESUME"];
 const FUNCTION_EVENTS: [&str; 7] = ["PY_START", "PY_RESUME", "PY_THROW", "PY_RETURN", "PY_YIELD", "PY_UNWIND", "CALL"];
 
-/// Switches on the events that a request needs.
+/// Switches on the events needed by a request.
 pub(super) fn on(py: Python<'_>, functions: bool, lines: bool) -> PyResult<()> {
     let asked = asked(py)?;
     let monitoring = asked.monitoring.bind(py);
@@ -113,7 +113,7 @@ fn events(monitoring: &Bound<'_, PyAny>, names: &[&str]) -> PyResult<u32> {
 
 type Native = unsafe extern "C" fn(*mut ffi::PyObject, *mut *mut ffi::PyObject, ffi::Py_ssize_t) -> *mut ffi::PyObject;
 
-/// A method definition that the interpreter keeps a pointer to.
+/// A method definition. The interpreter keeps a pointer to the definition.
 struct Callback(std::cell::UnsafeCell<ffi::PyMethodDef>);
 
 // SAFETY: the interpreter only reads the definition.
@@ -187,7 +187,7 @@ fn idle(py: Python<'_>) -> bool {
     true
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_start(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -205,7 +205,7 @@ unsafe extern "C" fn on_start(
     none()
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_resume(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -223,7 +223,7 @@ unsafe extern "C" fn on_resume(
     none()
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_return(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -242,7 +242,7 @@ unsafe extern "C" fn on_return(
     none()
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_call(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -261,7 +261,7 @@ unsafe extern "C" fn on_call(
     none()
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_c_return(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -286,7 +286,7 @@ fn reading(ticks: u64) -> Reading {
     Reading { ticks, net: 0, high: 0 }
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_line_start(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -311,7 +311,7 @@ unsafe extern "C" fn on_line_start(
     none()
 }
 
-/// Whether code seen for the first time is in scope; if it is, switches on its line events.
+/// Whether new code is in scope; if so, switches on its line events.
 #[cold]
 fn meet(py: Python<'_>, code: *mut ffi::PyObject) -> bool {
     let function = functions::of_code(py, code);
@@ -327,7 +327,7 @@ fn meet(py: Python<'_>, code: *mut ffi::PyObject) -> bool {
     function.in_scope
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_line(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -347,7 +347,7 @@ unsafe extern "C" fn on_line(
     none()
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_line_resume(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -365,7 +365,7 @@ unsafe extern "C" fn on_line_resume(
     none()
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_line_throw(
     receiver: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -381,7 +381,7 @@ unsafe extern "C" fn on_line_throw(
     none()
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_line_return(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -400,7 +400,7 @@ unsafe extern "C" fn on_line_return(
     none()
 }
 
-// SAFETY: CPython calls it with the GIL held, as the method that it was registered as.
+// SAFETY: CPython calls this function with the GIL held, as the method of its registration.
 unsafe extern "C" fn on_line_yield(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,

@@ -1,9 +1,9 @@
 //! Names of functions, read once for each function and process.
 //!
 //! Job: turn a code object, or the method definition of a C function, into file, line and name in cProfile's form.
-//! Invariants: the table holds a reference to each of its code objects, so that no other object gets its address; the
-//! table is cleared at [`MOST`] entries, and requests that still use a function hold it by `Arc`. Neighbours: `tree`
-//! and `ledger` keep the functions, `events` looks them up.
+//! Invariants: the table holds a reference to each of its code objects, so that no other object gets the address. The
+//! table is cleared at [`MOST`] entries; requests that still use a function hold an `Arc` of the function. Neighbours:
+//! `tree` and `ledger` keep the functions, `events` looks them up.
 
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
@@ -42,9 +42,9 @@ pub(super) struct Function {
     pub(super) name: Box<str>,
     /// Name with the enclosing classes and functions.
     pub(super) qualname: Box<str>,
-    /// How resuming it counts.
+    /// How resuming the function counts.
     pub(super) kind: Kind,
-    /// Whether it belongs to rscalene.
+    /// Whether the function belongs to rscalene.
     pub(super) ours: bool,
     /// Whether its lines are reported.
     pub(super) in_scope: bool,
@@ -89,7 +89,7 @@ pub(super) fn of_code(py: Python<'_>, code: *mut ffi::PyObject) -> Arc<Function>
     remember(py, describe_code(&code))
 }
 
-/// Whether the code object is in scope; `None` if it has not been seen yet.
+/// Whether the code object is in scope; `None` for an unknown code object.
 #[inline(always)]
 pub(super) fn known_scope(py: Python<'_>, code: usize) -> Option<bool> {
     table(py).get(&code).map(|function| function.in_scope)
@@ -135,7 +135,7 @@ fn remember(py: Python<'_>, function: Function) -> Arc<Function> {
         table.insert(function.key, Arc::clone(&function));
         old
     };
-    // Drop code objects that have no other owner here, when the table is no longer borrowed.
+    // Drop code objects without another owner here, when the table is no longer borrowed.
     drop(old);
     function
 }
@@ -170,7 +170,7 @@ fn describe_code(code: &Bound<'_, PyAny>) -> Function {
     }
 }
 
-/// The line map that Jinja2 puts into the globals of the code that it generates: `debug_info`, for example `1=12&7=20`
+/// The line map that Jinja2 puts into the globals of its generated code: `debug_info`, for example `1=12&7=20`
 /// (template line 1 is code line 12). Must be called while the code's own frame runs.
 fn template_lines(code: &Bound<'_, PyAny>) -> Option<Box<[(u32, u32)]>> {
     let py = code.py();
@@ -179,7 +179,7 @@ fn template_lines(code: &Bound<'_, PyAny>) -> Option<Box<[(u32, u32)]>> {
     let globals = globals.cast::<PyDict>().ok()?;
     globals.get_item(pyo3::intern!(py, "environment")).ok()??;
     let Some(info) = globals.get_item(pyo3::intern!(py, "debug_info")).ok()? else {
-        // This is the body of the template's module, which runs once and creates the map.
+        // This is the body of the template's module. The body runs once and creates the map.
         let made_by_hand = globals.contains(pyo3::intern!(py, "__name__")).unwrap_or(true);
         return if made_by_hand { None } else { Some(Box::default()) };
     };
@@ -264,7 +264,7 @@ fn find_builtins() -> Option<Builtins> {
         method: address(c"PyCMethod_Type") as usize,
         descriptor: address(c"PyMethodDescr_Type") as usize,
     };
-    // Trust the offsets only if both lead to the expected names.
+    // Trust the offsets only if both give the expected names.
     // SAFETY: called with the GIL held, by the events; `len` and `dict.get` live as long as the interpreter.
     let (length, get) = Python::try_attach(|py| {
         let len = py.import("builtins").and_then(|module| module.getattr("len")).ok()?.as_ptr() as usize;

@@ -20,10 +20,10 @@ use crate::bindings::{contexts, label_listeners, symbols};
 use crate::observe::proc;
 use crate::transport::event::Body;
 
-/// Most labels of a process that have a number of their own; later ones share `(others)`.
+/// Most labels of a process with a number of their own. Later labels share `(others)`.
 const MOST_LABELS: usize = 2_048;
 
-/// The context variable, and where a recorder finds its value in memory.
+/// The context variable, and the place of its value in memory for recorders.
 struct Variable {
     variable: Py<PyAny>,
     place: LabelVariable,
@@ -50,7 +50,7 @@ fn held(_held: Python<'_>) -> &'static RefCell<Said> {
     &HELD.0
 }
 
-/// A number that no other label or request of this process has.
+/// A number that is unique among the labels and requests of this process.
 pub(crate) fn next() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     // A Python `int` of one digit has 30 bits. After a billion requests, numbers are used again.
@@ -66,7 +66,7 @@ fn variable(py: Python<'_>) -> Option<&'static Variable> {
     if let Some(known) = VARIABLE.get() {
         return known.as_ref();
     }
-    // Another thread may make the variable at the same time: no thread may wait for the other while it holds the GIL.
+    // Another thread may make the variable at the same time. No thread may wait for the other while holding the GIL.
     let found = make(py).ok().flatten();
     let variable = VARIABLE.get_or_init(|| found).as_ref()?;
     label_listeners::follow(py, variable.place);
@@ -93,7 +93,8 @@ fn launched(py: Python<'_>) -> Option<&'static TapTable> {
         return *known;
     }
     let table = preloaded().filter(|table| {
-        // SAFETY: the GIL is held, the variable lives as long as the process, and this runs in no allocator.
+        // SAFETY: the GIL is held, the variable lives as long as the process, and the caller is not inside an
+        // allocator.
         variable(py).is_some_and(|found| unsafe { (table.follow)(&raw const found.place) } != 0)
     });
     *LAUNCHED.get_or_init(|| table)
@@ -153,7 +154,7 @@ fn number(py: Python<'_>, pairs: &[(String, String)]) -> Option<u32> {
     }
     let number = next();
     if let Some(table) = launched(py) {
-        // SAFETY: the text is valid for the call, and this runs in no allocator.
+        // SAFETY: the text is valid for the call, and the caller is not inside an allocator.
         if unsafe { (table.define_label)(number, text.as_ptr(), text.len()) } == 0 {
             return None;
         }
@@ -190,7 +191,7 @@ fn pairs_of(text: &str) -> Vec<(String, String)> {
     pairs
 }
 
-/// Whether anything records labels: `rscalene run` or `Profiler`.
+/// Whether `rscalene run` or a `Profiler` records labels.
 #[pyfunction]
 pub(super) fn labels_followed(py: Python<'_>) -> bool {
     followed(py).is_some()
@@ -230,7 +231,7 @@ pub(super) fn label_exit(token: &Bound<'_, PyAny>) {
 pub(super) fn label_ended(py: Python<'_>, label: u32, name: u32, wall_ns: u64, cpu_ns: Option<u64>) {
     let cpu_ns = cpu_ns.unwrap_or(UNKNOWN_NS);
     if let Some(table) = launched(py) {
-        // SAFETY: this runs in no allocator.
+        // SAFETY: the caller is not inside an allocator.
         unsafe { (table.span)(label, name, wall_ns, cpu_ns, u32::MAX) };
     }
     if label_listeners::any(py) {

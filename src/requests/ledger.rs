@@ -1,7 +1,7 @@
 //! The exact lines of one request.
 //!
-//! Job: hits, time, own time, awaited time and bytes of each line of code in scope. Invariants: pure; a line's time
-//! runs from its start to the next line of the same activation, callees included; if a line is active twice on one
+//! Job: hits, time, own time, awaited time and bytes of each line of code in scope. Invariants: pure. A line's time
+//! runs from its start to the next line of the same activation, callees included. If a line is active twice on one
 //! stack (recursion), only the outer activation counts. Own time excludes callees in scope, so the own times add up to
 //! the whole. Neighbours: `book` passes the events, `request` returns the rows to Python.
 
@@ -18,7 +18,7 @@ pub(super) struct Row {
     pub(super) ticks: u64,
     /// Ticks in the line, and in code out of scope called by the line.
     pub(super) own: u64,
-    /// Ticks for which a coroutine was suspended on it.
+    /// Ticks for which a coroutine was suspended on the line.
     pub(super) waited: u64,
     /// Bytes allocated less bytes freed, callees included.
     pub(super) net: i64,
@@ -72,7 +72,7 @@ pub(super) struct Suspended {
     key: usize,
     source: u32,
     row: u32,
-    /// When the coroutine began to wait; `None` for a generator, which does not wait but yielded to its caller.
+    /// When the coroutine began to wait; `None` for a generator, which yielded to its caller.
     at: Option<u64>,
 }
 
@@ -133,8 +133,8 @@ impl<F> Ledger<F> {
         });
     }
 
-    /// Records the start of a line. `false` if its code object has no activation on this stack: the caller enters it
-    /// first.
+    /// Records the start of a line. Returns `false` if the code object has no activation on this stack: the caller must
+    /// call `enter` first.
     #[inline(always)]
     pub(super) fn line(&mut self, frames: &mut Vec<Frame>, key: usize, line: u32, now: Reading) -> bool {
         if frames.last().is_none_or(|frame| frame.key != key) && !self.uncover(frames, key, now) {
@@ -158,8 +158,7 @@ impl<F> Ledger<F> {
         true
     }
 
-    /// Records the end or the suspension of a code object. If the code object may resume later, `suspended` remembers
-    /// it.
+    /// Records the end or the suspension of a code object. A code object that may resume later goes into `suspended`.
     pub(super) fn leave(
         &mut self,
         frames: &mut Vec<Frame>,
@@ -204,7 +203,7 @@ impl<F> Ledger<F> {
         }
     }
 
-    /// Adds the counts of another ledger, which ran during the current line of this ledger.
+    /// Adds the counts of another ledger, whose request ran during the current line of this ledger.
     pub(super) fn adopt(&mut self, frames: &mut [Frame], other: &Self)
     where
         F: Clone,

@@ -1,9 +1,9 @@
 //! Events from the interpreter's profile and trace functions, on 3.11.
 //!
 //! Job: be the profile function of every thread (and the trace function, if lines are recorded) while a request is
-//! open. Invariants: a function that was installed before gets every event first, and is restored; threads that start
-//! meanwhile are reached through `threading.setprofile`. Neighbours: `engines` calls this file, `events` does the same
-//! for 3.12 and later.
+//! open. Invariants: a function that another tool installed before gets every event first, and is restored afterwards.
+//! `threading.setprofile` installs the functions in new threads. Neighbours: `engines` calls this file, `events` does
+//! the same for 3.12 and later.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -27,7 +27,7 @@ const TRACE_FUNCTION: usize = 72;
 const PROFILE_OBJECT: usize = 80;
 const TRACE_OBJECT: usize = 88;
 
-/// One of the two functions that a thread may have: profile or trace.
+/// One of a thread's two functions: profile or trace.
 #[derive(Clone, Copy)]
 struct Which {
     function: usize,
@@ -50,7 +50,7 @@ const TRACE: Which =
     Which { function: TRACE_FUNCTION, object: TRACE_OBJECT, ours: on_trace, install: |legacy| legacy.set_trace };
 
 impl Which {
-    /// The function that a thread has, and its object.
+    /// A thread's present function, and its object.
     ///
     /// # Safety
     /// The GIL is held, the interpreter is 3.11 and the thread state lives.
@@ -69,10 +69,11 @@ impl Which {
         function.is_some_and(|function| std::ptr::fn_addr_eq(function, self.ours))
     }
 
-    /// Installs our function: in every other thread that has none, and in this thread in front of the one that it has.
+    /// Installs rscalene's function: in this thread in front of an existing function, in other threads only if there is
+    /// none.
     fn install_everywhere(self) {
         let Some(legacy) = api::legacy() else { return };
-        // SAFETY: the GIL is held, and this walks the list as the interpreter does.
+        // SAFETY: the GIL is held, and the loop walks the list of threads as the interpreter does.
         unsafe {
             let mut state = (legacy.first_thread)(ffi::PyInterpreterState_Get());
             while !state.is_null() {
@@ -140,14 +141,14 @@ impl Which {
 }
 
 thread_local! {
-    /// The profile and trace functions that this thread had before ours.
+    /// The profile and trace functions that this thread had before rscalene's.
     static CHAINED: Cell<(Option<TraceFunction>, Option<TraceFunction>)> = const { Cell::new((None, None)) };
 }
 
 /// Whether `threading` is asked to call [`boot`] in new threads.
 static REACHING: AtomicBool = AtomicBool::new(false);
 
-/// Installs the functions that the open requests need. Called when a request opens.
+/// Installs the functions needed by the open requests. Called when a request opens.
 pub(super) fn on(py: Python<'_>) {
     if FUNCTIONS.load(Relaxed) > 0 {
         PROFILE.install_everywhere();
@@ -205,11 +206,11 @@ fn reach_new_threads(py: Python<'_>, on: bool) -> PyResult<()> {
     Ok(())
 }
 
-/// Installs our functions in a new thread, at its first event.
+/// Installs rscalene's functions in a new thread, at its first event.
 fn boot(py: Python<'_>) {
     let _ = py;
     let Some(legacy) = api::legacy() else { return };
-    // SAFETY: the GIL is held; the thread's function is the one that `threading` set, which ours replaces.
+    // SAFETY: the GIL is held; this replaces the thread's function, which `threading` set.
     unsafe {
         let state = ffi::PyThreadState_Get();
         let ours = (FUNCTIONS.load(Relaxed) > 0).then_some(on_profile as TraceFunction);
@@ -295,8 +296,8 @@ unsafe extern "C" fn on_profile(
 }
 
 /// Whether the frame starts, rather than resumes after a `yield` or an `await`. In both cases the event comes at a
-/// `RESUME` instruction, whose argument tells the two apart. After a `throw`, the event comes at the instruction that
-/// suspended the frame.
+/// `RESUME` instruction, whose argument distinguishes the cases. After a `throw`, the event comes at the instruction
+/// that suspended the frame.
 ///
 /// # Safety
 /// The frame runs `code`, and the GIL is held.
@@ -366,7 +367,7 @@ unsafe extern "C" fn on_trace(
                 }
             }
             LINE => {
-                // SAFETY: the interpreter stores the line before it calls.
+                // SAFETY: the interpreter stores the line before the call.
                 let line = unsafe { frame.cast::<u8>().add(FRAME_LINE).cast::<i32>().read() } as u32;
                 book.line(py, stack, code, line, now);
             }

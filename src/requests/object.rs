@@ -1,6 +1,6 @@
-//! The object in the context variable: the state of one request.
+//! The state of one request: the object in the context variable.
 //!
-//! Invariant: the first word is the request's label, a number that no other request of the process has. A signal
+//! Invariant: the first word is the request's label, a number unique among the requests of the process. A signal
 //! handler or a hook that finds the object in a context reads the label at a fixed offset, without a call. Neighbours:
 //! `request` has the methods for Python, `context` finds the object, `book` counts.
 
@@ -25,11 +25,11 @@ pub struct Request {
     pub(super) cpu_ns: AtomicU64,
     pub(super) book: UnsafeCell<Book>,
     pub(super) sql: Mutex<Option<Py<PyAny>>>,
-    /// The request inside of which this one began, while that is open.
+    /// The enclosing request, while the enclosing request is open.
     pub(super) outer: Mutex<Option<Py<Request>>>,
 }
 
-// SAFETY: the book is only reached with the GIL held, which the argument of `Request::book` proves.
+// SAFETY: the book is only reached with the GIL held, because `Request::book` takes a `Python` token.
 unsafe impl Sync for Request {}
 
 impl Request {

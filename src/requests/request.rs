@@ -1,7 +1,7 @@
 //! One request, as a class for Python.
 //!
-//! Job: open and close a request, put it into the running context, and return its counts. Invariant: the `exit` that
-//! gets the result of an `enter` ends what that `enter` began, in the same context. Neighbours: `object` is the state,
+//! Job: open and close a request, put it into the running context, and return its counts. Invariant: `exit` takes the
+//! result of an `enter`, and ends the effects of this `enter` in the same context. Neighbours: `object` is the state,
 //! `book` counts, `rscalene.web` uses the class.
 
 use std::cell::UnsafeCell;
@@ -19,14 +19,14 @@ use super::{context, engines, labels, table};
 use crate::lines::clock;
 use crate::lines::session::Reading;
 
-/// A stretch of a request on one thread: [`Request::enter`] returns it, [`Request::exit`] needs it.
+/// A part of a request on one thread: [`Request::enter`] returns it, [`Request::exit`] takes it.
 #[pyclass(frozen, module = "rscalene._rscalene")]
 pub(super) struct Stretch {
     token: Py<PyAny>,
     /// Token to restore the context's former label, if there is a recorder of labels.
     label: Option<Py<PyAny>>,
     cpu_ns: u64,
-    /// The ledger of queries that counts during the stretch, and the result of its `enter`.
+    /// The ledger of queries for this part of the request, and the result of the ledger's `enter`.
     sql: Option<(Py<PyAny>, Py<PyAny>)>,
 }
 
@@ -55,7 +55,7 @@ impl Request {
         })
     }
 
-    /// Makes it the request of the running context, until `exit` is called with the result.
+    /// Makes this the request of the running context, until `exit` is called with the result.
     fn enter(slf: &Bound<'_, Self>) -> PyResult<Stretch> {
         let py = slf.py();
         let token = context::set(slf)?.unbind();
@@ -68,7 +68,7 @@ impl Request {
         }
     }
 
-    /// Ends a stretch. If called in a context other than that of `enter`, it only adds the CPU time.
+    /// Ends a part of a request. In a context other than the context of `enter`, the call only adds the CPU time.
     fn exit(&self, py: Python<'_>, stretch: &Stretch) {
         if let Some((ledger, back)) = &stretch.sql {
             drop(ledger.call_method1(py, "leave", (back,)));
@@ -81,7 +81,7 @@ impl Request {
         self.cpu_ns.fetch_add(took, Relaxed);
     }
 
-    /// Ends the request: nothing is recorded afterwards. A second call does nothing.
+    /// Ends the request. Later events are not recorded. A second call does nothing.
     fn close(&self, py: Python<'_>) {
         if self.closed.swap(true, Relaxed) {
             return;
@@ -143,13 +143,13 @@ impl Request {
         clock::seconds(ended.saturating_sub(self.opened))
     }
 
-    /// CPU seconds of the stretches between `enter` and `exit`, on the threads where they ran.
+    /// CPU seconds between `enter` and `exit`, summed over all threads.
     #[getter]
     fn cpu_s(&self) -> f64 {
         self.cpu_ns.load(Relaxed) as f64 * 1e-9
     }
 
-    /// The object by which `rscalene.sql` counts the request's SQL; or None.
+    /// The object with which `rscalene.sql` counts the request's SQL; or None.
     #[getter]
     fn sql(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.sql.lock().ok()?.as_ref().map(|sql| sql.clone_ref(py))
@@ -228,7 +228,7 @@ impl Request {
 type Others = (Option<Py<PyAny>>, Option<(Py<PyAny>, Py<PyAny>)>);
 
 impl Request {
-    /// Sets the label and enters the ledger of queries. If one of them fails, neither stays.
+    /// Sets the label and enters the ledger of queries. If either fails, both are undone.
     fn enter_others(&self, py: Python<'_>) -> PyResult<Others> {
         let label = labels::set(py, self.label.load(Relaxed))?;
         let Some(ledger) = self.sql.lock().ok().and_then(|sql| sql.as_ref().map(|sql| sql.clone_ref(py))) else {
@@ -248,7 +248,7 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        // A request never closed still counts as open in `engines`.
+        // A dropped request that was never closed still counts as open in `engines`.
         if !self.is_closed() {
             Python::try_attach(|py| engines::close(py, self.functions, self.lines));
         }

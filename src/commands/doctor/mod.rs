@@ -153,7 +153,7 @@ fn interpreter_checks(shim: &Shim, interpreter: &Path) -> Vec<Check> {
     checks
 }
 
-/// The program ran, or not, and nothing answered.
+/// The check for a trial in which no process announced itself, whether or not the program ran.
 fn silent(trial: &Trial) -> Check {
     let said = trial.stderr.lines().last().unwrap_or_default();
     if trial.succeeded {

@@ -1,7 +1,7 @@
 //! `rscalene top`: shows the load of a running process by line, as it changes.
 //!
 //! Invariant: rscalene only observes the process, and restores the terminal on every kind of exit. If stdout is no
-//! terminal, or with `--once`, the command prints one table and ends. Neighbours: `observe::outside` observes, its
+//! terminal, or with `--once`, the command prints a table and ends. Neighbours: `observe::outside` observes, its
 //! `window` sums, `screen` draws.
 
 mod screen;
