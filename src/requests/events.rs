@@ -2,11 +2,11 @@
 //!
 //! Job: register two tools, one for lines and one for functions, because code out of scope disables the events of the
 //! first tool for good. Invariant: an event in a context without an open request does nothing. Neighbours: `engines`
-//! switches the tools on, `context` finds the request of an event, `book` records it.
+//! switches the tools on, `context` finds the request of an event, `book` records the event.
 //!
-//! Lines: a global `PY_START` callback checks each code object once. For code in scope it switches on the local events
-//! `LINE`, `PY_RETURN`, `PY_YIELD` and `PY_RESUME`; for other code it returns `DISABLE`. `restart_events` is never
-//! called, because it affects all tools.
+//! Lines: a global `PY_START` callback checks each code object once. For code in scope the callback switches on the
+//! local events `LINE`, `PY_RETURN`, `PY_YIELD` and `PY_RESUME`; for other code the callback returns `DISABLE`.
+//! `restart_events` is never called, because it affects all tools.
 
 use std::ffi::{CStr, c_char};
 use std::sync::OnceLock;

@@ -1,9 +1,9 @@
-//! Executions of SQL statements, by the line that ran them.
+//! Executions of SQL statements, by line.
 //!
-//! Job: count executions by (call site, statement), and find N+1s and duplicates and their causes. Invariants: no
-//! parameter is kept (only one hash of the first set, and whether a later one differed); rows that no layer could count
-//! are unknown, not 0. Pure: no clock, no interpreter. Neighbours: `normal` makes the statements, `ledger` fills books
-//! and passes them to Python.
+//! Job: count executions by (call site, statement), and find N+1s and duplicates and their causes. Invariants: the book
+//! keeps no parameter, only a hash of the first set and a flag whether a later set differed. Rows that no layer could
+//! count are unknown, not 0. Pure: no clock, no interpreter. Neighbours: `normal` makes the statements, `ledger` fills
+//! books and passes them to Python.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ pub const THRESHOLD: u64 = 5;
 const CAUSE_SHARE: f64 = 0.8;
 /// Most keys of a book; executions of later keys are counted together.
 const MOST_KEYS: usize = 20_000;
-/// Most executions whose order is kept.
+/// Most executions to keep in order.
 const LONGEST_LOG: usize = 20_000;
-/// Most sets of parameters of a key that are compared.
+/// Most sets of parameters to compare for a key.
 const MOST_SETS: u32 = 64;
 
 /// One line of the user's code.
@@ -28,7 +28,7 @@ const MOST_SETS: u32 = 64;
 pub struct Place {
     /// File, absolute.
     pub file: Arc<str>,
-    /// Line number from 1; 0 if the interpreter does not say.
+    /// Line number from 1; 0 if the interpreter has no line.
     pub line: u32,
     /// Qualified name of the function.
     pub function: Arc<str>,
@@ -37,7 +37,7 @@ pub struct Place {
 /// The user's lines on the stack of a statement, the innermost first; empty if only libraries are on the stack.
 pub type Site = Arc<[Place]>;
 
-/// What a book knows of the parameters of a key's executions.
+/// The comparison of the parameters of a key's executions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sets {
     first: Option<u64>,
@@ -75,7 +75,8 @@ pub struct Entry {
     pub site: Site,
     /// Normal form.
     pub statement: Arc<str>,
-    /// Whether it is no query: it controls a transaction, as `COMMIT` does, or is a [`CALL`] such as `redis: GET`.
+    /// Whether the statement is no query: it controls a transaction, as `COMMIT` does, or is a [`CALL`] such as `redis:
+    /// GET`.
     pub transaction: bool,
     /// Executions.
     pub count: u64,
@@ -85,7 +86,7 @@ pub struct Entry {
     pub ns: u64,
     /// Nanoseconds of the longest execution.
     pub longest_ns: u64,
-    /// Rows that were returned, or changed if none are returned; `None` if the rows of no execution are known.
+    /// Rows returned, or changed if the statement returns no rows; `None` if the rows of no execution are known.
     pub rows: Option<u64>,
     /// Comparison of the parameters.
     pub sets: Sets,
@@ -93,7 +94,7 @@ pub struct Entry {
     pub first: u64,
 }
 
-/// Index of an entry. It stays valid as long as the book.
+/// Index of an entry, valid as long as the book.
 pub type EntryId = u32;
 
 /// Where an execution is counted.
@@ -108,7 +109,7 @@ pub enum Slot {
         /// The position.
         at: u32,
     },
-    /// Counted by the launcher: the stack and the label with which it began, and the number of its statement.
+    /// Counted by the launcher: the stack and the label at the beginning, and the number of the statement.
     Launcher {
         /// Hash of the stack.
         stack: u64,
@@ -119,7 +120,7 @@ pub enum Slot {
     },
 }
 
-/// A part of an execution: what has come since the last part, or all of it.
+/// A part of an execution: the time and rows since the last part, or all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stretch {
     /// Nanoseconds in the driver.
@@ -132,7 +133,7 @@ pub struct Stretch {
     pub failed: bool,
 }
 
-/// An N+1 or a duplicate: all entries of one innermost line and statement, whatever lines are further out.
+/// An N+1 or a duplicate: all entries of one innermost line and statement, whatever the outer lines are.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// The innermost line; `None` if only libraries are on the stack.
@@ -155,14 +156,14 @@ pub struct Book {
     /// All entries, in the order of their first execution.
     pub entries: Vec<Entry>,
     index: FxHashMap<(usize, usize), EntryId>,
-    /// Entries in the order of executions, each with its nanoseconds.
+    /// Entries in the order of executions, each with the execution's nanoseconds.
     pub log: Vec<(EntryId, u64)>,
     /// Executions so far.
     pub executions: u64,
     /// Nanoseconds in ORMs by site, without the driver's time.
     pub builds: Vec<(Site, u64)>,
     built: FxHashMap<usize, usize>,
-    /// Executions for which the book had no entry left: they are counted in the entry without a site.
+    /// Executions after the book was full. They are counted in the entry without a site.
     pub folded: u64,
 }
 
@@ -217,7 +218,7 @@ impl Book {
         id
     }
 
-    /// Adds the time and rows of a stretch of an execution. `at` is the execution's position in the log.
+    /// Adds the time and rows of a part of an execution. `at` is the execution's position in the log.
     pub fn add(&mut self, id: EntryId, at: u32, stretch: &Stretch) {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         let so_far = stretch.before_ns + stretch.ns;
@@ -284,8 +285,8 @@ impl Book {
         found
     }
 
-    /// The last query before `of` that returned rows for most of its `count` executions, and whose line is in the same
-    /// function or in a caller of it.
+    /// The last query before `of` that returned rows for most of its `count` executions. The query's line must be in
+    /// the function of `of` or in a caller.
     fn cause(&self, of: &Entry, count: u64) -> Option<(Place, Arc<str>, u64)> {
         let enough = count as f64 * CAUSE_SHARE;
         let near =
@@ -305,7 +306,7 @@ struct Group {
     members: Vec<usize>,
 }
 
-/// Text in place of the statements for which the book had no entry left.
+/// Text in place of the statements after the book was full.
 const OTHERS: &str = "(other statements)";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Time that ORMs take in addition to the driver: they make queries, and objects of the rows.
+//! Time of ORMs in addition to the driver's time: they make queries, and objects from the rows.
 //!
 //! Job: time the calls into an ORM and subtract the driver's time. Invariant: of nested calls only the outermost
-//! counts, on the line that made it; other tasks and greenlets have contexts of their own. Neighbours: `rscalene.sql`
+//! counts, on the calling line; other tasks and greenlets have contexts of their own. Neighbours: `rscalene.sql`
 //! (Python) wraps the ORMs' functions, `ledger` reports the driver's time, `lock` keeps the sums.
 
 use std::sync::Mutex;
@@ -35,7 +35,7 @@ pub(super) struct Build {
     token: Mutex<Option<Py<PyAny>>>,
 }
 
-/// The call into an ORM in which the running context is.
+/// The ORM call of the running context, if a call is open.
 fn open<'py>(py: Python<'py>) -> Option<Bound<'py, Build>> {
     let value = current(py, variable(py).ok()?).ok()??;
     value.cast_into::<Build>().ok().filter(|build| !build.get().ended.load(Relaxed))
@@ -67,7 +67,8 @@ pub(super) fn begin(py: Python<'_>, book: Option<u64>) -> PyResult<Option<Bound<
 
 #[pymethods]
 impl Build {
-    /// Ends the call. Its line is on this thread's stack or, if that holds only libraries, on the stack of `frame`.
+    /// Ends the call. The calling line is on this thread's stack; if this stack holds only libraries, on the stack of
+    /// `frame`.
     #[pyo3(signature = (frame=None))]
     fn end(&self, py: Python<'_>, frame: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         if self.ended.swap(true, Relaxed) {

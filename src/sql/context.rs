@@ -1,8 +1,8 @@
 //! The value of one `ContextVar`, read without the GIL.
 //!
-//! Job: find the ledger of the running thread's context where the interpreter may not be called: sqlite's functions run
-//! without the GIL. Invariant: [`value`] reads nothing before [`prepare`] has found the layout. Neighbours: `ledger`
-//! interprets the values, `bindings::contexts` finds the layout.
+//! Job: find the ledger of the running thread's context in places that may not call the interpreter: sqlite's functions
+//! run without the GIL. Invariant: [`value`] reads nothing before [`prepare`] has found the layout. Neighbours:
+//! `ledger` interprets the values, `bindings::contexts` finds the layout.
 
 use std::sync::OnceLock;
 
@@ -16,7 +16,7 @@ static READER: OnceLock<Option<ContextVariable>> = OnceLock::new();
 /// Whether the variable can be read.
 pub(super) fn prepare(py: Python<'_>, variable: &Bound<'_, PyAny>) -> bool {
     if READER.get().is_none() {
-        // Another thread may prepare at the same time: no thread may wait for the other while it holds the GIL.
+        // Another thread may prepare at the same time. No thread may wait for the other while holding the GIL.
         let found = contexts::learn(py, variable).ok().flatten();
         READER.get_or_init(|| found);
     }

@@ -1,9 +1,9 @@
 //! The user's lines on the stack of this thread.
 //!
-//! Job: walk this thread's own frames and make a site of them. This is sound without the GIL: the frames and code
-//! objects on this thread's own stack live as long as the thread stays in the call, and nothing of the interpreter is
-//! called or changed. Invariant: a layout is used only if a walk with it matched the interpreter's own list of frames
-//! ([`prepare`]). Neighbours: `lock` keeps the sites, `ledger` and `sqlite` ask for them.
+//! Job: walk this thread's own frames and make a site of them. The walk is sound without the GIL: the frames and code
+//! objects on this thread's own stack live as long as the thread stays in the call, and the walk neither calls the
+//! interpreter nor changes its data. Invariant: a layout is used only if a walk with it matched the interpreter's own
+//! list of frames ([`prepare`]). Neighbours: `lock` keeps the sites, `ledger` and `sqlite` ask for them.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
@@ -18,13 +18,13 @@ use super::book::{Place, Site};
 use crate::bindings::symbols;
 use crate::profile::build::scope::Scope;
 
-/// Most frames that are walked.
+/// Most frames in a walk.
 const MAX_DEPTH: u32 = 1_000;
 /// Most lines of the user in a site.
 const MOST_LINES: usize = 64;
-/// Each table is emptied when it has grown to this many entries.
+/// A table with more entries is emptied.
 const LARGE: usize = 50_000;
-/// Longest file name or qualified name that is read, in bytes.
+/// Longest file name or qualified name to read, in bytes.
 const LONGEST_TEXT: usize = 4_096;
 
 /// Reads this process' own memory, on the thread whose frames are read.
@@ -62,7 +62,8 @@ impl Memory for Own {
 
 static LAYOUT: OnceLock<Option<Layout>> = OnceLock::new();
 
-/// The layout of this interpreter's frames; `None` if it is unknown, or if a walk with it differs from Python's frames.
+/// The layout of this interpreter's frames. `None` if the layout is unknown, or if a walk with it differs from Python's
+/// own list of frames.
 pub(super) fn prepare(py: Python<'_>) -> Option<&'static Layout> {
     LAYOUT.get_or_init(|| learn(py)).as_ref()
 }
@@ -92,7 +93,7 @@ fn learn(py: Python<'_>) -> Option<Layout> {
     (!seen.is_empty() && seen == said).then_some(layout)
 }
 
-/// A code object that a walk has met.
+/// A code object found in a walk.
 enum Code {
     /// Not the user's code.
     Other,
@@ -115,7 +116,7 @@ impl Sites {
         *self = Self::default();
     }
 
-    /// The site of the running thread, whose state is `tstate`.
+    /// The site of the running thread; `tstate` is its thread state.
     pub(super) fn here(&mut self, scope: &Scope, tstate: usize) -> Site {
         let Some(Some(layout)) = LAYOUT.get() else { return Site::from([]) };
         let mut user: [(u64, u32); MOST_LINES] = [(0, 0); MOST_LINES];
@@ -159,7 +160,7 @@ impl Sites {
         self.intern(Some(key), made)
     }
 
-    /// Returns the one site with these places.
+    /// Returns the stored site with these places, so that equal sites have the same address.
     pub(super) fn intern(&mut self, key: Option<u64>, made: Site) -> Site {
         if self.by_lines.len() > LARGE {
             self.by_lines.clear();

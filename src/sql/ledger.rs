@@ -1,10 +1,10 @@
 //! The classes `Ledger` and `Call` for Python, which are the values of a `ContextVar`.
 //!
-//! Job: begin and end executions for the hooks that are written in Python, and return books. The value of the
-//! `ContextVar` [`variable`] decides where an execution counts: in a [`Ledger`]; nowhere, if it is a [`Call`] that has
-//! not ended, because an outer layer counts it already; without a value, in the ledger of the process, if there is one.
-//! Invariant: `sqlite` reads both classes without the GIL ([`meaning`]), so the fields that it reads are constant or
-//! atomic. Neighbours: `lock`, `context`.
+//! Job: begin and end executions for the hooks written in Python, and return books. The value of the `ContextVar`
+//! [`variable`] decides where an execution counts. If the value is a [`Ledger`], the execution counts there. If it is
+//! an open [`Call`], the execution does not count, because an outer layer has counted it. Without a value, the
+//! execution counts in the ledger of the process, if there is one. Invariant: `sqlite` reads both classes without the
+//! GIL ([`meaning`]), so the fields read there are constant or atomic. Neighbours: `lock`, `context`.
 
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
@@ -25,10 +25,10 @@ use super::to_launcher::Layer;
 use super::variables::{self, current, reset, set};
 use crate::lines::clock;
 
-/// Layer of calls that are no SQL: their text is kept as it is.
+/// Name of the layer for Redis commands. They are no SQL, so their text stays unchanged.
 const REDIS: &str = "redis";
 
-/// The variable that says where executions of the running context are counted.
+/// The context variable that decides where executions of the running context count.
 pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     variables::made(py, &VARIABLE, "rscalene_sql")
@@ -42,7 +42,7 @@ pub(super) struct Ledger {
     outer: Option<Py<Ledger>>,
 }
 
-/// An execution that has begun.
+/// A running or ended execution.
 #[pyclass(frozen, module = "rscalene._rscalene")]
 #[repr(C)]
 pub(super) struct Call {
@@ -56,7 +56,7 @@ pub(super) struct Call {
     token: std::sync::Mutex<Option<Py<PyAny>>>,
 }
 
-/// Meaning of the variable's value for the hooks of sqlite.
+/// The value of the variable, as the hooks of sqlite use it.
 pub(super) enum Meaning {
     /// Count in this book.
     Count(u64),
@@ -76,12 +76,12 @@ struct Shapes {
 
 static SHAPES: OnceLock<Shapes> = OnceLock::new();
 
-/// Meaning of the running thread's value, read without the GIL. The result is valid while the thread stays in this
+/// The meaning of the running thread's value, read without the GIL. The result is valid while the thread stays in this
 /// call.
 pub(super) fn meaning(tstate: usize) -> Meaning {
     let value = context::value(tstate);
     let Some(shapes) = SHAPES.get().filter(|_| value != 0) else { return Meaning::Nothing };
-    // SAFETY: the context holds the object alive, and an object's second word is its type.
+    // SAFETY: the context keeps the object alive, and the second word of an object is its type.
     let kind = unsafe { *((value + 8) as *const usize) };
     if kind == shapes.ledger {
         // SAFETY: objects of this class hold a `Ledger` at this offset, which never changes.
@@ -114,14 +114,14 @@ pub(super) fn learn_shapes(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// The `ContextVar` that holds the current ledger.
+/// The `ContextVar` of the current ledger.
 #[pyfunction]
 pub(super) fn sql_variable(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     variable(py).cloned()
 }
 
-/// The book in which the running context counts: `None` if an outer layer counts, `Some(None)` if only the book of the
-/// process does.
+/// The book of the running context: `None` if an outer layer counts, `Some(None)` if the context has no book. In the
+/// latter case only the book of the process counts.
 fn counting(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<Option<u64>>> {
     let Some(value) = current(py, variable)? else { return Ok(Some(None)) };
     if let Ok(ledger) = value.cast::<Ledger>() {
@@ -134,8 +134,8 @@ fn counting(py: Python<'_>, variable: &Bound<'_, PyAny>) -> PyResult<Option<Opti
     }
 }
 
-/// The book for an execution that begins here: `None` if nothing counts it, or an outer layer does; `Some(None)` if
-/// only the book of the process or the launcher counts it.
+/// The book for an execution that begins here. `None` if an outer layer counts the execution, or if there is no book at
+/// all. `Some(None)` if only the book of the process or the launcher counts the execution.
 fn counted_in(py: Python<'_>) -> PyResult<Option<Option<u64>>> {
     if !lock::counting() {
         return Ok(None);
@@ -144,15 +144,15 @@ fn counted_in(py: Python<'_>) -> PyResult<Option<Option<u64>>> {
     Ok(book.filter(|book| book.is_some() || lock::with(|state| state.counts_all())))
 }
 
-/// Whether an execution that begins here would count: the short way out of a hook, before it looks at the arguments.
+/// Whether an execution that begins here would count. Hooks check this before they read their arguments.
 #[pyfunction]
 pub(super) fn sql_counts(py: Python<'_>) -> PyResult<bool> {
     Ok(counted_in(py)?.is_some())
 }
 
-/// Begins an execution of `sql`. Returns `None` if an outer layer counts it, or nothing counts. `strings`: double
-/// quotes enclose strings. The lines are on this thread's stack or, if that holds only libraries, on the stack of
-/// `frame`. `by`: the ORM that made the query, if any; `redis`: `sql` is the name of a command, no SQL.
+/// Begins an execution of `sql`. Returns `None` if an outer layer counts it, or if there is no book. `strings`: double
+/// quotes enclose strings. The lines are on this thread's stack; if this stack holds only libraries, on the stack of
+/// `frame`. `by`: the ORM that made the query, if any; with `redis`, `sql` is the name of a command.
 #[pyfunction]
 #[pyo3(signature = (sql, params=None, strings=false, frame=None, by=""))]
 pub(super) fn sql_begin<'py>(
@@ -203,7 +203,7 @@ pub(super) fn sql_begin<'py>(
     Ok(Some(call))
 }
 
-/// Adds a parameter to `hasher`. A value without a hash and without items counts as different from every other one.
+/// Adds a parameter to `hasher`. A value without a hash and without items counts as different from every other value.
 fn hash_value(value: &Bound<'_, PyAny>, hasher: &mut FxHasher, depth: u32) {
     static UNIQUE: AtomicU64 = AtomicU64::new(0);
     if let Ok(hash) = value.hash() {
@@ -226,7 +226,7 @@ fn hash_value(value: &Bound<'_, PyAny>, hasher: &mut FxHasher, depth: u32) {
     UNIQUE.fetch_add(1, Relaxed).hash(hasher);
 }
 
-/// Begins a call into an ORM. `None` inside another such call, and if nothing counts.
+/// Begins a call into an ORM. Returns `None` inside another such call, and if there is no book.
 #[pyfunction]
 pub(super) fn sql_build_begin(py: Python<'_>) -> PyResult<Option<Bound<'_, build::Build>>> {
     let Some(book) = counted_in(py)? else { return Ok(None) };
@@ -255,7 +255,7 @@ impl Call {
 
 #[pymethods]
 impl Call {
-    /// Ends the call. `rows` below 0: not known.
+    /// Ends the call. `rows` below 0 means unknown.
     #[pyo3(signature = (rows=-1), text_signature = "($self, rows=-1)")]
     fn end(&self, py: Python<'_>, rows: i64) {
         let known = u64::try_from(rows).ok().filter(|_| !self.exact.load(Relaxed));
@@ -267,12 +267,12 @@ impl Call {
         self.finish(py, None, true);
     }
 
-    /// Ends the call when no hook will report how it ended.
+    /// Ends the call if no hook will report its end.
     fn abandon(&self, py: Python<'_>) {
         self.finish(py, None, false);
     }
 
-    /// Adds rows that came after the end.
+    /// Adds rows fetched after the end.
     fn add_rows(&self, rows: u64) {
         if !self.exact.load(Relaxed) {
             lock::with(|state| state.add_rows(&self.slots, rows));
@@ -324,7 +324,7 @@ impl Ledger {
 
 #[pymethods]
 impl Ledger {
-    /// An empty ledger. Its executions are counted in `outer` too.
+    /// An empty ledger. Its executions count in `outer` too.
     #[new]
     #[pyo3(signature = (outer=None))]
     fn new(outer: Option<Py<Self>>) -> Self {
@@ -344,12 +344,12 @@ impl Ledger {
         }
     }
 
-    /// Counts all executions of this process, including those that another ledger counts.
+    /// Counts all executions of this process, including those counted in another ledger.
     fn count_the_process(&self, on: bool) {
         lock::with(|state| state.set_root(on.then_some(self.book)));
     }
 
-    /// The ledger around this one.
+    /// The enclosing ledger.
     #[getter]
     fn outer(&self, py: Python<'_>) -> Option<Py<Self>> {
         self.outer.as_ref().map(|outer| outer.clone_ref(py))
@@ -367,7 +367,7 @@ impl Ledger {
         self.look(|book| book.executions).unwrap_or(0)
     }
 
-    /// Number of executions for which no entry was left.
+    /// Number of executions after the book was full.
     #[getter]
     fn folded(&self) -> u64 {
         self.look(|book| book.folded).unwrap_or(0)

@@ -18,13 +18,13 @@ use super::to_launcher::{Launcher, Layer};
 use crate::lines::clock;
 use crate::profile::build::scope::{Scope, ScopeRules};
 
-/// Most statements whose normal form is remembered.
+/// Most statements with a remembered normal form.
 const MOST_TEXTS: usize = 8_192;
 
 /// Number of open books, plus one if a launcher receives executions. At 0, hooks do nothing.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether anything counts in this process.
+/// Whether any book is open or a launcher receives executions.
 #[inline(always)]
 pub(super) fn counting() -> bool {
     OPEN.load(Relaxed) != 0
@@ -52,14 +52,14 @@ pub(super) struct State {
     scope: Option<Scope>,
     /// Normal forms by text: one map for double quotes around names, one for double quotes around strings.
     texts: [FxHashMap<Box<str>, Arc<str>>; 2],
-    /// Statements of calls that are no SQL, by name.
+    /// Texts of calls that are no SQL, by name.
     calls: FxHashMap<Box<str>, Arc<str>>,
     normals: FxHashSet<Arc<str>>,
     /// Statements of sqlite, running or able to run again.
     pub(super) nodes: Nodes,
 }
 
-/// A book, and the book around it.
+/// A book, and its enclosing book.
 struct Shelf {
     book: Book,
     parent: Option<u64>,
@@ -68,7 +68,7 @@ struct Shelf {
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 
 thread_local! {
-    /// The lock, which this thread holds while it forks.
+    /// The lock, held by this thread during a fork.
     static HELD: RefCell<Option<MutexGuard<'static, Option<State>>>> = const { RefCell::new(None) };
 }
 
@@ -100,7 +100,7 @@ extern "C" fn after_fork_in_child() {
     after_fork();
 }
 
-/// Runs `work` with the lock held. It must not call the interpreter.
+/// Runs `work` with the lock held. `work` must not call the interpreter.
 pub(super) fn with<R>(work: impl FnOnce(&mut State) -> R) -> R {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
@@ -141,7 +141,7 @@ impl State {
         self.write(key, failed, true);
     }
 
-    /// Adds the present state of an execution to its books: `sqlite3_reset` may have ended it early.
+    /// Adds the rows and time so far of an execution to its books. `sqlite3_reset` may have ended the execution early.
     pub(super) fn settle_statement(&mut self, key: usize) {
         self.write(key, false, false);
     }
@@ -154,7 +154,7 @@ impl State {
         }
     }
 
-    /// Sets the scope: which lines are the user's from now on.
+    /// Sets the scope: the rules for the user's lines.
     pub(super) fn set_scope(&mut self, scope: Scope) {
         self.scope = Some(scope);
         self.sites.clear();
@@ -217,8 +217,8 @@ impl State {
         }
     }
 
-    /// The site of this thread; if only libraries are on its stack, the lines of `elsewhere`. Returns whether it is the
-    /// latter.
+    /// The site of this thread, or the site with the lines of `elsewhere` if this thread's stack holds only libraries.
+    /// Returns true in the latter case.
     pub(super) fn here_or(&mut self, tstate: usize, elsewhere: Option<Vec<Place>>) -> (Site, bool) {
         let site = self.here(tstate);
         match elsewhere.filter(|found| site.is_empty() && !found.is_empty()) {
@@ -234,7 +234,7 @@ impl State {
         scope.holds(&file, function, first_line).then(|| file.as_ref().into())
     }
 
-    /// The statement of a call that is no SQL.
+    /// The text of a call that is no SQL.
     pub(super) fn call(&mut self, name: &str) -> Arc<str> {
         let texts = &mut self.calls;
         if let Some(known) = texts.get(name) {
@@ -272,8 +272,8 @@ impl State {
         made
     }
 
-    /// Begins an execution: counts it in `book`, in the books around it, in the book of the process, and for the
-    /// launcher. `layer` made the query. `place` is given if no frame of this thread is the user's.
+    /// Begins an execution: counts it in `book`, in the enclosing books, in the book of the process, and for the
+    /// launcher. `layer` made the query. `place` is set if this thread's stack holds no line of the user.
     pub(super) fn begin(
         &mut self,
         book: Option<u64>,
@@ -304,8 +304,8 @@ impl State {
         slots
     }
 
-    /// Adds time of an ORM at `site`, without the driver's: to `book`, the books around it, the book of the process,
-    /// and for the launcher.
+    /// Adds time of an ORM at `site`, without the driver's time: to `book`, the enclosing books, the book of the
+    /// process, and for the launcher.
     pub(super) fn built(&mut self, book: Option<u64>, site: &Site, is_elsewhere: bool, ns: u64) {
         let mut next = book;
         let mut root = self.root;
@@ -322,7 +322,7 @@ impl State {
         }
     }
 
-    /// Records the start of an execution. `parameters` is the hash of its parameters, if they are to be compared.
+    /// Records the start of an execution. `parameters` is a hash of its parameters, if they are to be compared.
     pub(super) fn begun(&mut self, slots: &mut [Slot], parameters: Option<u64>) {
         for slot in slots {
             match slot {
@@ -342,7 +342,7 @@ impl State {
         }
     }
 
-    /// Adds a stretch of an execution, or all of it.
+    /// Adds a part of an execution, or all of it.
     pub(super) fn end(&mut self, slots: &[Slot], stretch: &Stretch) {
         for slot in slots {
             match *slot {

@@ -1,8 +1,8 @@
 //! SQL by Python line.
 //!
-//! Job: count the SQL statements that a program executes, by the line that executes them. Invariants: an execution
-//! counts once, at the outermost layer that has a hook; neither literals nor parameters are kept. Neighbours:
-//! `rscalene.sql` (Python) puts hooks into the drivers, `profile::scope` decides which lines are the user's.
+//! Job: count the SQL statements of a program, by the executing line. Invariants: an execution counts once, at the
+//! outermost layer that has a hook; neither literals nor parameters are kept. Neighbours: `rscalene.sql` (Python) puts
+//! hooks into the drivers, `profile::scope` decides which lines are the user's.
 //!
 //! ```text
 //! hooks in Python -> ledger --+          +-> book (entries by call site and statement)

@@ -30,11 +30,12 @@ pub(super) struct Known {
     pub(super) normal: Arc<str>,
     pub(super) slots: Vec<Slot>,
     pub(super) site: Site,
-    /// Whether this is an execution of its own. Otherwise only its rows are counted.
+    /// Whether this is an execution of its own. If false, an outer layer counts the execution, and only the rows count
+    /// here.
     pub(super) own: bool,
     pub(super) changes: bool,
     pub(super) parameters: bool,
-    /// Nanoseconds of this execution that are in books already.
+    /// Nanoseconds of this execution that the books already have.
     pub(super) spent_ns: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The normal form of a statement: its text without values.
 //!
 //! Job: give all executions of a statement the same text. Invariant: the normal form contains no literal and no
-//! parameter, in any dialect, and no comment, because comments may hold trace ids or anything else. Pure. Neighbours:
+//! parameter, in any dialect, and no comment, because comments may hold trace ids or other data. Pure. Neighbours:
 //! `tokens` splits the text, `book` counts by normal form.
 //!
 //! ```text
@@ -31,7 +31,7 @@ pub fn normal_form(sql: &str, strings: bool) -> String {
 }
 
 /// Whether the statement (a normal form) controls a transaction (`BEGIN`, `COMMIT`, `SAVEPOINT`, ...) or the session
-/// (`SET`, `PRAGMA`, ...). Drivers send such statements by themselves, and they ask for no data.
+/// (`SET`, `PRAGMA`, ...). Drivers send such statements on their own, and the statements return no data of the program.
 #[must_use]
 pub fn is_transaction(normal: &str) -> bool {
     let mut words = normal.split(|letter: char| !letter.is_ascii_alphabetic()).filter(|word| !word.is_empty());
@@ -45,10 +45,12 @@ pub fn is_transaction(normal: &str) -> bool {
     }
 }
 
-/// Start of the text of a call that is no SQL: `redis: GET`. Calls stand in books by line, and are no queries.
+/// Start of the text of a call that is no SQL: `redis: GET`. Books list calls by line, but do not count them as
+/// queries.
 pub const CALL: &str = "redis: ";
 
-/// Whether the statement (a normal form) changes rows: then there is no result to iterate over.
+/// Whether the statement (a normal form) changes rows. A cause of an N+1 cannot be such a statement: it has no result
+/// to iterate over.
 #[must_use]
 pub fn is_write(normal: &str) -> bool {
     let word = normal.split(|letter: char| !letter.is_ascii_alphabetic()).find(|word| !word.is_empty());
@@ -56,11 +58,11 @@ pub fn is_write(normal: &str) -> bool {
     word.is_some_and(|word| writes.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
 }
 
-/// After one of these words stands a name that the client invented.
+/// A name made up by the client follows each of these words.
 const MADE_UP: [&str; 5] = ["savepoint", "release", "prepare", "deallocate", "cursor"];
 /// Words before the name of a table.
 const SOURCES: [&str; 5] = ["from", "into", "update", "table", "join"];
-/// After one of these words stands a name.
+/// A name follows each of these words.
 const BEFORE_NAMES: [&str; 11] =
     ["from", "join", "into", "update", "table", "as", "by", "on", "select", "index", "distinct"];
 

@@ -1,4 +1,4 @@
-//! Sites from frame objects, for the caller of a greenlet, whose frames are not on this thread's stack.
+//! Sites from frame objects, for the caller of a greenlet: its frames are not on this thread's stack.
 //!
 //! Neighbours: `frames` walks a stack without frame objects, `lock` knows the scope.
 

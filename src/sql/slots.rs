@@ -1,8 +1,8 @@
 //! The slots of a loaded library that hold addresses of functions of other libraries.
 //!
-//! Job: find the slots through which a library calls the functions of another one, and point them to our functions.
-//! Invariants: only slots of the named library are changed; pages that were read-only are read-only again; the function
-//! returns the former address. Neighbour: `sqlite` redirects its functions.
+//! Job: find the slots through which a library calls the functions of another library, and write the addresses of
+//! replacement functions into the slots. Invariants: only slots of the named library change; read-only pages are
+//! read-only again afterwards; `redirect` returns the former address. Caller: `sqlite` redirects its functions.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 
@@ -52,7 +52,7 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// The library that was loaded from `path`; `None` if the linker does not list it.
+    /// The library loaded from `path`; `None` if the linker does not list it.
     pub(super) fn find(path: &str) -> Option<Self> {
         let path = CString::new(path).ok()?;
         let mut found = Self { path, base: 0, low: usize::MAX, high: 0, dynamic: 0, relro: (0, 0) };
@@ -61,7 +61,7 @@ impl Library {
         (found.dynamic != 0).then_some(found)
     }
 
-    /// Address of the function `name` in the library, or in a library that it needs.
+    /// Address of the function `name` in the library, or in a dependency of the library.
     pub(super) fn function(&self, name: &CStr) -> usize {
         // SAFETY: the path ends with NUL; the library is loaded already, and `RTLD_NOLOAD` does not load it again.
         let handle = unsafe { libc::dlopen(self.path.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };

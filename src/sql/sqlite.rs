@@ -1,13 +1,13 @@
 //! Hooks between the standard library's `_sqlite3` module and the sqlite library.
 //!
-//! Job: count executions, their time in sqlite and their rows, exactly, whichever Python code uses `_sqlite3`.
-//! Invariants: every function returns the real function's result; it runs without the GIL and never takes it; a row
-//! costs two readings of the clock and no lock. Neighbours: `arm` and `slots` install the functions, `ledger::meaning`
-//! says where to count, `lock` keeps the books.
+//! Job: count executions, their time in sqlite and their rows, exactly, for every Python code that uses `_sqlite3`.
+//! Invariants: every hook returns the real function's result; it runs without the GIL and never takes the GIL; a row
+//! costs two readings of the clock and no lock. Neighbours: `arm` and `slots` install the hooks, `ledger::meaning`
+//! decides where an execution counts, `lock` keeps the books.
 //!
 //! An execution begins when `step` gets a statement that is not busy. `executemany` runs one statement repeatedly on
-//! one line, which counts as one execution. Between separate executions, `_sqlite3` asks for the last inserted row or
-//! whether a transaction is open: these calls tell the two cases apart.
+//! one line, and this counts as one execution. Between separate executions, `_sqlite3` asks for the last inserted row
+//! or whether a transaction is open. From these calls the hooks know that the next `step` is a separate execution.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -49,9 +49,9 @@ static HANDLE: AtomicUsize = AtomicUsize::new(0);
 static CHANGES: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// The node of the statement that this thread stepped last.
+    /// The node of the last statement stepped by this thread.
     static LAST: Cell<Option<&'static Node>> = const { Cell::new(None) };
-    /// The statement whose execution has just ended: if `executemany` steps it again, the execution continues.
+    /// The statement of the execution that has just ended. If `executemany` steps it again, the execution continues.
     static DONE: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -65,7 +65,7 @@ macro_rules! real {
     }};
 }
 
-/// Installs the functions. False if `_sqlite3` does not call a shared sqlite library.
+/// Installs the hooks. Returns false if `_sqlite3` does not call a shared sqlite library.
 pub(super) fn arm(py: Python<'_>) -> PyResult<bool> {
     static ARMED: AtomicUsize = AtomicUsize::new(0);
     match ARMED.load(Relaxed) {
@@ -101,7 +101,7 @@ fn patch(path: &str) -> Option<()> {
         (c"sqlite3_step", &STEP, step as *const () as usize),
     ];
     for (name, place, ours) in hooks {
-        // Store the address before redirecting the slot, because another thread may call our function at once.
+        // Store the address before redirecting the slot, because another thread may call the hook at once.
         place.store(Some(library.function(name)).filter(|&address| address != 0)?, Relaxed);
         let before = library.redirect(name, ours);
         if before == 0 {
@@ -112,7 +112,7 @@ fn patch(path: &str) -> Option<()> {
     Some(())
 }
 
-/// The state of the running thread, which does not hold the GIL; 0 if the thread is not known to Python.
+/// The running thread's state; 0 for a thread unknown to Python. The thread does not hold the GIL.
 fn tstate() -> usize {
     // SAFETY: callable from any thread.
     unsafe { ffi::PyGILState_GetThisThreadState() as usize }
@@ -131,7 +131,7 @@ unsafe extern "C" fn step(statement: *mut c_void) -> c_int {
     add(&node.ticks, clock::ticks().wrapping_sub(before));
     if answer == SQLITE_ROW {
         add(&node.rows, 1);
-        // If a signal ends the process, no more rows than these are lost.
+        // A signal that ends the process loses at most this many rows.
         if node.rows.load(Relaxed) >= ROWS_AT_ONCE && lock::followed() {
             lock::with(|state| state.settle_statement(statement as usize));
         }
@@ -141,12 +141,12 @@ unsafe extern "C" fn step(statement: *mut c_void) -> c_int {
     answer
 }
 
-/// The node for this step; `None` if nothing counts it.
+/// The node for this step; `None` if the step does not count.
 #[cold]
 fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
     let key = statement as usize;
     if busy {
-        // The statement continues on another thread, or it began before anything counted.
+        // The statement continues on another thread, or began before any book was open.
         return lock::with(|state| {
             state.nodes.known.get(&key).map(|known| known.node).filter(|node| node.is(statement))
         });
@@ -199,7 +199,7 @@ fn begin(statement: *mut c_void, busy: bool) -> Option<&'static Node> {
     })
 }
 
-/// Gives the statement a node and starts an execution on it.
+/// Gives the statement a node and starts an execution on the node.
 fn enter(state: &mut State, statement: *mut c_void, slots: Vec<Slot>, site: Site, own: bool) {
     let key = statement as usize;
     if !state.nodes.known.contains_key(&key) {
@@ -256,8 +256,8 @@ fn text_of(statement: *mut c_void) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// Ends an execution with the result `answer` of a step. `returned`: the statement returned rows before, which no
-/// statement in `executemany` does.
+/// Ends an execution with the result `answer` of a step. `returned`: the statement has returned rows before. No
+/// statement in `executemany` returns rows.
 #[cold]
 fn finish(node: &'static Node, statement: *mut c_void, answer: c_int, returned: bool) {
     let key = statement as usize;
@@ -286,7 +286,7 @@ unsafe extern "C" fn finalize(statement: *mut c_void) -> c_int {
     real!(FINALIZE, fn(*mut c_void) -> c_int, statement)
 }
 
-/// Forgets a statement, because its address may become that of another one.
+/// Forgets a statement, because sqlite may use its address for another statement.
 fn forget(key: usize) {
     lock::with(|state| {
         if !state.nodes.known.contains_key(&key) {
@@ -329,7 +329,7 @@ unsafe extern "C" fn prepare_v2(
         tail
     );
     if answer != SQLITE_OK && lock::counting() && !sql.is_null() {
-        // SAFETY: the text ends with NUL, or is as long as the caller says.
+        // SAFETY: the text ends with NUL, or has the length given by the caller.
         let text = unsafe {
             match usize::try_from(bytes) {
                 Ok(length) => std::slice::from_raw_parts(sql.cast::<u8>(), libc::strnlen(sql, length)),

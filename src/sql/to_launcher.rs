@@ -1,10 +1,10 @@
 //! Reports the queries of a process to the launcher, for `rscalene run --sql`.
 //!
-//! Job: send one record when an execution begins and one for each later stretch of it, so that an end by `os._exit` or
-//! a signal loses only the rows and the time of executions that have not ended. Invariants: a statement is sent in its
-//! normal form; parameters are sent as a hash with a random key, which is drawn for each process tree and never
-//! written; a forked child sends the meaning of its numbers again, because it has records of its own. Neighbours:
-//! `lock` calls, `wire::tap` is the contract, `profile` adds up the records.
+//! Job: send one record when an execution begins, and one for each later part. If the process ends by `os._exit` or a
+//! signal, only the rows and the time of unfinished executions are lost. Invariants: a statement is sent in its normal
+//! form. Parameters are sent as a hash with a random key; the key is drawn for each process tree and never written. A
+//! forked child sends the meaning of its numbers again, because it has records of its own. Neighbours: `lock` calls,
+//! `wire::tap` is the contract, `profile` sums the records.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
@@ -16,16 +16,17 @@ use super::book::{Place, Slot, Stretch};
 use super::normal::{CALL, is_transaction, is_write};
 use crate::requests::labels;
 
-/// Most statements of a process with a number of their own; later ones are counted together.
+/// Most statements of a process with a number of their own. Later statements are counted together.
 const MOST_NUMBERS: usize = 4_000;
-/// Most executions of a statement whose parameters are compared.
+/// Most executions of a statement with compared parameters.
 const MOST_COMPARED: u32 = 256;
-/// Most statements for which compared executions are counted.
+/// Most statements with a count of compared executions.
 const MOST_COUNTS: usize = 20_000;
 /// Text in place of statements without a number.
 const OTHERS: &str = "(other statements)";
 
-/// Text in place of a statement, for a record that only names a line. One for all: numbers are found by its address.
+/// Text in place of a statement, for a record that only names a line. All such records share the text, because numbers
+/// are found by its address.
 static LINE: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("(line)"));
 
 /// The library behind the queries of a statement. The advice for an N+1 depends on the library.
@@ -84,7 +85,7 @@ impl Launcher {
         launcher.ready().then_some(launcher)
     }
 
-    /// Reports that this process counts its queries; false if nothing records.
+    /// Reports that this process counts its queries. Returns false if no launcher records.
     fn ready(&self) -> bool {
         self.send(&mut Query { mark: QueryMark::READY, rows: UNKNOWN_ROWS, ..Query::default() })
     }
@@ -96,7 +97,8 @@ impl Launcher {
         self.ready();
     }
 
-    /// Begins an execution of `statement`, made by `layer`. `place` is given if no frame of this thread is the user's.
+    /// Begins an execution of `statement`, made by `layer`. `place` is set if this thread's stack holds no line of the
+    /// user.
     pub(super) fn begin(&mut self, statement: &Arc<str>, layer: Layer, place: Option<&Arc<[Place]>>) -> Option<Slot> {
         let name = self.number(statement, layer, place)?;
         Some(Slot::Launcher { stack: 0, label: 0, name })
@@ -127,7 +129,7 @@ impl Launcher {
         self.send(&mut Query { stack, label, name, wall_ns, rows, parameters: before, mark, ..Query::default() });
     }
 
-    /// Reports time of an ORM without the driver's, for the line on which the thread is, or for `place`.
+    /// Reports time of an ORM without the driver's time, for the thread's current line or for `place`.
     pub(super) fn built(&mut self, place: Option<&Arc<[Place]>>, ns: u64) {
         let line = |place| self.number(&LINE, Layer::Driver, Some(place));
         let name = place.and_then(line).unwrap_or(0);
@@ -170,7 +172,7 @@ impl Launcher {
         }
         pair("sql", statement);
         let (number, text) = (labels::next(), labels::text(&pairs));
-        // SAFETY: the text is valid for the call, and this runs in no allocator.
+        // SAFETY: the text is valid for the call, and the caller is not inside an allocator.
         if unsafe { (self.table.define_label)(number, text.as_ptr(), text.len()) } == 0 {
             return None;
         }
@@ -179,7 +181,7 @@ impl Launcher {
     }
 
     fn send(&self, query: &mut Query) -> bool {
-        // SAFETY: the record is valid and ours, and this runs in no allocator.
+        // SAFETY: the record is valid and belongs to the caller, and the caller is not inside an allocator.
         (unsafe { (self.table.query)(query) }) != 0
     }
 }

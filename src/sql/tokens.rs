@@ -1,7 +1,7 @@
 //! The tokens of a statement, in any dialect of SQL.
 //!
-//! Job: find where literals, names, words and comments begin and end. Invariant: a text that one dialect reads as a
-//! literal is never a [`Token::Word`]. Pure. Neighbour: `normal` makes the normal form of the tokens.
+//! Job: find where literals, names, words and comments begin and end. Invariant: if any dialect reads a text as a
+//! literal, the text is never a [`Token::Word`]. Pure. Neighbour: `normal` makes the normal form of the tokens.
 
 /// One token of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,11 @@ impl Token<'_> {
 /// Meaning of a backslash in a quoted text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Backslash {
-    /// It escapes the next character.
+    /// The backslash escapes the next character.
     Escape,
-    /// It is an ordinary character.
+    /// The backslash is an ordinary character.
     Letter,
-    /// One of the two, depending on the dialect and its settings.
+    /// Either, depending on the dialect and its settings.
     Unknown,
 }
 
@@ -60,10 +60,10 @@ impl<'a> Tokens<'a> {
         taken
     }
 
-    /// Length in bytes of the quoted text, whose content begins `from` bytes on; a doubled quote belongs to the
+    /// Length in bytes of the quoted text, whose content begins `from` bytes on. A doubled quote belongs to the
     /// content. After a backslash, a quote belongs to the content in some dialects and ends the text in others. If the
-    /// dialect is unknown, everything that follows counts as part of the literal, because otherwise a literal could
-    /// pass for a name.
+    /// dialect is unknown, the whole rest counts as part of the literal, because otherwise a literal could pass for a
+    /// name.
     fn quoted(&self, from: usize, quote: u8, backslash: Backslash) -> usize {
         let bytes = self.rest.as_bytes();
         let mut at = from;
@@ -85,7 +85,7 @@ impl<'a> Tokens<'a> {
         bytes.len()
     }
 
-    /// Bytes of PostgreSQL's `$tag$ ... $tag$`, if one begins here.
+    /// Length in bytes of PostgreSQL's `$tag$ ... $tag$`, if such a text begins here.
     fn dollar_quoted(&self) -> Option<usize> {
         let end = self.rest.get(1..)?.find('$')? + 1;
         let tag = self.rest.get(..=end)?;

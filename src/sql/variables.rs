@@ -1,8 +1,7 @@
 //! Reads, sets and restores the value of a `ContextVar`.
 //!
-//! Job: call the interpreter's three functions, which the stable ABI lacks, or the methods if the functions are
-//! missing.
-//! Neighbours: `ledger` and `build` have a variable each.
+//! Job: call the interpreter's three functions, which the stable ABI lacks. If the functions are missing, call the
+//! methods of the variable. Callers: `ledger` and `build`, each with its own variable.
 
 use std::ffi::CStr;
 use std::sync::OnceLock;
@@ -14,7 +13,7 @@ use pyo3::types::PyDict;
 
 use crate::bindings::symbols;
 
-/// Makes the one variable of this name, whose default is None.
+/// Returns the variable called `name`, made at the first call. Its default is None.
 pub(super) fn made<'py>(
     py: Python<'py>,
     place: &'static PyOnceLock<Py<PyAny>>,
@@ -90,7 +89,8 @@ pub(super) fn set<'py>(
     }
 }
 
-/// Restores the former value. In a context other than the token's (if a generator was closed elsewhere), does nothing.
+/// Restores the former value. In a context other than the token's, for example if a generator was closed elsewhere, the
+/// call does nothing.
 pub(super) fn reset(py: Python<'_>, variable: &Bound<'_, PyAny>, token: Py<PyAny>) {
     let failed = match variables() {
         // SAFETY: as in `set`.
