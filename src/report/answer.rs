@@ -8,7 +8,7 @@ use super::bars::{CPU_KINDS, parts};
 use super::view::{Place, SortKey, cpu_s, is_foreign, largest, share};
 use crate::profile::model::{Profile, Time};
 
-/// With fewer CPU samples than this on the slowest line, the line next to it may be as slow.
+/// If the slowest line has fewer CPU samples than this, another line may be equally slow.
 pub(crate) const FEW_SAMPLES: u64 = 5;
 
 /// The line with the most CPU time.
@@ -17,7 +17,7 @@ pub(crate) struct Slowest<'p> {
     pub(crate) place: Place<'p>,
     /// CPU seconds.
     pub(crate) cpu_s: f64,
-    /// Share of the CPU time of the run; `None` if that is not known.
+    /// Share of the CPU time of the run; `None` if unknown.
     pub(crate) share: Option<f64>,
     /// Whether the line has fewer than [`FEW_SAMPLES`] samples.
     pub(crate) unsure: bool,
@@ -31,7 +31,7 @@ pub(crate) struct PeakOwner<'p> {
     pub(crate) bytes: u64,
 }
 
-/// The slowest line in scope; `None` where no line in scope has CPU time.
+/// The slowest line in scope; `None` if no line in scope has CPU time.
 pub(crate) fn slowest(profile: &Profile) -> Option<Slowest<'_>> {
     let (place, seconds) = largest(profile, SortKey::Cpu, 1).into_iter().next()?;
     let all = cpu_s(&profile.totals.time).unwrap_or(0.0);
@@ -44,13 +44,13 @@ pub(crate) fn slowest(profile: &Profile) -> Option<Slowest<'_>> {
     })
 }
 
-/// The owner of the peak; `None` where memory was not profiled or no line in scope held any.
+/// The owner of the peak; `None` if memory was not profiled, or if no line in scope held memory.
 pub(crate) fn peak_owner(profile: &Profile) -> Option<PeakOwner<'_>> {
     let (place, _) = largest(profile, SortKey::PEAK, 1).into_iter().next()?;
     Some(PeakOwner { place, bytes: place.line.memory.peak_bytes? })
 }
 
-/// The line with the most queries; `None` where no line in scope has any.
+/// The line with the most queries; `None` if no line in scope has a query.
 pub(crate) fn asks_most(profile: &Profile) -> Option<Place<'_>> {
     let places = profile.files.iter().flat_map(|file| file.lines.iter().map(move |line| Place { file, line }));
     let asking = places.filter(|place| place.line.sql_count.is_some_and(|count| count > 0));
@@ -63,7 +63,7 @@ pub(crate) fn memory_was_profiled(profile: &Profile) -> bool {
     !matches!(profile.settings.memory.mode.as_str(), "off" | "")
 }
 
-/// The kind of a line's CPU time with the largest share, e.g. `mostly in the kernel`; `None` if no kind has half of it.
+/// The kind with at least half of a line's CPU time, e.g. `mostly in the kernel`; `None` if no kind has half of it.
 pub(crate) fn mostly(time: &Time) -> Option<&'static str> {
     const PHRASES: [[&str; 2]; CPU_KINDS] = [
         ["mostly Python code", "nearly all Python code"],

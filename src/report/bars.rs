@@ -8,7 +8,7 @@ use super::style::{Role, Style};
 use super::view::waiting_s;
 use crate::profile::model::Time;
 
-/// Number of the kinds of CPU time, which stand first in [`KINDS`]. Bars stack only these: waiting takes no CPU.
+/// Number of the kinds of CPU time, which are the first in [`KINDS`]. Bars stack only these: waiting takes no CPU.
 pub(crate) const CPU_KINDS: usize = 4;
 /// Index of native helper threads in [`KINDS`].
 pub(crate) const HELPERS: usize = 2;
@@ -30,7 +30,7 @@ pub(crate) const KINDS: [Kind; 5] = [
 pub(crate) struct Kind {
     /// Its name.
     pub(crate) name: &'static str,
-    /// Its name where a report has few cells for it.
+    /// Its short name, for narrow columns.
     pub(crate) short: &'static str,
     /// Its colour.
     pub(crate) role: Role,
@@ -45,12 +45,12 @@ impl Kind {
     }
 }
 
-/// The figures of the kinds, in the order of [`KINDS`]. Waiting excludes the time that threads idle.
+/// The figures of the kinds, in the order of [`KINDS`]. Waiting excludes the time in which threads idle.
 pub(crate) fn parts(time: &Time) -> [Option<f64>; 5] {
     [time.python_s, time.native_s, time.helpers_s, time.system_s, waiting_s(time)]
 }
 
-/// The figures of the kinds of CPU time; an unknown one is 0.
+/// The figures of the kinds of CPU time; an unknown figure is 0.
 pub(crate) fn cpu_parts(time: &Time) -> [f64; CPU_KINDS] {
     [time.python_s, time.native_s, time.helpers_s, time.system_s].map(Option::unwrap_or_default)
 }

@@ -26,7 +26,7 @@ pub enum Format {
     Collapsed,
     /// speedscope's file.
     Speedscope,
-    /// What Python's `pstats` reads.
+    /// A file for Python's `pstats`.
     Pstats,
     /// pprof's file.
     Pprof,
@@ -34,32 +34,32 @@ pub enum Format {
     Callgrind,
 }
 
-/// How the reports among the formats look.
+/// The look of a report, for the formats that are reports.
 pub struct Look<'a> {
-    /// What the table shows.
+    /// The content of the table.
     pub options: Options,
-    /// How the table looks.
+    /// The look of the table.
     pub style: Style,
     /// Show source text in the page.
     pub source: bool,
-    /// The weight of stacks, in a format with a single weight. `None`: CPU time, for pstats wall time, and every weight
-    /// that speedscope can show.
+    /// The weight of stacks, in a format with a single weight. `None` selects CPU time, but wall time for pstats, and
+    /// all weights for speedscope.
     pub weight: Option<Weight>,
     /// Returns the text of a file, if it can be read.
     pub read_source: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// A format and how to write it.
+/// A format with its names and its encoder.
 struct Row {
     format: Format,
     /// Name of the format on the command line.
     name: &'static str,
-    /// Endings of file names that select this format. Help texts list the first one.
+    /// Endings of file names that select this format. Help texts list the first ending.
     endings: &'static [&'static str],
     encode: fn(&Profile, &Look<'_>) -> Vec<u8>,
 }
 
-/// One row for each format, in the order of [`Format`] and of help texts. A new format needs a row here and a file in
+/// A row for each format, in the order of [`Format`] and of help texts. A new format needs a row here and a file in
 /// `export`.
 const ROWS: [Row; 8] = [
     Row { format: Format::Json, name: "json", endings: &[".json"], encode: encode_json },
@@ -142,7 +142,7 @@ impl Format {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// One ending for each format, as help texts and hints list them: `.json, .html, ...`.
+    /// An ending for each format, as help texts and hints list them: `.json, .html, ...`.
     #[must_use]
     pub fn endings() -> String {
         ROWS.map(|row| row.endings[0]).join(", ")
@@ -165,8 +165,8 @@ impl Format {
         ending_of(&name.to_ascii_lowercase()).map(|(_, ending)| name.len() - ending.len())
     }
 
-    /// Encodes the profile in this format. Source text that the profile itself holds is always included, whatever
-    /// `look` says.
+    /// Encodes the profile in this format. Source text inside the profile is always included, whatever `look.source`
+    /// is.
     #[must_use]
     pub fn encode(self, profile: &Profile, look: &Look<'_>) -> Vec<u8> {
         (self.row().encode)(profile, look)

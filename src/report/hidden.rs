@@ -1,8 +1,8 @@
-//! Where the time went that the scope hides, and the option that shows it.
+//! The time that the scope hides, and the option that shows it.
 //!
-//! Job: where most of the CPU time belongs to no line in scope, name the packages or folders that took it. Invariant:
-//! only stacks without any frame in scope count, since all other time belongs to a line. Neighbours: `table::summary`,
-//! `table::closing` and the page's cards show the sentence.
+//! Job: if most of the CPU time belongs to no line in scope, name the packages or folders with the most of it.
+//! Invariant: only stacks without any frame in scope count, since all other time belongs to a line. Callers:
+//! `table::summary`, `table::closing` and the page's cards show the sentence.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,14 @@ use super::view::{cpu_s, share};
 use crate::profile::model::Profile;
 use crate::units;
 
-/// The sentence is shown where the scope hides at least this share of the CPU time.
+/// Least share of the CPU time out of scope for which the sentence is shown.
 const MOST: f64 = 0.5;
-/// A package is named if it has at least this share of the hidden time.
+/// Least share of the hidden time for which a package is named.
 const NAMED_SHARE: f64 = 0.1;
-/// Most packages that are named.
+/// Most packages to name.
 const NAMED: usize = 2;
 
-/// The sentence; `None` where the scope hides less than half of the CPU time, or no stacks are known.
+/// The sentence; `None` if the scope hides less than half of the CPU time, or if the profile has no stacks.
 pub(crate) fn sentence(profile: &Profile) -> Option<String> {
     let all = cpu_s(&profile.totals.time)?;
     let outside = share(cpu_s(&profile.totals.outside_scope), all).filter(|part| *part >= MOST)?;
@@ -37,7 +37,7 @@ pub(crate) fn sentence(profile: &Profile) -> Option<String> {
     ))
 }
 
-/// What `--include` takes, the folder or file, and the CPU seconds of stacks without a frame in scope; the most first.
+/// Argument for `--include`, folder or file, and CPU seconds of stacks without a frame in scope; largest first.
 fn packages(profile: &Profile) -> Vec<(String, String, f64)> {
     let stacks = &profile.stacks;
     let mut inside = vec![false; stacks.nodes.len()];
@@ -55,8 +55,8 @@ fn packages(profile: &Profile) -> Vec<(String, String, f64)> {
     rows
 }
 
-/// Where a file's package begins and ends in its path: behind `site-packages`, behind the standard library, else the
-/// folder of the file.
+/// Start and end of a file's package in its path: the component behind `site-packages` or behind the standard library's
+/// folder; for other files, the folder of the file.
 fn ends(path: &str) -> (usize, usize) {
     let libraries = ["/site-packages/", "/dist-packages/"].iter().find_map(|mark| Some(path.rfind(mark)? + mark.len()));
     let standard = || {
@@ -71,13 +71,13 @@ fn ends(path: &str) -> (usize, usize) {
     (path[..end].rfind('/').map_or(0, |at| at + 1), end)
 }
 
-/// The component that `--include` takes.
+/// The path component to give to `--include`.
 fn word(path: &str) -> &str {
     let (start, end) = ends(path);
     &path[start..end]
 }
 
-/// The folder, or the file of a module that is no folder.
+/// The folder of the package, or the file of a module without a folder.
 fn folder(path: &str) -> &str {
     &path[..ends(path).1]
 }

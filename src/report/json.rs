@@ -1,9 +1,10 @@
-//! The profile as JSON, format 1: the same profile always gives the same bytes, and the reader checks every input.
+//! The profile as JSON, format 1.
 //!
-//! Job: write a profile to a file and read it back. Invariants: keys stand in the order of the model; every number is
-//! finite; every index in a profile that was read is valid, so reports need not check; no file causes a panic, not even
-//! one made to attack. Unknown keys and newer minor versions are accepted, a newer major version is refused.
-//! Neighbours: `profile::model` defines the keys, `docs/profile-format.md` explains them.
+//! Job: write a profile to a file and read the profile back. Invariants: the same profile always gives the same bytes;
+//! keys stand in the order of the model; every number is finite. After reading, every index is valid, so reports need
+//! not check. No input causes a panic, not even a hostile file. Unknown keys and newer minor versions are accepted, a
+//! newer major version is refused. Neighbours: `profile::model` defines the keys, `docs/profile-format.md` explains
+//! them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +21,7 @@ use crate::profile::model::{
 /// Larger files are refused. The limit is two hundred times the size of a profile of 100,000 lines.
 pub const MAX_BYTES: u64 = 4 << 30;
 
-/// How JSON is laid out.
+/// The layout of JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
     /// One line, for machines.
@@ -30,10 +31,10 @@ pub enum Layout {
     Pretty,
 }
 
-/// Why a file could not be read as a profile.
+/// The reason why a file could not be read as a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadError {
-    /// What failed, for which file, and why.
+    /// The failure, the file, and the reason.
     pub message: String,
     /// One thing that the user can do.
     pub hint: String,
@@ -50,7 +51,7 @@ impl std::error::Error for ReadError {}
 /// Writes the profile, with a newline at its end.
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub fn write(profile: &Profile, layout: Layout, mut out: impl Write) -> io::Result<()> {
     let profile = finite(profile);
     match layout {
@@ -60,10 +61,10 @@ pub fn write(profile: &Profile, layout: Layout, mut out: impl Write) -> io::Resu
     out.write_all(b"\n")
 }
 
-/// Reads a profile from `source`, which messages call `name`.
+/// Reads a profile from `source`; messages call it `name`.
 ///
 /// # Errors
-/// When `source` fails, or does not hold a whole profile that this build understands.
+/// `source` fails, or does not hold a complete profile that this build understands.
 pub fn read(name: &str, source: impl Read) -> Result<Profile, ReadError> {
     read_bytes(name, &all_bytes(name, source)?)
 }
@@ -84,7 +85,7 @@ pub(super) fn all_bytes(name: &str, source: impl Read) -> Result<Vec<u8>, ReadEr
 /// Reads a profile from memory; messages call it `name`.
 ///
 /// # Errors
-/// When `bytes` do not hold a whole profile that this build understands.
+/// `bytes` do not hold a complete profile that this build understands.
 pub fn read_bytes(name: &str, bytes: &[u8]) -> Result<Profile, ReadError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(refuse(name, "it is empty", RECORD_AGAIN));
@@ -133,7 +134,7 @@ fn is_known(format: &Format) -> bool {
     format.name == FORMAT_NAME && (1..=FORMAT_MAJOR).contains(&format.major)
 }
 
-/// Reads the key `format` alone, which every version has, and refuses a format unknown to this build.
+/// Reads the key `format` alone, which every version has. Refuses a format unknown to this build.
 fn check_format(name: &str, text: &str) -> Result<(), ReadError> {
     #[derive(Deserialize)]
     struct Head {
@@ -279,7 +280,7 @@ fn check_merge(profile: &Profile, merge: &Merge) -> Result<(), String> {
 }
 
 /// The profile without figures that are not finite, because JSON cannot express them. Optional figures become unknown,
-/// the others 0, and a notice says how many were replaced.
+/// the others 0, and a notice gives the number of replaced figures.
 fn finite(original: &Profile) -> Cow<'_, Profile> {
     let mut mended = original.clone();
     let profile = &mut mended;

@@ -1,7 +1,7 @@
 //! The report as Markdown: for viewers without HTML, and to paste into an issue or a chat.
 //!
 //! Job: the run in a line and the hottest lines as a table of GitHub's flavour. Invariant: text from the profile is
-//! escaped, or stands in a code span, where Markdown has no effect; it cannot end its cell. Neighbour:
+//! escaped, or stands in a code span, where Markdown has no effect; the text cannot end its cell. Neighbour:
 //! `html::fragment`.
 
 use super::bars::{KINDS, cpu_parts};

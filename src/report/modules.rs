@@ -1,8 +1,8 @@
-//! CPU time and allocations by module: the user's files one by one, libraries by package.
+//! CPU time and allocations by module: the user's files individually, libraries by package.
 //!
 //! Job: show which package takes the time before a reader looks at lines. Invariants: the own figures of all modules
-//! add up to the tree of stacks; a total counts each stack once, even if the module is on it several times. Neighbours:
-//! `report::tree` names packages, `table::modules` and the page list the rows.
+//! add up to the tree of stacks; a total counts each stack once, even if the module is on the stack several times.
+//! Neighbours: `report::tree` names packages, `table::modules` and the page list the rows.
 
 use std::collections::HashMap;
 
@@ -15,17 +15,17 @@ use crate::profile::model::Profile;
 pub(crate) struct Module {
     /// Path of the file, or the package's name.
     pub(crate) name: String,
-    /// Whether it is a package of a library.
+    /// Whether the module is a package of a library.
     pub(crate) library: bool,
-    /// CPU seconds in its own code.
+    /// CPU seconds in the module's own code.
     pub(crate) own_s: f64,
-    /// CPU seconds of its own code and of everything that it calls.
+    /// CPU seconds in the module's own code and in all callees.
     pub(crate) total_s: f64,
-    /// Bytes allocated in its own code.
+    /// Bytes allocated in the module's own code.
     pub(crate) alloc_bytes: u64,
 }
 
-/// All modules, those with the most own CPU time first.
+/// All modules, in descending order of own CPU time.
 pub(crate) fn modules(profile: &Profile) -> Vec<Module> {
     let stacks = &profile.stacks;
     let mut rows: Vec<Module> = Vec::new();
@@ -53,7 +53,7 @@ pub(crate) fn modules(profile: &Profile) -> Vec<Module> {
         let Some(own) = row(at) else { continue };
         rows[own].own_s += node.cpu_s;
         rows[own].alloc_bytes = rows[own].alloc_bytes.saturating_add(node.alloc_bytes);
-        // Only the outermost node of a module adds to its total: its weight includes all nodes below.
+        // Only the outermost node of a module adds to the module's total: its weight includes all nodes below.
         let mut above = node.parent;
         while let Some(caller) = above {
             if row(caller) == Some(own) {

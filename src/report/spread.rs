@@ -57,7 +57,7 @@ fn table<'p, T: Copy + PartialOrd>(
     SpreadTable { name, rows: found.into_iter().map(row).collect() }
 }
 
-/// What the tables compare, e.g. `8 runs, 4 ranks; every peak is that of rank 3, the highest`.
+/// A description of the comparison, e.g. `8 runs, 4 ranks; every peak is that of rank 3, the highest`.
 pub(super) fn remark(merge: &Merge) -> String {
     let count = |count: usize, what: &str| {
         let plural = match (count, what) {

@@ -1,7 +1,7 @@
-//! How a report may look on a given output: its width, with colours or without, Unicode or ASCII.
+//! The look of a report on a given output: its width, with colours or without, Unicode or ASCII.
 //!
 //! Job: compute one [`Style`] from environment, terminal and options. Invariants: a report depends on the profile and
-//! its style only, so the same two give the same bytes; colour only repeats what the text says. Neighbours: `commands`
+//! its style only, so equal inputs give equal bytes; colour only repeats facts of the text. Neighbours: `commands`
 //! collects the input of [`Style::resolve`], `report::table` paints with the result.
 
 use std::fmt::Write as _;
@@ -118,7 +118,7 @@ pub(crate) enum Role {
     Wait,
     /// Memory.
     Memory,
-    /// Reports that something is missing or wrong.
+    /// A report that data is missing or wrong.
     Warning,
     /// Replaces a character of the source that would control the terminal.
     StandIn,

@@ -89,7 +89,7 @@ impl SortKey {
     }
 }
 
-/// What to show of a profile.
+/// The selection and order of a report's content.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Order of lines, files and functions.
@@ -200,7 +200,7 @@ pub fn wait_outside(profile: &Profile) -> Option<f64> {
     waiting_s(&profile.totals.outside_scope).filter(|s| *s >= 0.01 * profile.clock.elapsed_s && *s > 0.0)
 }
 
-/// When the footprint of all processes was highest, and how high it was.
+/// Time and size of the highest footprint of all processes.
 pub(crate) fn peak_moment(profile: &Profile) -> Option<(f64, u64)> {
     let totals = &profile.totals;
     // Profiles before format 1.3 hold no such moment: take the largest reading of the timeline.
@@ -208,7 +208,7 @@ pub(crate) fn peak_moment(profile: &Profile) -> Option<(f64, u64)> {
     totals.footprint_peak_at_s.zip(totals.footprint_peak_bytes).or_else(seen)
 }
 
-/// The totals of which shares are computed.
+/// The totals for computing shares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Base {
     /// CPU seconds of the whole run.
@@ -217,7 +217,7 @@ pub struct Base {
     pub elapsed_s: f64,
     /// Bytes allocated in the whole run.
     pub alloc_bytes: f64,
-    /// Footprint at the peak; live bytes at the peak if the footprint is not known.
+    /// Footprint at the peak; live bytes at the peak if the footprint is unknown.
     pub peak_bytes: f64,
     /// Figures of memory of the whole run, in the order of [`FIGURES`].
     pub of_run: [f64; FIGURES.len()],
@@ -245,7 +245,7 @@ impl Base {
         }
     }
 
-    /// The whole of which shares of the figure of memory `at` are; infinite for a figure without shares.
+    /// The total for shares of the figure of memory `at`; infinite for a figure without shares.
     #[must_use]
     pub fn whole(&self, at: usize) -> f64 {
         match FIGURES[at].row.whole {
@@ -255,7 +255,7 @@ impl Base {
         }
     }
 
-    /// The largest share that the line has of any total, queries included.
+    /// The line's largest share of any total, queries included.
     #[must_use]
     pub fn largest_share_of(&self, line: &Line) -> f64 {
         let queries = share(line.sql_count.map(|count| count as f64), self.queries);
@@ -264,7 +264,7 @@ impl Base {
         self.largest_share(&line.time, &line.memory).max(sql)
     }
 
-    /// The largest share that these figures have of any total of time or memory.
+    /// The largest share of these figures in any total of time or memory.
     #[must_use]
     pub fn largest_share(&self, time: &Time, memory: &Memory) -> f64 {
         let seconds = [share(cpu_s(time), self.cpu_s), share(waiting_s(time), self.elapsed_s)];
@@ -273,7 +273,7 @@ impl Base {
     }
 }
 
-/// `part / whole`; `None` if `part` is not known or `whole` is 0.
+/// `part / whole`; `None` if `part` is unknown or `whole` is 0.
 #[must_use]
 pub fn share(part: Option<f64>, whole: f64) -> Option<f64> {
     part.filter(|_| whole > 0.0).map(|part| part / whole)
@@ -292,7 +292,7 @@ pub struct Present {
     pub helpers: bool,
     /// Off-CPU seconds.
     pub wait: bool,
-    /// Time in the garbage collector that is worth a column.
+    /// Time in the garbage collector, if it is large enough for a column.
     pub collector: bool,
     /// Figures of memory, in the order of [`FIGURES`].
     pub memory: [bool; FIGURES.len()],
@@ -306,7 +306,7 @@ pub struct Present {
     pub sql_build: bool,
 }
 
-/// The collector's part of the run's CPU time on a line from which on tables have a column of it.
+/// Least share of the collector on a line in the run's CPU time for which tables have a column.
 const COLLECTOR_SHARE: f64 = 0.01;
 
 impl Present {
@@ -368,7 +368,7 @@ pub struct FileView<'p> {
     pub cpu_s: f64,
 }
 
-/// What a report shows.
+/// The content of a report.
 #[derive(Clone, Debug)]
 pub struct View<'p> {
     /// The profile.
@@ -381,7 +381,7 @@ pub struct View<'p> {
     pub lines: Vec<Place<'p>>,
     /// Files with a hot line (with `all_lines`, every file with lines), in the order of `options.sort`.
     pub files: Vec<FileView<'p>>,
-    /// Files that are not shown, and the CPU seconds in them.
+    /// Number of files left out, and the CPU seconds in them.
     pub files_left_out: (usize, f64),
     /// The first functions in the order of `options.sort`, without cold functions.
     pub functions: Vec<FunctionPlace<'p>>,
@@ -440,7 +440,7 @@ pub(crate) fn keep_first<T>(items: &mut Vec<T>, count: usize, compare: impl Fn(&
     items.sort_by(compare);
 }
 
-/// Orders larger figures first, unknown ones last.
+/// Orders larger figures first, unknown figures last.
 fn descending(a: Option<f64>, b: Option<f64>) -> Ordering {
     match (a, b) {
         (Some(a), Some(b)) => b.total_cmp(&a),
@@ -474,7 +474,7 @@ fn sort_files(key: SortKey, files: &mut [FileView<'_>]) {
     }
 }
 
-/// Sort key that puts the larger first figure first; the second figure decides between equal first ones.
+/// Sort key that puts a larger first figure first; the second figure decides between equal first figures.
 struct Descending(Option<f64>, f64);
 
 impl Ord for Descending {

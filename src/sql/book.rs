@@ -168,7 +168,7 @@ pub struct Book {
 }
 
 impl Book {
-    /// Counts an execution that begins. Sites and statements must be interned: equal ones have the same address.
+    /// Counts a new execution. Sites and statements must be interned: equal ones have the same address.
     pub fn begin(&mut self, site: &Site, statement: &Arc<str>) -> (EntryId, u32) {
         let key = (site.as_ptr() as usize, statement.as_ptr() as usize);
         let id = match self.index.get(&key) {

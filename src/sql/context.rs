@@ -1,7 +1,7 @@
 //! The value of one `ContextVar`, read without the GIL.
 //!
-//! Job: find the ledger of the running thread's context in places that may not call the interpreter: sqlite's functions
-//! run without the GIL. Invariant: [`value`] reads nothing before [`prepare`] has found the layout. Neighbours:
+//! Job: find the ledger of the running thread's context inside sqlite's functions. They run without the GIL, so they may
+//! not call the interpreter. Invariant: [`value`] reads nothing before [`prepare`] has found the layout. Neighbours:
 //! `ledger` interprets the values, `bindings::contexts` finds the layout.
 
 use std::sync::OnceLock;

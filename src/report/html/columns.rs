@@ -1,9 +1,9 @@
 //! Figures of lines as columns.
 //!
-//! Job: write the figures of a file's lines, and the shares of threads and processes in them, with one array for each
-//! figure, because such arrays deflate well. Invariants: a figure that no row has is left out, a figure that is 0 in
-//! every row is a single `0`; a figure that one row does not have is `null` there. Neighbours: `payload` puts the
-//! columns into a file, `assets/data.js` reads them.
+//! Job: write the figures of a file's lines, and the shares of threads and processes in them, as one array for each
+//! figure, because such arrays deflate well. Invariants: a figure without a value in any row is left out; a figure with
+//! 0 in every row is a single `0`; a single missing value is `null`. Neighbours: `payload` puts the columns into a
+//! file, `assets/data.js` reads them.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
         .iter()
         .map(|line| {
             let mut row = figures(line, callees(line.line));
-            // Store the distance to the line before: small numbers that repeat deflate better.
+            // Store the distance to the previous line: small numbers that repeat deflate better.
             if let Some((_, step)) = row.iter_mut().find(|(key, _)| *key == "ln") {
                 *step = Some(i64::from(line.line) - before);
             }
@@ -35,7 +35,7 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
         })
         .collect();
     push_columns(out, &rows);
-    // If a thread or process alone ran a line, its figures are the line's, so they are left out.
+    // If a single thread or process ran a line, its figures equal the line's, so they are left out.
     let (mut threads, mut processes, mut last) = (Vec::new(), Vec::new(), (0, 0));
     for (at, line) in file.lines.iter().enumerate() {
         for share in &line.by_thread {
@@ -64,7 +64,7 @@ pub(super) fn push_file(out: &mut String, file: &File, callees: &dyn Fn(u32) -> 
 
 /// Columns of time.
 const TIMES: usize = 8;
-/// Columns of a line: of time, of samples, of memory, and those that [`figures`] adds.
+/// Columns of a line: of time, of samples, of memory, and the columns added by [`figures`].
 const LINE: usize = TIMES + 2 + FIGURES.len() + 9;
 /// Columns of a process' share of a line.
 const SHARE: usize = 2 + TIMES + FIGURES.len();
@@ -105,20 +105,20 @@ fn seconds(time: &Time) -> [Cell; TIMES] {
     ]
 }
 
-/// The figures of memory. A row of the table says how many digits: four for a figure that the page shows with four, three
-/// for a figure in the details of a line, two for an error.
+/// The figures of memory. `FIGURES` gives the number of digits: four for a figure that the page shows with four digits,
+/// three for a figure in the details of a line, two for an error.
 fn bytes(memory: &Memory) -> [Cell; FIGURES.len()] {
     FIGURES.map(|figure| (figure.row.page, (figure.value)(memory).map(|value| to_digits(figure.row.digits, value))))
 }
 
-/// Rows since the row of the share before (`step`), index of the thread or process (`of`), and its time.
+/// Distance in rows to the previous share (`at`), index of the thread or process (`of`), and its time.
 fn share_of(step: usize, of: usize, time: &Time, alone: bool) -> [Cell; 10] {
     let [py, na, he, sy, wa, gi, id, gc] = seconds(time).map(|cell| coarse(cell, alone));
     [("at", Some(step as i64)), ("of", Some(of as i64)), py, na, he, sy, wa, gi, id, gc]
 }
 
-/// Rounds to three significant digits: there are many shares, and no sum uses them. `None` if the line's own figure
-/// holds.
+/// Rounds to three significant digits: there are many shares, and no sum uses them. `None` if the share equals the
+/// line's own figure (`alone`).
 fn coarse((key, figure): Cell, alone: bool) -> Cell {
     (key, figure.filter(|_| !alone).map(|figure| to_digits(3, figure as f64)))
 }

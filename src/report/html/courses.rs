@@ -1,14 +1,14 @@
 //! Live bytes of single lines over time, below the memory timeline.
 //!
-//! Job: one small drawing a line, all on the time axis of the timeline and on one scale. Invariants: drawn without
-//! script; a value holds until the next point; nothing where the profile has no course of a line. Neighbours:
-//! `overview` places the list, `timeline` draws the whole.
+//! Job: one small drawing for each line, all on the time axis of the timeline and on one scale. Invariants: readable
+//! without script; a value holds until the next point; without data of lines the list is left out. Neighbours:
+//! `overview` places the list, `timeline` draws the total.
 
 use super::escape;
 use super::page::Page;
 use crate::units;
 
-/// Lines that are drawn.
+/// Most lines to draw.
 const DRAWN: usize = 6;
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 24.0;
@@ -24,7 +24,7 @@ pub(super) fn push(out: &mut String, page: &Page<'_>) {
         return;
     }
     out.push_str("<h3 class=\"over\">Lines over time <span class=\"key\">live bytes, all on one scale</span></h3><ul class=\"courses\">");
-    // A line that never held a fiftieth of the largest is no more than the base line.
+    // Leave out a line below a fiftieth of the largest: its curve would look like the base line.
     for row in timeline.lines.iter().take(DRAWN).filter(|row| most(&row.live) * 50 >= top) {
         let (Some(name), Some(text)) = (page.names.get(row.file), page.texts.get(row.file)) else { continue };
         let source = text.get(row.line).map(str::trim).unwrap_or_default();

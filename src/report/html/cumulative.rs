@@ -1,7 +1,8 @@
-//! Cost of each line including everything that it calls, from the tree of stacks.
+//! Cost of each line including its callees, from the tree of stacks.
 //!
-//! Job: sum, for every line in scope, the subtrees of the stacks that pass through it. Invariant: a stack that passes
-//! through a line twice (recursion) counts once. Neighbour: `payload` puts the sums beside the lines' own figures.
+//! Job: sum, for every line in scope, the subtrees of the stacks that pass through the line. Invariant: a stack that
+//! passes through a line twice (recursion) counts once. Neighbour: `payload` puts the sums beside the lines' own
+//! figures.
 
 use std::collections::HashMap;
 
@@ -43,7 +44,7 @@ pub(super) fn subtrees(stacks: &Stacks) -> Vec<WithCallees> {
     sums
 }
 
-/// Sums by (file, line). The file is the index that frames use.
+/// Sums by (file, line). The file is the index used by frames.
 pub(super) fn by_line(stacks: &Stacks, subtrees: &[WithCallees]) -> HashMap<(usize, u32), WithCallees> {
     let mut numbers: HashMap<(usize, u32), usize> = HashMap::new();
     let lines: Vec<usize> = stacks
@@ -62,8 +63,8 @@ pub(super) fn by_line(stacks: &Stacks, subtrees: &[WithCallees]) -> HashMap<(usi
             None => open.push((at, false)),
         }
     }
-    // Visit each node on the way down and on the way up, and count how often each line is on the current stack.
-    // Searching the callers instead would take quadratic time in a deep recursion.
+    // Visit each node on the way down and on the way up, and count the occurrences of each line on the current stack. A
+    // search through the callers would take quadratic time in a deep recursion.
     let mut sums = vec![None::<WithCallees>; numbers.len()];
     let mut depth = vec![0_usize; numbers.len()];
     while let Some((at, left)) = open.pop() {

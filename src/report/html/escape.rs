@@ -47,7 +47,7 @@ pub(super) fn push_source(out: &mut String, text: &str) {
     push_text(out, rest);
 }
 
-/// Whether fonts make `c`, an East Asian character, one em wide. `WIDE` in `assets/dom.js` names the same characters.
+/// Whether fonts make the East Asian character `c` one em wide. `WIDE` in `assets/dom.js` names the same characters.
 fn is_wide(c: char) -> bool {
     matches!(c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{303e}' | '\u{3041}'..='\u{3163}' | '\u{3165}'..='\u{a4cf}' | '\u{a960}'..='\u{a97f}'
         | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff01}'..='\u{ff60}'

@@ -16,7 +16,7 @@ use super::page::{Page, total_s};
 /// A kind of time: letter, class, name, seconds.
 pub(super) type Kind = (char, &'static str, &'static str, Option<f64>);
 
-/// The kinds of CPU time; helper threads only if the figure exists.
+/// The kinds of CPU time. Helper threads are included only if the figure exists.
 pub(super) fn kinds(time: &Time) -> impl Iterator<Item = Kind> {
     let helpers = time.helpers_s.map(|s| ('H', "he", "helper threads", Some(s)));
     let [python, native, system] = [
@@ -32,7 +32,7 @@ pub(super) fn lines<'a>(page: &Page<'a>) -> impl Iterator<Item = (usize, &'a Lin
     page.profile.files.iter().enumerate().flat_map(|(at, file)| file.lines.iter().map(move |line| (at, line)))
 }
 
-/// The line with the largest figure, if that is above 0.
+/// The line with the largest figure, if the figure is above 0.
 fn leader<'a>(page: &Page<'a>, figure: impl Fn(&Line) -> f64) -> Option<(usize, &'a Line, f64)> {
     let scored = lines(page).map(|(file, line)| (file, line, figure(line)));
     scored.filter(|(_, _, score)| *score > 0.0).max_by(|a, b| a.2.total_cmp(&b.2))
@@ -48,7 +48,7 @@ pub(super) fn plus_minus(value: Option<u64>, error: Option<f64>) -> String {
     format!(" <span class=\"se\" title=\"one standard error\">\u{b1}{:.0}%</span>", share * 100.0)
 }
 
-/// The same text for a line's CPU time.
+/// As [`plus_minus`], for a line's CPU time.
 pub(super) fn time_error(line: &Line) -> String {
     let share = cpu_error_share(line).unwrap_or(f64::NAN);
     if !share.is_finite() || share < 0.005 {

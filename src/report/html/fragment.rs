@@ -24,7 +24,7 @@ const STYLE: &str = include_str!("assets/fragment.css");
 /// Most lines of annotated source.
 const SOURCE_LINES: usize = 200;
 
-/// What the fragment shows.
+/// Options of the fragment.
 #[derive(Clone, Copy, Debug)]
 pub struct FragmentOptions {
     /// Length of the lists of lines and of functions.

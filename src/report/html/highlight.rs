@@ -5,7 +5,7 @@
 //! line; broken code gets plain colours, never a panic. Neighbours: `source` writes the runs as HTML, `payload` puts
 //! them into the page's data.
 
-/// What a run of characters is.
+/// The kind of a run of characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Anything else: names, operators, white space.
@@ -51,14 +51,14 @@ pub(super) struct Run {
     pub(super) len: usize,
 }
 
-/// The string that the scanner is in. `Field` is the code between the braces of an f-string.
+/// The string around the scanner's position. `Field` is the code between the braces of an f-string.
 #[derive(Clone, Copy)]
 enum Mode {
     Text { quote: u8, triple: bool, formatted: bool, spec: bool },
     Field { depth: u32 },
 }
 
-/// Keeps, from line to line, which strings and brackets are still open.
+/// Remembers the open strings and brackets from line to line.
 #[derive(Default)]
 pub(super) struct Highlighter {
     modes: Vec<Mode>,
@@ -152,7 +152,7 @@ const BUILTINS: [&str; 76] = [
 ];
 
 impl Highlighter {
-    /// The runs of the next line, which is given without its newline. Neighbouring runs differ in kind.
+    /// The runs of the next line. The argument has no newline. Neighbouring runs differ in kind.
     pub(super) fn line(&mut self, line: &str) -> Vec<Run> {
         let mut scan = Scan { line, at: 0, runs: Vec::new(), defines: false, start: self.starts_statement() };
         while scan.at < line.len() {
@@ -320,7 +320,7 @@ impl Scan<'_> {
         self.push(kind, len);
     }
 
-    /// Whether `word` is a keyword in `match x:`, `case y:` or `type X = ...`: the text after it tells it from a name.
+    /// Whether `word` is a keyword in `match x:`, `case y:` or `type X = ...`: the text behind the word decides.
     fn is_soft_keyword(&self, word: &str, len: usize) -> bool {
         let rest = self.line[self.at + len..].trim_start();
         match word {

@@ -1,15 +1,15 @@
-//! Style attributes on the elements themselves, for viewers that remove style sheets.
+//! Style attributes on single elements, for viewers that remove style sheets.
 //!
 //! Job: keep bars, colours and alignment in the output of an untrusted notebook: JupyterLab removes `<style>` there and
-//! keeps `style="..."`. Invariants: only properties that JupyterLab's sanitizer accepts; a style sheet that is kept
-//! overrides the attributes (its rules for these elements are `!important`), so that a trusted notebook looks as
-//! before. Neighbour: `fragment` calls this file.
+//! keeps `style="..."`. Invariants: the attributes have only properties accepted by JupyterLab's sanitizer. A style
+//! sheet, if present, overrides the attributes (its rules for these elements are `!important`), so a trusted notebook
+//! looks as before. Caller: `fragment`.
 
 /// Colours of the kinds of time, as in `assets/fragment.css`.
 const COLOURS: [(&str, &str); 5] =
     [("py", "#4b7ee6"), ("na", "#c8741a"), ("he", "#a8861c"), ("sy", "#c14f99"), ("wa", "#7f8897")];
 
-/// Start of an element, and the style that such elements get.
+/// Start of an element, and the style for such elements.
 const STYLES: [(&str, &str); 8] = [
     ("<td class=\"n\"", "text-align:right"),
     ("<th scope=\"row\" class=\"n\"", "text-align:right"),

@@ -57,8 +57,8 @@ const SCRIPT: &str = concat!(
 pub fn render_html(profile: &Profile, options: &HtmlOptions, read_source: &dyn Fn(&str) -> Option<String>) -> String {
     let page = Page::new(profile, options.source, read_source);
     let data = || payload::payload(profile, &page.names, &page.texts);
-    // The page and the data for its script take about equally long, so another thread makes the data. If no thread can
-    // be started, this thread makes both.
+    // The page and the data for its script take about equally long, so a second thread makes the data. If the thread
+    // cannot be started, this thread makes both.
     let (mut out, data) = std::thread::scope(|scope| {
         let other = std::thread::Builder::new().spawn_scoped(scope, data);
         let out = without_data(&page, options);

@@ -1,7 +1,7 @@
-//! Memory apart from the peak's owners: parts of the peak, leaks, and the owners when memory nearly ran out.
+//! Memory facts besides the peak's owners: parts of the peak, leaks, and the owners when memory nearly ran out.
 //!
-//! Job: write each of them if the profile has any. Invariants: readable without script; the same facts as the table's
-//! summary. Neighbour: `overview` places them.
+//! Job: write each list if the profile has data for it. Invariants: readable without script; the same facts as the
+//! table's summary. Neighbour: `overview` places the lists.
 
 use crate::profile::model::{Leak, NearLimit};
 use crate::units;
@@ -10,7 +10,7 @@ use super::escape;
 use super::page::Page;
 use super::parts::{END, head};
 
-/// Most lines that are named for a moment.
+/// Most lines to name for a moment.
 const NAMED: usize = 5;
 /// Most rows of a list.
 const ROWS: usize = 50;
@@ -54,7 +54,7 @@ pub(super) fn limits(page: &Page<'_>) -> Vec<String> {
     told.collect()
 }
 
-/// Appends a list of all lines that leak, if the card does not name them all.
+/// Appends a list of all leaking lines, if there are more than the card names.
 pub(super) fn push_leaks(out: &mut String, page: &Page<'_>) {
     let leaks: &[Leak] = page.profile.leaks.as_deref().unwrap_or_default();
     if leaks.len() < 2 {

@@ -49,7 +49,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The source expression of the content security policy that allows exactly `text`.
+/// The source expression of a content security policy that allows exactly `text`.
 pub(super) fn hash(text: &str) -> String {
     format!("'sha256-{}'", base64::engine::general_purpose::STANDARD.encode(Sha256::digest(text.as_bytes())))
 }
@@ -65,7 +65,7 @@ pub(super) fn program(profile: &Profile) -> String {
     let name = match own.iter().position(|word| !word.starts_with('-')) {
         Some(at) if at > 0 && own[at - 1] == "-m" => format!("python -m {}", own[at]),
         Some(at) if at > 0 && own[at - 1] == "-c" => "python -c".to_owned(),
-        // A statement of a notebook: it may contain `/` as a division, so it is no path.
+        // A statement of a notebook: a `/` in it may be a division, so the statement is not a path.
         Some(at) if own[at].starts_with('%') => own[at].clone(),
         Some(at) => own[at].rsplit('/').next().unwrap_or(&own[at]).to_owned(),
         None => command.first().cloned().unwrap_or_default(),
@@ -73,7 +73,7 @@ pub(super) fn program(profile: &Profile) -> String {
     if name.is_empty() { "profile".to_owned() } else { name }
 }
 
-/// CPU seconds of all kinds, the key of every ranking; 0 if they are not known.
+/// CPU seconds of all kinds, the key of every ranking; 0 if unknown.
 pub(super) fn total_s(time: &Time) -> f64 {
     cpu_s(time).unwrap_or(0.0)
 }

@@ -13,7 +13,7 @@ use super::page::{Page, total_s};
 /// A stacked bar of time. A full bar is `scale_s` seconds.
 pub(super) fn bar(time: &Time, scale_s: f64) -> String {
     let mut out = String::from("<span class=\"bar\" aria-hidden=\"true\">");
-    // Each kind ends at the rounded sum of the kinds up to it, so that rounding does not change the length of the bar.
+    // Each kind ends at the rounded sum of all kinds so far, so that rounding does not change the length of the bar.
     let (mut so_far, mut drawn) = (0.0, 0);
     for (_, class, _, seconds) in kinds(time) {
         let seconds = seconds.unwrap_or(0.0);

@@ -1,9 +1,9 @@
 //! The data of the page's script.
 //!
 //! Job: write the whole profile as compact JSON: the overview, the source and figures of each file, and the stacks.
-//! Each part is deflated alone, so that the page unpacks only the parts that it shows. Invariants: figures keep four
+//! Each part is deflated alone, so that the page unpacks only the visible parts. Invariants: figures keep four
 //! significant digits; an unknown figure is `null` or absent, never 0. Neighbours: `assets/data.js` reads the data,
-//! `escape` makes it safe inside the script element.
+//! `escape` makes the data safe inside the script element.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -36,17 +36,17 @@ use super::text_of_files::FileText;
 use super::timeline::thinned;
 use crate::report::view::peak_moment;
 
-/// Most lines in the table of hottest lines, for each figure by which it can be sorted.
+/// Most lines in the table of hottest lines, for each sortable figure.
 const HOT_LINES: usize = 150;
 /// Most characters of source text in the row of a hottest line.
 const HOT_TEXT: usize = 160;
 /// Most modules and packages in the page.
 const MODULES: usize = 300;
-/// Stretches into which the page divides a series. Each keeps two points at most.
+/// Number of parts into which the page divides a series. Each part keeps at most two points.
 const STRETCHES: usize = 600;
-/// Parts of the data before the parts of the files: the overview and the stacks.
+/// Number of parts of the data before the files: the overview and the stacks.
 const WHOLES: usize = 2;
-/// Compared with level 6, pages are 4 % smaller and take about as long.
+/// The level of deflate. Compared with level 6, pages are 4 % smaller and take about as long.
 const DEFLATE_LEVEL: u32 = 7;
 
 /// The data of the page as JSON.
@@ -108,8 +108,8 @@ pub(super) fn payload(profile: &Profile, names: &[FileName], texts: &[FileText])
     json!({"head": packed[0], "stacks": packed[1], "blobs": blobs}).to_string()
 }
 
-/// The files, with added lines that only call others: such a line has no figures of its own, but has its callees'
-/// figures.
+/// The files, with added lines that only call others. Such a line has no figures of its own, but has the figures of its
+/// callees.
 fn with_callers<'a>(profile: &'a Profile, callees: &HashMap<(usize, u32), WithCallees>) -> Vec<Cow<'a, File>> {
     let mut files: Vec<Cow<'a, File>> = profile.files.iter().map(Cow::Borrowed).collect();
     let mut known: HashSet<(usize, u32)> =
@@ -129,7 +129,8 @@ fn with_callers<'a>(profile: &'a Profile, callees: &HashMap<(usize, u32), WithCa
     files
 }
 
-/// Packs `json(0)`, `json(1)`, ... up to `count`. Uses all cores, because making the page spends most of its time here.
+/// Packs `json(0)`, `json(1)`, ... up to `count` on all cores, because packing takes most of the time for making the
+/// page.
 fn packed<'a>(count: usize, json: &(dyn Fn(usize) -> Cow<'a, str> + Sync)) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -163,7 +164,7 @@ fn times(time: &Time) -> [Option<i64>; 5] {
     parts(time).map(|s| s.map(micros))
 }
 
-/// Microseconds of user time that the profile does not divide into Python and native time.
+/// Microseconds of user time without a division into Python and native time.
 fn user(time: &Time) -> Option<i64> {
     time.user_s.map(micros)
 }
@@ -178,7 +179,7 @@ fn modules_json(profile: &Profile) -> Vec<Value> {
     rows.collect()
 }
 
-/// Key, label, and key of the error of each figure that the details of a line list.
+/// Key, label, and key of the error of each figure in the details of a line.
 fn figures_json() -> Vec<Value> {
     let row = |(at, figure): (usize, &Figure)| {
         let error = FIGURES.get(at + 1).filter(|_| figure.row.has_error).map(|error| error.row.page);

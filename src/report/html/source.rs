@@ -17,7 +17,7 @@ use super::parts::{bar, dominant, memory_bar};
 
 /// Lines shown before and after a hot line.
 const AROUND: u32 = 3;
-/// Most bytes of a line that are shown; the rest is cut off.
+/// Most bytes of a line to show; the rest is cut off.
 const LONGEST: usize = 400;
 
 /// Appends the section.
@@ -177,7 +177,7 @@ pub(super) fn push_source(
     }
 }
 
-/// Where a long line is cut: after the last whole character within the limit.
+/// The length of a line's shown part: up to the last complete character within the limit.
 fn cut(line: &str) -> usize {
     if line.len() <= LONGEST {
         return line.len();

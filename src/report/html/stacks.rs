@@ -1,6 +1,6 @@
-//! The tree of stacks, reduced to the size that the flame graph needs.
+//! The tree of stacks, reduced to a size for the flame graph.
 //!
-//! Job: write the tree as columns. If it has very many nodes, fold branches too small to see into their callers.
+//! Job: write the tree as columns. If the tree has very many nodes, fold branches too small to see into their callers.
 //! Invariant: sums do not change: the cost of a folded branch becomes its caller's own cost. Neighbour:
 //! `assets/flame.js` draws the tree.
 
@@ -44,7 +44,7 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
         // Whenever a node is kept, its parent is kept too, because the parent's subtree is at least as large.
         if keep(&subtrees[at]) && (parent.is_none() || above.is_some()) && node.frame < stacks.frames.len() {
             place.push(Some(parents.len()));
-            // Store the distance to the parent, and the difference to the frame before: small numbers deflate well.
+            // Store the distance to the parent, and the difference to the previous frame: small numbers deflate well.
             parents.push(above.map_or(0, |above| parents.len() - above));
             frames.push(node.frame as i64 - before);
             before = node.frame as i64;
@@ -87,7 +87,7 @@ pub(super) fn stacks_json(stacks: &Stacks, subtrees: &[WithCallees]) -> (String,
     (value.to_string(), folded)
 }
 
-/// Shares of threads or processes in the kept nodes, as columns: distance to the node of the row before, index of the
+/// Shares of threads or processes in the kept nodes, as columns: distance to the node of the previous row, index of the
 /// thread or process, then time, CPU time, bytes allocated and bytes at the peak. Three digits are enough: there are
 /// many shares, and the page only draws their sums.
 fn shares(all: impl Iterator<Item = (usize, usize, [f64; 4])>, place: &[Option<usize>]) -> Value {

@@ -1,7 +1,7 @@
 //! The tables as HTML: lines, functions, files, threads, processes, and the facts of the run.
 //!
-//! Job: write everything that is a table, readable without script. Invariants: header cells have a `scope`, figures
-//! have a unit. Neighbour: `assets/tables.js` replaces the tables of lines, functions and files by sortable ones.
+//! Job: write all tables, readable without script. Invariants: header cells have a `scope`, figures have a unit.
+//! Neighbour: `assets/tables.js` replaces the tables of lines, functions and files by sortable tables.
 
 use crate::profile::model::{SectionLine, Time};
 use crate::report::view::waiting_s;
@@ -54,7 +54,7 @@ fn push_rest(out: &mut String, count: usize, what: &str) {
     }
 }
 
-/// Appends how many rows a table leaves out, if the script does not list them either.
+/// Appends the number of rows left out of a table, if the script does not list them either.
 fn push_unlisted(out: &mut String, count: usize, what: &str) {
     if count > ROWS {
         out.push_str(&format!("<p class=\"none\">{} more {what} are in the JSON alone.</p>", count - ROWS));
@@ -103,7 +103,7 @@ pub(super) fn push_files(out: &mut String, page: &Page<'_>) {
     out.push_str("</section>");
 }
 
-/// Appends the facts of the run, its threads and processes, and an explanation of the words.
+/// Appends the facts of the run, its threads and processes, and an explanation of the terms.
 pub(super) fn push_run(out: &mut String, page: &Page<'_>) {
     let p = page.profile;
     open(out, "run", "Run");

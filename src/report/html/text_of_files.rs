@@ -1,8 +1,8 @@
-//! The source text of the profile's files, as far as it is available.
+//! The source text of the profile's files, if available.
 //!
-//! Job: hold the lines of each file: all of them if the file can still be read, else those that the profile recorded.
-//! Invariant: a line that the profile recorded keeps its text of the run, even if the file has changed since.
-//! Neighbours: `payload` and `source` read the text.
+//! Job: hold the lines of each file: all lines if the file can still be read, else the lines recorded in the profile.
+//! Invariant: a recorded line keeps its text of the run, even if the file has changed since. Callers: `payload` and
+//! `source` read the text.
 
 use crate::profile::model::File;
 
@@ -13,7 +13,7 @@ use super::highlight::{Highlighter, Run};
 pub(super) struct FileText {
     /// For each range, the number of its first line, and its lines.
     pub(super) ranges: Vec<(u32, Vec<String>)>,
-    /// Whether the file on disk differs from the lines that the profile recorded.
+    /// Whether the file on disk differs from the recorded lines.
     pub(super) changed: bool,
 }
 
@@ -67,8 +67,7 @@ impl FileText {
         kept.clone_into(&mut lines[(line - *start) as usize]);
     }
 
-    /// Adds a line of the profile after all others. Lines come in ascending order, so a line not found lies behind
-    /// them.
+    /// Adds a recorded line after all others. Lines arrive in ascending order, so a missing line belongs at the end.
     fn append(&mut self, line: u32, kept: &str) {
         match self.ranges.last_mut() {
             Some((start, lines)) if u64::from(*start) + lines.len() as u64 == u64::from(line) => {

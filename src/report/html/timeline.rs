@@ -12,10 +12,10 @@ const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 270.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 20.0;
-/// Stretches into which a drawn series is divided: about two pixels each.
+/// Number of parts of a drawn series: about two pixels each.
 const STRETCHES: usize = 400;
 
-/// Divides a series into `stretches` parts and keeps two points of each at most: its largest value and its last.
+/// Divides a series into `stretches` parts and keeps at most two points of each part: the largest value and the last.
 pub(super) fn thinned(series: &[(f64, u64)], stretches: usize) -> Vec<(f64, u64)> {
     let step = series.len().div_ceil(stretches).max(1);
     let mut points = Vec::with_capacity(stretches * 2);

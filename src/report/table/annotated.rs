@@ -1,7 +1,7 @@
-//! Annotated source: each file's lines with their figures beside them, cold stretches folded.
+//! Annotated source: each file's lines with their figures beside them, runs of cold lines folded.
 //!
 //! Job: `Line #`, figures, `Line Contents`, as in the tables of other line profilers. Invariants: a row is written in
-//! one pass, so that 100,000 of them take about a fifth of a second; if a file changed since the run, its text is not
+//! one pass, so that 100,000 rows take about a fifth of a second; if a file changed since the run, its text is not
 //! shown beside the figures. Neighbours: `cells` fills the columns, `hottest` lists the same lines by cost.
 
 use super::cells::{Cells, Column, Figure, short_path};
@@ -36,7 +36,7 @@ const WISH: [Figure; 19] = [
     Figure::COPY,
 ];
 
-/// Cold lines that are shown before and after a hot line.
+/// Number of cold lines to show before and after a hot line.
 const CONTEXT: u32 = 2;
 /// A fold hides at least this many lines: the row of a fold takes a line itself.
 const LEAST_FOLD: u32 = 3;
@@ -201,7 +201,7 @@ fn is_the_same(file: &FileView<'_>, all: &[&str]) -> bool {
     })
 }
 
-/// The lines of a file in order: all up to `end`, the last line of its text, and those with figures up to `last`.
+/// The lines of a file in order: all up to `end`, the last line of its text, and lines with figures up to `last`.
 /// `true`: the line is shown, not folded.
 fn rows<'v>(
     file: &'v FileView<'_>,

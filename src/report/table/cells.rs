@@ -35,7 +35,7 @@ pub(super) enum Figure {
     SqlTime,
     /// Rows that these queries returned.
     Rows,
-    /// Seconds that the line spent in an ORM, in addition to the driver's.
+    /// Seconds in an ORM on the line, in addition to the driver's seconds.
     Build,
     /// Mark of a line that repeats its queries: N+1 or duplicate.
     Mark,
@@ -61,7 +61,7 @@ pub(super) struct Column {
     pub(super) figure: Figure,
     /// Width in cells.
     pub(super) width: usize,
-    /// Cells of `width` that are for the standard error.
+    /// The part of `width` for the standard error.
     error: usize,
     /// Shows shares without decimals.
     short: bool,
@@ -92,14 +92,14 @@ impl<'v> Cells<'v> {
         Self { view, style, decimals: units::column_decimals(longest_s), longest_s, text: String::new() }
     }
 
-    /// Chooses columns that have data and fit into `room` cells, a space after each included. `wish` lists the figures,
-    /// the most important first. Returns the columns in reading order.
+    /// Chooses columns that have data and fit into `room` cells, with a space after each column. `wish` lists the
+    /// figures, the most important first. Returns the columns in reading order.
     pub(super) fn columns(&self, wish: &[Figure], sort: SortKey, room: usize) -> Vec<Column> {
         let short = self.style.width < 100;
         let mut chosen: Vec<Column> = Vec::new();
         let mut left = room;
         let first = sorting_figure(sort);
-        // Figures that no list of wishes names come last.
+        // Figures that no `wish` names come last.
         let others: Vec<Figure> = (0..FIGURES.len()).map(Figure::Memory).collect();
         for figure in first.iter().chain(wish).chain(&others) {
             // A single kind of CPU time would mislead: show all kinds or none.
@@ -107,7 +107,7 @@ impl<'v> Cells<'v> {
             let new =
                 together.iter().filter(|figure| self.has(**figure) && !chosen.iter().any(|c| c.figure == **figure));
             let new: Vec<Column> = new.map(|figure| self.column(*figure, short)).collect();
-            // On a narrow terminal, one more figure is worth more than the standard error of the figure before.
+            // On a narrow terminal, another figure is more useful than the standard error of the previous figure.
             let room = |new: &[Column]| new.iter().map(|column| column.width + 1).sum::<usize>();
             let bare = self.style.width < 120 && (Some(*figure) != first || room(&new) > left);
             let new = if bare { new.iter().map(Column::without_error).collect() } else { new };
@@ -301,8 +301,7 @@ impl<'v> Cells<'v> {
 /// The kinds of CPU time.
 const CPU_KINDS: [Figure; 4] = [Figure::Kind(0), Figure::Kind(1), Figure::Kind(HELPERS), Figure::Kind(SYSTEM)];
 
-/// Order of the columns, left to right.
-/// A figure of memory that is not listed stands behind the last of memory.
+/// Order of the columns, left to right. A figure of memory that is not listed stands behind the last figure of memory.
 const READING_ORDER: [Figure; 20] = [
     Figure::Bar,
     Figure::Share,
@@ -326,7 +325,7 @@ const READING_ORDER: [Figure; 20] = [
     Figure::Mark,
 ];
 
-/// The figure that `key` sorts by: its column is always shown.
+/// The figure of the sort key. Its column is always shown.
 fn sorting_figure(key: SortKey) -> Option<Figure> {
     match key {
         SortKey::Cpu | SortKey::Line | SortKey::Name => None,
@@ -376,8 +375,8 @@ pub(crate) fn short_path<'p>(profile: &Profile, path: &'p str) -> &'p str {
     inside.filter(|rest| !rest.is_empty()).unwrap_or(path)
 }
 
-/// The short path for lists, where a place has little room. For a file outside the working directory: the file name
-/// alone, if no other file of the profile has the same name.
+/// The short path for lists with narrow columns. For a file outside the working directory: the file name alone, if no
+/// other file of the profile has the same name.
 pub(super) fn list_path<'p>(profile: &Profile, path: &'p str) -> &'p str {
     let short = short_path(profile, path);
     let last = |path: &'p str| path.rsplit('/').next().unwrap_or(path);

@@ -36,7 +36,7 @@ pub(in crate::report) fn sentences(profile: &Profile) -> [(&'static str, String)
 /// Width in cells of a sentence in a report that does not go to a terminal.
 const WIDE: usize = 140;
 
-/// Source text is left out where it would have fewer cells than this.
+/// Source text is left out if fewer cells than this remain.
 const LEAST_SOURCE: usize = 16;
 
 /// Content of a sentence: a place, details that may be dropped from the right, and the source text.
@@ -96,7 +96,7 @@ fn most_memory(profile: &Profile, style: &Style) -> Answer {
     Answer::of(profile, &answer.place, details, style)
 }
 
-/// The line with the most queries; `None` where none were counted.
+/// The line with the most queries; `None` if queries were not counted.
 fn most_queries(profile: &Profile, style: &Style) -> Option<Answer> {
     let sql = profile.sql.as_ref()?;
     let Some(place) = answer::asks_most(profile) else {

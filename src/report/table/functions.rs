@@ -1,4 +1,4 @@
-//! The functions with the most time: their own, and with everything that they call.
+//! The functions with the most time: own time, and time with all callees.
 //!
 //! Job: lead from a hot line up to the function that causes the work. Invariant: rows are in the order of the view.
 //! Neighbour: `hottest` lists lines.

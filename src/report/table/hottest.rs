@@ -128,7 +128,7 @@ fn source(line: &Line, room: usize, style: &Style) -> String {
     out
 }
 
-/// The collector, and the libraries and functions, in which the line spent most of its time.
+/// The collector, and the libraries and functions with most of the line's time.
 fn native(line: &Line, room: usize, sort: SortKey, style: &Style) -> Option<String> {
     let whole = if sort == SortKey::Native { line.time.native_s } else { cpu_s(&line.time) }?;
     let places = line.native.iter().filter(|place| place.s >= NATIVE_SHARE * whole && place.s > 0.0);

@@ -1,8 +1,8 @@
-//! The lines whose live memory grows, as a list of their own.
+//! The list of lines whose live memory grows.
 //!
-//! Job: say which lines leak, how fast, how much they hold at the end, and how certain that is. If no line leaks, say
-//! so and what that means. Invariant: there is always an answer. Neighbours: `profile::leaks` decides, `summary` points
-//! to this list.
+//! Job: name the leaking lines with their rate, their live bytes at the end, and the confidence. If no line leaks, the
+//! list says so and explains the rule. Invariant: the text is never empty. Neighbours: `profile::leaks` decides,
+//! `summary` points to this list.
 
 use super::cells::list_path;
 use super::list::{List, title};
@@ -11,7 +11,7 @@ use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::units;
 
-/// Source text is left out where it would have fewer cells than this.
+/// Source text is left out if fewer cells than this remain.
 const LEAST_SOURCE: usize = 12;
 
 /// Renders the list of leaking lines.

@@ -31,8 +31,8 @@ pub(in crate::report) fn title(out: &mut String, name: &str, remark: &str, style
     out.push('\n');
 }
 
-/// A short list without lines between cells: columns of fixed width, a space apart; the last column takes what it
-/// needs.
+/// A short list without lines between cells: columns of fixed width, a space apart. The last column is as wide as its
+/// content.
 pub(in crate::report) struct List {
     table: Table,
     widths: Vec<usize>,

@@ -1,9 +1,9 @@
 //! The report for a terminal: summary, hottest lines, annotated source, functions, threads and processes.
 //!
 //! Job: print the most important part last, because the end stays in view when the report has scrolled. Invariants: no
-//! line is wider than the style's width; every text of the profile is made harmless before it reaches the terminal; an
-//! unknown figure is blank. Neighbours: `view` chooses, `cells` writes figures, `comfy-table` lays out the short lists.
-//! Annotated source is written row by row, because comfy-table took 1.0 to 1.5 s for 100,000 rows of eleven cells.
+//! line is wider than the style's width; every text of the profile is made harmless before printing; an unknown figure
+//! is blank. Neighbours: `view` chooses, `cells` writes figures, `comfy-table` lays out the short lists. Annotated
+//! source is written row by row, because comfy-table took 1.0 to 1.5 s for 100,000 rows of eleven cells.
 
 mod annotated;
 mod cells;
@@ -34,15 +34,15 @@ pub(super) use summary::{command, elapsed_text, resident as peak_made_of};
 
 /// Hottest lines that the short report keeps even on the smallest screen.
 const LEAST_LINES: usize = 3;
-/// Most SQL statements in the short report, and in the full one.
+/// Most SQL statements in the short report, and in the full report.
 const FEW_STATEMENTS: usize = 8;
 const MOST_STATEMENTS: usize = 100;
-/// Most routes, and most other labels, in the short report, and in the full one.
+/// Most routes, and most other labels, in the short report, and in the full report.
 const FEW_LABELS: usize = 5;
 const MOST_LABELS: usize = 40;
 
 /// Renders the profile for a terminal of this style. `source` returns the text of a file if it can be read. The report
-/// shows that text around the lines that have figures.
+/// shows this text around the lines with figures.
 #[must_use]
 pub fn render_table(
     profile: &Profile,

@@ -1,8 +1,8 @@
 //! The hottest lines of each process, for programs with several processes.
 //!
-//! Job: the list of `hottest` for each process, from the figures that lines hold for each process. Invariants: the
-//! busiest process first; processes that are not listed are counted; shares are of the totals of their own process.
-//! Neighbours: `hottest` draws the rows, `tasks` lists all processes.
+//! Job: the list of `hottest` for each process, from the figures of lines by process. Invariants: the busiest process
+//! first; the report counts the processes left out; shares are of the totals of their own process. Neighbours:
+//! `hottest` draws the rows, `tasks` lists all processes.
 
 use super::list::title;
 use super::{hottest, tasks};
@@ -44,7 +44,7 @@ fn facts(process: &Process) -> String {
     facts.join(", ")
 }
 
-/// A profile of one process, with as much as lists of lines need.
+/// A profile of one process, with the data needed by lists of lines.
 fn part(profile: &Profile, index: usize, process: &Process) -> Profile {
     let line = |line: &Line| {
         let share = line.by_process.iter().find(|share| share.process == index)?;

@@ -1,8 +1,8 @@
 //! Queries of databases: by line and statement, and advice for lines that repeat their queries.
 //!
-//! Job: list the statements, the most time first, and below them a sentence for each mark. Invariants: rows that are
-//! not listed are counted; no line is wider than the style. Neighbours: `profile::write` sorts, the page has the same
-//! rows.
+//! Job: list the statements in descending order of time, and below them a sentence for each mark. Invariants: the
+//! report counts the rows left out; no line is wider than the style. Neighbours: `profile::write` sorts, the page has
+//! the same rows.
 
 use super::cells::list_path;
 use super::list::{List, title};
@@ -81,7 +81,7 @@ pub(in crate::report) fn place(profile: &Profile, row: &SqlStatement) -> String 
     }
 }
 
-/// What a mark means, and what to do.
+/// The meaning of a mark, and the advice.
 pub(in crate::report) fn finding(profile: &Profile, row: &SqlStatement) -> String {
     let mark = row.mark.as_deref().unwrap_or_default();
     let cause = row.cause.as_ref().and_then(|cause| {

@@ -1,4 +1,4 @@
-//! The summary: the run at a glance, and everything that makes its figures less certain.
+//! The summary: the run at a glance, and all facts that make its figures less certain.
 //!
 //! Job: a block of facts, the time by kind, the memory over time and the lines that held its peak; and the same in one
 //! line. Invariants: lost records are always shown; an unknown fact is left out, never guessed. Neighbours: `bars`
@@ -57,7 +57,7 @@ pub fn summary_line(profile: &Profile) -> String {
     format!("rscalene: {command}{}", facts.join(", "))
 }
 
-/// The head of the short report: the run at a glance and everything that makes its figures less certain.
+/// The head of the short report: the run at a glance, and all facts that make its figures less certain.
 pub(super) fn render_short(out: &mut String, view: &View<'_>, style: &Style) {
     heading(out, view.profile, style);
     let mut facts = Facts { out, style };
@@ -81,7 +81,7 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     warnings(&mut facts, view);
 }
 
-/// Appends the command, the interpreter and how the program ended.
+/// Appends the command, the interpreter and the exit of the program.
 fn heading(out: &mut String, profile: &Profile, style: &Style) {
     let mut remark = vec![];
     remark.extend(profile.target.python.as_ref().map(|version| {
@@ -97,7 +97,7 @@ fn heading(out: &mut String, profile: &Profile, style: &Style) {
     title(out, &head, &remark.join(", "), style);
 }
 
-/// How long the run took, or which part of it was profiled.
+/// The length of the run, or of its profiled part.
 pub(crate) fn elapsed_text(clock: &Clock) -> String {
     let elapsed = units::seconds(clock.elapsed_s);
     match clock.program_s {
@@ -106,8 +106,8 @@ pub(crate) fn elapsed_text(clock: &Clock) -> String {
     }
 }
 
-/// The command line, with the file name of the interpreter only. A single word may be a statement: it is shown as it
-/// is.
+/// The command line, with the file name of the interpreter only. A single word may be a statement, so it stays
+/// unchanged.
 pub(in crate::report) fn command(words: &[String]) -> String {
     match words {
         [first, rest @ ..] if !rest.is_empty() => {
@@ -201,7 +201,8 @@ fn time(facts: &mut Facts<'_>, view: &View<'_>, waits: bool) {
     cores(facts, profile);
 }
 
-/// Appends how long the program waited for a free core: a change of its code cannot shorten this wait.
+/// Appends the time for which the program waited for a free core. A change of the program's code cannot shorten this
+/// wait.
 fn cores(facts: &mut Facts<'_>, profile: &Profile) {
     let elapsed = profile.clock.elapsed_s;
     let mut items = Vec::new();
@@ -271,7 +272,7 @@ fn memory(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("leaks", &leaks(profile, style));
 }
 
-/// Names the member that has the peak, in a merged profile.
+/// Names the member with the peak, in a merged profile.
 fn peak_of(profile: &Profile) -> String {
     let owner = profile.merge.as_deref().and_then(peak_owner);
     owner.map(|owner| format!(" of {owner}")).unwrap_or_default()
@@ -286,7 +287,7 @@ fn most_allocated(profile: &Profile) -> Option<String> {
     more.then(|| format!("most allocated at any moment {}", units::bytes(most)))
 }
 
-/// One line: the most certain leak, the number of the others, and how to list them.
+/// One line: the leak with the highest confidence, the number of other leaks, and the option for listing them.
 fn leaks(profile: &Profile, style: &Style) -> Vec<(Role, String)> {
     let leaks = profile.leaks.as_deref().unwrap_or_default();
     let Some((leak, file)) = leaks.first().and_then(|leak| Some((leak, profile.files.get(leak.file)?))) else {
@@ -322,8 +323,9 @@ fn sections(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("sections", &items);
 }
 
-/// Parts of the resident memory at its peak. They explain why the footprint differs from the memory that lines asked
-/// for: it includes pages of files, the interpreter and the allocator's spare memory, and lacks memory never touched.
+/// Parts of the resident memory at its peak. They explain the difference between the footprint and the memory requested
+/// by lines: the footprint includes pages of files, the interpreter and the allocator's spare memory, and lacks memory
+/// never touched.
 pub(crate) fn resident(profile: &Profile) -> impl Iterator<Item = String> {
     let totals = &profile.totals;
     // The figure for pages of files covers a single process.
@@ -345,8 +347,8 @@ pub(crate) fn resident(profile: &Profile) -> impl Iterator<Item = String> {
     parts.into_iter().flatten().chain(untouched)
 }
 
-/// Memory at the peak that belongs to no line in scope: code out of scope and mapped files. Profiles that do not hold
-/// the resident pages of files also get the resident memory that is not tracked.
+/// Memory at the peak without a line in scope: code out of scope and mapped files. Profiles without the resident pages
+/// of files also get the untracked part of the resident memory.
 fn rest_of_peak(profile: &Profile) -> impl Iterator<Item = String> {
     let totals = &profile.totals;
     let outside = totals.outside_scope_memory.peak_bytes;
@@ -415,7 +417,7 @@ fn samples(facts: &mut Facts<'_>, view: &View<'_>) {
     facts.push("samples", &items);
 }
 
-/// Appends what is missing from the figures, and the notices of the run.
+/// Appends the gaps in the figures, and the notices of the run.
 fn warnings(facts: &mut Facts<'_>, view: &View<'_>) {
     let profile = view.profile;
     let totals = &profile.totals;

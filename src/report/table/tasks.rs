@@ -1,7 +1,7 @@
 //! Threads and processes, if the program has several.
 //!
-//! Job: show which thread and which process did the work. Invariants: the busiest first; rows that are not listed are
-//! counted. Neighbour: `summary` gives the sums.
+//! Job: show which thread and which process did the work. Invariants: the busiest first; the report counts the rows
+//! left out. Neighbour: `summary` gives the sums.
 
 use super::list::{List, title};
 use crate::profile::model::{Exit, Profile, Thread};
@@ -109,7 +109,7 @@ fn processes(out: &mut String, profile: &Profile, style: &Style) {
     rest(out, processes.len(), style);
 }
 
-/// How a process ended; empty if that is not known.
+/// How a process ended; empty if unknown.
 pub(super) fn exit(exit: &Exit) -> String {
     match (exit.code, exit.signal) {
         (_, Some(signal)) => format!("signal {signal}"),

@@ -14,7 +14,7 @@ use crate::report::tree::{Call, calls, package};
 use crate::report::view::{Options, SortKey, cpu_s};
 use crate::units;
 
-/// Levels that are drawn; deeper calls count for their caller.
+/// Levels to draw; deeper calls count for their caller.
 const DEEPEST: usize = 60;
 
 pub(super) fn render(out: &mut String, profile: &Profile, options: &Options, style: &Style) {
