@@ -26,7 +26,7 @@ use crate::report::Format;
 #[command(name = "rscalene", version, infer_long_args = false, infer_subcommands = false, subcommand_required = true)]
 #[command(arg_required_else_help = true, after_help = "Try `rscalene run app.py`.")]
 pub(crate) struct Cli {
-    /// What to do
+    /// The command
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -36,21 +36,21 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Profile a program
     Run(Run),
-    /// Profile a process that runs already, from outside
+    /// Profile a running process from outside
     Attach(Attach),
     /// Report on a running `rscalene run`: the profile so far
     Report(Report),
-    /// Show what a running process does, as it changes
+    /// Show the load of a running process by line, as it changes
     Top(Top),
-    /// Print what every thread of a running process does now
+    /// Print the present stack of every thread of a running process
     Dump(Dump),
     /// Show a saved profile, or turn it into another format
     View(View),
-    /// Say what changed between two saved profiles
+    /// Compare two saved profiles
     Diff(Diff),
-    /// Make one profile of many: of the ranks of a job, of machines, of tasks
+    /// Make one profile from many: from the ranks of a job, from machines, from tasks
     Merge(Merge),
-    /// Make a report of what a killed `rscalene run` left behind
+    /// Make a report from the capture of a killed `rscalene run`
     Recover(Recover),
     /// Run a program in which @profile needs no import, and print exact tables of the functions so marked
     #[command(
@@ -63,7 +63,7 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SCRIPT")]
         words: Vec<OsString>,
     },
-    /// Say what works on this machine, and what to do about what does not
+    /// Check whether rscalene works on this machine, with a hint for each problem
     Doctor(Doctor),
     /// Print a completion script for a shell
     Completions {
@@ -110,11 +110,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "HOW", default_value = "sampled", env = "RSCALENE_MEMORY")]
     pub(crate) memory: MemoryMode,
 
-    /// CPU time between two samples of a thread, e.g. 1ms or 250us [default: what 1 % of the CPU time pays for]
+    /// CPU time between two samples of a thread, e.g. 1ms or 250us [default: costs about 1 % of the CPU time]
     #[arg(long, value_name = "TIME", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
     pub(crate) interval: Option<Duration>,
 
-    /// What drives the CPU samples
+    /// Source of the CPU samples
     #[arg(long, value_name = "SOURCE", default_value = "auto", env = "RSCALENE_CPU_SOURCE")]
     pub(crate) cpu_source: CpuSource,
 
@@ -126,8 +126,8 @@ pub(crate) struct Run {
     #[arg(long, env = "RSCALENE_SQL", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) sql: bool,
 
-    /// Keep no capture while the program runs (at most 256 MiB, removed after the report): `rscalene recover` has
-    /// nothing then
+    /// Keep no capture while the program runs (at most 256 MiB, removed after the report). After a kill,
+    /// `rscalene recover` then has no data
     #[arg(long, env = "RSCALENE_NO_CAPTURE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_capture: bool,
 
@@ -141,11 +141,11 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) show: Show,
 
-    /// Print nothing and save nothing, unless -o asks for it
+    /// Print nothing, and save only the files of -o
     #[arg(short, long, env = "RSCALENE_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) quiet: bool,
 
-    /// Say what is started, what was recorded and what that took
+    /// Print the started command, the number of records and the cost of profiling
     #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) verbose: bool,
 }
@@ -168,7 +168,7 @@ pub(crate) struct View {
     #[arg(long, conflicts_with = "format")]
     pub(crate) html: bool,
 
-    /// Write HTML, as --html does, and open it in a browser
+    /// Write HTML, as --html does, and open the page in a browser
     #[arg(long, conflicts_with = "format")]
     pub(crate) open: bool,
 
@@ -188,7 +188,7 @@ pub(crate) struct Diff {
     /// The later profile
     pub(crate) after: PathBuf,
 
-    /// Write it to a file instead; the ending picks the format (.json, .html, .txt)
+    /// Write the comparison to a file instead; the ending picks the format (.json, .html, .txt)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
@@ -196,11 +196,11 @@ pub(crate) struct Diff {
     #[arg(long, conflicts_with = "output")]
     pub(crate) json: bool,
 
-    /// What to print: text, md, github (annotations on the lines; all of it goes to the step summary) or json
+    /// Format to print: text, md, github (annotations on the lines, and the full text in the step summary) or json
     #[arg(long, value_name = "FORMAT", conflicts_with_all = ["output", "json"], default_value = "text")]
     pub(crate) format: DiffPrint,
 
-    /// Exit with 3 where a figure (mem, peak, live, cpu, wait) of the run or of a line grew by more, e.g.
+    /// Exit with 3 if a figure (mem, peak, live, cpu, wait) of the run or of a line grew by more, e.g.
     /// mem:+5%,cpu:+100ms
     #[arg(long, value_name = "RULES")]
     pub(crate) fail: Option<String>,
@@ -242,7 +242,7 @@ pub(crate) struct Merge {
         help = picks("Where to save the merged profile", "; without it, the report is printed"))]
     pub(crate) output: Option<PathBuf>,
 
-    /// What each line is compared by: host, rank, process or label [default: rank if there are ranks, else host, else
+    /// Groups to compare for each line: host, rank, process or label [default: rank if there are ranks, else host, else
     /// process]
     #[arg(long, value_name = "WHAT", value_parser = parse_by)]
     pub(crate) by: Option<By>,
@@ -251,7 +251,7 @@ pub(crate) struct Merge {
     pub(crate) show: Show,
 }
 
-/// What `rscalene diff` prints.
+/// The output of `rscalene diff`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum DiffPrint {
     /// The table
@@ -267,10 +267,10 @@ pub(crate) enum DiffPrint {
 /// Options of `rscalene recover`.
 #[derive(Debug, Args)]
 pub(crate) struct Recover {
-    /// A capture; the newest that was left behind where none is named
+    /// A capture; by default the newest capture of a killed `rscalene run`
     pub(crate) capture: Option<PathBuf>,
 
-    /// List the captures that there are
+    /// List the captures
     #[arg(long)]
     pub(crate) list: bool,
 

@@ -22,7 +22,7 @@ pub(crate) struct Attach {
     #[arg(value_parser = parse_pid)]
     pub(crate) pid: u32,
 
-    /// Record for this time, e.g. 30s or 5m; until Ctrl-C where none is given
+    /// Record for this time, e.g. 30s or 5m [default: until Ctrl-C]
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) duration: Option<Duration>,
 
@@ -38,7 +38,7 @@ pub(crate) struct Attach {
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_interval, allow_hyphen_values = true, env = "RSCALENE_INTERVAL")]
     pub(crate) interval: Duration,
 
-    /// What drives the CPU samples
+    /// Source of the CPU samples
     #[arg(long, value_name = "SOURCE", default_value = "auto", env = "RSCALENE_CPU_SOURCE")]
     pub(crate) cpu_source: CpuSource,
 
@@ -52,11 +52,11 @@ pub(crate) struct Attach {
     #[command(flatten)]
     pub(crate) show: Show,
 
-    /// Print nothing and save nothing, unless -o asks for it
+    /// Print nothing, and save only the files of -o
     #[arg(short, long, env = "RSCALENE_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) quiet: bool,
 
-    /// Say what was recorded and what that took
+    /// Print the number of records and the cost of profiling
     #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) verbose: bool,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Report {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Write it again each time that so much time has passed, e.g. 30s, until the program ends
+    /// Write the file again at this interval, e.g. 30s, until the program ends
     #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true, requires = "output")]
     pub(crate) every: Option<Duration>,
 
@@ -87,7 +87,7 @@ pub(crate) struct Top {
     #[arg(value_parser = parse_pid)]
     pub(crate) pid: u32,
 
-    /// Time between two pictures
+    /// Time between two updates of the screen
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) refresh: Duration,
 
@@ -103,15 +103,15 @@ pub(crate) struct Top {
     #[arg(short, long)]
     pub(crate) subprocesses: bool,
 
-    /// Print one table and leave; the same where stdout is no terminal
+    /// Print one table and exit, as is the default if stdout is no terminal
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// Time to look before that table
+    /// Time to observe before the table of --once
     #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) duration: Duration,
 
-    /// Print that table as JSON
+    /// Print the table of --once as JSON
     #[arg(long)]
     pub(crate) json: bool,
 

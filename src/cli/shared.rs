@@ -10,7 +10,7 @@ use crate::report::Format;
 use crate::report::export::Weight;
 use crate::report::view::SortKey;
 
-/// Whose lines are reported.
+/// The files with lines in the report.
 #[derive(Debug, Args)]
 pub(crate) struct ScopeFlags {
     /// Report files that match this glob too (may be repeated)
@@ -26,7 +26,7 @@ pub(crate) struct ScopeFlags {
     pub(crate) all: bool,
 }
 
-/// How a profile is shown.
+/// The order, length and content of a report.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// Order of lines, files and functions: cpu, python, native, system, wait, alloc, increment, live, peak, copy,
@@ -46,8 +46,7 @@ pub(crate) struct Show {
     #[arg(long, env = "RSCALENE_PER_PROCESS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) per_process: bool,
 
-    /// What collapsed stacks and pstats files are weighed by, and the one profile of a speedscope file: cpu, wall, alloc,
-    /// peak
+    /// Weight of collapsed stacks, of pstats files and of the single profile in a speedscope file: cpu, wall, alloc, peak
     #[arg(long, value_name = "WHAT", value_parser = parse_weight, env = "RSCALENE_OF")]
     pub(crate) of: Option<Weight>,
 
@@ -63,7 +62,7 @@ pub(crate) struct Show {
     #[arg(long, env = "RSCALENE_ALL_LINES", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) all_lines: bool,
 
-    /// List the lines whose live memory grows until the end
+    /// List the lines with live memory that grows until the end
     #[arg(long, env = "RSCALENE_LEAKS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) leaks: bool,
 
@@ -71,10 +70,10 @@ pub(crate) struct Show {
     pub(crate) rendering: Rendering,
 }
 
-/// What a report is written on.
+/// The look of a report's output.
 #[derive(Debug, Args)]
 pub(crate) struct Rendering {
-    /// Leave source text out of what is saved
+    /// Save no source text
     #[arg(long, env = "RSCALENE_NO_SOURCE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_source: bool,
 
@@ -87,21 +86,21 @@ pub(crate) struct Rendering {
     pub(crate) width: Option<usize>,
 }
 
-/// What drives the CPU samples.
+/// The source of the CPU samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CpuSource {
-    /// perf where it opens, timers elsewhere
+    /// perf if the kernel allows perf events, else timers
     Auto,
-    /// perf alone
+    /// perf only
     Perf,
-    /// Timers alone
+    /// Timers only
     Timer,
 }
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal that shows them
+    /// On a terminal with colours
     Auto,
     /// Always
     Always,

@@ -42,8 +42,8 @@ pub(crate) fn open(path: &Path) -> Result<(), Error> {
     ))
 }
 
-/// Commands to try, in order: first those of `BROWSER` (separated by colons, `%s` stands for the file), then those of
-/// the desktop if there is a display.
+/// Commands to try, in order: first the commands in `BROWSER` (separated by colons, `%s` stands for the file), then the
+/// desktop's commands if there is a display.
 fn candidates(env: impl Fn(&str) -> Option<OsString>) -> Vec<Vec<String>> {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();

@@ -24,7 +24,7 @@ pub const MAX_BYTES: u64 = 4 << 30;
 /// The layout of JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// One line, for machines.
+    /// A single line, for machines.
     #[default]
     Compact,
     /// Indented, for people.
@@ -36,7 +36,7 @@ pub enum Layout {
 pub struct ReadError {
     /// The failure, the file, and the reason.
     pub message: String,
-    /// One thing that the user can do.
+    /// A remedy for the user.
     pub hint: String,
 }
 

@@ -116,7 +116,7 @@ pub enum Detail {
     /// Annotated source, functions, modules, threads and processes too.
     #[default]
     Full,
-    /// The full report where it has fewer rows than this, else the short one.
+    /// The full report if it has fewer rows than the terminal, else the short report.
     Fitting {
         /// Rows of the terminal.
         rows: usize,
