@@ -1,4 +1,4 @@
-// Elements are made of text only: nothing here, nor anywhere else, parses markup.
+// Elements get their content as text. No part of the script parses markup.
 const $ = id => document.getElementById(id);
 function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -15,7 +15,7 @@ function svg(tag, attributes, text) {
   if (text != null) node.textContent = text;
   return node;
 }
-// Invisible and reordering characters are shown, as in the static part.
+// Replaces invisible and reordering characters by visible text, as `escape.rs` does.
 const HIDDEN = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\u3164\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
 const shown = text => text.replace(HIDDEN, c => {
   const n = c.codePointAt(0);
@@ -25,7 +25,7 @@ const say = text => { $('live').textContent = text; };
 const width = (part, whole) => part > 0 && whole > 0 ? 'w' + Math.min(100, Math.max(1, Math.round(part / whole * 100))) : 'w0';
 function timeBar(r, scale) {
   const bar = el('span', { class: 'bar', 'aria-hidden': 'true' });
-  // Each kind ends where the rounded sum of all so far says, so that they add up to what the whole is.
+  // Each kind ends at the rounded sum of all kinds so far, so that rounding does not change the length of the bar.
   let soFar = 0, drawn = 0;
   for (const [k, part] of [...CPU_KINDS.map(([k]) => [k, r[k] || 0]), ['ca', Math.max(0, cost(r) - own(r))]]) {
     const wide = +width(soFar += part, scale).slice(1) - drawn;
@@ -54,9 +54,9 @@ const bytesCell = (k, error) => r => {
   const value = k === 'al' ? bytesOf(r) : r[k];
   return value ? withError(fmtBytes(value), value, value === r[k] ? r[error] : 0) : '';
 };
-// What the memory bar's three parts are.
+// Legend of the three parts of the memory bar.
 const memoryLegend = () => el('span', { class: 'key memory-key', hidden: state.columns === 'time' }, ...[['al', 'allocated'], ['li', 'live at the end'], ['pk', 'at the peak']].filter(measured).flatMap(([k, name]) => [el('i', { class: 'mk ' + k }), name]));
-// Buttons of which one is pressed.
+// A group of buttons; exactly one is pressed.
 function segments(name, choices, chosen, onpick) {
   return el('span', { class: 'seg', role: 'group', 'aria-label': name }, ...choices.map(([key, label]) => el('button', { type: 'button', 'data-key': key, 'aria-pressed': String(key === chosen), onclick: e => {
     for (const b of e.target.parentElement.children) b.setAttribute('aria-pressed', String(b === e.target));
@@ -69,17 +69,17 @@ const columnButtons = onpick => MEM ? segments('Columns', [['time', 'Time'], ['b
   for (const legend of document.querySelectorAll('.memory-key')) legend.hidden = key === 'time';
   onpick();
 }) : null;
-// The native code behind a line by library, largest first.
+// Time in native code behind a line by library, largest first.
 function librariesOf(r) {
   const sums = new Map();
   for (const [object, , us] of r.nat || []) sums.set(object, (sums.get(object) || 0) + us);
   return [...sums].sort((a, b) => b[1] - a[1]);
 }
-// Name of a native library without its build's details.
+// Name of a native library without the details of its build.
 const libraryName = object => shown(base(object).replace(/(-[0-9a-f]{8})?(\.(cpython|abi3)[^.]*)*\.so[.\d]*$/, '')) || shown(object);
 const href = (file, line) => '#' + D.files[file].k + ':' + line;
 const locLink = (file, line) => el('a', { class: 'loc', href: href(file, line), title: shown(D.files[file].d) + ':' + line }, shown(base(D.files[file].d)) + ':' + line);
-// Wide characters take two columns, as in a terminal: `wide` evens out what the font's own width lacks.
+// Wide characters take two columns, as in a terminal. `wide` adds the space that the font lacks.
 const WIDE = /([\u1100-\u115f\u2e80-\u303e\u3041-\u3163\u3165-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]+)/;
 function appendText(host, text) {
   if (!WIDE.test(text)) { host.append(shown(text)); return; }
@@ -90,7 +90,7 @@ function wide(text) {
   span.style.letterSpacing = spacing(text[0]) + 'em';
   return span;
 }
-// What a wide character's own width lacks to two columns, in ems; scripts may come from different fonts.
+// Space that a font lacks for two columns, in ems, by script, because scripts may come from different fonts.
 const spacings = new Map();
 function spacing(character) {
   const script = /[\u1100-\u11ff\ua960-\ua97f\uac00-\ud7a3]/.test(character) ? 'hangul' : /[\u3041-\u30ff]/.test(character) ? 'kana' : 'han';
@@ -103,7 +103,7 @@ function spacing(character) {
   }
   return spacings.get(script);
 }
-// Coloured source; `query` is marked.
+// Source text with its colours, and with each occurrence of `query` marked.
 function paint(parent, text, colours, query) {
   text = text ?? '';
   const cuts = [];

@@ -1,4 +1,4 @@
-// The flame graph, callers on top: buttons for what is wide enough to see, rebuilt at each zoom.
+// The flame graph, callers on top: a button for each frame wide enough to see, rebuilt at each zoom.
 const IMPORTING = /^<frozen importlib\._bootstrap(_external)?>$/;
 const FROW = 19, LEAST = 2, MOST = 2500;
 const flame = { tree: null, metric: 'wall', zoom: null, lines: false, native: null, hits: [], hit: -1 };
@@ -10,7 +10,7 @@ function buildTree(S, byLine) {
     const [file, line, name] = S.frames[S.f[i]];
     const up = parent < 0 ? root : nodes[parent];
     if (flame.native) {
-      // The native code behind a line takes the place of the library frames below it.
+      // With `native`, the native code behind a line replaces the library frames below the line.
       const own = file < D.files.length, lib = parent < 0 ? null : lineAt[parent];
       lineAt.push(own ? [file, line] : lib);
       if (!own && lib) {
@@ -20,7 +20,7 @@ function buildTree(S, byLine) {
         return;
       }
     }
-    // The machinery of `import` says nothing of the program: what it does counts for who imports.
+    // Frames of `import` itself are left out: their figures count for the importing frame.
     if (IMPORTING.test(pathOf(S, file))) {
       for (let n = up; n; n = n.up) { n.wall += w[i]; n.cpu += c[i]; n.mem += a[i]; n.peak += k[i]; }
       nodes.push(up);
@@ -29,7 +29,7 @@ function buildTree(S, byLine) {
     const key = file + '\n' + name + (byLine ? '\n' + line : '');
     let node = up.kids.get(key);
     if (!node) up.kids.set(key, node = { name, file, line, best: -1, wall: 0, cpu: 0, mem: 0, peak: 0, kids: new Map(), up, depth: up.depth + 1 });
-    // A function stands for the line of it that costs most here.
+    // A function shows its line with the most wall time here.
     if (w[i] > node.best) { node.best = w[i]; node.line = line; }
     if (w[i] || a[i] || k[i]) for (let n = node; n; n = n.up) { n.wall += w[i]; n.cpu += c[i]; n.mem += a[i]; n.peak += k[i]; }
     nodes.push(node);
@@ -37,7 +37,7 @@ function buildTree(S, byLine) {
   });
   return root;
 }
-// Divides CPU time of a line as the line's native code divides it in the whole run: samples of native code have no stack.
+// Divides CPU time of a line as in the whole run, because samples of native code have no stack.
 function addNative(node, [file, line], cpu) {
   const row = cpu > 0 && flame.native.get(file)?.get(line);
   for (const [object, symbol, us] of row?.nat || []) {
@@ -52,7 +52,7 @@ async function showNative(on) {
   if (on) flame.native = new Map(await Promise.all(D.files.map(async (_, i) => [i, (await loadFile(i)).rows]))); else flame.native = null;
   flame.byNative.setAttribute('aria-pressed', String(on));
 }
-// Every module's body is called `<module>`: its file tells them apart, and of a package's file the folder.
+// The body of every module is called `<module>`. Show its file instead, and for a package the folder too.
 function frameName(n) {
   if (n.name !== '<module>') return n.name;
   const parts = pathOf(flame.stacks, n.file).replace(/^<frozen (.*)>$/, '$1').split('/');
@@ -69,7 +69,7 @@ async function loadStacks() {
   for (const kind of ['threads', 'processes']) { let node = 0; S[kind].n = S[kind].n.map(step => node += step); }
   return flame.stacks ??= S;
 }
-// The nodes' own time, CPU time, bytes allocated and bytes at the peak: of the run, or of the chosen thread or process.
+// The nodes' own time, CPU time, bytes allocated and bytes at the peak, of the run or of the chosen thread or process.
 function figuresOf(S) {
   const only = state.callees && state.only;
   if (!only) return S;
@@ -77,7 +77,7 @@ function figuresOf(S) {
   shares.n.forEach((node, i) => { if (shares.of[i] === only.at) for (const key of 'wcak') figures[key][node] += shares[key][i]; });
   return figures;
 }
-// The nodes' figures with their descendants'.
+// The nodes' figures plus the figures of all descendants.
 function subtrees(S, keys) {
   const own = figuresOf(S);
   return keys.map(key => {
@@ -86,8 +86,8 @@ function subtrees(S, keys) {
     return sums;
   });
 }
-// What lines and functions of the chosen thread or process take with their callees, recursion counted once; null where
-// the profile does not say.
+// Figures with callees of the lines and functions of the chosen thread or process; recursion counts once. Null if the
+// profile has no shares of stacks.
 async function calleesOfOnly() {
   const S = await loadStacks();
   if (!S[state.only.kind].n.length) return null;
@@ -114,7 +114,7 @@ async function calleesOfOnly() {
   });
   return state.callees;
 }
-// Draws the graph for another thread or process, or for the run.
+// Draws the graph again after a thread, a process or the run was chosen.
 function refilterFlame() {
   flame.sums = null;
   if (!flame.tree) return;
@@ -126,11 +126,11 @@ function refilterFlame() {
 }
 function setMetric(metric) {
   flame.metric = metric;
-  // A zoomed frame may have nothing of this measure: the nearest caller that has some takes its place.
+  // A zoomed frame may have no weight in this measure. Then zoom to the nearest caller with weight.
   while (flame.zoom && !(weigh(flame.zoom) > 0)) flame.zoom = flame.zoom.up;
   for (const b of document.querySelectorAll('[data-metric]')) b.setAttribute('aria-pressed', String(b.dataset.metric === metric));
 }
-// What leads to a line: its callers with their share of it, largest first, and how many nodes of the tree it has.
+// The callers of a line with their shares, largest first, and the number of tree nodes of the line.
 async function callersOf(file, line) {
   const S = await loadStacks();
   flame.sums ||= subtrees(S, ['w', 'a']);
@@ -188,7 +188,7 @@ function label(n) {
   const kids = [...n.kids.values()].reduce((s, k) => s + weigh(k), 0);
   return `${shown(frameName(n))} · ${fmtWeight(weigh(n))} (${fmtPct(weigh(n) / (weigh(flame.tree) || 1))}), own ${fmtWeight(Math.max(0, weigh(n) - kids))}`;
 }
-// Says what a frame is: its figures, its place, its source and the native code behind its line.
+// Shows a frame's figures, place and source, and the native code behind its line.
 async function describe(n) {
   flame.told = n;
   flame.tip.replaceChildren(label(n) + ' · ');
@@ -203,7 +203,7 @@ async function describe(n) {
   if (native.length) flame.tip.append(' · native: ' + native.map(([object, us]) => libraryName(object) + ' ' + fmtTime(us)).join(', '));
 }
 const byWeight = n => [...n.kids.values()].sort((a, b) => weigh(b) - weigh(a));
-// Zooms, and keeps the zoom in the link: `#flame:MEASURE:PLACES`, each place a child by the order of its caller's calls.
+// Zooms, and writes the zoom into the link: `#flame:MEASURE:PLACES`. A place is the index of a child among its caller's calls.
 function zoomTo(node, focus) {
   flame.zoom = node?.up ? node : null;
   const places = [];
@@ -212,7 +212,7 @@ function zoomTo(node, focus) {
   if (state.view === 'flame' && location.hash !== link) history.replaceState(null, '', link);
   drawFlame(focus);
 }
-// Zooms as a link says; false where the link fits no frame of this profile.
+// Zooms to the frame in a link; false if this profile has no such frame.
 async function zoomFrom(link) {
   const [, measure, places] = link.split(':'), [metric, ...modes] = measure.split('-');
   if (!flame.tree || ![...document.querySelectorAll('[data-metric]')].some(b => b.dataset.metric === metric)) return !flame.tree;
@@ -225,7 +225,7 @@ async function zoomFrom(link) {
   drawFlame();
   return !!node;
 }
-// Frames that the search or the marked line names, in the order of the graph, drawn or not.
+// Frames that match the search or the marked line, in the order of the graph, whether drawn or not.
 function findHits() {
   const own = n => flame.mark ? n.file === flame.mark[0] && n.line === flame.mark[1] : n.name.toLowerCase().includes(flame.query) || pathOf(flame.stacks, n.file).toLowerCase().includes(flame.query);
   flame.hits = [];

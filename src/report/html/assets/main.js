@@ -1,4 +1,4 @@
-// Views, keys and the tools of the head.
+// Views, keys and the tools in the head of the page.
 const VIEWS = ['overview', 'source', 'flame', 'functions', 'files', 'sql', 'run'].filter($);
 const root = document.documentElement;
 let redrawTables = null;
@@ -7,7 +7,7 @@ function show(view) {
   for (const a of document.querySelectorAll('nav a')) if (a.hash === '#' + view) a.setAttribute('aria-current', 'page'); else a.removeAttribute('aria-current');
   state.view = view;
 }
-// Says that a link leads nowhere, where a reader sees it.
+// Shows the message that a link names no part of this profile.
 function lost() {
   const text = 'The link names nothing in this profile.';
   say(text);
@@ -41,12 +41,12 @@ async function route() {
   await showFile(file, Number(hash.slice(cut + 1)) || 0);
 }
 const nameOf = (kind, at) => { const { n, pid, tid } = D[kind][at]; return (shown(kind === 'processes' ? n.replace(/^\S*\//, '') : n) || 'process') + ' · ' + (tid ?? pid); };
-// What a thread took that no line has as its share: threads of few samples are known by their clocks alone.
+// Text for CPU time of a thread or process without lines: with few samples, only the clock knows this time.
 function unplaced(kind, at) {
   const cpu = sumOf(D[kind][at].t.slice(0, 4)), less = cpu - (state.callees?.cpu ?? cpu);
   return less > cpu / 10 && less >= 1000 ? fmtTime(less) + ' of its CPU time are on no line: too few samples met it. ' : '';
 }
-// Shows one thread's or process' share alone; nothing chosen: the whole run.
+// Shows the share of one thread or process; without arguments, the whole run.
 async function chooseOnly(kind, at) {
   const only = state.only = kind ? { kind, at } : null;
   $('only-select').value = kind ? kind + ' ' + at : '';
@@ -70,7 +70,7 @@ async function chooseOnly(kind, at) {
   if (viewer.data) drawCode();
   say(only ? 'only ' + nameOf(kind, at) : 'the whole run');
 }
-// The cards and the bar of the chosen thread or process; without one, those that the page came with.
+// Draws the cards and the bar of the chosen thread or process; without `part`, those of the page.
 function drawHead(part) {
   const cards = document.querySelector('.cards'), time = $('time');
   flame.head ??= [cards, time].map(e => e && [...e.childNodes]);
@@ -97,7 +97,7 @@ function drawHead(part) {
   time?.replaceChildren(el('h3', null, 'CPU time by kind'), wide, el('ul', { class: 'legend' }, ...KINDS.map(([key, letter, name], i) => key === 'he' && t[i] == null ? null :
     el('li', null, el('i', { class: 'sw ' + key }), el('b', null, letter), ' ' + name + ' ', el('span', null, t[i] == null ? 'not measured' : fmtTime(t[i]) + (key === 'wa' ? '' : ' · ' + fmtPct(t[i] / (all || 1)))))), us ? el('li', null, 'kind unknown ', el('span', null, fmtTime(us) + ' · ' + fmtPct(us / all))) : null));
 }
-// The choice, if there is one: the largest come first.
+// The list of threads and processes, the largest first; null if there is only one of each.
 function onlySelect() {
   const groups = [['processes', 'Processes'], ['threads', 'Threads']].filter(([kind]) => D[kind].length > 1);
   if (!groups.length) return null;

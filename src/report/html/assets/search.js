@@ -1,4 +1,4 @@
-// A text in which what was looked for is marked.
+// A text with each occurrence of the query marked.
 function marked(text, query) {
   const host = el('span');
   paint(host, text, '', query);

@@ -1,4 +1,4 @@
-// The annotated source: one file at a time, rows built only where they are seen.
+// The annotated source: one file at a time. Rows are built only while they are in view.
 const ROW = 20, OVER = 12;
 const viewer = { file: -1, data: null, items: [], sel: 0, open: new Set(), all: false, from: -1, to: -1 };
 let V = null;
@@ -52,7 +52,7 @@ async function showFile(at, line) {
   const target = line || (rows.length ? rows.reduce((a, b) => cost(b[1]) + bytesOf(b[1]) * 1e-9 > cost(a[1]) + bytesOf(a[1]) * 1e-9 ? b : a)[0] : 1);
   reveal(target);
 }
-// Cold lines are those far from any measured one; a function's first line stays with its hot lines.
+// Folds cold lines: lines more than 3 lines away from every measured line. The first line of a function with hot lines stays.
 function layout() {
   const { numbers, rows } = viewer.data;
   const keep = new Set();
@@ -68,7 +68,7 @@ function layout() {
   }
   viewer.items = items;
 }
-// Queries of a line.
+// Figures of a line's queries.
 const milliseconds = us => us == null ? '' : (us / 1e3).toFixed(3);
 const sqlFigures = [['qc', 'SQL', r => r.qc ? fmtCount(r.qc) : ''], ['qs', 'SQL ms', r => milliseconds(r.qs)], ['qb', 'Build ms', r => milliseconds(r.qb)],
   ['qr', 'Rows', r => r.qr == null ? '' : fmtCount(r.qr)], ['qm', 'Mark', r => ['', 'duplicate', 'N+1'][r.qm || 0]]];
@@ -160,7 +160,7 @@ function step(by) {
   const at = viewer.items.findIndex(item => item.n === viewer.sel);
   for (let i = at + by; i >= 0 && i < viewer.items.length; i += by) if (viewer.items[i].n) { reveal(viewer.items[i].n); return; }
 }
-// The next line of the ranking, in whatever file it lies.
+// Goes to the next line in the ranking, in any file.
 function hop(by) {
   const ranked = [...state.hot].sort((a, b) => cost(b) - cost(a) || bytesOf(b) - bytesOf(a));
   const now = ranked.findIndex(r => r.f === viewer.file && r.ln === viewer.sel);

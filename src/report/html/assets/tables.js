@@ -38,14 +38,14 @@ function sortable(mount, caption, columnsOf, rows, sort, pageSize) {
   return { set(next, sortBy) { rows = next; if (sortBy) { key = sortBy; down = true; } rehead(); draw(); } };
 }
 const kindColumns = () => KINDS.filter(measured).map(([k, , name]) => ({ key: k, label: name[0].toUpperCase() + name.slice(1), cls: 'n', value: r => r[k], cell: r => r[k] ? fmtTime(r[k]) : '' }));
-// Sorts by kind, then by its share.
+// Sorts by the largest kind, then by its share.
 const kindColumn = () => ({ key: 'kind', label: 'Kind %', cls: 'n opt', value: kindRank, cell: kindOf });
 function kindRank(r) {
   const parts = CPU_KINDS.map(([k]) => r[k] || 0), most = Math.max(...parts);
   return most ? CPU_KINDS.length - parts.indexOf(most) + most / own(r) / 2 : 0;
 }
 const waitColumn = () => ({ key: 'wa', label: 'Wait', cls: 'n opt', value: r => r.wa, cell: r => r.wa ? fmtTime(r.wa) : '' });
-// The figures of lines; `scale` holds the largest time and the largest bytes of the table.
+// The columns of lines. `scale` holds the largest time and the largest bytes in the table.
 function lineColumns(scale) {
   const time = { key: 'time', label: 'CPU', cls: 'n', value: cost, cell: timeCell };
   const bars = [{ key: 'bar', label: 'Time', cls: 'opt', value: cost, cell: r => timeBar(r, scale.time) }, time, { key: 'share', label: 'CPU %', cls: 'n opt', value: cost, cell: r => cost(r) ? fmtPct(cost(r) / (total() || 1)) : '' }];
@@ -77,7 +77,7 @@ async function gather() {
   }
   return { functions, parts, hot };
 }
-// Draws the tables; the answer draws them again, for `part` of the run if there is one.
+// Draws the tables. Returns a function that draws them again, for `state.part` if set.
 function drawTables() {
   const FUNCTIONS = D.functions.map(([f, name, first, last, py, na, he, sy, wa, cc, cw, ca]) => ({ f, name, ln: first, last, py, na, he, sy, wa, cc, cw, ca })).filter(r => known(r.f));
   const FILES = D.files.map((f, i) => ({ i, ...Object.fromEntries(KINDS.map(([k], j) => [k, f.t[j]])), al: f.m[0], li: f.m[1], pk: f.m[2], cp: f.m[3], d: f.d, lines: f.lines })).filter(r => known(r.i));

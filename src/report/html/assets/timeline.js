@@ -1,4 +1,4 @@
-// Hover for the timeline of the overview, and the strip above the source that shows a line's share.
+// The figures under the pointer on the timeline, and the strip above the source with a line's share.
 const PEAK = D.peak ?? [0, 0];
 const owners = D.hot.filter(r => r.pk > 0).sort((a, b) => b.pk - a.pk);
 function timelineHover() {
@@ -26,7 +26,7 @@ function timelineHover() {
     tip.style.left = Math.min(e.clientX - area.left + 14, area.width - 150) + 'px';
   });
   picture.addEventListener('pointerleave', () => { tip.hidden = true; cross.removeAttribute('d'); });
-  // Pointing at a line, in the list of owners or of the hottest lines, shows what it holds at the peak and at the end.
+  // Pointing at a line, in the list of owners or of the hottest lines, shows its bytes at the peak and at the end.
   const of = e => e.target.closest('#hot tbody tr')?.row || (e.target.closest('.owners li') && D.hot.find(r => r.f === +e.target.closest('li').dataset.f && r.ln === +e.target.closest('li').dataset.n));
   const point = e => {
     const row = of(e);
@@ -41,7 +41,7 @@ function timelineHover() {
   for (const host of document.querySelectorAll('#hot, .owners')) for (const type of ['mouseover', 'focusin']) host.addEventListener(type, point);
   for (const host of document.querySelectorAll('#hot, .owners')) for (const type of ['mouseleave', 'focusout']) host.addEventListener(type, () => share.replaceChildren());
 }
-// The strip: RSS behind, the line's bytes at the peak and at the end in front.
+// The strip: RSS in the background, the line's bytes at the peak and at the end in front.
 function drawStrip(host, row, name) {
   const series = D.timeline.rss;
   if (!MEM || series.length < 2) { host.hidden = true; return; }
