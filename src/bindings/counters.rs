@@ -18,7 +18,7 @@ use super::{load_shim, symbols};
 /// The kind of bytes that a table of lines counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Time alone.
+    /// No bytes: the table counts time only.
     Nothing,
     /// Bytes that this thread allocated minus bytes that it freed.
     Exact,

@@ -40,7 +40,7 @@ impl RssSampler {
         let sample = move || {
             let started = Instant::now();
             while !looks.is_empty() && limit.is_none_or(|limit| looks.len() < limit) {
-                // Sleep in short steps: `stop` must not wait for a long interval.
+                // Wait in steps that `unpark` can end, so that `stop` need not wait for a long interval.
                 let next = interval.saturating_mul(u32::try_from(looks.len()).unwrap_or(u32::MAX));
                 while !stopped.load(Relaxed) && started.elapsed() < next {
                     let left = next.saturating_sub(started.elapsed());

@@ -56,7 +56,7 @@ pub(crate) struct Attach {
     #[arg(short, long, env = "RSCALENE_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) quiet: bool,
 
-    /// Print the number of records and the cost of profiling
+    /// Print the number of samples and the cost of profiling
     #[arg(short, long, env = "RSCALENE_VERBOSE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) verbose: bool,
 }

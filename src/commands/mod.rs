@@ -101,8 +101,8 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
         Command::Merge(flags) => merge::merge(flags),
         Command::Recover(flags) => recover::recover(flags),
         Command::Lines { words } => {
-            // `rscalene lines` runs the program in the interpreter that it measures, so this process becomes that
-            // interpreter. The console script starts `rscalene.lines.command` without this detour.
+            // `rscalene lines` measures the program in the program's own interpreter, so this process becomes this
+            // interpreter. From the console script, `__main__.py` runs `rscalene.lines.command` and does not come here.
             let mut lines = std::process::Command::new(&interpreter);
             let error = lines.args(["-m", "rscalene.lines.command"]).args(words).exec();
             let hint = "name another interpreter: `PYTHON -m rscalene lines ...`";

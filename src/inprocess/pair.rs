@@ -104,7 +104,7 @@ impl Pair {
             });
             match begun {
                 Ok(thread) => self.threads.push(thread),
-                // The first thread alone is enough, because it has the first turn.
+                // The first thread is enough, because the first turn is its own.
                 Err(error) if index == 0 => return Err(error),
                 Err(_) => {}
             }

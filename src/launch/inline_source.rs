@@ -47,7 +47,7 @@ impl StdinText {
         }
         let (to_read, mut to_write) = std::io::pipe().ok()?;
         let kept = Arc::clone(&self.0);
-        // The thread ends with the input, with the launcher, or when the program closes its end of the pipe.
+        // The thread ends at the end of the input, with the launcher, or when the program closes its end of the pipe.
         let passing = std::thread::Builder::new().name("rscalene-stdin".into()).spawn(move || {
             let mut bytes = [0; 64 << 10];
             while let Ok(read @ 1..) = input.read(&mut bytes) {

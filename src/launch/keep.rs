@@ -25,9 +25,9 @@ use crate::transport::event::Event;
 pub(crate) struct Origin {
     /// Version of rscalene.
     pub(crate) version: String,
-    /// The program.
+    /// Command line of the program.
     pub(crate) command: Vec<String>,
-    /// Its working directory.
+    /// Working directory of the program.
     pub(crate) cwd: String,
     /// Process id of the program.
     pub(crate) pid: u32,
@@ -35,7 +35,7 @@ pub(crate) struct Origin {
     pub(crate) started_at: String,
     /// The same moment in `CLOCK_MONOTONIC` nanoseconds.
     pub(crate) start_ns: u64,
-    /// How the program was recorded.
+    /// Settings of the recording.
     pub(crate) settings: Settings,
     /// The rules of the scope.
     pub(crate) scope: ScopeRules,

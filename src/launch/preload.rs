@@ -170,7 +170,8 @@ pub(crate) fn refuse_foreign_proc() -> Result<(), Error> {
     }
 }
 
-/// C++'s operators that do not call another operator. An allocator with operators of its own defines all of them.
+/// C++'s operators `new` and `delete` for single objects, which no other operator replaces. An allocator with operators
+/// of its own defines all of them.
 const OPERATORS: [&CStr; 6] = [
     c"_Znwm",
     c"_ZnwmRKSt9nothrow_t",

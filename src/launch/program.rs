@@ -102,7 +102,8 @@ fn with_interpreter(
     Ok(Start { executable, words, script, package: None })
 }
 
-/// Does the package run other people's code? Some packages have a private package behind them (`_pytest`).
+/// Does the package run other people's code? Names such as `_pytest` count like `pytest`: some packages keep their code
+/// in a private package.
 fn runs_others(package: &str) -> bool {
     RUNNERS.contains(&package.trim_start_matches('_'))
 }

@@ -31,7 +31,7 @@ pub(super) fn sql_arm(
     Ok(readable && sqlite && sqlite::arm(py)?)
 }
 
-/// Reports every execution of this process to the launcher that profiles it, from now on. False without a launcher.
+/// Reports every execution of this process to the launcher from now on. Returns false without a launcher.
 #[pyfunction]
 pub(super) fn sql_follow() -> bool {
     clock::prepare();

@@ -100,7 +100,7 @@ pub type EntryId = u32;
 /// Where an execution is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// Counted in a book: the entry in it, and the position in the book's log.
+    /// Counted in a book: number of the book, entry in the book, and position in the book's log.
     Book {
         /// Number of the book.
         book: u64,
@@ -125,7 +125,7 @@ pub enum Slot {
 pub struct Stretch {
     /// Nanoseconds in the driver.
     pub ns: u64,
-    /// Nanoseconds of the same execution's earlier stretches.
+    /// Nanoseconds of the earlier parts of the same execution.
     pub before_ns: u64,
     /// Rows; `None` if unknown.
     pub rows: Option<u64>,

@@ -74,7 +74,7 @@ thread_local! {
 
 extern "C" fn before_fork() {
     let mut held = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-    // Executions so far belong to the parent.
+    // Report the parent's executions before the fork, so that the child does not report them again.
     if let Some(state) = held.as_mut().filter(|state| state.launcher.is_some()) {
         state.settle();
     }

@@ -74,7 +74,8 @@ impl Look {
     fn figures(&self, view: View, all: bool) -> Figures {
         let now_ns = proc::monotonic_ns();
         let seconds = match self.window.seconds(now_ns) {
-            // A window that is not full, or that has no length, is measured by the time since the start.
+            // A slice begins with its first event, so the observed time may be up to 0.5 s longer than `seconds`, but not
+            // longer than the time since the start.
             seconds if self.alive => seconds.max(self.begun.elapsed().as_secs_f64().min(seconds + 0.5)),
             seconds => seconds,
         };
