@@ -1,8 +1,8 @@
-//! What a process and its threads used, as the kernel keeps it.
+//! Resources that a process and its threads used, as the kernel counts them.
 //!
-//! Job: exact CPU clocks of threads, their names, and the process' memory over time, as late as they can be had.
-//! Invariant: clocks only grow; a thread that is gone keeps its last clock. Neighbours: `remote` calls it at its ticks;
-//! the shim's own `ThreadEnd` and `ProcessEnd` records are later still and win where they exist.
+//! Job: exact CPU clocks of threads, their names, and the process' memory over time, read as late as possible.
+//! Invariant: clocks only grow; a thread that has ended keeps its last clock. Neighbours: `remote` calls it at its
+//! ticks. The shim's own `ThreadEnd` and `ProcessEnd` records are later still, so the builder prefers them.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ const RSS_PAUSE_NS: u64 = 10_000_000;
 /// Readings of the resident memory before the time between them doubles.
 const RSS_POINTS: u32 = 512;
 
-/// The books of one process.
+/// The clocks and the memory of a process.
 #[derive(Debug)]
 pub struct Ledger {
     pid: u32,
@@ -39,7 +39,7 @@ struct Entry {
 }
 
 impl Ledger {
-    /// Opens the books of a process.
+    /// A ledger without readings.
     #[must_use]
     pub fn new(pid: u32) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Ledger {
         }
     }
 
-    /// Notes a thread's clock.
+    /// Takes in a reading of a thread's clock.
     pub fn note(&mut self, tid: u32, time_ns: u64, clock: Clock) {
         let pid = self.pid;
         let fresh = || Entry { name: name(pid, tid), time_ns, clock, told_ns: None };
@@ -65,7 +65,7 @@ impl Ledger {
         }
     }
 
-    /// Asks for the name of a thread again: threads are named after they begin.
+    /// Reads the name of a thread again, because threads get their names after they begin.
     pub fn refresh_name(&mut self, tid: u32) {
         if let Some(entry) = self.threads.get_mut(&tid)
             && let Some(comm) = proc::comm(self.pid, tid)
@@ -74,20 +74,20 @@ impl Ledger {
         }
     }
 
-    /// Python's own name for a thread that the kernel has no name of its own for.
+    /// Takes Python's own name for a thread that has no name of its own in the kernel.
     pub fn rename(&mut self, tid: u32, python: &str) {
         if let Some(entry) = self.threads.get_mut(&tid)
             && entry.name == format!("Thread-{tid}")
             && !python.is_empty()
         {
             python.clone_into(&mut entry.name);
-            // Told again, though its clock may stand still.
+            // The next [`Ledger::tell`] sends the name, even if the clock has not changed.
             entry.told_ns = None;
         }
     }
 
-    /// Reads the resident memory if a reading is due. The pause doubles every few hundred points, so a run of any length
-    /// gives a bounded number of them.
+    /// Reads the resident memory if a reading is due. The pause doubles every few hundred points, so even a long run
+    /// has few points.
     pub fn rss(&mut self, now_ns: u64, out: &mut Vec<Body>) -> bool {
         if now_ns < self.rss_due_ns {
             return false;
@@ -95,7 +95,7 @@ impl Ledger {
         if self.status.is_none() {
             self.status = StatusFile::open(self.pid).ok();
         }
-        // The looks before this one took their time.
+        // The looks before this reading took time.
         let time_ns = proc::monotonic_ns().max(now_ns);
         let Some(resident) = self.status.as_ref().and_then(|file| file.resident().ok()) else { return false };
         self.rss_points += 1;
@@ -113,18 +113,18 @@ impl Ledger {
         true
     }
 
-    /// The end of the process, which nobody but its parent can say more of.
+    /// The end of the process, without an exit status, which only its parent can read.
     #[must_use]
     pub fn exit(&self, time_ns: u64) -> Body {
         Body::ProcessExit(ProcessExit { time_ns, peak_rss: self.peak_rss, ..ProcessExit::default() })
     }
 
-    /// Reads the highest resident memory, which a process that has ended no longer has.
+    /// Reads the high-water mark of the resident memory, before the process ends: afterwards the mark is gone.
     pub fn read_peak(&mut self) {
         self.peak_rss = self.peak_rss.max(proc::peak_resident_bytes(self.pid));
     }
 
-    /// The clocks that changed since they were last told.
+    /// Sends the clocks that have changed since they were last sent.
     pub fn tell(&mut self, out: &mut Vec<Body>) {
         for (&tid, entry) in &mut self.threads {
             if entry.told_ns == Some(entry.clock.run_ns) {
@@ -142,12 +142,12 @@ impl Ledger {
     }
 }
 
-/// Name of a thread as people know it.
+/// Name of a thread for reports.
 fn name(pid: u32, tid: u32) -> String {
     proc::comm(pid, tid).map_or_else(String::new, |comm| named(pid, tid, comm))
 }
 
-/// A thread that has no name of its own carries its process' name; then its number says more.
+/// Names a thread. A thread without a name of its own has its process' name; `Thread-TID` is then more useful.
 fn named(pid: u32, tid: u32, comm: String) -> String {
     if tid == pid {
         "MainThread".to_owned()

@@ -1,13 +1,13 @@
-//! How long a thread stays at one instruction, seen from outside.
+//! Time that a thread spends at an instruction, observed from outside.
 //!
-//! Job: tell whether an operator (`a * b`, `x in xs`, `del xs`) that a look met runs long enough to be native. A look has
-//! no program counter; instead it reads the thread's instruction pointer [`WATCHED`] times within 45 µs. Invariant: the
-//! answer counts only if the thread's CPU clock shows that the thread ran meanwhile. Neighbours: `looks` asks; where the
-//! shim takes samples, `profile::build::operators` decides by the program counter.
+//! Job: decide whether an operator (`a * b`, `x in xs`, `del xs`) that a look met runs long enough to count as native.
+//! A look has no program counter; instead, [`Operators::is_long`] reads the thread's instruction pointer [`WATCHED`]
+//! times within 45 µs. Invariant: the reads count only if the thread's CPU clock shows that the thread ran meanwhile.
+//! Neighbours: `looks` asks; where the shim takes samples, `profile::build::operators` decides by the program counter.
 //!
-//! A loop over a short operator (20 to 200 ns) moves the pointer between any two reads: the reads are as independent as
-//! draws, and at least one in seven meets another instruction of the loop. An operation of several µs holds the pointer
-//! for many reads in a row.
+//! A loop over a short operator (20 to 200 ns) moves the pointer between any two reads. The reads are then as
+//! independent as draws, and at least one in seven meets another instruction of the loop. An operation of several µs
+//! holds the pointer for many reads in a row.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -16,23 +16,23 @@ use rscalene_interp::{Layout, innermost};
 
 use super::remote::memory::{ProcessMemory, WATCHED};
 
-/// Moves of the pointer up to which an operation is long, in the mean over all looks at an instruction. A loop that is at
-/// its operator for 90 % of the time moves 23 ± 5 times; at 95 %, or in operations of 3 to 4 µs, 12 times.
+/// Most moves of the pointer during a long operation, in the mean over all looks at an instruction. A loop that spends
+/// 90 % of its time at the operation moves the pointer 23 ± 5 times; at 95 %, or in operations of 3 to 4 µs, 12 times.
 const FEW_MOVES: u64 = 16;
-/// So few or so many moves tell alone: the operands of one instruction can be small now and large later.
+/// Outside of this range, a single look decides: the operands of an instruction can be small now and large later.
 const CLEAR: std::ops::Range<u64> = 6..32;
-/// Instructions that are remembered.
+/// Most instructions that are remembered.
 const MOST_KNOWN: usize = 4_096;
 
 /// The operators that looks have met.
 #[derive(Debug, Default)]
 pub(super) struct Operators {
-    /// Moves, and the looks that counted them, by the instruction's address.
+    /// Number of moves, and of looks, by the instruction's address.
     known: HashMap<u64, (u64, u64)>,
 }
 
 impl Operators {
-    /// Does the instruction that the thread runs now take long? `cpu_ns` reads the thread's CPU clock.
+    /// True if the instruction that the thread runs now takes long. `cpu_ns` reads the thread's CPU clock.
     pub(super) fn is_long(
         &mut self,
         memory: &ProcessMemory,
@@ -53,7 +53,7 @@ impl Operators {
         self.judge(instruction, ran.then(|| moves(&reads)))
     }
 
-    /// `moved`: how often the pointer moved; `None` if the thread had no core meanwhile.
+    /// `moved`: number of moves of the pointer; `None` if the thread had no core meanwhile.
     fn judge(&mut self, instruction: u64, moved: Option<u64>) -> bool {
         if self.known.len() >= MOST_KNOWN {
             self.known.clear();
@@ -69,7 +69,7 @@ impl Operators {
     }
 }
 
-/// Reads that differ from the one before.
+/// Number of reads that differ from the previous read.
 fn moves(reads: &[[u64; 2]]) -> u64 {
     reads.windows(2).map(|pair| u64::from(pair[0] != pair[1])).sum()
 }

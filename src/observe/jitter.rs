@@ -1,10 +1,11 @@
-//! Random numbers: distances between looks, so that nothing periodic in the target keeps step with them, and choices.
+//! Random numbers: distances between looks, so that no periodic work of the target keeps step with the looks; and
+//! choices.
 
 use std::time::Duration;
 
 use super::proc;
 
-/// A source of distances (xorshift64*: only their evenness is at stake).
+/// A source of random distances (xorshift64*; only an even distribution matters).
 #[derive(Debug)]
 pub struct Jitter(u64);
 

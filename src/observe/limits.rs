@@ -1,62 +1,64 @@
-//! How near a process is to the end of its memory.
+//! Nearness of a process to a limit of its memory.
 //!
-//! Job: compare what is used with what is allowed: by the process' address space (`ulimit -v`), by its cgroups (version
-//! 1 or 2, its own and those around it), by the machine. Invariant: only files are read, and each kind is reported anew
-//! only as it comes nearer, so a process at its limit causes a handful of events. Page cache that the kernel can take
-//! back is not counted as used. Neighbours: `remote` asks, `profile` then notes which lines own the memory.
+//! Job: compare used memory with allowed memory, for three limits: the process' address space (`ulimit -v`), its
+//! cgroups (version 1 or 2, its own and their ancestors), and the machine. Invariant: only files are read. A limit is
+//! reported again only after the use has grown by [`STEP`], so a process at its limit causes a handful of events. Page
+//! cache that the kernel can reclaim does not count as used. Neighbours: `remote` calls [`Limits::look`], `profile`
+//! then notes which lines own the memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::transport::event::{Limit, NearLimit};
 
-/// Share of a limit from which on it is near.
+/// A limit is near from this share of it on.
 const NEAR_SHARE: f64 = 0.9;
-/// It is reported again where this much more of the limit is used.
+/// Growth, as a share of the limit, after which the limit is reported again.
 const STEP: f64 = 0.02;
-/// Nanoseconds between two looks, and near a limit: a look costs some 30 us.
+/// Nanoseconds between two looks; the second number holds near a limit. A look costs about 30 µs.
 const PAUSE_NS: u64 = 100_000_000;
 const SHORT_PAUSE_NS: u64 = 20_000_000;
-/// No machine is so small that a process of this size fills it.
+/// A process below this size never fills a machine.
 const SMALL: u64 = 64 << 20;
-/// Share of a limit from which on the looks come fast.
+/// Share of a limit from which on looks follow each other at the short distance.
 const UNDER_WATCH: f64 = 0.6;
-/// Nanoseconds for which a process whose cgroups have no limit is believed to have none.
+/// A process whose cgroups have no limit is asked again after this number of nanoseconds.
 const FREE_NS: u64 = 5_000_000_000;
 
 /// The limits of one process.
 #[derive(Debug)]
 pub struct Limits {
     pid: u32,
-    /// `/`, but in tests.
+    /// `/`; another folder in tests.
     root: PathBuf,
     due_ns: u64,
     cgroups_due_ns: u64,
-    /// Share of the limit at the last event, by kind.
+    /// Share of the limit at the last event, by kind of limit.
     reported: [f64; 3],
 }
 
 impl Limits {
-    /// Those of process `pid`.
+    /// The limits of process `pid`.
     #[must_use]
     pub fn new(pid: u32) -> Self {
         Self::under(Path::new("/"), pid)
     }
 
-    /// Those of process `pid`, which this one has just forked: it was no nearer to its limits then than this one is.
+    /// The limits of process `pid`, which this process has just forked: the child was no nearer to its limits than its
+    /// parent.
     #[must_use]
     pub fn of_child(&self, pid: u32, now_ns: u64) -> Self {
         let (due_ns, cgroups_due_ns) = (now_ns + SHORT_PAUSE_NS, self.cgroups_due_ns);
         Self { due_ns, cgroups_due_ns, ..Self::under(&self.root, pid) }
     }
 
-    /// The same, with `/proc` and `/sys` below another folder.
+    /// The limits, with `/proc` and `/sys` below another folder.
     #[must_use]
     pub fn under(root: &Path, pid: u32) -> Self {
         Self { pid, root: root.to_owned(), due_ns: 0, cgroups_due_ns: 0, reported: [0.0; 3] }
     }
 
-    /// What has come near since the last look.
+    /// The limits that have come near since the last look.
     pub fn look(&mut self, now_ns: u64) -> Vec<NearLimit> {
         if now_ns < self.due_ns {
             return Vec::new();
@@ -88,7 +90,7 @@ impl Limits {
     }
 
     fn read(&self, path: &str) -> Option<String> {
-        // Bytes: a process names itself as it likes.
+        // Reads bytes, because the name of a process need not be UTF-8.
         let bytes = fs::read(self.root.join(path.trim_start_matches('/'))).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -100,7 +102,7 @@ impl Limits {
         Some((kib(status, "VmSize:")?, most))
     }
 
-    /// The tightest of the cgroups around the process.
+    /// Used and allowed bytes of the fullest cgroup around the process.
     fn cgroups(&self) -> Option<(u64, u64)> {
         let groups = self.read(&format!("/proc/{}/cgroup", self.pid))?;
         let found = groups.lines().flat_map(|row| {
@@ -122,7 +124,7 @@ impl Limits {
     }
 
     fn cgroup(&self, folder: &str, [most, used, cache]: [&str; 3]) -> Option<(u64, u64)> {
-        // "max" where there is no limit; version 1 says a number that no machine has.
+        // Version 2 writes "max" for no limit; version 1 writes a number larger than any machine.
         let most = self.read(&format!("{folder}/{most}"))?.trim().parse().ok().filter(|most| *most < 1 << 60)?;
         let used: u64 = self.read(&format!("{folder}/{used}"))?.trim().parse().ok()?;
         let stat = self.read(&format!("{folder}/memory.stat")).unwrap_or_default();
@@ -131,7 +133,8 @@ impl Limits {
     }
 
     fn machine(&self, status: &str) -> Option<(u64, u64)> {
-        // Another program may be the one that takes it all.
+        // A process with less than a quarter of the memory is not reported: another program may have filled the
+        // machine.
         let resident = kib(status, "VmRSS:").filter(|bytes| *bytes >= SMALL)?;
         let info = self.read("/proc/meminfo")?;
         let (all, available) = (kib(&info, "MemTotal:")?, kib(&info, "MemAvailable:")?);
@@ -139,7 +142,7 @@ impl Limits {
     }
 }
 
-/// The bytes that a row of `/proc` gives in kB.
+/// The bytes of a row of `/proc` in kB.
 fn kib(text: &str, name: &str) -> Option<u64> {
     let row = text.lines().find_map(|row| row.strip_prefix(name))?;
     Some(row.split_ascii_whitespace().next()?.parse::<u64>().ok()?.saturating_mul(1024))
@@ -173,7 +176,7 @@ mod tests {
         put(root, "sys/fs/cgroup/outer/inner/memory.current", "940000\n");
         let mut limits = Limits::under(root, 7);
         assert_eq!(shown(&limits.look(SECOND)), [(Limit::Cgroup, 930_000, 1_000_000)]);
-        // Not again before it comes nearer, and not at every moment.
+        // No second report before the use has grown, and no look before its time.
         assert_eq!(limits.look(2 * SECOND), []);
         put(root, "sys/fs/cgroup/outer/memory.current", "990000\n");
         assert_eq!(limits.look(2 * SECOND + 1), []);

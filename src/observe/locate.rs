@@ -1,10 +1,10 @@
-//! Where the interpreter lies in another process.
+//! The addresses of the interpreter in another process.
 //!
-//! Job: from a process id to the addresses that [`rscalene_interp::Layout`] wants: `_PyRuntime`, `PyCode_Type`, and the
-//! version. The reader's question: *which mapped file is the interpreter, and where was it loaded?* Invariant: only
-//! `/proc/PID/maps` and the mapped files are read, through the process' own root, so containers and chroots work and
-//! nothing is asked of the process. Neighbours: the remote reader and `attach` use it; inside the process the shim
-//! asks the dynamic linker instead.
+//! Job: from a process id to the addresses for [`rscalene_interp::Layout`]: `_PyRuntime`, `PyCode_Type`, and the
+//! version. The question of a reader: *which mapped file is the interpreter, and where was it loaded?* Invariant: only
+//! `/proc/PID/maps` and the mapped files are read, through the process' own root. So containers and chroots work, and
+//! the process does nothing. Neighbours: the remote reader and `attach` call [`Runtime::locate`]; inside the process
+//! the shim asks the dynamic linker instead.
 
 use std::fmt;
 use std::fs::File;
@@ -27,18 +27,18 @@ pub struct Runtime {
     pub code_type: u64,
     /// `PY_VERSION_HEX`.
     pub version: u32,
-    /// The executable or shared library that holds the interpreter, as the process names it.
+    /// The executable or shared library with the interpreter, by the path that the process uses.
     pub image: PathBuf,
 }
 
-/// Why no interpreter was located.
+/// The reason for finding no interpreter.
 #[derive(Debug)]
 pub enum LocateError {
-    /// The process' memory map cannot be read: it is gone, or it belongs to somebody else.
+    /// The process' memory map cannot be read: the process has ended, or belongs to another user.
     Maps(u32, io::Error),
-    /// None of the mapped files is CPython 3.11 or later.
+    /// No mapped file is CPython 3.11 or later.
     NoInterpreter(u32),
-    /// A mapped file is an older CPython, whose version its name may tell.
+    /// A mapped file is an older CPython; its version, if the file name contains the version.
     TooOld(u32, Option<String>),
 }
 
@@ -71,8 +71,7 @@ impl std::error::Error for LocateError {}
 impl Runtime {
     /// Finds the interpreter that process `pid` has loaded.
     ///
-    /// # Errors
-    /// [`LocateError`] where the process cannot be read or runs no CPython 3.11 or later.
+    /// # Errors [`LocateError`] if the process cannot be read, or runs no CPython 3.11 or later.
     pub fn locate(pid: u32) -> Result<Self, LocateError> {
         let mut mappings = files(pid).map_err(|error| LocateError::Maps(pid, error))?;
         mappings.sort_by_key(|mapping| rank(file_name(&mapping.module.path)));
@@ -84,12 +83,12 @@ impl Runtime {
     }
 }
 
-/// The address in process `pid` of the section in which asyncio (3.14 and later) describes its tasks; `None` until it is
-/// imported.
+/// The address in process `pid` of the section that describes asyncio's tasks (3.14 and later); `None` until the
+/// process imports asyncio.
 #[must_use]
 pub fn asyncio_section(pid: u32) -> Option<u64> {
     let places = files(pid).ok()?;
-    // A module of its own, or a part of the interpreter.
+    // The section is in an extension module of its own, or in the interpreter.
     let likely = |mapping: &&Mapping| {
         let name = file_name(&mapping.module.path);
         name.starts_with("_asyncio.") || name.contains("python")
@@ -127,7 +126,8 @@ fn file_name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-/// Likely files first: the shared library, then an executable called python, then whatever embeds one.
+/// Order of the search: the shared library first, then an executable called python, then other executables, which may
+/// embed Python, then other libraries.
 fn rank(name: &str) -> u8 {
     match () {
         () if name.starts_with("libpython") => 0,
@@ -137,11 +137,11 @@ fn rank(name: &str) -> u8 {
     }
 }
 
-/// What is added to an address in the file to give one in the process.
+/// The difference between an address in the process and the address in the file.
 fn bias(mapping: &Mapping, elf: &Elf<'_>) -> Option<u64> {
     let module = &mapping.module;
     let length = module.end.saturating_sub(module.start);
-    // Whole pages are mapped, so the segment may begin behind the mapping's first byte.
+    // Whole pages are mapped, so the segment may begin after the mapping's first byte.
     let mapped = module.offset..module.offset.saturating_add(length);
     let segment = elf.segments().find(|segment| {
         let executable = matches!(segment.flags(), SegmentFlags::Elf { p_flags } if p_flags & object::elf::PF_X != 0);
@@ -156,7 +156,7 @@ fn interpreter(pid: u32, mapping: &Mapping) -> Option<Runtime> {
     let elf = Elf::parse(&cache).ok()?;
     let [runtime, code_type, version] = symbols(&elf, ["_PyRuntime", "PyCode_Type", "Py_Version"])?;
     let bias = bias(mapping, &elf)?;
-    // An `unsigned long` constant: its value stands in the file.
+    // An `unsigned long` constant, whose value is in the file.
     let raw = elf.segments().find_map(|segment| segment.data_range(version, 8).ok().flatten())?;
     let version = u64::from_ne_bytes(raw.try_into().ok()?);
     let path = &mapping.module.path;
@@ -168,14 +168,14 @@ fn interpreter(pid: u32, mapping: &Mapping) -> Option<Runtime> {
     })
 }
 
-/// Is it a CPython that has no `Py_Version` yet?
+/// True for a CPython without `Py_Version`, so older than 3.11.
 fn is_older(pid: u32, mapping: &Mapping) -> bool {
     let Some(file) = open(pid, mapping) else { return false };
     let cache = ReadCache::new(file);
     Elf::parse(&cache).is_ok_and(|elf| symbols(&elf, ["_PyRuntime", "PyCode_Type"]).is_some())
 }
 
-/// `3.8` of `python3.8` and `libpython3.8.so.1.0`.
+/// The version in a file name: `3.8` of `python3.8` and `libpython3.8.so.1.0`.
 fn version_in(name: &str) -> Option<String> {
     let (_, version) = name.split_once("python")?;
     let end = version.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(version.len());
@@ -183,7 +183,7 @@ fn version_in(name: &str) -> Option<String> {
     version.contains('.').then(|| version.to_owned())
 }
 
-/// The addresses in the file of the symbols `names`, all of them or none.
+/// The addresses in the file of the symbols `names`; `None` if any is missing.
 fn symbols<const N: usize>(elf: &Elf<'_>, names: [&str; N]) -> Option<[u64; N]> {
     let mut found = [None; N];
     for symbol in elf.dynamic_symbols().chain(elf.symbols()) {
@@ -205,8 +205,9 @@ fn symbols<const N: usize>(elf: &Elf<'_>, names: [&str; N]) -> Option<[u64; N]> 
     Some(all)
 }
 
-/// Opens the file behind a mapping: by its path in the process' root or (after a chroot, whose paths are told from our
-/// root) in ours, or, where another file lies there now, by the mapping itself.
+/// Opens the file of a mapping. First by its path in the process' root. Then by its path in the root of this process,
+/// because after a chroot the kernel prints paths from there. If both paths now have another file, by the mapping
+/// itself.
 fn open(pid: u32, mapping: &Mapping) -> Option<File> {
     let module = &mapping.module;
     let paths = [format!("/proc/{pid}/root{}", module.path), module.path.clone()];

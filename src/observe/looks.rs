@@ -1,12 +1,12 @@
-//! CPU samples of this very process, taken by a thread of it that needs no GIL.
+//! CPU samples of the own process, taken by a thread that needs no GIL.
 //!
-//! Job: serve the sampling API where nothing is preloaded. The reader's question: *on which lines did the threads burn
-//! their CPU time?* Invariant: no signal is sent, nothing is hooked, and every nanosecond that a thread's CPU clock
-//! advances between two ticks goes to exactly one stack: the one it was seen running in next. A thread that is ready to
-//! run and waits for a core is not seen running: it may stand where it slept, for example in a query. How much of it was the
-//! kernel's nobody can see from here, but the scheduler's tick does: what it counted goes along with each sample.
-//! Neighbours: `remote` supplies the waits of the same threads, `profile` merges both, `inprocess::sampler` keeps the
-//! time.
+//! Job: serve the sampling API where no shim is preloaded. The question of a reader: *on which lines did the threads
+//! use their CPU time?* Invariant: no signal is sent, no function is hooked. Every nanosecond that a thread's CPU clock
+//! advances between two ticks goes to exactly one stack: the stack in which the thread is next seen running. A thread
+//! that is ready to run and waits for a core is not seen running, because its stack may be the stack in which the
+//! thread slept, for example in a query. The looks cannot separate kernel time, but the scheduler's ticks can: each
+//! sample comes with the ticks counted meanwhile. Neighbours: `remote` supplies the waits of the same threads,
+//! `profile` merges both, `inprocess::sampler` calls at each tick.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,16 +22,16 @@ use super::remote::memory::ProcessMemory;
 use super::remote::stacks::{CODE_BIT, Stacks};
 use crate::transport::event::{Body, Event, Ticks};
 
-/// Ticks between two lists of the threads.
+/// Number of ticks between two lists of the threads.
 const LIST_TICKS: u32 = 8;
-/// Less than this since the last tick is left to the next one.
+/// CPU time since the last tick below this number of nanoseconds is left to the next tick.
 const LEAST_NS: u64 = 1_000;
-/// Frames of a stack that are read.
+/// Most frames that are read of a stack.
 const MAX_DEPTH: u32 = 1_024;
-/// Tells the stacks from those that the remote reader defines for the same process.
+/// Separates these stacks from the stacks that the remote reader defines for the same process.
 const STACK_BIT: u64 = 1 << 62;
 
-/// An object's type, and the first digit of an `int`, in 3.11 to 3.15.
+/// Offsets of an object's type, and of the first digit of an `int`, in 3.11 to 3.15.
 const OB_TYPE: u64 = 8;
 const DIGIT: u64 = 24;
 
@@ -46,13 +46,13 @@ pub struct Inside {
     seen: HashMap<u32, Seen>,
     states: HashMap<u32, u64>,
     keep_out: HashSet<u32>,
-    /// Where threads' labels stand, once there are any.
+    /// The context variable that holds threads' labels; `None` before the program uses labels.
     label: Option<wire::LabelVariable>,
     interval_ns: u64,
     ticks: u32,
-    /// The thread that used most CPU time since the last tick, and how much.
+    /// The thread with most CPU time since the last tick, and its CPU nanoseconds.
     busiest: (u32, u64),
-    /// The process may use several processors, so that a thread can have a core during a look.
+    /// True if the process may use several processors, so that a thread can have a core during a look.
     several_cores: bool,
 }
 
@@ -60,7 +60,7 @@ pub struct Inside {
 struct Seen {
     syscall: Option<SyscallFile>,
     cpu_ns: u64,
-    /// How often the thread had gone to sleep by the last sample, where that is known.
+    /// Number of times that the thread had gone to sleep by the last sample; `None`: unknown.
     sleeps: Option<u64>,
     pending_ns: u64,
     counted: Counted,
@@ -68,11 +68,11 @@ struct Seen {
     stack: u64,
     label: u32,
     kind: CpuKind,
-    /// The garbage collector was at work.
+    /// True if the garbage collector ran at the last look.
     collecting: bool,
 }
 
-/// The user's and the kernel's ticks of a thread so far, in nanoseconds.
+/// The ticks of a thread in user code and in the kernel so far, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     user_ns: u64,
@@ -88,10 +88,9 @@ impl Counted {
 }
 
 impl Inside {
-    /// Begins with the process that this is; `interval_ns` is what the profile shows as the interval.
+    /// Begins to sample the own process; the profile shows `interval_ns` as the interval.
     ///
-    /// # Errors
-    /// The interpreter's layout is not known.
+    /// # Errors The interpreter's layout is unknown.
     pub fn new(target: Target, interval_ns: u64, out: &mut Vec<Event>) -> Result<Self, Unsupported> {
         let memory = ProcessMemory::new(target.pid);
         let layout = Layout::of(target.version, target.runtime, target.code_type, &memory)?;
@@ -124,17 +123,17 @@ impl Inside {
         })
     }
 
-    /// Leave a thread of ours out.
+    /// Excludes a thread of the profiler from the samples.
     pub fn keep_out(&mut self, tid: u32) {
         self.keep_out.insert(tid);
     }
 
-    /// Samples bear the number that this context variable has in their thread.
+    /// From now on, each sample carries the label number that this context variable has in its thread.
     pub fn follow(&mut self, variable: wire::LabelVariable) {
         self.label = Some(variable);
     }
 
-    /// Looks at every Python thread.
+    /// Looks at every Python thread. The sampler calls it at each tick.
     pub fn tick(&mut self, out: &mut Vec<Event>) {
         let mut bodies = Vec::new();
         if self.ticks.is_multiple_of(LIST_TICKS) {
@@ -149,13 +148,13 @@ impl Inside {
         self.deliver(bodies, out);
     }
 
-    /// The thread that used most CPU time since the tick before the last; `None` where none used any.
+    /// The thread with most CPU time in the last tick; `None`: no thread used any.
     #[must_use]
     pub fn busiest(&self) -> Option<u32> {
         Some(self.busiest.0).filter(|&tid| tid != 0)
     }
 
-    /// Sampling pauses: what is pending goes where its thread was last.
+    /// Sampling pauses: the pending time of each thread goes to the thread's last stack.
     pub fn rest(&mut self, out: &mut Vec<Event>) {
         let mut bodies = Vec::new();
         for (tid, seen) in &mut self.seen {
@@ -169,7 +168,7 @@ impl Inside {
         self.deliver(bodies, out);
     }
 
-    /// What passed since the last tick is forgotten: sampling was paused.
+    /// Sampling resumes: the CPU time that passed during the pause belongs to no sample.
     pub fn skip(&mut self) {
         for (tid, seen) in &mut self.seen {
             seen.cpu_ns = thread_cpu_ns(*tid);
@@ -177,7 +176,7 @@ impl Inside {
         }
     }
 
-    /// The end: what is pending goes where its thread was last.
+    /// Sampling ends: the pending time of each thread goes to the thread's last stack.
     pub fn finish(mut self, out: &mut Vec<Event>) {
         let mut bodies = Vec::new();
         for (tid, mut seen) in std::mem::take(&mut self.seen) {
@@ -256,7 +255,7 @@ impl Inside {
         if passed > self.busiest.1 {
             self.busiest = (tid, passed);
         }
-        // A thread that is blocked now ran somewhere else before.
+        // A thread that is blocked now used its CPU time at another place before.
         let runs = seen.syscall.as_ref().is_none_or(|file| matches!(file.read(), Ok(Activity::Running)));
         let Some(&tstate) = self.states.get(&tid) else { return };
         if !runs {
@@ -272,10 +271,10 @@ impl Inside {
             false
         });
         let Some(draft) = self.stacks.read(&self.memory, &self.layout, tstate, MAX_DEPTH) else { return };
-        // The clock of a thread goes on while the thread has a core, and only then.
+        // The clock of a thread advances while the thread has a core, and only then.
         let has_core = thread_cpu_ns(tid) > before_ns;
         let sleeps = proc::blocks(self.target.pid, tid);
-        // A thread that lost its core and has not slept since the last sample still stands where it ran.
+        // A thread that lost its core and has not slept since the last sample is still at the place where it ran.
         let ran_here = has_core || !self.several_cores || (sleeps.is_some() && sleeps == seen.sleeps);
         if !ran_here {
             return;
@@ -301,7 +300,7 @@ impl Inside {
 }
 
 impl Seen {
-    /// What is pending becomes a sample.
+    /// Turns the pending time into a sample.
     fn sample(&mut self, tid: u32, bodies: &mut Vec<Body>) {
         let sample = wire::CpuSample {
             time_ns: proc::monotonic_ns(),
@@ -318,7 +317,7 @@ impl Seen {
         let now = Counted::of(tid);
         let user_ns = now.user_ns.saturating_sub(self.counted.user_ns);
         let kernel_ns = now.kernel_ns.saturating_sub(self.counted.kernel_ns);
-        // A thread that is gone counts nothing, not less.
+        // A thread that has ended reads as 0; its ticks so far stay.
         if user_ns + kernel_ns > 0 {
             self.counted = now;
             self.kernel_ns += kernel_ns;
@@ -335,7 +334,7 @@ impl Seen {
     }
 }
 
-/// The label of a thread, which may change its context meanwhile: an `int` it must be.
+/// The label number of a thread. The thread may change its context during the reading, so the value must be an `int`.
 fn label(memory: &ProcessMemory, variable: &wire::LabelVariable, tstate: u64) -> Option<u32> {
     let &wire::LabelVariable { context, hash, variable, bitmap, array, int } = variable;
     let value = ContextVariable { context, hash, variable, bitmap, array }.value(memory, tstate)?;
@@ -347,13 +346,14 @@ fn label(memory: &ProcessMemory, variable: &wire::LabelVariable, tstate: u64) ->
 fn several_cores() -> bool {
     // SAFETY: all bytes zero is an empty set.
     let mut all: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is ours and as large as stated; 0 is the calling thread.
+    // SAFETY: the set is a local variable, as large as stated; 0 is the calling thread.
     let known = unsafe { libc::sched_getaffinity(0, size_of_val(&all), &raw mut all) } == 0;
-    // SAFETY: counts the bits of our own set.
+    // SAFETY: counts the bits of the local set.
     known && unsafe { libc::CPU_COUNT(&all) } > 1
 }
 
-/// Numbers of our own for what the remote reader numbers too.
+/// Maps the numbers of code objects and stacks to a range of their own, because the remote reader numbers the same
+/// objects.
 fn ours(mut body: Body) -> Body {
     match &mut body {
         Body::CodeDef(code) => code.def.code &= !CODE_BIT,
@@ -368,7 +368,7 @@ fn ours(mut body: Body) -> Body {
     body
 }
 
-/// The kernel's clocks of a thread: user and kernel ticks, user ticks alone, and the exact one.
+/// The kernel's CPU clocks of a thread: user and kernel ticks, user ticks alone, and the exact clock.
 const CPUCLOCK_PROF: u32 = 0;
 const CPUCLOCK_VIRT: u32 = 1;
 const CPUCLOCK_SCHED: u32 = 2;
@@ -386,7 +386,7 @@ fn thread_clock(tid: u32, which: u32) -> libc::clockid_t {
 
 fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is ours; the kernel refuses clocks that do not exist.
+    // SAFETY: `time` is a local variable; the kernel refuses clocks that do not exist.
     if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
         return 0;
     }

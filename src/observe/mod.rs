@@ -1,9 +1,9 @@
-//! What the launcher itself observes of the profiled processes.
+//! Observations of the profiled processes by the launcher itself.
 //!
-//! Job: everything about a target that its shim cannot or should not say: time off the CPU, exact CPU clocks, names,
-//! memory over time, the libraries behind its addresses. Invariant: the target is only read (`/proc`, `process_vm_readv`);
-//! it is never stopped, signalled or written to. Neighbours: `transport::event` is the language of all answers,
-//! `commands::run` starts the observers and hands their events to `profile`.
+//! Job: all facts about a target that its shim cannot or should not report: time off the CPU, exact CPU clocks, names,
+//! memory over time, the libraries behind its addresses. Invariant: the target is only read (`/proc`,
+//! `process_vm_readv`), never stopped, signalled or written to. Neighbours: observers answer in the types of
+//! `transport::event`; `commands::run` starts the observers and passes their events to `profile`.
 
 pub mod clocks;
 pub mod dwell;

@@ -1,8 +1,9 @@
 //! The libraries behind a process' addresses.
 //!
-//! Job: read the executable mappings of `/proc/PID/maps` while the process lives, often enough to know every library that
-//! ran and seldom enough to cost nothing, and keep them for after its death. Invariant: a reading is complete or thrown
-//! away. Neighbours: `profile::symbolize` looks program counters up in the maps, `symbols` reads the files that they name.
+//! Job: read the executable mappings of `/proc/PID/maps` while the process runs, and keep them after its end. Readings
+//! are frequent enough to find every library that ran, and rare enough to cost nothing. Invariant: a reading is
+//! complete or discarded. Neighbours: `profile::symbolize` looks program counters up in the mappings, `symbols` reads
+//! the mapped files.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,10 +18,10 @@ pub const DELETED: &str = " (deleted)";
 const SHORTEST: Duration = Duration::from_millis(50);
 /// Longest time between two readings of a process whose libraries do not change.
 const LONGEST: Duration = Duration::from_millis(1_000);
-/// A reading may take one part in this many of the time.
+/// Readings may take a part of 1 / `SHARE` of the time.
 const SHARE: u32 = 500;
 
-/// One executable mapping and the file it was made of.
+/// An executable mapping and its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// Addresses, offset and path.
@@ -29,7 +30,7 @@ pub struct Mapping {
     pub inode: u64,
 }
 
-/// The mappings of one process over its life.
+/// The mappings of a process over its life.
 #[derive(Debug)]
 pub struct ModuleWatch {
     pid: u32,
@@ -40,21 +41,21 @@ pub struct ModuleWatch {
 }
 
 impl ModuleWatch {
-    /// Nothing is read yet.
+    /// A watch that has read nothing yet.
     #[must_use]
     pub fn new(pid: u32) -> Self {
         Self { pid, last: Vec::new(), inodes: HashMap::new(), due: None, pause: SHORTEST }
     }
 
-    /// The same, first read when the process has lived for a while: those of a forked one are its parent's until then.
+    /// The same, with the first reading after [`SHORTEST`]: until then a forked process has its parent's mappings.
     #[must_use]
     pub fn later(pid: u32, now: Instant) -> Self {
         Self { due: Some(now + SHORTEST), ..Self::new(pid) }
     }
 
-    /// Reads the mappings if a reading is due; the answer is `Some` where they changed.
+    /// Reads the mappings if a reading is due. Returns `Some` if they have changed.
     ///
-    /// The time between readings doubles while nothing changes.
+    /// The time between readings doubles while the mappings stay the same.
     pub fn poll(&mut self, now: Instant) -> Option<Vec<Module>> {
         if self.due.is_some_and(|due| now < due) {
             return None;
@@ -67,7 +68,7 @@ impl ModuleWatch {
         changed
     }
 
-    /// Reads the mappings now; the answer is `Some` where they changed, `None` also once the process is gone.
+    /// Reads the mappings now. Returns `Some` if they have changed, `None` also if the process has ended.
     pub fn refresh(&mut self) -> Option<Vec<Module>> {
         let mappings = executable(self.pid).ok().filter(|mappings| !mappings.is_empty())?;
         if mappings == self.last {
@@ -80,7 +81,7 @@ impl ModuleWatch {
         Some(self.last.iter().map(|mapping| mapping.module.clone()).collect())
     }
 
-    /// Inode of every file that was ever mapped executable, by path: tells a file from its replacement.
+    /// Inode of every file that was ever mapped executable, by path. A replacement of the file has another inode.
     #[must_use]
     pub fn inodes(&self) -> &HashMap<String, u64> {
         &self.inodes
@@ -89,14 +90,13 @@ impl ModuleWatch {
 
 /// Executable mappings of a process, by address.
 ///
-/// # Errors
-/// The process is gone or may not be inspected.
+/// # Errors The process has ended or may not be inspected.
 pub fn executable(pid: u32) -> io::Result<Vec<Mapping>> {
     let bytes = proc::read_whole(&format!("/proc/{pid}/maps"), 1 << 16)?;
     Ok(String::from_utf8_lossy(&bytes).lines().filter_map(parse).collect())
 }
 
-/// `START-END PERMISSIONS OFFSET MAJOR:MINOR INODE      PATH`; `None` for what is not executable.
+/// Parses `START-END PERMISSIONS OFFSET MAJOR:MINOR INODE      PATH`; `None`: the mapping is not executable.
 fn parse(line: &str) -> Option<Mapping> {
     let (range, rest) = line.split_once(' ')?;
     let (permissions, rest) = rest.split_once(' ')?;

@@ -1,29 +1,29 @@
-//! Numbers of threads in the PID namespace that their process lives in.
+//! Thread ids in the PID namespace of a process.
 //!
-//! Job: translate between the kernel's thread ids as this process sees them and as the interpreter of a process in a
-//! container knows them. Invariant: in a process that shares our namespace both are the same and nothing is read for it.
-//! Neighbours: `remote::states` pairs thread states with threads by these numbers, `remote::process` thread names.
+//! Job: translate between the kernel's thread ids in this process' namespace and the ids that the interpreter of a
+//! process in a container uses. Invariant: for a process in the same namespace both are the same, and no file is read.
+//! Neighbours: `remote::states` pairs thread states with threads by these ids, `remote::process` pairs thread names.
 
 use std::collections::HashMap;
 use std::fs;
 
-/// The numbers of one process' threads.
+/// The thread ids of a process.
 #[derive(Debug, Default)]
 pub struct Numbers {
     pid: u32,
-    /// The process lives in a namespace below ours.
+    /// True if the process runs in a namespace below this process' namespace.
     apart: bool,
     inner: HashMap<u32, u32>,
 }
 
 impl Numbers {
-    /// Those of the threads of process `pid`.
+    /// The ids of the threads of process `pid`.
     #[must_use]
     pub fn new(pid: u32) -> Self {
         Self { pid, apart: innermost(pid, pid).is_some_and(|(levels, _)| levels > 1), inner: HashMap::new() }
     }
 
-    /// The number that thread `tid` has for its own process.
+    /// The id of thread `tid` in the thread's own namespace.
     pub fn inner(&mut self, tid: u32) -> u32 {
         if !self.apart {
             return tid;
@@ -32,7 +32,7 @@ impl Numbers {
         *self.inner.entry(tid).or_insert_with(|| innermost(pid, tid).map_or(tid, |(_, number)| number))
     }
 
-    /// The thread whose own process calls it `number`, among those that were asked about.
+    /// The thread with the id `number` in its own namespace, among the threads passed to [`Numbers::inner`] before.
     #[must_use]
     pub fn outer(&self, number: u32) -> Option<u32> {
         if !self.apart {
@@ -41,15 +41,16 @@ impl Numbers {
         self.inner.iter().find(|(_, inner)| **inner == number).map(|(&tid, _)| tid)
     }
 
-    /// The thread has ended.
+    /// The thread has ended: forgets its ids.
     pub fn forget(&mut self, tid: u32) {
         self.inner.remove(&tid);
     }
 }
 
-/// How many namespaces from ours downwards know the thread, and its number in the last one.
+/// The number of namespaces, from this process' one downwards, in which the thread has an id; and its id in the
+/// innermost.
 fn innermost(pid: u32, tid: u32) -> Option<(usize, u32)> {
-    // Bytes: a process names itself as it likes.
+    // Reads bytes, because the name of a process need not be UTF-8.
     let status = fs::read(format!("/proc/{pid}/task/{tid}/status")).ok()?;
     parse(&String::from_utf8_lossy(&status))
 }

@@ -1,8 +1,8 @@
-//! `/proc` of another process, parsed.
+//! Files of `/proc` of another process, parsed.
 //!
-//! Job: the few files of `/proc/PID` that the observers read, as typed values; those read at every tick are kept open and
-//! read with `pread`. Invariant: a file that is gone or makes no sense is an error or `None`, never a zero. Neighbours:
-//! `clocks`, `modules` and `remote` read through it.
+//! Job: the few files of `/proc/PID` that the observers read, as typed values. Files that are read at every tick stay
+//! open and are read with `pread`. Invariant: a missing or malformed file is an error or `None`, never a zero.
+//! Neighbours: `clocks`, `modules` and `remote` read through it.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,17 +12,18 @@ use std::time::Duration;
 
 use rustix::fs::RawDir;
 
-/// What the scheduler says of a thread (`/proc/PID/task/TID/schedstat`).
+/// The scheduler's clock of a thread (`/proc/PID/task/TID/schedstat`).
 ///
-/// Exact while the thread is blocked; up to a scheduler tick old while it runs, and a running wait for a core is added
-/// only when it ends.
+/// The numbers are exact while the thread is blocked. While the thread runs, they are up to a scheduler tick old. A
+/// wait for a core is added only when the wait ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// Nanoseconds on a CPU, over the thread's life.
     pub run_ns: u64,
-    /// Nanoseconds it was ready to run and waited for a core.
+    /// Nanoseconds in which the thread was ready to run and waited for a core.
     pub delay_ns: u64,
-    /// Times it was given a core. Equal before and after: it did not run in between.
+    /// Number of times that the scheduler gave the thread a core. If two readings are equal, the thread did not run in
+    /// between.
     pub slices: u64,
 }
 
@@ -30,12 +31,12 @@ pub struct Clock {
 #[derive(Debug)]
 pub struct Schedstat(Source);
 
-/// What a blocked thread waits in (`/proc/PID/task/TID/syscall`).
+/// The state of a thread, and the system call of a blocked thread (`/proc/PID/task/TID/syscall`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// On a CPU, or ready to run.
     Running,
-    /// Blocked outside a system call (a page fault, say).
+    /// Blocked outside a system call, for example in a page fault.
     Blocked {
         /// Its stack pointer.
         sp: u64,
@@ -52,7 +53,7 @@ pub enum Activity {
 }
 
 impl Activity {
-    /// The stack pointer of a thread that is blocked.
+    /// The stack pointer of a blocked thread.
     #[must_use]
     pub fn stack_pointer(self) -> Option<u64> {
         match self {
@@ -66,7 +67,7 @@ impl Activity {
 #[derive(Debug)]
 pub struct SyscallFile(Source);
 
-/// The fields of `stat` that matter here.
+/// The fields of `stat` that callers need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// State letter (`R`, `S`, `D`, `Z`, `T`, ..).
@@ -75,7 +76,7 @@ pub struct Stat {
     pub parent: u32,
     /// The kernel's flags of the process.
     pub flags: u32,
-    /// Moment of the start in clock ticks since boot: tells a process from a later one with the same number.
+    /// Start in clock ticks since boot. A later process with the same id has another start.
     pub start_ticks: u64,
 }
 
@@ -83,7 +84,7 @@ pub struct Stat {
 const FORKED: u32 = 0x40;
 
 impl Stat {
-    /// Is it a copy of its parent?
+    /// True if the process is a copy of its parent.
     #[must_use]
     pub fn is_forked(self) -> bool {
         self.flags & FORKED != 0
@@ -127,19 +128,17 @@ impl Source {
 }
 
 impl Schedstat {
-    /// Opens the file of a thread. Without `keep` it is opened anew for each reading, which is slow but needs no file
+    /// Opens the file of a thread. Without `keep` every reading opens the file anew, which is slow but needs no file
     /// descriptor.
     ///
-    /// # Errors
-    /// The thread is gone, or the kernel keeps no scheduler statistics.
+    /// # Errors The thread has ended, or the kernel keeps no scheduler statistics.
     pub fn open(pid: u32, tid: u32, keep: bool) -> io::Result<Self> {
         Ok(Self(Source::open(format!("/proc/{pid}/task/{tid}/schedstat"), keep)?))
     }
 
-    /// Reads it now.
+    /// Reads the file now.
     ///
-    /// # Errors
-    /// The thread is gone (`ESRCH`), or the text is not three numbers.
+    /// # Errors The thread has ended (`ESRCH`), or the text is not three numbers.
     pub fn read(&self) -> io::Result<Clock> {
         let mut buffer = [0; 96];
         let text = self.0.read(&mut buffer)?;
@@ -152,19 +151,17 @@ impl Schedstat {
 }
 
 impl SyscallFile {
-    /// Opens the file of a thread. Without `keep` it is opened anew for each reading, which is slow but needs no file
+    /// Opens the file of a thread. Without `keep` every reading opens the file anew, which is slow but needs no file
     /// descriptor.
     ///
-    /// # Errors
-    /// The thread is gone, or the kernel has no such file.
+    /// # Errors The thread has ended, or the kernel has no such file.
     pub fn open(pid: u32, tid: u32, keep: bool) -> io::Result<Self> {
         Ok(Self(Source::open(format!("/proc/{pid}/task/{tid}/syscall"), keep)?))
     }
 
-    /// Reads it now.
+    /// Reads the file now.
     ///
-    /// # Errors
-    /// The thread is gone, or the process may not be inspected (`EPERM`, `EACCES`).
+    /// # Errors The thread has ended, or the process may not be inspected (`EPERM`, `EACCES`).
     pub fn read(&self) -> io::Result<Activity> {
         let mut buffer = [0; 256];
         parse_activity(self.0.read(&mut buffer)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -174,20 +171,18 @@ impl SyscallFile {
 impl StatusFile {
     /// Opens the file of a process.
     ///
-    /// # Errors
-    /// The process is gone.
+    /// # Errors The process has ended.
     pub fn open(pid: u32) -> io::Result<Self> {
         Ok(Self(File::open(format!("/proc/{pid}/status"))?))
     }
 
     /// The resident memory now.
     ///
-    /// # Errors
-    /// The process is gone, or a zombie without memory.
+    /// # Errors The process has ended, or is a zombie without memory.
     pub fn resident(&self) -> io::Result<Resident> {
         let mut buffer = [0; 4_096];
         let read = self.0.read_at(&mut buffer, 0)?;
-        // Bytes: a process names itself as it likes.
+        // Reads bytes, because the name of a process need not be UTF-8.
         let text = String::from_utf8_lossy(&buffer[..read]);
         let bytes = |name| kibibytes(field(&text, name)?);
         let resident = || Some(Resident { now: bytes("VmRSS:")?, most: bytes("VmHWM:")?, files: bytes("RssFile:")? });
@@ -197,11 +192,10 @@ impl StatusFile {
 
 /// Threads of a process, in the kernel's order.
 ///
-/// # Errors
-/// The process is gone.
+/// # Errors The process has ended.
 pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
     let folder = File::open(format!("/proc/{pid}/task"))?;
-    // Not `fs::read_dir`: libc's `opendir` takes its buffer from `malloc`, which `Profiler` watches in its own process.
+    // Not `fs::read_dir`: libc's `opendir` calls `malloc`, which `Profiler` observes in its own process.
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut entries = RawDir::new(&folder, &mut buffer);
     let mut tids = Vec::new();
@@ -213,18 +207,16 @@ pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
 
 /// Number of threads of a process, without listing them.
 ///
-/// # Errors
-/// The process is gone.
+/// # Errors The process has ended.
 pub fn thread_count(pid: u32) -> io::Result<u64> {
     // The kernel keeps the link count of `task` at two more than the threads.
     Ok(fs::metadata(format!("/proc/{pid}/task"))?.nlink().saturating_sub(2))
 }
 
-/// The whole of a file of `/proc`. These files tell no size, and every short read makes the kernel write them anew, so the
-/// first read asks for a lot.
+/// Reads a whole file of `/proc`. These files have no size, and the kernel writes them anew for every short read. So
+/// the first read asks for `first_bytes`, which callers choose large.
 ///
-/// # Errors
-/// The process is gone or may not be inspected.
+/// # Errors The process has ended or may not be inspected.
 pub fn read_whole(path: &str, first_bytes: usize) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = vec![0; first_bytes];
@@ -244,21 +236,20 @@ pub fn read_whole(path: &str, first_bytes: usize) -> io::Result<Vec<u8>> {
 
 /// State, parent and start of a process.
 ///
-/// # Errors
-/// The process is gone.
+/// # Errors The process has ended.
 pub fn stat(pid: u32) -> io::Result<Stat> {
     let bytes = read_whole(&format!("/proc/{pid}/stat"), 1_024)?;
     parse_stat(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// State letter of a thread; `None` if it is gone.
+/// State letter of a thread; `None`: the thread has ended.
 #[must_use]
 pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
     let bytes = read_whole(&format!("/proc/{pid}/task/{tid}/stat"), 1_024).ok()?;
     parse_stat(&String::from_utf8_lossy(&bytes)).map(|stat| stat.state)
 }
 
-/// User and kernel time of a thread, as the clock's ticks met it.
+/// User and kernel time of a thread, counted by the clock's ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
     /// Nanoseconds in user code.
@@ -267,7 +258,7 @@ pub struct Times {
     pub kernel_ns: u64,
 }
 
-/// User and kernel time of a thread; `None` if it is gone.
+/// User and kernel time of a thread; `None`: the thread has ended.
 #[must_use]
 pub fn times(pid: u32, tid: u32) -> Option<Times> {
     let bytes = read_whole(&format!("/proc/{pid}/task/{tid}/stat"), 1_024).ok()?;
@@ -281,7 +272,7 @@ fn parse_times(stat: &str, tick_ns: u64) -> Option<Times> {
     Some(Times { user_ns: ticks(11)? * tick_ns, kernel_ns: ticks(0)? * tick_ns })
 }
 
-/// Child processes of all threads of a process; empty if it is gone.
+/// Child processes of all threads of a process; empty if the process has ended.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {
     let numbers =
@@ -290,7 +281,7 @@ pub fn children(pid: u32) -> Vec<u32> {
     let tids = threads(pid).unwrap_or_default();
     match tids.iter().map(|&tid| of_thread(tid)).collect::<io::Result<Vec<String>>>() {
         Ok(texts) => texts.into_iter().flat_map(numbers).collect(),
-        // A kernel without that file, or a thread that has just ended.
+        // The kernel lacks the file, or a thread has just ended.
         Err(_) => processes().filter(|&other| stat(other).is_ok_and(|stat| stat.parent == pid)).collect(),
     }
 }
@@ -312,7 +303,7 @@ fn ticks_a_second() -> u64 {
     u64::try_from(ticks).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
 }
 
-/// Lets this process open as many files as its user may; the answer is how many.
+/// Raises this process' limit of open files to its maximum, at most 2^20. Returns the limit.
 pub fn raise_file_limit() -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.
@@ -325,21 +316,22 @@ pub fn raise_file_limit() -> usize {
     usize::try_from(if raised { more.rlim_cur } else { limit.rlim_cur }).unwrap_or(usize::MAX)
 }
 
-/// Times that a thread gave its core up by itself (`voluntary_ctxt_switches`): it blocked. `None` if it is gone.
+/// Number of times that a thread gave up its core by itself, so blocked (`voluntary_ctxt_switches`). `None`: the thread
+/// has ended.
 #[must_use]
 pub fn blocks(pid: u32, tid: u32) -> Option<u64> {
     let bytes = read_whole(&format!("/proc/{pid}/task/{tid}/status"), 4_096).ok()?;
     field(&String::from_utf8_lossy(&bytes), "voluntary_ctxt_switches:")?.parse().ok()
 }
 
-/// Name of a thread as the kernel knows it (at most 15 bytes); `None` if the thread is gone.
+/// Name of a thread in the kernel (at most 15 bytes); `None`: the thread has ended.
 #[must_use]
 pub fn comm(pid: u32, tid: u32) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
     Some(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
 }
 
-/// Command line of a process; `None` if it is gone or has none (a zombie).
+/// Command line of a process; `None`: the process has ended or has no command line (a zombie).
 #[must_use]
 pub fn command_line(pid: u32) -> Option<Vec<String>> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -350,18 +342,18 @@ pub fn command_line(pid: u32) -> Option<Vec<String>> {
     Some(words.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect())
 }
 
-/// High-water mark of the resident bytes (`VmHWM`); `None` if the process is gone or a zombie.
+/// High-water mark of the resident bytes (`VmHWM`); `None`: the process has ended or is a zombie.
 #[must_use]
 pub fn peak_resident_bytes(pid: u32) -> Option<u64> {
     Some(StatusFile::open(pid).ok()?.resident().ok()?.most)
 }
 
-/// Bytes of a number of `kB`.
+/// The bytes of a number in kB.
 fn kibibytes(text: &str) -> Option<u64> {
     Some(text.strip_suffix("kB")?.trim_end().parse::<u64>().ok()? * 1024)
 }
 
-/// Resident bytes that no other process has; `None` if they cannot be read.
+/// Resident bytes that only this process has; `None`: the file cannot be read.
 #[must_use]
 pub fn private_bytes(pid: u32) -> Option<u64> {
     let text = read_whole(&format!("/proc/{pid}/smaps_rollup"), 2_048).ok()?;
@@ -414,7 +406,7 @@ fn read_start<'a>(file: &File, buffer: &'a mut [u8]) -> io::Result<&'a str> {
     std::str::from_utf8(&buffer[..read]).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
-/// `running`, or `NUMBER 0xARG * 6 0xSP 0xPC`, or `-1 0xSP 0xPC`.
+/// Parses `running`, or `NUMBER 0xARG * 6 0xSP 0xPC`, or `-1 0xSP 0xPC`.
 fn parse_activity(text: &str) -> Option<Activity> {
     let mut words = text.split_ascii_whitespace();
     let first = words.next()?;
@@ -431,7 +423,7 @@ fn parse_activity(text: &str) -> Option<Activity> {
     Some(Activity::Syscall { number, arguments, sp: word()? })
 }
 
-/// The name in parentheses may hold anything, parentheses too, so fields are counted from the last one.
+/// Parses `stat`. The name in parentheses may contain parentheses, so fields are counted from the last parenthesis.
 fn parse_stat(text: &str) -> Option<Stat> {
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();

@@ -1,19 +1,19 @@
-//! How many of the looks that were due came about.
+//! The share of looks that happened on time.
 //!
-//! Job: count the looks of a thread that looks at others, and those that it missed because it had no core when they were
-//! due. Invariant: pauses that the thread takes by itself are no missed looks. Neighbours: `remote` and
+//! Job: count the looks of a thread that looks at others, and the looks that the thread missed because it had no core
+//! when they were due. Invariant: pauses that the thread takes by itself are no missed looks. Neighbours: `remote` and
 //! `inprocess::looking` count, `profile::build::notices` words the message.
 
 use std::time::Duration;
 
 use rscalene_wire as wire;
 
-/// Fewer missed looks than this are no message: a program of half a second is too short to judge.
+/// Fewer missed looks cause no message: a program of half a second is too short to judge.
 const FEW: f64 = 50.0;
-/// A part of the looks below this is a message.
+/// A share of looks on time below this causes a message.
 const ENOUGH: f64 = 0.5;
 
-/// Looks that came and looks that were missed.
+/// Numbers of looks that happened and looks that were missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Looks {
     came: f64,
@@ -21,13 +21,13 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// A look came, `late` after it was due; the next would have been due `every` later.
+    /// A look happened, `late` after its due time; the next look was planned for `every` later.
     pub fn came(&mut self, late: Duration, every: Duration) {
         self.came += 1.0;
         self.missed += (late.as_secs_f64() / every.as_secs_f64().max(1e-6)).floor();
     }
 
-    /// The message if too many looks since `start` were missed.
+    /// The message, if too many looks since `start` were missed.
     #[must_use]
     pub fn notice_since(&self, start: Self, time_ns: u64) -> Option<wire::Notice> {
         let (came, missed) = (self.came - start.came, self.missed - start.missed);

@@ -1,11 +1,11 @@
-//! Where in a job a program runs: the machine, and the rank that a launcher gave.
+//! The place of a program in a job: the machine, and the rank that a launcher gave.
 //!
-//! Job: read both, for the head of a profile and for names of files. Invariant: what no launcher said is unknown.
+//! Job: read both, for the head of a profile and for names of files. Invariant: a rank that no launcher gave is `None`.
 //! Neighbours: `commands::run` and `inprocess` ask, `profile::merge` compares ranks and machines.
 
 use std::ffi::OsString;
 
-/// Variables that hold a rank, in the order in which they are asked: torchrun and others, Open MPI, MPICH and Intel MPI,
+/// Environment variables with a rank, in the order of the search: torchrun and others, Open MPI, MPICH and Intel MPI,
 /// PMIx, SLURM, JAX.
 const RANKS: [&str; 6] = ["RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID", "JAX_PROCESS_ID"];
 
@@ -15,7 +15,7 @@ pub fn rank() -> Option<u32> {
     rank_in(|name| std::env::var_os(name))
 }
 
-/// The rank in these variables; one that is no number counts as not set.
+/// The rank in these variables. A variable without a number counts as not set.
 fn rank_in(variable: impl Fn(&str) -> Option<OsString>) -> Option<u32> {
     RANKS.iter().find_map(|name| variable(name)?.to_str()?.trim().parse().ok())
 }

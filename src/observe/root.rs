@@ -1,8 +1,8 @@
-//! The files of another process, under the names that it has for them.
+//! The files of another process, by the paths that the process uses.
 //!
-//! Job: find a file of a process that lives in another root (a container, a chroot), also when the process has ended
-//! meanwhile. Invariant: the root is held open by a descriptor, so its names stay good; a process that shares our root
-//! costs nothing. Neighbours: `symbols` reads libraries through it, `commands::attach` source text.
+//! Job: find a file of a process with another root (a container, a chroot), even after the process has ended.
+//! Invariant: a descriptor keeps the root open, so paths stay valid; a process with the same root as this process costs
+//! nothing. Neighbours: `symbols` reads libraries through it, `commands::attach` source text.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 /// The root folder of a process.
 #[derive(Debug, Default)]
 pub struct Root {
-    /// `None`: it is ours.
+    /// `None`: the root of this process.
     folder: Option<File>,
 }
 
 impl Root {
-    /// That of process `pid`; ours where it cannot be opened.
+    /// The root of process `pid`; the root of this process, if the other cannot be opened.
     #[must_use]
     pub fn of(pid: u32) -> Self {
         let (theirs, ours) = (format!("/proc/{pid}/root"), "/proc/self/root");
@@ -27,12 +27,12 @@ impl Root {
         Self { folder: if same { None } else { File::open(theirs).ok() } }
     }
 
-    /// Where this process finds the file that the other one calls `path`.
+    /// The path by which this process opens the file that the other process calls `path`.
     #[must_use]
     pub fn path(&self, path: &str) -> PathBuf {
         match &self.folder {
             Some(folder) if path.starts_with('/') => {
-                // Linux follows the name of an open folder like the folder itself.
+                // Linux resolves `/proc/self/fd/N` to the open folder.
                 let mut found = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
                 found.push(path.trim_start_matches('/'));
                 found
@@ -41,7 +41,7 @@ impl Root {
         }
     }
 
-    /// Is it another root than ours?
+    /// True if the process has another root than this process.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.folder.is_some()

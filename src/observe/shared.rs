@@ -1,11 +1,12 @@
 //! Memory that a forked process shares with its parent.
 //!
-//! Job: say how much of the resident memory of a process stands in its parent's, too, so that the sum over all
-//! processes counts it once. Invariant: at most one part in [`SHARE`] of the time, for all processes together. Neighbour:
-//! `clocks` asks at its readings.
+//! Job: measure the part of a process' resident memory that is also its parent's, so that the sum over all processes
+//! counts the part once. Invariant: looks take at most one part in [`SHARE`] of the time, for all processes together.
+//! Neighbour: `clocks` calls [`Shared::look`] at its readings.
 //!
-//! After a fork, both processes have the same pages until one of them writes; the resident memory of both counts them.
-//! What the child has alone is in `/proc/PID/smaps_rollup`. Until the first look, all that the child has at its first
+//! After a fork, both processes have the same pages until either writes; the resident memory of both counts them.
+//! `/proc/PID/smaps_rollup` shows the child's private memory. Until the first look, the resident memory of the child's
+//! first reading counts as shared; between two looks, growth counts as the child's own.
 //! reading is taken for shared; between two looks, growth is taken for the child's own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,15 +14,15 @@ use std::time::Instant;
 
 use super::proc;
 
-/// Looks may take one part in so many of the time.
+/// Looks may take a part of 1 / `SHARE` of the time.
 const SHARE: u32 = 100;
-/// Nanoseconds between two looks at a process at least.
+/// Least number of nanoseconds between two looks at a process.
 const PAUSE_NS: u64 = 200_000_000;
 
-/// When the next look at any process may be taken.
+/// Earliest time of the next look at any process.
 static NEXT_NS: AtomicU64 = AtomicU64::new(0);
 
-/// What is known of the shared memory of one process.
+/// The shared memory of a process.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     begun: bool,
@@ -30,7 +31,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Looks if it is time; `resident` bytes are in memory. The answer is the number of shared bytes, if it has changed.
+    /// Looks if a look is due; `resident` bytes are in memory. Returns the number of shared bytes if the number has
+    /// changed.
     pub(super) fn look(&mut self, pid: u32, now_ns: u64, resident: u64) -> Option<u64> {
         if now_ns < self.due_ns {
             return None;
@@ -46,7 +48,7 @@ impl Shared {
                 alone(pid, now_ns).map(|alone| resident.saturating_sub(alone))
             };
             if bytes.is_none() {
-                // It has a program of its own, or its memory may not be read: it counts as a whole.
+                // The process has called exec, or its memory may not be read: all of its memory counts.
                 self.due_ns = u64::MAX;
             }
             let bytes = bytes.unwrap_or(0);
@@ -56,7 +58,7 @@ impl Shared {
     }
 }
 
-/// The bytes that the process has alone; the look is paid for.
+/// The private bytes of the process. Delays the next look in proportion to the cost of this look.
 fn alone(pid: u32, now_ns: u64) -> Option<u64> {
     let begin = Instant::now();
     let alone = proc::private_bytes(pid);

@@ -1,10 +1,10 @@
-//! Function names out of ELF files.
+//! Function names from ELF files.
 //!
-//! Job: name the function at an offset of a file. `Symbols` reads the addresses of a file once, when it is first asked
-//! about the file, and the names of those functions alone that it is asked about. Sources, best first: the symbol table,
-//! that of the separate debug file (build id, then debug link), the dynamic symbols, and the stubs that call into other
-//! libraries (`malloc@plt`). Invariant: an address that no symbol covers has no name; the nearest one is never guessed.
-//! Neighbours: `profile::symbolize` asks, `modules` knows the files.
+//! Job: name the function at an offset of a file. `Symbols` reads the addresses of a file at the first query about the
+//! file, and reads a name only when a query asks for its function. Sources, best first: the symbol table; the symbol
+//! table of the separate debug file (by build id, then by debug link); the dynamic symbols; the stubs that call into
+//! other libraries (`malloc@plt`). Invariant: an address that no symbol covers has no name; the code never guesses the
+//! nearest symbol. Neighbours: `profile::symbolize` asks, `modules` knows the files.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,11 +19,11 @@ use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, ObjectSymbolTab
 use super::modules::{self, DELETED};
 use super::root::Root;
 
-/// Where distributions put separate debug files.
+/// Folder in which distributions put separate debug files.
 const DEBUG_ROOT: &str = "/usr/lib/debug";
 /// Longest name that is read, in bytes.
 const LONGEST_NAME: usize = 1 << 16;
-/// The kernel's own library, which is no file.
+/// The kernel's own library, which has no file.
 const VDSO: &str = "[vdso]";
 
 /// Function names of all files that were asked about.
@@ -34,16 +34,16 @@ pub struct Symbols {
     root: Root,
 }
 
-/// The functions of one file.
+/// The functions of a file.
 #[derive(Debug, Default)]
 struct Table {
-    /// Loaded parts: file offset, bytes, address.
+    /// Loaded segments: file offset, bytes, address.
     segments: Vec<(u64, u64, u64)>,
-    /// Sorted by address; aliases have the same.
+    /// Symbols, sorted by address; aliases have the same address.
     symbols: Vec<Symbol>,
-    /// Where names are read.
+    /// Files and buffers with the names of symbols.
     sources: Vec<Source>,
-    /// Names of functions that were hit, by their addresses.
+    /// Names of functions that were asked for, by their addresses.
     known: HashMap<u64, Option<Box<str>>>,
 }
 
@@ -55,12 +55,12 @@ struct Symbol {
     bytes: u64,
     /// End of its section.
     limit: u64,
-    /// Its name: an offset in one of the sources.
+    /// Offset of its name in `source`, an index into [`Table::sources`].
     name: u64,
     source: u8,
 }
 
-/// Something that names are read from.
+/// A file or buffer with names.
 #[derive(Debug)]
 enum Source {
     File(PathBuf),
@@ -68,7 +68,7 @@ enum Source {
 }
 
 impl Source {
-    /// The text at an offset, up to the next zero byte; `None` where there is none.
+    /// The name at an offset, up to the next zero byte; `None`: no valid name.
     fn text(&self, offset: u64) -> Option<String> {
         let mut bytes = vec![0; 256];
         loop {
@@ -93,14 +93,14 @@ impl Source {
 }
 
 impl Symbols {
-    /// No file is read yet. A file whose inode is not the one in `inodes` (by path) was replaced since it was mapped and
-    /// gives no names.
+    /// A lookup that has read no file. `inodes`: the inode of each mapped file, by path. A file with another inode now
+    /// was replaced since it was mapped, and gives no names.
     #[must_use]
     pub fn new(inodes: HashMap<String, u64>) -> Self {
         Self { files: HashMap::new(), inodes, root: Root::default() }
     }
 
-    /// The same for files of a process that has another root.
+    /// The same lookup, for files of a process with another root.
     #[must_use]
     pub fn under(self, root: Root) -> Self {
         Self { root, ..self }
@@ -156,7 +156,7 @@ impl Table {
         Some(table)
     }
 
-    /// Adds symbols whose names are in no file.
+    /// Adds stubs, whose names are in no file.
     fn add_stubs(&mut self, stubs: Vec<(u64, u64, u64, String)>) {
         let Ok(source) = u8::try_from(self.sources.len()) else { return };
         let mut names = Vec::new();
@@ -175,7 +175,7 @@ impl Table {
         let behind = self.symbols.partition_point(|symbol| symbol.start <= address);
         let start = self.symbols[..behind].last()?.start;
         let aliases = &self.symbols[self.symbols.partition_point(|symbol| symbol.start < start)..behind];
-        // Symbols without a size have the room up to the next one.
+        // A symbol without a size ends at the next symbol.
         let end = match aliases.iter().map(|symbol| symbol.bytes).max() {
             Some(bytes) if bytes > 0 => start.saturating_add(bytes),
             _ => {
@@ -195,10 +195,10 @@ impl Table {
     }
 }
 
-/// Of aliases the plainest name is the one that people know: `write` before `__write`.
+/// The plainest of several aliases, because people know it: `write` before `__write`.
 fn plainest(names: impl Iterator<Item = String>) -> Option<String> {
     let bare = |name: String| match name.split_once('@') {
-        // Versioned names (`memcpy@@GLIBC_2.14`) appear in symbol tables, not in dynamic ones.
+        // Versioned names (`memcpy@@GLIBC_2.14`) appear in symbol tables, not in dynamic symbol tables.
         Some((bare, version)) if version != "plt" => bare.to_owned(),
         _ => name,
     };
@@ -208,7 +208,7 @@ fn plainest(names: impl Iterator<Item = String>) -> Option<String> {
     names.min_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)))
 }
 
-/// The functions of a symbol table, whose names are in `source`.
+/// The functions of a symbol table; their names are in `source`.
 fn symbols_of<'data>(file: &object::File<'data, impl ReadRef<'data>>, dynamic: bool, source: u8) -> Vec<Symbol> {
     let object::File::Elf64(file) = file else { return Vec::new() };
     let endian = file.endian();
@@ -233,8 +233,8 @@ fn symbols_of<'data>(file: &object::File<'data, impl ReadRef<'data>>, dynamic: b
     symbols.collect()
 }
 
-/// Stubs of the procedure linkage table: entry n belongs to relocation n of `.rela.plt`, behind the entry that the
-/// dynamic linker keeps for itself (`.plt.sec` has none). Address, bytes, end of the section, name.
+/// Stubs of the procedure linkage table: address, bytes, end of the section, name. Entry n belongs to relocation n of
+/// `.rela.plt`. Before them is an entry of the dynamic linker, which `.plt.sec` does not have.
 fn stubs_of<'data>(file: &object::File<'data, impl ReadRef<'data>>) -> Vec<(u64, u64, u64, String)> {
     let (section, skip) = match (file.section_by_name(".plt.sec"), file.section_by_name(".plt")) {
         (Some(section), _) => (section, 0),
@@ -268,7 +268,7 @@ fn stubs_of<'data>(file: &object::File<'data, impl ReadRef<'data>>) -> Vec<(u64,
     jumps.into_iter().zip(entries).map(|((_, name), start)| (start, 16, limit, name)).collect()
 }
 
-/// The separate debug file of a stripped one, and its symbols.
+/// The separate debug file of a stripped file, and its symbols.
 fn separate_symbols<'data>(
     file: &object::File<'data, impl ReadRef<'data>>,
     path: &Path,
@@ -289,14 +289,14 @@ fn separate_symbols<'data>(
     candidates.into_iter().filter(|candidate| candidate != path).find_map(|candidate| {
         let data = ReadCache::new(File::open(&candidate).ok()?);
         let separate = object::File::parse(&data).ok()?;
-        // A debug file of another build would name the wrong functions.
+        // A debug file of another build would give wrong names.
         let same = build_id.is_none() || separate.build_id().ok().flatten() == build_id;
         let symbols = symbols_of(&separate, false, source);
         (same && !symbols.is_empty()).then_some((candidate, symbols))
     })
 }
 
-/// The kernel maps the same library into every process, so this one's own copy serves.
+/// The bytes of this process' own copy: the kernel maps the same library into every process.
 fn own_vdso() -> Option<Vec<u8>> {
     let mappings = modules::executable(std::process::id()).ok()?;
     let module = mappings.into_iter().map(|mapping| mapping.module).find(|module| module.path == VDSO)?;

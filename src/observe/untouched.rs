@@ -1,11 +1,11 @@
-//! Memory of another process that was asked for and never touched.
+//! Memory of another process that was allocated and never touched.
 //!
-//! Job: find the stretches of memory that have no page behind them, as the page tables tell. The reader's
-//! question: *who holds the memory?* An untouched array of 200 MiB holds none. Invariant: at most one part in [`SHARE`] of
-//! the time, and only where the footprint has grown (or, ever more rarely, stays at its height). Neighbour: `clocks` asks
-//! at its readings.
+//! Job: find the ranges of memory without a page, from the page tables. The question of a reader: *which lines hold the
+//! memory?* An untouched array of 200 MiB holds none. Invariant: looks take at most one part in [`SHARE`] of the time,
+//! and happen only when the footprint has grown (or, ever more rarely, when it stays at its height). Neighbour:
+//! `clocks` calls [`Untouched::look`] at its readings.
 //!
-//! `PAGEMAP_SCAN` (Linux 6.7) answers in stretches; older kernels give an entry of `pagemap` for every page.
+//! `PAGEMAP_SCAN` (Linux 6.7) returns ranges; older kernels return an entry of `pagemap` for every page.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -13,23 +13,23 @@ use std::os::unix::fs::FileExt;
 
 use super::proc;
 
-/// Pages of a stretch that is told.
+/// Shortest range that is reported, in pages.
 const SHORTEST: u64 = 16;
-/// Mappings from this size on are looked into.
+/// Smallest mapping that is examined, in bytes.
 const SMALLEST: u64 = 1 << 20;
-/// Pages whose entries are read at once.
+/// Number of pages whose entries are read at once.
 const AT_ONCE: u64 = 8192;
-/// Stretches that one scan answers.
+/// Most ranges that a scan returns.
 const REGIONS: usize = 1024;
-/// Bytes of address space that are looked through at most, where each page has an entry.
+/// Most bytes of address space that are examined, if each page has an entry.
 const MOST: u64 = 16 << 30;
-/// Stretches that are told at most.
+/// Most ranges that a look reports.
 const MOST_RANGES: usize = 16_384;
-/// A look may take one part in so many of the time.
+/// Looks may take a part of 1 / `SHARE` of the time.
 const SHARE: u32 = 25;
-/// Bits of an entry: in memory, or swapped out.
+/// Bits of an entry: the page is in memory, or swapped out.
 const TOUCHED: u64 = 0b11 << 62;
-/// Nanoseconds between two looks at a footprint that stays at its height; they double.
+/// Nanoseconds between two looks at a footprint that stays at its height; the number doubles after each look.
 const STAYS_NS: u64 = 100_000_000;
 
 /// Categories of `PAGEMAP_SCAN`.
@@ -67,17 +67,17 @@ struct Region {
 /// `_IOWR('f', 16, struct pm_scan_arg)`.
 const PAGEMAP_SCAN: libc::Ioctl = (3 << 30 | (size_of::<Scan>() as u64) << 16 | 0x66 << 8 | 16) as libc::Ioctl;
 
-/// When to look again.
+/// Decides when to look again.
 #[derive(Debug)]
 pub(super) struct Untouched {
-    /// The largest footprint that was looked into.
+    /// The largest footprint at any look.
     most: u64,
     due_ns: u64,
     stays_ns: u64,
     stays_due_ns: u64,
-    /// The kernel refuses.
+    /// True if the kernel refuses access.
     denied: bool,
-    /// The kernel does not know `PAGEMAP_SCAN`.
+    /// True if the kernel does not know `PAGEMAP_SCAN`.
     old: bool,
 }
 
@@ -86,14 +86,14 @@ impl Untouched {
         Self { most: 0, due_ns: 0, stays_ns: STAYS_NS, stays_due_ns: 0, denied: false, old: false }
     }
 
-    /// Is a footprint of `bytes` worth a look?
+    /// True if a footprint of `bytes` is worth a look.
     pub(super) fn is_worth(&self, bytes: u64, now_ns: u64) -> bool {
         let grown = bytes > self.most.saturating_add(self.most / 128);
         let stays = bytes > self.most - self.most / 64 && now_ns >= self.stays_due_ns;
         !self.denied && now_ns >= self.due_ns && (grown || stays)
     }
 
-    /// The untouched stretches, in order: first address, and bytes. The kernel was asked at a footprint of `bytes`.
+    /// Reads the untouched ranges, in order: first address, and bytes. The footprint is `bytes`.
     pub(super) fn look(&mut self, pid: u32, bytes: u64) -> Option<Box<[(u64, u64)]>> {
         let before = proc::own_cpu();
         let ranges = self.ranges(pid);
@@ -136,7 +136,7 @@ impl Untouched {
     }
 }
 
-/// Stretches that are long enough.
+/// Collects ranges that are long enough.
 struct Ranges {
     found: Vec<(u64, u64)>,
     shortest: u64,
@@ -151,7 +151,7 @@ impl Ranges {
     }
 }
 
-/// The addresses of a line of `maps`, if it is writable memory of no file.
+/// The addresses of a line of `maps`, if the line is writable memory without a file.
 fn memory(line: &str) -> Option<(u64, u64)> {
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
@@ -163,10 +163,10 @@ fn memory(line: &str) -> Option<(u64, u64)> {
     (writable.get(1) == Some(&b'w') && of_no_file).then(|| Some((address(start)?, address(end)?)))?
 }
 
-/// Appends the untouched stretches of `start..end`; `None` where the kernel does not know the call.
+/// Appends the untouched ranges of `start..end`; `None` if the kernel does not know the call.
 fn scan(pagemap: &File, (start, end): (u64, u64), ranges: &mut Ranges) -> Option<()> {
     let mut regions = [Region::default(); REGIONS];
-    // What lies before has been told of.
+    // All memory before `told` has been reported.
     let (mut from, mut told) = (start, start);
     while from < end {
         let mut scan = Scan {
@@ -181,11 +181,12 @@ fn scan(pagemap: &File, (start, end): (u64, u64), ranges: &mut Ranges) -> Option
             told: PRESENT,
             ..Scan::default()
         };
-        // SAFETY: `scan` is what the call takes, `regions` has room for as many as it says, and both outlive the call.
+        // SAFETY: `scan` has the layout of the call's argument, `regions` has `regions_count` elements, and both
+        // outlive the call.
         let count = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut scan) };
         let touched = regions.get(..usize::try_from(count).ok()?)?;
         for region in touched {
-            // A full answer begins again inside of its last stretch.
+            // After a full answer, the next scan begins inside of the last range.
             ranges.push(told, region.start);
             told = told.max(region.end);
         }
@@ -198,7 +199,7 @@ fn scan(pagemap: &File, (start, end): (u64, u64), ranges: &mut Ranges) -> Option
     Some(())
 }
 
-/// As [`scan`], by the entries of single pages; `None` where the kernel does not tell.
+/// As [`scan`], from the entries of single pages; `None` if the kernel refuses.
 fn read_entries(pagemap: &File, (start, end): (u64, u64), page: u64, ranges: &mut Ranges) -> Option<()> {
     let mut entries = vec![0_u8; (AT_ONCE * 8) as usize];
     let (mut at, mut told) = (start, start);
@@ -227,7 +228,7 @@ mod tests {
         let untouched = vec![0_u8; 64 << 20];
         let mut touched = vec![0_u8; 32 << 20];
         touched.fill(1);
-        // More stretches than one answer holds.
+        // More ranges than a scan returns.
         let mut sprinkled = vec![0_u8; 512 << 20];
         sprinkled.iter_mut().step_by(256 << 10).for_each(|byte| *byte = 1);
         let mut read_only = vec![0_u8; 16 << 20];
@@ -244,7 +245,7 @@ mod tests {
             };
             assert!(of(&untouched) >= 60, "{}", of(&untouched));
             assert!(of(&touched) < 3, "{}", of(&touched));
-            // Huge pages, where they are on, touch 2 MiB at a time.
+            // Huge pages, if enabled, touch 2 MiB at a time.
             assert!([0, 1, 2, 500, 503, 504].contains(&of(&sprinkled)), "{}", of(&sprinkled));
             assert!(old || looks.old || of(&read_only) >= 12, "pages of zeros that were read: {}", of(&read_only));
         }

@@ -1,12 +1,13 @@
-//! Texts that a program executes: one name for each text, however many have the same file name.
+//! Source strings that a program executes: a distinct name for each string, even if several have the same file name.
 //!
-//! CPython gives the code of every `exec(text)` the file name `<string>`. Two texts would share their lines. This file
-//! tells texts apart by their content: one text has one line table for each function. The first text of a file name
-//! keeps the name; the next ones are `<string> (2)`, `<string> (3)`.
+//! CPython gives the code of every `exec(text)` the file name `<string>`, so the lines of two strings would be added
+//! up. This file tells strings apart by their content: each string has a single line table for each of its functions.
+//! The first string of a file name keeps the name; the next strings are `<string> (2)`, `<string> (3)`.
 //!
-//! Job: choose the text that a code object belongs to. Invariant: two code objects of one name, one first line and
-//! different line tables never share a text, unless [`MOST_TEXTS`] is reached: texts beyond it share one name.
-//! Neighbours: `builder` asks for each code object of a text, `inline` names the texts of command lines.
+//! Job: choose the source string to which a code object belongs. Invariant: two code objects of the same name, the same
+//! first line and different line tables never share a string, unless [`MOST_TEXTS`] is reached: strings beyond the
+//! limit share the name `<string> (others)`. Neighbours: `builder` asks for each code object of a pseudo file, `inline`
+//! names the programs of command lines.
 
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
@@ -17,33 +18,33 @@ use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use crate::profile::model::Profile;
 use crate::transport::event::CodeDef;
 
-/// Texts of one file name that have names of their own.
+/// Most source strings of a file name that get names of their own.
 const MOST_TEXTS: usize = 256;
-/// Code objects whose text is remembered.
+/// Most code objects whose name is remembered.
 const MOST_CODES: usize = 16_384;
 
-/// A code object by its content: file name, name, first line, and the hash of its line table.
+/// A code object by its content: file name, qualified name, first line, and the hash of its line table.
 type Content = (Arc<str>, Arc<str>, u32, u64);
 
-/// The texts, by file name.
+/// The source strings, by file name.
 #[derive(Debug, Default)]
 pub(crate) struct Executed {
     texts: FxHashMap<Arc<str>, Vec<Text>>,
     known: FxHashMap<Content, Arc<str>>,
 }
 
-/// What is known of one text.
+/// Facts about a source string.
 #[derive(Debug)]
 struct Text {
     name: Arc<str>,
-    /// Name and first line of its code objects.
+    /// Qualified name and first line of its code objects.
     codes: FxHashSet<(Arc<str>, u32)>,
-    /// Lines of its `<module>`, once that was seen.
+    /// Lines of its `<module>` code object; `None` before that code object was seen.
     lines: Option<FxHashSet<u32>>,
 }
 
 impl Executed {
-    /// The name of the text that the code object with this file name belongs to.
+    /// The name of the source string to which the code object with this file name belongs.
     pub(crate) fn name(&mut self, filename: &str, code: &CodeDef) -> Arc<str> {
         let first_line = code.def.first_line.max(1);
         let table = BuildHasherDefault::<FxHasher>::default().hash_one(&code.table);
@@ -61,13 +62,13 @@ impl Executed {
         };
         let fits = |text: &Text| match (&text.lines, is_module) {
             _ if text.codes.contains(&(Arc::clone(&qualname), first_line)) => false,
-            // A module has an instruction on the line of each function that it makes.
+            // A module has an instruction on the line of each function that the module defines.
             (Some(lines), false) => is_nested || lines.contains(&first_line),
             (None, true) => text.codes.iter().all(|(name, line)| name.contains(".<locals>.") || lines.contains(line)),
             (None, false) => true,
             (Some(_), true) => false,
         };
-        // A text whose module is known to make the function comes before one whose module was not seen.
+        // A string whose module is known to define the function comes before a string whose module was not seen.
         let found = texts.iter().position(|text| text.lines.is_some() && fits(text));
         let at = match found.or_else(|| texts.iter().position(fits)) {
             Some(at) => at,
@@ -90,8 +91,8 @@ impl Executed {
         Arc::clone(&text.name)
     }
 
-    /// Numbers the texts of each file name again, those with lines first: whether a text of a library was seen before
-    /// (`site` runs one for each `.pth` file) depends on chance.
+    /// Numbers the strings of each file name again, strings with lines first. Otherwise the numbers would depend on
+    /// chance: `site` executes a string for each `.pth` file, and samples may or may not have seen it.
     pub(crate) fn number_again(&self, profile: &mut Profile) {
         let with_lines: FxHashSet<String> =
             profile.files.iter().filter(|file| !file.lines.is_empty()).map(|file| file.path.clone()).collect();
@@ -117,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// A code object whose table says one line after another, from its first line on.
+    /// A code object whose line table has one instruction a line, from its first line on.
     fn code(qualname: &str, first_line: u32, lines: u8) -> CodeDef {
         // Entry: code 13 (no column), one unit; a line delta of 0 or 1 as a signed varint.
         let table = (0..lines).flat_map(|at| [0x80 | 13 << 3, if at == 0 { 0 } else { 2 }]).collect();
@@ -146,7 +147,7 @@ mod tests {
         name(&mut executed, &code("<module>", 1, 9));
         assert_eq!(name(&mut executed, &code("f", 7, 1)), "<string> (2)");
         assert_eq!(name(&mut executed, &code("g", 2, 1)), "<string>");
-        // Another body under the same name and line: another text.
+        // Another body with the same name and line belongs to another string.
         assert_eq!(name(&mut executed, &code("g", 2, 2)), "<string> (2)");
         assert_eq!(name(&mut executed, &code("g", 2, 3)), "<string> (3)");
     }

@@ -1,19 +1,19 @@
-//! The memory of one process, line by line.
+//! The memory of one process, by owner.
 //!
-//! Job: add up allocations, frees and mappings by owner, and know at any moment what each owner has live, what it had
-//! at the peak, and what it had when Python code last ran. Invariant: live bytes of all owners sum to `tracked`; only
-//! blocks are kept singly. Neighbours: `estimate` weighs a sample, `mappings` knows mapped bytes, `peak` says which
-//! moment was the peak, `leaks` reads the snapshots.
+//! Job: add up allocations, frees and mappings by owner. Know of each owner the live bytes now, at the peak, and when
+//! Python code last ran. Invariant: live bytes of all owners sum to `tracked`; only blocks are kept singly. Neighbours:
+//! `estimate` weighs a sample, `mappings` knows mapped bytes, `peak` finds the moment of the peak, `leaks` reads the
+//! snapshots.
 //!
 //! **Moments without snapshots.** The peak can move with every allocation, so copying all owners each time would be far
-//! too slow. Each moment has a number, raised when the moment moves. An owner that is about to change, and has not
-//! changed since the moment, first puts its figures aside under that number. At the end, an owner that has not changed
-//! since the moment still holds the right figures, and every other owner has put them aside. The result is exact, at
-//! constant time per change.
+//! too slow. Each moment has a number, raised when the moment moves. Before an owner changes for the first time after a
+//! moment, the owner puts its figures aside under that number. At the end, an owner that has not changed since the
+//! moment still holds the right figures, and every other owner has put them aside. The result is exact, at constant
+//! time per change.
 //!
-//! **The end.** An interpreter that exits tears its modules down and frees what the program kept; a user does not mean
-//! that state by "live at the end". Live bytes therefore count at the moment when the teardown begins. Where that
-//! moment is not known (the shim recorded nothing after it), they count at the last record with a Python stack, since a
+//! **The end.** An interpreter that exits tears its modules down and frees the program's memory; a user does not mean
+//! that state by "live at the end". Live bytes therefore count at the moment when the teardown begins. If that moment
+//! is unknown (the shim recorded nothing after it), they count at the last record with a Python stack, because a
 //! teardown runs few frames.
 
 mod maps;
@@ -48,9 +48,9 @@ struct Aside {
 pub(crate) struct Cell {
     /// Bytes allocated.
     pub(crate) alloc: f64,
-    /// How far `alloc` may be off.
+    /// Variance of `alloc`, from sampling.
     pub(crate) alloc_spread: Spread,
-    /// How far `alloc` may be off.
+    /// Blocks allocated.
     pub(crate) blocks: f64,
     /// The part of `alloc` that came through Python's object allocators.
     pub(crate) python: f64,
@@ -64,7 +64,7 @@ pub(crate) struct Cell {
     at_end: Aside,
 }
 
-/// A live block: 12 bytes, because exact mode keeps one for every live block of the program.
+/// A live block. The size is 12 bytes, because exact mode keeps an entry for every live block of the program.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, packed(4))]
 struct Block {
@@ -81,17 +81,17 @@ impl Block {
     }
 }
 
-/// Threads whose last resize is remembered.
+/// Most threads whose last resize is remembered.
 const MOST_RESIZING: usize = 1 << 16;
 
 /// Circumstances of a change of memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
-    /// When.
+    /// Time of the change.
     pub(crate) time_ns: u64,
-    /// Was a Python stack running?
+    /// True if a Python stack was running.
     pub(crate) python: bool,
-    /// The moments that may be the peak.
+    /// Numbers of the moments that may be the peak.
     pub(crate) peaks: Numbers,
 }
 
@@ -99,11 +99,11 @@ pub(crate) struct Moment {
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
     blocks: FxHashMap<u64, Block>,
-    /// The block that each thread resized last: it comes back if the allocator refuses.
+    /// The block that each thread resized last. The block comes back if the allocator refuses.
     resizing: FxHashMap<u32, (u64, Block)>,
     intervals: Vec<u64>,
     mappings: Mappings,
-    /// What the latest unmappings took away: it comes back if the kernel refuses.
+    /// Mappings that the latest unmappings took away. They come back if the kernel refuses.
     taken: VecDeque<Taken>,
     cells: FxHashMap<FrameId, Cell>,
     sites: Sites,
@@ -126,12 +126,12 @@ pub(crate) struct Heap {
 pub(crate) struct Sums {
     /// Bytes freed while the owner ran.
     pub(crate) freed: f64,
-    /// Live at the end.
+    /// Live bytes at the end.
     pub(crate) live: Live,
 }
 
 impl Heap {
-    /// A block was allocated. Returns the bytes that the record stands for.
+    /// Adds an allocated block. Returns the bytes that the record stands for.
     pub(crate) fn alloc(
         &mut self,
         at: Moment,
@@ -165,7 +165,7 @@ impl Heap {
         one.bytes
     }
 
-    /// A recorded block was freed while `running` ran.
+    /// A recorded block was freed while the line of `running` ran.
     pub(crate) fn free(&mut self, at: Moment, running: FrameId, address: u64) {
         self.begin(at);
         if let Some((_, one)) = self.forget(at, address) {
@@ -173,7 +173,7 @@ impl Heap {
         }
     }
 
-    /// Thread `tid` is about to resize a recorded block: the block is gone, unless [`Heap::keep`] brings it back.
+    /// Thread `tid` is about to resize a recorded block: the block is removed, unless [`Heap::keep`] brings it back.
     pub(crate) fn resize(&mut self, at: Moment, running: FrameId, address: u64, tid: u32) {
         self.begin(at);
         self.resizing.remove(&tid);
@@ -185,7 +185,7 @@ impl Heap {
         }
     }
 
-    /// The allocator refused to resize the block of thread `tid`: the block lives on.
+    /// The allocator refused to resize the block of thread `tid`: the block is live again.
     pub(crate) fn keep(&mut self, at: Moment, running: FrameId, address: u64, tid: u32) {
         self.begin(at);
         let Some((_, block)) = self.resizing.remove(&tid).filter(|(of, _)| *of == address) else { return };
@@ -197,13 +197,13 @@ impl Heap {
         self.change(at, block.site, one.bytes, one.spread);
     }
 
-    /// `weight` bytes were copied while `running` ran.
+    /// `weight` bytes were copied while the line of `running` ran.
     pub(crate) fn copy(&mut self, at: Moment, running: FrameId, weight: u64) {
         self.begin(at);
         self.cell(running).copied += weight as f64;
     }
 
-    /// The interpreter begins to tear itself down: code that still runs no longer moves the end.
+    /// The interpreter begins its teardown: records of later code no longer move the moment of "live at the end".
     pub(crate) fn tear_down(&mut self) {
         self.python_moment += 1;
         self.teardown = true;
@@ -226,7 +226,7 @@ impl Heap {
         }
     }
 
-    /// A copy without the live blocks; it contains their sums.
+    /// A copy without the live blocks; the sums over the blocks are included.
     pub(crate) fn sums(&self) -> Self {
         Self {
             blocks: FxHashMap::default(),
@@ -272,7 +272,8 @@ impl Heap {
         self.touch.raise(moment, bytes);
     }
 
-    /// Books the touched part of memory that was mapped without reserve: that part counts once it is touched.
+    /// Books the touched part of memory that was mapped without reserve. Such memory counts only once the program
+    /// touches it.
     fn touch_lazy(&mut self, at: Moment, untouched: &[(u64, u64)]) {
         let mut touched: BTreeMap<u32, f64> = self.lazy.keys().map(|&site| (site.0, 0.0)).collect();
         for (start, run) in self.mappings.runs().filter(|(_, run)| run.backing == Backing::Lazy) {
@@ -316,17 +317,17 @@ impl Heap {
         owners
     }
 
-    /// What was untouched at a moment, given by its index among the two and its number.
+    /// Untouched bytes at a moment, given by its index among the two and its number.
     pub(crate) fn untouched_at(&self, moment: (usize, u64)) -> Untouched {
         self.touch.at(moment, self.tracked)
     }
 
-    /// Touched bytes that each stack had at a moment, given by its index among the two and its number.
+    /// Touched bytes of each stack at a moment, given by its index among the two and its number.
     pub(crate) fn peak_by_stack(&self, moment: (usize, u64), untouched: &Untouched) -> Vec<(NodeId, f64)> {
         self.sites.at_peak(moment, untouched)
     }
 
-    /// Touched bytes that each owner had at a moment, given by its index among the two and its number.
+    /// Touched bytes of each owner at a moment, given by its index among the two and its number.
     pub(crate) fn peak_by_owner(&self, (which, number): (usize, u64), untouched: &Untouched) -> Vec<(FrameId, Live)> {
         let mut of_owner: FxHashMap<FrameId, f64> = FxHashMap::default();
         for (&site, bytes) in untouched {
@@ -344,7 +345,7 @@ impl Heap {
         self.snapshots_until_now().growing(self.last_ns)
     }
 
-    /// Takes the live bytes of the lines over time into `courses`. `ended`: the process holds nothing from now on.
+    /// Adds the live bytes of the lines over time to `courses`. `ended`: the process holds no memory from now on.
     pub(crate) fn add_courses(&self, courses: &mut Courses, ended: bool) {
         courses.add(self.snapshots_until_now().until(self.last_ns), ended.then_some(self.last_ns));
     }
@@ -358,7 +359,7 @@ impl Heap {
         snapshots
     }
 
-    /// All owners with their figures. `orderly`: the process exited by itself, so what its teardown freed does not
+    /// All owners with their figures. `orderly`: the process exited by itself, so frees during its teardown do not
     /// count.
     pub(crate) fn owners(&self, orderly: bool) -> impl Iterator<Item = (FrameId, &Cell, Sums)> {
         let end = self.end(orderly);
@@ -376,7 +377,7 @@ impl Heap {
         self.sites.at_end(self.end(orderly))
     }
 
-    /// The number of the moment at which the teardown began; `None`: live bytes are those of now.
+    /// The number of the moment at which the teardown began; `None`: the live bytes of now count.
     fn end(&self, orderly: bool) -> Option<u64> {
         Some(self.python_moment).filter(|&moment| orderly && moment > 0)
     }
@@ -455,8 +456,8 @@ impl Heap {
     fn interval_index(&mut self, interval: u64) -> u64 {
         let known = self.intervals.iter().rposition(|&known| known == interval);
         known.unwrap_or_else(|| {
-            // Adapting the interval halves or doubles it, so there are about a dozen values; if a forged ring sends
-            // more than the index can hold, they get the last one.
+            // Adapting the interval halves or doubles the value, so there are about a dozen values. If a forged ring
+            // sends more than the index can hold, the rest get the last value.
             if self.intervals.len() < usize::from(u16::MAX) {
                 self.intervals.push(interval);
             }

@@ -1,14 +1,14 @@
-//! Threads without Python code: their CPU time is given to the lines that they work for.
+//! Threads without Python code: their CPU time goes to the lines that they work for.
 //!
-//! Job: find, for each sample of such a thread (of BLAS, polars, a native pool), which lines ran or awaited native code
-//! at the same time. Invariant: a sample is given away once, or stays outside of scope if no line qualifies.
-//! Neighbours: `process` feeds it in the order of records, and books the result.
+//! Job: find, for each sample of such a thread (of BLAS, polars, a native pool), the lines that ran or awaited native
+//! code at the same time. Invariant: the weight of a sample is distributed once, or stays outside of scope if no line
+//! qualifies. Neighbours: `process` feeds records in their order, and books the result.
 //!
-//! A line qualifies by what its thread did at the same time. First choice: it ran native code of the helper's library.
-//! If no line did: it waited, but not for work. If no line did either: it ran other native code. Lines of the same rank
-//! share the sample by the time that they spent so. A record of a thread covers the time since the thread's record
-//! before: 10 ms of CPU time may take 50 ms on a busy machine. Records of different threads arrive late by different
-//! times, so a sample is given away when [`LATE_NS`] have passed.
+//! A line qualifies by the activity of its thread at the same time. First choice: the thread ran native code of the
+//! helper's library. Second: the thread waited, but not for work. Third: the thread ran other native code. Lines of the
+//! same rank share the sample in proportion to the overlapping time. A record of a thread covers the time since the
+//! previous record of the thread: 10 ms of CPU time may take 50 ms on a busy machine. Records of different threads
+//! arrive late by different times, so a sample is distributed when [`LATE_NS`] have passed.
 
 use std::collections::VecDeque;
 
@@ -17,14 +17,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::symbolize::object_name;
 use crate::profile::book::tree::Place;
 
-/// Time that a record may be late: waits come from looks every 10 ms, on a busy machine every 40 ms.
+/// Longest delay of a record: waits come from looks every 10 ms, on a busy machine every 40 ms.
 const LATE_NS: u64 = 300_000_000;
 /// A record covers at most this much time, up to the moment of the record.
 const LONGEST_NS: u64 = 100_000_000;
-/// Samples and stretches that are held at most; the oldest are dropped first.
+/// Most samples and most stretches that are held; the oldest are dropped first.
 const MOST_HELD: usize = 1 << 16;
 
-/// What the thread of a line did.
+/// The activity of a line's thread, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     OtherNative,
@@ -45,14 +45,15 @@ struct Stretch {
 /// The library of a program counter.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Library {
-    /// Its first address; 0 if it is not known.
+    /// Its first address; 0: unknown.
     pub(crate) start: u64,
-    /// Is it none of those that every Python thread runs: the interpreter, libc?
+    /// True for a library other than the interpreter, libc and the shim, because every Python thread runs code of those
+    /// three.
     pub(crate) is_foreign: bool,
 }
 
 impl Library {
-    /// The library that is mapped from `start` on, of the file `path`.
+    /// The library that is mapped from `start` on, from the file `path`.
     pub(crate) fn of(start: u64, path: &str) -> Self {
         let name = object_name(path);
         let own = ["python", "libpython", "libc.", "libc-", "libpthread", "ld-", "librscalene"];
@@ -77,7 +78,7 @@ struct Sample {
 pub(crate) struct Helpers {
     /// Threads that ran Python code.
     python: FxHashSet<u32>,
-    /// Threads that ran code of a library other than the interpreter's own and libc: only these are helpers.
+    /// Threads that ran code of a foreign library: only such threads are helpers.
     native: FxHashSet<u32>,
     /// Time of each thread's last record.
     last_ns: FxHashMap<u32, u64>,
@@ -87,8 +88,8 @@ pub(crate) struct Helpers {
 }
 
 impl Helpers {
-    /// A sample of thread `tid` in `place`, of `kind`. `library`: start address of the library of its program counter,
-    /// 0 if it is not known. `python`: the thread has a Python stack, or must not be taken for a helper.
+    /// Takes in a sample of thread `tid` in `place`, of `kind`. `library`: the library of its program counter.
+    /// `python`: the thread has a Python stack, or is the main thread, which is never a helper.
     pub(crate) fn sample(
         &mut self,
         tid: u32,
@@ -115,7 +116,7 @@ impl Helpers {
         self.give_until(time_ns.saturating_sub(LATE_NS));
     }
 
-    /// Thread `tid` waited `wait_ns` until `time_ns`; `awaits`: for something other than work.
+    /// Thread `tid` waited `wait_ns` until `time_ns`. `awaits`: the wait was not for work.
     pub(crate) fn wait(&mut self, tid: u32, place: Place, awaits: bool, wait_ns: u64, time_ns: u64) {
         let start_ns = self.since(tid, time_ns, wait_ns);
         if awaits && place.owner.some().is_some() && wait_ns > 0 {
@@ -123,7 +124,7 @@ impl Helpers {
         }
     }
 
-    /// Gives away the samples that are left. Returns the nanoseconds by kind that each place was given.
+    /// Distributes the samples that are left. Returns the nanoseconds of each place by kind.
     pub(crate) fn settle(&mut self) -> Vec<(Place, [f64; 3])> {
         self.give_until(u64::MAX);
         let mut given: Vec<_> = std::mem::take(&mut self.given).into_iter().collect();
@@ -158,7 +159,7 @@ impl Helpers {
     }
 
     fn give(&mut self, sample: Sample) {
-        // A thread may run Python code later than its first samples, and a library may be known later.
+        // A thread may run Python code later than its first samples, and its library may become known later.
         if self.python.contains(&sample.tid) || !self.native.contains(&sample.tid) {
             return;
         }

@@ -1,9 +1,9 @@
-//! Labels: what threads did for a request, a task, or any block that the program named.
+//! Labels: figures of a request, a task, or any block that the program named.
 //!
-//! Job: add up the samples and allocations of each label, and the work that ended under it. Invariant: a request has a
-//! number of its own while it runs; the record of its end names the route, and all sums under the number then move to
-//! the route. Kept singly are live blocks, open requests, and the last requests that ended, because their threads may
-//! still carry the number. Neighbours: `process` feeds it, `book::labels` adds processes up.
+//! Job: add up the samples and allocations of each label, and the pieces of work that ended under the label. Invariant:
+//! a request has a number of its own while it runs. The record of its end names the route, and all sums under the
+//! number then move to the route. Kept singly are live blocks, open requests, and the last requests that ended, because
+//! their threads may still carry the number. Neighbours: `process` feeds the events, `book::labels` adds processes up.
 
 use std::collections::VecDeque;
 
@@ -14,15 +14,15 @@ use crate::profile::book::Book;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::labels::{LabelRecord, Pairs};
 
-/// Label texts that are kept of a process.
+/// Most labels of a process whose key-value pairs are kept.
 const MOST_TEXTS: usize = 4_096;
-/// Numbers with sums: requests that run at the same time.
+/// Most label numbers with sums: requests that run at the same time.
 const MOST_NUMBERS: usize = 1 << 16;
-/// Ended requests that are remembered.
+/// Most ended requests that are remembered.
 const MOST_ENDED: usize = 1_024;
-/// Threads whose last resize is remembered.
+/// Most threads whose last resize is remembered.
 const MOST_RESIZING: usize = 1 << 16;
-/// Unmapped mappings remembered: more than the threads that wait for the kernel's answer at once.
+/// Most unmapped mappings that are remembered: more than the threads that wait for the kernel's answer at once.
 const MOST_UNMAPPED: usize = 256;
 
 /// The labels of one process.
@@ -32,13 +32,13 @@ pub(crate) struct Labels {
     sums: FxHashMap<u32, LabelRecord>,
     /// Live blocks by address.
     blocks: FxHashMap<u64, Block>,
-    /// The block that each thread resized last: it comes back if the allocator refuses.
+    /// The block that each thread resized last. The block comes back if the allocator refuses.
     resizing: FxHashMap<u32, (u64, Block)>,
-    /// The mappings that were unmapped last: one comes back if the kernel refuses.
+    /// The mappings that were unmapped last. A mapping comes back if the kernel refuses.
     unmapped: VecDeque<(u64, Block)>,
     ended: FxHashMap<u32, Ended>,
     latest: VecDeque<u32>,
-    /// The interpreter tears itself down: a block freed from now on counts as kept to the end.
+    /// True once the interpreter tears itself down. A block freed from now on counts as kept to the end.
     over: bool,
 }
 
@@ -48,29 +48,29 @@ struct Block {
     bytes: f64,
 }
 
-/// A request that ended.
+/// An ended request.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
     /// The number of its route.
     route: u32,
-    /// Its live blocks.
+    /// Number of its live blocks.
     blocks: u64,
-    /// The request is no longer among the latest: once it has no blocks, it is forgotten.
+    /// True if the request is no longer among the latest: the entry goes as soon as no block is live.
     old: bool,
 }
 
 impl Labels {
-    /// A copy with the sums alone.
+    /// A copy of the sums and the key-value pairs, without live blocks and requests.
     pub(crate) fn sums(&self) -> Self {
         Self { texts: self.texts.clone(), sums: self.sums.clone(), over: self.over, ..Self::default() }
     }
 
-    /// The texts of labels, for a forked child to take over.
+    /// The key-value pairs of the labels, for a forked child to take over.
     pub(crate) fn texts(&self) -> &FxHashMap<u32, Pairs> {
         &self.texts
     }
 
-    /// Takes over the label texts of the process that forked this one, except labels that this one has defined itself.
+    /// Takes over the key-value pairs of the parent's labels, except for labels that this process has defined itself.
     pub(crate) fn inherit(&mut self, texts: &FxHashMap<u32, Pairs>) {
         for (&label, pairs) in texts {
             if self.texts.len() < MOST_TEXTS {
@@ -79,14 +79,14 @@ impl Labels {
         }
     }
 
-    /// Defines the text of a label.
+    /// Defines the key-value pairs of a label.
     pub(crate) fn define(&mut self, label: u32, pairs: &[(String, String)]) {
         if self.texts.len() < MOST_TEXTS {
             self.texts.insert(label, pairs.iter().cloned().collect());
         }
     }
 
-    /// A CPU sample.
+    /// Adds a CPU sample.
     pub(crate) fn sampled(&mut self, label: u32, owner: FrameId, weight_ns: u64) {
         if let Some(sums) = self.of(label) {
             sums.passed.sampled_ns += weight_ns as f64;
@@ -96,7 +96,7 @@ impl Labels {
         }
     }
 
-    /// An allocation sample with a weight of `bytes`.
+    /// Adds an allocation sample with a weight of `bytes`.
     pub(crate) fn allocated(&mut self, label: u32, owner: FrameId, address: u64, bytes: f64) {
         // If an earlier block lay here, the record of its end was lost.
         self.free(address);
@@ -113,7 +113,7 @@ impl Labels {
         self.take(address);
     }
 
-    /// Thread `tid` is about to resize a block: the block is gone, unless [`Labels::refuse`] brings it back.
+    /// Thread `tid` is about to resize a block: the block is removed, unless [`Labels::refuse`] brings it back.
     pub(crate) fn resize(&mut self, address: u64, tid: u32) {
         if self.blocks.is_empty() && self.resizing.is_empty() {
             return;
@@ -126,14 +126,14 @@ impl Labels {
         }
     }
 
-    /// The allocator refused to resize the block of thread `tid`: the block lives on.
+    /// The allocator refused to resize the block of thread `tid`: the block is live again.
     pub(crate) fn refuse(&mut self, address: u64, tid: u32) {
         if let Some((_, block)) = self.resizing.remove(&tid).filter(|(of, _)| *of == address) {
             self.keep(address, block);
         }
     }
 
-    /// A mapping is about to be unmapped: it is gone, unless [`Labels::put_back`] brings it back.
+    /// A mapping is about to be unmapped: its block is removed, unless [`Labels::put_back`] brings it back.
     pub(crate) fn unmap(&mut self, address: u64) {
         if let Some(block) = self.take(address) {
             if self.unmapped.len() == MOST_UNMAPPED {
@@ -143,7 +143,7 @@ impl Labels {
         }
     }
 
-    /// The kernel refused to unmap a mapping.
+    /// The kernel refused to unmap a mapping: its block is live again.
     pub(crate) fn put_back(&mut self, address: u64) {
         if let Some(at) = self.unmapped.iter().rposition(|(of, _)| *of == address)
             && let Some((_, block)) = self.unmapped.remove(at)
@@ -152,7 +152,7 @@ impl Labels {
         }
     }
 
-    /// The interpreter begins to tear itself down.
+    /// The interpreter begins its teardown.
     pub(crate) fn tear_down(&mut self) {
         self.over = true;
     }
@@ -203,7 +203,8 @@ impl Labels {
         }
     }
 
-    /// The sums of a label, or of its route if the label is an ended request; `None` for 0 and beyond the limit.
+    /// The sums of a label, or of the route if the label is an ended request. `None` for label 0, and for a new number
+    /// beyond [`MOST_NUMBERS`].
     fn of(&mut self, label: u32) -> Option<&mut LabelRecord> {
         let label = self.ended.get(&label).map_or(label, |ended| ended.route);
         if label == 0 || (self.sums.len() >= MOST_NUMBERS && !self.sums.contains_key(&label)) {

@@ -1,16 +1,15 @@
 //! The moment of the peak: when the footprint of all processes together was highest.
 //!
-//! Job: find that moment, from readings of the footprint (a hundred a second), the kernel's high-water marks, and the
-//! course of the tracked bytes between readings. Invariant: a process that has ended holds nothing. Neighbours:
-//! `builder` feeds the readings and changes, `heap` and `sites` put figures aside under the numbers of
-//! [`Peak::numbers`].
+//! Job: find that moment from readings of the footprint (a hundred a second), the kernel's high-water marks, and the
+//! tracked bytes between readings. Invariant: a process that has ended holds no memory. Neighbours: `builder` feeds the
+//! readings and changes, `heap` and `sites` put figures aside under the numbers of [`Peak::numbers`].
 //!
 //! **Between two readings** the moment with most tracked bytes is kept as a candidate. The candidate becomes the peak
-//! if the kernel's high-water mark says that the footprint was higher than at any reading: this finds a block that
-//! lives for a millisecond. **Nearly the same footprint**: freed memory that the allocator keeps holds the footprint
-//! up. Of moments within [`TIE`], the one with most tracked bytes is therefore taken: it shows which lines needed the
-//! memory. **No reading at all**: the moment with most tracked bytes is taken. **Pages that a forked process shares
-//! with its parent** count once, as the parent's.
+//! if the kernel's high-water mark says that the footprint was higher than at any reading. So a block that lives for a
+//! millisecond is found. **Nearly the same footprint**: freed memory that the allocator keeps holds the footprint up.
+//! Of moments within [`TIE`], the moment with most tracked bytes is therefore the peak: its figures show which lines
+//! needed the memory. **No reading at all**: the moment with most tracked bytes is the peak. **Pages that a forked
+//! process shares with its parent** count once, for the parent.
 
 use super::live::Live;
 use crate::profile::book::Book;
@@ -19,9 +18,9 @@ use crate::profile::book::records::Footprint;
 use crate::profile::book::sums::Bytes;
 use crate::profile::book::tree::NodeId;
 
-/// Footprints that differ by less than this part of them count as equal: 1.6 %.
+/// Footprints that differ by less than this share count as equal: 1.6 %.
 pub(crate) const TIE: f64 = 1.0 / 64.0;
-/// A reading waits for records made before it, until records of other processes are this much later than the reading.
+/// A reading waits for records made before the reading, until records of other processes are this much later.
 pub(crate) const LATE_NS: u64 = 100_000_000;
 
 /// Numbers of the two moments whose figures are kept: the peak so far, and the candidate since the last reading.
@@ -32,13 +31,13 @@ pub(crate) type Numbers = [u64; 2];
 pub(crate) struct Reading {
     pub(crate) time_ns: u64,
     pub(crate) bytes: u64,
-    /// The part of `bytes` that counts as its parent's.
+    /// The part of `bytes` that is counted for the parent.
     pub(crate) shared: u64,
-    /// The kernel's high-water mark; 0 if it is not known.
+    /// The kernel's high-water mark; 0: unknown.
     pub(crate) most: u64,
 }
 
-/// The part of a process in the footprint of all.
+/// The part of a process in the footprint of all processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Part {
     bytes: f64,
@@ -49,13 +48,13 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// The last reading.
+    /// Bytes of the last reading.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes as u64
     }
 }
 
-/// What one program held at one moment.
+/// Memory of a single program at a single moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
     pub(crate) number: u64,
@@ -67,7 +66,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Books it as held at the peak.
+    /// Books the share as held at the peak.
     pub(crate) fn settle(&self, book: &mut Book) {
         for &(owner, live) in &self.owners {
             let bytes = Bytes { peak: live.bytes, peak_spread: live.spread, ..Bytes::default() };
@@ -87,7 +86,7 @@ struct Candidate {
     tracked: f64,
     /// The process whose allocation made this candidate; `None`: the moment is that of a reading.
     pid: Option<u32>,
-    /// The first process whose footprint was read since the candidate.
+    /// The first process whose footprint was read after the candidate's moment.
     read_by: Option<u32>,
 }
 
@@ -95,18 +94,18 @@ struct Candidate {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peak {
     numbers: Numbers,
-    /// Which of the two is the peak.
+    /// Index of the moment that is the peak so far.
     at: usize,
     /// Count of the moments numbered so far.
     given: u64,
-    /// Time of the peak, the footprint then, and the tracked bytes then.
+    /// Time of the peak, its footprint, and its tracked bytes.
     time_ns: u64,
     bytes: f64,
     tracked: f64,
     /// The highest footprint, within [`TIE`] of `bytes`.
     highest: f64,
     candidate: Candidate,
-    /// Sums over the processes that live.
+    /// Sums over the running processes.
     now: Part,
     most_tracked: f64,
 }
@@ -168,7 +167,8 @@ impl Peak {
         self.begin(pid, reading.time_ns);
     }
 
-    /// Process `pid` has ended and holds nothing from here on. Returns the last moment at which it held memory.
+    /// Process `pid` has ended and holds no memory from here on. Returns the last moment at which the process held
+    /// memory.
     pub(crate) fn gone(&mut self, (pid, time_ns): (u32, u64), part: &mut Part) -> u64 {
         self.now.bytes -= part.bytes;
         self.now.tracked -= part.tracked;
@@ -179,8 +179,9 @@ impl Peak {
         last
     }
 
-    /// Checks by the kernel's mark `most` whether the footprint of process `pid` was higher between its last reading
-    /// and one of `bytes`. Returns the moment if it was, and if that moment is now the peak.
+    /// Asks the kernel's mark `most` whether the footprint of process `pid` was higher between its last reading and a
+    /// reading of `bytes`. Returns the candidate's moment if the footprint was higher and the candidate becomes the
+    /// peak.
     pub(crate) fn look_back(&mut self, pid: u32, part: &mut Part, most: f64, bytes: f64) -> Option<(usize, u64)> {
         let unseen = most > part.most && most > bytes.max(part.bytes);
         part.most = part.most.max(most).max(bytes);
@@ -208,7 +209,7 @@ impl Peak {
     }
 
     /// Makes this moment the new candidate, unless the candidate belongs to another process: the next reading of that
-    /// process decides on it. If `pid` is read a second time before that, the candidate is replaced all the same.
+    /// process decides. If `pid` is read a second time before that, the candidate is replaced all the same.
     fn begin(&mut self, pid: u32, time_ns: u64) {
         self.highest = self.highest.max(self.now.bytes);
         let mine = self.candidate.pid.is_none_or(|of| of == pid);

@@ -1,8 +1,8 @@
-//! One running program: from its own events to the book.
+//! One running program: collects its events and books the sums.
 //!
-//! Job: sum up what one program of a process defined and did (an exec starts a new program), and book the sums at its
-//! end. Invariant: a forked child, like any new program, starts with nothing defined. Neighbours: `builder` routes
-//! events here.
+//! Job: sum up the definitions and samples of one program of a process, and book the sums at the program's end. An exec
+//! starts a new program. Invariant: a forked child, like any new program, starts with no definitions. Neighbours:
+//! `builder` routes events here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -60,36 +60,37 @@ const MOST_NEAR_LIMITS: usize = 256;
 /// Ranges of memory: first address and bytes.
 type Ranges = Box<[(u64, u64)]>;
 
-/// A program as it runs.
+/// A running program.
 #[derive(Debug, Default)]
 pub(crate) struct Process {
-    /// Its row in the book.
+    /// Row in the book.
     pub(crate) row: usize,
     /// Process id.
     pub(crate) pid: u32,
     /// The process that forked this one.
     pub(crate) forked_from: Option<u32>,
-    /// Where it is a forked child: the process that all processes of its program descend from by forks alone.
+    /// For a forked child: the ancestor from which all processes of the program descend by forks alone.
     pub(crate) forked_program: Option<u32>,
-    /// The shim in the process sent its start record. Otherwise all events of the process come from the launcher.
+    /// True if the shim in the process sent its start record. Otherwise all events of the process come from the
+    /// launcher.
     pub(crate) armed: bool,
-    /// The process ended, or became another program.
+    /// True once the process ended, or became another program.
     pub(crate) ended: bool,
-    /// When the program called exec; `None` again once a later record shows that the call failed.
+    /// Time at which the program called exec; `None` again once a later record shows that the call failed.
     pub(crate) left_ns: Option<u64>,
-    /// The launcher's observations since `left_ns`: they belong to the next program, unless the exec failed.
+    /// The launcher's observations since `left_ns`. They belong to the next program, unless the exec failed.
     pub(crate) beyond: Vec<Event>,
-    /// The process exited by itself and tore its interpreter down.
+    /// True if the process exited by itself, with a teardown of its interpreter.
     pub(crate) orderly: bool,
-    /// The frames that the shim read cannot be trusted.
+    /// True if the frames that the shim read cannot be trusted: no figure then goes to a line.
     pub(crate) refused: bool,
-    /// Neither shim nor launcher sees what the threads wait for.
+    /// True if neither shim nor launcher can observe the waits of the threads.
     pub(crate) hidden_waits: bool,
-    /// The name of the program text from the command line (`-c`), as [`super::inline`] gives it.
+    /// Name of the program's source text from the command line (`-c`), made by [`super::inline`].
     pub(crate) text: Option<Arc<str>>,
     /// Stacks and code objects.
     pub(crate) definitions: Definitions,
-    /// The counters of its segment.
+    /// Counters of the segment of this process.
     pub(crate) counters: Option<Counters>,
     /// Memory.
     pub(crate) heap: Heap,
@@ -101,11 +102,11 @@ pub(crate) struct Process {
     pub(crate) resident: Resident,
     /// Native samples.
     pub(crate) native: NativeSamples,
-    /// Samples under instructions that are no calls.
+    /// Samples under instructions that make no call.
     operators: Operators,
     /// CPU nanoseconds of the whole process, from the record of its end.
     pub(crate) cpu_ns: Option<u64>,
-    /// What earlier programs of this process booked.
+    /// CPU time that earlier programs of this process booked.
     pub(crate) earlier: Earlier,
     /// CPU and allocation samples.
     pub(crate) samples: (u64, u64),
@@ -117,32 +118,32 @@ pub(crate) struct Process {
     booked_ns: f64,
     /// Allocated bytes by thread and place.
     allocated: FxHashMap<u32, FxHashMap<Place, f64>>,
-    /// `allocated` of ended threads, by their rows in the book. It is booked at the end, when it is settled whether
-    /// frames are trusted.
+    /// `allocated` of ended threads, by their rows in the book. The sums are booked at the end, because only then is
+    /// settled whether the frames are trusted.
     ended_allocated: BTreeMap<Option<usize>, FxHashMap<Place, f64>>,
     /// The sum of `allocated`, over ended threads too.
     allocated_bytes: f64,
     sections: Open,
     helpers: Helpers,
-    /// Readings of the footprint that wait for earlier records, each with the untouched ranges.
+    /// Readings of the footprint that wait for earlier records, each with the untouched ranges of memory.
     readings: VecDeque<(Reading, Option<Ranges>)>,
-    /// The untouched ranges that belong to the next reading.
+    /// The untouched ranges of memory that belong to the next reading.
     untouched: Option<Ranges>,
     /// The part of this process in the footprint of all processes.
     part: Part,
-    /// The kernel's high-water mark of the footprint at the end; 0 if it is not known.
+    /// The kernel's high-water mark of the footprint at the end; 0: unknown.
     pub(crate) most: u64,
     /// Numbers of the moments that may be the peak, as of the last record.
     peaks: Numbers,
-    /// The last moment at which the process held memory; set once it has ended.
+    /// The last moment at which the process held memory; `None` while the process runs.
     last_moment: Option<u64>,
-    /// Resident bytes that count as those of the process that forked this one.
+    /// Resident bytes that are counted for the parent, the process that forked this process.
     pub(crate) shared: u64,
-    /// The process that forked this one has ended.
+    /// True once the parent has ended.
     pub(crate) orphaned: bool,
     /// The part of its resident bytes that is included in the sum of all processes.
     pub(crate) counted: u64,
-    /// It ended before the process that started it did.
+    /// True if the process ended before its parent.
     pub(crate) outlived: bool,
 }
 
@@ -152,8 +153,8 @@ impl Process {
         Self { pid, row, ..Self::default() }
     }
 
-    /// A copy for settling. It leaves out what only further events would need: definitions, live blocks, mappings, and
-    /// the ids of ended threads.
+    /// A copy for settling. The copy leaves out data that only further events need: definitions, live blocks, mappings,
+    /// and the ids of ended threads.
     pub(crate) fn sums(&self) -> Self {
         Self {
             row: self.row,
@@ -202,8 +203,7 @@ impl Process {
         }
     }
 
-    /// The program that this one becomes by an exec. Observations of threads that ended with the old program may still
-    /// arrive.
+    /// The program that follows by an exec. Observations of threads that ended with the old program may still arrive.
     pub(crate) fn after_exec(self) -> Self {
         Self { earlier: self.earlier, gone: self.gone, ..Self::new(self.pid, self.row) }
     }
@@ -213,10 +213,10 @@ impl Process {
         self.threads.entry(tid).or_insert_with(|| ThreadAccount::new(tid))
     }
 
-    /// A thread began. If an earlier thread had the same id, that one is over.
+    /// A thread began. An earlier thread with the same id is settled first.
     pub(crate) fn start_thread(&mut self, start: &wire::ThreadStart, book: &mut Book) {
-        // If the known account has no engine, the launcher read the clock of this same thread before the thread
-        // announced itself.
+        // An account without an engine comes from the launcher: the launcher read the clock of this same thread before
+        // the shim sent the thread's start record.
         if self.threads.get(&start.tid).is_some_and(|known| known.engine() != Engine::None) {
             self.leaving.retain(|&(tid, _)| tid != start.tid);
             self.retire(start.tid, book);
@@ -225,7 +225,7 @@ impl Process {
         self.thread(start.tid).start(start.source, start.cpu_ns, start.interval_ns);
     }
 
-    /// A thread ended.
+    /// A thread ended. The account of the main thread stays open, because its clock runs on through the teardown.
     pub(crate) fn end_thread(&mut self, end: &wire::ThreadEnd, book: &mut Book) {
         self.thread(end.tid).end(end.time_ns, end.cpu_ns, end.system_ns);
         // The clock of the main thread runs on through the teardown.
@@ -240,7 +240,7 @@ impl Process {
         }
     }
 
-    /// The launcher read a thread's clock.
+    /// The launcher read the clock of a thread.
     pub(crate) fn read_clock(&mut self, clock: &ThreadClock) {
         if self.gone.contains(&clock.tid) {
             return;
@@ -259,7 +259,7 @@ impl Process {
         }
     }
 
-    /// A CPU sample.
+    /// Adds a CPU sample.
     pub(crate) fn cpu_sample(&mut self, sample: &wire::CpuSample, flags: CpuFlags) {
         self.samples.0 += 1;
         let place = self.definitions.place(sample.stack);
@@ -294,7 +294,7 @@ impl Process {
         }
     }
 
-    /// Ticks in the stretch of time that a sample covers.
+    /// Adds the ticks in the stretch of time that a sample covers.
     pub(crate) fn ticks(&mut self, ticks: &Ticks) {
         let owner = self.definitions.place(ticks.stack).owner;
         self.thread(ticks.tid).ticks(
@@ -305,7 +305,7 @@ impl Process {
         );
     }
 
-    /// Time off the CPU.
+    /// Adds time off the CPU.
     pub(crate) fn wait(&mut self, wait: &Wait) {
         let place = self.definitions.place(wait.stack);
         if let Some(owner) = place.owner.some() {
@@ -317,7 +317,7 @@ impl Process {
         self.thread(wait.tid).wait(place, wait.wait_ns, wait.gil_ns.unwrap_or(0), idle);
     }
 
-    /// An allocation.
+    /// Adds an allocation.
     pub(crate) fn alloc(&mut self, alloc: &wire::Alloc, flags: AllocFlags) {
         self.samples.1 += 1;
         let (at, place) = self.running(alloc.time_ns, alloc.stack);
@@ -343,17 +343,17 @@ impl Process {
         }
     }
 
-    /// Ends the sections that were never ended.
+    /// Ends the sections that the program never ended.
     pub(crate) fn end_sections(&mut self, time_ns: u64, book: &mut Book) {
         let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
         self.sections.end_all(time_ns, self.cpu_ns, at, self.row, book);
     }
 
-    /// A record of a query.
+    /// Adds the record of a query. The line comes from the stack, else from the query's own label.
     pub(crate) fn query(&mut self, query: &wire::Query, tree: &Tree, names: &mut Names, scope: &Scope) {
         let Place { node, owner } = self.definitions.place(query.stack);
         let texts = self.labels.texts();
-        // A request has a number without key-value pairs until it ends.
+        // A running request has a number without key-value pairs. The pairs arrive when the request ends.
         let unit = if texts.contains_key(&query.label) { 0 } else { query.label };
         let owner = owner.some().or_else(|| said_place(texts.get(&query.name)?, names, scope)).unwrap_or(owner);
         let callers = || callers(node, owner, tree, names);
@@ -368,7 +368,7 @@ impl Process {
         self.labels.end(span);
     }
 
-    /// A block was freed or goes into a resize, or its resize failed.
+    /// A block was freed, is about to be resized, or its resize failed.
     pub(crate) fn free(&mut self, free: &wire::Free) {
         let (at, place) = self.running(free.time_ns, free.stack);
         match free.how {
@@ -387,8 +387,8 @@ impl Process {
         }
     }
 
-    /// The memory is nearly used up: keeps the owners of most of it. The latest answer for each limit replaces the
-    /// former.
+    /// A process has used nearly all the memory of a limit: keeps the owners of most memory. The latest answer for each
+    /// limit replaces the former.
     pub(crate) fn near_limit(&self, what: &NearLimit, book: &mut Book) {
         let owners = if self.refused { Vec::new() } else { self.heap.largest(OWNERS) };
         let moment = NearLimitRecord { process: self.row, what: *what, owners };
@@ -400,13 +400,13 @@ impl Process {
         }
     }
 
-    /// Copied volume.
+    /// Adds copied bytes.
     pub(crate) fn copy(&mut self, copy: &wire::Copy) {
         let (at, place) = self.running(copy.time_ns, copy.stack);
         self.heap.copy(at, place.owner, copy.weight);
     }
 
-    /// A change of the address space.
+    /// Adds a change of the address space.
     pub(crate) fn map(&mut self, map: &wire::Map, flags: MapFlags) {
         let (at, place) = self.running(map.time_ns, map.stack);
         let moves = flags.has(MapFlags::MOVES);
@@ -449,7 +449,7 @@ impl Process {
         }
     }
 
-    /// Records and frames of this program that were lost.
+    /// Number of lost records and frames of this program.
     pub(crate) fn lost(&self) -> u64 {
         self.counters.as_ref().map_or(0, |counters| {
             let records = counters.lost.iter().fold(0u64, |sum, &lost| sum.saturating_add(lost));
@@ -457,8 +457,8 @@ impl Process {
         })
     }
 
-    /// Books everything. `last`: the process itself is over, so its own clock also covers threads that were never
-    /// observed.
+    /// Books all sums. `last`: the process itself is over, so its own clock also covers threads that no sample and no
+    /// observation met.
     pub(crate) fn settle(&mut self, last: bool, book: &mut Book, forks: &mut Forks) {
         let mut tids: Vec<u32> = self.threads.keys().copied().collect();
         tids.sort_unstable();
@@ -546,7 +546,7 @@ impl Process {
         }
     }
 
-    /// Puts aside what a thread allocated; `row` is the thread's row in the book.
+    /// Moves the allocations of an ended thread to `ended_allocated`; `row` is the thread's row in the book.
     fn end_allocated(&mut self, tid: u32, row: Option<usize>) {
         let Some(places) = self.allocated.remove(&tid) else { return };
         let sums = self.ended_allocated.entry(row).or_default();
@@ -570,7 +570,7 @@ impl Process {
         (Moment { time_ns, python: stack != 0, peaks: self.peaks }, place)
     }
 
-    /// The launcher read the footprint. The reading waits, because records made before it may still be on their way.
+    /// The launcher read the footprint. The reading waits, because records made before the reading may arrive later.
     pub(crate) fn read_footprint(&mut self, reading: Reading, peak: &mut Peak) {
         let untouched = self.untouched.take();
         if self.last_moment.is_none() {
@@ -599,8 +599,8 @@ impl Process {
         }
     }
 
-    /// Checks by the kernel's high-water mark whether the footprint was higher since the last reading. `most`: the
-    /// mark. `alone`: the footprint now, without the bytes that are `shared` with the parent.
+    /// Asks the kernel's high-water mark whether the footprint was higher since the last reading. `most`: the mark.
+    /// `alone`: the footprint now, without the bytes that are `shared` with the parent.
     fn look_back(&mut self, most: u64, shared: u64, alone: u64, peak: &mut Peak) {
         let most_alone = most.saturating_sub(shared) as f64;
         if let Some(moment) = peak.look_back(self.pid, &mut self.part, most_alone, alone as f64) {
@@ -615,7 +615,7 @@ impl Process {
         }
     }
 
-    /// The process has ended: it holds nothing from here on.
+    /// The process has ended and holds no memory from here on.
     pub(crate) fn go(&mut self, time_ns: u64, peak: &mut Peak) {
         if self.last_moment.is_none() {
             self.catch_up(u64::MAX, peak);
@@ -624,7 +624,7 @@ impl Process {
         }
     }
 
-    /// What the process held at each of the moments that may be the peak.
+    /// The memory of the process at each of the moments that may be the peak.
     pub(crate) fn shares(&self, peaks: Numbers) -> impl Iterator<Item = Share> {
         let held = move |number: u64| self.last_moment.is_none_or(|last| number <= last);
         let moments = peaks.into_iter().enumerate().filter(move |&(_, number)| held(number));
@@ -655,8 +655,8 @@ fn callers(node: NodeId, owner: FrameId, tree: &Tree, names: &Names) -> Arc<[Fun
     functions.into()
 }
 
-/// The line that the process itself gave for a query. It is needed where a query begins in a greenlet: then no frame of
-/// the thread's stack is in scope.
+/// The line that the process itself sent with a query, in the keys `file`, `function` and `line` of a label. A query
+/// that begins in a greenlet needs it, because no frame of the thread's stack is in scope then.
 fn said_place(pairs: &Pairs, names: &mut Names, scope: &Scope) -> Option<FrameId> {
     let (file, function) = (scope.absolute(pairs.get("file")?).into_owned(), pairs.get("function")?);
     let line: u32 = pairs.get("line")?.parse().ok()?;

@@ -1,9 +1,9 @@
-//! Scope: whose lines are reported.
+//! Scope: the files whose lines are reported.
 //!
-//! Job: decide for a function whether its lines are rows of the report. Figures of any other function are charged to
-//! its innermost caller whose lines are. The reader's question: *is this my code?* Invariant: pure, decided by names
-//! alone. Neighbours: `commands::run` knows the command line and the interpreter's folders, `code` asks once per
-//! function.
+//! Job: decide for a function whether its lines are rows of the report. Figures of a function out of scope are charged
+//! to its innermost caller in scope. The question of a reader: *is this my code?* Invariant: pure; the rules look at
+//! names, and ask [`Files`] for installed files. Neighbours: `commands::run` knows the command line and the
+//! interpreter's folders, `code` asks once per function.
 //!
 //! By default the user's code is everything but
 //! * the standard library (the folders that the caller names, and `lib/pythonX.Y/` anywhere),
@@ -31,25 +31,25 @@ use super::text_of::{self, Files, is_pseudo};
 pub struct ScopeRules {
     /// Working directory of the target: relative file names and globs count from here.
     pub cwd: String,
-    /// Everything is in scope.
+    /// True if all files are in scope.
     pub all: bool,
     /// Globs that add files.
     pub include: Vec<String>,
-    /// Globs that take files out.
+    /// Globs that remove files.
     pub exclude: Vec<String>,
-    /// Absolute folders of libraries: the interpreter's `stdlib`, `platstdlib`, `purelib`, `platlib`, and those of the
-    /// profiler.
+    /// Absolute folders of libraries: the interpreter's `stdlib`, `platstdlib`, `purelib`, `platlib`, and the folders
+    /// of the profiler.
     pub libraries: Vec<String>,
-    /// Absolute paths of files that were run by name.
+    /// Absolute paths of the scripts that were run by name.
     pub scripts: Vec<String>,
 }
 
 /// A glob that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadGlob {
-    /// The glob as it was given.
+    /// The glob as the user wrote it.
     pub glob: String,
-    /// What is wrong with it.
+    /// The error.
     pub why: String,
 }
 
@@ -82,13 +82,13 @@ impl Scope {
         Ok(Self { rules, include, exclude, files: None })
     }
 
-    /// The same rules, which ask `files` for what stands on the disk.
+    /// The same rules, which ask `files` about the files on the disk.
     #[must_use]
     pub fn with_files(self, files: Arc<dyn Files>) -> Self {
         Self { files: Some(files), ..self }
     }
 
-    /// What is known of files; `None` where nothing on the disk may be asked.
+    /// The source of facts about files; `None` if the rules may ask no disk.
     pub(crate) fn files(&self) -> Option<&Arc<dyn Files>> {
         self.files.as_ref()
     }
@@ -98,14 +98,15 @@ impl Scope {
         &self.rules.scripts
     }
 
-    /// True if the lines of a text that the user wrote, and that lies in no file, are reported.
+    /// True if the report shows the lines of source text that the user wrote and that lies in no file, such as the
+    /// program of `-c`.
     #[must_use]
     pub(crate) fn holds_own_text(&self, path: &str) -> bool {
         !self.exclude.is_match(path)
     }
 
-    /// Adds a folder of libraries, for an interpreter whose folders were not known before. It counts for functions that
-    /// are defined from now on.
+    /// Adds a folder of libraries, for an interpreter whose folders were unknown before. The folder counts for
+    /// functions that are defined from now on.
     pub fn add_library(&mut self, folder: String) {
         if !self.rules.libraries.contains(&folder) {
             self.rules.libraries.push(folder);
@@ -124,7 +125,7 @@ impl Scope {
         }
     }
 
-    /// True if the lines of this function are reported. `path` as [`Scope::absolute`] gives it.
+    /// True if the lines of this function are reported. `path` is a result of [`Scope::absolute`].
     #[must_use]
     pub fn holds(&self, path: &str, qualname: &str, first_line: u32) -> bool {
         if self.exclude.is_match(path) {
@@ -146,7 +147,7 @@ impl Scope {
     }
 }
 
-/// Code that the interpreter or a library generated.
+/// True for code that the interpreter or a library generated.
 fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
     const MAKERS: [&str; 13] = [
         "<frozen ",
@@ -225,8 +226,8 @@ fn join(cwd: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// A glob without `/` matches any component of a path (a folder matches with everything in it). A glob with `/` counts
-/// from the working directory, or from the root if it starts with `/`.
+/// Compiles globs. A glob without `/` matches any component of a path (a folder matches with all files below). A glob
+/// with `/` counts from the working directory, or from the root if it starts with `/`.
 fn globs(cwd: &str, patterns: &[String]) -> Result<GlobSet, BadGlob> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {

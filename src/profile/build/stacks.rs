@@ -1,10 +1,10 @@
-//! Stacks: one tree for all processes, and each process' own names for its leaves.
+//! Stacks: a tree for all processes, and for each process the leaves of its stacks.
 //!
-//! Job: turn a stack definition into a leaf of the tree and into its owner, the innermost frame in scope. Invariant: a
-//! parent's number is smaller than its children's. The tree stops growing at a limit (deeper frames then share the last
-//! node before the limit, and the stack counts as folded), but the owner is always exact. A stack that the shim has
-//! forgotten is forgotten here too, because the shim sends the stack again before naming it. So the shim's table bounds
-//! the stacks that are kept. Neighbours: `code` gives frames, `functions` sums over the tree.
+//! Job: turn a stack definition into a leaf of the tree and into its owner, the innermost frame in scope. Invariant:
+//! the number of a parent is smaller than the numbers of its children. The tree stops growing at a limit: deeper frames
+//! then share the last node before the limit, and the stack counts as folded; the owner is still exact. A stack that
+//! the shim has forgotten is forgotten here too, because the shim sends the stack again before any record names it. So
+//! the shim's table bounds the stacks that are kept. Neighbours: `code` makes frames, `functions` sums over the tree.
 
 use rscalene_wire::{StackEntry, stack_slot};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -16,24 +16,24 @@ use crate::profile::book::intern::{FrameId, Names};
 use crate::profile::book::tree::{NodeId, Place, Tree};
 use crate::transport::event::StackDef;
 
-/// Stacks that are kept for each slot of the shim's table. The shim remembers only the last one, but another thread may
-/// still be about to name an earlier one.
+/// Stacks that are kept for each slot of the shim's table. The shim remembers only the last stack, but another thread
+/// may be about to send a record with an earlier stack.
 const RECENT: usize = 4;
 
 /// The stacks and code objects that one process defined.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
     codes: FxHashMap<u32, CodeId>,
-    /// Code objects of texts that a `-c` program executes, for modules that have a caller.
+    /// A second meaning of code numbers: source strings that a `-c` program executes, where the module has a caller.
     executed: FxHashMap<u32, CodeId>,
     /// Each stack's place, and its innermost frame.
     stacks: FxHashMap<u64, (Place, FrameId)>,
-    /// The latest stacks of each slot in the shim's table, the latest first; 0: none.
+    /// The latest stacks of each slot in the shim's table, the latest first; 0: empty.
     recent: FxHashMap<u32, [u64; RECENT]>,
-    /// Stacks in which a thread that is off the CPU idles.
+    /// Stacks in which a thread off the CPU counts as idle.
     idle: FxHashSet<u64>,
-    /// The last definition, outermost frame first, with its frames and the places of its prefixes: successive
-    /// definitions share most frames.
+    /// The last definition, outermost frame first, with its frames and the places of its prefixes. Successive
+    /// definitions share most frames, so only the rest is looked up.
     last: Vec<(StackEntry, FrameId, Place)>,
 }
 
@@ -45,8 +45,8 @@ impl Definitions {
         }
     }
 
-    /// Takes in a second meaning for the code object of a `-c` program's module: a text that the program executes. It
-    /// applies where the module has a caller; the program itself has none.
+    /// Takes in a second meaning for the code object of a `-c` program's module: a source string that the program
+    /// executes. The second meaning applies where the module has a caller, because the program's own module has none.
     pub(crate) fn define_executed(&mut self, number: u32, code: CodeId) {
         self.executed.insert(number, code);
     }
@@ -71,7 +71,7 @@ impl Definitions {
             self.last.push((*entry, frame, place));
         }
         if tree.is_full() {
-            // A frame beyond the limit has its caller's node.
+            // A frame beyond the limit has the node of its caller.
             let above = std::iter::once(NodeId::NONE).chain(self.last.iter().map(|(.., place)| place.node));
             let cut = above.zip(&self.last).any(|(above, (.., place))| above == place.node);
             tree.folded += u64::from(cut);
@@ -90,7 +90,8 @@ impl Definitions {
         }
     }
 
-    /// Forgets a stack that another stack replaced in the shim's table: the shim would send it again before naming it.
+    /// Forgets a stack that another stack replaced in the shim's table: the shim sends the forgotten stack again before
+    /// a record names it.
     fn forget_oldest(&mut self, stack: u64) {
         let recent = self.recent.entry(stack_slot(stack) as u32).or_default();
         let place = recent.iter().position(|known| *known == stack).unwrap_or(RECENT - 1);
@@ -102,15 +103,16 @@ impl Definitions {
         }
     }
 
-    /// True if a thread that is off the CPU in this stack waits for work, or for another thread to end.
+    /// True if a thread off the CPU in this stack waits for work, or for another thread to end.
     pub(crate) fn is_idle(&self, stack: u64) -> bool {
         self.idle.contains(&stack)
     }
 
-    /// True if the frame, called by the last one, runs text that code out of scope made and executed under no file name
-    /// (`site` runs the lines of `.pth` files like this). Its time belongs to the line that had that code run. A
-    /// module's text starts at its `<module>` frame. A function of such a text that other code calls is the user's only
-    /// if the user's code makes code of texts: else a library made it (a wrapper, a template).
+    /// True if the frame, called by the last frame of `last`, runs a source string that code out of scope made and
+    /// executed under no file name. For example, `site` runs the lines of `.pth` files like this. The time of the frame
+    /// then belongs to the line that called that code. The code of a string begins at its `<module>` frame. If other
+    /// code calls a function of such a string, the function is the user's only if the user's code compiles strings;
+    /// otherwise a library made the function (a wrapper, a template).
     fn is_anothers_text(&self, names: &Names, frame: FrameId, user_makes_code: bool) -> bool {
         let text = |frame: FrameId| {
             let function = names.function_name(names.frame_at(frame).function);
@@ -127,12 +129,12 @@ impl Definitions {
         }
     }
 
-    /// The place of a stack's hash; [`Place::NOWHERE`] for 0 and for a stack whose definition was lost.
+    /// The place of a stack, by its hash; [`Place::NOWHERE`] for 0 and for a stack whose definition was lost.
     pub(crate) fn place(&self, stack: u64) -> Place {
         self.stacks.get(&stack).map_or(Place::NOWHERE, |(place, _)| *place)
     }
 
-    /// The innermost frame of a stack, in scope or not; [`FrameId::NONE`] where [`Self::place`] knows none.
+    /// The innermost frame of a stack, in scope or not; [`FrameId::NONE`] where [`Self::place`] finds no place.
     pub(crate) fn leaf(&self, stack: u64) -> FrameId {
         self.stacks.get(&stack).map_or(FrameId::NONE, |(_, leaf)| *leaf)
     }
@@ -153,7 +155,7 @@ mod tests {
             assert!(definitions.stacks.contains_key(&stack.saturating_sub(2).max(1)), "a record may still name it");
         }
         assert_eq!(definitions.stacks.len(), RECENT * STACK_SLOTS);
-        // A stack that is sent again is the latest.
+        // A stack that the shim sends again is the latest.
         let oldest = 1_000_001 - 2 * (RECENT * STACK_SLOTS) as u64;
         definitions.forget_oldest(oldest);
         definitions.forget_oldest(oldest + 2 * STACK_SLOTS as u64 * RECENT as u64);

@@ -1,15 +1,15 @@
-//! What changed between two profiles, line by line and function by function.
+//! The changes between two profiles, line by line and function by function.
 //!
-//! Job: pair what is the same in both and subtract. The reader's question: *what got slower, what got bigger, and is
-//! that more than chance?* Invariant: pure; every line and function of either profile is in the answer once.
-//! Neighbours: `pairing` finds out which lines are the same, `report` renders the answer.
+//! Job: pair the lines and functions of two profiles, and subtract their figures. The question of a reader: *what got
+//! slower or bigger, and is the change more than chance?* Invariant: pure; every line and function of either profile is
+//! in the answer once. Neighbours: `pairing` finds the pairs, `report` renders the answer.
 //!
-//! **Noise.** Lines and functions carry the standard errors of their CPU time and their bytes. Of profiles older than
-//! format 1.3, `s` CPU seconds from samples that stand for `w` seconds each are taken to have an error of `sqrt(s w)`
-//! (Poisson). Nothing seen still could be a sample's worth. The same work does not take the same CPU time twice
-//! (caches, the clock rate, other load): [`RUN_TO_RUN`] of the time is added for that, and up to [`NO_FREE_CORE`] more
-//! where the run's threads waited for a core, and what all other lines together have changed by. A difference below
-//! [`SIGMAS`] of all errors together may be chance.
+//! **Noise.** Lines and functions carry the standard errors of their CPU time and their bytes. Profiles older than
+//! format 1.3 carry none: there, `s` CPU seconds from samples of weight `w` seconds have an assumed error of `sqrt(s
+//! w)` (Poisson). A line without samples may still have used as much as a sample's weight. The same work does not take
+//! the same CPU time twice (caches, the clock rate, other load). Three terms are added for this difference:
+//! [`RUN_TO_RUN`] of the time; up to [`NO_FREE_CORE`] more where the run's threads waited for a core; and the share by
+//! which all other lines together have changed. A difference below [`SIGMAS`] of all errors together may be chance.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,29 +19,30 @@ use super::pairing::{self, Pair};
 use crate::profile::book::sums::sum;
 use crate::profile::model::{Exit, File, Function, Line, Profile};
 
-/// Standard errors that a difference has to exceed.
+/// A difference counts as real from this number of standard errors on.
 pub const SIGMAS: f64 = 2.0;
-/// Standard deviation of the CPU time of the same work from run to run, as a share of it: an assumption for machines
-/// that nobody shares. What the machine did to a run as a whole shows in the other lines, and counts on top.
+/// Standard deviation of the CPU time of the same work from run to run, as a share of the time. The number is an
+/// assumption for machines without other users. A change of the machine for a run as a whole shows in the other lines,
+/// and is added to it.
 pub const RUN_TO_RUN: f64 = 0.02;
-/// All else has to have this part of a run's CPU time at least, to tell how the machine has changed.
+/// The other lines need at least this share of a run's CPU time, before their change says how the machine has changed.
 const LEAST_REST: f64 = 0.1;
-/// What is added to it where the threads had no core: times the share of their ready time that they waited for one.
-/// Twelve runs of one program, which waited 64 % of it beside compilers, took CPU times with a deviation of 8.6 %.
+/// Added to [`RUN_TO_RUN`] where threads waited for a core: times the share of their ready time that they waited.
+/// Twelve runs of the same program waited for 64 % of it beside compilers; their CPU times had a deviation of 8.6 %.
 pub const NO_FREE_CORE: f64 = 0.1;
 
 /// A figure in both profiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// Before; `None` where it was not measured.
+    /// The figure before; `None`: not measured.
     pub before: Option<f64>,
-    /// After.
+    /// The figure after; `None`: not measured.
     pub after: Option<f64>,
     /// After minus before; `None` unless both were measured.
     pub delta: Option<f64>,
-    /// Standard error of `delta`; `None` where it is not known.
+    /// Standard error of `delta`; `None`: unknown.
     pub se: Option<f64>,
-    /// The difference may be chance.
+    /// True if the difference may be chance.
     pub noise: bool,
 }
 
@@ -60,10 +61,10 @@ pub struct Changes {
     pub peak_bytes: Change,
 }
 
-/// A line in both profiles, or in one.
+/// A line in both profiles, or in either.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LineChange {
-    /// Path of its file, after where it is in both.
+    /// Path of its file; the path of the later profile, if the line is in both.
     pub path: String,
     /// Its number before.
     pub before_line: Option<u32>,
@@ -78,14 +79,14 @@ pub struct LineChange {
     pub changes: Changes,
 }
 
-/// A function in both profiles, or in one.
+/// A function in both profiles, or in either.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FunctionChange {
-    /// Path of its file, after where it is in both.
+    /// Path of its file; the path of the later profile, if the function is in both.
     pub path: String,
     /// Its qualified name.
     pub qualname: String,
-    /// Its qualified name before, where that was another.
+    /// Its qualified name before, if the name has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_qualname: Option<String>,
     /// Its first line before.
@@ -102,7 +103,7 @@ pub struct FunctionChange {
     pub cumulative_alloc_bytes: Change,
 }
 
-/// One of the two profiles.
+/// Head of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Side {
     /// Command line.
@@ -110,13 +111,13 @@ pub struct Side {
     /// Working directory.
     #[serde(default)]
     pub cwd: String,
-    /// When it started, RFC 3339.
+    /// Start, RFC 3339.
     pub started_at: String,
-    /// How it ended.
+    /// How the program ended.
     pub exit: Exit,
 }
 
-/// The answer.
+/// The comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Diff {
     /// The earlier profile.
@@ -127,7 +128,7 @@ pub struct Diff {
     pub elapsed_s: Change,
     /// Peak RSS in bytes.
     pub peak_rss_bytes: Change,
-    /// Sums over the runs; of the seconds off the CPU, those of lines in scope.
+    /// Sums over the runs; of the seconds off the CPU, only the share of lines in scope.
     pub totals: Changes,
     /// Lines, largest difference first.
     pub lines: Vec<LineChange>,
@@ -156,7 +157,7 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
     for (path, old, new) in rejoined(pairs) {
         functions.push(sides.function(path, old, new));
     }
-    // Threads that idle outside of the program's lines (pools, a notebook's kernel) would drown the lines' own waiting.
+    // Threads that idle outside of the program's lines (pools, a notebook's kernel) would drown the waits of the lines.
     let wait = |profile: &Profile| {
         let totals = &profile.totals;
         totals.time.wait_s.map(|all| (all - totals.outside_scope.wait_s.unwrap_or(0.0)).max(0.0))
@@ -189,16 +190,16 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
     }
 }
 
-/// What a profile knows of its samples.
+/// Facts about a profile's samples.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
     /// CPU seconds that a sample stands for; `None` without samples.
     weight_s: Option<f64>,
-    /// Bytes that a sample of all allocations stands for; `None` where their error is not known, 0 where there is none.
+    /// Bytes that a sample of all allocations stands for; `None`: their error is unknown; 0: they have none.
     weight_bytes: Option<f64>,
     /// Deviation of CPU times from run to run, as a share of them.
     run_to_run: f64,
-    /// CPU seconds of the run.
+    /// CPU seconds of the run; the flags below: CPU, waits and memory were measured.
     cpu_s: Option<f64>,
     cpu: bool,
     wait: bool,
@@ -211,15 +212,15 @@ struct Sides {
     after: Figures,
 }
 
-/// The figures of one thing in one profile.
+/// The figures of a line or a run in a single profile.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
     cpu_s: Option<f64>,
     wait_s: Option<f64>,
     memory: Option<crate::profile::model::Memory>,
-    /// Standard error of `cpu_s`, if it is told.
+    /// Standard error of `cpu_s`, if the profile has it.
     cpu_s_se: Option<f64>,
-    /// Its deviation from run to run, as a share of it.
+    /// Deviation of `cpu_s` from run to run, as a share of `cpu_s`.
     run_to_run: f64,
     weight_s: Option<f64>,
 }
@@ -230,7 +231,7 @@ impl Figures {
         let samples = totals.cpu_samples as f64;
         Self {
             weight_s: totals.sampled_cpu_s.or(cpu(&totals.time)).filter(|_| samples > 0.0).map(|cpu_s| cpu_s / samples),
-            // As if all samples were alike: functions carry no errors of their own.
+            // Assumes that all samples are alike, because functions carry no errors of bytes.
             weight_bytes: totals
                 .memory
                 .alloc_bytes
@@ -244,7 +245,7 @@ impl Figures {
         }
     }
 
-    /// A line of this profile; one that is not in it cost nothing, where costs were measured.
+    /// A line of this profile. A line that the profile does not have cost 0, if costs were measured.
     fn row(self, line: Option<&Line>) -> Row {
         let zero = |known: bool| known.then_some(0.0);
         match line {
@@ -274,8 +275,8 @@ impl Figures {
 }
 
 impl Sides {
-    /// By how much all else in the run has changed, as a share: a shared machine may give the same work 15 % more CPU
-    /// time from one run to the next. 0 where there is too little else to tell.
+    /// By which share the other lines of the run have changed: a shared machine may charge the same work 15 % more CPU
+    /// time from run to run. 0 if the other lines have too little CPU time to say.
     fn drift(&self, old: Option<f64>, new: Option<f64>) -> f64 {
         let rest = |figures: &Figures, own: Option<f64>| {
             figures.cpu_s.map(|all| (all - own.unwrap_or(0.0), all)).filter(|(rest, all)| *rest > LEAST_REST * all)
@@ -376,24 +377,24 @@ fn change(before: Option<f64>, after: Option<f64>, se: Option<f64>) -> Change {
 }
 
 impl Row {
-    /// The same, in a run of which all else has changed by `drift`: half of the variance is each run's.
+    /// The same row, in a run whose other lines have changed by `drift`: half of the variance belongs to each run.
     fn drifting(self, drift: f64) -> Self {
         Self { run_to_run: self.run_to_run.hypot(drift / std::f64::consts::SQRT_2), ..self }
     }
 
-    /// Standard error of the CPU time: of the samples, and of the work from run to run.
+    /// Standard error of the CPU time: from the samples, and from the deviation of runs.
     fn cpu_error(&self) -> Option<f64> {
         time_error(self.cpu_s, self.cpu_s_se, self.weight_s, self.run_to_run)
     }
 }
 
-/// Standard error of `figure` CPU seconds as the work of one of many runs: `se` if it is told, else by the number of
-/// samples of `weight` seconds each; and its deviation from run to run.
+/// Standard error of `figure` CPU seconds as the work of a run among many: `se` if the profile has it, otherwise from
+/// the number of samples of `weight` seconds each; and the deviation from run to run.
 fn time_error(figure: Option<f64>, se: Option<f64>, weight: Option<f64>, run_to_run: f64) -> Option<f64> {
     Some(se.or_else(|| sampled_error(figure, weight))?.hypot(run_to_run * figure?))
 }
 
-/// Deviation of CPU times from run to run, as a share of them, on the machine as it was.
+/// Deviation of CPU times from run to run, as a share of the times, on the machine of this profile.
 fn run_to_run(profile: &Profile) -> f64 {
     let (waited, ran) = (profile.totals.time.core_wait_s.unwrap_or(0.0), cpu(&profile.totals.time).unwrap_or(0.0));
     let share = if waited + ran > 0.0 { waited / (waited + ran) } else { 0.0 };
@@ -423,10 +424,10 @@ fn side(profile: &Profile) -> Side {
     }
 }
 
-/// A pair of functions and the path to name it by.
+/// A pair of functions and the path that names the pair.
 type PlacedPair<'a> = (&'a str, Option<&'a Function>, Option<&'a Function>);
 
-/// Pairs functions that moved to another file, where their name leaves no doubt.
+/// Pairs functions that moved to another file, if their qualified name occurs once on each side.
 fn rejoined(pairs: Vec<PlacedPair<'_>>) -> Vec<PlacedPair<'_>> {
     let mut alone: BTreeMap<&str, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
     for (at, (_, old, new)) in pairs.iter().enumerate() {
@@ -439,7 +440,7 @@ fn rejoined(pairs: Vec<PlacedPair<'_>>) -> Vec<PlacedPair<'_>> {
     let mut joined = pairs.clone();
     let mut dropped = BTreeSet::new();
     for (name, (olds, news)) in alone {
-        // `<module>` and a bare `<lambda>` name nothing.
+        // `<module>` and a bare `<lambda>` identify no function.
         if let ([old_at], [new_at], false) = (olds.as_slice(), news.as_slice(), name.starts_with('<')) {
             joined[*new_at].1 = pairs[*old_at].1;
             dropped.insert(*old_at);
@@ -448,7 +449,7 @@ fn rejoined(pairs: Vec<PlacedPair<'_>>) -> Vec<PlacedPair<'_>> {
     joined.into_iter().enumerate().filter(|(at, _)| !dropped.contains(at)).map(|(_, pair)| pair).collect()
 }
 
-/// Joins functions of a file that are alone on their side and whose lines are mostly the same.
+/// Joins functions of a file that have no partner and whose lines are mostly the same.
 fn renamed<'a>(pairs: Vec<Pair<'a, Function>>, lines: &[Pair<'a, Line>]) -> Vec<Pair<'a, Function>> {
     let name = |function: Option<&'a Function>| function.map(|function| function.qualname.as_str());
     let alone = |side: Option<&'a Function>, other: Option<&'a Function>| name(side).filter(|_| other.is_none());
@@ -466,7 +467,7 @@ fn renamed<'a>(pairs: Vec<Pair<'a, Function>>, lines: &[Pair<'a, Line>]) -> Vec<
     joined
 }
 
-/// Functions of the same qualified name, in the order of the file where there are several.
+/// Pairs functions of the same qualified name; several of the same name pair in the order of the file.
 fn pairs_of_functions<'a>(old: &'a [Function], new: &'a [Function]) -> Vec<Pair<'a, Function>> {
     let mut waiting: BTreeMap<&str, std::collections::VecDeque<&Function>> = BTreeMap::new();
     for function in old {

@@ -1,14 +1,14 @@
-//! Limits on what may change between two profiles: what `rscalene diff --fail` asks.
+//! Limits on the changes between two profiles, as `rscalene diff --fail` sets them.
 //!
-//! Job: judge the totals and each line by rules such as `mem:+5%`. Invariant: pure; a change that its own printed error
-//! explains is never a failure: where a rule would have spoken, it is named as one that could not be judged. Neighbours:
-//! `diff` made the figures, `report::diff::gate` prints the verdict.
+//! Job: judge the totals and each line by rules such as `mem:+5%`. Invariant: pure; a change within its own printed
+//! error is never a failure. If such a change exceeds a rule, the verdict lists the change as unclear. Neighbours:
+//! `diff` computes the figures, `report::diff::gate` prints the verdict.
 
 use serde::Serialize;
 
 use super::diff::{Change, Changes, Diff};
 
-/// What a rule looks at.
+/// The figure of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Figure {
@@ -29,13 +29,13 @@ impl Figure {
     pub const ALL: [(&'static str, Self); 5] =
         [("mem", Self::Mem), ("peak", Self::Peak), ("live", Self::Live), ("cpu", Self::Cpu), ("wait", Self::Wait)];
 
-    /// Its name.
+    /// Its name in rules.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, figure)| *figure == self).map_or("", |(name, _)| name)
     }
 
-    /// Is it seconds, not bytes?
+    /// True for seconds, false for bytes.
     #[must_use]
     pub fn is_time(self) -> bool {
         matches!(self, Self::Cpu | Self::Wait)
@@ -52,25 +52,25 @@ impl Figure {
     }
 }
 
-/// By how much a figure may grow.
+/// The growth that a rule allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Allowance {
-    /// A share of what it was.
+    /// A share of the figure before.
     Share(f64),
     /// Bytes or seconds.
     Amount(f64),
 }
 
-/// A limit.
+/// A limit on the growth of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
-    /// What may not grow.
+    /// The figure.
     pub figure: Figure,
-    /// By more than this.
+    /// Its largest allowed growth.
     pub allowance: Allowance,
 }
 
-/// Changes of lines below these are never judged.
+/// Lines are judged from these changes on; smaller changes always pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Least {
     /// Bytes.
@@ -79,27 +79,27 @@ pub struct Least {
     pub seconds: f64,
 }
 
-/// A rule that was passed.
+/// A figure that grew by more than its rule allows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Passed {
-    /// Of which figure.
+    /// The figure's kind.
     pub figure: Figure,
-    /// File and line, after; `None`: the whole run.
+    /// File and line, in the later profile; `None`: the whole run.
     pub place: Option<(String, u32)>,
     /// Function of the line.
     pub function: String,
     /// Text of the line.
     pub source: Option<String>,
-    /// The figure.
+    /// Its change.
     pub change: Change,
 }
 
-/// The answer.
+/// The result of judging a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Verdict {
-    /// Rules that were passed, by more than the error: the run's first, then lines by their change.
+    /// Changes beyond a rule and beyond their error: for each rule the run's first, then lines by their change.
     pub failures: Vec<Passed>,
-    /// Rules that were passed by figures whose error is larger than the change.
+    /// Changes beyond a rule whose error is larger than the change.
     pub unclear: Vec<Passed>,
 }
 

@@ -1,7 +1,7 @@
-//! Two profiles beside each other.
+//! Comparison of two profiles.
 //!
-//! Job: which line of one is which line of the other, and what changed. Invariant: profiles are only read. Neighbours:
-//! `model` is what is compared, `report::diff` shows it.
+//! Job: pair the lines of two profiles, and compute their changes. Invariant: profiles are only read. Neighbours:
+//! `model` has the types of profiles, `report::diff` shows the changes.
 
 pub mod diff;
 pub mod gate;

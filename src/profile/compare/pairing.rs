@@ -1,29 +1,31 @@
-//! Which lines, files and functions of two profiles are the same.
+//! Pairs of the same file, line and function in two profiles.
 //!
-//! Job: pair files by path, and lines by their text, so that lines which moved still pair, and with them functions that
-//! got another name. Invariant: each line and file
-//! of either side is in the answer exactly once. Neighbour: `diff` subtracts the pairs.
+//! Job: pair files by path, and lines by their source, so that lines which moved still pair, and with them functions
+//! that were renamed. Invariant: each line and file of either side is in the answer exactly once. Neighbour: `diff`
+//! subtracts the pairs.
 //!
-//! Lines in the same order in both files pair first (a longest common subsequence of texts, as `diff` finds it); what
-//! remains pairs with an equal text anywhere in the file, and then a line without text with its number.
+//! Lines in the same order in both files pair first, by a longest common subsequence of their source, as `diff` finds
+//! it. A remaining line pairs with a line of equal source anywhere in the file. A line without source pairs with the
+//! line of its number.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::profile::model::{File, Line};
 
-/// A pair, or one of a kind.
+/// A pair, or a single item without a partner.
 pub(crate) type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
 
-/// Cells of the table of common subsequences at most; larger files pair by equal texts alone.
+/// Most cells of the table of common subsequences; larger files pair by equal source alone.
 const MOST_CELLS: usize = 16 << 20;
 
-/// Pairs files: equal paths, then equal names of file and folder, then equal names of file where that is unique, then
-/// those that say the same (a file that got another name, a cell of a notebook that was run again).
+/// Pairs files: equal paths first, then equal names of file and folder, then equal names of file if the name is unique,
+/// then files with the same lines (a file that was renamed, a cell of a notebook that was run again).
 pub(crate) fn files<'a>(old: &'a [File], new: &'a [File]) -> Vec<Pair<'a, File>> {
     let mut partner: Vec<Option<usize>> = vec![None; new.len()];
     let mut free: Vec<bool> = vec![true; old.len()];
     for components in [usize::MAX, 2, 1] {
-        // By ending: the files of either side that are still alone. Only one against one is sure.
+        // By ending: the files of either side that have no partner yet. A pair is certain only if each side has a
+        // single file.
         let mut alone: HashMap<Vec<&str>, (Vec<usize>, Vec<usize>)> = HashMap::new();
         for at in (0..old.len()).filter(|&at| free[at]) {
             alone.entry(ending(&old[at].path, components)).or_default().0.push(at);
@@ -48,10 +50,10 @@ pub(crate) fn files<'a>(old: &'a [File], new: &'a [File]) -> Vec<Pair<'a, File>>
     pairs
 }
 
-/// Files alone on their side at most; more of them are left as they are.
+/// Most files without a partner on a side; if there are more, they get none.
 const MOST_ALONE: usize = 200;
 
-/// Of the files that are still alone, those of which half of the lines are the same, most first.
+/// Pairs, among the files without a partner, those that share half of their lines; most shared lines first.
 fn alike(old: &[File], new: &[File], free: &[bool], partner: &[Option<usize>]) -> Vec<(usize, usize)> {
     let texts = |file: &File| -> HashSet<String> {
         file.lines.iter().filter_map(|line| line.source.as_deref()).map(|text| text.trim().to_owned()).collect()
@@ -110,8 +112,9 @@ pub(crate) fn lines<'a>(old: &'a [Line], new: &'a [Line]) -> Vec<Pair<'a, Line>>
     pairs
 }
 
-/// Functions that have another name now: of the qualified names that are alone on their side, those whose lines are
-/// mostly the same. What stands inside of a function speaks for it, too: a comprehension has the lines of its own.
+/// Functions that were renamed: of the qualified names without a partner, the pairs whose lines are mostly the same.
+/// Lines of inner functions count for the outer function too, because a comprehension is a function with lines of its
+/// own.
 pub(crate) fn renamed<'a>(
     lines: &[Pair<'a, Line>],
     old: &HashSet<&str>,
@@ -148,7 +151,7 @@ pub(crate) fn renamed<'a>(
     found.into_iter().map(|(_, names)| names).collect()
 }
 
-/// A qualified name and those of the functions around it, inwards first.
+/// A qualified name, then the names of the functions around it, innermost first.
 fn around(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| name.rsplit_once(LOCALS).map(|(outer, _)| outer))
 }
@@ -157,17 +160,17 @@ fn last_name(name: &str) -> &str {
     name.rsplit_once(LOCALS).map_or(name, |(_, last)| last)
 }
 
-/// What stands between the name of a function and that of one inside of it.
+/// The part of a qualified name between a function and its inner function.
 const LOCALS: &str = ".<locals>.";
 
-/// Indices of a longest common subsequence of known texts.
+/// Indices of a longest common subsequence; lines without source never match.
 fn in_order(old: &[Option<&str>], new: &[Option<&str>]) -> Vec<(usize, usize)> {
     if old.len().saturating_mul(new.len()) > MOST_CELLS {
         return Vec::new();
     }
     let same = |at: usize, other: usize| old[at].is_some() && old[at] == new[other];
     let width = new.len() + 1;
-    // longest[i][j]: of what is left from line i of the old and line j of the new file.
+    // longest[i][j]: length for the lines from i of the old file and from j of the new file on.
     let mut longest = vec![0u32; (old.len() + 1) * width];
     for at in (0..old.len()).rev() {
         for other in (0..new.len()).rev() {
@@ -193,7 +196,7 @@ fn in_order(old: &[Option<&str>], new: &[Option<&str>]) -> Vec<(usize, usize)> {
     pairs
 }
 
-/// The last `components` of a path.
+/// The last `components` components of a path.
 fn ending(path: &str, components: usize) -> Vec<&str> {
     path.rsplit('/').take(components).collect()
 }

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a process ended; both `None` while it runs or where it is not known.
+/// How a process ended; both `None` while the process runs, or if its end is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// Exit code.
     pub code: Option<i32>,
-    /// Signal that ended it.
+    /// Signal that killed the process.
     pub signal: Option<i32>,
 }

@@ -1,28 +1,29 @@
-//! Lines, what processes and threads add to them, and how the three are read.
+//! Lines, the shares of processes and threads in them, and the reading of the three from JSON.
 //!
-//! Job: the rows of which a profile has most. Invariant: the keys that are read are those that are written; `user_s` and
-//! `core_wait_s` are in none of them, since no line has any. Neighbour: `profile` holds lines in files.
+//! Job: the rows that make up most of a profile. Invariant: the keys that are read are the keys that are written;
+//! `user_s` and `core_wait_s` are not among them, because no line has either. Neighbour: `profile` holds lines in
+//! files.
 //!
-//! They are read by the keys listed here and not by `#[serde(flatten)]`: serde's own flattening keeps each object as a
-//! tree before it finds its fields, which took more than half of the reading of a large profile.
+//! The reader takes the keys listed here, without `#[serde(flatten)]`: serde's own flattening keeps each object as a
+//! tree before finding its fields, which took more than half of the time for reading a large profile.
 
 use serde::{Deserialize, Serialize};
 
 use super::figures::{Memory, memory_figures};
 use super::time_and_memory::Time;
 
-/// One place in native code behind a line.
+/// A native function behind a line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NativeSymbol {
     /// File name of the library or program.
     pub object: String,
-    /// Function; `None` where no symbol covers the address.
+    /// Function; `None`: no symbol covers the address.
     pub symbol: Option<String>,
     /// CPU seconds.
     pub s: f64,
 }
 
-/// One line.
+/// A line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "LineKeys")]
 pub struct Line {
@@ -30,46 +31,46 @@ pub struct Line {
     pub line: u32,
     /// Qualified name of the function that the line's samples ran in.
     pub function: String,
-    /// Source text without its newline; `None` where the source is not available.
+    /// Source text without its newline; `None`: the source is unavailable.
     pub source: Option<String>,
     /// Time.
     #[serde(flatten)]
     pub time: Time,
     /// CPU samples.
     pub cpu_samples: u64,
-    /// Standard error of the CPU seconds of all kinds; `None`: no sample was taken. Since format 1.3.
+    /// Standard error of the CPU seconds of all kinds; `None`: the line has no sample. Since format 1.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_s_se: Option<f64>,
     /// Memory.
     #[serde(flatten)]
     pub memory: Memory,
-    /// Queries of databases, without words of transactions; `None`: the line has none, or nothing counted them.
+    /// Queries of databases, without transaction commands; `None`: the line has none, or no process counted queries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql_count: Option<u64>,
-    /// Seconds of these in the drivers.
+    /// Seconds of the queries in the drivers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql_s: Option<f64>,
-    /// Their rows; `None`: no layer knows.
+    /// Rows of the queries; `None`: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql_rows: Option<u64>,
-    /// The worst mark of these.
+    /// The worst mark of the queries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql_mark: Option<String>,
     /// Seconds of the line in an ORM, beside the driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql_build_s: Option<f64>,
-    /// Native places, largest first.
+    /// Native functions, largest first.
     #[serde(default)]
     pub native: Vec<NativeSymbol>,
-    /// Shares of the processes, where there are several.
+    /// Shares of the processes, if there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_process: Vec<ProcessShare>,
-    /// Shares of the threads, where there are several; time of threads too short to be told apart is in none.
+    /// Shares of the threads, if there are several. Time of threads too short to be separated is in no share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_thread: Vec<ThreadShare>,
 }
 
-/// What one process adds to a line.
+/// The share of a process in a line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "ProcessShareKeys")]
 pub struct ProcessShare {
@@ -83,7 +84,7 @@ pub struct ProcessShare {
     pub memory: Memory,
 }
 
-/// What one thread adds to a line.
+/// The share of a thread in a line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "ThreadShareKeys")]
 pub struct ThreadShare {
@@ -92,7 +93,7 @@ pub struct ThreadShare {
     /// Its time.
     #[serde(flatten)]
     pub time: Time,
-    /// Bytes that it allocated; `None`: not measured.
+    /// Bytes that the thread allocated; `None`: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alloc_bytes: Option<u64>,
 }

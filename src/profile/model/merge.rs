@@ -1,8 +1,8 @@
-//! What a merged profile knows beside the figures of an ordinary profile.
+//! Facts of a merged profile beside the figures of an ordinary profile.
 //!
-//! Job: the merged runs, the spread of each line over them, and all that a further merge needs. Invariant: amounts are
-//! integers (microseconds, bytes), so merging again gives the same sums to the byte. Neighbours: `merge` fills it,
-//! reports show `spread`.
+//! Job: the merged runs, the spread of each line over them, and the data for a further merge. Invariant: amounts are
+//! integers (microseconds, bytes), so merging again gives the same sums to the byte. Neighbours: `merge` fills the
+//! types, reports show `spread`.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,8 @@ pub struct Merge {
     pub spread: Spread,
     /// The part of each process in each line, in the order of `files` and their lines.
     pub parts: Vec<LineParts>,
-    /// Squares of `cpu_s_se` of functions: index of the file, index of the function in the file, and the square in units of
-    /// 256 µs².
+    /// Squares of `cpu_s_se` of functions: index of the file, index of the function in the file, and the square in
+    /// units of 256 µs².
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<(usize, usize, u64)>,
     /// Variances of `totals`.
@@ -40,21 +40,21 @@ pub struct Merge {
 /// One merged run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Member {
-    /// Rank in its job; `None` where no launcher gave one.
+    /// Rank in its job; `None`: no launcher gave a rank.
     pub rank: Option<u32>,
     /// Name of its machine; `None` in profiles before format 1.3.
     pub host: Option<String>,
-    /// When it started, RFC 3339.
+    /// Start, RFC 3339.
     pub started_at: String,
     /// Process id.
     pub pid: u32,
-    /// Tells runs apart that began in the same second and process: a digest of the head of its profile.
+    /// Digest of the head of its profile, which separates runs that began in the same second and process id.
     pub digest: String,
     /// Command line.
     pub command: Vec<String>,
     /// Working directory.
     pub cwd: String,
-    /// How it ended.
+    /// How the run ended.
     pub exit: Exit,
     /// Wall seconds.
     pub elapsed_s: f64,
@@ -106,7 +106,7 @@ pub struct LineSpread {
     pub file: usize,
     /// Line.
     pub line: u32,
-    /// CPU seconds of a group; `None`: in no group known, or 0 in all.
+    /// CPU seconds of a group; `None`: known for no group, or 0 in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_s: Option<Range<f64>>,
     /// Seconds off the CPU.
@@ -115,27 +115,27 @@ pub struct LineSpread {
     /// Bytes allocated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alloc_bytes: Option<Range<u64>>,
-    /// Bytes live at each process' own peak; a group has the largest of its processes.
+    /// Bytes live at each process' own peak; a group counts its largest process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<Range<u64>>,
 }
 
-/// The least, the middle and the largest of the groups.
+/// The least, the median and the largest of the groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Range<T> {
     /// The least.
     pub min: T,
-    /// Half of the groups have at most so much; of an even number, the mean of the two in the middle.
+    /// The median; for an even number of groups, the mean of the two in the middle.
     pub median: T,
     /// The largest.
     pub max: T,
-    /// The largest by the mean.
+    /// The largest divided by the mean.
     pub imbalance: f64,
-    /// The group that has the largest: index into [`Spread::groups`], the first of equals.
+    /// The group with the largest: index into [`Spread::groups`], the first of equals.
     pub highest: usize,
 }
 
-/// What each process has of a line, and the variances of the line's sums.
+/// The part of each process in a line, and the variances of the line's sums.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LineParts {
     /// Index into [`Profile::files`].
@@ -148,8 +148,8 @@ pub struct LineParts {
     /// The variances of its memory figures.
     #[serde(flatten)]
     pub variances: Variances,
-    /// Process, CPU microseconds, microseconds off the CPU, bytes allocated, and bytes
-    /// live at the process' peak.
+    /// For each process: its index, CPU microseconds, microseconds off the CPU, bytes allocated, and bytes live at the
+    /// process' peak.
     pub parts: Vec<(u32, u64, u64, u64, u64)>,
 }
 
@@ -164,13 +164,13 @@ pub struct Variances {
     pub live_variance: u64,
 }
 
-/// A message, and how many of the merged runs have it.
+/// A message, and the number of merged runs that have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CountedNotice {
     /// The kind of message.
     pub code: String,
     /// The message.
     pub text: String,
-    /// Runs.
+    /// Number of runs.
     pub runs: u64,
 }

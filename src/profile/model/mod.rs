@@ -1,7 +1,7 @@
-//! The model: what a profile says, format 1. No arithmetic beyond sums.
+//! The model: the content of a profile, format 1. No arithmetic beyond sums.
 //!
-//! Job: the types of the JSON and of everything that renders it. Invariant: no room below is known here. Neighbours:
-//! `build` and `write` make profiles, `report` shows them, `compare` pairs two.
+//! Job: the types of the JSON and of everything that renders it. Invariant: the model uses no other module of
+//! `profile`. Neighbours: `build` and `write` make profiles, `report` shows them, `compare` pairs two.
 
 mod exit;
 pub mod figures;

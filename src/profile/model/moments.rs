@@ -1,6 +1,6 @@
-//! Stretches and moments of a run: sections, leaks, and nearness to a limit of memory.
+//! Stretches and moments of a run: sections, leaks, and moments near a limit of memory.
 //!
-//! Invariant: what is not known is `None`, never 0. Neighbours: `write::tables` and `write::lines` fill them.
+//! Invariant: an unknown figure is `None`, never 0. Neighbours: `write::tables` and `write::lines` fill the types.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub struct Leak {
     pub confidence: f64,
 }
 
-/// All calls of a stretch of the run that the program marked by name, in one process.
+/// All calls of a section in a single process: a stretch of the run that the program marked by name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Section {
     /// Name.
@@ -34,13 +34,13 @@ pub struct Section {
     pub end_s: f64,
     /// Wall seconds of all calls.
     pub elapsed_s: f64,
-    /// CPU seconds of the process meanwhile, all threads; `None` where a call never ended.
+    /// CPU seconds of the process meanwhile, all threads; `None`: a call never ended.
     pub cpu_s: Option<f64>,
     /// Bytes allocated meanwhile by the process.
     pub alloc_bytes: Option<u64>,
-    /// Live bytes at the ends less those at the beginnings.
+    /// Live bytes at the ends minus live bytes at the beginnings, summed over the calls.
     pub increment_bytes: Option<i64>,
-    /// What passed on lines in scope, by file and line.
+    /// Figures of the lines in scope meanwhile, by file and line.
     pub lines: Vec<SectionLine>,
 }
 
@@ -51,24 +51,24 @@ pub struct SectionLine {
     pub file: usize,
     /// Line.
     pub line: u32,
-    /// CPU seconds: the section's clock, divided as its samples fell.
+    /// CPU seconds: the section's CPU time, divided in proportion to its samples.
     pub cpu_s: Option<f64>,
     /// Bytes allocated.
     pub alloc_bytes: Option<u64>,
 }
 
-/// What a line held at a moment.
+/// Live bytes of a line at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldBytes {
     /// Index into [`Profile::files`].
     pub file: usize,
     /// Line.
     pub line: u32,
-    /// Live bytes that it allocated.
+    /// Live bytes that the line allocated.
     pub live_bytes: u64,
 }
 
-/// A moment at which a process had used nearly all the memory that it may have.
+/// A moment at which a process had used nearly all the memory of a limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NearLimit {
     /// `address space`, `cgroup` or `machine`.
@@ -81,6 +81,6 @@ pub struct NearLimit {
     pub used_bytes: u64,
     /// Bytes allowed.
     pub limit_bytes: u64,
-    /// The lines that held most, largest first.
+    /// The lines with most live bytes, largest first.
     pub lines: Vec<HeldBytes>,
 }

@@ -1,9 +1,9 @@
-//! Messages of a profile: what a report must say of the run beside its figures.
+//! Messages of a profile: facts about the run that a report must show beside the figures.
 //!
-//! Job: one type for each message, from the recorder or from the launcher, with a code for programs and a text for people.
-//! Invariant: every code stands in [`codes`], which docs/profile-format.md lists; a profile of format 1.1 or older has
-//! plain strings, which read as messages of the code `other`. Neighbours: `build::notices` makes most of them, reports
-//! print their [`Display`](std::fmt::Display).
+//! Job: a type for every message, from the recorder or from the launcher, with a code for programs and a text for
+//! people. Invariant: every code is in [`codes`], and docs/profile-format.md lists all of them. A profile of format 1.1
+//! or older has plain strings, which read as messages of the code `other`. Neighbours: `build::notices` makes most of
+//! the messages, reports print their [`Display`](std::fmt::Display).
 
 use std::fmt;
 
@@ -23,9 +23,9 @@ pub mod codes {
     OTHER = "other";
     /// The self-test failed: no line of the process is reported.
     FRAMES_REFUSED = "frames_refused";
-    /// The line table of a function could not be read: its time stands on its first line.
+    /// The line table of a function could not be read: the function's time is charged to its first line.
     LINES_UNKNOWN = "lines_unknown";
-    /// Some stacks were deeper than what is read of them.
+    /// Some stacks were deeper than the part that is read.
     DEEP_STACKS = "deep_stacks";
     /// Records of the process were lost.
     LOST_RECORDS = "lost_records";
@@ -33,17 +33,17 @@ pub mod codes {
     MANY_PROCESSES = "many_processes";
     /// More threads than rows: the last row holds the rest.
     MANY_THREADS = "many_threads";
-    /// More names of sections than rows: the rest is in no row.
+    /// More names of sections than rows: sections of further names have no row.
     MANY_SECTIONS = "many_sections";
-    /// More call paths than the tree of calls holds: the innermost frames of the rest are told as their callers.
+    /// More call paths than the tree of calls holds: the innermost frames of the rest are combined with their callers.
     FOLDED_PATHS = "folded_paths";
-    /// More texts of command lines than are kept: the rest share a name.
+    /// More programs on command lines (`-c`) than are kept: the rest share a name.
     MANY_TEXTS = "many_texts";
     /// More messages than the profile keeps.
     MANY_NOTICES = "many_notices";
     /// Figures that were not finite numbers are left out.
     NOT_FINITE = "not_finite";
-    /// Processes found no room in the shared memory.
+    /// Processes got no segment of the shared memory, because the arena was full.
     NO_ROOM = "no_room";
     /// Processes in PID namespaces of their own were not profiled.
     OTHER_NAMESPACE = "other_namespace";
@@ -69,7 +69,7 @@ pub mod codes {
     FOREIGN = "foreign";
     /// A file could not be merged.
     NOT_MERGED = "not_merged";
-    /// Figures are known of some of the merged runs alone.
+    /// Some figures are known only for a part of the merged runs.
     PARTLY_KNOWN = "partly_known";
     }
 }

@@ -1,8 +1,8 @@
-//! The profile as every report sees it: format 1 of the profile JSON, field for field.
+//! The profile as every report reads it: format 1 of the profile JSON, field for field.
 //!
-//! Job: one set of plain types for the builder to fill and for table, JSON, HTML and diff to read. Invariant: keys are
-//! stable, units are in the names, what is not known is `None` (JSON `null`), never 0. Neighbours: `build::builder` builds it,
-//! `report::json` reads and writes it.
+//! Job: plain types for the builder to fill and for table, JSON, HTML and diff to read. Invariant: keys are stable,
+//! units are in the names, an unknown figure is `None` (JSON `null`), never 0. Neighbours: `build::builder` builds a
+//! profile, `report::json` reads and writes the file.
 
 use std::sync::Arc;
 
@@ -43,34 +43,35 @@ pub const FORMAT_MAJOR: u32 = 1;
 /// [`Format::minor`] that this build writes.
 pub const FORMAT_MINOR: u32 = 3;
 
-/// Who wrote the profile.
+/// The tool that wrote the profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     /// Version of rscalene.
     pub version: String,
 }
 
-/// What was profiled.
+/// The profiled program.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Command line.
     pub command: Vec<String>,
     /// Working directory.
     pub cwd: String,
-    /// Version of its Python; `None` where no Python was seen.
+    /// Version of its Python; `None`: no Python was seen.
     pub python: Option<String>,
-    /// Free-threaded build?
+    /// True for a free-threaded build.
     pub free_threaded: bool,
     /// e.g. `linux-x86_64`.
     pub platform: String,
     /// Process id.
     pub pid: u32,
-    /// How it ended.
+    /// How the program ended.
     pub exit: Exit,
     /// Allocator behind `malloc`, e.g. `jemalloc`; `None`: libc's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocator: Option<String>,
-    /// It ran already when the profile began: how it was observed, e.g. `outside (perf)`.
+    /// How the observer read a program that already ran when the profile began, e.g. `outside (perf)`; `None`: the
+    /// launcher started the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attached: Option<String>,
     /// Name of the machine. Since format 1.3.
@@ -81,7 +82,7 @@ pub struct Target {
     pub rank: Option<u32>,
 }
 
-/// When and for how long.
+/// Start and length of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Clock {
     /// RFC 3339, UTC.
@@ -93,16 +94,16 @@ pub struct Clock {
     pub program_s: Option<f64>,
 }
 
-/// CPU sampling as it was.
+/// CPU sampling, as used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CpuSettings {
     /// `perf`, `timer`, `mixed`, or `off`.
     pub source: String,
-    /// CPU seconds between two samples of a thread: the median of what the samples stand for.
+    /// CPU seconds between two samples of a thread: the median weight of the samples.
     pub interval_s: f64,
 }
 
-/// Memory sampling as it was.
+/// Memory sampling, as used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemorySettings {
     /// `sampled`, `exact` or `off`.
@@ -111,18 +112,18 @@ pub struct MemorySettings {
     pub interval_bytes: Option<u64>,
 }
 
-/// Whose lines are reported.
+/// Rules for the files whose lines are reported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScopeSettings {
-    /// Globs that were added.
+    /// Globs that add files.
     pub include: Vec<String>,
-    /// Globs that were taken out.
+    /// Globs that remove files.
     pub exclude: Vec<String>,
-    /// Everything is in scope.
+    /// True if all files are in scope.
     pub all: bool,
 }
 
-/// How the profile was made.
+/// Settings of the recording.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// CPU.
@@ -133,7 +134,7 @@ pub struct Settings {
     pub scope: ScopeSettings,
 }
 
-/// One function.
+/// A function.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Function {
     /// Bare name.
@@ -147,19 +148,20 @@ pub struct Function {
     /// Own time.
     #[serde(rename = "self")]
     pub own: Time,
-    /// Standard error of the own CPU seconds, at most; `None`: no sample was taken. Since format 1.3.
+    /// Standard error of the own CPU seconds, at most; `None`: the function has no sample. Since format 1.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_s_se: Option<f64>,
-    /// With callees.
+    /// Time and memory with callees.
     pub cumulative: Cumulative,
 }
 
-/// One source file.
+/// A source file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct File {
     /// Path as the code object names it, made absolute.
     pub path: String,
-    /// SHA-256 of its lines, joined by newlines, as they were profiled; `None` where the text is not kept. Since format 1.3.
+    /// SHA-256 of its lines, joined by newlines, as they were profiled; `None`: the profile keeps no source. Since
+    /// format 1.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_sha256: Option<String>,
     /// Lines with any figure, in order.
@@ -175,7 +177,7 @@ pub struct Timeline {
     pub rss: Vec<(f64, u64)>,
     /// Tracked live bytes, all processes.
     pub live: Vec<(f64, u64)>,
-    /// Live bytes of the lines that held most, all processes; the largest first.
+    /// Live bytes of the lines with most live bytes, all processes; the largest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LineCourse>,
 }
@@ -191,7 +193,7 @@ pub struct LineCourse {
     pub live: Vec<(f64, u64)>,
 }
 
-/// One thread.
+/// A thread.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Thread {
     /// Process id.
@@ -203,12 +205,12 @@ pub struct Thread {
     /// Time.
     #[serde(flatten)]
     pub time: Time,
-    /// Exact CPU seconds of its clock.
+    /// Exact CPU seconds of the thread's clock.
     #[serde(default)]
     pub cpu_clock_s: Option<f64>,
 }
 
-/// One process.
+/// A process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Process {
     /// Process id.
@@ -217,7 +219,7 @@ pub struct Process {
     pub parent: u32,
     /// Command line.
     pub command: Vec<String>,
-    /// How it ended.
+    /// How the process ended.
     pub exit: Exit,
     /// Peak RSS.
     pub peak_rss_bytes: Option<u64>,
@@ -240,19 +242,19 @@ pub struct Process {
 pub struct Profile {
     /// Name and version of the format.
     pub format: Format,
-    /// Who wrote it.
+    /// The tool that wrote the profile.
     pub tool: Tool,
-    /// What was profiled.
+    /// The profiled program.
     pub target: Target,
-    /// When.
+    /// Start and length of the run.
     pub clock: Clock,
-    /// How.
+    /// Settings of the recording.
     pub settings: Settings,
     /// Sums.
     pub totals: Totals,
     /// Files in scope with any figure.
     pub files: Vec<File>,
-    /// Series.
+    /// Series over time.
     pub timeline: Timeline,
     /// Threads.
     pub threads: Vec<Thread>,
@@ -260,26 +262,26 @@ pub struct Profile {
     pub processes: Vec<Process>,
     /// Stacks.
     pub stacks: Stacks,
-    /// Stretches that the program marked, in order of their beginning.
+    /// Stretches that the program marked, in the order of their beginning.
     #[serde(default)]
     pub sections: Vec<Section>,
-    /// Work that bears labels, such as the requests of a route; the most CPU first.
+    /// Work with labels, such as the requests of a route; most CPU first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<Label>,
-    /// Queries of databases; `None` where nothing counted them.
+    /// Queries of databases; `None`: no process counted them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<Sql>,
-    /// Leaks, surest first; `None` where memory was not profiled.
+    /// Leaks, highest confidence first; `None`: memory was not profiled.
     #[serde(default)]
     pub leaks: Option<Vec<Leak>>,
-    /// Moments near the end of memory: the last of each limit and process, in the order of time.
+    /// Moments near a limit of memory: the last of each limit and process, in the order of time.
     #[serde(default)]
     pub near_limits: Vec<NearLimit>,
     /// Messages that the report must show (denied perf, refused frames, processes that could not be profiled). Plain
     /// strings before format 1.2.
     #[serde(default)]
     pub notices: Vec<Notice>,
-    /// The runs that `rscalene merge` put together. Since format 1.3.
+    /// The runs that `rscalene merge` combined. Since format 1.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Arc<Merge>>,
 }

@@ -1,13 +1,14 @@
-//! The stacks of a profile: distinct frames, the tree of them, and the shares of threads and processes.
+//! The stacks of a profile: distinct frames, the tree of stacks, and the shares of threads and processes.
 //!
-//! Invariant: a node stands behind its parent, and every index leads to a row. Neighbours: `write::tables` fills them.
+//! Invariant: a node comes after its parent, and every index refers to a row. Neighbours: `write::tables` fills the
+//! types.
 
 use serde::{Deserialize, Serialize};
 
-/// One distinct frame of the stacks.
+/// A distinct frame of the stacks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StackFrame {
-    /// Index into [`Profile::files`], or into [`Stacks::other_files`] counted on from there.
+    /// Index into [`Profile::files`]; from the end of that list on, into [`Stacks::other_files`].
     pub file: usize,
     /// Qualified name.
     pub function: String,
@@ -15,7 +16,7 @@ pub struct StackFrame {
     pub line: u32,
 }
 
-/// One node of the tree of stacks: outermost frames have no parent.
+/// A node of the tree of stacks; an outermost frame has no parent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StackNode {
     /// Index of the caller's node, always smaller than this node's own.
@@ -34,7 +35,7 @@ pub struct StackNode {
     /// Own CPU samples; 0 in profiles before format 1.3.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cpu_samples: u64,
-    /// The part of `cpu_s` in Python code. Absent: 0, or unknown. Since format 1.3, as all that follow.
+    /// The part of `cpu_s` in Python code. Absent: 0, or unknown. Since format 1.3, like all fields below.
     #[serde(default, skip_serializing_if = "is_no_time")]
     pub python_s: f64,
     /// The part of `cpu_s` in native code.
@@ -51,7 +52,7 @@ pub struct StackNode {
     pub live_bytes: u64,
 }
 
-/// What one thread has of a node of the stacks.
+/// The share of a thread in a node of the stacks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ThreadStack {
     /// Index into [`Stacks::nodes`].
@@ -66,7 +67,7 @@ pub struct ThreadStack {
     pub alloc_bytes: u64,
 }
 
-/// What one process has of a node of the stacks.
+/// The share of a process in a node of the stacks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStack {
     /// Index into [`Stacks::nodes`].
@@ -84,7 +85,7 @@ pub struct ProcessStack {
     pub peak_bytes: u64,
 }
 
-/// Serde takes what it skips by reference.
+/// True for 0. Serde passes the field by reference.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
@@ -106,10 +107,10 @@ pub struct Stacks {
     /// Paths of files out of scope, whose indices follow those of [`Profile::files`].
     #[serde(default)]
     pub other_files: Vec<String>,
-    /// Shares of the threads in the nodes' own figures, where there are several and not too many shares.
+    /// Shares of the threads in the nodes' own figures, if there are several threads and not too many shares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_thread: Vec<ThreadStack>,
-    /// Shares of the processes, likewise.
+    /// Shares of the processes, under the same conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_process: Vec<ProcessStack>,
 }
