@@ -71,7 +71,8 @@ impl std::error::Error for LocateError {}
 impl Runtime {
     /// Finds the interpreter that process `pid` has loaded.
     ///
-    /// # Errors [`LocateError`] if the process cannot be read, or runs no CPython 3.11 or later.
+    /// # Errors
+    /// [`LocateError`] if the process cannot be read, or runs no CPython 3.11 or later.
     pub fn locate(pid: u32) -> Result<Self, LocateError> {
         let mut mappings = files(pid).map_err(|error| LocateError::Maps(pid, error))?;
         mappings.sort_by_key(|mapping| rank(file_name(&mapping.module.path)));

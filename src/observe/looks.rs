@@ -90,7 +90,8 @@ impl Counted {
 impl Inside {
     /// Begins to sample the own process; the profile shows `interval_ns` as the interval.
     ///
-    /// # Errors The interpreter's layout is unknown.
+    /// # Errors
+    /// The interpreter's layout is unknown.
     pub fn new(target: Target, interval_ns: u64, out: &mut Vec<Event>) -> Result<Self, Unsupported> {
         let memory = ProcessMemory::new(target.pid);
         let layout = Layout::of(target.version, target.runtime, target.code_type, &memory)?;

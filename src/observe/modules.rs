@@ -90,7 +90,8 @@ impl ModuleWatch {
 
 /// Executable mappings of a process, by address.
 ///
-/// # Errors The process has ended or may not be inspected.
+/// # Errors
+/// The process has ended or may not be inspected.
 pub fn executable(pid: u32) -> io::Result<Vec<Mapping>> {
     let bytes = proc::read_whole(&format!("/proc/{pid}/maps"), 1 << 16)?;
     Ok(String::from_utf8_lossy(&bytes).lines().filter_map(parse).collect())

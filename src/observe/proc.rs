@@ -131,14 +131,16 @@ impl Schedstat {
     /// Opens the file of a thread. Without `keep` every reading opens the file anew, which is slow but needs no file
     /// descriptor.
     ///
-    /// # Errors The thread has ended, or the kernel keeps no scheduler statistics.
+    /// # Errors
+    /// The thread has ended, or the kernel keeps no scheduler statistics.
     pub fn open(pid: u32, tid: u32, keep: bool) -> io::Result<Self> {
         Ok(Self(Source::open(format!("/proc/{pid}/task/{tid}/schedstat"), keep)?))
     }
 
     /// Reads the file now.
     ///
-    /// # Errors The thread has ended (`ESRCH`), or the text is not three numbers.
+    /// # Errors
+    /// The thread has ended (`ESRCH`), or the text is not three numbers.
     pub fn read(&self) -> io::Result<Clock> {
         let mut buffer = [0; 96];
         let text = self.0.read(&mut buffer)?;
@@ -154,14 +156,16 @@ impl SyscallFile {
     /// Opens the file of a thread. Without `keep` every reading opens the file anew, which is slow but needs no file
     /// descriptor.
     ///
-    /// # Errors The thread has ended, or the kernel has no such file.
+    /// # Errors
+    /// The thread has ended, or the kernel has no such file.
     pub fn open(pid: u32, tid: u32, keep: bool) -> io::Result<Self> {
         Ok(Self(Source::open(format!("/proc/{pid}/task/{tid}/syscall"), keep)?))
     }
 
     /// Reads the file now.
     ///
-    /// # Errors The thread has ended, or the process may not be inspected (`EPERM`, `EACCES`).
+    /// # Errors
+    /// The thread has ended, or the process may not be inspected (`EPERM`, `EACCES`).
     pub fn read(&self) -> io::Result<Activity> {
         let mut buffer = [0; 256];
         parse_activity(self.0.read(&mut buffer)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -171,14 +175,16 @@ impl SyscallFile {
 impl StatusFile {
     /// Opens the file of a process.
     ///
-    /// # Errors The process has ended.
+    /// # Errors
+    /// The process has ended.
     pub fn open(pid: u32) -> io::Result<Self> {
         Ok(Self(File::open(format!("/proc/{pid}/status"))?))
     }
 
     /// The resident memory now.
     ///
-    /// # Errors The process has ended, or is a zombie without memory.
+    /// # Errors
+    /// The process has ended, or is a zombie without memory.
     pub fn resident(&self) -> io::Result<Resident> {
         let mut buffer = [0; 4_096];
         let read = self.0.read_at(&mut buffer, 0)?;
@@ -192,7 +198,8 @@ impl StatusFile {
 
 /// Threads of a process, in the kernel's order.
 ///
-/// # Errors The process has ended.
+/// # Errors
+/// The process has ended.
 pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
     let folder = File::open(format!("/proc/{pid}/task"))?;
     // Not `fs::read_dir`: libc's `opendir` calls `malloc`, which `Profiler` observes in its own process.
@@ -207,7 +214,8 @@ pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
 
 /// Number of threads of a process, without listing them.
 ///
-/// # Errors The process has ended.
+/// # Errors
+/// The process has ended.
 pub fn thread_count(pid: u32) -> io::Result<u64> {
     // The kernel keeps the link count of `task` at two more than the threads.
     Ok(fs::metadata(format!("/proc/{pid}/task"))?.nlink().saturating_sub(2))
@@ -216,7 +224,8 @@ pub fn thread_count(pid: u32) -> io::Result<u64> {
 /// Reads a whole file of `/proc`. These files have no size, and the kernel writes them anew for every short read. So
 /// the first read asks for `first_bytes`, which callers choose large.
 ///
-/// # Errors The process has ended or may not be inspected.
+/// # Errors
+/// The process has ended or may not be inspected.
 pub fn read_whole(path: &str, first_bytes: usize) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = vec![0; first_bytes];
@@ -236,7 +245,8 @@ pub fn read_whole(path: &str, first_bytes: usize) -> io::Result<Vec<u8>> {
 
 /// State, parent and start of a process.
 ///
-/// # Errors The process has ended.
+/// # Errors
+/// The process has ended.
 pub fn stat(pid: u32) -> io::Result<Stat> {
     let bytes = read_whole(&format!("/proc/{pid}/stat"), 1_024)?;
     parse_stat(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())

@@ -1,8 +1,8 @@
-//! The share of looks that happened on time.
+//! The share of looks on time.
 //!
-//! Job: count the looks of a thread that looks at others, and the looks that the thread missed because it had no core
-//! when they were due. Invariant: pauses that the thread takes by itself are no missed looks. Neighbours: `remote` and
-//! `inprocess::looking` count, `profile::build::notices` words the message.
+//! Job: count the looks of a thread at other threads, and the looks missed because the looking thread had no core when
+//! they were due. Invariant: a pause by choice is no missed look. Neighbours: `remote` and `inprocess::looking` count,
+//! `profile::build::notices` words the message.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const FEW: f64 = 50.0;
 /// A share of looks on time below this causes a message.
 const ENOUGH: f64 = 0.5;
 
-/// Numbers of looks that happened and looks that were missed.
+/// Numbers of looks on time and of missed looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Looks {
     came: f64,

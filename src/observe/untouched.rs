@@ -13,9 +13,9 @@ use std::os::unix::fs::FileExt;
 
 use super::proc;
 
-/// Shortest range that is reported, in pages.
+/// Shortest reported range, in pages.
 const SHORTEST: u64 = 16;
-/// Smallest mapping that is examined, in bytes.
+/// Smallest examined mapping, in bytes.
 const SMALLEST: u64 = 1 << 20;
 /// Number of pages whose entries are read at once.
 const AT_ONCE: u64 = 8192;
@@ -23,13 +23,13 @@ const AT_ONCE: u64 = 8192;
 const REGIONS: usize = 1024;
 /// Most bytes of address space that are examined, if each page has an entry.
 const MOST: u64 = 16 << 30;
-/// Most ranges that a look reports.
+/// Most ranges reported by a look.
 const MOST_RANGES: usize = 16_384;
 /// Looks may take a part of 1 / `SHARE` of the time.
 const SHARE: u32 = 25;
 /// Bits of an entry: the page is in memory, or swapped out.
 const TOUCHED: u64 = 0b11 << 62;
-/// Nanoseconds between two looks at a footprint that stays at its height; the number doubles after each look.
+/// Nanoseconds between two looks at a footprint near its height; the number doubles after each look.
 const STAYS_NS: u64 = 100_000_000;
 
 /// Categories of `PAGEMAP_SCAN`.

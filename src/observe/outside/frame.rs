@@ -2,16 +2,16 @@
 //!
 //! Invariant: plain values. Neighbours: `now` and `native` make them, `commands::dump` prints them.
 
-/// One frame.
+/// A frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FrameNow {
-    /// Function; the address if no symbol covers it.
+    /// Function; the address if no symbol covers the address.
     pub function: String,
     /// File of the code, or the library of a native frame.
     pub file: String,
     /// Line; `None` for a native frame.
     pub line: Option<u32>,
-    /// The frame was entered from C code.
+    /// True if C code entered the frame.
     pub(super) entry: bool,
 }
 

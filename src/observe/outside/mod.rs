@@ -1,7 +1,8 @@
-//! Any running Python process, observed from outside: nothing is injected, stopped, signalled or written.
+//! Any running Python process, observed from outside: no code is injected, no thread is stopped or signalled, no memory
+//! is written.
 //!
-//! Job: keep a process (and, if wanted, its children) in view, and report the CPU time, the waits and the memory of its
-//! threads as the events of a profile. The reader's question: *what does this process do, now that it runs already?*
+//! Job: observe a process (and, if wanted, its children), and report the CPU time, the waits and the memory of its
+//! threads as the events of a profile. The question of a reader: *what does this process do, now that it already runs?*
 //! Invariant: the process is only read, and every clock counts from the moment of the attach. Neighbours: `watched`
 //! samples the CPU, `remote` observes waits and memory; `commands::{attach, top}` make profiles and screens of the
 //! events.
@@ -34,31 +35,31 @@ use crate::transport::event::{Batch, Body, Event};
 const LIST: Duration = Duration::from_millis(50);
 /// Time between two searches for children.
 const CHILDREN: Duration = Duration::from_millis(100);
-/// File descriptors of one thread.
+/// File descriptors of a thread.
 const FILES_EACH: usize = 6;
 
-/// How to observe a process.
+/// Settings of the observation.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// CPU time between two samples of a thread.
     pub interval: Duration,
-    /// Observe its children, too.
+    /// True to observe its children too.
     pub children: bool,
-    /// Use the kernel's perf events if the kernel gives them.
+    /// True to use the kernel's perf events, if the kernel allows them.
     pub perf: bool,
 }
 
-/// The processes in view.
+/// The observed processes.
 #[derive(Debug)]
 pub struct Outside {
     settings: Settings,
     first: u32,
     watched: HashMap<u32, Watched>,
-    /// Descendants without Python that can be read: what each of them ran when that was found out.
+    /// Readable descendants without Python: the program that each ran at the check.
     others: HashMap<u32, String>,
     remote: Remote,
     events: Receiver<Batch>,
-    /// CPU nanoseconds that each thread had used before it came into view.
+    /// CPU nanoseconds that each thread had used before the observation.
     before: HashMap<(u32, u32), u64>,
     polled: Vec<libc::pollfd>,
     owners: HashMap<RawFd, (u32, u32)>,
@@ -73,7 +74,7 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// Takes process `pid` into view.
+    /// Begins to observe process `pid`.
     ///
     /// # Errors
     /// The reason why the process cannot be observed.
@@ -117,18 +118,18 @@ impl Outside {
         self.engine
     }
 
-    /// Processes in view.
+    /// Ids of the observed processes.
     pub fn pids(&self) -> impl Iterator<Item = u32> {
         self.watched.keys().copied()
     }
 
-    /// Threads in view.
+    /// Number of observed threads that perf samples.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.owners.len()
     }
 
-    /// Records of CPU time that were dropped, because their threads had gone to sleep before the frames were read.
+    /// Number of dropped records of CPU time: their threads had gone to sleep before the frames were read.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped + self.watched.values().map(|watched| watched.dropped).sum::<u64>()
@@ -196,7 +197,7 @@ impl Outside {
         since(&self.before, event)
     }
 
-    /// Takes a process into view; `fresh`: the process began after the attach, so its whole life counts.
+    /// Begins to observe a process; `fresh`: the process began after the attach, so its whole life counts.
     fn take(&mut self, mut watched: Watched, fresh: bool, out: &mut Vec<Event>) {
         let pid = watched.target.pid;
         if !fresh {
@@ -251,7 +252,7 @@ impl Outside {
                 if self.watched.contains_key(&child) {
                     continue;
                 }
-                // A process that was not readable may run another program by now.
+                // A process without readable Python may run another program by now.
                 let runs = std::fs::read_link(format!("/proc/{child}/exe")).unwrap_or_default();
                 let runs = runs.to_string_lossy().into_owned();
                 if self.others.get(&child) == Some(&runs) {
@@ -280,7 +281,7 @@ impl Outside {
     }
 }
 
-/// Makes the clocks in an event count from the moment at which their thread came into view.
+/// Makes the clocks in an event count from the moment at which the observation of their thread began.
 fn since(before: &HashMap<(u32, u32), u64>, mut event: Event) -> Event {
     let pid = event.pid;
     let less = |tid: u32, cpu_ns: u64| cpu_ns.saturating_sub(before.get(&(pid, tid)).copied().unwrap_or(0));

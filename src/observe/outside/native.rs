@@ -1,8 +1,9 @@
-//! Native frames of a thread that is stopped for one read.
+//! Native frames of a thread that is stopped for a single read.
 //!
-//! Job: unwind a thread's native stack by the unwind tables of the libraries that its process has mapped, and name the
-//! functions. Invariant: a thread is stopped for one read and goes on whatever the result of the read is; nothing of it
-//! is changed. Neighbours: `now` merges these frames with Python's; `framehop` unwinds, `symbols` names.
+//! Job: unwind a thread's native stack by the unwind tables of the mapped libraries of its process, and name the
+//! functions. Invariant: a thread is stopped for a single read, and continues whatever the result of the read is; the
+//! thread itself is not changed. Neighbours: `now` merges these frames with Python's frames; `framehop` unwinds,
+//! `symbols` names.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,10 +25,10 @@ use framehop::aarch64::{CacheAarch64 as Cache, UnwindRegsAarch64 as Registers, U
 #[cfg(target_arch = "x86_64")]
 use framehop::x86_64::{CacheX86_64 as Cache, UnwindRegsX86_64 as Registers, UnwinderX86_64 as Engine};
 
-/// Most frames of one stack.
+/// Most frames of a stack.
 const MAX_FRAMES: usize = 2_048;
 
-/// The unwind tables, symbols and memory of one process.
+/// The unwind tables, symbols and memory of a process.
 pub(super) struct Unwinders {
     engine: Engine<Vec<u8>>,
     mappings: Vec<Mapping>,
@@ -36,7 +37,7 @@ pub(super) struct Unwinders {
 }
 
 impl Unwinders {
-    /// Reads the unwind tables of all files that process `pid` has mapped.
+    /// Reads the unwind tables of all mapped files of process `pid`.
     pub(super) fn of(pid: u32) -> Result<Self, Refused> {
         let mappings = modules::executable(pid).map_err(|_| Refused::denied(pid))?;
         if let Some(tracer) = super::refused::tracer(pid) {
@@ -113,9 +114,11 @@ fn module(mapping: &Mapping, path: &PathBuf) -> Option<Module<Vec<u8>>> {
     Some(Module::new(mapped.path.clone(), mapped.start..mapped.end, bias, info))
 }
 
-/// Stops thread `tid`, reads its native stack, calls `meanwhile`, and lets the thread go on. Names are looked up
+/// Stops thread `tid`, reads its native stack, calls `meanwhile`, and lets the thread continue. Names are looked up
 /// afterwards.
 ///
+/// # Errors
+/// The kernel does not allow this process to stop the thread.
 /// # Errors The kernel does not allow to stop the thread.
 pub(super) fn stopped(
     pid: u32,
@@ -131,7 +134,7 @@ pub(super) fn stopped(
     Ok(addresses?.into_iter().map(|pc| unwinders.named(pc)).collect())
 }
 
-/// A thread that is stopped until this is dropped.
+/// A thread that stays stopped until this value is dropped.
 struct Stop(libc::pid_t);
 
 impl Stop {
@@ -141,7 +144,7 @@ impl Stop {
         let stop = Self(tid);
         trace(libc::PTRACE_INTERRUPT, tid, 0)?;
         let mut status = 0;
-        // SAFETY: `status` has room for the answer.
+        // SAFETY: `status` has space for the answer.
         while unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL) } < 0 {
             let error = io::Error::last_os_error();
             if error.kind() != io::ErrorKind::Interrupted {
@@ -164,7 +167,7 @@ impl Stop {
         // SAFETY: all bytes zero is a valid set of registers.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
         let mut room = libc::iovec { iov_base: (&raw mut registers).cast(), iov_len: size_of_val(&registers) };
-        // SAFETY: the kernel writes as many bytes as `room` has.
+        // SAFETY: the kernel writes at most the bytes of `room`.
         let answer = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.0, libc::NT_PRSTATUS, &raw mut room) };
         if answer < 0 {
             return Err(io::Error::last_os_error());
@@ -175,13 +178,13 @@ impl Stop {
 
 impl Drop for Stop {
     fn drop(&mut self) {
-        // Detaching fails only for a thread that is gone.
+        // Detaching fails only for a thread that has ended.
         let _ = trace(libc::PTRACE_DETACH, self.0, 0);
     }
 }
 
 fn trace(request: libc::c_uint, tid: libc::pid_t, data: usize) -> io::Result<()> {
-    // SAFETY: every request here reads or writes this process' memory through `data` alone, which is null or valid.
+    // SAFETY: every request here reads or writes this process' memory only through `data`, which is null or valid.
     let answer = unsafe {
         libc::ptrace(
             request,

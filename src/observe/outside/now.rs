@@ -1,9 +1,9 @@
-//! What every thread of a process does at this moment.
+//! The activity of every thread of a process at this moment.
 //!
-//! Job: one look at all threads: their Python frames, the system calls in which they wait, the holder of the GIL, the
-//! tasks of their event loops, and, if asked for, the native frames between. Invariant: without native frames nothing
-//! is stopped, and a stack that may be torn (its thread ran while it was read) is marked as approximate; with native
-//! frames each thread is stopped for one read. Neighbours: `native` unwinds, `commands::dump` prints.
+//! Job: look once at all threads: their Python frames, the system calls in which they wait, the holder of the GIL, the
+//! tasks of their event loops, and, if asked for, the native frames between. Invariant: without native frames no thread
+//! is stopped, and a stack that may be torn (its thread ran during the read) is marked as approximate; with native
+//! frames each thread is stopped for a single read. Neighbours: `native` unwinds, `commands::dump` prints.
 
 use std::collections::HashMap;
 
@@ -24,9 +24,9 @@ use crate::observe::remote::states::States;
 /// Most frames of a stack, and most tasks of a loop, that are shown.
 const MAX_DEPTH: u32 = 1_024;
 const MAX_TASKS: usize = 1_000;
-/// Looks at a thread that keeps running, before its stack is shown as approximate.
+/// Number of looks at a thread that keeps running, before its stack is shown as approximate.
 const LOOKS: usize = 3;
-/// Longest line table, in bytes.
+/// Most bytes of a line table that are read.
 const LONGEST: usize = 1 << 16;
 
 /// A process at a moment.
@@ -47,23 +47,24 @@ pub struct ThreadNow {
     pub tid: u32,
     /// Its name.
     pub name: String,
-    /// What the thread does: `runs`, `waits for the GIL`, `waits in SYSCALL`.
+    /// The activity of the thread: `runs`, `waits for the GIL`, `waits in SYSCALL`.
     pub doing: String,
-    /// The thread has the GIL.
+    /// True if the thread has the GIL.
     pub holds_gil: bool,
-    /// The thread waits for the GIL.
+    /// True if the thread waits for the GIL.
     pub waits_for_gil: bool,
-    /// The thread ran while its stack was read.
+    /// True if the thread ran while its stack was read.
     pub approximate: bool,
     /// Its frames, innermost first.
     pub frames: Vec<FrameNow>,
-    /// The tasks of the event loop that it runs, while the loop is idle.
+    /// The tasks of the thread's event loop, while the loop is idle.
     pub tasks: Vec<Vec<FrameNow>>,
 }
 
 /// Looks at process `pid`; `with_native` stops each thread for a moment to read its native frames.
 ///
-/// # Errors The reason why the process cannot be observed.
+/// # Errors
+/// The reason why the process cannot be observed.
 pub fn now(pid: u32, with_native: bool) -> Result<Now, Refused> {
     Refused::check(pid)?;
     let found = Runtime::locate(pid).map_err(|error| Refused::located(pid, &error))?;
@@ -167,7 +168,7 @@ impl Look {
     }
 
     /// True if C code began the evaluation of this frame. 3.11 marks such a frame; later versions put a frame of C code
-    /// before it.
+    /// before the frame.
     fn entered_from_c(&self, frame: u64) -> bool {
         /// Owners from this number on are no frames of Python code.
         const OF_C: u8 = 3;
@@ -238,7 +239,7 @@ fn waits_in(activity: Option<Activity>) -> Option<u64> {
     u64::try_from(libc::SYS_futex).is_ok_and(|futex| futex == number).then_some(word)
 }
 
-/// Puts the native frames between the Python frames: each evaluation loop stands for the frames up to the one that C
+/// Puts the native frames between the Python frames: each evaluation loop stands for the frames up to the frame that C
 /// code entered.
 fn merge(python: Vec<FrameNow>, native: Vec<FrameNow>) -> Vec<FrameNow> {
     let mut python = python.into_iter();

@@ -1,9 +1,9 @@
 //! Samples of another thread's CPU time, taken by the kernel.
 //!
-//! Job: open a task-clock event on one thread and read its records: where the program counter was each time the thread
-//! had used another period of CPU time. Invariant: we never stop or signal the thread (the kernel's timer interrupt
-//! does the work), and every record is read once or counted as lost. Neighbour: `watched` reads the thread's frames
-//! when a record has come.
+//! Job: open a task-clock event on a thread and read its records: the program counter after every period of the
+//! thread's CPU time. Invariant: the thread is never stopped or signalled (the kernel's timer interrupt does the work),
+//! and every record is read once or counted as lost. Neighbour: `watched` reads the thread's frames when a record
+//! arrives.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -60,14 +60,14 @@ struct Attributes {
 
 const _: () = assert!(size_of::<Attributes>() == 112);
 
-/// The place that one sample hit.
+/// The place of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hit {
-    /// True if the sample hit the kernel.
+    /// True if the sample is in the kernel.
     pub(super) kernel: bool,
     /// The program counter.
     pub(super) pc: u64,
-    /// CPU nanoseconds that the sample stands for.
+    /// Weight of the sample in CPU nanoseconds.
     pub(super) weight_ns: u64,
 }
 
@@ -78,16 +78,16 @@ pub(super) struct Event {
     ring: NonNull<u8>,
     tail: u64,
     period_ns: u64,
-    /// Kernel time is recorded, too.
+    /// True if kernel time is recorded too.
     pub(super) kernel: bool,
 }
 
-// SAFETY: the mapping belongs to this value alone, and the kernel writes it from any CPU in any case.
+// SAFETY: this value alone owns the mapping, and the kernel writes the mapping from any CPU in any case.
 unsafe impl Send for Event {}
 
 impl Event {
-    /// Opens an event on thread `tid` with a record after each `period` of its CPU time: including kernel time
-    /// if the kernel allows that, else without it.
+    /// Opens an event on thread `tid` with a record after each `period` of its CPU time: with kernel time if the kernel
+    /// allows it, otherwise without.
     ///
     /// # Errors
     /// The kernel's error for the event without kernel time (`EACCES`, `EPERM`, `ENOSYS`, `ESRCH`, `EMFILE`).
@@ -111,7 +111,7 @@ impl Event {
             ..Attributes::default()
         };
         let anywhere: libc::c_int = -1;
-        // SAFETY: the attributes are ours, of the size that they state; the kernel checks everything else.
+        // SAFETY: `attributes` is a local variable of the size that it states; the kernel checks all other arguments.
         let fd = unsafe {
             libc::syscall(
                 libc::SYS_perf_event_open,
@@ -123,7 +123,7 @@ impl Event {
             )
         };
         let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-        // SAFETY: the kernel has just given us this descriptor.
+        // SAFETY: the kernel has just returned this descriptor, so no other value owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
@@ -137,7 +137,7 @@ impl Event {
         Ok(Self { fd, ring, tail: 0, period_ns, kernel })
     }
 
-    /// The descriptor to poll: readable when a record has come, hung up when the thread has ended.
+    /// The descriptor to poll: readable after a record, hung up after the end of the thread.
     pub(super) fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
@@ -145,14 +145,15 @@ impl Event {
     /// Sets the period from now on.
     pub(super) fn set_period(&mut self, period: Duration) {
         let period_ns = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
-        // SAFETY: the kernel reads one number, which is ours.
+        // SAFETY: the kernel reads a single number, which is a local variable.
         let answer = unsafe { libc::ioctl(self.fd.as_raw_fd(), SET_PERIOD, &raw const period_ns) };
         if answer == 0 {
             self.period_ns = period_ns;
         }
     }
 
-    /// Takes the records that have come. Returns how many the kernel lost because the ring was full.
+    /// Takes the records that have arrived. Returns the number of records that the kernel lost because the ring was
+    /// full.
     pub(super) fn take(&mut self, hits: &mut Vec<Hit>) -> u64 {
         let head = self.position(DATA_HEAD).load(Ordering::Acquire);
         let mut lost = 0;
@@ -185,20 +186,20 @@ impl Event {
     /// Reads the word at a position of the data, whose size is a power of two; records are aligned to words.
     fn word(&self, position: u64) -> u64 {
         let offset = (usize::try_from(position).unwrap_or(0) % (PAGES * PAGE)) & !7;
-        // SAFETY: inside of the data pages, which follow the first page; aligned. The kernel has finished all data
-        // before the head that was read.
+        // SAFETY: the address is aligned and inside of the data pages, which follow the first page. The kernel has
+        // finished all data before the head that was read.
         unsafe { self.ring.add(PAGE + offset).cast::<u64>().read_volatile() }
     }
 }
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: the mapping that `with` made; nothing refers to it any more.
+        // SAFETY: the mapping that `with` made; no reference to the mapping is left.
         unsafe { libc::munmap(self.ring.as_ptr().cast(), (1 + PAGES) * PAGE) };
     }
 }
 
-/// Waits until one of the descriptors is ready, for `longest` at most. Calls `ready` for each ready descriptor; the
+/// Waits until any of the descriptors is ready, for `longest` at most. Calls `ready` for each ready descriptor; the
 /// flag is true if its thread has ended.
 pub(super) fn wait(polled: &mut [libc::pollfd], longest: Duration, mut ready: impl FnMut(RawFd, bool)) {
     let timeout = libc::timespec {
@@ -206,7 +207,7 @@ pub(super) fn wait(polled: &mut [libc::pollfd], longest: Duration, mut ready: im
         tv_nsec: longest.subsec_nanos().into(),
     };
     let count = libc::nfds_t::try_from(polled.len()).unwrap_or(0);
-    // SAFETY: the array is ours and as long as stated; no signal mask is given.
+    // SAFETY: the array belongs to the caller and is as long as stated; no signal mask is given.
     let answer = unsafe { libc::ppoll(polled.as_mut_ptr(), count, &raw const timeout, std::ptr::null()) };
     if answer > 0 {
         for polled in polled.iter().filter(|polled| polled.revents != 0) {
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_computes_leaves_a_record_for_each_period() {
-        // SAFETY: asks for a number.
+        // SAFETY: `gettid` has no preconditions.
         let own = unsafe { libc::gettid() }.cast_unsigned();
         // If the machine allows no perf at all, there is nothing to test.
         let Ok(mut event) = Event::open(own, Duration::from_millis(1)) else { return };

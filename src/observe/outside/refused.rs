@@ -1,4 +1,4 @@
-//! Why a process cannot be observed from outside, and what to do about it.
+//! The reason why a process cannot be observed from outside, and a hint for the user.
 //!
 //! Job: separate the reasons that the kernel reports with the same error number, so that each has its own message and
 //! hint. Invariant: only `/proc` is read. Neighbours: `commands::{attach, top, dump}` print the result.
@@ -11,12 +11,12 @@ use rscalene_interp::Unsupported;
 use crate::observe::locate::LocateError;
 use crate::observe::proc;
 
-/// A reason, in words for the user.
+/// A reason, as text for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// What is wrong.
+    /// The reason.
     pub message: String,
-    /// One thing to do.
+    /// A single action that helps.
     pub hint: String,
 }
 
@@ -29,9 +29,10 @@ impl Refused {
         Self { message: message.into(), hint: hint.into() }
     }
 
-    /// Checks, before anything of process `pid` is read, whether it can be observed at all.
+    /// Checks, before process `pid` is read, whether the process can be observed at all.
     ///
-    /// # Errors The process does not exist, is a zombie, a thread, the kernel's, or our own.
+    /// # Errors
+    /// The process does not exist, is a zombie, a thread, a kernel thread, or this process.
     pub fn check(pid: u32) -> Result<(), Self> {
         let Ok(stat) = proc::stat(pid) else {
             return Err(Self::new(
@@ -53,14 +54,14 @@ impl Refused {
         Ok(())
     }
 
-    /// Another process traces process `pid`, and the kernel allows only one tracer.
+    /// Another process traces process `pid`, and the kernel allows only a single tracer.
     #[must_use]
     pub fn traced(pid: u32, tracer: u32) -> Self {
         let name = proc::comm(tracer, tracer).unwrap_or_default();
         Self::new(format!("process {pid} is traced by {tracer} ({name})"), "end the other one first")
     }
 
-    /// Why the interpreter of process `pid` was not found.
+    /// The reason why the interpreter of process `pid` was not found.
     #[must_use]
     pub fn located(pid: u32, error: &LocateError) -> Self {
         match error {
@@ -84,7 +85,7 @@ impl Refused {
         }
     }
 
-    /// Why the interpreter of process `pid` cannot be read.
+    /// The reason why the interpreter of process `pid` cannot be read.
     #[must_use]
     pub fn unsupported(pid: u32, why: Unsupported) -> Self {
         match why {
@@ -104,11 +105,11 @@ impl Refused {
         }
     }
 
-    /// Why the kernel does not let this process read process `pid`.
+    /// The reason why the kernel does not let this process read process `pid`.
     #[must_use]
     pub fn denied(pid: u32) -> Self {
         let owner = fs::metadata(format!("/proc/{pid}")).map(|facts| facts.uid()).ok();
-        // SAFETY: asks for a number.
+        // SAFETY: `geteuid` only returns a number.
         let own = unsafe { libc::geteuid() };
         let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
         let scope: u32 = scope.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
@@ -140,7 +141,7 @@ impl Refused {
     }
 }
 
-/// The process that traces process `pid`; `None` if there is none.
+/// The process that traces process `pid`; `None`: no process traces it.
 pub(super) fn tracer(pid: u32) -> Option<u32> {
     status_field(pid, "TracerPid:").filter(|tracer| *tracer != 0)
 }

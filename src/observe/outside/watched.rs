@@ -1,11 +1,11 @@
-//! CPU samples of one process, taken without touching it.
+//! CPU samples of a process, taken without changing the process.
 //!
-//! Job: open a kernel event for each of its threads, which records where the program counter is after every interval of
-//! CPU time; for each record, read the Python frames at its arrival. If the kernel gives no events, look at the threads
-//! at random moments. Invariant: the process is only read. Every sample stands for CPU time that the thread has used,
-//! at the stack in which it ran: if the thread has gone to sleep before the frames are read, the record is dropped, and
-//! the thread's clock stretches the others. Neighbours: `mod` keeps the time, `perf` the events, `remote` sees the
-//! waits of the same threads.
+//! Job: open a kernel event for each of its threads, which records the program counter after every interval of CPU
+//! time; read the Python frames when a record arrives. If the kernel gives no events, look at the threads at random
+//! moments. Invariant: the process is only read. Every sample stands for CPU time that the thread has used, at the
+//! stack in which the thread ran. If the thread has gone to sleep before the frames are read, the record is dropped,
+//! and the thread's clock stretches the other samples. Neighbours: `mod` calls at each look, `perf` has the events,
+//! `remote` observes the waits of the same threads.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -33,12 +33,12 @@ use crate::transport::event::{Body, Event, Ticks};
 
 /// Most frames of a stack that are read.
 const MAX_DEPTH: u32 = 1_024;
-/// Separates these stacks from those that the remote reader defines for the same process.
+/// Separates these stacks from the stacks that the remote reader defines for the same process.
 const STACK_BIT: u64 = 1 << 62;
-/// If a thread used less CPU time than this since the last look, that time is left to the next look.
+/// CPU time since the last look below this number of nanoseconds is left to the next look.
 const LEAST_NS: u64 = 1_000;
 /// Records of a thread between two changes of its period. Without changes, samples of a program that repeats a cycle of
-/// one length would always hit the same phase.
+/// constant length would always hit the same phase.
 const RECORDS_A_PERIOD: u32 = 8;
 
 /// The source of a thread's CPU time.
@@ -63,7 +63,7 @@ impl Engine {
     }
 }
 
-/// A process in view.
+/// An observed process.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) target: Target,
@@ -76,11 +76,11 @@ pub(super) struct Watched {
     interpreter: Vec<Range<u64>>,
     threads: HashMap<u32, Thread>,
     interval: Duration,
-    /// The kernel gives perf events, as far as is known.
+    /// True unless perf events are known to be unavailable.
     perf: bool,
     jitter: Jitter,
     hits: Vec<Hit>,
-    /// Records that came too late for their frames, or that the kernel lost because the ring was full.
+    /// Number of records that arrived too late for their frames, or that the kernel lost because the ring was full.
     pub(super) dropped: u64,
 }
 
@@ -104,7 +104,8 @@ struct Thread {
 impl Watched {
     /// Begins to observe process `pid`: finds and checks its interpreter.
     ///
-    /// # Errors The reason why the process cannot be observed.
+    /// # Errors
+    /// The reason why the process cannot be observed.
     pub(super) fn new(pid: u32, interval: Duration, perf: bool) -> Result<Self, Refused> {
         Refused::check(pid)?;
         let found = Runtime::locate(pid).map_err(|error| Refused::located(pid, &error))?;
@@ -133,7 +134,7 @@ impl Watched {
         })
     }
 
-    /// True if the process lives and still runs the same program.
+    /// True if the process is alive and still runs the same program.
     pub(super) fn lives(&self) -> bool {
         let pid = self.target.pid;
         let ended = proc::stat(pid).is_ok_and(|stat| matches!(stat.state, 'Z' | 'X'))
@@ -163,12 +164,12 @@ impl Watched {
         self.threads.iter().filter_map(|(&tid, thread)| Some((thread.event.as_ref()?.fd(), tid)))
     }
 
-    /// True if some threads must be looked at, because perf does not record all of their time.
+    /// True if some threads need looks, because perf does not record all of their time.
     pub(super) fn wants_looks(&self) -> bool {
         self.threads.values().any(|thread| !matches!(thread.engine(), Engine::Perf))
     }
 
-    /// The least exact source among those of its threads.
+    /// The least exact source among the sources of its threads.
     pub(super) fn engine(&self) -> Engine {
         let engines = || self.threads.values().map(Thread::engine);
         [Engine::Looks, Engine::PerfUser]
@@ -177,7 +178,7 @@ impl Watched {
             .unwrap_or(Engine::Perf)
     }
 
-    /// Brings the threads up to date; true if a thread came or went.
+    /// Brings the threads up to date; true if a thread began or ended.
     pub(super) fn list(&mut self, keep: bool, out: &mut Vec<Event>) -> bool {
         let pid = self.target.pid;
         let Ok(tids) = proc::threads(pid) else { return false };
@@ -226,7 +227,7 @@ impl Watched {
         changed
     }
 
-    /// Reads the records of a thread's event; `ended`: the thread is gone.
+    /// Reads the records of a thread's event; `ended`: the thread has ended.
     pub(super) fn record(&mut self, tid: u32, ended: bool, out: &mut Vec<Event>) {
         let Some(mut thread) = self.threads.remove(&tid) else { return };
         let mut bodies = Vec::new();
@@ -240,8 +241,8 @@ impl Watched {
             self.hits = hits;
         }
         if ended {
-            // The clock of the thread is gone with it. The next list removes the thread; until then, no descriptor
-            // wakes for it.
+            // The clock of the thread ended with the thread. The next list removes the thread; until then, no
+            // descriptor wakes for it.
             thread.event = None;
             thread.alive = false;
         } else {
@@ -302,8 +303,8 @@ impl Watched {
             return;
         }
         if !thread.runs() {
-            // The thread ran and is blocked now, so its stack then is unknown: the clock gives the amount of time, the
-            // other samples its place.
+            // The thread ran and is blocked now, so its stack is unknown: the clock gives the amount of time, the other
+            // samples its place.
             thread.pending_ns = 0;
             thread.times = proc::times(self.target.pid, tid).unwrap_or(thread.times);
             return;
@@ -391,7 +392,7 @@ impl Thread {
         match &self.event {
             Some(event) if event.kernel => Engine::Perf,
             Some(_) => Engine::PerfUser,
-            // A thread that has ended, and whose event was closed for that, was sampled by perf.
+            // A thread that has ended, and whose event was closed at its end, was sampled by perf.
             None if !self.alive => Engine::Perf,
             None => Engine::Looks,
         }
@@ -421,7 +422,7 @@ fn sampled(tid: u32, thread: &Thread, (weight_ns, pc): (u64, u64), flags: CpuFla
     Body::CpuSample { sample, flags }
 }
 
-/// Changes the numbers of a definition, so that they differ from those of the remote reader.
+/// Changes the numbers of a definition, so that they differ from the numbers of the remote reader.
 fn ours(mut body: Body) -> Body {
     match &mut body {
         Body::CodeDef(code) => code.def.code &= !CODE_BIT,

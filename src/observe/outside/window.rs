@@ -1,8 +1,9 @@
-//! The last seconds of a running process, line by line and function by function.
+//! The last seconds of a running process, by line and by function.
 //!
-//! Job: add up CPU and waits as they are observed and drop old ones, so that a screen shows what happens now. The
-//! reader's question: *what creates the load at this moment?* Invariant: a figure is a share of the wall time of the
-//! window, so that 100 % is one core; sums over lines are the sums over kinds. Neighbours: `commands::top` shows it.
+//! Job: add up CPU and waits as they are observed and drop old ones, so that a screen shows the current load. The
+//! question of a reader: *which line creates the load at this moment?* Invariant: a figure is a share of the wall time
+//! of the window, so that 100 % is a whole core; sums over lines are the sums over kinds. Neighbours: `commands::top`
+//! shows the window.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -22,7 +23,7 @@ const GIL: usize = 4;
 /// A line of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// File as the code names it.
+    /// File name in the code object.
     pub file: String,
     /// Function.
     pub function: String,
@@ -30,7 +31,7 @@ pub struct Place {
     pub line: u32,
 }
 
-/// Seconds in which a place itself ran, and in which it was on the stack.
+/// Seconds in which a place itself ran, and CPU seconds in which the place was on the stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Its own seconds, by kind.
@@ -42,21 +43,21 @@ pub struct Cost {
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// Which line or function.
+    /// The line or function.
     pub place: Place,
     /// Its cost in the window.
     pub cost: Cost,
 }
 
-/// CPU and waits of one slice.
+/// CPU and waits of a slice.
 #[derive(Debug, Default)]
 struct Slice {
     begin_ns: u64,
-    /// By process, thread and stack.
+    /// Seconds by process, thread and stack.
     seconds: HashMap<(u32, u32, u64), Kinds>,
 }
 
-/// True for functions that have rows.
+/// A test that is true for functions with rows.
 pub type InScope<'a> = &'a dyn Fn(&CodeDef) -> bool;
 
 /// CPU and waits of the last seconds.
@@ -68,13 +69,13 @@ pub struct Window {
     names: HashMap<(u32, u32), String>,
     clocks: HashMap<(u32, u32), u64>,
     rss: HashMap<u32, u64>,
-    /// Resident bytes, one point per slice.
+    /// Resident bytes, a point per slice.
     rss_course: VecDeque<u64>,
     length_ns: Option<u64>,
 }
 
 impl Window {
-    /// A window of `length_s` seconds; `None`: everything observed so far.
+    /// A window of `length_s` seconds; `None`: all observations so far.
     #[must_use]
     pub fn new(length_s: Option<f64>) -> Self {
         Self {
@@ -182,7 +183,7 @@ impl Window {
     }
 
     /// The rows of lines, or with `functions` of functions. Time in code out of scope goes to the innermost line in
-    /// scope that called it.
+    /// scope on the stack.
     #[must_use]
     pub fn rows(&self, functions: bool, in_scope: InScope<'_>) -> Vec<Row> {
         let mut rows: HashMap<Place, Cost> = HashMap::new();

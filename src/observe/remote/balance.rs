@@ -1,84 +1,84 @@
-//! The arithmetic of waiting.
+//! The arithmetic of waits.
 //!
-//! Job: from looks at one thread's scheduler clock, decide how long it waited and in which place. Time off the CPU is
-//! wall time minus CPU time minus time ready to run without a core, which the kernel counts exactly; only the place is
-//! sampled. Invariant: the credits add up to the exact total, whatever the looks saw in between. Neighbour: `process`
-//! makes the looks.
+//! Job: from looks at a thread's scheduler clock, compute how long the thread waited and in which place. Time off the
+//! CPU is wall time minus CPU time minus time ready to run without a core. The kernel counts all three exactly; only
+//! the place is sampled. Invariant: the credits add up to the exact total, whatever the looks saw in between.
+//! Neighbour: `process` makes the looks.
 //!
-//! The clock of a blocked thread is exact. The clock of a running thread is not, because it lacks a wait for a core
-//! that still lasts. So waiting is settled at looks that find the thread blocked. The time between two such looks is
-//! divided between their two places by the distances to the looks beside them: each look stands for half of the time up
-//! to its neighbours, so waits shorter than the distance of two looks come out right on average.
+//! The clock of a blocked thread is exact. The clock of a running thread is not, because a wait for a core that still
+//! lasts is missing. So waits are settled at looks that find the thread blocked. The time between two such looks is
+//! divided between their two places by the distances to the neighbouring looks: each look stands for half of the time
+//! up to its neighbours, so waits shorter than the distance of two looks are right on average.
 //!
-//! A hypervisor that takes a core away leaves time that is wall time but neither CPU time nor a wait for a core. A
-//! thread that did not block in between cannot have waited. Over such a stretch of running looks, the time that the
-//! clock lacks was therefore taken by the host, and is no waiting. The least time that the host can have taken is
+//! A hypervisor that takes a core away leaves wall time that is neither CPU time nor a wait for a core. A thread that
+//! did not block in between cannot have waited. Over such a stretch of running looks, the host therefore took the time
+//! that the clock lacks, and the time is no wait. The least time that the host can have taken is subtracted.
 //! subtracted.
 
 use crate::observe::proc::Clock;
 
 /// The longest scheduler tick of any kernel: the clock of a running thread is at most this old.
 const LONGEST_TICK_NS: u64 = 10_000_000;
-/// A running thread's clock may lack this much time before a look reads how often the thread has blocked.
+/// Least time that a running thread's clock has to lack, before a look reads how often the thread has blocked.
 const LITTLE_NS: u64 = 2_000_000;
 
 /// The place where a thread was seen blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// Hash of its Python stack; 0: none.
+    /// Hash of its Python stack; 0: no stack.
     pub stack: u64,
     /// True if the thread waits for the GIL; `None` if unknown.
     pub gil: Option<bool>,
 }
 
-/// Waiting time to be credited to a place.
+/// Time of a wait, for the place that caused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credit {
-    /// Where.
+    /// The place of the wait.
     pub place: Place,
-    /// How long.
+    /// Length of the wait.
     pub wait_ns: u64,
-    /// When a look last found the thread there.
+    /// Time at which a look last found the thread there.
     pub seen_ns: u64,
 }
 
-/// How often a thread has blocked, and its clock, read right after the count.
+/// The number of times that a thread has blocked, and its clock, read right after the count.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks {
-    /// How often the thread gave up its core by itself, over its life.
+    /// Number of times that the thread gave up its core by itself, over its life.
     pub count: u64,
-    /// When the clock was read.
+    /// Time at which the clock was read.
     pub now_ns: u64,
     /// The clock.
     pub clock: Clock,
 }
 
-/// Looks in a row that found the thread running.
+/// Consecutive looks that found the thread running.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     first: Blocks,
-    /// The time up to which the thread is proved not to have blocked, and its clock then.
+    /// The time up to which the thread is proved not to have blocked, and its clock at that time.
     proved_ns: u64,
     proved: Clock,
-    /// The thread had the same time slice at all looks since then.
+    /// True if the thread had the same time slice at all looks since then.
     sure: bool,
 }
 
-/// The running account of one thread.
+/// The running account of a thread.
 #[derive(Clone, Debug)]
 pub struct Balance {
-    /// Time and clock up to which all waiting has been credited.
+    /// Time and clock up to which all waits have been credited.
     settled_ns: u64,
     settled: Clock,
-    /// Where the thread was blocked at `settled_ns`; `None` if it was not.
+    /// The place where the thread was blocked at `settled_ns`; `None` if the thread was not blocked.
     place: Option<Place>,
     /// Time from `settled_ns` to the next look; 0: no look has followed yet.
     behind_ns: u64,
     /// The last look of any kind.
     last_ns: u64,
     last: Clock,
-    /// Waiting that was credited too early, because the kernel had not counted a wait for a core yet. It is subtracted
-    /// from later waiting.
+    /// Waits that were credited too early, because the kernel had not counted a wait for a core yet. The debt is
+    /// subtracted from later waits.
     debt_ns: u64,
     stretch: Option<Stretch>,
     /// Time that the host took since the last settlement, before `stretch` began.
@@ -90,8 +90,8 @@ impl Stretch {
         Self { first, proved_ns: first.now_ns, proved: first.clock, sure: true }
     }
 
-    /// The least time that the host took of this stretch. `later` is a later reading of the clock: it contains what a
-    /// running thread's clock lacks, a wait for a core and a part of a tick.
+    /// The least time that the host took of this stretch. `later` is a later reading of the clock, with the parts that
+    /// a running thread's clock lacks: a wait for a core and a part of a tick.
     fn taken_ns(&self, later: Clock) -> u64 {
         let wait_ns = later.delay_ns.saturating_sub(self.proved.delay_ns);
         let late_ns = later.run_ns.saturating_sub(self.proved.run_ns).min(LONGEST_TICK_NS);
@@ -100,7 +100,7 @@ impl Stretch {
 }
 
 impl Balance {
-    /// Starts the account at the first look at a thread that has existed for `before_ns` (as far as that can be told).
+    /// Starts the account at the first look at a thread that has existed for about `before_ns`.
     pub fn open(now_ns: u64, clock: Clock, place: Option<Place>, before_ns: u64, credits: &mut Vec<Credit>) -> Self {
         if let Some(place) = place {
             push(credits, place, before_ns, now_ns);
@@ -130,13 +130,13 @@ impl Balance {
         self.last_ns
     }
 
-    /// The place to which the next waiting is credited.
+    /// The place to which the next wait is credited.
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         self.place
     }
 
-    /// Place of the last look; `None` if it found the thread running.
+    /// Place of the last look; `None` if the look found the thread running.
     #[must_use]
     pub fn blocked(&self) -> Option<Place> {
         self.place.filter(|_| self.settled_ns == self.last_ns)
@@ -163,7 +163,8 @@ impl Balance {
         let former_ns = self.settled_ns;
         let waited = self.settle(now_ns, clock);
         match self.place {
-            // The thread stayed in one place; if the stack of that place is known only now, it is this look's stack.
+            // The thread stayed in the same place. If the stack of that place was unknown so far, this look's stack
+            // counts.
             Some(former) if !ran => {
                 push(credits, if former.stack == 0 { place } else { former }, waited, now_ns);
             }
@@ -180,7 +181,7 @@ impl Balance {
         self.behind_ns = 0;
     }
 
-    /// Closes the account of a thread that is gone; `now_ns` is when that was noticed.
+    /// Closes the account of a thread that has ended; `now_ns` is the time at which the reader noticed.
     pub fn close(mut self, now_ns: u64, credits: &mut Vec<Credit>) {
         let unseen_ns = now_ns.saturating_sub(self.last_ns);
         if let Some(place) = self.blocked() {
@@ -214,12 +215,12 @@ impl Balance {
         (stretch.proved_ns, stretch.proved, stretch.sure) = (now_ns, clock, true);
     }
 
-    /// The place in which the look before this one found the thread blocked, if it did.
+    /// The place in which the previous look found the thread blocked, if it was blocked.
     fn blocked_before(&self, now_ns: u64, before_ns: u64) -> Option<Place> {
         self.place.filter(|_| self.settled_ns == now_ns - before_ns)
     }
 
-    /// The waiting since the last settlement; this look is the next settlement.
+    /// The waits since the last settlement; this look is the next settlement.
     fn settle(&mut self, now_ns: u64, clock: Clock) -> u64 {
         let waited = now_ns.saturating_sub(self.settled_ns);
         let ran = clock.run_ns.saturating_sub(self.settled.run_ns);
@@ -234,7 +235,7 @@ impl Balance {
     }
 }
 
-/// Time between two readings of a clock that is neither on a core nor a wait for one.
+/// Time between two readings of a clock that is neither time on a core nor a wait for a core.
 fn lacking(from_ns: u64, from: Clock, to_ns: u64, to: Clock) -> u64 {
     let counted = to.run_ns.saturating_sub(from.run_ns) + to.delay_ns.saturating_sub(from.delay_ns);
     to_ns.saturating_sub(from_ns).saturating_sub(counted)
@@ -257,7 +258,7 @@ mod tests {
         Clock { run_ns, delay_ns, slices }
     }
 
-    /// For a thread that always runs, no look asks how often it has blocked.
+    /// For a thread that always runs, no look asks how often the thread has blocked.
     fn never() -> Option<Blocks> {
         None
     }
@@ -334,9 +335,9 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A thread that computes for a second and then sleeps for 400 ms. The host takes `taken` of every 10 ms of the
-    /// second. The kernel counts the run time at each look, and starts a new slice at each look for which `switches`
-    /// gives true.
+    /// Simulates a thread that computes for a second and then sleeps for 400 ms. The host takes `taken` of every 10 ms
+    /// of the second. The kernel counts the run time at each look, and starts a new slice at each look for which
+    /// `switches` returns true.
     fn computes_and_sleeps(taken: u64, blocked: u64, switches: impl Fn(u64) -> bool) -> u64 {
         let mut credits = Vec::new();
         let mut balance = Balance::open(0, clock(0, 0, 1), None, 0, &mut credits);

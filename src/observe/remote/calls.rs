@@ -1,11 +1,11 @@
 //! System calls in which threads wait.
 //!
-//! Job: tell by the number of a blocked thread's system call why the thread waits. Invariant: a call that is not listed
-//! may mean anything. Neighbour: `process` reads the numbers.
+//! Job: decide by the number of a blocked thread's system call why the thread waits. Invariant: an unlisted call may
+//! have any reason. Neighbour: `process` reads the numbers.
 
 use crate::observe::proc::Activity;
 
-/// Calls in which threads wait for long. A thread that a signal stops within one still counts as waiting there.
+/// Calls in which threads wait for long. A thread that a signal stops within such a call still counts as waiting there.
 const LONG_CALLS: [libc::c_long; 14] = [
     libc::SYS_futex,
     libc::SYS_clock_nanosleep,

@@ -1,9 +1,9 @@
-//! The text of code that another process generated.
+//! The source of code generated in another process.
 //!
-//! Job: read the text that `linecache` has for a name such as `<generated spin>`, through the process' memory. The
-//! text may come after the code first runs, and goes with the process: a name is asked for again for some seconds.
-//! Invariants: [`MOST_NAMES`] and [`MOST_BYTES`] bound what is asked for and kept; what cannot be read has no text.
-//! Neighbours: `rscalene_interp` finds the text, `commands::run` keeps it for the report.
+//! Job: read the source that `linecache` has for a name such as `<generated spin>`, through the process' memory. The
+//! source may appear after the code first runs, and disappears with the process: a name is read again for some seconds.
+//! Invariants: [`MOST_NAMES`] and [`MOST_BYTES`] bound the reads and the memory; an unreadable source is left out.
+//! Neighbours: `rscalene_interp` finds the source, `commands::run` keeps the source for the report.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use rscalene_interp::{Layout, cached_lines};
 use super::memory::ProcessMemory;
 use super::target::Target;
 
-/// Most names of a run that are asked for.
+/// Most names that a run reads.
 const MOST_NAMES: usize = 256;
-/// Most bytes of a text.
+/// Most bytes of a source.
 const MOST_BYTES: usize = 1 << 20;
-/// Questions for the same name, and the time between two.
+/// Number of reads of the same name, and the time between two.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Names whose text is looked for.
+/// Names whose source is still to be read.
 #[derive(Debug, Default)]
 pub struct GeneratedTexts {
     targets: HashMap<u32, Target>,
@@ -38,18 +38,18 @@ struct Wanted {
 }
 
 impl GeneratedTexts {
-    /// A process that may generate code.
+    /// Adds a process whose code may be generated.
     pub fn watch(&mut self, target: Target) {
         self.targets.insert(target.pid, target);
     }
 
-    /// Forgets a process that has ended.
+    /// Forgets an ended process.
     pub fn forget(&mut self, pid: u32) {
         self.targets.remove(&pid);
         self.wanted.retain(|wanted| wanted.pid != pid);
     }
 
-    /// Code of this name has run in the process.
+    /// Adds a name: code of this name has run in the process.
     pub fn want(&mut self, pid: u32, name: &str) {
         if self.asked < MOST_NAMES {
             self.asked += 1;
@@ -58,7 +58,7 @@ impl GeneratedTexts {
         }
     }
 
-    /// Hands each text that is there by now to `take`, with its name. Does nothing if it is too early to ask again.
+    /// Passes each source that can be read now to `take`, with its name. Does nothing before the next read is due.
     pub fn look(&mut self, mut take: impl FnMut(&str, String)) {
         if self.wanted.is_empty() || self.due.is_some_and(|due| Instant::now() < due) {
             return;
@@ -77,7 +77,7 @@ impl GeneratedTexts {
     }
 }
 
-/// The text under this name in the process' `linecache`, if all of it can be read.
+/// The source under this name in the process' `linecache`, if all lines can be read.
 fn text(target: Target, name: &str) -> Option<String> {
     let memory = ProcessMemory::new(target.pid);
     let layout = Layout::of(target.version, target.runtime, target.code_type, &memory).ok()?;

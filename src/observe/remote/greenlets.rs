@@ -1,10 +1,10 @@
 //! The stacks of the greenlets that wait in an idle gevent hub.
 //!
-//! Job: find the greenlets of a hub and read where each stands. The interpreter keeps no list of greenlets, so a search
-//! goes through the garbage collector's lists, the newest objects first. Invariants: searches take at most 2 % of a core
-//! ([`PATIENCE`]), and between two searches only the greenlets of the last one are read. Where watchers of the event loop
-//! wake some of the greenlets, the others wait for these and have no part of the waiting. Neighbours: `rscalene_interp`
-//! reads the objects, `tasks` divides the waiting.
+//! Job: find the greenlets of a hub and read their frames. The interpreter keeps no list of greenlets, so a search
+//! reads the garbage collector's lists, the newest objects first. Invariants: searches take at most 2 % of a core
+//! ([`PATIENCE`]), and between two searches only the greenlets of the last search are read. If watchers of the event
+//! loop wake some of the greenlets, the other greenlets wait for these and have no part of the waiting. Neighbours:
+//! `rscalene_interp` reads the objects, `tasks` divides the waiting.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -18,7 +18,7 @@ use super::memory::ProcessMemory;
 use super::target::MAX_DEPTH;
 use crate::observe::proc;
 
-/// Most objects of the collector that a search looks at.
+/// Most objects of the collector that a search reads.
 const MOST_OBJECTS: u32 = 200_000;
 /// Most greenlets, and most watchers, that a search takes.
 const MOST_FOUND: usize = 10_000;
@@ -26,20 +26,20 @@ const MOST_FOUND: usize = 10_000;
 const SEARCH_NS: u64 = 20_000_000;
 /// A search that took a time `t` is repeated after `t * PATIENCE` at the earliest.
 const PATIENCE: u64 = 50;
-/// Most hubs that are remembered: each thread that uses gevent has its own.
+/// Most hubs that are remembered: each thread that uses gevent has a hub of its own.
 const MOST_HUBS: usize = 64;
 /// Bytes and number of the pages that a search remembers.
 const PAGE: usize = 4_096;
 const PAGES: usize = 256;
 
-/// What is known of the greenlets of one process.
+/// The greenlets of a process.
 #[derive(Debug, Default)]
 pub(super) struct Greenlets {
     lists: Option<u64>,
-    /// What the objects of each class are.
+    /// The kind of object of each class.
     classes: HashMap<u64, Collected>,
     hubs: HashMap<u64, Known>,
-    /// The last answer is from a search that had been made before.
+    /// True if the last answer comes from an earlier search.
     pub(super) is_old: bool,
 }
 
@@ -47,15 +47,16 @@ pub(super) struct Greenlets {
 #[derive(Debug, Default)]
 struct Known {
     due_ns: u64,
-    /// Each greenlet, the frame that it stood in with the instruction, and whether a watcher wakes it.
+    /// Each greenlet, its frame and instruction at the search, and whether a watcher wakes the greenlet.
     greenlets: Vec<(u64, Option<Place>, bool)>,
 }
 
-/// A frame and its instruction.
+/// Addresses of a frame and its instruction.
 type Place = (u64, u64);
 
 impl Greenlets {
-    /// The innermost frames of the greenlets of `hub` that wait for the system, or of all that wait if none does.
+    /// The innermost frames of the greenlets of `hub` that a watcher wakes, or of all waiting greenlets if a watcher
+    /// wakes none.
     pub(super) fn waiting(
         &mut self,
         (memory, layout): (&ProcessMemory, &Layout),
@@ -80,7 +81,7 @@ impl Greenlets {
                 continue;
             };
             all.push(frame.frame);
-            // A greenlet that stands elsewhere than at the search has a watcher of its own again, as far as is known.
+            // A greenlet that has moved since the search probably has a watcher of its own again.
             if wakes || then != Some((frame.frame, frame.instruction)) {
                 woken.push(frame.frame);
             }
@@ -88,7 +89,7 @@ impl Greenlets {
         if woken.is_empty() { all } else { woken }
     }
 
-    /// The frames of a greenlet from its innermost one on.
+    /// The frames of a greenlet, from the innermost on.
     pub(super) fn frames(memory: &ProcessMemory, layout: &Layout, frame: u64) -> Vec<Frame> {
         let mut frames: Vec<Frame> = Vec::new();
         walk_from(memory, layout, frame, MAX_DEPTH, |frame| {
@@ -166,7 +167,7 @@ impl Memory for Pages<'_> {
         }
         match page.1.get(from..from + into.len()) {
             Some(bytes) if page.0 == start => into.copy_from_slice(bytes),
-            // It crosses two pages.
+            // The bytes cross two pages.
             _ => return page.0 == start && self.memory.bytes(addr, into),
         }
         true

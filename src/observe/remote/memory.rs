@@ -1,40 +1,40 @@
 //! The memory of another process.
 //!
-//! Job: serve the interpreter's readers with `process_vm_readv`, in blocks, so that neighbouring fields cost one system
-//! call. Invariant: blocks live for one look only ([`ProcessMemory::forget`]); the process is read, never stopped or
-//! written. Neighbours: `stacks` and `process` read through it.
+//! Job: serve the interpreter's readers with `process_vm_readv`, in blocks, so that neighbouring fields cost a single
+//! system call. Invariant: blocks are valid for a single look ([`ProcessMemory::forget`]); the process is read, never
+//! stopped or written. Neighbours: `stacks` and `process` read through it.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 
 use rscalene_interp::Memory;
 
-/// Bytes of a block. It divides a page, so that a block is readable as a whole or not at all.
+/// Bytes of a block. The number divides a page, so that a block is readable as a whole or not at all.
 const BLOCK: usize = 512;
-/// Blocks that are remembered; a power of two.
+/// Number of blocks that are remembered; a power of two.
 const BLOCKS: usize = 128;
 
-/// Reads of both words in [`ProcessMemory::watch`]: 45 µs. One system call takes up to 512.
+/// Number of reads of both words in [`ProcessMemory::watch`]: 45 µs. A system call takes up to 512 of them.
 pub const WATCHED: usize = 128;
 
 /// Another process' memory.
 #[derive(Debug)]
 pub struct ProcessMemory {
     pid: libc::pid_t,
-    /// Empty until the first read: most processes are never looked into.
+    /// Empty until the first read, because most processes are never read.
     blocks: RefCell<Vec<(u64, [u8; BLOCK])>>,
     denied: Cell<bool>,
 }
 
 impl ProcessMemory {
-    /// Nothing is read yet.
+    /// A memory of which no block is read yet.
     #[must_use]
     pub fn new(pid: u32) -> Self {
         let pid = libc::pid_t::try_from(pid).unwrap_or(0);
         Self { pid, blocks: RefCell::default(), denied: Cell::new(false) }
     }
 
-    /// Forgets what was read, so that the next look reads the memory as it is then.
+    /// Forgets all blocks, so that the next look reads the memory anew.
     pub fn forget(&self) {
         for block in self.blocks.borrow_mut().iter_mut() {
             block.0 = u64::MAX;
@@ -47,7 +47,8 @@ impl ProcessMemory {
         self.denied.get()
     }
 
-    /// Reads two words again and again, about 0.35 µs apart (measured), in one system call. False unless all reads succeed.
+    /// Reads two words [`WATCHED`] times, about 0.35 µs apart (measured), in a single system call. False unless all
+    /// reads succeed.
     #[must_use]
     pub fn watch(&self, words: (u64, u64), into: &mut [[u64; 2]; WATCHED]) -> bool {
         let place = |address: u64| libc::iovec {
@@ -57,16 +58,17 @@ impl ProcessMemory {
         let mut remote = [place(words.0); 2 * WATCHED];
         remote.iter_mut().skip(1).step_by(2).for_each(|second| *second = place(words.1));
         let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: size_of_val(into) };
-        // SAFETY: `local` spans `into`, which is ours to write; the kernel checks every place in `remote`.
+        // SAFETY: `local` spans `into`, which this function may write; the kernel checks every place in `remote`.
         let read = unsafe {
             libc::process_vm_readv(self.pid, &raw const local, 1, remote.as_ptr(), remote.len() as libc::c_ulong, 0)
         };
         usize::try_from(read) == Ok(size_of_val(into))
     }
 
-    /// Reads one byte at `addr` to see the kernel's answer: `PermissionDenied` if the process may not be read.
+    /// Reads a byte at `addr` to see the kernel's answer: `PermissionDenied` if the process may not be read.
     ///
-    /// # Errors The kernel's error.
+    /// # Errors
+    /// The kernel's error.
     pub fn probe(&self, addr: u64) -> io::Result<()> {
         self.read(addr, &mut [0])
     }
@@ -75,8 +77,8 @@ impl ProcessMemory {
         let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
         let there = usize::try_from(addr).map_err(|_| io::ErrorKind::InvalidInput)?;
         let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(there), iov_len: into.len() };
-        // SAFETY: `local` spans `into`, which is ours to write; `remote` is checked by the kernel and never touched
-        // here.
+        // SAFETY: `local` spans `into`, which this function may write; the kernel checks `remote`, and this process
+        // never touches that address.
         let read = unsafe { libc::process_vm_readv(self.pid, &raw const local, 1, &raw const remote, 1, 0) };
         match usize::try_from(read) {
             Ok(read) if read == into.len() => Ok(()),
@@ -91,7 +93,7 @@ impl ProcessMemory {
         }
     }
 
-    /// Fills `into` from `addr` on; all of it lies in one block.
+    /// Fills `into` from `addr` on; all of `into` lies in a single block.
     fn within(&self, addr: u64, into: &mut [u8]) -> bool {
         let start = addr & !(BLOCK as u64 - 1);
         let mut blocks = self.blocks.borrow_mut();

@@ -1,10 +1,10 @@
-//! The launcher's outside view of the profiled processes.
+//! The launcher's view of the profiled processes from outside.
 //!
-//! Job: a thread of the launcher reports, for every Python thread, where it waits and for how long, which part of that
-//! is for the GIL, how much CPU it used, and the memory of its process over time. Invariant: nothing in the target is
-//! stopped, signalled or written. The reader takes at most about 2 % of one core, however many threads it watches: it
-//! looks more rarely instead. Neighbours: `locate` and the shim's `ProcessStart` give [`Target`]s, `profile` takes the
-//! events.
+//! Job: a thread of the launcher reports, for every Python thread, the places and lengths of its waits, the part of
+//! them for the GIL, its CPU time, and the memory of its process over time. Invariant: nothing in the target is
+//! stopped, signalled or written. The reader takes at most about 2 % of a core, however many threads there are: with
+//! more threads, looks are rarer. Neighbours: `locate` and the shim's `ProcessStart` give [`Target`]s, `profile` takes
+//! the events.
 
 pub mod balance;
 mod calls;
@@ -44,7 +44,7 @@ const SHARE: f64 = 0.014;
 const SAVINGS_S: f64 = 0.02;
 /// Longest pause between ticks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The reader keeps at most one in `FILE_SHARE` of the process' file descriptors open.
+/// The reader keeps at most a part of 1 / `FILE_SHARE` of the process' file descriptors open.
 const FILE_SHARE: usize = 2;
 
 /// The reader without its thread, for callers that call [`Reader::tick`] themselves.
@@ -61,7 +61,8 @@ pub struct Reader {
 #[derive(Debug)]
 pub struct Remote {
     watch: Mutex<Watch>,
-    /// The thread has CPU budget left to look at a forked process at once. Otherwise `watch` does not wake it for one.
+    /// True if the thread has CPU budget left to look at a forked process at once. Otherwise `watch` does not wake the
+    /// thread for a fork.
     spare: Arc<AtomicBool>,
 }
 
@@ -79,7 +80,7 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// A reader that watches no process yet.
+    /// A reader without processes.
     #[must_use]
     pub fn new() -> Self {
         let file_limit = descriptor_limit() / FILE_SHARE;
@@ -99,9 +100,9 @@ impl Reader {
         }
     }
 
-    /// Begins to watch a process, with a first look. A process with the same id that is still watched (it called exec)
-    /// ends first. Without `spare` CPU budget, a forked process, which resembles its parent, has its first look at the
-    /// next tick.
+    /// Begins to watch a process, with a first look. If a process with the same id is still watched, because it called
+    /// exec, that watch ends first. Without `spare` CPU budget, the first look at a forked process waits for the next
+    /// tick: the process still resembles its parent.
     pub fn watch(&mut self, target: Target, spare: bool, out: &mut Vec<Event>) {
         if let Some(place) = self.processes.iter().position(|process| process.pid() == target.pid) {
             self.end(place, out);
@@ -120,7 +121,7 @@ impl Reader {
         }
     }
 
-    /// The next tick comes `late` after it was due.
+    /// The next tick comes `late` after its due time.
     pub fn comes_late(&mut self, late: Duration) {
         self.looks.came(late, TICK);
     }
@@ -141,8 +142,7 @@ impl Reader {
         }
     }
 
-    /// Time from now until the next look at a thread is due: threads that have been blocked for long are looked at
-    /// rarely.
+    /// Time from now until the next look at a thread is due. Looks at threads that have been blocked for long are rare.
     #[must_use]
     pub fn rest(&self) -> Duration {
         let due_ns = self.processes.iter().map(Process::due_ns).min().unwrap_or(0);
@@ -165,9 +165,10 @@ impl Reader {
 }
 
 impl Remote {
-    /// Starts the thread; it sends its observations to `events`.
+    /// Starts the thread, which sends its observations to `events`.
     ///
-    /// # Errors The system has no thread left.
+    /// # Errors
+    /// The system cannot start a thread.
     pub fn start(events: Sender<Batch>) -> std::io::Result<Self> {
         let (commands, targets) = unbounded();
         let spare = Arc::new(AtomicBool::new(true));
@@ -180,15 +181,15 @@ impl Remote {
     /// Begins to watch a process; has no effect after [`Remote::stop`].
     pub fn watch(&self, target: Target) {
         let Watch::Running { commands, thread } = &*self.lock() else { return };
-        // Sending fails only if the thread has ended early, because nothing receives its events any more.
+        // Sending fails only if the thread has ended early, because the receiver of its events is gone.
         let _ = commands.send(target);
         if target.forked.is_none() || self.spare.load(Ordering::SeqCst) {
             thread.thread().unpark();
         }
     }
 
-    /// Takes a last look, ends the thread, and returns the inode of every library seen, by path. All events of the
-    /// watch have been sent when it returns; a second call returns the same.
+    /// Takes a last look, ends the thread, and returns the inode of every library seen, by path. On return, all events
+    /// of the watch have been sent; a second call returns the same.
     pub fn stop(&self) -> HashMap<String, u64> {
         let mut watch = self.lock();
         let ended = Watch::Ended { inodes: HashMap::new() };
@@ -229,13 +230,14 @@ fn run(targets: &Receiver<Target>, spare: &AtomicBool, events: &Sender<Batch>) -
             Ok(target) => {
                 let first = reader.processes.is_empty();
                 reader.watch(target, budget.spare(), &mut out);
-                // Processes that are due later do not wait for the new one, and the new one does not wait for them.
+                // Processes that are due later do not wait for the new process, nor the new process for them.
                 let next = Instant::now() + budget.pause();
                 due = if first { next } else { due.min(next) };
             }
             Err(TryRecvError::Empty) if reader.processes.is_empty() => std::thread::park(),
             Err(TryRecvError::Empty) if Instant::now() < due => {
-                // Parking, and not the channel's own wait: the latter spins first, which is most of the cost of a tick.
+                // Parks the thread instead of waiting on the channel, because the channel's wait spins first, which is
+                // most of the cost of a tick.
                 std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
             }
             Err(TryRecvError::Empty) => {
@@ -285,8 +287,8 @@ impl Budget {
         self.left_s = (self.left_s + passed * SHARE).min(SAVINGS_S);
     }
 
-    /// The pause to the next tick: between half and one and a half times [`TICK`], so that nothing periodic in the
-    /// target keeps step with the reader, and longer while the budget is overdrawn.
+    /// The pause to the next tick: between half and one and a half times [`TICK`], so that no periodic work of the
+    /// target keeps step with the reader. The pause is longer while the budget is overdrawn.
     fn pause(&mut self) -> Duration {
         self.fill();
         let pause = self.jitter.around(TICK);

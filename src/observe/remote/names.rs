@@ -1,7 +1,7 @@
 //! Thread names that only Python knows: up to 3.13, Python does not pass the names of threads to the kernel.
 //!
 //! Job: read the names when threads have appeared, at a bounded cost. Invariant: reading takes at most a twentieth of
-//! the time. Neighbours: `process` asks, `interp` knows where the names lie.
+//! the time. Neighbours: `process` asks, `interp` finds the names in memory.
 
 use rscalene_interp::{Layout, running_threads, thread_names};
 
@@ -10,10 +10,10 @@ use crate::observe::proc;
 
 /// Least nanoseconds between two reads.
 const PAUSE_NS: u64 = 50_000_000;
-/// After a read, this many times its duration pass until the next.
+/// After a read, the reader pauses for this many times the read's duration.
 const SHARE: u64 = 20;
 
-/// When names were last read, and whether there may be new ones.
+/// Time of the next read of names, and whether there may be new names.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Address of `threading._active`.
@@ -28,7 +28,7 @@ impl Names {
         self.wanted = true;
     }
 
-    /// The names of the threads for which `is_thread` is true; empty if it is too early to read them again.
+    /// The names of the threads for which `is_thread` returns true; empty before the next read is due.
     pub(super) fn look(
         &mut self,
         now_ns: u64,

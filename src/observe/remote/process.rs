@@ -1,13 +1,13 @@
-//! One profiled process, watched from outside.
+//! A profiled process, watched from outside.
 //!
 //! Job: find the threads of a process, read their scheduler clocks, prove where blocked threads are blocked, and sum up
-//! their waiting. Invariant: a stack is trusted only if the thread did not run between the looks before and after the
+//! their waits. Invariant: a stack is trusted only if the thread did not run between the looks before and after the
 //! read. Nothing is written to the process, and none of its threads is stopped. Neighbours: `balance` does the sums,
 //! `stacks` the frames, `clocks` and `modules` the rest; `Reader` calls at ticks.
 //!
 //! A thread that has not run since the last look is still in the same place: such a look costs a single read of the
-//! clock, and a thread that has been blocked for long is looked at rarely. Threads that never had a Python frame (the
-//! idle workers of C libraries) have no waiting line, so their waiting is left out.
+//! clock, and looks at a thread that has been blocked for long are rare. Threads that never had a Python frame (the
+//! idle workers of C libraries) have no waiting line, so their waits are left out.
 
 mod inspect;
 
@@ -41,7 +41,7 @@ const LONGEST_EACH_NS: u64 = 250_000;
 const LIST_NS: u64 = 100_000_000;
 /// [`LIST_NS`] grows by this for every thread.
 const LIST_EACH_NS: u64 = 100_000;
-/// Time that the occasional looks need for a whole round, resident memory excepted.
+/// After this time without a running thread, memory and libraries need no further reading.
 const SETTLED_NS: u64 = 2_000_000_000;
 /// Time between two deliveries of waits and clocks.
 const TELL_NS: u64 = 200_000_000;
@@ -54,7 +54,7 @@ pub(super) struct Process {
     start_ticks: Option<u64>,
     command: Option<Vec<String>>,
     memory: ProcessMemory,
-    /// `None`: frames cannot be read, waiting is unknown.
+    /// `None`: frames cannot be read, and waits are unknown.
     layout: Option<Layout>,
     stacks: Stacks,
     tasks: Tasks,
@@ -74,18 +74,18 @@ pub(super) struct Process {
     tell_due_ns: u64,
     /// Time of the last look that found a thread had run.
     ran_ns: u64,
-    /// The resident memory was read after `ran_ns`.
+    /// True if the resident memory was read after `ran_ns`.
     rss_read: bool,
-    /// The reader's looks when it began to watch.
+    /// Counts of the reader's looks when it began to watch.
     looks: Looks,
 }
 
-/// Waiting that is not delivered yet.
+/// Waits that are not delivered yet.
 #[derive(Debug, Default)]
 struct Waited {
     wait_ns: u64,
     gil_ns: u64,
-    /// When a look last found the thread there; 0 if none did.
+    /// Time at which a look last found the thread there; 0: no look did.
     seen_ns: u64,
 }
 
@@ -96,11 +96,12 @@ struct Thread {
     balance: Balance,
     blocked_since_ns: u64,
     due_ns: u64,
-    /// The thread has had a Python frame.
+    /// True if the thread has had a Python frame.
     python: bool,
-    /// Its thread state or its greenlets are unknown, because both had been listed too recently to list them again.
+    /// True if its thread state or its greenlets are unknown, because both had been listed too recently to list them
+    /// again.
     unsure: bool,
-    /// The name was read a second time.
+    /// True if the name was read a second time.
     named: bool,
 }
 
@@ -112,7 +113,7 @@ impl Process {
             Ok(()) => Layout::of(target.version, target.runtime, target.code_type, &memory),
             Err(_) => Err(Unsupported::Unreadable),
         };
-        // A process that is ending has no memory any more, whatever its Python was.
+        // A process that is ending has no memory left, whatever its Python was.
         let gone = || memory.probe(target.runtime).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH));
         let notice = (layout.is_err() && !gone()).then(|| {
             let code =
@@ -126,7 +127,7 @@ impl Process {
         process
     }
 
-    /// A child that this process forked at `time_ns`; `None` if the child has called exec by now.
+    /// A watch of a child that this process forked at `time_ns`; `None` if the child has called exec by now.
     pub(super) fn child(&self, target: Target, time_ns: u64, now_ns: u64) -> Option<Self> {
         let same = (target.runtime, target.version) == (self.target.runtime, self.target.version);
         let layout = self.layout.filter(|_| same)?;
@@ -170,7 +171,7 @@ impl Process {
         }
     }
 
-    /// The reader had made these looks when it began to watch.
+    /// Counts missed looks from `looks` on, the reader's counts when it began to watch.
     pub(super) fn count_looks_from(&mut self, looks: Looks) {
         self.looks = looks;
     }
@@ -193,7 +194,7 @@ impl Process {
         self.modules.inodes()
     }
 
-    /// One tick; false once the process is gone. `keep`: more files may be kept open.
+    /// Makes a tick; false once the process has ended. `keep`: more files may be kept open.
     pub(super) fn tick(&mut self, keep: bool, left_out: &HashSet<u32>, looks: Looks, out: &mut Vec<Event>) -> bool {
         let now_ns = proc::monotonic_ns();
         let unseen_ns = now_ns - self.counted_ns;
@@ -234,8 +235,8 @@ impl Process {
         alive
     }
 
-    /// If the kernel has refused a read since the last tick (the process gave its rights away, or is not to be dumped
-    /// any more), waiting is unknown from then on, and the report says so.
+    /// Handles a refusal by the kernel since the last tick (the process dropped its rights, or disabled core dumps):
+    /// waits are unknown from then on, and the report says so.
     fn notice_refusal(&mut self, time_ns: u64) {
         if self.memory.denied() && self.layout.take().is_some() {
             let (code, detail) = (wire::NoticeCode::MEMORY_UNREADABLE, self.target.version);
@@ -243,8 +244,8 @@ impl Process {
         }
     }
 
-    /// May the memory or the libraries have changed since the last look? Both change only while a thread runs: a
-    /// process that sleeps is left alone after a whole round of looks.
+    /// True if the memory or the libraries may have changed since the last look. Both change only while a thread runs,
+    /// so a process that sleeps needs no further reading after [`SETTLED_NS`].
     fn may_have_changed(&self, now_ns: u64) -> bool {
         !self.rss_read || now_ns.saturating_sub(self.ran_ns) < SETTLED_NS
     }
@@ -255,7 +256,7 @@ impl Process {
         self.rss_read = false;
     }
 
-    /// The end of watching: a last look at everything.
+    /// Ends the watch, with a last look at all threads.
     pub(super) fn finish(&mut self, looks: Looks, out: &mut Vec<Event>) {
         let tids: Vec<u32> = self.threads.keys().copied().collect();
         for tid in tids {
@@ -296,7 +297,7 @@ impl Process {
         self.tasks.forget(self.threads.values().filter_map(|thread| Some(thread.balance.place()?.stack)));
     }
 
-    /// Brings the set of threads up to date; false once the process is gone.
+    /// Brings the set of threads up to date; false once the process has ended.
     fn find_threads(&mut self, (now_ns, unseen_ns): (u64, u64), keep: bool, left_out: &HashSet<u32>) -> bool {
         let pid = self.target.pid;
         let Ok(count) = proc::thread_count(pid) else { return false };
@@ -352,18 +353,18 @@ impl Process {
         }
     }
 
-    /// `listed_ns`: the time of the list that has the thread. `before_ns`: how long the thread is taken to have
-    /// existed.
+    /// Begins to watch a thread. `listed_ns`: the time of the list that contains the thread. `before_ns`: the assumed
+    /// age of the thread.
     fn open(&mut self, tid: u32, (listed_ns, before_ns): (u64, u64), keep: bool) {
         let pid = self.target.pid;
-        // A thread that ended after it was listed has no clock to read any more.
+        // A thread that ended after it was listed has no clock left to read.
         let Ok(schedstat) = Schedstat::open(pid, tid, keep) else { return };
         let Ok(clock) = schedstat.read() else { return };
         let now_ns = proc::monotonic_ns();
         let syscall = SyscallFile::open(pid, tid, keep).ok();
         let place = self.inspect(tid, &schedstat, syscall.as_ref(), clock);
         let before_ns = before_ns + (now_ns - listed_ns);
-        // The thread was seen from its beginning, so the clock gives the part of its life without waiting.
+        // This thread was watched from its beginning, so the clock gives the part of its life without waits.
         let ran_ns = if tid == pid { clock.run_ns + clock.delay_ns } else { 0 };
         let before_ns = before_ns.saturating_sub(ran_ns);
         let balance = Balance::open(now_ns, clock, place, before_ns, &mut self.credits);

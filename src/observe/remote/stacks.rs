@@ -2,7 +2,7 @@
 //!
 //! Job: read the stack of a blocked thread through its process' memory, and define each code object and each distinct
 //! stack once, in the form of the shim's records. Invariant: numbers of code objects have the top bit set, which the
-//! shim's never have; nothing is defined from a read that was not proved consistent ([`Stacks::commit`]). Neighbours:
+//! shim's numbers never have. A read that was not proved consistent defines nothing ([`Stacks::commit`]). Neighbours:
 //! `process` proves the reads, `profile` takes the definitions.
 
 use std::collections::{HashMap, HashSet};
@@ -20,7 +20,7 @@ const LONGEST_TEXT: usize = 4096;
 /// Longest line table that is read, in bytes.
 const LONGEST_TABLE: u32 = 32 << 20;
 
-/// Definitions made so far for one process.
+/// Definitions made so far for a process.
 #[derive(Debug, Default)]
 pub struct Stacks {
     codes: HashMap<u64, (u32, Role)>,
@@ -32,7 +32,7 @@ pub struct Stacks {
 enum Role {
     /// `BaseEventLoop.run_forever`, whose first local variable is the loop.
     RunForever,
-    /// `BaseEventLoop._run_once`: it calls the selector, and then whatever is ready.
+    /// `BaseEventLoop._run_once`, which calls the selector, and then the ready callbacks.
     RunOnce,
     /// A function of `selectors.py`.
     Selector,
@@ -50,13 +50,13 @@ enum Role {
 pub struct Draft {
     frames: Vec<(u64, u32)>,
     codes: Vec<(u64, CodeDef)>,
-    /// Address of the innermost frame; 0 if there is none.
+    /// Address of the innermost frame; 0: no frame.
     innermost: u64,
-    /// The thread is an event loop with nothing to do.
+    /// The idle event loop of the thread, if its thread runs one.
     idle_loop: Option<IdleLoop>,
 }
 
-/// The frame of an event loop that has nothing to do.
+/// The frame of an event loop without ready work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleLoop {
     /// asyncio's own: the frame's first local variable is the loop.
@@ -68,22 +68,22 @@ pub enum IdleLoop {
 }
 
 impl Draft {
-    /// The loop that the thread runs, if that loop has nothing to do.
+    /// The event loop of the thread, if the loop is idle.
     #[must_use]
     pub fn idle_loop(&self) -> Option<IdleLoop> {
         self.idle_loop
     }
 
-    /// Address of the innermost frame; 0 if there is none.
+    /// Address of the innermost frame; 0: no frame.
     #[must_use]
     pub fn innermost(&self) -> u64 {
         self.innermost
     }
 
-    /// The stack of a task of this idle loop: the task's own frames within those of the loop.
+    /// The stack of a task of this idle loop: the task's own frames on top of the loop's frames.
     #[must_use]
     pub fn of_task(&self, mut task: Self) -> Self {
-        // Leave out the frames by which the loop itself waits.
+        // Omits the frames in which the loop itself waits.
         let place = match self.idle_loop {
             Some(IdleLoop::Asyncio(_)) => 2,
             Some(IdleLoop::Trio(_) | IdleLoop::Gevent(_)) => 1,
@@ -95,7 +95,7 @@ impl Draft {
 }
 
 impl Stacks {
-    /// Reads the stack of the thread state at `tstate`; `None` if nothing could be read.
+    /// Reads the stack of the thread state at `tstate`; `None` if the frames cannot be read.
     pub fn read(&self, memory: &impl Memory, layout: &Layout, tstate: u64, max_depth: u32) -> Option<Draft> {
         let mut frames: Vec<Frame> = Vec::new();
         let walked = walk(memory, layout, tstate, max_depth, |frame| {
@@ -142,8 +142,8 @@ impl Stacks {
         draft
     }
 
-    /// Takes in a stack whose read was consistent: adds new definitions to `out` and returns the hash of the stack, 0
-    /// for no frames.
+    /// Takes in a stack whose read was consistent. Adds new definitions to `out` and returns the hash of the stack; 0:
+    /// no frames.
     pub fn commit(&mut self, draft: Draft, out: &mut Vec<Body>) -> u64 {
         for (hash, mut code) in draft.codes {
             let number = u32::try_from(self.codes.len() + 1).unwrap_or(CODE_BIT - 1) | CODE_BIT;

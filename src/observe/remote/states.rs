@@ -1,9 +1,9 @@
-//! Which thread state a kernel thread runs.
+//! Thread states of kernel threads.
 //!
 //! Job: pair kernel threads and thread states by reading the interpreters' lists, and remember the pairs. Invariant:
 //! every look checks whether a remembered pair still holds; a list, which is expensive, is read at a bounded rate.
-//! Neighbours: `process` asks; `interp` reads. A thread that enters a sub-interpreter has a state in each: 3.13 and
-//! later mark the one that it runs; before that, the thread's stack pointer tells.
+//! Neighbours: `process` asks; `interp` reads. A thread that enters a sub-interpreter has a state in each interpreter.
+//! 3.13 and later mark the state that the thread runs; before 3.13, the thread's stack pointer decides.
 
 use std::collections::HashMap;
 
@@ -17,23 +17,23 @@ use crate::observe::proc;
 #[derive(Debug, Default)]
 pub(in crate::observe) struct States {
     numbers: Numbers,
-    /// By the thread ids that the process itself sees (in its own PID namespace).
+    /// States by the thread ids that the process itself uses, in its own PID namespace.
     by_tid: HashMap<u32, (u64, u64)>,
-    /// The interpreter that was made first.
+    /// The interpreter that was created first.
     oldest: Option<u64>,
     listed_ns: u64,
-    /// The last lookup failed because it is too early to read a list again.
+    /// True if the last lookup failed because it is too early to read a list again.
     too_soon: bool,
     gils: HashMap<u64, Option<(u64, u64)>>,
 }
 
 impl States {
-    /// The states of process `pid`; nothing is read yet.
+    /// The states of process `pid`; no list is read yet.
     pub(in crate::observe) fn new(pid: u32) -> Self {
         Self { numbers: Numbers::new(pid), ..Self::default() }
     }
 
-    /// The thread whose id within its own process is `number`.
+    /// The thread with the id `number` within its own process.
     pub(in crate::observe) fn thread(&self, number: u32) -> Option<u32> {
         self.numbers.outer(number)
     }
@@ -48,7 +48,7 @@ impl States {
         self.too_soon
     }
 
-    /// The main interpreter, once a list was read.
+    /// The main interpreter; `None` before a list was read.
     pub(in crate::observe) fn oldest(&self) -> Option<u64> {
         self.oldest
     }
@@ -59,7 +59,7 @@ impl States {
         self.numbers.forget(tid);
     }
 
-    /// First and last address of the GIL of an interpreter; `read` is called if they are not known yet.
+    /// First and last address of the GIL of an interpreter; calls `read` if they are unknown.
     pub(in crate::observe) fn gil(
         &mut self,
         interp: u64,
@@ -94,15 +94,15 @@ impl States {
             }
         }
         let now_ns = proc::monotonic_ns();
-        // A list costs microseconds per thread: native threads that come and go must not cause one each time.
+        // A list costs microseconds per thread, so native threads that begin and end must not cause a list each time.
         if now_ns - self.listed_ns < 2_000_000 + 20_000 * self.by_tid.len() as u64 {
             self.too_soon = true;
             return None;
         }
         self.listed_ns = now_ns;
         self.by_tid.clear();
-        // The list ends with the oldest interpreter. If no state is marked as the one that the thread runs, the first
-        // state found for the thread stays.
+        // The list ends with the oldest interpreter. If no state of a thread is marked as running, the first state
+        // stays.
         threads(memory, layout, |Thread { tstate, interp, native_thread_id }| {
             self.oldest = Some(interp);
             if let Ok(tid) = u32::try_from(native_thread_id)

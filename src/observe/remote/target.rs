@@ -1,6 +1,7 @@
-//! What the reader must know of a process to watch it.
+//! Facts that the reader needs about a process to watch.
 //!
-//! Invariant: plain values. Neighbours: the shim's `ProcessStart` or `locate` give them, `process` reads by them.
+//! Invariant: plain values. Neighbours: the shim's `ProcessStart` or `locate` give them, `process` reads the memory at
+//! these addresses.
 
 use rscalene_wire::{ProcessFlags, ProcessStart};
 
@@ -18,22 +19,22 @@ pub struct Target {
     pub code_type: u64,
     /// `PY_VERSION_HEX`.
     pub version: u32,
-    /// For a forked process: its parent, and when it was forked. Its interpreter and its mappings are those of the
-    /// parent.
+    /// For a forked process: its parent, and the time of the fork. The process has the interpreter and the mappings of
+    /// its parent.
     pub forked: Option<Forked>,
 }
 
-/// Where a forked process comes from.
+/// The origin of a forked process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forked {
     /// Process id of its parent.
     pub parent: u32,
-    /// When it was forked.
+    /// Time of the fork.
     pub time_ns: u64,
 }
 
 impl Target {
-    /// A process that its shim armed.
+    /// The target for a process whose shim sent a start record.
     #[must_use]
     pub fn armed(pid: u32, start: &ProcessStart) -> Self {
         let (runtime, code_type, version) = (start.runtime, start.code_type, start.python_version);

@@ -1,9 +1,10 @@
-//! Which lines own the waiting of an idle event loop.
+//! Lines that own the waiting of an idle event loop.
 //!
-//! Job: when a thread is an event loop with nothing to do (asyncio's own, uvloop's, trio's or gevent's), name the lines
-//! that await instead of the selector: the stacks of its waiting tasks, each with an equal part. Invariant: a task that
-//! only waits for other tasks (`gather`, a task group) leaves the waiting to them; a loop without tasks keeps it.
-//! Neighbours: `rscalene_interp` reads tasks, `stacks` frames, `greenlets` gevent's greenlets, `process` divides.
+//! Job: when a thread is an event loop without ready work (asyncio's own, uvloop's, trio's or gevent's), charge the
+//! lines that await instead of the selector: the stacks of its waiting tasks, each with an equal part. Invariant: a
+//! task that only waits for other tasks (`gather`, a task group) leaves the waiting to them; a loop without tasks keeps
+//! the waiting. Neighbours: `rscalene_interp` reads tasks, `stacks` frames, `greenlets` gevent's greenlets, `process`
+//! divides.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,19 +21,19 @@ use crate::observe::locate;
 use crate::observe::proc;
 use crate::transport::event::Body;
 
-/// Most tasks whose stacks are read at a look; if there are more, that many of them, chosen at random. The tasks of a
-/// loop stand in the order in which they were made, so each n-th task would be a choice by kind of task.
+/// Most tasks whose stacks are read at a look; of more tasks, as many at random. A loop keeps its tasks in the order of
+/// their creation, so every n-th task would favour some kinds of tasks.
 const MOST_TASKS: usize = 100;
-/// Above this number of groups, those in which no thread waits are forgotten.
+/// Above this number of groups, groups in which no thread waits are forgotten.
 const MOST_GROUPS: usize = 1_024;
-/// Time between two searches for the place where asyncio keeps its tasks.
+/// Time between two searches for asyncio's list of tasks.
 const SEARCH_NS: u64 = 500_000_000;
 
 /// The stacks of the tasks that wait in an idle loop.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     stacks: Vec<Draft>,
-    /// They were chosen among more.
+    /// True if they are a random choice among more.
     chosen: bool,
 }
 
@@ -43,14 +44,14 @@ impl Waiters {
     }
 }
 
-/// Tasks of one process.
+/// Tasks of a process.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     source: Option<TaskSource>,
     searched_ns: u64,
     /// Stacks that share waiting, by the hash of the group.
     groups: HashMap<u64, Vec<u64>>,
-    /// Groups of which some tasks were chosen, and not all read.
+    /// Groups that are a random choice among more tasks.
     chosen: HashSet<u64>,
     jitter: Jitter,
     greenlets: Greenlets,
@@ -106,12 +107,12 @@ impl Tasks {
         Waiters { stacks: if own.is_empty() { indirect } else { own }, chosen }
     }
 
-    /// Must the thread be looked at again, though it has not run since? Greenlets may have been missed.
+    /// True if the thread needs another look, even if it has not run since: the last look may have missed greenlets.
     pub(super) fn look_again(&self) -> bool {
         self.greenlets.is_old
     }
 
-    /// The greenlets that wait in the hub which the frame at `frame` of the stack `draft` runs.
+    /// The greenlets that wait in the hub of the frame at `frame`, in the stack `draft`.
     fn greenlets_of(
         &mut self,
         stacks: &Stacks,
@@ -127,7 +128,7 @@ impl Tasks {
         Waiters { stacks: waiting.into_iter().map(of).collect(), chosen }
     }
 
-    /// asyncio's waiting tasks of one event loop, which `choose` finds among all tasks.
+    /// asyncio's waiting tasks of a single event loop, which `choose` finds among all tasks.
     fn all(
         &mut self,
         pid: u32,
@@ -146,7 +147,7 @@ impl Tasks {
         waiting
     }
 
-    /// Defines the stacks and returns a hash for the group of them.
+    /// Defines the stacks and returns a hash for their group.
     pub(super) fn commit(&mut self, waiters: Waiters, stacks: &mut Stacks, out: &mut Vec<Body>) -> u64 {
         let mut members: Vec<u64> = waiters.stacks.into_iter().map(|draft| stacks.commit(draft, out)).collect();
         members.sort_unstable();
@@ -163,7 +164,7 @@ impl Tasks {
         group
     }
 
-    /// True if the stack stands for tasks that were chosen at random: the next look chooses anew, even if the loop has
+    /// True if the stack stands for a random choice of tasks. The next look then chooses anew, even if the loop has
     /// been idle since, so that a long idle time is divided among all tasks.
     pub(super) fn is_choice(&self, stack: u64) -> bool {
         self.chosen.contains(&stack)

@@ -1,10 +1,9 @@
-//! [`ProfileBuilder`]: events in, profiles out.
+//! [`ProfileBuilder`]: turns events into profiles.
 //!
 //! Job: route each event to its process, settle processes as they end, and write the profile. Invariant: no I/O and no
-//! clock (whatever the builder needs from the outside comes in through [`Context`]), and the same events give the same
-//! profile, byte for byte. Only live blocks are kept singly: memory is bounded by the number of distinct lines, stacks,
-//! threads and live blocks of the program, not by how long it runs. Neighbours: `transport` feeds it, `commands`
-//! finishes it.
+//! clock (data from outside comes in through [`Context`]), and the same events give the same profile, byte for byte.
+//! Only live blocks are kept singly: memory is bounded by the number of distinct lines, stacks, threads and live blocks
+//! of the program, not by its run time. Neighbours: `transport` feeds events, `commands` finishes the builder.
 
 use std::collections::VecDeque;
 
@@ -39,11 +38,11 @@ use crate::profile::write::queries;
 use crate::profile::write::tables;
 use crate::transport::event::{Body, CodeDef, Event, ProcessExit};
 
-/// Ended processes that are kept open for records that arrive late.
+/// Most ended processes that are kept open for records that arrive late.
 const LEAVING: usize = 16;
-/// Observations that are kept of a process after its exec call, in case the call fails.
+/// Most observations that are kept of a process after its exec call, in case the call fails.
 const MOST_BEYOND: usize = 4_096;
-/// Notices that are kept.
+/// Most notices that are kept.
 const MOST_NOTICES: usize = 64;
 
 /// The time of the launcher's observation; `None` for a record that the program itself sent.
@@ -57,7 +56,7 @@ fn observed_ns(body: &Body) -> Option<u64> {
     }
 }
 
-/// True for records that only a program sends that still runs.
+/// True for records that only a running program sends.
 fn goes_on(body: &Body) -> bool {
     matches!(
         body,
@@ -65,31 +64,32 @@ fn goes_on(body: &Body) -> bool {
     )
 }
 
-/// How the recording was made.
+/// Facts about the recording.
 #[derive(Clone, Debug, Default)]
 pub struct BuilderSettings {
-    /// As the profile shows them; CPU source and both intervals are replaced by those really used.
+    /// Settings for the profile. The builder replaces the CPU source and both intervals by the values that were used.
     pub settings: Settings,
     /// `CLOCK_MONOTONIC` nanoseconds at which the timeline starts.
     pub start_ns: u64,
-    /// Off-CPU time was observed.
+    /// True if off-CPU time was observed.
     pub waits: bool,
-    /// The process recorded itself, as `Profiler` does: copies were not observed, and the footprint holds the
-    /// profiler's own memory and the marks of what ran before. The peak is then the moment with most tracked bytes.
+    /// True if the process recorded itself, as `Profiler` does. Copies were then not observed. The footprint includes
+    /// the profiler's own memory, and its high-water mark includes code that ran before. The peak is then the moment
+    /// with most tracked bytes.
     pub in_process: bool,
 }
 
-/// What the builder needs from the outside once all events have been fed.
+/// Data from outside that the builder needs after the last event.
 pub struct Context<'a> {
     /// The tool that writes the profile.
     pub tool: Tool,
     /// The profiled program; the builder fills in Python's version and build if they are unknown here.
     pub target: Target,
-    /// When the program ran.
+    /// Start and length of the run.
     pub clock: Clock,
     /// Notices for the report beside those that came with the events.
     pub notices: Vec<Notice>,
-    /// Reads the lines of a source file, without their newlines; gives `None` where there is no source.
+    /// Reads the lines of a source file, without their newlines; `None`: no source.
     pub source: &'a mut dyn FnMut(&str) -> Option<Vec<String>>,
     /// Finds the native function at an offset of a file.
     pub lookup: &'a mut Lookup<'a>,
@@ -103,13 +103,13 @@ pub struct ProfileBuilder {
     names: Names,
     codes: Codes,
     inline: Inline,
-    /// Texts that programs execute.
+    /// Source strings that programs execute.
     executed: Executed,
     tree: Tree,
     settled: Settled,
     running: FxHashMap<u32, Process>,
     leaving: VecDeque<u32>,
-    /// Processes that the launcher saw to be gone, and when. Records of them may still arrive.
+    /// Processes whose end the launcher observed, and the time. Their records may still arrive.
     dying: VecDeque<(u64, u32)>,
     /// Readings of footprints that wait for earlier records: the time, and the process.
     waiting: VecDeque<(u64, u32)>,
@@ -121,7 +121,7 @@ pub struct ProfileBuilder {
     /// Time of the latest record about memory.
     record_ns: u64,
     now_ns: u64,
-    /// When the recording was cut off.
+    /// Time at which the recording was cut off.
     cut_ns: Option<u64>,
     gil_known: bool,
     ticked: bool,
@@ -138,13 +138,13 @@ pub struct ProfileBuilder {
 #[derive(Clone, Debug, Default)]
 struct Settled {
     book: Book,
-    /// Threads with few samples of forked children.
+    /// Threads with few samples, of forked children.
     forks: Forks,
     /// CPU and allocation samples.
     samples: (u64, u64),
     /// Records and frames that were lost.
     lost: u64,
-    /// What ended programs held at the moments that may be the peak.
+    /// Memory of ended programs at the moments that may be the peak.
     shares: Vec<Share>,
     notices: Vec<Notice>,
     /// Notices beyond the limit of `notices`.
@@ -189,7 +189,7 @@ impl ProfileBuilder {
         }
     }
 
-    /// The scope, so that the caller can add library folders of interpreters as they appear.
+    /// The scope, for callers that add library folders of interpreters as they appear.
     pub fn scope_mut(&mut self) -> &mut Scope {
         &mut self.scope
     }
@@ -238,7 +238,7 @@ impl ProfileBuilder {
                     return;
                 }
                 Some(_) => {}
-                // The program goes on: its exec has failed.
+                // The program runs on, so its exec has failed.
                 None if goes_on(&event.body) => {
                     process.left_ns = None;
                     let seen = std::mem::take(&mut process.beyond);
@@ -307,7 +307,7 @@ impl ProfileBuilder {
             Body::Free(free) => self.heap(pid, free.time_ns, |process| process.free(free)),
             Body::Copy(copy) => self.heap(pid, copy.time_ns, |process| process.copy(copy)),
             Body::Map { map, flags } => {
-                // Nobody looks at the pages then.
+                // In this case no observer reads the page tables.
                 let whole = self.settings.in_process;
                 let flags =
                     if whole { wire::MapFlags::of(flags.bits() & !wire::MapFlags::LAZY.bits()) } else { *flags };
@@ -387,10 +387,10 @@ impl ProfileBuilder {
         self.write(running, settled, context)
     }
 
-    /// The profile of the events so far: what [`ProfileBuilder::finish`] would give now. The builder itself stays
+    /// The profile of the events so far, as [`ProfileBuilder::finish`] would return now. The builder itself stays
     /// unchanged.
     ///
-    /// It costs a copy of the sums (by line, stack and thread), never of the live blocks.
+    /// The cost is a copy of the sums (by line, stack and thread), never of the live blocks.
     #[must_use]
     pub fn snapshot(&self, context: Context<'_>) -> Profile {
         let running = self.running.iter().map(|(&pid, process)| (pid, process.sums())).collect();
@@ -427,7 +427,7 @@ impl ProfileBuilder {
         let copies = memory && !self.settings.in_process;
         let hidden = !book.processes.is_empty() && book.processes.iter().all(|process| process.hidden_waits);
         let waits = self.settings.waits && !hidden;
-        // Sampling by looks alone does not separate the kernel's time.
+        // Sampling by looks alone does not separate kernel time.
         let system = cpu && (self.ticked || !self.engines.contains(&Engine::Looks));
         let known = Known { cpu, system, wait: waits, gil: waits && self.gil_known, memory, copies };
         let (names, book) = (&self.names, &settled.book);
@@ -489,7 +489,8 @@ impl ProfileBuilder {
         }
     }
 
-    /// The wall time of the recording. If the recording was cut off, the wall time of the program is given separately.
+    /// The wall time of the recording. If the recording was cut off, the wall time of the program is added as
+    /// `program_s`.
     fn clock(&self, clock: Clock) -> Clock {
         let Some(cut_ns) = self.cut_ns else { return clock };
         let recorded_s = cut_ns.saturating_sub(self.settings.start_ns) as f64 / 1e9;
@@ -509,9 +510,9 @@ impl ProfileBuilder {
         let mut next = match self.running.get(&pid) {
             // The launcher observed the process before its shim armed it.
             Some(known) if !known.armed && !known.ended => self.running.remove(&pid).expect("it is there"),
-            // An exec: the same process, another program.
+            // An exec: the same process runs another program.
             Some(known) if !known.ended => self.settle_program(pid, false).expect("it is there").after_exec(),
-            // The kernel gave the process id of an ended process to a new one.
+            // The kernel gave the process id of an ended process to a new process.
             Some(_) => {
                 self.settle(pid);
                 self.gone.remove(&pid);
@@ -553,7 +554,7 @@ impl ProfileBuilder {
         self.now_ns = self.now_ns.max(exit.time_ns);
         let Some(process) = self.running.get_mut(&pid) else { return };
         let row = &mut self.settled.book.processes[process.row].row;
-        // For a child process the launcher sees that it is gone, but not its exit status.
+        // The launcher observes the end of a child process, but not its exit status.
         if exit.code.or(exit.signal).is_some() {
             row.exit = Exit { code: exit.code, signal: exit.signal };
         }
@@ -563,7 +564,7 @@ impl ProfileBuilder {
         self.leave(pid, exit.time_ns);
     }
 
-    /// The process is over; records that it left in its ring may still arrive.
+    /// The process has ended; records in its ring may still arrive.
     fn leave(&mut self, pid: u32, time_ns: u64) {
         let Some(process) = self.running.get_mut(&pid) else { return };
         if !std::mem::replace(&mut process.ended, true) {
@@ -573,7 +574,7 @@ impl ProfileBuilder {
             let parent = self.settled.book.processes[row].row.parent;
             let outlived = self.running.get(&parent).is_some_and(|parent| !parent.ended);
             self.running.entry(pid).and_modify(|process| process.outlived = outlived);
-            // The pages that its children shared with it are their own from now on.
+            // Pages that children shared with this process count as the children's own from now on.
             for child in self.running.values_mut().filter(|child| child.forked_from == Some(pid)) {
                 (child.orphaned, child.shared) = (true, 0);
             }
@@ -585,7 +586,7 @@ impl ProfileBuilder {
         }
     }
 
-    /// Subtracts `bytes` resident bytes that are gone.
+    /// Subtracts `bytes` resident bytes of a process that has ended.
     fn release(&mut self, bytes: u64, time_ns: u64) {
         if bytes > 0 {
             self.rss_bytes = self.rss_bytes.saturating_sub(bytes);
@@ -595,8 +596,8 @@ impl ProfileBuilder {
         }
     }
 
-    /// Observations made until `until_ns` have waited long enough for earlier records: now their readings count, and
-    /// processes that were seen to be gone hold nothing from there on.
+    /// Takes in observations up to `until_ns`, which have waited long enough for earlier records. Their readings count
+    /// now, and processes that ended hold no memory from their end on.
     fn take_late(&mut self, until_ns: u64) {
         while let Some(&(time_ns, pid)) = self.waiting.front().filter(|(time_ns, _)| *time_ns <= until_ns) {
             self.waiting.pop_front();
@@ -700,7 +701,7 @@ impl ProfileBuilder {
 }
 
 impl Settled {
-    /// Books all of a program. `last`: its process is over, too.
+    /// Books all sums of a program. `last`: its process has ended too.
     fn settle(&mut self, process: &mut Process, last: bool, now_ns: u64, peak: &Peak) {
         process.end_sections(now_ns, &mut self.book);
         process.settle(last, &mut self.book, &mut self.forks);
@@ -738,7 +739,7 @@ fn inherit(running: &mut FxHashMap<u32, Process>, pid: u32) {
         process.labels.inherit(&texts);
     }
     let Some(mut process) = running.get(&pid).filter(|process| process.native.unmapped()) else { return };
-    // As many ancestors as there are processes is the limit: more would mean a circle.
+    // The number of processes limits the number of ancestors: a longer chain would be a circle.
     for _ in 0..running.len() {
         let parent = process.forked_from.and_then(|parent| running.get(&parent));
         let Some(parent) = parent else { return };

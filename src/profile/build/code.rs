@@ -1,9 +1,9 @@
 //! Code objects: from (code number of a process, byte offset) to a frame.
 //!
-//! Job: keep each distinct line table once, however many processes send it, and decode it once, when a line is first
-//! needed. Invariant: every frame has a line from 1 on. An offset without a line gets the line before it in the table;
-//! an offset beyond the table gets the function's first line. Neighbours: `rscalene_interp::linetable` decodes,
-//! `stacks` asks.
+//! Job: keep each distinct line table once, however many processes send it, and decode the table once, when a line is
+//! first needed. Invariant: every frame has a line from 1 on. An offset without a line gets the previous line of the
+//! table; an offset beyond the table gets the function's first line. Neighbours: `rscalene_interp::linetable` decodes,
+//! `stacks` asks for frames.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use super::text_of::{self, is_pseudo, is_typed};
 use crate::profile::book::intern::{FileId, Frame, FrameId, FunctionId, Names};
 use crate::transport::event::CodeDef;
 
-/// The file name that cloudpickle gives to functions that it sends to another process.
+/// The file name that cloudpickle gives to functions sent to another process.
 pub(crate) const SENT: &str = "<dynamic-code>";
-/// Most files in scope whose text is asked for.
+/// Most files in scope whose source is read.
 const MOST_USERS: usize = 512;
 
 /// A distinct code object, over all processes.
@@ -30,7 +30,7 @@ struct Code {
     function: FunctionId,
     first_line: u32,
     table: Arc<[u8]>,
-    /// For each line, in the order of the bytecode: the end of its bytecode, and the line. Decoded when first needed.
+    /// For each line, in the order of the bytecode: the end of its bytecode, and the line. Decoded at the first use.
     lines: OnceCell<Box<[(u32, u32)]>>,
 }
 
@@ -42,14 +42,14 @@ pub(crate) struct Codes {
     frames: FxHashMap<(CodeId, u32), FrameId>,
     /// Files in scope, in the order of their first definition.
     users: Vec<FileId>,
-    /// The program's own code calls `exec`, `eval` or `compile`, or that is not known: texts that libraries did not run
-    /// may be the user's.
+    /// True if the program's own code calls `exec`, `eval` or `compile`, or if its source is unknown. Source strings
+    /// not run by a library may then be the user's.
     pub(crate) user_makes_code: bool,
 }
 
 impl Codes {
-    /// Takes in a definition. `filename` is that of the code object, or a name that separates its text from others with
-    /// the same file name. `own`: the user wrote the text, though it lies in no file.
+    /// Takes in a definition. `filename`: the file name of the code object, or a name that separates its source string
+    /// from others with the same file name. `own`: the user wrote the source, though no file contains it.
     pub(crate) fn define(
         &mut self,
         names: &mut Names,
@@ -89,8 +89,8 @@ impl Codes {
         }
     }
 
-    /// The file of a function that was sent to another process without its file name: the only one in scope that defines
-    /// a function of this name on this line.
+    /// The file of a function that arrived from another process without its file name: the only file in scope that
+    /// defines a function of this name on this line.
     fn origin(&self, names: &Names, scope: &Scope, qualname: &str, first_line: u32) -> Option<Arc<str>> {
         let files = scope.files()?;
         let met = self.users.iter().map(|file| Arc::clone(names.path(*file)));
@@ -103,7 +103,7 @@ impl Codes {
         defining.next().filter(|_| defining.next().is_none())
     }
 
-    /// The frame of an instruction.
+    /// The frame of the instruction at `offset`.
     pub(crate) fn frame(&mut self, names: &mut Names, code: CodeId, offset: u32) -> FrameId {
         if let Some(&frame) = self.frames.get(&(code, offset)) {
             return frame;

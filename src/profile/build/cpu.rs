@@ -1,14 +1,14 @@
 //! CPU and off-CPU time of threads, from samples to seconds.
 //!
-//! Job: add up a thread's samples by place while it runs; when it ends, stretch them to its clock (`stretch`) and book
-//! the seconds. Invariant: the time booked for a thread is its CPU clock, whatever was sampled; a process holds cells,
-//! never samples. Neighbours: `stretch` has the statistics, `book` takes the seconds.
+//! Job: add up a thread's samples by place while the thread runs; at its end, stretch the samples to its clock
+//! (`stretch`) and book the seconds. Invariant: the time booked for a thread is its CPU clock, whatever the samples
+//! say; a process holds cells, never samples. Neighbours: `stretch` has the statistics, `book` takes the seconds.
 //!
 //! Threads with few samples are pooled with other threads of their process that the same engine sampled and that lived
-//! about as long (the chance to be hit depends on it). Their time goes to lines in the proportion in which all of them
-//! were hit. Pooled time counts for lines, but for no single thread's share of a line. Pools of forked children join those
-//! of the other children of their program ([`Forks`]): a child that lives for milliseconds has too few samples of its
-//! own. Each child's clock goes to lines in the proportion in which all of these children were hit.
+//! about as long (the chance of a sample depends on the length). Their time goes to lines in proportion to the samples
+//! of all of them. Pooled time counts for lines, but for no single thread's share of a line. Pools of forked children
+//! join the pools of the other children of their program ([`Forks`]), because a child that lives for milliseconds has
+//! too few samples of its own. Each child's clock goes to lines in proportion to the samples of all of these children.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ const SECOND: f64 = 1e9;
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     ns: [f64; 3],
-    /// The part of `ns` in which the garbage collector was at work.
+    /// The part of `ns` in which the garbage collector ran.
     gc_ns: f64,
     samples: u32,
     wait_ns: u64,
@@ -43,7 +43,7 @@ struct Cell {
     leaf: Option<FrameId>,
 }
 
-/// One thread as it runs.
+/// A running thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ThreadAccount {
     /// Kernel thread id.
@@ -62,7 +62,7 @@ pub(crate) struct ThreadAccount {
     delay_ns: Option<u64>,
     seen: Sampled,
     cells: FxHashMap<Place, Cell>,
-    /// How its samples moved from line to line.
+    /// Consecutive samples on the same line, for the standard error.
     runs: Runs,
     /// Ticks by line, in user mode and in the kernel, for samples of Python code and of native code.
     ticks: FxHashMap<FrameId, [Ticked; 2]>,
@@ -80,7 +80,7 @@ impl ThreadAccount {
         Self { tid, seen: Sampled { threads: 1, ..Sampled::default() }, ..Self::default() }
     }
 
-    /// The sampling of the thread began.
+    /// Sampling of the thread began.
     pub(crate) fn start(&mut self, source: Source, cpu_ns: u64, interval_ns: u64) {
         self.engine = match source {
             Source::PERF_AND_TIMER => Engine::Perf,
@@ -113,7 +113,7 @@ impl ThreadAccount {
         self.system_ns = Some(system_ns);
     }
 
-    /// A sample of `kind` (0 to 2) at `place`.
+    /// Takes in a sample of `kind` (0 to 2) at `place`.
     pub(crate) fn sample(&mut self, place: Place, kind: usize, weight_ns: u64, time_ns: u64, flags: CpuFlags) {
         if self.engine == Engine::None {
             self.engine = if flags.has(CpuFlags::TIMER) { Engine::Timer } else { Engine::Perf };
@@ -132,27 +132,28 @@ impl ThreadAccount {
         }
     }
 
-    /// Nanoseconds between two user samples, each weighed by the time that it stands for: with samples at mixed
-    /// distances, as large an error comes from samples that are all this far apart.
+    /// Nanoseconds between two user samples, each weighted by its own weight. Samples at mixed distances have the same
+    /// error as samples that are all this far apart.
     fn interval_ns(&self) -> f64 {
         let user: f64 = self.seen.ns.iter().take(SYSTEM).sum();
         if user > 0.0 { self.squares / user } else { self.seen.interval_ns }
     }
 
-    /// The sample just taken in at `place` lay outside the evaluation loop; `leaf` is its innermost frame.
+    /// The sample just taken in at `place` was outside the evaluation loop; `leaf` is its innermost frame.
     pub(crate) fn outside(&mut self, place: Place, leaf: FrameId, weight_ns: u64) {
         let cell = self.cells.entry(place).or_default();
         cell.outside_ns += weight_ns as f64;
         cell.leaf = Some(leaf);
     }
 
-    /// Ticks that met the thread on the line `owner`, in a stretch of time whose sample was of `kind` (0 or 1).
+    /// Takes in ticks that met the thread on the line `owner`, in a stretch of time whose sample was of `kind` (0 or
+    /// 1).
     pub(crate) fn ticks(&mut self, owner: FrameId, kind: usize, user_ns: u64, kernel_ns: u64) {
         self.ticks.entry(owner).or_default()[kind].add(user_ns, kernel_ns);
     }
 
-    /// Gives the kernel its part of the sampled time: the kernel's share of the line's ticks, or of all ticks where a
-    /// line has none.
+    /// Moves the kernel's part of the sampled time to the kernel: the kernel's share of the line's ticks, or of all
+    /// ticks if the line has none.
     fn divide(&mut self) {
         let mut all = [Ticked::default(); 2];
         for line in self.ticks.values() {
@@ -172,7 +173,7 @@ impl ThreadAccount {
         }
     }
 
-    /// Time off the CPU at `place`; `idle`: the thread waits for work, or for another thread to end.
+    /// Takes in time off the CPU at `place`; `idle`: the thread waits for work, or for another thread to end.
     pub(crate) fn wait(&mut self, place: Place, wait_ns: u64, gil_ns: u64, idle: bool) {
         let cell = self.cells.entry(place).or_default();
         cell.wait_ns = cell.wait_ns.saturating_add(wait_ns);
@@ -185,7 +186,8 @@ impl ThreadAccount {
         self.engine
     }
 
-    /// CPU nanoseconds of its life so far, as well as they are known; `None` if only its existence is known.
+    /// CPU nanoseconds of its life so far, from the last clock and later samples; `None` if only its existence is
+    /// known.
     pub(crate) fn clock_ns(&self) -> Option<f64> {
         match self.clock {
             Some(reading) => Some(reading.cpu_ns as f64 + self.since_ns),
@@ -234,18 +236,19 @@ struct Pool {
     cells: FxHashMap<Place, Cell>,
 }
 
-/// Facts about a process that are needed to book its threads.
+/// Facts about a process that the booking of its threads needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Booking {
     /// Process in the book.
     pub(crate) process: usize,
     /// Process id.
     pub(crate) pid: u32,
-    /// Frames cannot be trusted: all time lies outside scope, and Python time cannot be separated from native time.
+    /// True if frames cannot be trusted: all time lies outside scope, and Python time cannot be separated from native
+    /// time.
     pub(crate) refused: bool,
-    /// Neither shim nor launcher sees what the threads wait for.
+    /// True if neither shim nor launcher can observe the waits of the threads.
     pub(crate) hidden_waits: bool,
-    /// CPU samples lost for each that arrived.
+    /// CPU samples lost for each sample that arrived.
     pub(crate) lost: f64,
 }
 
@@ -341,7 +344,7 @@ impl Pools {
     }
 }
 
-/// Pools of the forked children of each program, together.
+/// Combined pools of the forked children of each program.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Forks {
     pools: BTreeMap<(u32, Engine, Life), Together>,
@@ -358,7 +361,7 @@ struct Together {
 }
 
 impl Forks {
-    /// Takes the pools of a child. `program` is the process that all processes of the child's program descend from by
+    /// Takes the pools of a child. `program` is the ancestor from which all processes of the child's program descend by
     /// forks alone. A child without trustworthy frames keeps its pools.
     pub(crate) fn take(&mut self, program: u32, pools: &mut Pools, booking: Booking) {
         if booking.refused {
@@ -453,7 +456,7 @@ impl Booking {
         amount
     }
 
-    /// Nanoseconds by kind as seconds. Without frames, Python and native time cannot be told apart and stay unsplit.
+    /// Nanoseconds by kind as seconds. Without frames, Python and native time cannot be separated and stay unsplit.
     pub(crate) fn amount(self, ns: [f64; 3]) -> Amount {
         let [python, native, system] = ns.map(|ns| ns / SECOND);
         if self.refused {
@@ -469,7 +472,7 @@ impl Cell {
     fn pooled(self, stretch: &Stretch, booking: Booking) -> Amount {
         let alone = Self { wait_ns: 0, gil_ns: 0, idle_ns: 0, ..self };
         let mut amount = alone.amount(stretch, booking);
-        // For each sample, chance decides which of many short threads it meets.
+        // Chance decides which of many short threads a sample meets.
         amount.variance = amount.cpu_s().powi(2) / f64::from(self.samples.max(1));
         amount
     }

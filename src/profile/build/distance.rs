@@ -1,7 +1,7 @@
-//! The distance between CPU samples that a run had, as opposed to the one that was asked for.
+//! The measured distance between CPU samples, as opposed to the requested interval.
 //!
-//! Job: find the median of what the samples stand for. Invariant: bounded memory, whatever the weights are. Neighbour:
-//! `builder` hands over each sample's weight and writes the median into the profile's settings.
+//! Job: find the median weight of the samples. Invariant: bounded memory, whatever the weights are. Neighbour:
+//! `builder` passes each sample's weight and writes the median into the profile's settings.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub(crate) struct Distances {
 }
 
 impl Distances {
-    /// A sample that stands for `weight_ns` nanoseconds.
+    /// Takes in a sample with a weight of `weight_ns` nanoseconds.
     pub(crate) fn sample(&mut self, weight_ns: u64) {
         if weight_ns > 0 {
             let (count, sum) = self.classes.entry(((weight_ns as f64).log2() * CLASSES) as u16).or_default();
@@ -25,7 +25,7 @@ impl Distances {
         }
     }
 
-    /// The median in nanoseconds, to two per cent; `None` without samples.
+    /// The median in nanoseconds, to 2 %; `None` without samples.
     pub(crate) fn median_ns(&self) -> Option<f64> {
         let all: u64 = self.classes.values().map(|(count, _)| count).sum();
         let mut below = 0;

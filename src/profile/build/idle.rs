@@ -1,18 +1,18 @@
-//! Which waiting is idle.
+//! Rules for waits that count as idle.
 //!
-//! Job: separate a thread that waits for work, or for another thread of the program to end, from one that waits for an
-//! answer (a query, a lock, a sleep). Idle threads hold up nothing: a pool of forty workers idles forty seconds a
-//! second, and the time of a join is on the lines of the joined thread. Invariant: decided by the names of the
-//! innermost frames alone, and only by those of the standard library and of servers: user code that a server calls is
-//! never idle. Neighbour: `stacks` asks once a stack.
+//! Job: separate a thread that waits for work, or for another thread of the program to end, from a thread that waits
+//! for an answer (a query, a lock, a sleep). Idle threads delay no work: a pool of forty workers idles forty seconds a
+//! second, and the time of a join is on the lines of the joined thread. Invariant: the names of the innermost frames
+//! alone decide, and only names of the standard library and of servers: user code that a server calls is never idle.
+//! Neighbour: `stacks` asks once a stack.
 //!
-//! Frames are read from the innermost outwards as long as they are part of the machinery of waiting (`Condition.wait`
+//! Frames are read from the innermost outwards as long as they belong to the functions of waiting (`Condition.wait`
 //! below `Queue.get`); the first frame of another file ends the search.
 
-/// A file by the end of its path, and functions of it in which a thread idles.
+/// The end of a file's path, and the functions of the file in which a thread idles.
 type Idle = (&'static str, &'static [&'static str]);
 
-/// Where threads idle. A file with an empty list never decides: its callers do.
+/// Functions in which threads idle. A file with an empty list never decides: its callers decide.
 const IDLE: [Idle; 38] = [
     ("/threading.py", &["Event.wait", "Thread.join", "Thread._wait_for_tstate_lock", "_shutdown", "_register_atexit"]),
     ("/queue.py", &["Queue.get", "Queue.join"]),
@@ -63,7 +63,7 @@ const IDLE: [Idle; 38] = [
     ),
 ];
 
-/// Functions in those files that wait for something other than work: they end the search.
+/// Functions in those files that wait for another reason than work: they end the search.
 const BUSY: [(&str, &str); 6] = [
     ("/threading.py", "Semaphore.acquire"),
     ("/threading.py", "Barrier.wait"),
@@ -73,8 +73,8 @@ const BUSY: [(&str, &str); 6] = [
     ("/asyncio/tasks.py", "sleep"),
 ];
 
-/// True if a thread idles that is off the CPU in these frames: innermost first, each the path of its file and its
-/// qualified name.
+/// True if a thread off the CPU in these frames idles. Frames come innermost first, each as the path of its file and
+/// its qualified name.
 pub(crate) fn idles<'a>(frames: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
     for (path, qualname) in frames {
         let Some((_, functions)) = IDLE.iter().find(|(end, _)| path.ends_with(end)) else { return false };

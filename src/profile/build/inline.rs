@@ -3,10 +3,10 @@
 //! CPython gives the code of every such program the file name `<string>`, and the code of every `exec(text)` too. This
 //! file gives each text a name of its own, so that the lines of two programs are never added up:
 //!
-//! * `<string>`: the text of the program that was profiled, or texts that a program in a file executes;
-//! * `<-c s = sum(xs)>`: the text of another program, by its first line;
-//! * `<exec>`: a text that a `-c` program executes;
-//! * `<helper>`: the text by which a library starts its workers; [`super::scope`] leaves it out.
+//! * `<string>`: the profiled `-c` program, or the strings executed by a program in a file;
+//! * `<-c s = sum(xs)>`: another `-c` program, by its first line;
+//! * `<exec>`: a string executed by a `-c` program;
+//! * `<helper>`: the program with which a library starts its workers; [`super::scope`] excludes such programs.
 //!
 //! Called by `builder`, with the command lines that the launcher reads. Does no I/O.
 
@@ -16,21 +16,21 @@ use rustc_hash::FxHashMap;
 
 use super::text_of;
 
-/// The file name that CPython gives to texts that lie in no file.
+/// The file name that CPython gives to source without a file.
 pub(crate) const STRING: &str = "<string>";
-/// The name of texts that a `-c` program executes.
+/// The name of strings executed by a `-c` program.
 pub(crate) const EXEC: &str = "<exec>";
-/// The name of texts that libraries start their workers with.
+/// The name of programs with which libraries start their workers.
 pub(crate) const HELPER: &str = "<helper>";
-/// The name that all texts beyond the limits share.
+/// The name that all programs beyond the limits share.
 pub(crate) const OTHERS: &str = "<-c (others)>";
-/// Texts that are kept, and their bytes: a run may start any number of different programs.
+/// Most programs whose source is kept, and their bytes: a run may start any number of different programs.
 const MOST_TEXTS: usize = 1_024;
 const MOST_BYTES: usize = 8 << 20;
-/// Characters of a text that its name shows.
+/// Most characters of the first line in a name.
 const SHOWN: usize = 24;
 
-/// The text behind `-c` on the command line of an interpreter.
+/// The program after `-c` on the command line of an interpreter.
 #[must_use]
 pub fn text(command: &[String]) -> Option<&str> {
     let words = command.get(1..)?;
@@ -41,7 +41,7 @@ pub fn text(command: &[String]) -> Option<&str> {
     }
 }
 
-/// True for a text with which a library starts its workers (multiprocessing, joblib's loky, execnet).
+/// True for a program with which a library starts its workers (multiprocessing, joblib's loky, execnet).
 fn starts_a_worker(text: &str) -> bool {
     const IMPORTS: [&str; 5] = [
         "from multiprocessing.spawn import ",
@@ -58,23 +58,23 @@ fn starts_a_worker(text: &str) -> bool {
         )
 }
 
-/// The texts of all programs, by the names that the report gives them.
+/// The source of all `-c` programs, by the names in the report.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inline {
-    /// The text of the profiled program; the inner `None`: its code lies in a file.
+    /// The source of the profiled program; the inner `None`: its code is in a file.
     first: Option<Option<Arc<str>>>,
     texts: FxHashMap<Arc<str>, Arc<str>>,
     names: FxHashMap<Arc<str>, Arc<str>>,
-    /// Number of texts for each shortened first line.
+    /// Number of programs for each shortened first line.
     numbers: FxHashMap<String, u32>,
     bytes: usize,
-    /// Programs whose text was beyond the limits: they share the name [`OTHERS`].
+    /// Number of programs beyond the limits; they share the name [`OTHERS`].
     pub(crate) left_out: u64,
 }
 
 impl Inline {
-    /// The name of the text of a program with this command line; `None` if its code lies in files. The first program
-    /// that the caller asks for is the profiled one.
+    /// The name of the `-c` program with this command line; `None` if its code is in files. The first call is for the
+    /// profiled program.
     pub(crate) fn name(&mut self, command: &[String]) -> Option<Arc<str>> {
         let text = text(command);
         let is_first = self.first.is_none();
@@ -115,17 +115,17 @@ impl Inline {
         name
     }
 
-    /// Whether the text with this name defines a function of this name on this line; true if the text is not known.
+    /// True if the program with this name defines a function `qualname` on `first_line`, or if its source is unknown.
     pub(crate) fn defines(&self, name: &str, qualname: &str, first_line: u32) -> bool {
         self.texts.get(name).is_none_or(|text| text_of::defines(text, qualname, first_line))
     }
 
-    /// Whether the text with this name makes code of other texts; true if the text is not known.
+    /// True if the program with this name calls `exec`, `eval` or `compile`, or if its source is unknown.
     pub(crate) fn makes_code(&self, name: &str) -> bool {
         self.texts.get(name).is_none_or(|text| text_of::makes_code(text))
     }
 
-    /// The lines of the text with this name.
+    /// The lines of the program with this name.
     pub(crate) fn lines(&self, name: &str) -> Option<Vec<String>> {
         Some(self.texts.get(name)?.lines().map(str::to_owned).collect())
     }

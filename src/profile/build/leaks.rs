@@ -1,36 +1,36 @@
 //! Lines whose live bytes grow with time.
 //!
-//! Job: keep a short series of live bytes for each owner and judge it. Invariant: at most [`POINTS`] snapshots,
+//! Job: keep a short series of live bytes for each owner and judge the series. Invariant: at most [`POINTS`] snapshots,
 //! whatever the length of the run (at the limit every other snapshot is dropped and the distance doubles). Neighbours:
 //! `heap` takes the snapshots, `lines` lists the verdicts.
 //!
-//! **Drift.** A line that leaks gains bytes in most intervals; one that holds a cache gains them once, or until the
-//! cache is full; one that churns gains and loses. The mean gain of an interval is tested against 0 by Student's t: a
-//! driftless random walk, which is what a stable population of sampled blocks looks like, has independent gains of mean
-//! 0. One big step has t = 1. A ramp that ends gives a high t over the whole run, so the last half and the last third
-//! have to pass as well, and the last tenth must not fall behind. The confidence is that of the weakest of the three
-//! tests.
+//! **Drift.** A line that leaks gains bytes in most intervals. A line that fills a cache gains bytes once, or until the
+//! cache is full. A line that allocates and frees all the time gains and loses. The mean gain of an interval is tested
+//! against 0 by Student's t. A stable population of sampled blocks looks like a driftless random walk, whose gains are
+//! independent with mean 0. A single big step has t = 1. A ramp that ends gives a high t over the whole run, so the
+//! last half and the last third have to pass as well, and the last tenth must not fall behind. The confidence is the
+//! lowest of the three tests.
 //!
 //! **Steps.** A container grows by an eighth at a time and a batch job leaks once a batch: most intervals gain nothing.
 //! In this case the steps are counted: by chance, as many steps would go down as up. The last step must not be longer
 //! ago than twice the longest pause between steps.
 //!
 //! The probability of growth by chance is multiplied by the number of owners tested, so that a large program has no
-//! leaks by mere number. Growth alone does not separate a leak from a list that is meant to grow until the program
-//! ends, so reports say "grew until the end".
+//! leaks by mere number. Growth alone does not separate a leak from a list that grows by design until the program ends,
+//! so reports say "grew until the end".
 
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::Growth;
 
-/// Snapshots at most.
+/// Most snapshots.
 const POINTS: usize = 96;
 /// Nanoseconds between the first snapshots.
 const FIRST_GAP_NS: u64 = 5_000_000;
-/// Gains needed in the last third.
+/// Least number of gains in the last third.
 const FEWEST_GAINS: usize = 6;
-/// Steps up needed in the last two thirds.
+/// Least number of steps up in the last two thirds.
 const FEWEST_STEPS: usize = 5;
-/// Largest part of the gained bytes that may have been lost again, in growth by steps.
+/// Largest part of the gained bytes that the owner may have lost again, in growth by steps.
 const MOST_LOST: f64 = 0.25;
 /// Owners with fewer live bytes are not tested.
 const SMALLEST: f64 = 64.0 * 1024.0;
@@ -51,7 +51,7 @@ impl Snapshots {
         time_ns >= self.next_ns
     }
 
-    /// Takes a snapshot, of the state before the record of `time_ns`.
+    /// Takes a snapshot of the state before the record of `time_ns`.
     pub(crate) fn take(&mut self, time_ns: u64, live: impl Iterator<Item = (FrameId, f64)>) {
         if self.gap_ns == 0 {
             self.gap_ns = FIRST_GAP_NS;
@@ -60,7 +60,7 @@ impl Snapshots {
         }
         let mut sorted: Vec<_> = live.filter(|&(owner, bytes)| owner.some().is_some() && bytes > 0.0).collect();
         sorted.sort_unstable_by_key(|&(owner, _)| owner);
-        // The state has not changed since the last record, so it held at every moment that is due.
+        // The state has not changed since the last record, so the same figures hold for every moment that is due.
         while self.due(time_ns) && self.next_ns < u64::MAX {
             self.points.push((self.next_ns, sorted.clone()));
             if self.points.len() == POINTS {
@@ -126,8 +126,7 @@ fn chance_of_growth(series: &[f64]) -> Option<(f64, f64)> {
     Some((chance, half.iter().sum::<f64>() / half.len() as f64))
 }
 
-/// True if the last fifth of `half` the gains (the last tenth of all) gained much less than the rest of them lets
-/// expect.
+/// True if the last fifth of `half` the gains (the last tenth of all) gained much less than the other gains predict.
 fn fell_behind(half: &[f64]) -> bool {
     let (before, tail) = half.split_at(half.len() - (half.len() / 5).max(2));
     let (mean, variance) = moments(before);
@@ -163,7 +162,7 @@ fn chance(gains: &[f64]) -> f64 {
         return 1.0;
     }
     if variance <= 0.0 {
-        // All gains are equal; as many coins would have to show the same side.
+        // All gains are equal: as likely as the same side for so many coins.
         return 0.5f64.powf(count);
     }
     let t = mean / (variance / count).sqrt();

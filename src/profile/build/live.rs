@@ -1,7 +1,7 @@
 //! The types of live memory that the parts of the heap share.
 //!
-//! Job: hold the two types. Invariant: it uses no other part of the heap. Neighbours: `sites` gives the numbers, `heap`
-//! sums.
+//! Job: hold the two types. Invariant: the file uses no other part of the heap. Neighbours: `sites` gives the numbers,
+//! `heap` sums.
 
 use crate::profile::book::estimate::Spread;
 
@@ -14,6 +14,6 @@ pub(crate) struct SiteId(pub(crate) u32);
 pub(crate) struct Live {
     /// Bytes.
     pub(crate) bytes: f64,
-    /// How far `bytes` may be off.
+    /// Variance of `bytes`, from sampling.
     pub(crate) spread: Spread,
 }

@@ -1,7 +1,7 @@
 //! Memory mappings of a process, byte by byte.
 //!
-//! Job: know which line mapped each byte, through partial unmaps and maps over maps. Invariant: mappings never overlap.
-//! Neighbour: `heap` books the bytes that come and go.
+//! Job: know the line that mapped each byte, through partial unmaps and maps over maps. Invariant: mappings never
+//! overlap. Neighbour: `heap` books the mapped and unmapped bytes.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use super::live::SiteId;
 /// The kind of memory behind a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backing {
-    /// Memory of its own: a block like any other.
+    /// Anonymous memory: counts as a block.
     Anonymous,
     /// A file.
     File,
     /// Memory of an arena of Python's object allocator, whose contents are counted block by block.
     Arena,
-    /// Nothing yet: address space that cannot be touched.
+    /// No memory yet: address space without access.
     Reserved,
-    /// Memory that was mapped without reserve. Most of it stays mere address space, so only its touched part counts.
+    /// Memory mapped without reserve. The program never touches most of it, so only the touched part counts.
     Lazy,
 }
 
-/// Bytes from which on the observer looks at the pages of a mapping. A smaller one counts as a whole.
+/// The observer reads the pages of mappings from this size on. A smaller mapping counts as a whole.
 const LOOKED_AT: u64 = 1 << 20;
 
 impl Backing {
@@ -43,7 +43,7 @@ impl Backing {
 /// A run of mapped bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
-    /// The place that mapped it.
+    /// The place that created the mapping.
     pub(crate) site: SiteId,
     /// The kind of memory behind it.
     pub(crate) backing: Backing,
@@ -51,7 +51,7 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// The address behind its last byte.
+    /// The address after the mapping's last byte.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
@@ -76,7 +76,7 @@ impl Mappings {
         self.runs.iter().map(|(&start, run)| (start, run))
     }
 
-    /// The parts of a range that are only reserved: their first addresses and bytes.
+    /// The reserved parts of a range: their first addresses and bytes.
     pub(crate) fn reserved(&self, address: u64, size: u64) -> Vec<(u64, u64)> {
         let end = address.saturating_add(size);
         let before = self.runs.range(..address).next_back();
@@ -88,10 +88,10 @@ impl Mappings {
             .collect()
     }
 
-    /// Unmaps `size` bytes. Returns every run of known bytes that is gone, with its first address.
+    /// Unmaps `size` bytes. Returns every removed run, with its first address.
     pub(crate) fn unmap(&mut self, address: u64, size: u64) -> Vec<(u64, Mapping)> {
         let end = address.saturating_add(size);
-        // One run may begin before the range and reach into it; all others begin inside.
+        // A single run may begin before the range and end in it; all others begin inside.
         let first =
             self.runs.range(..=address).next_back().filter(|(_, run)| run.end > address).map(|(&start, _)| start);
         let starts: Vec<u64> =

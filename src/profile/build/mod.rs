@@ -1,8 +1,8 @@
-//! Events into a profile.
+//! From events to a profile.
 //!
 //! Job: take the events of a run in the order of their rings, and turn them into sums. Invariant: no I/O and no clock,
-//! so that a capture replays to the byte. Neighbours: `transport::event` defines the events, `book` holds the sums,
-//! `write` makes rows of them.
+//! so that a replay of a capture gives the same profile, byte for byte. Neighbours: `transport::event` defines the
+//! events, `book` holds the sums, `write` makes rows of them.
 
 pub mod builder;
 mod code;

@@ -15,16 +15,17 @@ use crate::profile::book::intern::FrameId;
 use crate::profile::book::sums::sorted;
 use crate::profile::model::NativeSymbol;
 
-/// Program counters of a process that are kept apart.
+/// Most program counters of a process with sums of their own.
 const MOST_COUNTERS: usize = 1 << 18;
-/// Places listed for a line.
+/// Most places listed for a line.
 const LISTED: usize = 8;
 
-/// Native samples of one process.
+/// Native samples of a process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NativeSamples {
     ns: FxHashMap<(FrameId, u64), f64>,
-    /// Samples outside the evaluation loop by innermost frame, line and program counter: native if `operators` says so.
+    /// Samples outside the evaluation loop, by innermost frame, line and program counter. They are native if
+    /// `operators` says so.
     outside: FxHashMap<(FrameId, FrameId, u64), f64>,
     map: AddressMap,
 }
@@ -45,13 +46,13 @@ impl NativeSamples {
         self.map.is_empty() && !self.ns.is_empty()
     }
 
-    /// A sample of `weight_ns` at `pc`, on the line of `owner`.
+    /// Takes in a sample of `weight_ns` at `pc`, on the line of `owner`.
     pub(crate) fn sample(&mut self, owner: FrameId, pc: u64, weight_ns: u64) {
         let pc = if self.ns.len() < MOST_COUNTERS { pc } else { 0 };
         *self.ns.entry((owner, pc)).or_default() += weight_ns as f64;
     }
 
-    /// A sample of `weight_ns` at `pc`, under an instruction of `leaf` that is no call, on the line of `owner`.
+    /// Takes in a sample of `weight_ns` at `pc`, under an instruction of `leaf` without a call, on the line of `owner`.
     pub(crate) fn sample_outside(&mut self, leaf: FrameId, owner: FrameId, pc: u64, weight_ns: u64) {
         let pc = if self.outside.len() < MOST_COUNTERS { pc } else { 0 };
         *self.outside.entry((leaf, owner, pc)).or_default() += weight_ns as f64;

@@ -1,7 +1,7 @@
 //! The notices of the shims, as messages.
 //!
-//! Job: one message for each notice of the wire, once per process. Invariant: unknown codes are shown by number, never
-//! dropped. Neighbour: `builder` collects the messages into the profile.
+//! Job: a message for each notice of the wire, once per process. Invariant: a notice with an unknown code is shown with
+//! its number, never dropped. Neighbour: `builder` collects the messages into the profile.
 
 use rscalene_wire as wire;
 use wire::{Kind, NoticeCode};
@@ -11,9 +11,9 @@ use crate::profile::book::Book;
 use crate::profile::model::{Notice, codes};
 use crate::transport::event::{CodeDef, Counters};
 
-/// Frames of a stack that the shim and the launcher read.
+/// Most frames of a stack read by the shim and the launcher.
 pub(crate) const MOST_FRAMES: usize = 1_024;
-/// Below this per cent of the looks that were due, places of waits are unknown.
+/// Below this percentage of the looks that were due, places of waits are unknown.
 const TOO_FEW_LOOKS: u32 = 10;
 
 /// The message for a notice of process `pid`.
@@ -76,7 +76,7 @@ pub(crate) fn message(pid: u32, notice: &wire::Notice) -> Notice {
     Notice::of_process(pid, notice.code.name().map_or(codes::OTHER.to_owned(), str::to_ascii_lowercase), text)
 }
 
-/// True if the notice means that the waiting of the process cannot be observed.
+/// True if the notice means that the waits of the process cannot be observed.
 pub(crate) fn hides_waits(notice: &wire::Notice) -> bool {
     matches!(notice.code, NoticeCode::MEMORY_UNREADABLE | NoticeCode::LAYOUT_UNKNOWN)
         || notice.code == NoticeCode::LOOKS_MISSED && notice.detail < TOO_FEW_LOOKS
@@ -97,14 +97,14 @@ pub(crate) fn unread_lines(code: &CodeDef) -> Notice {
     Notice::of_run(codes::LINES_UNKNOWN, text)
 }
 
-/// The message that a stack has more frames than are read.
+/// The message about stacks with more frames than are read.
 pub(crate) fn deep_stacks() -> Notice {
     let text = "some stacks have more than 1,024 frames, of which the innermost were read: time of their outermost \
                 callers is too low, and calls stand below no caller";
     Notice::of_run(codes::DEEP_STACKS, text)
 }
 
-/// The message about records that process `pid` lost, by kind; `None` if it lost none.
+/// The message about records that process `pid` lost, by kind; `None` if the process lost none.
 pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<Notice> {
     let of_kind = |(number, &count): (usize, &u64)| {
         let what = match u8::try_from(number).ok().and_then(Kind::from_u8) {
@@ -131,9 +131,9 @@ pub(crate) fn losses(pid: u32, counters: &Counters) -> Option<Notice> {
     (!parts.is_empty()).then(|| Notice::of_process(pid, codes::LOST_RECORDS, text))
 }
 
-/// The messages about limits that were reached: further processes and threads share the last row, the innermost frames
-/// of `folded` call paths count for their callers, `texts` of command lines share a name, further sections and
-/// `notices` are left out.
+/// The messages about limits that were reached. Further processes and threads share the last row. The innermost frames
+/// of `folded` call paths are charged to their callers. `texts` programs of command lines share a name. Further
+/// sections and `notices` notices are left out.
 pub(crate) fn left_out(book: &Book, (folded, texts): (u64, u64), notices: u64) -> Vec<Notice> {
     let (processes, threads) = book.overflow;
     let sections = book.sections_left_out;

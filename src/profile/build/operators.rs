@@ -1,15 +1,16 @@
-//! Python or native: the time of C functions under instructions that are no calls.
+//! Python or native: the time of C functions under instructions that make no call.
 //!
 //! Job: decide for each line whether the C functions under its operators (`a * b`, `x in xs`, `del xs`) run long enough
-//! to be native. Invariant: the decision needs no clock of the single operation, only the proportion in which a line's
-//! samples met the evaluation loop and the functions outside of it. Neighbours: the shim flags samples
+//! to be native. Invariant: the decision needs no clock of the single operation, only the ratio of a line's samples in
+//! the evaluation loop to its samples in functions outside the loop. Neighbours: the shim flags samples
 //! ([`rscalene_wire::CpuFlags::OUTSIDE`]); `cpu` moves the seconds, `native` the names.
 //!
 //! A line that adds two small numbers spends some nanoseconds in the loop, on loading and storing, for each call of the
-//! function that adds: a third of its samples meet the loop. A line that multiplies two numbers of 10,000 digits spends
-//! as long in the loop, and 1,000 times as long in the function: hardly any sample meets the loop. A line is native where
-//! the functions take at least [`RATIO`] times as long as the loop; at 5 to 10 ns in the loop that is an operation of 80 to
-//! 160 ns. A few samples cannot tell the cases apart, so lines with fewer than [`FEW`] are decided together.
+//! function that adds: a third of its samples are in the loop. A line that multiplies two numbers of 10,000 digits
+//! spends as long in the loop, and 1,000 times as long in the function: hardly any sample is in the loop. A line is
+//! native if the functions take at least [`RATIO`] times as long as the loop; at 5 to 10 ns in the loop, such an
+//! operation takes 80 to 160 ns. A few samples cannot separate the cases, so lines with fewer than [`FEW`] are decided
+//! together.
 
 use rustc_hash::FxHashMap;
 
@@ -19,8 +20,8 @@ use crate::profile::book::intern::FrameId;
 /// CPython 3.12 to 3.15: at most 6 for most short operations and 11 for a list of two items; at least 20 for operations
 /// of 2 µs.
 const RATIO: f64 = 16.0;
-/// Lines with fewer samples are decided together: without a sample in the loop, 20 samples put its share below 14 % with a
-/// confidence of 95 %.
+/// Lines with fewer samples are decided together: 20 samples without any in the loop put the loop's share below 14 %
+/// with a confidence of 95 %.
 const FEW: u32 = 20;
 
 /// Samples of a line's own bytecode, and of the functions under its instructions.
@@ -40,13 +41,14 @@ impl Tally {
         self.inside.saturating_add(self.outside) < FEW
     }
 
-    /// Do the functions run long? One sample is added to those in the loop: where none was seen, there may be one.
+    /// True if the functions run long. The rule adds a sample to those in the loop, because a line without samples
+    /// there may still have some time there.
     fn is_long(self) -> bool {
         (f64::from(self.inside) + 1.0) * RATIO <= f64::from(self.outside)
     }
 }
 
-/// The samples of a process by line, as far as their instructions were no calls.
+/// The samples of a process by line, in bytecode and under instructions without a call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Operators {
     lines: FxHashMap<FrameId, Tally>,
@@ -55,7 +57,7 @@ pub(crate) struct Operators {
 }
 
 impl Operators {
-    /// A sample on the line `leaf`, in bytecode or `outside` the evaluation loop.
+    /// Takes in a sample on the line `leaf`, in bytecode or `outside` the evaluation loop.
     pub(crate) fn sample(&mut self, leaf: FrameId, outside: bool) {
         let line = self.lines.entry(leaf).or_default();
         line.add(outside);

@@ -1,9 +1,9 @@
 //! Queries of databases, by the lines that sent them.
 //!
 //! Job: add up the records of queries by line and statement, and find the statements that a line repeats. Invariant:
-//! repeats are counted within a request, where the program names its requests, else within the process; rows that no
-//! layer could count are unknown, not 0. Neighbours: `process` feeds it, `book::queries` adds processes up, `labels`
-//! knows the texts of numbers.
+//! repeats are counted within a request, if the program names its requests, otherwise within the process. A number of
+//! rows that no layer could count is unknown, not 0. Neighbours: `process` feeds records, `book::queries` adds
+//! processes up, `labels` knows the key-value pairs of numbers.
 
 use std::sync::Arc;
 
@@ -16,24 +16,24 @@ use crate::profile::book::intern::{FrameId, FunctionId};
 use crate::profile::book::labels::Pairs;
 use crate::profile::book::queries::{Marks, QueryKey, QueryRecord};
 
-/// From this number of executions of one statement on one line on, they are an N+1, or duplicates.
+/// From this number of executions on, a statement on a line counts as N+1 or as duplicates.
 const THRESHOLD: u64 = 5;
-/// A query is the cause of an N+1 if it has rows for at least this share of the executions.
+/// A query is the cause of an N+1 only if it returned rows for at least this share of the executions.
 const CAUSE_SHARE: f64 = 0.8;
-/// Pairs of line and statement that are kept apart in a process or request.
+/// Most pairs of line and statement with sums of their own, for each process or request.
 const MOST_KEYS: usize = 20_000;
-/// Requests that run at the same time.
+/// Most requests at the same time with sums of their own.
 const MOST_UNITS: usize = 4_096;
-/// The name of statements whose text was lost, or that lie beyond the limit.
+/// The name of statements whose text was lost, or that exceed the limit.
 const OTHERS: &str = "(other statements)";
 
 /// A line, and the number of a statement.
 type Key = (FrameId, u32);
 
-/// The queries of one process.
+/// The queries of a process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queries {
-    /// The process reported that it counts its queries.
+    /// True if the process reported that it counts its queries.
     ready: bool,
     /// The sums of ended requests.
     sums: FxHashMap<Key, Sum>,
@@ -50,13 +50,13 @@ struct Sum {
     record: QueryRecord,
     first: u64,
     sets: Sets,
-    /// The functions in scope on the way to the line.
+    /// The functions in scope on the stack of the line.
     callers: Arc<[FunctionId]>,
-    /// The query whose rows the line went through, and the number of rows.
+    /// The query whose rows the line iterates over, and the number of rows.
     cause: Option<(Key, u64)>,
 }
 
-/// Whether the executions of a statement had the same parameters, by hashes.
+/// Hashes of the parameters of executions: the first hash, and whether others differ.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sets {
     first: u32,
@@ -83,7 +83,7 @@ impl Sum {
 }
 
 impl Queries {
-    /// Takes in a record. `unit`: the number of its request; 0: none. `callers`: the functions in scope on the way to
+    /// Takes in a record. `unit`: the number of its request; 0: none. `callers`: the functions in scope on the stack of
     /// `owner`.
     pub(crate) fn record(
         &mut self,
@@ -127,7 +127,7 @@ impl Queries {
         }
     }
 
-    /// A request ended.
+    /// A request ended: looks for repeats, and adds its sums to the process.
     pub(crate) fn end_request(&mut self, number: u32, texts: &FxHashMap<u32, Pairs>) {
         let Some(mut sums) = self.open.remove(&number) else { return };
         mark(&mut sums, texts);
@@ -138,7 +138,7 @@ impl Queries {
         }
     }
 
-    /// Books everything. `trusted`: the frames of the process can be trusted.
+    /// Books all sums. `trusted`: the frames of the process can be trusted.
     pub(crate) fn settle(&mut self, row: usize, trusted: bool, texts: &FxHashMap<u32, Pairs>, book: &mut Book) {
         let mut open: Vec<u32> = self.open.keys().copied().collect();
         open.sort_unstable();
@@ -167,7 +167,7 @@ impl Queries {
     }
 }
 
-/// Marks N+1s and duplicates among the executions of a request or process.
+/// Marks N+1 queries and duplicates among the executions of a request or process.
 fn mark(sums: &mut FxHashMap<Key, Sum>, texts: &FxHashMap<u32, Pairs>) {
     let is_query = |name: u32| texts.get(&name).is_none_or(|pairs| !pairs.contains_key("transaction"));
     let mut marked = Vec::new();

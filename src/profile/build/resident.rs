@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::profile::book::intern::FrameId;
 
-/// Readings that are kept, because records arrive later than readings: by a second or so on a busy machine.
+/// Most readings that are kept, because records arrive later than readings: by a second or so on a busy machine.
 const MOST_READINGS: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
@@ -25,12 +25,12 @@ struct Usage {
     active_ns: u64,
 }
 
-/// The readings of one process.
+/// The readings of a process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resident {
     /// The last readings, oldest first.
     readings: VecDeque<Reading>,
-    /// The largest reading, and the part of it that was pages of files.
+    /// The largest reading, and its pages of files in bytes.
     peak: Option<(u64, u64)>,
     usage: FxHashMap<FrameId, Usage>,
     /// Owners with a record since the last reading.
@@ -38,7 +38,7 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
-    /// An owner ran at `time_ns`.
+    /// The owner ran at `time_ns`.
     pub(crate) fn ran(&mut self, owner: FrameId, time_ns: u64) {
         let nearest = self.nearest(time_ns);
         let since = self.last().map_or(0, |last| last.time_ns);
@@ -71,7 +71,7 @@ impl Resident {
         self.readings.back().copied()
     }
 
-    /// The bytes of the reading nearest to a moment; 0 if the moment lies before all readings that are kept.
+    /// The bytes of the reading nearest to a moment; 0 if the moment lies before all kept readings.
     fn nearest(&self, time_ns: u64) -> u64 {
         let next = self.readings.partition_point(|reading| reading.time_ns <= time_ns);
         let before = next.checked_sub(1).and_then(|at| self.readings.get(at));
@@ -83,7 +83,7 @@ impl Resident {
         }
     }
 
-    /// The largest reading, and the part of it that was pages of files.
+    /// The largest reading, and its pages of files in bytes.
     pub(crate) fn peak(&self) -> Option<(u64, u64)> {
         self.peak
     }

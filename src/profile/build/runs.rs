@@ -1,42 +1,43 @@
 //! The standard error of each line's CPU time, from the order of the samples.
 //!
-//! Job: count where a thread's consecutive samples leave one line for another. Invariant: the result needs no knowledge
-//! of the program: it is right for work that is scattered over many lines and for work that stays on a line for long.
-//! Neighbours: `cpu` hands over each sample in the order of time and asks for the variances at a thread's end.
+//! Job: count where a thread's consecutive samples leave a line for another. Invariant: the result needs no knowledge
+//! of the program. It is right for work scattered over many lines, and for work that stays on a line for long.
+//! Neighbours: `cpu` passes each sample in the order of time, and asks for the variances at a thread's end.
 //!
-//! A sample says where a thread was at one moment of its CPU time; the next one comes an interval `w` later. Two cases:
+//! A sample shows the position of a thread at a moment of its CPU time; the next sample comes an interval `w` later.
+//! Two cases:
 //!
-//! * **Stretches.** A line that has at least [`LONG`] consecutive samples ran for a stretch. Only the positions of its
-//!   two ends within an interval are unknown: each end is off by a variance of `w² / 8` (intervals are drawn from half
-//!   of `w` to one and a half, so that a boundary falls into a long one more often; equal ones would give `w² / 12`).
-//! * **Scattered work.** Where lines alternate faster than samples come, each sample is a draw by itself. `n` draws
-//!   with a chance of `p` have a variance of `n p (1 - p)`, and they show `n p (1 - p)` runs of the line, which have
-//!   two ends each: `w² / 2` for each end.
+//! * **Stretches.** A line with at least [`LONG`] consecutive samples ran for a stretch. Only the positions of its two
+//!   ends within an interval are unknown: each end has a variance of `w² / 8` (intervals are drawn from half of `w` to
+//!   one and a half, so a boundary falls into a long interval more often; equal intervals would give `w² / 12`).
+//! * **Scattered work.** Where lines alternate faster than samples come, each sample is an independent draw. `n` draws
+//!   with a chance of `p` have a variance of `n p (1 - p)`. They show `n p (1 - p)` runs of the line, with two ends
+//!   each: `w² / 2` for each end.
 //!
-//! A line of 5 % in a run of 1,000 samples: 50 ± 6.9 samples if scattered, 50 ± 0.5 if in one stretch.
+//! A line of 5 % in a run of 1,000 samples: 50 ± 6.9 samples if scattered, 50 ± 0.5 in a single stretch.
 
 use rustc_hash::FxHashMap;
 
 use crate::profile::book::intern::FrameId;
 
-/// Consecutive samples that make a stretch. Two could be chance: in scattered work on two equal lines, every other run
-/// has two or more samples, every fourth three or more, and both sides of a boundary have to be that long.
+/// Least consecutive samples of a stretch. Two could be chance: in scattered work on two equal lines, every other run
+/// has two or more samples, every fourth three or more. Both sides of a boundary need this length.
 const LONG: u32 = 3;
 /// Variance of the end of a stretch, in squared intervals.
 const STRETCH: f64 = 1.0 / 8.0;
 /// Variance of each end of a run of scattered samples, in squared intervals.
 const SCATTERED: f64 = 1.0 / 2.0;
 
-/// Consecutive samples of a thread on one line.
+/// Consecutive samples of a thread on the same line.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     line: FrameId,
     samples: u32,
-    /// Nanoseconds that the first sample stands for: the run began within them.
+    /// Nanoseconds of the first sample: the run began within them.
     first_ns: f64,
 }
 
-/// The runs of one thread so far.
+/// The runs of a thread so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Runs {
     before: Option<Run>,
@@ -46,7 +47,7 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// A sample on `line` that stands for `ns` nanoseconds.
+    /// Takes in a sample on `line` with a weight of `ns` nanoseconds.
     pub(crate) fn sample(&mut self, line: FrameId, ns: f64) {
         match &mut self.current {
             Some(run) if run.line == line => run.samples = run.samples.saturating_add(1),
@@ -61,7 +62,7 @@ impl Runs {
     pub(crate) fn variances(mut self) -> FxHashMap<FrameId, f64> {
         self.close_boundary();
         if let Some(last) = self.current {
-            // The end of the thread itself lies somewhere within an interval.
+            // The end of the thread itself lies within an interval.
             *self.variances.entry(last.line).or_default() += STRETCH * last.first_ns * last.first_ns;
         }
         self.variances
@@ -90,7 +91,8 @@ mod tests {
     const A: FrameId = FrameId(1);
     const B: FrameId = FrameId(2);
 
-    /// Samples of a program that is on line A where `on_a` says so, at moments an interval of `0.5..1.5` apart.
+    /// Simulates samples of a program: line A at times where `on_a` returns true, otherwise line B. Samples are
+    /// `0.5..1.5` intervals apart.
     fn observe(seed: u64, length: f64, on_a: &mut dyn FnMut(f64, &mut fastrand::Rng) -> bool) -> (f64, f64) {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut runs = Runs::default();
@@ -112,7 +114,7 @@ mod tests {
         (seen, runs.variances().get(&A).copied().unwrap_or(0.0).sqrt())
     }
 
-    /// Root mean square of the true errors, divided by that of the printed errors.
+    /// Root mean square of the true errors, divided by the root mean square of the printed errors.
     fn ratio(length: f64, truth: f64, on_a: &mut dyn FnMut(f64, &mut fastrand::Rng) -> bool) -> f64 {
         let (mut real, mut told) = (0.0, 0.0);
         for seed in 0..400 {

@@ -33,18 +33,18 @@ pub struct ScopeRules {
     pub cwd: String,
     /// True if all files are in scope.
     pub all: bool,
-    /// Globs that add files.
+    /// Globs of files to add.
     pub include: Vec<String>,
-    /// Globs that remove files.
+    /// Globs of files to remove.
     pub exclude: Vec<String>,
     /// Absolute folders of libraries: the interpreter's `stdlib`, `platstdlib`, `purelib`, `platlib`, and the folders
     /// of the profiler.
     pub libraries: Vec<String>,
-    /// Absolute paths of the scripts that were run by name.
+    /// Absolute paths of the scripts named on the command line.
     pub scripts: Vec<String>,
 }
 
-/// A glob that cannot be parsed.
+/// A glob with a syntax error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadGlob {
     /// The glob as the user wrote it.
@@ -93,7 +93,7 @@ impl Scope {
         self.files.as_ref()
     }
 
-    /// Files that were run by name, as absolute paths.
+    /// Scripts named on the command line, as absolute paths.
     pub(crate) fn scripts(&self) -> &[String] {
         &self.rules.scripts
     }
@@ -106,7 +106,7 @@ impl Scope {
     }
 
     /// Adds a folder of libraries, for an interpreter whose folders were unknown before. The folder counts for
-    /// functions that are defined from now on.
+    /// functions defined from now on.
     pub fn add_library(&mut self, folder: String) {
         if !self.rules.libraries.contains(&folder) {
             self.rules.libraries.push(folder);
@@ -147,7 +147,7 @@ impl Scope {
     }
 }
 
-/// True for code that the interpreter or a library generated.
+/// True for generated code, of the interpreter or of a library.
 fn is_generated(path: &str, qualname: &str, first_line: u32) -> bool {
     const MAKERS: [&str; 13] = [
         "<frozen ",
@@ -200,7 +200,7 @@ fn lies_in_wheel(path: &str) -> bool {
     folders.any(|part| part.ends_with(".whl") || matches!(part, ".bootstrap" | ".deps"))
 }
 
-/// True for a command that an installer made: `/venv/bin/pytest`.
+/// True for a command made by an installer: `/venv/bin/pytest`.
 fn is_installed_command(path: &str) -> bool {
     let mut parts = path.rsplit('/');
     let (name, folder) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));

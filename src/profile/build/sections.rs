@@ -1,9 +1,9 @@
 //! Sections: stretches of the run that the program marked by name.
 //!
 //! Job: sum up the time and memory of a process between a mark and its end, in total and by line. Invariant: sections
-//! may overlap, and each counts all that the process did meanwhile, in all threads; calls of one name in one process
-//! are one row. CPU time is the process' exact clock, and samples divide it among lines. Neighbours: `process` feeds
-//! it, `tables` writes the rows.
+//! may overlap, and each counts all work of the process meanwhile, in all threads. Calls of the same name in the same
+//! process share a row. CPU time is the process' exact clock, and samples divide the time among lines. Neighbours:
+//! `process` feeds events, `tables` writes the rows.
 
 use rscalene_wire as wire;
 use rustc_hash::FxHashMap;
@@ -12,10 +12,10 @@ use crate::profile::book::Book;
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::{Lines, SectionRecord};
 
-/// Names that are kept; sections of further names have no row, but are counted.
+/// Most names that are kept; sections of further names have no row, but are counted.
 const MOST_NAMES: usize = 1024;
 
-/// The sections of a process that have begun.
+/// The open sections of a process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Open {
     sections: FxHashMap<u32, Begun>,
@@ -36,7 +36,7 @@ struct Begun {
 pub(crate) struct Standing {
     /// Bytes allocated so far.
     pub(crate) allocated: f64,
-    /// Live bytes.
+    /// Live bytes now.
     pub(crate) tracked: f64,
 }
 
@@ -65,7 +65,7 @@ impl Open {
         }
     }
 
-    /// The process is over: sections that are still open end with it.
+    /// The process has ended: open sections end with it.
     pub(crate) fn end_all(&mut self, time_ns: u64, cpu_ns: Option<u64>, at: Standing, process: usize, book: &mut Book) {
         let mut open: Vec<_> = std::mem::take(&mut self.sections).into_iter().collect();
         open.sort_unstable_by_key(|(number, _)| *number);
@@ -74,7 +74,7 @@ impl Open {
         }
     }
 
-    /// A CPU sample.
+    /// Adds a CPU sample to all open sections.
     pub(crate) fn sampled(&mut self, owner: FrameId, weight_ns: u64) {
         for begun in self.sections.values_mut() {
             begun.passed.sampled_ns += weight_ns as f64;
@@ -84,7 +84,7 @@ impl Open {
         }
     }
 
-    /// An allocation.
+    /// Adds an allocation to all open sections.
     pub(crate) fn allocated(&mut self, owner: FrameId, bytes: f64) {
         for begun in self.sections.values_mut().filter(|_| owner.some().is_some()) {
             begun.passed.lines.entry(owner).or_default().1 += bytes;

@@ -1,8 +1,8 @@
-//! Where live bytes come from: a line with its stack.
+//! Numbers for places that allocate: a line with its stack.
 //!
-//! Job: give each such place a small number for blocks to carry, and know what each stack had at the peak. Invariant:
-//! as in `heap`: before the figures change for the first time after a moment, they are put aside. Neighbours: `heap`
-//! and `mappings` hold the numbers.
+//! Job: give each place a small number for blocks to carry, and know the bytes of each stack at the peak. Invariant: as
+//! in `heap`: before the figures change for the first time after a moment, they are put aside. Neighbours: `heap` and
+//! `mappings` hold the numbers.
 
 use rustc_hash::FxHashMap;
 
@@ -24,7 +24,7 @@ struct Site {
     at_end: (f64, u64),
 }
 
-/// The places that allocated.
+/// The places that have allocated.
 #[derive(Debug, Default)]
 pub(crate) struct Sites {
     numbers: FxHashMap<Place, SiteId>,
@@ -40,7 +40,7 @@ impl Sites {
         })
     }
 
-    /// A copy that has the bytes of each stack, but can number no further place.
+    /// A copy with the bytes of each stack, which can number no further place.
     pub(crate) fn sums(&self) -> Self {
         Self { numbers: FxHashMap::default(), sites: self.sites.clone() }
     }
@@ -78,7 +78,7 @@ impl Sites {
         })
     }
 
-    /// Touched bytes that each stack had at a moment, given by its index among the two and its number.
+    /// Touched bytes of each stack at a moment, given by its index among the two and its number.
     pub(crate) fn at_peak(&self, (which, number): (usize, u64), untouched: &Untouched) -> Vec<(NodeId, f64)> {
         let had = |(at, site): (usize, &Site)| {
             let (aside, of) = site.aside[which];

@@ -1,46 +1,45 @@
-//! From samples to the clock: by which factor a thread's samples are multiplied so that their sum is its exact CPU
-//! clock.
+//! Factors that stretch a thread's samples to its exact CPU clock.
 //!
-//! Job: given the samples and the clock of a thread, compute one factor for each kind of time, and the rest that no
-//! sample stands for. Invariant: factors times samples, plus the rest, is the clock. Neighbour: `cpu` applies the
-//! answer.
+//! Job: given the samples and the clock of a thread, compute a factor for each kind of time, and the remaining time
+//! that no sample stands for. Invariant: factors times samples, plus the rest, is the clock. Neighbour: `cpu` applies
+//! the factors.
 //!
-//! **Timer engine.** Its samples are of all kinds and can be trusted equally, so all kinds get the factor clock /
-//! samples. The kernel serves CPU timers at its tick, so a thread's samples differ from its clock by up to a tick at
-//! either end: a gap of two samples' weight is noise and is always closed. A larger gap means that samples are missing
+//! **Timer engine.** Samples of all kinds are equally trustworthy, so all kinds get the factor clock / samples. The
+//! kernel serves CPU timers at its tick, so a thread's samples differ from its clock by up to a tick at either end. A
+//! gap of two samples' weight is therefore noise and is always closed. A larger gap means that samples are missing
 //! (threads shorter than a tick, lost records, a thread that reads its own clock). The more samples there are, the more
-//! credible it is that the missing time resembles the sampled time: below [`MANY`] samples the factor is at most
+//! credible it is that the missing time resembles the sampled time. Below [`MANY`] samples the factor is at most
 //! [`FEW_FACTOR`], from there on [`MANY_FACTOR`]. For many threads of about the same short life, taken together, chance
-//! decides whether the tick met one. Their missing time therefore resembles their sampled time, and [`POOL_MANY`]
-//! samples are enough for a factor of [`POOL_FACTOR`]. The remaining time is reported as not sampled rather than
-//! charged to lines that may not have used it.
+//! decides which threads a tick met. Their missing time therefore resembles their sampled time, and [`POOL_MANY`]
+//! samples are enough for a factor of [`POOL_FACTOR`]. The remaining time is reported as not sampled: charging it to
+//! lines could charge lines that did not use it.
 //!
 //! **perf engine.** A user-time sample arises after every gap of the thread's clock that ends in user mode, and stands
-//! for that gap. The first gap begins at a random time before the thread, so that nothing is lost on average. The clock
-//! beyond these samples is about the kernel time. It also contains interrupts and time that the host took from the
-//! machine; these belong to the interrupted line. The timer's ticks beside perf count how often the kernel was at work
-//! for the thread: they are free of that bias, but noisy because there are few. The kernel time is the mean of both
-//! estimates, weighted by their precision ([`RESIDUAL_ERROR`] and [`ENDS_ERROR`] for the first, the binomial error for
-//! the second). Where the ticks' estimate exceeds the first by two standard errors, the ticks' estimate alone is taken.
-//! Kernel time goes to the lines on which the ticks fell. These carry at most the time that the number of ticks can
-//! stand for (three sigmas and five samples of grace); the rest of the kernel time has no place. Without the timer the
-//! clock's estimate is used alone.
+//! for that gap. The first gap begins at a random time before the thread, so that no time is lost on average. The clock
+//! beyond these samples is about the kernel time. The same difference also contains interrupts and time that the host
+//! took from the machine; both belong to the interrupted line. The timer's ticks beside perf count how often the kernel
+//! ran for the thread. The count is free of that bias, but noisy because ticks are few. The kernel time is the mean of
+//! both estimates, weighted by their precision ([`RESIDUAL_ERROR`] and [`ENDS_ERROR`] for the first, the binomial error
+//! for the second). Where the ticks' estimate exceeds the first by two standard errors, the ticks' estimate alone
+//! counts. Kernel time goes to the lines on which the ticks fell. These lines carry at most the time that the number of
+//! ticks can stand for (three sigmas and five samples of grace); the rest of the kernel time has no place. Without the
+//! timer, the clock's estimate counts alone.
 
 use crate::profile::book::sums::SYSTEM;
 
-/// Threads with fewer samples than this are pooled with the other short threads of their process: a factor of their own
-/// would divide one random number by another, which shifts time to threads that were hit by luck.
+/// Threads with fewer samples are pooled with the other short threads of their process. A factor of their own would
+/// divide two random numbers, and so shift time to threads with a lucky sample.
 pub(crate) const POOL_BELOW: u64 = 16;
 /// From this number of samples on, a larger factor is credible.
 const MANY: u64 = 64;
 /// Largest factor on few samples.
 const FEW_FACTOR: f64 = 1.25;
-/// Largest factor of one thread with many samples.
+/// Largest factor of a single thread with many samples.
 const MANY_FACTOR: f64 = 2.0;
 /// From this number of samples of many short threads together, a larger factor is credible.
 const POOL_MANY: u64 = 5;
-/// Largest factor of many short threads together. A thread of one millisecond is met by one tick in four; by then the
-/// timer has expired in one thread of six.
+/// Largest factor of many short threads together. A tick in four meets a thread of one millisecond; by then the timer
+/// has expired in a thread of six.
 const POOL_FACTOR: f64 = 32.0;
 
 /// Share of a thread's clock that interrupts and the host take: a standard error of the clock beyond user samples.
@@ -54,29 +53,29 @@ const TICK_NS: f64 = 4e6;
 /// The source of a thread's samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Engine {
-    /// Nothing.
+    /// No engine: the thread has no samples.
     #[default]
     None,
     /// perf for user time, a timer for kernel time.
     Perf,
-    /// perf for user time, nothing for kernel time.
+    /// perf for user time; kernel time has no samples.
     PerfAlone,
     /// perf for user and kernel time alike.
     PerfWhole,
     /// A CPU timer.
     Timer,
-    /// Another thread of the process, which looks at it; kernel time comes from the scheduler's ticks.
+    /// Another thread of the process that looks at the thread; kernel time comes from the scheduler's ticks.
     Looks,
 }
 
 /// The samples of a thread, or of several threads together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Sampled {
-    /// Nanoseconds that the samples stand for, by kind.
+    /// Sum of the samples' weights in nanoseconds, by kind.
     pub(crate) ns: [f64; 3],
     /// Samples, by kind.
     pub(crate) samples: [u64; 3],
-    /// Threads.
+    /// Number of threads.
     pub(crate) threads: u64,
     /// Nanoseconds between two samples.
     pub(crate) interval_ns: f64,
@@ -93,12 +92,12 @@ pub(crate) struct Stretch {
     pub(crate) rest: Rest,
 }
 
-/// Nanoseconds that no sample stands for.
+/// Nanoseconds without a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Rest {
     /// By kind.
     pub(crate) kinds: [f64; 3],
-    /// Of a kind that is not known.
+    /// Of an unknown kind.
     pub(crate) unsplit: f64,
 }
 
@@ -109,7 +108,7 @@ impl Rest {
     }
 }
 
-/// Stretches `seen` to `clock_ns` nanoseconds.
+/// Stretches `seen` to `clock_ns` nanoseconds. `system_ns`: kernel time, if known.
 pub(crate) fn stretch(engine: Engine, seen: &Sampled, clock_ns: f64, system_ns: Option<f64>) -> Stretch {
     let total: f64 = seen.ns.iter().sum();
     if total <= 0.0 {
@@ -125,7 +124,7 @@ pub(crate) fn stretch(engine: Engine, seen: &Sampled, clock_ns: f64, system_ns: 
     }
 }
 
-/// CPU time without any sample: the kernel's part where it is known; the rest stays unsplit.
+/// CPU time without any sample: the kernel's part if it is known; the rest stays unsplit.
 pub(crate) fn unseen(clock_ns: f64, system_ns: Option<f64>) -> Rest {
     let system = system_ns.unwrap_or(0.0).clamp(0.0, clock_ns.max(0.0));
     Rest { kinds: [0.0, 0.0, system], unsplit: (clock_ns - system).max(0.0) }
@@ -162,13 +161,13 @@ fn kernel_ns(seen: &Sampled, clock_ns: f64, left_ns: f64) -> f64 {
     let met = (seen.ns[SYSTEM] * (1.0 + seen.lost) / clock_ns).min(1.0);
     let smooth = (met * ticks + 0.5) / (ticks + 1.0);
     let ticks_variance = smooth * (1.0 - smooth) / ticks;
-    // Which gaps end in the kernel is also up to chance.
+    // Chance also decides which gaps end in the kernel.
     let gaps_variance = smooth * (1.0 - smooth) * seen.interval_ns / clock_ns;
     let ends = ENDS_ERROR * seen.interval_ns / clock_ns;
     let clock_variance = RESIDUAL_ERROR * RESIDUAL_ERROR + seen.threads as f64 * ends * ends + gaps_variance;
     let beyond = left_ns / clock_ns;
-    // When a host takes the core away, the thread's clock stops but the perf event's goes on: then there are too many
-    // user samples, and too little clock is left beyond them.
+    // A host that takes the core away stops the thread's clock, but the perf event's clock runs on. Then there are too
+    // many user samples, and too little of the clock is left beyond them.
     if met - beyond > 2.0 * (clock_variance + ticks_variance).sqrt() {
         return met * clock_ns;
     }
@@ -176,7 +175,7 @@ fn kernel_ns(seen: &Sampled, clock_ns: f64, left_ns: f64) -> f64 {
     share.clamp(0.0, 1.0) * clock_ns
 }
 
-/// The part of `wanted` that `samples` samples with the sum `total` can credibly stand for.
+/// The part of `wanted` for which `samples` samples with the sum `total` can credibly stand.
 fn credible(seen: &Sampled, total: f64, samples: u64, wanted: f64) -> f64 {
     let most = match seen.threads {
         2.. if samples >= POOL_MANY => POOL_FACTOR,

@@ -1,31 +1,31 @@
 //! Program counters to places in native code.
 //!
 //! Job: find the library of a program counter among the known mappings of its process, and make names readable.
-//! Invariant: pure; the function's name comes from a [`Lookup`] that the caller hands in. Neighbours:
-//! `observe::symbols` is the usual lookup, `native` asks for each distinct place once.
+//! Invariant: pure; the function's name comes from a [`Lookup`] of the caller. Neighbours: `observe::symbols` is the
+//! usual lookup, `native` asks for each distinct place once.
 
 use std::collections::BTreeMap;
 
 use crate::transport::event::Module;
 
-/// Object name of memory that no file backs: code that a JIT compiler made.
+/// Object name of memory without a file: code that a JIT compiler made.
 pub const ANONYMOUS: &str = "[anonymous]";
 /// Object name of addresses outside every known mapping.
 pub const UNKNOWN: &str = "[unknown]";
 
-/// Names the function at an offset of a file, mangled as the file has it.
+/// Names the function at an offset of a file, mangled as in the file.
 pub type Lookup<'a> = dyn FnMut(&str, u64) -> Option<String> + 'a;
 
 /// The executable mappings of one process over its life.
 #[derive(Clone, Debug, Default)]
 pub struct AddressMap {
-    /// By first address; never overlapping.
+    /// The mappings by first address; never overlapping.
     modules: BTreeMap<u64, Module>,
 }
 
 impl AddressMap {
-    /// Takes in a complete reading of the mappings. It replaces known mappings at the same addresses; other mappings
-    /// are kept, since samples from before an unload need them.
+    /// Takes in a complete reading of the mappings. The reading replaces known mappings at the same addresses. Other
+    /// mappings stay, because samples from before an unload need them.
     pub fn update(&mut self, modules: &[Module]) {
         for module in modules.iter().filter(|module| module.start < module.end) {
             let overlapped: Vec<u64> = self
@@ -48,7 +48,7 @@ impl AddressMap {
         self.modules.is_empty()
     }
 
-    /// The mapping that holds `pc`.
+    /// The mapping that contains `pc`.
     #[must_use]
     pub fn find(&self, pc: u64) -> Option<&Module> {
         self.modules.range(..=pc).next_back().map(|(_, module)| module).filter(|module| pc < module.end)
@@ -65,7 +65,7 @@ pub fn object_name(path: &str) -> &str {
 /// A C++ or Rust name as its source spells it; any other name unchanged.
 #[must_use]
 pub fn demangle(name: &str) -> String {
-    // The alternate form leaves out the hash at the end of Rust names.
+    // The alternate form omits the hash at the end of Rust names.
     format!("{:#}", backtrace::SymbolName::new(name.as_bytes()))
 }
 

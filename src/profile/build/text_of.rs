@@ -1,8 +1,8 @@
-//! What the launcher knows of source files, asked while code is defined.
+//! Facts about source files, needed while code is defined.
 //!
-//! Job: questions whose answers stand in files or in their names: does the code lie in a file at all, was the file
-//! installed by pip, does the program make code of text itself, and which line defines a function. Invariant: the builder does no I/O; without [`Files`] the answer is
-//! unknown. Neighbours: `launch::disk` answers from the disk, `scope` and `code` ask.
+//! Job: answer from files or their names: is the code in a file at all, did pip install the file, does the program
+//! compile strings, and which line defines a function. Invariant: the builder does no I/O; without [`Files`] the answer
+//! is unknown. Neighbours: `launch::disk` answers from the disk, `scope` and `code` ask.
 
 use std::sync::Arc;
 
@@ -10,29 +10,31 @@ use std::sync::Arc;
 pub trait Files: std::fmt::Debug + Send + Sync {
     /// The text of the file, if it can be read.
     fn text(&self, path: &str) -> Option<Arc<str>>;
-    /// Whether an installer lists the file as its own, in the folder of a `*.dist-info` beside it.
+    /// True if an installer lists the file as its own, in the folder of a `*.dist-info` beside it.
     fn is_installed(&self, path: &str) -> bool;
 }
 
-/// True for a name that no file has: `<string>`, `<stdin>`, `<frozen os>`, `<class 'argmap'> compilation 4`.
+/// True for a name without a file: `<string>`, `<stdin>`, `<frozen os>`, `<class 'argmap'> compilation 4`.
 pub(crate) fn is_pseudo(path: &str) -> bool {
     path.starts_with('<') && path.contains('>')
 }
 
-/// True for the names of texts that the user typed: cells, prompts and doctests. A library always runs such a text.
+/// True for the names of source that the user typed: cells, prompts and doctests. Library code always executes such
+/// source.
 pub(crate) fn is_typed(path: &str) -> bool {
     const TYPED: [&str; 7] =
         ["<stdin", "<doctest ", "<ipython-input", "<python-input", "<console>", "<input>", "<ipykernel"];
     TYPED.iter().any(|typed| path.starts_with(typed))
 }
 
-/// True for the name of a text that lies in no file, given by CPython, a library or `inline`, and that the user did
-/// not type as a cell or at a prompt.
+/// True for the name of a source string, given by CPython, a library or `inline`, that the user did not type as a cell
+/// or at a prompt.
 pub(crate) fn is_text(path: &str) -> bool {
     is_pseudo(path) && !is_typed(path) && !path.starts_with("<frozen ") && path != "<unknown>"
 }
 
-/// Whether the text defines a function of this name on this line: by `def`, `class`, `lambda`, or a decorator above.
+/// True if the source `text` defines a function of this name on this line: by `def`, `class`, `lambda`, or a decorator
+/// above.
 pub(crate) fn defines(text: &str, qualname: &str, first_line: u32) -> bool {
     let name = qualname.rsplit('.').next().unwrap_or(qualname);
     if name == "<module>" {
@@ -46,7 +48,7 @@ pub(crate) fn defines(text: &str, qualname: &str, first_line: u32) -> bool {
     }
 }
 
-/// Whether `line` has `keyword name`, and no longer name.
+/// True if `line` contains `keyword name`, and the name ends there.
 fn named(line: &str, keyword: &str, name: &str) -> bool {
     line.match_indices(keyword).any(|(at, _)| {
         let rest = line[at + keyword.len()..].trim_start();
@@ -55,13 +57,14 @@ fn named(line: &str, keyword: &str, name: &str) -> bool {
     })
 }
 
-/// Whether the text calls what makes code of text: `exec`, `eval`, `compile`, `FunctionType`.
+/// True if the source `text` calls a function that compiles strings: `exec`, `eval`, `compile`, `FunctionType`.
 pub(crate) fn makes_code(text: &str) -> bool {
     ["exec", "eval", "compile", "FunctionType"].iter().any(|maker| {
         text.match_indices(maker).any(|(at, _)| {
             let before = text[..at].chars().next_back().unwrap_or(' ');
             let call = text[at + maker.len()..].trim_start_matches(' ').starts_with('(');
-            // `re.compile(...)` and other methods of the name make no code; `builtins.exec` and `types.FunctionType` do.
+            // `re.compile(...)` and other methods of the same name compile no Python; `builtins.exec` and
+            // `types.FunctionType` do.
             let own = !(before.is_alphanumeric() || before == '_' || before == '.');
             call && (own || text[..at].ends_with("builtins.") || text[..at].ends_with("types."))
         })

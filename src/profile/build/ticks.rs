@@ -1,6 +1,6 @@
-//! The scheduler's ticks of a line: how many met the thread in user mode, and how many in the kernel.
+//! The scheduler's ticks of a line: in user mode, and in the kernel.
 //!
-//! Job: count ticks, and tell the kernel's share. Neighbour: `cpu` divides a line's sampled time by this share.
+//! Job: count ticks, and compute the kernel's share. Neighbour: `cpu` divides a line's sampled time by this share.
 
 /// Nanoseconds of ticks: in user mode, and in the kernel.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,7 +4,7 @@
 //! points each: the largest value with its moment, and the last value of the stretch, which holds until the next point.
 //! At the limit, neighbouring stretches merge. Neighbour: `builder` feeds it.
 
-/// Stretches at most.
+/// Most stretches.
 const BUCKETS: usize = 1024;
 /// Nanoseconds of a stretch at the beginning of a run.
 const FIRST_WIDTH_NS: u64 = 1_000_000;
@@ -14,7 +14,7 @@ const FIRST_WIDTH_NS: u64 = 1_000_000;
 pub(crate) struct Series {
     start_ns: u64,
     width_ns: u64,
-    /// In order.
+    /// The stretches, in order.
     stretches: Vec<Stretch>,
 }
 

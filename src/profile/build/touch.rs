@@ -1,13 +1,13 @@
-//! Which bytes of large blocks were ever touched: the program asked for the others, but no memory is behind them.
+//! The untouched bytes of large blocks: the program allocated them, but no memory is behind them.
 //!
-//! Job: know for each moment that may be the peak which bytes were untouched, by place. The launcher looks at the page
-//! tables now and then, when the footprint has grown; in between it reads only the footprint. Invariant: constant work
-//! per block, and a look costs no more than the number of live blocks. Neighbours: `heap` reports which large blocks
-//! come and go, `peak` decides which moments count, `observe::untouched` reads the page tables.
+//! Job: know for each moment that may be the peak which bytes were untouched, by place. The launcher reads the page
+//! tables only now and then, when the footprint has grown; in between it reads only the footprint. Invariant: constant
+//! work per block, and a look costs no more than the number of live blocks. Neighbours: `heap` reports new and ended
+//! large blocks, `peak` decides which moments count, `observe::untouched` reads the page tables.
 //!
-//! **Between two looks** a block that is new, or was half filled, may have been filled; the growth of the footprint
-//! tells by how much. Growth that nothing else explains is given to the youngest block first, since programs fill what
-//! they have just asked for.
+//! **Between two looks** the program may have filled a block that is new, or was half filled; the growth of the
+//! footprint shows by how much. Growth without another explanation counts for the youngest block first, because
+//! programs fill what they have just allocated.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,16 +16,17 @@ use rustc_hash::FxHashMap;
 use super::live::SiteId;
 use super::peak::TIE;
 
-/// Blocks from this size on may have pages of their own.
+/// Smallest block that may have pages of its own.
 pub(crate) const LARGE: u64 = 128 * 1024;
-/// Changes that are kept between two looks.
+/// Most changes kept between two looks.
 const MOST_CHANGES: usize = 16_384;
 
-/// Bytes below which (plus [`TIE`] of the footprint) the footprint cannot show a difference, because small objects come
-/// and go between readings.
+/// Smaller differences (plus [`TIE`] of the footprint) do not show in the footprint, because small objects come and go
+/// between readings.
 const UNSURE: f64 = (1 << 20) as f64;
 
-/// A block is full if no more than this part of it was untouched: a look often meets a block that is just being filled.
+/// A block counts as full if at most this part of it is untouched: a look often meets a block that the program is still
+/// filling.
 const NEARLY_FULL: f64 = 1.0 / 16.0;
 
 /// Untouched bytes by place.
@@ -37,13 +38,13 @@ struct Piece {
     end: u64,
     site: SiteId,
     born: u64,
-    /// Bytes that may be untouched, as of the last look; all bytes of a block that is younger than the look.
+    /// Bytes that may be untouched, at the last look; all bytes of a block that is younger than the look.
     open: f64,
     /// Weight of each byte of the block: the sampled weight divided by the block's size.
     weight: f64,
 }
 
-/// A block came or went, and with it bytes that may be untouched (negative: they went).
+/// A block was added or removed, and with it bytes that may be untouched (negative: removed).
 #[derive(Clone, Copy, Debug)]
 struct Change {
     born: u64,
@@ -71,7 +72,7 @@ pub(crate) struct Touch {
     born: u64,
     changes: Vec<Change>,
     asides: [Aside; 2],
-    /// The part of the footprint that touched tracked bytes do not explain, as of the last look.
+    /// The part of the footprint at the last look that touched tracked bytes do not explain.
     rest: Option<f64>,
     /// The last reading of the footprint.
     read: f64,
@@ -85,7 +86,7 @@ impl Touch {
         self.untouched
     }
 
-    /// A block came whose sample has a weight of `weight` bytes.
+    /// Adds a block whose sample has a weight of `weight` bytes.
     pub(crate) fn add(&mut self, (address, size): (u64, u64), site: SiteId, weight: f64) {
         if size >= LARGE {
             self.born += 1;
@@ -95,7 +96,7 @@ impl Touch {
         }
     }
 
-    /// The blocks in a range of addresses are gone, or the part of them that lies in the range.
+    /// Removes the blocks, or the parts of blocks, in a range of addresses.
     pub(crate) fn remove(&mut self, (address, size): (u64, u64)) {
         if self.pieces.is_empty() {
             return;
@@ -133,8 +134,8 @@ impl Touch {
         }
     }
 
-    /// The launcher looked at the page tables: `ranges` (first address, bytes), in order, have no pages. At that time
-    /// the footprint was `bytes`, and `tracked` bytes were live.
+    /// The launcher read the page tables: `ranges` (first address, bytes), in order, have no pages. At that time the
+    /// footprint was `bytes`, and `tracked` bytes were live.
     pub(crate) fn look(&mut self, ranges: &[(u64, u64)], bytes: u64, tracked: f64) {
         self.freeze();
         self.changes.clear();
@@ -151,7 +152,7 @@ impl Touch {
         self.rest = Some(self.read - (tracked - self.untouched));
     }
 
-    /// Computes what was untouched at the moments put aside, before the changes are cleared.
+    /// Computes the untouched bytes at the moments put aside, before the changes are cleared.
     fn freeze(&mut self) {
         for which in 0..self.asides.len() {
             let Aside { changes, read, tracked, ref known, .. } = self.asides[which];
@@ -161,7 +162,7 @@ impl Touch {
         }
     }
 
-    /// What was untouched at a moment; `tracked`: live bytes now.
+    /// The untouched bytes at a moment; `tracked`: live bytes now.
     pub(crate) fn at(&self, (which, number): (usize, u64), tracked: f64) -> Untouched {
         let aside = &self.asides[which];
         match (&aside.known, aside.number == number) {
@@ -171,7 +172,7 @@ impl Touch {
         }
     }
 
-    /// Keeps the state of a moment before it changes.
+    /// Keeps the state of a moment before the state changes.
     pub(crate) fn put_aside(&mut self, (which, number): (usize, u64), tracked: f64) {
         self.asides[which] = Aside { number, changes: self.changes.len(), read: self.read, tracked, known: None };
     }
@@ -189,14 +190,14 @@ impl Touch {
             }
             self.changes.extend(open.into_values().filter(|change| change.open >= 1.0));
             if self.changes.len() > MOST_CHANGES / 2 {
-                // The footprint cannot tell so many blocks apart: they count as touched until the next look.
+                // The footprint cannot separate so many blocks: they count as touched until the next look.
                 (self.rest, self.untouched) = (None, 0.0);
                 self.changes.clear();
             }
         }
     }
 
-    /// What was untouched after the first `changes` changes, at a footprint of `read` bytes and with `tracked` live
+    /// The untouched bytes after the first `changes` changes, at a footprint of `read` bytes and with `tracked` live
     /// bytes.
     fn untouched_of(&self, changes: usize, read: f64, tracked: f64) -> Untouched {
         let mut untouched = Untouched::default();
@@ -209,14 +210,14 @@ impl Touch {
         let mut open: Vec<(u64, (SiteId, f64, f64))> = open.into_iter().collect();
         open.sort_unstable_by_key(|(born, _)| std::cmp::Reverse(*born));
         let all: f64 = open.iter().map(|(_, (_, bytes, _))| bytes).sum();
-        // The part of the footprint that nothing else explains: by so many bytes the program filled these blocks.
+        // The part of the footprint without another explanation: the program filled so many bytes of these blocks.
         let mut filled = (read - rest - (tracked - all)).max(0.0);
         let mut unsure = UNSURE + read * TIE;
         for (_, (site, bytes, whole)) in open {
             let mut here = filled.min(bytes.max(0.0));
             filled -= here;
-            // The footprint cannot show a gap this small, so the block counts as full. So does a block that the look met
-            // while the program was filling it.
+            // The footprint cannot show a gap this small, so the block counts as full. The same holds for a block that
+            // the program was filling during the look.
             let lacking = bytes - here;
             if lacking <= NEARLY_FULL * whole {
                 here = bytes;

@@ -1,7 +1,8 @@
-//! One look at a blocked thread: which line waits, and whether for the GIL.
+//! A look at a blocked thread: the line that waits, and whether it waits for the GIL.
 //!
 //! Invariant: a stack counts only if the thread did not run between the reading of its clock before the look and the
-//! reading after it. Neighbours: `process` chooses the threads, `states` finds thread states, `stacks` reads frames.
+//! reading after the look. Neighbours: `process` chooses the threads, `states` finds thread states, `stacks` reads
+//! frames.
 
 use rscalene_interp::gil;
 
@@ -28,7 +29,7 @@ impl Process {
         for _ in 0..2 {
             let activity = match syscall.map(SyscallFile::read) {
                 Some(Ok(Activity::Running)) => return None,
-                // A thread that a signal stopped while it computed: no wait of its line.
+                // A signal stopped this thread while it computed: its line has no wait.
                 Some(Ok(activity)) if !waits_by_itself(activity) && self.is_stopped(tid) => {
                     return Some(Place { stack: 0, gil: None });
                 }
@@ -64,7 +65,7 @@ impl Process {
         matches!(proc::thread_state(self.target.pid, tid), Some('T' | 't'))
     }
 
-    /// The thread state whose thread has the stack pointer `sp`, and its interpreter; `None` for a thread without
+    /// The thread state of the thread with the stack pointer `sp`, and its interpreter; `None` for a thread without
     /// Python.
     fn state(&mut self, tid: u32, sp: Option<u64>) -> Option<(u64, u64)> {
         self.states.of(tid, sp, &self.memory, self.layout.as_ref()?)

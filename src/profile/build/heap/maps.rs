@@ -1,8 +1,9 @@
-//! The mapped memory of one process.
+//! The mapped memory of a process.
 //!
-//! Job: book mappings, their ends and their moves. Invariant: the end of a mapping is recorded before the kernel is
-//! asked, so what it took away is remembered until the answer is known: a refusal puts it back, and a move carries its
-//! backing to the new address, whoever maps the old address meanwhile. Neighbour: `mappings` knows each byte.
+//! Job: book mappings, their ends and their moves. Invariant: the shim records the end of a mapping before it asks the
+//! kernel, so the removed mappings are remembered until the answer is known. A refusal restores them. A move carries
+//! their backing to the new address, even if another thread maps the old address meanwhile. Neighbour: `mappings` knows
+//! each byte.
 
 use super::taken::Taken;
 use super::{Heap, Moment};
@@ -11,7 +12,7 @@ use crate::profile::book::intern::FrameId;
 use crate::profile::book::tree::Place;
 use crate::profile::build::mappings::{Backing, Mapping};
 
-/// Unmappings remembered: several times the threads that are between a record and the kernel's answer at once.
+/// Most remembered unmappings: several times the threads between a record and the kernel's answer at the same time.
 const MOST_TAKEN: usize = 256;
 
 impl Heap {
@@ -35,8 +36,8 @@ impl Heap {
         bytes
     }
 
-    /// Memory is about to be unmapped or, with `moves`, to be moved: it is gone, unless [`Heap::put_back`] brings it
-    /// back.
+    /// Memory is about to be unmapped or, with `moves`, to be moved: the mapping is removed, unless [`Heap::put_back`]
+    /// restores it.
     pub(crate) fn unmap(&mut self, at: Moment, running: FrameId, address: u64, size: u64, moves: bool) {
         let range = (address, size);
         let runs = self.take_away(at, running, range);
@@ -46,7 +47,7 @@ impl Heap {
         self.taken.push_back(Taken { range, moves, running, runs });
     }
 
-    /// The memory at `old` (first address, bytes) was moved. Returns its backing. A recording of an earlier version has
+    /// The memory at `old` (first address, bytes) was moved. Returns its backing. Recordings of earlier versions have
     /// no [`Heap::unmap`] before the move.
     pub(crate) fn moved(&mut self, at: Moment, running: FrameId, old: (u64, u64)) -> Option<Backing> {
         let runs = match self.answered(old, true) {
@@ -56,7 +57,7 @@ impl Heap {
         runs.first().map(|(_, run)| run.backing)
     }
 
-    /// The kernel refused to unmap or to move memory, which therefore stays.
+    /// The kernel refused to unmap or to move memory: restores the mapping.
     pub(crate) fn put_back(&mut self, at: Moment, address: u64, size: u64, moves: bool) {
         let Some(taken) = self.answered((address, size), moves) else { return };
         self.begin(at);
