@@ -1,9 +1,9 @@
-//! The arena: the shared memory that the targets write into.
+//! The arena: the shared memory into which the targets write.
 //!
-//! Job: make the arena, give its address to the targets, and read it byte by byte. Invariant: this is the only file of
-//! the launcher that touches the mapping. It hands out copies only, made with atomic loads or of bytes that the owner
-//! of the slot has committed, and it reduces every position to the ring before use. Neighbours: `rscalene_wire`
-//! (layout), `drain`.
+//! Job: create the arena, give its address to the targets, and read its segments. Invariant: no other file of the
+//! launcher accesses the mapping. The file returns only copies, made with atomic loads or of bytes that the owner of
+//! the slot has committed, and it reduces every position to the ring before use. Neighbours: `rscalene_wire` (layout),
+//! `drain`.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -17,10 +17,10 @@ use wire::{ARENA_MAGIC, ArenaHeader, PAGE, SLOT, SegmentHeader, Settings, WIRE_V
 
 use super::event::Counters;
 
-/// A segment of whose ring at most so many slots were used keeps its memory after its owner's death.
+/// A segment whose owner has ended keeps its memory if the owner used at most this many slots of the ring.
 const KEPT_SLOTS: u64 = (4 * PAGE / SLOT) as u64;
 
-/// The arena of one run. The memory is freed once the last process that maps it has ended.
+/// The arena of a run. The kernel frees the memory once the last process that maps the arena has ended.
 #[derive(Debug)]
 pub struct Arena {
     file: OwnedFd,
@@ -37,10 +37,12 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// Makes an arena of `segments` segments, one per process, of `segment_bytes` bytes each (whole pages). Makes fewer
-    /// segments if the address space or the length of files is limited. A page takes memory only once it is written to.
+    /// Creates an arena of `segments` segments, a segment per process, of `segment_bytes` bytes each (whole pages).
+    /// Creates fewer segments if the address space or the length of files is limited. A page takes memory only after
+    /// the first write.
     ///
-    /// # Errors The system gives no memory or no descriptor.
+    /// # Errors
+    /// The system has no memory or no descriptor left.
     pub fn create(settings: Settings, segments: u32, segment_bytes: usize) -> io::Result<Self> {
         let (segments, segment_bytes) = affordable(segments, segment_bytes);
         let name = CString::new("rscalene-arena").unwrap_or_default();
@@ -58,7 +60,7 @@ impl Arena {
             .ok_or_else(|| io::Error::other("the arena is too large"))?;
         let length = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
         lengthen(&file, length)?;
-        // SAFETY: a fresh shared mapping of our own file.
+        // SAFETY: a fresh shared mapping of the file created above.
         let base = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -90,18 +92,19 @@ impl Arena {
             signal_cost_ns: AtomicU64::new(0),
             burst_ns: AtomicU64::new(0),
         };
-        // SAFETY: the mapping starts with a whole page, aligned, and no target knows of it yet.
+        // SAFETY: the mapping starts with a whole page, aligned, and no target knows the address yet.
         unsafe { arena.base.cast::<ArenaHeader>().write(header) };
         Ok(arena)
     }
 
-    /// Value of the environment variable [`wire::ARENA_ENV`] by which a target finds this arena.
+    /// Value of the environment variable [`wire::ARENA_ENV`], by which a target finds this arena.
     #[must_use]
     pub fn address(&self) -> OsString {
         format!("{}:{}:{:x}", std::process::id(), self.file.as_raw_fd(), self.nonce).into()
     }
 
-    /// The whole mapping, for a shim in this very process. The shim must stop using it before this value is dropped.
+    /// The whole mapping, for a shim in the launcher's own process. The shim must stop using the mapping before this
+    /// value is dropped.
     #[must_use]
     pub fn lend(&self) -> *mut ArenaHeader {
         self.base.cast()
@@ -126,11 +129,11 @@ impl Arena {
 
     fn owner_word(&self, segment: u32) -> &AtomicU64 {
         let at = PAGE + (segment % self.segments.max(1)) as usize * size_of::<AtomicU64>();
-        // SAFETY: one word a segment follows the header page, all inside the mapping and aligned.
+        // SAFETY: a word per segment follows the header page, inside the mapping and aligned.
         unsafe { &*self.base.add(at).cast::<AtomicU64>() }
     }
 
-    /// Claim of a segment: 0 free; else the owner's process id in the low 32 bits.
+    /// Claim of a segment: 0: free; otherwise the owner's process id in the low 32 bits.
     #[must_use]
     pub fn owner(&self, segment: u32) -> u64 {
         // Pairs with the shim's compare-and-swap.
@@ -147,13 +150,13 @@ impl Arena {
         unsafe { &*self.base.add(self.offset(segment)).cast::<SegmentHeader>() }
     }
 
-    /// Slots reserved so far, since the segment was claimed.
+    /// Number of slots reserved since the segment was claimed.
     #[must_use]
     pub fn head(&self, segment: u32) -> u64 {
         self.segment(segment).head.load(Acquire)
     }
 
-    /// Tells the writers that they may overwrite all slots before `position`.
+    /// Allows the writers to overwrite all slots before `position`.
     pub fn set_tail(&self, segment: u32, position: u64) {
         // Pairs with the Acquire load of a reservation.
         self.segment(segment).tail.store(position, Release);
@@ -179,8 +182,8 @@ impl Arena {
     pub fn copy(&self, segment: u32, position: u64, into: &mut [u8]) {
         for (index, chunk) in into.chunks_mut(SLOT).enumerate() {
             let from = self.slot(segment, position.wrapping_add(index as u64));
-            // SAFETY: `from` is a whole slot of the mapping. A hostile writer may change it meanwhile: then the copy
-            // holds garbage, which the decoder checks like any other.
+            // SAFETY: `from` is a whole slot of the mapping. A hostile writer may change the slot meanwhile: then the
+            // copy holds garbage, and the decoder checks every copy.
             unsafe { std::ptr::copy_nonoverlapping(from, chunk.as_mut_ptr(), chunk.len()) };
         }
     }
@@ -201,8 +204,8 @@ impl Arena {
         }
     }
 
-    /// Frees a segment whose owner is dead and whose ring is drained; its pages then read as zero. Returns false if
-    /// that fails: then the segment is never handed out again.
+    /// Frees a segment whose owner has ended and whose ring is drained; its pages then read as zero. Returns false if
+    /// the call fails: then no process gets the segment again.
     #[must_use]
     pub fn release(&self, segment: u32) -> bool {
         let used = self.head(segment).min(self.slots());
@@ -215,16 +218,16 @@ impl Arena {
         true
     }
 
-    /// Gives the memory of a segment back to the system.
+    /// Returns the memory of a segment to the system.
     fn punch(&self, segment: u32) -> bool {
         let offset = libc::off_t::try_from(self.offset(segment)).unwrap_or(0);
         let length = libc::off_t::try_from(self.segment_bytes).unwrap_or(0);
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: our own file; nobody reads the segment any more.
+        // SAFETY: the file belongs to this value, and no process reads the segment any more.
         unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, length) == 0 }
     }
 
-    /// Clears a segment of which `slots` slots were used, and keeps its memory for the next owner: otherwise many short
+    /// Clears a segment with `slots` used slots, and keeps its memory for the next owner. Otherwise many short
     /// processes would ask the system for the same pages again and again.
     fn zero(&self, segment: u32, slots: u64) {
         let bytes = usize::try_from(slots).unwrap_or(0) * SLOT;
@@ -236,13 +239,13 @@ impl Arena {
         }
     }
 
-    /// Processes that found no free segment.
+    /// Number of processes that found no free segment.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.header().refused.load(Relaxed)
     }
 
-    /// Processes that were not profiled, because they have a PID namespace of their own.
+    /// Number of processes that were not profiled because they have a PID namespace of their own.
     #[must_use]
     pub fn elsewhere(&self) -> u32 {
         self.header().elsewhere.load(Relaxed)
@@ -253,15 +256,15 @@ impl Arena {
         self.header().stop.store(1, Release);
     }
 
-    /// Ends a [`wait`](Self::wait), this one or the next.
+    /// Ends the current [`wait`](Self::wait), or the next.
     pub fn wake(&self) {
         let word = &self.header().wake;
         word.fetch_add(1, Relaxed);
-        // SAFETY: the word lives in the mapping; FUTEX_WAKE does not even read it.
+        // SAFETY: the word lives in the mapping; FUTEX_WAKE does not even read the word.
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
     }
 
-    /// Sleeps until a shim has something urgent, for `patience` at most.
+    /// Sleeps until a shim asks for a look, for `patience` at most.
     pub fn wait(&self, patience: Duration) {
         let word = &self.header().wake;
         let seen = word.swap(0, Relaxed);
@@ -272,29 +275,29 @@ impl Arena {
             tv_sec: libc::time_t::try_from(patience.as_secs()).unwrap_or(1),
             tv_nsec: libc::c_long::from(patience.subsec_nanos()),
         };
-        // SAFETY: the word lives in the mapping; FUTEX_WAIT only reads it.
+        // SAFETY: the word lives in the mapping; FUTEX_WAIT only reads the word.
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, 0, &raw const time) };
     }
 }
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours and nothing borrows it any more.
+        // SAFETY: the mapping belongs to this value, and no reference to the mapping is left.
         unsafe { libc::munmap(self.base.cast(), self.bytes) };
     }
 }
 
-/// A limit of this process, soft and hard; infinite where it cannot be read.
+/// A limit of this process, soft and hard; infinite if the limit cannot be read.
 fn limit_of(what: libc::__rlimit_resource_t) -> libc::rlimit {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `limit` is ours and as large as the kernel's struct.
+    // SAFETY: `limit` is a local variable as large as the kernel's struct.
     unsafe { libc::getrlimit(what, &raw mut limit) };
     limit
 }
 
-/// The arena that this process can afford: at most `segments` segments, at least one, in a quarter of the address space
-/// that this process may have and within the longest file that it may make. Returns the number of segments and the
-/// bytes of each; the bytes are fewer only if not even one segment would fit the file.
+/// The size of an arena within the limits of this process: at most `segments` segments, at least one, in a quarter of
+/// the allowed address space and within the longest allowed file. Returns the number of segments and the bytes of each.
+/// The bytes are fewer than `segment_bytes` only if not even a single segment would fit the file.
 fn affordable(segments: u32, segment_bytes: usize) -> (u32, usize) {
     let space = limit_of(libc::RLIMIT_AS).rlim_cur;
     let file = limit_of(libc::RLIMIT_FSIZE).rlim_max.saturating_sub(FIRST_PAGES);
@@ -307,28 +310,28 @@ fn affordable(segments: u32, segment_bytes: usize) -> (u32, usize) {
 
 /// Most bytes before the first segment.
 const FIRST_PAGES: u64 = 4 * PAGE as u64;
-/// Least bytes of a segment: with a smaller ring, most records would be lost.
+/// Least bytes of a segment: a smaller ring would lose most records.
 const LEAST_SEGMENT: usize = 32 * PAGE;
 
-/// Sets the length of the file. The user's limit on the size of files (`ulimit -f`) is meant for files on disks, so
-/// this lifts the soft limit for the moment of the call, as far as the hard limit allows.
+/// Sets the length of the file. The user's limit on the size of files (`ulimit -f`) is meant for files on disks. So the
+/// function raises the soft limit during the call, as far as the hard limit allows.
 fn lengthen(file: &OwnedFd, length: libc::off_t) -> io::Result<()> {
     let limit = limit_of(libc::RLIMIT_FSIZE);
     let lifted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-    // SAFETY: the soft limit may be anything up to the hard one.
+    // SAFETY: the soft limit may have any value up to the hard limit.
     unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const lifted) };
-    // SAFETY: the descriptor is ours.
+    // SAFETY: the descriptor is open while `file` lives.
     let made = unsafe { libc::ftruncate(file.as_raw_fd(), length) };
     let error = io::Error::last_os_error();
-    // SAFETY: sets the limit that was read above.
+    // SAFETY: sets the limit read above.
     unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
     if made == 0 { Ok(()) } else { Err(error) }
 }
 
-/// A number that is hard to guess, or at least one that no earlier run has used.
+/// A number that is hard to guess, or at least different from the numbers of earlier runs.
 fn random() -> u64 {
     let mut bytes = [0u8; 8];
-    // SAFETY: `bytes` has room for what is asked.
+    // SAFETY: `bytes` has space for 8 bytes.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
     if got == 8 {
         return u64::from_ne_bytes(bytes);

@@ -1,9 +1,9 @@
-//! The capture: every event of a run in a file, in case the launcher is killed before it could report.
+//! The capture: every event of a run in a file, in case the launcher is killed before the report.
 //!
-//! Job: write events as they are merged, and read them back. Invariant: a reader trusts nothing. It leaves out
-//! everything from the first damaged byte on, and reports the damage; no length in a file makes it allocate more than
-//! the largest block. Neighbours: `launch::keep` owns the file, `commands::recover` reads it, `event` defines the
-//! contents.
+//! Job: write events as they are merged, and read them back. Invariant: a reader trusts no byte. The reader leaves out
+//! everything from the first damaged byte on, and reports the damage; no length in a file causes an allocation larger
+//! than the largest block. Neighbours: `launch::keep` owns the file, `commands::recover` reads the file, `event`
+//! defines the contents.
 //!
 //! ```text
 //! "rscapt03" | block | block | ...                 the first block: JSON of the caller's, what was run and how
@@ -23,13 +23,13 @@ use super::event::Event;
 
 /// First bytes of a capture.
 const MAGIC: &[u8; 8] = b"rscapt03";
-/// The writer writes a block of at least this many bytes.
+/// The writer writes a block as soon as the block has this many bytes.
 const BLOCK: usize = 256 * 1024;
-/// Bytes of a full piece. One event may make a block larger: a line table has up to 32 MiB, a command line 6 MiB.
+/// Bytes of a full piece. A single event may make a block larger: a line table has up to 32 MiB, a command line 6 MiB.
 const MOST: usize = 4 << 20;
-/// Pieces of the largest block.
+/// Most pieces of a block.
 const MOST_PIECES: usize = 16;
-/// Longest time until a block is written: a kill loses the events of this time at most.
+/// Longest time until a block is written: a kill loses at most the events of this time.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes before a piece.
 const HEAD: usize = 16;
@@ -99,7 +99,7 @@ impl Writer {
         }
     }
 
-    /// The reason why the writer adds no more events; `None` while all is well.
+    /// The reason why the writer adds no more events; `None` while the writer works.
     #[must_use]
     pub fn ended(&self) -> Option<&str> {
         self.ended.as_deref()
@@ -151,7 +151,7 @@ fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Why a capture could not be read, or not to its end.
+/// The reason why a capture could not be read, or not to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// The file does not begin with `rscapt`.

@@ -1,7 +1,7 @@
 //! From the bytes of a record to an event.
 //!
-//! Invariant: total. Any bytes give an event or `None`; a count in a record is never trusted beyond the bytes that are
-//! there. Neighbours: `drain` calls it, `rscalene_wire` fixes the bytes, `event` defines the result.
+//! Invariant: any bytes give an event or `None`; a count in a record is never trusted beyond the bytes of the record.
+//! Neighbours: `drain` calls it, `rscalene_wire` fixes the bytes, `event` defines the result.
 
 use rscalene_wire as wire;
 use wire::{Bytes, CodeFlags, Flags, Kind, RecordHeader};
@@ -53,7 +53,7 @@ fn text(b: &mut Bytes<'_>, bytes: usize) -> Option<String> {
     Some(String::from_utf8_lossy(b.take(bytes)?).into_owned())
 }
 
-/// A code object. Where its line table stands apart, `table` is the place of the table, for `line_table` to read.
+/// A code object. If its line table is not in the record, `table` is the place of the table, for `line_table` to read.
 fn code(b: &mut Bytes<'_>, flags: CodeFlags) -> Option<Body> {
     let def: wire::CodeDef = b.read()?;
     let filename = text(b, def.filename_bytes as usize)?;

@@ -1,9 +1,9 @@
-//! The drain: records out of the rings, in order, while the targets run.
+//! The drain: takes records out of the rings, in order, while the targets run.
 //!
 //! Job: look at every claimed segment, turn committed records into events and free their slots. The drain reads the
-//! segment of a dead process to the end (steps over reserved slots without a commit, and counts them) and releases the
-//! segment. Invariant: a record is taken once; the writers are never waited for; whatever a hostile target writes,
-//! each look does bounded work. Neighbours: `arena`, `decode`, `commands::run` (starts and stops it).
+//! segment of an ended process to the end (steps over reserved slots without a commit, and counts them) and releases
+//! the segment. Invariant: a record is taken once; the drain never waits for writers; each look does bounded work,
+//! whatever a hostile target writes. Neighbours: `arena`, `decode`, `commands::run` (starts and stops the drain).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,17 +18,17 @@ use super::decode;
 use super::event::{Batch, Body, Event};
 use super::line_table;
 
-/// Pause between two looks while something is running.
+/// Pause between two looks while a target runs.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Shortest time between two looks if shims ask for looks: a single look serves all requests within this time.
 const SHORT_PAUSE: Duration = Duration::from_millis(2);
-/// Events that go to the builder at a time: a hand-over costs as much as the handling of an event.
+/// Events sent to the builder at a time: sending costs as much as handling an event.
 const BATCH: usize = 256;
-/// Time between two checks whether the owners still live. A time, because every starting process causes a look.
+/// Time between two checks of the owners. The checks follow the clock, because every starting process causes a look.
 const OWNERS: Duration = Duration::from_millis(100);
-/// [`OWNERS`] if more than 15/16 of the segments are taken: a process that finds no free segment stays unprofiled.
+/// [`OWNERS`] if more than 15/16 of the segments are taken: a process without a free segment stays unprofiled.
 const OWNERS_WHEN_FULL: Duration = Duration::from_millis(10);
-/// Owners checked at a time, in turn, beside the owners that announced their end: a check costs 10 us.
+/// Owners checked at a time, in turn, beside the owners that announced their end: a check costs 10 µs.
 const ASKED: usize = 32;
 
 /// The drain's state of a claimed segment.
@@ -38,11 +38,11 @@ struct Ring {
     owner: u64,
     position: u64,
     malformed: u64,
-    /// Bytes of line tables that may still be read from the owner's memory.
+    /// Bytes of line tables that the drain may still read from the owner's memory.
     tables: u64,
-    /// The owner announced its end (`ProcessEnd`, exec excepted).
+    /// True once the owner announced its end (`ProcessEnd`, exec excepted).
     ended: bool,
-    /// The owner has claimed another ring since, so the process is another program by now.
+    /// True once the owner has claimed another ring: the process now runs another program.
     left: bool,
 }
 
@@ -58,23 +58,23 @@ impl Ring {
 pub struct Reader {
     arena: Arc<Arena>,
     rings: Vec<Ring>,
-    /// Segments that have a ring, or that could not be freed.
+    /// For each segment: true if the segment has a ring, or could not be freed.
     taken: Vec<bool>,
     buffer: Vec<u8>,
     asked: Instant,
-    /// Index of the first ring whose owner is checked next, in turn.
+    /// Index of the first ring of the next check of owners.
     turn: usize,
 }
 
 impl Reader {
-    /// A reader that has read nothing yet.
+    /// A reader that has read no record yet.
     #[must_use]
     pub fn new(arena: Arc<Arena>) -> Self {
         let taken = vec![false; arena.segments() as usize];
         Self { arena, rings: Vec::new(), taken, buffer: Vec::new(), asked: Instant::now(), turn: 0 }
     }
 
-    /// Takes all committed records; `out` gets the events. Returns whether any ring advanced.
+    /// Takes all committed records; `out` gets the events. Returns true if any ring advanced.
     pub fn look(&mut self, out: &mut impl FnMut(Event)) -> bool {
         self.find_claims();
         let full = self.rings.len() * 16 > self.arena.segments() as usize * 15;
@@ -153,7 +153,7 @@ impl Reader {
     }
 }
 
-/// True if a process with this number runs. A zombie counts as ended, unless other threads than the first still run.
+/// True if a process with this id runs. A zombie counts as ended, unless other threads than the first still run.
 fn alive(pid: u32) -> bool {
     /// Indices of the state and the number of threads among the fields after the name, which ends with the last
     /// parenthesis.
@@ -163,9 +163,9 @@ fn alive(pid: u32) -> bool {
         return true;
     }
     let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
-    // SAFETY: signal 0 only asks.
+    // SAFETY: signal 0 only checks for existence.
     if unsafe { libc::kill(pid, 0) } == 0 {
-        // Read bytes: a process may give itself any name.
+        // Reads bytes, because the name of a process need not be UTF-8.
         let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return false };
         let stat = String::from_utf8_lossy(&stat);
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
@@ -176,12 +176,12 @@ fn alive(pid: u32) -> bool {
     std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Takes the committed records of one ring. `to_the_end`: steps over reserved slots that were never committed.
+/// Takes the committed records of a ring. `to_the_end`: steps over reserved slots without a commit.
 fn take(arena: &Arena, ring: &mut Ring, buffer: &mut Vec<u8>, to_the_end: bool, out: &mut impl FnMut(Event)) -> bool {
     let slots = arena.slots();
     let head = arena.head(ring.segment);
     let first = ring.position;
-    // A head more than a ring ahead is damaged or forged: believe one ring.
+    // A head more than a ring ahead is damaged or forged: take at most a ring's length.
     let head = head.min(first.saturating_add(slots));
     let mut stepped = false;
     while ring.position < head {
@@ -212,7 +212,7 @@ fn take(arena: &Arena, ring: &mut Ring, buffer: &mut Vec<u8>, to_the_end: bool, 
     ring.position != first
 }
 
-/// Takes the record that begins with `start`. Returns the slots that it occupied.
+/// Takes the record that begins with `start`. Returns the number of its slots.
 fn record(
     arena: &Arena,
     ring: &mut Ring,
@@ -261,11 +261,11 @@ pub struct Drain {
 
 impl Drain {
     /// Starts the thread. The thread sends events to `events`, calls `command` for the command line of every process
-    /// that arms itself, and calls `born` with the process. `spare` returns used batches to fill again: memory
-    /// allocated by a thread and freed by another would go back to the system and come again all the time.
+    /// whose shim starts, and calls `born` with the process. `spare` returns used batches for reuse: memory allocated
+    /// by a thread and freed by another would otherwise go back to the system and be allocated again all the time.
     ///
     /// # Errors
-    /// The system has no thread left.
+    /// The system cannot start a thread.
     pub fn start(
         arena: Arc<Arena>,
         events: Sender<Batch>,
@@ -281,7 +281,7 @@ impl Drain {
             let send = |batch: &mut Batch| {
                 if !batch.is_empty() {
                     let next = spare.try_recv().unwrap_or_else(|_| Batch::with_capacity(BATCH));
-                    // The receiver is gone only if the launcher gives up: the drain then still empties the rings.
+                    // Sending fails only if the launcher gives up; the drain then still empties the rings.
                     drop(events.send(std::mem::replace(batch, next)));
                 }
             };
@@ -291,8 +291,8 @@ impl Drain {
                 batch.push(event);
                 if let Some((pid, start)) = born {
                     starts.push((pid, start));
-                    // The command line precedes the code objects of the process: the names of texts that lie in no file
-                    // depend on it.
+                    // The command line precedes the code objects of the process, because the names of source strings
+                    // depend on the command line.
                     batch.extend(command(pid).map(|words| Event { pid, body: Body::Command(words) }));
                 }
                 if batch.len() >= BATCH {

@@ -1,37 +1,37 @@
-//! Events: everything that reaches the profile, as owned values.
+//! Events: all input of the profile, as owned values.
 //!
-//! Job: the one type that the builder consumes, whether an event was decoded from a record of the shim (first group of
-//! [`Body`]) or observed by the launcher itself (second group). Invariant: an event owns all its bytes, and events of
-//! one process arrive in the order in which they were recorded. Neighbours: `decode` and `capture` make them, `profile`
-//! consumes them. Times are `CLOCK_MONOTONIC` nanoseconds throughout.
+//! Job: the only type that the builder consumes, whether `decode` made an event from a record of the shim (first group
+//! of [`Body`]) or the launcher observed the event itself (second group). Invariant: an event owns all its bytes, and
+//! events of a process arrive in the order of their recording. Neighbours: `decode` and `capture` make events,
+//! `profile` consumes them. Times are `CLOCK_MONOTONIC` nanoseconds throughout.
 
 use rscalene_wire as wire;
 use serde::{Deserialize, Serialize};
 
-/// One observation about one process.
+/// An observation about a process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// The process of the event.
     pub pid: u32,
-    /// What was observed.
+    /// The observation.
     pub body: Body,
 }
 
-/// Events in their order, as they are handed from thread to thread.
+/// Events in their order, as threads pass them on.
 pub type Batch = Vec<Event>;
 
-/// What was observed.
+/// An observation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Body {
-    /// A Python process armed itself.
+    /// The shim started in a Python process.
     ProcessStart(wire::ProcessStart),
-    /// A thread was seen for the first time.
+    /// The shim met a thread for the first time.
     ThreadStart(wire::ThreadStart),
     /// A thread ended, with its exact CPU clock.
     ThreadEnd(wire::ThreadEnd),
-    /// A code object, before the first stack that names it.
+    /// A code object, before the first stack with the code object.
     CodeDef(CodeDef),
-    /// A stack, before the first record that names it.
+    /// A stack, before the first record with the stack.
     StackDef(StackDef),
     /// A CPU sample, by perf or by the timer.
     CpuSample {
@@ -44,7 +44,7 @@ pub enum Body {
     SelfTest(wire::SelfTest),
     /// The orderly end of a process, with its CPU clock.
     ProcessEnd(wire::ProcessEnd),
-    /// A recorded allocation: how it was picked, and from where.
+    /// A recorded allocation.
     Alloc {
         /// The allocation.
         alloc: wire::Alloc,
@@ -62,16 +62,16 @@ pub enum Body {
         /// Flags of its record.
         flags: wire::MapFlags,
     },
-    /// The text of a label, before the first observation with the label's number.
+    /// The key-value pairs of a label, before the first observation with the label's number.
     Label {
         /// [`wire::Label::label`].
         label: u32,
         /// Keys and values.
         pairs: Vec<(String, String)>,
     },
-    /// A piece of work that has ended.
+    /// An ended piece of work.
     Span(wire::Span),
-    /// A query of a database begins, ends, or hands out rows.
+    /// A query of a database begins, ends, or returns rows.
     Query(wire::Query),
     /// A notice for the report.
     Notice(wire::Notice),
@@ -82,39 +82,39 @@ pub enum Body {
         /// Its name, at its beginning.
         name: String,
     },
-    /// The interpreter begins to tear itself down.
+    /// The interpreter begins its teardown.
     Teardown(wire::Teardown),
-    /// Path of the library whose `malloc` the hooks call, if that library is not libc.
+    /// Path of the library whose `malloc` the hooks call; not sent for libc.
     Allocator(String),
 
-    /// Counters of the process' segment, read by the drain; cumulative, so the last one counts.
+    /// Counters of the process' segment, read by the drain; cumulative, so the last event counts.
     Counters(Box<Counters>),
-    /// A thread's exact CPU clock at a moment, read by the launcher; cumulative, so the last one counts.
+    /// A thread's exact CPU clock at a moment, read by the launcher; cumulative, so the last event counts.
     ThreadClock(ThreadClock),
-    /// Time a thread spent off the CPU.
+    /// Time of a thread off the CPU.
     Wait(Wait),
-    /// A process ended (seen from outside, so also after a kill).
+    /// A process ended (observed from outside, so also after a kill).
     ProcessExit(ProcessExit),
     /// Command line of a process.
     Command(Vec<String>),
     /// Resident memory of a process at a moment.
     Rss {
-        /// When.
+        /// Time of the reading.
         time_ns: u64,
         /// Resident bytes.
         bytes: u64,
-        /// The part of `bytes` that is pages of files (libraries, mapped files), as last read.
+        /// The part of `bytes` in pages of files (libraries, mapped files), at the last reading.
         files: u64,
-        /// The kernel's high-water mark of resident bytes; 0 if it is not known.
+        /// The kernel's high-water mark of resident bytes; 0: unknown.
         most: u64,
     },
-    /// The memory that the process may have is nearly used up.
+    /// A process has used nearly all the memory of a limit.
     NearLimit(NearLimit),
     /// The executable mappings of a process, complete: they replace earlier mappings at the same addresses.
     Modules(Vec<Module>),
-    /// Where the scheduler's tick met a thread; follows the sample of the same stretch of time.
+    /// Places where the scheduler's tick met a thread; follows the sample of the same stretch of time.
     Ticks(Ticks),
-    /// How long a thread was ready to run and had no core; cumulative, so the last one counts.
+    /// Time in which a thread was ready to run and had no core; cumulative, so the last event counts.
     CoreWait {
         /// Kernel thread id.
         tid: u32,
@@ -124,28 +124,28 @@ pub enum Body {
     /// Ranges of private memory without a page behind them, in order: first address and bytes. Sent just before the
     /// footprint of the same moment.
     Untouched {
-        /// When.
+        /// Time of the look.
         time_ns: u64,
         /// The ranges.
         ranges: Box<[(u64, u64)]>,
     },
-    /// Resident bytes that a forked process still shares with its parent. Sent before the footprint of the same moment
-    /// if they have changed.
+    /// Resident bytes that a forked process still shares with its parent. Sent before the footprint of the same moment,
+    /// after each change.
     Shared {
-        /// When.
+        /// Time of the look.
         time_ns: u64,
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
     },
-    /// The recording was cut off here, while the program ran on: later records are ignored.
+    /// The recording was cut off here, while the program ran on: the builder ignores later records.
     Cut {
-        /// When.
+        /// Time of the cut.
         time_ns: u64,
     },
 }
 
 impl Body {
-    /// When the event happened; `None` for definitions, and for sums over time.
+    /// Time of the event; `None` for definitions, and for sums over time.
     #[must_use]
     pub fn time_ns(&self) -> Option<u64> {
         Some(match self {
@@ -194,7 +194,7 @@ pub struct CodeDef {
     pub filename: String,
     /// `co_qualname` (invalid UTF-8 replaced).
     pub qualname: String,
-    /// `co_linetable`; empty where it could not be read.
+    /// `co_linetable`; empty if the table could not be read.
     pub table: Vec<u8>,
 }
 
@@ -207,29 +207,29 @@ pub struct StackDef {
     pub entries: Vec<wire::StackEntry>,
 }
 
-/// Counts of a segment beside its records; every number is a total since the process armed itself.
+/// Counts of a segment beside its records; every number is a total since the start of the process' shim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Records dropped because the ring was full, by record kind.
+    /// Records lost because the ring was full, by record kind.
     pub lost: [u64; wire::LOST_KINDS],
     /// Frames whose guarded reads failed or whose code object failed the type check.
     pub frames_rejected: u64,
     /// Current mean bytes between two allocation samples.
     pub memory_interval_bytes: u64,
-    /// Records that the drain could not read: unknown kind, impossible size, or reserved and never committed.
+    /// Unreadable records: unknown kind, impossible size, or reserved and never committed.
     pub malformed: u64,
 }
 
-/// A thread's CPU clock as the launcher read it.
+/// A reading of a thread's CPU clock by the launcher.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadClock {
-    /// When.
+    /// Time of the reading.
     pub time_ns: u64,
     /// Kernel thread id.
     pub tid: u32,
     /// CPU nanoseconds of the thread's life so far.
     pub cpu_ns: u64,
-    /// Name that the kernel has for the thread; empty if unknown.
+    /// Name of the thread in the kernel; empty: unknown.
     pub name: String,
 }
 
@@ -240,19 +240,19 @@ pub struct Wait {
     pub time_ns: u64,
     /// Kernel thread id.
     pub tid: u32,
-    /// [`wire::StackDef::stack`] of the stack in which the thread waited; 0: unknown. Stacks and code objects that only
-    /// the launcher saw are defined by events of its own, with numbers that the shim never hands out.
+    /// [`wire::StackDef::stack`] of the stack in which the thread waited; 0: unknown. The launcher defines the stacks
+    /// and code objects of its own observations by events of its own, with numbers that the shim never uses.
     pub stack: u64,
     /// Nanoseconds off the CPU.
     pub wait_ns: u64,
-    /// The part of `wait_ns` spent waiting for the GIL; `None` if the Python version does not show it.
+    /// The part of `wait_ns` spent waiting for the GIL; `None` if the Python version does not show the GIL.
     pub gil_ns: Option<u64>,
     /// [`wire::Label::label`] of the thread; 0: none, or unknown.
     pub label: u32,
 }
 
-/// The kernel's counts for a sampled stretch of time: the CPU time between two ticks counts as the user's or the
-/// kernel's, by where the second tick finds the thread.
+/// The kernel's counts for a sampled stretch of time: the CPU time between two ticks counts as user or kernel time,
+/// depending on where the second tick finds the thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticks {
     /// Kernel thread id.
@@ -267,14 +267,14 @@ pub struct Ticks {
     pub kernel_ns: u64,
 }
 
-/// The end of a process as its parent or the kernel reports it.
+/// The end of a process, as its parent or the kernel reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessExit {
-    /// When.
+    /// Time of the end.
     pub time_ns: u64,
     /// Exit code; `None` if a signal ended the process, or if the code is unknown.
     pub code: Option<i32>,
-    /// Signal that ended it.
+    /// Signal that killed the process.
     pub signal: Option<i32>,
     /// Peak RSS in bytes, if known.
     pub peak_rss: Option<u64>,
@@ -293,12 +293,12 @@ pub enum Limit {
     Machine,
 }
 
-/// A limit that is nearly reached.
+/// A limit that a process has nearly reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NearLimit {
-    /// When.
+    /// Time of the look.
     pub time_ns: u64,
-    /// Which.
+    /// Kind of the limit.
     pub limit: Limit,
     /// Bytes in use.
     pub used_bytes: u64,
@@ -306,12 +306,12 @@ pub struct NearLimit {
     pub limit_bytes: u64,
 }
 
-/// One executable mapping.
+/// An executable mapping.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
     /// First address.
     pub start: u64,
-    /// Address behind the last.
+    /// Address after the last byte.
     pub end: u64,
     /// Offset of `start` in the file.
     pub offset: u64,

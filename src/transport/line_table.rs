@@ -1,21 +1,23 @@
 //! Line tables that are too long for the ring, read from the memory of their process.
 //!
-//! Job: read the table at the place that the shim sent in its stead. A code object of 60,000 lines has a table of 2 MiB,
-//! which would fill the ring. Invariants: the table is the one that the shim saw (its first and last bytes are the same),
-//! else nothing is returned; a hostile process cannot make the launcher read more than [`MOST_OF_A_PROCESS`]. Neighbours:
-//! `drain` calls it, `profile::build` says which functions have no lines.
+//! Job: read the table at the address that the shim sent instead of the table. A code object of 60,000 lines has a
+//! table of 2 MiB, which would fill the ring. Invariants: the table is unchanged since the shim sent its address (the
+//! first and last bytes are the same), otherwise the function returns `None`; a hostile process cannot make the
+//! launcher read more than [`MOST_OF_A_PROCESS`]. Neighbours: `drain` calls [`read`], `profile::build` reports
+//! functions without lines.
 
 use rscalene_wire::TABLE_PLACE_BYTES;
 
 use super::event::CodeDef;
 
-/// Bytes of the longest table that is read: a million lines.
+/// Most bytes of a table: a million lines.
 const MOST: u32 = 32 << 20;
-/// Bytes of all tables that are read from one process.
+/// Most bytes of all tables of a process.
 pub(super) const MOST_OF_A_PROCESS: u64 = 256 << 20;
 
-/// Reads the line table of `code`, whose `table` holds the place of the table, from process `pid`. `left` are the bytes
-/// that may still be read of the process. `None` if the process has ended, freed the table, or may not be read.
+/// Reads the line table of `code` from process `pid`; `code.table` holds the table's address and its first and last
+/// bytes. `left`: the bytes that the launcher may still read from the process. `None` if the process has ended, freed
+/// the table, or may not be read.
 pub(super) fn read(pid: u32, code: &CodeDef, left: &mut u64) -> Option<Vec<u8>> {
     let place: &[u8; TABLE_PLACE_BYTES] = code.table.as_slice().try_into().ok()?;
     let (address, ends) = place.split_first_chunk::<8>()?;
@@ -30,12 +32,13 @@ pub(super) fn read(pid: u32, code: &CodeDef, left: &mut u64) -> Option<Vec<u8>> 
     (whole && table.starts_with(start) && table.ends_with(end)).then_some(table)
 }
 
-/// Fills `into` from `address` of process `pid`; false if not all of it could be read.
+/// Fills `into` from `address` of process `pid`; false if any byte could not be read.
 fn read_memory(pid: u32, address: u64, into: &mut [u8]) -> bool {
     let (Ok(pid), Ok(there)) = (libc::pid_t::try_from(pid), usize::try_from(address)) else { return false };
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(there), iov_len: into.len() };
-    // SAFETY: `local` spans `into`, which is ours to write; the kernel checks `remote`, and nothing here touches it.
+    // SAFETY: `local` spans `into`, which this function may write; the kernel checks `remote`, and this process never
+    // touches that address.
     let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(read) == Ok(into.len())
 }
@@ -46,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    /// A code object whose table of `table_bytes` bytes lies at `table`.
+    /// A code object with a table of `table_bytes` bytes at `table`.
     fn code(table: &[u8], start: &[u8], end: &[u8]) -> CodeDef {
         let address = table.as_ptr() as u64;
         let place = [&address.to_ne_bytes()[..], start, end].concat();

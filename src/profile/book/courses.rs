@@ -1,8 +1,9 @@
 //! Live bytes of single lines over time, all processes together.
 //!
-//! Job: add up the courses of the lines that held most, process by process. Invariants: at most [`BUCKETS`] moments,
-//! whatever the length of the run (at the limit neighbouring moments merge); each process brings its [`MOST_LINES`]
-//! largest lines alone. Neighbours: `build::leaks` has the snapshots of a process, `write::courses` makes rows.
+//! Job: add up the series of the lines with most live bytes, process by process. Invariants: at most [`BUCKETS`]
+//! moments, whatever the length of the run (at the limit neighbouring moments merge); of each process only the
+//! [`MOST_LINES`] largest lines count. Neighbours: `build::leaks` has the snapshots of a process, `write::lines` makes
+//! rows.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +11,11 @@ use rustc_hash::FxHashMap;
 
 use super::intern::FrameId;
 
-/// Moments at most.
+/// Most moments.
 const BUCKETS: usize = 128;
 /// Nanoseconds between two moments at the beginning.
 const FIRST_WIDTH_NS: u64 = 5_000_000;
-/// Lines of a process, and lines of the result.
+/// Most lines of a process, and most lines of the result.
 pub(crate) const MOST_LINES: usize = 20;
 
 /// Changes of live bytes, by moment and line.
@@ -25,7 +26,8 @@ pub(crate) struct Courses {
 }
 
 impl Courses {
-    /// Adds a process: what its lines held at each of `points`, in order; after `end_ns` it holds nothing.
+    /// Adds a process: the live bytes of its lines at each of `points`, in order; after `end_ns` the process holds no
+    /// memory.
     pub(crate) fn add(&mut self, points: &[(u64, Vec<(FrameId, f64)>)], end_ns: Option<u64>) {
         let mut most: FxHashMap<FrameId, f64> = FxHashMap::default();
         for (owner, bytes) in points.iter().flat_map(|(_, live)| live) {
@@ -63,8 +65,8 @@ impl Courses {
         }
     }
 
-    /// The courses by line, each a moment (`CLOCK_MONOTONIC` nanoseconds) and the bytes that the line held from then on.
-    /// `line` gives the line of an owner.
+    /// The series by line: moments (`CLOCK_MONOTONIC` nanoseconds), each with the line's live bytes from then on.
+    /// `line` returns the line of an owner.
     pub(crate) fn by_line<L: Copy + Ord>(&self, line: impl Fn(FrameId) -> Option<L>) -> Vec<(L, Vec<(u64, u64)>)> {
         let mut held: BTreeMap<L, (f64, Vec<(u64, u64)>)> = BTreeMap::new();
         for (bucket, changes) in &self.changes {

@@ -1,35 +1,35 @@
-//! The bytes and blocks that one sampled allocation stands for.
+//! The bytes and blocks for which a sampled allocation stands.
 //!
-//! The shim walks through the allocated bytes as a Poisson process of mean gap `T`: a block of `n` bytes is recorded
-//! with probability `p = 1 - exp(-n / T)`, and blocks well above `T` always (`p = 1`). Dividing by `p` makes every sum
+//! The shim samples the allocated bytes as a Poisson process of mean gap `T`: a block of `n` bytes is recorded with
+//! probability `p = 1 - exp(-n / T)`, and blocks well above `T` always (`p = 1`). Dividing by `p` makes every sum
 //! unbiased, whatever `T` was at that moment (Horvitz and Thompson): a sample stands for `n / p` bytes and `1 / p`
 //! blocks. Since samples are independent, `n² (1 - p) / p²` summed over the samples estimates the variance of the bytes
 //! without bias as well.
-//!
+//! without bias as well.
 //! **Few samples.** The number of samples has a skewed distribution: if five are expected, three occur more often than
-//! seven. A sum that is too low by chance also gets a variance that is too low, so that twice its root would hold the
-//! truth in nine cases of ten only. Adding two more average samples to the variance (half of 1.96 squared, as in the
-//! score interval of a Poisson mean) corrects this: whatever number was expected, from three samples on, 1.96 errors
-//! hold the truth in at least 93 % (a test adds the cases up). With many samples, the two change nothing. A sum without
-//! any sample is 0 without an error; the bytes that it misses are below three intervals in 95 % of cases.
+//! seven. A sum that is too low by chance also gets a variance that is too low, so that twice its root would contain
+//! the true value in nine cases of ten only. Adding two average samples to the variance (half of 1.96 squared, as in
+//! the score interval of a Poisson mean) corrects this: from three samples on, 1.96 errors contain the true value in at
+//! least 93 %, whatever number was expected (a test adds the cases up). With many samples, the two change nothing. A
+//! sum without any sample is 0 without an error; the missing bytes are below three intervals in 95 % of cases.
 //!
 //! Invariant: pure. Neighbour: `heap` sums.
 
-/// Average samples that are added to the variance, against the error of few samples.
+/// Average samples added to the variance, against the error of few samples.
 const MORE: f64 = 2.0;
 
-/// The bytes and blocks that a recorded block stands for.
+/// The bytes and blocks for which a recorded block stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Estimate {
     /// Bytes.
     pub(crate) bytes: f64,
     /// Blocks.
     pub(crate) blocks: f64,
-    /// How far `bytes` may be off.
+    /// Sampling error of `bytes`.
     pub(crate) spread: Spread,
 }
 
-/// How far a sum of estimates may be off.
+/// Sampling error of a sum of estimates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Spread {
     variance: f64,
@@ -38,13 +38,13 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Adds the spread of another estimate to that of the sum.
+    /// Adds the error of another estimate to the error of the sum.
     pub(crate) fn add(&mut self, other: Self) {
         self.variance += other.variance;
         self.samples += other.samples;
     }
 
-    /// The spread that removes this one from a sum when added.
+    /// The value which, added to a sum, removes this error again.
     pub(crate) fn negated(self) -> Self {
         Self { variance: -self.variance, samples: -self.samples }
     }
@@ -64,7 +64,7 @@ pub(crate) fn estimate(size: u64, interval: u64) -> Estimate {
     if interval == 0 {
         return Estimate { bytes, blocks: 1.0, spread: Spread::default() };
     }
-    // A block of no bytes cannot be sampled; a record of one counts as the smallest block.
+    // A block of no bytes cannot be sampled; a record of such a block counts as the smallest block.
     let n = bytes.max(1.0);
     let p = -(-n / interval as f64).exp_m1();
     let spread = Spread { variance: n * n * (1.0 - p) / (p * p), samples: 1.0 };

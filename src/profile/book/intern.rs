@@ -1,8 +1,8 @@
 //! Names, each once: files, functions and frames as small numbers.
 //!
 //! Job: give every distinct path, function and (function, line) a number, so that all later code works on `u32`s.
-//! Invariant: numbers are dense and never reused; equal things have equal numbers, across processes too. Neighbours:
-//! `code` makes frames, `stacks` puts them into a tree, `lines` and `functions` turn the numbers back into names.
+//! Invariant: numbers are dense and never reused; equal values have equal numbers, across processes too. Neighbours:
+//! `code` makes frames, `stacks` puts frames into a tree, `lines` and `functions` turn the numbers back into names.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl FrameId {
     /// No frame: no frame of the stack is in scope.
     pub(crate) const NONE: Self = Self(u32::MAX);
 
-    /// The frame, if there is one.
+    /// The frame; `None` for [`FrameId::NONE`].
     pub(crate) fn some(self) -> Option<Self> {
         (self != Self::NONE).then_some(self)
     }
@@ -40,11 +40,12 @@ pub(crate) struct FunctionName {
     pub(crate) qualname: Arc<str>,
     /// Its first line.
     pub(crate) first_line: u32,
-    /// The last line that any of its line tables names.
+    /// The last line in any of its line tables.
     pub(crate) last_line: u32,
-    /// Its lines are rows of the report.
+    /// True if its lines are rows of the report.
     pub(crate) in_scope: bool,
-    /// Time can belong to the function: it was on a stack, and not only as text that out-of-scope code executed.
+    /// True if time can belong to the function: the function was on a stack, and not only as a source string executed
+    /// by code out of scope.
     pub(crate) may_own: bool,
 }
 
@@ -80,7 +81,7 @@ impl Names {
         &self.files.values[file.0 as usize]
     }
 
-    /// The number of a function; calls `in_scope` only for a new one.
+    /// The number of a function; calls `in_scope` only for a new function.
     pub(crate) fn function(
         &mut self,
         file: FileId,
@@ -109,7 +110,7 @@ impl Names {
         &self.functions[function.0 as usize]
     }
 
-    /// Extends the function to `line`, if its last line lies before that.
+    /// Extends the function to `line`, if its last line is smaller.
     pub(crate) fn extend_function(&mut self, function: FunctionId, line: u32) {
         let last = &mut self.functions[function.0 as usize].last_line;
         *last = (*last).max(line);
@@ -156,7 +157,7 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T: Clone + Eq + Hash> Interner<T> {
-    /// The number of `value`, a new one the first time.
+    /// The number of `value`; a new number at the first call.
     pub(crate) fn number(&mut self, value: T) -> u32 {
         let next = self.values.len() as u32;
         let number = *self.numbers.entry(value.clone()).or_insert(next);

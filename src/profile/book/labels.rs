@@ -1,8 +1,8 @@
-//! Sums of a label, and the durations of the work that ended under it.
+//! Sums of a label, and the durations of the work that ended under the label.
 //!
-//! Job: sums that add up over threads and processes. Invariant: durations are kept in steps of one percent, so a
-//! million requests take no more memory than a thousand. Neighbours: `build::labels` fills a record, `write::tables`
-//! reads it.
+//! Job: sums that add up over threads and processes. Invariant: durations are kept in steps of 1 %, so a million
+//! requests take no more memory than a thousand. Neighbours: `build::labels` fills a record, `write::tables` reads the
+//! record.
 
 use std::collections::BTreeMap;
 
@@ -21,24 +21,24 @@ pub(crate) struct LabelRecord {
     pub(crate) passed: Lines,
     /// Bytes allocated.
     pub(crate) allocated: f64,
-    /// The part of `allocated` that is still live.
+    /// The live part of `allocated`.
     pub(crate) kept: f64,
-    /// Number of live blocks while the run lasts; it has no meaning in a row of the book.
+    /// Number of live blocks while the run lasts; without meaning in a row of the book.
     pub(crate) blocks: u64,
-    /// Number of pieces of work that ended, their nanoseconds in all, and those of the longest.
+    /// Number of ended pieces of work, and the nanoseconds of all and of the longest.
     pub(crate) count: u64,
     pub(crate) elapsed_ns: u64,
     pub(crate) longest_ns: u64,
-    /// CPU nanoseconds of the pieces of work whose clock was read.
+    /// CPU nanoseconds of the pieces of work with a known clock.
     pub(crate) cpu_ns: u64,
-    /// Number of pieces of work whose clock was read.
+    /// Number of pieces of work with a known clock.
     pub(crate) clocks: u64,
-    /// Number of pieces of work for each duration, by its logarithm in steps.
+    /// Number of pieces of work for each duration, by the logarithm of the duration in steps.
     lengths: BTreeMap<i32, u64>,
 }
 
 impl LabelRecord {
-    /// A piece of work ended.
+    /// Adds an ended piece of work.
     pub(crate) fn ended(&mut self, wall_ns: u64, cpu_ns: Option<u64>) {
         self.count += 1;
         self.elapsed_ns = self.elapsed_ns.saturating_add(wall_ns);
@@ -68,7 +68,7 @@ impl LabelRecord {
         }
     }
 
-    /// The duration in seconds that the given share of the work did not exceed; `None` if no work ended.
+    /// The duration in seconds which the given share of the work did not exceed; `None` if no work ended.
     pub(crate) fn quantile_s(&self, share: f64) -> Option<f64> {
         let wanted = (self.count as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;

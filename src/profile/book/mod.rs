@@ -1,6 +1,6 @@
 //! The book: settled seconds and bytes, by process, line, thread and stack.
 //!
-//! Job: the one place where the settled sums of processes add up. Invariant: everything in it is final (stretched,
+//! Job: add up the settled sums of all processes; no other module does. Invariant: all sums are final (stretched,
 //! weighed, trusted), in seconds and bytes. Neighbours: `cpu` and `process` write, `lines`, `functions` and `tables`
 //! read.
 
@@ -27,13 +27,13 @@ use self::sums::{Amount, Bytes, NodeDetails, NodeSums, Sums, sum};
 use self::tree::{NodeId, Place};
 use crate::profile::model;
 
-/// Labels that have rows; the costs of later ones are in the row `(others)`.
+/// Most labels with a row of their own; further labels share the row `(others)`.
 const MOST_LABELS: usize = 1_024;
-/// Processes and threads that have rows of their own; later ones share the last row.
+/// Most processes, and most threads, with a row of their own; further ones share the last row.
 const MOST_ROWS: usize = 4096;
-/// Processes and threads whose share of each line is kept.
+/// Most processes, and most threads, whose share of each line is kept.
 const MOST_SHARES: usize = 256;
-/// Distinct native places that are kept.
+/// Most distinct native places.
 const MOST_NATIVE: usize = 1 << 19;
 
 /// The book.
@@ -52,7 +52,7 @@ pub(crate) struct Book {
     pub(crate) native: FxHashMap<(FrameId, NativePlace), f64>,
     /// Paths of native objects.
     pub(crate) objects: Interner<String>,
-    /// CPU seconds of the clocks that no sample stands for.
+    /// CPU seconds of the clocks without a sample.
     pub(crate) unsampled_s: f64,
     pub(crate) growing: Vec<Growth>,
     /// Live bytes of lines over time.
@@ -63,7 +63,7 @@ pub(crate) struct Book {
     pub(crate) labels: BTreeMap<Pairs, LabelRecord>,
     /// Queries of databases, all processes.
     pub(crate) queries: QueryRecords,
-    /// Calls of sections that are in no row.
+    /// Number of calls of sections without a row.
     pub(crate) sections_left_out: u64,
     pub(crate) near_limits: Vec<NearLimitRecord>,
     /// The peak.
@@ -85,14 +85,14 @@ impl Book {
         self.processes.len() - 1
     }
 
-    /// Relabels the row that further processes share: each process that landed in it has overwritten the name.
+    /// Names the row that further processes share, because each of them has overwritten the name.
     pub(crate) fn name_overflow(&mut self) {
         if let Some(last) = self.processes.last_mut().filter(|_| self.overflow.0 > 0) {
             last.row = model::Process { command: vec!["other processes".to_owned()], ..model::Process::default() };
         }
     }
 
-    /// Enters a thread. Returns its row, or `None` if its shares of lines are not kept.
+    /// Adds a thread. Returns its row, or `None` if its shares of lines are not kept.
     pub(crate) fn add_thread(&mut self, record: ThreadRecord) -> Option<usize> {
         if self.threads.len() >= MOST_ROWS {
             self.overflow.1 += 1;
@@ -126,7 +126,7 @@ impl Book {
         self.line(process, owner).time.variance += variance;
     }
 
-    /// Books CPU seconds that no sample stands for.
+    /// Books CPU seconds without a sample.
     pub(crate) fn add_unseen(&mut self, process: usize, amount: Amount) {
         self.unsampled_s += amount.cpu_s();
         self.line(process, FrameId::NONE).time.add(&amount);
@@ -150,7 +150,7 @@ impl Book {
         self.line(process, owner).bytes.add(bytes);
     }
 
-    /// Books bytes that a thread allocated at a place.
+    /// Books bytes allocated by a thread at a place.
     pub(crate) fn add_allocated(&mut self, process: usize, thread: Option<usize>, place: Place, bytes: f64) {
         self.add_node(process, thread, place.node, &NodeSums { alloc: bytes, ..NodeSums::default() });
         if let (Some(thread), Some(owner)) = (thread, place.owner.some()) {
@@ -158,7 +158,7 @@ impl Book {
         }
     }
 
-    /// Books bytes of a stack that were live at the peak.
+    /// Books bytes of a stack, live at the peak.
     pub(crate) fn add_peak(&mut self, process: usize, node: NodeId, bytes: f64) {
         self.add_node(process, None, node, &NodeSums { peak: bytes, ..NodeSums::default() });
     }
@@ -189,14 +189,14 @@ impl Book {
         self.labels.entry(pairs).or_default().add(sums);
     }
 
-    /// Books the executions of a statement in a process. The line becomes one of the report's, even if it has no other
+    /// Books the executions of a statement in a process. The line becomes a line of the report, even without other
     /// figures.
     pub(crate) fn add_query(&mut self, process: usize, key: QueryKey, record: &QueryRecord) {
         self.line(process, key.owner);
         self.queries.add(key, record);
     }
 
-    /// Books the time that an ORM took on a line of a process.
+    /// Books the time of an ORM on a line of a process.
     pub(crate) fn add_built(&mut self, process: usize, owner: FrameId, ns: u64) {
         self.line(process, owner);
         let built = self.queries.built.entry(owner).or_default();

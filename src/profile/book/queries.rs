@@ -9,12 +9,12 @@ use super::intern::FrameId;
 /// A line, and the normal form of a statement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct QueryKey {
-    /// The line; [`FrameId::NONE`] where only libraries ran.
+    /// The line; [`FrameId::NONE`] if no frame was in scope.
     pub(crate) owner: FrameId,
     pub(crate) statement: String,
 }
 
-/// Executions in units (requests, or processes) that repeated the statement.
+/// Executions of a repeated statement, by their parameters within a unit (a request, or a process).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     /// Executions whose parameters differed.
@@ -25,7 +25,7 @@ pub(crate) struct Marks {
     pub(crate) unknown: u64,
 }
 
-/// Executions of one statement on one line.
+/// Executions of a statement on a line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct QueryRecord {
     pub(crate) count: u64,
@@ -34,12 +34,12 @@ pub(crate) struct QueryRecord {
     pub(crate) longest_ns: u64,
     /// `None`: the rows of no execution are known.
     pub(crate) rows: Option<u64>,
-    /// The statement controls a transaction (`BEGIN`, `COMMIT`).
+    /// True for a statement that controls a transaction (`BEGIN`, `COMMIT`), or a call of another kind.
     pub(crate) transaction: bool,
-    /// The ORM that made it; empty: none.
+    /// The ORM behind the statement; empty: none.
     pub(crate) by: String,
     pub(crate) marks: Marks,
-    /// The query whose rows the line went through, and the number of rows.
+    /// The query whose rows the line iterates over, and the number of rows.
     pub(crate) cause: Option<(QueryKey, u64)>,
 }
 
@@ -67,7 +67,7 @@ impl QueryRecord {
     }
 }
 
-/// Statements that are kept in a profile; later ones share one row.
+/// Most statements in a profile; further statements share a row.
 const MOST_STATEMENTS: usize = 20_000;
 /// The name of statements beyond the limit.
 const OTHERS: &str = "(other statements)";
@@ -75,7 +75,7 @@ const OTHERS: &str = "(other statements)";
 /// All queries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct QueryRecords {
-    /// A process counted its queries; otherwise their number is unknown.
+    /// True if any process counted its queries; otherwise their number is unknown.
     pub(crate) counted: bool,
     pub(crate) statements: BTreeMap<QueryKey, QueryRecord>,
     /// Nanoseconds in ORMs by line.

@@ -1,6 +1,7 @@
 //! Rows of the book: processes, threads, sections, and moments near a limit.
 //!
-//! Invariant: final figures only. Neighbours: [`super::Book`] keeps them, `write::tables` turns them into rows.
+//! Invariant: final figures only. Neighbours: [`super::Book`] keeps the rows, `write::tables` turns them into rows of
+//! the model.
 
 use rustc_hash::FxHashMap;
 
@@ -9,20 +10,20 @@ use super::sums::{Amount, Sums, ThreadSums};
 use crate::profile::model;
 use crate::transport::event::NearLimit;
 
-/// One process.
+/// A process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessRecord {
     /// Its row of the profile, except for time and memory.
     pub(crate) row: model::Process,
     /// Its lines; [`FrameId::NONE`] holds the figures outside scope.
     pub(crate) lines: FxHashMap<FrameId, Sums>,
-    /// The largest footprint that was read, and the part of it that was pages of files.
+    /// The largest footprint of all readings, and its pages of files in bytes.
     pub(crate) resident: Option<(u64, u64)>,
-    /// It is not known what its threads wait for.
+    /// True if the waits of its threads are unknown.
     pub(crate) hidden_waits: bool,
 }
 
-/// One thread.
+/// A thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ThreadRecord {
     pub(crate) pid: u32,
@@ -32,22 +33,23 @@ pub(crate) struct ThreadRecord {
     pub(crate) clock_s: Option<f64>,
     /// Seconds in which the thread was ready to run but had no core.
     pub(crate) core_wait_s: Option<f64>,
-    /// The thread had too few samples for shares of lines of its own: its CPU time counts for lines, but for no thread.
+    /// True if the thread had too few samples for shares of lines of its own: its CPU time counts for lines, but for no
+    /// thread.
     pub(crate) pooled: bool,
-    /// It is not known what the thread waits for.
+    /// True if the waits of the thread are unknown.
     pub(crate) hidden_waits: bool,
     /// Its share of the lines.
     pub(crate) lines: FxHashMap<FrameId, ThreadSums>,
 }
 
-/// A place in native code: a file by its number, and an offset in it.
+/// A place in native code: the number of a file, and an offset in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NativePlace {
     pub(crate) object: u32,
     pub(crate) offset: u64,
 }
 
-/// A limit that a process came near to, and the owners of its memory at that moment.
+/// A limit that a process came near, and the owners of its memory at that moment.
 #[derive(Clone, Debug)]
 pub(crate) struct NearLimitRecord {
     /// Row of the process.
@@ -77,7 +79,7 @@ pub(crate) struct Lines {
     pub(crate) sampled_ns: f64,
 }
 
-/// All calls of one name in one process.
+/// All calls of a section in a process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SectionRecord {
     pub(crate) process: usize,
@@ -86,7 +88,7 @@ pub(crate) struct SectionRecord {
     pub(crate) start_ns: u64,
     pub(crate) end_ns: u64,
     pub(crate) elapsed_ns: u64,
-    /// `None` if a call never ended, so that its clock was not read.
+    /// `None` if a call never ended, because only the end of a call reads the clock.
     pub(crate) cpu_ns: Option<u64>,
     pub(crate) allocated: f64,
     /// Change of tracked live bytes.
@@ -103,7 +105,7 @@ pub(crate) struct Footprint {
     pub(crate) files: f64,
     /// Arenas of Python's object allocator, which hold part of `tracked`.
     pub(crate) arenas: f64,
-    /// The part of `tracked` that was never touched, so that no memory is behind it.
+    /// The part of `tracked` that the program never touched, so that no memory is behind the bytes.
     pub(crate) untouched: f64,
 }
 
@@ -120,12 +122,12 @@ impl Footprint {
 /// The peak of all processes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Highest {
-    /// The moment of the peak, in nanoseconds of `CLOCK_MONOTONIC`; `None`: no memory was tracked and no footprint
+    /// The moment of the peak, in nanoseconds of `CLOCK_MONOTONIC`; `None`: no memory was tracked and no footprint was
     /// read.
     pub(crate) time_ns: Option<u64>,
     /// Resident bytes; `None`: no footprint was read.
     pub(crate) bytes: Option<u64>,
-    /// The memory at that moment.
+    /// The memory at the peak.
     pub(crate) footprint: Footprint,
     /// The largest number of tracked bytes at any moment.
     pub(crate) most_tracked: f64,

@@ -1,7 +1,7 @@
 //! Sums of the book: the seconds and the bytes of a line, a thread and a stack.
 //!
-//! Invariant: sums only add others, and become figures of the model. Neighbours: [`super::Book`] keeps them, `write`
-//! reads them.
+//! Invariant: sums only add others, and become figures of the model. Neighbours: [`super::Book`] keeps the sums,
+//! `write` reads them.
 
 use std::hash::Hash;
 
@@ -30,7 +30,7 @@ pub(crate) struct Amount {
     pub(crate) idle_s: f64,
     /// CPU seconds of threads without Python code that worked for the line; in none of `s`.
     pub(crate) helpers_s: f64,
-    /// The part of `s` in which the garbage collector was at work.
+    /// The part of `s` in which the garbage collector ran.
     pub(crate) gc_s: f64,
     /// CPU seconds whose kind is unknown; in none of `s`.
     pub(crate) unsplit_s: f64,
@@ -68,7 +68,7 @@ pub(crate) struct NodeSums {
     pub(crate) cpu_s: f64,
     pub(crate) wait_s: f64,
     pub(crate) alloc: f64,
-    /// Live at the peak of the process.
+    /// Bytes live at the peak.
     pub(crate) peak: f64,
     /// CPU samples.
     pub(crate) samples: u64,
@@ -81,7 +81,7 @@ pub(crate) struct NodeDetails {
     pub(crate) s: [f64; 3],
     /// Blocks allocated.
     pub(crate) blocks: f64,
-    /// Live at the end.
+    /// Bytes live at the end.
     pub(crate) live: f64,
 }
 
@@ -151,12 +151,12 @@ impl Bytes {
         self.usage = self.usage.max(other.usage);
     }
 
-    /// Largest footprint; `None` if no reading fell into the line.
+    /// Largest footprint; `None` if no reading was near the line's records.
     pub(crate) fn usage(&self) -> Option<u64> {
         (self.usage > 0).then_some(self.usage)
     }
 
-    /// The figures of the model, of memory that was measured; copies were, if `copies`.
+    /// The figures of the model, of measured memory; `copies`: copies were measured too.
     pub(crate) fn memory(&self, copies: bool) -> Memory {
         let whole = |value: f64| value.max(0.0).round() as u64;
         let (alloc, freed) = (whole(self.alloc), whole(self.freed));
@@ -186,7 +186,7 @@ impl Sums {
     }
 }
 
-/// The sum of the values that are known.
+/// The sum of the known values.
 pub(crate) fn sum(left: Option<f64>, right: Option<f64>) -> Option<f64> {
     match (left, right) {
         (Some(left), Some(right)) => Some(left + right),
@@ -194,8 +194,8 @@ pub(crate) fn sum(left: Option<f64>, right: Option<f64>) -> Option<f64> {
     }
 }
 
-/// The entries of a map in the order of their keys. A hash map has no fixed order, but a profile must replay to the
-/// byte.
+/// The entries of a map in the order of their keys. A hash map has no fixed order, but a capture has to give the same
+/// profile again, byte for byte.
 pub(crate) fn sorted<K: Copy + Ord + Hash, V>(map: &FxHashMap<K, V>) -> Vec<(K, &V)> {
     let mut entries: Vec<_> = map.iter().map(|(&key, value)| (key, value)).collect();
     entries.sort_unstable_by_key(|&(key, _)| key);

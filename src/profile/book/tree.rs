@@ -1,14 +1,14 @@
-//! The tree of all stacks, one for all processes.
+//! The tree of all stacks, shared by all processes.
 //!
-//! Job: a small number for every distinct stack. Invariant: a parent's number is smaller than its children's; the tree
-//! stops growing at [`MAX_NODES`] (deeper frames then share the last node before the limit). Neighbours:
-//! `build::stacks` grows it, `write` sums over it.
+//! Job: a small number for every distinct stack. Invariant: the number of a parent is smaller than the numbers of its
+//! children; the tree stops growing at [`MAX_NODES`] (deeper frames then share the last node before the limit).
+//! Neighbours: `build::stacks` adds nodes, `write` sums over the tree.
 
 use rustc_hash::FxHashMap;
 
 use super::intern::FrameId;
 
-/// Nodes of the tree at most: 100 MiB with all sums of each node, measured at the end of a run.
+/// Most nodes of the tree: 100 MiB with all sums of each node, measured at the end of a run.
 pub(crate) const MAX_NODES: usize = 1 << 18;
 
 /// A node of the tree.
@@ -44,7 +44,7 @@ impl Place {
 pub(crate) struct Tree {
     nodes: Vec<(NodeId, FrameId)>,
     children: FxHashMap<(NodeId, FrameId), NodeId>,
-    /// Stacks whose innermost frames are beyond the limit.
+    /// Number of stacks whose innermost frames are beyond the limit.
     pub(crate) folded: u64,
 }
 

@@ -48,7 +48,7 @@ struct Aside {
 pub(crate) struct Cell {
     /// Bytes allocated.
     pub(crate) alloc: f64,
-    /// Variance of `alloc`, from sampling.
+    /// Sampling error of `alloc`.
     pub(crate) alloc_spread: Spread,
     /// Blocks allocated.
     pub(crate) blocks: f64,

@@ -1,14 +1,14 @@
-//! Programs whose text stands on their command line: `python -c TEXT`.
+//! Programs whose source is on their command line: `python -c SOURCE`.
 //!
 //! CPython gives the code of every such program the file name `<string>`, and the code of every `exec(text)` too. This
-//! file gives each text a name of its own, so that the lines of two programs are never added up:
+//! file gives each program a name of its own, so that the lines of two programs are never added up:
 //!
 //! * `<string>`: the profiled `-c` program, or the strings executed by a program in a file;
 //! * `<-c s = sum(xs)>`: another `-c` program, by its first line;
 //! * `<exec>`: a string executed by a `-c` program;
 //! * `<helper>`: the program with which a library starts its workers; [`super::scope`] excludes such programs.
 //!
-//! Called by `builder`, with the command lines that the launcher reads. Does no I/O.
+//! `builder` calls it with the command lines that the launcher reads. No I/O.
 
 use std::sync::Arc;
 

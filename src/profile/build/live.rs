@@ -14,6 +14,6 @@ pub(crate) struct SiteId(pub(crate) u32);
 pub(crate) struct Live {
     /// Bytes.
     pub(crate) bytes: f64,
-    /// Variance of `bytes`, from sampling.
+    /// Sampling error of `bytes`.
     pub(crate) spread: Spread,
 }

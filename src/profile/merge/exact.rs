@@ -1,8 +1,8 @@
 //! Sums that do not depend on their order: integers that stop at their largest value.
 //!
-//! Job: turn the figures of the model into integers and back. Invariants: adding commutes and associates, also where it
-//! stops; a figure that was written and read again is the same integer. Seconds are kept in microseconds, so a double
-//! holds 285 years to the digit. Neighbours: every file of this room adds with it.
+//! Job: turn the figures of the model into integers and back. Invariants: addition commutes and associates, also at the
+//! largest value; writing and reading a figure gives the same integer. Seconds are kept in microseconds, so a double
+//! holds 285 years to the digit. Neighbours: every file of this folder adds with it.
 
 use crate::profile::model::figures::{Add, FIGURES};
 use crate::profile::model::{Memory, Time, Variances};
@@ -12,7 +12,7 @@ const MOST: u64 = (1 << 53) - 1;
 /// Bytes² in a unit of a variance.
 const VARIANCE_UNIT: f64 = 65_536.0;
 
-/// Microseconds of a figure in seconds; what is no number, or negative, counts nothing.
+/// Microseconds of a figure in seconds; 0 for NaN and negative numbers.
 pub(super) fn micros(seconds: f64) -> u64 {
     // A cast from NaN or below 0 gives 0.
     ((seconds * 1e6).round() as u64).min(MOST)
@@ -33,14 +33,14 @@ pub(super) fn add(sum: &mut u64, more: u64) {
     *sum = sum.saturating_add(more);
 }
 
-/// Adds what is known: unknown and 5 are 5.
+/// Adds known values: unknown and 5 are 5.
 pub(super) fn add_known(sum: &mut Option<u64>, more: Option<u64>, add: fn(&mut u64, u64)) {
     if let Some(more) = more {
         add(sum.get_or_insert(0), more);
     }
 }
 
-/// The least of what is known, whichever came first.
+/// The least of the known values, in any order of the calls.
 pub(super) fn choose(chosen: &mut Option<String>, other: Option<String>) {
     if let Some(other) = other
         && chosen.as_ref().is_none_or(|chosen| other < *chosen)
@@ -49,14 +49,14 @@ pub(super) fn choose(chosen: &mut Option<String>, other: Option<String>) {
     }
 }
 
-/// The larger of what is known.
+/// The larger of the known values.
 pub(super) fn larger<T: PartialOrd + Copy>(most: &mut Option<T>, other: Option<T>) {
     if other.is_some_and(|other| most.is_none_or(|most| other > most)) {
         *most = other;
     }
 }
 
-/// The variance of a standard error; an error above 0 is at least one unit.
+/// The variance of a standard error; an error above 0 is at least a unit.
 pub(super) fn variance(se: Option<f64>) -> u64 {
     let se = se.unwrap_or(0.0);
     let units = (se * se / VARIANCE_UNIT).round() as u64;
@@ -71,7 +71,7 @@ pub(super) fn error(variance: u64) -> f64 {
 /// Seconds in the root of a unit of a variance of time: 16 µs.
 const TIME_UNIT: f64 = 16e-6;
 
-/// The variance of a standard error in seconds; an error above 0 is at least one unit.
+/// The variance of a standard error in seconds; an error above 0 is at least a unit.
 pub(super) fn time_variance(se: f64) -> u64 {
     let units = (se / TIME_UNIT).powi(2).round() as u64;
     units.max(u64::from(se > 0.0))
@@ -111,7 +111,7 @@ impl TimeSum {
     }
 }
 
-/// CPU microseconds of a time, told apart or not; `None` where none is known.
+/// CPU microseconds of a time, split by kind or not; `None` if no kind is known.
 pub(super) fn cpu_micros(time: &Time) -> Option<u64> {
     let mut sum = None;
     for kind in [time.python_s, time.native_s, time.system_s, time.user_s] {
@@ -120,7 +120,7 @@ pub(super) fn cpu_micros(time: &Time) -> Option<u64> {
     sum
 }
 
-/// Memory that adds up, and the larger footprint. Peaks are kept apart: they never add up.
+/// Sums of memory figures, and the largest footprint. Peaks are stored separately, because they never add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct MemorySum {
     sums: Memory,
@@ -128,16 +128,16 @@ pub(super) struct MemorySum {
     live_variance: u64,
 }
 
-/// What was held at the peak of the run whose peak is the highest, and its standard error.
+/// Bytes held at the peak of the run with the highest peak, and their standard error.
 pub(super) type AtPeak = Option<(u64, f64)>;
 
-/// What a row held at the peak.
+/// The bytes of a row at the peak.
 pub(super) fn at_peak(memory: &Memory) -> AtPeak {
     memory.peak_bytes.map(|bytes| (bytes, memory.peak_bytes_se.unwrap_or(0.0)))
 }
 
 impl MemorySum {
-    /// Adds a row; `variances` are those of a merged row, else the errors' squares count.
+    /// Adds a row. `variances`: the variances of a merged row; `None`: the squares of the row's errors count.
     pub(super) fn add(&mut self, memory: &Memory, variances: Option<Variances>) {
         let mut row = *memory;
         for figure in FIGURES {
@@ -160,7 +160,8 @@ impl MemorySum {
         Variances { alloc_variance: self.alloc_variance, live_variance: self.live_variance }
     }
 
-    /// The row of the model; `peak` is that of the run with the highest peak, which has 0 of lines that it did not run.
+    /// The row of the model. `peak` belongs to the run with the highest peak, which has 0 for lines that the run did
+    /// not execute.
     pub(super) fn memory(&self, peak: AtPeak, peak_known: bool) -> Memory {
         let peak = peak.or(peak_known.then_some((0, 0.0)));
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);

@@ -1,8 +1,8 @@
 //! Lines and functions of merged profiles.
 //!
-//! Job: add up files, their lines and their functions, and keep the part of each process in each line. Invariants: what is
-//! no sum (a line's function, its text) is chosen by value, never by order; peaks are those of a single run. Neighbours:
-//! `places` tells files apart, `spread` compares the parts.
+//! Job: add up files, their lines and their functions, and keep the part of each process in each line. Invariants: a
+//! value that cannot be added (a line's function, its source) is chosen by value, never by order; peaks belong to a
+//! single run. Neighbours: `places` separates files, `spread` compares the parts.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,11 @@ use super::places::{FileId, FileKey};
 use super::sql::LineQueries;
 use crate::profile::model::{Cumulative, File, Function, Line, LineParts, Memory, NativeSymbol, ProcessShare, Time};
 
-/// Runs and their processes, up to which each line keeps the whole figures of each process.
+/// Most processes of all runs for which each line keeps all figures of each process.
 pub(super) const MOST_SHARES: u32 = 64;
 
-/// What one process has of a line: its number, CPU and off-CPU microseconds, bytes allocated, bytes at its own peak.
+/// The part of a process in a line: its number, CPU and off-CPU microseconds, bytes allocated, bytes at the process'
+/// own peak.
 pub(super) type Part = (u32, u64, u64, u64, u64);
 
 /// Files by number.
@@ -29,7 +30,7 @@ pub(super) struct Files {
     pub(super) files: Vec<(FileKey, FileSum)>,
 }
 
-/// One file.
+/// A file.
 #[derive(Debug, Default)]
 pub(super) struct FileSum {
     pub(super) lines: BTreeMap<u32, LineSum>,
@@ -45,7 +46,7 @@ struct FunctionSum {
     alloc: Option<u64>,
 }
 
-/// One line.
+/// A line.
 #[derive(Debug, Default)]
 pub(super) struct LineSum {
     function: Option<String>,
@@ -61,14 +62,14 @@ pub(super) struct LineSum {
     pub(super) shares: Vec<(u32, Time, Memory)>,
 }
 
-/// How the processes of the profile that is being added are numbered.
+/// Numbers of the processes of the profile that is being added.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Units {
-    /// The number of the first.
+    /// The number of the first process.
     pub(super) first: u32,
-    /// How many there are.
+    /// Number of processes.
     pub(super) count: u32,
-    /// Each line keeps their whole figures.
+    /// True if each line keeps all figures of these processes.
     pub(super) shared: bool,
 }
 
@@ -83,8 +84,8 @@ impl Files {
         self.files.len() - 1
     }
 
-    /// Adds a file of a profile. `parts`: what a merged profile knows of its lines. `highest`: the profile has the highest
-    /// peak.
+    /// Adds a file of a profile. `parts`: the parts of its lines in a merged profile. `highest`: the profile has the
+    /// highest peak.
     pub(super) fn add(&mut self, id: FileId, file: File, parts: &Parts<'_>, units: Units, highest: bool) {
         let sum = &mut self.files[id].1;
         for line in file.lines {
@@ -103,18 +104,18 @@ impl Files {
         }
     }
 
-    /// Forgets what was held at a peak that is no longer the highest.
+    /// Forgets the bytes at a peak that is no longer the highest.
     pub(super) fn forget_peak(&mut self) {
         self.files.iter_mut().flat_map(|(_, file)| file.lines.values_mut()).for_each(|line| line.peak = None);
     }
 
-    /// Forgets the whole figures of processes: there are too many.
+    /// Forgets the figures of single processes, because there are too many processes.
     pub(super) fn forget_shares(&mut self) {
         self.files.iter_mut().flat_map(|(_, file)| file.lines.values_mut()).for_each(|line| line.shares = Vec::new());
     }
 }
 
-/// What a merged profile knows of the lines of one of its files.
+/// The line parts and function variances of a file in a merged profile.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parts<'a> {
     pub(super) lines: FxHashMap<u32, &'a LineParts>,
@@ -154,14 +155,14 @@ impl LineSum {
         choose(&mut self.source, line.source);
     }
 
-    /// The line of the merged profile, whose processes are `numbers` by their number here.
+    /// The line of the merged profile. `numbers`: the final number of each process, by its number during the merge.
     pub(super) fn finish(self, line: u32, numbers: &[u32], peak_known: bool) -> (Line, LineParts) {
         let mut native: Vec<NativeSymbol> = self
             .native
             .into_iter()
             .map(|((object, symbol), s)| NativeSymbol { object, symbol, s: seconds(s) })
             .collect();
-        // Stable: those of equal time stay in the order of their names.
+        // The sort is stable, so functions of equal time stay in the order of their names.
         native.sort_by(|left, right| right.s.total_cmp(&left.s));
         let mut by_process: Vec<ProcessShare> = self
             .shares
@@ -190,7 +191,8 @@ impl LineSum {
     }
 }
 
-/// The parts of the processes of an ordinary profile. What a line has more than its processes is the first one's.
+/// The parts of the processes of an ordinary profile. The difference between a line and the sum of its processes goes
+/// to the first process.
 fn parts(line: &Line, units: Units) -> Vec<Part> {
     let whole = part(units.first, &line.time, &line.memory);
     if units.count < 2 || line.by_process.is_empty() {
@@ -203,7 +205,7 @@ fn parts(line: &Line, units: Units) -> Vec<Part> {
         (told.0.saturating_add(part.1), told.1.saturating_add(part.2), told.2.saturating_add(part.3))
     });
     let rest = (whole.1.saturating_sub(told.0), whole.2.saturating_sub(told.1), whole.3.saturating_sub(told.2));
-    // Rounding alone leaves up to a microsecond, or a byte, a process.
+    // Rounding alone leaves up to a microsecond, or a byte, for each process.
     let rounding = parts.len() as u64;
     if rest.0.max(rest.1).max(rest.2) > rounding {
         match parts.iter_mut().find(|part| part.0 == units.first) {
@@ -239,7 +241,7 @@ impl FileSum {
     }
 }
 
-/// A line by file and number, with what adds up of it in sections, labels and leaks.
+/// Values by line (file and number), for the sums of sections, labels and leaks.
 pub(super) type LineMap<V> = BTreeMap<(FileId, u32), V>;
 
 /// Seconds and bytes of a line in a section or a label.
@@ -256,7 +258,7 @@ impl CpuAndBytes {
     }
 }
 
-/// What grows on a line.
+/// The growth of a line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Growth {
     pub(super) live: u64,

@@ -1,9 +1,9 @@
-//! Many profiles as one: those of the ranks of a job, of machines, of tasks.
+//! Merges many profiles: of the ranks of a job, of machines, of tasks.
 //!
-//! Job: take profiles one at a time, in any order, and write the profile of all. Invariants: the result depends on the set
-//! of the runs alone, to the byte, and a merged profile may be merged again; sums are sums of integers; peaks are those
-//! of the run with the highest peak, and no peak is ever added to another. Neighbours: `model` before and after; `commands::merge` and
-//! `bindings::merge` bring the profiles.
+//! Job: take profiles singly, in any order, and write the profile of all. Invariants: the result depends only on the
+//! set of the runs, byte for byte, and a merged profile may be merged again. Sums are sums of integers. Peaks belong to
+//! the run with the highest peak, and peaks are never added up. Neighbours: `model` before and after; `commands::merge`
+//! and `bindings::merge` bring the profiles.
 //!
 //! ```text
 //! Profile -> runs, lines, stacks, tables: sums by identity -> finish: canonical order -> spread -> Profile
@@ -37,20 +37,20 @@ use crate::profile::model::{
     Totals, codes,
 };
 
-/// Threads in a merged profile; of more there is one row.
+/// Most threads in a merged profile; more threads share a single row.
 const MOST_THREADS: u64 = 4096;
 
-/// Why a profile was not added.
+/// The reason why a profile was not added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotAdded {
-    /// All its runs are merged already: nothing is lost.
+    /// All its runs are already merged: no data is lost.
     Twice,
-    /// Some of its runs are merged already, and cannot be taken out of it.
+    /// Some of its runs are already merged, and their figures cannot be subtracted from the profile.
     Overlaps(String),
 }
 
 impl NotAdded {
-    /// Why the profile called `name` is not merged.
+    /// The message for the profile called `name`.
     #[must_use]
     pub fn why(&self, name: &str) -> String {
         match self {
@@ -62,7 +62,7 @@ impl NotAdded {
     }
 }
 
-/// Profiles that are being merged.
+/// An unfinished merge.
 #[derive(Debug, Default)]
 pub struct Merging {
     runs: Vec<Run>,
@@ -82,7 +82,7 @@ pub struct Merging {
     free_threaded: bool,
 }
 
-/// What is known of the run with the highest peak.
+/// Facts about the run with the highest peak.
 #[derive(Debug, Default)]
 struct Peaks {
     totals: Totals,
@@ -104,13 +104,13 @@ struct TotalsSum {
 }
 
 impl Merging {
-    /// Nothing yet.
+    /// A merge without profiles.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many runs there are.
+    /// Number of runs.
     #[must_use]
     pub fn runs(&self) -> usize {
         self.runs.len()
@@ -121,10 +121,10 @@ impl Merging {
         self.tables.notice(codes::NOT_MERGED.to_owned(), text, 1);
     }
 
-    /// Adds a profile, which may be a merged one. Its indices must lead somewhere, as those of a profile that was read do.
+    /// Adds a profile, merged or not. Its indices must be valid, as in every profile that the reader accepts.
     ///
     /// # Errors
-    /// A run of the profile is merged already. Nothing is added then.
+    /// A run of the profile is already merged. The profile is then not added.
     pub fn add(&mut self, mut profile: Profile) -> Result<(), NotAdded> {
         let cwd = profile.target.cwd.clone();
         let (start, end) = runs::span(&profile);
@@ -194,7 +194,7 @@ impl Merging {
         }
     }
 
-    /// Keeps what the profile says of its peak, if the peak is the highest; true then.
+    /// Keeps the profile's figures at its peak, if the peak is the highest so far; returns true in this case.
     fn note_peak(&mut self, profile: &Profile, runs: &[Run], merge: Option<&Merge>, start: i64) -> bool {
         let run = runs.get(merge.map_or(0, |merge| merge.peak_member));
         let Some(peak) = run.map(|run| runs::peak(&run.member)) else { return false };
@@ -218,7 +218,7 @@ impl Merging {
         true
     }
 
-    /// The profile of all runs, whose lines are compared by `by`; `None`: by rank, else machine, else process.
+    /// The profile of all runs, whose lines are compared by `by`; `None`: by rank, else by machine, else by process.
     #[must_use]
     pub fn finish(self, by: Option<By>) -> Profile {
         let Self { mut runs, files: Files { mut files, .. }, peak, peaks, tables, totals, words, .. } = self;
@@ -269,7 +269,7 @@ impl Merging {
         (target.python, target.platform, target.free_threaded) =
             (python, platform.unwrap_or_default(), self.free_threaded);
         (target.allocator, target.attached) = (allocator, attached);
-        // The kernel's mark of one process, in whichever run.
+        // The largest kernel mark of a single process, in any run.
         profile.totals.peak_rss_bytes = members.iter().filter_map(|member| member.peak_rss_bytes).max();
         let notices = tables.finish(&mut profile, &places, start, members.len() as u64);
         profile.notices.extend(partly_known(&members));
@@ -325,7 +325,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// Appends the rows of a run; the answer is the run.
+    /// Appends the rows of a run, and returns the run.
     fn take(&mut self, run: Run, many_threads: bool) -> Member {
         let Run { mut member, processes, threads, near_limits, .. } = run;
         let first = self.processes.len();
@@ -357,7 +357,7 @@ fn all_threads((count, time, clock): (u64, TimeSum, Option<u64>)) -> Thread {
     Thread { name, time: Time { ..time.time() }, cpu_clock_s: clock.map(seconds), ..Thread::default() }
 }
 
-/// Says which figures are unknown of some of the runs.
+/// Reports the figures that are known for only a part of the runs.
 fn partly_known(members: &[Member]) -> Vec<Notice> {
     let all = members.len();
     let count = |known: fn(&Member) -> bool| members.iter().filter(|member| known(member)).count();

@@ -1,21 +1,21 @@
 //! RFC 3339 and microseconds since 1970.
 //!
-//! Job: compare the starts of runs, and write the first. Invariant: no clock is read, so the profile room needs none of the
-//! library's types of time; what is no time is 1970. Neighbour: `runs`.
+//! Job: compare the starts of runs, and write the first. Invariant: no clock is read, so `profile` needs no time types
+//! of the standard library; an invalid time counts as 1970. Neighbour: `runs`.
 
-/// The last second of the year 9999, in microseconds: the last that RFC 3339 can write.
+/// The last second of the year 9999, in microseconds, because RFC 3339 can write no later second.
 const LAST_US: i64 = 253_402_300_799_000_000;
 /// Days from the first of March of the year 0 to 1970.
 const DAYS_TO_1970: i64 = 719_468;
 /// Days in four hundred years.
 const DAYS_OF_400_YEARS: i64 = 146_097;
 
-/// A time that RFC 3339 can write.
+/// Limits a time to the range of RFC 3339.
 pub(super) fn within(micros: i64) -> i64 {
     micros.clamp(0, LAST_US)
 }
 
-/// Microseconds of `2026-01-31T23:59:58Z`, also with a fraction of a second; UTC alone.
+/// Microseconds of `2026-01-31T23:59:58Z`, also with a fraction of a second; only UTC.
 pub(super) fn parse(text: &str) -> i64 {
     parts(text).map_or(0, within)
 }
@@ -39,7 +39,7 @@ fn parts(text: &str) -> Option<i64> {
     Some(seconds * 1_000_000 + fraction)
 }
 
-/// Days from 1970 to a date of the Gregorian calendar. Years begin in March, so the day that may be missing is the last.
+/// Days from 1970 to a date of the Gregorian calendar. Years begin in March, so that the leap day is the last day.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -47,7 +47,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * DAYS_OF_400_YEARS + of_era * 365 + of_era / 4 - of_era / 100 + of_year - DAYS_TO_1970
 }
 
-/// The time as RFC 3339, with six digits of the second where it is no whole one.
+/// The time as RFC 3339, with six digits of the second if the second is not whole.
 pub(super) fn rfc3339(micros: i64) -> String {
     let micros = within(micros);
     let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);

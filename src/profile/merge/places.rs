@@ -1,15 +1,15 @@
-//! Which file of one profile is which file of another.
+//! The same file in different profiles.
 //!
-//! Job: the identity of a file, and its path in the merged profile. Invariants: a file with a known text is its path below
-//! the working directory and the digest of the text, so `app.py` of two folders is one file if both texts are equal, and
-//! two files if not; without a known text, the whole path counts. The path in a merged profile gives the same identity
-//! again. Neighbours: `lines` and `stacks` name files by number.
+//! Job: the identity of a file, and its path in the merged profile. Invariants: the identity of a file with known
+//! source is its path below the working directory and the digest of the source. So `app.py` of two folders is the same
+//! file if both sources are equal, and two files if not. Without known source, the whole path counts. The path in a
+//! merged profile gives the same identity again. Neighbours: `lines` and `stacks` name files by number.
 
 use std::collections::BTreeMap;
 
 use crate::profile::model::File;
 
-/// Beginning of paths whose working directories differ.
+/// Beginning of paths below a working directory, if the runs have different working directories.
 const HERE: &str = "./";
 
 /// The number of a file while profiles are added.
@@ -19,13 +19,13 @@ pub(super) type FileId = usize;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FileKey {
     path: String,
-    /// `path` is relative to the working directory.
+    /// True if `path` is relative to the working directory.
     below: bool,
     text: Option<String>,
 }
 
 impl FileKey {
-    /// Of a file in a profile whose program ran in `cwd`.
+    /// The identity of a file in a profile whose program ran in `cwd`.
     pub(super) fn of(file: &File, cwd: &str) -> Self {
         let Some(text) = &file.text_sha256 else {
             return Self { path: file.path.clone(), below: false, text: None };
@@ -42,12 +42,12 @@ impl FileKey {
     }
 }
 
-/// What a path ends in, where texts of the same path differ.
+/// The end of a path, if files of the same path have different source.
 fn version(text: &str) -> String {
     format!(" (text {})", text.get(..8).unwrap_or(text))
 }
 
-/// The paths of files in the merged profile, whose runs all had the working directory `cwd`; empty: several.
+/// The paths of files in the merged profile. `cwd`: the working directory of all runs; empty: several.
 pub(super) fn shown(keys: &[FileKey], cwd: &str) -> Vec<String> {
     let mut texts: BTreeMap<(&str, bool), usize> = BTreeMap::new();
     for key in keys {

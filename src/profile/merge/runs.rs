@@ -1,7 +1,7 @@
-//! The merged runs: which they are, and what the head of the merged profile says of all.
+//! The merged runs, and the head of the merged profile.
 //!
-//! Job: tell runs apart, put them in order, and number their processes. Invariant: everything here follows from the set of
-//! the runs, never from the order in which they came. Neighbours: `mod` adds the profiles.
+//! Job: identify runs, put them in order, and number their processes. Invariant: all results depend on the set of the
+//! runs, never on their order. Neighbours: `mod` adds the profiles.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use crate::profile::model::{
     Exit, HeldBytes, Member, MemorySettings, NearLimit, Process, Profile, Settings, Target, Thread,
 };
 
-/// What tells two runs apart, and the order of runs.
+/// The identity of a run, and the order of runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Identity(bool, Option<u32>, Option<String>, String, u32, String);
 
@@ -23,7 +23,7 @@ pub(super) fn identity(member: &Member) -> Identity {
     Identity(rank.is_none(), *rank, host.clone(), started_at.clone(), *pid, digest.clone())
 }
 
-/// What tells the runs of a profile apart from all others, and the name of each.
+/// The identity and the name of each run of a profile.
 pub(super) fn identities(profile: &Profile) -> Vec<(Identity, String)> {
     let named = |member: &Member| (identity(member), member.name());
     match &profile.merge {
@@ -32,14 +32,14 @@ pub(super) fn identities(profile: &Profile) -> Vec<(Identity, String)> {
     }
 }
 
-/// How high a run's peak is; of equal peaks the first run's counts.
+/// The height of a run's peak; of equal peaks, the peak of the first run counts.
 pub(super) type Peak = (Option<u64>, Option<u64>, Reverse<Identity>);
 
 pub(super) fn peak(member: &Member) -> Peak {
     (member.footprint_peak_bytes, member.tracked_peak_bytes, Reverse(identity(member)))
 }
 
-/// A run, with the rows that are its own.
+/// A run, with its own rows.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) member: Member,
@@ -134,7 +134,7 @@ fn whole(profile: &Profile) -> Process {
     }
 }
 
-/// When the runs of a profile began, and when the last ended: microseconds since 1970.
+/// The start of the runs of a profile, and the end of the last: microseconds since 1970.
 pub(super) fn span(profile: &Profile) -> (i64, i64) {
     if let Some(merge) = &profile.merge {
         return (moment::within(merge.span_us.0), moment::within(merge.span_us.1));
@@ -143,13 +143,13 @@ pub(super) fn span(profile: &Profile) -> (i64, i64) {
     (start, moment::within(start.saturating_add(micros(profile.clock.elapsed_s) as i64)))
 }
 
-/// A value that all runs have; `several` where they differ.
+/// A value that all runs share; `several` if they differ.
 fn common<'a, T: PartialEq + Clone + 'a>(mut values: impl Iterator<Item = &'a T>, several: T) -> T {
     let Some(first) = values.next() else { return several };
     if values.all(|value| value == first) { first.clone() } else { several }
 }
 
-/// What was profiled, as far as the runs tell. The rest of the target is in `words`.
+/// The target of all runs. The rest of the target comes from [`Words`].
 pub(super) fn target(members: &[Member]) -> Target {
     let commands = members.iter().map(|member| &member.command);
     let worst = members.iter().map(|member| member.exit).max_by_key(|exit| (exit.signal, exit.code));
@@ -164,30 +164,30 @@ pub(super) fn target(members: &[Member]) -> Target {
     }
 }
 
-/// The working directory of all runs; empty where they differ.
+/// The working directory of all runs; empty if they differ.
 pub(super) fn cwd(members: &[Member]) -> String {
     common(members.iter().map(|member| &member.cwd), String::new())
 }
 
-/// Words of all runs: versions, platforms.
+/// A set of strings of all runs: versions, platforms.
 #[derive(Debug, Default)]
 pub(super) struct Words(BTreeSet<String>);
 
 impl Words {
-    /// Adds the words of a text that [`Words::text`] may have written.
+    /// Adds the strings of a text, which may be a list written by [`Words::text`].
     pub(super) fn add(&mut self, text: Option<&str>) {
         let words = text.unwrap_or_default().split(", ").filter(|word| !word.is_empty());
         self.0.extend(words.map(str::to_owned));
     }
 
-    /// All of them; `None` where there is none.
+    /// All strings, separated by commas; `None` if there is none.
     pub(super) fn text(self) -> Option<String> {
         let words: Vec<String> = self.0.into_iter().collect();
         (!words.is_empty()).then(|| words.join(", "))
     }
 }
 
-/// Adds how a run was made.
+/// Combines the settings of runs.
 pub(super) fn add_settings(all: &mut Settings, more: &Settings) {
     let (source, other) = (&mut all.cpu.source, &more.cpu.source);
     if matches!(source.as_str(), "" | "off") {

@@ -1,15 +1,15 @@
-//! How the lines of a merged profile differ between ranks, machines, processes or labels.
+//! Differences of the lines of a merged profile between ranks, machines, processes or labels.
 //!
-//! Job: put the parts of each line into groups, and compare the groups. Invariants: a group that did not run a line has 0
-//! of it, a group whose figure is unknown is left out; peaks of a group's processes are compared, never added.
-//! Neighbours: `lines` has the parts, `model::merge` the answer.
+//! Job: put the parts of each line into groups, and compare the groups. Invariants: a group that did not run a line
+//! counts as 0; a group with an unknown figure is left out. Peaks of a group's processes are compared, never added.
+//! Neighbours: `lines` has the parts, `model::merge` the result.
 
 use std::collections::BTreeMap;
 
 use super::exact::{add, add_micros, micros, seconds};
 use crate::profile::model::{Label, LineParts, LineSpread, Member, Process, Range, Spread};
 
-/// What lines are compared by.
+/// The groups by which lines are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// Ranks of a job; a run without rank is a group of its own.
@@ -26,7 +26,7 @@ impl By {
     /// All, in the order of the help text.
     pub const ALL: [Self; 4] = [Self::Host, Self::Rank, Self::Process, Self::Label];
 
-    /// The word for it.
+    /// The name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -37,13 +37,13 @@ impl By {
         }
     }
 
-    /// From the word.
+    /// The value with a name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|by| by.name() == name)
     }
 
-    /// Ranks where a run has one, else machines where there are several, else processes.
+    /// Ranks if a run has one, else machines if there are several, else processes.
     fn natural(members: &[Member]) -> Self {
         if members.iter().any(|member| member.rank.is_some()) {
             return Self::Rank;
@@ -53,10 +53,10 @@ impl By {
     }
 }
 
-/// What a group is told apart by: without a rank, rank, machine, process id.
+/// Identity of a group: true without a rank, rank, machine, process id.
 type Key = (bool, Option<u32>, Option<String>, u32);
 
-/// Compares the lines. `processes` stand in the order of the members.
+/// Compares the lines. `processes` have the order of the members.
 pub(super) fn spread(
     by: Option<By>,
     members: &[Member],
@@ -80,7 +80,7 @@ struct Groups {
     names: Vec<String>,
     /// The group of each process.
     of: Vec<usize>,
-    /// Which figures are known: CPU, waits, memory.
+    /// For each group, the known figures: CPU, waits, memory.
     known: Vec<[bool; 3]>,
 }
 
@@ -175,7 +175,7 @@ fn by_label(labels: &[Label]) -> Vec<LineSpread> {
     lines.into_iter().map(row).filter(|row| row.cpu_s.is_some() || row.alloc_bytes.is_some()).collect()
 }
 
-/// The range of the values of groups; `None` where all are 0, or there is none.
+/// The range of the values of groups; `None` if all are 0, or there is no value.
 fn range(values: impl Iterator<Item = (u64, usize)>) -> Option<Range<u64>> {
     let mut values: Vec<(u64, usize)> = values.collect();
     values.sort_unstable();

@@ -1,7 +1,7 @@
 //! Queries of merged profiles, by line and statement.
 //!
-//! Job: add up the executions of a statement on a line. Invariant: what is no sum (a mark, an advice, a cause) is chosen by
-//! value, never by order. Neighbours: `lines` numbers the files, `mod` adds the profiles.
+//! Job: add up the executions of a statement on a line. Invariant: a value that cannot be added (a mark, an advice, a
+//! cause) is chosen by value, never by order. Neighbours: `lines` numbers the files, `mod` adds the profiles.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl LineQueries {
         add_known(&mut self.time, line.sql_s.map(micros), add_micros);
         add_known(&mut self.rows, line.sql_rows, add);
         add_known(&mut self.build, line.sql_build_s.map(micros), add_micros);
-        // `N+1`, the worst, is the least of the words.
+        // `N+1`, the worst mark, is also the least string.
         choose(&mut self.mark, line.sql_mark.clone());
     }
 
@@ -51,7 +51,7 @@ struct StatementSum {
     cause: Option<(u64, u32, FileKey)>,
 }
 
-/// A line or none, a statement, and whether the statement is a word of transactions.
+/// A line or none, a statement, and whether the statement is a transaction command or a call of another kind.
 type Key = (Option<FileId>, Option<u32>, String, bool);
 
 /// Queries of all runs.

@@ -1,7 +1,7 @@
-//! The trees of stacks of many profiles as one.
+//! Merges the trees of stacks of many profiles.
 //!
-//! Job: add node to node where all callers are the same. Invariant: the merged tree stands in the order of its frames,
-//! whichever profile brought them. Neighbours: `places` numbers the files.
+//! Job: add up nodes with the same callers. Invariant: the merged tree has the order of its frames, in whatever order
+//! the profiles came. Neighbours: `places` numbers the files.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::exact::{add, add_micros, micros, seconds};
 use super::places::FileId;
 use crate::profile::model::{StackFrame, StackNode, Stacks};
 
-/// A file in scope by number, or one out of scope by number.
+/// The number of a file in scope, or of a file out of scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
     File(FileId),
@@ -56,7 +56,7 @@ struct Node {
     alloc: u64,
     peak: u64,
     samples: u64,
-    /// Python, native, system.
+    /// Microseconds by kind: Python, native, system.
     kinds: [u64; 3],
     count: u64,
     live: u64,
@@ -73,7 +73,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Adds the stacks of a profile whose files have the numbers `files`.
+    /// Adds the stacks of a profile whose files have the numbers `files`. `highest`: the profile has the highest peak.
     pub(super) fn add(&mut self, stacks: &Stacks, files: &[FileId], highest: bool) {
         let mut frames = Vec::with_capacity(stacks.frames.len());
         for frame in &stacks.frames {
@@ -108,7 +108,7 @@ impl Tree {
         }
     }
 
-    /// Forgets what was held at a peak that is no longer the highest.
+    /// Forgets the bytes at a peak that is no longer the highest.
     pub(super) fn forget_peak(&mut self) {
         self.nodes.iter_mut().for_each(|node| node.peak = 0);
     }

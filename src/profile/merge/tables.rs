@@ -1,6 +1,6 @@
 //! Sections, labels, leaks and messages of merged profiles.
 //!
-//! Job: add up rows with the same name. Invariant: rows stand in an order of their values. Neighbours: `lines` numbers the
+//! Job: add up rows with the same name. Invariant: rows have an order of their values. Neighbours: `lines` numbers the
 //! files, `mod` adds the profiles.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use super::lines::{CpuAndBytes, Growth, LineMap};
 use super::places::FileId;
 use crate::profile::model::{CountedNotice, Label, Leak, Notice, Profile, Section, SectionLine, codes};
 
-/// All sections with one name.
+/// All sections with the same name.
 #[derive(Debug, Default)]
 struct SectionSum {
     pids: BTreeSet<u32>,
@@ -29,7 +29,7 @@ struct SectionSum {
 struct LabelSum {
     count: u64,
     elapsed: u64,
-    /// Median and 95th percentile, if all that ended stands in a single row.
+    /// Median and 95th percentile, if a single row has all ended pieces of work.
     quantiles: Option<(Option<f64>, Option<f64>)>,
     longest: Option<u64>,
     cpu: Option<u64>,
@@ -76,7 +76,7 @@ impl Tables {
         }
     }
 
-    /// Adds a message of so many runs.
+    /// Adds a message of `runs` runs.
     pub(super) fn notice(&mut self, code: String, text: String, runs: u64) {
         add(self.notices.entry((code, text)).or_default(), runs);
     }
@@ -92,7 +92,7 @@ impl Tables {
         add_known(&mut sum.cpu, section.cpu_s.map(micros), add_micros);
         add_known(&mut sum.alloc, section.alloc_bytes, add);
         if let Some(increment) = section.increment_bytes {
-            // What overflows is no figure of a real run; wrapping keeps the order of additions without effect.
+            // A sum that overflows belongs to no real run; wrapping keeps the sum independent of the order.
             sum.increment = Some(sum.increment.unwrap_or(0).wrapping_add(increment));
         }
         lines(&mut sum.lines, &section.lines, files);
@@ -101,7 +101,7 @@ impl Tables {
     fn label(&mut self, label: &Label, files: &[FileId]) {
         let sum = self.labels.entry(label.labels.clone()).or_default();
         if label.count > 0 {
-            // Of several rows the lengths of their pieces are no longer known.
+            // The durations of the pieces are unknown, so several rows have no common quantiles.
             sum.quantiles = if sum.count == 0 { Some((label.median_s, label.p95_s)) } else { None };
         }
         add(&mut sum.count, label.count);
@@ -113,8 +113,8 @@ impl Tables {
         lines(&mut sum.lines, &label.lines, files);
     }
 
-    /// Writes the tables into the merged profile, which began at `start` and in which file `id` has the number `files[id]`.
-    /// The answer is the messages, counted.
+    /// Writes the tables into the merged profile, which began at `start` and in which file `id` has the number
+    /// `files[id]`. Returns the messages, each with its number of runs.
     pub(super) fn finish(self, profile: &mut Profile, files: &[usize], start: i64, runs: u64) -> Vec<CountedNotice> {
         profile.sections = self.sections.into_iter().map(|(name, sum)| sum.row(name, files, start)).collect();
         profile.sections.sort_by(|left, right| left.start_s.total_cmp(&right.start_s));
@@ -144,7 +144,7 @@ impl Tables {
     }
 }
 
-/// A message as the reports print it.
+/// A message for the reports.
 fn shown(notice: &CountedNotice, all: u64) -> Notice {
     let CountedNotice { code, text, runs } = notice;
     if code == codes::NOT_MERGED || all == 1 {

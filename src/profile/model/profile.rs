@@ -160,7 +160,7 @@ pub struct Function {
 pub struct File {
     /// Path as the code object names it, made absolute.
     pub path: String,
-    /// SHA-256 of its lines, joined by newlines, as they were profiled; `None`: the profile keeps no source. Since
+    /// SHA-256 of its lines, joined by newlines, as they were profiled; `None`: the source was unavailable. Since
     /// format 1.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_sha256: Option<String>,

@@ -1,7 +1,7 @@
-//! Functions: own figures and those with callees.
+//! Functions: own figures, and figures with callees.
 //!
-//! Job: sum lines by function, and stacks by every function on them. Invariant: a function that stands on a stack
-//! several times (recursion) counts it once. Neighbours: `lines` has the files to fill, `stacks` the tree.
+//! Job: sum lines by function, and stacks by every function on them. Invariant: a function that is on a stack several
+//! times (recursion) counts the stack once. Neighbours: `lines` has the files to fill, `stacks` the tree.
 
 use std::collections::BTreeMap;
 
@@ -54,12 +54,12 @@ pub(crate) fn fill(
     }
 }
 
-/// The sums of each node with all nodes under it.
+/// The sums of each node with all nodes below.
 pub(crate) fn subtrees(book: &Book, tree: &Tree) -> Vec<NodeSums> {
     let nodes = tree.nodes();
     let mut sums = book.nodes.clone();
     sums.resize(nodes.len(), NodeSums::default());
-    // Children have larger numbers than their parents, so backwards every node is whole before it is passed on.
+    // Children have larger numbers than their parents, so in reverse order every node is complete before it is added.
     for node in (0..nodes.len()).rev() {
         if let Some(parent) = nodes[node].0.index() {
             let child = sums[node];
@@ -69,7 +69,7 @@ pub(crate) fn subtrees(book: &Book, tree: &Tree) -> Vec<NodeSums> {
     sums
 }
 
-/// The functions in scope that any cost ran under, as far as they may own some.
+/// The functions in scope with any cost, own or of callees, to which time can belong.
 pub(crate) fn listed(names: &Names, with_callees: &[NodeSums]) -> impl Iterator<Item = FunctionId> {
     (0..names.function_count())
         .filter(|&number| with_callees[number] != NodeSums::default())
@@ -77,7 +77,7 @@ pub(crate) fn listed(names: &Names, with_callees: &[NodeSums]) -> impl Iterator<
         .filter(|&id| names.function_name(id).may_own)
 }
 
-/// For every function, the sums of the subtrees in which it is outermost.
+/// For every function, the sums of the subtrees in which the function is outermost.
 pub(crate) fn cumulative(names: &Names, book: &Book, tree: &Tree) -> Vec<NodeSums> {
     let nodes = tree.nodes();
     let subtrees = subtrees(book, tree);
@@ -91,7 +91,7 @@ pub(crate) fn cumulative(names: &Names, book: &Book, tree: &Tree) -> Vec<NodeSum
     }
     let mut sums = vec![NodeSums::default(); names.function_count()];
     let mut depth = vec![0u32; names.function_count()];
-    // Each node is met twice: on the way down, and (marked) on the way up.
+    // The loop meets each node twice: on the way down, and (marked) on the way up.
     let mut path: Vec<(u32, bool)> = roots.into_iter().map(|root| (root, false)).collect();
     while let Some((node, done)) = path.pop() {
         let function = names.frame_at(nodes[node as usize].1).function.0 as usize;

@@ -1,7 +1,7 @@
 //! Leaks: from lines that grow to the list of the report.
 //!
-//! Job: name the lines and leave out the imports: a module is loaded once, and its code and tables grow until it is.
-//! Invariant: surest first. Neighbours: `build::leaks` judges the growth, `lines` has the files.
+//! Job: name the lines and omit imports: a module is loaded once, and its code and tables grow until the import ends.
+//! Invariant: highest confidence first. Neighbours: `build::leaks` judges the growth, `lines` has the files.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::profile::book::intern::{FrameId, Names};
 use crate::profile::book::tree::Tree;
 use crate::profile::model::Leak;
 
-/// Paths of the frames that import modules begin so.
+/// Beginning of the paths of frames that import modules.
 const IMPORT_MACHINERY: &str = "<frozen importlib._bootstrap";
 
-/// The lines that grow, surest first.
+/// The growing lines, highest confidence first.
 pub(crate) fn leaks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> Vec<Leak> {
     let importing = importing(names, book, tree);
     let mut found: BTreeMap<LineKey, Leak> = BTreeMap::new();
@@ -37,7 +37,7 @@ pub(crate) fn leaks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> V
     leaks
 }
 
-/// The growing lines that allocated more than half of their bytes while they imported a module.
+/// The growing lines that allocated more than half of their bytes during the import of a module.
 fn importing(names: &Names, book: &Book, tree: &Tree) -> FxHashSet<FrameId> {
     let growing: FxHashSet<FrameId> = book.growing.iter().map(|growth| growth.owner).collect();
     let mut bytes: FxHashMap<FrameId, (f64, f64)> = FxHashMap::default();

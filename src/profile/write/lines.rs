@@ -1,8 +1,8 @@
 //! Lines: from the book to the files of the report.
 //!
 //! Job: gather the owners' sums by file and line, with source, native places and shares. Invariant: a figure that was
-//! not measured is `None`; the sums of all lines and of what lies outside scope are the totals. Neighbours: `functions`
-//! and `tables` fill the rest of the profile.
+//! not measured is `None`; the sums of all lines and of the figures outside scope are the totals. Neighbours:
+//! `functions` and `tables` fill the rest of the profile.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::profile::model::{
 };
 use crate::transport::event::Limit;
 
-/// What was measured.
+/// The kinds of figures that were measured.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Known {
     pub(crate) cpu: bool,
@@ -30,19 +30,19 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// The same, but that waits are unknown if they are `hidden`.
+    /// A copy in which waits are unknown if `hidden`.
     pub(crate) fn without_waits_if(self, hidden: bool) -> Self {
         Self { wait: self.wait && !hidden, gil: self.gil && !hidden, ..self }
     }
 
-    /// The same, but that CPU time is unknown if it was `pooled` with others'.
+    /// A copy in which CPU time is unknown if `pooled` with the time of other threads.
     fn without_cpu_if(self, pooled: bool) -> Self {
         Self { cpu: self.cpu && !pooled, system: self.system && !pooled, ..self }
     }
 
-    /// Time in the terms of the model.
+    /// Time as the model's type.
     pub(crate) fn time(self, amount: &Amount) -> Time {
-        // What was not told apart is no zero.
+        // CPU time without a split into kinds gives no zeros.
         let told = amount.unsplit_s == 0.0 || amount.s[0] + amount.s[1] > 0.0;
         let cpu = |kind: usize| (self.cpu && (told || kind == SYSTEM)).then_some(amount.s[kind]);
         Time {
@@ -59,12 +59,12 @@ impl Known {
         }
     }
 
-    /// Standard error of the CPU seconds; unknown where no sample was taken.
+    /// Standard error of the CPU seconds; `None` without samples.
     pub(crate) fn cpu_error(self, amount: &Amount) -> Option<f64> {
         (self.cpu && amount.samples > 0).then(|| amount.variance.sqrt())
     }
 
-    /// Memory in the terms of the model.
+    /// Memory as the model's type.
     pub(crate) fn memory(self, bytes: &Bytes) -> Memory {
         if self.memory {
             bytes.memory(self.copies)
@@ -88,7 +88,7 @@ pub(crate) fn totals(book: &Book) -> FxHashMap<FrameId, Sums> {
 /// A file by its number in the profile, and a line.
 pub(crate) type LineKey = (usize, u32);
 
-/// The files of the report, and which one each interned file became.
+/// The files of the report, and the index of each interned file.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     pub(crate) files: Vec<File>,
@@ -139,7 +139,7 @@ impl Files {
             let pooled = |thread: usize| book.threads[thread].pooled;
             self.files[file].lines.push(draft.finish(number, line, names, known, native, pooled));
         }
-        // Those of which functions alone have figures.
+        // Files of which only functions have figures.
         for file in self.files.iter_mut().filter(|file| file.lines.is_empty()) {
             file.text_sha256 = source(&file.path).as_deref().map(digest);
         }
@@ -172,7 +172,7 @@ impl Files {
     }
 }
 
-/// The limits that processes came near to, in the order of time, with the lines in scope that held most.
+/// The limits that processes came near, in the order of time, with the lines in scope with most live bytes.
 pub(crate) fn near_limits(names: &Names, book: &Book, files: &Files, start_ns: u64) -> Vec<NearLimit> {
     let mut moments: Vec<NearLimit> = book
         .near_limits
@@ -212,10 +212,10 @@ pub(crate) fn near_limits(names: &Names, book: &Book, files: &Files, start_ns: u
     moments
 }
 
-/// Lines that are named of a moment near a limit.
+/// Most lines in a moment near a limit.
 const NAMED: usize = 5;
 
-/// The digest of a text by which merged profiles tell files apart: SHA-256 of the lines, joined by newlines.
+/// The digest of a file's source, by which merging separates files: SHA-256 of the lines, joined by newlines.
 fn digest(lines: &[String]) -> String {
     let mut digest = Sha256::new();
     for (at, line) in lines.iter().enumerate() {
@@ -231,7 +231,7 @@ fn in_scope<V>(lines: &FxHashMap<FrameId, V>) -> impl Iterator<Item = (FrameId, 
     sorted(lines).into_iter().filter(|(owner, _)| owner.some().is_some())
 }
 
-/// A line in the making.
+/// An unfinished line.
 #[derive(Debug, Default)]
 struct Draft {
     sums: Sums,
@@ -293,7 +293,7 @@ impl Draft {
     }
 }
 
-/// Live bytes over time of the lines that held most.
+/// Live bytes over time of the lines with most live bytes.
 pub(crate) fn courses(names: &Names, book: &Book, files: &Files, start_ns: u64) -> Vec<LineCourse> {
     let line = |owner: FrameId| {
         let frame = names.frame_at(owner.some()?);

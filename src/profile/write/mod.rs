@@ -1,4 +1,4 @@
-//! The book written out as rows of the profile.
+//! Writes the book as rows of the profile.
 //!
 //! Job: files and lines, functions, threads, processes, stacks, sections. Invariant: the rows sum to the totals.
 //! Neighbours: `book` is read, `model` is written, `build::builder` calls.

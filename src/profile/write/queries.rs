@@ -1,7 +1,7 @@
 //! Queries of databases: from the book to the profile.
 //!
-//! Job: statements by line with what to do about them, and the figures of lines. Neighbours: `book::queries` holds the
-//! records, `lines` made the files.
+//! Job: statements by line with advice, and the figures of lines. Neighbours: `book::queries` holds the records,
+//! `lines` made the files.
 
 use crate::profile::book::Book;
 use crate::profile::book::intern::{FrameId, Names};
@@ -10,7 +10,7 @@ use crate::profile::model::{Sql, SqlCause, SqlStatement};
 
 use super::lines::{Files, LineKey};
 
-/// The queries, and their figures in the lines of `files`; `None` where no process counted them.
+/// The queries, and their figures in the lines of `files`; `None` if no process counted queries.
 pub(crate) fn write(names: &Names, book: &Book, files: &mut Files) -> Option<Sql> {
     if !book.queries.counted {
         return None;
@@ -74,7 +74,7 @@ fn statement_row(
     }
 }
 
-/// What to do about a mark.
+/// The advice for a mark.
 fn advice(mark: &str, statement: &str, by: &str) -> &'static str {
     let word = statement.split_ascii_whitespace().next().unwrap_or("");
     let writes = ["insert", "update", "delete", "replace", "merge"].iter().any(|verb| word.eq_ignore_ascii_case(verb));

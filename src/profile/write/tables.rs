@@ -1,7 +1,7 @@
 //! The small tables of the profile: totals, threads, processes, stacks.
 //!
-//! Job: turn what the book holds beside lines into the model. Invariant: stacks keep at most [`MOST_NODES`] nodes; the
-//! cost of those that are left out goes to the nearest caller that stays. Neighbours: `lines`, `functions`.
+//! Job: turn the rows of the book, except lines, into the model. Invariant: stacks keep at most [`MOST_NODES`] nodes;
+//! the cost of each omitted node goes to its nearest kept caller. Neighbours: `lines`, `functions`.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +21,10 @@ use crate::profile::model::{
     Totals,
 };
 
-/// Nodes of the stacks in a profile.
+/// Most nodes of the stacks in a profile.
 const MOST_NODES: usize = 50_000;
 
-/// The totals, but for what only the builder counts.
+/// The totals, except for the counts that only the builder knows.
 pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Known, start_ns: u64) -> Totals {
     let mut all = Sums::default();
     for (_, sums) in sorted(totals) {
@@ -44,7 +44,7 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
         time: Time { core_wait_s: core_wait_s(book.threads.iter()), ..known.time(&all.time) },
         memory,
         peak_rss_bytes: largest,
-        // Of one process the kernel's own mark is exact.
+        // For a single process, the kernel's own mark is exact.
         footprint_peak_bytes: highest.bytes.max(largest.filter(|_| alone)),
         footprint_peak_at_s: highest.time_ns.map(|ns| ns.saturating_sub(start_ns) as f64 / 1e9),
         most_allocated_bytes: whole(highest.most_tracked),
@@ -65,7 +65,7 @@ pub(crate) fn totals(book: &Book, totals: &FxHashMap<FrameId, Sums>, known: Know
     }
 }
 
-/// What these threads were ready to run without a core, as far as it is known.
+/// The known seconds in which these threads were ready to run without a core.
 fn core_wait_s<'a>(threads: impl Iterator<Item = &'a ThreadRecord>) -> Option<f64> {
     threads.fold(None, |all, thread| sum(all, thread.core_wait_s))
 }
@@ -115,7 +115,7 @@ pub(crate) fn sections(names: &Names, book: &Book, files: &Files, known: Known, 
     for record in &book.sections {
         let process = &book.processes[record.process];
         let cpu_s = record.cpu_ns.map(seconds).filter(|_| known.cpu);
-        // Samples say where, the clock says how much.
+        // Samples give the lines, the clock gives the amount.
         let scale = cpu_s.map_or(0.0, |s| s / record.passed.sampled_ns.max(1.0));
         let mut lines: BTreeMap<LineKey, (f64, f64)> = BTreeMap::new();
         for (owner, &(ns, bytes)) in sorted(&record.passed.lines) {
@@ -148,7 +148,7 @@ pub(crate) fn sections(names: &Names, book: &Book, files: &Files, known: Known, 
     rows
 }
 
-/// What bears labels, the most CPU first.
+/// Work with labels, most CPU first.
 pub(crate) fn labels(names: &Names, book: &Book, files: &Files, known: Known) -> Vec<Label> {
     let seconds = |ns: f64| ns / 1e9;
     let whole = |bytes: f64| known.memory.then_some(bytes.max(0.0).round() as u64);
@@ -267,7 +267,7 @@ pub(crate) fn stacks(names: &Names, book: &Book, tree: &Tree, files: &Files) -> 
     stacks
 }
 
-/// Shares in the nodes that stayed, those of the others being their callers'; in the order of nodes.
+/// Shares in the kept nodes, in the order of nodes. Shares in omitted nodes count for their callers.
 fn merged(shares: &NodeShares, places: &[Option<usize>]) -> impl Iterator<Item = ((usize, usize), NodeSums)> {
     let mut merged: BTreeMap<(usize, usize), NodeSums> = BTreeMap::new();
     for (node, sharer, sums) in shares.sorted() {
@@ -282,8 +282,8 @@ fn whole(amount: f64) -> u64 {
     amount.max(0.0).round() as u64
 }
 
-/// Which nodes stay: those with any cost under them, the largest if there are too many. A caller's subtree is never
-/// smaller than its callee's, so callers of what stays stay.
+/// Selects the kept nodes: nodes with any cost below, the largest if there are too many. A caller's subtree is never
+/// smaller than its callee's, so the callers of a kept node are kept too.
 fn kept(book: &Book, tree: &Tree) -> Vec<bool> {
     let subtrees = subtrees(book, tree);
     let most = |of: fn(&crate::profile::book::sums::NodeSums) -> f64| {
@@ -300,7 +300,7 @@ fn kept(book: &Book, tree: &Tree) -> Vec<bool> {
         0.0
     };
     let mut room = MOST_NODES;
-    // Equal sizes may not all fit; parents come first, so what is cut off is never a caller of what stays.
+    // Nodes of equal size may not all fit. Parents come first, so an omitted node is never a caller of a kept node.
     sizes
         .iter()
         .map(|&size| {
