@@ -1,7 +1,7 @@
 //! Time that a thread spends at an instruction, observed from outside.
 //!
 //! Job: decide whether an operator (`a * b`, `x in xs`, `del xs`) that a look met runs long enough to count as native.
-//! A look has no program counter; instead, [`Operators::is_long`] reads the thread's instruction pointer [`WATCHED`]
+//! A look has no program counter; instead, `Operators::is_long` reads the thread's instruction pointer [`WATCHED`]
 //! times within 45 µs. Invariant: the reads count only if the thread's CPU clock shows that the thread ran meanwhile.
 //! Neighbours: `looks` asks; where the shim takes samples, `profile::build::operators` decides by the program counter.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Job: compare used memory with allowed memory, for three limits: the process' address space (`ulimit -v`), its
 //! cgroups (version 1 or 2, its own and their ancestors), and the machine. Invariant: only files are read. A limit is
-//! reported again only after the use has grown by [`STEP`], so a process at its limit causes a handful of events. Page
+//! reported again only after the use has grown by `STEP`, so a process at its limit causes a handful of events. Page
 //! cache that the kernel can reclaim does not count as used. Neighbours: `remote` calls [`Limits::look`], `profile`
 //! then notes which lines own the memory.
 

@@ -50,7 +50,7 @@ pub struct Inside {
     label: Option<wire::LabelVariable>,
     interval_ns: u64,
     ticks: u32,
-    /// The thread with most CPU time since the last tick, and its CPU nanoseconds.
+    /// The thread with most CPU time between the last two ticks, and its CPU nanoseconds.
     busiest: (u32, u64),
     /// True if the process may use several processors, so that a thread can have a core during a look.
     several_cores: bool,
@@ -149,7 +149,7 @@ impl Inside {
         self.deliver(bodies, out);
     }
 
-    /// The thread with most CPU time in the last tick; `None`: no thread used any.
+    /// The thread with most CPU time between the last two ticks; `None`: no thread used any.
     #[must_use]
     pub fn busiest(&self) -> Option<u32> {
         Some(self.busiest.0).filter(|&tid| tid != 0)

@@ -47,7 +47,7 @@ impl ModuleWatch {
         Self { pid, last: Vec::new(), inodes: HashMap::new(), due: None, pause: SHORTEST }
     }
 
-    /// The same, with the first reading after [`SHORTEST`]: until then a forked process has its parent's mappings.
+    /// The same, with the first reading after `SHORTEST`: until then a forked process has its parent's mappings.
     #[must_use]
     pub fn later(pid: u32, now: Instant) -> Self {
         Self { due: Some(now + SHORTEST), ..Self::new(pid) }

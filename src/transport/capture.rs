@@ -6,9 +6,9 @@
 //! defines the contents.
 //!
 //! ```text
-//! "rscapt03" | block | block | ...                 the first block: JSON of the caller's, what was run and how
+//! "rscapt03" | block | block | ...                 the first block: JSON from the caller, about the run
 //! block: one or more pieces; each but the last is full (4 MiB)
-//! piece: bytes unpacked u32 | packed u32 | FNV-1a of what follows u64 | LZ4 block       the others: events, postcard
+//! piece: bytes unpacked u32 | packed u32 | FNV-1a of the LZ4 block u64 | LZ4 block     other blocks: events, postcard
 //! ```
 //! Numbers are little-endian. The two digits of the magic are raised whenever events are written differently.
 

@@ -23,9 +23,9 @@ pub type Batch = Vec<Event>;
 /// An observation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Body {
-    /// The shim started in a Python process.
+    /// The recording of a Python process begins.
     ProcessStart(wire::ProcessStart),
-    /// The shim met a thread for the first time.
+    /// First observation of a thread.
     ThreadStart(wire::ThreadStart),
     /// A thread ended, with its exact CPU clock.
     ThreadEnd(wire::ThreadEnd),

@@ -55,7 +55,7 @@ pub struct Outside {
     settings: Settings,
     first: u32,
     watched: HashMap<u32, Watched>,
-    /// Readable descendants without Python: the program that each ran at the check.
+    /// Descendants without readable Python: the program of each at the time of the check.
     others: HashMap<u32, String>,
     remote: Remote,
     events: Receiver<Batch>,

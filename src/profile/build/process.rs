@@ -37,7 +37,7 @@ use crate::transport::event::{Counters, Event, NearLimit, ThreadClock, Ticks, Wa
 /// An ended thread is kept open for this long, because the launcher's observations of a thread arrive after its end
 /// (the launcher sums up 200 ms, and rests for two seconds at most).
 const LATE_NS: u64 = 3_000_000_000;
-/// Ended threads that are kept open, at most.
+/// Most ended threads that are kept open.
 const LEAVING: usize = 16_384;
 
 /// CPU nanoseconds that the programs before an exec booked: the kernel's CPU clocks run on through an exec.
@@ -50,11 +50,11 @@ pub(crate) struct Earlier {
 /// The thread id under which mappings are booked, because their records carry none.
 const NOBODY: u32 = 0;
 
-/// Readings of the footprint that may wait for records.
+/// Most readings of the footprint that wait for records.
 const MOST_READINGS: usize = 4096;
-/// Owners of memory that are kept for each moment near a limit.
+/// Most owners of memory that are kept for each moment near a limit.
 const OWNERS: usize = 16;
-/// Moments near a limit that are kept.
+/// Most moments near a limit that are kept.
 const MOST_NEAR_LIMITS: usize = 256;
 
 /// Ranges of memory: first address and bytes.

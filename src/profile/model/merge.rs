@@ -70,9 +70,9 @@ pub struct Member {
     pub footprint_peak_bytes: Option<u64>,
     /// Tracked bytes that were live at its peak.
     pub tracked_peak_bytes: Option<u64>,
-    /// Number of its rows in `processes`, which stand in the order of the members; at least 1.
+    /// Number of its rows in `processes`, which are in the order of the members; at least 1.
     pub processes: usize,
-    /// The same in `threads`; 0 where `threads` has a single row.
+    /// Number of its rows in `threads`; 0 if `threads` has a single row for all runs.
     pub threads: usize,
 }
 

@@ -53,7 +53,7 @@ pub struct Totals {
     /// Memory, in and out of scope.
     #[serde(flatten)]
     pub memory: Memory,
-    /// Peak RSS of the process with the largest.
+    /// The largest peak RSS of a single process.
     pub peak_rss_bytes: Option<u64>,
     /// The peak: the footprint (resident bytes) of all processes together when it was highest. Since format 1.3.
     #[serde(default)]
