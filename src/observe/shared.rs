@@ -7,7 +7,6 @@
 //! After a fork, both processes have the same pages until either writes; the resident memory of both counts them.
 //! `/proc/PID/smaps_rollup` shows the child's private memory. Until the first look, the resident memory of the child's
 //! first reading counts as shared; between two looks, growth counts as the child's own.
-//! reading is taken for shared; between two looks, growth is taken for the child's own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

@@ -119,7 +119,6 @@ fn module(mapping: &Mapping, path: &PathBuf) -> Option<Module<Vec<u8>>> {
 ///
 /// # Errors
 /// The kernel does not allow this process to stop the thread.
-/// # Errors The kernel does not allow to stop the thread.
 pub(super) fn stopped(
     pid: u32,
     tid: u32,

@@ -13,7 +13,6 @@
 //! A hypervisor that takes a core away leaves wall time that is neither CPU time nor a wait for a core. A thread that
 //! did not block in between cannot have waited. Over such a stretch of running looks, the host therefore took the time
 //! that the clock lacks, and the time is no wait. The least time that the host can have taken is subtracted.
-//! subtracted.
 
 use crate::observe::proc::Clock;
 

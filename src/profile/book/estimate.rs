@@ -5,7 +5,7 @@
 //! unbiased, whatever `T` was at that moment (Horvitz and Thompson): a sample stands for `n / p` bytes and `1 / p`
 //! blocks. Since samples are independent, `n² (1 - p) / p²` summed over the samples estimates the variance of the bytes
 //! without bias as well.
-//! without bias as well.
+//!
 //! **Few samples.** The number of samples has a skewed distribution: if five are expected, three occur more often than
 //! seven. A sum that is too low by chance also gets a variance that is too low, so that twice its root would contain
 //! the true value in nine cases of ten only. Adding two average samples to the variance (half of 1.96 squared, as in

@@ -120,7 +120,8 @@ impl Inline {
         self.texts.get(name).is_none_or(|text| text_of::defines(text, qualname, first_line))
     }
 
-    /// True if the program with this name calls `exec`, `eval` or `compile`, or if its source is unknown.
+    /// True if the program with this name calls `exec`, `eval`, `compile` or `FunctionType`, or if its source is
+    /// unknown.
     pub(crate) fn makes_code(&self, name: &str) -> bool {
         self.texts.get(name).is_none_or(|text| text_of::makes_code(text))
     }
