@@ -92,7 +92,13 @@ fn unprofiled(profile: &Profile, pid: u32) -> Option<Error> {
     let waits = profile.totals.time.wait_s.unwrap_or(0.0);
     let nothing = profile.totals.cpu_samples == 0 && waits <= 0.0;
     let hint = "look for longer with `-d`";
-    nothing.then(|| Error::new(EXIT_NO_PROFILE, format!("nothing was seen of process {pid}: it ended, or ran no Python meanwhile"), hint))
+    nothing.then(|| {
+        Error::new(
+            EXIT_NO_PROFILE,
+            format!("nothing was seen of process {pid}: it ended, or ran no Python meanwhile"),
+            hint,
+        )
+    })
 }
 
 /// The message of `--verbose`: the observations, and their cost in CPU time.

@@ -5,45 +5,38 @@
 //! Only live blocks are kept singly: memory is bounded by the number of distinct lines, stacks, threads and live blocks
 //! of the program, not by its run time. Neighbours: `transport` feeds events, `commands` finishes the builder.
 
+mod finish;
+mod life;
+mod settled;
+
 use std::collections::VecDeque;
 
 use rscalene_wire as wire;
 use rustc_hash::{FxHashMap, FxHashSet};
-use wire::{EndedBy, ProcessFlags, Source, Verdict};
+use wire::{Source, Verdict};
 
+use self::settled::Settled;
 use super::code::{self, Codes};
-use super::cpu::Forks;
 use super::distance::Distances;
 use super::executed::Executed;
 use super::inline::{self, Inline};
 use super::interpreter::{Python, Refused};
-use super::native;
 use super::notices;
 use super::own_allocators::OwnAllocators;
-use super::peak::{LATE_NS, Peak, Reading, Share};
+use super::peak::{LATE_NS, Peak, Reading};
 use super::process::Process;
 use super::scope::Scope;
 use super::stretch::Engine;
 use super::symbolize::Lookup;
 use super::text_of;
 use super::timeline::Series;
-use crate::profile::book::Book;
 use crate::profile::book::intern::Names;
 use crate::profile::book::tree::Tree;
-use crate::profile::model::{Clock, Exit, Notice, Process as ProcessRow, Profile, Settings, Target, Timeline, Tool};
-use crate::profile::write::functions;
-use crate::profile::write::leaks;
-use crate::profile::write::lines::{self, Known};
-use crate::profile::write::queries;
-use crate::profile::write::tables;
-use crate::transport::event::{Body, CodeDef, Event, ProcessExit};
+use crate::profile::model::{Clock, Notice, Process as ProcessRow, Settings, Target, Tool};
+use crate::transport::event::{Body, CodeDef, Event};
 
-/// Most ended processes that are kept open for records that arrive late.
-const LEAVING: usize = 16;
 /// Most observations that are kept of a process after its exec call, in case the call fails.
 const MOST_BEYOND: usize = 4_096;
-/// Most notices that are kept.
-const MOST_NOTICES: usize = 64;
 
 /// The time of the launcher's observation; `None` for a record that the program itself sent.
 fn observed_ns(body: &Body) -> Option<u64> {
@@ -132,23 +125,6 @@ pub struct ProfileBuilder {
     first_python: Option<u32>,
     allocator: Option<String>,
     own_allocators: OwnAllocators,
-}
-
-/// Sums of ended programs.
-#[derive(Clone, Debug, Default)]
-struct Settled {
-    book: Book,
-    /// Threads with few samples, of forked children.
-    forks: Forks,
-    /// CPU and allocation samples.
-    samples: (u64, u64),
-    /// Records and frames that were lost.
-    lost: u64,
-    /// Memory of ended programs at the moments that may be the peak.
-    shares: Vec<Share>,
-    notices: Vec<Notice>,
-    /// Notices beyond the limit of `notices`.
-    more_notices: u64,
 }
 
 impl ProfileBuilder {
@@ -380,105 +356,6 @@ impl ProfileBuilder {
         }
     }
 
-    /// The profile of all events.
-    #[must_use]
-    pub fn finish(mut self, context: Context<'_>) -> Profile {
-        let (running, settled) = (std::mem::take(&mut self.running), std::mem::take(&mut self.settled));
-        self.write(running, settled, context)
-    }
-
-    /// The profile of the events so far, as [`ProfileBuilder::finish`] would return now. The builder itself stays
-    /// unchanged.
-    ///
-    /// The cost is a copy of the sums (by line, stack and thread), never of the live blocks.
-    #[must_use]
-    pub fn snapshot(&self, context: Context<'_>) -> Profile {
-        let running = self.running.iter().map(|(&pid, process)| (pid, process.sums())).collect();
-        self.write(running, self.settled.clone(), context)
-    }
-
-    /// Settles the running programs, and writes the profile.
-    fn write(&self, mut running: FxHashMap<u32, Process>, mut settled: Settled, context: Context<'_>) -> Profile {
-        let mut pids: Vec<u32> = running.keys().copied().collect();
-        pids.sort_unstable();
-        pids.iter().for_each(|&pid| inherit(&mut running, pid));
-        let mut peak = self.peak.clone();
-        for (time_ns, pid) in &self.dying {
-            running
-                .get_mut(pid)
-                .filter(|process| process.ended)
-                .into_iter()
-                .for_each(|gone| gone.go(*time_ns, &mut peak));
-        }
-        for pid in &pids {
-            running.get_mut(pid).into_iter().for_each(|process| process.catch_up(u64::MAX, &mut peak));
-        }
-        for pid in pids {
-            if let Some(mut process) = running.remove(&pid) {
-                settled.settle(&mut process, true, self.now_ns, &peak);
-            }
-        }
-        let book = &mut settled.book;
-        std::mem::take(&mut settled.forks).settle(book);
-        peak.settle(&settled.shares, book);
-        book.name_overflow();
-        let memory = !matches!(self.settings.settings.memory.mode.as_str(), "off" | "");
-        let cpu = !matches!(self.settings.settings.cpu.source.as_str(), "off" | "");
-        let copies = memory && !self.settings.in_process;
-        let hidden = !book.processes.is_empty() && book.processes.iter().all(|process| process.hidden_waits);
-        let waits = self.settings.waits && !hidden;
-        // Sampling by looks alone does not separate kernel time.
-        let system = cpu && (self.ticked || !self.engines.contains(&Engine::Looks));
-        let known = Known { cpu, system, wait: waits, gil: waits && self.gil_known, memory, copies };
-        let (names, book) = (&self.names, &settled.book);
-        let sums = lines::totals(book);
-        let with_callees = functions::cumulative(names, book, &self.tree);
-        let mut files = lines::Files::of(names, &sums, functions::listed(names, &with_callees));
-        let native_places = native::shares(book, context.lookup, |owner| files.line_of(names, owner));
-        let mut source = |path: &str| self.inline.lines(path).or_else(|| (context.source)(path));
-        files.fill(names, book, &sums, known, &mut source, native_places);
-        functions::fill(&mut files, names, &with_callees, &sums, known);
-        let sql = queries::write(names, book, &mut files);
-        let mut totals = tables::totals(book, &sums, known, self.settings.start_ns);
-        totals.cpu_samples = settled.samples.0;
-        totals.alloc_samples = settled.samples.1;
-        totals.lost_records = settled.lost;
-        let leaks = memory.then(|| leaks::leaks(names, book, &self.tree, &files));
-        let sections = tables::sections(names, book, &files, known, self.settings.start_ns);
-        let labels = tables::labels(names, book, &files, known);
-        let near_limits = lines::near_limits(names, book, &files, self.settings.start_ns);
-        let stacks = tables::stacks(names, book, &self.tree, &files);
-        let courses = if memory { lines::courses(names, book, &files, self.settings.start_ns) } else { Vec::new() };
-        let mut profile = Profile {
-            target: self.target(book, context.target),
-            settings: self.used_settings(known),
-            tool: context.tool,
-            clock: self.clock(context.clock),
-            totals,
-            threads: tables::threads(book, known),
-            processes: tables::processes(book, known),
-            stacks,
-            sections,
-            labels,
-            sql,
-            leaks,
-            near_limits,
-            notices: [
-                &settled.notices[..],
-                &context.notices,
-                &notices::left_out(book, (self.tree.folded, self.inline.left_out), settled.more_notices),
-            ]
-            .concat(),
-            timeline: Timeline { rss: self.rss.points(), live: self.live.points(), lines: courses },
-            files: files.files,
-            ..Profile::default()
-        };
-        self.executed.number_again(&mut profile);
-        let unseen = self.own_allocators.notices(&profile);
-        profile.notices.extend(unseen);
-        profile
-    }
-
     /// True if the event happened after the recording was cut off. Events about how the program ends still pass.
     fn is_behind_the_cut(&self, body: &Body) -> bool {
         let Some(cut_ns) = self.cut_ns else { return false };
@@ -487,149 +364,6 @@ impl ProfileBuilder {
             Body::Counters(_) | Body::Command(_) => self.running.is_empty(),
             body => body.time_ns().is_some_and(|time_ns| time_ns > cut_ns),
         }
-    }
-
-    /// The wall time of the recording. If the recording was cut off, the wall time of the program is added as
-    /// `program_s`.
-    fn clock(&self, clock: Clock) -> Clock {
-        let Some(cut_ns) = self.cut_ns else { return clock };
-        let recorded_s = cut_ns.saturating_sub(self.settings.start_ns) as f64 / 1e9;
-        Clock { elapsed_s: recorded_s.min(clock.elapsed_s), program_s: Some(clock.elapsed_s), ..clock }
-    }
-
-    fn start_process(&mut self, pid: u32, start: &wire::ProcessStart) {
-        self.now_ns = self.now_ns.max(start.time_ns);
-        self.pythons.entry(pid).or_insert(Python {
-            version: start.python_version,
-            free_threaded: start.flags.has(ProcessFlags::FREE_THREADED),
-            refused: start.flags.has(ProcessFlags::NO_FRAMES),
-        });
-        self.first_python.get_or_insert(pid);
-        self.gone.remove(&pid);
-        let row = ProcessRow { pid, parent: start.parent, ..ProcessRow::default() };
-        let mut next = match self.running.get(&pid) {
-            // The launcher observed the process before its shim armed it.
-            Some(known) if !known.armed && !known.ended => self.running.remove(&pid).expect("it is there"),
-            // An exec: the same process runs another program.
-            Some(known) if !known.ended => self.settle_program(pid, false).expect("it is there").after_exec(),
-            // The kernel gave the process id of an ended process to a new process.
-            Some(_) => {
-                self.settle(pid);
-                self.gone.remove(&pid);
-                Process::new(pid, self.settled.book.add_process(row))
-            }
-            None => Process::new(pid, self.settled.book.add_process(row)),
-        };
-        next.armed = true;
-        next.forked_from = start.flags.has(ProcessFlags::FORKED).then_some(start.parent);
-        next.refused = start.flags.has(ProcessFlags::NO_FRAMES);
-        if let Some(parent) = next.forked_from.and_then(|parent| self.running.get(&parent)) {
-            next.labels.inherit(parent.labels.texts());
-        }
-        next.forked_program = next
-            .forked_from
-            .map(|parent| self.running.get(&parent).and_then(|process| process.forked_program).unwrap_or(parent));
-        self.settled.book.processes[next.row].row.parent = start.parent;
-        self.running.insert(pid, next);
-    }
-
-    fn end_process(&mut self, pid: u32, end: &wire::ProcessEnd) {
-        self.now_ns = self.now_ns.max(end.time_ns);
-        let Some(process) = self.running.get_mut(&pid) else { return };
-        process.cpu_ns = Some(end.cpu_ns);
-        process.orderly = end.how == EndedBy::EXIT;
-        process.most = end.peak_rss;
-        let row = &mut self.settled.book.processes[process.row].row;
-        row.peak_rss_bytes = row.peak_rss_bytes.max(Some(end.peak_rss).filter(|&bytes| bytes > 0));
-        if end.how == EndedBy::EXEC {
-            process.left_ns = Some(end.time_ns);
-        } else {
-            row.exit = Exit { code: end.status.code(), signal: None };
-            process.go(end.time_ns, &mut self.peak);
-            self.leave(pid, end.time_ns);
-        }
-    }
-
-    fn exit_process(&mut self, pid: u32, exit: &ProcessExit) {
-        self.now_ns = self.now_ns.max(exit.time_ns);
-        let Some(process) = self.running.get_mut(&pid) else { return };
-        let row = &mut self.settled.book.processes[process.row].row;
-        // The launcher observes the end of a child process, but not its exit status.
-        if exit.code.or(exit.signal).is_some() {
-            row.exit = Exit { code: exit.code, signal: exit.signal };
-        }
-        row.peak_rss_bytes = row.peak_rss_bytes.max(exit.peak_rss.filter(|&bytes| bytes > 0));
-        process.most = process.most.max(exit.peak_rss.unwrap_or(0));
-        self.dying.push_back((exit.time_ns, pid));
-        self.leave(pid, exit.time_ns);
-    }
-
-    /// The process has ended; records in its ring may still arrive.
-    fn leave(&mut self, pid: u32, time_ns: u64) {
-        let Some(process) = self.running.get_mut(&pid) else { return };
-        if !std::mem::replace(&mut process.ended, true) {
-            let (row, bytes) = (process.row, process.counted);
-            self.leaving.push_back(pid);
-            self.release(bytes, time_ns);
-            let parent = self.settled.book.processes[row].row.parent;
-            let outlived = self.running.get(&parent).is_some_and(|parent| !parent.ended);
-            self.running.entry(pid).and_modify(|process| process.outlived = outlived);
-            // Pages that children shared with this process count as the children's own from now on.
-            for child in self.running.values_mut().filter(|child| child.forked_from == Some(pid)) {
-                (child.orphaned, child.shared) = (true, 0);
-            }
-        }
-        if self.leaving.len() > LEAVING
-            && let Some(oldest) = self.leaving.pop_front()
-        {
-            self.settle(oldest);
-        }
-    }
-
-    /// Subtracts `bytes` resident bytes of a process that has ended.
-    fn release(&mut self, bytes: u64, time_ns: u64) {
-        if bytes > 0 {
-            self.rss_bytes = self.rss_bytes.saturating_sub(bytes);
-            if self.cut_ns.is_none_or(|cut_ns| time_ns <= cut_ns) {
-                self.rss.push(time_ns, self.rss_bytes);
-            }
-        }
-    }
-
-    /// Takes in observations up to `until_ns`, which have waited long enough for earlier records. Their readings count
-    /// now, and processes that ended hold no memory from their end on.
-    fn take_late(&mut self, until_ns: u64) {
-        while let Some(&(time_ns, pid)) = self.waiting.front().filter(|(time_ns, _)| *time_ns <= until_ns) {
-            self.waiting.pop_front();
-            if let Some(process) = self.running.get_mut(&pid) {
-                process.catch_up(time_ns.saturating_add(1), &mut self.peak);
-            }
-        }
-        while let Some(&(time_ns, pid)) = self.dying.front().filter(|(time_ns, _)| *time_ns <= until_ns) {
-            self.dying.pop_front();
-            if let Some(process) = self.running.get_mut(&pid).filter(|process| process.ended) {
-                process.go(time_ns, &mut self.peak);
-            }
-        }
-    }
-
-    fn settle(&mut self, pid: u32) {
-        if self.running.contains_key(&pid) {
-            self.settle_program(pid, true);
-            self.leaving.retain(|&leaving| leaving != pid);
-            self.gone.insert(pid);
-        }
-    }
-
-    fn settle_program(&mut self, pid: u32, last: bool) -> Option<Process> {
-        inherit(&mut self.running, pid);
-        let mut process = self.running.remove(&pid)?;
-        process.go(self.now_ns, &mut self.peak);
-        self.settled.settle(&mut process, last, self.now_ns, &self.peak);
-        if !process.ended {
-            self.release(process.counted, self.now_ns);
-        }
-        Some(process)
     }
 
     fn heap(&mut self, pid: u32, time_ns: u64, change: impl FnOnce(&mut Process)) {
@@ -659,97 +393,5 @@ impl ProfileBuilder {
 
     fn python(&self, target: u32) -> Option<&Python> {
         self.pythons.get(&target).or_else(|| self.pythons.get(&self.first_python?))
-    }
-
-    fn target(&self, book: &Book, mut target: Target) -> Target {
-        if let Some(&Python { version, free_threaded, .. }) = self.python(target.pid) {
-            target.free_threaded |= free_threaded;
-            if target.python.is_none() && version != 0 {
-                target.python = Some(notices::version(version));
-            }
-        }
-        if target.exit == Exit::default()
-            && let Some(process) = book.processes.iter().rfind(|process| process.row.pid == target.pid)
-        {
-            target.exit = process.row.exit;
-        }
-        target.allocator.clone_from(&self.allocator);
-        target
-    }
-
-    fn used_settings(&self, known: Known) -> Settings {
-        let mut settings = self.settings.settings.clone();
-        let perf = self.engines.contains(&Engine::Perf) || self.engines.contains(&Engine::PerfWhole);
-        let timer = self.engines.contains(&Engine::Timer) || self.engines.contains(&Engine::Looks);
-        let used = match (perf, timer) {
-            (true, true) => Some("mixed"),
-            (true, false) => Some("perf"),
-            (false, true) => Some("timer"),
-            (false, false) => None,
-        };
-        if let Some(used) = used.filter(|_| known.cpu) {
-            used.clone_into(&mut settings.cpu.source);
-        }
-        if let Some(median_ns) = self.distances.median_ns().filter(|_| known.cpu) {
-            settings.cpu.interval_s = median_ns / 1e9;
-        }
-        if known.memory && settings.memory.mode == "sampled" {
-            settings.memory.interval_bytes = self.memory_interval.or(settings.memory.interval_bytes);
-        }
-        settings
-    }
-}
-
-impl Settled {
-    /// Books all sums of a program. `last`: its process has ended too.
-    fn settle(&mut self, process: &mut Process, last: bool, now_ns: u64, peak: &Peak) {
-        process.end_sections(now_ns, &mut self.book);
-        process.settle(last, &mut self.book, &mut self.forks);
-        let peaks = peak.numbers();
-        self.shares.retain(|share| peaks.contains(&share.number));
-        self.shares.extend(process.shares(peaks));
-        self.samples.0 += process.samples.0;
-        self.samples.1 += process.samples.1;
-        self.lost = self.lost.saturating_add(process.lost());
-        let losses = process.counters.iter().filter_map(|counters| notices::losses(process.pid, counters));
-        losses.for_each(|notice| self.say(notice));
-        let record = &mut self.book.processes[process.row];
-        record.resident = record.resident.max(process.resident.peak());
-        record.row.peak_rss_bytes = record.row.peak_rss_bytes.max(record.resident.map(|(bytes, _)| bytes));
-    }
-
-    fn say(&mut self, notice: Notice) {
-        if self.notices.contains(&notice) {
-            return;
-        }
-        if self.notices.len() < MOST_NOTICES {
-            self.notices.push(notice);
-        } else {
-            self.more_notices += 1;
-        }
-    }
-}
-
-/// Gives a forked process the label definitions of its parent. If the process ended before the launcher could read its
-/// mappings, it also gets the mappings of its parent.
-fn inherit(running: &mut FxHashMap<u32, Process>, pid: u32) {
-    let parent = running.get(&pid).and_then(|process| running.get(&process.forked_from?));
-    let texts = parent.map(|parent| parent.labels.texts()).filter(|texts| !texts.is_empty()).cloned();
-    if let (Some(texts), Some(process)) = (texts, running.get_mut(&pid)) {
-        process.labels.inherit(&texts);
-    }
-    let Some(mut process) = running.get(&pid).filter(|process| process.native.unmapped()) else { return };
-    // The number of processes limits the number of ancestors: a longer chain would be a circle.
-    for _ in 0..running.len() {
-        let parent = process.forked_from.and_then(|parent| running.get(&parent));
-        let Some(parent) = parent else { return };
-        process = parent;
-        if !process.native.map().is_empty() {
-            break;
-        }
-    }
-    let map = process.native.map().clone();
-    if let Some(process) = running.get_mut(&pid) {
-        *process.native.map_mut() = map;
     }
 }
