@@ -1,8 +1,8 @@
-//! The process' segment: slots reserved by any thread, at any moment, without a lock.
+//! The process' segment: any thread may reserve slots of the ring at any time, without a lock.
 //!
-//! Invariant: a slot belongs to the thread whose compare-and-swap moved `head` over it, until that thread stores the
-//! commit word; what does not fit is counted as lost, never waited for. Neighbours: `wire` (layout), the launcher's
-//! drain (reader).
+//! Invariant: a slot belongs to the thread whose compare-and-swap moved `head` past the slot, until this thread stores
+//! the commit word. If a record does not fit, this file counts the record as lost and does not wait. Neighbours: `wire`
+//! (layout), the launcher's drain (reader).
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -33,7 +33,7 @@ impl Segment {
 
     /// The segment's first page.
     pub(crate) fn header(&self) -> &SegmentHeader {
-        // SAFETY: `new`'s caller vouched for the mapping, which is never unmapped; all its fields are atomics.
+        // SAFETY: the caller of `new` guarantees the mapping; all fields of the header are atomics.
         unsafe { &*self.base.cast::<SegmentHeader>() }
     }
 
@@ -50,19 +50,21 @@ impl Segment {
         }
     }
 
-    /// Reserves a record with `payload` bytes; `None` (and counted) where the ring is full.
+    /// Reserves slots for a record with `payload` bytes. If the ring is full, counts the record as lost and returns
+    /// `None`.
     pub(crate) fn reserve(&self, kind: Kind, flags: u8, payload: usize) -> Option<Writer<'_>> {
         let total = payload + size_of::<RecordHeader>();
         let needed = total.div_ceil(SLOT) as u64;
         let header = self.header();
-        // Pairs with the Release of whoever moved it: the tail that gave them room is then seen here, too.
+        // Pairs with the Release of the thread that moved `head`: this thread then sees a tail at least as new as that
+        // thread did.
         let mut head = header.head.load(Acquire);
         loop {
-            // Pairs with the Release store of the drain: what it has consumed may be written again.
+            // Pairs with the Release store of the drain: threads may overwrite the slots that the drain has consumed.
             let tail = header.tail.load(Acquire);
             let used = head.wrapping_sub(tail);
             if needed > u64::from(MAX_SLOTS) || used.saturating_add(needed) > self.slots {
-                // A head that the drain has overtaken was read too long ago: this thread was held up in between.
+                // The drain has passed `head`: other threads moved it after this thread had read it. Try the new value.
                 let now = header.head.load(Acquire);
                 if used > self.slots && now != head {
                     head = now;
@@ -88,12 +90,14 @@ impl Segment {
         Some(writer)
     }
 
-    /// Writes a record without flags and nothing behind it; false (and counted) where it did not fit.
+    /// Writes a record that has neither flags nor a variable part. If the record does not fit, counts the record as
+    /// lost and returns false.
     pub(crate) fn emit<R: Record<Flags = NoFlags>>(&self, record: &R) -> bool {
         self.emit_whole(record, NoFlags, &[])
     }
 
-    /// Writes a record, its flags and what follows it; false (and counted) where it did not fit.
+    /// Writes a record, its flags and its variable part `rest`. If the record does not fit, counts the record as lost
+    /// and returns false.
     pub(crate) fn emit_whole<R: Record>(&self, record: &R, flags: R::Flags, rest: &[u8]) -> bool {
         let Some(mut writer) = self.reserve(R::KIND, flags.bits(), size_of::<R>() + rest.len()) else { return false };
         writer.value(record);
@@ -152,7 +156,7 @@ impl Writer<'_> {
         self.bytes(bytes);
     }
 
-    /// Appends bytes of the program's memory; zeros where they cannot be read, and then false.
+    /// Appends bytes of the program's memory. Writes zeros for unreadable bytes, and returns false if there are any.
     pub(crate) fn memory(&mut self, memory: &impl Memory, mut from: u64, mut bytes: usize) -> bool {
         let mut whole = true;
         while bytes > 0 {
@@ -174,9 +178,10 @@ impl Writer<'_> {
     /// Makes the record visible to the launcher.
     pub(crate) fn commit(self) {
         let (to, _) = self.place(0);
-        // SAFETY: slots are 64-byte aligned inside a page-aligned mapping, so this is an aligned word of ours.
+        // SAFETY: slots are 64-byte aligned inside a page-aligned mapping, so the word is aligned, and this thread owns
+        // the slot.
         let word = unsafe { &*to.cast::<AtomicU64>() };
-        // Pairs with the drain's Acquire load: all bytes of the record are written before.
+        // Pairs with the drain's Acquire load: the drain that sees this word sees all bytes of the record.
         word.store(commit_word(self.first), Release);
     }
 }

@@ -1,8 +1,9 @@
 //! The arena in this process: its settings, and the segment that belongs to this process.
 //!
-//! Invariant: [`segment`] answers only in the process that claimed it: the word that says so lies in a page that the
-//! kernel wipes in a forked child, so that a child made behind libc's back stays silent instead of writing into its
-//! parent's ring. Neighbours: `ring` (the segment's slots), `life` (claims at the start, after a fork).
+//! Invariant: [`segment`] returns a segment only in the process that claimed the segment. The kernel wipes the page of
+//! the word `ALIVE` in a forked child. So a child made without libc's `fork` records nothing, instead of writing into
+//! its parent's ring. Neighbours: `ring` (the segment's slots), `life` (claims a segment at the start and after a
+//! fork).
 
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -16,29 +17,29 @@ use crate::ground::sys;
 
 static ARENA: AtomicPtr<ArenaHeader> = AtomicPtr::new(core::ptr::null_mut());
 static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
-/// Points to the word that a fork wipes: 1 while this process owns `BASE`.
+/// Points to a word that is 1 while this process owns `BASE`; a fork makes the word 0 in the child.
 static ALIVE: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
 static PID: AtomicU32 = AtomicU32::new(0);
 static ARENA_FD: AtomicI32 = AtomicI32::new(0);
 /// [`NEVER`], [`LENT`] or [`RETURNED`].
 static LOAN: AtomicU32 = AtomicU32::new(NEVER);
-/// The arena, if there is one, is a launcher's and stays for good.
+/// The arena, if there is one, belongs to a launcher and stays mapped until the process ends.
 const NEVER: u32 = 0;
-/// The extension module of this process lends it.
+/// The extension module of this process has lent the arena.
 const LENT: u32 = 1;
-/// It was lent, and nobody may enter it any more.
+/// The extension module has taken its arena back, so no thread may enter the arena any more.
 const RETURNED: u32 = 2;
-/// Threads that are in a lent arena.
+/// Threads that use a lent arena at the moment.
 static USERS: AtomicU32 = AtomicU32::new(0);
-/// Raised by every fork, so that slots of the parent are told from the child's own.
+/// Number of the fork generation. Each fork adds 1 in the child, so slots of the parent differ from the child's own.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
-/// Number of the fork generation this process is.
+/// Number of this process' fork generation.
 pub(crate) fn generation() -> u64 {
     GENERATION.load(Relaxed)
 }
 
-/// This process' segment, while it is armed.
+/// This process' segment; `None` while this process records nothing.
 #[inline]
 pub(crate) fn segment() -> Option<Segment> {
     let alive = ALIVE.load(Acquire);
@@ -47,20 +48,21 @@ pub(crate) fn segment() -> Option<Segment> {
         return None;
     }
     let arena = ARENA.load(Relaxed);
-    // SAFETY: `claim` stored both before it raised the word; neither mapping is taken away while it is raised.
+    // SAFETY: `claim` stored both pointers before it set the word to 1; both mappings stay while the word is 1.
     Some(unsafe { Segment::new(arena, BASE.load(Relaxed), (*arena).segment_bytes) })
 }
 
-/// Holds a lent arena while it lives.
+/// While this value lives, [`take_back`] waits, so a lent arena stays mapped.
 pub(crate) struct Using(bool);
 
-/// To be had before anything of the arena is touched outside of `tap`; `None` once the arena was asked back.
+/// Call this before any access to the arena outside of `exports::sample`. Returns `None` once the extension module has
+/// taken the arena back.
 #[inline]
 pub(crate) fn using() -> Option<Using> {
     if LOAN.load(Relaxed) == NEVER {
         return Some(Using(false));
     }
-    // Both orders are SeqCst, as in `take_back`: either it sees this user, or this user sees that it is too late.
+    // Both orders are SeqCst, as in `take_back`: either `take_back` sees this user, or this user sees `RETURNED`.
     USERS.fetch_add(1, SeqCst);
     let using = Using(true);
     (LOAN.load(SeqCst) == LENT).then_some(using)
@@ -74,16 +76,16 @@ impl Drop for Using {
     }
 }
 
-/// Does the arena belong to the extension module of this process (now, or before)?
+/// Has the extension module of this process lent an arena, now or earlier?
 #[inline]
 pub(crate) fn lent() -> bool {
     LOAN.load(Relaxed) != NEVER
 }
 
-/// Takes segment 0 of a whole arena that the extension module has mapped; false where the system gives no page.
+/// Takes segment 0 of an arena that the extension module has mapped as a whole; false if the system gives no page.
 ///
 /// # Safety
-/// The GIL is held, this process has no segment, and the mapping stays until [`take_back`] has returned.
+/// The caller holds the GIL, this process has no segment, and the mapping stays until [`take_back`] has returned.
 pub(crate) unsafe fn lend(arena: *mut ArenaHeader) -> bool {
     // SAFETY: the module wrote the header; its mapping covers the owner word and the segment behind it.
     let (owner, base) = unsafe {
@@ -104,7 +106,7 @@ pub(crate) unsafe fn lend(arena: *mut ArenaHeader) -> bool {
     true
 }
 
-/// Gives a lent arena back: when this returns, no thread is in it.
+/// Gives a lent arena back: when this function returns, no thread uses the arena.
 pub(crate) fn take_back() {
     LOAN.store(RETURNED, SeqCst);
     while USERS.load(SeqCst) != 0 {
@@ -124,39 +126,39 @@ pub(crate) fn mapped() -> bool {
     !ARENA.load(Relaxed).is_null() && !BASE.load(Relaxed).is_null()
 }
 
-/// In a forked child: slots of the parent's threads are not its own.
+/// In a forked child: invalidates the slots of the parent's threads.
 pub(crate) fn next_generation() {
     GENERATION.fetch_add(1, Relaxed);
 }
 
-/// In a forked child of a process that was lent an arena: the module's thread that reads the ring is not in this
-/// process. Its mapping is the module's to give back.
+/// In a forked child of a process with a lent arena: stops the use of the arena, because the module's thread that reads
+/// the ring does not run in the child. The extension module unmaps the arena.
 pub(crate) fn abandon_loan() {
     LOAN.store(RETURNED, SeqCst);
     USERS.store(0, SeqCst);
     forget_loan();
 }
 
-/// In a forked child: the parent's segment is of no use here; the child's mapping of it goes, the parent's stays.
+/// In a forked child: unmaps the parent's segment in the child. The parent keeps its mapping.
 pub(crate) fn unmap_parents() {
     let old = BASE.swap(core::ptr::null_mut(), Relaxed);
     // SAFETY: the segment was mapped whole, and no other thread is in this process.
     unsafe { sys::unmap(old, (*ARENA.load(Relaxed)).segment_bytes as usize) };
 }
 
-/// What the launcher asks for.
+/// The settings of the launcher; default values without an arena.
 pub(crate) fn settings() -> wire::Settings {
     let arena = ARENA.load(Relaxed);
-    // SAFETY: a non-null pointer names the arena's header page, whose settings never change.
+    // SAFETY: a non-null pointer points to the arena's header page; the settings in this page never change.
     if arena.is_null() { wire::Settings::default() } else { unsafe { (*arena).settings } }
 }
 
-/// This process records nothing more: [`segment`] answers `None`, in forked children too.
+/// Stops all recording in this process: [`segment`] returns `None`, in forked children too.
 pub(crate) fn fall_silent() {
     set_alive(0);
 }
 
-/// This process, which fell silent, records again.
+/// Makes this process record again after [`fall_silent`].
 pub(crate) fn speak_again() {
     set_alive(1);
 }
@@ -169,24 +171,24 @@ fn set_alive(word: u64) {
     }
 }
 
-/// True where the launcher has asked every shim to stop.
+/// Has the launcher asked every shim to stop? True without an arena.
 pub(crate) fn stopped() -> bool {
     let arena = ARENA.load(Relaxed);
     // SAFETY: as in `settings`; the field is an atomic.
     arena.is_null() || unsafe { (*arena).stop.load(Relaxed) } != 0
 }
 
-/// Is there no launcher any more?
+/// Has the launcher ended? True without an arena.
 pub(crate) fn launcher_gone() -> bool {
     let arena = ARENA.load(Relaxed);
     // SAFETY: as in `settings`; the launcher's pid never changes.
     let pid = if arena.is_null() { return true } else { unsafe { (*arena).launcher_pid } };
-    // SAFETY: signal 0 only asks.
+    // SAFETY: signal 0 sends nothing; the kernel only checks that the process exists.
     let answer = unsafe { sys::call3(libc::SYS_kill, pid as usize, 0, 0) };
     answer == -(libc::ESRCH as isize)
 }
 
-/// True where children are not to be profiled.
+/// Must new child processes stay unprofiled? True after the launcher's stop, and without `follow_children`.
 pub(crate) fn alone() -> bool {
     let arena = ARENA.load(Relaxed);
     !arena.is_null() && (stopped() || !settings().follow_children.is_on())
@@ -197,7 +199,8 @@ pub(crate) fn is_own() -> bool {
     segment().is_some() && sys::pid() == PID.load(Relaxed)
 }
 
-/// Opens the arena that the environment names and checks that it is one of ours; false leaves the process unprofiled.
+/// Opens the arena that the environment variable names, and checks the arena's header. Returns false if the arena
+/// cannot be opened or the header does not match; then the process stays unprofiled.
 pub(crate) fn open_arena(launcher: u32, fd: u32, nonce: u64) -> bool {
     let descriptor = open_launcher_file(launcher, fd);
     if descriptor < 0 {
@@ -208,8 +211,8 @@ pub(crate) fn open_arena(launcher: u32, fd: u32, nonce: u64) -> bool {
         sys::close(descriptor);
         return false;
     }
-    // SAFETY: a whole page was mapped; a file that is shorter would fault, but only the launcher's memfd, which is
-    // longer, answers to this path, and `guard` is not needed for it: /proc names the very file.
+    // SAFETY: a whole page was mapped. A shorter file would fault, but this path in /proc leads to the launcher's
+    // memfd, which is longer. So no guarded load is needed.
     let header = unsafe { &*page };
     let whole = header.magic == wire::ARENA_MAGIC
         && header.version == wire::WIRE_VERSION
@@ -243,7 +246,7 @@ enum Part {
 }
 
 impl Part {
-    /// Writes itself at `at`, leaving the last byte of `into` alone; answers where the next part goes.
+    /// Writes the part at `at`, but never the last byte of `into`; returns the position of the next part.
     fn append(&self, into: &mut [u8; 48], mut at: usize) -> usize {
         let mut put = |byte: u8| {
             if let Some(place) = into.get_mut(at).filter(|_| at < 47) {
@@ -270,7 +273,7 @@ impl Part {
     }
 }
 
-/// Claims a free segment for this process and maps it; false where there is none.
+/// Claims a free segment for this process and maps the segment; false if there is none.
 pub(crate) fn claim() -> bool {
     let arena = ARENA.load(Relaxed);
     if arena.is_null() {
@@ -278,20 +281,20 @@ pub(crate) fn claim() -> bool {
     }
     // SAFETY: the mapping covers the header page and the owner words.
     let header = unsafe { &*arena };
-    // SAFETY: owner words follow the header page, one a segment, all inside the mapping.
+    // SAFETY: the owner words follow the header page, one for each segment, all inside the mapping.
     let owners = unsafe {
         core::slice::from_raw_parts(arena.cast::<u8>().add(PAGE).cast::<AtomicU64>(), header.segment_count as usize)
     };
     let now = sys::now_ns();
     let pid = sys::pid();
-    // Without children, the first to come is the only one, whatever programs it becomes.
+    // Without `follow_children`, the first process that claims a segment is the only one, also after an exec.
     if let Err(first) = header.first.compare_exchange(0, pid, Relaxed, Relaxed)
         && !header.settings.follow_children.is_on()
         && first != pid
     {
         return false;
     }
-    // In a PID namespace of its own: the launcher would take its number for another process.
+    // This process is in another PID namespace: in the launcher's namespace its number means another process.
     if ![0, pid].contains(&sys::pid_in_proc()) {
         header.elsewhere.fetch_add(1, Relaxed);
         return false;
@@ -323,8 +326,8 @@ pub(crate) fn claim() -> bool {
     false
 }
 
-/// Maps a segment from the launcher's file; where that cannot be opened (no /proc, as in a chroot), from the mapping
-/// of the header, which a forked child has inherited.
+/// Maps a segment from the launcher's file. If the file cannot be opened (a chroot has no /proc), maps the segment from
+/// the header's mapping, which a forked child has inherited.
 fn map_segment(header: &ArenaHeader, offset: u64) -> *mut u8 {
     let bytes = header.segment_bytes as usize;
     let fd = open_launcher_file(header.launcher_pid, ARENA_FD.load(Relaxed) as u32);
@@ -333,7 +336,7 @@ fn map_segment(header: &ArenaHeader, offset: u64) -> *mut u8 {
         sys::close(fd);
         return base;
     }
-    // mremap with an old size of 0 maps a shared mapping a second time, from its start and as long as asked.
+    // mremap with an old size of 0 maps a shared mapping a second time, from its start, with the requested length.
     let whole = offset as usize + bytes;
     // SAFETY: the header's own mapping stays as it is.
     let second = unsafe {
@@ -343,7 +346,7 @@ fn map_segment(header: &ArenaHeader, offset: u64) -> *mut u8 {
         return core::ptr::null_mut();
     }
     let second = second as *mut u8;
-    // SAFETY: the part before the segment is ours and unused.
+    // SAFETY: this function made the mapping, and no code uses the part before the segment.
     unsafe {
         sys::unmap(second, offset as usize);
         second.add(offset as usize)
@@ -357,7 +360,8 @@ fn raise_alive() -> bool {
         if alive.is_null() {
             return false;
         }
-        // SAFETY: a page of ours; where the kernel is too old for it (before 4.14) only libc's fork is followed.
+        // SAFETY: this library mapped the page. A kernel before 4.14 refuses the call; then only forks by libc are
+        // noticed.
         unsafe { sys::call3(libc::SYS_madvise, alive as usize, PAGE, libc::MADV_WIPEONFORK as usize) };
     }
     // SAFETY: the page is mapped and never unmapped.
@@ -366,7 +370,7 @@ fn raise_alive() -> bool {
     true
 }
 
-/// A notice for the report.
+/// Records a notice for the report; does nothing while this process records nothing.
 pub(crate) fn notice(code: NoticeCode, detail: u32) {
     if let Some(segment) = segment() {
         segment.emit(&wire::Notice { time_ns: sys::now_ns(), code, detail });

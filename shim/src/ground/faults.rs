@@ -1,9 +1,10 @@
-//! Will a fault of this thread come to our handler?
+//! Does the handler of this library get the faults of this thread?
 //!
-//! Job: open SIGSEGV and SIGBUS for a reader in a thread that blocks them (the kernel kills a thread that faults with the
-//! signal blocked), and ask whose handlers are installed where the program's calls of `sigaction` are not seen. Invariant:
-//! a signal that is sent to a thread which blocks it stays pending there. Neighbours: `guard` (the reader),
-//! `signals::actions` (the handler).
+//! Job: unblock SIGSEGV and SIGBUS for a reader, because the kernel ends a process that faults with the signal blocked.
+//! If this library was loaded late, it does not see the program's calls of `sigaction`; then ask the kernel which
+//! handlers are installed. Invariant: if a process sends one of these signals to a thread that blocks the signal, the
+//! signal is still pending after the reader has ended. Neighbours: `guard` (the reader), `signals::actions` (the
+//! handler).
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -12,22 +13,23 @@ use crate::ground::tls::tls;
 
 const FAULTS: u64 = 1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1);
 
-/// SIGSEGV and SIGBUS, open in a thread that blocks them while this value lives.
+/// While this value lives, SIGSEGV and SIGBUS are unblocked in a thread that the program has told to block them.
 pub(crate) struct OpenFaults {
     blocked: u64,
 }
 
-/// What [`Tls::kept_fault`](crate::ground::tls::Tls) is while the signals are open and none was sent; above: the signal
-/// that was, and whether it was sent to this thread alone.
+/// Value of [`Tls::kept_fault`](crate::ground::tls::Tls) while the signals are unblocked and no process has sent
+/// either. A larger value is the number of the sent signal, plus [`TO_THREAD`] if the signal was sent to this thread
+/// alone.
 const OPEN: u8 = 1;
 const TO_THREAD: u8 = 0x80;
 
 impl OpenFaults {
-    /// Opens them; `None` where this thread blocks neither, as while another value lives.
+    /// Unblocks the two signals. Returns `None` if this thread blocks neither, for example while another value lives.
     pub(crate) fn if_blocked() -> Option<Self> {
         let kept = &tls().kept_fault;
         let before = kept.get();
-        // First: one that is pending is delivered before the call returns.
+        // Set this first: the kernel delivers a pending signal before the call returns.
         kept.set(before.max(OPEN));
         let blocked = sys::change_mask(libc::SIG_UNBLOCK, FAULTS) & FAULTS;
         if blocked == 0 {
@@ -46,7 +48,7 @@ impl Drop for OpenFaults {
         if kept <= OPEN {
             return;
         }
-        // SAFETY: sends this process a signal that it was sent.
+        // SAFETY: sends to this process, once more, a signal that the process had received.
         unsafe {
             if kept & TO_THREAD != 0 {
                 sys::call3(libc::SYS_tgkill, pid, sys::tid() as usize, signal)
@@ -57,8 +59,9 @@ impl Drop for OpenFaults {
     }
 }
 
-/// A signal came to the handler, with this `si_code`: keeps it for later if it was sent to a thread that blocks it. `None`:
-/// the thread does not block it. `Some(false)`: the thread blocks it, and has faulted.
+/// The handler calls this with a signal and its `si_code`. `None`: the thread does not block the signal. `Some(true)`:
+/// a process sent the signal to a thread that blocks the signal; [`OpenFaults`] sends the signal again at its end.
+/// `Some(false)`: the thread blocks the signal, and has faulted.
 pub(crate) fn keep(signal: i32, code: i32) -> Option<bool> {
     let kept = &tls().kept_fault;
     if kept.get() == 0 {
@@ -71,21 +74,22 @@ pub(crate) fn keep(signal: i32, code: i32) -> Option<bool> {
     Some(sent)
 }
 
-/// Our handler, where a program lends us its actions of SIGSEGV and SIGBUS and may take them back at any time; else 0.
+/// Address of this library's handler if `Profiler` samples in a library loaded late: the program may then replace the
+/// handler at any time, unseen by this library. Otherwise 0.
 static LENT_TO: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on readers ask whether `handler` is the one that faults come to.
+/// From now on readers ask the kernel whether `handler` is installed for both signals.
 pub(crate) fn ask_for(handler: usize) {
     LENT_TO.store(handler, Relaxed);
 }
 
-/// Does nothing of this library stand between the program and its signals?
+/// Are the program's calls of `sigaction` invisible to this library?
 #[inline]
 pub(crate) fn lent() -> bool {
     LENT_TO.load(Relaxed) != 0
 }
 
-/// Would a fault come to our handler, in a program that lends us its actions?
+/// Is the handler that was passed to [`ask_for`] installed for both signals?
 pub(crate) fn come_here() -> bool {
     let ours = LENT_TO.load(Relaxed);
     [libc::SIGSEGV, libc::SIGBUS].iter().all(|signal| sys::action_of(*signal) == ours)

@@ -1,10 +1,11 @@
-//! Loads that survive a fault, and the table that says where they go on.
+//! Guarded loads: a load from a bad address returns `None` instead of ending the process.
 //!
-//! Job: read another moment's interpreter structures, which may be gone. Invariant: every instruction that may fault has
-//! an entry in the section `rscalene_guarded` with the place where it goes on as refused; the SIGSEGV/SIGBUS handler
-//! sends those, and no others, there. A reader opens the two signals in a thread that blocks them, for as long as it
-//! lives, and reads through the kernel where their handler is not ours. Neighbours: `faults`, `signals` (which installs
-//! the handler and chains the rest), `stack`.
+//! Job: read structures of the interpreter that the program may free or change meanwhile. Invariant: every instruction
+//! that may fault has an entry in the section `rscalene_guarded`, with the address at which execution continues after
+//! the fault. For these instructions, and for no others, the SIGSEGV/SIGBUS handler continues at this address. If a
+//! thread blocks the two signals, a reader unblocks them for the reader's lifetime. If another handler is installed, a
+//! reader asks the kernel to read. Neighbours: `faults`, `signals` (installs the handler and passes other faults to the
+//! program), `stack`.
 
 use core::arch::asm;
 
@@ -14,7 +15,7 @@ use crate::ground::faults::{self, OpenFaults};
 use crate::ground::sys;
 use crate::ground::tls::tls;
 
-/// What a refused instruction goes on with: 0 in `ok`, and what stands behind it.
+/// Code that runs after a fault: sets `ok` to 0 and jumps behind the guarded instructions.
 #[cfg(target_arch = "x86_64")]
 macro_rules! landing {
     () => {
@@ -28,8 +29,9 @@ macro_rules! landing {
     };
 }
 
-/// Runs instructions of which the one at label 2 may fault; answers whether it did not. Landing and entry lie in sections
-/// of their own, so that a load is one instruction where it stands; `R` has the linker keep entries that nothing names.
+/// Runs instructions, of which the instruction at label 2 may fault; returns false after a fault. The landing and the
+/// table entry lie in sections of their own, so a load adds a single instruction to its function. The section flag `R`
+/// makes the linker keep entries to which no symbol refers.
 macro_rules! guarded {
     ([$($instruction:literal),+], $($operands:tt)+) => {{
         let mut ok = 1u32;
@@ -51,7 +53,8 @@ macro_rules! guarded {
     }};
 }
 
-/// An instruction that may fault, and where it goes on then: each as its distance from the number itself.
+/// An instruction that may fault, and the address at which execution continues after a fault. Each number is the
+/// distance from the number's own address.
 #[repr(C)]
 struct Entry {
     instruction: i32,
@@ -59,12 +62,13 @@ struct Entry {
 }
 
 unsafe extern "C" {
-    // Made by the linker: where the section begins and ends.
+    // The linker defines both: begin and end of the section.
     static __start_rscalene_guarded: Entry;
     static __stop_rscalene_guarded: Entry;
 }
 
-/// Where a fault at `pc` goes on, if the fault is one of ours.
+/// The address at which execution continues after a fault at `pc`; `None` if `pc` is no guarded instruction. Callers:
+/// the handler of SIGSEGV and SIGBUS.
 pub(crate) fn recovery(pc: u64) -> Option<u64> {
     let (first, end) = (&raw const __start_rscalene_guarded, &raw const __stop_rscalene_guarded);
     let count = (end as usize - first as usize) / size_of::<Entry>();
@@ -75,12 +79,12 @@ pub(crate) fn recovery(pc: u64) -> Option<u64> {
     Some(target(&entry.landing))
 }
 
-/// This process' memory, read so that a bad address is an answer and not a crash. Two readers of a thread live at a time
-/// only where one is a signal handler's.
+/// Reader of this process' memory: a bad address gives `None`, not a crash. A thread has two readers at a time only if
+/// a signal handler owns the second.
 pub(crate) struct Guarded {
-    /// A fault would not come to our handler: ask the kernel instead.
+    /// The handler of this library would not get a fault: ask the kernel to read instead.
     through_kernel: bool,
-    /// Keeps SIGSEGV and SIGBUS open.
+    /// Keeps SIGSEGV and SIGBUS unblocked.
     _open: Option<OpenFaults>,
 }
 
@@ -111,8 +115,8 @@ macro_rules! load {
             return Self::kernel_read($address, &mut bytes).then(|| <$type>::from_ne_bytes(bytes));
         }
         let value: $loaded;
-        // SAFETY: only reads; a fault is answered with `ok` 0 by the handler, which was installed before any reader
-        // existed, and this reader keeps the signal open.
+        // SAFETY: the instruction only reads. After a fault, the handler sets `ok` to 0. The handler was installed
+        // before the first reader, and this reader keeps the signal unblocked.
         let ok = unsafe {
             guarded!(
                 [$instruction],

@@ -1,8 +1,8 @@
-//! Signal masks, real and believed.
+//! A thread's real signal mask, and the mask that the program has set.
 //!
-//! Job: change a thread's real mask past our own interposers, and keep what the program believes of it in the thread's
-//! block. SIGURG is left open in every thread, since a blocked thread would not be sampled. Neighbours: `signals`
-//! (what the program sees), `cpu` (opens the signal in each thread).
+//! Job: change a thread's real mask without passing through this library's own interposers, and store the program's
+//! mask in the thread's block. SIGURG stays unblocked in every thread, because a thread that blocks SIGURG would not be
+//! sampled. Neighbours: `signals` (shows the program its own mask), `cpu` (unblocks the signal in each thread).
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -12,36 +12,36 @@ use libc::sigset_t;
 use crate::ground::real::{Next, call_next};
 use crate::ground::tls::tls;
 
-/// The signal of the CPU samples. Ignored by default, so one that is still pending when a program calls exec, or
-/// that reaches a process without our handler, harms nothing (SIGPROF would end it).
+/// The signal of the CPU samples. The default action ignores SIGURG. So a pending SIGURG does no harm after an exec, or
+/// in a process without this library's handler; SIGPROF would end such a process.
 pub(crate) const SAMPLE: c_int = libc::SIGURG;
 
-/// The program believes SIGURG blocked.
+/// Bit of `Tls::masked`: the program has blocked SIGURG, as far as the program can see.
 pub(crate) const BLOCKED: u32 = 1;
-/// It is blocked for real, and the thread is not sampled.
+/// Bit of `Tls::masked`: SIGURG is really blocked, and the thread is not sampled.
 pub(crate) const HANDED_OVER: u32 = 4;
 
-/// The real function, which `sigprocmask` asks as well.
+/// The real `pthread_sigmask`; the interposer of `sigprocmask` uses this function too.
 pub(crate) static SIGMASK: Next = Next::new(c"pthread_sigmask");
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Are our actions in place?
+/// Has this library installed its signal actions?
 pub(crate) fn installed() -> bool {
     INSTALLED.load(Relaxed)
 }
 
-/// Our actions are about to be put in place; false where they are already.
+/// Called before this library installs its signal actions. Returns false if the actions are already installed.
 pub(crate) fn begin_install() -> bool {
     !INSTALLED.swap(true, Relaxed)
 }
 
-/// The kernel's signal set is the first 64 bits of libc's.
+/// The kernel's signal set: the first 64 bits of libc's set.
 pub(crate) fn first_word(set: &sigset_t) -> u64 {
     // SAFETY: a sigset_t is 128 bytes, aligned to 8.
     unsafe { (&raw const *set).cast::<u64>().read() }
 }
 
-/// Sets those 64 bits.
+/// Sets the first 64 bits of libc's signal set.
 pub(crate) fn set_first_word(set: &mut sigset_t, word: u64) {
     // SAFETY: as above.
     unsafe { (&raw mut *set).cast::<u64>().write(word) };
@@ -54,13 +54,13 @@ pub(crate) const fn bit(signal: c_int) -> u64 {
 
 const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
 
-/// Does a blocked set make a guarded load deadly?
+/// Does this blocked set contain SIGSEGV or SIGBUS, so that a fault of a guarded load would end the process?
 pub(crate) fn blocks_faults(word: u64) -> bool {
     word & FAULTS != 0
 }
 
-/// Opens our signal in this thread and keeps what the program believes of its mask, which a new thread has `inherited`
-/// and a forked child keeps.
+/// Unblocks SIGURG in this thread and stores the program's mask in the thread's block. `inherited` is the [`BLOCKED`]
+/// bit of the thread that made this thread, or 0. The child of a fork keeps its own bit.
 pub(crate) fn adopt_mask(inherited: u32) {
     let block = tls();
     let word = really(libc::SIG_BLOCK, 0);
@@ -69,7 +69,7 @@ pub(crate) fn adopt_mask(inherited: u32) {
     really(libc::SIG_UNBLOCK, bit(SAMPLE));
 }
 
-/// Changes this thread's real mask; the old one.
+/// Changes this thread's real mask; returns the old mask.
 pub(crate) fn really(how: c_int, word: u64) -> u64 {
     // SAFETY: all bytes zero is an empty set.
     let (mut new, mut old): (sigset_t, sigset_t) = unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
@@ -78,7 +78,7 @@ pub(crate) fn really(how: c_int, word: u64) -> u64 {
     first_word(&old)
 }
 
-/// Asks one of libc's two functions.
+/// Calls libc's `pthread_sigmask` or `sigprocmask`, whichever `next` is.
 pub(crate) fn real_mask(next: &Next, how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int {
     call_next!(next, fn(c_int, *const sigset_t, *mut sigset_t) -> c_int, (how, new, old), libc::ENOSYS)
 }

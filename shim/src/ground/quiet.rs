@@ -1,25 +1,26 @@
-//! System calls that the program has made deadly.
+//! Whether this library must avoid system calls.
 //!
-//! Job: remember that a seccomp filter of the program would end it for a call of ours. Invariant: once this is so, no
-//! system call is made on the program's behalf that it does not make itself: samples that the kernel sends go on, and all
-//! else stops. Neighbours: `life::seccomp` (asks the filter), `sys`, `cpu::clock`.
+//! Job: record that a seccomp filter of the program would end the program for a system call of this library. Invariant:
+//! while the flag is set, this library makes none of the calls in `life::seccomp::LEFT_OUT`. Samples that the kernel
+//! sends continue; all other work stops. Neighbours: `life::seccomp` (runs the filter's code and sets the flag), `sys`
+//! and `cpu::clock` (read the flag).
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Must system calls be left out?
+/// Must this library avoid system calls?
 #[inline]
 pub(crate) fn is_on() -> bool {
     QUIET.load(Relaxed)
 }
 
-/// From now on they are.
+/// Makes this library avoid system calls. Called before the kernel installs the filter.
 pub(crate) fn begin() {
     QUIET.store(true, Relaxed);
 }
 
-/// The filter was refused: they are not.
+/// Allows system calls again, because the kernel refused the filter.
 pub(crate) fn end() {
     QUIET.store(false, Relaxed);
 }

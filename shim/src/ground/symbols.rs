@@ -1,8 +1,9 @@
-//! Where the function behind an interposer is, read from the tables of the loaded libraries.
+//! Finds the function behind an interposer in the tables of the loaded libraries.
 //!
-//! Job: answer what `dlsym(RTLD_NEXT)` would, without calling it. `dlsym` frees the text of its last error before it
-//! forgets it: a `free` that is called from there and looks itself up by `dlsym` has that text freed twice. Invariant:
-//! allocates nothing, takes no lock. Libraries between ours and libc, which has all that is looked up, are never unloaded.
+//! Job: give the result of `dlsym(RTLD_NEXT)` without a call of `dlsym`. `dlsym` frees the text of its last error
+//! before it forgets the text. Suppose this free enters the interposer of `free`, and the interposer looks `free` up by
+//! `dlsym`: then `dlsym` frees the text a second time. Invariant: this file allocates nothing and takes no lock. libc
+//! exports all functions that this file looks up, and the libraries between this library and libc are never unloaded.
 //! Neighbour: `real`.
 
 use core::ffi::{CStr, c_char};
@@ -40,20 +41,21 @@ const DT_STRTAB: i64 = 5;
 const DT_SYMTAB: i64 = 6;
 const DT_GNU_HASH: i64 = 0x6fff_fef5;
 const DT_VERSYM: i64 = 0x6fff_fff0;
-/// The symbol is no default: only who asks for its version gets it.
+/// The symbol is not the default version: only a caller that names the version gets the symbol.
 const HIDDEN: u16 = 0x8000;
 const FUNCTION: u8 = 2;
-/// A function that answers which function to call.
+/// `STT_GNU_IFUNC`: a function that returns the address of the function to call.
 const INDIRECT: u8 = 10;
 
 unsafe extern "C" {
-    /// Made by the linker: this library's own dynamic section.
+    /// This library's own dynamic section; the linker defines the symbol.
     #[link_name = "_DYNAMIC"]
     static OURS: Dynamic;
 }
 
-/// Address of the first function of this name behind this library; where this library was loaded late, of the first in the
-/// process. 0 where there is none, or only `dlsym` can tell.
+/// Address of the first function of this name in the libraries behind this library, then in the libraries before this
+/// library (which was loaded late then). Returns 0 if no table has the function, or if only `dlsym` can find the
+/// function.
 pub(crate) fn next(name: &CStr) -> usize {
     let debug = weak(Weak::Debug);
     if debug == 0 {
@@ -69,11 +71,11 @@ pub(crate) fn next(name: &CStr) -> usize {
 }
 
 fn objects(first: *const LinkMap) -> impl Iterator<Item = &'static LinkMap> {
-    // SAFETY: the list ends with null; the objects that are met live as long as the process.
+    // SAFETY: the list ends with null; the objects up to libc live as long as the process.
     core::iter::successors(unsafe { first.as_ref() }, |object| unsafe { object.next.as_ref() })
 }
 
-/// What one object exports.
+/// The tables of a loaded object that list its exported functions.
 struct Tables {
     base: usize,
     strings: usize,
@@ -106,7 +108,7 @@ impl Tables {
         tables
     }
 
-    /// Address of the function; 0 where this object has none.
+    /// Address of the function; 0 if this object does not export the function.
     fn function(&self, name: &CStr) -> usize {
         if self.strings == 0 || self.symbols == 0 {
             return 0;
@@ -152,7 +154,8 @@ impl Tables {
         (1..count).map(|symbol| self.matching(symbol, name)).find(|address| *address != 0).unwrap_or(0)
     }
 
-    /// Address of the symbol of this number, if it is a function of this name that the object defines for everybody.
+    /// Address of symbol number `at`, if the object exports the symbol as a function of this name in its default
+    /// version. Otherwise 0.
     fn matching(&self, at: u32, name: &CStr) -> usize {
         // SAFETY: the number comes from the object's own tables; names end with NUL.
         let (symbol, found) = unsafe {
@@ -161,7 +164,7 @@ impl Tables {
         };
         let version = match self.versions {
             0 => 1,
-            // SAFETY: there is a version for each symbol, where there are versions.
+            // SAFETY: an object with a version table has a version for each symbol.
             versions => unsafe { *(versions as *const u16).wrapping_add(at as usize) },
         };
         if symbol.section == 0 || symbol.value == 0 || version & HIDDEN != 0 || version == 0 || found != name {
@@ -171,7 +174,7 @@ impl Tables {
             FUNCTION => self.base.wrapping_add(symbol.value),
             #[cfg(target_arch = "x86_64")]
             INDIRECT => {
-                // SAFETY: on this architecture such a function takes nothing; the object has been relocated.
+                // SAFETY: on this architecture such a function takes no argument; the object has been relocated.
                 let choose: unsafe extern "C" fn() -> usize =
                     unsafe { core::mem::transmute(self.base.wrapping_add(symbol.value)) };
                 // SAFETY: as above.

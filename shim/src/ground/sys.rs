@@ -1,15 +1,16 @@
-//! The kernel, asked directly: system calls that touch neither `errno` nor libc's state.
+//! System calls made without libc's wrappers: they touch neither `errno` nor libc's state.
 //!
-//! Invariant: nothing here can be interposed or can allocate, so all of it may run in a signal handler and in `malloc`.
+//! Invariant: no function of this file can be interposed, and none allocates. So all of them may run in a signal
+//! handler and within `malloc`. Callers: all modules of this library.
 
 use core::arch::asm;
 
 use crate::ground::quiet;
 
-/// A system call with up to six arguments; the kernel's raw answer (negative errno on failure).
+/// Makes a system call with up to six arguments; returns the kernel's raw answer (negative errno on failure).
 ///
 /// # Safety
-/// The arguments must be what the call expects.
+/// The arguments must be valid for the call.
 #[inline]
 pub(crate) unsafe fn call6(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
     let answer: isize;
@@ -51,7 +52,7 @@ pub(crate) fn pid() -> u32 {
     (unsafe { call3(libc::SYS_getpid, 0, 0, 0) }) as u32
 }
 
-/// Process id as the mounted `/proc` has it; 0 where there is none.
+/// Process id in the PID namespace of the mounted `/proc`; 0 if `/proc` does not show this process.
 pub(crate) fn pid_in_proc() -> u32 {
     let mut digits = [0u8; 10];
     let (path, into) = (c"/proc/self".as_ptr() as usize, digits.as_mut_ptr() as usize);
@@ -73,7 +74,7 @@ pub(crate) fn tid() -> u32 {
     (unsafe { call3(libc::SYS_gettid, 0, 0, 0) }) as u32
 }
 
-/// Nanoseconds of a clock; 0 where it cannot be read.
+/// Reads a clock, in nanoseconds; 0 on failure.
 pub(crate) fn clock_ns(clock: i32) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is ours; libc answers CLOCK_MONOTONIC from the vdso, without errno on success.
@@ -81,7 +82,7 @@ pub(crate) fn clock_ns(clock: i32) -> u64 {
     if failed != 0 { 0 } else { (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64) }
 }
 
-/// Nanoseconds between two readings of a clock that differ; 0 where it does not tell.
+/// Resolution of a clock, in nanoseconds; 0 on failure.
 pub(crate) fn resolution_ns(clock: i32) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is ours; libc answers from the vdso.
@@ -95,14 +96,14 @@ pub(crate) fn now_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }
 
-/// CPU nanoseconds of a thread of this process (0 where it is gone).
+/// CPU nanoseconds of a thread of this process; 0 if the thread has ended.
 pub(crate) fn thread_cpu_ns(tid: u32) -> u64 {
     // The kernel's own encoding of a per-thread CPU clock (posix-timers.h): ~tid << 3 | CPUCLOCK_PERTHREAD | SCHED.
     clock_ns((!tid << 3 | 6) as i32)
 }
 
-/// User and kernel time in nanoseconds of this thread (`RUSAGE_THREAD`) or process (`RUSAGE_SELF`), and its page faults;
-/// zeros where the program forbids the question.
+/// User time and kernel time, in nanoseconds, and the number of page faults of this thread (`RUSAGE_THREAD`) or of this
+/// process (`RUSAGE_SELF`). Returns zeros while [`quiet`] is on.
 pub(crate) fn usage(who: i32) -> (u64, u64, u64) {
     if quiet::is_on() {
         return (0, 0, 0);
@@ -118,8 +119,8 @@ pub(crate) fn usage(who: i32) -> (u64, u64, u64) {
     (ns(usage.ru_utime), ns(usage.ru_stime), (usage.ru_minflt as u64).wrapping_add(usage.ru_majflt as u64))
 }
 
-/// Highest RSS of this process' program in bytes; 0 where `/proc` does not tell. `ru_maxrss` would remember what the
-/// process was before its exec: a copy of the launcher.
+/// Highest RSS of this process since its exec, in bytes; 0 if `/proc` has no such number. This function does not use
+/// `ru_maxrss`, because `ru_maxrss` includes the time before the exec, when the process was a copy of the launcher.
 pub(crate) fn peak_rss() -> u64 {
     const NAME: &[u8] = b"\nVmHWM:";
     let fd = open(c"/proc/self/status");
@@ -166,17 +167,18 @@ pub(crate) fn map_shared(fd: i32, offset: u64, bytes: usize) -> *mut u8 {
     if at < 0 { core::ptr::null_mut() } else { at as *mut u8 }
 }
 
-/// Shared memory of a file in place of what is mapped at `at`; false on failure, and then nothing may be left there.
+/// Maps shared memory of a file over the mapping at `at`. Returns false on failure; then the address range may be
+/// unmapped.
 ///
 /// # Safety
-/// `at..at + bytes` must be a mapping of ours that nothing uses.
+/// `at..at + bytes` must be a mapping of this library that no code uses.
 pub(crate) unsafe fn map_shared_over(at: *mut u8, fd: i32, bytes: usize) -> bool {
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
     // SAFETY: the caller vouches for the range.
     unsafe { call6(libc::SYS_mmap, at as usize, bytes, protection as usize, flags as usize, fd as usize, 0) >= 0 }
 }
 
-/// Gives a mapping of ours back.
+/// Unmaps memory that this library mapped.
 ///
 /// # Safety
 /// Nothing may use `at..at + bytes` any more.
@@ -192,13 +194,13 @@ pub(crate) fn open(path: &core::ffi::CStr) -> isize {
     unsafe { call6(libc::SYS_openat, libc::AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0) }
 }
 
-/// Closes a descriptor of ours.
+/// Closes a descriptor that this library opened.
 pub(crate) fn close(fd: i32) {
     // SAFETY: closes a descriptor that the caller opened.
     unsafe { call3(libc::SYS_close, fd as usize, 0, 0) };
 }
 
-/// Reads this process' memory through the kernel: slower than a load, but a bad address is only an error.
+/// Reads this process' memory through the kernel: slower than a load, but a bad address only makes the result false.
 pub(crate) fn read_own_memory(address: u64, into: &mut [u8]) -> bool {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let remote = libc::iovec { iov_base: address as *mut _, iov_len: into.len() };
@@ -217,7 +219,7 @@ pub(crate) fn read_own_memory(address: u64, into: &mut [u8]) -> bool {
     read == into.len() as isize
 }
 
-/// Changes this thread's real signal mask, of one word; the old one.
+/// Changes this thread's real signal mask (64 bits); returns the old mask.
 pub(crate) fn change_mask(how: i32, word: u64) -> u64 {
     let mut old = 0u64;
     let (new, old_at) = ((&raw const word) as usize, (&raw mut old) as usize);
@@ -236,7 +238,7 @@ pub(crate) fn action_of(signal: i32) -> usize {
     action[0]
 }
 
-/// Wakes whoever waits on a futex word in shared memory.
+/// Wakes a thread that waits on a futex word in shared memory; does nothing while [`quiet`] is on.
 pub(crate) fn futex_wake(word: &core::sync::atomic::AtomicU32) {
     if quiet::is_on() {
         return;
@@ -245,7 +247,7 @@ pub(crate) fn futex_wake(word: &core::sync::atomic::AtomicU32) {
     unsafe { call3(libc::SYS_futex, word.as_ptr() as usize, 1, 1) };
 }
 
-/// Sleeps.
+/// Sleeps for `ns` nanoseconds, at most one second.
 pub(crate) fn sleep_ns(ns: u64) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: ns.min(999_999_999) as libc::c_long };
     // SAFETY: `time` is ours.

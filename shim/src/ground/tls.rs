@@ -1,7 +1,7 @@
-//! The shim's own thread-local block: initial-exec, zero-initialised, two instructions away.
+//! The shim's thread-local block: initial-exec TLS, zero-initialised, reached by two instructions.
 //!
-//! Invariant: all bytes zero is the valid first state of every thread; nothing here has a destructor. It is small
-//! enough (128 bytes) for the static TLS surplus when the library is loaded late. Neighbours: everything.
+//! Invariant: a block of zero bytes is the valid first state of every thread, and no field has a destructor. The block
+//! has 128 bytes, so it fits into libc's static TLS surplus if the library is loaded late. Callers: all modules.
 
 use core::arch::{asm, global_asm};
 use core::cell::Cell;
@@ -13,28 +13,29 @@ use crate::ground::slot::Slot;
 /// One thread's block.
 #[repr(C)]
 pub(crate) struct Tls {
-    /// Bytes this thread may still allocate before the slow path is entered. Zero at first: every thread enters it.
+    /// Bytes that this thread may still allocate before a hook enters the slow path. Zero at first, so the first
+    /// allocation of every thread enters the slow path.
     pub(crate) countdown: Cell<i64>,
-    /// Blocks of at least this many bytes always enter the slow path.
+    /// An allocation of at least this many bytes always enters the slow path.
     pub(crate) certain: Cell<usize>,
     /// Bytes that memcpy and memmove may still move before their slow path is entered.
     pub(crate) copy_countdown: Cell<i64>,
-    /// Mean bytes between samples that `countdown` was drawn with; 0 before the first draw.
+    /// Mean bytes between samples at the time of the last draw of `countdown`; 0 before the first draw.
     pub(crate) interval: Cell<u64>,
     /// The thread's slot; null until the thread is known.
     pub(crate) slot: Cell<*mut Slot>,
-    /// The fork generation that the slot belongs to.
+    /// The fork generation of the slot: after a fork, the slot of the parent's generation is not valid.
     pub(crate) generation: Cell<u64>,
     /// State of this thread's random numbers.
     pub(crate) random: Cell<u64>,
-    /// `countdown` as it was when C++'s `new` asked the allocator.
+    /// Value of `countdown` at the time when C++'s `new` called the allocator.
     pub(crate) outside: Cell<i64>,
-    /// Depth of our own slow paths: hooks pass straight through while it is not 0.
+    /// Not 0 while this library's own code runs: the hooks then record nothing.
     pub(crate) busy: Cell<u32>,
-    /// What the program believes of its signal mask: bit 0 our signal is blocked, bit 1 SIGSEGV or SIGBUS is blocked;
-    /// bit 2: our signal is blocked for real.
+    /// Signal mask. Bit 0: the program has blocked SIGURG, as far as the program can see. Bit 1: the program has
+    /// blocked SIGSEGV or SIGBUS. Bit 2: SIGURG is really blocked.
     pub(crate) masked: Cell<u32>,
-    /// Flag of allocation records while a request of Python's object allocators is on its way to `malloc`.
+    /// Flag for allocation records while one of Python's object allocators calls `malloc`.
     pub(crate) via_python: Cell<AllocFlags>,
     /// 1 while an allocator other than libc's works.
     pub(crate) inside: Cell<u8>,
@@ -42,9 +43,9 @@ pub(crate) struct Tls {
     pub(crate) arena: Cell<u8>,
     /// 1 once `copy_countdown` was drawn.
     pub(crate) copying: Cell<u8>,
-    /// 1 while a function behind an interposer is being looked up.
+    /// 1 while this thread looks up the function behind an interposer.
     looking: Cell<u8>,
-    /// Not 0 while this thread's SIGSEGV and SIGBUS are open though it blocks them (see `faults`).
+    /// Not 0 while SIGSEGV and SIGBUS are unblocked in this thread although the program blocks them (see `faults`).
     pub(crate) kept_fault: Cell<u8>,
 }
 
@@ -100,22 +101,23 @@ pub(crate) fn tls() -> &'static Tls {
             options(pure, readonly, nostack),
         );
     }
-    // SAFETY: the block lives as long as the thread, is aligned to 64 bytes and holds a valid `Tls` from its first
-    // zero bytes on; only this thread (and its signal handlers) uses it, through `Cell`s.
+    // SAFETY: the block lives as long as the thread, is aligned to 64 bytes, and its initial zero bytes are a valid
+    // `Tls`. Only this thread and its signal handlers use the block, through `Cell`s.
     unsafe { &*block }
 }
 
-/// A countdown of copied bytes that no series of copies uses up.
+/// A countdown of copied bytes so large that copies never use it up.
 pub(crate) const FAR: i64 = i64::MAX / 2;
 
-/// Keeps the hooks of this thread out while it lives. Copies made meanwhile are this library's own, so the countdown of
-/// copied bytes is put aside: otherwise they would use it up, and the program's next copy would stand for their bytes.
+/// While this value lives, the hooks record nothing in this thread. The value also replaces the countdown of copied
+/// bytes by [`FAR`], because this library's own copies would use up the countdown, and the program's next copy would
+/// then be sampled with the weight of those copies.
 pub(crate) struct Busy {
     copies: i64,
 }
 
 impl Busy {
-    /// Marks this thread busy; `None` where it is already.
+    /// Marks this thread as busy; `None` if the thread is busy already.
     pub(crate) fn enter() -> Option<Self> {
         let tls = tls();
         if tls.busy.get() != 0 {
@@ -125,12 +127,12 @@ impl Busy {
         Some(Self { copies: tls.copy_countdown.replace(FAR) })
     }
 
-    /// Keeps the hooks of this thread out until it ends.
+    /// Stops recording in this thread until the thread ends.
     pub(crate) fn for_good() {
         tls().busy.set(1);
     }
 
-    /// Has the countdown of copied bytes continue with `left`.
+    /// Makes the countdown of copied bytes continue with `left` at the end of this value.
     pub(crate) fn set_copies(&mut self, left: i64) {
         self.copies = left;
     }
@@ -144,11 +146,11 @@ impl Drop for Busy {
     }
 }
 
-/// Tells a look-up inside a look-up while it lives.
+/// Lives while this thread looks up a function, so that a look-up within the look-up can be detected.
 pub(crate) struct LookUp(());
 
 impl LookUp {
-    /// `None` where this thread is looking something up already.
+    /// Begins a look-up; `None` if this thread is within a look-up already.
     pub(crate) fn enter() -> Option<Self> {
         (tls().looking.replace(1) == 0).then_some(Self(()))
     }

@@ -1,13 +1,13 @@
-//! A shell's command in the making.
+//! A buffer in which this library builds a command for a shell.
 //!
-//! Job: put a text together in memory that no allocator gave. Invariant: the text always ends with NUL, and a text that did
-//! not fit is never handed out. Neighbours: `life::shell` and `life::exec` write one.
+//! Job: build a text in memory that comes from the kernel, not from an allocator. Invariant: the text always ends with
+//! NUL, and [`Words::whole`] never returns a text of which a part is missing. Callers: `life::shell` and `life::exec`.
 
 use core::ffi::c_char;
 
 use crate::ground::sys;
 
-/// A text that grows in memory of its own; what does not fit is noted.
+/// A text that grows in a mapping of its own. If a part does not fit, `whole` becomes false.
 pub(crate) struct Words {
     at: *mut u8,
     room: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// An empty text with room for so many bytes; `None` where the system gives no memory.
+    /// An empty text in a buffer of `room` bytes; `None` if the system gives no memory.
     pub(crate) fn new(room: usize) -> Option<Self> {
         let at = sys::map_private(room);
         (!at.is_null()).then_some(Self { at, room, length: 0, whole: true })
@@ -35,7 +35,7 @@ impl Words {
         }
     }
 
-    /// The text, which ends with NUL; `None` where a part did not fit.
+    /// The text, which ends with NUL; `None` if a part did not fit.
     pub(crate) fn whole(&self) -> Option<*const c_char> {
         self.whole.then_some(self.at.cast_const().cast())
     }
