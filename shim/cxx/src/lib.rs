@@ -1,10 +1,11 @@
-//! C++'s operators `new` and `delete`, preloaded behind the shim and before an allocator that brings its own.
+//! C++'s operators `new` and `delete`, preloaded behind the shim and before an allocator that has such operators.
 //!
-//! Job: have the program's calls of the operators lead to the shim. It is a library apart because only a process whose
-//! preloaded allocator has operators may have ours in front: elsewhere the one that has them may be a libstdc++ that was
-//! loaded later and for one library alone, which nobody could find. Invariant: no code but jumps; the look-up of what lies
-//! behind is called from here, since `dlsym(RTLD_NEXT)` goes by its caller. Neighbours: the shim's `hooks/cxx.rs` (does
-//! the work), `src/launch/preload.rs` (decides whether it is preloaded).
+//! Job: lead the program's calls of the operators to the shim. The operators are in a library of their own, because
+//! they are safe only in front of a preloaded allocator that has operators. In another process, the real operators may
+//! be in a libstdc++ that was loaded later with local visibility; `dlsym` would not find them. Invariant: this library
+//! contains only jumps and a call of `dlsym`. The call must be made here, because `dlsym(RTLD_NEXT)` searches behind
+//! its caller. Neighbours: the shim's `memory/preload/cxx.rs` (does the work), `src/launch/preload.rs` (decides whether
+//! to preload this library).
 
 #![cfg_attr(panic = "abort", no_std)]
 
@@ -18,7 +19,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// A jump to a function of the shim: arguments, return address and frame are those of the caller.
+/// A jump to a function of the shim; arguments, return address and frame stay as the caller made them.
 #[cfg(target_arch = "x86_64")]
 macro_rules! jump {
     ($to:expr) => {

@@ -1,17 +1,17 @@
-//! The greenlets that wait in an idle gevent hub, and where each stands.
+//! The waiting greenlets of an idle gevent hub, and the line at which each waits.
 //!
-//! Job: from the frame of `Hub.run` to the hub, from the garbage collector's lists to the greenlets and to the watchers
-//! that wake them. The reader's question: *which word of these objects is it?* greenlet's C++ objects and libev's
-//! watchers have no fixed layout over their versions, so each word is found by what it points to: an object of a known
-//! class, or an object that points back. Invariant: what is not found so is not shown; every list has a bound.
-//! Neighbours: `walk` reads the frames, `tasks` and `trio` do the same for asyncio and trio.
+//! Job: find the hub from the frame of `Hub.run`; find the greenlets, and the watchers that wake them, from the garbage
+//! collector's lists. greenlet's C++ objects and libev's watchers have different layouts in different versions. So this
+//! file recognises a field by its target: an object of a known class, or an object that points back. Invariant: objects
+//! without such a field are left out; every list has a bound. Neighbours: `walk` reads the frames; `tasks` and `trio`
+//! do the same for asyncio and trio. Callers: the launcher's observer.
 
 use crate::fields::Layout;
 use crate::memory::{Memory, at, unaligned};
 use crate::tasks::TYPE_NAME;
 use crate::walk::{Frame, first_local, single};
 
-/// Words of `PyInterpreterState` that are searched for the heads of the collector's lists.
+/// Words of `PyInterpreterState` in which [`collector_lists`] searches for the heads of the collector's lists.
 const STATE_WORDS: u32 = 4_096;
 /// Bytes from one `gc_generation` to the next: two links, a threshold and a count.
 const GENERATION: u32 = 24;
@@ -22,24 +22,24 @@ const HEAD: u32 = 16;
 const BEFORE: u32 = 8;
 /// The low bits of a link are flags of the collector.
 const FLAGS: u64 = 3;
-/// `PyTypeObject.tp_base`, and the longest line of bases that is followed.
+/// `PyTypeObject.tp_base`, and the most base classes that are followed.
 const BASE: u32 = 256;
 const BASES: u32 = 16;
 /// `PyGreenlet.pimpl`: greenlet's C++ object, whose second word is the greenlet again.
 const IMPLEMENTATION: u32 = 32;
 const SELF: u32 = 8;
-/// Words of the C++ object that are searched.
+/// Words of the C++ object in which this file searches.
 const WORDS: u32 = 32;
 /// `PyFrameObject.f_frame`.
 const F_FRAME: u32 = 24;
-/// The words of a watcher that hold its callback and the callback's arguments are among these.
+/// Words of a watcher in which its callback and the callback's arguments can be.
 const WATCHER_WORDS: core::ops::Range<u32> = 2..7;
-/// The first item of a tuple, and the object that a method is bound to, both lie here.
+/// Offset of the first item of a tuple, and of the object of a bound method.
 const FIRST: u32 = 24;
-/// Words of a `Waiter` that are searched for its greenlet.
+/// Words of a `Waiter` in which [`woken_by`] searches for its greenlet.
 const WAITER_WORDS: u32 = 7;
 
-/// What an object in the collector's lists is to us.
+/// The kind of an object in the collector's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collected {
     /// A greenlet.
@@ -50,18 +50,18 @@ pub enum Collected {
     Other,
 }
 
-/// A hub, and where greenlets name their parent.
+/// A hub, and the offset at which its greenlets name their parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hub {
     /// Address of the hub.
     pub hub: u64,
-    /// Address of the greenlet in which its thread began.
+    /// Address of the main greenlet of the hub's thread, in which the thread began.
     pub main: u64,
     /// Offset of the parent in the C++ object.
     parent: u32,
 }
 
-/// The heads of the collector's three lists in the interpreter at `interp`: the address of the first. Search once.
+/// The address of the first head of the collector's three lists in the interpreter at `interp`. Slow: keep the result.
 pub fn collector_lists<M: Memory>(mem: &M, layout: &Layout, interp: u64) -> Option<u64> {
     if layout.free_threaded {
         return None;
@@ -79,8 +79,8 @@ pub fn collector_lists<M: Memory>(mem: &M, layout: &Layout, interp: u64) -> Opti
         .find(|&first| (0..GENERATIONS).all(|nth| is_head(at(first, nth.wrapping_mul(GENERATION)))))
 }
 
-/// Shows the objects of the collector's lists at `lists` with their classes, the newest of each list first, until
-/// `visit` answers false. `limit`: most objects of all lists together. Answers how many were shown.
+/// Calls `visit` with each object of the collector's lists at `lists` and its class, the newest of each list first,
+/// until `visit` returns false. `limit`: most objects of all lists together. Returns the number of visited objects.
 pub fn collected<M: Memory>(
     mem: &M,
     layout: &Layout,
@@ -94,7 +94,7 @@ pub fn collected<M: Memory>(
         let mut link = head;
         while shown < limit {
             let Some(before) = mem.u64(at(link, BEFORE)).map(|before| before & !FLAGS) else { break };
-            // The list changes: its links no longer agree.
+            // The two links disagree, because the program is changing the list.
             if before == 0 || unaligned(before) || mem.u64(before).map(|next| next & !FLAGS) != Some(link) {
                 break;
             }
@@ -113,7 +113,7 @@ pub fn collected<M: Memory>(
     shown
 }
 
-/// What the objects of the class at `class` are.
+/// The kind of the objects of the class at `class`.
 pub fn collected_as<M: Memory>(mem: &M, mut class: u64) -> Collected {
     for _ in 0..BASES {
         if class == 0 || unaligned(class) {
@@ -134,11 +134,12 @@ pub fn collected_as<M: Memory>(mem: &M, mut class: u64) -> Collected {
     Collected::Other
 }
 
-/// The hub that the frame at `frame`, of `Hub.run`, runs. `None` where it is not laid out as greenlet 3 does.
+/// The hub of the frame at `frame`, a frame of `Hub.run`. `None` if the hub has another layout than in greenlet 3.
 pub fn hub<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Hub> {
     let hub = first_local(mem, layout, frame)?;
     let state = implementation(mem, hub)?;
-    // A greenlet names the main greenlet of its thread, its function, and its parent: of a hub, the main greenlet too.
+    // A greenlet refers to the main greenlet of its thread, to its function, and to its parent, in this order. The
+    // parent of a hub is the main greenlet.
     (2..WORDS).find_map(|index| {
         let (main, parent) = (index.wrapping_mul(8), index.wrapping_add(2).wrapping_mul(8));
         let named = mem.u64(at(state, main)).filter(|&named| named != 0 && !unaligned(named) && named != hub)?;
@@ -147,7 +148,7 @@ pub fn hub<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Hub> {
     })
 }
 
-/// Whether the object at `greenlet` is a greenlet of this hub, or the main greenlet of its thread.
+/// Is the object at `greenlet` a greenlet of this hub, or the main greenlet of the hub's thread?
 pub fn is_of_hub<M: Memory>(mem: &M, hub: Hub, greenlet: u64) -> bool {
     if greenlet == hub.main {
         return true;
@@ -167,7 +168,7 @@ pub fn parked_frame<M: Memory>(mem: &M, layout: &Layout, greenlet: u64) -> Optio
     })
 }
 
-/// Shows the objects that the watcher at `watcher` calls, or hands to what it calls: greenlets, among others.
+/// Calls `visit` with the objects that the watcher at `watcher` calls or passes as arguments; greenlets are among them.
 pub fn woken_by<M: Memory>(mem: &M, layout: &Layout, watcher: u64, mut visit: impl FnMut(u64)) {
     for index in WATCHER_WORDS {
         let Some(object) = mem.u64(at(watcher, index.wrapping_mul(8))) else { return };
@@ -186,7 +187,7 @@ pub fn woken_by<M: Memory>(mem: &M, layout: &Layout, watcher: u64, mut visit: im
     }
 }
 
-/// The C++ object of the greenlet at `greenlet`, if that points back.
+/// The C++ object of the greenlet at `greenlet`, if the C++ object points back to the greenlet.
 fn implementation<M: Memory>(mem: &M, greenlet: u64) -> Option<u64> {
     if greenlet == 0 || unaligned(greenlet) {
         return None;
@@ -195,7 +196,7 @@ fn implementation<M: Memory>(mem: &M, greenlet: u64) -> Option<u64> {
     (mem.u64(at(state, SELF))? == greenlet).then_some(state)
 }
 
-/// Has the class of the object this name, which ends with NUL?
+/// Does the class of the object have this name? `name` ends with NUL.
 fn is_named<M: Memory>(mem: &M, layout: &Layout, object: u64, name: &[u8]) -> bool {
     if object == 0 || unaligned(object) {
         return false;
@@ -205,7 +206,7 @@ fn is_named<M: Memory>(mem: &M, layout: &Layout, object: u64, name: &[u8]) -> bo
     text.is_some_and(|text| readable_text(mem, text, &mut found)) && found.starts_with(name)
 }
 
-/// Reads a text of unknown length, byte by byte up to its end: memory may end behind it.
+/// Reads a text of unknown length byte by byte up to its NUL, because the memory behind the text may be unmapped.
 fn readable_text<M: Memory>(mem: &M, text: u64, into: &mut [u8]) -> bool {
     let mut addr = text;
     for byte in into.iter_mut() {

@@ -1,8 +1,8 @@
-//! The text of code that lies in no file, as `linecache` has it.
+//! The source text of generated code, from `linecache`.
 //!
-//! Job: libraries that generate code (attrs, notebooks) put its text into the dictionary `linecache.cache`, for
-//! tracebacks; find it there. Invariants: an entry counts only if its last item is the name that was asked for; lines
-//! and bytes have a bound. Neighbours: `dict` searches, `text` reads a line.
+//! Job: libraries that generate code (attrs, notebooks) put the source text into the dictionary `linecache.cache`, for
+//! tracebacks. Read the text from there. Invariants: an entry counts only if its last item is the requested name; the
+//! numbers of lines and bytes are bounded. Neighbours: `dict` searches, `text` reads a line.
 
 use crate::dict;
 use crate::fields::Layout;
@@ -14,14 +14,14 @@ const ITEMS: u32 = 24;
 const ENTRY: u64 = 4;
 /// `PyListObject.ob_item`.
 const LIST_ITEMS: u32 = 24;
-/// Most lines of a text, and most bytes of a line.
+/// Most lines of a text (a longer text counts as missing), and most bytes of a line (a longer line is cut).
 const MOST_LINES: u64 = 20_000;
 const MOST_BYTES: usize = 1_024;
-/// Interpreters that are searched.
+/// Most interpreters to search.
 const INTERPRETERS: u32 = 16;
 
-/// Shows the lines that `linecache` has for the code called `name`, until `visit` answers false; answers whether all
-/// were read. A line that is longer than a kilobyte is cut.
+/// Calls `visit` with each line that `linecache` has for the code with filename `name`, until `visit` returns false.
+/// Returns true if all lines were read. A line over a kilobyte is cut.
 pub fn cached_lines<M: Memory>(mem: &M, layout: &Layout, name: &[u8], mut visit: impl FnMut(&[u8]) -> bool) -> bool {
     let Some((lines, count)) = entry(mem, layout, name) else { return false };
     let Some(items) = mem.u64(at(lines, LIST_ITEMS)) else { return false };
@@ -42,7 +42,7 @@ fn entry<M: Memory>(mem: &M, layout: &Layout, name: &[u8]) -> Option<(u64, u64)>
         }
         let cache = dict::module_attribute(mem, layout, interp, b"linecache", b"cache");
         if let Some(found) = cache.and_then(|cache| dict::lookup(mem, layout, cache, name)) {
-            // A shorter entry is a function that reads the text of a module from its file.
+            // An entry with fewer items holds a function that reads a module's text from its file.
             let item = |index: u32| mem.u64(at(found, ITEMS.wrapping_add(index.wrapping_mul(8))));
             let mut said = [0; dict::LONGEST_KEY];
             let is_entry = mem.u64(at(found, layout.object.ob_size))? == ENTRY

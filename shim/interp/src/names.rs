@@ -1,9 +1,10 @@
-//! What Python calls its threads, for 3.11 to 3.13; later versions tell the kernel.
+//! Python's names of threads, for 3.11 to 3.13; later versions set the kernel's thread name.
 //!
-//! Job: read name and kernel id of each `threading.Thread` that runs. Invariant: nothing is believed by its place
-//! alone: `Thread.__init__` sets `_name` second and `_native_id` seventh, a subclass may set attributes before them, so
-//! a number that is the id of a thread, with a string five places before it, is what is looked for. A thread whose
-//! attributes have become a dictionary of their own keeps its number. Neighbour: `dict` finds the threads.
+//! Job: read name and kernel id of each running `threading.Thread`. `Thread.__init__` sets the attribute `_name` second
+//! and `_native_id` seventh; a subclass may set other attributes before. So this file searches for a number with a
+//! string five places before the number. Invariant: a number counts only if it is the id of a thread of the process. If
+//! a thread's attributes have become a separate dictionary, this file finds no name, and the report shows the thread's
+//! number. Neighbour: `dict` finds the threads.
 
 use crate::dict;
 use crate::fields::Layout;
@@ -13,9 +14,9 @@ use crate::text::text;
 /// Places of `_name` and `_native_id` among the attributes.
 const NAME: u32 = 1;
 const NATIVE_ID: u32 = 6;
-/// Attributes that a subclass may set before.
+/// Most attributes of a subclass before `_name`.
 const OWN: u32 = 16;
-/// Longer names are cut.
+/// Bytes of the longest name; longer names are cut.
 const NAME_BYTES: usize = 128;
 /// `PyLongObject`: its size (3.11) or tag (3.12 and later), and the first digit of 30 bits.
 const INT_SIZE: u32 = 16;
@@ -23,7 +24,7 @@ const INT_DIGIT: u32 = 24;
 
 /// Finds the dictionary of running threads of the interpreter at `interp`; `None` until `threading` is imported.
 ///
-/// Searches dictionaries: call it seldom. The dictionary stays where it is.
+/// Slow, because it searches dictionaries. Keep the result: the dictionary does not move.
 pub fn running_threads<M: Memory>(mem: &M, layout: &Layout, interp: u64) -> Option<u64> {
     if layout.minor > 13 || layout.free_threaded {
         return None;
@@ -31,7 +32,7 @@ pub fn running_threads<M: Memory>(mem: &M, layout: &Layout, interp: u64) -> Opti
     dict::module_attribute(mem, layout, interp, b"threading", b"_active")
 }
 
-/// Shows kernel id and name of each thread in `running` whose id `is_thread` knows.
+/// Calls `visit` with kernel id and name of each thread in `running`, if `is_thread` confirms the id.
 pub fn thread_names<M: Memory>(
     mem: &M,
     layout: &Layout,
@@ -54,7 +55,7 @@ pub fn thread_names<M: Memory>(
     });
 }
 
-/// The value of a positive `int` of one digit.
+/// The value of a positive `int` of a single digit; `None` for another object.
 fn small_int<M: Memory>(mem: &M, layout: &Layout, object: u64) -> Option<u32> {
     if object == 0 || object & 7 != 0 {
         return None;

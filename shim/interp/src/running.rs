@@ -1,7 +1,7 @@
-//! Which of its thread states a thread runs: entering a sub-interpreter changes to another thread state.
+//! The thread state that a thread runs: a thread that enters a sub-interpreter changes to another thread state.
 //!
-//! Job: find the running state by reading. From 3.13 on, a flag in the state tells whether its thread runs the state.
-//! Before 3.13, a thread may run a state that another thread made. There, the address of the state's `_PyCFrame`
+//! Job: find the running state by reading memory. From 3.13 on, a flag in the state says whether its thread runs the
+//! state. Before 3.13, a thread may run a state that another thread made. There, the address of the state's `_PyCFrame`
 //! decides: the `_PyCFrame` lies on the C stack of the thread that runs the state, and the innermost `_PyCFrame` of a
 //! stack belongs to the running state. Invariant: if the reads decide nothing, the answer is the state that the caller
 //! passed. Neighbours: `threads` lists the states, `walk` takes the answer.
@@ -12,12 +12,12 @@ use crate::threads::each_state;
 
 /// Most thread states of other interpreters that a search looks at.
 const STATES: u32 = 1024;
-/// `PyThreadState._status.bound_gilstate`: the state that `PyGILState_GetThisThreadState` answers in its thread.
+/// `PyThreadState._status.bound_gilstate`: `PyGILState_GetThisThreadState` returns this state in its thread.
 const BOUND: u32 = 1 << 3;
 /// A `_PyCFrame` less than this many bytes behind its thread state is a part of the state: the state runs nothing.
 const ROOT: u64 = 4096;
 
-/// Whether the thread runs this state of its own at present; `None` before 3.13, where a state has no such flag.
+/// Does the thread run this state of its own at present? `None` before 3.13, because a state has no such flag.
 #[must_use]
 pub fn is_bound<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<bool> {
     Some(mem.u32(at(tstate, layout.thread.status?))? & BOUND != 0)
@@ -29,8 +29,8 @@ pub fn interpreter<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<u
     mem.u64(at(tstate, layout.thread.interp))
 }
 
-/// True while the garbage collector of a thread state's interpreter works. A thread that holds the GIL then is the one
-/// that collects, or runs a finalizer for the collector.
+/// True while the garbage collector of a thread state's interpreter works. The thread that holds the GIL then runs the
+/// collector, or a finalizer for the collector.
 #[inline]
 #[must_use]
 pub fn collects<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> bool {

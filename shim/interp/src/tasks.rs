@@ -1,10 +1,10 @@
-//! What an idle event loop is waiting for: its tasks and the coroutines that each is suspended in.
+//! The waiting tasks of an idle event loop, and the coroutines in which each task is suspended.
 //!
-//! Job: a thread in `epoll_wait` says nothing about the program; the lines that await do. The reader's question:
-//! *where do the tasks stand?* From 3.14 on every thread keeps a list of its tasks, whose shape the `_asyncio` module
-//! describes in a section `.AsyncioDebug`; before, `asyncio.tasks` keeps them in a weak set. Invariant: a task whose
-//! coroutine is not suspended is never shown; every list has a bound. Tasks of other libraries' event loops are seen
-//! where they are asyncio's (uvloop); `trio` finds trio's. Neighbours: `dict` finds the weak set, `walk` reads frames.
+//! Job: while a thread waits in `epoll_wait`, find the lines at which the program's tasks await. From 3.14 on, every
+//! thread has a list of its tasks; the `_asyncio` module describes the list in a section `.AsyncioDebug`. Before 3.14,
+//! `asyncio.tasks` keeps all tasks in a weak set. Invariant: a task is shown only if its coroutine is suspended; every
+//! list has a bound. This file also finds asyncio's tasks in other libraries' event loops (uvloop); `trio` finds the
+//! tasks of trio. Neighbours: `dict` finds the weak set, `walk` reads frames. Callers: the launcher's observer.
 
 use crate::dict;
 use crate::fields::Layout;
@@ -12,11 +12,11 @@ use crate::memory::{Memory, at, unaligned};
 use crate::text::text;
 use crate::walk::{Frame, TAG, single};
 
-/// More links or set entries than this are not followed.
+/// Most links or set entries that are followed.
 const LIMIT: u32 = 1 << 16;
-/// A coroutine that awaits itself through more objects than this is a circle.
+/// If a chain of awaited objects is longer than this, its links form a cycle.
 const CHAIN_LIMIT: u32 = 256;
-/// `PyWeakReference.wr_object`, and the first field of the objects that stand between awaiter and awaited
+/// `PyWeakReference.wr_object`. Also the first field of the objects between an awaiting and an awaited object
 /// (`coroutine_wrapper`, `async_generator_asend`, `FutureIter`).
 const FIRST_FIELD: u32 = 16;
 /// `fut_loop`, the first field of every future and task.
@@ -26,22 +26,22 @@ const SET_MASK: u32 = 32;
 const SET_TABLE: u32 = 40;
 /// `tp_name` follows the head of a variable-size object.
 pub(crate) const TYPE_NAME: u32 = 24;
-/// `PyCFunctionObject.m_self`: the object that a method of a C type is bound to.
+/// `PyCFunctionObject.m_self`: the object of a bound method of a C type.
 const BOUND_TO: u32 = 24;
-/// Local variables and temporary values of a frame that are searched for its event loop.
+/// Number of a frame's local variables and temporary values in which [`called_loop`] searches.
 const FRAME_WORDS: u32 = 48;
 
-/// Where one process keeps its tasks: found once, used often.
+/// The place of a process' tasks: search for it once and keep the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskSource {
-    /// 3.11 to 3.13: a weak set, and where a task keeps its coroutine.
+    /// 3.11 to 3.13: a weak set of tasks.
     Set {
         /// Address of the `WeakSet`.
         weak_set: u64,
         /// Offset of `task_coro`.
         coroutine: u32,
     },
-    /// 3.14 and 3.15: circular lists through the tasks.
+    /// 3.14 and 3.15: circular lists of tasks.
     Lists {
         /// Offset of `task_coro`.
         coroutine: u32,
@@ -54,34 +54,35 @@ pub enum TaskSource {
     },
 }
 
-/// One task that waits.
+/// A waiting task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
     /// Address of the task.
     pub task: u64,
-    /// Address of its event loop: [`first_local`](crate::first_local) of the frame of `BaseEventLoop.run_forever`.
+    /// Address of the task's event loop: [`first_local`](crate::first_local) of the frame of
+    /// `BaseEventLoop.run_forever`.
     pub event_loop: u64,
-    /// Address of its outermost coroutine.
+    /// Address of the task's outermost coroutine.
     pub coroutine: u64,
 }
 
-/// What stands at the end of a chain of coroutines.
+/// The end of a chain of coroutines, as [`await_chain`] found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Awaited {
-    /// Frames shown.
+    /// Number of frames passed to the visitor.
     pub frames: u32,
-    /// Address of the future that the innermost coroutine awaits; 0 where it awaits something else.
+    /// Address of the future that the innermost coroutine awaits; 0 if the coroutine awaits another kind of object.
     pub future: u64,
-    /// Whether that stands for other tasks (a task, `gather`, a task group, `wait`), so that those tell what is
-    /// awaited.
+    /// True if the coroutine waits for other tasks (awaits a task, `gather`, a task group or `wait`). Then the wait
+    /// belongs to the lines of the other tasks.
     pub for_tasks: bool,
 }
 
 impl TaskSource {
-    /// Finds the tasks of the interpreter at `interp`. `debug` is the address of the section `.AsyncioDebug`, which
-    /// 3.14 and later need. `None` until `asyncio` is imported.
+    /// Finds the tasks of the interpreter at `interp`. `debug` is the address of the section `.AsyncioDebug`; 3.14 and
+    /// later need this address. Returns `None` until the program has imported `asyncio`.
     ///
-    /// Searches dictionaries: call it seldom.
+    /// Slow, because it searches dictionaries.
     pub fn find<M: Memory>(mem: &M, layout: &Layout, interp: u64, debug: Option<u64>) -> Option<Self> {
         if layout.free_threaded {
             return None;
@@ -89,15 +90,15 @@ impl TaskSource {
         if layout.minor >= 14 {
             return Self::described(mem, debug?);
         }
-        // 3.11 knows one set; 3.12 and 3.13 one for tasks that have been suspended, which are all that wait.
+        // 3.11 has a single set. 3.12 and 3.13 have a set of tasks that have been suspended before: all waiting tasks.
         let name: &[u8] = if layout.minor == 11 { b"_all_tasks" } else { b"_scheduled_tasks" };
         let weak_set = dict::module_attribute(mem, layout, interp, b"asyncio.tasks", name)?;
-        // Measured on 3.11.7, 3.12.1, 3.13.0 and 3.13.18: what lies there is checked to be a coroutine anyway.
+        // Offsets measured on 3.11.7, 3.12.1, 3.13.0 and 3.13.18. `show` checks that the object there is a coroutine.
         Some(Self::Set { weak_set, coroutine: if layout.minor == 13 { 120 } else { 136 } })
     }
 
-    /// `Py_AsyncioModuleDebugOffsets`: of a task its size, name, awaited-by, two flags, coroutine and node; of an
-    /// interpreter its size and list; of a thread its size, running loop, running task and list.
+    /// Reads `Py_AsyncioModuleDebugOffsets`. For a task: size, name, awaited-by, two flags, coroutine and node. For an
+    /// interpreter: size and list. For a thread: size, running loop, running task and list.
     fn described<M: Memory>(mem: &M, debug: u64) -> Option<Self> {
         let word = |index: u64| mem.u64(debug.wrapping_add(index.wrapping_mul(8)));
         let field = |size, index| {
@@ -114,10 +115,10 @@ impl TaskSource {
     }
 }
 
-/// Shows the waiting tasks of the thread state at `tstate` of the interpreter at `interp` until `visit` answers false;
-/// answers whether all were seen.
+/// Calls `visit` with the waiting tasks of the thread state at `tstate` of the interpreter at `interp`, until `visit`
+/// returns false. Returns true if all tasks were visited.
 ///
-/// Before 3.14 the tasks of all threads are shown: tell them apart by [`Task::event_loop`].
+/// Before 3.14 the tasks of all threads are visited; the caller selects the thread's tasks by [`Task::event_loop`].
 pub fn tasks<M: Memory>(
     mem: &M,
     layout: &Layout,
@@ -139,8 +140,9 @@ pub fn tasks<M: Memory>(
     }
 }
 
-/// The event loop that the innermost frame at `frame` calls, among those that `known` tells: the loop that one of its
-/// values is, is bound to, or belongs to (as a task does). For loops whose own functions have no frames (uvloop).
+/// The event loop that the innermost frame at `frame` calls. For loops with functions in C, without frames (uvloop).
+/// `known` maps the address of a loop, or of a task, to its loop. Searches the frame's values for such an object, or
+/// for a method bound to such an object.
 pub fn called_loop<M: Memory>(mem: &M, layout: &Layout, frame: u64, known: impl Fn(u64) -> Option<u64>) -> Option<u64> {
     (0..FRAME_WORDS).find_map(|index| {
         let place = at(frame, layout.frame.locals).wrapping_add(u64::from(index).wrapping_mul(8));
@@ -152,7 +154,7 @@ pub fn called_loop<M: Memory>(mem: &M, layout: &Layout, frame: u64, known: impl 
     })
 }
 
-/// Shows the frames that `task` is suspended in, outermost first, until `visit` answers false.
+/// Calls `visit` with the frames in which `task` is suspended, outermost first, until `visit` returns false.
 pub fn await_chain<M: Memory>(mem: &M, layout: &Layout, task: Task, mut visit: impl FnMut(Frame) -> bool) -> Awaited {
     let mut awaited = Awaited { frames: 0, future: 0, for_tasks: false };
     let mut object = task.coroutine;
@@ -177,7 +179,7 @@ pub fn await_chain<M: Memory>(mem: &M, layout: &Layout, task: Task, mut visit: i
     awaited
 }
 
-/// A coroutine or generator that is not running: its frame, and the object that it awaits (0: none).
+/// A suspended coroutine or generator: its frame, and the awaited object (0: none).
 struct Suspended {
     frame: Frame,
     awaits: u64,
@@ -188,7 +190,7 @@ pub(crate) fn is_suspended<M: Memory>(mem: &M, layout: &Layout, object: u64) -> 
     suspended(mem, layout, object).is_some()
 }
 
-/// Reads the generator at `object`; `None` where that is none, or is not suspended.
+/// Reads the generator at `object`; `None` if the object is no generator, or is not suspended.
 fn suspended<M: Memory>(mem: &M, layout: &Layout, object: u64) -> Option<Suspended> {
     if object == 0 || unaligned(object) {
         return None;
@@ -201,7 +203,7 @@ fn suspended<M: Memory>(mem: &M, layout: &Layout, object: u64) -> Option<Suspend
     let frame = single(mem, layout, place)?;
     let state = i8::from_ne_bytes([mem.u8(at(object, layout.generator.state))?]);
     let delegates = match (layout.minor, state) {
-        // One state for both: the instruction behind is RESUME, and its argument says after what (2, 3: await).
+        // A single state covers yield and await. The next instruction is RESUME; its argument is 2 or 3 after an await.
         (11 | 12, -1) => mem.u8(frame.instruction.wrapping_add(3))? & 3 >= 2,
         (13 | 14, -1) | (15, 2 | 3) => true,
         (13 | 14, -2) | (15, 1) => false,
@@ -211,7 +213,7 @@ fn suspended<M: Memory>(mem: &M, layout: &Layout, object: u64) -> Option<Suspend
     Some(Suspended { frame, awaits })
 }
 
-/// The object on top of a suspended frame's stack; 3.15 keeps one word more above it.
+/// The object on top of a suspended frame's stack; 3.15 has another word above the object.
 fn stack_peek<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<u64> {
     let top = at(frame, layout.frame.stack_top);
     let end = if layout.minor <= 13 {
@@ -224,7 +226,7 @@ fn stack_peek<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<u64> {
     Some(mem.u64(end.wrapping_sub(depth))? & !TAG)
 }
 
-/// Hands a waiting task on; true to go on.
+/// Calls `visit` with the task if the task waits. Returns true to continue.
 fn show<M: Memory>(mem: &M, layout: &Layout, task: u64, coroutine: u32, visit: &mut impl FnMut(Task) -> bool) -> bool {
     let read = || Some((mem.u64(at(task, coroutine))?, mem.u64(at(task, EVENT_LOOP))?));
     match read() {
@@ -235,7 +237,7 @@ fn show<M: Memory>(mem: &M, layout: &Layout, task: u64, coroutine: u32, visit: &
     }
 }
 
-/// The referents of the weak set at `weak_set`.
+/// Calls `visit` with the live members of the weak set at `weak_set`. Returns true if all were visited.
 fn set_members<M: Memory>(mem: &M, layout: &Layout, weak_set: u64, mut visit: impl FnMut(u64) -> bool) -> bool {
     let Some(set) = dict::weak_set_data(mem, layout, weak_set) else { return false };
     set_entries(mem, set, |reference| {
@@ -244,7 +246,7 @@ fn set_members<M: Memory>(mem: &M, layout: &Layout, weak_set: u64, mut visit: im
     })
 }
 
-/// The members of the set at `set`.
+/// Calls `visit` with the members of the set at `set`. Returns true if all were visited.
 pub(crate) fn set_entries<M: Memory>(mem: &M, set: u64, mut visit: impl FnMut(u64) -> bool) -> bool {
     let read = || Some((mem.u64(at(set, SET_TABLE))?, mem.u64(at(set, SET_MASK))?));
     let Some((mut entry, mask)) = read() else { return false };
@@ -262,7 +264,7 @@ pub(crate) fn set_entries<M: Memory>(mem: &M, set: u64, mut visit: impl FnMut(u6
     true
 }
 
-/// The links of the circular list whose head lies at `head`, the head itself left out.
+/// Calls `visit` with the links of the circular list at `head`, without the head. Returns true if all were visited.
 fn list_members<M: Memory>(mem: &M, head: u64, mut visit: impl FnMut(u64) -> bool) -> bool {
     let Some(mut link) = mem.u64(head) else { return false };
     for _ in 0..LIMIT {
@@ -279,7 +281,7 @@ fn list_members<M: Memory>(mem: &M, head: u64, mut visit: impl FnMut(u64) -> boo
     false
 }
 
-/// Whether the future at `future` is a task like `task`, or what `gather` returns.
+/// Is the future at `future` a task of the same type as `task`, or the result of `gather`?
 fn stands_for_tasks<M: Memory>(mem: &M, layout: &Layout, task: u64, future: u64) -> bool {
     let type_of = |object: u64| mem.u64(at(object, layout.object.ob_type)).filter(|_| object != 0);
     let Some(kind) = type_of(future) else { return false };
@@ -288,7 +290,7 @@ fn stands_for_tasks<M: Memory>(mem: &M, layout: &Layout, task: u64, future: u64)
     type_of(task) == Some(kind) || (named && &name == b"_GatheringFuture\0")
 }
 
-/// Whether the code object at `code` is one of asyncio's own that wait for tasks through a plain future.
+/// Does the code object at `code` belong to a function of asyncio that waits for tasks through a plain future?
 fn gathers<M: Memory>(mem: &M, layout: &Layout, code: u64) -> bool {
     let (mut file, mut name) = ([0; 512], [0; 32]);
     let read = |field, out: &mut [u8]| text(mem, layout, mem.u64(at(code, field))?, out);

@@ -1,27 +1,28 @@
-//! The threads of all interpreters, and the lock that they take turns with.
+//! The threads of all interpreters, and each interpreter's GIL.
 //!
-//! Job: pair thread states with the kernel's thread ids, and say where the GIL lies, so that a futex address can be
-//! recognised as the GIL's. Invariant: the lists may change while they are read; a broken list ends early and says so.
-//! Neighbours: `walk` takes the thread states found here; the launcher's remote reader is the user.
+//! Job: pair thread states with the kernel's thread ids, and give the address range of the GIL, so a caller can
+//! recognise the address of the GIL's futex. Invariant: the lists may change during the reading; if a list is broken,
+//! the functions stop early and return false. Neighbour: `walk` takes the thread states found here. Callers: `running`,
+//! and the launcher's remote reader.
 
 use crate::fields::{GilPlace, Layout};
 use crate::memory::{Memory, at};
 
-/// More interpreters or threads than this is a list that runs in a circle.
+/// If a list has more interpreters or threads than this, its links form a cycle.
 const LIST_LIMIT: u32 = 1 << 16;
 /// `sizeof(struct _gil_runtime_state)` on x86-64 (aarch64's mutexes are 8 bytes larger, twice); free-threaded builds
 /// put one more word before it.
 const GIL_SIZE: u64 = if cfg!(target_arch = "aarch64") { 224 } else { 208 };
 
-/// One thread state.
+/// A thread state of an interpreter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {
     /// Address of the `PyThreadState`.
     pub tstate: u64,
-    /// Address of its `PyInterpreterState`.
+    /// Address of the state's `PyInterpreterState`.
     pub interp: u64,
-    /// The kernel's id of the thread; 0 before the thread has begun. 3.11 and 3.12 never update it: a thread state of a
-    /// sub-interpreter keeps the id of the thread that made it.
+    /// The kernel's id of the thread; 0 before the thread has begun. 3.11 and 3.12 never update this number: the thread
+    /// state of a sub-interpreter keeps the id of the thread that made the state.
     pub native_thread_id: u64,
 }
 
@@ -30,16 +31,16 @@ pub struct Thread {
 pub struct Gil {
     /// Address of the structure: its mutexes and condition variables lie inside `start..end`.
     pub start: u64,
-    /// First address behind it.
+    /// First address behind the structure.
     pub end: u64,
-    /// Whether some thread holds it (false in a free-threaded build that runs without).
+    /// Does a thread hold the GIL? Always false in a free-threaded build that runs without the GIL.
     pub locked: bool,
-    /// The thread state that holds it, or held it last; 0 if none did.
+    /// The thread state that holds the GIL, or held the GIL last; 0 if none has held the GIL.
     pub last_holder: u64,
 }
 
-/// Shows every thread state of every interpreter until `visit` answers false; answers whether the lists were read to
-/// their ends. Younger interpreters come first.
+/// Calls `visit` with every thread state of every interpreter until `visit` returns false. Returns false if a list
+/// could not be read to its end. Younger interpreters come first.
 pub fn threads<M: Memory>(mem: &M, layout: &Layout, mut visit: impl FnMut(Thread) -> bool) -> bool {
     let mut whole = true;
     let ended = each_state(mem, layout, 0, |tstate, interp| {
@@ -52,8 +53,8 @@ pub fn threads<M: Memory>(mem: &M, layout: &Layout, mut visit: impl FnMut(Thread
     ended && whole
 }
 
-/// Shows address and interpreter of every thread state, but for those of the interpreter at `except`, until `visit`
-/// answers false; answers whether the lists were read to their ends.
+/// Calls `visit` with address and interpreter of every thread state until `visit` returns false. Leaves out the states
+/// of the interpreter at `except`. Returns false if a list could not be read to its end.
 #[inline]
 pub(crate) fn each_state<M: Memory>(
     mem: &M,
@@ -87,13 +88,13 @@ pub(crate) fn each_state<M: Memory>(
     false
 }
 
-/// The kernel's id of the thread that runs the thread state at `tstate`.
+/// The kernel's id in the thread state at `tstate`: see [`Thread::native_thread_id`].
 #[inline]
 pub fn native_thread_id<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<u64> {
     mem.u64(at(tstate, layout.thread.native_thread_id))
 }
 
-/// The GIL of the `PyInterpreterState` at `interp`; `None` where it has none yet.
+/// The GIL of the `PyInterpreterState` at `interp`; `None` if the interpreter has no GIL yet.
 pub fn gil<M: Memory>(mem: &M, layout: &Layout, interp: u64) -> Option<Gil> {
     let fields = &layout.runtime_fields;
     let start = match fields.gil {
@@ -104,7 +105,7 @@ pub fn gil<M: Memory>(mem: &M, layout: &Layout, interp: u64) -> Option<Gil> {
     Some(Gil {
         start,
         end: start.wrapping_add(GIL_SIZE).wrapping_add(extra),
-        // -1 before it is made, 0 free, 1 taken.
+        // -1 before the interpreter has made the GIL, 0 free, 1 taken.
         locked: mem.u32(at(start, fields.gil_locked))? == 1,
         last_holder: mem.u64(at(start, fields.gil_last_holder))?,
     })

@@ -1,73 +1,76 @@
 //! The frames of one thread, leaf first.
 //!
-//! Job: follow `previous` from the current frame and say, for each, which code object it runs and where in it. The
-//! reader's question: *may the thread be running meanwhile?* It may: every load can fail, a frame whose code object is
-//! not one is skipped, and the number of steps is bounded. Innermost frames of that kind have returned (3.11 and 3.12
-//! give up the code object before they unlink the frame); any other is counted. Invariant: at most `2 * max + 64`
-//! frames are shown or passed over. Neighbours: `fields` says where the fields lie, `identity` and `linetable` make
-//! sense of the pair (code, offset).
+//! Job: follow the links `previous` from the current frame, and give code object and instruction of each frame. The
+//! thread may run during the walk. So every load can fail, a frame without a valid code object is skipped, and the
+//! number of steps is bounded. Skipped frames are counted, except for innermost frames: these have returned (3.11 and
+//! 3.12 release the code object before they unlink the frame). Invariant: at most `2 * max + 64` frames are visited or
+//! skipped. Neighbours: `fields` (offsets of the fields), `identity` and `linetable` (translate the pair of code and
+//! offset). Callers: the shim's `python::stack`, the launcher's observer.
 
 use crate::fields::Layout;
 use crate::memory::{Memory, at, unaligned};
 
-/// From 3.14 on the two low bits of `f_executable` are a tag; code objects are aligned, so they are zero before.
+/// From 3.14 on, the two low bits of `f_executable` are a tag. Before, these bits are zero, because code objects are
+/// aligned.
 pub(crate) const TAG: u64 = 3;
 /// `FRAME_CREATED_BY_INTERPRETER` and C-stack frames are the interpreter's own: 3 and 4, in 3.12 to 3.15.
 const OWNER_INTERPRETER: u8 = 3;
 /// `CO_NO_MONITORING_EVENTS`, which the compiler never sets: the code object is the interpreter's own (3.13 to 3.15).
 const OWN_CODE_FLAG: u32 = 0x0200_0000;
-/// Bytes of bytecode that such a code object has at most: four instructions in 3.13 to 3.15, doubled.
+/// Most bytes of bytecode of such a code object: four instructions in 3.13 to 3.15, doubled.
 const OWN_CODE_LIMIT: u32 = 16;
 /// Bytes from a `_PyCFrame`'s frame to the `_PyCFrame` before it.
 const PREVIOUS: u32 = 8;
 /// Bytes from a frame's `is_entry` to its owner, in 3.11.
 const IS_ENTRY: u32 = 1;
-/// Callers of a frame that are asked whose evaluation loop it runs in.
+/// Most callers of a frame that [`in_loop`] follows.
 const LOOP_FRAMES: u32 = 1024;
-/// An address that no frame has.
+/// An unaligned address, so no frame has it: a walk that reaches this address ends as broken.
 const NOWHERE: u64 = 1;
-/// Extra steps that a walk may spend on frames which it does not show.
+/// Extra steps of a walk for skipped frames.
 const SKIP_ALLOWANCE: u32 = 64;
 
-/// One Python frame.
+/// A Python frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Address of the code object.
     pub code: u64,
-    /// Byte offset of the instruction in the code object's bytecode; `u32::MAX` where it lies outside of it: the
-    /// frame has not begun (3.11, 3.12) or was caught in a change.
+    /// Byte offset of the instruction in the code object's bytecode. `u32::MAX` if the instruction lies outside of the
+    /// bytecode: the frame has not begun (3.11, 3.12), or the interpreter was changing the frame.
     pub offset_bytes: u32,
-    /// Address of the instruction: its first byte is the opcode, where `offset_bytes` is known.
+    /// Address of the instruction. If `offset_bytes` is known, the first byte there is the opcode.
     pub instruction: u64,
     /// Address of the `_PyInterpreterFrame`.
     pub frame: u64,
 }
 
-/// How a walk ended.
+/// The reason for the end of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalkEnd {
-    /// At the outermost frame.
+    /// The walk reached the outermost frame.
     Complete,
-    /// `max` frames were shown, or the bound on steps was reached, and there were more.
+    /// The walk reached `max` frames or the bound on steps, and there were more frames.
     Cut,
-    /// The visitor asked to stop.
+    /// The visitor returned false.
     Stopped,
-    /// A frame could not be read: those shown are the innermost ones, the rest is unknown.
+    /// A frame could not be read. The visited frames are the innermost ones; the others are unknown.
     Broken,
 }
 
-/// What a walk did.
+/// Result of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walk {
-    /// How it ended.
+    /// The reason for the end.
     pub end: WalkEnd,
-    /// Frames shown to the visitor.
+    /// Number of frames passed to the visitor.
     pub frames: u32,
-    /// Frames passed over because their code object was none, without the innermost ones if any frame was shown.
+    /// Number of frames skipped for want of a valid code object. If any frame was visited, the skipped frames before
+    /// the first visited frame do not count.
     pub rejected: u32,
 }
 
-/// Shows the frames of the thread state at `tstate`, leaf first, at most `max`, until `visit` answers false.
+/// Calls `visit` with the frames of the thread state at `tstate`, leaf first, at most `max`, until `visit` returns
+/// false.
 ///
 /// A thread state that runs no Python code gives no frames and [`WalkEnd::Complete`].
 #[inline]
@@ -75,8 +78,8 @@ pub fn walk<M: Memory>(mem: &M, layout: &Layout, tstate: u64, max: u32, visit: i
     walk_interrupted(mem, layout, tstate, &[], max, visit)
 }
 
-/// Where a thread keeps what it runs: the address of the pointer to its innermost frame, and the address of that frame's
-/// instruction pointer. `None` without a frame.
+/// The address of a thread's pointer to its innermost frame, and the address of this frame's instruction pointer.
+/// `None` if the thread has no frame.
 pub fn innermost<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<(u64, u64)> {
     let root = at(tstate, layout.thread.frame_root);
     let pointer = match layout.thread.cframe_frame {
@@ -87,7 +90,7 @@ pub fn innermost<M: Memory>(mem: &M, layout: &Layout, tstate: u64) -> Option<(u6
     Some((pointer, at(frame, layout.frame.instruction)))
 }
 
-/// As [`walk`], of a thread that was interrupted between two instructions and had these `registers`.
+/// As [`walk`], for a thread that a signal has interrupted. `registers`: the thread's registers at the interruption.
 #[inline]
 pub fn walk_interrupted<M: Memory>(
     mem: &M,
@@ -117,8 +120,8 @@ pub fn walk_interrupted<M: Memory>(
         }
         None => broken,
     };
-    // 3.11 and 3.12 hang in a `_PyCFrame` from the C stack before they say which frame it runs: whatever lay there is
-    // read until then, and what called it is in the one before.
+    // 3.11 and 3.12 link a `_PyCFrame` on the C stack before they store its frame. Until then, its memory holds old
+    // bytes, and the calling frame is in the `_PyCFrame` before.
     if walked.end == WalkEnd::Broken
         && walked.frames == 0
         && let Some(frame) = outer()
@@ -134,7 +137,7 @@ pub fn walk_from<M: Memory>(mem: &M, layout: &Layout, frame: u64, max: u32, visi
     follow(mem, layout, frame, None, max, visit)
 }
 
-/// `caller`: what called the first frame, where its own link does not say.
+/// Walks from `frame` outwards. `caller`: the caller of the first frame, if the frame's own link is not valid yet.
 #[inline]
 fn follow<M: Memory>(
     mem: &M,
@@ -179,11 +182,13 @@ fn follow<M: Memory>(
     walk
 }
 
-/// What called the current frame, at `frame`, where its link is still that of an earlier frame in its place, or none.
+/// The caller of the current frame `frame`, if the frame's link is not set yet or is left from an earlier frame at the
+/// same address. `None`: the frame's own link is valid. [`NOWHERE`]: no register holds the caller.
 ///
-/// 3.11 and 3.12 make a called function or resumed generator the current frame before they link it to its caller, as
-/// compilers order the two stores. In between, the caller is in a register. Known by this: the callers of a frame lead
-/// to where C code entered its evaluation loop, and from there to `outer`, the current frame of the loop around it.
+/// In 3.11 and 3.12, compilers order two stores so that a called function or resumed generator becomes the current
+/// frame before the interpreter links the frame to its caller. Between the stores, the caller's address is in a
+/// register. A register holds the caller if its links lead to the entry frame of the evaluation loop, and from there to
+/// `outer`, the current frame of the enclosing loop.
 fn unlinked<M: Memory>(
     mem: &M,
     layout: &Layout,
@@ -212,7 +217,8 @@ fn unlinked<M: Memory>(
     registers.iter().find(is_caller).copied().or(Some(NOWHERE))
 }
 
-/// Whether the frame at `frame` runs in the evaluation loop that was entered from `outer`, as far as its callers tell.
+/// Does the frame at `frame` run in the evaluation loop that was entered from `outer`? `None` if the frame's callers do
+/// not decide.
 fn in_loop<M: Memory>(mem: &M, layout: &Layout, mut frame: u64, outer: u64) -> Option<bool> {
     for _ in 0..LOOP_FRAMES {
         if frame == outer || frame == 0 {
@@ -227,8 +233,8 @@ fn in_loop<M: Memory>(mem: &M, layout: &Layout, mut frame: u64, outer: u64) -> O
     None
 }
 
-/// Whether C code entered an evaluation loop with this frame: one of the program in 3.11, one of the interpreter in
-/// 3.12.
+/// Did C code enter an evaluation loop with this frame? In 3.11 such a frame is the program's; in 3.12 the
+/// interpreter's.
 fn is_entry<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Option<bool> {
     match layout.minor {
         11 => Some(mem.u8(at(frame, layout.frame.owner.saturating_sub(IS_ENTRY)))? != 0),
@@ -236,7 +242,7 @@ fn is_entry<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Opti
     }
 }
 
-/// The bytecode of the code object at `code`: its address and its size in bytes. `None` unless it is a code object.
+/// Address and size in bytes of the bytecode of the code object at `code`. `None` if no code object is there.
 #[inline]
 pub fn code_bytes<M: Memory>(mem: &M, layout: &Layout, code: u64) -> Option<(u64, u32)> {
     if code == 0 || mem.u64(at(code, layout.object.ob_type))? != layout.code_type {
@@ -248,7 +254,7 @@ pub fn code_bytes<M: Memory>(mem: &M, layout: &Layout, code: u64) -> Option<(u64
     Some((at(code, layout.code.bytecode), size))
 }
 
-/// The first local variable of the frame at `frame`: a method's `self`. 0 where it is not set.
+/// The first local variable of the frame at `frame`: a method's `self`. 0 if the variable is not set.
 pub fn first_local<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<u64> {
     Some(mem.u64(at(frame, layout.frame.locals))? & !TAG)
 }
@@ -261,7 +267,7 @@ pub(crate) fn single<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<
     }
 }
 
-/// The four words of a frame, which share one or two cache lines.
+/// Four fields of a frame; together they lie in one or two cache lines.
 #[derive(Clone, Copy)]
 struct Link {
     previous: u64,
@@ -284,12 +290,12 @@ fn read_link<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Link> {
     })
 }
 
-/// What a frame turned out to be.
+/// The kind of a frame, as read.
 enum Reading {
     Python(Frame),
-    /// The interpreter's own, which calls a class' `__init__` and drops its result (3.13 and later).
+    /// A frame of the interpreter itself, for example to call a class' `__init__` and drop its result (3.13 and later).
     Interpreter,
-    /// Its code object is none.
+    /// A frame without a valid code object.
     Garbage,
 }
 
@@ -298,7 +304,7 @@ enum Reading {
 fn read_frame<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Reading {
     let code = link.executable & !TAG;
     let Some((main, size)) = code_bytes(mem, layout, code) else { return Reading::Garbage };
-    // Few functions are as short as the interpreter's own code objects, so few frames pay for the second look.
+    // Few functions are as short as the interpreter's own code objects, so `is_own` runs for few frames.
     if size <= OWN_CODE_LIMIT && is_own(mem, layout, code).unwrap_or(false) {
         return Reading::Interpreter;
     }
@@ -311,12 +317,13 @@ fn read_frame<M: Memory>(mem: &M, layout: &Layout, frame: u64, link: Link) -> Re
     Reading::Python(Frame { code, offset_bytes, instruction: link.instruction, frame })
 }
 
-/// Whether the short code object at `code` is the interpreter's own.
+/// Is the short code object at `code` the interpreter's own?
 ///
-/// Where the owner of its frame says so too, only a frame caught in a change comes here.
+/// In versions with an owner mark in the frame, the caller has already skipped such frames. Then this function finds
+/// only frames that the interpreter was changing.
 fn is_own<M: Memory>(mem: &M, layout: &Layout, code: u64) -> Option<bool> {
     if layout.minor == 12 {
-        // 3.12 sets no flag, but such code has no lines: the one entry of its line table says so.
+        // 3.12 sets no flag. But such code has no lines, so its line table has at most a single byte.
         let table = mem.u64(at(code, layout.code.linetable))?;
         return Some(mem.u64(at(table, layout.object.ob_size))? <= 1);
     }

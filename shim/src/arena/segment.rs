@@ -43,7 +43,7 @@ pub(crate) fn generation() -> u64 {
 #[inline]
 pub(crate) fn segment() -> Option<Segment> {
     let alive = ALIVE.load(Acquire);
-    // SAFETY: a non-null pointer names a word in a page that is never unmapped.
+    // SAFETY: a non-null pointer points to a word in a page that is never unmapped.
     if alive.is_null() || unsafe { (*alive).load(Acquire) } == 0 {
         return None;
     }

@@ -1,11 +1,11 @@
 //! The cost of a CPU sample on this machine, and the distance between samples that the budget pays for.
 //!
-//! Job: measure the cost of a signal of a perf event once for all processes of a run, add the cost of the handler as it
-//! is met, and compute the distance. The budget: [`SHARE`] of each thread's CPU time, and [`BURST_NS`] in addition for
-//! the first threads, so that a run of a second or two has samples enough. Invariant: a distance changes only where a
-//! new gap is drawn, so each sample stands for the gap that it ended, whatever the distance is by then. Callers: `pace`
-//! (draws gaps), `handler` (counts costs), `sources` (measures before a thread's first event). Neighbour: the arena's
-//! header, which all processes of the run share.
+//! Job: measure the cost of a perf event's signal once for all processes of a run, add the recent cost of the handler,
+//! and compute the distance. The budget is a share of each thread's CPU time (see [`SHARE`]), and in addition
+//! [`BURST_NS`] for the first threads, so a run of a second or two has enough samples. Invariant: `pace` uses a new
+//! distance only when drawing a new gap. So the weight of a sample is the gap before the sample, even if the distance
+//! has changed since. Callers: `pace` (draws gaps), `handler` (counts costs), `sources` (measures before a thread's
+//! first event). Neighbour: the arena's header, which all processes of the run share.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -15,35 +15,35 @@ use crate::cpu::clock;
 use crate::ground::slot::Slot;
 use crate::ground::sys;
 
-/// One over the share of the CPU time that samples may take in the long run.
+/// In the long run, samples may take 1 / `SHARE` of the CPU time.
 const SHARE: u64 = 100;
-/// The same while the burst lasts.
+/// The divisor while the burst lasts.
 const BURST_SHARE: u64 = 50;
 /// Cost of all samples of the burst, of all threads and processes of a run: about the CPU time of an interpreter's
 /// start. At the burst's share it lasts for 1.5 seconds.
 const BURST_NS: u64 = 30_000_000;
-/// Bounds of the distance. Closer samples tell little more of a line and keep the launcher busy.
+/// Bounds of the distance. Closer samples add little information about a line and keep the launcher busy.
 const CLOSEST_NS: u64 = 1_000_000;
 const FARTHEST_NS: u64 = 20_000_000;
 /// The same bounds while the burst lasts.
 const CLOSEST_BURST_NS: u64 = 500_000;
 const FARTHEST_BURST_NS: u64 = 5_000_000;
-/// Cost assumed where it could not be measured: between a virtual machine (15 to 75 us, measured) and bare metal (5 us).
+/// Cost of a signal if the measurement failed: between a virtual machine (15 to 75 us, measured) and bare metal (5 us).
 const ASSUMED_NS: u64 = 20_000;
 
-/// Period of the event that measures, long enough for the slowest known machine.
+/// Period of the event for the measurement, long enough for the slowest known machine.
 const TRIAL_NS: u64 = 100_000;
-/// Signals to measure: their median counts.
+/// Number of measured signals; the result is the median of their costs.
 const TRIALS: usize = 7;
-/// Longest time that measuring may take.
+/// Longest time for the measurement.
 const PATIENCE_NS: u64 = 3_000_000;
 
-/// The recent cost of the handler of this process, without the way into it and out of it.
+/// The recent cost of this process' handler, without entering and leaving the handler.
 static HANDLER_NS: AtomicU64 = AtomicU64::new(2_000);
 /// Longest time counted as a handler's cost, in recent costs: a handler that seems to take longer was interrupted.
 const INTERRUPTED: u64 = 4;
 
-/// Does the budget decide the distance? Otherwise the user has.
+/// Does the budget determine the distance? If not, the user has set a distance.
 pub(crate) fn decides() -> bool {
     segment::settings().cpu_interval_ns == 0
 }
@@ -57,7 +57,7 @@ fn sample_ns(segment: &Segment) -> u64 {
     signal.saturating_add(HANDLER_NS.load(Relaxed))
 }
 
-/// CPU nanoseconds between two samples of a perf event that the budget pays for now.
+/// CPU nanoseconds between two samples of a perf event, as the budget allows now.
 pub(crate) fn distance_ns() -> u64 {
     let Some(segment) = segment::segment() else { return FARTHEST_NS };
     let cost = sample_ns(&segment);
@@ -80,8 +80,8 @@ pub(crate) fn spent(segment: &Segment, begun_ns: u64) {
 }
 
 /// Measures the cost of a perf event's signal on the current thread, which owns `slot`, unless a process of this run
-/// has done so: the thread reads the clock in a loop, and sees how long each signal keeps it away. Takes less than
-/// [`PATIENCE_NS`]. The handler only counts meanwhile.
+/// has measured the cost already. The thread reads the clock in a loop; the cost of a signal is the gap between two
+/// readings. Takes about [`PATIENCE_NS`] at most. Meanwhile, the handler only counts signals.
 pub(crate) fn measure(slot: &Slot) {
     let Some(segment) = segment::segment() else { return };
     let known = &segment.arena().signal_cost_ns;

@@ -1,4 +1,5 @@
-//! The interpreter's tables of allocators: the one mirror of its structures, and the functions that read and set them.
+//! The interpreter's tables of allocators: copies of the interpreter's structures, and functions that read and set the
+//! tables.
 //!
 //! Invariant: a table is read, changed and set with the GIL held; only function pointers change, contexts stay.
 //! Neighbours: `memory::pymem` (samples) and `count::pymem` (counts) put their functions into these tables.
@@ -42,7 +43,7 @@ pub(crate) struct Arenas {
     pub(crate) free: ArenaFree,
 }
 
-/// An allocator that has no memory.
+/// An allocator that always returns null.
 pub(crate) const NOTHING: Allocator = Allocator {
     context: core::ptr::null_mut(),
     malloc: no_malloc,
@@ -72,7 +73,7 @@ unsafe extern "C" fn no_arena_free(_: Context, _: Block, _: usize) {}
 static GET: AtomicUsize = AtomicUsize::new(0);
 static SET: AtomicUsize = AtomicUsize::new(0);
 
-/// Looks the interpreter's functions up; false if the process has none.
+/// Looks up the interpreter's functions; false if the process has none.
 pub(crate) fn find() -> bool {
     GET.store(global_symbol(c"PyMem_GetAllocator"), Relaxed);
     SET.store(global_symbol(c"PyMem_SetAllocator"), Relaxed);

@@ -1,4 +1,4 @@
-//! What every room stands on: system calls, the functions behind ours, the thread's block, loads that survive a fault.
+//! Used by all other modules: system calls, the functions behind the interposers, the thread's block, guarded loads.
 
 pub(crate) mod allocators;
 pub(crate) mod faults;

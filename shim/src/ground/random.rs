@@ -16,7 +16,7 @@ pub(crate) fn mix(mut x: u64) -> u64 {
 pub(crate) fn next_random(block: &Tls) -> u64 {
     let mut x = block.random.get();
     if x == 0 {
-        // A thread that was never armed.
+        // This thread was never armed, so it has no seed yet.
         x = mix(sys::now_ns() ^ core::ptr::from_ref(block) as u64) | 1;
     }
     x ^= x >> 12;

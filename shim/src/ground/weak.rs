@@ -1,7 +1,8 @@
-//! Functions and variables that a process may lack.
+//! Weak references to functions and variables, because a process may lack them.
 //!
-//! Job: one table of weak references, which the dynamic linker fills before any code of ours runs. Invariant: the library
-//! loads where none of them is defined. Neighbours: `real`, `symbols` and the rooms above ask by name.
+//! Job: hold a table of weak references; the dynamic linker fills the table before any code of this library runs.
+//! Invariant: the library can be loaded into a process that defines none of the symbols. Callers: `real`, `symbols`,
+//! and the modules that use them.
 
 use core::arch::global_asm;
 
@@ -33,7 +34,7 @@ unsafe extern "C" {
     static rscalene_weak: [usize; 12];
 }
 
-/// A function that may be missing.
+/// An index of the table of weak references.
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub(crate) enum Weak {
@@ -51,10 +52,10 @@ pub(crate) enum Weak {
     Dladdr1 = 11,
 }
 
-/// Address of a weak function; 0 where the process has none.
+/// Address of a weak function; 0 if the process lacks the function.
 #[inline]
 pub(crate) fn weak(which: Weak) -> usize {
-    // SAFETY: the table is ours, and the dynamic linker filled it before any of our code ran.
+    // SAFETY: the table belongs to this library, and the dynamic linker filled it before any code of this library ran.
     let table = unsafe { &rscalene_weak };
     // A volatile read: the linker, not this code, wrote the value.
     // SAFETY: `which` is below the table's length by its definition.

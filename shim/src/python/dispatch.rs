@@ -1,20 +1,20 @@
 //! The interpreter's table of instructions: the code address of each of the 256 opcodes.
 //!
-//! Job: find the table in the data of the interpreter's object, and answer the first and the last address in it.
-//! Invariant: reads mapped data only; unmaps the pages of read-only data again, so that the program's memory does not
-//! grow. Neighbour: `evaluation`, which asks once at the start of a process.
+//! Job: find the table in the data of the interpreter's object, and return the first and the last address in the table.
+//! Invariant: this file reads mapped data only. After reading read-only data, it lets the kernel drop the pages, so the
+//! program's footprint does not grow. Caller: `evaluation`, once at the start of a process.
 
 use core::ffi::{c_int, c_void};
 
 use crate::ground::sys;
 
-/// Opcodes.
+/// Number of opcodes.
 const OPCODES: usize = 256;
-/// The instructions of one interpreter lie within this many bytes (measured: 75 to 82 KB).
+/// The instructions of an interpreter lie within this many bytes (measured: 75 to 82 KB).
 const SPAN: u64 = 512 << 10;
-/// Opcodes without an instruction; they share one address (measured: 22 to 44).
+/// Number of opcodes without an instruction; they share an address (measured: 22 to 44).
 const UNUSED: core::ops::Range<usize> = 12..100;
-/// Other opcodes that share an address.
+/// Most other opcodes that share an address.
 const SHARED: usize = 16;
 
 /// Ranges of addresses in an object.
@@ -24,13 +24,14 @@ struct Object {
     code: u64,
     /// Code: first address and end.
     text: (u64, u64),
-    /// Data, and whether it is writable; writable data first, which the dynamic linker has read anyway.
+    /// Ranges of data, each with a flag: is the range writable? Writable data comes first, because the dynamic linker
+    /// has read it already.
     data: [((u64, u64), bool); 4],
     count: usize,
     found: bool,
 }
 
-/// The first and the last address in the table of the object that holds `code`.
+/// The first and the last address in the instruction table of the object that contains `code`.
 pub(crate) fn instructions(code: u64) -> Option<(u64, u64)> {
     unsafe extern "C" {
         fn dl_iterate_phdr(
@@ -53,7 +54,8 @@ pub(crate) fn instructions(code: u64) -> Option<(u64, u64)> {
     })
 }
 
-/// Gives the pages of read-only data back: the kernel reads them from the file again when the program uses them.
+/// Lets the kernel drop pages of read-only data. The kernel reads the pages from the file again when the program uses
+/// them.
 fn unload((start, end): (u64, u64)) {
     let page = sys::page_size();
     let from = (start as usize).next_multiple_of(page);

@@ -1,13 +1,13 @@
-//! Where the evaluation loop lies: the code that runs bytecode itself, not in a function that an instruction uses.
+//! The address range of the evaluation loop, which executes bytecode (without the C functions called by instructions).
 //!
-//! Job: tell at a sample whether the program counter lies outside the loop. Then an instruction that is no call, such as
-//! `a * b`, is at work in C; `profile::build::operators` decides whether that work is native. Invariant: if the loop is
-//! not found, no program counter counts as outside. Neighbours: `life::start` calls [`find`] once, before any sample;
-//! `handler` asks; `dispatch` knows the table of instructions.
+//! Job: tell at a sample whether the program counter lies outside the loop. If so, an instruction other than a call,
+//! for example `a * b`, is running C code; `profile::build::operators` decides whether this time is native. Invariant:
+//! if the loop is not found, no program counter counts as outside. Callers: `life::start` calls [`find`] once, before
+//! any sample; `handler` calls [`is_outside`]. Neighbour: `dispatch` finds the table of instructions.
 //!
-//! In most builds the loop is one function, `_PyEval_EvalFrameDefault`. In others this function holds 1 to 3 KB, because
-//! the compiler put its instructions into a part without a symbol, or because each instruction is a function of its
-//! own. There the interpreter's table of 256 code addresses tells where the instructions lie.
+//! In most builds the loop is a single function, `_PyEval_EvalFrameDefault`. In other builds this function holds 1 to
+//! 3 KB, because the compiler put its instructions into a part without a symbol, or because each instruction is a
+//! function of its own. Then this file finds the instructions by the interpreter's table of 256 code addresses.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::AtomicU64;
@@ -21,11 +21,11 @@ use crate::python::dispatch;
 static FROM: AtomicU64 = AtomicU64::new(0);
 static TO: AtomicU64 = AtomicU64::new(0);
 
-/// A smaller `_PyEval_EvalFrameDefault` does not hold the instructions: its build has a function for each (measured:
-/// 1 KB; 43 to 60 KB where it holds them).
+/// A smaller `_PyEval_EvalFrameDefault` does not hold the instructions, because its build has a function for each
+/// (measured: 1 KB; in other builds 43 to 60 KB).
 const LEAST: u64 = 16 << 10;
 
-/// Bytes of the last instruction, which the table of instructions does not tell.
+/// Bytes assumed for the last instruction, because the table has only start addresses.
 const LONGEST: u64 = 512;
 
 /// glibc's `Dl_info`; only its size is used.
@@ -68,7 +68,7 @@ fn publish(from: u64, to: u64) {
     TO.store(to, Release);
 }
 
-/// Bytes of the function at `start`; `None` if its object has no symbol for it.
+/// Bytes of the function at `start`; `None` if the function's object has no symbol for `start`.
 fn size_of_function(start: u64) -> Option<u64> {
     let address = weak(Weak::Dladdr1);
     if address == 0 || start == 0 {
@@ -78,7 +78,8 @@ fn size_of_function(start: u64) -> Option<u64> {
     let dladdr1: unsafe extern "C" fn(*const c_void, *mut Info, *mut *const Symbol, c_int) -> c_int =
         unsafe { core::mem::transmute(address) };
     let (mut info, mut symbol) = (Info([0; 4]), core::ptr::null());
-    // SAFETY: both results are ours; the constructor may take the dynamic linker's lock.
+    // SAFETY: both results are local variables; the caller is the constructor, which may take the dynamic linker's
+    // lock.
     let found = unsafe { dladdr1(start as *const c_void, &raw mut info, &raw mut symbol, SYMBOL) };
     // SAFETY: on success the pointer is null or a symbol of a loaded object, which stays loaded.
     (found != 0).then_some(unsafe { symbol.as_ref() }?.size)

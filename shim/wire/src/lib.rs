@@ -11,10 +11,11 @@
 //!  record  | slot: RecordHeader (16) + payload (48) | continuation slots (64 each, raw payload) ...
 //! ```
 //!
-//! A process claims a segment by moving its owner word (see [`first_segment`]) from 0 to its claim. Any thread of it,
-//! in a signal handler too, reserves slots by a compare-and-swap on [`SegmentHeader::head`], writes the payload and
-//! then commits by storing [`commit_word`] of its first slot's position. A reservation that would run over `tail` is
-//! not made: the record is counted in [`SegmentHeader::lost`] instead. The launcher alone moves `tail`.
+//! A process claims a segment by changing the segment's owner word (see [`first_segment`]) from 0 to its claim. Any
+//! thread of the process, also in a signal handler, reserves slots by a compare-and-swap on [`SegmentHeader::head`].
+//! The thread writes the payload and then commits the record: it stores [`commit_word`] of the first slot's position.
+//! If the ring has too few free slots, the thread counts the record in [`SegmentHeader::lost`] instead. Only the
+//! launcher moves `tail`.
 
 #![no_std]
 
@@ -34,10 +35,10 @@ pub use table::{Bytes, FieldRow, Flags, NoFlags, Plain, Record, RecordRow, Value
 pub use tap::*;
 pub use values::*;
 
-/// Stacks that a shim remembers as sent.
+/// Number of stacks that a shim remembers as sent.
 pub const STACK_SLOTS: usize = 1 << 15;
 
-/// The place of a stack in the shim's table of sent stacks: another stack in that place makes the shim forget it.
+/// Index of a stack in the shim's table of sent stacks. A later stack with the same index replaces the stack there.
 #[must_use]
 pub const fn stack_slot(stack: u64) -> usize {
     (stack >> 1) as usize % STACK_SLOTS

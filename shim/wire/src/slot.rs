@@ -1,8 +1,8 @@
-//! The slots of a ring, and the header that every record begins with.
+//! The slots of a ring, and the header at the start of every record.
 //!
-//! Invariant: every record starts with a [`RecordHeader`] in its first slot; a payload longer than [`PAYLOAD`] bytes
-//! goes on, raw and without headers, in the slots behind it. Neighbours: `records` (the payloads), `arena` (where rings
-//! lie).
+//! Invariant: every record starts with a [`RecordHeader`] in its first slot. A payload longer than [`PAYLOAD`] bytes
+//! continues in the following slots, without further headers. Neighbours: `records` (the payloads), `arena` (the place
+//! of the rings).
 
 use crate::table::{Bytes, Plain};
 
@@ -13,9 +13,9 @@ pub const PAYLOAD: usize = SLOT - size_of::<RecordHeader>();
 /// Most slots of a record (1 MiB: a code object with a very long line table).
 pub const MAX_SLOTS: u32 = 16_384;
 
-/// The word that commits the record whose first slot stands at `position` (slots since the claim).
+/// The word that commits a record with its first slot at `position` (slots since the claim).
 ///
-/// The constant makes it unlikely that a payload word equal to a position reads as a commit.
+/// Because of the constant, a payload word that happens to equal a position does not look like a commit.
 #[must_use]
 pub const fn commit_word(position: u64) -> u64 {
     position ^ 0x9e37_79b9_7f4a_7c15
@@ -25,7 +25,7 @@ pub const fn commit_word(position: u64) -> u64 {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
-    /// [`commit_word`] of the slot's position once the record is whole; written last, with Release.
+    /// [`commit_word`] of the slot's position. The shim writes this word last, with Release, after the whole record.
     pub commit: u64,
     /// A [`Kind`](crate::Kind) as a number.
     pub kind: u8,

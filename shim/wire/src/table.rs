@@ -1,24 +1,24 @@
-//! How the records, numbers and flags of the wire are declared: once, by name.
+//! Macros that declare the records, numbers and flags of the wire, each in a single place.
 //!
-//! Job: one statement of [`records!`] gives a struct, its [`Kind`](crate::Kind), its reading, a check that it has no
-//! padding, and a row that docs/design/wire.md is made from; [`numbers!`] and [`flags!`] do the same for what a field
-//! may say. Invariant: every bit pattern is a valid value of every type here, so that shared memory may hold anything;
-//! and reading is total. Neighbours: `records` and `values` (the tables), `transport::decode` (reads), `arena::ring`
-//! (writes).
+//! Job: an entry in [`records!`] makes a struct, its [`Kind`](crate::Kind), a function that reads the struct, a check
+//! against padding, and a row of docs/design/wire.md. [`numbers!`] and [`flags!`] do the same for the values of fields.
+//! Invariant: every bit pattern is a valid value of every type made here, because another process may write any bytes
+//! into shared memory. So reading fails only if bytes are missing. Neighbours: `records` and `values` (the
+//! declarations), `transport::decode` (reads), `arena::ring` (writes).
 
-/// Bytes that are read front to back as plain values.
+/// Bytes from which plain values are read, from front to back.
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// The next `count` bytes; `None` where there are fewer.
+    /// The next `count` bytes; `None` if fewer are left.
     pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (front, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(front)
     }
 
-    /// The next value; `None` where the bytes end before it does.
+    /// The next value; `None` if too few bytes are left.
     pub fn read<T: Plain>(&mut self) -> Option<T> {
         T::read(self)
     }
@@ -26,11 +26,11 @@ impl<'a> Bytes<'a> {
 
 /// A value of fixed size, in the machine's byte order.
 pub trait Plain: Sized {
-    /// Its size.
+    /// Size of the value in bytes.
     const BYTES: usize;
-    /// Its name in the documentation.
+    /// Name of the type in the documentation.
     const NAME: &'static str;
-    /// Reads it; `None` where the bytes end before it does.
+    /// Reads a value; `None` if too few bytes are left.
     fn read(bytes: &mut Bytes<'_>) -> Option<Self>;
 }
 
@@ -50,7 +50,7 @@ plain!(u8 u16 u32 u64);
 
 /// Flags of a record's header.
 pub trait Flags: Copy {
-    /// Their name in the documentation.
+    /// Name of the type in the documentation.
     const NAME: &'static str;
     /// The flags of a header's byte.
     fn of(bits: u8) -> Self;
@@ -58,7 +58,7 @@ pub trait Flags: Copy {
     fn bits(self) -> u8;
 }
 
-/// The flags of a record that has none.
+/// The type of flags of a record without flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoFlags;
 
@@ -76,66 +76,66 @@ impl Flags for NoFlags {
 
 /// The fixed part of a record.
 pub trait Record: Plain + Copy {
-    /// Its number in the header.
+    /// The record's number in the header.
     const KIND: crate::Kind;
-    /// What the header's flags say of it.
+    /// Type of the flags in the record's header.
     type Flags: Flags;
 }
 
 /// A field of a record, for the documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldRow {
-    /// Its name.
+    /// Name of the field.
     pub name: &'static str,
-    /// Name of its type.
+    /// Name of the field's type.
     pub of: &'static str,
-    /// Its size.
+    /// Size of the field in bytes.
     pub bytes: usize,
-    /// What it means, a line an element.
+    /// Meaning of the field; each element is a line.
     pub about: &'static [&'static str],
 }
 
 /// A record, for the documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRow {
-    /// Its name.
+    /// Name of the record.
     pub name: &'static str,
-    /// Its number in the header.
+    /// Number of the record in the header.
     pub kind: u8,
-    /// Name of the type of its header's flags; empty without.
+    /// Name of the type of the flags in the header; empty for a record without flags.
     pub flags: &'static str,
-    /// What it says, a line an element.
+    /// Meaning of the record; each element is a line.
     pub about: &'static [&'static str],
-    /// What follows its fixed part; empty where nothing does.
+    /// Content of the variable part, which follows the fixed part; empty without a variable part.
     pub then: &'static str,
-    /// Its fields, in their order.
+    /// The fields, in the order of the bytes.
     pub fields: &'static [FieldRow],
 }
 
-/// One value of a number or one flag, for the documentation.
+/// A named number or a flag, for the documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueRow {
-    /// Its name.
+    /// Name of the number or flag.
     pub name: &'static str,
-    /// As it stands on the wire.
+    /// The number on the wire; for a flag, its bit.
     pub number: u64,
-    /// What it means, a line an element.
+    /// Meaning of the number or flag; each element is a line.
     pub about: &'static [&'static str],
 }
 
 /// A type of numbers or of flags, for the documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct ValuesRow {
-    /// Its name.
+    /// Name of the type.
     pub name: &'static str,
-    /// What it tells, a line an element.
+    /// Meaning of the type; each element is a line.
     pub about: &'static [&'static str],
-    /// Its values.
+    /// All values of the type.
     pub values: &'static [ValueRow],
 }
 
-/// Declares the records: `Name = number`, the type of the header's flags in brackets, what follows the fixed part, and
-/// the fields.
+/// Declares the records. An entry has `Name = number`, the type of the header's flags in brackets, a description of the
+/// variable part after `then`, and the fields.
 macro_rules! records {
     ($(
         $(#[doc = $about:literal])+
@@ -143,7 +143,7 @@ macro_rules! records {
             $($(#[doc = $meaning:literal])+ $field:ident: $type:ident,)+
         }
     )+) => {
-        /// What a record says.
+        /// The kind of a record.
         #[repr(u8)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Kind {
@@ -151,7 +151,7 @@ macro_rules! records {
         }
 
         impl Kind {
-            /// The kind of a header's number; `None` for one that this build does not know.
+            /// The kind for a header's number; `None` for a number unknown to this build.
             #[must_use]
             pub const fn from_u8(number: u8) -> Option<Self> {
                 Some(match number {
@@ -179,7 +179,7 @@ macro_rules! records {
                 }
             }
 
-            // No padding: its bytes are written as they lie in memory, and read field by field.
+            // The struct must have no padding: the shim writes its memory as a whole, and `read` reads field by field.
             const _: () = assert!(size_of::<$name>() == <$name as Plain>::BYTES);
 
             impl Record for $name {
@@ -230,19 +230,19 @@ macro_rules! numbers {
             impl $name {
                 $($(#[doc = $meaning])+ pub const $value: Self = Self($number);)+
 
-                /// The number as it was read; one that this build does not know has no name.
+                /// Wraps a number from the wire. A number unknown to this build is kept, but has no name.
                 #[must_use]
                 pub const fn of(number: $type) -> Self {
                     Self(number)
                 }
 
-                /// As it stands on the wire.
+                /// The number on the wire.
                 #[must_use]
                 pub const fn number(self) -> $type {
                     self.0
                 }
 
-                /// Its name, as it is declared; `None` for a number that this build does not know.
+                /// The declared name of the number; `None` for a number unknown to this build.
                 #[must_use]
                 pub const fn name(self) -> Option<&'static str> {
                     Some(match self.0 {
@@ -302,13 +302,13 @@ macro_rules! flags {
                     Self(bits)
                 }
 
-                /// As they stand on the wire.
+                /// The flags as a number on the wire.
                 #[must_use]
                 pub const fn bits(self) -> $type {
                     self.0
                 }
 
-                /// Is one of those `flags` set?
+                /// Is at least a single flag of `flags` set?
                 #[must_use]
                 pub const fn has(self, flags: Self) -> bool {
                     self.0 & flags.0 != 0

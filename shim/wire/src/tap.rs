@@ -1,36 +1,37 @@
-//! Allocation samples without a launcher: what the extension module and the shim say to each other in one process.
+//! Allocation samples without a launcher: the functions by which the extension module uses the shim in its own process.
 //!
-//! The shim exports one function, [`TAP_SYMBOL`], that returns a [`TapTable`]. The module makes an arena of one
-//! segment, lends it to the shim with `begin`, and reads the segment's ring as a launcher would. Invariant: between
-//! `begin` and `end` the arena belongs to both, before and after to the module alone: when `end` returns, no thread of
-//! the process is in the arena any more, and none comes back.
+//! The shim exports the function [`TAP_SYMBOL`], which returns a [`TapTable`]. The module makes an arena with a single
+//! segment, lends the arena to the shim with `begin`, and reads the segment's ring as a launcher would. Invariant:
+//! module and shim share the arena between `begin` and `end`; before and after, only the module uses the arena. When
+//! `end` returns, no thread of the process uses the arena, and no thread will enter the arena again. The module may
+//! then unmap the arena.
 
 use crate::{ArenaHeader, Query, SectionMark};
 
-/// Name of the function that returns the table: `extern "C" fn() -> *const TapTable`.
+/// Name of the shim's function that returns the table: `extern "C" fn() -> *const TapTable`.
 pub const TAP_SYMBOL: &core::ffi::CStr = c"rscalene_tap";
 
-/// [`TapTable::version`] that this build speaks.
+/// The [`TapTable::version`] of this build.
 pub const TAP_VERSION: u32 = 5;
 
-/// What `begin` answers.
+/// Result of `begin`.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TapAnswer {
-    /// Samples are taken from now on.
+    /// The shim samples allocations from now on.
     Begun = 0,
-    /// The shim was preloaded: this process' allocations belong to the launcher.
+    /// The shim was preloaded: the launcher already profiles this process' allocations.
     Preloaded = 1,
-    /// This process has no allocator that can be hooked.
+    /// The shim cannot hook an allocator of this process.
     NoAllocator = 2,
-    /// The interpreter's frames cannot be read, so no line could be named.
+    /// The shim cannot read the interpreter's frames, so no sample could name a line.
     NoFrames = 3,
     /// The system gave no memory.
     NoMemory = 4,
 }
 
 impl TapAnswer {
-    /// The answer of a number; [`TapAnswer::NoAllocator`] for one that this build does not know.
+    /// The result for a number; [`TapAnswer::NoAllocator`] for a number unknown to this build.
     #[must_use]
     pub const fn from_u32(number: u32) -> Self {
         match number {
@@ -43,38 +44,41 @@ impl TapAnswer {
     }
 }
 
-/// What the shim offers. All functions are called with the GIL held, outside of allocators and signal handlers.
+/// The shim's functions for the extension module. The caller holds the GIL, and calls from outside of allocators and
+/// signal handlers.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct TapTable {
     /// [`TAP_VERSION`].
     pub version: u32,
-    /// Sample allocations into segment 0 of `arena`, of which the whole is mapped, as its settings say; `keep_out` is
-    /// an address in a library to leave alone. Answers a [`TapAnswer`] as a number.
+    /// Begins to sample allocations into segment 0 of `arena`, according to the arena's settings. The whole arena must
+    /// be mapped. `keep_out` is an address in a library that the shim must not hook. Returns a [`TapAnswer`] as a
+    /// number.
     pub begin: unsafe extern "C" fn(arena: *mut ArenaHeader, keep_out: usize) -> u32,
-    /// Stop, unhook, and wait for the last thread to leave the arena. Does nothing where nothing was begun.
+    /// Stops sampling, removes the hooks, and waits until the last thread has left the arena. Does nothing without
+    /// `begin`.
     pub end: unsafe extern "C" fn(),
-    /// Tell the launcher, if there is one, of the beginning or the end of a section with this number; `own_ns` of the
-    /// process' CPU time are the profiler's own, and `name` has `bytes` bytes. Answers 1 where there is a launcher.
+    /// Records the beginning or the end of a section with this number, for the launcher. The profiler itself has used
+    /// `own_ns` of the process' CPU time. `name` has `bytes` bytes. Returns 1 if there is a launcher, otherwise 0.
     pub section:
         unsafe extern "C" fn(section: u32, mark: SectionMark, own_ns: u64, name: *const u8, bytes: usize) -> u32,
-    /// Every record bears the number that this context variable has in the recording thread's context. Answers 1 where
-    /// something records.
+    /// Makes the shim put a label into every record: the number in this context variable, in the context of the thread
+    /// that records. Returns 1 if a launcher or a `Profiler` records.
     pub follow: unsafe extern "C" fn(variable: *const LabelVariable) -> u32,
-    /// Say what a label means: `text` has `bytes` bytes, as [`crate::Label`] has them. Answers 1 where something
-    /// records.
+    /// Records the text of a label. `text` has `bytes` bytes, in the form of [`crate::Label`]. Returns 1 if a launcher
+    /// or a `Profiler` records.
     pub define_label: unsafe extern "C" fn(label: u32, text: *const u8, bytes: usize) -> u32,
-    /// A piece of work that `name` says (a label that was defined) has ended; the rest as in [`crate::Span`]. Answers 1
-    /// where something records.
+    /// Records the end of a piece of work. `name` is the number of a defined label; the other arguments are those of
+    /// [`crate::Span`]. Returns 1 if a launcher or a `Profiler` records.
     pub span: unsafe extern "C" fn(label: u32, name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32,
-    /// Record a query. The shim writes the time, and at a beginning the stack and the label, into `query`. Answers 1 where
-    /// something records. May be called without the GIL.
+    /// Records a query. The shim writes the time into `query`, and at a beginning also the stack and the label. Returns
+    /// 1 if a launcher or a `Profiler` records. The caller need not hold the GIL.
     pub query: unsafe extern "C" fn(query: *mut Query) -> u32,
-    /// The calling thread is the profiler's own: nothing that it allocates from now on is recorded.
+    /// Excludes the calling thread, a thread of the profiler: the shim records none of its allocations from now on.
     pub keep_thread_out: extern "C" fn(),
 }
 
-/// Where a label stands: the value of a context variable, an `int` of one digit.
+/// The context variable that holds the number of the current label, as an `int` of a single digit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LabelVariable {
