@@ -1,8 +1,8 @@
-//! The value of one context variable in the context of a thread.
+//! The value of a context variable in the context of a thread.
 //!
-//! Job: find the value without a call, from a hook, a signal handler, or another process. Invariant: a word that
-//! cannot be read, or a map of an unknown shape, answers `None`. Neighbours: the extension module learns the offsets
-//! and addresses by search and compares the answers with Python's; the shim reads labels with them.
+//! Job: find the value without a call of the interpreter, from a hook, a signal handler, or another process. Invariant:
+//! the result is `None` if a word cannot be read or a map has an unknown shape. Callers: the extension module finds the
+//! offsets and addresses by search, and compares the results with Python's; the shim then reads labels.
 //!
 //! ```text
 //! thread state -> context -> ctx_vars (a map) -> h_root -> nodes, five bits of the variable's hash each -> value
@@ -20,12 +20,12 @@ const NODE_PAIRS: u32 = 32;
 const NODE_CHILDREN: u32 = 16;
 const OB_TYPE: u32 = 8;
 const OB_SIZE: u32 = 16;
-/// Five bits a level of a hash of 32, and a level of collisions.
+/// Most levels of a map: five bits of the 32-bit hash for each level, and a level of collisions.
 const DEEPEST: usize = 8;
-/// Words of a node of collisions that are searched.
+/// Words of a collision node in which this file searches.
 const MOST_WORDS: u64 = 64;
 
-/// How to read a variable.
+/// Offsets and addresses with which to read a variable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContextVariable {
     /// Offset of the context in the thread state.
@@ -49,7 +49,7 @@ impl ContextVariable {
         memory.u64(at(map, MAP_ROOT))
     }
 
-    /// Address of the variable's value in the context of a thread state; `None` where it has none.
+    /// Address of the variable's value in the context of a thread state; `None` without a value.
     #[inline]
     #[must_use]
     pub fn value(&self, memory: &impl Memory, tstate: u64) -> Option<u64> {

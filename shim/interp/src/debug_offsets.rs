@@ -1,4 +1,4 @@
-//! The offsets that an interpreter from 3.13 on carries at the start of `_PyRuntime`.
+//! The offsets at the start of `_PyRuntime`, present in interpreters from 3.13 on.
 //!
 //! Job: read `_Py_DebugOffsets` into a [`Layout`]. Invariant: the order of its fields differs by minor version, so each
 //! has its own index table; every offset must lie inside its structure, else the whole layout is refused. Neighbour:
@@ -46,7 +46,7 @@ struct Indices {
     instr_ptr: u8,
     owner: u8,
     locals: u8,
-    /// Zero in 3.13, which does not say where `stacktop` and the fields of generators lie.
+    /// Zero in 3.13, because 3.13 has no offsets of `stacktop` and of the fields of generators.
     stack_pointer: u8,
     generator_size: u8,
     generator_frame: u8,
@@ -240,7 +240,7 @@ impl<M: Memory> Words<'_, M> {
     }
 }
 
-/// The layout that the interpreter at `runtime` describes itself.
+/// The layout, as the interpreter at `runtime` describes its own structures.
 pub(crate) fn layout(version: u32, runtime: u64, code_type: u64, mem: &impl Memory) -> Result<Layout, Unsupported> {
     let words = Words { mem, runtime };
     if words.word(0)? != COOKIE {

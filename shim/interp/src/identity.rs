@@ -1,15 +1,16 @@
-//! Which code object is this? Addresses alone do not say: code objects die and their memory is used again.
+//! The identity of a code object. An address alone is no identity, because the program frees code objects and uses
+//! their memory again.
 //!
-//! Job: read what tells a code object from another that lay at the same address before. Invariant: two code objects
-//! with equal identities have the same address, file name, qualified name, first line and line table as far as a few
-//! loads can tell; so a stored definition may be used for both. Neighbours: `walk` finds the address, `text` and
-//! [`Identity::linetable`] give what a definition needs.
+//! Job: read the fields by which a code object differs from an earlier code object at the same address. Invariant: two
+//! code objects with equal identities have the same address, file name, qualified name, first line and line table, as
+//! far as a few loads can decide. So a stored definition may be used for both. Neighbours: `walk` finds the address;
+//! `text` and [`Identity::linetable`] read the parts of a definition.
 
 use crate::fields::Layout;
 use crate::memory::{Memory, at};
 use crate::text::{self, Shape};
 
-/// What a code object is, in the few loads that a hot path can afford.
+/// The identity of a code object, read with few loads because a hot path needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Address of the code object.
@@ -43,7 +44,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the identity of the code object at `code`; `None` where that is no (whole) code object.
+    /// Reads the identity of the code object at `code`; `None` if no complete code object is there.
     #[inline]
     pub fn read<M: Memory>(mem: &M, layout: &Layout, code: u64) -> Option<Self> {
         if mem.u64(at(code, layout.object.ob_type))? != layout.code_type {
@@ -104,7 +105,7 @@ impl Identity {
     }
 }
 
-/// Both halves of the 128-bit product, folded: one multiplication that every input bit reaches.
+/// Both halves of the 128-bit product, folded: with a single multiplication, every input bit changes the result.
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a).wrapping_mul(u128::from(b));
@@ -118,7 +119,7 @@ fn last_word<M: Memory>(mem: &M, shape: Shape) -> Option<u64> {
     last_bytes(mem, shape.data, shape.length.checked_mul(u64::from(shape.width))?)
 }
 
-/// The last eight of `len` bytes at `data`, or all of them where there are fewer.
+/// The last eight of `len` bytes at `data`, or all bytes if there are fewer.
 #[inline]
 fn last_bytes<M: Memory>(mem: &M, data: u64, len: u64) -> Option<u64> {
     match len.checked_sub(8) {

@@ -1,11 +1,11 @@
 //! CPython as seen from outside: layouts, frame walk, identities of code objects, line tables.
 //!
-//! Job: answer *what is this thread executing?* for CPython 3.11 to 3.15 by reading memory alone. The reader's
-//! question: *which bytes of the interpreter say so, and what if they are garbage?* Invariant: nothing here allocates,
-//! keeps statics, calls the interpreter or panics; every byte comes through [`Memory`], which may fail at any address,
+//! Job: find the code that a thread of CPython 3.11 to 3.15 executes, by reading memory alone. The bytes may be
+//! garbage, because the interpreter may run meanwhile. Invariant: this crate does not allocate, has no statics, does
+//! not call the interpreter and does not panic. It reads every byte through [`Memory`], which may fail at any address,
 //! and every loop has a bound. So the same code runs in a signal handler of the profiled process (guarded loads), in
-//! the launcher (`process_vm_readv`) and in tests (an array). Neighbours: `shim/` and `src/observe/` read through it,
-//! `src/transport/` decodes line tables with it.
+//! the launcher (`process_vm_readv`) and in tests (an array). Callers: `shim/` and `src/observe/` read frames,
+//! `src/transport/` decodes line tables.
 //!
 //! ```text
 //! version + _PyRuntime --> Layout --> walk (code, byte offset) per frame --> Identity, text, linetable

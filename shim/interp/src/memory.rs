@@ -1,17 +1,17 @@
-//! The door through which every byte of the interpreter is read.
+//! The trait by which this crate reads every byte of the interpreter.
 //!
-//! Job: one trait for this process, another process and an array. Invariant: a read that cannot be done answers
-//! `None`, it never faults. Neighbours: every other file of this crate takes a `&impl Memory`.
+//! Job: a common trait for the memory of this process, of another process, and of an array. Invariant: a read of a bad
+//! address returns `None` and does not fault. Callers: every other file of this crate takes a `&impl Memory`.
 
-/// Memory that may not be there.
+/// Memory in which each read may fail.
 ///
-/// Addresses are the interpreter's own. Only [`u64`](Memory::u64) and [`bytes`](Memory::bytes) must be given; readers
-/// in a hot path give the narrow loads too.
+/// Addresses are those of the interpreter's process. An implementation must have [`u64`](Memory::u64) and
+/// [`bytes`](Memory::bytes). An implementation for a hot path also has the narrow loads.
 pub trait Memory {
     /// The eight bytes at `addr` as a native-endian integer.
     fn u64(&self, addr: u64) -> Option<u64>;
 
-    /// Fills `into` from `addr`; false (and `into` unspecified) unless all of it could be read.
+    /// Fills `into` from `addr`. Returns false if a byte could not be read; then the content of `into` is unspecified.
     fn bytes(&self, addr: u64, into: &mut [u8]) -> bool;
 
     /// The four bytes at `addr`.
@@ -65,7 +65,7 @@ pub(crate) fn at(base: u64, offset: u32) -> u64 {
     base.wrapping_add(u64::from(offset))
 }
 
-/// Whether `addr` can be no object and no frame: both lie on whole words.
+/// Is `addr` the address of neither an object nor a frame? Both lie on whole words.
 #[inline]
 pub(crate) fn unaligned(addr: u64) -> bool {
     addr & 7 != 0

@@ -1,13 +1,13 @@
 //! The text of a `str` object, as UTF-8.
 //!
-//! Job: give names and file names to definitions. Invariant: what comes out is valid UTF-8 and fits the buffer; a long
-//! text is cut at a character. Lone surrogates (undecodable file names) become U+FFFD. Neighbours: `identity` uses the
-//! shape of the same objects for its discriminators.
+//! Job: read names and file names for definitions. Invariant: the result is valid UTF-8 and fits the buffer; a long
+//! text is cut at a character. Lone surrogates (undecodable file names) become U+FFFD. Neighbours: `identity` reads the
+//! header of the same objects.
 
 use crate::fields::Layout;
 use crate::memory::{Memory, at};
 
-/// Where a `str` keeps its characters.
+/// The place and the width of the characters of a `str`.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     /// Address of the first character.
@@ -19,7 +19,7 @@ pub(crate) struct Shape {
     ascii: bool,
 }
 
-/// Reads the header of the `str` at `addr`; `None` if the object is no string that 3.11 or later could have made.
+/// Reads the header of the `str` at `addr`; `None` if no string of 3.11 or later has such a header.
 #[inline]
 pub(crate) fn shape<M: Memory>(mem: &M, layout: &Layout, addr: u64) -> Option<Shape> {
     let length = mem.u64(at(addr, layout.object.str_length))?;
@@ -45,7 +45,7 @@ pub(crate) fn shape<M: Memory>(mem: &M, layout: &Layout, addr: u64) -> Option<Sh
     Some(Shape { data, length, width, ascii })
 }
 
-/// Copies the text of the `str` at `addr` into `out` and answers the number of bytes of UTF-8.
+/// Copies the text of the `str` at `addr` into `out`, and returns the number of bytes of UTF-8.
 ///
 /// Text that does not fit is cut at a character. `None` if the object is no string or is unreadable.
 #[inline]
@@ -57,7 +57,7 @@ pub fn text<M: Memory>(mem: &M, layout: &Layout, addr: u64, out: &mut [u8]) -> O
         if !mem.bytes(shape.data, out) {
             return None;
         }
-        // Memory caught in a change could hold anything: keep the promise of UTF-8.
+        // The program may be changing the memory, so the bytes may be garbage: the result must be UTF-8 even then.
         return Some(out.iter().position(|byte| !byte.is_ascii()).unwrap_or(len));
     }
     let mut written = 0usize;
@@ -78,9 +78,9 @@ pub fn text<M: Memory>(mem: &M, layout: &Layout, addr: u64, out: &mut [u8]) -> O
     Some(written)
 }
 
-/// The UTF-8 of a character: its bytes and how many of them count.
+/// The UTF-8 of a character: four bytes, and the number of bytes in use.
 ///
-/// `char::encode_utf8` would do, were it not for a panic that the optimiser cannot rule out.
+/// This function stands in for `char::encode_utf8`, in which the optimiser cannot rule out a panic.
 fn utf8(character: char) -> ([u8; 4], usize) {
     let point = u32::from(character);
     let head = |mark: u32, shift: u32| (mark | point >> shift).to_le_bytes()[0];

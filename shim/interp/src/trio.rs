@@ -1,9 +1,9 @@
 //! The tasks of a trio loop.
 //!
-//! Job: from the frame of `trio.run`, which has the runner in a local variable, to the tasks and their coroutines. The
-//! reader's question: *which word of these objects is it?* Classes with slots have no fixed layout over trio's versions, so
-//! each object is searched: a runner for a set of objects whose class is `Task`, a task for a suspended coroutine.
-//! Invariant: what is not found by its shape is not shown. Neighbours: `tasks` reads coroutines and sets.
+//! Job: find the tasks and their coroutines from the frame of `trio.run`, which has the runner in a local variable.
+//! Classes with slots have different layouts in different versions of trio. So this file searches in each object: in a
+//! runner for a set of objects of class `Task`, in a task for a suspended coroutine. Invariant: a task without such a
+//! coroutine is left out. Neighbours: `tasks` reads coroutines and sets.
 
 use crate::fields::Layout;
 use crate::memory::{Memory, at, unaligned};
@@ -11,12 +11,12 @@ use crate::tasks::{TYPE_NAME, Task, is_suspended, set_entries};
 use crate::text::text;
 use crate::walk::TAG;
 
-/// Words of an object that are searched: a runner has 20 slots, a task 17.
+/// Words of an object in which this file searches: a runner has 20 slots, a task 17.
 const WORDS: u32 = 40;
 /// The first slot of an object.
 const FIRST_SLOT: u32 = 16;
 
-/// Shows the waiting tasks of the loop that the frame at `frame` runs, until `visit` answers false.
+/// Calls `visit` with the waiting tasks of the loop in the frame at `frame`, until `visit` returns false.
 pub fn trio_tasks<M: Memory>(mem: &M, layout: &Layout, frame: u64, mut visit: impl FnMut(Task) -> bool) {
     let locals = words(mem, at(frame, layout.frame.locals)).map(|word| word & !TAG);
     let Some(runner) =
@@ -46,7 +46,7 @@ pub fn trio_tasks<M: Memory>(mem: &M, layout: &Layout, frame: u64, mut visit: im
     });
 }
 
-/// Does the code object at `code` wait for other tasks, or run one of trio's own?
+/// Does the code object at `code` wait for other tasks, or does it belong to a task of trio itself?
 pub fn stands_for_trio<M: Memory>(mem: &M, layout: &Layout, code: u64) -> bool {
     let (mut file, mut name) = ([0; 512], [0; 40]);
     let read = |field, out: &mut [u8]| text(mem, layout, mem.u64(at(code, field))?, out);
@@ -66,7 +66,7 @@ fn words<M: Memory>(mem: &M, from: u64) -> impl Iterator<Item = u64> {
     (0..WORDS).map_while(move |index| mem.u64(from.wrapping_add(u64::from(index).wrapping_mul(8))))
 }
 
-/// Has the class of the object this name, which ends with NUL?
+/// Does the class of the object have this name? `name` ends with NUL.
 fn is_a<M: Memory>(mem: &M, layout: &Layout, object: u64, name: &[u8]) -> bool {
     let mut found = [0; 8];
     let Some(found) = found.get_mut(..name.len()) else { return false };

@@ -1,9 +1,9 @@
-//! Where the fields of an interpreter's structures lie, by its version.
+//! The offsets of the fields in an interpreter's structures, by the interpreter's version.
 //!
-//! Job: turn a version and the address of `_PyRuntime` into offsets. The reader's question: *where did this offset
-//! come from?* For 3.11 and 3.12 from a table (both are frozen: their headers gave the numbers), from 3.13 on from the
-//! `_Py_DebugOffsets` that the interpreter itself carries. Invariant: an unchecked version is refused,
-//! never guessed. Neighbours: `debug_offsets` reads the carried form; `walk`, `identity`, `text`, `threads` use it.
+//! Job: turn a version and the address of `_PyRuntime` into offsets. The offsets of 3.11 and 3.12 come from tables
+//! here, with numbers from the headers of these versions, which no longer change. From 3.13 on, the offsets come from
+//! `_Py_DebugOffsets` in the interpreter's own data. Invariant: a version that the authors have not checked is refused.
+//! Neighbours: `debug_offsets` reads `_Py_DebugOffsets`; `walk`, `identity`, `text` and `threads` use the layout.
 
 use crate::debug_offsets;
 use crate::fields::{
@@ -16,7 +16,7 @@ impl Layout {
     /// `PyCode_Type` at `code_type`.
     ///
     /// # Errors
-    /// [`Unsupported`] where the layout is not known for certain.
+    /// [`Unsupported`] if the layout is not known for certain.
     pub fn of(version: u32, runtime: u64, code_type: u64, mem: &impl Memory) -> Result<Self, Unsupported> {
         let [major, minor, _, level] = version.to_be_bytes();
         if major != 3 || !(11..=15).contains(&minor) {

@@ -71,8 +71,8 @@ pub struct TapTable {
     /// Records the end of a piece of work. `name` is the number of a defined label; the other arguments are those of
     /// [`crate::Span`]. Returns 1 if a launcher or a `Profiler` records.
     pub span: unsafe extern "C" fn(label: u32, name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32,
-    /// Records a query. The shim writes the time into `query`, and at a beginning also the stack and the label. Returns
-    /// 1 if a launcher or a `Profiler` records. The caller need not hold the GIL.
+    /// Records a query. The shim writes the time into `query`, and for the marks `BEGIN` and `BUILT` also the stack and
+    /// the label. Returns 1 if the record was written. The caller need not hold the GIL.
     pub query: unsafe extern "C" fn(query: *mut Query) -> u32,
     /// Excludes the calling thread, a thread of the profiler: the shim records none of its allocations from now on.
     pub keep_thread_out: extern "C" fn(),
