@@ -1,7 +1,7 @@
-"""Locks that a forked child finds free.
+"""Locks for processes that fork: each lock is free at the start of a forked child.
 
-A thread may hold a lock while another thread forks. The child has no thread that would release the lock, so each lock
-of this module is made anew in the child.
+A thread may hold a lock while another thread forks. In the child, no thread would release the lock, so this module
+replaces each of its locks in the child.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ForkLock:
         _all.add(self)
 
     def renew(self) -> None:
-        """Free the lock, whoever holds it."""
+        """Free the lock, even if a thread holds the lock."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -37,7 +37,7 @@ class ForkLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        """Release the lock; in a child that forked inside of the block it is free already."""
+        """Release the lock; in a child that was forked inside the block, the lock is free already."""
         if self._lock.locked():
             self._lock.release()
 

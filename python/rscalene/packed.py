@@ -1,4 +1,7 @@
-"""One profiler for all that asks for it in a process, and its profiles packed for a journey."""
+"""A profiler shared within a process, and its profiles as compressed bytes for another process.
+
+Callers: ``rscalene.dask`` and ``rscalene.spark``, on the workers of a cluster and where their profiles are merged.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ __all__ = ["Merged", "Recorder", "latest", "launched"]
 
 LAUNCHED = "`rscalene run` profiles this program, workers included"
 
-#: Fast: what is left out by slower levels is a tenth.
+#: A fast level of compression; slower levels save a tenth of the bytes.
 _LEVEL = 1
 
 
 class Recorder:
-    """The profiler of this process, shared by those who began it; the last one to end stops it."""
+    """The profiler of this process, shared by all callers of :meth:`begin`; the last :meth:`end` stops the profiler."""
 
     _lock = ForkLock()
     _shared: Recorder | None = None
@@ -36,14 +39,14 @@ class Recorder:
         """Start, unless ``rscalene run`` profiles this process."""
         self.pid, self.users = os.getpid(), 1
         self.member = f"{socket.gethostname()}-{self.pid}-{time.time_ns()}"
-        #: Whether ``rscalene run`` records labels here, and all the rest.
+        #: Whether ``rscalene run`` profiles this process; then this recorder profiles nothing.
         self.launched = launched()
         self._taken = itertools.count(1)
         self.profiler = None if self.launched else Profiler(**options).start()
 
     @classmethod
     def begin(cls, **options: Any) -> Self:
-        """Return the process' recorder; the options are those of who comes first."""
+        """Return the process' recorder, with one more user; only the first call's options have an effect."""
         with cls._lock:
             shared = cls._shared
             if isinstance(shared, cls) and shared.pid == os.getpid():
@@ -53,13 +56,13 @@ class Recorder:
             return new
 
     def packed(self) -> tuple[int, bytes]:
-        """Return the profile so far, numbered: compressed JSON."""
+        """Return the profile so far: a number that grows with each call, and compressed JSON."""
         assert self.profiler is not None
         number = next(self._taken)
         return number, gzip.compress(self.profiler.snapshot().to_json().encode(), _LEVEL)
 
     def end(self) -> None:
-        """Stop, where nobody else uses it."""
+        """Take one user away; stop the profiler if no other user is left."""
         with self._lock:
             self.users -= 1
             if self.users > 0:
@@ -77,7 +80,7 @@ def launched() -> bool:
 def latest(
     ours: Mapping[str, tuple[int, bytes]], theirs: Mapping[str, tuple[int, bytes]]
 ) -> dict[str, tuple[int, bytes]]:
-    """Return the latest numbered profile of each process, of two collections."""
+    """Return the profile with the highest number for each process, from two collections."""
     return {name: max(ours.get(name, (0, b"")), theirs.get(name, (0, b""))) for name in {*ours, *theirs}}
 
 
@@ -85,14 +88,14 @@ class Merged:
     """The merged profile of a block on a cluster, once the block has ended."""
 
     def __init__(self, none: str) -> None:
-        """Have nothing yet; ``none`` says why there may be nothing at the end."""
+        """Hold no profile yet; ``none`` is the message of the error if the block ends without profiles."""
         self._profiles: list[bytes] = []
         self._none = none
         self._why = "the block has not ended"
         self._result: Result | None = None
 
     def take(self, profiles: Mapping[str, tuple[int, bytes]]) -> None:
-        """Take what :meth:`Recorder.packed` gave in each process, at the block's end."""
+        """Take each process' result of :meth:`Recorder.packed`, at the block's end."""
         self._profiles = [packed for _, packed in (profiles[name] for name in sorted(profiles))]
         self._why = f"{LAUNCHED}\nhint: `rscalene run -o FILE.json` saves the profile" if launched() else self._none
 
@@ -102,13 +105,13 @@ class Merged:
         return len(self._profiles)
 
     def result(self) -> Result:
-        """Return the profile; RuntimeError where there is none."""
+        """Return the profile; RuntimeError if there is none."""
         if self._result is None:
             self._result = rscalene.merge(self._known())
         return self._result
 
     def results(self) -> list[Result]:
-        """Return the profile of each process; RuntimeError where there is none."""
+        """Return the profile of each process; RuntimeError if there is none."""
         return [Result.from_json(profile) for profile in self._known()]
 
     def _known(self) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What runs where the client is: ask the workers, and merge."""
+"""The client's side: fetches the profiles of the workers, and merges them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ hint: `client.register_plugin(rscalene.dask.Plugin())` before the work"""
 
 
 def collect(client: Client) -> Result:
-    """Return the merged profile of all workers so far; the workers go on.
+    """Return the merged profile of all workers so far; the workers continue.
 
-    A worker that has gone since contributes what it sent last.
+    For a worker that has ended, the result contains the last profile sent to the scheduler.
 
     :raises RuntimeError: if no worker has the plugin, or the workers run under ``rscalene run``.
     """
@@ -35,12 +35,13 @@ def collect(client: Client) -> Result:
 
 @contextlib.contextmanager
 def profile(client: Client, *, every: float = 5.0, **options: Any) -> Iterator[Merged]:
-    """Profile the workers of a cluster during a block; workers that join meanwhile are profiled too.
+    """Profile the workers of a cluster during a block, including workers that join meanwhile.
 
-    Under ``rscalene run`` the block labels the tasks in the run's profile, and there is no profile of its own.
+    Under ``rscalene run`` the block only labels the tasks in the run's profile, and makes no profile of its own.
 
-    :param every: seconds between two profiles that a worker sends to the scheduler: what a killed worker loses.
-    :param options: as :class:`rscalene.Profiler` takes them, such as ``memory=False``.
+    :param every: seconds between two profiles that a worker sends to the scheduler; a killed worker loses at most this
+        time.
+    :param options: options of :class:`rscalene.Profiler`, such as ``memory=False``.
     """
     client.run_on_scheduler(_forget)
     client.register_plugin(Plugin(every=every, **options))
@@ -55,11 +56,11 @@ def profile(client: Client, *, every: float = 5.0, **options: Any) -> Iterator[M
 
 
 def _profiles(client: Client) -> dict[str, tuple[int, bytes]]:
-    """Return the latest profile of every worker process, by its name: threads of one process share a profile."""
+    """Return the latest profile of every worker process, by the process' name; workers in a process share a profile."""
     found: dict[str, tuple[int, bytes]] = {}
     for answer in client.run(_packed, on_error="ignore").values():
         found = latest(found, answer)
-    # Asked last: a worker that ended meanwhile has sent its profile there.
+    # Ask the scheduler last: a worker that ended meanwhile has sent its profile to the scheduler.
     return latest(found, client.run_on_scheduler(_kept))
 
 

@@ -1,6 +1,6 @@
-"""What runs on workers: a profiler for each process, and labels for tasks.
+"""The workers' side: a profiler for each process, and labels for tasks.
 
-The scheduler keeps the latest profile of each worker, so that a worker that is killed loses the last seconds alone.
+The scheduler keeps the latest profile of each worker, so a killed worker loses only its last seconds.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ class Plugin(WorkerPlugin):
     def __init__(self, *, every: float = 5.0, **options: Any) -> None:
         """Set the options; nothing runs yet.
 
-        :param every: seconds between two profiles that a worker sends to the scheduler: what a killed worker loses.
-        :param options: as :class:`rscalene.Profiler` takes them, such as ``memory=False``.
+        :param every: seconds between two profiles that a worker sends to the scheduler; a killed worker loses at most
+            this time.
+        :param options: options of :class:`rscalene.Profiler`, such as ``memory=False``.
         """
         self.every, self.options = every, options
         self.recorder: Recorder | None = None
@@ -66,7 +67,7 @@ class Plugin(WorkerPlugin):
         self.recorder = Recorder.begin(**self.options)
         if self.recorder.launched:
             return
-        # Once for the cluster: a worker that comes later finds it.
+        # The first worker registers the plugin; `idempotent` makes later registrations do nothing.
         keeper = pickle.dumps(Keeper())
         await self._worker.scheduler.register_scheduler_plugin(plugin=keeper, name=NAME, idempotent=True)
         self._ticks = PeriodicCallback(self._send, self.every * 1000)
@@ -84,7 +85,7 @@ class Plugin(WorkerPlugin):
         recorder.end()
 
     async def packed(self) -> dict[str, tuple[int, bytes]]:
-        """Give the process' profile so far under the process' name; nothing where ``rscalene run`` profiles it."""
+        """Return the process' profile so far under the process' name; nothing under ``rscalene run``."""
         recorder = self.recorder
         if recorder is None or recorder.launched:
             return {}
@@ -97,7 +98,7 @@ class Plugin(WorkerPlugin):
 
     async def _send(self) -> None:
         if self.recorder is not None:
-            # The scheduler may be gone before its workers.
+            # The scheduler may end before its workers.
             with contextlib.suppress(OSError):
                 await self._send_from(self.recorder)
 

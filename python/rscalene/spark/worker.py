@@ -1,4 +1,4 @@
-"""What runs where Spark's executors are: a daemon whose workers profile themselves, where the driver asks for it."""
+"""The executors' side: a daemon for Spark whose workers profile themselves, if the driver requests profiles."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rscalene.packed import Recorder
 
 __all__ = ["VARIABLE", "manager"]
 
-#: What the driver tells its workers, in their environment: the accumulator's number and the profiler's options.
+#: Environment variable of the workers, set by the driver: the accumulator's number and the profiler's options.
 VARIABLE = "RSCALENE_SPARK"
 
 
 class _Update:
-    """What Spark sends of an accumulator."""
+    """A value in the form in which Spark sends accumulators."""
 
     def __init__(self, value: object) -> None:
         self._value = value
@@ -49,7 +49,7 @@ def _profiled(asked: dict[str, Any]) -> None:
 
 
 def _name(context: Any) -> str:
-    """Name a task as Spark's pages do: its job's description, else where the driver called."""
+    """Name a task as Spark's pages do: by its job's description, otherwise by the driver's line."""
     for key in ("spark.job.description", "callSite.short"):
         name = context.getLocalProperty(key)
         if name:
@@ -65,7 +65,7 @@ def manager() -> None:
     begun = False
 
     def worker(sock: Any, authenticated: bool) -> int:
-        # In a forked process; a process that is used again comes here for each task.
+        # This runs in a forked process; in a reused process it runs again for each task.
         nonlocal begun
         asked = os.environ.get(VARIABLE)
         if asked is not None and not begun:

@@ -1,4 +1,4 @@
-"""SQL by Python line: which line asks what of a database, how often, for how long, and for how many rows.
+"""SQL by Python line: the queries of each line, with their number, time and rows.
 
 Drivers are hooked when the first ledger of a process is opened, never at import: ``sqlite3``, psycopg 3, asyncpg,
 aiosqlite, mysql-connector-python, PyMySQL and mysqlclient, and Django and SQLAlchemy on top of any driver. A query
@@ -18,7 +18,7 @@ _HOMES = {"RequestLedger": "request", "ledger": "request"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use: hooks alone need none of them."""
+    """Import a public name on first use, because a process with hooks alone needs none of the public names."""
     from importlib import import_module
 
     if name not in __all__:

@@ -1,4 +1,4 @@
-"""aiosqlite: the statement runs on a thread of its own, the line is that of the ``await``."""
+"""aiosqlite: the statement runs on another thread; the statement's line is the line of the ``await``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rscalene._rscalene import Call, sql_begin, sql_variable
 
 __all__ = ["install"]
 
-#: Methods that run statements. Other methods (``create_function``) take texts that are not SQL.
+#: Methods that run statements. Other methods, for example ``create_function``, take texts other than SQL.
 _STATEMENTS = {"execute", "executemany", "executescript", "_execute_fetchall", "_execute_insert"}
 
 
@@ -27,7 +27,7 @@ def install(module: ModuleType) -> None:
         outer = variable.get()
         if not isinstance(outer, Call):
             return await inner(self, fn, *args, **kwargs)
-        # The hooks of sqlite run on the other thread: their work is part of the call that counts.
+        # The hooks of sqlite run on the other thread; there they must find this call, so that the query counts once.
         run = functools.partial(outer.run, functools.partial(fn, *args, **kwargs))
         if call is None:
             return await inner(self, run)

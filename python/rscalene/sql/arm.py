@@ -1,7 +1,8 @@
-"""Installs hooks at the first ledger of a process: in modules that are loaded then, in others when they are imported.
+"""Installs the hooks of database drivers at the first ledger of a process.
 
-Invariant: each module is hooked once a process, whichever caller asks and however the program was started; a module of
-an unexpected shape stays as it is, with one warning.
+Modules loaded by then are hooked at once, others right after their import. Invariant: each module is hooked at most
+once in a process. If the hooks of a module fail, for example in an unknown version, a warning says so and the program
+goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["arm"]
 
-#: For each library, the module to hook, and our module that hooks it.
+#: The module of each library to hook, and the module in this folder that installs the hooks.
 _HOOKS = {
     "aiosqlite.core": "aiosqlite",
     "asyncpg.connection": "asyncpg",
@@ -52,7 +53,7 @@ _too_early = False
 
 
 def _forget_the_lock() -> None:
-    """Replace the lock in a forked child: the thread that held it does not exist there."""
+    """Replace the lock in a forked child, because a thread that held the lock does not exist in the child."""
     global _lock
     _lock = threading.RLock()
 
@@ -61,10 +62,12 @@ os.register_at_fork(after_in_child=_forget_the_lock)
 
 
 def arm(include: Sequence[str] = (), *, early: bool = False) -> None:
-    """Put hooks into every driver that is loaded now or later; ``include``: globs of files whose lines count too.
+    """Put hooks into every driver, at once if the driver is loaded, otherwise after its import.
 
-    Called whenever a ledger is opened; calls after the first only add globs. ``early``: the program does not run yet,
-    so the next call looks up its file.
+    Every new ledger calls this function; calls after the first only add globs.
+
+    :param include: globs of further files in scope.
+    :param early: the program has not started yet, so the next call looks up the program's file.
     """
     global _armed, _too_early
     with _lock:
@@ -119,12 +122,12 @@ def _hook(name: str, hooks: str) -> None:
 
 
 class _Finder:
-    """Finds a module with the other finders, and hooks it once it is loaded."""
+    """Finds a module with the other finders, and hooks the module once it is loaded."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the other finders' spec of a library that we hook, else None."""
+        """Return the other finders' spec of a library in ``_HOOKS``, otherwise None."""
         if fullname not in _HOOKS or fullname in _hooked:
             return None
         for finder in sys.meta_path:

@@ -1,4 +1,4 @@
-"""asyncpg: connections, prepared statements, cursors and copies; the line is that of the ``await``."""
+"""asyncpg: connections, prepared statements, cursors and copies; the line is the line of the ``await``."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from rscalene.sql.report import log
 __all__ = ["counted", "table"]
 
 _HEAD = "  SQL    SQL ms     Rows       Mark  "
-#: An ORM that was at work adds a column between ``SQL ms`` and ``Rows``.
+#: If an ORM ran, the table has another column between ``SQL ms`` and ``Rows``.
 _HEAD_ORM = "  SQL    SQL ms   Build ms     Rows       Mark  "
 
 

@@ -15,7 +15,7 @@ from rscalene._rscalene import Call, sql_begin, sql_counts
 
 __all__ = ["rows_of", "text_of", "wrap", "wrap_fetches"]
 
-#: Drivers that do not know the number of rows report -1, or all bits set: this number or more means unknown.
+#: If the number of rows is unknown, drivers report -1 or all bits set: this number or more means unknown.
 _UNKNOWN = 2**62
 
 
@@ -51,10 +51,10 @@ def wrap(
     """Count the calls of the method ``name`` of ``owner``, a plain function or a coroutine function.
 
     :param strings: double quotes enclose strings in this dialect.
-    :param sql: returns the text of the query for the method's arguments, or ``None`` for a call that does not count.
+    :param sql: returns the text of the query for the method's arguments, or ``None`` for a call that must not count.
         The default is the first argument.
     :param rows: returns the number of rows for the object and the method's result; default: the object's ``rowcount``.
-    :param by: the layer that calls: ``redis`` for calls that are no SQL, whose text is the name of a command.
+    :param by: the layer that calls: ``redis`` for calls other than SQL, with the name of a command as text.
     :param keep: store the call on the object, for :func:`wrap_fetches`.
     """
     inner = owner.__dict__.get(name)
@@ -118,7 +118,7 @@ _QUERY_NAMES = ("query", "sql", "operation")
 
 
 def wrap_fetches(owner: Any) -> None:
-    """Count the rows that are fetched from a cursor that did not know their number when its call ended."""
+    """Count the fetched rows of a cursor, if the cursor did not know the number of rows at the end of its call."""
 
     def counted(inner: Any, many: bool) -> Any:
         @functools.wraps(inner)

@@ -41,7 +41,7 @@ class Place:
 
     @property
     def source(self) -> str:
-        """The text of the line without its indentation; empty where there is none."""
+        """The text of the line without its indentation; empty if the text is unknown."""
         return linecache.getline(self.file, self.line).strip() if self.line else ""
 
 
@@ -50,12 +50,12 @@ _NOWHERE = Place("", 0, "")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Executions of one statement from one line.
+    """Executions of a statement from a line.
 
-    ``text`` is the normal form, without literals and parameters; times are seconds in the driver; ``rows`` were
-    returned, or changed where none are (``None``: no layer knows); ``transaction`` says that it is no query: a word
-    such as ``BEGIN`` or ``SAVEPOINT``, or a call of another kind, such as ``redis: GET``; ``callers`` are the user's
-    lines further out.
+    ``text`` is the normal form, without literals and parameters. Times are seconds in the driver. ``rows`` is the
+    number of returned rows, or of changed rows if the statement returns none (``None``: unknown). ``transaction`` is
+    true for a statement that does not count as a query: for example ``BEGIN``, ``SAVEPOINT``, or a call of another kind
+    such as ``redis: GET``. ``callers`` are the user's lines further out.
     """
 
     text: str
@@ -70,13 +70,13 @@ class Statement:
 
     @property
     def call(self) -> bool:
-        """Whether this is a call that is no SQL, such as ``redis: GET``."""
+        """Whether this is a call other than SQL, such as ``redis: GET``."""
         return self.text.startswith("redis: ")
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """Seconds of one line in an ORM, which made queries and objects of their rows, without the driver's."""
+    """Seconds of a line in an ORM, which makes queries, and objects from rows; without the driver's time."""
 
     place: Place
     time_s: float
@@ -84,10 +84,10 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A statement that ran at least five times on one line.
+    """A statement that ran at least five times (or ``threshold`` times) on the same line.
 
-    ``kind`` is ``"N+1"`` where its parameters differed, else ``"duplicate"``. ``cause`` is the query whose rows were
-    gone through, ``cause_rows`` of them, where there is one.
+    ``kind`` is ``"N+1"`` if the parameters differed, otherwise ``"duplicate"``. ``cause`` is the line of an earlier
+    query with ``cause_rows`` rows, if the program ran the statement for each of these rows.
     """
 
     kind: str
@@ -100,7 +100,7 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """A change of the program that removes the finding."""
         if self.text.split(None, 1)[0].upper() in ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"):
             return "write many at once: executemany(), or the ORM's bulk operations"
         if self.kind == "duplicate":
@@ -121,13 +121,13 @@ class Finding:
 
 
 class Queries:
-    """Counts the queries that run in its block, in the same context: this thread, and tasks that begin in it.
+    """Counts the queries that run in its block, in the same context: this thread, and tasks that the block starts.
 
-    All figures may be read at any time, in the block and after it.
+    The program may read all figures at any time, in the block and afterwards.
     """
 
     def __init__(self, *, stream: _Stream | None = None, style: str = "table", threshold: int = THRESHOLD) -> None:
-        """Count nothing yet; ``stream`` and ``style`` are those of :meth:`print` where a function is decorated."""
+        """Count nothing yet; a decorated function passes ``stream`` and ``style`` to :meth:`print`."""
         if style not in ("table", "log"):
             raise ValueError(f"style must be 'table' or 'log', not {style!r}")
         self._stream, self._style, self._threshold = stream, style, threshold
@@ -136,7 +136,7 @@ class Queries:
 
     @classmethod
     def of(cls, ledger: Ledger) -> Self:
-        """Return what a ledger has counted so far."""
+        """Return the queries that a ledger has counted so far."""
         queries = cls()
         queries._ledger = ledger
         return queries
@@ -161,19 +161,19 @@ class Queries:
             self._ledger.leave(token)
 
     def __call__(self, function: Callable[_P, _R], /) -> Callable[_P, _R]:
-        """Decorate ``function``: each call is counted by itself, and printed when it has ended."""
+        """Decorate ``function``: count the queries of each call, and print them at the end of the call."""
         if not enabled():
             return function
         return around(function, lambda: _Printed(stream=self._stream, style=self._style, threshold=self._threshold))
 
     @property
     def ledger(self) -> Ledger | None:
-        """What counts; ``None`` before the block, and where ``RSCALENE=0`` turned everything off."""
+        """The ledger that counts; ``None`` before the block, and under ``RSCALENE=0``."""
         return self._ledger
 
     @property
     def count(self) -> int:
-        """Queries: executions that are neither words of transactions nor calls of another kind."""
+        """Number of queries: executions without words of transactions and without calls of another kind."""
         return self._ledger.queries if self._ledger is not None else 0
 
     @property
@@ -183,7 +183,7 @@ class Queries:
 
     @property
     def calls(self) -> int:
-        """Calls that are no SQL: commands and pipelines of redis-py."""
+        """Number of calls other than SQL: commands and pipelines of redis-py."""
         return sum(statement.count for statement in self.statements if statement.call)
 
     @property
@@ -193,13 +193,13 @@ class Queries:
 
     @property
     def rows(self) -> int | None:
-        """Rows of all queries whose rows are known; ``None`` where none are."""
+        """Sum of the known numbers of rows; ``None`` if no number is known."""
         known = [statement.rows for statement in self.statements if statement.rows is not None]
         return sum(known) if known else None
 
     @property
     def builds(self) -> list[Build]:
-        """What ORMs took by line, beside the drivers: Django and SQLAlchemy."""
+        """Time in ORMs (Django, SQLAlchemy) by line, without the drivers' time."""
         if self._ledger is None:
             return []
         found: dict[Place, int] = {}
@@ -210,7 +210,7 @@ class Queries:
 
     @property
     def build_s(self) -> float | None:
-        """Seconds in ORMs, beside the drivers; ``None`` where none was at work."""
+        """Seconds in ORMs, without the drivers' time; ``None`` if no ORM ran."""
         builds = self.builds
         return sum(build.time_s for build in builds) if builds else None
 
@@ -221,12 +221,12 @@ class Queries:
 
     @property
     def n_plus_one(self) -> list[Finding]:
-        """Statements that ran for each row of another one, with parameters that differ."""
+        """Statements that ran repeatedly with different parameters, for example for each row of another query."""
         return [finding for finding in self.findings if finding.kind == "N+1"]
 
     @property
     def duplicates(self) -> list[Finding]:
-        """Statements that ran again and again with the same parameters."""
+        """Statements that ran repeatedly with the same parameters."""
         return [finding for finding in self.findings if finding.kind == "duplicate"]
 
     @property
@@ -251,7 +251,7 @@ class Queries:
         return found
 
     def text(self, style: str | None = None) -> str:
-        """Return what :meth:`print` prints."""
+        """Return the text that :meth:`print` prints."""
         from rscalene.sql.report import log, table
 
         return (log if (style or self._style) == "log" else table)(self)
@@ -266,7 +266,7 @@ class Queries:
         return [(entries[at], ns / 1e9) for at, ns in self._ledger.log()] if self._ledger is not None else []
 
     def entries(self) -> list[Statement]:
-        """Return the statements by line and by the way to it."""
+        """Return the statements by line and by the line's callers."""
         if self._ledger is None:
             return []
         return [
@@ -286,7 +286,7 @@ class Queries:
 
 
 def merged(entries: list[Statement]) -> list[Statement]:
-    """Return one statement for each line and text, whatever the way to the line."""
+    """Return a statement for each line and text, summed over all callers of the line."""
     found: dict[tuple[Place, str], Statement] = {}
     for statement in entries:
         key = statement.place, statement.text
@@ -296,7 +296,7 @@ def merged(entries: list[Statement]) -> list[Statement]:
 
 
 class _Printed(Queries):
-    """One call of a decorated function."""
+    """Counts the queries of a single call of a decorated function, and prints them."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
@@ -339,18 +339,19 @@ def queries(
     style: str = "table",
     threshold: int = THRESHOLD,
 ) -> Any:
-    """Count the queries of a block, or of each call of a function, by the line that asked.
+    """Count the queries of a block, or of each call of a function, by the line that ran them.
 
     >>> with rscalene.queries() as q:
     ...     page()
     >>> q.count, q.n_plus_one
     >>> q.print()
 
-    As a decorator, with or without parentheses, it prints after each call.
+    As a decorator, with or without parentheses, ``queries`` prints a table after each call.
 
-    :param stream: where a decorated function's table goes, default ``sys.stderr``.
+    :param stream: the stream for a decorated function's table, default ``sys.stderr``.
     :param style: ``"table"``, or ``"log"`` for all statements in order.
-    :param threshold: executions of one statement on one line from which on it is an N+1 or a duplicate.
+    :param threshold: from this number of executions of a statement on the same line on, the statement is an N+1 or a
+        duplicate.
     """
     counter = Queries(stream=stream, style=style, threshold=threshold)
     return counter if function is None else cast("Any", counter(function))

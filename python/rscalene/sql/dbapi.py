@@ -1,4 +1,4 @@
-"""Drivers whose cursors are Python classes with ``execute`` and ``executemany``: those of MySQL and MariaDB."""
+"""Drivers of MySQL and MariaDB: their cursors are Python classes with ``execute`` and ``executemany``."""
 
 from __future__ import annotations
 

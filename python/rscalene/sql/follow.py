@@ -1,4 +1,4 @@
-"""``rscalene run --sql``: every query of this process goes to the launcher, by the line that asked."""
+"""``rscalene run --sql``: reports every query of this process to the launcher, with the line that ran the query."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def follow() -> bool:
     if not sql_follow():
         return False
     arm(early=True)
-    # Report rows and time of statements whose rows are not all fetched when the program ends.
+    # At the program's end, report rows and time of statements with rows left to fetch.
     atexit.register(sql_settle)
     return True

@@ -15,7 +15,7 @@ __all__ = ["time_calls", "time_first"]
 def time_calls(owner: Any, name: str, frame: Callable[[], Any] | None = None) -> None:
     """Time the calls of the method ``name`` of ``owner``, if it has one.
 
-    :param frame: returns the frame with the user's lines, if this thread's own frames are all of libraries.
+    :param frame: returns the frame with the user's lines, if this thread has only frames of libraries.
     """
     inner = getattr(owner, name, None)
     if inner is None or inspect.iscoroutinefunction(inner):
@@ -35,7 +35,10 @@ def time_calls(owner: Any, name: str, frame: Callable[[], Any] | None = None) ->
 
 
 def time_first(owner: Any, name: str) -> None:
-    """Time the first item of the iterators that the method ``name`` of ``owner`` returns: it fetches all rows."""
+    """Time the first item of the iterators that the method ``name`` of ``owner`` returns.
+
+    To produce the first item, such an iterator fetches all rows.
+    """
     inner = getattr(owner, name, None)
     if inner is None:
         return

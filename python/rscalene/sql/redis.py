@@ -1,7 +1,8 @@
-"""redis-py, plain and async: calls by line, of a kind of their own.
+"""redis-py, plain and async: calls by line.
 
-A call is no query: neither ``limits(queries=...)`` nor the columns of SQL count it. Its text is the name of the command
-alone, such as ``redis: GET``: neither keys nor values are kept. A pipeline is one call, as it is one round trip.
+A call does not count as a query, neither in ``limits(queries=...)`` nor in the columns of SQL. The text of a call is
+the name of the command, such as ``redis: GET``, without keys and values. A pipeline counts as a single call, because
+its commands share a round trip.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from rscalene.sql.calls import wrap
 
 __all__ = ["install"]
 
-#: A text may follow the command after a blank, and may hold keys and values: only the first word is the command.
+#: Matches the first word, the command. Words after a blank may hold keys and values.
 _COMMAND = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,31}(?= |$)")
 
 
 def install(module: ModuleType) -> None:
-    """Put hooks into the clients of ``module``, one of redis-py's four with clients."""
+    """Put hooks into the clients of ``module``, a module of redis-py that defines clients."""
     for name in ("Redis", "RedisCluster"):
         client = vars(module).get(name)
         if client is not None:

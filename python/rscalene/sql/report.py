@@ -15,7 +15,7 @@ _WIDTH = 110
 
 
 def shown(place: Place) -> str:
-    """Return ``file:line``; the file is relative to the working directory if it is below it."""
+    """Return ``file:line``, with the file relative to the working directory if the file lies below."""
     if not place.line:
         return str(place)
     here = os.getcwd() + os.sep

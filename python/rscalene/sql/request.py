@@ -1,7 +1,7 @@
-"""The queries of one request: what a middleware attaches to it.
+"""The queries of a request: a middleware attaches a ledger to each request.
 
-``Request.enter`` and ``Request.exit`` call :meth:`RequestLedger.enter` and :meth:`RequestLedger.leave`, so that queries
-count wherever the request's context runs: tasks, streamed bodies, threads that were given the context.
+``Request.enter`` and ``Request.exit`` call :meth:`RequestLedger.enter` and :meth:`RequestLedger.leave`. So queries
+count wherever the request's context runs: in tasks, in streamed bodies, and in threads that run in the context.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RequestLedger:
     def statements(self) -> list[dict[str, Any]]:
         """Return the statements by line, in the order of their first execution.
 
-        The keys are those of a request's JSON: ``file``, ``line`` (``None`` where only libraries ran), ``function``,
+        The keys are the same as in a request's JSON: ``file``, ``line`` (``None`` if only libraries ran), ``function``,
         ``statement`` (normal form), ``count``, ``time_s``, ``longest_s``, ``rows`` (``None``: unknown), ``errors``,
         ``transaction``, ``mark`` (``"N+1"``, ``"duplicate"`` or ``None``).
         """

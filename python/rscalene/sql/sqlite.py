@@ -1,7 +1,7 @@
-"""``sqlite3``: statements are counted inside of ``_sqlite3``, where that calls a shared sqlite library.
+"""``sqlite3``: statements are counted inside ``_sqlite3``, if this module calls a shared sqlite library.
 
-Elsewhere connections are of a class of ours. Connections that were opened before are unseen then, and rows of
-``SELECT`` unknown.
+Otherwise ``sqlite3.connect`` returns connections of a class in this file. Then statements of connections opened before
+are not counted, and the rows of ``SELECT`` are unknown.
 """
 
 from __future__ import annotations

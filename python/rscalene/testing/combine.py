@@ -1,7 +1,7 @@
-"""Profiles of several processes that ran parts of one session, added up: what pytest-xdist's workers measured.
+"""Adds up the profiles of pytest-xdist's workers, which ran parts of the same session.
 
-Figures of lines, functions and totals are sums, peaks and footprints those of the largest worker. What speaks of one
-process alone (stacks, threads, the timeline) is left out where there are several.
+Figures of lines, functions and totals are sums. Peaks and footprints are the largest of all workers. Parts that
+describe a single process (stacks, threads, the timeline) are left out if there are several workers.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 __all__ = ["combined"]
 
-#: Figures of which the largest is taken, not the sum.
+#: For these figures the largest is taken, not the sum.
 _LARGEST = {"peak_rss_bytes", "mem_usage_bytes", "tracked_peak_bytes", "line", "first_line", "last_line"}
 
 
 def combined(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return one profile for all parts; ``None`` for none, and the part itself where it is the only one."""
+    """Return a single profile for all parts; ``None`` without parts, and a single part unchanged."""
     if not parts:
         return None
     if len(parts) == 1:
@@ -35,7 +35,7 @@ def combined(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _distinct(notices: list[Any]) -> list[Any]:
-    """Messages in the order of their processes and texts, each once."""
+    """Return the notices in the order of their processes and texts, each once."""
     known = [notice for notice in notices if isinstance(notice, dict) and isinstance(notice.get("text"), str)]
     keyed = {(notice.get("process") or 0, notice["text"]): notice for notice in known}
     return [notice for _, notice in sorted(keyed.items(), key=lambda item: item[0])]
@@ -66,7 +66,10 @@ def _rows(rows: list[dict[str, Any]], keys: tuple[str, str]) -> list[dict[str, A
 
 
 def _sum(figures: list[dict[str, Any]]) -> dict[str, Any]:
-    """Add up numbers by their kind, errors as errors of sums, and tables within likewise; texts are the first's."""
+    """Combine rows: numbers by their kind, standard errors as errors of sums, inner tables likewise.
+
+    Of a text or a flag, take the first row's value.
+    """
     whole: dict[str, Any] = {}
     for key in {key: None for row in figures for key in row}:
         values = [row[key] for row in figures if row.get(key) is not None]

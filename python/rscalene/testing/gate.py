@@ -1,4 +1,4 @@
-"""A session compared with an earlier one: ``--rscalene-diff base.json --rscalene-fail "alloc>+5%,queries>0"``."""
+"""Compares a session with an earlier session: ``--rscalene-diff base.json --rscalene-fail "alloc>+5%,queries>0"``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["comparison", "passed", "read", "relative", "rules"]
 
 _RULE = re.compile(r"\s*(alloc|peak|cpu|wall|queries|n_plus_one)\s*>\s*\+?\s*([0-9.]+)\s*([A-Za-z%]*)\s*")
 _BYTES, _SECONDS = ("alloc", "peak"), ("cpu", "wall")
-#: Times of tests vary by this share from run to run, whatever is measured.
+#: Times of tests vary by this share from run to run, so a rule allows at least this growth.
 _NOISE = 0.1
 
 
@@ -29,7 +29,7 @@ class _Rule:
 
 
 def rules(text: str) -> list[_Rule]:
-    """Return the rules in ``text``; UsageError, which says what could be written."""
+    """Return the rules in ``text``; UsageError with an explanation if a rule cannot be parsed."""
     return [_rule(part) for part in text.split(",") if part.strip()]
 
 
@@ -54,7 +54,7 @@ def _rule(text: str) -> _Rule:
 
 
 def read(path: str) -> dict[str, Any]:
-    """Return a file of ``--rscalene-json``; UsageError where it is none."""
+    """Read a file that ``--rscalene-json`` wrote; UsageError for any other file."""
     try:
         base: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         base["totals"], base["tests"]
@@ -92,7 +92,7 @@ def comparison(base: dict[str, Any], profile: dict[str, Any]) -> list[str]:
 
 
 def passed(limits: list[_Rule], base: dict[str, Any], profile: dict[str, Any]) -> list[str]:
-    """Return a line for each rule that was passed, with the tests that grew most."""
+    """Return a line for each rule whose limit was exceeded, followed by the tests that grew most."""
     before, after = _figures(base), _figures(profile)
     lines = []
     for rule in limits:
@@ -117,5 +117,5 @@ def _tests(figure: str, base: dict[str, Any], tests: dict[str, Any]) -> list[str
 
 
 def relative(path: str, root: Path) -> str:
-    """Return ``path`` as it is written below ``root``."""
+    """Return ``path`` relative to ``root``, if ``path`` lies below ``root``."""
     return path.removeprefix(f"{root}/")

@@ -1,7 +1,7 @@
-"""``rscalene.limits(...)``: fail where a block or a function asks or takes more than allowed.
+"""``rscalene.limits(...)``: fails a block or a function with more queries, time or memory than allowed.
 
-Counts and bytes are exact. Time is judged by clocks that leave out what other programs took of the machine, and the
-message says what was allowed for the noise that stays.
+Counts and bytes are exact. The clocks leave out the time in which other programs had the cores. A limit on time allows
+some noise; the message names the allowance.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ __all__ = ["limits"]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-#: What a limit on time allows beyond itself: clocks and schedulers are no more exact than this.
+#: A time may exceed its limit by this share and by this number of seconds, because clocks and schedulers are inexact.
 NOISE_SHARE, NOISE_S = 0.05, 0.001
-#: What entering and leaving a block keeps at most: interpreters cache what they meet for the first time.
+#: Most bytes kept by entering and leaving a block: interpreters cache objects at the first use.
 KEPT_BYTES = 1_024
 #: Lines that a message names for each limit.
 _TOP = 5
 
 
 class limits:
-    """Limits for a block or for each call of a function; an ``AssertionError`` names the lines where one is passed.
+    """Limits for a block or for each call of a function; exceeding a limit raises an ``AssertionError`` with the lines.
 
     >>> with rscalene.limits(queries=12, n_plus_one=False, wall="50 ms", peak="8 MB"):
     ...     page()
 
-    Memory is what this thread requests, to the byte; time is this thread's, too. Where the block raises, its exception
-    goes on and nothing is judged. ``RSCALENE=0`` turns all limits off.
+    Memory is the memory requested by this thread, exact to the byte; time is the time of this thread, too. If the block
+    raises, its exception propagates and no limit is checked. ``RSCALENE=0`` turns all limits off.
     """
 
     def __init__(
@@ -59,14 +59,13 @@ class limits:
 
         :param queries: most queries, words of transactions left out.
         :param n_plus_one: ``False``: no N+1 and no duplicates.
-        :param wall: seconds, or a text such as ``"50 ms"``, without the time in which the thread was ready to run
-            and others had the cores.
-        :param cpu: CPU seconds of this thread.
-        :param peak: bytes, or a text such as ``"8 MB"`` or ``"8 MiB"``: how far the block's memory may rise above its
-            start.
-        :param allocated: bytes that may be requested in all.
-        :param kept: bytes that may still be held at the end, after a garbage collection; up to 1 KiB is not judged.
-        :raises ValueError: for an amount without a meaning.
+        :param wall: most seconds, or a text such as ``"50 ms"``. The time in which the thread was ready to run and
+            other threads had the cores does not count.
+        :param cpu: most CPU seconds of this thread.
+        :param peak: most bytes above the memory at the block's start, or a text such as ``"8 MB"`` or ``"8 MiB"``.
+        :param allocated: most bytes requested in all.
+        :param kept: most bytes still held at the end, after a garbage collection; another 1 KiB is allowed.
+        :raises ValueError: for an amount that cannot be parsed.
         """
         self._queries, self._n_plus_one = queries, n_plus_one
         self._wall, self._cpu = seconds("wall", wall), seconds("cpu", cpu)
@@ -103,7 +102,7 @@ class limits:
             self._counter = Queries()
             self._counter.__enter__()
         if self._memory or self._wall is not None or self._cpu is not None:
-            # Names the lines; what is judged is counted apart.
+            # The profiler only finds the lines for the message; other counters measure the figures.
             self._profiler = Profiler(memory=self._memory)
             self._profiler.start()
         if self._memory and self._kept is not None:
@@ -117,9 +116,9 @@ class limits:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        """Judge.
+        """Stop measuring and check the limits.
 
-        :raises AssertionError: where a limit was passed and the block did not raise.
+        :raises AssertionError: if a limit was exceeded and the block did not raise.
         """
         __tracebackhide__ = True
         if not self._open:
@@ -215,7 +214,7 @@ def _cpu_of(line: dict[str, Any]) -> float:
 
 
 def _waited_s() -> float:
-    """Return the seconds in which this thread was ready to run and had no core, so far; 0 where it is not known."""
+    """Return the seconds so far in which this thread was ready to run but had no core; 0 if unknown."""
     if not sys.platform.startswith("linux"):
         return 0.0
     try:

@@ -1,9 +1,9 @@
-"""The pytest plugin: marks always, measuring only when asked (``--rscalene``).
+"""The pytest plugin: marks in every session, and profiles with ``--rscalene``.
 
-``@pytest.mark.limits(peak="24 MB", queries=12, n_plus_one=False)`` fails a test that takes more; ``limit_memory`` and
-``limit_leaks`` mean what they mean to pytest-memray, where that plugin is absent. With ``--rscalene`` the session is
-profiled: the hottest lines and the most expensive tests at the end, and files on request. Nothing of rscalene is
-imported for a session that asks for nothing.
+``@pytest.mark.limits(peak="24 MB", queries=12, n_plus_one=False)`` fails a test that exceeds a limit. If pytest-memray
+is absent, this plugin also handles ``limit_memory`` and ``limit_leaks``, with the same meaning. With ``--rscalene``,
+the plugin profiles the session, prints the hottest lines and the most expensive tests at the end, and writes files on
+request. A session without marks and options imports no other module of rscalene.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marks, and start measuring if that was asked."""
+    """Declare the marks, and start measuring if an option asks for a profile."""
     theirs = config.pluginmanager.hasplugin("memray")
     for name, text in _MARKS.items():
         if name == "limits" or not theirs:
@@ -88,7 +88,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     wrapped = function if limit is None else limit(function)
     if session is not None:
         wrapped = session.measured(item, wrapped)
-    # Coroutines too: their plugin runs what stands here.
+    # Works for coroutines too: the plugin that runs coroutines calls `item.obj`.
     item.obj = wrapped  # type: ignore[attr-defined]
     try:
         return (yield)

@@ -1,6 +1,7 @@
-"""A test session under the profiler: one profile of all tests, and the figures of each.
+"""A test session under the profiler: a profile of the whole session, and figures of each test.
 
-Under pytest-xdist each worker measures its own tests; the controller, which runs none, adds them up and reports.
+Under pytest-xdist, each worker measures its own tests. The controller runs no tests; it adds the profiles up and
+reports.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from rscalene.testing.combine import combined
 
 __all__ = ["Session"]
 
-#: Seconds between looks at the threads. Suites are long, and the looks' own CPU time is a share of their wall time: at
-#: 10 ms it was 1.1 s of a suite of 38 s, measured on a busy machine.
+#: Seconds between observations of the threads. Suites are long, and the observations take a share of the wall time: at
+#: an interval of 10 ms, 1.1 s of CPU time in a suite of 38 s, measured on a busy machine.
 _INTERVAL_S = 0.02
 
 
 class Session:
-    """The plugin of a session that is measured."""
+    """The plugin of a measured session."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Measure nothing yet."""
@@ -48,7 +49,7 @@ class Session:
         self._base = gate.read(base) if base and not self._is_worker else None
 
     def pytest_sessionstart(self) -> None:
-        """Start the profiler where tests run."""
+        """Start the profiler, unless this is the controller of pytest-xdist."""
         if not self._controls:
             self._profiler = Profiler(
                 interval=_INTERVAL_S, include=_packages(self._config.rootpath), exclude=_NOT_THEIRS
@@ -82,7 +83,7 @@ class Session:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Stop, hand over or write what was measured, and judge it."""
+        """Stop, pass the profile to the controller or write it, and check the rules."""
         own = None
         if self._profiler is not None:
             self._profiler.stop()
@@ -102,7 +103,7 @@ class Session:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take what a worker measured."""
+        """Take the profile of a worker."""
         text = getattr(node, "workeroutput", {}).get("rscalene")
         if text:
             self._parts.append(json.loads(text))
@@ -145,12 +146,12 @@ class Session:
 
 
 def _packages(root: Path) -> list[str]:
-    """Return globs of the packages that the session's folder has, wherever they are installed."""
+    """Return globs of the installed copies of packages in the session's folder."""
     folders = [path.parent for where in (root, root / "src") for path in where.glob("*/__init__.py")]
     return [f"**/site-packages/{folder.name}/**" for folder in folders if folder.name != "tests"]
 
 
-#: Tools that run tests.
+#: Globs of the tools that run tests; their lines are out of scope.
 _NOT_THEIRS = [
     "**/site-packages/pytest/**",
     "**/site-packages/_pytest/**",

@@ -1,5 +1,5 @@
-"""Profiles of single requests: what ``rscalene.wsgi``, ``asgi``, ``flask``, ``django`` and ``celery`` are made of.
+"""Profiles of single requests, for ``rscalene.wsgi``, ``asgi``, ``flask``, ``django`` and ``celery``.
 
-``recording`` opens and ends a request, ``result`` holds what it cost, ``options`` decides what is recorded and where it
-is written, ``select`` decides which requests, ``outputs`` writes, ``pages`` answers requests of ``/__rscalene/``.
+``recording`` opens and ends a request, ``result`` holds the cost of a request, ``options`` checks the parameters,
+``select`` selects requests, ``outputs`` writes results, ``pages`` answers requests of ``/__rscalene/``.
 """

@@ -1,4 +1,7 @@
-"""The ASGI middleware: FastAPI, Starlette, Django's ASGI, Quart. Nothing is buffered, every message passes."""
+"""The ASGI middleware: FastAPI, Starlette, Django's ASGI, Quart.
+
+The middleware passes every message on at once, unless the page may replace the answer.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Largest body that is held back, so that the page can be sent instead.
+# Largest body that is held, so that the page can be sent instead.
 LARGEST_BODY = 10_000_000
 
 
@@ -54,7 +57,7 @@ class ProfilerMiddleware:
         pages: bool | None = None,
         debug: bool = False,
     ) -> None:
-        """Check the parameters and start nothing; ValueError for one that cannot be."""
+        """Check the parameters and start nothing; ValueError for an invalid parameter."""
         self.app = app
         named = {} if filename_format is None else {"filename_format": filename_format}
         self._recorder = Recorder(
@@ -70,7 +73,7 @@ class ProfilerMiddleware:
 
     @property
     def options(self) -> Options:
-        """What was asked for, checked."""
+        """The checked parameters."""
         return self._recorder.options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +130,7 @@ class ProfilerMiddleware:
 
 
 class _Held:
-    """The ``send`` for the application: it passes messages on, or holds them until the page may replace them."""
+    """The ``send`` for the application: passes messages on, or holds them until the page may replace them."""
 
     def __init__(self, owner: ProfilerMiddleware, recording: Recording, view: View, send: Send, *, hold: bool) -> None:
         self._owner = owner
@@ -176,14 +179,14 @@ class _Held:
         return {**message, "headers": [*message.get("headers", ()), *added]} if added else message
 
     async def release(self) -> None:
-        """Send the messages that were held."""
+        """Send the held messages."""
         self._hold = False
         messages, self._messages = self._messages, []
         for message in messages:
             await self._send(message)
 
     async def answer(self) -> None:
-        """Send the page, if the application's answer was held for it."""
+        """Send the page, if the application's answer is still held."""
         if not self._hold:
             return
         result, about = self._recording.result, self._recording.about
@@ -200,7 +203,7 @@ class _Held:
 
 
 def view_of(scope: Scope) -> View:
-    """Return the parts of a request by which it is selected."""
+    """Return the parts of a request that the selection uses."""
 
     def header(name: str) -> str | None:
         wanted = name.encode()

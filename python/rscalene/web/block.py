@@ -1,4 +1,4 @@
-"""``rscalene.request``: any block or function as a request of its own."""
+"""``rscalene.request``: profiles a block or a function like a request."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class request:
     """Profile a block, or each call of a function, exactly: ``with rscalene.request("import") as r: ...``.
 
-    Counts what runs in the block's context: functions that it calls, tasks that it starts, ``asyncio.to_thread``.
-    Blocks may overlap in threads and tasks. ``r.result()`` is there once the block has ended; for a decorated function
-    ``on_end`` is called with each result.
+    Counts all code in the block's context: called functions, started tasks, ``asyncio.to_thread``. Blocks may overlap
+    in threads and tasks. ``r.result()`` returns the result once the block has ended. A decorated function calls
+    ``on_end`` with the result of each call.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class request:
         sql: bool = True,
         on_end: Callable[[RequestResult], object] | None = None,
     ) -> None:
-        """Start nothing yet. ``on_end`` is called with each result."""
+        """Start nothing yet. Each end calls ``on_end`` with the result."""
         self._function = name if callable(name) else None
         self.name = getattr(name, "__qualname__", "") if callable(name) else name
         self._route = route
@@ -73,7 +73,7 @@ class request:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End. What the block raised goes on."""
+        """End. An exception of the block propagates."""
         if self._request is None or self._stretch is None or self._about is None:
             return
         self._request.exit(self._stretch)
@@ -100,7 +100,7 @@ class request:
         self._notes.update(values)
 
     def result(self) -> RequestResult:
-        """Return what the block cost; RuntimeError before its end, or where ``RSCALENE=0`` switched it off."""
+        """Return the cost of the block; RuntimeError before the block's end, or under ``RSCALENE=0``."""
         if self._result is None:
             hint = "RSCALENE=0 switches requests off" if disabled() else "ask behind the `with` block"
             raise RuntimeError(f"this request has no result yet\nhint: {hint}")
@@ -115,7 +115,7 @@ class request:
         return request(self.name, route=self._route, sql=self._sql, on_end=end, **self._wanted)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Decorate a function; of a bare ``@rscalene.request``, call it."""
+        """Decorate a function; after a bare ``@rscalene.request``, call the decorated function."""
         if self._function is not None:
             return self._wrap(self._function)(*args, **kwargs)
         (function,) = args
@@ -123,7 +123,7 @@ class request:
         return self._wrap(function)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Bind a bare ``@rscalene.request`` on a method."""
+        """Bind a method that a bare ``@rscalene.request`` decorates to its instance."""
         return self if instance is None or self._function is None else functools.partial(self, instance)
 
     def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The Flask extension: ``RScalene(app)``, and `?profile` on any page shows what it cost."""
+"""The Flask extension: after ``RScalene(app)``, `?profile` on any page shows the cost of the page's request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from rscalene._rscalene import labels_followed
 from rscalene.web.wsgi import ProfilerMiddleware
 
-# Key of the application's configuration, and the middleware's parameter that it sets.
+# Keys of the application's configuration, and the middleware's parameter for each.
 SETTINGS = {
     "RSCALENE_WHEN": "when",
     "RSCALENE_RESPOND": "respond",
@@ -41,7 +41,7 @@ class RScalene:
             self.init_app(app)
 
     def init_app(self, app: Any) -> None:
-        """Wrap the application. Does nothing where it is not enabled."""
+        """Wrap the application; do nothing if the extension is not enabled."""
         config = app.config
         debug = bool(app.debug)
         enabled = config.get("RSCALENE_ENABLED")
@@ -90,7 +90,7 @@ class _Once:
 
 
 def warn_of_lost_profiles(app: Any) -> None:
-    """Warn of functions that ``@profile`` decorated after ``@app.route`` had registered the plain ones."""
+    """Warn of functions that ``@app.route`` registered before ``@profile`` decorated them."""
     for endpoint, view in app.view_functions.items():
         home = getattr(view, "__globals__", {})
         there = home.get(getattr(view, "__name__", ""))
@@ -104,7 +104,7 @@ def warn_of_lost_profiles(app: Any) -> None:
 
 
 def route_of(app: Any, environ: Any) -> str | None:
-    """Return the rule that a request matches, as Flask writes it; None if no rule matches."""
+    """Return the rule of a request, as Flask writes the rule; None if no rule matches."""
     request = environ.get("werkzeug.request")
     rule = getattr(request, "url_rule", None)
     if rule is not None:

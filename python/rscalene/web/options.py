@@ -1,4 +1,4 @@
-"""What is recorded of a request, and where it goes."""
+"""The parameters of the middlewares: figures to record, and outputs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Options:
     service: str = ""
     details: bool = False
     source: bool = True
-    # Where text goes after each request: a stream, a path, a logger, None, or "stdout" for the current `sys.stdout`.
+    # Output for the text of each request: a stream, a path, a logger, None, or "stdout" for the current `sys.stdout`.
     stream: Any = None
     sort_by: list[str] = field(default_factory=lambda: ["time", "calls"])
     restrictions: list[object] = field(default_factory=list)
@@ -52,12 +52,12 @@ class Options:
     keep_in: str | None = None
     jsonl: Any = None
     jsonl_rows: tuple[str, ...] = ("request", "line", "sql")
-    # Whether requests are kept in `folder`, and the pages of `/__rscalene/` are served.
+    # Whether to keep requests in `folder` and to serve the pages of `/__rscalene/`.
     pages: bool = False
 
     @property
     def folder(self) -> Path:
-        """Where requests are kept: `keep_in`, `profile_dir`, or a folder of this user's and service's."""
+        """The folder for kept requests: `keep_in`, `profile_dir`, or a folder for this user and service."""
         named = self.keep_in or self.profile_dir
         if named is not None:
             return Path(named)
@@ -83,7 +83,7 @@ def options(
     service: str | None = None,
     **more: Any,
 ) -> Options:
-    """Check the parameters of a middleware; ValueError or TypeError for one that cannot be."""
+    """Check the parameters of a middleware; ValueError or TypeError for an invalid parameter."""
     answers = (respond,) if isinstance(respond, str) else tuple(respond)
     for one in answers:
         if one not in RESPONDS:

@@ -1,4 +1,4 @@
-"""Where the result of a request goes: a stream, a file for each request, the kept requests, JSON lines."""
+"""The outputs for a request's result: a stream, a file for each request, the kept requests, JSON lines."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ UNSAFE = re.compile(r"[/\x00-\x1f\x7f]")
 
 
 class Outputs:
-    """Writes results as the options say. A failure of one output does not affect the others or the request."""
+    """Writes results as the options say. A failure of an output affects neither the other outputs nor the request."""
 
     def __init__(self, options: Options) -> None:
-        """Make the folder that the options name, if any."""
+        """Make the folder ``profile_dir``, if the options name a folder."""
         self.options = options
         self._lock = ForkLock()
         if options.profile_dir is not None:
@@ -122,7 +122,7 @@ class Outputs:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Append to a file in one write, so that several processes may use the file."""
+    """Append to a file in a single write, so that several processes may use the file."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         while data:
@@ -132,7 +132,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 def cut(name: str, ending: str) -> str:
-    """Return ``name``, cut to a length that file systems allow."""
+    """Return ``name``, cut to a length allowed by file systems."""
     data = name.encode(errors="replace")
     if len(data) > LONGEST_NAME:
         name = data[: LONGEST_NAME - len(ending.encode())].decode(errors="ignore") + ending
@@ -140,7 +140,7 @@ def cut(name: str, ending: str) -> str:
 
 
 def free_name(folder: Path, name: str) -> Path:
-    """Return a path that does not exist: ``name``, or ``name`` with ``-2``, ``-3``, ... before its ending."""
+    """Return an unused path: ``name``, or ``name`` with ``-2``, ``-3``, ... before its ending."""
     path = folder / name
     if not path.exists():
         return path
@@ -152,7 +152,7 @@ def free_name(folder: Path, name: str) -> Path:
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that only this user can enter; OSError if it belongs to another user."""
+    """Make a folder with access for this user only; OSError if the folder belongs to another user."""
     shared = folder.parent.name.startswith("rscalene")
     for one in (folder.parent, folder) if shared else (folder,):
         one.mkdir(mode=0o700, parents=True, exist_ok=True)

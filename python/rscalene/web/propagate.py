@@ -1,4 +1,4 @@
-"""``propagate=True``: threads and pool jobs that a request starts belong to it; tasks belong to it without this."""
+"""``propagate=True``: threads and pool jobs started by a request belong to the request, as its tasks always do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request from its start to its result, for every protocol and for blocks of code.
+"""A request from its start to its result, for every protocol and for blocks of code.
 
 Nothing is installed before the first selected request of a process. If recording a request fails, the failure is
 counted and printed on stderr; the answer to the request never changes.
@@ -99,7 +99,7 @@ class Recorder:
         return told
 
     def ended(self) -> None:
-        """Count one open recording less."""
+        """Decrease the number of open recordings."""
         with self._lock:
             self._open -= 1
 

@@ -1,4 +1,4 @@
-"""What one request cost, as an object: text, page, JSON, pstats."""
+"""The cost of a request, as an object: text, page, JSON, pstats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSION = 1
 
 @dataclass
 class About:
-    """Which request it was. Values of headers, cookies, queries and bodies are never kept."""
+    """The description of a request, without the values of headers, cookies, queries and bodies."""
 
     name: str = ""
     method: str = ""
@@ -48,7 +48,7 @@ class About:
 
 @dataclass(frozen=True)
 class LineRow:
-    """One line of code in scope: times in seconds, callees included; ``own_s`` is without callees in scope."""
+    """A line of code in scope: times in seconds, callees included; ``own_s`` is without callees in scope."""
 
     file: str
     line: int
@@ -62,15 +62,15 @@ class LineRow:
 
     @property
     def source(self) -> str:
-        """The line's text, without the blanks around it; empty where the file cannot be read."""
+        """The line's text without surrounding blanks; empty if the file cannot be read."""
         return linecache.getline(self.file, self.line).strip()
 
 
 class RequestResult:
-    """What one request cost. Made by :class:`rscalene.request` and by the middlewares."""
+    """The cost of a request. Made by :class:`rscalene.request` and by the middlewares."""
 
     def __init__(self, request: Request, about: About, *, source: bool = True) -> None:
-        """Take what ``request``, which has ended, has counted."""
+        """Take the figures of ``request``, which has ended."""
         self.about = about
         self.elapsed_s = request.elapsed_s
         self.cpu_s = request.cpu_s
@@ -91,20 +91,20 @@ class RequestResult:
 
     @property
     def lines(self) -> list[LineRow]:
-        """Each line of code in scope that ran, in order of files and lines."""
+        """All lines in scope that ran, in order of files and lines."""
         if self._lines is None:
             self._lines = [LineRow(*row) for row in self._request.line_rows()]
         return self._lines
 
     @property
     def sql(self) -> list[dict[str, Any]]:
-        """The statements of the request, most expensive first; empty where no SQL was counted."""
+        """The statements of the request, in the order of their first execution; empty if no SQL was counted."""
         ledger = self._request.sql
         return [] if ledger is None else list(ledger.statements())
 
     @property
     def sql_builds(self) -> dict[tuple[str, int], float]:
-        """Seconds of lines in ORMs, beside the drivers, by file and line."""
+        """Seconds of lines in ORMs, without the drivers' time, by file and line."""
         ledger = self._request.sql
         return {} if ledger is None else dict(ledger.builds())
 
@@ -119,13 +119,13 @@ class RequestResult:
         sort_by: Sequence[str] = ("time", "calls"),
         restrictions: Sequence[object] = (),
     ) -> str:
-        """Return the tables as text: lines where any were recorded, functions as ``pstats`` prints them."""
+        """Return the tables as text: lines, if any were recorded, and functions as ``pstats`` prints them."""
         from rscalene.web import text
 
         return text.tables(self, lines=lines, sort_by=list(sort_by), restrictions=list(restrictions))
 
     def html(self) -> str:
-        """Return the page: one file, nothing is loaded from elsewhere."""
+        """Return the page as a single HTML file, which loads no other file."""
         from rscalene.web.page import request_page
 
         return request_page(self.to_dict())
@@ -214,7 +214,7 @@ class RequestResult:
 
 
 def _known_rows(statements: list[dict[str, Any]]) -> int | None:
-    """Return the sum of the rows of all statements that know theirs; ``None`` if none does."""
+    """Return the sum of the known numbers of rows; ``None`` if no number is known."""
     known = [int(one["rows"]) for one in statements if one.get("rows") is not None]
     return sum(known) if known else None
 
@@ -229,7 +229,7 @@ class _Holder:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that readers see all of it or nothing; only its owner may read it."""
+    """Write a file so that readers see the complete file or no file; only its owner may read the file."""
     handle, temporary = tempfile.mkstemp(prefix=".rscalene-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

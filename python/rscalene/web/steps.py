@@ -1,4 +1,4 @@
-"""The CPU time of one coroutine, without the time that its thread works for others while it waits."""
+"""The CPU time of a coroutine, without the CPU time of other coroutines in the same thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Steps"]
 class Steps:
     """Awaits an object step by step, and reads the thread's clock before and after each step.
 
-    The sum does not include tasks that the object starts, nor work that it passes to other threads.
+    The sum does not include tasks started by the object, nor work passed to other threads.
     """
 
     __slots__ = ("_began", "_ns")

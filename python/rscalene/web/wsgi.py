@@ -1,7 +1,8 @@
-"""The WSGI middleware: werkzeug's ``ProfilerMiddleware`` for servers that answer more than one request at once.
+"""The WSGI middleware: werkzeug's ``ProfilerMiddleware`` for servers that answer several requests at the same time.
 
-Streams are streamed, statuses are kept, and nothing that fails here is an answer's failure. A profile ends where the
-body ends, at ``close`` or with the body's last reference, whichever comes first.
+The middleware passes each part of a streamed body on at once, and does not change statuses. A failure of the profiler
+does not change the answer. A profile ends at the end of the body, at ``close``, or when the program drops the body,
+whichever comes first.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-# Largest body that is held back, so that the page can be sent instead.
+# Largest body that is held, so that the page can be sent instead.
 LARGEST_BODY = 10_000_000
 
 
@@ -32,16 +33,16 @@ class MergeStream:
         self.streams = streams
 
     def write(self, data: str) -> None:
-        """Write to each of them."""
+        """Write ``data`` to each stream."""
         for stream in self.streams:
             stream.write(data)
 
 
 class ProfilerMiddleware:
-    """Profiles each request of a WSGI application, exactly, whatever runs beside it.
+    """Profiles each request of a WSGI application, exactly, also while other requests run.
 
-    The first six parameters are those of ``werkzeug.middleware.profiler.ProfilerMiddleware``, and with these alone the
-    text and the ``.prof`` files are the same. The others are explained in the documentation of web requests.
+    The first six parameters are those of ``werkzeug.middleware.profiler.ProfilerMiddleware``. With only these, text and
+    ``.prof`` files are the same as werkzeug's. The documentation of web requests explains the others.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ProfilerMiddleware:
         debug: bool = True,
         route_of: Callable[[Any], str | None] | None = None,
     ) -> None:
-        """Check the parameters and start nothing; ValueError for one that cannot be."""
+        """Check the parameters and start nothing; ValueError for an invalid parameter."""
         self._app = app
         self._recorder = Recorder(
             options(
@@ -92,7 +93,7 @@ class ProfilerMiddleware:
 
     @property
     def options(self) -> Options:
-        """What was asked for, checked."""
+        """The checked parameters."""
         return self._recorder.options
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -192,7 +193,7 @@ class ProfilerMiddleware:
 
 
 class _Started:
-    """The ``start_response`` for the application: it passes the call on, or holds it for the page."""
+    """The ``start_response`` for the application: passes the call on, or holds the call for the page."""
 
     def __init__(
         self, recording: Recording, start_response: StartResponse, view: View, respond: tuple[str, ...], *, hold: bool
@@ -241,7 +242,7 @@ class _Started:
         return added
 
     def release(self) -> None:
-        """Pass on the answer that was held."""
+        """Pass on the held answer."""
         if self._hold and self.status is not None:
             self._hold = False
             write = self._pass_on(self.status, self._headers, self._exc_info)
@@ -249,13 +250,13 @@ class _Started:
                 write(part)
 
     def replace(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """Start another answer in place of the one that was held."""
+        """Start another answer in place of the held answer."""
         self._hold = False
         self._start(status, headers)
 
 
 class _Body:
-    """A body that produces each of its parts in the request's context."""
+    """The body for the server: runs the application's body in the request's context, part by part."""
 
     def __init__(
         self, owner: ProfilerMiddleware, recording: Recording, environ: Environ, body: Iterable[bytes]
@@ -324,14 +325,14 @@ class _Body:
 
 
 class _Sized(_Body):
-    """A body with a length, which servers send as Content-Length."""
+    """A body with a length; servers send the length as Content-Length."""
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
 
 
 class _Rest:
-    """A body that was partly read before it turned out too long for a page."""
+    """A body that was partly read and then found too long for a page: the parts so far, then the rest."""
 
     def __init__(self, parts: list[bytes], body: _Body) -> None:
         self._parts = parts
@@ -347,7 +348,7 @@ class _Rest:
 
 
 def view_of(environ: Environ) -> View:
-    """Return the parts of a request by which it is selected."""
+    """Return the parts of a request that the selection uses."""
 
     def header(name: str) -> str | None:
         value = environ.get("HTTP_" + name.upper().replace("-", "_"))

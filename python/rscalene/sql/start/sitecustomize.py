@@ -1,8 +1,8 @@
-"""Arms the queries of a program under ``rscalene run --sql``, before its first line.
+"""Starts the counting of queries under ``rscalene run --sql``, before the program's first line.
 
-``rscalene run`` puts this folder first in ``PYTHONPATH``, so that the interpreter of the program and of each of its
-children imports this module on its start. The module takes the folder out of ``sys.path`` again and runs the
-``sitecustomize`` that it stands before, if there is one. Whatever fails here, the program runs.
+``rscalene run`` puts this folder first in ``PYTHONPATH``. So the interpreters of the program and of its children import
+this module at their start. The module removes the folder from ``sys.path`` and runs the next ``sitecustomize``, if
+there is one. If the hooks fail, the program still runs.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 
 
 def _run_the_other(folder: str) -> None:
-    """Run the ``sitecustomize`` that would have run without this one."""
+    """Run the ``sitecustomize`` that the interpreter would have imported without this folder."""
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != folder]
     from _frozen_importlib import module_from_spec
     from _frozen_importlib_external import PathFinder
@@ -24,7 +24,7 @@ def _run_the_other(folder: str) -> None:
 
 
 def _arm(folder: str) -> None:
-    """Have the queries counted, by the rscalene that started the program, whether it is installed here or not."""
+    """Report queries to the launcher by the launcher's own package: this interpreter may have none installed."""
     if "RSCALENE_ARENA" not in os.environ or sys.version_info < (3, 11):
         return
     try:
