@@ -16,64 +16,64 @@ __all__ = [
 __version__: Final[str]
 
 def main(argv: list[str], executable: str) -> int:
-    """Run one command line.
+    """Run a command line and return the exit code, 0 to 255.
 
-    ``argv`` starts with the name of the program, as ``sys.argv`` does; ``executable`` is the interpreter that runs
-    Python programs unless ``--python`` names another one. Returns the exit code, 0 to 255.
+    ``argv`` starts with the name of the program, like ``sys.argv``. ``executable`` is the interpreter for Python
+    programs, unless ``--python`` names another interpreter.
     """
 
 def sql_arm(
     *, libraries: list[str], script: str | None, cwd: str, include: list[str] = ..., sqlite: bool = True
 ) -> bool:
-    """Prepare this process to count queries; return whether sqlite's statements are seen inside of ``_sqlite3``.
+    """Prepare this process to count queries; return whether statements of sqlite are counted inside ``_sqlite3``.
 
-    ``libraries`` are folders whose lines are not the user's, ``script`` and the globs ``include`` are in any case.
-    ValueError for a glob that is none.
+    Lines in the folders ``libraries`` are out of scope; ``script`` and files that match the globs ``include`` are in
+    scope in any case. ValueError for an invalid glob.
     """
 
 def sql_variable() -> ContextVar[object]:
-    """Return the variable whose value is the current :class:`Ledger`, a :class:`Call`, or ``None``."""
+    """Return the context variable that holds the current :class:`Ledger`, a :class:`Call`, or ``None``."""
 
 def sql_follow() -> bool:
-    """Say every execution of this process to the launcher that profiles it; return whether there is one."""
+    """Report every execution of this process to the launcher; return whether there is a launcher."""
 
 def sql_settle() -> None:
-    """Say what has passed of executions that have not ended."""
+    """Report the time and rows so far of executions that have not ended."""
 
 def sql_begin(
     sql: Any, params: Any = None, strings: bool = False, frame: FrameType | None = None, by: str = ""
 ) -> Call | None:
-    """Begin an execution on this line, or return ``None`` where it is counted elsewhere or nowhere.
+    """Begin an execution on this line; return ``None`` if an outer layer counts the execution, or nothing counts.
 
-    With ``strings`` double quotes in ``sql`` hold strings. With ``by="redis"`` it is the name of a command. The user's
-    lines are taken from ``frame`` where this thread runs libraries alone.
+    With ``strings``, double quotes in ``sql`` enclose strings. With ``by="redis"``, ``sql`` is the name of a command.
+    If this thread has only frames of libraries, the user's lines come from ``frame``.
     """
 
 def sql_counts() -> bool:
     """Return whether an execution that begins here would count."""
 
 def sql_build_begin() -> Build | None:
-    """Begin a call into an ORM, or return ``None`` inside of another one and where nothing counts."""
+    """Begin a call into an ORM; return ``None`` inside another such call, or if nothing counts."""
 
 @final
 class Build:
-    """A call into an ORM: its time beside the driver's is the line's."""
+    """A call into an ORM: its time, without the driver's time, counts for the calling line."""
 
     def end(self, frame: FrameType | None = None) -> None:
-        """End it; the line is that of ``frame`` where this thread's own frames are all of libraries."""
+        """End the call; if this thread has only frames of libraries, the line comes from ``frame``."""
 
 @final
 class Call:
-    """One execution that was begun."""
+    """An execution of a statement, from its begin to its end."""
 
     def end(self, rows: int = -1) -> None:
-        """End it; ``rows`` below 0 are unknown."""
+        """End the execution; ``rows`` below 0 means unknown."""
 
     def fail(self) -> None:
-        """End it: it failed."""
+        """End the execution as failed."""
 
     def abandon(self) -> None:
-        """End it, if that has not been done: nobody will say how it ended."""
+        """End the execution, if it has not ended, because no hook will report its end."""
 
     def add_rows(self, rows: int) -> None:
         """Count more rows, after the end."""
@@ -83,32 +83,32 @@ class Call:
 
 @final
 class Ledger:
-    """Executions of statements, in one request, test or block; :class:`rscalene.sql.Queries` is its face."""
+    """Executions of statements in a request, a test or a block; the public class is :class:`rscalene.sql.Queries`."""
 
     def __new__(cls, outer: Ledger | None = None) -> Self:
-        """Make an empty ledger; what is counted in it is counted in ``outer`` too."""
+        """Make an empty ledger; its executions also count in ``outer``."""
 
     def enter(self) -> Token[object]:
-        """Count what runs in this context from now on; return what :meth:`leave` wants."""
+        """Count the executions of this context from now on; return the token for :meth:`leave`."""
 
     def leave(self, token: Token[object]) -> None:
         """Stop counting."""
 
     def count_the_process(self, on: bool) -> None:
-        """Count all executions of this process, whatever other ledgers count."""
+        """Count all executions of this process, in addition to other ledgers."""
 
     @property
     def outer(self) -> Ledger | None:
         """The ledger around this one."""
     @property
     def queries(self) -> int:
-        """Executions that are neither words of transactions nor calls of another kind."""
+        """Number of executions without words of transactions and without calls of another kind."""
     @property
     def executions(self) -> int:
-        """All executions."""
+        """Number of all executions."""
     @property
     def folded(self) -> int:
-        """Executions that are counted without a line, for want of room."""
+        """Number of executions counted without a line, because the ledger was full."""
 
     def entries(
         self,
@@ -119,19 +119,22 @@ class Ledger:
         """
 
     def builds(self) -> list[tuple[list[tuple[str, int, str]], int]]:
-        """Return (places, ns) of ORMs, beside the drivers. Places as in :meth:`entries`."""
+        """Return (places, ns) of ORMs, without the drivers' time. Places as in :meth:`entries`."""
 
     def findings(
         self, threshold: int
     ) -> list[tuple[tuple[str, int, str] | None, str, int, bool, tuple[tuple[str, int, str], str, int] | None, int]]:
-        """Return (place, statement, count, parameters differ, cause, first) of what ran ``threshold`` times."""
+        """Return (place, statement, count, parameters differ, cause, first) of each N+1 and duplicate.
+
+        These are the statements with at least ``threshold`` executions from a line.
+        """
 
     def log(self) -> list[tuple[int, int]]:
         """Return (index of the entry, nanoseconds) of the executions, in order."""
 
 @final
 class LineTable:
-    """The lines of one decorated function: what to watch, and whom to tell when a call has ended."""
+    """The lines of a decorated function, and the callback for the end of a call."""
 
     def __new__(
         cls,
@@ -152,7 +155,7 @@ class LineTable:
         """
 
     def unused(self) -> LineOutcome:
-        """Return the outcome of no call at all."""
+        """Return the outcome without any call."""
 
 def instrumented(table: LineTable, code: CodeType) -> CodeType:
     """Return a copy of ``code`` that reports its calls, or ``code`` where the interpreter reports them."""
@@ -162,7 +165,7 @@ def watch(table: LineTable, codes: list[CodeType]) -> None:
 
 @final
 class LineOutcome:
-    """What one call of a profiled function (or several, merged) cost, line by line."""
+    """The cost of a call of a profiled function (or of several calls, merged), line by line."""
 
     @property
     def filename(self) -> str:
@@ -196,11 +199,11 @@ class LineOutcome:
         """Add another outcome of the same function."""
 
     def dump(self) -> str:
-        """Return all of it as one line of text, for another process of this machine."""
+        """Return the outcome as a line of text, for another process of this machine."""
 
     @staticmethod
     def load(text: str) -> LineOutcome:
-        """Return what `dump` wrote; ValueError for other text."""
+        """Read a text of :meth:`dump`; ValueError for other text."""
 
     def render(
         self, source: list[str], *, columns: str, precision: int = 1, peak: bool = False, unit_s: float = 1e-6
@@ -209,10 +212,10 @@ class LineOutcome:
 
 @final
 class Drive:
-    """Wraps a generator or a coroutine of the function that ``table`` watches; itself an iterator and an awaitable."""
+    """Wraps a generator or a coroutine of the function watched by ``table``; itself an iterator and an awaitable."""
 
     def __new__(cls, table: LineTable, inner: object, *, many: bool = False) -> Self:
-        """Drive ``inner``; with ``many`` the session goes on after it."""
+        """Drive ``inner``; with ``many``, the session goes on after the end of ``inner``."""
     def __iter__(self) -> Self: ...
     def __await__(self) -> Self: ...
     def __next__(self) -> Any: ...
@@ -221,41 +224,41 @@ class Drive:
     def throw(self, *arguments: Any) -> Any:
         """Take the next step with an exception."""
     def close(self) -> None:
-        """Close what is driven and end the session."""
+        """Close the wrapped generator or coroutine and end the session."""
     def carry_on(self, inner: object) -> Self:
-        """Go on with another awaitable of the same activation."""
+        """Continue with another awaitable of the same activation."""
     def end(self, exception: BaseException | None = None) -> None:
-        """End the session; ``exception`` left the function."""
+        """End the session; ``exception``: the exception with which the function ended."""
 
 @final
 class RssSampler:
-    """Samples the resident bytes of a process until it is stopped, the process has gone, or ``limit`` was reached."""
+    """Samples the resident bytes of a process until :meth:`stop`, the process' end, or ``limit``."""
 
     def __new__(cls, pid: int, interval_s: float, *, children: bool = False, limit: int | None = None) -> Self:
         """Start sampling on a thread that needs no GIL; ValueError for a negative interval."""
 
     def stop(self) -> list[tuple[float, list[tuple[int, int]]]]:
-        """Stop, look once more, and return all looks: (seconds since the epoch, [(pid, bytes), ...])."""
+        """Take a last sample, stop, and return all samples: (seconds since the epoch, [(pid, bytes), ...])."""
 
     def wait(self) -> list[tuple[float, list[tuple[int, int]]]]:
-        """Wait for the last look and return all, as :meth:`stop` does."""
+        """Wait for the last sample and return all samples, in the form of :meth:`stop`."""
 
 @final
 class ByteCount:
-    """Bytes that this thread requests and gives back from its creation to :meth:`stop`."""
+    """Bytes that this thread allocates and frees, from the creation of this object to :meth:`stop`."""
 
     def __new__(cls) -> Self:
-        """Start counting; RuntimeError where this process' allocators cannot be hooked."""
+        """Start counting; RuntimeError if this process' allocators cannot be hooked."""
 
     def stop(self) -> int:
-        """Stop, and return the bytes allocated less those freed."""
+        """Stop, and return the allocated bytes minus the freed bytes."""
 
     def peek(self) -> tuple[int, int, int]:
-        """Return the bytes allocated so far, the same less those freed, and how far that rose above its start."""
+        """Return the bytes allocated so far, the net bytes (without the freed bytes), and the peak of the net bytes."""
 
 @final
 class Sampler:
-    """Samples CPU time, waits and allocations of this process; :class:`rscalene.Profiler` is its face."""
+    """Samples CPU time, waits and allocations of this process; the public class is :class:`rscalene.Profiler`."""
 
     def __new__(
         cls,
@@ -269,45 +272,45 @@ class Sampler:
         memory: bool = True,
         name: str = "profiler",
     ) -> Self:
-        """Set what will be sampled; ValueError for a negative interval or a glob that is none."""
+        """Set the options; ValueError for a negative interval or an invalid glob."""
 
     def start(self) -> None:
-        """Start sampling; RuntimeError when it is running already."""
+        """Start sampling; RuntimeError if the sampler is running already."""
 
     def stop(self) -> None:
         """Stop sampling and make the profile."""
 
     def pause(self, paused: bool) -> None:
-        """Stop sampling for a while (``True``), or go on."""
+        """Pause sampling (``True``), or continue (``False``)."""
 
     def reset(self) -> None:
-        """Drop what was recorded."""
+        """Drop the samples recorded so far."""
 
     def snapshot(self) -> ProfileData:
-        """Return the profile so far, while sampling goes on; RuntimeError when it was never run."""
+        """Return the profile so far, while sampling goes on; RuntimeError if the sampler never ran."""
 
     @property
     def running(self) -> bool:
-        """Whether it was started and not stopped."""
+        """Whether the sampler was started and not stopped."""
 
     @staticmethod
     def unhook() -> None:
-        """Sample no memory any more, in any sampler: for the interpreter's end."""
+        """Stop the memory sampling of all samplers, at the interpreter's end."""
 
     @staticmethod
     def fork(begins: bool) -> None:
-        """End the threads of all samplers because the process forks (``True``), or let the samplers go on."""
+        """Before a fork (``True``): end the threads of all samplers. After the fork (``False``): start them again."""
 
     @staticmethod
     def forked() -> None:
-        """Forget all samplers: this is a forked child."""
+        """Forget all samplers, in a forked child."""
 
     def result(self) -> ProfileData:
-        """Return the profile as an object of its own; RuntimeError when there is none."""
+        """Return the profile as a separate object; RuntimeError if there is none."""
 
 @final
 class Push:
-    """Sends windows of a sampler's profile to a server; :func:`rscalene.push` is its face."""
+    """Sends windows of a sampler's profile to a server; the public function is :func:`rscalene.push`."""
 
     def __new__(
         cls,
@@ -320,57 +323,57 @@ class Push:
         auth: tuple[str, str] | None = None,
         headers: dict[str, str] = ...,
     ) -> Self:
-        """Begin; ValueError for a URL or header that cannot be used, RuntimeError if the sampler does not run."""
+        """Begin; ValueError for an invalid URL or header, RuntimeError if the sampler does not run."""
 
     def stop(self, patience_s: float) -> bool:
-        """Send the last window and end; False if the thread was still busy after so many seconds."""
+        """Send the last window and end; False if the thread was still busy after ``patience_s`` seconds."""
 
     @staticmethod
     def fork(begins: bool) -> None:
-        """End all threads that send because the process forks (``True``), or let them go on."""
+        """Before a fork (``True``): end all sending threads. After the fork (``False``): start them again."""
 
     @staticmethod
     def forked() -> None:
-        """Forget all threads that send: this is a forked child."""
+        """Forget all sending threads, in a forked child."""
 
     @property
     def sent(self) -> int:
-        """Windows that the server took."""
+        """Number of windows accepted by the server."""
 
     @property
     def dropped(self) -> int:
-        """Windows that were given up."""
+        """Number of dropped windows."""
 
     @property
     def error(self) -> str | None:
-        """Why the server did not take the last window; ``None`` if it did."""
+        """The reason why the server did not accept the last window; ``None`` if the server accepted it."""
 
 @final
 class MergeData:
-    """Profiles that are being merged; :func:`rscalene.merge` is its face.
+    """A merge of profiles; the public function is :func:`rscalene.merge`.
 
-    The methods that add return why a profile was not merged, or ``None``.
+    The methods ``add`` return the reason why a profile was not merged, or ``None``.
     """
 
     def __new__(cls) -> MergeData: ...
     def add_file(self, path: str) -> str | None:
-        """Add a file that holds a profile's JSON."""
+        """Add a file with a profile's JSON."""
 
     def add_json(self, name: str, bytes: bytes) -> str | None:
-        """Add a profile's JSON, which messages call ``name``."""
+        """Add a profile's JSON; messages call the profile ``name``."""
 
     def add(self, name: str, data: ProfileData) -> str | None:
-        """Add a profile, which messages call ``name``."""
+        """Add a profile; messages call the profile ``name``."""
 
     def runs(self) -> int:
-        """Return the number of runs that were added."""
+        """Return the number of added runs."""
 
     def finish(self, by: str | None) -> ProfileData:
-        """Return the profile of all; ValueError for an unknown ``by``."""
+        """Return the merged profile; ValueError for an unknown ``by``."""
 
 @final
 class ProfileData:
-    """A profile; :class:`rscalene.Result` is its face."""
+    """A profile; the public class is :class:`rscalene.Result`."""
 
     SORT_KEYS: ClassVar[list[str]]
     """Orders of lines, files and functions."""
@@ -379,19 +382,19 @@ class ProfileData:
 
     @staticmethod
     def read(path: str) -> ProfileData:
-        """Read a file that holds the JSON; OSError or ValueError when it does not."""
+        """Read a file with a profile's JSON; OSError, or ValueError for another file."""
 
     @staticmethod
     def parse(name: str, bytes: bytes) -> ProfileData:
-        """Take the JSON from memory; ValueError, which calls it ``name``, when it is no profile."""
+        """Read a profile from JSON in memory; ValueError for other bytes, with ``name`` in the message."""
 
     def unread(self) -> list[str]:
-        """Return the names of the files of which no line has text."""
+        """Return the names of the files without any line's text."""
 
     def with_texts(self, files: list[tuple[str, str, str]], title: str | None) -> ProfileData:
         """Return a copy with other names and the text of files: ``(name, new name, text)``.
 
-        ``title`` becomes the name of what was profiled, unless it is ``None``.
+        ``title`` becomes the name of the profiled program, unless it is ``None``.
         """
 
     def json(self, pretty: bool) -> str:
@@ -401,29 +404,29 @@ class ProfileData:
         """Return the table; ValueError for an unknown order."""
 
     def summary(self) -> str:
-        """Return the run in one line."""
+        """Return a summary of the run in a single line."""
 
     def html(self, source: bool) -> str:
         """Return the page."""
 
     def fragment(self, sort: str, top: int) -> str:
-        """Return the piece of a page that notebooks show; ValueError for an unknown order."""
+        """Return the part of a page for notebooks; ValueError for an unknown order."""
 
     def markdown(self, sort: str, top: int) -> str:
         """Return the hottest lines as Markdown; ValueError for an unknown order."""
 
     def encode(self, format: str) -> bytes:
-        """Return the profile in a format that ``rscalene view --format`` knows; ValueError for another one."""
+        """Return the profile in a format of ``rscalene view --format``; ValueError for an unknown format."""
 
     def save(self, path: str) -> None:
-        """Write it to a file; the ending picks the format. ValueError for another ending, OSError."""
+        """Write the profile to a file; the ending selects the format. OSError, or ValueError for an unknown ending."""
 
     def diff(self, after: ProfileData) -> DiffData:
-        """Return what changed from this profile to ``after``."""
+        """Return the changes from this profile to ``after``."""
 
 @final
 class DiffData:
-    """What changed between two profiles; :class:`rscalene.Diff` is its face."""
+    """The changes between two profiles; the public class is :class:`rscalene.Diff`."""
 
     def json(self) -> str:
         """Return all figures as JSON."""
@@ -435,48 +438,48 @@ class DiffData:
         """Return the page."""
 
     def fragment(self, top: int) -> str:
-        """Return the piece of a page that notebooks show."""
+        """Return the part of a page for notebooks."""
 
     def markdown(self, top: int) -> str:
-        """Return the lines that changed, as Markdown."""
+        """Return the changed lines as Markdown."""
 
     def save(self, path: str) -> None:
-        """Write it to a file; the ending picks the format. ValueError for another ending, OSError."""
+        """Write the changes to a file; the ending selects the format. OSError, or ValueError for an unknown ending."""
 
 @final
 class Stretch:
-    """A stretch of a request on one thread: what :meth:`Request.exit` needs."""
+    """A stretch of a request on a thread: the argument of :meth:`Request.exit`."""
 
 @final
 class CallTable:
-    """A table of functions: calls, primitive calls, own and cumulative time, and who called."""
+    """A table of functions: calls, primitive calls, own and cumulative time, and callers."""
 
     @staticmethod
     def of_rows(rows: list[tuple[str, int, str, int, int, float, float]]) -> CallTable:
-        """Make a table of rows as :meth:`rows` gives them, without callers."""
+        """Make a table from rows in the form of :meth:`rows`, without callers."""
 
     def rows(self) -> list[tuple[str, int, str, int, int, float, float]]:
-        """``(file, line, name, calls, primitive_calls, own_s, total_s)`` of each function."""
+        """Return ``(file, line, name, calls, primitive_calls, own_s, total_s)`` of each function."""
 
     def prof(self) -> bytes:
-        """Give the file that ``pstats.Stats`` reads."""
+        """Return the content of a file for ``pstats.Stats``."""
 
     def text(self, sort_by: list[str], restrictions: list[object]) -> str:
-        """Give what ``pstats`` prints; ``sort_by`` are full names of its keys."""
+        """Return the text that ``pstats`` prints; ``sort_by`` are full names of its keys."""
 
 @final
 class Request:
-    """One request: what ran in its context is counted exactly."""
+    """A request: code that runs in its context is counted exactly."""
 
     def __new__(cls, *, lines: bool = True, functions: bool = False, max_s: float | None = None) -> Self: ...
     def enter(self) -> Stretch:
-        """Make it the running context's request until :meth:`exit` is called with the answer."""
+        """Make this request the running context's request; return the argument for :meth:`exit`."""
 
     def exit(self, stretch: Stretch) -> None:
-        """End what :meth:`enter` began; in another context only the CPU time is added."""
+        """End a stretch that :meth:`enter` began; in another context, only add the CPU time."""
 
     def close(self) -> None:
-        """End it: nothing is recorded afterwards."""
+        """End the request; nothing is recorded afterwards."""
 
     @property
     def label(self) -> int:
@@ -484,7 +487,7 @@ class Request:
 
     @property
     def closed(self) -> bool:
-        """Whether it has ended."""
+        """Whether the request has ended."""
 
     @property
     def functions(self) -> bool:
@@ -508,49 +511,49 @@ class Request:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds between ``enter`` and ``exit``, on the threads where they ran."""
+        """CPU seconds between :meth:`enter` and :meth:`exit`, summed over the threads of all stretches."""
 
     @property
     def sql(self) -> Any:
-        """What counts the request's SQL, or None."""
+        """The ledger of the request's SQL, or None."""
 
     @sql.setter
     def sql(self, value: Any) -> None: ...
     def table(self) -> CallTable:
-        """Sum what ran by function, as cProfile does."""
+        """Return the sums by function, as cProfile does."""
 
     def line_rows(self) -> list[tuple[str, int, str, int, float, float, float, int | None, int | None]]:
-        """``(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)`` of each line that ran."""
+        """Return ``(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)`` of the executed lines."""
 
     def tree_rows(self) -> list[tuple[int, str, int, str, int, float]]:
-        """``(parent, file, line, function, calls, own_s)`` of each path of functions; parent -1: none."""
+        """Return ``(parent, file, line, function, calls, own_s)`` of each path of functions; parent -1: none."""
 
 def labels_followed() -> bool:
-    """Tell whether anything records labels: ``rscalene run``, or a profiler of this process."""
+    """Return whether labels are recorded: by ``rscalene run``, or by a profiler of this process."""
 
 def label_number(pairs: list[tuple[str, str]]) -> int | None:
-    """Give the number of these pairs of key and value; None where nothing records."""
+    """Return the number of these pairs of key and value; None without a recording."""
 
 def label_pairs() -> list[tuple[str, str]]:
-    """Give the pairs of the running context's label; empty where it has none, or a request's."""
+    """Return the pairs of the running context's label; empty without a label, or if the label is a request's."""
 
 def label_enter(label: int) -> Any:
-    """Make the running context bear a label; the answer is for :func:`label_exit`."""
+    """Give the running context a label; return the token for :func:`label_exit`."""
 
 def label_exit(token: Any) -> None:
-    """Give the context back what it bore."""
+    """Give the context its former label back."""
 
 def label_ended(label: int, name: int, wall_ns: int, cpu_ns: int | None) -> None:
-    """Tell that work with the label ``name`` ended; ``label`` is the request's number, 0 for a block."""
+    """Record the end of work with the label ``name``; ``label`` is the request's number, 0 for a block."""
 
 def current_request() -> Request | None:
-    """Give the running context's open request."""
+    """Return the running context's open request."""
 
 def request_scope(globs: list[str]) -> bool:
-    """Add globs of files whose lines are reported; False once a request has fixed the scope."""
+    """Add globs of files in scope; return False once a request has fixed the scope."""
 
 def requests_refused() -> str | None:
-    """Say why requests are not profiled in this interpreter."""
+    """Return the reason why requests are not profiled in this interpreter; None if they can be."""
 
 def page_style() -> str:
-    """Return the style sheet of the report, which the pages of requests share."""
+    """Return the style sheet of the report; the pages of requests use the same style sheet."""

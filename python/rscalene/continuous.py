@@ -1,4 +1,4 @@
-"""``rscalene.push``: a profile that goes on for as long as the program runs, sent to a server in windows."""
+"""``rscalene.push``: profiles the process until its end, and sends windows of the profile to a server."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ __all__ = ["Pushing", "push"]
 
 
 class Pushing:
-    """What :func:`push` returns; ``with rscalene.push(...):`` stops at the end of the block."""
+    """The result of :func:`push`; ``with rscalene.push(...):`` stops at the end of the block."""
 
     def __init__(self, profiler: Profiler, push: _Push) -> None:
-        """Hold both; :func:`push` made them."""
+        """Hold the profiler and the sender that :func:`push` made."""
         self._profiler = profiler
         self._push = push
         atexit.register(self.stop)
 
     @property
     def sent(self) -> int:
-        """Windows that the server took."""
+        """Number of windows accepted by the server."""
         return self._push.sent
 
     @property
     def dropped(self) -> int:
-        """Windows that were given up because the server did not take them."""
+        """Number of windows dropped because the server did not accept them."""
         return self._push.dropped
 
     @property
     def error(self) -> str | None:
-        """Why the server did not take the last window; ``None`` if it did."""
+        """The reason why the server did not accept the last window; ``None`` if the server accepted it."""
         return self._push.error
 
     def stop(self, timeout: float = 2.0) -> None:
         """Send the last window and stop profiling.
 
-        :param timeout: seconds to wait for the server; then the window is given up.
+        :param timeout: seconds to wait for the server; afterwards the window is dropped.
         """
         atexit.unregister(self.stop)
         self._push.stop(timeout)
         self._profiler.stop()
 
     def __enter__(self) -> Self:
-        """Go on."""
+        """Return this object; the profile has begun already."""
         return self
 
     def __exit__(
@@ -80,9 +80,9 @@ def push(
     """Profile this process from now on, and send a window of the profile every few seconds.
 
     The server gets pprof files (CPU and wall time, bytes and blocks allocated, bytes in use) by ``POST`` at
-    ``/ingest``, as Grafana Pyroscope takes them. A server that is slow, away or broken changes nothing in the
-    program: a thread of its own sends, without the GIL; four windows wait at most, further ones are dropped and
-    counted. A forked child sends nothing: call ``push`` there again.
+    ``/ingest``, in the form of Grafana Pyroscope. A slow, absent or broken server does not affect the program: a
+    separate thread sends, without the GIL. At most four windows wait for the server; further windows are dropped and
+    counted. A forked child sends nothing: call ``push`` again in the child.
 
     >>> rscalene.push("http://127.0.0.1:4040", name="shop", labels={"env": "test"})
 
@@ -92,7 +92,7 @@ def push(
     :param labels: labels of all windows, beside ``host``.
     :param auth: ``(name, password)``, or a token.
     :param headers: further headers, such as ``{"X-Scope-OrgID": "team"}``.
-    :param interval: as :class:`rscalene.Profiler` takes it, and likewise ``memory``, ``all``, ``include``, ``exclude``.
+    :param interval: option of :class:`rscalene.Profiler`, as are ``memory``, ``all``, ``include`` and ``exclude``.
     :raises ValueError: for a URL or a header that cannot be used.
     :raises RuntimeError: if the interpreter's frames cannot be read.
     """
@@ -118,7 +118,7 @@ def push(
     return Pushing(profiler, pushed)
 
 
-# While the process forks, no window is sent, and the interpreter counts the program's own threads alone.
+# Before a fork, the sending threads end, so CPython counts only the program's threads and does not warn.
 os.register_at_fork(
     before=lambda: _Push.fork(True), after_in_parent=lambda: _Push.fork(False), after_in_child=_Push.forked
 )

@@ -1,4 +1,4 @@
-"""``rscalene.label``: names for work, which a recording of the process tells apart."""
+"""``rscalene.label``: names pieces of work, so a profile has a row for each name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class label:
     """Give a block, or each call of a function, a label: ``with rscalene.label(task="resize", size="large"): ...``.
 
     Under ``rscalene run``, and while a :class:`rscalene.Profiler` runs, the samples and allocations of the block's
-    context (tasks that the block starts, ``asyncio.to_thread``) bear the label. The profile then has a row for each
-    label. A label inside a labelled block adds its keys to the outer ones. A block that began before the profiler has
-    no label in its profile. Where nothing records, a label costs a microsecond and does nothing.
+    context (tasks that the block starts, ``asyncio.to_thread``) carry the label. The profile then has a row for each
+    label. A label inside a labelled block adds its keys to the outer keys. A block that began before the profiler has
+    no label in its profile. Without a recording, a label costs a microsecond and does nothing.
     """
 
     def __init__(self, **pairs: object) -> None:
@@ -43,7 +43,7 @@ class label:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End. The block's exception goes on."""
+        """End. An exception of the block propagates."""
         if not self._open:
             return
         number, token, began = self._open.pop()
@@ -52,7 +52,7 @@ class label:
         label_ended(0, number, time.perf_counter_ns() - began, None)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorate a function: each call is a block of its own."""
+        """Decorate a function: each call is a labelled block."""
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

@@ -1,8 +1,8 @@
-"""Labels of OpenTelemetry spans, so that a profile tells the work of spans apart.
+"""Labels for OpenTelemetry spans: a profile then has a row for each name of a span.
 
 >>> provider.add_span_processor(rscalene.opentelemetry.SpanProcessor())
 
-Needs ``opentelemetry-sdk``, which the program has if it makes spans.
+Needs ``opentelemetry-sdk``; a program that makes spans has this package.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SpanProcessor"]
 
-#: Labels of open spans that are kept; a program that never ends its spans loses the oldest.
+#: Most open spans with a label. If a program never ends its spans, the oldest spans are forgotten.
 _MOST_OPEN = 4096
 
 
@@ -28,8 +28,8 @@ class SpanProcessor(trace.SpanProcessor):
     def __init__(self, *, ids: bool = False) -> None:
         """Choose the labels.
 
-        :param ids: label with ``trace_id`` and ``span_id``, too. A process has 2,048 labels at most, later ones share
-            ``(others)``: for a few long traces, not for each request of a server.
+        :param ids: label with ``trace_id`` and ``span_id``, too. A process has 2,048 labels at most; later labels share
+            ``(others)``. So use ``ids`` for a few long traces, not for each request of a server.
         """
         self.ids = ids
         self._open: dict[int, label] = {}
@@ -56,8 +56,8 @@ class SpanProcessor(trace.SpanProcessor):
             begun.__exit__(None, None, None)
 
     def shutdown(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: this processor holds no data."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing waits: ``rscalene.push`` sends by itself."""
+        """Do nothing, because ``rscalene.push`` sends by itself."""
         return True

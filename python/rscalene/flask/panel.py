@@ -35,7 +35,7 @@ class RscalenePanel(DebugPanel):
         return "Lines and functions of this request"
 
     def url(self) -> str:
-        """Return where the panel leads: nowhere."""
+        """Return no address: the panel links to no other page."""
         return ""
 
     def process_request(self, request: Any) -> None:

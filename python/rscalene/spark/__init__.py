@@ -1,12 +1,12 @@
-"""Profiles of what Spark's Python workers do, by line: RDDs, Python, pandas and Arrow UDFs alike.
+"""Profiles of Spark's Python workers, by line: RDDs, Python, pandas and Arrow UDFs alike.
 
 >>> spark = SparkSession.builder.config("spark.python.daemon.module", "rscalene.spark.daemon").getOrCreate()
 >>> with rscalene.spark.profile(spark) as p:
 ...     frame.select(slow(frame.id)).collect()
 >>> p.result().save("job.html")
 
-Each worker profiles itself, and after each task an accumulator brings its profile to the driver. rscalene must be
-installed where the executors run Python. Under ``rscalene run`` the work is in the run's own profile.
+Each worker profiles itself, and after each task an accumulator brings the worker's profile to the driver. rscalene must
+be installed for the executors' Python. Under ``rscalene run`` the work is in the run's own profile.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ hint: a UDF that ran before the block keeps its workers: make the UDF inside of 
 
 
 class _Latest(AccumulatorParam):
-    """The latest profile of each worker process: any order, and any repetition, gives the same."""
+    """The latest profile of each worker process. Neither order nor repetition of the updates changes the result."""
 
     def zero(self, value: Any) -> Any:
         """Begin with nothing."""
         return {}
 
     def addInPlace(self, value1: Any, value2: Any) -> Any:
-        """Take what is new."""
+        """Return the latest profile of each process from both values."""
         return latest(value1, value2)
 
 
@@ -56,10 +56,10 @@ class _Latest(AccumulatorParam):
 def profile(spark: SparkSession, **options: Any) -> Iterator[Merged]:
     """Profile the Python workers of a session during a block.
 
-    Under ``rscalene run`` with a local master there is no profile of its own: the run has it.
+    Under ``rscalene run`` with a local master, the block makes no profile: the workers are in the run's profile.
 
-    :param options: as :class:`rscalene.Profiler` takes them, such as ``memory=False``.
-    :raises RuntimeError: where a setting of the session is missing; the text says which.
+    :param options: options of :class:`rscalene.Profiler`, such as ``memory=False``.
+    :raises RuntimeError: if a setting of the session is missing; the message names the setting.
     """
     context: Any = getattr(spark, "_sc", None)
     if context is None:
@@ -72,7 +72,7 @@ def profile(spark: SparkSession, **options: Any) -> Iterator[Merged]:
         raise RuntimeError(_NO_REUSE)
     accumulator = context.accumulator({}, _Latest())
     before = context.environment.get(VARIABLE)
-    # Workers are told apart by their environment: those of the block are new ones.
+    # Spark starts new workers for another environment: so the block has workers of its own.
     context.environment[VARIABLE] = json.dumps({"accumulator": accumulator.aid, "options": options})
     taken = Merged(_NONE)
     try:

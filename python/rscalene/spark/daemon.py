@@ -1,6 +1,6 @@
 """Spark's daemon, whose workers profile themselves: ``spark.python.daemon.module=rscalene.spark.daemon``.
 
-Without :func:`rscalene.spark.profile` on the driver its workers are Spark's own.
+Without :func:`rscalene.spark.profile` on the driver, its workers do the same as Spark's own.
 """
 
 from rscalene.spark.worker import manager

@@ -1,4 +1,4 @@
-"""Django: every connection of every alias, whatever lies below; ``COMMIT`` and ``ROLLBACK`` too."""
+"""Django: every connection of every alias, with any driver; ``COMMIT`` and ``ROLLBACK`` too."""
 
 from __future__ import annotations
 

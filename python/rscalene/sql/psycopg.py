@@ -1,6 +1,7 @@
-"""psycopg 3: all cursors, plain and async; ``copy`` and ``stream`` last as long as they are used.
+"""psycopg 3: all cursors, plain and async.
 
-In a pipeline a statement has no rows yet when its call ends: they are unknown.
+The time of ``copy`` ends with the ``with`` block. The time of ``stream`` ends at the first row; later rows only add to
+the number of rows. In a pipeline, a statement has no rows yet at the end of its call, so the number of rows is unknown.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def _copy(inner: Any, is_async: bool) -> Any:
 
 
 def _stream(inner: Any, is_async: bool) -> Any:
-    """Count a stream when its first row comes, and add the other rows as they come."""
+    """Count a stream at its first row, and add each further row when the program reads it."""
     if is_async:
 
         @functools.wraps(inner)

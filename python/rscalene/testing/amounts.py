@@ -15,7 +15,7 @@ _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0}
 
 
 def byte_count(name: str, amount: int | str | None) -> int | None:
-    """Return bytes: ``24_000_000``, ``"24 MB"`` and ``"24 MiB"`` (2**20); ValueError, which names the limit."""
+    """Return bytes from ``24_000_000``, ``"24 MB"`` or ``"24 MiB"`` (2**20); ValueError with the name of the limit."""
     if amount is None:
         return None
     if isinstance(amount, int) and not isinstance(amount, bool):
@@ -27,7 +27,7 @@ def byte_count(name: str, amount: int | str | None) -> int | None:
 
 
 def seconds(name: str, amount: float | str | None) -> float | None:
-    """Return seconds: ``0.05`` and ``"50 ms"``; ValueError, which names the limit."""
+    """Return seconds from ``0.05`` or ``"50 ms"``; ValueError with the name of the limit."""
     if amount is None:
         return None
     if isinstance(amount, int | float) and not isinstance(amount, bool):

@@ -14,7 +14,7 @@ from rscalene.web.select import View
 def instrument(
     app: Any, *, when: object = "always", stream: Any = None, lines: bool = True, functions: bool = True, **more: Any
 ) -> None:
-    """Profile the tasks of a Celery application, as the middlewares' parameters say; results go where these say.
+    """Profile the tasks of a Celery application; the parameters are the same as the middlewares'.
 
     The name of a task is the route of its requests, ``CELERY`` their method. ``when`` may be a callable of the task.
     """

@@ -1,4 +1,4 @@
-"""``rscalene view FILE`` and ``rscalene diff A B`` for the files of requests; those of runs are Rust's."""
+"""``rscalene view FILE`` and ``rscalene diff A B`` for the files of requests; Rust code handles the files of runs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Return a table of what changed by line, the largest change of time first."""
+    """Return a table of the changes by line, the largest change of time first."""
     places: dict[tuple[str, int], list[dict[str, Any] | None]] = {}
     for side, data in enumerate((before, after)):
         for row in data["lines"]:

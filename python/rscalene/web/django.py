@@ -181,7 +181,7 @@ async def _stream_async(recording: Recording, content: Any, request: Any) -> Asy
 
 
 def view_of(request: Any) -> View:
-    """Return the parts of a request by which it is selected."""
+    """Return the parts of a request that the selection uses."""
     meta = request.META
 
     def header(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The page of one request and the index: complete files without script or external parts, every text escaped."""
+"""The page of a request, and the index: complete HTML files without scripts or external parts, every text escaped."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def style() -> str:
 
 
 def policy() -> str:
-    """Return the Content-Security-Policy: it allows nothing but the one style sheet, by its hash."""
+    """Return the Content-Security-Policy: it allows only the page's style sheet, by its hash."""
     digest = b64encode(hashlib.sha256(style().encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

@@ -55,7 +55,7 @@ def headers_of_page(length: int, kind: str = "text/html; charset=utf-8") -> list
 
 
 def takes_form(options: Options, view: View) -> bool:
-    """Tell whether :func:`answer` needs the body: the body of every other request is the application's."""
+    """Tell whether :func:`answer` needs the body; the body of every other request must stay for the application."""
     return view.method == "POST" and _place(view) == "clear" and bool(options.access.permits(view))
 
 
@@ -68,7 +68,7 @@ def _place(view: View) -> str | None:
 def answer(options: Options, view: View, body: bytes, notices: list[str]) -> Answer | None:
     """Answer a request of ``/__rscalene/``; None for another path, or without permission.
 
-    ``body``: the request's body if :func:`takes_form` asks for it, else empty.
+    ``body``: the request's body if :func:`takes_form` is true, otherwise empty.
     """
     rest = _place(view)
     if rest is None or not options.access.permits(view):
@@ -124,7 +124,7 @@ def one(folder: Path, number: str, ending: str) -> Answer:
 
 
 def read_all(folder: Path) -> list[dict[str, Any]]:
-    """Read the kept requests, the newest first; unreadable ones are left out."""
+    """Read the kept requests, the newest first; leave unreadable requests out."""
     found = []
     for name in kept(folder):
         with contextlib.suppress(OSError, ValueError):
@@ -133,7 +133,7 @@ def read_all(folder: Path) -> list[dict[str, Any]]:
 
 
 def form_token(folder: Path) -> str:
-    """Return the token that the form of `clear` must send: one secret for each folder, which every worker can read."""
+    """Return the token that the form of `clear` must send: a secret for each folder, readable by every worker."""
     path = private_folder(folder) / ".form"
     with contextlib.suppress(OSError):
         token = path.read_text()

@@ -1,4 +1,4 @@
-"""Which requests are profiled, and who may ask for it.
+"""The selection of requests to profile, and the permission to request a profile.
 
 ``when`` selects requests. If a client can select its own request (``"?profile"``, ``"header:..."``), it also needs
 permission: ``allow``, a token or, if neither is given, debug mode and a peer on this machine without a proxy between.
@@ -21,7 +21,7 @@ TOKEN_HEADER = "x-rscalene-token"
 
 @dataclass
 class View:
-    """The parts of a request by which it is selected, the same for WSGI and ASGI."""
+    """The parts of a request that the selection uses, the same for WSGI and ASGI."""
 
     method: str
     path: str
@@ -86,7 +86,7 @@ def given_tokens(view: View) -> list[str]:
 
 
 class When:
-    """Which requests are selected: a word, a share, a callable, or several of these."""
+    """The rule that selects requests: a word, a share, a callable, or several of these."""
 
     def __init__(self, given: object) -> None:
         """Take ``"always"``, ``"never"``, ``"?key"``, ``"header:Name"``, a share, a callable, or a list of these."""
