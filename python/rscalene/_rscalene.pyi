@@ -523,7 +523,7 @@ class Request:
         """Return the sums by function, as cProfile does."""
 
     def line_rows(self) -> list[tuple[str, int, str, int, float, float, float, int | None, int | None]]:
-        """Return ``(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)`` of the executed lines."""
+        """Return ``(file, line, function, hits, time_s, own_s, await_s, net_bytes, peak_bytes)`` of each line."""
 
     def tree_rows(self) -> list[tuple[int, str, int, str, int, float]]:
         """Return ``(parent, file, line, function, calls, own_s)`` of each path of functions; parent -1: none."""
