@@ -1,17 +1,17 @@
-//! Dictionaries of 3.11 to 3.15 and weak sets of 3.11 to 3.13, as far as the way to asyncio's tasks, the names of
-//! threads and the text of generated code leads.
+//! Reads dictionaries of 3.11 to 3.15 and weak sets of 3.11 to 3.13.
 //!
-//! Job: look a name up in `sys.modules` and in a module. Invariant: only combined tables are read (no module has a
-//! split one), and each at most [`LIMIT`] entries long. The numbers are those of the headers of 3.11.7, 3.12.1 and
-//! 3.13.0, which agree but for [`attributes`]; later ones keep them. Neighbours: `tasks`, `names` and `linecache`, the users.
+//! Job: look a name up in `sys.modules` and in a module, to find asyncio's tasks, the names of threads and the text of
+//! generated code. Invariant: only combined tables are read (no module has a split table), and at most [`LIMIT`]
+//! entries of each. The offsets come from the headers of 3.11.7, 3.12.1 and 3.13.0, which agree except for
+//! [`attributes`]; later versions have the same offsets. Callers: `tasks`, `names` and `linecache`.
 
 use crate::fields::Layout;
 use crate::memory::{Memory, at};
 use crate::text::text;
 
-/// More entries than this are not searched.
+/// Most entries of a dictionary that are searched.
 const LIMIT: u64 = 1 << 16;
-/// A longer key is not found.
+/// Bytes of the longest key that a search can find.
 pub(crate) const LONGEST_KEY: usize = 256;
 /// `PyDictObject.ma_keys`.
 const KEYS: u32 = 32;
@@ -30,7 +30,7 @@ pub(crate) fn lookup<M: Memory>(mem: &M, layout: &Layout, dict: u64, name: &[u8]
     }
     let keys = mem.u64(at(dict, KEYS))?;
     let index_bytes = 1u64.checked_shl(u32::from(mem.u8(at(keys, LOG2_INDEX_BYTES))?))?;
-    // A general table keeps hash, key and value; one whose keys are all strings keeps key and value.
+    // An entry of a general table has hash, key and value; an entry of a table with only string keys has key and value.
     let (key_offset, stride) = match mem.u8(at(keys, KIND))? {
         0 => (8, 24u64),
         1 => (0, 16),
@@ -61,7 +61,7 @@ pub(crate) fn module_attribute<M: Memory>(
     lookup(mem, layout, mem.u64(at(module, MODULE_DICT))?, name)
 }
 
-/// Shows every value of the dictionary at `dict`, whatever its keys.
+/// Calls `visit` with every value of the dictionary at `dict`.
 pub(crate) fn values<M: Memory>(mem: &M, dict: u64, mut visit: impl FnMut(u64)) {
     let read = || {
         let keys = mem.u64(at(dict, KEYS))?;
@@ -89,13 +89,13 @@ pub(crate) fn weak_set_data<M: Memory>(mem: &M, layout: &Layout, weak_set: u64) 
     mem.u64(attributes(mem, layout, weak_set)?)
 }
 
-/// Where the attributes of the object at `object` lie, in the order in which its class first set them; `None` where
-/// they are a dictionary of their own.
+/// Address of the attributes of the object at `object`, in the order in which its class first set them; `None` if the
+/// attributes are in a separate dictionary.
 pub(crate) fn attributes<M: Memory>(mem: &M, layout: &Layout, object: u64) -> Option<u64> {
     match layout.minor {
         // A pointer to the values lies four words before the object.
         11 => mem.u64(object.wrapping_sub(32)).filter(|values| *values != 0),
-        // Three words before it, less one: an even word is a dictionary instead.
+        // The word three words before the object is the pointer minus 1; an even word points to a dictionary instead.
         12 => {
             let tagged = mem.u64(object.wrapping_sub(24))?;
             if tagged & 1 == 0 { None } else { Some(tagged.wrapping_add(1)) }

@@ -1,14 +1,15 @@
 //! Names of the fields of an interpreter's structures, and the offset of each.
 //!
-//! Job: [`Layout`], plain numbers that every reader of an interpreter goes by. Invariant: a layout is made whole, by
-//! `versions` alone. Neighbours: `versions` (makes it), `walk`, `identity`, `text`, `threads` (use it).
+//! Job: define [`Layout`], the offsets by which all other files read an interpreter. Invariant: only `versions` makes a
+//! layout, and always a complete layout. Neighbours: `versions` (makes layouts), `walk`, `identity`, `text`, `threads`
+//! (use a layout).
 
-/// Why an interpreter's layout cannot be known.
+/// The reason why an interpreter's layout is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsupported {
     /// Not CPython 3.11 to 3.15: its `PY_VERSION_HEX`.
     Version(u32),
-    /// An alpha or beta, whose structures still move: its `PY_VERSION_HEX`.
+    /// An alpha or beta version, with structures that may still change: its `PY_VERSION_HEX`.
     Prerelease(u32),
     /// A free-threaded build before 3.14.
     FreeThreaded(u32),
@@ -18,8 +19,8 @@ pub enum Unsupported {
     OtherVersion(u32),
     /// `_PyRuntime` or the type of code objects could not be read.
     Unreadable,
-    /// An offset or a size that no interpreter can have (beyond its structure, misaligned, too large): its index in the debug
-    /// offsets, and the value.
+    /// An offset or a size that no interpreter can have (beyond its structure, misaligned, too large): its index in the
+    /// debug offsets, and the value.
     Implausible(u8, u64),
 }
 
@@ -30,11 +31,11 @@ pub(crate) struct ThreadFields {
     pub(crate) interp: u32,
     /// Of `cframe` in 3.11 and 3.12, else of `current_frame`.
     pub(crate) frame_root: u32,
-    /// Offset of `current_frame` in the `_PyCFrame`; `None` where the thread state holds `current_frame` itself.
+    /// Offset of `current_frame` in the `_PyCFrame`; `None` if the thread state holds `current_frame` itself.
     pub(crate) cframe_frame: Option<u32>,
     pub(crate) thread_id: u32,
     pub(crate) native_thread_id: u32,
-    /// Of `_status`; `None` before 3.13, where `_status` does not tell which state a thread runs.
+    /// Of `_status`; `None` before 3.13, because `_status` then has no flag for the state that a thread runs.
     pub(crate) status: Option<u32>,
 }
 
@@ -100,7 +101,7 @@ pub(crate) struct RuntimeFields {
     pub(crate) collecting: u32,
 }
 
-/// Where an interpreter's GIL structure lies.
+/// The place of an interpreter's GIL structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GilPlace {
     /// In `_PyRuntime` at this offset: a single GIL for all interpreters.
@@ -120,7 +121,7 @@ pub struct Layout {
     pub free_threaded: bool,
     /// Address of `_PyRuntime`.
     pub runtime: u64,
-    /// Address of `PyCode_Type`, by which a code object is told from garbage.
+    /// Address of `PyCode_Type`: an object with another type is no code object.
     pub code_type: u64,
     pub(crate) thread: ThreadFields,
     pub(crate) frame: FrameFields,

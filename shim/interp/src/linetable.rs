@@ -1,8 +1,8 @@
 //! The location table of a code object (3.11 to 3.15): which bytes of bytecode belong to which line.
 //!
-//! Job: decode `co_linetable`. Invariant: any bytes may come in; what cannot be decoded ends the iteration. Offsets
-//! are bytes of bytecode, lines count from 1, columns from 0. Neighbours: the shim ships the table once a code object,
-//! the launcher decodes it here; `walk` gives the offsets.
+//! Job: decode `co_linetable`. Invariant: the input may be any bytes; an invalid entry ends the iteration. Offsets are
+//! bytes of bytecode, lines count from 1, columns from 0. Neighbours: the shim sends the table once for each code
+//! object; the launcher decodes the table with this file; `walk` gives the offsets.
 //!
 //! ```text
 //! entry  | 1 kkkk nnn | payload, bytes with the top bit clear |     n + 1 code units (2 bytes each)
@@ -24,7 +24,7 @@ pub struct Location {
     pub line: Option<u32>,
     /// The line on which the expression ends.
     pub end_line: Option<u32>,
-    /// Byte columns in the source line, start and end, where they are known.
+    /// Byte columns in the source line, start and end, if they are known.
     pub columns: Option<(u32, u32)>,
 }
 

@@ -1,10 +1,10 @@
-//! What the instruction under a frame's instruction pointer does on behalf of its line.
+//! The kind of the instruction under a frame's instruction pointer.
 //!
-//! Job: tell C calls from the interpreter's own work, so that a sample can be called native. The reader's question:
-//! *is the time Python's or native when the PC lies in the interpreter or in libc?* Invariant: an instruction counts as
-//! a C call if its time may pass inside a C function that the line called. An instruction that only pushes a Python
-//! frame does not count, because the pushed frame is the innermost from then on. Neighbour: `walk` gives the address of
-//! the opcode byte.
+//! Job: separate C calls from the interpreter's own work. While the program counter lies in the interpreter or in libc,
+//! this decides whether a sample is Python time or native time. Invariant: an instruction counts as a C call if its
+//! time may pass inside a C function called by the line. An instruction that only pushes a Python frame does not count,
+//! because the pushed frame is the innermost frame from then on. Neighbour: `walk` gives the address of the opcode
+//! byte.
 //!
 //! The numbers come from `dis` of each version; `tests/interp_live` compares them with every installed interpreter.
 //! Not calls: `CALL_INTRINSIC_*` (the interpreter's own work), 3.11's `PRECALL` and `PRECALL_ADAPTIVE` (the following
@@ -20,7 +20,7 @@ pub enum Op {
     CallsC,
     /// Calls a Python function by pushing its frame.
     CallsPython,
-    /// Stands in front of the real instruction (monitoring, JIT), whose kind is therefore unknown.
+    /// Replaces another instruction (monitoring, JIT), so the kind of the real instruction is unknown.
     Hidden,
 }
 

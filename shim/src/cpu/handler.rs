@@ -1,4 +1,5 @@
-//! One CPU sample: what the thread was doing when a CPU signal interrupted it.
+//! A CPU sample: the stack of a thread, and the kind of its work, at the moment when a CPU signal interrupted the
+//! thread.
 //!
 //! Job: check that a CPU signal comes from a source of this thread, walk the stack and write the sample. Invariant:
 //! bounded work, no locks, no allocation, and no read of the thread's own CPU clock: such a read would make the kernel

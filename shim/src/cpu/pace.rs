@@ -1,10 +1,10 @@
 //! The distance between a thread's samples, and the period of its timer.
 //!
-//! Job: draw random distances between samples whose mean is the requested interval, or what the budget pays for; check for kernel time at every tick
-//! while there is kernel time, and at few ticks while there is none. Invariants: the weight of a sample is its distance
-//! to the sample before it; the weights of all samples add up to the CPU time of all signals, except for one gap at
-//! either end of a thread, whose length is random. Neighbours: `handler` (asks for weights), `threads` (arms), `clock`
-//! (sets the timer).
+//! Job: draw random distances between samples whose mean is the requested interval, or what the budget pays for; check
+//! for kernel time at every tick while there is kernel time, and at few ticks while there is none. Invariants: the
+//! weight of a sample is its distance to the sample before it; the weights of all samples add up to the CPU time of all
+//! signals, except for one gap at either end of a thread, whose length is random. Neighbours: `handler` (asks for
+//! weights), `threads` (arms), `clock` (sets the timer).
 
 use crate::cpu::{budget, clock};
 use crate::ground::random::next_random;
@@ -60,9 +60,9 @@ impl Slot {
     }
 
     /// Adapts the period of the timer next to perf after a signal. `hit`: the kernel was working for this thread. A
-    /// timer that never finds kernel time costs and tells nothing, so it slows down. Each period is set before the
-    /// signal that counts for it, so slowing down changes the weight of no kernel time. Called in the thread's own
-    /// handler.
+    /// timer that never finds kernel time costs CPU time without any result, so it slows down. Each period is set
+    /// before the signal that counts for it, so slowing down changes the weight of no kernel time. Called in the
+    /// thread's own handler.
     pub(crate) fn pace_timer(&self, hit: bool) {
         let interval = self.look_ns();
         self.quiet.set(if hit { 0 } else { self.quiet.get().saturating_add(1) });
@@ -81,7 +81,7 @@ impl Slot {
 
     /// CPU nanoseconds between the tick before and the tick at which the timer fired, from the number of `expirations`.
     /// The signal comes when the thread leaves the kernel, possibly much later than the tick. The time since the tick
-    /// belongs to the next tick, whatever code the next tick meets. Called in the thread's own handler.
+    /// belongs to the next tick, for any code that runs at the next tick. Called in the thread's own handler.
     pub(crate) fn passed_ns(&self, expirations: u64) -> u64 {
         let all = self.timer_ns.get().saturating_mul(expirations);
         let before = self.late_ns.replace(since_tick());
@@ -119,8 +119,8 @@ impl Slot {
     }
 
     /// As [`Slot::begin_gaps`], for a thread that the timer alone samples. `asked_ns` is the distance that the user
-    /// asked for, 0 if none. The timer fires at ticks whatever the distance is, so without a longer distance each of its
-    /// signals is a sample.
+    /// asked for, 0 if none. The timer fires at ticks whatever the distance is, so without a longer distance each of
+    /// its signals is a sample.
     pub(crate) fn begin_ticked_gaps(&self, asked_ns: u64, block: &Tls) {
         let tick_ns = tick_ns();
         if asked_ns > tick_ns {

@@ -1,7 +1,7 @@
 //! Exact counting: every byte that a thread allocates and frees, by its requested size.
 //!
 //! Job: serve `@profile`, with and without preload, and let `exports::sample` use the same patching of loaded
-//! libraries. The reader's question: *what did this line allocate, to the byte?*
+//! libraries. The result is the number of bytes that each line allocated, exact to the byte.
 //! Invariant: while counting is off, nothing is counted and the hooks only forward calls; in nested allocator calls,
 //! only the outermost call counts. Neighbours: `wire::exact` is the contract, `src/lines` reads the counters.
 //!

@@ -1,11 +1,11 @@
 //! Sampling for the extension module in this process: without a launcher and without preload.
 //!
-//! Job: begin and end sampling when the module calls, and pass the module's records to a launcher. The reader's
-//! question: *what does a profiler that was started by hand change in the process?* Between `begin` and `end`: the
-//! tables of the loaded libraries (`memory::tables::got`), the functions of the interpreter's MEM and OBJ domains and
-//! of its arenas (`memory::pymem`), and the actions of SIGSEGV and SIGBUS. Invariant: after `end` all of them are as
-//! before, unless other code has put functions above this library's, which then only forward calls. Blocks that were
-//! taken from RAW meanwhile are freed like any other, because the interpreter passes them to `free` by itself.
+//! Job: begin and end sampling when the module calls, and pass the module's records to a launcher. Between `begin` and
+//! `end`, this file changes the tables of the loaded libraries (`memory::tables::got`), the functions of the
+//! interpreter's MEM and OBJ domains and of its arenas (`memory::pymem`), and the actions of SIGSEGV and SIGBUS.
+//! Invariant: after `end` all of them are as before, unless other code has put functions above this library's; this
+//! library's functions then only forward calls. Blocks that were taken from RAW meanwhile are freed like any other,
+//! because the interpreter passes them to `free` by itself.
 //! Neighbours: `wire::tap` is the contract, `src/inprocess` drains the records.
 
 use rscalene_wire::{

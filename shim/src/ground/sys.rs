@@ -41,14 +41,14 @@ pub(crate) unsafe fn call3(number: libc::c_long, a: usize, b: usize, c: usize) -
 
 /// Bytes of a page; a power of two.
 pub(crate) fn page_size() -> usize {
-    // SAFETY: reads what the kernel passed to the process.
+    // SAFETY: reads a value that the kernel passed to the process.
     let bytes = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
     if bytes.is_power_of_two() { bytes } else { rscalene_wire::PAGE }
 }
 
 /// Process id.
 pub(crate) fn pid() -> u32 {
-    // SAFETY: takes nothing.
+    // SAFETY: the call has no arguments.
     (unsafe { call3(libc::SYS_getpid, 0, 0, 0) }) as u32
 }
 
@@ -64,20 +64,20 @@ pub(crate) fn pid_in_proc() -> u32 {
 
 /// Parent's process id.
 pub(crate) fn parent_pid() -> u32 {
-    // SAFETY: takes nothing.
+    // SAFETY: the call has no arguments.
     (unsafe { call3(libc::SYS_getppid, 0, 0, 0) }) as u32
 }
 
 /// Kernel thread id.
 pub(crate) fn tid() -> u32 {
-    // SAFETY: takes nothing.
+    // SAFETY: the call has no arguments.
     (unsafe { call3(libc::SYS_gettid, 0, 0, 0) }) as u32
 }
 
 /// Reads a clock, in nanoseconds; 0 on failure.
 pub(crate) fn clock_ns(clock: i32) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is ours; libc answers CLOCK_MONOTONIC from the vdso, without errno on success.
+    // SAFETY: `time` is a local variable; libc reads CLOCK_MONOTONIC through the vdso and leaves errno on success.
     let failed = unsafe { libc::clock_gettime(clock, &raw mut time) };
     if failed != 0 { 0 } else { (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64) }
 }
@@ -85,7 +85,7 @@ pub(crate) fn clock_ns(clock: i32) -> u64 {
 /// Resolution of a clock, in nanoseconds; 0 on failure.
 pub(crate) fn resolution_ns(clock: i32) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is ours; libc answers from the vdso.
+    // SAFETY: `time` is a local variable; libc reads the resolution through the vdso.
     let failed = unsafe { libc::clock_getres(clock, &raw mut time) };
     if failed != 0 { 0 } else { time.tv_nsec as u64 }
 }
@@ -110,7 +110,7 @@ pub(crate) fn usage(who: i32) -> (u64, u64, u64) {
     }
     // SAFETY: all bytes zero is a valid rusage.
     let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
-    // SAFETY: `usage` is ours and as large as the kernel's struct.
+    // SAFETY: `usage` is a local variable as large as the kernel's struct.
     let failed = unsafe { call3(libc::SYS_getrusage, who as usize, (&raw mut usage) as usize, 0) };
     if failed != 0 {
         return (0, 0, 0);
@@ -223,7 +223,7 @@ pub(crate) fn read_own_memory(address: u64, into: &mut [u8]) -> bool {
 pub(crate) fn change_mask(how: i32, word: u64) -> u64 {
     let mut old = 0u64;
     let (new, old_at) = ((&raw const word) as usize, (&raw mut old) as usize);
-    // SAFETY: both words are ours; the kernel's set is of eight bytes.
+    // SAFETY: both words are local variables; the kernel's set has eight bytes.
     unsafe { call6(libc::SYS_rt_sigprocmask, how as usize, new, old_at, size_of::<u64>(), 0, 0) };
     old
 }
@@ -233,7 +233,7 @@ pub(crate) fn action_of(signal: i32) -> usize {
     // The kernel's struct begins with the handler and has 32 bytes at most.
     let mut action = [0usize; 4];
     let at = (&raw mut action) as usize;
-    // SAFETY: `action` has room for the kernel's struct; its set is of eight bytes.
+    // SAFETY: `action` is as large as the kernel's struct; its set has eight bytes.
     unsafe { call6(libc::SYS_rt_sigaction, signal as usize, 0, at, size_of::<u64>(), 0, 0) };
     action[0]
 }
@@ -250,7 +250,7 @@ pub(crate) fn futex_wake(word: &core::sync::atomic::AtomicU32) {
 /// Sleeps for `ns` nanoseconds, at most one second.
 pub(crate) fn sleep_ns(ns: u64) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: ns.min(999_999_999) as libc::c_long };
-    // SAFETY: `time` is ours.
+    // SAFETY: `time` is a local variable.
     unsafe { call3(libc::SYS_nanosleep, (&raw const time) as usize, 0, 0) };
 }
 

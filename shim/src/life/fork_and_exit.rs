@@ -59,13 +59,13 @@ pub(crate) fn watch_forks() {
     unsafe { __register_atfork(None, Some(in_forking_parent), Some(in_forked_child), core::ptr::null()) };
 }
 
-// SAFETY: libc calls it with what it was registered with.
+// SAFETY: libc calls this function with the argument of its registration.
 unsafe extern "C" fn in_forking_parent() {
     interval::share_savings();
 }
 
 /// Gives a forked child its own segment, tables and timers.
-// SAFETY: libc calls it with what it was registered with.
+// SAFETY: libc calls this function with the argument of its registration.
 unsafe extern "C" fn in_forked_child() {
     let _errno = sys::KeepErrno::new();
     if !segment::mapped() {
@@ -128,7 +128,7 @@ pub(crate) fn watch_exit() {
 
 static WATCHED_EXIT: AtomicU32 = AtomicU32::new(0);
 
-// SAFETY: libc calls it with what it was registered with.
+// SAFETY: libc calls this function with the argument of its registration.
 unsafe extern "C" fn exits(code: c_int, _: *mut c_void) {
     let _errno = sys::KeepErrno::new();
     end(EndedBy::EXIT, Some(code));

@@ -1,7 +1,7 @@
 //! The addresses of recorded live blocks.
 //!
-//! Job: answer "was this block recorded?" on every free, for almost all of them by a load of one byte. Invariant: an
-//! address lies in the bucket of its hash, and the filter counts the addresses of each bucket; both change by single
+//! Job: decide on every free whether the block was recorded; for almost all blocks, by a load of one byte. Invariant:
+//! an address lies in the bucket of its hash, and the filter counts the addresses of each bucket; both change by single
 //! atomic operations, so threads need no lock. If a bucket is full, a new block is not recorded, and counts as lost.
 //! Neighbour: `sample`.
 

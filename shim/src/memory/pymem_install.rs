@@ -1,8 +1,8 @@
 //! The hooks of Python's object allocators: when they are put in place, which way, and when they go.
 //!
-//! Job: begin to sample the allocations of the interpreter, and put its own functions back. Invariant: done with the GIL
-//! held, once for each domain; other code's functions above this library's stay. Neighbours: `pymem` (the functions),
-//! `selftest` (chooses a moment with the GIL), `ground::allocators` (the interpreter's tables).
+//! Job: begin to sample the allocations of the interpreter, and put its own functions back. Invariant: done with the
+//! GIL held, once for each domain; other code's functions above this library's stay. Neighbours: `pymem` (the
+//! functions), `selftest` (chooses a moment with the GIL), `ground::allocators` (the interpreter's tables).
 
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};

@@ -1,6 +1,6 @@
 //! The interpreter of this process: its functions, its layout, and whether its frames may be read.
 //!
-//! Job: answer in any context, a signal handler too, which thread state runs and how to walk its frames. Invariant:
+//! Job: find the running thread state and the layout for a walk, in any context, also in a signal handler. Invariant:
 //! this file examines the interpreter once, and publishes the result before any reader of it is armed; after the
 //! self-test has failed, no code reads frames. Neighbours: `life::start` (examines), `selftest` (decides), `stack`
 //! (walks).

@@ -2,7 +2,8 @@
 //!
 //! Job: count down the bytes of each copy, and record a sample when the countdown ends. Invariant: the fast path is one
 //! countdown in the thread's block, then a jump to libc's function. This library's own copies (made while busy or in
-//! the signal handler) are not counted: `Busy` and the handler put the countdown aside. Neighbours: `sample`, `interval` (the weights).
+//! the signal handler) are not counted: `Busy` and the handler put the countdown aside. Neighbours: `sample`,
+//! `interval` (the weights).
 
 use core::ffi::c_void;
 

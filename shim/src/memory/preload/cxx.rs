@@ -96,7 +96,7 @@ struct Begun {
     token: usize,
 }
 
-// SAFETY: only the operators of this file call it, with what their own callers gave.
+// SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn begin(bytes: usize, operator: &'static Operator) -> Begun {
     let (function, block) = (operator.get(), tls());
     if block.inside.get() != 0 {
@@ -110,7 +110,7 @@ unsafe extern "C" fn begin(bytes: usize, operator: &'static Operator) -> Begun {
     Begun { function, token: MARKED | chosen }
 }
 
-// SAFETY: only the operators of this file call it, with what their own callers gave.
+// SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn end(block: Block, bytes: usize, token: usize) -> Block {
     unmark();
     if token & CHOSEN != 0 {
@@ -322,13 +322,13 @@ pub(crate) fn resolve() {
     }
 }
 
-// SAFETY: only the operators of this file call it, with what their own callers gave.
+// SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn delete_without_size(block: usize, _: usize, alignment: usize) -> Block {
     DELETE_ALIGNED.call(block as Block, alignment, 0);
     NULL
 }
 
-// SAFETY: only the operators of this file call it, with what their own callers gave.
+// SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn delete_array_without_size(block: usize, _: usize, alignment: usize) -> Block {
     DELETE_ARRAY_ALIGNED.call(block as Block, alignment, 0);
     NULL
@@ -338,23 +338,23 @@ unsafe extern "C" fn delete_array_without_size(block: usize, _: usize, alignment
 // there. They do the work of the standard library's operators. The standard library may not be loaded yet, so they
 // cannot throw: without memory the process ends, as it does after an exception that no code catches.
 
-// SAFETY: only the operators of this file call it, with what their own callers gave.
+// SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn plain_nothrow(bytes: usize, _: usize, _: usize) -> Block {
     call_next!(MALLOC, fn(usize) -> Block, (bytes.max(1)), NULL)
 }
 
-// SAFETY: only the operators of this file call it, with what their own callers gave.
+// SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn plain_aligned_nothrow(bytes: usize, alignment: usize, _: usize) -> Block {
     call_next!(MEMALIGN, fn(usize, usize) -> Block, (alignment, bytes.max(1)), NULL)
 }
 
-// SAFETY: only the operators of this file call it, with what their own callers gave.
+// SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn plain(bytes: usize, more: usize, most: usize) -> Block {
     // SAFETY: passed on.
     surely(unsafe { plain_nothrow(bytes, more, most) })
 }
 
-// SAFETY: only the operators of this file call it, with what their own callers gave.
+// SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn plain_aligned(bytes: usize, alignment: usize, most: usize) -> Block {
     // SAFETY: passed on.
     surely(unsafe { plain_aligned_nothrow(bytes, alignment, most) })
@@ -368,7 +368,7 @@ fn surely(block: Block) -> Block {
     block
 }
 
-// SAFETY: only the operators of this file call it, with what their own callers gave.
+// SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn plain_delete(block: usize, _: usize, _: usize) -> Block {
     call_next!(FREE, fn(Block) -> (), (block as Block), ());
     NULL

@@ -1,9 +1,9 @@
-//! What follows from a table of hooked functions.
+//! The macro `hooked!`, which declares the hooked functions of the allocator.
 //!
-//! A row of `hooked!` names the static with the function behind ours, the function itself with its exact signature, and
-//! libc's own entry point where one may be needed before a look-up can succeed. From the rows follow the early look-up
-//! (`resolve`) and the functions that mark the thread while an allocator other than libc's works (`rows`).
-//! Neighbours: `libc` (has the table and the exported functions), `foreign` (puts the marking functions in between).
+//! A row of `hooked!` names the static for the function behind the hook, the function itself with its exact signature,
+//! and libc's own entry point if the hook may need the function before a look-up can succeed. From the rows the macro
+//! makes the early look-up (`resolve`), and functions that mark the thread while an allocator other than libc's works
+//! (`rows`). Neighbours: `libc` (has the table and the exported functions), `foreign` (installs the marking functions).
 
 use core::ffi::c_void;
 use core::sync::atomic::AtomicUsize;
@@ -14,10 +14,10 @@ use crate::ground::tls::tls;
 /// A block, or null.
 pub(crate) type Block = *mut c_void;
 
-/// A function behind ours, and what marks the thread while that function works.
+/// A function behind a hook, and the function that marks the thread while the first works.
 pub(crate) struct Row {
     pub(crate) next: &'static Next,
-    /// Where the marking function finds the real one.
+    /// Address of the real function, for the marking function.
     pub(crate) real: &'static AtomicUsize,
     /// Address of the marking function.
     pub(crate) marking: usize,
@@ -39,8 +39,8 @@ macro_rules! hooked {
     ($($next:ident = $name:ident($($argument:ident: $type:ty),*) -> $ret:ty $(, or $fallback:ident)?;)*) => {
         $(pub(crate) static $next: $crate::ground::real::Next = hooked!(@next $name $($fallback)?);)*
 
-        /// Looks all of them up before any look-up can fail, in the order of the rows. A failed look-up allocates, and
-        /// its block must come from, and go back to, the same allocator.
+        /// Looks all functions up, in the order of the rows, before any look-up can fail. A failed look-up allocates a
+        /// block, and the same allocator must later free the block.
         pub(crate) fn resolve() {
             $($next.get();)*
         }
@@ -56,7 +56,7 @@ macro_rules! hooked {
                     pub(in super::super) static REAL: AtomicUsize = AtomicUsize::new(0);
 
                     /// # Safety
-                    /// As the function behind ours.
+                    /// As for the function behind the hook.
                     pub(in super::super) unsafe extern "C" fn marking($($argument: $type),*) -> $ret {
                         let real = REAL.load(Relaxed);
                         // SAFETY: `foreign` stored the address of the function of this signature before it put this

@@ -16,7 +16,7 @@ use crate::memory::live;
 use crate::memory::preload::hooked::{Block, hooked};
 use crate::memory::sample::{Choice, chosen, forget, keep, remember};
 
-// What a failed look-up calls comes first, and what not every libc has comes last.
+// The first rows are the functions that a failed look-up calls; the last rows are functions that not every libc has.
 hooked! {
     FREE = free(block: Block) -> (), or LibcFree;
     MALLOC = malloc(bytes: usize) -> Block, or LibcMalloc;

@@ -95,7 +95,7 @@ macro_rules! real {
     }};
 }
 
-/// Usable bytes of a block of the malloc family; 0 if libc does not tell.
+/// Usable bytes of a block of the malloc family; 0 if libc has no such function.
 fn usable_bytes(block: *mut c_void) -> usize {
     let address = USABLE.load(Relaxed);
     if address == 0 {
@@ -152,22 +152,22 @@ fn reallocate(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void
     if sample::tapped() { preload::resize(old, bytes, || sample::within(counted)) } else { counted() }
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(MALLOC, fn(usize) -> *mut c_void, bytes))
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn calloc(count: usize, each: usize) -> *mut c_void {
     allocate(count.wrapping_mul(each), || real!(CALLOC, fn(usize, usize) -> *mut c_void, count, each))
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn realloc(old: *mut c_void, bytes: usize) -> *mut c_void {
     reallocate(old, bytes, || real!(REALLOC, fn(*mut c_void, usize) -> *mut c_void, old, bytes))
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn reallocarray(old: *mut c_void, count: usize, each: usize) -> *mut c_void {
     reallocate(old, count.wrapping_mul(each), || {
         real!(REALLOCARRAY, fn(*mut c_void, usize, usize) -> *mut c_void, old, count, each)
@@ -196,7 +196,7 @@ fn resize(mine: *mut ExactCounters, old: *mut c_void, bytes: usize, call: impl F
     block
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn free(block: *mut c_void) {
     if sample::tapped() {
         preload::release(block);
@@ -224,7 +224,7 @@ fn counted_free(block: *mut c_void) {
     inside(mine, || real!(FREE, fn(*mut c_void) -> (), block));
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn posix_memalign(into: *mut *mut c_void, alignment: usize, bytes: usize) -> c_int {
     let mut failed = libc::ENOMEM;
     allocate(bytes, || {
@@ -235,22 +235,22 @@ unsafe extern "C" fn posix_memalign(into: *mut *mut c_void, alignment: usize, by
     failed
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn aligned_alloc(alignment: usize, bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(ALIGNED_ALLOC, fn(usize, usize) -> *mut c_void, alignment, bytes))
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(MEMALIGN, fn(usize, usize) -> *mut c_void, alignment, bytes))
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(VALLOC, fn(usize) -> *mut c_void, bytes))
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
     allocate(bytes, || real!(PVALLOC, fn(usize) -> *mut c_void, bytes))
 }
@@ -294,7 +294,7 @@ fn map(
     answer
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn mmap(
     at: *mut c_void,
     bytes: usize,
@@ -306,7 +306,7 @@ unsafe extern "C" fn mmap(
     map(MMAP, at, bytes, how, flags, fd, from)
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn mmap64(
     at: *mut c_void,
     bytes: usize,
@@ -318,7 +318,7 @@ unsafe extern "C" fn mmap64(
     map(MMAP64, at, bytes, how, flags, fd, from)
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
     let counted = || counted_unmap(at, bytes, || real!(MUNMAP, fn(*mut c_void, usize) -> c_int, at, bytes));
     if sample::tapped() { maps::unmap(at, bytes, counted) } else { counted() }
@@ -342,7 +342,7 @@ fn counted_unmap(at: *mut c_void, bytes: usize, call: impl FnOnce() -> c_int) ->
     failed
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn mremap(
     old: *mut c_void,
     old_bytes: usize,
@@ -382,7 +382,7 @@ fn counted_remap(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_v
     answer
 }
 
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, protection: c_int) -> c_int {
     let failed = real!(MPROTECT, fn(*mut c_void, usize, c_int) -> c_int, at, bytes, protection);
     if failed == 0 && sample::tapped() {
@@ -393,7 +393,7 @@ unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, protection: c_int) 
 
 /// `dlsym` for libraries that look functions up with their own handle (ctypes, cffi). The real `dlsym` depends on its
 /// caller only for RTLD_DEFAULT and RTLD_NEXT, which those libraries do not pass.
-// SAFETY: `got` has it called in place of libc's function of this name, whose contract it passes on.
+// SAFETY: `got` installs this function in place of libc's function of the same name, with the same contract.
 unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const libc::c_char) -> usize {
     let found = real!(DLSYM, fn(*mut c_void, *const libc::c_char) -> usize, handle, name);
     if found == 0 {
