@@ -109,7 +109,7 @@ class limits:
             gc.collect()
         self._waited, self._ran = _waited_s(), time.thread_time()
         self._began = time.perf_counter()
-        if self._memory:  # last here and first at the end: the rest is ours
+        if self._memory:  # start last and read first, so that this class' own allocations do not count
             self._bytes = ByteCount()
         return self
 

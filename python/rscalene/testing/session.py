@@ -71,7 +71,7 @@ class Session:
 
         try:
             return around(function, measure)
-        except TypeError:  # what cannot be measured runs as it is
+        except TypeError:  # `around` cannot wrap the function, so the test runs without measurement
             return function
 
     def _add(self, test: str, wall_s: float, cpu_s: float, queries: Queries) -> None:

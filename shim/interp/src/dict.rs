@@ -11,7 +11,7 @@ use crate::text::text;
 
 /// Most entries of a dictionary that are searched.
 const LIMIT: u64 = 1 << 16;
-/// Bytes of the longest key that a search can find.
+/// A search finds only keys shorter than this many bytes.
 pub(crate) const LONGEST_KEY: usize = 256;
 /// `PyDictObject.ma_keys`.
 const KEYS: u32 = 32;

@@ -1,9 +1,9 @@
 //! Whether this library must avoid system calls.
 //!
 //! Job: record that a seccomp filter of the program would end the program for a system call of this library. Invariant:
-//! while the flag is set, this library makes none of the calls in `life::seccomp::LEFT_OUT`. Samples that the kernel
-//! sends continue; all other work stops. Neighbours: `life::seccomp` (runs the filter's code and sets the flag), `sys`
-//! and `cpu::clock` (read the flag).
+//! while the flag is set, all code that would make a call in `life::seccomp::LEFT_OUT` must leave the call out. Samples
+//! that the kernel sends continue; all other work stops. Neighbours: `life::seccomp` (runs the filter's code and sets
+//! the flag); `sys`, `cpu`, `life` and `memory` (read the flag).
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
