@@ -1,4 +1,4 @@
-//! Memory that is wrong in every way: nothing may panic, hang or be believed.
+//! Reads of garbage memory: no function may panic, hang, or accept garbage as data.
 
 use rscalene_interp::linetable::{Location, line_at, locations};
 use rscalene_interp::{
@@ -6,7 +6,7 @@ use rscalene_interp::{
     parked_frame, text, threads, walk, walk_from, walk_interrupted, woken_by,
 };
 
-/// Bytes from an address on; everything else cannot be read.
+/// Readable bytes from an address on; a read of any other address fails.
 struct Array {
     base: u64,
     bytes: Vec<u8>,
@@ -86,7 +86,7 @@ fn debug_offsets_of_another_version_or_beyond_their_structures_are_refused() {
     mem.put_u64(BASE + 8, u64::from(V3_14) + 0x100);
     assert_eq!(Layout::of(V3_14, BASE, CODE_TYPE, &mem), Err(Unsupported::OtherVersion(V3_14 + 0x100)));
     mem.put_u64(BASE + 8, u64::from(V3_14));
-    // All offsets and sizes are zero: no field fits a structure of no bytes.
+    // All offsets and sizes are zero: no field fits into a structure of size 0.
     assert!(matches!(Layout::of(V3_14, BASE, CODE_TYPE, &mem), Err(Unsupported::Implausible(_, 0))));
     mem.put_u64(BASE + 8, 0x030d_00f0);
     mem.put_u64(BASE + 16, 1);
@@ -103,7 +103,7 @@ fn a_chain_in_a_circle_is_cut() {
     let layout = layout(V3_12, &mem);
     let walked = walk_from(&mem, &layout, a, 100, |_| true);
     assert_eq!((walked.end, walked.frames), (WalkEnd::Cut, 100));
-    // The same circle of frames that are never shown.
+    // The same cycle, of frames without a valid code object.
     mem.put_u64(code + 8, 0);
     let walked = walk_from(&mem, &layout, a, 100, |_| true);
     assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Cut, 0, 264));
@@ -124,15 +124,15 @@ fn a_frame_whose_code_object_is_none_is_passed_over_and_counted_unless_it_has_re
         seen.push((frame.frame, frame.offset_bytes));
         true
     });
-    // The innermost: it is just returning.
+    // The invalid frame is the innermost: it has returned, so it does not count.
     assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Complete, 1, 0));
     assert_eq!(seen, [(b, 4)]);
-    // Behind one that runs.
+    // The invalid frame is the caller of a valid frame, so it counts.
     put_frame(&mut mem, b, code, a, 4);
     put_frame(&mut mem, a, 0xdead_beef_0000, 0, 2);
     let walked = walk_from(&mem, &layout, b, 100, |_| true);
     assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Complete, 1, 1));
-    // Nothing else is there: nobody knows what it was.
+    // The invalid frame is the only frame, so it counts.
     let walked = walk_from(&mem, &layout, a, 100, |_| true);
     assert_eq!((walked.end, walked.frames, walked.rejected), (WalkEnd::Complete, 0, 1));
 }
@@ -144,7 +144,7 @@ fn a_call_that_does_not_say_yet_what_it_runs_is_its_callers() {
     let (stale, caller, code) = (BASE + 0x1000, BASE + 0x2000, BASE + 0x3000);
     put_code(&mut mem, code, 8);
     put_frame(&mut mem, caller, code, 0, 4);
-    // What lay on the stack: a frame that is gone, whose own caller is no frame at all.
+    // Old bytes on the C stack: a frame that has returned, with an invalid caller.
     put_frame(&mut mem, stale, 0xdead_beef_0000, 0xdead_beef_0000, 2);
     mem.put_u64(tstate + 56, entered);
     mem.put_u64(entered, stale);
@@ -170,7 +170,7 @@ fn a_frame_that_is_current_before_it_is_linked_was_called_by_the_one_in_a_regist
     let (tstate, inner, outer, code) = (BASE + 0x200, BASE + 0x300, BASE + 0x400, BASE + 0x5000);
     let [callee, generator, around, gone] = [0x1000, 0x2000, 0x3000, 0x4000].map(|place| BASE + place);
     put_code(&mut mem, code, 8);
-    // A 3.11 frame: code, caller, instruction before the next one, and whether C code entered it.
+    // Fields of a 3.11 frame: code, caller, the last executed instruction, and whether C code entered the frame.
     let put = |mem: &mut Array, frame: u64, previous: u64, offset: u64, entry: u8| {
         mem.put_u64(frame + 32, code);
         mem.put_u64(frame + 48, previous);
@@ -187,7 +187,8 @@ fn a_frame_that_is_current_before_it_is_linked_was_called_by_the_one_in_a_regist
     let layout = layout(V3_11, &mem);
     let registers = [0, 7, 0xdead_beef_0000, code, callee, around, gone, generator];
     let begins = 0u64.wrapping_sub(2);
-    // Called from the loop around it before; never; by a frame that is gone; and as its link says.
+    // The callee's link is left from a call by the enclosing loop; is not set; points to a frame that has returned; is
+    // left from the generator; is valid (the last two).
     for (previous, offset, entry, expected) in [
         (around, begins, 0, vec![callee, generator, around]),
         (0, begins, 0, vec![callee, generator, around]),
@@ -216,7 +217,7 @@ fn a_generator_that_is_current_before_it_is_linked_is_run_by_the_frame_in_a_regi
     let [generator, caller, entered, around, first] =
         [0x1000, 0x2000, 0x3000, 0x4000, 0x5000].map(|place| BASE + place);
     put_code(&mut mem, code, 8);
-    // C code entered a loop for `around`, and from there one for `caller`.
+    // C code entered a loop for `around`, and from this loop another loop for `caller`.
     put_frame(&mut mem, caller, code, entered, 4);
     put_frame(&mut mem, around, code, first, 4);
     for (frame, previous) in [(entered, around), (first, 0)] {
@@ -417,12 +418,12 @@ fn the_collectors_lists_are_found_by_their_shape_and_end_in_every_circle() {
         objects
     };
     assert_eq!(shown(&mem), [newer + 16, older + 16]);
-    // The links disagree, as while the list changes: what follows is not believed.
+    // The links disagree, as while the program changes the list: the walk stops there.
     mem.put_u64(older, older);
     assert_eq!(shown(&mem), [newer + 16]);
     mem.put_u64(newer + 8, newer);
     assert_eq!(shown(&mem), [newer + 16]);
-    // A circle that leaves out the head.
+    // A cycle that does not contain the head.
     for (link, before, next) in [(newer, older, lists), (older, newer, newer), (newer, older, older)] {
         mem.put_u64(link, next);
         mem.put_u64(link + 8, before);

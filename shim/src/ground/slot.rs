@@ -1,8 +1,9 @@
 //! The slot of a thread: its sample sources, its gaps between samples, and buffers for its stack walks.
 //!
-//! Invariant: only the slot's own thread, or a signal handler in this thread, writes the slot. `cpu::threads` allocates
-//! slots and marks them as free. Neighbours: `tls` (points to the slot), `cpu` (fills the slot), `python::stack` (uses
-//! the buffers).
+//! Invariant: only the slot's own thread, or a signal handler in this thread, writes the slot. There are two exceptions
+//! in `cpu::threads`: `silence_all` and `resume_all` write all slots while no thread takes a sample, and `forget_all`
+//! clears all slots in a forked child. `cpu::threads` allocates slots and marks them as free. Neighbours: `tls` (points
+//! to the slot), `cpu` (fills the slot), `python::stack` (uses the buffers).
 
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;

@@ -1,7 +1,8 @@
-//! System calls made without libc's wrappers: they touch neither `errno` nor libc's state.
+//! System calls made without libc's wrappers: they touch neither `errno` nor libc's state. Only clocks are read by
+//! libc's `clock_gettime` and `clock_getres`, which use the vdso.
 //!
-//! Invariant: no function of this file can be interposed, and none allocates. So all of them may run in a signal
-//! handler and within `malloc`. Callers: all modules of this library.
+//! Invariant: no system call of this file passes through an interposer, and no function allocates. So all functions may
+//! run in a signal handler and within `malloc`. Callers: all modules of this library.
 
 use core::arch::asm;
 
