@@ -94,7 +94,7 @@ def test_memory_is_left_out_and_measured_by_the_last_word(
     assert mode("--memory", "sampled") == "sampled"
 
 
-WORK = "sum(range(20_000_000))"
+WORK = "sum(range(60_000_000))"
 
 
 def test_the_command_line_decides_how_far_apart_samples_are_then_the_environment_then_the_budget(

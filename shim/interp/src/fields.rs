@@ -130,3 +130,10 @@ pub struct Layout {
     pub(crate) object: ObjectFields,
     pub(crate) runtime_fields: RuntimeFields,
 }
+
+impl Layout {
+    /// Offset of `PyTupleObject.ob_item`; from 3.14 on, a tuple keeps its hash before its items.
+    pub(crate) fn tuple_items(&self) -> u32 {
+        if self.minor >= 14 { 32 } else { 24 }
+    }
+}

@@ -34,8 +34,8 @@ const WORDS: u32 = 32;
 const F_FRAME: u32 = 24;
 /// Words of a watcher in which its callback and the callback's arguments can be.
 const WATCHER_WORDS: core::ops::Range<u32> = 2..7;
-/// Offset of the first item of a tuple, and of the object of a bound method.
-const FIRST: u32 = 24;
+/// Offset of the object of a bound method.
+const BOUND_TO: u32 = 24;
 /// Words of a `Waiter` in which [`woken_by`] searches for its greenlet.
 const WAITER_WORDS: u32 = 7;
 
@@ -172,13 +172,11 @@ pub fn parked_frame<M: Memory>(mem: &M, layout: &Layout, greenlet: u64) -> Optio
 pub fn woken_by<M: Memory>(mem: &M, layout: &Layout, watcher: u64, mut visit: impl FnMut(u64)) {
     for index in WATCHER_WORDS {
         let Some(object) = mem.u64(at(watcher, index.wrapping_mul(8))) else { return };
-        let names: [&[u8]; 3] = [b"tuple\0", b"method\0", b"builtin_function_or_method\0"];
-        if !names.iter().any(|name| is_named(mem, layout, object, name)) {
-            continue;
-        }
-        let Some(called) = mem.u64(at(object, FIRST)).filter(|&called| called != 0 && !unaligned(called)) else {
-            continue;
-        };
+        let names: [(&[u8], u32); 3] =
+            [(b"tuple\0", layout.tuple_items()), (b"method\0", BOUND_TO), (b"builtin_function_or_method\0", BOUND_TO)];
+        let first = names.into_iter().find(|(name, _)| is_named(mem, layout, object, name)).map(|(_, first)| first);
+        let called = first.and_then(|first| mem.u64(at(object, first)));
+        let Some(called) = called.filter(|&called| called != 0 && !unaligned(called)) else { continue };
         visit(called);
         for word in 2..WAITER_WORDS {
             let Some(held) = mem.u64(at(called, word.wrapping_mul(8))) else { break };

@@ -9,8 +9,7 @@ use crate::fields::Layout;
 use crate::memory::{Memory, at};
 use crate::text::text;
 
-/// `PyTupleObject.ob_item`; an entry is (size, time, lines, name).
-const ITEMS: u32 = 24;
+/// Items of an entry: size, time, lines, name.
 const ENTRY: u64 = 4;
 /// `PyListObject.ob_item`.
 const LIST_ITEMS: u32 = 24;
@@ -43,7 +42,7 @@ fn entry<M: Memory>(mem: &M, layout: &Layout, name: &[u8]) -> Option<(u64, u64)>
         let cache = dict::module_attribute(mem, layout, interp, b"linecache", b"cache");
         if let Some(found) = cache.and_then(|cache| dict::lookup(mem, layout, cache, name)) {
             // An entry with fewer items holds a function that reads a module's text from its file.
-            let item = |index: u32| mem.u64(at(found, ITEMS.wrapping_add(index.wrapping_mul(8))));
+            let item = |index: u32| mem.u64(at(found, layout.tuple_items().wrapping_add(index.wrapping_mul(8))));
             let mut said = [0; dict::LONGEST_KEY];
             let is_entry = mem.u64(at(found, layout.object.ob_size))? == ENTRY
                 && text(mem, layout, item(3)?, &mut said).and_then(|len| said.get(..len)) == Some(name);

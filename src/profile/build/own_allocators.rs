@@ -1,13 +1,13 @@
-//! Libraries that bring an allocator of their own, whose blocks the recorder cannot see.
+//! Libraries with an allocator of their own: the recorder cannot see their blocks.
 //!
-//! Job: note which of these libraries the processes load, and make a message when the peak holds much memory that no
-//! recorded block accounts for. Invariant: pure; no library, or little such memory, no message. Neighbours: `builder`
+//! Job: note which of these libraries the processes load, and make a message when recorded blocks account for
+//! too little of the peak. Invariant: pure; no library, or little such memory, no message. Neighbours: `builder`
 //! passes on the modules of each process and the finished profile.
 
 use crate::profile::model::{Notice, Profile, codes};
 use crate::transport::event::Module;
 
-/// A library by the beginning of its file's name, its package, and what makes its memory visible.
+/// A library by the beginning of its file's name, its package, and the setting for visible memory.
 struct Known {
     file: &'static str,
     package: &'static str,
@@ -27,7 +27,7 @@ const KNOWN: [Known; 3] = [
 /// Unaccounted memory below this, and below a tenth of the peak, is the interpreter's and the allocators' own.
 const LITTLE_BYTES: u64 = 16 << 20;
 
-/// The libraries that were loaded.
+/// The loaded libraries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OwnAllocators([bool; KNOWN.len()]);
 

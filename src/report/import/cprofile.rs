@@ -1,8 +1,8 @@
 //! Files of cProfile and profile (`-o`, `dump_stats`), as pstats reads them.
 //!
-//! Job: a profile whose functions have the file's seconds. A function's own seconds stand on its first line, because
-//! cProfile times functions. Functions in C have lines in a file `~`, in the order of their names. Invariant: own and total seconds of each function are those that pstats prints.
-//! Neighbour: `marshal` reads the bytes.
+//! Job: make a profile with the file's seconds of each function. A function's own seconds stand on its first line,
+//! because cProfile times functions. Functions in C have lines in a file `~`, in the order of their names. Invariant: own
+//! and total seconds of each function equal those of pstats. Neighbour: `marshal` reads the bytes.
 
 use std::collections::BTreeMap;
 

@@ -17,10 +17,10 @@ pub(super) enum Value {
 
 /// Nesting of the files: a dict of tuples with a dict of tuples.
 const DEEPEST: usize = 8;
-/// Bit of a type that asks for a number by which the value can be named again.
+/// Bit of a type: the value gets a number, and later values may refer to the number.
 const NUMBERED: u8 = 0x80;
 
-/// Reads a value that takes all bytes.
+/// Reads a value from all bytes.
 pub(super) fn read(bytes: &[u8]) -> Option<Value> {
     let mut reader = Reader { bytes, known: Vec::new() };
     let value = reader.value(0)?;

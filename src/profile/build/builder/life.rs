@@ -1,7 +1,8 @@
 //! Starts and ends of processes.
 //!
-//! Job: open a process at its start, an exec or a fork, and settle it once no record of it can arrive any more.
-//! Invariant: each program is settled once. Neighbours: the builder calls it for each event, `settled` takes the sums.
+//! Job: open a process at its start, an exec or a fork, and settle a process once none of its records can arrive any
+//! more. Invariant: each program is settled once. Neighbours: the builder calls this module for each event, `settled`
+//! takes the sums.
 
 use rscalene_wire as wire;
 use rustc_hash::FxHashMap;
@@ -13,7 +14,7 @@ use crate::profile::build::process::Process;
 use crate::profile::model::{Exit, Process as ProcessRow};
 use crate::transport::event::ProcessExit;
 
-/// Most ended processes that are kept open for records that arrive late.
+/// Most ended processes kept open for late records.
 const LEAVING: usize = 16;
 
 impl ProfileBuilder {
@@ -28,7 +29,7 @@ impl ProfileBuilder {
         self.gone.remove(&pid);
         let row = ProcessRow { pid, parent: start.parent, ..ProcessRow::default() };
         let mut next = match self.running.get(&pid) {
-            // The launcher observed the process before its shim armed it.
+            // The launcher observed the process before the shim armed the process.
             Some(known) if !known.armed && !known.ended => self.running.remove(&pid).expect("it is there"),
             // An exec: the same process runs another program.
             Some(known) if !known.ended => self.settle_program(pid, false).expect("it is there").after_exec(),
@@ -106,7 +107,7 @@ impl ProfileBuilder {
         }
     }
 
-    /// Subtracts `bytes` resident bytes of a process that has ended.
+    /// Subtracts the resident `bytes` of an ended process.
     pub(super) fn release(&mut self, bytes: u64, time_ns: u64) {
         if bytes > 0 {
             self.rss_bytes = self.rss_bytes.saturating_sub(bytes);
@@ -117,7 +118,7 @@ impl ProfileBuilder {
     }
 
     /// Takes in observations up to `until_ns`, which have waited long enough for earlier records. Their readings count
-    /// now, and processes that ended hold no memory from their end on.
+    /// now, and ended processes hold no memory from their end on.
     pub(super) fn take_late(&mut self, until_ns: u64) {
         while let Some(&(time_ns, pid)) = self.waiting.front().filter(|(time_ns, _)| *time_ns <= until_ns) {
             self.waiting.pop_front();
@@ -154,7 +155,7 @@ impl ProfileBuilder {
 }
 
 /// Gives a forked process the label definitions of its parent. If the process ended before the launcher could read its
-/// mappings, it also gets the mappings of its parent.
+/// mappings, the process also gets the mappings of its parent.
 pub(super) fn inherit(running: &mut FxHashMap<u32, Process>, pid: u32) {
     let parent = running.get(&pid).and_then(|process| running.get(&process.forked_from?));
     let texts = parent.map(|parent| parent.labels.texts()).filter(|texts| !texts.is_empty()).cloned();

@@ -1,4 +1,4 @@
-//! Sums of the programs that have ended.
+//! Sums of ended programs.
 //!
 //! Job: hold the book of a run. Invariant: sums are added once, when a program ends. Neighbours: `life` settles
 //! programs, `finish` writes the book.
@@ -10,7 +10,7 @@ use crate::profile::build::peak::{Peak, Share};
 use crate::profile::build::process::Process;
 use crate::profile::model::Notice;
 
-/// Most notices that are kept.
+/// Most notices to keep.
 const MOST_NOTICES: usize = 64;
 
 /// Sums of ended programs.
@@ -21,9 +21,9 @@ pub(super) struct Settled {
     pub(super) forks: Forks,
     /// CPU and allocation samples.
     pub(super) samples: (u64, u64),
-    /// Records and frames that were lost.
+    /// Lost records and frames.
     pub(super) lost: u64,
-    /// Memory of ended programs at the moments that may be the peak.
+    /// Memory of ended programs at the candidate moments of the peak.
     pub(super) shares: Vec<Share>,
     pub(super) notices: Vec<Notice>,
     /// Notices beyond the limit of `notices`.
