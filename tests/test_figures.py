@@ -145,7 +145,7 @@ def test_idle_is_not_hot_and_only_waiting_for_an_answer_is_waiting(
 
 
 def test_few_samples_are_told_and_no_kind_is_guessed_from_none(record: Record, view: Callable[..., str]) -> None:
-    profile = record("x = 1\n")
+    profile = record("x = 1\n", "--interval", "20ms")
     assert profile["totals"]["cpu_samples"] < 20
     assert "too few" in view()
     for row in (row for file in profile["files"] for row in file["lines"]):

@@ -183,6 +183,12 @@ def test_one_weight_alone(profile: dict[str, Any], rscalene: Run) -> None:
     peak = rscalene("view", "p.json", "--format", "collapsed", "--of", "peak").stdout
     assert sum(int(line.rsplit(" ", 1)[1]) for line in peak.splitlines()) == sum_of(profile, "peak_bytes")
     scope = json.loads(rscalene("view", "p.json", "--format", "speedscope").stdout)
-    assert [kind["name"] for kind in scope["profiles"]] == ["CPU", "wall", "allocated", "live at the peak", "live at the end"]
+    assert [kind["name"] for kind in scope["profiles"]] == [
+        "CPU",
+        "wall",
+        "allocated",
+        "live at the peak",
+        "live at the end",
+    ]
     alone = json.loads(rscalene("view", "p.json", "--format", "speedscope", "--of", "alloc").stdout)
     assert [kind["name"] for kind in alone["profiles"]] == ["allocated"]
