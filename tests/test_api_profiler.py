@@ -10,6 +10,7 @@ import linecache
 import marshal
 import os
 import platform
+import signal
 import threading
 import time
 import warnings
@@ -466,3 +467,23 @@ def test_an_idle_profiler_costs_next_to_nothing_and_is_no_part_of_the_profile() 
     # What the sampler's own threads allocate would come to megabytes.
     assert profile["totals"]["alloc_bytes"] < 300_000
     assert [thread["name"] for thread in profile["threads"] if "rscalene" in thread["name"]] == []
+
+
+def test_an_empty_loop_is_the_interpreters_own_work() -> None:
+    class Over(Exception):
+        pass
+
+    def over(number: int, frame: object) -> None:
+        raise Over
+
+    before = signal.signal(signal.SIGVTALRM, over)
+    try:
+        with Profiler(memory=False) as profiler:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.3)
+            with contextlib.suppress(Over):
+                while True:
+                    pass  # empty
+    finally:
+        signal.signal(signal.SIGVTALRM, before)
+    time = profiler.result().to_dict()["totals"]
+    assert time["python_s"] > 5 * time["native_s"]

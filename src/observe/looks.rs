@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rscalene_interp::opcodes::{Op, op_kind};
+use rscalene_interp::opcodes::{Op, jumps_back, op_kind};
 use rscalene_interp::{ContextVariable, Layout, Memory, Unsupported, collects, threads, walk};
 use rscalene_wire as wire;
 use wire::CpuKind;
@@ -291,6 +291,8 @@ impl Inside {
         seen.label = self.label.and_then(|variable| label(&self.memory, &variable, tstate)).unwrap_or(0);
         let native = match op_kind(self.layout.minor, opcode[0]) {
             Op::CallsC => true,
+            // An empty loop stays at its jump, and is the interpreter's own work.
+            Op::Other if jumps_back(self.layout.minor, opcode[0]) => false,
             Op::Other => self.operators.is_long(&self.memory, &self.layout, tstate, || thread_cpu_ns(tid)),
             Op::CallsPython | Op::Hidden => false,
         };

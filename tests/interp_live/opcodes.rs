@@ -1,6 +1,6 @@
 //! The tables of opcodes against `dis`.
 
-use rscalene_interp::opcodes::{Op, entries, op_kind};
+use rscalene_interp::opcodes::{Op, entries, jumps_back, op_kind};
 
 use crate::target::{ask, interpreters};
 
@@ -37,6 +37,22 @@ fn every_instruction_that_calls_or_hides_is_in_the_table() {
                     if python_only.iter().any(|part| name.contains(part)) { Op::CallsPython } else { Op::CallsC };
                 assert_eq!(kind, expected, "{python:?}: {name}");
             }
+        }
+    }
+}
+
+#[test]
+fn every_jump_backwards_is_known_and_no_other_instruction_is_one() {
+    for python in interpreters() {
+        let answer = ask(python, ALL);
+        let minor = u8::try_from(answer[0].as_u64().unwrap()).unwrap();
+        for (name, number) in answer[1].as_object().unwrap() {
+            let number = u8::try_from(number.as_u64().unwrap()).unwrap();
+            assert_eq!(
+                jumps_back(minor, number),
+                name.trim_start_matches("INSTRUMENTED_").starts_with("JUMP_BACKWARD"),
+                "{python:?}: {name}"
+            );
         }
     }
 }

@@ -42,6 +42,20 @@ pub fn op_kind(minor: u8, opcode: u8) -> Op {
     table.get(usize::from(opcode)).copied().unwrap_or(Op::Other)
 }
 
+/// Is `opcode` of CPython 3.`minor` a jump backwards? An empty loop (`while True: pass`) is such a jump to itself.
+#[must_use]
+pub fn jumps_back(minor: u8, opcode: u8) -> bool {
+    let jumps: &[u8] = match minor {
+        11 => &[38, 134, 140],
+        12 => &[134, 140, 246],
+        13 => &[77, 78, 249],
+        14 => &[75, 76, 175, 176, 253],
+        15 => &[74, 75, 181, 182, 252],
+        _ => &[],
+    };
+    jumps.contains(&opcode)
+}
+
 /// The instructions of CPython 3.`minor` other than [`Op::Other`]; empty for an unknown version.
 #[must_use]
 pub fn entries(minor: u8) -> &'static [Entry] {
