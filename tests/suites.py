@@ -83,6 +83,7 @@ TIMED = {
     "test_neighbours.py",
     "test_notebook.py",
     "test_processes.py",
+    "test_push.py",
     "test_recover.py",
     "test_surroundings.py",
     "test_texts.py",

@@ -192,7 +192,9 @@ print(pushing.sent, pushing.dropped, pushing.error)
     assert [int(query["from"]) for query, _, _ in server.posts[1:]] == ends[:-1]
 
 
-@pytest.mark.parametrize("mode", ["500", "hang", "close", "away"])
+@pytest.mark.parametrize(
+    "mode", ["500", *(pytest.param(mode, marks=pytest.mark.once) for mode in ("hang", "close", "away"))]
+)
 def test_a_broken_server_changes_nothing_in_the_program(server: Server, tmp_path: Path, mode: str) -> None:
     server.mode = mode
     url = server.url
