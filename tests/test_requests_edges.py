@@ -37,7 +37,6 @@ def test_a_ledger_that_fails_leaves_no_request_in_the_context() -> None:
     request.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_finds_the_locks_free() -> None:
     from rscalene.locks import ForkLock

@@ -20,7 +20,7 @@ use super::other_samplers;
 use super::pair::View;
 use super::sampler::Sampler;
 use crate::observe::jitter::Jitter;
-use crate::push::pusher::{Counts, Pusher, pause};
+use crate::push::pusher::{BEGIN, Counts, Pusher, pause};
 use crate::push::server::{Address, Server};
 
 /// Longest time that a fork waits for the thread.
@@ -190,7 +190,7 @@ impl Work {
             let mut pusher = locked(&self.pusher);
             pusher.take(profile);
             *locked(&self.due) = Instant::now() + pause(self.every, &mut jitter);
-            pusher.send();
+            pusher.send(Instant::now() + BEGIN);
             if order == Order::Stop {
                 return pusher.give_up();
             }

@@ -8,13 +8,15 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::server::{Server, Window};
 use super::windows::Windows;
 use crate::profile::model::Profile;
 use crate::report::export;
 
+/// Calls to the server begin within this time; the last of them may take its own time.
+pub(crate) const BEGIN: Duration = Duration::from_secs(1);
 /// Most windows that wait for the server.
 const QUEUE: usize = 4;
 
@@ -79,9 +81,9 @@ impl Pusher {
         self.waiting.push_back(Window { from, until, pprof: export::pprof(&profile) });
     }
 
-    /// Sends the waiting windows, oldest first, until the server refuses a window.
-    pub(crate) fn send(&mut self) {
-        while let Some(window) = self.waiting.front() {
+    /// Sends the waiting windows, oldest first, until the server refuses a window. No call begins after `until`.
+    pub(crate) fn send(&mut self, until: Instant) {
+        while let Some(window) = self.waiting.front().filter(|_| Instant::now() < until) {
             match self.server.send(window) {
                 Ok(()) => {
                     self.waiting.pop_front();

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::observe::jitter::Jitter;
 use crate::profile::build::builder::{Context, ProfileBuilder};
 use crate::profile::model::{Clock, Profile, Target, Tool};
-use crate::push::pusher::{Pusher, pause};
+use crate::push::pusher::{BEGIN, Pusher, pause};
 use crate::push::server::Server;
 
 /// Longest time between two checks of the merging thread for a request.
@@ -68,12 +68,14 @@ impl Pushing {
         Ok((Self { thread, over }, requests))
     }
 
-    /// Sends the last window of the whole profile. Returns the number of windows that the server never took, and the reason.
+    /// Sends the last window of the whole profile. Returns the number of windows that the server never took, and the
+    /// reason. Takes little longer than one call to the server may take.
     pub(super) fn finish(self, profile: &Profile) -> Option<(u64, String)> {
+        let until = Instant::now() + BEGIN;
         drop(self.over);
         let mut pusher = self.thread.join().ok()?;
         pusher.take(profile.clone());
-        pusher.send();
+        pusher.send(until);
         pusher.give_up();
         let counts = pusher.counts();
         let dropped = counts.dropped.load(Relaxed);
@@ -94,7 +96,7 @@ fn send(
         match made.recv_timeout(every) {
             Ok(profile) => {
                 pusher.take(profile);
-                pusher.send();
+                pusher.send(Instant::now() + BEGIN);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return pusher,
