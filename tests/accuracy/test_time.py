@@ -176,8 +176,10 @@ def test_what_the_interpreter_runs_at_its_start_is_not_the_users(measure: Any) -
 def test_the_error_of_a_line_is_that_of_its_stretches_or_of_its_draws(measure: Any, source: str) -> None:
     run = measure(
         """
-import json, time
+import json, random, time
 clock, numbers = time.thread_time, range(60_000)
+# Turns of different lengths: turns of nearly a tick each would meet the timer in long runs, not in draws.
+lengths = [random.randrange(10_000, 110_000) for _ in range(250)]
 truth = dict.fromkeys(("long", "rest", "often", "seldom"), 0.0)
 for _ in range(6):
     begin = clock()
@@ -186,7 +188,8 @@ for _ in range(6):
     for _ in range(60): sum(numbers)  # at: rest
     truth["long"] += middle - begin
     truth["rest"] += clock() - middle
-for _ in range(250):
+for length in lengths:
+    numbers = range(length)
     begin = clock()
     sum(numbers); sum(numbers)  # at: often
     middle = clock()
