@@ -4,7 +4,7 @@
 //! old file stays. Callers: `commands::output` and `bindings` save reports.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -35,32 +35,42 @@ pub(crate) fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     Error::new(EXIT_NO_PROFILE, format!("cannot write `{}`: {error}", path.display()), hint)
 }
 
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes the bytes of a report to a file. Large reports pass piece by piece, so that they never stand in memory whole.
+pub(crate) type WriteTo<'a> = &'a dyn Fn(&mut dyn Write) -> std::io::Result<()>;
+
+/// Writes the file that `content` fills.
+pub(crate) fn write_whole(path: &Path, content: WriteTo<'_>) -> std::io::Result<()> {
     // A rename would replace a device or a pipe with a plain file, so write into the device or pipe.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
+        return buffered(fs::OpenOptions::new().write(true).open(path)?, content);
     }
     let mut file = tempfile::Builder::new().prefix(".rscalene-").tempfile_in(folder_of(path))?;
-    file.write_all(bytes)?;
+    buffered(&mut file, content)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
 
+fn buffered(file: impl Write, content: WriteTo<'_>) -> std::io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, file);
+    content(&mut out)?;
+    out.flush()
+}
+
 /// Writes the file unless a file of this name appeared or changed after `since`; returns false in the latter case. If
 /// two processes create the file at the same time, the second gets false.
-pub(crate) fn write_unless_newer(path: &Path, bytes: &[u8], since: SystemTime) -> std::io::Result<bool> {
+pub(crate) fn write_unless_newer(path: &Path, content: WriteTo<'_>, since: SystemTime) -> std::io::Result<bool> {
     match fs::metadata(path) {
         Ok(facts) if facts.is_file() && facts.modified().is_ok_and(|written| written > since) => Ok(false),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut file = tempfile::Builder::new().prefix(".rscalene-").tempfile_in(folder_of(path))?;
-            file.write_all(bytes)?;
+            buffered(&mut file, content)?;
             match file.persist_noclobber(path) {
                 Ok(_) => Ok(true),
                 Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
                 Err(error) => Err(error.error),
             }
         }
-        _ => write_whole(path, bytes).map(|()| true),
+        _ => write_whole(path, content).map(|()| true),
     }
 }
 
@@ -80,11 +90,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("out.speedscope.json");
         let begun = SystemTime::now() - std::time::Duration::from_secs(5);
-        assert!(write_unless_newer(&path, b"one", begun).expect("writable"));
-        assert!(!write_unless_newer(&path, b"two", begun).expect("readable"));
+        assert!(write_unless_newer(&path, &|out| out.write_all(b"one"), begun).expect("writable"));
+        assert!(!write_unless_newer(&path, &|out| out.write_all(b"two"), begun).expect("readable"));
         assert_eq!(fs::read(&path).expect("there"), b"one");
         let later = SystemTime::now() + std::time::Duration::from_secs(5);
-        assert!(write_unless_newer(&path, b"two", later).expect("writable"));
+        assert!(write_unless_newer(&path, &|out| out.write_all(b"two"), later).expect("writable"));
         assert_eq!(fs::read(&path).expect("there"), b"two");
         assert_eq!(beside(&path, "7"), folder.path().join("out.7.speedscope.json"));
     }

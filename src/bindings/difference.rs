@@ -65,6 +65,6 @@ impl DiffData {
             ))
         })?;
         let bytes = format.encode(&self.diff, &DiffOptions::default(), &Style::PLAIN);
-        py.detach(|| write_whole(&path, &bytes)).map_err(|error| cannot_write(&path, &error))
+        py.detach(|| write_whole(&path, &|out| out.write_all(&bytes))).map_err(|error| cannot_write(&path, &error))
     }
 }

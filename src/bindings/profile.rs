@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -158,14 +159,17 @@ impl ProfileData {
             let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
             return Err(PyValueError::new_err(format!("format must be one of {}, not `{format}`", names.join(", "))));
         };
-        Ok(PyBytes::new(py, &self.encoded(format)))
+        let mut bytes = Vec::new();
+        // Writing to a `Vec` never fails.
+        let _ = self.write(format, &mut bytes);
+        Ok(PyBytes::new(py, &bytes))
     }
 
     /// Write the profile to a file, whole or not at all. The ending picks the format.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let format = format_of(&path)
             .map_err(|error| PyValueError::new_err(format!("{}\nhint: {}", error.message, error.hint)))?;
-        py.detach(|| write_whole(&path, &self.encoded(format))).map_err(|error| cannot_write(&path, &error))
+        py.detach(|| write_whole(&path, &|out| self.write(format, out))).map_err(|error| cannot_write(&path, &error))
     }
 
     /// Compare this profile with `after`, a later one.
@@ -176,11 +180,11 @@ impl ProfileData {
 }
 
 impl ProfileData {
-    fn encoded(&self, format: Format) -> Vec<u8> {
+    fn write(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
         let read = |path: &str| self.source(path);
         let look =
             Look { options: Options::default(), style: Style::PLAIN, source: true, weight: None, read_source: &read };
-        format.encode(&self.profile, &look)
+        format.write(&self.profile, &look, out)
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
     if let (Some(path), Some(format)) = (&flags.output, format) {
         let style = output::styled(&flags.rendering, false);
         let bytes = format.encode(&diff, &options, &style);
-        save::write_whole(path, &bytes).map_err(|error| save::cannot_write(path, &error))?;
+        save::write_whole(path, &|out| out.write_all(&bytes)).map_err(|error| save::cannot_write(path, &error))?;
         messages::tell(&format!("saved {}", path.display()));
         if flags.open {
             browser::open(path)?;

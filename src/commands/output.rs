@@ -7,6 +7,7 @@
 //! `view`, `report`.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -219,20 +220,22 @@ fn save_new(
     wanted: &Wanted<'_>,
     source: ReadSource<'_>,
 ) -> Result<PathBuf, Error> {
-    let bytes = encode(profile, format, wanted.show, &style(wanted.show, false), source);
-    let written = save::write_unless_newer(path, &bytes, wanted.started).map_err(|error| cannot_write(path, &error))?;
+    let style = style(wanted.show, false);
+    let content = |out: &mut dyn Write| write(profile, format, wanted.show, &style, source, out);
+    let written =
+        save::write_unless_newer(path, &content, wanted.started).map_err(|error| cannot_write(path, &error))?;
     if written {
         return Ok(path.to_owned());
     }
     let beside = save::beside(path, &profile.target.pid.to_string());
-    let written = save::write_unless_newer(&beside, &bytes, wanted.started);
+    let written = save::write_unless_newer(&beside, &content, wanted.started);
     let beside = if written.map_err(|error| cannot_write(&beside, &error))? {
         beside
     } else {
         // A process on another machine may have the same process id.
         let host = profile.target.host.as_deref().unwrap_or("other").replace('/', "_");
         let beside = save::beside(path, &format!("{host}.{}", profile.target.pid));
-        write_whole(&beside, &bytes).map_err(|error| cannot_write(&beside, &error))?;
+        write_whole(&beside, &content).map_err(|error| cannot_write(&beside, &error))?;
         beside
     };
     tell(&format!("rscalene: another run has written {} meanwhile, which stays as it is", path.display()));
@@ -247,12 +250,28 @@ pub(crate) fn save(
     show: &Show,
     source: ReadSource<'_>,
 ) -> Result<(), Error> {
-    let bytes = encode(profile, format, show, &style(show, false), source);
-    write_whole(path, &bytes).map_err(|error| cannot_write(path, &error))
+    let style = style(show, false);
+    write_whole(path, &|out| write(profile, format, show, &style, source, out))
+        .map_err(|error| cannot_write(path, &error))
 }
 
-/// Encodes the profile in a format.
+/// The profile in a format.
 pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Style, source: ReadSource<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing to a `Vec` never fails.
+    let _ = write(profile, format, show, style, source, &mut bytes);
+    bytes
+}
+
+/// Writes the profile to `out` in a format.
+fn write(
+    profile: &Profile,
+    format: Format,
+    show: &Show,
+    style: &Style,
+    source: ReadSource<'_>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let read = |path: &str| if show.rendering.no_source { None } else { source(path) };
     let look = Look {
         options: options(show),
@@ -261,11 +280,11 @@ pub(crate) fn encode(profile: &Profile, format: Format, show: &Show, style: &Sty
         weight: show.of,
         read_source: &read,
     };
-    let mut bytes = format.encode(profile, &look);
+    format.write(profile, &look, out)?;
     if show.leaks && format == Format::Text {
-        bytes.extend_from_slice(report::render_leaks(profile, style).as_bytes());
+        out.write_all(report::render_leaks(profile, style).as_bytes())?;
     }
-    bytes
+    Ok(())
 }
 
 /// The options of a report, from the flags.

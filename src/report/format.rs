@@ -3,6 +3,7 @@
 //! Job: choose the format by a name, and encode a profile in it. Invariants: pure functions; every format has one name
 //! for the command line and at least one ending. Neighbours: `commands` and `bindings` write the bytes to files.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::export::{self, Weight};
@@ -49,69 +50,71 @@ pub struct Look<'a> {
     pub read_source: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// A format with its names and its encoder.
+/// A format with its names, and the function that writes a profile in it.
 struct Row {
     format: Format,
     /// Name of the format on the command line.
     name: &'static str,
     /// Endings of file names that select this format. Help texts list the first ending.
     endings: &'static [&'static str],
-    encode: fn(&Profile, &Look<'_>) -> Vec<u8>,
+    write: fn(&Profile, &Look<'_>, &mut dyn Write) -> io::Result<()>,
 }
 
 /// A row for each format, in the order of [`Format`] and of help texts. A new format needs a row here and a file in
 /// `export`.
 const ROWS: [Row; 8] = [
-    Row { format: Format::Json, name: "json", endings: &[".json"], encode: encode_json },
-    Row { format: Format::Html, name: "html", endings: &[".html", ".htm"], encode: encode_html },
+    Row {
+        format: Format::Json,
+        name: "json",
+        endings: &[".json"],
+        write: |profile, _, out| json::write(profile, Layout::Compact, out),
+    },
+    Row { format: Format::Html, name: "html", endings: &[".html", ".htm"], write: write_html },
     Row {
         format: Format::Text,
         name: "text",
         endings: &[".txt", ".text"],
-        encode: |profile, look| render_table(profile, &look.options, &look.style, look.read_source).into_bytes(),
+        write: |profile, look, out| {
+            out.write_all(render_table(profile, &look.options, &look.style, look.read_source).as_bytes())
+        },
     },
     Row {
         format: Format::Collapsed,
         name: "collapsed",
         endings: &[".collapsed", ".folded"],
-        encode: |profile, look| export::collapsed(profile, look.weight.unwrap_or_default()).into_bytes(),
+        write: |profile, look, out| {
+            out.write_all(export::collapsed(profile, look.weight.unwrap_or_default()).as_bytes())
+        },
     },
     Row {
         format: Format::Speedscope,
         name: "speedscope",
         endings: &[".speedscope.json", ".speedscope"],
-        encode: |profile, look| export::speedscope(profile, look.weight).into_bytes(),
+        write: |profile, look, out| out.write_all(export::speedscope(profile, look.weight).as_bytes()),
     },
     Row {
         format: Format::Pstats,
         name: "pstats",
         endings: &[".pstats", ".prof"],
-        encode: |profile, look| export::pstats(profile, look.weight.unwrap_or(Weight::Wall)),
+        write: |profile, look, out| out.write_all(&export::pstats(profile, look.weight.unwrap_or(Weight::Wall))),
     },
     Row {
         format: Format::Pprof,
         name: "pprof",
         endings: &[".pb.gz", ".pprof"],
-        encode: |profile, _| export::pprof(profile),
+        write: |profile, _, out| out.write_all(&export::pprof(profile)),
     },
     Row {
         format: Format::Callgrind,
         name: "callgrind",
         endings: &[".callgrind"],
-        encode: |profile, _| export::callgrind(profile).into_bytes(),
+        write: |profile, _, out| out.write_all(export::callgrind(profile).as_bytes()),
     },
 ];
 
-fn encode_json(profile: &Profile, _: &Look<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // Writing to a `Vec` never fails.
-    let _ = json::write(profile, Layout::Compact, &mut bytes);
-    bytes
-}
-
-fn encode_html(profile: &Profile, look: &Look<'_>) -> Vec<u8> {
+fn write_html(profile: &Profile, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
     let options = HtmlOptions { source: look.source, ..HtmlOptions::default() };
-    render_html(profile, &options, look.read_source).into_bytes()
+    out.write_all(render_html(profile, &options, look.read_source).as_bytes())
 }
 
 impl Format {
@@ -165,11 +168,22 @@ impl Format {
         ending_of(&name.to_ascii_lowercase()).map(|(_, ending)| name.len() - ending.len())
     }
 
-    /// Encodes the profile in this format. Source text inside the profile is always included, whatever `look.source`
-    /// is.
+    /// Writes the profile to `out` in this format. Source text inside the profile is always included, whatever
+    /// `look.source` is.
+    ///
+    /// # Errors
+    /// The errors of `out`.
+    pub fn write(self, profile: &Profile, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+        (self.row().write)(profile, look, out)
+    }
+
+    /// The bytes that [`Self::write`] writes.
     #[must_use]
     pub fn encode(self, profile: &Profile, look: &Look<'_>) -> Vec<u8> {
-        (self.row().encode)(profile, look)
+        let mut bytes = Vec::new();
+        // Writing to a `Vec` never fails.
+        let _ = self.write(profile, look, &mut bytes);
+        bytes
     }
 }
 

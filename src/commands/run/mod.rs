@@ -33,12 +33,23 @@ use crate::transport::arena::Arena;
 /// Processes that can be profiled at a time.
 const SEGMENTS: u32 = 1024;
 
+/// From this size on, a block of the launcher is a mapping of its own, which goes back to the kernel when it is freed.
+const MAPPED_BYTES: libc::c_int = 256 << 10;
+
+/// Makes freed memory of the launcher return to the kernel: tables that grow by doubling free large blocks, and glibc
+/// would keep such blocks in its heaps otherwise. At 60,000 lines with figures, that is 30 MiB of 210.
+fn keep_memory_small() {
+    // SAFETY: sets a number of glibc's allocator; the launcher's own process alone is concerned.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES) };
+}
+
 /// Runs the command; the answer is the exit code.
 pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32, Error> {
     let mut plan = RunPlan::new(flags, typed, interpreter)?;
     if plan.unprofiled {
         return run_plain(&plan);
     }
+    keep_memory_small();
     let arena = match Arena::create(plan.shim, SEGMENTS, plan.ring) {
         Ok(arena) => Arc::new(arena),
         Err(error) => return without_profile(&plan, &error),

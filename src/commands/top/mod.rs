@@ -224,7 +224,9 @@ fn press(screen: &mut Screen, look: &mut Look, key: KeyCode) {
         }
         Some(screen::Wish::Save) => {
             let path = PathBuf::from(format!("rscalene-top-{}.txt", look.facts.pid));
-            let saved = crate::save::write_whole(&path, screen::plain(&screen.figures, screen.view).as_bytes());
+            let saved = crate::save::write_whole(&path, &|out| {
+                out.write_all(screen::plain(&screen.figures, screen.view).as_bytes())
+            });
             screen.note = match saved {
                 Ok(()) => format!("saved {}", path.display()),
                 Err(error) => format!("cannot write {}: {error}", path.display()),

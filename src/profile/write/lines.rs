@@ -4,6 +4,7 @@
 //! not measured is `None`; the sums of all lines and of the figures outside scope are the totals. Neighbours:
 //! `functions` and `tables` fill the rest of the profile.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
@@ -74,15 +75,18 @@ impl Known {
     }
 }
 
-/// The sums of all processes by owner.
-pub(crate) fn totals(book: &Book) -> FxHashMap<FrameId, Sums> {
+/// The sums of all processes by owner: of a single process its own, since a copy of many lines takes much memory.
+pub(crate) fn totals(book: &Book) -> Cow<'_, FxHashMap<FrameId, Sums>> {
+    if let [process] = &book.processes[..] {
+        return Cow::Borrowed(&process.lines);
+    }
     let mut totals: FxHashMap<FrameId, Sums> = FxHashMap::default();
     for process in &book.processes {
         for (owner, sums) in sorted(&process.lines) {
             totals.entry(owner).or_default().add(sums);
         }
     }
-    totals
+    Cow::Owned(totals)
 }
 
 /// A file by its number in the profile, and a line.
@@ -118,7 +122,7 @@ impl Files {
         (self.index[&names.function_name(frame.function).file.0], frame.line)
     }
 
-    /// Writes the lines.
+    /// Writes the lines, one after the other: rows are large, and there may be 100,000 of them.
     pub(crate) fn fill(
         &mut self,
         names: &Names,
@@ -128,16 +132,21 @@ impl Files {
         source: &mut dyn FnMut(&str) -> Option<Vec<String>>,
         mut native: BTreeMap<LineKey, Vec<NativeSymbol>>,
     ) {
-        let mut text: (usize, Option<Vec<String>>) = (usize::MAX, None);
-        for ((file, number), draft) in self.drafts(names, book, totals) {
-            if text.0 != file {
-                text = (file, source(&self.files[file].path));
-                self.files[file].text_sha256 = text.1.as_deref().map(digest);
+        let parts = self.parts(names, book, totals);
+        let pooled = |thread: usize| book.threads[thread].pooled;
+        for of_file in parts.chunk_by(|left, right| left.line.0 == right.line.0) {
+            let file = &mut self.files[of_file[0].line.0];
+            let text = source(&file.path);
+            file.text_sha256 = text.as_deref().map(digest);
+            let lines = || of_file.chunk_by(|left, right| left.line == right.line);
+            file.lines.reserve_exact(lines().count());
+            for of_line in lines() {
+                let line = of_line[0].line;
+                let mut draft = Draft::default();
+                of_line.iter().for_each(|part| draft.add(part));
+                let text = text.as_ref().and_then(|lines| lines.get((line.1 as usize).checked_sub(1)?)).cloned();
+                file.lines.push(draft.finish(line.1, text, names, known, native.remove(&line), pooled));
             }
-            let line = text.1.as_ref().and_then(|lines| lines.get((number as usize).checked_sub(1)?)).cloned();
-            let native = native.remove(&(file, number));
-            let pooled = |thread: usize| book.threads[thread].pooled;
-            self.files[file].lines.push(draft.finish(number, line, names, known, native, pooled));
         }
         // Files of which only functions have figures.
         for file in self.files.iter_mut().filter(|file| file.lines.is_empty()) {
@@ -145,31 +154,42 @@ impl Files {
         }
     }
 
-    fn drafts(&self, names: &Names, book: &Book, totals: &FxHashMap<FrameId, Sums>) -> BTreeMap<LineKey, Draft> {
-        let mut drafts: BTreeMap<LineKey, Draft> = BTreeMap::new();
-        for (owner, sums) in in_scope(totals) {
-            drafts.entry(self.line_of(names, owner)).or_default().add(owner, sums);
-        }
-        let key = |owner| self.line_of(names, owner);
+    /// The parts of all lines, in the order of the lines and then of the owners.
+    fn parts<'a>(&self, names: &Names, book: &'a Book, totals: &'a FxHashMap<FrameId, Sums>) -> Vec<Part<'a>> {
+        let part = |owner, share| Part { line: self.line_of(names, owner), owner, share };
+        let mut parts: Vec<Part<'_>> = in_scope(totals).map(|(owner, sums)| part(owner, Share::Whole(sums))).collect();
         if book.processes.len() > 1 {
             let kept = book.processes.iter().enumerate().filter(|(process, _)| book.keeps_shares(*process));
             for (process, record) in kept {
-                for (owner, sums) in in_scope(&record.lines) {
-                    drafts.entry(key(owner)).or_default().processes.entry(process).or_default().add(sums);
-                }
+                let shares = in_scope(&record.lines);
+                parts.extend(shares.map(|(owner, sums)| part(owner, Share::Process(process, sums))));
             }
         }
         if book.threads.len() > 1 {
             for (thread, record) in book.threads.iter().enumerate() {
-                for (owner, amount) in in_scope(&record.lines) {
-                    let sums = drafts.entry(key(owner)).or_default().threads.entry(thread).or_default();
-                    sums.time.add(&amount.time);
-                    sums.alloc += amount.alloc;
-                }
+                let shares = in_scope(&record.lines);
+                parts.extend(shares.map(|(owner, sums)| part(owner, Share::Thread(thread, sums))));
             }
         }
-        drafts
+        parts.sort_unstable_by_key(|part| (part.line, part.owner));
+        parts
     }
+}
+
+/// The sums of an owner, as a part of its line.
+#[derive(Clone, Copy, Debug)]
+struct Part<'a> {
+    line: LineKey,
+    owner: FrameId,
+    share: Share<'a>,
+}
+
+/// The sums of all processes together, of one process, or of one thread.
+#[derive(Clone, Copy, Debug)]
+enum Share<'a> {
+    Whole(&'a Sums),
+    Process(usize, &'a Sums),
+    Thread(usize, &'a ThreadSums),
 }
 
 /// The limits that processes came near, in the order of time, with the lines in scope with most live bytes.
@@ -228,7 +248,7 @@ fn digest(lines: &[String]) -> String {
 }
 
 fn in_scope<V>(lines: &FxHashMap<FrameId, V>) -> impl Iterator<Item = (FrameId, &V)> {
-    sorted(lines).into_iter().filter(|(owner, _)| owner.some().is_some())
+    lines.iter().map(|(&owner, sums)| (owner, sums)).filter(|(owner, _)| owner.some().is_some())
 }
 
 /// An unfinished line.
@@ -242,11 +262,21 @@ struct Draft {
 }
 
 impl Draft {
-    fn add(&mut self, owner: FrameId, sums: &Sums) {
-        self.sums.add(sums);
-        let size = (sums.time.cpu_s() + sums.time.wait_s, sums.bytes.alloc);
-        if self.first.is_none_or(|(_, seconds, bytes)| size > (seconds, bytes)) {
-            self.first = Some((owner, size.0, size.1));
+    fn add(&mut self, part: &Part<'_>) {
+        match part.share {
+            Share::Whole(sums) => {
+                self.sums.add(sums);
+                let size = (sums.time.cpu_s() + sums.time.wait_s, sums.bytes.alloc);
+                if self.first.is_none_or(|(_, seconds, bytes)| size > (seconds, bytes)) {
+                    self.first = Some((part.owner, size.0, size.1));
+                }
+            }
+            Share::Process(process, sums) => self.processes.entry(process).or_default().add(sums),
+            Share::Thread(thread, share) => {
+                let sums = self.threads.entry(thread).or_default();
+                sums.time.add(&share.time);
+                sums.alloc += share.alloc;
+            }
         }
     }
 
