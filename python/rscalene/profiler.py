@@ -26,6 +26,7 @@ from rscalene.footprint import around
 from rscalene.lines import enabled
 from rscalene.notebook.cells import titled
 from rscalene.result import Result
+from rscalene.web.django_templates import follow_django
 
 if TYPE_CHECKING:
     import pstats
@@ -98,6 +99,7 @@ class Profiler:
 
         :raises RuntimeError: if the profiler runs already, or the interpreter's frames cannot be read.
         """
+        follow_django()
         with self._lock:
             self._sampler.start()
         return self

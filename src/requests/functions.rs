@@ -15,8 +15,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use rustc_hash::FxHashMap;
 
-use super::scope;
+use super::{scope, templates};
 use crate::bindings::symbols::address;
+use crate::transport::template_lines::TemplateLines;
 
 /// How resuming a function counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +51,8 @@ pub(super) struct Function {
     pub(super) in_scope: bool,
     /// Whether its line events are switched on.
     pub(super) watched: AtomicBool,
-    /// If a template engine generated the code: pairs of a line of the code and a line of the template, both ascending.
-    template: Option<Box<[(u32, u32)]>>,
+    /// If a template engine generated the code: the lines of the template.
+    template: Option<TemplateLines>,
     /// Keeps the code object alive, so that its address stays valid.
     _code: Option<Py<PyAny>>,
 }
@@ -59,9 +60,7 @@ pub(super) struct Function {
 impl Function {
     /// The line to report: the template's line if a template engine generated the code.
     pub(super) fn reported_line(&self, line: u32) -> u32 {
-        let Some(lines) = &self.template else { return line };
-        let at = lines.partition_point(|(code, _)| *code <= line);
-        at.checked_sub(1).and_then(|at| lines.get(at)).map_or(1, |(_, template)| *template)
+        self.template.as_ref().map_or(line, |lines| lines.line(line))
     }
 }
 
@@ -153,13 +152,17 @@ fn describe_code(code: &Bound<'_, PyAny>) -> Function {
         flags if flags & GENERATOR != 0 => Kind::Generator,
         _ => Kind::Plain,
     };
-    let (file, qualname, line) = (text("co_filename"), text("co_qualname"), number("co_firstlineno"));
+    let (mut file, qualname, line) = (text("co_filename"), text("co_qualname"), number("co_firstlineno"));
     let ours = scope::is_ours(&file);
+    let template = if ours { None } else { templates::of_running_frame(code.py()) };
+    if let Some(named) = template.as_ref().and_then(|template| template.file.as_deref()) {
+        file = named.into();
+    }
     Function {
         key: code.as_ptr() as usize,
         in_scope: !ours && scope::holds(&file, &qualname, line),
         watched: AtomicBool::new(false),
-        template: if ours { None } else { template_lines(code) },
+        template: template.map(|template| template.lines),
         ours,
         file,
         line,
@@ -168,29 +171,6 @@ fn describe_code(code: &Bound<'_, PyAny>) -> Function {
         kind,
         _code: Some(code.clone().unbind()),
     }
-}
-
-/// The line map that Jinja2 puts into the globals of its generated code: `debug_info`, for example `1=12&7=20`
-/// (template line 1 is code line 12). Must be called while the code's own frame runs.
-fn template_lines(code: &Bound<'_, PyAny>) -> Option<Box<[(u32, u32)]>> {
-    let py = code.py();
-    // SAFETY: the GIL is held; the result is a borrowed reference, or null if no frame runs.
-    let globals = unsafe { Bound::from_borrowed_ptr_or_opt(py, ffi::PyEval_GetGlobals()) }?;
-    let globals = globals.cast::<PyDict>().ok()?;
-    globals.get_item(pyo3::intern!(py, "environment")).ok()??;
-    let Some(info) = globals.get_item(pyo3::intern!(py, "debug_info")).ok()? else {
-        // This is the body of the template's module. The body runs once and creates the map.
-        let made_by_hand = globals.contains(pyo3::intern!(py, "__name__")).unwrap_or(true);
-        return if made_by_hand { None } else { Some(Box::default()) };
-    };
-    let info: String = info.extract().ok()?;
-    let pair = |pair: &str| {
-        let (template, code) = pair.split_once('=')?;
-        Some((code.parse().ok()?, template.parse().ok()?))
-    };
-    let mut lines: Vec<(u32, u32)> = info.split('&').filter_map(pair).collect();
-    lines.sort_unstable();
-    Some(lines.into())
 }
 
 /// cProfile's name of a C function.

@@ -35,6 +35,7 @@ mod object;
 mod request;
 mod scope;
 mod table;
+mod templates;
 mod text;
 mod tree;
 

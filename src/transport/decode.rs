@@ -7,6 +7,7 @@ use rscalene_wire as wire;
 use wire::{Bytes, CodeFlags, Flags, Kind, RecordHeader};
 
 use super::event::{Body, CodeDef, StackDef};
+use super::template_lines;
 
 /// Reads the first sixteen bytes of a record.
 #[must_use]
@@ -54,13 +55,18 @@ fn text(b: &mut Bytes<'_>, bytes: usize) -> Option<String> {
 }
 
 /// A code object. If its line table is not in the record, `table` is the place of the table, for `line_table` to read.
+/// Code of a template gets the lines of the template.
 fn code(b: &mut Bytes<'_>, flags: CodeFlags) -> Option<Body> {
     let def: wire::CodeDef = b.read()?;
     let filename = text(b, def.filename_bytes as usize)?;
     let qualname = text(b, def.name_bytes as usize)?;
     let apart = flags.has(CodeFlags::TABLE_APART);
     let table = b.take(if apart { wire::TABLE_PLACE_BYTES } else { def.table_bytes as usize })?.to_vec();
-    Some(Body::CodeDef(CodeDef { def, filename, qualname, table }))
+    let mut code = CodeDef { def, filename, qualname, table };
+    if flags.has(CodeFlags::TEMPLATE) && !apart {
+        template_lines::translate(&mut code, b.0);
+    }
+    Some(Body::CodeDef(code))
 }
 
 fn stack(b: &mut Bytes<'_>) -> Option<Body> {

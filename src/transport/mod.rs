@@ -10,3 +10,4 @@ pub mod decode;
 pub mod drain;
 pub mod event;
 mod line_table;
+pub mod template_lines;

@@ -30,6 +30,7 @@ _HOOKS = {
     "aiosqlite.core": "aiosqlite",
     "asyncpg.connection": "asyncpg",
     "django.db": "django",
+    "django.template.base": "django.install_templates",
     "MySQLdb.cursors": "dbapi",
     "mysql.connector.aio.cursor": "dbapi",
     "mysql.connector.cursor": "dbapi",

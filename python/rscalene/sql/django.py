@@ -11,7 +11,7 @@ from rscalene._rscalene import sql_begin
 from rscalene.sql.calls import rows_of
 from rscalene.sql.orm import time_calls
 
-__all__ = ["install"]
+__all__ = ["install", "install_templates"]
 
 
 def install(module: ModuleType) -> None:
@@ -77,3 +77,8 @@ def _transaction(inner: Any, word: str) -> Any:
         return result
 
     return hooked
+
+
+def install_templates(module: ModuleType) -> None:
+    """Show lines of templates as the lines that run their queries; ``module`` is ``django.template.base``."""
+    import_module("rscalene.web.django_templates").install(module)

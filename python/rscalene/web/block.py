@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rscalene._rscalene import Request, Stretch
+from rscalene.web.django_templates import follow_django
 from rscalene.web.options import disabled
 from rscalene.web.recording import sql_ledger, tell_end
 from rscalene.web.result import About, RequestResult
@@ -65,6 +66,7 @@ class request:
             thread=threading.get_native_id(), id=secrets.token_hex(16), notes=self._notes,
         )  # fmt: skip
         ledger = sql_ledger() if self._sql else None
+        follow_django()
         self._request = Request(**self._wanted)
         self._request.sql = ledger
         self._stretch = self._request.enter()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rscalene._rscalene import Request
 from rscalene.web import page
+from rscalene.web.django_templates import follow_django
 from rscalene.web.failures import failures
 from rscalene.web.options import disabled
 from rscalene.web.recording import sql_ledger
@@ -31,6 +32,7 @@ class Panelled:
             return
         try:
             ledger = sql_ledger()
+            follow_django()
             self._request = Request(lines=True, functions=True, max_s=30.0)
             self._request.sql = ledger
             self._stretch = self._request.enter()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rscalene._rscalene import Request, label_ended, label_number, labels_followed, request_scope
 from rscalene.locks import ForkLock
+from rscalene.web.django_templates import follow_django
 from rscalene.web.failures import failures
 from rscalene.web.options import Options, disabled
 from rscalene.web.outputs import Outputs
@@ -125,6 +126,7 @@ class Recording:
         self.steps: Steps | None = None
         self.done = False
         self.result: RequestResult | None = None
+        follow_django()
         if bare:
             self.about = about
             self.recorder = recorder

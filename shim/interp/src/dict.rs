@@ -3,7 +3,8 @@
 //! Job: look a name up in `sys.modules` and in a module, to find asyncio's tasks, the names of threads and the text of
 //! generated code. Invariant: only combined tables are read (no module has a split table), and at most [`LIMIT`]
 //! entries of each. The offsets come from the headers of 3.11.7, 3.12.1 and 3.13.0, which agree except for
-//! [`attributes`]; later versions have the same offsets. Callers: `tasks`, `names` and `linecache`.
+//! [`attributes`]; later versions have the same offsets. Callers: `tasks`, `names`, `linecache`
+//! and `templates`.
 
 use crate::fields::Layout;
 use crate::memory::{Memory, at};
@@ -25,6 +26,11 @@ const MODULE_DICT: u32 = 16;
 
 /// The value under `name` in the dictionary at `dict`.
 pub(crate) fn lookup<M: Memory>(mem: &M, layout: &Layout, dict: u64, name: &[u8]) -> Option<u64> {
+    lookup_among(mem, layout, dict, name, LIMIT)
+}
+
+/// As [`lookup`], among the first `most` entries.
+pub(crate) fn lookup_among<M: Memory>(mem: &M, layout: &Layout, dict: u64, name: &[u8], most: u64) -> Option<u64> {
     if name.len() >= LONGEST_KEY {
         return None;
     }
@@ -37,7 +43,7 @@ pub(crate) fn lookup<M: Memory>(mem: &M, layout: &Layout, dict: u64, name: &[u8]
         _ => return None,
     };
     let mut entry = keys.wrapping_add(INDEX).wrapping_add(index_bytes);
-    for _ in 0..mem.u64(at(keys, ENTRIES))?.min(LIMIT) {
+    for _ in 0..mem.u64(at(keys, ENTRIES))?.min(most) {
         let key = mem.u64(at(entry, key_offset))?;
         let mut found = [0; LONGEST_KEY];
         if key != 0 && text(mem, layout, key, &mut found).and_then(|len| found.get(..len)) == Some(name) {

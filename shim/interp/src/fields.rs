@@ -132,6 +132,11 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Offset of a frame's pointer to its globals: the second field in 3.11, later the fourth.
+    pub(crate) fn frame_globals(&self) -> u32 {
+        if self.minor == 11 { 8 } else { 24 }
+    }
+
     /// Offset of `PyTupleObject.ob_item`; from 3.14 on, a tuple keeps its hash before its items.
     pub(crate) fn tuple_items(&self) -> u32 {
         if self.minor >= 14 { 32 } else { 24 }

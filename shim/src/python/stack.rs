@@ -15,7 +15,7 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
-use rscalene_interp::{Identity, Layout, Memory, WalkEnd, text, walk_interrupted};
+use rscalene_interp::{Frame, Identity, Layout, Memory, WalkEnd, template_map, text, walk_interrupted};
 use rscalene_wire as wire;
 use wire::{CodeFlags, Kind, NoFlags, StackEntry};
 
@@ -135,9 +135,9 @@ pub(crate) fn capture(
         let Some(known) = seen.get_mut((frame.code >> 5) as usize % SEEN) else { return false };
         if frame.code != known.0 {
             let numbered = if all_seen {
-                number_by_address(segment, layout, memory, frame.code, text)
+                number_by_address(segment, layout, memory, frame, text)
             } else {
-                code_number(segment, layout, memory, frame.code, text)
+                code_number(segment, layout, memory, frame, text)
             };
             match numbered {
                 Numbered::Known(number) => *known = (frame.code, number),
@@ -215,25 +215,33 @@ fn number_by_address(
     segment: &Segment,
     layout: &Layout,
     memory: &Guarded,
-    code: u64,
+    frame: Frame,
     buffer: &mut [u8; TEXT],
 ) -> Numbered {
-    let Some((place, mark)) = by_address(code) else { return code_number(segment, layout, memory, code, buffer) };
+    let Some((place, mark)) = by_address(frame.code) else {
+        return code_number(segment, layout, memory, frame, buffer);
+    };
     // Acquire: a thread that reads the number here writes its record after the code object's record.
     let word = place.load(Acquire);
     if word >> 32 << 32 == mark && word != 0 {
         return Numbered::Known(word as u32);
     }
-    let numbered = code_number(segment, layout, memory, code, buffer);
+    let numbered = code_number(segment, layout, memory, frame, buffer);
     if let Numbered::Known(number) = numbered {
         place.store(mark | u64::from(number), Release);
     }
     numbered
 }
 
-/// The number of a code object; sends its record if the code object is new.
-fn code_number(segment: &Segment, layout: &Layout, memory: &Guarded, code: u64, buffer: &mut [u8; TEXT]) -> Numbered {
-    let Some(identity) = Identity::read(memory, layout, code) else { return Numbered::Unreadable };
+/// The number of a frame's code object; sends its record if the code object is new.
+fn code_number(
+    segment: &Segment,
+    layout: &Layout,
+    memory: &Guarded,
+    frame: Frame,
+    buffer: &mut [u8; TEXT],
+) -> Numbered {
+    let Some(identity) = Identity::read(memory, layout, frame.code) else { return Numbered::Unreadable };
     let hash = identity.hash64();
     let Some(codes) = table(STACKS, CODES) else { return Numbered::Unsent };
     let from = (hash as usize % CODES) & !(WAYS - 1);
@@ -246,7 +254,7 @@ fn code_number(segment: &Segment, layout: &Layout, memory: &Guarded, code: u64, 
         }
     }
     let number = NEXT_CODE.fetch_add(1, Relaxed);
-    match send_code(segment, layout, memory, &identity, number, buffer) {
+    match send_code(segment, layout, memory, (&identity, frame.frame), number, buffer) {
         Some(true) => {}
         Some(false) => return Numbered::Unsent,
         None => return Numbered::Unreadable,
@@ -264,7 +272,7 @@ fn send_code(
     segment: &Segment,
     layout: &Layout,
     memory: &Guarded,
-    identity: &Identity,
+    (identity, frame): (&Identity, u64),
     number: u32,
     buffer: &mut [u8; TEXT],
 ) -> Option<bool> {
@@ -282,8 +290,11 @@ fn send_code(
         table_bytes,
     };
     let following = if apart { wire::TABLE_PLACE_BYTES } else { table_bytes as usize };
-    let total = size_of::<wire::CodeDef>() + file + name + following;
-    let flags = CodeFlags::NONE.and_if(apart, CodeFlags::TABLE_APART).bits();
+    let map = template_map(memory, layout, frame, file_room.get(..file).unwrap_or(&[]));
+    let map_bytes = map.map_or(0, |map| map.bytes as usize);
+    let total = size_of::<wire::CodeDef>() + file + name + following + map_bytes;
+    let flags = CodeFlags::NONE.and_if(apart, CodeFlags::TABLE_APART).and_if(map.is_some(), CodeFlags::TEMPLATE);
+    let flags = flags.bits();
     let Some(mut writer) = segment.reserve(Kind::CodeDef, flags, total) else { return Some(false) };
     writer.value(&def);
     writer.bytes(file_room.get(..file).unwrap_or(&[]));
@@ -296,6 +307,9 @@ fn send_code(
         // If the table has been freed meanwhile, zeros are written: the table then gives no lines, and the report uses
         // the function's first line.
         writer.memory(memory, table, table_bytes as usize);
+    }
+    if let Some(map) = map {
+        writer.memory(memory, map.address, map_bytes);
     }
     writer.commit();
     Some(true)

@@ -169,6 +169,8 @@ flags! {
     CodeFlags: u8 {
         /// The line table is too long for a record: in its place stand its address, its first and its last eight bytes.
         TABLE_APART = 1,
+        /// A template engine made the code: behind the line table stands the map of its lines to lines of the template.
+        TEMPLATE = 2,
     }
 
     /// Flags of a CPU sample.

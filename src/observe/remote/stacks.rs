@@ -8,10 +8,11 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use rscalene_interp::{Frame, Identity, Layout, Memory, WalkEnd, text, walk};
+use rscalene_interp::{Frame, Identity, Layout, Memory, WalkEnd, template_map, text, walk};
 use rscalene_wire as wire;
 
 use crate::transport::event::{Body, CodeDef, StackDef};
+use crate::transport::template_lines;
 
 /// Bit that separates the launcher's code numbers from the shim's.
 pub const CODE_BIT: u32 = 1 << 31;
@@ -119,7 +120,7 @@ impl Stacks {
             let role = match self.codes.get(&hash).map(|&(_, role)| role).or_else(drafted) {
                 Some(role) => role,
                 None => {
-                    let Some(code) = read_code(memory, layout, &identity) else {
+                    let Some(code) = read_code(memory, layout, &identity, frame.frame) else {
                         continue;
                     };
                     let role = role(&code);
@@ -185,7 +186,7 @@ fn role(code: &CodeDef) -> Role {
     }
 }
 
-fn read_code(memory: &impl Memory, layout: &Layout, identity: &Identity) -> Option<CodeDef> {
+fn read_code(memory: &impl Memory, layout: &Layout, identity: &Identity, frame: u64) -> Option<CodeDef> {
     let string = |address| {
         let mut buffer = [0; LONGEST_TEXT];
         let length = text(memory, layout, address, &mut buffer)?;
@@ -208,5 +209,12 @@ fn read_code(memory: &impl Memory, layout: &Layout, identity: &Identity) -> Opti
         name_bytes: bytes(qualname.len()),
         table_bytes: length,
     };
-    Some(CodeDef { def, filename, qualname, table })
+    let map = template_map(memory, layout, frame, filename.as_bytes());
+    let mut code = CodeDef { def, filename, qualname, table };
+    if let Some(map) = map {
+        let mut text = vec![0; usize::try_from(map.bytes).ok()?];
+        let whole = memory.bytes(map.address, &mut text);
+        template_lines::translate(&mut code, if whole { &text } else { &[] });
+    }
+    Some(code)
 }
