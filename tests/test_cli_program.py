@@ -211,3 +211,35 @@ def test_a_program_that_is_no_file_has_its_lines_shown(rscalene: Run, python: Ru
 
 def test_a_program_on_standard_input_reads_what_stands_there(rscalene: Run, python: Run) -> None:
     same(rscalene, python, "-", input="import os, stat\nprint(stat.S_ISFIFO(os.fstat(0).st_mode))\n" + "#" * 200_000)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("how", ["option", "first line", "name"])
+@pytest.mark.parametrize(("answer", "words"), [("cpython 3.10.4", "Python 3.10.4"), ("pypy 3.11.9", "`pypy` 3.11.9")])
+def test_an_unsupported_python_is_refused_with_its_version_before_the_program_starts(
+    rscalene: Any, tmp_path: Path, how: str, answer: str, words: str
+) -> None:
+    old = tmp_path / "python3"
+    old.write_text(f'#!/bin/sh\ncase "$*" in *version_info*) echo "{answer}";; *) touch started;; esac\n')
+    old.chmod(0o755)
+    (tmp_path / "app").write_text(f"#!{old}\n")
+    (tmp_path / "app").chmod(0o755)
+    (tmp_path / "app.py").write_text("")
+    program = {"option": ["--python", str(old), "app.py"], "first line": ["./app"], "name": [str(old), "app.py"]}[how]
+    done = rscalene("run", *program)
+    assert done.returncode == 126
+    assert f"{words} is not supported" in done.stderr and "hint: CPython 3.11" in done.stderr
+    assert not (tmp_path / "started").exists()
+    checked = rscalene("doctor", "--python", str(old))
+    assert checked.returncode == 1
+    assert f"FAIL  version     {words} is not supported" in checked.stdout
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.once
+def test_an_interpreter_that_tells_no_version_is_started(rscalene: Any, tmp_path: Path) -> None:
+    strange = tmp_path / "python3"
+    strange.write_text("#!/bin/sh\ntouch started\n")
+    strange.chmod(0o755)
+    assert rscalene("run", "--python", str(strange), "-c", "pass").returncode == 4
+    assert (tmp_path / "started").exists()

@@ -12,4 +12,5 @@ pub(crate) mod not_preloaded;
 pub(crate) mod notebooks;
 pub(crate) mod preload;
 pub(crate) mod program;
+pub(crate) mod python_version;
 pub(crate) mod spawn;

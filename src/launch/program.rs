@@ -230,7 +230,7 @@ fn reason(error: &std::io::Error) -> &'static str {
 
 /// Why `LD_PRELOAD` has no effect on this executable; `None` if it has.
 pub(crate) fn unreachable(executable: &Path) -> Option<(String, String)> {
-    let named = named_interpreter(executable);
+    let named = interpreter_of_script(executable);
     let executable = named.as_deref().unwrap_or(executable);
     unreachable_as(executable, executable)
 }
@@ -268,7 +268,7 @@ pub(crate) fn unreachable_as(executable: &Path, shown: &Path) -> Option<(String,
 }
 
 /// The interpreter in the `#!` line of a script, by path or behind `env`.
-fn named_interpreter(path: &Path) -> Option<PathBuf> {
+pub(crate) fn interpreter_of_script(path: &Path) -> Option<PathBuf> {
     let mut start = [0; 256];
     let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let line = start.get(..read)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;

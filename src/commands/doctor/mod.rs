@@ -21,6 +21,7 @@ use crate::cli::flags::Doctor;
 use crate::cli::messages;
 use crate::launch::preload::{Shim, refuse_foreign_proc};
 use crate::launch::program;
+use crate::launch::python_version::{SUPPORTED, name_if_unsupported};
 use crate::report::style::{ColorChoice, Output, Style};
 
 /// Interpreters to look for on PATH besides the chosen interpreter.
@@ -133,6 +134,9 @@ fn interpreter_checks(shim: &Shim, interpreter: &Path) -> Vec<Check> {
     if let Some((why, hint)) = program::unreachable(&executable) {
         return vec![Check::bad("preload", why, hint)];
     }
+    if let Some(found) = name_if_unsupported(&executable) {
+        return vec![unsupported(&found)];
+    }
     let trial = match Trial::run(shim, &executable) {
         Ok(trial) => trial,
         Err(error) => return vec![Check::bad("starts", format!("the trial did not run: {error}"), "run it by hand")],
@@ -141,8 +145,7 @@ fn interpreter_checks(shim: &Shim, interpreter: &Path) -> Vec<Check> {
         return vec![silent(&trial)];
     };
     if !version.is_supported() {
-        let hint = "CPython 3.11 to 3.15 is supported: `--python PATH` names another interpreter";
-        return vec![Check::bad("version", format!("Python {version} is not supported"), hint)];
+        return vec![unsupported(&format!("Python {version}"))];
     }
     let mut checks = vec![Check::good("preload", format!("CPython {version} starts with the preloaded library"))];
     checks.push(frames(&trial));
@@ -153,15 +156,16 @@ fn interpreter_checks(shim: &Shim, interpreter: &Path) -> Vec<Check> {
     checks
 }
 
+fn unsupported(found: &str) -> Check {
+    let hint = format!("{SUPPORTED}: `--python PATH` names another interpreter");
+    Check::bad("version", format!("{found} is not supported"), hint)
+}
+
 /// The check for a trial in which no process announced itself, whether or not the program ran.
 fn silent(trial: &Trial) -> Check {
     let said = trial.stderr.lines().last().unwrap_or_default();
     if trial.succeeded {
-        Check::bad(
-            "preload",
-            "the preloaded library found no interpreter it knows",
-            "CPython 3.11 to 3.15 is supported",
-        )
+        Check::bad("preload", "the preloaded library found no interpreter it knows", SUPPORTED)
     } else {
         Check::bad("starts", format!("the trial failed: {said}"), "does it run without rscalene?")
     }

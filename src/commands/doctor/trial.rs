@@ -12,6 +12,7 @@ use crossbeam_channel::{never, unbounded};
 use rscalene_wire as wire;
 
 use crate::launch::preload::Shim;
+use crate::launch::python_version::Version;
 use crate::observe::remote::memory::ProcessMemory;
 use crate::observe::remote::{Remote, Target};
 use crate::transport::arena::Arena;
@@ -85,25 +86,6 @@ pub(super) struct Trial {
     pub(super) waits: bool,
     /// Library of an allocator other than libc's.
     pub(super) allocator: Option<String>,
-}
-
-/// A Python version as `PY_VERSION_HEX` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version(u32);
-
-impl Version {
-    /// Is this a supported version, 3.11 to 3.15?
-    pub(super) fn is_supported(self) -> bool {
-        let [major, minor, ..] = self.0.to_be_bytes();
-        major == 3 && (11..=15).contains(&minor)
-    }
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [major, minor, micro, _] = self.0.to_be_bytes();
-        write!(out, "{major}.{minor}.{micro}")
-    }
 }
 
 impl Trial {

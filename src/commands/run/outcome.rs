@@ -15,7 +15,7 @@ use crate::launch::file_sources::FileSources;
 use crate::launch::inline_source::{self, StdinText};
 use crate::launch::not_preloaded::NotPreloaded;
 use crate::launch::notebooks;
-use crate::launch::program;
+use crate::launch::{program, python_version};
 use crate::observe::symbols::Symbols;
 use crate::observe::{proc, rank};
 use crate::profile::build::builder::Context;
@@ -53,7 +53,7 @@ pub(super) fn unprofiled(
     refused: Option<Refused>,
     not_preloaded: Option<&NotPreloaded>,
 ) -> Option<Error> {
-    let supported = "CPython 3.11 to 3.15 is supported";
+    let supported = python_version::SUPPORTED;
     let error = |what, why, hint| Some(Error::new(EXIT_NO_PROFILE, format!("{what} was profiled: {why}"), hint));
     if let Some(refused) = refused.filter(|_| profile.files.is_empty()) {
         return match refused {

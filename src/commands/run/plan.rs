@@ -19,6 +19,7 @@ use crate::commands::output::{self, Wanted};
 use crate::launch::disk::Disk;
 use crate::launch::preload::{self, Shim, refuse_foreign_proc, refuse_sanitizers};
 use crate::launch::program::{self, Start};
+use crate::launch::python_version;
 use crate::observe::rank;
 use crate::profile::build::scope::{Scope, ScopeRules};
 use crate::profile::model;
@@ -72,8 +73,8 @@ impl<'a> RunPlan<'a> {
     /// The plan for `typed`, run by `interpreter` unless `--python` names another.
     ///
     /// # Errors
-    /// The program does not exist, a file of `-o` cannot be written, a glob is malformed, or this system cannot be
-    /// profiled.
+    /// The program does not exist, a file of `-o` cannot be written, a glob is malformed, or this system or the
+    /// interpreter cannot be profiled.
     pub(super) fn new(flags: &'a Run, typed: Program, interpreter: &Path) -> Result<Self, Error> {
         let (host, rank) = (rank::host(), rank::rank());
         let output: Vec<PathBuf> = flags.output.iter().map(|path| names::placed(path, host.as_deref(), rank)).collect();
@@ -92,6 +93,9 @@ impl<'a> RunPlan<'a> {
         let preloaded = std::env::var_os("LD_PRELOAD");
         refuse_sanitizers(preloaded.as_deref())?;
         refuse_foreign_proc()?;
+        if !unprofiled {
+            python_version::refuse_unsupported(&start, interpreter)?;
+        }
         Ok(Self {
             preload: shim.preload(preloaded.as_deref()),
             shim: settings(flags),
