@@ -158,6 +158,7 @@ fn each_figure_of_a_line_is_in_the_pages_data_under_its_own_key() {
         peak_bytes_se: Some(18.0),
         mem_usage_bytes: Some(19),
         copy_bytes: Some(21),
+        copy_bytes_se: Some(22.0),
         python_alloc_bytes: Some(10),
         ..Memory::default()
     };
@@ -187,6 +188,7 @@ fn each_figure_of_a_line_is_in_the_pages_data_under_its_own_key() {
         ("pe", 18),
         ("mu", 19),
         ("cp", 21),
+        ("ce", 22),
         ("pa", 10),
         ("qc", 22),
         ("qs", 23),

@@ -384,7 +384,12 @@ impl Mend {
     }
 
     fn memory(&mut self, memory: &mut Memory) {
-        for figure in [&mut memory.alloc_bytes_se, &mut memory.live_bytes_se, &mut memory.peak_bytes_se] {
+        for figure in [
+            &mut memory.alloc_bytes_se,
+            &mut memory.live_bytes_se,
+            &mut memory.peak_bytes_se,
+            &mut memory.copy_bytes_se,
+        ] {
             self.optional(figure);
         }
     }

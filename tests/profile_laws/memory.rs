@@ -173,6 +173,26 @@ fn frees_are_credited_to_the_running_line_and_live_bytes_to_the_allocating_one()
 }
 
 #[test]
+fn copies_have_a_standard_error() {
+    let (mut run, at) = recording("sampled", 2);
+    let weigh = |bytes: f64| (bytes / (1.0 - (-bytes / wire::COPY_INTERVAL as f64).exp())) as u64;
+    for (stack, copies, size) in [(at[0], 40, 1 << 20), (at[1], 8, 64 << 20)] {
+        for _ in 0..copies {
+            let weight = weigh(f64::from(size));
+            run.feed(1, Body::Copy(wire::Copy { stack, weight, ..Default::default() }));
+        }
+    }
+    let profile = run.finish();
+    let (small, large) = (line(&profile, APP, 1).memory, line(&profile, APP, 2).memory);
+    let share = small.copy_bytes_se.expect("measured") / small.copy_bytes.expect("measured") as f64;
+    // 40 samples of a probability of 0.22 each: sqrt(0.78 / 40), and two samples for the error of few.
+    assert!((0.13..0.15).contains(&share), "{share}");
+    assert!(large.copy_bytes_se.expect("measured") < 2e-4 * large.copy_bytes.expect("measured") as f64, "{large:?}");
+    let both = profile.totals.memory.copy_bytes_se.expect("measured") / small.copy_bytes_se.expect("measured");
+    assert!((0.95..=1.0).contains(&both), "{both}");
+}
+
+#[test]
 fn copies_and_python_bytes_land_on_the_running_line() {
     let (mut run, at) = recording("sampled", 2);
     run.feed(1, Body::Copy(wire::Copy { stack: at[1], weight: 123_457, ..Default::default() }));
@@ -181,6 +201,8 @@ fn copies_and_python_bytes_land_on_the_running_line() {
     run.alloc(1, 3, at[0], 10, 300_007, 0);
     let profile = run.finish();
     assert_eq!(line(&profile, APP, 2).memory.copy_bytes, Some(123_457));
+    // A line without a sampled copy has no error; a copy far above the mean distance of samples is always sampled.
+    assert_eq!(line(&profile, APP, 1).memory.copy_bytes_se, Some(0.0));
     let first = line(&profile, APP, 1).memory;
     assert_eq!((first.python_alloc_bytes, first.alloc_bytes), (Some(500), Some(300_507)));
     let whole = function(&profile, APP, "<module>").cumulative.alloc_bytes;

@@ -79,6 +79,7 @@ pub(crate) fn memory(alloc: u64, free: u64, live: u64, peak: u64, copy: u64, err
         mem_usage_bytes: Some(412 << 20),
         python_alloc_bytes: Some(alloc << 9),
         copy_bytes: Some(copy << 10),
+        copy_bytes_se: se(copy),
     }
 }
 

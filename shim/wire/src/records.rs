@@ -16,6 +16,9 @@ pub const LABEL_BYTES: usize = 4096;
 pub const LABEL_PAIRS: usize = 16;
 /// Bytes in the place of a line table that is not sent ([`CodeFlags::TABLE_APART`]).
 pub const TABLE_PLACE_BYTES: usize = 24;
+/// Mean bytes between two samples of copies ([`Copy`]): copies run at some 10 GB/s, so a thread sends a few thousand
+/// a second at most.
+pub const COPY_INTERVAL: u64 = 4 * 1024 * 1024;
 /// [`Span::cpu_ns`] if unknown.
 pub const UNKNOWN_NS: u64 = u64::MAX;
 /// [`Query::rows`] if unknown.

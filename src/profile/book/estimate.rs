@@ -15,8 +15,13 @@
 //!
 //! Invariant: pure. Neighbour: `heap` sums.
 
+use rscalene_wire as wire;
+
 /// Average samples added to the variance, against the error of few samples.
 const MORE: f64 = 2.0;
+/// Rounds of Newton's method for the size of a copy. For the smallest copies each round halves `n / T`; for others the
+/// rounds square the error.
+const ROUNDS: u32 = 8;
 
 /// The bytes and blocks for which a recorded block stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -71,9 +76,31 @@ pub(crate) fn estimate(size: u64, interval: u64) -> Estimate {
     Estimate { bytes: n / p, blocks: 1.0 / p, spread }
 }
 
+/// The error of a sampled copy that stands for `weight` bytes. The record holds `weight = n / p` alone; the bytes `n` of
+/// the copy follow from it, because `p = 1 - exp(-n / T)`.
+pub(crate) fn copy_spread(weight: u64) -> Spread {
+    let interval = wire::COPY_INTERVAL as f64;
+    // In units of the interval: weight = x / (1 - exp(-x)), 1 at least. Newton's method falls from x = weight.
+    let weight = (weight as f64 / interval).max(1.0);
+    let mut x = weight;
+    for _ in 0..ROUNDS {
+        x -= (x + weight * (-x).exp_m1()) / (1.0 - weight * (-x).exp()).max(1e-9);
+    }
+    Spread { variance: (weight * interval).powi(2) * (-x).exp(), samples: 1.0 }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Spread, estimate};
+    use super::{Spread, copy_spread, estimate, wire};
+
+    #[test]
+    fn a_copy_has_the_error_of_a_block_of_its_size() {
+        for size in [1, 100_000, 1 << 20, 4 << 20, 20 << 20, 200 << 20] {
+            let block = estimate(size, wire::COPY_INTERVAL);
+            let (found, expected) = (copy_spread(block.bytes as u64).error(), block.spread.error());
+            assert!((found - expected).abs() <= 0.02 * expected + 1.0, "{size}: {found} for {expected}");
+        }
+    }
 
     #[test]
     fn a_block_that_is_always_recorded_stands_for_itself() {

@@ -46,6 +46,7 @@ pub(crate) struct Bytes {
     pub(crate) blocks: f64,
     pub(crate) python: f64,
     pub(crate) copied: f64,
+    pub(crate) copied_spread: Spread,
     pub(crate) freed: f64,
     pub(crate) live: f64,
     pub(crate) live_spread: Spread,
@@ -143,6 +144,7 @@ impl Bytes {
         self.blocks += other.blocks;
         self.python += other.python;
         self.copied += other.copied;
+        self.copied_spread.add(other.copied_spread);
         self.freed += other.freed;
         self.live += other.live;
         self.live_spread.add(other.live_spread);
@@ -174,6 +176,7 @@ impl Bytes {
             mem_usage_bytes: self.usage(),
             python_alloc_bytes: Some(whole(self.python)),
             copy_bytes: copies.then(|| whole(self.copied)),
+            copy_bytes_se: copies.then(|| self.copied_spread.error()),
         }
     }
 }

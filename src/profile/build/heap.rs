@@ -31,7 +31,7 @@ use super::peak::Numbers;
 use super::sites::Sites;
 use super::touch::{LARGE, Touch, Untouched, overlap};
 use crate::profile::book::courses::Courses;
-use crate::profile::book::estimate::{Estimate, Spread, estimate};
+use crate::profile::book::estimate::{Estimate, Spread, copy_spread, estimate};
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::{Footprint, Growth};
 use crate::profile::book::tree::{NodeId, Place};
@@ -56,6 +56,8 @@ pub(crate) struct Cell {
     pub(crate) python: f64,
     /// Bytes copied.
     pub(crate) copied: f64,
+    /// Sampling error of `copied`.
+    pub(crate) copied_spread: Spread,
     freed_blocks: f64,
     unmapped: f64,
     now: Live,
@@ -200,7 +202,9 @@ impl Heap {
     /// `weight` bytes were copied while the line of `running` ran.
     pub(crate) fn copy(&mut self, at: Moment, running: FrameId, weight: u64) {
         self.begin(at);
-        self.cell(running).copied += weight as f64;
+        let cell = self.cell(running);
+        cell.copied += weight as f64;
+        cell.copied_spread.add(copy_spread(weight));
     }
 
     /// The interpreter begins its teardown: records of later code no longer move the moment of "live at the end".

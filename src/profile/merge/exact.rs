@@ -126,6 +126,7 @@ pub(super) struct MemorySum {
     sums: Memory,
     alloc_variance: u64,
     live_variance: u64,
+    copy_variance: u64,
 }
 
 /// Bytes held at the peak of the run with the highest peak, and their standard error.
@@ -148,16 +149,22 @@ impl MemorySum {
                 Add::Apart => {}
             }
         }
-        let Variances { alloc_variance, live_variance } = variances.unwrap_or_else(|| Variances {
+        let Variances { alloc_variance, live_variance, copy_variance } = variances.unwrap_or_else(|| Variances {
             alloc_variance: variance(memory.alloc_bytes_se),
             live_variance: variance(memory.live_bytes_se),
+            copy_variance: variance(memory.copy_bytes_se),
         });
         add(&mut self.alloc_variance, alloc_variance);
         add(&mut self.live_variance, live_variance);
+        add(&mut self.copy_variance, copy_variance);
     }
 
     pub(super) fn variances(&self) -> Variances {
-        Variances { alloc_variance: self.alloc_variance, live_variance: self.live_variance }
+        Variances {
+            alloc_variance: self.alloc_variance,
+            live_variance: self.live_variance,
+            copy_variance: self.copy_variance,
+        }
     }
 
     /// The row of the model. `peak` belongs to the run with the highest peak, which has 0 for lines that the run did
@@ -165,13 +172,14 @@ impl MemorySum {
     pub(super) fn memory(&self, peak: AtPeak, peak_known: bool) -> Memory {
         let peak = peak.or(peak_known.then_some((0, 0.0)));
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        let Memory { alloc_bytes, free_bytes, live_bytes, .. } = self.sums;
+        let Memory { alloc_bytes, free_bytes, live_bytes, copy_bytes, .. } = self.sums;
         Memory {
             alloc_bytes_se: alloc_bytes.map(|_| error(self.alloc_variance)),
             increment_bytes: alloc_bytes.zip(free_bytes).map(|(alloc, free)| signed(alloc) - signed(free)),
             live_bytes_se: live_bytes.map(|_| error(self.live_variance)),
             peak_bytes: peak.map(|(bytes, _)| bytes),
             peak_bytes_se: peak.map(|(_, se)| se),
+            copy_bytes_se: copy_bytes.map(|_| error(self.copy_variance)),
             ..self.sums
         }
     }

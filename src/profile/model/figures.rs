@@ -43,7 +43,9 @@ macro_rules! memory_figures {
             /// Part of `alloc_bytes` through Python's object allocators.
             python_alloc_bytes: u64 = Row::new("pa", 3).detail("by Python allocators");
             /// Bytes moved by memcpy and memmove.
-            copy_bytes: u64 = Row::new("cp", 4).detail("copied").column("Copied", 8).sort("copy").share_of(Whole::Run);
+            copy_bytes: u64 = Row::new("cp", 4).detail("copied").column("Copied", 8).sort("copy").share_of(Whole::Run).error();
+            /// Standard error of `copy_bytes`.
+            copy_bytes_se: f64 = Row::new("ce", 2).add(Add::Apart);
         }
     };
 }

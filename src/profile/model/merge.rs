@@ -162,6 +162,9 @@ pub struct Variances {
     /// Of `live_bytes`.
     #[serde(default)]
     pub live_variance: u64,
+    /// Of `copy_bytes`.
+    #[serde(default)]
+    pub copy_variance: u64,
 }
 
 /// A message, and the number of merged runs that have it.

@@ -188,7 +188,7 @@ fn push_memory(out: &mut String, columns: &[&str], line: &Line) {
             }
             "At peak" => format!("{}{}", bytes(memory.peak_bytes), plus_minus(memory.peak_bytes, memory.peak_bytes_se)),
             "Increment" => memory.increment_bytes.filter(|b| *b != 0).map_or(String::new(), units::signed_bytes),
-            "Copied" => bytes(memory.copy_bytes),
+            "Copied" => format!("{}{}", bytes(memory.copy_bytes), plus_minus(memory.copy_bytes, memory.copy_bytes_se)),
             _ => bytes(memory.mem_usage_bytes),
         };
         out.push_str(&format!("<td class=\"n\">{text}</td>"));

@@ -110,14 +110,15 @@ pub(super) fn push_lines(out: &mut String, page: &Page<'_>, lines: &[(usize, &Li
         if memory {
             let m = &line.memory;
             out.push_str(&format!(
-                "<td>{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
+                "<td>{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}{}</td>",
                 memory_bar(m, scale_bytes),
                 bytes(m.alloc_bytes),
                 plus_minus(m.alloc_bytes, m.alloc_bytes_se),
                 bytes(m.peak_bytes),
                 plus_minus(m.peak_bytes, m.peak_bytes_se),
                 m.increment_bytes.map_or("\u{2013}".to_owned(), units::signed_bytes),
-                bytes(m.copy_bytes)
+                bytes(m.copy_bytes),
+                plus_minus(m.copy_bytes, m.copy_bytes_se)
             ));
         }
         out.push_str("</tr>");

@@ -25,8 +25,6 @@ static MEMMOVE: Next = Next::new(c"memmove");
 static MEMCPY_CHK: Next = Next::new(c"__memcpy_chk");
 static MEMMOVE_CHK: Next = Next::new(c"__memmove_chk");
 
-/// Mean bytes between two samples: copies run at some 10 GB/s, so this is at most a few thousand a second.
-const INTERVAL: u64 = 4 * 1024 * 1024;
 /// Bytes between two checks whether sampling has begun.
 const LOOK: i64 = 1 << 20;
 
@@ -68,12 +66,12 @@ fn sample(bytes: usize) {
     };
     if first {
         // The thread's first copy: a sample with the probability of any other.
-        let left = interval::gap(next_random(block), INTERVAL).saturating_sub_unsigned(bytes as u64);
+        let left = interval::gap(next_random(block), wire::COPY_INTERVAL).saturating_sub_unsigned(bytes as u64);
         if left >= 0 {
             return busy.set_copies(left);
         }
     }
-    busy.set_copies(interval::gap(next_random(block), INTERVAL));
+    busy.set_copies(interval::gap(next_random(block), wire::COPY_INTERVAL));
     let _errno = sys::KeepErrno::new();
     let Some(segment) = segment::segment() else { return };
     let (stack, sent) = running_stack(&segment);
@@ -81,7 +79,7 @@ fn sample(bytes: usize) {
         segment.lose(Kind::Copy, 1);
         return;
     }
-    let weight = bytes as f64 / interval::one_minus_exp(bytes as f64 / INTERVAL as f64);
+    let weight = bytes as f64 / interval::one_minus_exp(bytes as f64 / wire::COPY_INTERVAL as f64);
     let record =
         wire::Copy { time_ns: sys::now_ns(), stack, weight: weight as u64, tid: thread(), label: labels::current() };
     segment.emit(&record);

@@ -138,6 +138,7 @@ impl Process {
                 blocks: cell.blocks,
                 python: cell.python,
                 copied: cell.copied,
+                copied_spread: cell.copied_spread,
                 freed: sums.freed,
                 live: live.bytes,
                 live_spread: live.spread,

@@ -72,7 +72,7 @@ function mergeRow(a, b) {
   for (const k of Object.keys(b)) {
     if (typeof b[k] !== 'number' || ['f', 'ln', 'of'].includes(k)) continue;
     if (['mu', 'cc', 'cw', 'ca', 'qm'].includes(k)) a[k] = Math.max(a[k] ?? 0, b[k]);
-    else if (['ae', 'le', 'pe'].includes(k)) a[k] = Math.hypot(a[k] ?? 0, b[k]);
+    else if (['ae', 'le', 'pe', 'ce'].includes(k)) a[k] = Math.hypot(a[k] ?? 0, b[k]);
     else a[k] = (a[k] ?? 0) + b[k];
   }
   if (b.nat) a.nat = (a.nat || []).concat(b.nat);

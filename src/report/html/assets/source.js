@@ -81,7 +81,7 @@ function codeColumns() {
   const bar = ['Memory', '', r => r.al || r.li || r.pk ? memoryBar(r, bytes) : ''];
   const figures = list => list.filter(measured).map(([k, ...column]) => column);
   const memory = [bar, ...figures([['al', 'Allocated', 'n', bytesCell('al', 'ae')], ['pk', 'At peak', 'n opt', bytesCell('pk', 'pe')]])];
-  const rest = cls => figures([['li', 'Live', cls, bytesCell('li', 'le')], ['in', 'Increment', cls, bytesCell('in')], ['cp', 'Copied', cls, bytesCell('cp')]]);
+  const rest = cls => figures([['li', 'Live', cls, bytesCell('li', 'le')], ['in', 'Increment', cls, bytesCell('in')], ['cp', 'Copied', cls, bytesCell('cp', 'ce')]]);
   const asked = rows.some(r => r.qc) ? sqlFigures.filter(([k]) => rows.some(r => r[k] != null)).map(([k, label, cell]) => [label, k === 'qm' ? '' : 'n', cell]) : [];
   const beside = columns => [...columns, ...asked];
   if (!memoryShown()) return beside([...time, ...kinds, ...(blocksShown() ? [['Allocated', 'n', bytesCell('al')]] : [])]);

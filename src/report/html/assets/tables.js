@@ -56,7 +56,7 @@ function lineColumns(scale) {
   return [...{
     time: () => [...bars, ...kindColumns()],
     both: () => [...bars, kindColumn(), waitColumn(), ...memory, number('li', 'Live', 'le', 'n opt')],
-    memory: () => [...memory, number('li', 'Live', 'le'), number('in', 'Increment'), number('cp', 'Copied')],
+    memory: () => [...memory, number('li', 'Live', 'le'), number('in', 'Increment'), number('cp', 'Copied', 'ce')],
   }[state.columns]().filter(c => !UNKNOWN.has(c.key)), ...asked];
 }
 // Figures of the chosen thread or process, from all files.
