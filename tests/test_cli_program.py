@@ -217,7 +217,7 @@ def test_a_program_on_standard_input_reads_what_stands_there(rscalene: Run, pyth
 @pytest.mark.parametrize("how", ["option", "first line", "name"])
 @pytest.mark.parametrize(("answer", "words"), [("cpython 3.10.4", "Python 3.10.4"), ("pypy 3.11.9", "`pypy` 3.11.9")])
 def test_an_unsupported_python_is_refused_with_its_version_before_the_program_starts(
-    rscalene: Any, tmp_path: Path, how: str, answer: str, words: str
+    rscalene: Run, tmp_path: Path, how: str, answer: str, words: str
 ) -> None:
     old = tmp_path / "python3"
     old.write_text(f'#!/bin/sh\ncase "$*" in *version_info*) echo "{answer}";; *) touch started;; esac\n')
@@ -228,7 +228,8 @@ def test_an_unsupported_python_is_refused_with_its_version_before_the_program_st
     program = {"option": ["--python", str(old), "app.py"], "first line": ["./app"], "name": [str(old), "app.py"]}[how]
     done = rscalene("run", *program)
     assert done.returncode == 126
-    assert f"{words} is not supported" in done.stderr and "hint: CPython 3.11" in done.stderr
+    assert f"{words} is not supported" in done.stderr
+    assert "hint: CPython 3.11" in done.stderr
     assert not (tmp_path / "started").exists()
     checked = rscalene("doctor", "--python", str(old))
     assert checked.returncode == 1
@@ -237,7 +238,7 @@ def test_an_unsupported_python_is_refused_with_its_version_before_the_program_st
 
 
 @pytest.mark.once
-def test_an_interpreter_that_tells_no_version_is_started(rscalene: Any, tmp_path: Path) -> None:
+def test_an_interpreter_that_tells_no_version_is_started(rscalene: Run, tmp_path: Path) -> None:
     strange = tmp_path / "python3"
     strange.write_text("#!/bin/sh\ntouch started\n")
     strange.chmod(0o755)
