@@ -125,13 +125,13 @@ import os, signal, sys, threading, time
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGSEGV})
 
 def send():
-    for _ in range(50):
-        time.sleep(0.001)
+    for _ in range(1_000):
+        time.sleep(0.0002)
         os.kill(os.getpid(), signal.SIGSEGV)
 
 sender = threading.Thread(target=send)
 sender.start()
-end = time.time() + 0.3
+end = time.time() + 1
 while time.time() < end:
     x = [bytes(700) for _ in range(300)]
 sender.join()
@@ -145,5 +145,7 @@ def test_a_fault_signal_that_is_sent_to_a_thread_that_blocks_it_stays_pending(
     rscalene: Run, tmp_path: Path, mode: str
 ) -> None:
     (tmp_path / "app.py").write_text(SENT)
-    done = rscalene("run", "-q", "--memory", mode, "-o", "out.json", "app.py")
-    assert (done.returncode, done.stdout) == (0, "True SIGSEGV\nNone\n"), done.stderr
+    # A signal that comes at the wrong instruction of a hook ended one run in two.
+    for _ in range(4):
+        done = rscalene("run", "-q", "--memory", mode, "-o", "out.json", "app.py")
+        assert (done.returncode, done.stdout) == (0, "True SIGSEGV\nNone\n"), done.stderr

@@ -16,6 +16,8 @@ const FAULTS: u64 = 1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1);
 /// While this value lives, SIGSEGV and SIGBUS are unblocked in a thread that the program has told to block them.
 pub(crate) struct OpenFaults {
     blocked: u64,
+    /// The state of the reader that a signal of ours interrupted; 0 if there is none.
+    outer: u8,
 }
 
 /// Value of [`Tls::kept_fault`](crate::ground::tls::Tls) while the signals are unblocked and no process has sent
@@ -26,24 +28,23 @@ const TO_THREAD: u8 = 0x80;
 
 impl OpenFaults {
     /// Unblocks the two signals. Returns `None` if this thread blocks neither, for example while another value lives.
+    ///
+    /// A sample may interrupt another reader right before its unblocking or after its blocking. Therefore the state of
+    /// that reader comes back at the end: without it, the next sent signal would count as the program's own fault.
     pub(crate) fn if_blocked() -> Option<Self> {
-        let kept = &tls().kept_fault;
-        let before = kept.get();
         // Set this first: the kernel delivers a pending signal before the call returns.
-        kept.set(before.max(OPEN));
+        let outer = tls().kept_fault.replace(OPEN);
         let blocked = sys::change_mask(libc::SIG_UNBLOCK, FAULTS) & FAULTS;
-        if blocked == 0 {
-            kept.set(before);
-            return None;
-        }
-        Some(Self { blocked })
+        Some(Self { blocked, outer }).filter(|open| open.blocked != 0)
     }
 }
 
 impl Drop for OpenFaults {
     fn drop(&mut self) {
-        sys::change_mask(libc::SIG_BLOCK, self.blocked);
-        let kept = tls().kept_fault.replace(0);
+        if self.blocked != 0 {
+            sys::change_mask(libc::SIG_BLOCK, self.blocked);
+        }
+        let kept = tls().kept_fault.replace(self.outer);
         let (pid, signal) = (sys::pid() as usize, usize::from(kept & !TO_THREAD));
         if kept <= OPEN {
             return;

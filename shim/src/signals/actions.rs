@@ -161,13 +161,16 @@ unsafe extern "C" fn on_sample(signal: c_int, info: *mut siginfo_t, context: *mu
 
 /// Handler of SIGSEGV and SIGBUS: a guarded load has faulted, or the program.
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    let pc = handler::program_counter(context);
-    if let Some(recovery) = guard::recovery(pc) {
+    // SAFETY: the kernel gave a valid siginfo.
+    let code = unsafe { (*info).si_code };
+    // A signal that a process sent may come at a guarded load, too, and is none of its faults.
+    if code > 0
+        && let Some(recovery) = guard::recovery(handler::program_counter(context))
+    {
         handler::set_program_counter(context, recovery);
         return;
     }
-    // SAFETY: the kernel gave a valid siginfo.
-    match faults::keep(signal, unsafe { (*info).si_code }) {
+    match faults::keep(signal, code) {
         Some(true) => return,
         // The thread blocks the signal: do as the kernel would, and set the default action, which applies when the
         // instruction runs again.
