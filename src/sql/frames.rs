@@ -11,12 +11,14 @@ use std::sync::{Arc, OnceLock};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use rscalene_interp::linetable::line_at;
-use rscalene_interp::{Identity, Layout, Memory, text, walk};
+use rscalene_interp::{Frame, Identity, Layout, Memory, template_map, text, walk};
 use rustc_hash::{FxHashMap, FxHasher};
 
 use super::book::{Place, Site};
+use super::codes;
 use crate::bindings::symbols;
 use crate::profile::build::scope::Scope;
+use crate::transport::template_lines;
 
 /// Most frames in a walk.
 const MAX_DEPTH: u32 = 1_000;
@@ -65,7 +67,11 @@ static LAYOUT: OnceLock<Option<Layout>> = OnceLock::new();
 /// The layout of this interpreter's frames. `None` if the layout is unknown, or if a walk with it differs from Python's
 /// own list of frames.
 pub(super) fn prepare(py: Python<'_>) -> Option<&'static Layout> {
-    LAYOUT.get_or_init(|| learn(py)).as_ref()
+    let layout = LAYOUT.get_or_init(|| learn(py)).as_ref();
+    if layout.is_some() {
+        codes::watch(py);
+    }
+    layout
 }
 
 fn learn(py: Python<'_>) -> Option<Layout> {
@@ -93,18 +99,24 @@ fn learn(py: Python<'_>) -> Option<Layout> {
     (!seen.is_empty() && seen == said).then_some(layout)
 }
 
-/// A code object found in a walk.
-enum Code {
-    /// Not the user's code.
-    Other,
-    /// The user's code: the data of a place, and the line table.
-    User { file: Arc<str>, function: Arc<str>, first_line: u32, table: Vec<u8> },
+/// Number of a code object that is not the user's; from [`FIRST_USER`] on, numbers count the user's code objects.
+const OTHER: u32 = 1;
+const FIRST_USER: u32 = 2;
+
+/// A code object of the user.
+struct User {
+    file: Arc<str>,
+    function: Arc<str>,
+    first_line: u32,
+    table: Vec<u8>,
 }
 
 /// Sites made so far, and the code objects in them.
 #[derive(Default)]
 pub(super) struct Sites {
-    codes: FxHashMap<u64, Code>,
+    /// Numbers of code objects by identity. `codes` has those by address.
+    numbers: FxHashMap<u64, u32>,
+    users: Vec<User>,
     /// Sites by code objects and offsets. Most walks find their site here.
     by_offsets: FxHashMap<u64, Site>,
     by_lines: FxHashMap<Site, Site>,
@@ -114,32 +126,32 @@ impl Sites {
     /// Forgets everything, because the scope has changed.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+        codes::clear();
     }
 
     /// The site of the running thread; `tstate` is its thread state.
     pub(super) fn here(&mut self, scope: &Scope, tstate: usize) -> Site {
         let Some(Some(layout)) = LAYOUT.get() else { return Site::from([]) };
-        let mut user: [(u64, u32); MOST_LINES] = [(0, 0); MOST_LINES];
+        let mut user: [(u32, u32); MOST_LINES] = [(0, 0); MOST_LINES];
         let mut lines = 0;
-        if self.codes.len() > LARGE {
-            self.codes.clear();
+        if self.numbers.len() > LARGE {
+            self.clear();
         }
-        let codes = &mut self.codes;
         walk(&Own, layout, tstate as u64, MAX_DEPTH, |frame| {
-            let Some(identity) = Identity::read(&Own, layout, frame.code) else { return true };
-            let hash = identity.hash64();
-            let code = codes.entry(hash).or_insert_with(|| code(layout, scope, &identity));
-            if matches!(code, Code::User { .. })
+            let number = codes::find(frame.code).unwrap_or_else(|| self.number(layout, scope, frame));
+            if number >= FIRST_USER
                 && let Some(slot) = user.get_mut(lines)
             {
-                *slot = (hash, frame.offset_bytes);
+                *slot = (number, frame.offset_bytes);
                 lines += 1;
             }
             lines < MOST_LINES
         });
         let user = user.get(..lines).unwrap_or_default();
         let mut hasher = FxHasher::default();
-        user.hash(&mut hasher);
+        for &(number, offset) in user {
+            (u64::from(number) << 32 | u64::from(offset)).hash(&mut hasher);
+        }
         let key = hasher.finish();
         if let Some(site) = self.by_offsets.get(&key) {
             return site.clone();
@@ -147,14 +159,31 @@ impl Sites {
         self.make(key, user)
     }
 
+    /// The number of a frame's code object.
     #[cold]
-    fn make(&mut self, key: u64, user: &[(u64, u32)]) -> Site {
-        let place = |&(hash, offset): &(u64, u32)| match self.codes.get(&hash) {
-            Some(Code::User { file, function, first_line, table }) => {
-                let line = line_at(table, *first_line, offset).unwrap_or(*first_line);
-                Some(Place { file: file.clone(), line, function: function.clone() })
+    fn number(&mut self, layout: &Layout, scope: &Scope, frame: Frame) -> u32 {
+        let Some(identity) = Identity::read(&Own, layout, frame.code) else { return OTHER };
+        let hash = identity.hash64();
+        let number = match self.numbers.get(&hash) {
+            Some(&number) => number,
+            None => {
+                let user = describe(layout, scope, &identity, frame.frame);
+                let number = user.as_ref().map_or(OTHER, |_| self.users.len() as u32 + FIRST_USER);
+                self.users.extend(user);
+                self.numbers.insert(hash, number);
+                number
             }
-            _ => None,
+        };
+        codes::keep(frame.code, number);
+        number
+    }
+
+    #[cold]
+    fn make(&mut self, key: u64, user: &[(u32, u32)]) -> Site {
+        let place = |&(number, offset): &(u32, u32)| {
+            let User { file, function, first_line, table } = self.users.get((number - FIRST_USER) as usize)?;
+            let line = line_at(table, *first_line, offset).unwrap_or(*first_line);
+            Some(Place { file: file.clone(), line, function: function.clone() })
         };
         let made: Site = user.iter().filter_map(place).collect();
         self.intern(Some(key), made)
@@ -176,23 +205,27 @@ impl Sites {
     }
 }
 
-fn code(layout: &Layout, scope: &Scope, identity: &Identity) -> Code {
+/// The code object in the frame at `frame`; `None` if it is not the user's. Code of a template gets the lines of the
+/// template.
+fn describe(layout: &Layout, scope: &Scope, identity: &Identity, frame: u64) -> Option<User> {
     let string = |address| {
         let mut buffer = [0; LONGEST_TEXT];
         let length = text(&Own, layout, address, &mut buffer)?;
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
     };
-    let (Some(file), Some(function)) = (string(identity.filename), string(identity.qualname)) else {
-        return Code::Other;
+    let (file, function) = (string(identity.filename)?, string(identity.qualname)?);
+    let path = scope.absolute(&file);
+    if !scope.holds(&path, &function, identity.first_line) {
+        return None;
+    }
+    let bytes = |address, length: u32| {
+        let mut bytes = vec![0; length as usize];
+        if Own.bytes(address, &mut bytes) { bytes } else { Vec::new() }
     };
-    let file = scope.absolute(&file);
-    if !scope.holds(&file, &function, identity.first_line) {
-        return Code::Other;
-    }
     let (address, length) = identity.linetable(layout);
-    let mut table = vec![0; length as usize];
-    if !Own.bytes(address, &mut table) {
-        table.clear();
+    let (mut first_line, mut table) = (identity.first_line, bytes(address, length));
+    if let Some(map) = template_map(&Own, layout, frame, file.as_bytes()) {
+        (first_line, table) = template_lines::translated(first_line, &table, &bytes(map.address, map.bytes));
     }
-    Code::User { file: file.as_ref().into(), function: function.into(), first_line: identity.first_line, table }
+    Some(User { file: path.as_ref().into(), function: function.into(), first_line, table })
 }

@@ -16,6 +16,7 @@ pub mod book;
 #[cfg(feature = "python")]
 mod build;
 #[cfg(feature = "python")]
+mod codes;
 mod context;
 #[cfg(feature = "python")]
 mod frames;

@@ -46,11 +46,17 @@ impl TemplateLines {
 
 /// Gives the code object the lines of its template. `map`: the text of the line map.
 pub fn translate(code: &mut CodeDef, map: &[u8]) {
+    (code.def.first_line, code.table) = translated(code.def.first_line, &code.table, map);
+}
+
+/// The first line in the template, and the line table, of code with this first line and this table.
+#[must_use]
+pub fn translated(code_line: u32, code_table: &[u8], map: &[u8]) -> (u32, Vec<u8>) {
     let lines = TemplateLines::parse(std::str::from_utf8(map).unwrap_or(""));
-    let first_line = lines.line(code.def.first_line);
+    let first_line = lines.line(code_line);
     let mut table = Vec::new();
     let mut before = i64::from(first_line);
-    for place in locations(&code.table, code.def.first_line) {
+    for place in locations(code_table, code_line) {
         let line = place.line.map(|line| i64::from(lines.line(line)));
         let mut start = place.start;
         while start < place.end {
@@ -60,8 +66,7 @@ pub fn translate(code: &mut CodeDef, map: &[u8]) {
             start += bytes;
         }
     }
-    code.def.first_line = first_line;
-    code.table = table;
+    (first_line, table)
 }
 
 /// Appends an entry of `bytes` bytes of bytecode: `step` lines after the line before, or without a line.

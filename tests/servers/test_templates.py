@@ -121,3 +121,22 @@ def test_a_request_shows_exact_lines_of_templates(
     lines = {row["line"]: (row["own_s"], row["source"]) for row in rows}
     the_slow_lines_are_the_templates(lines, tmp_path)
     assert next(row["hits"] for row in rows if row["line"] == 6) >= 2_000
+
+
+def test_a_query_that_a_template_asks_is_on_the_template_s_line(tmp_path: Path, clean_env: dict[str, str]) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/page.html").write_text("<ul>\n\n{% for row in ask(sql) %}\n<li>{{ row[0] }}\n{% endfor %}\n")
+    (tmp_path / "app.py").write_text(
+        ENGINES["jinja"][1]
+        + """
+import sqlite3, rscalene
+connection = sqlite3.connect(":memory:")
+with rscalene.queries() as queries:
+    for _ in range(7): page.render(ask=connection.execute, sql="select 1 union select 2")
+for found in queries.statements: print(found.count, found.rows, found.place.file, found.place.line)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "app.py"], cwd=tmp_path, env=clean_env, check=True, timeout=60, stdout=subprocess.PIPE
+    )
+    assert done.stdout.decode().split() == ["7", "14", str(tmp_path / "templates/page.html"), "3"]
