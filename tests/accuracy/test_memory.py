@@ -218,6 +218,7 @@ def test_leaks_are_listed_and_what_fills_churns_or_is_given_back_is_not(measure:
             id="stopped, and no teardown",
         ),
         pytest.param(False, "import pandas", id="import"),
+        pytest.param(False, "import random; kept = list(map(random.Random, range(80_000)))", id="one call"),
     ],
 )
 def test_what_grows_until_the_end_is_listed_and_what_stopped_is_not(

@@ -28,6 +28,7 @@ use super::leaks::Snapshots;
 use super::live::{Live, SiteId};
 use super::mappings::{Backing, Mappings};
 use super::peak::Numbers;
+use super::repeats::Repeats;
 use super::sites::Sites;
 use super::touch::{LARGE, Touch, Untouched, overlap};
 use crate::profile::book::courses::Courses;
@@ -345,8 +346,8 @@ impl Heap {
     }
 
     /// The owners whose live bytes grew until the teardown, or until the process was last seen alive.
-    pub(crate) fn growing(&self) -> Vec<Growth> {
-        self.snapshots_until_now().growing(self.last_ns)
+    pub(crate) fn growing(&self, repeats: &Repeats) -> Vec<Growth> {
+        self.snapshots_until_now().growing(self.last_ns, |owner, since| repeats.since(owner, since))
     }
 
     /// Adds the live bytes of the lines over time to `courses`. `ended`: the process holds no memory from now on.

@@ -15,6 +15,10 @@
 //! In this case the steps are counted: by chance, as many steps would go down as up. The last step must not be longer
 //! ago than twice the longest pause between steps.
 //!
+//! **The same work again.** Memory that one call takes until it returns, such as `model.fit(x)`, is the result of the
+//! call. So a line that grows is listed only if the program entered the line several times in the last two thirds of
+//! the growth (`repeats`).
+//!
 //! The probability of growth by chance is multiplied by the number of owners tested, so that a large program has no
 //! leaks by mere number. Growth alone does not separate a leak from a list that grows by design until the program ends,
 //! so reports say "grew until the end".
@@ -82,7 +86,8 @@ impl Snapshots {
     }
 
     /// The owners that grow, by the snapshots up to `until_ns`.
-    pub(crate) fn growing(&self, until_ns: u64) -> Vec<Growth> {
+    /// `repeats(owner, time)`: was the line entered again and again since that time?
+    pub(crate) fn growing(&self, until_ns: u64, repeats: impl Fn(FrameId, u64) -> bool) -> Vec<Growth> {
         let points: Vec<_> = self.points.iter().filter(|(at, _)| *at <= until_ns).collect();
         let Some((_, last)) = points.last() else { return Vec::new() };
         let tested: Vec<_> = last.iter().filter(|(_, bytes)| *bytes >= SMALLEST).collect();
@@ -95,7 +100,9 @@ impl Snapshots {
                 .collect();
             let Some((chance, gain)) = chance_of_growth(&series) else { continue };
             let confidence = 1.0 - (chance * tested.len() as f64).min(1.0);
-            if confidence >= LISTED_FROM {
+            let first = series.iter().position(|&bytes| bytes > 0.0).unwrap_or(0);
+            let late = points[first + (points.len() - first) / 3].0;
+            if confidence >= LISTED_FROM && repeats(owner, late) {
                 growing.push(Growth { owner, bytes_per_s: gain / seconds, confidence });
             }
         }
@@ -263,7 +270,7 @@ mod tests {
         }
         assert!(snapshots.points.len() < POINTS && snapshots.points.len() >= POINTS / 2 - 1);
         assert!(snapshots.points.windows(2).all(|pair| pair[1].0 - pair[0].0 == snapshots.gap_ns));
-        let growing = snapshots.growing(u64::MAX);
+        let growing = snapshots.growing(u64::MAX, |_, _| true);
         assert_eq!(growing.len(), 1);
         assert!((growing[0].bytes_per_s - 1e6).abs() < 1e4, "{growing:?}");
     }

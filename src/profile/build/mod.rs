@@ -25,6 +25,7 @@ mod own_allocators;
 mod peak;
 mod process;
 mod queries;
+mod repeats;
 mod resident;
 mod runs;
 pub mod scope;

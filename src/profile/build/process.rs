@@ -21,6 +21,7 @@ use super::native::NativeSamples;
 use super::operators::Operators;
 use super::peak::{Numbers, Part, Reading};
 use super::queries::Queries;
+use super::repeats::Repeats;
 use super::resident::Resident;
 use super::scope::Scope;
 use super::sections::{Open, Standing};
@@ -112,6 +113,7 @@ pub(crate) struct Process {
     /// The sum of `allocated`, over ended threads too.
     allocated_bytes: f64,
     sections: Open,
+    repeats: Repeats,
     helpers: Helpers,
     /// Readings of the footprint that wait for earlier records, each with the untouched ranges of memory.
     readings: VecDeque<(Reading, Option<Ranges>)>,
@@ -162,6 +164,7 @@ impl Process {
             heap: self.heap.sums(),
             labels: self.labels.sums(),
             queries: self.queries.clone(),
+            repeats: self.repeats.clone(),
             resident: self.resident.clone(),
             native: self.native.clone(),
             operators: self.operators.clone(),
@@ -251,6 +254,7 @@ impl Process {
     pub(crate) fn cpu_sample(&mut self, sample: &wire::CpuSample, flags: CpuFlags) {
         self.samples.0 += 1;
         let place = self.definitions.place(sample.stack);
+        self.note_line(sample.tid, sample.stack, place.owner, sample.time_ns);
         self.sections.sampled(place.owner, sample.weight_ns);
         self.labels.sampled(sample.label, place.owner, sample.weight_ns);
         if sample.stack != 0 {
@@ -296,6 +300,7 @@ impl Process {
     /// Adds time off the CPU.
     pub(crate) fn wait(&mut self, wait: &Wait) {
         let place = self.definitions.place(wait.stack);
+        self.note_line(wait.tid, wait.stack, place.owner, wait.time_ns);
         if let Some(owner) = place.owner.some() {
             self.resident.ran(owner, wait.time_ns);
         }
@@ -303,6 +308,11 @@ impl Process {
         let beside_gil_ns = wait.wait_ns.saturating_sub(wait.gil_ns.unwrap_or(0));
         self.helpers.wait(wait.tid, place, !idle, beside_gil_ns, wait.time_ns);
         self.thread(wait.tid).wait(place, wait.wait_ns, wait.gil_ns.unwrap_or(0), idle);
+    }
+
+    /// Thread `tid` was seen in the line `owner`, the owner of `stack`.
+    pub(super) fn note_line(&mut self, tid: u32, stack: u64, owner: FrameId, time_ns: u64) {
+        self.repeats.ran(tid, owner, self.definitions.instruction(stack), time_ns);
     }
 
     /// A section begins or ends.
@@ -381,6 +391,7 @@ impl Process {
     }
 
     fn retire(&mut self, tid: u32, book: &mut Book) {
+        self.repeats.forget(tid);
         let Some(thread) = self.threads.remove(&tid) else { return };
         let main = tid == self.pid;
         let earlier_ns = if main { self.earlier.main_ns } else { 0.0 };

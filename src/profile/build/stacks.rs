@@ -26,8 +26,8 @@ pub(crate) struct Definitions {
     codes: FxHashMap<u32, CodeId>,
     /// A second meaning of code numbers: source strings that a `-c` program executes, where the module has a caller.
     executed: FxHashMap<u32, CodeId>,
-    /// Each stack's place, and its innermost frame.
-    stacks: FxHashMap<u64, (Place, FrameId)>,
+    /// Each stack's place, its innermost frame, and the instruction of its owner.
+    stacks: FxHashMap<u64, (Place, FrameId, u32)>,
     /// The latest stacks of each slot in the shim's table, the latest first; 0: empty.
     recent: FxHashMap<u32, [u64; RECENT]>,
     /// Stacks in which a thread off the CPU counts as idle.
@@ -80,7 +80,9 @@ impl Definitions {
             self.forget_oldest(stack.def.stack);
         }
         let leaf = self.last.last().map_or(FrameId::NONE, |(_, frame, _)| *frame);
-        self.stacks.insert(stack.def.stack, (place, leaf));
+        let by_owner = self.last.iter().rev().find(|(_, frame, _)| *frame == place.owner);
+        let instruction = by_owner.map_or(0, |(entry, ..)| entry.offset);
+        self.stacks.insert(stack.def.stack, (place, leaf, instruction));
         let innermost_first = self.last.iter().rev().map(|(_, frame, _)| {
             let function = names.function_name(names.frame_at(*frame).function);
             (&**names.path(function.file), &*function.qualname)
@@ -131,12 +133,17 @@ impl Definitions {
 
     /// The place of a stack, by its hash; [`Place::NOWHERE`] for 0 and for a stack whose definition was lost.
     pub(crate) fn place(&self, stack: u64) -> Place {
-        self.stacks.get(&stack).map_or(Place::NOWHERE, |(place, _)| *place)
+        self.stacks.get(&stack).map_or(Place::NOWHERE, |(place, ..)| *place)
     }
 
     /// The innermost frame of a stack, in scope or not; [`FrameId::NONE`] where [`Self::place`] finds no place.
     pub(crate) fn leaf(&self, stack: u64) -> FrameId {
-        self.stacks.get(&stack).map_or(FrameId::NONE, |(_, leaf)| *leaf)
+        self.stacks.get(&stack).map_or(FrameId::NONE, |(_, leaf, _)| *leaf)
+    }
+
+    /// The instruction that the owner of a stack executes; 0 where [`Self::place`] finds no place.
+    pub(crate) fn instruction(&self, stack: u64) -> u32 {
+        self.stacks.get(&stack).map_or(0, |(.., instruction)| *instruction)
     }
 }
 
@@ -151,7 +158,7 @@ mod tests {
         let mut definitions = Definitions::default();
         for stack in (1..1_000_001u64).step_by(2) {
             definitions.forget_oldest(stack);
-            definitions.stacks.insert(stack, (Place::NOWHERE, FrameId::NONE));
+            definitions.stacks.insert(stack, (Place::NOWHERE, FrameId::NONE, 0));
             assert!(definitions.stacks.contains_key(&stack.saturating_sub(2).max(1)), "a record may still name it");
         }
         assert_eq!(definitions.stacks.len(), RECENT * STACK_SLOTS);

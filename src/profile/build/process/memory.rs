@@ -33,6 +33,7 @@ impl Process {
     pub(crate) fn alloc(&mut self, alloc: &wire::Alloc, flags: AllocFlags) {
         self.samples.1 += 1;
         let (at, place) = self.running(alloc.time_ns, alloc.stack);
+        self.note_line(alloc.tid, alloc.stack, place.owner, alloc.time_ns);
         let interval = if flags.has(AllocFlags::CERTAIN) { 0 } else { alloc.interval };
         let bytes = self.heap.alloc(at, place, alloc.address, alloc.size, interval, flags.has(AllocFlags::PYTHON));
         self.labels.allocated(alloc.label, place.owner, alloc.address, bytes);
@@ -166,7 +167,7 @@ impl Process {
             let live = if holds { live } else { 0.0 };
             book.add_details(node, &NodeDetails { blocks, live, ..NodeDetails::default() });
         }
-        book.growing.extend(self.heap.growing());
+        book.growing.extend(self.heap.growing(&self.repeats));
         self.heap.add_courses(&mut book.courses, self.ended);
     }
 
