@@ -17,6 +17,7 @@ pub mod book;
 mod build;
 #[cfg(feature = "python")]
 mod codes;
+#[cfg(feature = "python")]
 mod context;
 #[cfg(feature = "python")]
 mod frames;
