@@ -78,8 +78,8 @@ impl ContextVariable {
                 }
                 node = value;
             } else {
-                let words = memory.u64(at(node, OB_SIZE))?.min(MOST_WORDS) as u32;
-                let mut pairs = (0..words / 2).map(|number| at(at(node, NODE_PAIRS), number << 4));
+                let slots = memory.u64(at(node, OB_SIZE))?.min(MOST_WORDS) as u32;
+                let mut pairs = (0..slots / 2).map(|number| at(at(node, NODE_PAIRS), number << 4));
                 let pair = pairs.find(|&pair| memory.u64(pair) == Some(self.variable))?;
                 return memory.u64(at(pair, 8));
             }

@@ -209,12 +209,12 @@ const PYTHON_3_15: Indices = Indices {
 };
 
 /// Reads the words behind one `_PyRuntime`, checking each.
-struct Words<'a, M> {
+struct OffsetTable<'a, M> {
     mem: &'a M,
     runtime: u64,
 }
 
-impl<M: Memory> Words<'_, M> {
+impl<M: Memory> OffsetTable<'_, M> {
     fn word(&self, index: u8) -> Result<u64, Unsupported> {
         let addr = self.runtime.wrapping_add(u64::from(index).wrapping_mul(8));
         self.mem.u64(addr).ok_or(Unsupported::Unreadable)
@@ -242,11 +242,11 @@ impl<M: Memory> Words<'_, M> {
 
 /// The layout, as the interpreter at `runtime` describes its own structures.
 pub(crate) fn layout(version: u32, runtime: u64, code_type: u64, mem: &impl Memory) -> Result<Layout, Unsupported> {
-    let words = Words { mem, runtime };
-    if words.word(0)? != COOKIE {
+    let table = OffsetTable { mem, runtime };
+    if table.word(0)? != COOKIE {
         return Err(Unsupported::NoCookie);
     }
-    let own = u32::try_from(words.word(1)?).map_err(|_| Unsupported::NoCookie)?;
+    let own = u32::try_from(table.word(1)?).map_err(|_| Unsupported::NoCookie)?;
     if own != version {
         return Err(Unsupported::OtherVersion(own));
     }
@@ -257,19 +257,19 @@ pub(crate) fn layout(version: u32, runtime: u64, code_type: u64, mem: &impl Memo
         15 => &PYTHON_3_15,
         _ => return Err(Unsupported::Version(version)),
     };
-    let free_threaded = words.word(2)? != 0;
+    let free_threaded = table.word(2)? != 0;
     if free_threaded && minor < 14 {
         return Err(Unsupported::FreeThreaded(version));
     }
     // `co_flags` follows the header, `ob_size` and three pointers in every version; `ob_size` follows the header.
-    let header = words.field(i.object_size, i.ob_type, 8)?.checked_add(8).ok_or(Unsupported::Unreadable)?;
-    let ob_size = words.field(i.bytes_size, i.bytes_ob_size, 8)?;
+    let header = table.field(i.object_size, i.ob_type, 8)?.checked_add(8).ok_or(Unsupported::Unreadable)?;
+    let ob_size = table.field(i.bytes_size, i.bytes_ob_size, 8)?;
     if header != ob_size {
         return Err(Unsupported::Implausible(i.bytes_ob_size, u64::from(ob_size)));
     }
     // A compact string's text follows `PyASCIIObject`, or that and two words more where it is not ASCII.
-    let str_ascii_data = words.field(i.str_size, i.str_ascii_size, 8)?;
-    let tlbc = |size, index, width| if free_threaded { words.field(size, index, width) } else { Ok(0) };
+    let str_ascii_data = table.field(i.str_size, i.str_ascii_size, 8)?;
+    let tlbc = |size, index, width| if free_threaded { table.field(size, index, width) } else { Ok(0) };
     Ok(Layout {
         version,
         minor,
@@ -277,62 +277,62 @@ pub(crate) fn layout(version: u32, runtime: u64, code_type: u64, mem: &impl Memo
         runtime,
         code_type,
         thread: ThreadFields {
-            next: words.field(i.thread_size, i.thread_next, 8)?,
-            interp: words.field(i.thread_size, i.thread_interp, 8)?,
-            frame_root: words.field(i.thread_size, i.current_frame, 8)?,
+            next: table.field(i.thread_size, i.thread_next, 8)?,
+            interp: table.field(i.thread_size, i.thread_interp, 8)?,
+            frame_root: table.field(i.thread_size, i.current_frame, 8)?,
             cframe_frame: None,
-            thread_id: words.field(i.thread_size, i.thread_id, 8)?,
-            native_thread_id: words.field(i.thread_size, i.native_thread_id, 8)?,
-            status: Some(words.field(i.thread_size, i.thread_status, 4)?),
+            thread_id: table.field(i.thread_size, i.thread_id, 8)?,
+            native_thread_id: table.field(i.thread_size, i.native_thread_id, 8)?,
+            status: Some(table.field(i.thread_size, i.thread_status, 4)?),
         },
         frame: FrameFields {
-            previous: words.field(i.frame_size, i.frame_previous, 8)?,
-            code: words.field(i.frame_size, i.executable, 8)?,
-            instruction: words.field(i.frame_size, i.instr_ptr, 8)?,
-            owner: words.field(i.frame_size, i.owner, 1)?,
+            previous: table.field(i.frame_size, i.frame_previous, 8)?,
+            code: table.field(i.frame_size, i.executable, 8)?,
+            instruction: table.field(i.frame_size, i.instr_ptr, 8)?,
+            owner: table.field(i.frame_size, i.owner, 1)?,
             // 3.13 carries no such offset: from the headers of 3.13.0.
-            stack_top: if minor == 13 { 64 } else { words.field(i.frame_size, i.stack_pointer, 8)? },
-            locals: words.field(i.frame_size, i.locals, 8)?,
+            stack_top: if minor == 13 { 64 } else { table.field(i.frame_size, i.stack_pointer, 8)? },
+            locals: table.field(i.frame_size, i.locals, 8)?,
             tlbc_index: tlbc(i.frame_size, i.tlbc_index, 4)?,
         },
         code: CodeFields {
             flags: ob_size.wrapping_add(32),
-            first_line: words.field(i.code_size, i.first_line, 4)?,
-            filename: words.field(i.code_size, i.filename, 8)?,
-            name: words.field(i.code_size, i.name, 8)?,
-            qualname: words.field(i.code_size, i.qualname, 8)?,
-            linetable: words.field(i.code_size, i.linetable, 8)?,
-            bytecode: words.field(i.code_size, i.bytecode, 2)?,
+            first_line: table.field(i.code_size, i.first_line, 4)?,
+            filename: table.field(i.code_size, i.filename, 8)?,
+            name: table.field(i.code_size, i.name, 8)?,
+            qualname: table.field(i.code_size, i.qualname, 8)?,
+            linetable: table.field(i.code_size, i.linetable, 8)?,
+            bytecode: table.field(i.code_size, i.bytecode, 2)?,
             tlbc: tlbc(i.code_size, i.tlbc, 8)?,
         },
         generator: if minor == 13 {
             GeneratorFields { frame: 72, state: 67 }
         } else {
             GeneratorFields {
-                frame: words.field(i.generator_size, i.generator_frame, 8)?,
-                state: words.field(i.generator_size, i.generator_state, 1)?,
+                frame: table.field(i.generator_size, i.generator_frame, 8)?,
+                state: table.field(i.generator_size, i.generator_state, 1)?,
             }
         },
         object: ObjectFields {
-            ob_type: words.field(i.object_size, i.ob_type, 8)?,
+            ob_type: table.field(i.object_size, i.ob_type, 8)?,
             ob_size,
-            bytes_data: words.field(i.bytes_size, i.bytes_data, 1)?,
-            str_length: words.field(i.str_size, i.str_length, 8)?,
-            str_state: words.field(i.str_size, i.str_state, 4)?,
+            bytes_data: table.field(i.bytes_size, i.bytes_data, 1)?,
+            str_length: table.field(i.str_size, i.str_length, 8)?,
+            str_state: table.field(i.str_size, i.str_state, 4)?,
             str_ascii_data,
             str_compact_data: str_ascii_data.wrapping_add(16),
         },
         runtime_fields: RuntimeFields {
-            interpreters_head: words.field(i.runtime_size, i.interpreters_head, 8)?,
-            interp_next: words.field(i.interp_size, i.interp_next, 8)?,
-            threads_head: words.field(i.interp_size, i.threads_head, 8)?,
-            modules: words.field(i.interp_size, i.modules, 8)?,
-            gil: GilPlace::Pointer(words.field(i.interp_size, i.ceval_gil, 8)?),
-            gil_last_holder: words.distance(i.gil, i.gil_holder)?,
-            gil_locked: words.distance(i.gil, i.gil_locked)?,
-            collecting: words
+            interpreters_head: table.field(i.runtime_size, i.interpreters_head, 8)?,
+            interp_next: table.field(i.interp_size, i.interp_next, 8)?,
+            threads_head: table.field(i.interp_size, i.threads_head, 8)?,
+            modules: table.field(i.interp_size, i.modules, 8)?,
+            gil: GilPlace::Pointer(table.field(i.interp_size, i.ceval_gil, 8)?),
+            gil_last_holder: table.distance(i.gil, i.gil_holder)?,
+            gil_locked: table.distance(i.gil, i.gil_locked)?,
+            collecting: table
                 .field(i.interp_size, i.gc, 8)?
-                .checked_add(words.field(i.gc_size, i.gc_collecting, 4)?)
+                .checked_add(table.field(i.gc_size, i.gc_collecting, 4)?)
                 .ok_or(Unsupported::Unreadable)?,
         },
     })

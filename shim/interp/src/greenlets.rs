@@ -29,7 +29,7 @@ const BASES: u32 = 16;
 const IMPLEMENTATION: u32 = 32;
 const SELF: u32 = 8;
 /// Words of the C++ object in which this file searches.
-const WORDS: u32 = 32;
+const SEARCHED_WORDS: u32 = 32;
 /// `PyFrameObject.f_frame`.
 const F_FRAME: u32 = 24;
 /// Words of a watcher in which its callback and the callback's arguments can be.
@@ -140,7 +140,7 @@ pub fn hub<M: Memory>(mem: &M, layout: &Layout, frame: u64) -> Option<Hub> {
     let state = implementation(mem, hub)?;
     // A greenlet refers to the main greenlet of its thread, to its function, and to its parent, in this order. The
     // parent of a hub is the main greenlet.
-    (2..WORDS).find_map(|index| {
+    (2..SEARCHED_WORDS).find_map(|index| {
         let (main, parent) = (index.wrapping_mul(8), index.wrapping_add(2).wrapping_mul(8));
         let named = mem.u64(at(state, main)).filter(|&named| named != 0 && !unaligned(named) && named != hub)?;
         let same = mem.u64(at(state, parent))? == named && implementation(mem, named).is_some();
@@ -159,7 +159,7 @@ pub fn is_of_hub<M: Memory>(mem: &M, hub: Hub, greenlet: u64) -> bool {
 /// The innermost frame of the greenlet at `greenlet`; `None` if the greenlet runs, has ended, or has not begun.
 pub fn parked_frame<M: Memory>(mem: &M, layout: &Layout, greenlet: u64) -> Option<Frame> {
     let state = implementation(mem, greenlet)?;
-    (2..WORDS).find_map(|index| {
+    (2..SEARCHED_WORDS).find_map(|index| {
         let object = mem.u64(at(state, index.wrapping_mul(8)))?;
         if !is_named(mem, layout, object, b"frame\0") {
             return None;

@@ -12,13 +12,13 @@ use crate::text::text;
 use crate::walk::TAG;
 
 /// Words of an object in which this file searches: a runner has 20 slots, a task 17.
-const WORDS: u32 = 40;
+const SEARCHED_WORDS: u32 = 40;
 /// The first slot of an object.
 const FIRST_SLOT: u32 = 16;
 
 /// Calls `visit` with the waiting tasks of the loop in the frame at `frame`, until `visit` returns false.
 pub fn trio_tasks<M: Memory>(mem: &M, layout: &Layout, frame: u64, mut visit: impl FnMut(Task) -> bool) {
-    let locals = words(mem, at(frame, layout.frame.locals)).map(|word| word & !TAG);
+    let locals = words_from(mem, at(frame, layout.frame.locals)).map(|word| word & !TAG);
     let Some(runner) =
         locals.filter(|word| *word != 0 && !unaligned(*word)).find(|&object| is_a(mem, layout, object, b"Runner\0"))
     else {
@@ -58,12 +58,12 @@ pub fn stands_for_trio<M: Memory>(mem: &M, layout: &Layout, code: u64) -> bool {
 
 /// The objects in the slots of the object at `object`.
 fn slots<M: Memory>(mem: &M, object: u64) -> impl Iterator<Item = u64> {
-    words(mem, at(object, FIRST_SLOT)).filter(|&slot| slot != 0 && !unaligned(slot))
+    words_from(mem, at(object, FIRST_SLOT)).filter(|&slot| slot != 0 && !unaligned(slot))
 }
 
 /// The words from an address on.
-fn words<M: Memory>(mem: &M, from: u64) -> impl Iterator<Item = u64> {
-    (0..WORDS).map_while(move |index| mem.u64(from.wrapping_add(u64::from(index).wrapping_mul(8))))
+fn words_from<M: Memory>(mem: &M, from: u64) -> impl Iterator<Item = u64> {
+    (0..SEARCHED_WORDS).map_while(move |index| mem.u64(from.wrapping_add(u64::from(index).wrapping_mul(8))))
 }
 
 /// Does the class of the object have this name? `name` ends with NUL.

@@ -321,11 +321,12 @@ fn text_is_cut_at_a_character() {
         mem.put(object + 56 + 2 * i as u64, &unit.to_ne_bytes());
     }
     let layout = layout(V3_12, &mem);
-    for (room, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "aé"), (5, "aé"), (6, "aé日"), (8, "aé日"), (9, "aé日語")]
+    for (length, expected) in
+        [(0, ""), (1, "a"), (2, "a"), (3, "aé"), (5, "aé"), (6, "aé日"), (8, "aé日"), (9, "aé日語")]
     {
-        let mut out = vec![0; room];
+        let mut out = vec![0; length];
         let len = text(&mem, &layout, object, &mut out).unwrap();
-        assert_eq!(std::str::from_utf8(&out[..len]).unwrap(), expected, "{room} bytes");
+        assert_eq!(std::str::from_utf8(&out[..len]).unwrap(), expected, "{length} bytes");
     }
     // A lone surrogate, as in a file name that is not UTF-8.
     mem.put(object + 56, &0xdce9u16.to_ne_bytes());

@@ -139,8 +139,8 @@ impl Writer<'_> {
     /// Appends bytes.
     pub(crate) fn bytes(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let (to, room) = self.place(self.at);
-            let (now, later) = bytes.split_at(bytes.len().min(room));
+            let (to, contiguous) = self.place(self.at);
+            let (now, later) = bytes.split_at(bytes.len().min(contiguous));
             // SAFETY: `reserve` gave this thread the record's slots; `to..to + now.len()` lies in them, inside the
             // mapping, and no reader looks at them before the commit.
             unsafe { core::ptr::copy_nonoverlapping(now.as_ptr(), to, now.len()) };
@@ -160,8 +160,8 @@ impl Writer<'_> {
     pub(crate) fn memory(&mut self, memory: &impl Memory, mut from: u64, mut bytes: usize) -> bool {
         let mut whole = true;
         while bytes > 0 {
-            let (to, room) = self.place(self.at);
-            let now = bytes.min(room);
+            let (to, contiguous) = self.place(self.at);
+            let now = bytes.min(contiguous);
             // SAFETY: as in `bytes`.
             let slice = unsafe { core::slice::from_raw_parts_mut(to, now) };
             if !memory.bytes(from, slice) {

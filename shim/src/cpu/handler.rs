@@ -270,9 +270,9 @@ fn write(
     {
         let tstate = python.running_state(layout, memory, stack_pointer(context));
         // SAFETY: this is the slot's own thread, and handlers of this signal do not nest.
-        let room = unsafe { slot.scratch(true) };
+        let scratch = unsafe { slot.scratch(true) };
         record.label = labels::of(memory, tstate);
-        let walked = stack::capture(segment, layout, memory, tstate, &registers(context), false, room);
+        let walked = stack::capture(segment, layout, memory, tstate, &registers(context), false, scratch);
         if !walked.sent {
             segment.lose(Kind::CpuSample, 1);
             return;

@@ -86,7 +86,7 @@ impl Slot {
     ///
     /// # Safety
     /// The caller must run in the slot's own thread. The handler and a hook may each hold one result at a time.
-    #[expect(clippy::mut_from_ref, reason = "the two rooms are handed out to one asker each, as the caller vouches")]
+    #[expect(clippy::mut_from_ref, reason = "each buffer has a single user, as the caller guarantees")]
     pub(crate) unsafe fn scratch(&self, handler: bool) -> &mut Scratch {
         let [in_handler, in_hook] = &self.scratch;
         let cell = if handler { in_handler } else { in_hook };

@@ -16,7 +16,7 @@ use rscalene_wire::{ARENA_ENV, EndedBy};
 
 use crate::arena::segment;
 use crate::ground::real::{Next, call_next};
-use crate::ground::words::Words;
+use crate::ground::shell_text::ShellText;
 use crate::ground::{quiet, sys};
 use crate::life::fork_and_exit;
 use crate::signals::urgent;
@@ -280,7 +280,7 @@ pub(crate) fn leaves_the_tree() -> bool {
 
 /// Writes a shell command that exports the variables which such a program lacks, with the marks that make the library
 /// remove them.
-pub(crate) fn export(text: &mut Words) {
+pub(crate) fn export(text: &mut ShellText) {
     let environment = environ();
     let address = variable(environment, ARENA_ENV).is_none();
     let theirs = variable(environment, PRELOAD_ENV);

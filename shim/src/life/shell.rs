@@ -9,7 +9,7 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use crate::ground::real::{Next, call_next};
-use crate::ground::words::Words;
+use crate::ground::shell_text::ShellText;
 use crate::life::exec;
 
 static SYSTEM: Next = Next::new(c"system");
@@ -32,7 +32,7 @@ fn wrapped<T>(command: *const c_char, start: impl FnOnce(*const c_char) -> T) ->
     // SAFETY: a command is a text that ends with NUL.
     let bytes = unsafe { CStr::from_ptr(command) }.to_bytes();
     // Each quote of the command takes four bytes.
-    let Some(mut text) = Words::new(bytes.len().saturating_mul(4).saturating_add(AROUND)) else {
+    let Some(mut text) = ShellText::new(bytes.len().saturating_mul(4).saturating_add(AROUND)) else {
         return start(command);
     };
     exec::export(&mut text);

@@ -100,14 +100,14 @@ pub(crate) fn running_stack(segment: &Segment) -> (u64, bool) {
         return (0, true);
     }
     // SAFETY: the slot is this thread's own; the scratch space is used only under `Busy`, so by one hook at a time.
-    let room = unsafe { (*slot).scratch(false) };
+    let scratch = unsafe { (*slot).scratch(false) };
     let memory = Guarded::here();
     // The address of any local variable serves as the stack pointer.
     let tstate = python.running_state(layout, &memory, (&raw const memory) as u64);
     // In a build without the GIL, other threads free and allocate blocks during the walk, so a frame may be older than
     // the code object at its address.
     let all_seen = interval::exact() && !layout.free_threaded;
-    let walked = stack::capture(segment, layout, &memory, tstate, &[], all_seen, room);
+    let walked = stack::capture(segment, layout, &memory, tstate, &[], all_seen, scratch);
     (walked.stack, walked.sent)
 }
 

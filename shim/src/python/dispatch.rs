@@ -96,15 +96,15 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c
 /// Looks for the table in a range of data.
 fn in_data((start, end): (u64, u64), text: (u64, u64)) -> Option<(u64, u64)> {
     let first = start.next_multiple_of(8);
-    let words = (end.saturating_sub(first) / 8) as usize;
+    let count = (end.saturating_sub(first) / 8) as usize;
     // SAFETY: the range is a loaded segment's part from the file, which is mapped and readable for the life of the
     // object; the interpreter's object is never unloaded. Other threads do not run yet.
-    let words = unsafe { core::slice::from_raw_parts(first as *const u64, words) };
+    let data = unsafe { core::slice::from_raw_parts(first as *const u64, count) };
     let mut run = 0usize;
-    for (at, word) in words.iter().enumerate() {
+    for (at, word) in data.iter().enumerate() {
         run = if (text.0..text.1).contains(word) { run + 1 } else { 0 };
         if run >= OPCODES
-            && let Some(window) = words.get(at + 1 - OPCODES..=at)
+            && let Some(window) = data.get(at + 1 - OPCODES..=at)
             && let Some(range) = as_table(window)
         {
             return Some(range);

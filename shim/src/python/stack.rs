@@ -121,7 +121,7 @@ pub(crate) fn capture(
     tstate: u64,
     registers: &[u64],
     all_seen: bool,
-    room: &mut Scratch,
+    scratch: &mut Scratch,
 ) -> Walked {
     let mut depth = 0usize;
     let mut hash = 0x51_7c_c1_b7_27_22_0a_95u64;
@@ -130,7 +130,7 @@ pub(crate) fn capture(
     // Code objects on this thread's own stack cannot die during the walk, so an address identifies a code object here.
     let mut seen = [(0u64, 0u32); SEEN];
     let mut unreadable = 0u64;
-    let Scratch { entries, text } = room;
+    let Scratch { entries, text } = scratch;
     let result = walk_interrupted(memory, layout, tstate, registers, DEPTH as u32, |frame| {
         let Some(known) = seen.get_mut((frame.code >> 5) as usize % SEEN) else { return false };
         if frame.code != known.0 {
@@ -277,9 +277,9 @@ fn send_code(
     buffer: &mut [u8; TEXT],
 ) -> Option<bool> {
     // Both texts share one buffer: the name takes at most a quarter of it.
-    let (name_room, file_room) = buffer.split_at_mut(TEXT / 4);
-    let name = text(memory, layout, identity.qualname, name_room)?;
-    let file = text(memory, layout, identity.filename, file_room)?;
+    let (name_buffer, file_buffer) = buffer.split_at_mut(TEXT / 4);
+    let name = text(memory, layout, identity.qualname, name_buffer)?;
+    let file = text(memory, layout, identity.filename, file_buffer)?;
     let (table, table_bytes) = identity.linetable(layout);
     let apart = table_bytes > TABLE_LIMIT;
     let def = wire::CodeDef {
@@ -290,15 +290,15 @@ fn send_code(
         table_bytes,
     };
     let following = if apart { wire::TABLE_PLACE_BYTES } else { table_bytes as usize };
-    let map = template_map(memory, layout, frame, file_room.get(..file).unwrap_or(&[]));
+    let map = template_map(memory, layout, frame, file_buffer.get(..file).unwrap_or(&[]));
     let map_bytes = map.map_or(0, |map| map.bytes as usize);
     let total = size_of::<wire::CodeDef>() + file + name + following + map_bytes;
     let flags = CodeFlags::NONE.and_if(apart, CodeFlags::TABLE_APART).and_if(map.is_some(), CodeFlags::TEMPLATE);
     let flags = flags.bits();
     let Some(mut writer) = segment.reserve(Kind::CodeDef, flags, total) else { return Some(false) };
     writer.value(&def);
-    writer.bytes(file_room.get(..file).unwrap_or(&[]));
-    writer.bytes(name_room.get(..name).unwrap_or(&[]));
+    writer.bytes(file_buffer.get(..file).unwrap_or(&[]));
+    writer.bytes(name_buffer.get(..name).unwrap_or(&[]));
     if apart {
         for word in [table, identity.linetable_start, identity.linetable_end] {
             writer.bytes(&word.to_ne_bytes());

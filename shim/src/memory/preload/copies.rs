@@ -104,35 +104,35 @@ fn plainly(to: Block, from: Source, bytes: usize) -> Block {
 }
 
 macro_rules! copying {
-    ($name:ident, $slowly:ident, $next:ident, ($($room:ident: usize)?), $doc:literal) => {
+    ($name:ident, $slowly:ident, $next:ident, ($($destination_size:ident: usize)?), $doc:literal) => {
         #[doc = $doc]
         ///
         /// # Safety
         /// As libc's.
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name(to: Block, from: Source, bytes: usize, $($room: usize)?) -> Block {
+        unsafe extern "C" fn $name(to: Block, from: Source, bytes: usize, $($destination_size: usize)?) -> Block {
             let next = $next.known();
             if runs_out(bytes) || next == 0 {
-                return $slowly(to, from, bytes, $($room)?);
+                return $slowly(to, from, bytes, $($destination_size)?);
             }
-            jump!(next, fn(Block, Source, usize $(, copying!(@type $room))?) -> Block, (to, from, bytes $(, $room)?))
+            jump!(next, fn(Block, Source, usize $(, copying!(@type $destination_size))?) -> Block, (to, from, bytes $(, $destination_size)?))
         }
 
         #[cold]
         #[inline(never)]
-        fn $slowly(to: Block, from: Source, bytes: usize, $($room: usize)?) -> Block {
+        fn $slowly(to: Block, from: Source, bytes: usize, $($destination_size: usize)?) -> Block {
             if tls().copy_countdown.get() < 0 {
                 sample(bytes);
             }
             call_next!(
                 $next,
-                fn(Block, Source, usize $(, copying!(@type $room))?) -> Block,
-                (to, from, bytes $(, $room)?),
+                fn(Block, Source, usize $(, copying!(@type $destination_size))?) -> Block,
+                (to, from, bytes $(, $destination_size)?),
                 plainly(to, from, bytes)
             )
         }
     };
-    (@type $room:ident) => { usize };
+    (@type $destination_size:ident) => { usize };
 }
 copying!(memcpy, memcpy_slowly, MEMCPY, (), "`memcpy`.");
 copying!(memmove, memmove_slowly, MEMMOVE, (), "`memmove`.");
@@ -140,13 +140,13 @@ copying!(
     __memcpy_chk,
     memcpy_chk_slowly,
     MEMCPY_CHK,
-    (room: usize),
+    (destination_size: usize),
     "`memcpy` as compilers call it under `_FORTIFY_SOURCE`."
 );
 copying!(
     __memmove_chk,
     memmove_chk_slowly,
     MEMMOVE_CHK,
-    (room: usize),
+    (destination_size: usize),
     "`memmove` as compilers call it under `_FORTIFY_SOURCE`."
 );

@@ -351,16 +351,17 @@ unsafe extern "C" fn plain_aligned_nothrow(bytes: usize, alignment: usize, _: us
 // SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn plain(bytes: usize, more: usize, most: usize) -> Block {
     // SAFETY: passed on.
-    surely(unsafe { plain_nothrow(bytes, more, most) })
+    or_abort(unsafe { plain_nothrow(bytes, more, most) })
 }
 
 // SAFETY: only the operators of this file call this function, with the arguments of their own callers.
 unsafe extern "C" fn plain_aligned(bytes: usize, alignment: usize, most: usize) -> Block {
     // SAFETY: passed on.
-    surely(unsafe { plain_aligned_nothrow(bytes, alignment, most) })
+    or_abort(unsafe { plain_aligned_nothrow(bytes, alignment, most) })
 }
 
-fn surely(block: Block) -> Block {
+/// The block; ends the program if there is none, because `new` without a C++ runtime cannot throw.
+fn or_abort(block: Block) -> Block {
     if block.is_null() {
         // SAFETY: may be called at any time.
         unsafe { ::libc::abort() };

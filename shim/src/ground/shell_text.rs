@@ -1,43 +1,43 @@
 //! A buffer in which this library builds a command for a shell.
 //!
 //! Job: build a text in memory that comes from the kernel, not from an allocator. Invariant: the text always ends with
-//! NUL, and [`Words::whole`] never returns a text of which a part is missing. Callers: `life::shell` and `life::exec`.
+//! NUL, and [`ShellText::whole`] never returns a text of which a part is missing. Callers: `life::shell` and `life::exec`.
 
 use core::ffi::c_char;
 
 use crate::ground::sys;
 
 /// A text that grows in a mapping of its own. If a part does not fit, `whole` becomes false.
-pub(crate) struct Words {
-    at: *mut u8,
-    room: usize,
+pub(crate) struct ShellText {
+    start: *mut u8,
+    capacity: usize,
     length: usize,
     whole: bool,
 }
 
-impl Words {
-    /// An empty text in a buffer of `room` bytes; `None` if the system gives no memory.
-    pub(crate) fn new(room: usize) -> Option<Self> {
-        let at = sys::map_private(room);
-        (!at.is_null()).then_some(Self { at, room, length: 0, whole: true })
+impl ShellText {
+    /// An empty text in a buffer of `capacity` bytes; `None` if the system gives no memory.
+    pub(crate) fn new(capacity: usize) -> Option<Self> {
+        let start = sys::map_private(capacity);
+        (!start.is_null()).then_some(Self { start, capacity, length: 0, whole: true })
     }
 
     /// Appends bytes; the last byte stays zero.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            if self.length + 1 >= self.room {
+            if self.length + 1 >= self.capacity {
                 self.whole = false;
                 return;
             }
-            // SAFETY: the mapping has `room` bytes, and `length` is below.
-            unsafe { self.at.add(self.length).write(*byte) };
+            // SAFETY: the mapping has `capacity` bytes, and `length` is below.
+            unsafe { self.start.add(self.length).write(*byte) };
             self.length += 1;
         }
     }
 
     /// The text, which ends with NUL; `None` if a part did not fit.
     pub(crate) fn whole(&self) -> Option<*const c_char> {
-        self.whole.then_some(self.at.cast_const().cast())
+        self.whole.then_some(self.start.cast_const().cast())
     }
 
     /// Appends a word between single quotes, as a shell reads it.
@@ -50,9 +50,9 @@ impl Words {
     }
 }
 
-impl Drop for Words {
+impl Drop for ShellText {
     fn drop(&mut self) {
         // SAFETY: the mapping is this value's own.
-        unsafe { sys::unmap(self.at, self.room) };
+        unsafe { sys::unmap(self.start, self.capacity) };
     }
 }
