@@ -11,27 +11,27 @@ use std::path::PathBuf;
 use clap::Command;
 
 /// Splits the words behind `rscalene run`: those for rscalene, and those for the program (with its `-m`, `-c` or `-`).
-pub(crate) fn split(run: &Command, words: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
+pub(crate) fn split(run: &Command, args: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
     let mut at = 0;
-    while let Some(word) = words.get(at) {
+    while let Some(word) = args.get(at) {
         let text = word.to_string_lossy();
         if text == "--" {
-            return (head(words, at), tail(words, at + 1));
+            return (head(args, at), tail(args, at + 1));
         }
         if text == "-" || !text.starts_with('-') || program_option(&text) {
-            return (head(words, at), tail(words, at));
+            return (head(args, at), tail(args, at));
         }
         at += if takes_next(run, &text) { 2 } else { 1 };
     }
-    (words.to_vec(), Vec::new())
+    (args.to_vec(), Vec::new())
 }
 
-fn head(words: &[OsString], at: usize) -> Vec<OsString> {
-    words.get(..at).unwrap_or(words).to_vec()
+fn head(args: &[OsString], at: usize) -> Vec<OsString> {
+    args.get(..at).unwrap_or(args).to_vec()
 }
 
-fn tail(words: &[OsString], at: usize) -> Vec<OsString> {
-    words.get(at..).unwrap_or(&[]).to_vec()
+fn tail(args: &[OsString], at: usize) -> Vec<OsString> {
+    args.get(at..).unwrap_or(&[]).to_vec()
 }
 
 /// Is this `-m` or `-c` for the interpreter, with or without an attached value?
@@ -69,13 +69,13 @@ pub(crate) enum Program {
 
 impl Program {
     /// Finds the form of a program's words.
-    pub(crate) fn of(words: Vec<OsString>) -> Self {
-        match words.first().map(|word| word.to_string_lossy().into_owned()) {
+    pub(crate) fn of(args: Vec<OsString>) -> Self {
+        match args.first().map(|word| word.to_string_lossy().into_owned()) {
             None => Self::Missing,
-            Some(first) if first == "-" || program_option(&first) => Self::Interpreter(words),
+            Some(first) if first == "-" || program_option(&first) => Self::Interpreter(args),
             Some(_) => {
-                let mut words = words.into_iter();
-                words.next().map_or(Self::Missing, |name| Self::Named(name, words.collect()))
+                let mut args = args.into_iter();
+                args.next().map_or(Self::Missing, |name| Self::Named(name, args.collect()))
             }
         }
     }
@@ -88,9 +88,9 @@ impl Program {
         };
         match self {
             Self::Named(name, _) => stem(name),
-            Self::Interpreter(words) => {
-                let first = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-                match (first.strip_prefix("-m"), words.get(1)) {
+            Self::Interpreter(args) => {
+                let first = args.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+                match (first.strip_prefix("-m"), args.get(1)) {
                     (Some(""), Some(module)) => module.to_string_lossy().into_owned(),
                     (Some(module), _) if !module.is_empty() => module.to_owned(),
                     _ if first.starts_with("-c") => "command".to_owned(),
@@ -115,25 +115,25 @@ pub(crate) struct Misplaced {
 
 /// The first option of rscalene behind the program's name, for a hint if the program did not accept it.
 pub(crate) fn misplaced(run: &Command, program: &Program) -> Option<Misplaced> {
-    let (name, words) = match program {
-        Program::Named(name, words) => (name, words.as_slice()),
-        Program::Interpreter(words) => {
-            let first = words.first()?;
+    let (name, args) = match program {
+        Program::Named(name, args) => (name, args.as_slice()),
+        Program::Interpreter(args) => {
+            let first = args.first()?;
             let own = if first.len() == 2 { 2 } else { 1 };
-            (words.get(own - 1)?, words.get(own..)?)
+            (args.get(own - 1)?, args.get(own..)?)
         }
         Program::Missing => return None,
     };
-    let words = words.iter().take_while(|word| *word != "--");
-    let mut words = words.map(|word| word.to_string_lossy()).peekable();
-    while let Some(word) = words.next() {
+    let args = args.iter().take_while(|word| *word != "--");
+    let mut args = args.map(|word| word.to_string_lossy()).peekable();
+    while let Some(word) = args.next() {
         let (option, value) = word.split_once('=').map_or((&*word, None), |(option, value)| (option, Some(value)));
         let ours = |arg: &clap::Arg| match option.strip_prefix("--") {
             Some(long) => arg.get_long() == Some(long),
             None => option == "-o" && arg.get_short() == Some('o'),
         };
         if !matches!(option, "--help" | "--version") && run.get_arguments().any(ours) {
-            let value = value.map(str::to_owned).or_else(|| words.peek().map(|next| next.clone().into_owned()));
+            let value = value.map(str::to_owned).or_else(|| args.peek().map(|next| next.clone().into_owned()));
             let file = value.filter(|_| matches!(option, "-o" | "--output")).map(PathBuf::from);
             let program = name.to_string_lossy().into_owned();
             return Some(Misplaced { option: option.to_owned(), file, program });
@@ -147,12 +147,12 @@ mod tests {
     use super::*;
     use crate::cli::flags::run_command;
 
-    fn words(text: &str) -> Vec<OsString> {
+    fn args(text: &str) -> Vec<OsString> {
         text.split_whitespace().map(OsString::from).collect()
     }
 
     fn check(all: &str, ours: &str, programs: &str) {
-        assert_eq!(split(&run_command(), &words(all)), (words(ours), words(programs)), "{all}");
+        assert_eq!(split(&run_command(), &args(all)), (args(ours), args(programs)), "{all}");
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn an_option_of_ours_behind_the_program_is_found() {
         let found = |text: &str| {
-            misplaced(&run_command(), &Program::of(words(text)))
+            misplaced(&run_command(), &Program::of(args(text)))
                 .map(|found| (found.option, found.file.map(|file| file.display().to_string()), found.program))
         };
         let row = |option: &str, file: Option<&str>, program: &str| {
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_program_has_a_short_name() {
-        let name = |text: &str| Program::of(words(text)).name();
+        let name = |text: &str| Program::of(args(text)).name();
         assert_eq!(name("dir/app.py"), "app");
         assert_eq!(name("-m http.server"), "http.server");
         assert_eq!(name("-c pass"), "command");

@@ -19,7 +19,7 @@ pub(crate) fn apply(command: Command, folder: &Path) -> Result<Command, Error> {
     let mut applied = command;
     for name in ["run", "view"] {
         let subcommand = applied.find_subcommand(name).cloned().unwrap_or_default();
-        let mut words = vec![name.to_owned()];
+        let mut args = vec![name.to_owned()];
         let mut defaults = Vec::new();
         for (key, value) in &settings {
             let long = key.replace('_', "-");
@@ -33,13 +33,13 @@ pub(crate) fn apply(command: Command, folder: &Path) -> Result<Command, Error> {
                 wrong(&file, &format!("`{key}` is no text, number, switch or list"), "write it as on the command line")
             })?;
             if takes_values(arg) {
-                words.extend(values.iter().map(|value| format!("--{long}={value}")));
+                args.extend(values.iter().map(|value| format!("--{long}={value}")));
             } else if !matches!(value, Value::Boolean(_)) {
                 return Err(wrong(&file, &format!("`{key}` is a switch"), "write `true` or `false`"));
             }
             defaults.push((arg.get_id().clone(), values));
         }
-        check(&subcommand, &words, &file)?;
+        check(&subcommand, &args, &file)?;
         applied = applied.mut_subcommand(name, |subcommand| {
             defaults.into_iter().fold(subcommand, |subcommand, (id, values)| {
                 subcommand.mut_arg(id, |arg| arg.default_values(values.into_iter().map(OsStr::from)))
@@ -84,10 +84,10 @@ fn values(value: &Value) -> Option<Vec<String>> {
 }
 
 /// Checks the values by the rules of the command line, before they become defaults.
-fn check(subcommand: &Command, words: &[String], file: &Path) -> Result<(), Error> {
+fn check(subcommand: &Command, args: &[String], file: &Path) -> Result<(), Error> {
     // The configuration need not give the required words of the subcommand.
     let relaxed = subcommand.clone().mut_args(|arg| arg.required(false));
-    relaxed.try_get_matches_from(words).map(drop).map_err(|error| {
+    relaxed.try_get_matches_from(args).map(drop).map_err(|error| {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
         wrong(file, line.strip_prefix("error: ").unwrap_or(line), "the values are those of the command line")
@@ -110,13 +110,13 @@ mod tests {
     use super::*;
     use crate::cli::flags::{self, Cli};
 
-    fn parsed(toml: &str, words: &[&str]) -> Result<flags::Run, Error> {
+    fn parsed(toml: &str, args: &[&str]) -> Result<flags::Run, Error> {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("pyproject.toml"), toml).expect("written");
         let inner = folder.path().join("a/b");
         fs::create_dir_all(&inner).expect("made");
         let command = apply(Cli::command(), &inner)?;
-        let matches = command.try_get_matches_from([&["rscalene", "run"], words].concat()).expect("parses");
+        let matches = command.try_get_matches_from([&["rscalene", "run"], args].concat()).expect("parses");
         match Cli::from_arg_matches(&matches).expect("fits").command {
             flags::Command::Run(run) => Ok(run),
             other => panic!("not run: {other:?}"),

@@ -59,9 +59,9 @@ pub(crate) enum Command {
         after_help = "`rscalene lines --help` describes its options."
     )]
     Lines {
-        /// Options, and the program with its own words
+        /// Options, and the program with its own arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SCRIPT")]
-        words: Vec<OsString>,
+        args: Vec<OsString>,
     },
     /// Check whether rscalene works on this machine, with a hint for each problem
     Doctor(Doctor),

@@ -272,11 +272,11 @@ impl Facts {
 
     /// The command line. The folder of the interpreter is left out.
     pub(crate) fn title(&self) -> String {
-        let mut words = self.command.clone();
-        if let Some(first) = words.first_mut() {
+        let mut args = self.command.clone();
+        if let Some(first) = args.first_mut() {
             *first = first.rsplit('/').next().unwrap_or(first).to_owned();
         }
-        words.join(" ")
+        args.join(" ")
     }
 
     /// The text of one line of the program, without white space at its ends.
@@ -287,11 +287,11 @@ impl Facts {
 
     /// The program's script, as the command line names it.
     fn script(&self) -> Option<String> {
-        let mut words = self.command.iter().skip(1);
-        while let Some(word) = words.next() {
+        let mut args = self.command.iter().skip(1);
+        while let Some(word) = args.next() {
             match word.as_str() {
                 "-c" | "-m" | "-" => return None,
-                "-W" | "-X" | "--check-hash-based-pycs" => drop(words.next()),
+                "-W" | "-X" | "--check-hash-based-pycs" => drop(args.next()),
                 flag if flag.starts_with('-') => {}
                 script => return Some(script.to_owned()),
             }

@@ -19,8 +19,8 @@ const OPENERS: [&str; 4] = ["xdg-open", "gio open", "sensible-browser", "x-www-b
 /// No browser could be started.
 pub(crate) fn open(path: &Path) -> Result<(), Error> {
     let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    for words in candidates(|name| std::env::var_os(name)) {
-        let Some((program, arguments)) = words.split_first() else { continue };
+    for command_line in candidates(|name| std::env::var_os(name)) {
+        let Some((program, arguments)) = command_line.split_first() else { continue };
         let mut command = Command::new(program);
         let mut placed = false;
         for argument in arguments {
@@ -46,13 +46,13 @@ pub(crate) fn open(path: &Path) -> Result<(), Error> {
 /// desktop's commands if there is a display.
 fn candidates(env: impl Fn(&str) -> Option<OsString>) -> Vec<Vec<String>> {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let split = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let mut found: Vec<Vec<String>> = Vec::new();
     if let Some(named) = set("BROWSER") {
-        found.extend(named.to_string_lossy().split(':').map(words));
+        found.extend(named.to_string_lossy().split(':').map(split));
     }
     if set("DISPLAY").or_else(|| set("WAYLAND_DISPLAY")).is_some() {
-        found.extend(OPENERS.map(words));
+        found.extend(OPENERS.map(split));
     }
     found.retain(|command| !command.is_empty());
     found

@@ -43,14 +43,14 @@ pub fn main(mut argv: Vec<OsString>, executable: Option<PathBuf>) -> i32 {
         program = rest;
     }
     let folder = std::env::current_dir().unwrap_or_default();
-    let words = match config::apply(Cli::command(), &folder) {
-        Ok(words) => words,
+    let parser = match config::apply(Cli::command(), &folder) {
+        Ok(parser) => parser,
         Err(error) => {
             messages::tell(&error.to_string());
             return error.code;
         }
     };
-    let parsed = words.try_get_matches_from(argv);
+    let parsed = parser.try_get_matches_from(argv);
     let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
     let (mut cli, matches) = match parsed {
         Ok(parsed) => parsed,
@@ -100,11 +100,11 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
         Command::Diff(flags) => diff::diff(flags),
         Command::Merge(flags) => merge::merge(flags),
         Command::Recover(flags) => recover::recover(flags),
-        Command::Lines { words } => {
+        Command::Lines { args } => {
             // `rscalene lines` measures the program in the program's own interpreter, so this process becomes this
             // interpreter. From the console script, `__main__.py` runs `rscalene.lines.command` and does not come here.
             let mut lines = std::process::Command::new(&interpreter);
-            let error = lines.args(["-m", "rscalene.lines.command"]).args(words).exec();
+            let error = lines.args(["-m", "rscalene.lines.command"]).args(args).exec();
             let hint = "name another interpreter: `PYTHON -m rscalene lines ...`";
             Err(Error::new(EXIT_USAGE, format!("cannot run `{}`: {error}", interpreter.display()), hint))
         }

@@ -17,9 +17,9 @@ pub(crate) fn placed(path: &Path, host: Option<&str>, rank: Option<u32>) -> Path
     let Some(text) = path.to_str().filter(|text| *text != "-") else { return path.to_owned() };
     let spelt = rank.map_or(NO_RANK.to_owned(), |rank| rank.to_string());
     let host = host.unwrap_or("unknown").replace('/', "_");
-    let told = text.contains("{rank}") || text.contains("{pid}");
+    let unique = text.contains("{rank}") || text.contains("{pid}");
     let path = PathBuf::from(text.replace("{rank}", &spelt).replace("{host}", &host));
-    match rank.filter(|_| !told) {
+    match rank.filter(|_| !unique) {
         Some(rank) => save::beside(&path, &format!("rank{rank}")),
         None => path,
     }

@@ -25,8 +25,7 @@ impl StdinText {
     /// The stream to give the program as standard input; `None` if the program reads the launcher's standard input
     /// itself.
     pub(crate) fn stdin(&self, program: &Program) -> Option<PipeReader> {
-        let from_stdin =
-            matches!(program, Program::Interpreter(words) if words.first().is_some_and(|word| word == "-"));
+        let from_stdin = matches!(program, Program::Interpreter(args) if args.first().is_some_and(|word| word == "-"));
         if !from_stdin {
             return None;
         }

@@ -18,8 +18,8 @@ use crate::cli::error::{EXIT_CANNOT_RUN, EXIT_NOT_FOUND, EXIT_USAGE, Error};
 pub(crate) struct Start {
     /// File to execute.
     pub(crate) executable: PathBuf,
-    /// All words, the program's own name first.
-    pub(crate) words: Vec<OsString>,
+    /// All arguments, the program's own name first.
+    pub(crate) argv: Vec<OsString>,
     /// Script that the interpreter runs by name: its lines are in scope wherever the script lies.
     pub(crate) script: Option<PathBuf>,
     /// The package of an installed program that the user runs (`-m PACKAGE`, or a command made by pip).
@@ -70,36 +70,36 @@ pub(crate) fn resolve(program: &Program, interpreter: &Path) -> Result<Start, Er
         Program::Missing => {
             Err(Error::new(EXIT_USAGE, "nothing to run", "name a script, `-m MODULE`, `-c CODE` or a command"))
         }
-        Program::Interpreter(words) => {
-            let start = with_interpreter(interpreter, words.iter().cloned(), None)?;
-            Ok(Start { package: module(words), ..start })
+        Program::Interpreter(argv) => {
+            let start = with_interpreter(interpreter, argv.iter().cloned(), None)?;
+            Ok(Start { package: module(argv), ..start })
         }
         Program::Named(name, arguments) => {
             let path = Path::new(name);
             if is_python_program(path) {
-                let words = std::iter::once(name.clone()).chain(arguments.iter().cloned());
-                return with_interpreter(interpreter, words, Some(path.to_path_buf()));
+                let argv = std::iter::once(name.clone()).chain(arguments.iter().cloned());
+                return with_interpreter(interpreter, argv, Some(path.to_path_buf()));
             }
             let executable = find(name)?;
             let installed = is_script(&executable).then(|| installed_package(&executable)).flatten();
             let script = (is_script(&executable) && installed.is_none()).then(|| executable.clone());
             let package = installed.filter(|package| !runs_others(package));
-            let words = std::iter::once(name.clone()).chain(arguments.iter().cloned()).collect();
-            Ok(Start { executable, words, script, package })
+            let argv = std::iter::once(name.clone()).chain(arguments.iter().cloned()).collect();
+            Ok(Start { executable, argv, script, package })
         }
     }
 }
 
 fn with_interpreter(
     interpreter: &Path,
-    words: impl Iterator<Item = OsString>,
+    argv: impl Iterator<Item = OsString>,
     script: Option<PathBuf>,
 ) -> Result<Start, Error> {
     let executable = find(interpreter.as_os_str()).map_err(|error| {
         Error::new(error.code, error.message, "`--python` names the interpreter, by path or by a name on PATH")
     })?;
-    let words = std::iter::once(interpreter.as_os_str().to_owned()).chain(words).collect();
-    Ok(Start { executable, words, script, package: None })
+    let argv = std::iter::once(interpreter.as_os_str().to_owned()).chain(argv).collect();
+    Ok(Start { executable, argv, script, package: None })
 }
 
 /// Does the package run other people's code? Names such as `_pytest` count like `pytest`: some packages keep their code
@@ -109,9 +109,9 @@ fn runs_others(package: &str) -> bool {
 }
 
 /// The package that `-m` names, unless [`runs_others`].
-fn module(words: &[OsString]) -> Option<String> {
-    let at = words.iter().position(|word| word == "-m")?;
-    let package = words.get(at + 1)?.to_str()?.split('.').next()?;
+fn module(arguments: &[OsString]) -> Option<String> {
+    let at = arguments.iter().position(|word| word == "-m")?;
+    let package = arguments.get(at + 1)?.to_str()?.split('.').next()?;
     (!package.is_empty() && !runs_others(package)).then(|| package.to_owned())
 }
 
@@ -273,10 +273,10 @@ pub(crate) fn interpreter_of_script(path: &Path) -> Option<PathBuf> {
     let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let line = start.get(..read)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line).into_owned();
-    let mut words = line.split_ascii_whitespace();
-    let first = words.next()?;
+    let mut parts = line.split_ascii_whitespace();
+    let first = parts.next()?;
     if first.ends_with("/env") {
-        return find(words.find(|word| !word.starts_with('-') && !word.contains('='))?.as_ref()).ok();
+        return find(parts.find(|word| !word.starts_with('-') && !word.contains('='))?.as_ref()).ok();
     }
     Some(PathBuf::from(first))
 }

@@ -90,7 +90,7 @@ pub(crate) fn start(
     mask: libc::sigset_t,
 ) -> io::Result<Child> {
     let mut command = Command::new(&start.executable);
-    if let Some((name, arguments)) = start.words.split_first() {
+    if let Some((name, arguments)) = start.argv.split_first() {
         command.arg0(name).args(arguments);
     }
     if let Some(stdin) = stdin {

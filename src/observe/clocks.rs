@@ -175,8 +175,8 @@ mod tests {
         let mut out = Vec::new();
         ledger.tell(&mut out);
         ledger.tell(&mut out);
-        let told = ThreadClock { time_ns: 10, tid: pid, cpu_ns: 500, name: "MainThread".into() };
-        assert_eq!(out, [Body::ThreadClock(told), Body::CoreWait { tid: pid, delay_ns: 7 }]);
+        let reading = ThreadClock { time_ns: 10, tid: pid, cpu_ns: 500, name: "MainThread".into() };
+        assert_eq!(out, [Body::ThreadClock(reading), Body::CoreWait { tid: pid, delay_ns: 7 }]);
     }
 
     #[test]

@@ -290,7 +290,7 @@ pub fn children(pid: u32) -> Vec<u32> {
     let of_thread = |tid| fs::read_to_string(format!("/proc/{pid}/task/{tid}/children"));
     let tids = threads(pid).unwrap_or_default();
     match tids.iter().map(|&tid| of_thread(tid)).collect::<io::Result<Vec<String>>>() {
-        Ok(texts) => texts.into_iter().flat_map(numbers).collect(),
+        Ok(lists) => lists.into_iter().flat_map(numbers).collect(),
         // The kernel lacks the file, or a thread has just ended.
         Err(_) => processes().filter(|&other| stat(other).is_ok_and(|stat| stat.parent == pid)).collect(),
     }
@@ -345,11 +345,11 @@ pub fn comm(pid: u32, tid: u32) -> Option<String> {
 #[must_use]
 pub fn command_line(pid: u32) -> Option<Vec<String>> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
-    if words.is_empty() {
+    let arguments = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
+    if arguments.is_empty() {
         return None;
     }
-    Some(words.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+    Some(arguments.split(|&byte| byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect())
 }
 
 /// High-water mark of the resident bytes (`VmHWM`); `None`: the process has ended or is a zombie.
@@ -418,19 +418,19 @@ fn read_start<'a>(file: &File, buffer: &'a mut [u8]) -> io::Result<&'a str> {
 
 /// Parses `running`, or `NUMBER 0xARG * 6 0xSP 0xPC`, or `-1 0xSP 0xPC`.
 fn parse_activity(text: &str) -> Option<Activity> {
-    let mut words = text.split_ascii_whitespace();
-    let first = words.next()?;
+    let mut fields = text.split_ascii_whitespace();
+    let first = fields.next()?;
     if first == "running" {
         return Some(Activity::Running);
     }
     let number: i64 = first.parse().ok()?;
-    let mut word = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
-    let Ok(number) = u64::try_from(number) else { return Some(Activity::Blocked { sp: word()? }) };
+    let mut argument_value = || u64::from_str_radix(fields.next()?.strip_prefix("0x")?, 16).ok();
+    let Ok(number) = u64::try_from(number) else { return Some(Activity::Blocked { sp: argument_value()? }) };
     let mut arguments = [0; 6];
     for argument in &mut arguments {
-        *argument = word()?;
+        *argument = argument_value()?;
     }
-    Some(Activity::Syscall { number, arguments, sp: word()? })
+    Some(Activity::Syscall { number, arguments, sp: argument_value()? })
 }
 
 /// Parses `stat`. The name in parentheses may contain parentheses, so fields are counted from the last parenthesis.

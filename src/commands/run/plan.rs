@@ -140,7 +140,7 @@ impl<'a> RunPlan<'a> {
     /// The program's command line.
     pub(super) fn command(&self) -> Vec<String> {
         let shown = |word: &OsString| OsStr::to_string_lossy(word).into_owned();
-        self.start.words.iter().map(shown).collect()
+        self.start.argv.iter().map(shown).collect()
     }
 
     /// Must nothing be printed beside the program's own output?

@@ -165,9 +165,9 @@ impl Stop {
     fn registers(&self) -> io::Result<(u64, Registers)> {
         // SAFETY: all bytes zero is a valid set of registers.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-        let mut room = libc::iovec { iov_base: (&raw mut registers).cast(), iov_len: size_of_val(&registers) };
-        // SAFETY: the kernel writes at most the bytes of `room`.
-        let answer = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.0, libc::NT_PRSTATUS, &raw mut room) };
+        let mut buffer = libc::iovec { iov_base: (&raw mut registers).cast(), iov_len: size_of_val(&registers) };
+        // SAFETY: the kernel writes at most the bytes of `buffer`.
+        let answer = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.0, libc::NT_PRSTATUS, &raw mut buffer) };
         if answer < 0 {
             return Err(io::Error::last_os_error());
         }

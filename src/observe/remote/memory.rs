@@ -50,13 +50,13 @@ impl ProcessMemory {
     /// Reads two words [`WATCHED`] times, about 0.35 µs apart (measured), in a single system call. False unless all
     /// reads succeed.
     #[must_use]
-    pub fn watch(&self, words: (u64, u64), into: &mut [[u64; 2]; WATCHED]) -> bool {
+    pub fn watch(&self, addresses: (u64, u64), into: &mut [[u64; 2]; WATCHED]) -> bool {
         let place = |address: u64| libc::iovec {
             iov_base: std::ptr::without_provenance_mut(usize::try_from(address).unwrap_or(0)),
             iov_len: size_of::<u64>(),
         };
-        let mut remote = [place(words.0); 2 * WATCHED];
-        remote.iter_mut().skip(1).step_by(2).for_each(|second| *second = place(words.1));
+        let mut remote = [place(addresses.0); 2 * WATCHED];
+        remote.iter_mut().skip(1).step_by(2).for_each(|second| *second = place(addresses.1));
         let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: size_of_val(into) };
         // SAFETY: `local` spans `into`, which this function may write; the kernel checks every place in `remote`.
         let read = unsafe {
@@ -128,8 +128,8 @@ impl Memory for ProcessMemory {
         let mut addr = addr;
         let mut rest = into;
         while !rest.is_empty() {
-            let room = BLOCK - usize::try_from(addr % BLOCK as u64).unwrap_or(0);
-            let (now, later) = rest.split_at_mut(room.min(rest.len()));
+            let until_block_end = BLOCK - usize::try_from(addr % BLOCK as u64).unwrap_or(0);
+            let (now, later) = rest.split_at_mut(until_block_end.min(rest.len()));
             if !self.within(addr, now) {
                 return false;
             }

@@ -172,9 +172,10 @@ impl Remote {
     pub fn start(events: Sender<Batch>) -> std::io::Result<Self> {
         let (commands, targets) = unbounded();
         let spare = Arc::new(AtomicBool::new(true));
-        let told = Arc::clone(&spare);
-        let thread =
-            std::thread::Builder::new().name("rscalene-remote".into()).spawn(move || run(&targets, &told, &events))?;
+        let shared = Arc::clone(&spare);
+        let thread = std::thread::Builder::new()
+            .name("rscalene-remote".into())
+            .spawn(move || run(&targets, &shared, &events))?;
         Ok(Self { watch: Mutex::new(Watch::Running { commands, thread }), spare })
     }
 
