@@ -1,11 +1,11 @@
 //! Source strings that a program executes: a distinct name for each string, even if several have the same file name.
 //!
-//! CPython gives the code of every `exec(text)` the file name `<string>`, so the lines of two strings would be added
+//! CPython gives the code of every `exec(source)` the file name `<string>`, so the lines of two strings would be added
 //! up. This file tells strings apart by their content: each string has a single line table for each of its functions.
 //! The first string of a file name keeps the name; the next strings are `<string> (2)`, `<string> (3)`.
 //!
 //! Job: choose the source string to which a code object belongs. Invariant: two code objects of the same name, the same
-//! first line and different line tables never share a string, unless [`MOST_TEXTS`] is reached: strings beyond the
+//! first line and different line tables never share a string, unless [`MOST_SOURCES`] is reached: strings beyond the
 //! limit share the name `<string> (others)`. Neighbours: `builder` asks for each code object of a pseudo file, `inline`
 //! names the programs of command lines.
 
@@ -19,7 +19,7 @@ use crate::profile::model::Profile;
 use crate::transport::event::CodeDef;
 
 /// Most source strings of a file name that get names of their own.
-const MOST_TEXTS: usize = 256;
+const MOST_SOURCES: usize = 256;
 /// Most code objects whose name is remembered.
 const MOST_CODES: usize = 16_384;
 
@@ -29,13 +29,13 @@ type Content = (Arc<str>, Arc<str>, u32, u64);
 /// The source strings, by file name.
 #[derive(Debug, Default)]
 pub(crate) struct Executed {
-    texts: FxHashMap<Arc<str>, Vec<Text>>,
+    sources: FxHashMap<Arc<str>, Vec<Source>>,
     known: FxHashMap<Content, Arc<str>>,
 }
 
 /// Facts about a source string.
 #[derive(Debug)]
-struct Text {
+struct Source {
     name: Arc<str>,
     /// Qualified name and first line of its code objects.
     codes: FxHashSet<(Arc<str>, u32)>,
@@ -53,42 +53,42 @@ impl Executed {
         if let Some(name) = self.known.get(&content) {
             return Arc::clone(name);
         }
-        let texts = self.texts.entry(file).or_default();
+        let sources = self.sources.entry(file).or_default();
         let is_module = &*qualname == "<module>";
         let is_nested = qualname.contains(".<locals>.");
         let lines: FxHashSet<u32> = match is_module {
             true => locations(&code.table, first_line).filter_map(|place| place.line).collect(),
             false => FxHashSet::default(),
         };
-        let fits = |text: &Text| match (&text.lines, is_module) {
-            _ if text.codes.contains(&(Arc::clone(&qualname), first_line)) => false,
+        let fits = |source: &Source| match (&source.lines, is_module) {
+            _ if source.codes.contains(&(Arc::clone(&qualname), first_line)) => false,
             // A module has an instruction on the line of each function that the module defines.
             (Some(lines), false) => is_nested || lines.contains(&first_line),
-            (None, true) => text.codes.iter().all(|(name, line)| name.contains(".<locals>.") || lines.contains(line)),
+            (None, true) => source.codes.iter().all(|(name, line)| name.contains(".<locals>.") || lines.contains(line)),
             (None, false) => true,
             (Some(_), true) => false,
         };
         // A string whose module is known to define the function comes before a string whose module was not seen.
-        let found = texts.iter().position(|text| text.lines.is_some() && fits(text));
-        let at = match found.or_else(|| texts.iter().position(fits)) {
+        let found = sources.iter().position(|source| source.lines.is_some() && fits(source));
+        let at = match found.or_else(|| sources.iter().position(fits)) {
             Some(at) => at,
-            None if texts.len() < MOST_TEXTS => {
-                let number = texts.len() + 1;
+            None if sources.len() < MOST_SOURCES => {
+                let number = sources.len() + 1;
                 let name = if number == 1 { filename.to_owned() } else { format!("{filename} ({number})") };
-                texts.push(Text { name: Arc::from(name), codes: FxHashSet::default(), lines: None });
-                texts.len() - 1
+                sources.push(Source { name: Arc::from(name), codes: FxHashSet::default(), lines: None });
+                sources.len() - 1
             }
             None => return Arc::from(format!("{filename} (others)")),
         };
-        let text = &mut texts[at];
-        text.codes.insert((qualname, first_line));
+        let source = &mut sources[at];
+        source.codes.insert((qualname, first_line));
         if is_module {
-            text.lines = Some(lines);
+            source.lines = Some(lines);
         }
         if self.known.len() < MOST_CODES {
-            self.known.insert(content, Arc::clone(&text.name));
+            self.known.insert(content, Arc::clone(&source.name));
         }
-        Arc::clone(&text.name)
+        Arc::clone(&source.name)
     }
 
     /// Numbers the strings of each file name again, strings with lines first. Otherwise the numbers would depend on
@@ -97,8 +97,8 @@ impl Executed {
         let with_lines: FxHashSet<String> =
             profile.files.iter().filter(|file| !file.lines.is_empty()).map(|file| file.path.clone()).collect();
         let mut names: FxHashMap<&str, &str> = FxHashMap::default();
-        for texts in self.texts.values() {
-            let all = || texts.iter().map(|text| &*text.name);
+        for sources in self.sources.values() {
+            let all = || sources.iter().map(|source| &*source.name);
             let first = all().filter(|name| with_lines.contains(*name));
             let then = all().filter(|name| !with_lines.contains(*name));
             names.extend(first.chain(then).zip(all()));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn two_texts_of_one_file_name_have_names_of_their_own_and_the_same_text_has_one() {
+    fn two_sources_of_one_file_name_get_different_names_and_equal_sources_get_the_same_name() {
         let mut executed = Executed::default();
         let (short, long) = (code("<module>", 1, 2), code("<module>", 1, 3));
         assert_eq!(name(&mut executed, &short), "<string>");
@@ -165,15 +165,15 @@ mod tests {
     }
 
     #[test]
-    fn texts_beyond_the_limit_share_a_name() {
+    fn sources_beyond_the_limit_share_a_name() {
         let mut executed = Executed::default();
-        for number in 0..MOST_TEXTS + 10 {
-            let mut text = code("<module>", 1, 1);
-            text.table.extend_from_slice(&(number as u32).to_le_bytes().map(|byte| 0x80 | byte & 7));
-            text.table.extend(std::iter::repeat_n(0x80 | 13 << 3, number / 512));
-            text.table.push(number as u8);
-            name(&mut executed, &text);
+        for number in 0..MOST_SOURCES + 10 {
+            let mut source = code("<module>", 1, 1);
+            source.table.extend_from_slice(&(number as u32).to_le_bytes().map(|byte| 0x80 | byte & 7));
+            source.table.extend(std::iter::repeat_n(0x80 | 13 << 3, number / 512));
+            source.table.push(number as u8);
+            name(&mut executed, &source);
         }
-        assert!(executed.texts[&Arc::from("<string>") as &Arc<str>].len() <= MOST_TEXTS);
+        assert!(executed.sources[&Arc::from("<string>") as &Arc<str>].len() <= MOST_SOURCES);
     }
 }

@@ -84,7 +84,7 @@ pub(crate) struct Helpers {
     last_ns: FxHashMap<u32, u64>,
     stretches: VecDeque<Stretch>,
     samples: VecDeque<Sample>,
-    given: FxHashMap<Place, [f64; 3]>,
+    distributed: FxHashMap<Place, [f64; 3]>,
 }
 
 impl Helpers {
@@ -127,9 +127,9 @@ impl Helpers {
     /// Distributes the samples that are left. Returns the nanoseconds of each place by kind.
     pub(crate) fn settle(&mut self) -> Vec<(Place, [f64; 3])> {
         self.give_until(u64::MAX);
-        let mut given: Vec<_> = std::mem::take(&mut self.given).into_iter().collect();
-        given.sort_unstable_by_key(|(place, _)| (place.node, place.owner));
-        given
+        let mut distributed: Vec<_> = std::mem::take(&mut self.distributed).into_iter().collect();
+        distributed.sort_unstable_by_key(|(place, _)| (place.node, place.owner));
+        distributed
     }
 
     /// The start of the time that a record of thread `tid` covers: at the latest `ns` before `time_ns`.
@@ -180,7 +180,7 @@ impl Helpers {
         let chosen = || found.iter().filter(|(rank, ..)| *rank == best);
         let all: f64 = chosen().map(|(_, overlap, _)| overlap).sum();
         for (_, overlap, place) in chosen() {
-            self.given.entry(*place).or_default()[sample.kind] += sample.weight_ns as f64 * overlap / all;
+            self.distributed.entry(*place).or_default()[sample.kind] += sample.weight_ns as f64 * overlap / all;
         }
     }
 }
@@ -199,7 +199,7 @@ mod tests {
         Place { node: NodeId(number), owner: FrameId(number) }
     }
 
-    fn given(helpers: &mut Helpers) -> Vec<(u32, f64)> {
+    fn distributed(helpers: &mut Helpers) -> Vec<(u32, f64)> {
         let ms = |ns: [f64; 3]| ns.iter().sum::<f64>() / MS as f64;
         helpers.settle().into_iter().map(|(place, ns)| (place.owner.0, ms(ns))).collect()
     }
@@ -213,7 +213,7 @@ mod tests {
             helpers.sample(1, true, line(2), 1, (ms * MS, 10 * MS), LIB);
             helpers.sample(2, true, line(3), 1, (ms * MS, 10 * MS), OTHER);
         }
-        assert_eq!(given(&mut helpers), [(2, 30.0)]);
+        assert_eq!(distributed(&mut helpers), [(2, 30.0)]);
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
         }
         helpers.wait(3, line(2), false, 10 * MS, 20 * MS);
         helpers.wait(3, line(1), true, 30 * MS, 50 * MS);
-        assert_eq!(given(&mut helpers), [(1, 30.0)]);
+        assert_eq!(distributed(&mut helpers), [(1, 30.0)]);
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
         helpers.sample(9, true, line(1), 0, (10 * MS, 10 * MS), LIB);
         helpers.sample(9, false, Place::NOWHERE, 1, (20 * MS, 10 * MS), LIB);
         helpers.wait(3, line(2), true, 20 * MS, 30 * MS);
-        assert_eq!(given(&mut helpers), []);
+        assert_eq!(distributed(&mut helpers), []);
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
         let libc = Library::of(0x3000, "/lib/x86_64-linux-gnu/libc.so.6");
         helpers.sample(9, false, Place::NOWHERE, 1, (20 * MS, 10 * MS), libc);
         helpers.wait(3, line(2), true, 20 * MS, 30 * MS);
-        assert_eq!(given(&mut helpers), []);
+        assert_eq!(distributed(&mut helpers), []);
         assert!(Library::of(0x4000, "/usr/lib/libopenblas.so.0").is_foreign);
     }
 

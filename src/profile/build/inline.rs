@@ -33,10 +33,10 @@ const SHOWN: usize = 24;
 /// The program after `-c` on the command line of an interpreter.
 #[must_use]
 pub fn text(command: &[String]) -> Option<&str> {
-    let words = command.get(1..)?;
-    let (at, word) = words.iter().enumerate().find(|(_, word)| word.starts_with("-c") || !word.starts_with('-'))?;
+    let arguments = command.get(1..)?;
+    let (at, word) = arguments.iter().enumerate().find(|(_, word)| word.starts_with("-c") || !word.starts_with('-'))?;
     match word.strip_prefix("-c")? {
-        "" => words.get(at + 1).map(String::as_str),
+        "" => arguments.get(at + 1).map(String::as_str),
         text => Some(text),
     }
 }
@@ -63,7 +63,7 @@ fn starts_a_worker(text: &str) -> bool {
 pub(crate) struct Inline {
     /// The source of the profiled program; the inner `None`: its code is in a file.
     first: Option<Option<Arc<str>>>,
-    texts: FxHashMap<Arc<str>, Arc<str>>,
+    sources: FxHashMap<Arc<str>, Arc<str>>,
     names: FxHashMap<Arc<str>, Arc<str>>,
     /// Number of programs for each shortened first line.
     numbers: FxHashMap<String, u32>,
@@ -110,25 +110,25 @@ impl Inline {
     fn keep(&mut self, name: &str, text: &str) -> Arc<str> {
         let (name, text): (Arc<str>, Arc<str>) = (Arc::from(name), Arc::from(text));
         self.bytes += text.len();
-        self.texts.insert(Arc::clone(&name), Arc::clone(&text));
+        self.sources.insert(Arc::clone(&name), Arc::clone(&text));
         self.names.insert(text, Arc::clone(&name));
         name
     }
 
     /// True if the program with this name defines a function `qualname` on `first_line`, or if its source is unknown.
     pub(crate) fn defines(&self, name: &str, qualname: &str, first_line: u32) -> bool {
-        self.texts.get(name).is_none_or(|text| text_of::defines(text, qualname, first_line))
+        self.sources.get(name).is_none_or(|text| text_of::defines(text, qualname, first_line))
     }
 
     /// True if the program with this name calls `exec`, `eval`, `compile` or `FunctionType`, or if its source is
     /// unknown.
     pub(crate) fn makes_code(&self, name: &str) -> bool {
-        self.texts.get(name).is_none_or(|text| text_of::makes_code(text))
+        self.sources.get(name).is_none_or(|text| text_of::makes_code(text))
     }
 
     /// The lines of the program with this name.
     pub(crate) fn lines(&self, name: &str) -> Option<Vec<String>> {
-        Some(self.texts.get(name)?.lines().map(str::to_owned).collect())
+        Some(self.sources.get(name)?.lines().map(str::to_owned).collect())
     }
 }
 
@@ -136,23 +136,23 @@ impl Inline {
 mod tests {
     use super::*;
 
-    fn words(words: &[&str]) -> Vec<String> {
-        words.iter().map(|&word| word.to_owned()).collect()
+    fn strings(strings: &[&str]) -> Vec<String> {
+        strings.iter().map(|&word| word.to_owned()).collect()
     }
 
     #[test]
     fn the_text_is_found_on_a_command_line_and_nothing_else_is_taken_for_it() {
-        assert_eq!(text(&words(&["python", "-c", "pass", "x"])), Some("pass"));
-        assert_eq!(text(&words(&["python", "-cpass"])), Some("pass"));
-        assert_eq!(text(&words(&["python", "-u", "-c", "pass"])), Some("pass"));
-        assert_eq!(text(&words(&["python", "app.py", "-c", "x"])), None);
-        assert_eq!(text(&words(&["python"])), None);
+        assert_eq!(text(&strings(&["python", "-c", "pass", "x"])), Some("pass"));
+        assert_eq!(text(&strings(&["python", "-cpass"])), Some("pass"));
+        assert_eq!(text(&strings(&["python", "-u", "-c", "pass"])), Some("pass"));
+        assert_eq!(text(&strings(&["python", "app.py", "-c", "x"])), None);
+        assert_eq!(text(&strings(&["python"])), None);
     }
 
     #[test]
-    fn texts_share_a_name_only_where_they_are_the_same() {
+    fn programs_share_a_name_only_if_their_sources_are_equal() {
         let mut inline = Inline::default();
-        let mut name = |text: &str| inline.name(&words(&["python", "-c", text])).expect("a text").to_string();
+        let mut name = |text: &str| inline.name(&strings(&["python", "-c", text])).expect("a text").to_string();
         assert_eq!(name("a = 1"), "<string>");
         assert_eq!(name("a = 1"), "<string>");
         assert_eq!(name("b = 1\nc = 2"), "<-c b = 1>");
@@ -160,13 +160,13 @@ mod tests {
         assert_eq!(name("b = 1\nd = 2"), "<-c b = 1 (2)>");
         assert_eq!(name("from multiprocessing.spawn import spawn_main; spawn_main(1)"), "<helper>");
         assert_eq!(name("import sys; from multiprocessing.forkserver import main; main(3, 4, [])"), "<helper>");
-        assert_eq!(inline.lines("<-c b = 1 (2)>"), Some(words(&["b = 1", "d = 2"])));
+        assert_eq!(inline.lines("<-c b = 1 (2)>"), Some(strings(&["b = 1", "d = 2"])));
     }
 
     #[test]
-    fn texts_that_find_no_room_share_a_name_and_are_counted() {
+    fn programs_beyond_the_limits_share_a_name_and_are_counted() {
         let mut inline = Inline::default();
-        let mut name = |text: &str| inline.name(&words(&["python", "-c", text])).expect("a text").to_string();
+        let mut name = |text: &str| inline.name(&strings(&["python", "-c", text])).expect("a text").to_string();
         name("first");
         for number in 2..=MOST_TEXTS {
             assert!(name(&format!("import os\n{number}")).starts_with("<-c import os"));
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(name("import os\n2"), "<-c import os>");
         assert_eq!(inline.left_out, 1);
         let mut inline = Inline::default();
-        let large = |letter: &str| words(&["python", "-c", &letter.repeat(MOST_BYTES / 3)]);
+        let large = |letter: &str| strings(&["python", "-c", &letter.repeat(MOST_BYTES / 3)]);
         let names: Vec<_> = ["a", "b", "c", "d"].map(|letter| inline.name(&large(letter))).into();
         assert_eq!(names[3].as_deref(), Some(OTHERS));
         assert_eq!(inline.left_out, 1);
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn beside_a_program_in_a_file_every_text_is_anothers() {
         let mut inline = Inline::default();
-        assert_eq!(inline.name(&words(&["python", "app.py"])), None);
-        assert_eq!(inline.name(&words(&["python", "-c", "a = 1"])).as_deref(), Some("<-c a = 1>"));
+        assert_eq!(inline.name(&strings(&["python", "app.py"])), None);
+        assert_eq!(inline.name(&strings(&["python", "-c", "a = 1"])).as_deref(), Some("<-c a = 1>"));
     }
 }

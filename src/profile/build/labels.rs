@@ -28,7 +28,7 @@ const MOST_UNMAPPED: usize = 256;
 /// The labels of one process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Labels {
-    texts: FxHashMap<u32, Pairs>,
+    pairs_by_label: FxHashMap<u32, Pairs>,
     sums: FxHashMap<u32, LabelRecord>,
     /// Live blocks by address.
     blocks: FxHashMap<u64, Block>,
@@ -62,27 +62,32 @@ struct Ended {
 impl Labels {
     /// A copy of the sums and the key-value pairs, without live blocks and requests.
     pub(crate) fn sums(&self) -> Self {
-        Self { texts: self.texts.clone(), sums: self.sums.clone(), over: self.over, ..Self::default() }
+        Self {
+            pairs_by_label: self.pairs_by_label.clone(),
+            sums: self.sums.clone(),
+            over: self.over,
+            ..Self::default()
+        }
     }
 
     /// The key-value pairs of the labels, for a forked child to take over.
-    pub(crate) fn texts(&self) -> &FxHashMap<u32, Pairs> {
-        &self.texts
+    pub(crate) fn pairs_by_label(&self) -> &FxHashMap<u32, Pairs> {
+        &self.pairs_by_label
     }
 
     /// Takes over the key-value pairs of the parent's labels, except for labels that this process has defined itself.
-    pub(crate) fn inherit(&mut self, texts: &FxHashMap<u32, Pairs>) {
-        for (&label, pairs) in texts {
-            if self.texts.len() < MOST_TEXTS {
-                self.texts.entry(label).or_insert_with(|| pairs.clone());
+    pub(crate) fn inherit(&mut self, pairs_by_label: &FxHashMap<u32, Pairs>) {
+        for (&label, pairs) in pairs_by_label {
+            if self.pairs_by_label.len() < MOST_TEXTS {
+                self.pairs_by_label.entry(label).or_insert_with(|| pairs.clone());
             }
         }
     }
 
     /// Defines the key-value pairs of a label.
     pub(crate) fn define(&mut self, label: u32, pairs: &[(String, String)]) {
-        if self.texts.len() < MOST_TEXTS {
-            self.texts.insert(label, pairs.iter().cloned().collect());
+        if self.pairs_by_label.len() < MOST_TEXTS {
+            self.pairs_by_label.insert(label, pairs.iter().cloned().collect());
         }
     }
 
@@ -162,7 +167,7 @@ impl Labels {
         if span.name == 0 {
             return;
         }
-        if span.label != span.name && span.label != 0 && !self.texts.contains_key(&span.label) {
+        if span.label != span.name && span.label != 0 && !self.pairs_by_label.contains_key(&span.label) {
             self.end_request(span.label, span.name);
         }
         if let Some(sums) = self.of(span.name) {
@@ -198,7 +203,7 @@ impl Labels {
         numbers.sort_unstable();
         for number in numbers {
             let Some(sums) = self.sums.remove(&number) else { continue };
-            let pairs = self.texts.get(&number).cloned();
+            let pairs = self.pairs_by_label.get(&number).cloned();
             book.add_label(pairs, sums);
         }
     }

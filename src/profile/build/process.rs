@@ -334,10 +334,11 @@ impl Process {
     /// Adds the record of a query. The line comes from the stack, else from the query's own label.
     pub(crate) fn query(&mut self, query: &wire::Query, tree: &Tree, names: &mut Names, scope: &Scope) {
         let Place { node, owner } = self.definitions.place(query.stack);
-        let texts = self.labels.texts();
+        let pairs_by_label = self.labels.pairs_by_label();
         // A running request has a number without key-value pairs. The pairs arrive when the request ends.
-        let unit = if texts.contains_key(&query.label) { 0 } else { query.label };
-        let owner = owner.some().or_else(|| said_place(texts.get(&query.name)?, names, scope)).unwrap_or(owner);
+        let unit = if pairs_by_label.contains_key(&query.label) { 0 } else { query.label };
+        let owner =
+            owner.some().or_else(|| said_place(pairs_by_label.get(&query.name)?, names, scope)).unwrap_or(owner);
         let callers = || callers(node, owner, tree, names);
         self.queries.record(query, unit, owner, callers);
     }
@@ -345,7 +346,7 @@ impl Process {
     /// A piece of work ended.
     pub(crate) fn span(&mut self, span: &wire::Span) {
         if span.label != span.name && span.label != 0 {
-            self.queries.end_request(span.label, self.labels.texts());
+            self.queries.end_request(span.label, self.labels.pairs_by_label());
         }
         self.labels.end(span);
     }
@@ -383,7 +384,7 @@ impl Process {
             }
         }
         self.settle_memory(last, book);
-        self.queries.settle(self.row, !self.refused, self.labels.texts(), book);
+        self.queries.settle(self.row, !self.refused, self.labels.pairs_by_label(), book);
         self.labels.settle(book);
         if !self.refused {
             self.native.settle(&self.operators, book);

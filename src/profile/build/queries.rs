@@ -128,9 +128,9 @@ impl Queries {
     }
 
     /// A request ended: looks for repeats, and adds its sums to the process.
-    pub(crate) fn end_request(&mut self, number: u32, texts: &FxHashMap<u32, Pairs>) {
+    pub(crate) fn end_request(&mut self, number: u32, pairs_by_label: &FxHashMap<u32, Pairs>) {
         let Some(mut sums) = self.open.remove(&number) else { return };
-        mark(&mut sums, texts);
+        mark(&mut sums, pairs_by_label);
         for (key, sum) in sums {
             let full = self.sums.len() >= MOST_KEYS && !self.sums.contains_key(&key);
             let key = if full { (FrameId::NONE, 0) } else { key };
@@ -139,20 +139,27 @@ impl Queries {
     }
 
     /// Books all sums. `trusted`: the frames of the process can be trusted.
-    pub(crate) fn settle(&mut self, row: usize, trusted: bool, texts: &FxHashMap<u32, Pairs>, book: &mut Book) {
+    pub(crate) fn settle(
+        &mut self,
+        row: usize,
+        trusted: bool,
+        pairs_by_label: &FxHashMap<u32, Pairs>,
+        book: &mut Book,
+    ) {
         let mut open: Vec<u32> = self.open.keys().copied().collect();
         open.sort_unstable();
-        open.iter().for_each(|&number| self.end_request(number, texts));
+        open.iter().for_each(|&number| self.end_request(number, pairs_by_label));
         if self.ready || !self.sums.is_empty() {
             book.queries.counted = true;
         }
         let place = |owner: FrameId| if trusted { owner } else { FrameId::NONE };
-        let text = |name: u32| texts.get(&name).and_then(|pairs| pairs.get("sql")).map_or(OTHERS, String::as_str);
+        let text =
+            |name: u32| pairs_by_label.get(&name).and_then(|pairs| pairs.get("sql")).map_or(OTHERS, String::as_str);
         let key = |(owner, name): Key| QueryKey { owner: place(owner), statement: text(name).to_owned() };
         let mut sums: Vec<(Key, Sum)> = std::mem::take(&mut self.sums).into_iter().collect();
         sums.sort_unstable_by_key(|(_, sum)| sum.first);
         for (at, sum) in sums {
-            let said = |word: &str| texts.get(&at.1).and_then(|pairs| pairs.get(word));
+            let said = |word: &str| pairs_by_label.get(&at.1).and_then(|pairs| pairs.get(word));
             let record = QueryRecord {
                 transaction: said("transaction").is_some(),
                 by: said("by").cloned().unwrap_or_default(),
@@ -168,8 +175,8 @@ impl Queries {
 }
 
 /// Marks N+1 queries and duplicates among the executions of a request or process.
-fn mark(sums: &mut FxHashMap<Key, Sum>, texts: &FxHashMap<u32, Pairs>) {
-    let is_query = |name: u32| texts.get(&name).is_none_or(|pairs| !pairs.contains_key("transaction"));
+fn mark(sums: &mut FxHashMap<Key, Sum>, pairs_by_label: &FxHashMap<u32, Pairs>) {
+    let is_query = |name: u32| pairs_by_label.get(&name).is_none_or(|pairs| !pairs.contains_key("transaction"));
     let mut marked = Vec::new();
     for (&key, sum) in sums.iter() {
         let count = sum.record.count;
@@ -180,7 +187,7 @@ fn mark(sums: &mut FxHashMap<Key, Sum>, texts: &FxHashMap<u32, Pairs>) {
         let cause = sums
             .iter()
             .filter(|((owner, name), before)| before.first < sum.first && owner.some().is_some() && is_query(*name))
-            .filter(|((_, name), _)| texts.get(name).is_some_and(|pairs| !pairs.contains_key("writes")))
+            .filter(|((_, name), _)| pairs_by_label.get(name).is_some_and(|pairs| !pairs.contains_key("writes")))
             .filter(|(_, before)| before.record.rows.is_some_and(|rows| rows as f64 >= enough))
             .filter(|(_, before)| before.callers.first().is_some_and(|function| sum.callers.contains(function)))
             .max_by_key(|(_, before)| before.first)

@@ -51,11 +51,11 @@ impl Open {
             tracked: at.tracked,
             passed: Lines::default(),
         };
-        let room = self.sections.len() < MOST_NAMES;
-        if room {
+        let fits = self.sections.len() < MOST_NAMES;
+        if fits {
             self.sections.insert(mark.section, begun);
         }
-        room
+        fits
     }
 
     /// A section ends.

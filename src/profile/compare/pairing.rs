@@ -55,19 +55,20 @@ const MOST_ALONE: usize = 200;
 
 /// Pairs, among the files without a partner, those that share half of their lines; most shared lines first.
 fn alike(old: &[File], new: &[File], free: &[bool], partner: &[Option<usize>]) -> Vec<(usize, usize)> {
-    let texts = |file: &File| -> HashSet<String> {
+    let source_lines = |file: &File| -> HashSet<String> {
         file.lines.iter().filter_map(|line| line.source.as_deref()).map(|text| text.trim().to_owned()).collect()
     };
-    let olds: Vec<_> = (0..old.len()).filter(|&at| free[at]).map(|at| (at, texts(&old[at]))).collect();
-    let news: Vec<_> = (0..new.len()).filter(|&at| partner[at].is_none()).map(|at| (at, texts(&new[at]))).collect();
+    let olds: Vec<_> = (0..old.len()).filter(|&at| free[at]).map(|at| (at, source_lines(&old[at]))).collect();
+    let news: Vec<_> =
+        (0..new.len()).filter(|&at| partner[at].is_none()).map(|at| (at, source_lines(&new[at]))).collect();
     if olds.len() > MOST_ALONE || news.len() > MOST_ALONE {
         return Vec::new();
     }
     let mut found = Vec::new();
-    for (old_at, old_texts) in &olds {
-        for (new_at, new_texts) in &news {
-            let same = old_texts.intersection(new_texts).count();
-            if same > 0 && 2 * same >= old_texts.len().min(new_texts.len()) {
+    for (old_at, old_lines) in &olds {
+        for (new_at, new_lines) in &news {
+            let same = old_lines.intersection(new_lines).count();
+            if same > 0 && 2 * same >= old_lines.len().min(new_lines.len()) {
                 found.push((std::cmp::Reverse(same), *old_at, *new_at));
             }
         }
@@ -83,24 +84,24 @@ fn alike(old: &[File], new: &[File], free: &[bool], partner: &[Option<usize>]) -
 
 /// Pairs the lines of a file.
 pub(crate) fn lines<'a>(old: &'a [Line], new: &'a [Line]) -> Vec<Pair<'a, Line>> {
-    let texts = |lines: &'a [Line]| -> Vec<Option<&'a str>> {
+    let sources = |lines: &'a [Line]| -> Vec<Option<&'a str>> {
         lines.iter().map(|line| line.source.as_deref().map(str::trim)).collect()
     };
-    let (old_texts, new_texts) = (texts(old), texts(new));
+    let (old_sources, new_sources) = (sources(old), sources(new));
     let mut partner: Vec<Option<usize>> = vec![None; new.len()];
     let mut free = vec![true; old.len()];
-    for (old_at, new_at) in in_order(&old_texts, &new_texts) {
+    for (old_at, new_at) in in_order(&old_sources, &new_sources) {
         partner[new_at] = Some(old_at);
         free[old_at] = false;
     }
     let mut waiting: HashMap<(Option<&str>, u32), VecDeque<usize>> = HashMap::new();
     let key = |text: Option<&'a str>, line: &Line| (text, if text.is_some() { 0 } else { line.line });
     for at in (0..old.len()).filter(|&at| free[at]) {
-        waiting.entry(key(old_texts[at], &old[at])).or_default().push_back(at);
+        waiting.entry(key(old_sources[at], &old[at])).or_default().push_back(at);
     }
     for at in 0..new.len() {
         if partner[at].is_none()
-            && let Some(found) = waiting.get_mut(&key(new_texts[at], &new[at])).and_then(VecDeque::pop_front)
+            && let Some(found) = waiting.get_mut(&key(new_sources[at], &new[at])).and_then(VecDeque::pop_front)
         {
             partner[at] = Some(found);
             free[found] = false;

@@ -201,10 +201,10 @@ fn parts(line: &Line, units: Units) -> Vec<Part> {
     let shares = line.by_process.iter().filter(|share| share.process < units.count as usize);
     let mut parts: Vec<Part> =
         shares.map(|share| part(units.first + share.process as u32, &share.time, &share.memory)).collect();
-    let told = parts.iter().fold((0_u64, 0_u64, 0_u64), |told, part| {
-        (told.0.saturating_add(part.1), told.1.saturating_add(part.2), told.2.saturating_add(part.3))
+    let sum = parts.iter().fold((0_u64, 0_u64, 0_u64), |sum, part| {
+        (sum.0.saturating_add(part.1), sum.1.saturating_add(part.2), sum.2.saturating_add(part.3))
     });
-    let rest = (whole.1.saturating_sub(told.0), whole.2.saturating_sub(told.1), whole.3.saturating_sub(told.2));
+    let rest = (whole.1.saturating_sub(sum.0), whole.2.saturating_sub(sum.1), whole.3.saturating_sub(sum.2));
     // Rounding alone leaves up to a microsecond, or a byte, for each process.
     let rounding = parts.len() as u64;
     if rest.0.max(rest.1).max(rest.2) > rounding {

@@ -28,7 +28,7 @@ pub use self::spread::By;
 use self::exact::{AtPeak, MemorySum, TimeSum, add, add_known, add_micros, at_peak, micros, seconds};
 use self::lines::{FileSum, Files, MOST_SHARES, Parts, Units};
 use self::places::FileKey;
-use self::runs::{Identity, NearMoment, Peak, Run, Words};
+use self::runs::{Identity, NearMoment, Peak, Run, Values};
 use self::sql::Queries;
 use self::stacks::Tree;
 use self::tables::Tables;
@@ -78,7 +78,7 @@ pub struct Merging {
     queries: Queries,
     totals: TotalsSum,
     settings: Settings,
-    words: [Words; 5],
+    target_facts: [Values; 5],
     free_threaded: bool,
 }
 
@@ -172,15 +172,15 @@ impl Merging {
 
     fn add_head(&mut self, profile: &Profile) {
         let target = &profile.target;
-        let texts = [
+        let values = [
             Some(&profile.tool.version),
             target.python.as_ref(),
             Some(&target.platform),
             target.allocator.as_ref(),
             target.attached.as_ref(),
         ];
-        for (words, text) in self.words.iter_mut().zip(texts) {
-            words.add(text.map(String::as_str));
+        for (fact, value) in self.target_facts.iter_mut().zip(values) {
+            fact.add(value.map(String::as_str));
         }
         self.free_threaded |= target.free_threaded;
         runs::add_settings(&mut self.settings, &profile.settings);
@@ -221,7 +221,7 @@ impl Merging {
     /// The profile of all runs, whose lines are compared by `by`; `None`: by rank, else by machine, else by process.
     #[must_use]
     pub fn finish(self, by: Option<By>) -> Profile {
-        let Self { mut runs, files: Files { mut files, .. }, peak, peaks, tables, totals, words, .. } = self;
+        let Self { mut runs, files: Files { mut files, .. }, peak, peaks, tables, totals, target_facts, .. } = self;
         let (start, end) = self.span.unwrap_or_default();
         runs.sort_by_cached_key(|run| runs::identity(&run.member));
         let numbers = numbers(&runs, self.units);
@@ -263,7 +263,7 @@ impl Merging {
             series.into_iter().map(|(at, bytes)| (seconds(at.saturating_sub(start).max(0) as u64), bytes)).collect()
         };
         profile.timeline = Timeline { rss: points(peaks.rss), live: points(peaks.live), lines: Vec::new() };
-        let [tool, python, platform, allocator, attached] = words.map(Words::text);
+        let [tool, python, platform, allocator, attached] = target_facts.map(Values::text);
         profile.tool = Tool { version: tool.unwrap_or_default() };
         let target = &mut profile.target;
         (target.python, target.platform, target.free_threaded) =
@@ -321,7 +321,7 @@ fn order(shown: Vec<String>, keys: &[FileKey]) -> (Vec<(String, usize)>, Vec<usi
 struct Rows {
     processes: Vec<crate::profile::model::Process>,
     threads: Vec<Thread>,
-    near: Vec<(usize, NearMoment)>,
+    near_rows: Vec<(usize, NearMoment)>,
 }
 
 impl Rows {
@@ -329,7 +329,7 @@ impl Rows {
     fn take(&mut self, run: Run, many_threads: bool) -> Member {
         let Run { mut member, processes, threads, near_limits, .. } = run;
         let first = self.processes.len();
-        self.near.extend(near_limits.into_iter().map(|near| (first, near)));
+        self.near_rows.extend(near_limits.into_iter().map(|limit| (first, limit)));
         self.processes.extend(processes);
         if many_threads {
             member.threads = 0;
@@ -340,13 +340,13 @@ impl Rows {
     }
 
     fn near_limits(&mut self, places: &[usize], start: i64) -> Vec<NearLimit> {
-        let row = |(first, NearMoment(at, near)): (usize, NearMoment)| NearLimit {
+        let row = |(first, NearMoment(at, limit)): (usize, NearMoment)| NearLimit {
             at_s: seconds(at.saturating_sub(start).max(0) as u64),
-            process: first + near.process,
-            lines: near.lines.iter().map(|held| HeldBytes { file: places[held.file], ..*held }).collect(),
-            ..near
+            process: first + limit.process,
+            lines: limit.lines.iter().map(|held| HeldBytes { file: places[held.file], ..*held }).collect(),
+            ..limit
         };
-        let mut rows: Vec<NearLimit> = std::mem::take(&mut self.near).into_iter().map(row).collect();
+        let mut rows: Vec<NearLimit> = std::mem::take(&mut self.near_rows).into_iter().map(row).collect();
         rows.sort_by(|left, right| left.at_s.total_cmp(&right.at_s).then(left.process.cmp(&right.process)));
         rows
     }

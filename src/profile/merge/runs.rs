@@ -70,18 +70,18 @@ pub(super) fn of(profile: &mut Profile, first: u32, files: &[usize]) -> Vec<Run>
     let mut runs = Vec::with_capacity(members.len());
     let (mut unit, mut row) = (first, 0);
     for member in members {
-        let of_it = |near: &&NearLimit| (row..row + member.processes).contains(&near.process);
-        let near = near_limits.iter().filter(of_it).map(|near| {
+        let of_it = |limit: &&NearLimit| (row..row + member.processes).contains(&limit.process);
+        let near_limits = near_limits.iter().filter(of_it).map(|limit| {
             let held = |line: &HeldBytes| HeldBytes { file: files[line.file], ..*line };
-            let at = start.saturating_add(micros(near.at_s) as i64);
-            let (process, lines) = (near.process - row, near.lines.iter().map(held).collect());
-            NearMoment(at, NearLimit { process, lines, ..near.clone() })
+            let at = start.saturating_add(micros(limit.at_s) as i64);
+            let (process, lines) = (limit.process - row, limit.lines.iter().map(held).collect());
+            NearMoment(at, NearLimit { process, lines, ..limit.clone() })
         });
         let (host, rank) = (&member.host, member.rank);
         let placed = |process: Process| Process { host: host.clone(), rank, ..process };
         let run = Run {
             first: unit,
-            near_limits: near.collect(),
+            near_limits: near_limits.collect(),
             processes: processes.by_ref().take(member.processes).map(placed).collect(),
             threads: threads.by_ref().take(member.threads).collect(),
             member,
@@ -149,7 +149,7 @@ fn common<'a, T: PartialEq + Clone + 'a>(mut values: impl Iterator<Item = &'a T>
     if values.all(|value| value == first) { first.clone() } else { several }
 }
 
-/// The target of all runs. The rest of the target comes from [`Words`].
+/// The target of all runs. The rest of the target comes from [`Values`].
 pub(super) fn target(members: &[Member]) -> Target {
     let commands = members.iter().map(|member| &member.command);
     let worst = members.iter().map(|member| member.exit).max_by_key(|exit| (exit.signal, exit.code));
@@ -171,19 +171,19 @@ pub(super) fn cwd(members: &[Member]) -> String {
 
 /// A set of strings of all runs: versions, platforms.
 #[derive(Debug, Default)]
-pub(super) struct Words(BTreeSet<String>);
+pub(super) struct Values(BTreeSet<String>);
 
-impl Words {
-    /// Adds the strings of a text, which may be a list written by [`Words::text`].
+impl Values {
+    /// Adds the strings of a text, which may be a list written by [`Values::text`].
     pub(super) fn add(&mut self, text: Option<&str>) {
-        let words = text.unwrap_or_default().split(", ").filter(|word| !word.is_empty());
-        self.0.extend(words.map(str::to_owned));
+        let values = text.unwrap_or_default().split(", ").filter(|word| !word.is_empty());
+        self.0.extend(values.map(str::to_owned));
     }
 
     /// All strings, separated by commas; `None` if there is none.
     pub(super) fn text(self) -> Option<String> {
-        let words: Vec<String> = self.0.into_iter().collect();
-        (!words.is_empty()).then(|| words.join(", "))
+        let values: Vec<String> = self.0.into_iter().collect();
+        (!values.is_empty()).then(|| values.join(", "))
     }
 }
 

@@ -133,8 +133,9 @@ impl Groups {
             alloc_bytes: figure(2, 2),
             peak_bytes: figure(3, 2),
         };
-        let told = row.cpu_s.is_some() || row.wait_s.is_some() || row.alloc_bytes.is_some() || row.peak_bytes.is_some();
-        told.then_some(row)
+        let has_value =
+            row.cpu_s.is_some() || row.wait_s.is_some() || row.alloc_bytes.is_some() || row.peak_bytes.is_some();
+        has_value.then_some(row)
     }
 }
 
@@ -149,22 +150,22 @@ fn group_name(by: By, (_, rank, host, pid): &Key) -> String {
 }
 
 /// A label by number, with its CPU seconds and bytes on a line.
-type Told = (usize, Option<f64>, Option<u64>);
+type LabelFigures = (usize, Option<f64>, Option<u64>);
 
 fn by_label(labels: &[Label]) -> Vec<LineSpread> {
     if labels.len() < 2 {
         return Vec::new();
     }
-    let mut lines: BTreeMap<(usize, u32), Vec<Told>> = BTreeMap::new();
+    let mut lines: BTreeMap<(usize, u32), Vec<LabelFigures>> = BTreeMap::new();
     for (group, label) in labels.iter().enumerate() {
         for line in &label.lines {
             lines.entry((line.file, line.line)).or_default().push((group, line.cpu_s, line.alloc_bytes));
         }
     }
-    let row = |((file, line), told): ((usize, u32), Vec<Told>)| {
+    let row = |((file, line), figures): ((usize, u32), Vec<LabelFigures>)| {
         let mut cpu: Vec<Option<u64>> = labels.iter().map(|label| label.cpu_s.map(|_| 0)).collect();
         let mut alloc: Vec<Option<u64>> = labels.iter().map(|label| label.alloc_bytes.map(|_| 0)).collect();
-        for (group, cpu_s, alloc_bytes) in told {
+        for (group, cpu_s, alloc_bytes) in figures {
             (cpu[group], alloc[group]) = (cpu_s.map(micros).or(cpu[group]), alloc_bytes.or(alloc[group]));
         }
         let known = |values: Vec<Option<u64>>| {

@@ -44,8 +44,8 @@ impl Known {
     /// Time as the model's type.
     pub(crate) fn time(self, amount: &Amount) -> Time {
         // CPU time without a split into kinds gives no zeros.
-        let told = amount.unsplit_s == 0.0 || amount.s[0] + amount.s[1] > 0.0;
-        let cpu = |kind: usize| (self.cpu && (told || kind == SYSTEM)).then_some(amount.s[kind]);
+        let is_split = amount.unsplit_s == 0.0 || amount.s[0] + amount.s[1] > 0.0;
+        let cpu = |kind: usize| (self.cpu && (is_split || kind == SYSTEM)).then_some(amount.s[kind]);
         Time {
             python_s: cpu(0),
             native_s: cpu(1),

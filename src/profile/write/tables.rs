@@ -299,13 +299,13 @@ fn kept(book: &Book, tree: &Tree) -> Vec<bool> {
     } else {
         0.0
     };
-    let mut room = MOST_NODES;
+    let mut left = MOST_NODES;
     // Nodes of equal size may not all fit. Parents come first, so an omitted node is never a caller of a kept node.
     sizes
         .iter()
         .map(|&size| {
-            let keep = size > 0.0 && (size > least || (size == least && room > 0));
-            room = room.saturating_sub(usize::from(keep));
+            let keep = size > 0.0 && (size > least || (size == least && left > 0));
+            left = left.saturating_sub(usize::from(keep));
             keep
         })
         .collect()

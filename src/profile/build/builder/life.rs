@@ -45,7 +45,7 @@ impl ProfileBuilder {
         next.forked_from = start.flags.has(ProcessFlags::FORKED).then_some(start.parent);
         next.refused = start.flags.has(ProcessFlags::NO_FRAMES);
         if let Some(parent) = next.forked_from.and_then(|parent| self.running.get(&parent)) {
-            next.labels.inherit(parent.labels.texts());
+            next.labels.inherit(parent.labels.pairs_by_label());
         }
         next.forked_program = next
             .forked_from
@@ -158,9 +158,9 @@ impl ProfileBuilder {
 /// mappings, the process also gets the mappings of its parent.
 pub(super) fn inherit(running: &mut FxHashMap<u32, Process>, pid: u32) {
     let parent = running.get(&pid).and_then(|process| running.get(&process.forked_from?));
-    let texts = parent.map(|parent| parent.labels.texts()).filter(|texts| !texts.is_empty()).cloned();
-    if let (Some(texts), Some(process)) = (texts, running.get_mut(&pid)) {
-        process.labels.inherit(&texts);
+    let inherited = parent.map(|parent| parent.labels.pairs_by_label()).filter(|pairs| !pairs.is_empty()).cloned();
+    if let (Some(inherited), Some(process)) = (inherited, running.get_mut(&pid)) {
+        process.labels.inherit(&inherited);
     }
     let Some(mut process) = running.get(&pid).filter(|process| process.native.unmapped()) else { return };
     // The number of processes limits the number of ancestors: a longer chain would be a circle.
