@@ -23,36 +23,36 @@ pub(crate) fn width(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.graphemes(true).map(|cluster| cluster.width()).sum() }
 }
 
-/// Appends `text`, made harmless, painted, and cut at its end to `room` display cells. Returns the cells that it takes.
-pub(crate) fn fit_onto(out: &mut String, text: &str, room: usize, role: Role, style: &Style) -> usize {
+/// Appends `text`, made harmless, painted, and cut at its end to `most_cells` display cells. Returns the cells that it takes.
+pub(crate) fn fit_onto(out: &mut String, text: &str, most_cells: usize, role: Role, style: &Style) -> usize {
     // Fast path: most lines are ASCII, so each byte takes a cell and none needs a replacement. Only other lines are
     // split into clusters, because that took a third of the time of a table of 100,000 lines.
-    let head = &text.as_bytes()[..text.len().min(room.saturating_add(1))];
+    let head = &text.as_bytes()[..text.len().min(most_cells.saturating_add(1))];
     let plain = head.iter().all(|byte| matches!(byte, b' '..=b'~'));
-    if plain && text.len() <= room {
+    if plain && text.len() <= most_cells {
         style.paint(out, role, text);
         return text.len();
     }
     let ellipsis = style.glyph("\u{2026}", "...");
     let mark = width(ellipsis);
-    if plain && mark <= room {
+    if plain && mark <= most_cells {
         // The byte after the cut is plain ASCII too, so it cannot combine with the letter before.
-        style.paint(out, role, &text[..room - mark]);
+        style.paint(out, role, &text[..most_cells - mark]);
         style.paint(out, Role::Faint, ellipsis);
-        return room;
+        return most_cells;
     }
     let mut made = Made::default();
     // Bytes and cells up to the place of a cut, in case the text turns out too long.
     let mut cut = (0, 0);
     for cluster in text.graphemes(true) {
-        if made.width + mark <= room {
+        if made.width + mark <= most_cells {
             cut = (made.text.len(), made.width);
         }
         made.push(cluster, style);
-        if made.width > room {
+        if made.width > most_cells {
             made.truncate(cut);
             made.paint_onto(out, role, style);
-            if mark > room {
+            if mark > most_cells {
                 return made.width;
             }
             style.paint(out, Role::Faint, ellipsis);
@@ -70,22 +70,22 @@ pub(crate) fn visible(text: &str, style: &Style) -> String {
     made.text
 }
 
-/// `text` made harmless and cut at its end to `room` display cells, without colours.
-pub(crate) fn fit(text: &str, room: usize, style: &Style) -> String {
+/// `text` made harmless and cut at its end to `most_cells` display cells, without colours.
+pub(crate) fn fit(text: &str, most_cells: usize, style: &Style) -> String {
     let mut out = String::new();
-    fit_onto(&mut out, text, room, Role::Plain, &Style { color: false, ..*style });
+    fit_onto(&mut out, text, most_cells, Role::Plain, &Style { color: false, ..*style });
     out
 }
 
-/// `text` made harmless and cut at its front to `room` display cells, because the end of a path says more than its
+/// `text` made harmless and cut at its front to `most_cells` display cells, because the end of a path says more than its
 /// start.
-pub(crate) fn fit_end(text: &str, room: usize, style: &Style) -> String {
+pub(crate) fn fit_end(text: &str, most_cells: usize, style: &Style) -> String {
     let text = visible(text, style);
-    if width(&text) <= room {
+    if width(&text) <= most_cells {
         return text;
     }
     let ellipsis = style.glyph("\u{2026}", "...");
-    let kept = room.saturating_sub(width(ellipsis));
+    let kept = most_cells.saturating_sub(width(ellipsis));
     let mut start = text.len();
     let mut used = 0;
     for (at, cluster) in text.grapheme_indices(true).rev() {
@@ -228,8 +228,8 @@ mod tests {
     const ASCII: Style = Style { width: 80, color: false, unicode: false };
 
     #[test]
-    fn what_is_cut_fills_its_room_and_never_more() {
-        let texts = [
+    fn cut_text_fills_its_cells_and_never_exceeds_them() {
+        let examples = [
             "plain ascii text",
             "합계를 구한다",
             "日本語のテキスト",
@@ -237,16 +237,16 @@ mod tests {
             "e\u{301}\u{301}clair",
             "👨\u{200d}👩\u{200d}👧 family ⚠\u{fe0f}!",
         ];
-        for text in texts {
-            for room in 0..=width(text) + 2 {
+        for text in examples {
+            for most_cells in 0..=width(text) + 2 {
                 for style in [UNICODE, ASCII] {
-                    let out = fit(text, room, &style);
-                    assert!(width(&out) <= room, "{text:?} in {room}: {out:?}");
+                    let out = fit(text, most_cells, &style);
+                    assert!(width(&out) <= most_cells, "{text:?} in {most_cells}: {out:?}");
                     // If the next cluster takes two cells, the text may end a cell before the limit.
-                    let full = width(&out) + 2 > room.min(width(text));
-                    assert!(full || !style.unicode, "{text:?} in {room}: {out:?}");
+                    let full = width(&out) + 2 > most_cells.min(width(text));
+                    assert!(full || !style.unicode, "{text:?} in {most_cells}: {out:?}");
                 }
-                assert!(width(&fit_end(text, room.max(1), &UNICODE)) <= room.max(1));
+                assert!(width(&fit_end(text, most_cells.max(1), &UNICODE)) <= most_cells.max(1));
             }
         }
         assert_eq!(fit("합계를 구한다", 6, &UNICODE), "합계…");

@@ -173,8 +173,8 @@ pub(crate) fn text(pairs: &[(String, String)]) -> String {
             break;
         }
         let mut value = value.replace('\0', " ");
-        let room = left - key.len();
-        let end = (0..=room.min(value.len())).rev().find(|&end| value.is_char_boundary(end));
+        let value_limit = left - key.len();
+        let end = (0..=value_limit.min(value.len())).rev().find(|&end| value.is_char_boundary(end));
         value.truncate(end.unwrap_or(0));
         text += &format!("{}\0{value}\0", key.replace('\0', " "));
     }
@@ -183,9 +183,9 @@ pub(crate) fn text(pairs: &[(String, String)]) -> String {
 
 /// The pairs from which [`text`] was made.
 fn pairs_of(text: &str) -> Vec<(String, String)> {
-    let mut words = text.split_terminator('\0');
+    let mut parts = text.split_terminator('\0');
     let mut pairs = Vec::new();
-    while let (Some(key), Some(value)) = (words.next(), words.next()) {
+    while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
         pairs.push((key.to_owned(), value.to_owned()));
     }
     pairs

@@ -289,12 +289,13 @@ impl Book {
     /// the function of `of` or in a caller.
     fn cause(&self, of: &Entry, count: u64) -> Option<(Place, Arc<str>, u64)> {
         let enough = count as f64 * CAUSE_SHARE;
-        let near =
+        let in_caller =
             |place: &Place| of.site.iter().any(|caller| caller.file == place.file && caller.function == place.function);
         let before = self.entries.iter().filter(|entry| entry.first < of.first && !entry.transaction);
         let read = before.filter(|entry| !is_write(&entry.statement));
         let with_rows = read.filter(|entry| entry.rows.is_some_and(|rows| rows as f64 >= enough));
-        let chosen = with_rows.filter(|entry| entry.site.first().is_some_and(near)).max_by_key(|entry| entry.first)?;
+        let chosen =
+            with_rows.filter(|entry| entry.site.first().is_some_and(in_caller)).max_by_key(|entry| entry.first)?;
         Some((chosen.site.first()?.clone(), chosen.statement.clone(), chosen.rows?))
     }
 }

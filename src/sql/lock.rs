@@ -51,7 +51,7 @@ pub(super) struct State {
     pub(super) sites: Sites,
     scope: Option<Scope>,
     /// Normal forms by text: one map for double quotes around names, one for double quotes around strings.
-    texts: [FxHashMap<Box<str>, Arc<str>>; 2],
+    normal_by_text: [FxHashMap<Box<str>, Arc<str>>; 2],
     /// Texts of calls that are no SQL, by name.
     calls: FxHashMap<Box<str>, Arc<str>>,
     normals: FxHashSet<Arc<str>>,
@@ -236,22 +236,22 @@ impl State {
 
     /// The text of a call that is no SQL.
     pub(super) fn call(&mut self, name: &str) -> Arc<str> {
-        let texts = &mut self.calls;
-        if let Some(known) = texts.get(name) {
+        let calls = &mut self.calls;
+        if let Some(known) = calls.get(name) {
             return known.clone();
         }
-        if texts.len() >= MOST_TEXTS {
-            texts.clear();
+        if calls.len() >= MOST_TEXTS {
+            calls.clear();
         }
         let made: Arc<str> = format!("{CALL}{name}").into();
-        texts.insert(name.into(), made.clone());
+        calls.insert(name.into(), made.clone());
         made
     }
 
     /// The normal form of a statement.
     pub(super) fn statement(&mut self, sql: &str, strings: bool) -> Arc<str> {
-        let texts = &mut self.texts[usize::from(strings)];
-        if let Some(known) = texts.get(sql) {
+        let known_forms = &mut self.normal_by_text[usize::from(strings)];
+        if let Some(known) = known_forms.get(sql) {
             return known.clone();
         }
         let made: Arc<str> = normal_form(sql, strings).into();
@@ -265,10 +265,10 @@ impl State {
                 made
             }
         };
-        if texts.len() >= MOST_TEXTS {
-            texts.clear();
+        if known_forms.len() >= MOST_TEXTS {
+            known_forms.clear();
         }
-        texts.insert(sql.into(), made.clone());
+        known_forms.insert(sql.into(), made.clone());
         made
     }
 

@@ -251,7 +251,7 @@ impl Shape {
 
 /// Whether an operand must follow this word, so that the word cannot be a name.
 fn is_keyword(word: &str) -> bool {
-    const WORDS: [&str; 31] = [
+    const KEYWORDS: [&str; 31] = [
         "select",
         "from",
         "where",
@@ -284,7 +284,7 @@ fn is_keyword(word: &str) -> bool {
         "ilike",
         "using",
     ];
-    WORDS.contains(&word)
+    KEYWORDS.contains(&word)
 }
 
 #[cfg(test)]

@@ -38,12 +38,12 @@ fn push_totals(out: &mut String, diff: &Diff, style: &Style) {
         ("", 20, false),
     ];
     // Leave out whole columns that do not fit, from the right.
-    let mut room = style.width;
+    let mut width_left = style.width;
     let heads: Vec<_> = heads
         .into_iter()
         .take_while(|(_, width, _)| {
-            let fits = *width < room;
-            room = room.saturating_sub(width + 1);
+            let fits = *width < width_left;
+            width_left = width_left.saturating_sub(width + 1);
             fits
         })
         .collect();
@@ -79,23 +79,23 @@ fn push_lines(out: &mut String, diff: &Diff, selected: &Selected<'_>, style: &St
             .collect();
         let longest = places.iter().map(|place| text::width(place)).max().unwrap_or(0);
         let place_width = longest.clamp(8, (style.width / 3).max(14));
-        let mut room = style.width.saturating_sub(place_width + 1 + 12);
+        let mut width_left = style.width.saturating_sub(place_width + 1 + 12);
         let mut heads = vec![("Line", place_width, false)];
         let mut chosen = Vec::new();
         let before_after = [("CPU before", true), ("CPU after", false)];
         for (name, is_before) in before_after.into_iter().filter(|_| style.width >= 100) {
             heads.push((name, 10, true));
-            room = room.saturating_sub(11);
+            width_left = width_left.saturating_sub(11);
             chosen.push(Cell::Cpu(is_before));
         }
         for (name, unit, of) in columns(&selected.lines) {
-            if room > FIGURE {
-                room -= FIGURE + 1;
+            if width_left > FIGURE {
+                width_left -= FIGURE + 1;
                 heads.push((name, FIGURE, true));
                 chosen.push(Cell::Delta(unit, of));
             }
         }
-        let source_width = room + 12;
+        let source_width = width_left + 12;
         heads.push(("Source", source_width, false));
         let mut list = List::new(&heads, style);
         for (line, place) in selected.lines.iter().zip(&places) {
@@ -129,13 +129,13 @@ fn push_functions(out: &mut String, diff: &Diff, selected: &Selected<'_>, style:
         return;
     }
     title(out, "Functions", "self: own lines; total: with all that it calls", style);
-    let mut room = style.width.saturating_sub(30);
+    let mut width_left = style.width.saturating_sub(30);
     let chosen: Vec<_> = FUNCTION_COLUMNS
         .into_iter()
         .filter(|(_, _, of)| selected.functions.iter().any(|function| of(function).delta.is_some_and(|d| d != 0.0)))
         .filter(|_| {
-            let fits = room > FIGURE;
-            room = room.saturating_sub(FIGURE + 1);
+            let fits = width_left > FIGURE;
+            width_left = width_left.saturating_sub(FIGURE + 1);
             fits
         })
         .collect();

@@ -103,14 +103,14 @@ fn style_of(body: &str) -> String {
 fn head(out: &mut String, caption: &str, columns: &[&str]) {
     out.push_str(&format!("<table><caption>{caption}</caption><thead><tr>"));
     for column in columns {
-        let class = if TEXTS.contains(column) { "" } else { " class=\"n\"" };
+        let class = if TEXT_COLUMNS.contains(column) { "" } else { " class=\"n\"" };
         out.push_str(&format!("<th scope=\"col\"{class}>{column}</th>"));
     }
     out.push_str("</tr></thead><tbody>");
 }
 
 /// Columns that do not hold numbers.
-const TEXTS: [&str; 5] = ["Line", "Source", "Time", "Function", "Defined at"];
+const TEXT_COLUMNS: [&str; 5] = ["Line", "Source", "Time", "Function", "Defined at"];
 
 /// Closes a table.
 const END: &str = "</tbody></table>";

@@ -27,12 +27,12 @@ pub(super) fn push_made_of(out: &mut String, page: &Page<'_>) {
 
 /// Notices that name the owners of the memory when it nearly ran out.
 pub(super) fn limits(page: &Page<'_>) -> Vec<String> {
-    let latest = |near: &&NearLimit| {
-        let later = page.profile.near_limits.iter().rev().find(|other| other.limit == near.limit);
-        later.is_some_and(|other| std::ptr::eq(other, *near))
+    let latest = |limit: &&NearLimit| {
+        let later = page.profile.near_limits.iter().rev().find(|other| other.limit == limit.limit);
+        later.is_some_and(|other| std::ptr::eq(other, *limit))
     };
-    let told = page.profile.near_limits.iter().filter(latest).map(|near| {
-        let holders: Vec<String> = near
+    let notices = page.profile.near_limits.iter().filter(latest).map(|limit| {
+        let holders: Vec<String> = limit
             .lines
             .iter()
             .take(NAMED)
@@ -43,15 +43,15 @@ pub(super) fn limits(page: &Page<'_>) -> Vec<String> {
             .collect();
         format!(
             "Memory nearly ran out ({}): {} of {} were used at {}{}{}",
-            escape::text(&near.limit),
-            units::bytes(near.used_bytes),
-            units::bytes(near.limit_bytes),
-            units::seconds(near.at_s),
+            escape::text(&limit.limit),
+            units::bytes(limit.used_bytes),
+            units::bytes(limit.limit_bytes),
+            units::seconds(limit.at_s),
             if holders.is_empty() { "" } else { "; " },
             holders.join(", ")
         )
     });
-    told.collect()
+    notices.collect()
 }
 
 /// Appends a list of all leaking lines, if there are more than the card names.
@@ -110,10 +110,10 @@ mod tests {
     fn the_latest_moment_of_each_limit_is_told_with_its_holders() {
         let mut profile = profile();
         let held = HeldBytes { file: 0, line: 3, live_bytes: 5 << 20 };
-        let near = |at_s, lines| NearLimit { limit: "cgroup".into(), at_s, lines, ..NearLimit::default() };
-        profile.near_limits = vec![near(1.0, vec![]), near(2.0, vec![held])];
-        let told = limits(&Page::new(&profile, true, &|_| None));
-        assert_eq!(told.len(), 1);
-        assert!(told[0].contains("2.00 s") && told[0].contains("held 5.00 MiB"), "{}", told[0]);
+        let limit = |at_s, lines| NearLimit { limit: "cgroup".into(), at_s, lines, ..NearLimit::default() };
+        profile.near_limits = vec![limit(1.0, vec![]), limit(2.0, vec![held])];
+        let notices = limits(&Page::new(&profile, true, &|_| None));
+        assert_eq!(notices.len(), 1);
+        assert!(notices[0].contains("2.00 s") && notices[0].contains("held 5.00 MiB"), "{}", notices[0]);
     }
 }

@@ -5,7 +5,7 @@
 //! shown beside the figures. Neighbours: `cells` fills the columns, `hottest` lists the same lines by cost.
 
 use super::cells::{Cells, Column, Figure, short_path};
-use super::hottest::source_room;
+use super::hottest::least_source_width;
 use super::list::title;
 use crate::profile::model::Line;
 use crate::report::style::{Role, Style};
@@ -51,8 +51,8 @@ pub(super) fn render(
     let mut cells = Cells::new(view, *style);
     let last = view.files.iter().filter_map(|file| file.lines.last()).map(|(line, _)| line.line).max().unwrap_or(0);
     let number_width = last.to_string().len().max("Line #".len());
-    let room = style.width.saturating_sub(number_width + 3 + source_room(style.width));
-    let columns = cells.columns(&WISH, options.sort, room);
+    let width_left = style.width.saturating_sub(number_width + 3 + least_source_width(style.width));
+    let columns = cells.columns(&WISH, options.sort, width_left);
     let figures: usize = columns.iter().map(|column| column.width + 1).sum();
     let source_width = style.width.saturating_sub(number_width + 1 + figures + 2);
     let mut page = Page { style: *style, number_width, figures, source_width, columns };
@@ -210,7 +210,7 @@ fn rows<'v>(
     all_lines: bool,
 ) -> impl Iterator<Item = (bool, u32, Option<&'v Line>)> {
     let hot: Vec<u32> = file.lines.iter().filter(|(_, hot)| *hot).map(|(line, _)| line.line).collect();
-    let near = move |number: u32| {
+    let is_shown = move |number: u32| {
         let after = hot.partition_point(|hot| *hot < number);
         let before = after.checked_sub(1).map(|index| hot[index]);
         let after = hot.get(after).copied();
@@ -230,6 +230,6 @@ fn rows<'v>(
         // A line that belongs to two functions gets two rows.
         let again = figures.peek().is_some_and(|(line, _)| line.line == number);
         next = if again { number } else { next.max(number.saturating_add(1)) };
-        Some((all_lines || near(number), number, line.map(|(line, _)| *line)))
+        Some((all_lines || is_shown(number), number, line.map(|(line, _)| *line)))
     })
 }

@@ -92,12 +92,12 @@ impl<'v> Cells<'v> {
         Self { view, style, decimals: units::column_decimals(longest_s), longest_s, text: String::new() }
     }
 
-    /// Chooses columns that have data and fit into `room` cells, with a space after each column. `wish` lists the
+    /// Chooses columns that have data and fit into `width` cells, with a space after each column. `wish` lists the
     /// figures, the most important first. Returns the columns in reading order.
-    pub(super) fn columns(&self, wish: &[Figure], sort: SortKey, room: usize) -> Vec<Column> {
+    pub(super) fn columns(&self, wish: &[Figure], sort: SortKey, width: usize) -> Vec<Column> {
         let short = self.style.width < 100;
         let mut chosen: Vec<Column> = Vec::new();
-        let mut left = room;
+        let mut left = width;
         let first = sorting_figure(sort);
         // Figures that no `wish` names come last.
         let others: Vec<Figure> = (0..FIGURES.len()).map(Figure::Memory).collect();
@@ -108,10 +108,10 @@ impl<'v> Cells<'v> {
                 together.iter().filter(|figure| self.has(**figure) && !chosen.iter().any(|c| c.figure == **figure));
             let new: Vec<Column> = new.map(|figure| self.column(*figure, short)).collect();
             // On a narrow terminal, another figure is more useful than the standard error of the previous figure.
-            let room = |new: &[Column]| new.iter().map(|column| column.width + 1).sum::<usize>();
-            let bare = self.style.width < 120 && (Some(*figure) != first || room(&new) > left);
+            let total_width = |new: &[Column]| new.iter().map(|column| column.width + 1).sum::<usize>();
+            let bare = self.style.width < 120 && (Some(*figure) != first || total_width(&new) > left);
             let new = if bare { new.iter().map(Column::without_error).collect() } else { new };
-            let cells = room(&new);
+            let cells = total_width(&new);
             if cells <= left {
                 left -= cells;
                 chosen.extend(new);
@@ -244,8 +244,8 @@ impl<'v> Cells<'v> {
                 Role::Strong
             }
         };
-        let room = column.width - column.error;
-        out.extend(std::iter::repeat_n(' ', room.saturating_sub(self.text.len())));
+        let text_width = column.width - column.error;
+        out.extend(std::iter::repeat_n(' ', text_width.saturating_sub(self.text.len())));
         self.style.paint(out, role, &self.text);
         if column.error > 0 {
             let error = error_share(column.figure, line).map_or(String::new(), |share| error_text(share, &self.style));

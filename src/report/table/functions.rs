@@ -48,9 +48,9 @@ pub(super) fn render(out: &mut String, view: &View<'_>, style: &Style) {
     chosen.sort_by_key(|(name, ..)| order.iter().position(|other| other == name));
     let names: Vec<String> =
         view.functions.iter().map(|place| text::visible(&place.function.qualname, style)).collect();
-    let room = style.width.saturating_sub(chosen.iter().map(|(_, width, _)| width + 1).sum::<usize>() + 1);
-    let name_width = names.iter().map(|name| text::width(name)).max().unwrap_or(0).clamp(8, room * 3 / 5);
-    let place_width = room - name_width;
+    let width_left = style.width.saturating_sub(chosen.iter().map(|(_, width, _)| width + 1).sum::<usize>() + 1);
+    let name_width = names.iter().map(|name| text::width(name)).max().unwrap_or(0).clamp(8, width_left * 3 / 5);
+    let place_width = width_left - name_width;
 
     let mut heads = vec![("Function", name_width, false)];
     heads.append(&mut chosen);

@@ -58,22 +58,22 @@ pub(super) fn rows(out: &mut String, view: &View<'_>, options: &Options, style: 
     }
     let places: Vec<String> = view.lines.iter().map(|place| place_name(view, place)).collect();
     let longest = |names: &[String]| names.iter().map(|name| text::width(name)).max().unwrap_or(0);
-    let place_room = (style.width / 4).max(14);
-    let place_width = longest(&places).clamp(4, place_room);
+    let most_place_width = (style.width / 4).max(14);
+    let place_width = longest(&places).clamp(4, most_place_width);
     let functions: Vec<String> = view.lines.iter().map(|place| text::visible(&place.line.function, style)).collect();
     // The source text usually shows the name of the function already, so only a wide terminal gets this column.
     let function_width = if style.width >= 140 { longest(&functions).clamp(8, style.width / 8) } else { 0 };
 
     let mut cells = Cells::new(view, *style);
-    let source_room = source_room(style.width);
+    let least_source = least_source_width(style.width);
     let function_cells = if function_width > 0 { function_width + 1 } else { 0 };
     // Columns do not depend on the names, so that the tables of two programs can be compared side by side.
-    let function_room = if function_width > 0 { style.width / 8 + 1 } else { 0 };
-    let reserved = (style.width / 4).max(12) + 1 + function_room + source_room;
+    let most_function_width = if function_width > 0 { style.width / 8 + 1 } else { 0 };
+    let reserved = (style.width / 4).max(12) + 1 + most_function_width + least_source;
     let columns = cells.columns(&WISH, options.sort, style.width.saturating_sub(reserved));
     let taken = place_width + 1 + function_cells;
     let figures: usize = columns.iter().map(|column| column.width + 1).sum();
-    let room = style.width.saturating_sub(taken + figures);
+    let source_width = style.width.saturating_sub(taken + figures);
 
     let mut heads = vec![("Line", place_width, false)];
     let names: Vec<String> = columns.iter().map(|column| cells.head(column)).collect();
@@ -81,7 +81,7 @@ pub(super) fn rows(out: &mut String, view: &View<'_>, options: &Options, style: 
     if function_width > 0 {
         heads.push(("Function", function_width, false));
     }
-    heads.push(("Source", room, false));
+    heads.push(("Source", source_width, false));
     let mut list = List::new(&heads, style);
     for ((place, name), function) in view.lines.iter().zip(&places).zip(&functions) {
         let mut row = vec![style.painted(Role::Strong, &text::fit_end(name, place_width, style))];
@@ -89,10 +89,10 @@ pub(super) fn rows(out: &mut String, view: &View<'_>, options: &Options, style: 
         if function_width > 0 {
             row.push(text::fit(function, function_width, style));
         }
-        row.push(source(place.line, room, style));
+        row.push(source(place.line, source_width, style));
         let length = row.len();
         list.push(row);
-        if let Some(native) = native(place.line, room, options.sort, style) {
+        if let Some(native) = native(place.line, source_width, options.sort, style) {
             let mut row = vec![String::new(); length - 1];
             row.push(native);
             list.push(row);
@@ -102,7 +102,7 @@ pub(super) fn rows(out: &mut String, view: &View<'_>, options: &Options, style: 
 }
 
 /// Least cells for the source text, so that a reader recognises the line.
-pub(super) fn source_room(width: usize) -> usize {
+pub(super) fn least_source_width(width: usize) -> usize {
     match width {
         0..60 => 12,
         60..100 => 20,
@@ -122,14 +122,14 @@ fn cell(cells: &mut Cells<'_>, column: &Column, line: &Line) -> String {
     out
 }
 
-fn source(line: &Line, room: usize, style: &Style) -> String {
+fn source(line: &Line, source_width: usize, style: &Style) -> String {
     let mut out = String::new();
-    text::fit_onto(&mut out, line.source.as_deref().unwrap_or("").trim(), room, Role::Plain, style);
+    text::fit_onto(&mut out, line.source.as_deref().unwrap_or("").trim(), source_width, Role::Plain, style);
     out
 }
 
 /// The collector, and the libraries and functions with most of the line's time.
-fn native(line: &Line, room: usize, sort: SortKey, style: &Style) -> Option<String> {
+fn native(line: &Line, source_width: usize, sort: SortKey, style: &Style) -> Option<String> {
     let whole = if sort == SortKey::Native { line.time.native_s } else { cpu_s(&line.time) }?;
     let places = line.native.iter().filter(|place| place.s >= NATIVE_SHARE * whole && place.s > 0.0);
     let collector = line.time.gc_s.filter(|s| *s >= NATIVE_SHARE * whole && *s > 0.0);
@@ -145,6 +145,6 @@ fn native(line: &Line, room: usize, sort: SortKey, style: &Style) -> Option<Stri
     }
     let mut out = String::new();
     let text = format!("{} {}", style.glyph("\u{2570}", "`"), names.join(", "));
-    text::fit_onto(&mut out, &text, room, Role::Native, style);
+    text::fit_onto(&mut out, &text, source_width, Role::Native, style);
     Some(out)
 }

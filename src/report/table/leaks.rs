@@ -33,10 +33,10 @@ pub fn render_leaks(profile: &Profile, style: &Style) -> String {
     out
 }
 
-/// Appends `words`, wrapped at the width.
-fn say(out: &mut String, words: &str, style: &Style) {
+/// Appends `text`, wrapped at the width.
+fn say(out: &mut String, text: &str, style: &Style) {
     let mut used = 0;
-    for word in words.split(' ') {
+    for word in text.split(' ') {
         let word = text::fit(word, style.width, style);
         let cells = text::width(&word);
         if used > 0 && used + 1 + cells > style.width {
@@ -62,12 +62,12 @@ fn list(out: &mut String, profile: &Profile, leaks: &[Leak], style: &Style) {
     let place_width = longest.clamp(4, (style.width / 4).max(10));
     let figures = [("Grows", 10, true), ("Live", 8, true), ("Sure", 6, true)];
     let taken = place_width + 1 + figures.iter().map(|(_, width, _)| width + 1).sum::<usize>();
-    let room = style.width.saturating_sub(taken);
+    let source_width = style.width.saturating_sub(taken);
     let mut heads = vec![("Line", place_width, false)];
     heads.extend(figures);
-    let with_source = room >= LEAST_SOURCE;
+    let with_source = source_width >= LEAST_SOURCE;
     if with_source {
-        heads.push(("Source", room, false));
+        heads.push(("Source", source_width, false));
     }
     let mut list = List::new(&heads, style);
     for (leak, name) in leaks.iter().zip(&places) {
@@ -75,7 +75,7 @@ fn list(out: &mut String, profile: &Profile, leaks: &[Leak], style: &Style) {
         let line = lines.and_then(|lines| lines.iter().find(|line| line.line == leak.line));
         let mut source = String::new();
         let contents = line.and_then(|line| line.source.as_deref()).unwrap_or("");
-        text::fit_onto(&mut source, contents.trim(), room, Role::Plain, style);
+        text::fit_onto(&mut source, contents.trim(), source_width, Role::Plain, style);
         let mut row = vec![
             style.painted(Role::Strong, &text::fit_end(name, place_width, style)),
             style.painted(Role::Warning, &units::bytes_per_second(leak.bytes_per_s)),

@@ -27,10 +27,10 @@ pub(super) fn render(out: &mut String, profile: &Profile, rows: usize, style: &S
     }
     let places: Vec<String> = sql.statements.iter().map(|row| place(profile, row)).collect();
     let longest = places.iter().take(rows).map(|name| text::width(name)).max().unwrap_or(4);
-    let room = longest.clamp(4, PLACE.min(style.width / 4).max(4));
+    let place_width = longest.clamp(4, PLACE.min(style.width / 4).max(4));
     let marked = sql.statements.iter().any(|row| row.mark.is_some());
-    let mut columns = vec![("Line", room, false), ("Count", COUNT, true), ("SQL", FIGURE, true)];
-    let mut left = style.width.saturating_sub(room + COUNT + FIGURE + 3);
+    let mut columns = vec![("Line", place_width, false), ("Count", COUNT, true), ("SQL", FIGURE, true)];
+    let mut left = style.width.saturating_sub(place_width + COUNT + FIGURE + 3);
     for (name, width, wanted) in [("Longest", FIGURE, true), ("Rows", FIGURE, true), ("Mark", MARK, marked)] {
         if wanted && left > width + 21 {
             left -= width + 1;
@@ -41,7 +41,7 @@ pub(super) fn render(out: &mut String, profile: &Profile, rows: usize, style: &S
     columns.push(("Statement", left, false));
     let mut list = List::new(&columns, style);
     for (row, place) in sql.statements.iter().zip(&places).take(rows) {
-        let mut cells = vec![style.painted(Role::Strong, &text::fit_end(place, room, style))];
+        let mut cells = vec![style.painted(Role::Strong, &text::fit_end(place, place_width, style))];
         for name in names.iter().skip(1) {
             cells.push(match *name {
                 "Count" => units::count(row.count),

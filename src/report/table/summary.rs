@@ -106,15 +106,15 @@ pub(crate) fn elapsed_text(clock: &Clock) -> String {
     }
 }
 
-/// The command line, with the file name of the interpreter only. A single word may be a statement, so it stays
+/// The command line, with the file name of the interpreter only. A single argument may be a statement, so it stays
 /// unchanged.
-pub(in crate::report) fn command(words: &[String]) -> String {
-    match words {
+pub(in crate::report) fn command(command_line: &[String]) -> String {
+    match command_line {
         [first, rest @ ..] if !rest.is_empty() => {
             let name = first.rsplit('/').next().unwrap_or(first);
             std::iter::once(name).chain(rest.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
         }
-        words => words.concat(),
+        command_line => command_line.concat(),
     }
 }
 
@@ -369,16 +369,16 @@ fn rest_of_peak(profile: &Profile) -> impl Iterator<Item = String> {
 fn limits(facts: &mut Facts<'_>, view: &View<'_>) {
     let profile = view.profile;
     let mut latest: Vec<&NearLimit> = Vec::new();
-    for near in profile.near_limits.iter().rev() {
-        if !latest.iter().any(|known| known.limit == near.limit) {
-            latest.push(near);
+    for limit in profile.near_limits.iter().rev() {
+        if !latest.iter().any(|known| known.limit == limit.limit) {
+            latest.push(limit);
         }
     }
-    for near in latest.iter().rev() {
-        let (used, most) = (units::bytes(near.used_bytes), units::bytes(near.limit_bytes));
-        let limit = text::visible(&near.limit, facts.style);
-        let mut items = vec![(Role::Warning, format!("{used} of {most} ({limit}) at {}", units::seconds(near.at_s)))];
-        items.extend(near.lines.iter().take(NAMED).filter_map(|held| {
+    for limit in latest.iter().rev() {
+        let (used, most) = (units::bytes(limit.used_bytes), units::bytes(limit.limit_bytes));
+        let name = text::visible(&limit.limit, facts.style);
+        let mut items = vec![(Role::Warning, format!("{used} of {most} ({name}) at {}", units::seconds(limit.at_s)))];
+        items.extend(limit.lines.iter().take(NAMED).filter_map(|held| {
             let path = list_path(profile, &profile.files.get(held.file)?.path);
             let name = format!("{}:{}", text::visible(path, facts.style), held.line);
             Some((Role::Plain, format!("{name} held {}", units::bytes(held.live_bytes))))
@@ -440,17 +440,17 @@ fn warnings(facts: &mut Facts<'_>, view: &View<'_>) {
         );
     }
     if let Some(said) = hidden::sentence(profile) {
-        let words: Vec<_> =
+        let parts: Vec<_> =
             said.split_whitespace().map(|word| (Role::Plain, text::visible(word, facts.style))).collect();
-        facts.sentence("hidden", &words);
+        facts.sentence("hidden", &parts);
     }
     for notice in &profile.notices {
-        let words: Vec<_> = notice
+        let parts: Vec<_> = notice
             .to_string()
             .split_whitespace()
             .map(|word| (Role::Warning, text::visible(word, facts.style)))
             .collect();
-        facts.sentence("note", &words);
+        facts.sentence("note", &parts);
     }
 }
 
