@@ -19,7 +19,7 @@ def main() -> int:
         # The files of requests are made and shown in Python.
         from rscalene.web import command as requests
 
-        if requests.is_ours(sys.argv[1:]):
+        if requests.is_request_command(sys.argv[1:]):
             return requests.main(sys.argv[1:])
     return _rscalene.main(sys.argv, sys.executable)
 

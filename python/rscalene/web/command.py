@@ -11,43 +11,43 @@ from typing import Any
 from rscalene.web import formats, page, text
 from rscalene.web.result import FORMAT, VERSION, write_whole
 
-WORDS = ("view", "diff")
+COMMANDS = ("view", "diff")
 EXIT_USAGE = 2
 
 
-def is_ours(words: list[str]) -> bool:
+def is_request_command(argv: list[str]) -> bool:
     """Whether a command line names a file with the profile of a request."""
-    return words[:1] != [] and words[0] in WORDS and any(begins_as_ours(word) for word in words[1:])
+    return argv[:1] != [] and argv[0] in COMMANDS and any(is_request_file(name) for name in argv[1:])
 
 
-def begins_as_ours(word: str) -> bool:
+def is_request_file(name: str) -> bool:
     """Whether a file begins like the profile of a request."""
-    if not word.endswith(".json"):
+    if not name.endswith(".json"):
         return False
     try:
-        with open(word, "rb") as file:
+        with open(name, "rb") as file:
             return file.read(64).startswith(b'{"format":"' + FORMAT.encode() + b'"')
     except OSError:
         return False
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(prog=f"rscalene {words[0]}", description="Show the files of requests.")
-    if words[0] == "view":
+    parser = argparse.ArgumentParser(prog=f"rscalene {argv[0]}", description="Show the files of requests.")
+    if argv[0] == "view":
         parser.add_argument("file", type=Path)
         parser.add_argument("-o", "--output", type=Path, help="the file to write; its ending picks the format")
         parser.add_argument("--html", action="store_true", help="write a page beside the file")
     else:
         parser.add_argument("before", type=Path)
         parser.add_argument("after", type=Path)
-    given = parser.parse_args(words[1:])
+    args = parser.parse_args(argv[1:])
     try:
-        if words[0] == "diff":
-            print(difference(read(given.before), read(given.after)), end="")
+        if argv[0] == "diff":
+            print(difference(read(args.before), read(args.after)), end="")
             return 0
-        data = read(given.file)
-        output = given.output or (given.file.with_suffix(".html") if given.html else None)
+        data = read(args.file)
+        output = args.output or (args.file.with_suffix(".html") if args.html else None)
         if output is None:
             print(text.of_data(data), end="")
         else:

@@ -31,24 +31,26 @@ class ProfilerMiddleware:
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         """Check the settings and start nothing; off unless ``DEBUG``, ``ALLOW`` or ``TOKEN`` is set."""
-        given = {key.lower(): value for key, value in getattr(settings, "RSCALENE", {}).items()}
-        if "dir" in given:
-            given["keep_in"] = given.pop("dir")
-        if isinstance(given.get("allow"), str):
-            home, _, name = given["allow"].rpartition(".")
-            given["allow"] = getattr(import_module(home), name)
-        guarded = str(given.get("when", "?profile")).startswith("?") and not (given.get("allow") or given.get("token"))
+        values = {key.lower(): value for key, value in getattr(settings, "RSCALENE", {}).items()}
+        if "dir" in values:
+            values["keep_in"] = values.pop("dir")
+        if isinstance(values.get("allow"), str):
+            home, _, name = values["allow"].rpartition(".")
+            values["allow"] = getattr(import_module(home), name)
+        guarded = str(values.get("when", "?profile")).startswith("?") and not (
+            values.get("allow") or values.get("token")
+        )
         off = guarded and not settings.DEBUG
         if disabled() or (off and not labels_followed()):
             raise MiddlewareNotUsed
         if off:
             # `rscalene run` records this process: only give it the names of routes.
-            given |= {"when": "never", "pages": False}
+            values |= {"when": "never", "pages": False}
         self.get_response = get_response
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
-        self._recorder = Recorder(options(**{**DEFAULTS, **given, "debug": settings.DEBUG}))
+        self._recorder = Recorder(options(**{**DEFAULTS, **values, "debug": settings.DEBUG}))
 
     def __call__(self, request: Any) -> Any:
         """Answer a request."""

@@ -55,7 +55,7 @@ class RScalene:
         app.extensions["rscalene"] = self
         if os.environ.get("RSCALENE") == "0" or not (enabled or labels_followed()):
             return
-        given = {
+        settings = {
             "when": "?profile",
             "respond": "page",
             "stream": None,
@@ -63,13 +63,13 @@ class RScalene:
             "pages": True,
             "service": app.name,
         }
-        given |= {name: config[key] for key, name in SETTINGS.items() if key in config}
+        settings |= {name: config[key] for key, name in SETTINGS.items() if key in config}
         if not enabled:
             # `rscalene run` records this process: only give it the names of routes.
-            given |= {"when": "never", "pages": False}
+            settings |= {"when": "never", "pages": False}
         app.wsgi_app = ProfilerMiddleware(
             app.wsgi_app,
-            **given,
+            **settings,
             debug=debug or bool(config.get("PROFILE")),
             route_of=lambda environ: route_of(app, environ),
         )

@@ -83,12 +83,12 @@ class Outputs:
 
     def file_name(self, result: RequestResult, raw: Any) -> str:
         """Return the name of a request's file."""
-        about, given = result.about, self.options.filename_format
-        if callable(given):
+        about, name_format = result.about, self.options.filename_format
+        if callable(name_format):
             if isinstance(raw, dict):
                 raw["werkzeug.profiler"] = {"elapsed": result.elapsed_s * 1e3, "time": time.time()}
                 raw["rscalene.request"] = result
-            return cut(UNSAFE.sub("_", given(raw)), "")
+            return cut(UNSAFE.sub("_", name_format(raw)), "")
         path = about.path.strip("/").replace("/", ".") or "root"
         path = UNSAFE.sub("_", path)
         fields = {
@@ -96,11 +96,11 @@ class Outputs:
             "route": UNSAFE.sub(".", (about.route or "").strip("/")) or "root", "pid": about.pid, "n": about.number,
             "id": about.id,
         }  # fmt: skip
-        name = UNSAFE.sub("_", given.format(path=path, **fields))
+        name = UNSAFE.sub("_", name_format.format(path=path, **fields))
         over = len(name.encode()) - LONGEST_NAME
         if over > 0 and len(path.encode()) > over:
             path = path.encode()[:-over].decode(errors="ignore")
-            name = UNSAFE.sub("_", given.format(path=path, **fields))
+            name = UNSAFE.sub("_", name_format.format(path=path, **fields))
         return cut(name, os.path.splitext(name)[1])
 
     def _keep(self, result: RequestResult, raw: Any) -> None:

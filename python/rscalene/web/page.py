@@ -256,16 +256,16 @@ def flame(nodes: list[dict[str, Any]]) -> str:
         node = nodes[index]
         name = str(node["function"])
         where = "" if node["file"] == "~" else f" {node['file']}:{node['line']}"
-        told = f"{name}{where}\n{totals[index] * 1e3:.3f} ms, own {node['own_s'] * 1e3:.3f} ms, {node['calls']} calls"
+        title = f"{name}{where}\n{totals[index] * 1e3:.3f} ms, own {node['own_s'] * 1e3:.3f} ms, {node['calls']} calls"
         kind = "f1" if node["file"] == "~" else "f0"
         width, px, py = share * WIDTH, left * WIDTH, depth * ROW
         drawn.append(
-            f"<g><title>{escape(told)}</title>"
+            f"<g><title>{escape(title)}</title>"
             f'<rect class="{kind}" x="{px:.1f}" y="{py}" width="{width:.1f}" height="{ROW - 1}"/>'
         )
-        room = int(width / 7)
-        if room > 3:
-            shown = name if len(name) <= room else name[: room - 1] + "…"
+        letters = int(width / 7)
+        if letters > 3:
+            shown = name if len(name) <= letters else name[: letters - 1] + "…"
             drawn.append(f'<text x="{px + 3:.1f}" y="{py + 12}">{escape(shown)}</text>')
         drawn.append("</g>")
         at = left
@@ -307,8 +307,8 @@ def index_page(kept: list[dict[str, Any]], *, form: str, notices: list[str]) -> 
         )  # fmt: skip
     newest_heads = [("Request", True), ("Status", False), ("Raised", True), ("Time ms", False), ("CPU ms", False),
                     ("SQL", False), ("Pid", False)]  # fmt: skip
-    told = "".join(f"<li>{escape(one)}</li>" for one in notices)
-    body = f'<ul class="notices">{told}</ul>' if told else ""
+    items = "".join(f"<li>{escape(one)}</li>" for one in notices)
+    body = f'<ul class="notices">{items}</ul>' if items else ""
     body += panel("Routes", table(heads, cells))
     body += panel("Newest requests", table(newest_heads, newest))
     body += (

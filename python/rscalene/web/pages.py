@@ -79,8 +79,8 @@ def answer(options: Options, view: View, body: bytes, notices: list[str]) -> Ans
             return Answer(302, [("Location", PREFIX), ("Content-Length", "0")], b"")
         return html(page.index_page(read_all(folder), form=form_token(folder), notices=notices))
     if rest == "clear" and view.method == "POST":
-        given = parse_qs(body.decode("latin-1")).get("form", [""])[0]
-        if not hmac.compare_digest(given.encode(), form_token(folder).encode()):
+        token = parse_qs(body.decode("latin-1")).get("form", [""])[0]
+        if not hmac.compare_digest(token.encode(), form_token(folder).encode()):
             return html("<!doctype html><title>refused</title><p>The form is out of date: load the index again.", 403)
         for name in kept(folder):
             (folder / name).unlink(missing_ok=True)

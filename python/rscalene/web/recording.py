@@ -89,15 +89,15 @@ class Recorder:
 
     def notices(self) -> list[str]:
         """Return the notices of this process for the index."""
-        told = []
+        notices = []
         if self.unselected_full:
             most = self.options.max_selected
-            told.append(
+            notices.append(
                 f"process {os.getpid()}: {self.unselected_full} requests have no profile, "
                 f"because {most} at once were recorded (`max_selected`)"
             )
-        told += [f"process {os.getpid()}: {what}, {count} times" for what, count in failures.counts.items()]
-        return told
+        notices += [f"process {os.getpid()}: {what}, {count} times" for what, count in failures.counts.items()]
+        return notices
 
     def ended(self) -> None:
         """Decrease the number of open recordings."""

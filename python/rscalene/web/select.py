@@ -60,7 +60,7 @@ class Access:
         if self.allow is not None and self.allow(view.raw):
             return True
         return self.token is not None and any(
-            hmac.compare_digest(given.encode(), self.token.encode()) for given in given_tokens(view)
+            hmac.compare_digest(token.encode(), self.token.encode()) for token in request_tokens(view)
         )
 
 
@@ -72,48 +72,48 @@ def is_local(view: View) -> bool:
     return peer == "::1" or peer.startswith(("127.", "::ffff:127."))
 
 
-def given_tokens(view: View) -> list[str]:
+def request_tokens(view: View) -> list[str]:
     """Return the tokens of a request: in its query, a header or a cookie."""
-    given = view.values(TOKEN_NAME)
+    tokens = view.values(TOKEN_NAME)
     header = view.header(TOKEN_HEADER)
     if header is not None:
-        given.append(header)
+        tokens.append(header)
     for part in (view.header("cookie") or "").split(";"):
         name, _, value = part.strip().partition("=")
         if name == TOKEN_NAME:
-            given.append(value)
-    return given
+            tokens.append(value)
+    return tokens
 
 
 class When:
     """The rule that selects requests: a word, a share, a callable, or several of these."""
 
-    def __init__(self, given: object) -> None:
+    def __init__(self, rule: object) -> None:
         """Take ``"always"``, ``"never"``, ``"?key"``, ``"header:Name"``, a share, a callable, or a list of these."""
         self.always = False
         self.share = 0.0
         self.keys: list[str] = []
         self.headers: list[str] = []
         self.callables: list[Callable[[Any], object]] = []
-        for one in given if isinstance(given, (list, tuple, set, frozenset)) else (given,):
-            self._add(one)
+        for part in rule if isinstance(rule, (list, tuple, set, frozenset)) else (rule,):
+            self._add(part)
 
-    def _add(self, one: Any) -> None:
-        if one == "always":
+    def _add(self, part: Any) -> None:
+        if part == "always":
             self.always = True
-        elif one == "never" or one is None or one is False:
+        elif part == "never" or part is None or part is False:
             pass
-        elif isinstance(one, str) and one.startswith("?") and len(one) > 1:
-            self.keys.append(one[1:])
-        elif isinstance(one, str) and one.startswith("header:") and len(one) > 7:
-            self.headers.append(one[7:].lower())
-        elif isinstance(one, (int, float)) and 0 <= one <= 1:
-            self.share = max(self.share, float(one))
-        elif callable(one):
-            self.callables.append(one)
+        elif isinstance(part, str) and part.startswith("?") and len(part) > 1:
+            self.keys.append(part[1:])
+        elif isinstance(part, str) and part.startswith("header:") and len(part) > 7:
+            self.headers.append(part[7:].lower())
+        elif isinstance(part, (int, float)) and 0 <= part <= 1:
+            self.share = max(self.share, float(part))
+        elif callable(part):
+            self.callables.append(part)
         else:
             raise ValueError(
-                f"when: cannot use {one!r}\n"
+                f"when: cannot use {part!r}\n"
                 'hint: "always", "never", "?profile", "header:X-Rscalene", a share such as 0.01, a callable, or a list'
             )
 

@@ -19,16 +19,16 @@ OLD_KEYS = {-1: "stdname", 0: "calls", 1: "time", 2: "cumulative"}
 RULE = "-" * 80
 
 
-def sort_keys(given: Sequence[object]) -> list[str]:
+def sort_keys(keys: Sequence[object]) -> list[str]:
     """Return the full names of pstats' sort keys; ValueError for one that pstats does not know.
 
     Names may be unambiguous prefixes or ``SortKey`` members; a single number from -1 to 2 is a key of the old profiler.
     """
-    if len(given) == 1 and isinstance(given[0], int) and not isinstance(given[0], str):
-        if given[0] not in OLD_KEYS:
-            raise ValueError(f"sort_by: {given[0]} is no key of pstats\nhint: numbers go from -1 to 2")
-        return [OLD_KEYS[given[0]]]
-    return [_full(getattr(word, "value", word)) for word in given]
+    if len(keys) == 1 and isinstance(keys[0], int) and not isinstance(keys[0], str):
+        if keys[0] not in OLD_KEYS:
+            raise ValueError(f"sort_by: {keys[0]} is no key of pstats\nhint: numbers go from -1 to 2")
+        return [OLD_KEYS[keys[0]]]
+    return [_full(getattr(word, "value", word)) for word in keys]
 
 
 def _full(word: object) -> str:
