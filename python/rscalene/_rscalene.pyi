@@ -471,7 +471,9 @@ class CallTable:
 class Request:
     """A request: code that runs in its context is counted exactly."""
 
-    def __new__(cls, *, lines: bool = True, functions: bool = False, max_s: float | None = None) -> Self: ...
+    def __new__(
+        cls, *, lines: bool = True, functions: bool = False, memory: bool = False, max_s: float | None = None
+    ) -> Self: ...
     def enter(self) -> Stretch:
         """Make this request the running context's request; return the argument for :meth:`exit`."""
 
@@ -496,6 +498,10 @@ class Request:
     @property
     def lines(self) -> bool:
         """Whether lines are recorded."""
+
+    @property
+    def bytes(self) -> tuple[int, int, int] | None:
+        """Bytes allocated, net and at the peak between :meth:`enter` and :meth:`exit`; None if not counted."""
 
     @property
     def cut(self) -> bool:

@@ -154,6 +154,26 @@ fn load(py: Python<'_>) -> PyResult<Result<&'static ExactTable, String>> {
     })
 }
 
+/// Counts the bytes of all threads until [`end_counting`]. Does nothing before [`prepare`] has succeeded.
+pub(crate) fn begin_counting() {
+    if let Some(Ok(table)) = EXACT.get() {
+        // SAFETY: the GIL is held, and the caller is not inside an allocator.
+        unsafe {
+            // Hook the libraries loaded since the last session.
+            (table.prepare)(prepare as *const () as usize);
+            (table.begin)();
+        }
+    }
+}
+
+/// Ends what [`begin_counting`] began.
+pub(crate) fn end_counting() {
+    if let Some(Ok(table)) = EXACT.get() {
+        // SAFETY: as in `begin_counting`.
+        unsafe { (table.end)() };
+    }
+}
+
 /// This thread's exact counters, while a session that counts bytes runs on it.
 pub(crate) struct Mine {
     counters: *mut ExactCounters,
@@ -226,6 +246,17 @@ impl Mine {
         // SAFETY: as in `take`.
         if let Some(counters) = unsafe { self.counters.as_mut() } {
             counters.high = high;
+        }
+    }
+
+    /// Finds this thread's counters, for a caller of [`begin_counting`].
+    #[inline(always)]
+    pub(crate) fn find(&mut self) {
+        if self.counters.is_null()
+            && let Some(Ok(table)) = EXACT.get()
+        {
+            // SAFETY: the GIL is held, and the caller is not inside an allocator.
+            self.counters = unsafe { (table.counters)() };
         }
     }
 

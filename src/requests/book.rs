@@ -5,11 +5,12 @@
 //! another context of the same thread (`Context.run`) continues the outer stack. Neighbours: `context` finds book and
 //! stack, `tree` and `ledger` count, `request` returns the sums.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 
 use super::functions::{self, Function, Kind};
 use super::ledger::{Leaves, Ledger};
@@ -167,8 +168,9 @@ impl Book {
         let Some(stack) = self.stacks.get_mut(stack as usize) else { return };
         let make = || {
             let function = functions::of_code(py, code);
-            let first = function.line;
-            (function, first)
+            let (first, mut hasher) = (function.line, FxHasher::default());
+            function.file.hash(&mut hasher);
+            (function, first, hasher.finish())
         };
         self.ledger.enter(&mut stack.lines, code as usize, make, now);
         if !starts {
@@ -213,12 +215,12 @@ impl Book {
         }
     }
 
-    /// Ends the request. Later events are not recorded.
-    pub(super) fn close(&mut self, now: Reading) {
-        for stack in &mut self.stacks {
+    /// Ends the request. Later events are not recorded. `running`: the stack of the calling thread.
+    pub(super) fn close(&mut self, running: Option<u32>, now: Reading) {
+        for (number, stack) in self.stacks.iter_mut().enumerate() {
             self.tree.clear(&mut stack.calls, now.ticks);
-            // Code still running on another thread uses the counters of its thread, so its bytes are left out.
-            self.ledger.clear(&mut stack.lines, now);
+            let same_thread = running.is_some_and(|running| running as usize == number);
+            self.ledger.clear(&mut stack.lines, now, same_thread);
         }
         self.stacks = Vec::new();
         self.by_context = FxHashMap::default();

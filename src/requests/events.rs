@@ -20,9 +20,9 @@ use super::context::with_book;
 use super::counts::{FUNCTIONS, IDLE, IDLE_EVENTS, LINES};
 use super::functions::{self, Kind};
 use super::ledger::Leaves;
+use super::memory::{apart, reading};
 use crate::bindings::symbols::address;
 use crate::lines::clock;
-use crate::lines::session::Reading;
 
 /// Tool ids to try, those without a predefined role first. Ids 0 and 1 are left to debuggers and coverage tools.
 const TOOL_IDS: [u8; 4] = [4, 3, 5, 2];
@@ -196,10 +196,12 @@ unsafe extern "C" fn on_start(
     // SAFETY: the first argument of every event is the code object, and the GIL is held.
     let (py, code) = unsafe { (Python::assume_attached(), *arguments) };
     if !idle(py) {
-        with_book(py, |book, stack| {
-            if book.functions {
-                book.enter(py, stack, code, true);
-            }
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.functions {
+                    book.enter(py, stack, code, true);
+                }
+            })
         });
     }
     none()
@@ -214,10 +216,12 @@ unsafe extern "C" fn on_resume(
     // SAFETY: as above.
     let (py, code) = unsafe { (Python::assume_attached(), *arguments) };
     if !idle(py) {
-        with_book(py, |book, stack| {
-            if book.functions {
-                book.enter(py, stack, code, false);
-            }
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.functions {
+                    book.enter(py, stack, code, false);
+                }
+            })
         });
     }
     none()
@@ -233,10 +237,12 @@ unsafe extern "C" fn on_return(
     // SAFETY: as above.
     let (py, code) = unsafe { (Python::assume_attached(), *arguments as usize) };
     if !idle(py) {
-        with_book(py, |book, stack| {
-            if book.functions {
-                book.leave(stack, code, now);
-            }
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.functions {
+                    book.leave(stack, code, now);
+                }
+            })
         });
     }
     none()
@@ -252,10 +258,12 @@ unsafe extern "C" fn on_call(
     let (py, callable) = unsafe { (Python::assume_attached(), *arguments.add(2)) };
     let key = functions::definition(callable);
     if key != 0 && !idle(py) {
-        with_book(py, |book, stack| {
-            if book.functions {
-                book.enter_builtin(py, stack, key, callable);
-            }
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.functions {
+                    book.enter_builtin(py, stack, key, callable);
+                }
+            })
         });
     }
     none()
@@ -272,18 +280,25 @@ unsafe extern "C" fn on_c_return(
     let (py, callable) = unsafe { (Python::assume_attached(), *arguments.add(2)) };
     let key = functions::definition(callable);
     if key != 0 && !idle(py) {
-        with_book(py, |book, stack| {
-            if book.functions {
-                book.leave(stack, key, now);
-            }
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.functions {
+                    book.leave(stack, key, now);
+                }
+            })
         });
     }
     none()
 }
 
+/// The number that the interpreter passes with an event: a line, or an offset of bytecode.
+///
+/// # Safety
+/// The second argument of the event is an int, and the GIL is held.
 #[inline(always)]
-fn reading(ticks: u64) -> Reading {
-    Reading { ticks, net: 0, high: 0 }
+unsafe fn number(arguments: *mut *mut ffi::PyObject) -> u32 {
+    // SAFETY: see above.
+    unsafe { ffi::PyLong_AsLong(*arguments.add(1)) as u32 }
 }
 
 // SAFETY: CPython calls this function with the GIL held, as the method of its registration.
@@ -294,7 +309,7 @@ unsafe extern "C" fn on_line_start(
 ) -> *mut ffi::PyObject {
     // SAFETY: as above.
     let (py, code) = unsafe { (Python::assume_attached(), *arguments) };
-    let in_scope = functions::known_watch(py, code as usize).unwrap_or_else(|| meet(py, code));
+    let in_scope = functions::known_watch(py, code as usize).unwrap_or_else(|| apart(|| meet(py, code)));
     if !in_scope {
         return ASKED.get().map_or_else(none, |asked| {
             // SAFETY: the object is alive, and the caller takes the new reference.
@@ -302,10 +317,14 @@ unsafe extern "C" fn on_line_start(
         });
     }
     if LINES.load(Relaxed) != 0 {
-        with_book(py, |book, stack| {
-            if book.lines {
-                book.enter_lines(py, stack, code, true, reading(clock::ticks()));
-            }
+        // SAFETY: the second argument is an offset.
+        let now = reading(clock::ticks(), || unsafe { number(arguments) });
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.lines {
+                    book.enter_lines(py, stack, code, true, now);
+                }
+            })
         });
     }
     none()
@@ -336,12 +355,14 @@ unsafe extern "C" fn on_line(
     if LINES.load(Relaxed) != 0 {
         let now = clock::ticks();
         // SAFETY: a LINE callback gets a code object and an int, with the GIL held.
-        let (py, code, line) =
-            unsafe { (Python::assume_attached(), *arguments, ffi::PyLong_AsLong(*arguments.add(1)) as u32) };
-        with_book(py, |book, stack| {
-            if book.lines {
-                book.line(py, stack, code, line, reading(now));
-            }
+        let (py, code, line) = unsafe { (Python::assume_attached(), *arguments, number(arguments)) };
+        let now = reading(now, || line);
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.lines {
+                    book.line(py, stack, code, line, now);
+                }
+            })
         });
     }
     none()
@@ -356,10 +377,14 @@ unsafe extern "C" fn on_line_resume(
     if LINES.load(Relaxed) != 0 {
         // SAFETY: as above.
         let (py, code) = unsafe { (Python::assume_attached(), *arguments) };
-        with_book(py, |book, stack| {
-            if book.lines {
-                book.enter_lines(py, stack, code, false, reading(clock::ticks()));
-            }
+        // SAFETY: the second argument is an offset.
+        let now = reading(clock::ticks(), || unsafe { number(arguments) });
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.lines {
+                    book.enter_lines(py, stack, code, false, now);
+                }
+            })
         });
     }
     none()
@@ -391,10 +416,14 @@ unsafe extern "C" fn on_line_return(
         let now = clock::ticks();
         // SAFETY: as above.
         let (py, code) = unsafe { (Python::assume_attached(), *arguments as usize) };
-        with_book(py, |book, stack| {
-            if book.lines {
-                book.leave_lines(stack, code, Leaves::Ends, reading(now));
-            }
+        // SAFETY: the second argument is an offset.
+        let now = reading(now, || unsafe { number(arguments) });
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.lines {
+                    book.leave_lines(stack, code, Leaves::Ends, now);
+                }
+            })
         });
     }
     none()
@@ -410,11 +439,15 @@ unsafe extern "C" fn on_line_yield(
         let now = clock::ticks();
         // SAFETY: the arguments are the code object, an offset and the value; the GIL is held.
         let (py, code, value) = unsafe { (Python::assume_attached(), *arguments, *arguments.add(2)) };
-        with_book(py, |book, stack| {
-            if book.lines {
-                let how = how_it_yields(py, code, value);
-                book.leave_lines(stack, code as usize, how, reading(now));
-            }
+        // SAFETY: the second argument is an offset.
+        let now = reading(now, || unsafe { number(arguments) });
+        apart(|| {
+            with_book(py, |book, stack| {
+                if book.lines {
+                    let how = how_it_yields(py, code, value);
+                    book.leave_lines(stack, code as usize, how, now);
+                }
+            })
         });
     }
     none()

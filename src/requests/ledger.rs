@@ -45,6 +45,8 @@ pub(super) struct Source<F> {
     pub(super) function: F,
     /// Line number of the first row.
     pub(super) first: u32,
+    /// A number for the file, the same for all functions of the file.
+    pub(super) file: u64,
     /// A row for each line from `first` on.
     pub(super) rows: Vec<Row>,
 }
@@ -62,6 +64,8 @@ pub(super) struct Frame {
     top: i64,
     /// Index of the next activation of the same code further out; [`NONE`] if there is none.
     outer: u32,
+    /// The current line of the calling activation, if the caller is in the same file; otherwise 0.
+    caller_line: u32,
     /// Whether the interpreter may report the current line once more.
     pub(super) told_again: bool,
 }
@@ -109,15 +113,23 @@ impl<F> Ledger<F> {
     }
 
     /// Records the start or the resumption of a code object in scope.
-    pub(super) fn enter(&mut self, frames: &mut Vec<Frame>, key: usize, make: impl FnOnce() -> (F, u32), now: Reading) {
+    /// `make` returns the function, its first line, and a number for its file.
+    pub(super) fn enter(
+        &mut self,
+        frames: &mut Vec<Frame>,
+        key: usize,
+        make: impl FnOnce() -> (F, u32, u64),
+        now: Reading,
+    ) {
         let sources = &mut self.sources;
         let source = *self.places.entry(key).or_insert_with(|| {
-            let (function, first) = make();
-            sources.push(Source { function, first, rows: Vec::new() });
+            let (function, first, file) = make();
+            sources.push(Source { function, first, file, rows: Vec::new() });
             sources.len() as u32 - 1
         });
         let outer = frames.iter().rev().take(RECURSION).position(|frame| frame.key == key);
         let outer = outer.map_or(NONE, |back| (frames.len() - 1 - back) as u32);
+        let caller_line = frames.last().map_or(0, |caller| self.line_in_file(caller, source));
         let (began, net) = (now.ticks, now.net);
         frames.push(Frame {
             key,
@@ -129,8 +141,18 @@ impl<F> Ledger<F> {
             high: net,
             top: net,
             outer,
+            caller_line,
             told_again: false,
         });
+    }
+
+    /// The current line of `caller`, if it is in the file of `source`; otherwise 0.
+    fn line_in_file(&self, caller: &Frame, source: u32) -> u32 {
+        let (Some(of), Some(source)) = (self.sources.get(caller.source as usize), self.sources.get(source as usize))
+        else {
+            return 0;
+        };
+        if of.file == source.file && caller.row != NONE { of.first.wrapping_add(caller.row) } else { 0 }
     }
 
     /// Records the start of a line. Returns `false` if the code object has no activation on this stack: the caller must
@@ -196,8 +218,14 @@ impl<F> Ledger<F> {
         }
     }
 
-    /// Ends all activations.
-    pub(super) fn clear(&mut self, frames: &mut Vec<Frame>, now: Reading) {
+    /// Ends all activations. `same_thread`: they run on the thread of the reading. Otherwise their bytes since the last
+    /// event are left out, because another thread's counters have these bytes.
+    pub(super) fn clear(&mut self, frames: &mut Vec<Frame>, now: Reading, same_thread: bool) {
+        if !same_thread {
+            for frame in frames.iter_mut() {
+                (frame.base, frame.high) = (now.net, now.net);
+            }
+        }
         while !frames.is_empty() {
             self.pop(frames, now);
         }
@@ -212,7 +240,8 @@ impl<F> Ledger<F> {
             let Some(theirs) = other.sources.get(*place as usize) else { continue };
             let sources = &mut self.sources;
             let mine = *self.places.entry(*key).or_insert_with(|| {
-                sources.push(Source { function: theirs.function.clone(), first: theirs.first, rows: Vec::new() });
+                let (function, first, file) = (theirs.function.clone(), theirs.first, theirs.file);
+                sources.push(Source { function, first, file, rows: Vec::new() });
                 sources.len() as u32 - 1
             });
             let Some(mine) = self.sources.get_mut(mine as usize) else { continue };
@@ -258,7 +287,9 @@ impl<F> Ledger<F> {
             && let Some(row) = source.rows.get_mut(frame.row as usize)
         {
             row.own += took.saturating_sub(frame.inner);
-            if !counted_below {
+            // A comprehension or a lambda on the line of its caller: the caller's activation counts the line.
+            let on_the_callers_line = source.first.wrapping_add(frame.row) == frame.caller_line;
+            if !counted_below && !on_the_callers_line {
                 row.ticks += took;
                 row.net += now.net - frame.base;
             }
@@ -296,7 +327,7 @@ mod tests {
     }
 
     fn enter(ledger: &mut Ledger<usize>, frames: &mut Vec<Frame>, key: usize, now: Reading) {
-        ledger.enter(frames, key, || (key, 1), now);
+        ledger.enter(frames, key, || (key, 1, key as u64), now);
     }
 
     fn row(ledger: &Ledger<usize>, key: usize, line: u32) -> Row {

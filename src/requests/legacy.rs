@@ -17,9 +17,9 @@ use super::context::with_book;
 use super::counts::{FUNCTIONS, LINES};
 use super::functions::{self, Kind};
 use super::ledger::Leaves;
+use super::memory::{apart, reading};
 use crate::bindings::symbols::TraceFunction;
 use crate::lines::clock;
-use crate::lines::session::Reading;
 
 /// Offsets in `PyThreadState` of 3.11, whose layout is final.
 const PROFILE_FUNCTION: usize = 64;
@@ -265,32 +265,34 @@ unsafe extern "C" fn on_profile(
     if FUNCTIONS.load(Relaxed) == 0 {
         return 0;
     }
-    with_book(py, |book, stack| {
-        if !book.functions {
-            return;
-        }
-        // SAFETY: as above; the argument of the C events is the callable.
-        unsafe {
-            match what {
-                CALL => {
-                    let code = code_of(frame);
-                    book.enter(py, stack, code, starts(py, code, frame));
-                }
-                RETURN => book.leave(stack, code_of(frame) as usize, now),
-                C_CALL => {
-                    let key = functions::definition(argument);
-                    if key != 0 {
-                        book.enter_builtin(py, stack, key, argument);
+    apart(|| {
+        with_book(py, |book, stack| {
+            if !book.functions {
+                return;
+            }
+            // SAFETY: as above; the argument of the C events is the callable.
+            unsafe {
+                match what {
+                    CALL => {
+                        let code = code_of(frame);
+                        book.enter(py, stack, code, starts(py, code, frame));
                     }
-                }
-                _ => {
-                    let key = functions::definition(argument);
-                    if key != 0 {
-                        book.leave(stack, key, now);
+                    RETURN => book.leave(stack, code_of(frame) as usize, now),
+                    C_CALL => {
+                        let key = functions::definition(argument);
+                        if key != 0 {
+                            book.enter_builtin(py, stack, key, argument);
+                        }
+                    }
+                    _ => {
+                        let key = functions::definition(argument);
+                        if key != 0 {
+                            book.leave(stack, key, now);
+                        }
                     }
                 }
             }
-        }
+        })
     });
     0
 }
@@ -327,7 +329,7 @@ unsafe extern "C" fn on_trace(
     what: libc::c_int,
     argument: *mut ffi::PyObject,
 ) -> libc::c_int {
-    let now = Reading { ticks: clock::ticks(), net: 0, high: 0 };
+    let now = clock::ticks();
     let previous = TRACE.previous();
     if let Some(previous) = previous {
         // SAFETY: the previous function gets its arguments unchanged.
@@ -345,7 +347,8 @@ unsafe extern "C" fn on_trace(
         }
         return 0;
     }
-    let in_scope = functions::known_scope(py, code as usize).unwrap_or_else(|| functions::of_code(py, code).in_scope);
+    let in_scope =
+        functions::known_scope(py, code as usize).unwrap_or_else(|| apart(|| functions::of_code(py, code).in_scope));
     if !in_scope {
         if what == CALL && previous.is_none() {
             // SAFETY: the field lies in the frame object. No request reports lines of this frame.
@@ -353,31 +356,34 @@ unsafe extern "C" fn on_trace(
         }
         return 0;
     }
-    with_book(py, |book, stack| {
-        if !book.lines {
-            return;
-        }
-        match what {
-            CALL => {
-                // SAFETY: as above.
-                let starts = unsafe { starts(py, code, frame) };
-                book.enter_lines(py, stack, code, starts, now);
-                if !starts {
-                    book.told_again(stack);
+    let now = reading(now, || 0);
+    apart(|| {
+        with_book(py, |book, stack| {
+            if !book.lines {
+                return;
+            }
+            match what {
+                CALL => {
+                    // SAFETY: as above.
+                    let starts = unsafe { starts(py, code, frame) };
+                    book.enter_lines(py, stack, code, starts, now);
+                    if !starts {
+                        book.told_again(stack);
+                    }
                 }
+                LINE => {
+                    // SAFETY: the interpreter stores the line before the call.
+                    let line = unsafe { frame.cast::<u8>().add(FRAME_LINE).cast::<i32>().read() } as u32;
+                    book.line(py, stack, code, line, now);
+                }
+                RETURN => {
+                    // SAFETY: as above; the argument is null if an exception leaves the frame.
+                    let how = unsafe { how_it_leaves(py, code, frame, argument) };
+                    book.leave_lines(stack, code as usize, how, now);
+                }
+                _ => {}
             }
-            LINE => {
-                // SAFETY: the interpreter stores the line before the call.
-                let line = unsafe { frame.cast::<u8>().add(FRAME_LINE).cast::<i32>().read() } as u32;
-                book.line(py, stack, code, line, now);
-            }
-            RETURN => {
-                // SAFETY: as above; the argument is null if an exception leaves the frame.
-                let how = unsafe { how_it_leaves(py, code, frame, argument) };
-                book.leave_lines(stack, code as usize, how, now);
-            }
-            _ => {}
-        }
+        })
     });
     0
 }

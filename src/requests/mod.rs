@@ -31,6 +31,7 @@ mod functions;
 pub(crate) mod labels;
 mod ledger;
 mod legacy;
+mod memory;
 mod object;
 mod request;
 mod scope;

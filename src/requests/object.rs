@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use pyo3::prelude::*;
 
 use super::book::Book;
+use super::memory::Whole;
 
 /// State of one request.
 #[pyclass(frozen, module = "rscalene._rscalene")]
@@ -20,9 +21,13 @@ pub struct Request {
     pub(super) closed: AtomicBool,
     pub(super) functions: bool,
     pub(super) lines: bool,
+    pub(super) memory: bool,
     pub(super) opened: u64,
     pub(super) ended: AtomicU64,
     pub(super) cpu_ns: AtomicU64,
+    /// Bytes of the ended parts; `None` if the request counts no bytes, or if a part began and ended on different
+    /// threads.
+    pub(super) bytes: Mutex<Option<Whole>>,
     pub(super) book: UnsafeCell<Book>,
     pub(super) sql: Mutex<Option<Py<PyAny>>>,
     /// The enclosing request, while the enclosing request is open.

@@ -14,10 +14,10 @@ use pyo3::prelude::*;
 
 use super::book::Book;
 use super::ledger::Row;
+use super::memory::{self, Part, Whole};
 use super::object::Request;
 use super::{context, engines, labels, table};
 use crate::lines::clock;
-use crate::lines::session::Reading;
 
 /// A part of a request on one thread: [`Request::enter`] returns it, [`Request::exit`] takes it.
 #[pyclass(frozen, module = "rscalene._rscalene")]
@@ -26,17 +26,27 @@ pub(super) struct Stretch {
     /// Token to restore the context's former label, if there is a recorder of labels.
     label: Option<Py<PyAny>>,
     cpu_ns: u64,
+    /// Readings at the beginning, if the request counts bytes.
+    bytes: Option<Part>,
     /// The ledger of queries for this part of the request, and the result of the ledger's `enter`.
     sql: Option<(Py<PyAny>, Py<PyAny>)>,
 }
 
 #[pymethods]
 impl Request {
-    /// Opens a request. After `max_s` seconds its functions are no longer recorded.
+    /// Opens a request. After `max_s` seconds its functions are no longer recorded. `memory`: count bytes.
     #[new]
-    #[pyo3(signature = (*, lines=true, functions=false, max_s=None))]
-    fn new(py: Python<'_>, lines: bool, functions: bool, max_s: Option<f64>) -> PyResult<Self> {
-        engines::open(py, functions, lines)?;
+    #[pyo3(signature = (*, lines=true, functions=false, memory=false, max_s=None))]
+    fn new(py: Python<'_>, lines: bool, functions: bool, memory: bool, max_s: Option<f64>) -> PyResult<Self> {
+        if memory {
+            memory::open(py)?;
+        }
+        if let Err(error) = engines::open(py, functions, lines) {
+            if memory {
+                memory::close();
+            }
+            return Err(error);
+        }
         let outer = context::current(py).filter(|outer| !outer.get().is_closed()).map(Bound::unbind);
         let label = labels::next();
         let opened = clock::ticks();
@@ -46,9 +56,11 @@ impl Request {
             closed: AtomicBool::new(false),
             functions,
             lines,
+            memory,
             opened,
             ended: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
+            bytes: Mutex::new(memory.then(Whole::default)),
             book: UnsafeCell::new(Book::new(lines, functions, deadline)),
             sql: Mutex::new(None),
             outer: Mutex::new(outer),
@@ -60,7 +72,10 @@ impl Request {
         let py = slf.py();
         let token = context::set(slf)?.unbind();
         match slf.get().enter_others(py) {
-            Ok((label, sql)) => Ok(Stretch { token, label, cpu_ns: thread_cpu_ns(), sql }),
+            Ok((label, sql)) => {
+                let bytes = slf.get().memory.then(|| Part::begin(clock::ticks()));
+                Ok(Stretch { token, label, cpu_ns: thread_cpu_ns(), bytes, sql })
+            }
             Err(error) => {
                 context::reset(token.bind(py));
                 Err(error)
@@ -70,6 +85,16 @@ impl Request {
 
     /// Ends a part of a request. In a context other than the context of `enter`, the call only adds the CPU time.
     fn exit(&self, py: Python<'_>, stretch: &Stretch) {
+        if let Some(part) = stretch.bytes
+            && !self.is_closed()
+            && let Ok(mut bytes) = self.bytes.lock()
+        {
+            let part = part.end(clock::ticks());
+            *bytes = bytes.zip(part).map(|(mut whole, part)| {
+                whole.add(&part);
+                whole
+            });
+        }
         if let Some((ledger, back)) = &stretch.sql {
             drop(ledger.call_method1(py, "leave", (back,)));
         }
@@ -88,7 +113,9 @@ impl Request {
         }
         let ticks = clock::ticks();
         self.ended.store(ticks, Relaxed);
-        self.book(py).close(Reading { ticks, net: 0, high: 0 });
+        let now = memory::reading(ticks, || 0);
+        let running = context::running_stack(py, self);
+        self.book(py).close(running, now);
         let outer = self.outer.lock().ok().and_then(|mut outer| outer.take());
         if let Some(outer) = outer
             && !outer.get().is_closed()
@@ -98,6 +125,9 @@ impl Request {
         }
         context::forget(py);
         engines::close(py, self.functions, self.lines);
+        if self.memory {
+            memory::close();
+        }
     }
 
     /// Number of this request, in this process.
@@ -122,6 +152,14 @@ impl Request {
     #[getter]
     fn lines(&self) -> bool {
         self.lines
+    }
+
+    /// `(allocated, net, peak)`: bytes between `enter` and `exit`; None if bytes are not counted, or if an `exit`
+    /// ran on another thread than its `enter`. The numbers include other work of the thread in the meantime.
+    #[getter]
+    fn bytes(&self) -> Option<(u64, i64, i64)> {
+        let bytes = (*self.bytes.lock().ok()?)?;
+        Some((bytes.allocated, bytes.net, bytes.peak))
     }
 
     /// Whether the recording of functions was cut off after `max_s`.
@@ -196,9 +234,8 @@ impl Request {
                 row.ticks as f64 * rate,
                 row.own as f64 * rate,
                 row.waited as f64 * rate,
-                // Bytes are not counted by request.
-                None,
-                None,
+                self.memory.then_some(row.net),
+                self.memory.then_some(row.peak),
             )
         });
         rows.collect()
@@ -250,7 +287,12 @@ impl Drop for Request {
     fn drop(&mut self) {
         // A dropped request that was never closed still counts as open in `engines`.
         if !self.is_closed() {
-            Python::try_attach(|py| engines::close(py, self.functions, self.lines));
+            Python::try_attach(|py| {
+                engines::close(py, self.functions, self.lines);
+                if self.memory {
+                    memory::close();
+                }
+            });
         }
     }
 }

@@ -37,6 +37,7 @@ class request:
         route: str | None = None,
         lines: bool = True,
         functions: bool = False,
+        memory: bool = False,
         sql: bool = True,
         on_end: Callable[[RequestResult], object] | None = None,
     ) -> None:
@@ -44,8 +45,9 @@ class request:
         self._function = name if callable(name) else None
         self.name = getattr(name, "__qualname__", "") if callable(name) else name
         self._route = route
-        self._wanted = {"lines": lines, "functions": functions}
+        self._wanted = {"lines": lines, "functions": functions, "memory": memory}
         self._sql = sql
+        self._is_async = False
         self._on_end = on_end
         self._request: Request | None = None
         self._stretch: Stretch | None = None
@@ -84,11 +86,14 @@ class request:
         if kind is not None:
             self._about.error = kind.__name__
         self._result = RequestResult(self._request, self._about)
+        if self._is_async:
+            self._result.memory = None  # other tasks of the thread may have allocated meanwhile
         if self._on_end is not None:
             self._on_end(self._result)
 
     async def __aenter__(self) -> Self:
         """Begin."""
+        self._is_async = True
         return self.__enter__()
 
     async def __aexit__(
@@ -133,7 +138,7 @@ class request:
 
             @functools.wraps(function)
             async def waited(*args: Any, **kwargs: Any) -> Any:
-                with self._once():
+                async with self._once():
                     return await function(*args, **kwargs)
 
             waited.request = self  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ SETTINGS = {
     "RSCALENE_KEEP": "keep",
     "RSCALENE_ALLOW": "allow",
     "RSCALENE_TOKEN": "token",
+    "RSCALENE_MEMORY": "memory",
     "RSCALENE_SQL": "sql",
     "RSCALENE_LINES": "lines",
     "RSCALENE_FUNCTIONS": "functions",

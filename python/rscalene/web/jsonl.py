@@ -90,6 +90,9 @@ def request_keys(result: RequestResult) -> dict[str, Any]:
     }
     if result.about.name:
         keys["rscalene.name"] = result.about.name
+    if result.memory is not None:
+        names = ("rscalene.alloc_bytes", "rscalene.net_bytes", "rscalene.peak_bytes")
+        keys |= zip(names, result.memory, strict=True)
     sql = result.sql
     if sql:
         keys["rscalene.sql.count"] = sum(int(one.get("count") or 0) for one in sql)

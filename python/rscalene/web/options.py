@@ -33,6 +33,7 @@ class Options:
     respond: tuple[str, ...] = ()
     functions: bool = True
     lines: bool = False
+    memory: bool = False
     sql: bool = True
     scope: tuple[str, ...] = ()
     min_ms: float = 0

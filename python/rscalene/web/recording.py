@@ -144,7 +144,9 @@ class Recording:
         self.recorder = recorder
         # The first ledger of a process hooks the drivers. Make it before the request begins to count its time.
         ledger = sql_ledger() if options.sql else None
-        self.request = Request(lines=options.lines, functions=options.functions, max_s=options.max_s)
+        self.request = Request(
+            lines=options.lines, functions=options.functions, memory=options.memory, max_s=options.max_s
+        )
         self.request.sql = ledger
 
     def first_byte(self) -> None:
@@ -167,6 +169,9 @@ class Recording:
             self.result = RequestResult(self.request, self.about, source=self.recorder.options.source)
             if self.steps is not None:
                 self.result.cpu_s = self.steps.cpu_s
+            if not self.own_thread:
+                # The thread worked for other requests too, so its bytes are not the request's alone.
+                self.result.memory = None
             if self.result.elapsed_s * 1e3 >= self.recorder.options.min_ms:
                 self.recorder.outputs.write(self.result, raw)
         except Exception as error:

@@ -75,6 +75,8 @@ class RequestResult:
         self.elapsed_s = request.elapsed_s
         self.cpu_s = request.cpu_s
         self.cut = request.cut
+        #: Bytes allocated, net and at the peak; None if unknown.
+        self.memory = request.bytes
         self.folded = request.folded
         self.notices: list[str] = []
         self._request = request
@@ -199,6 +201,7 @@ class RequestResult:
                 "cut": self.cut,
             },
             "cpu": {"cpu_s": self.cpu_s},
+            "memory": None if self.memory is None else dict(zip(("alloc", "net", "peak"), self.memory, strict=True)),
             "sql": {
                 "queries": sum(int(one.get("count") or 0) for one in sql),
                 "time_s": sum(float(one.get("time_s") or 0) for one in sql),

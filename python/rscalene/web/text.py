@@ -87,22 +87,29 @@ def heading_of(data: dict[str, Any]) -> str:
     answer = f" -> {request['status']}" if request["status"] is not None else ""
     raised = f" raised {request['error']}" if request["error"] else ""
     cut = "  (functions: cut)" if request.get("cut") else ""
-    return f"{what}{answer}{raised}  {request['elapsed_s'] * 1e3:.1f} ms  cpu {data['cpu']['cpu_s'] * 1e3:.1f} ms{cut}"
+    memory = data.get("memory")
+    held = f"  net {memory['net']:+,d} bytes, peak {memory['peak']:,d}" if memory else ""
+    cost = f"{request['elapsed_s'] * 1e3:.1f} ms  cpu {data['cpu']['cpu_s'] * 1e3:.1f} ms{held}"
+    return f"{what}{answer}{raised}  {cost}{cut}"
 
 
 def line_table(data: dict[str, Any], most: int = 40) -> str:
     """Return a table of the lines with the most time, sorted by time."""
     rows = sorted(data["lines"], key=lambda row: -row["time_s"])
     waits = any(row["await_s"] for row in rows)
+    counted = any(row["net_bytes"] is not None for row in rows)
     queried = any("sql_count" in row for row in rows)
     columns = f"{'Time ms':>10} {'Own ms':>10} {'Hits':>9}"
     columns += f" {'Await ms':>10}" if waits else ""
+    columns += f" {'Net':>12} {'Peak':>12}" if counted else ""
     columns += f" {'SQL':>5} {'SQL ms':>9} {'Rows':>8}" if queried else ""
     out = [heading_of(data), f"{columns}  Line"]
     for row in rows[:most]:
         text = f"{row['time_s'] * 1e3:10.3f} {row['own_s'] * 1e3:10.3f} {row['hits']:9d}"
         if waits:
             text += f" {row['await_s'] * 1e3:10.3f}"
+        if counted:
+            text += f" {row['net_bytes'] or 0:12,d} {row['peak_bytes'] or 0:12,d}"
         if queried and "sql_count" in row:
             text += f" {row['sql_count']:5d} {row['sql_s'] * 1e3:9.3f} {'' if row['rows'] is None else row['rows']:>8}"
         elif queried:

@@ -58,6 +58,7 @@ class ProfilerMiddleware:
         respond: str | Iterable[str] = "none",
         functions: bool = True,
         lines: bool = False,
+        memory: bool = False,
         sql: bool = True,
         scope: str | Iterable[str] = (),
         min_ms: float = 0,
@@ -81,7 +82,7 @@ class ProfilerMiddleware:
         self._app = app
         self._recorder = Recorder(
             options(
-                when=when, respond=respond, functions=functions, lines=lines, sql=sql, scope=scope,
+                when=when, respond=respond, functions=functions, lines=lines, memory=memory, sql=sql, scope=scope,
                 min_ms=min_ms, keep=keep, keep_in=keep_in, max_selected=max_selected, max_s=max_s,
                 allow=allow, token=token, propagate=propagate, jsonl=jsonl, jsonl_rows=tuple(jsonl_rows),
                 service=service, details=details, source=source, stream=stream, sort_by=sort_by,
