@@ -64,7 +64,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<Event>, Option<Damage>), Damage> {
 }
 
 #[test]
-fn what_was_put_in_comes_out_in_order() {
+fn records_come_out_in_the_order_written() {
     let put = events(1000);
     let (bytes, ended) = capture(&put, u64::MAX);
     assert_eq!(ended, None);
@@ -117,7 +117,7 @@ fn any_bytes_behind_the_magic_are_refused_or_read_and_never_believed() {
 }
 
 #[test]
-fn a_length_that_lies_costs_no_more_than_a_block() {
+fn a_wrong_length_costs_at_most_a_block() {
     for (bytes, packed) in [(u32::MAX, 8), (8, u32::MAX), (u32::MAX, u32::MAX), (4 << 20, 4 << 20)] {
         let mut capture = b"rscapt03".to_vec();
         capture.extend(bytes.to_le_bytes());
@@ -128,7 +128,7 @@ fn a_length_that_lies_costs_no_more_than_a_block() {
 }
 
 #[test]
-fn a_capture_that_reaches_its_limit_ends_and_says_so() {
+fn a_capture_at_its_limit_ends_with_a_notice() {
     let put = events(1000);
     let (bytes, ended) = capture(&put, 20_000);
     assert!(bytes.len() <= 20_000);

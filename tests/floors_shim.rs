@@ -97,14 +97,14 @@ fn floor(room: &str) -> Option<usize> {
 }
 
 #[test]
-fn every_room_of_the_shim_has_its_floor() {
+fn every_folder_of_the_shim_has_its_level() {
     let rooms: BTreeSet<String> = modules().keys().map(|module| room(module).to_owned()).collect();
     let known: BTreeSet<String> = FLOORS.concat().into_iter().chain(["lib"]).map(str::to_owned).collect();
     assert_eq!(rooms, known);
 }
 
 #[test]
-fn a_room_of_the_shim_uses_rooms_below_it_alone() {
+fn a_folder_of_the_shim_uses_only_folders_below_it() {
     let mut seen = 0;
     for (module, uses) in uses() {
         for used in uses.iter().filter(|used| room(used) != room(&module)) {
@@ -132,7 +132,7 @@ fn no_file_of_the_shim_uses_one_that_uses_it() {
 }
 
 #[test]
-fn wire_and_interp_use_nothing_of_the_house() {
+fn wire_and_interp_use_no_other_crate_of_the_workspace() {
     for part in ["wire", "interp"] {
         let manifest = fs::read_to_string(shim().join(part).join("Cargo.toml")).expect("a manifest");
         let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or_default();

@@ -65,7 +65,7 @@ fn routes_are_in_the_run_with_their_hottest_lines() {
 }
 
 #[test]
-fn time_of_no_known_kind_is_told_apart() {
+fn time_of_unknown_kind_has_a_row_of_its_own() {
     let mut profile = Profile::default();
     profile.totals.time = Time { system_s: Some(0.25), user_s: Some(0.75), ..Time::default() };
     let page = render_html(&profile, &HtmlOptions::default(), &|_| None);
@@ -90,7 +90,7 @@ fn without_source_no_text_of_a_line_is_left() {
 }
 
 #[test]
-fn what_threads_wait_outside_of_the_lines_is_told_and_not_drawn() {
+fn waits_outside_the_lines_are_a_figure_and_no_bar() {
     let mut profile = profile(3);
     profile.clock.elapsed_s = 5.0;
     profile.totals.time.wait_s = Some(98.0);

@@ -81,7 +81,7 @@ fn every_byte_of_a_function_has_its_name_and_the_next_byte_has_not() {
 }
 
 #[test]
-fn a_stripped_file_names_what_it_exports_and_guesses_nothing() {
+fn a_stripped_file_gives_exported_names_only() {
     let folder = Folder::new("stripped");
     let library = compile(&folder.0);
     let offsets = offsets(&library);

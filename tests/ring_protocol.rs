@@ -91,7 +91,7 @@ fn sleeper() -> Child {
 }
 
 #[test]
-fn what_a_process_wrote_before_an_exec_comes_first_and_its_ring_is_free() {
+fn records_before_an_exec_come_first_and_their_ring_becomes_free() {
     let (arena, target) = arena(PAGE * 2);
     let mut owner = sleeper();
     let mut reader = Reader::new(Arc::clone(&arena));

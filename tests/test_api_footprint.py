@@ -71,7 +71,7 @@ def test_a_child_is_sampled_until_it_ends_and_counted_with_its_parent() -> None:
         assert max(memory_usage(child, 0.05)) > 35
 
 
-def test_what_cannot_be_sampled_is_refused() -> None:
+def test_unsupported_processes_are_refused() -> None:
     with pytest.raises(ValueError, match="give a pid, a Popen, or a function"):
         memory_usage("nothing")
     with pytest.raises(ValueError, match="args is a tuple of its own"):
@@ -148,7 +148,7 @@ def test_a_decorator_without_parentheses_runs_the_function(decorator: Any, capsy
 
 
 @pytest.mark.parametrize("decorator", [timer, memory])
-def test_what_has_no_calls_is_refused(decorator: Any) -> None:
+def test_profiles_without_calls_are_refused(decorator: Any) -> None:
     for wrong in (int, 7, property(len)):
         with pytest.raises(TypeError, match="hint"):
             decorator(wrong)
@@ -181,7 +181,7 @@ def test_a_coroutine_and_a_generator_are_measured_until_they_end() -> None:
             yield 1
 
 
-def test_timer_tells_waiting_from_working() -> None:
+def test_timer_distinguishes_waiting_from_working() -> None:
     with timer(stream=io.StringIO()) as section:
         time.sleep(0.05)
     assert section.wall_s >= 0.05

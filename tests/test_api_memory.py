@@ -92,7 +92,7 @@ def test_small_objects_are_estimated_within_their_standard_error() -> None:
     assert sum(each * each for each in deviations) < 39, deviations
 
 
-def test_what_was_not_measured_is_unknown_and_not_zero() -> None:
+def test_unmeasured_figures_are_unknown_and_not_zero() -> None:
     with Profiler() as profiler:
         KEPT.append(bytearray(1_000_003))
     with Profiler(memory=False) as without:
@@ -102,7 +102,7 @@ def test_what_was_not_measured_is_unknown_and_not_zero() -> None:
     assert totals_of(without)["timeline"] == {"rss": [], "live": []}
 
 
-def test_older_blocks_that_are_freed_inside_count_for_nobody() -> None:
+def test_older_blocks_freed_inside_count_for_no_line() -> None:
     old: list[object] = [bytearray(50_000_017), [str(number) for number in range(50_000)]]
     with Profiler() as profiler:
         old.clear()
@@ -169,7 +169,7 @@ def test_profilers_nest_and_each_sees_its_own_time() -> None:
     assert "KEPT.append(bytearray(5_000_011))" in lines_of(inner)
 
 
-def test_overlapping_profilers_keep_what_the_other_began() -> None:
+def test_overlapping_profilers_do_not_stop_each_other() -> None:
     first, second = Profiler().start(), Profiler()
     KEPT.append(bytearray(3_000_017))
     second.start()

@@ -74,7 +74,7 @@ def test_every_output_is_the_results_and_shows_code_that_lies_in_no_file(tmp_pat
     assert "# of no file" in (tmp_path / "p.txt").read_text()
 
 
-def test_what_ran_before_is_no_part_of_the_profile() -> None:
+def test_work_before_the_start_is_no_part_of_the_profile() -> None:
     spin(0.5)
     with Profiler() as profiler:
         spin(0.1)
@@ -236,7 +236,7 @@ def test_reset_starts_over() -> None:
         profiler.output_text()
 
 
-def test_misuse_is_told_apart() -> None:
+def test_each_misuse_has_its_own_error() -> None:
     with pytest.raises(ValueError, match="interval"):
         Profiler(interval=-1)
     with pytest.raises(TypeError, match="number of seconds"):
@@ -309,7 +309,7 @@ def read_random(seconds: float) -> None:
             file.read(1 << 20)
 
 
-def test_kernel_time_is_told_apart_as_the_kernel_tells_it() -> None:
+def test_kernel_time_matches_the_kernels_own_figure() -> None:
     def body() -> None:
         spin(0.3)
         read_random(0.4)

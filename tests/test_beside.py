@@ -44,7 +44,7 @@ __attribute__((destructor)) static void end(void) {
 
 
 @pytest.mark.parametrize("memory", ["off", "sampled", "exact"])
-def test_a_preloaded_library_may_look_for_what_is_not_there(
+def test_a_preloaded_library_may_look_up_missing_symbols(
     rscalene: Run, tmp_path: Path, clean_env: dict[str, str], memory: str
 ) -> None:
     (tmp_path / "failing.c").write_text(FAILING)

@@ -28,7 +28,7 @@ def test_a_difference_is_an_answer_and_no_error(rscalene: Run, program: Path) ->
     assert max(map(len, rscalene("diff", program, program, "--width", "50").stdout.splitlines())) <= 50
 
 
-def test_a_difference_inside_the_noise_is_said_to_be_so(rscalene: Run, program: Path) -> None:
+def test_a_difference_inside_the_noise_is_marked_as_noise(rscalene: Run, program: Path) -> None:
     profile = json.loads(program.read_text())
     line = max(profile["files"][0]["lines"], key=lambda line: line["python_s"])
     line["python_s"] += 0.002
@@ -55,7 +55,7 @@ def test_the_ending_picks_the_format_of_a_difference(rscalene: Run, program: Pat
     assert "<code>def " not in (tmp_path / "d.html").read_text()
 
 
-def test_what_cannot_be_compared_is_said(rscalene: Run, program: Path, tmp_path: Path) -> None:
+def test_incomparable_profiles_give_an_error(rscalene: Run, program: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("[1]")
     for words, part in [
         ((program, "none.json"), "cannot read `none.json`: no such file"),

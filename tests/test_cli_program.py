@@ -81,7 +81,7 @@ def test_a_script_ends_with_the_same_code_and_traceback(rscalene: Run, python: R
 
 @pytest.mark.parametrize("source", [FACTS, SIGNALS, OPEN_FILES], ids=["facts", "signals", "files"])
 @pytest.mark.parametrize("form", [["app.py"], ["-m", "app"], ["./app.py", "-q", "--top", "--", "-o", "x"]], ids=str)
-def test_a_program_sees_what_it_would_see_without_us(
+def test_a_program_sees_the_same_as_without_rscalene(
     rscalene: Run, python: Run, tmp_path: Path, source: str, form: Sequence[str]
 ) -> None:
     (tmp_path / "app.py").write_text(source)
@@ -116,7 +116,7 @@ def test_much_output_arrives_whole(rscalene: Run, python: Run) -> None:
     assert len(result.stdout) == 500_010
 
 
-def test_words_behind_two_dashes_are_the_programs(rscalene: Run, tmp_path: Path) -> None:
+def test_arguments_after_two_dashes_belong_to_the_program(rscalene: Run, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import sys; print(sys.argv[1:])")
     assert rscalene("run", "-q", "--", "app.py", "-q").stdout == "['-q']\n"
     assert rscalene("run", "-q", "app.py", "--", "-q").stdout == "['--', '-q']\n"
@@ -126,7 +126,7 @@ def test_words_behind_two_dashes_are_the_programs(rscalene: Run, tmp_path: Path)
     ("words", "code"),
     [(["missing.py"], 127), (["no-such-command"], 127), (["./folder"], 126), (["./plain.sh"], 126), ([], 2)],
 )
-def test_what_cannot_run_is_said_as_env_says_it(rscalene: Run, tmp_path: Path, words: list[str], code: int) -> None:
+def test_a_failed_start_has_the_exit_codes_of_env(rscalene: Run, tmp_path: Path, words: list[str], code: int) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "plain.sh").write_text("true")
     result = rscalene("run", *words)
@@ -147,7 +147,7 @@ def test_commands_are_looked_up_on_the_path(rscalene: Run, tmp_path: Path, clean
     assert result.returncode == 9
 
 
-def test_a_program_without_python_runs_and_is_said_not_to_be_profiled(rscalene: Run) -> None:
+def test_a_program_without_python_runs_with_a_notice_that_it_is_not_profiled(rscalene: Run) -> None:
     result = rscalene("run", "echo", "words")
     assert (result.returncode, result.stdout) == (4, "words\n")
     assert "nothing was profiled" in result.stderr
@@ -170,7 +170,7 @@ def test_an_empty_environment_is_enough(rscalene: Run) -> None:
     assert set(shown) <= {"LD_PRELOAD", "RSCALENE_ARENA", "LC_CTYPE"}
 
 
-def test_what_was_preloaded_stays_behind_us(rscalene: Run, clean_env: dict[str, str]) -> None:
+def test_earlier_preloads_stay_after_rscalene(rscalene: Run, clean_env: dict[str, str]) -> None:
     clean_env["LD_PRELOAD"] = "libm.so.6"
     result = rscalene("run", "-q", "-c", "import os; print(os.environ['LD_PRELOAD'])", env=clean_env)
     first, second = result.stdout.strip().split(":")
@@ -209,7 +209,7 @@ def test_a_program_that_is_no_file_has_its_lines_shown(rscalene: Run, python: Ru
     assert lines[4] == "    total += number * number % 7"
 
 
-def test_a_program_on_standard_input_reads_what_stands_there(rscalene: Run, python: Run) -> None:
+def test_a_program_on_standard_input_reads_the_rest_of_the_input(rscalene: Run, python: Run) -> None:
     same(rscalene, python, "-", input="import os, stat\nprint(stat.S_ISFIFO(os.fstat(0).st_mode))\n" + "#" * 200_000)
 
 
@@ -238,7 +238,7 @@ def test_an_unsupported_python_is_refused_with_its_version_before_the_program_st
 
 
 @pytest.mark.once
-def test_an_interpreter_that_tells_no_version_is_started(rscalene: Run, tmp_path: Path) -> None:
+def test_an_interpreter_without_a_clear_version_is_started(rscalene: Run, tmp_path: Path) -> None:
     strange = tmp_path / "python3"
     strange.write_text("#!/bin/sh\ntouch started\n")
     strange.chmod(0o755)

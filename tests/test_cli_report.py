@@ -117,7 +117,7 @@ def test_verbose_says_what_is_started_and_what_was_recorded(rscalene: Run, app: 
     assert "records lost; the launcher took" in recorded
 
 
-def test_quiet_says_nothing_and_saves_what_was_asked_for(rscalene: Run, app: Path, tmp_path: Path) -> None:
+def test_quiet_prints_nothing_and_saves_the_named_files(rscalene: Run, app: Path, tmp_path: Path) -> None:
     result = rscalene("run", "-q", "-o", "out.json", app)
     assert (result.returncode, result.stderr) == (0, "")
     saved = tmp_path / "out.json"
@@ -133,7 +133,7 @@ def test_an_output_that_cannot_be_is_refused_before_the_program_runs(rscalene: R
     assert re.fullmatch(r"rscalene: [^\n]+\nhint: [^\n]+\n", result.stderr)
 
 
-def test_a_full_disk_is_said_and_the_line_still_comes(rscalene: Run, app: Path, tmp_path: Path) -> None:
+def test_a_full_disk_gives_an_error_and_the_line_still_comes(rscalene: Run, app: Path, tmp_path: Path) -> None:
     (tmp_path / "full.json").symlink_to("/dev/full")
     result = rscalene("run", "-o", "full.json", app)
     assert (result.returncode, result.stdout) == (4, "done\n")
@@ -248,7 +248,7 @@ def test_a_reader_that_leaves_early_is_no_error(rscalene: Run, app: Path, tmp_pa
     assert "panicked" not in result.stderr
 
 
-def test_a_program_whose_reader_leaves_ends_as_without_us(rscalene: Run) -> None:
+def test_a_program_whose_reader_leaves_ends_as_without_rscalene(rscalene: Run) -> None:
     program = "-c 'while True: print(1, flush=True)' | head -1; echo ${PIPESTATUS[0]}"
     plain = rscalene("run", "-q", "bash", "-c", f"{sys.executable} {program}")
     result = rscalene("run", "-q", "bash", "-c", f"{sys.executable} -m rscalene run -q {program}")

@@ -131,7 +131,7 @@ def test_timeout_ends_the_program_and_keeps_the_profile(tmp_path: Path, clean_en
     assert json.loads((tmp_path / "out.json").read_text())["target"]["exit"]["signal"] == signal.SIGTERM
 
 
-def test_what_was_ignored_stays_ignored(tmp_path: Path, clean_env: dict[str, str]) -> None:
+def test_ignored_signals_stay_ignored(tmp_path: Path, clean_env: dict[str, str]) -> None:
     code = "import signal; print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)"
     command = ["nohup", sys.executable, "-m", "rscalene", "run", "-q", "-c", code]
     result = subprocess.run(command, cwd=tmp_path, env=clean_env, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from conftest import Run
 
 
-def test_a_program_in_place_of_a_command_is_told_of_run(rscalene: Run) -> None:
+def test_a_program_in_place_of_a_command_gets_a_hint_to_run(rscalene: Run) -> None:
     done = rscalene("app.py")
     assert done.returncode == 2
     assert "hint: to profile a program, type `rscalene run PROGRAM`" in done.stderr
@@ -29,7 +29,7 @@ def test_an_unknown_option_is_a_usage_error_on_stderr(rscalene: Run) -> None:
         assert "hint: `rscalene COMMAND --help`" in result.stderr
 
 
-def test_a_value_that_cannot_be_is_told_with_what_can(rscalene: Run) -> None:
+def test_an_impossible_value_gives_an_error_with_the_possible_values(rscalene: Run) -> None:
     for option, value, can in (
         ("--interval", "1us", "from 50us to 1s"),
         ("--interval", "soon", "a time such as 250us"),
@@ -126,7 +126,7 @@ def test_completions_are_printed_for_shells(rscalene: Run) -> None:
         assert "cpu-only" in result.stdout
 
 
-def test_the_doctor_says_what_works(rscalene: Run) -> None:
+def test_the_doctor_lists_the_working_parts(rscalene: Run) -> None:
     result = rscalene("doctor")
     assert result.returncode == 0
     assert "starts with the preloaded library" in result.stdout

@@ -207,7 +207,7 @@ print("end")
     assert "stdout='100000\\n'" in lines[1]
 
 
-def test_nobody_waits_for_a_killed_launcher(tmp_path: Path, clean_env: dict[str, str]) -> None:
+def test_a_killed_launcher_delays_no_process(tmp_path: Path, clean_env: dict[str, str]) -> None:
     source = """
 print("begun", flush=True)
 sys.stdin.readline()

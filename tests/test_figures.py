@@ -81,7 +81,7 @@ def test_a_profile_that_is_cut_off_holds_the_stretch_alone(record: Record, view:
     assert "profiled the first" in view().splitlines()[2]
 
 
-def test_a_stretch_too_short_for_python_to_start_is_told(rscalene: Run, tmp_path: Path) -> None:
+def test_a_stretch_too_short_for_python_to_start_gives_a_notice(rscalene: Run, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("print('ran')\n")
     done = rscalene("run", "--duration", "1us", "app.py")
     assert done.stdout == "ran\n"
@@ -144,7 +144,7 @@ def test_idle_is_not_hot_and_only_waiting_for_an_answer_is_waiting(
     assert "# answer" in wait.split("</li>")[0]
 
 
-def test_few_samples_are_told_and_no_kind_is_guessed_from_none(record: Record, view: Callable[..., str]) -> None:
+def test_few_samples_give_a_notice_and_no_samples_give_no_kind(record: Record, view: Callable[..., str]) -> None:
     profile = record("x = 1\n", "--interval", "20ms")
     assert profile["totals"]["cpu_samples"] < 20
     assert "too few" in view()
@@ -153,7 +153,7 @@ def test_few_samples_are_told_and_no_kind_is_guessed_from_none(record: Record, v
     assert not profile["totals"]["native_s"] or profile["totals"]["cpu_samples"] > 0
 
 
-def test_what_a_thread_of_few_samples_has_of_a_line_is_unknown(record: Record) -> None:
+def test_a_thread_with_few_samples_has_no_share_of_a_line(record: Record) -> None:
     source = "import threading, time\ndef f():\n    time.sleep(0.05)  # short\n"
     profile = record(source + "for _ in range(4):\n    t = threading.Thread(target=f); t.start(); t.join()\n")
     shares = line(profile, "# short")["by_thread"]
@@ -172,7 +172,7 @@ for _ in range(children): os.wait()
 """
 
 
-def test_time_without_a_core_is_told_and_is_no_waiting(record: Record, view: Callable[..., str]) -> None:
+def test_time_without_a_core_is_reported_and_is_no_wait(record: Record, view: Callable[..., str]) -> None:
     profile = record(CROWD)
     children = [row for row in profile["processes"] if cpu(row) > 0.3]
     assert len(children) > 1
@@ -296,7 +296,7 @@ time.sleep(0.1)
 """
 
 
-def test_a_peak_of_milliseconds_is_told_with_its_owner(record: Record) -> None:
+def test_a_peak_of_milliseconds_is_shown_with_its_line(record: Record) -> None:
     profile = record(BRIEF)
     assert line(profile, "# second")["peak_bytes"] == pytest.approx(90 << 20, rel=0.02)
     assert line(profile, "# first")["peak_bytes"] == 0

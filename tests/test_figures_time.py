@@ -161,7 +161,7 @@ def collected(profile: dict[str, Any]) -> dict[str, float]:
     return sums
 
 
-def test_the_collectors_time_is_told_on_the_line_that_it_met(rscalene: Run, tmp_path: Path) -> None:
+def test_the_collectors_time_is_on_the_interrupted_line(rscalene: Run, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(COLLECTS + "main()\nprint(took)\n")
     done = rscalene("run", "--cpu-only", "-o", "app.json", "app.py")
     took = float(done.stdout)

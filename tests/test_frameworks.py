@@ -132,7 +132,7 @@ print(pandas.read_csv(__import__("io").StringIO(frame.head(1000).to_csv(index=Fa
     assert line["alloc_bytes"] == pytest.approx(10 * 400 * 400 * 8, rel=0.02)
 
 
-def test_sub_interpreters_do_what_they_did(alike: Alike) -> None:
+def test_sub_interpreters_behave_as_without_rscalene(alike: Alike) -> None:
     profile = alike(
         WORK
         + """

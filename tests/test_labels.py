@@ -167,7 +167,7 @@ print(burnt["/large"], burnt["/small"])
 
 
 @pytest.mark.parametrize("when", ["always", "never"])
-def test_overlapping_routes_are_told_apart_whether_requests_are_selected_or_not(
+def test_overlapping_routes_stay_separate_whether_requests_are_selected_or_not(
     rscalene: Run, tmp_path: Path, when: str
 ) -> None:
     (tmp_path / "app.py").write_text(ROUTES.replace("WHEN", repr(when)))
@@ -221,7 +221,7 @@ for rows in (first, again):
 )
 
 
-def test_a_profiler_is_told_labels_that_are_older_than_itself_and_none_of_a_pause(python: Run, tmp_path: Path) -> None:
+def test_a_profiler_gets_labels_older_than_itself_and_none_of_a_pause(python: Run, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(AGAIN)
     ran = python("app.py")
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -88,7 +88,7 @@ def test_every_end_leaves_the_table(rscalene: Run, tmp_path: Path, how: str, to_
     ("program", "why"),
     [("print(1)", "no function is marked"), ("@profile\ndef f(): pass\nprint(1)", "no marked function was called")],
 )
-def test_a_run_without_a_table_says_why(rscalene: Run, tmp_path: Path, program: str, why: str) -> None:
+def test_a_run_without_a_table_gives_the_reason(rscalene: Run, tmp_path: Path, program: str, why: str) -> None:
     (tmp_path / "app.py").write_text(program)
     done = rscalene("lines", "app.py")
     assert (done.returncode, done.stdout) == (0, "1\n")

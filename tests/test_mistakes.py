@@ -153,7 +153,7 @@ def place(tmp_path: Path, rscalene: Run) -> Path:
 
 
 @pytest.mark.usefixtures("place")
-def test_every_mistake_ends_with_what_why_and_one_thing_to_do(
+def test_every_error_gives_the_fault_the_reason_and_one_hint(
     rscalene: Run, tmp_path: Path, clean_env: dict[str, str]
 ) -> None:
     wrong = []
@@ -178,7 +178,7 @@ def test_every_mistake_ends_with_what_why_and_one_thing_to_do(
 
 
 @pytest.mark.usefixtures("place")
-def test_a_program_keeps_its_options_and_a_file_that_is_not_written_is_told(rscalene: Run, tmp_path: Path) -> None:
+def test_a_program_keeps_its_options_and_a_failed_write_gives_an_error(rscalene: Run, tmp_path: Path) -> None:
     # The program takes no options, so the file is missing at the end.
     ignored = rscalene("run", "-q", "app.py", "--output", "x.json")
     assert (ignored.returncode, ignored.stdout) == (0, "ran\n")

@@ -257,7 +257,7 @@ def test_memit_prints_the_highest_footprint(run: Run) -> None:
         ("%%mprun -f spin -T no/x\nraise KeyError", "cannot write 'no/x': there is no folder"),
     ],
 )
-def test_misuse_is_said_without_a_traceback(run: Run, source: str, part: str) -> None:
+def test_misuse_gives_an_error_without_a_traceback(run: Run, source: str, part: str) -> None:
     cell = run(source, fails=True)
     assert printed(cell).startswith("UsageError: ")
     assert part in printed(cell)

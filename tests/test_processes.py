@@ -57,7 +57,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
     assert on_line(profile) == pytest.approx(0.6, abs=0.2)
 
 
-def test_the_profile_says_with_what_code_each_process_ended(alike: Alike, tmp_path: Path) -> None:
+def test_the_profile_has_the_exit_code_of_each_process(alike: Alike, tmp_path: Path) -> None:
     profile = alike(
         WORK
         + """
@@ -306,7 +306,7 @@ for seconds in (0.3, 0.4):
     assert set(sources["<string>"]) <= set(program.splitlines())
 
 
-def test_a_program_that_becomes_another_keeps_what_it_did(alike: Alike) -> None:
+def test_a_program_that_execs_another_keeps_its_figures(alike: Alike) -> None:
     profile = alike(
         WORK
         + """
@@ -382,7 +382,7 @@ print(count)
     )
 
 
-def test_the_table_tells_processes_apart(rscalene: Run, tmp_path: Path) -> None:
+def test_the_table_separates_processes(rscalene: Run, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(
         WORK
         + """

@@ -63,7 +63,7 @@ def executed(folder: Path, environment: dict[str, str]) -> list[int]:
 
 
 @pytest.mark.parametrize("core", ["ctrace", "sysmon", "pytrace"])
-def test_both_see_what_they_see_alone(core: str, tmp_path: Path, clean_env: dict[str, str]) -> None:
+def test_two_profilers_together_see_the_same_as_alone(core: str, tmp_path: Path, clean_env: dict[str, str]) -> None:
     (tmp_path / "app.py").write_text(PROGRAM)
     # Where a core does not exist, coverage.py takes another one and warns.
     environment = {**clean_env, "COVERAGE_CORE": core}

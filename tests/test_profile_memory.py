@@ -56,7 +56,7 @@ def buffers() -> None:
     del b
 
 
-def test_a_deleted_buffer_gives_back_what_it_took() -> None:
+def test_a_deleted_buffer_returns_its_bytes() -> None:
     _, rows, _ = watch(buffers)
     assert rows[1] == sys.getsizeof(bytearray(64_000_031))
     assert rows[1] + rows[3] == 0

@@ -78,7 +78,7 @@ def test_profiling_by_call_leaves_the_original_as_it_was() -> None:
     assert "return 5  # by call" in lines(stream)
 
 
-def test_a_coroutine_function_that_a_decorator_kept_is_told() -> None:
+def test_a_coroutine_function_kept_by_a_decorator_gives_a_notice() -> None:
     with pytest.warns(RuntimeWarning, match="put @profile below") as warned:
 
         @profile

@@ -123,7 +123,7 @@ def test_a_logger_gets_the_table(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("options", [{"columns": "x"}, {"backend": "x"}, {"precision": -1}, {"precision": 2.5}])
-def test_what_cannot_be_printed_is_refused_at_once(options: dict[str, Any]) -> None:
+def test_unprintable_formats_are_refused_before_the_start(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         Options(**options)
 

@@ -293,7 +293,7 @@ if child: os.waitpid(child, 0)
 
 
 @pytest.mark.once
-def test_a_run_tells_what_it_could_not_push(rscalene: Run, server: Server, tmp_path: Path) -> None:
+def test_a_run_reports_failed_pushes(rscalene: Run, server: Server, tmp_path: Path) -> None:
     server.mode = "500"
     (tmp_path / "app.py").write_text(SPIN + "spin(0.2)\nraise SystemExit(3)\n")
     done = rscalene("run", "-q", "--push", server.url, "-o", "p.json", "app.py")

@@ -130,7 +130,9 @@ def test_a_damaged_capture_gives_what_is_readable_up_to_the_damage(left: Path, r
         (b"rscapt03" + b"\xff" * 100, "it is damaged at its beginning"),
     ],
 )
-def test_what_is_no_capture_is_refused(state: Path, rscalene: Run, tmp_path: Path, content: bytes, why: str) -> None:
+def test_other_files_than_captures_are_refused(
+    state: Path, rscalene: Run, tmp_path: Path, content: bytes, why: str
+) -> None:
     (tmp_path / "file").write_bytes(content)
     result = rscalene("recover", "file")
     assert result.returncode == 2
@@ -138,7 +140,7 @@ def test_what_is_no_capture_is_refused(state: Path, rscalene: Run, tmp_path: Pat
     assert not state.exists()
 
 
-def test_nothing_to_recover_is_said(state: Path, rscalene: Run) -> None:
+def test_nothing_to_recover_gives_an_error(state: Path, rscalene: Run) -> None:
     result = rscalene("recover")
     assert result.returncode == 2
     assert f"there is nothing to recover in `{state}`" in result.stderr
@@ -165,9 +167,7 @@ def test_a_report_that_cannot_be_written_leaves_the_capture(state: Path, rscalen
 
 
 @pytest.mark.parametrize("trap", ["link", "open", "file"])
-def test_a_capture_goes_to_no_place_that_somebody_else_prepared(
-    state: Path, rscalene: Run, tmp_path: Path, trap: str
-) -> None:
+def test_a_capture_is_not_written_to_another_users_file(state: Path, rscalene: Run, tmp_path: Path, trap: str) -> None:
     prepared = tmp_path / "prepared"
     prepared.mkdir()
     state.parent.mkdir()

@@ -358,7 +358,7 @@ def test_a_request_that_is_never_closed_leaves_nothing_on() -> None:
         assert sys.getprofile() is None
 
 
-def test_a_profiler_that_was_there_sees_what_it_saw() -> None:
+def test_an_earlier_profiler_still_gets_its_events() -> None:
     seen: list[str] = []
 
     def profiler(frame: Any, event: str, argument: object) -> None:
@@ -376,7 +376,7 @@ def test_a_profiler_that_was_there_sees_what_it_saw() -> None:
     assert counts(block.result(), "leaf") == {"leaf": 1}
 
 
-def test_a_tracer_that_was_there_sees_what_it_saw() -> None:
+def test_an_earlier_tracer_still_gets_its_events() -> None:
     seen: list[int] = []
 
     def tracer(frame: Any, event: str, argument: object) -> Any:

@@ -49,7 +49,7 @@ def test_a_loaded_profile_is_what_the_file_says(program: Path) -> None:
     assert Result.from_json(result.to_json().encode()).to_json() == result.to_json()
 
 
-def test_what_the_caller_changes_stays_the_callers(program: Path) -> None:
+def test_changes_by_the_caller_do_not_reach_the_profile(program: Path) -> None:
     result = load(program)
     before = copy.deepcopy(result.lines)
     result.to_dict()["files"].clear()
@@ -191,7 +191,7 @@ def test_an_unknown_order_fails_at_once(program: Path) -> None:
         Result(load(program)._data, sort="time")
 
 
-def test_what_changed_is_told_from_what_moved(program: Path) -> None:
+def test_changed_lines_are_distinguished_from_moved_lines(program: Path) -> None:
     before, after = load(program), load(changed(program))
     diff = before.diff(after)
     first = diff.lines[0]

@@ -126,7 +126,7 @@ def test_literals_that_differ_are_parameters_that_differ(table: sqlite3.Connecti
     assert [finding.kind for finding in q.findings] == ["N+1"]
 
 
-def test_what_fails_is_counted_and_the_error_goes_on(table: sqlite3.Connection) -> None:
+def test_failed_queries_are_counted_and_their_errors_are_raised(table: sqlite3.Connection) -> None:
     with rscalene.queries() as q:
         with pytest.raises(sqlite3.OperationalError, match="nope"):
             table.execute("select * from nope")  # unprepared

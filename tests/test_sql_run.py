@@ -134,7 +134,7 @@ if "child" not in sys.argv:
     assert 1000 - 256 <= rows <= 1001
 
 
-def test_a_program_without_a_database_asked_none_and_one_without_hooks_is_unknown(asked: Any) -> None:
+def test_queries_are_zero_without_a_database_and_unknown_without_hooks(asked: Any) -> None:
     assert asked("pass")["sql"] == {"count": 0, "time_s": 0.0, "rows": None, "statements": []}
     profile = asked(PROGRAM, "--", sys.executable, "-I")
     assert "sql" not in profile

@@ -101,7 +101,7 @@ def test_a_relative_name_counts_from_the_folder_where_it_was_compiled(
     assert sum(found["jobs/late.py"].values()) == pytest.approx(0.4, abs=0.1)
 
 
-def test_what_an_installer_put_beside_the_program_is_a_library(lines: Callable[..., Lines], tmp_path: Path) -> None:
+def test_packages_installed_beside_the_program_are_libraries(lines: Callable[..., Lines], tmp_path: Path) -> None:
     (tmp_path / "vendored.py").write_text(BURN)
     (tmp_path / "vendored-1.0.dist-info").mkdir()
     (tmp_path / "vendored-1.0.dist-info/RECORD").write_text("vendored.py,sha256=0,100\n")

@@ -100,7 +100,7 @@ def test_texts_name_the_actor_and_the_object(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ruled(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_names_say_what_kind_of_thing_they_are_of(path: Path) -> None:
+def test_names_name_the_kind_of_thing(path: Path) -> None:
     found = {name for name in identifiers(path) if name.strip("_").lower() in METAPHORS}
     assert found == set()
 
@@ -109,7 +109,7 @@ def test_every_file_under_the_rules_is_there() -> None:
     assert [name for name in (*RULED, *OTHER_LANGUAGES) if not (ROOT / name).exists()] == []
 
 
-def test_a_text_full_of_riddles_is_refused(tmp_path: Path) -> None:
+def test_a_text_full_of_vague_words_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("Nobody says what it is that those who ask for one have of it. " * 9 + "`it` and [that](who)")
     found, words = vague(page)

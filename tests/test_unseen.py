@@ -68,7 +68,7 @@ def told(result: subprocess.CompletedProcess[str]) -> tuple[str, str]:
     return why.removeprefix("rscalene: nothing was profiled: "), hint.removeprefix("hint: ")
 
 
-def test_an_old_python_is_told_by_its_version(rscalene: Run, compiled: Callable[..., Path]) -> None:
+def test_an_old_python_is_refused_with_its_version(rscalene: Run, compiled: Callable[..., Path]) -> None:
     old = compiled("old", OLD, "-rdynamic")
     why, hint = told(rscalene("run", old))
     assert why == "Python 3.9.18 is not supported"
@@ -80,7 +80,7 @@ def test_an_old_python_is_told_by_its_version(rscalene: Run, compiled: Callable[
     assert first.count("hint:") == 1
 
 
-def test_a_python_that_is_loaded_late_is_told_by_its_library(rscalene: Run, compiled: Callable[..., Path]) -> None:
+def test_a_python_loaded_late_is_recognised_by_its_library(rscalene: Run, compiled: Callable[..., Path]) -> None:
     library = compiled("libpython3.99.so", "int nothing;", "-shared", "-fPIC")
     result = rscalene("run", compiled("late", LATE, "-ldl"), library)
     assert result.stdout == "loaded\n"
@@ -90,7 +90,9 @@ def test_a_python_that_is_loaded_late_is_told_by_its_library(rscalene: Run, comp
 
 
 @pytest.mark.parametrize("preload", ["", "LD_PRELOAD=libm.so.6"], ids=["cleared", "replaced"])
-def test_an_environment_without_the_preload_is_told(rscalene: Run, compiled: Callable[..., Path], preload: str) -> None:
+def test_an_environment_without_the_preload_gives_a_notice(
+    rscalene: Run, compiled: Callable[..., Path], preload: str
+) -> None:
     starter = compiled("starter", STARTER.replace("words + 1 : 0", "(char *[]){words[1], 0} : 0"), "-static")
     # A script in between, or the reason would be that the program itself is linked statically.
     python = os.path.realpath(sys.executable)
@@ -106,7 +108,7 @@ def test_an_environment_without_the_preload_is_told(rscalene: Run, compiled: Cal
     assert why.endswith("is statically linked: no library can be preloaded into it")
 
 
-def test_a_sandbox_is_told(rscalene: Run, compiled: Callable[..., Path]) -> None:
+def test_a_sandbox_gives_a_notice(rscalene: Run, compiled: Callable[..., Path]) -> None:
     sandbox = compiled("sandbox", SANDBOX, "-static")
     python = os.path.realpath(sys.executable)
     command = f'"{sandbox}" "{python}" -S -E -c "import time; time.sleep(0.3)" || echo none'
@@ -118,7 +120,7 @@ def test_a_sandbox_is_told(rscalene: Run, compiled: Callable[..., Path]) -> None
     assert hint == "run `rscalene` inside of the sandbox or container"
 
 
-def test_file_capabilities_are_told(rscalene: Run, compiled: Callable[..., Path], tmp_path: Path) -> None:
+def test_file_capabilities_give_a_notice(rscalene: Run, compiled: Callable[..., Path], tmp_path: Path) -> None:
     setcap = shutil.which("setcap") or "/usr/sbin/setcap"
     if os.geteuid() != 0 or not Path(setcap).exists():
         pytest.skip("only root gives a file capabilities")

@@ -191,7 +191,7 @@ fn a_day_of_records_takes_little_more_memory_than_its_first_hours() {
 
 /// A program whose call paths never repeat: each allocates once, 40 calls deep.
 #[test]
-fn call_paths_that_never_repeat_take_bounded_memory_and_are_told() {
+fn call_paths_that_never_repeat_take_bounded_memory_and_give_a_notice() {
     const DEPTH: u64 = 40;
     let before = HELD.get().0;
     let mut program = Program::new();

@@ -52,7 +52,7 @@ fn tables() -> String {
 }
 
 #[test]
-fn the_page_of_the_wire_says_what_the_code_says() {
+fn the_wire_page_matches_the_code() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/design/wire.md");
     let text = fs::read_to_string(&page).expect("the page is there");
     let (by_hand, made) = text.split_once(MARK).expect("the page has its mark");

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_said_with_the_file() {
+    fn an_unusable_setting_gives_an_error_that_names_the_file() {
         for (toml, part) in [
             ("[tool.rscalene]\nintervall = 3\n", "`intervall` is no option"),
             ("[tool.rscalene]\ninterval = 'soon'\n", "interval"),

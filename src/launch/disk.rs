@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_installer_lists_is_installed_and_a_file_beside_it_is_not() {
+    fn files_in_an_installers_list_are_installed_and_other_files_beside_them_are_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
         fs::create_dir_all(at("pkg-1.0.dist-info")).expect("made");

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_or_no_file_is_not_taken() {
+    fn large_texts_and_other_things_than_files_are_not_read() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("large.py");
         fs::File::create(&file).expect("made").set_len(MOST + 1).expect("sized");

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_between_two_lines_belongs_to_the_first() {
+    fn time_between_two_lines_belongs_to_the_first() {
         let mut session = Session::new(4);
         session.enter(F, 0, at(10, 100));
         session.line(1, at(11, 100));
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn leaving_takes_along_what_was_never_left() {
+    fn a_return_also_ends_the_calls_without_a_return_event() {
         let mut session = Session::new(3);
         session.enter(F, 0, at(0, 0));
         session.enter(G, 1, at(1, 0));
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_an_outer_activation_takes_the_hand_back() {
+    fn a_line_event_of_an_outer_activation_closes_the_inner_activations() {
         let mut session = Session::new(3);
         session.enter(F, 0, at(0, 0));
         session.enter(G, 1, at(1, 0));

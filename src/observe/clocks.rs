@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_told_when_it_changed_and_never_runs_back() {
+    fn a_thread_clock_is_reported_when_it_changed_and_never_decreases() {
         let pid = std::process::id();
         let mut ledger = Ledger::new(pid);
         ledger.note(pid, 10, clock(500));

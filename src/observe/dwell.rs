@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn both_words_are_read_again_and_again_and_an_unmapped_one_is_refused() {
+    fn both_addresses_are_read_repeatedly_and_an_unmapped_address_is_refused() {
         let memory = ProcessMemory::new(std::process::id());
         let mut reads = [[0; 2]; WATCHED];
         let word = 7u64;

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_counts_only_for_those_that_fill_it() {
+    fn the_machines_limit_counts_only_for_processes_that_fill_the_machine() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path();
         put(root, "proc/meminfo", "MemTotal:       100000 kB\nMemFree: 1 kB\nMemAvailable:     5000 kB\n");

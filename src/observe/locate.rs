@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shared_library_is_asked_before_the_executable() {
+    fn the_shared_library_is_searched_before_the_executable() {
         assert!(rank("libpython3.12.so.1.0") < rank("python3.12"));
         assert!(rank("python3.12") < rank("uwsgi"));
         assert!(rank("uwsgi") < rank("libc.so.6"));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_without_python_is_said_to_have_none() {
+    fn a_process_without_python_is_reported_as_such() {
         let error = Runtime::locate(std::process::id()).unwrap_err();
         assert!(error.to_string().starts_with("cannot find a Python interpreter in process"), "{error}");
     }

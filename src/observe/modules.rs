@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn unchanged_mappings_are_told_once() {
+    fn unchanged_mappings_are_reported_once() {
         let mut watch = ModuleWatch::new(std::process::id());
         let modules = watch.refresh().expect("the first reading is news");
         assert!(modules.iter().any(|module| module.path.contains("libc")));

@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_forms_of_the_syscall_file_are_told_apart() {
+    fn the_three_forms_of_the_syscall_file_are_parsed() {
         assert_eq!(parse_activity("running\n"), Some(Activity::Running));
         assert_eq!(parse_activity("-1 0x7ffe 0x7f00\n"), Some(Activity::Blocked { sp: 0x7ffe }));
         let futex = parse_activity("202 0x10 0x80 0x2 0x0 0x0 0xffffffff 0x7ffe 0x7f00\n");

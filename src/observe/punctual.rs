@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_the_looks_is_told_and_a_short_run_is_not_judged() {
+    fn a_quarter_of_late_looks_gives_a_notice_except_in_a_short_run() {
         let mut looks = Looks::default();
         (0..10).for_each(|_| looks.came(TICK * 3, TICK));
         assert_eq!(looks.notice_since(Looks::default(), 0), None);

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_ending_that_fits_tells_the_format() {
+    fn the_longest_matching_ending_selects_the_format() {
         let of = |name: &str| Format::of(Path::new(name));
         assert_eq!(of("a/b.json"), Some(Format::Json));
         assert_eq!(of("b.SPEEDSCOPE.json"), Some(Format::Speedscope));

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_scope_hides_is_told_with_the_option_that_shows_it() {
+    fn hidden_time_is_reported_with_the_option_that_shows_it() {
         let mut profile = Profile::default();
         profile.files.push(File { path: "/w/app.py".into(), lines: vec![Default::default()], ..File::default() });
         profile.stacks.other_files = vec!["/l/site-packages/tool/a.py".into()];

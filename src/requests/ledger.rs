@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_coroutine_waits_is_apart_from_its_time() {
+    fn the_wait_of_a_coroutine_is_separate_from_its_time() {
         let (mut ledger, mut frames, mut suspended) = (Ledger::new(), Vec::new(), Vec::new());
         enter(&mut ledger, &mut frames, F, at(0));
         ledger.line(&mut frames, F, 2, at(0));
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn an_activation_left_by_an_exception_unseen_gives_its_caller_the_hand() {
+    fn an_activation_left_by_an_unseen_exception_ends_at_its_callers_next_event() {
         let (mut ledger, mut frames) = (Ledger::new(), Vec::new());
         enter(&mut ledger, &mut frames, F, at(0));
         ledger.line(&mut frames, F, 2, at(0));

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_left_goes_with_its_caller() {
+    fn a_call_without_a_return_event_ends_with_its_caller() {
         let (mut tree, mut frames) = (Tree::new(), Vec::new());
         enter(&mut tree, &mut frames, 1, 0);
         enter(&mut tree, &mut frames, 2, 1);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_functions_are_no_rows_and_their_time_is_nobodys() {
+    fn functions_of_rscalene_have_no_rows_and_their_time_counts_nowhere() {
         let (mut tree, mut frames) = (Tree::new(), Vec::new());
         enter(&mut tree, &mut frames, 1, 0);
         enter(&mut tree, &mut frames, 99, 2);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_inner_tree_counted_is_the_outer_ones_too() {
+    fn figures_of_an_inner_tree_count_in_the_outer_tree_too() {
         let (mut outer, mut frames) = (Tree::new(), Vec::new());
         enter(&mut outer, &mut frames, 1, 0);
         let (mut inner, mut inside) = (Tree::new(), Vec::new());

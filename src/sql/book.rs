@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_nobody_counted_are_unknown() {
+    fn uncounted_rows_are_unknown() {
         let mut book = Book::default();
         let (id, at) = book.begin(&site(&[(1, "f")]), &Arc::from("SELECT ?"));
         book.add(id, at, &Stretch { ns: 5, ..Stretch::default() });

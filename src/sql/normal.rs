@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn double_quotes_hold_strings_where_the_dialect_says_so() {
+    fn double_quotes_hold_strings_if_the_dialect_has_it_so() {
         assert_eq!(normal_form("SELECT \"s3cret\" FROM t ORDER BY \"s3cret\"", true), "SELECT ? FROM t ORDER BY ?");
     }
 
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn transactions_are_told_by_their_first_word() {
+    fn transactions_are_recognised_by_their_first_word() {
         for sql in ["BEGIN", "BEGIN IMMEDIATE", "commit", "SAVEPOINT ?", "START TRANSACTION", "END", "PRAGMA x"] {
             assert!(is_transaction(sql), "{sql}");
         }

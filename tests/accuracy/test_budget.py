@@ -56,7 +56,7 @@ def test_the_first_second_has_hundreds_of_samples(measure: Any, source: str) -> 
         assert run.profile["totals"]["cpu_samples"] >= 80
 
 
-def test_the_profile_tells_the_distance_that_samples_had(measure: Any, source: str) -> None:
+def test_the_profile_has_the_interval_of_the_samples(measure: Any, source: str) -> None:
     asked = measure(SECOND, options=("--cpu-only", "--cpu-source", source, "--interval", "1ms"))
     totals = asked.profile["totals"]
     mean = totals["sampled_cpu_s"] / totals["cpu_samples"]

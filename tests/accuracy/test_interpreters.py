@@ -12,7 +12,7 @@ from accuracy.test_time import clock_adds_up, tolerance
 
 @pytest.mark.parametrize("where", ["here", "thread"])
 @pytest.mark.parametrize("lock", ["shared", "own"])
-def test_lines_of_a_sub_interpreter_are_told_as_any_others(
+def test_lines_of_a_sub_interpreter_are_reported(
     measure: Any, source: str, interpreter: str, lock: str, where: str
 ) -> None:
     version = subprocess.run([interpreter, "-c", "import sys; print(sys.version_info >= (3, 12))"], capture_output=True)

@@ -71,7 +71,7 @@ both.keep_for_me(3_000_017)  # expect: alloc=3_000_017 live=3_000_017
     )
 
 
-def test_what_the_loader_allocates_for_names_that_are_not_there_harms_nothing(measure: Any) -> None:
+def test_allocations_of_the_loader_for_missing_names_are_harmless(measure: Any) -> None:
     run = hold(
         measure,
         """
@@ -174,7 +174,7 @@ unusual.take_fixed(24_000_001)  # expect: alloc=0 live=0
     assert 0 < untracked < 24_000_000
 
 
-def test_the_heap_that_a_program_moves_by_itself_is_resident_and_nobodys(measure: Any) -> None:
+def test_a_heap_that_a_program_moves_itself_is_resident_and_of_no_line(measure: Any) -> None:
     run = measure(
         """
 import ctypes

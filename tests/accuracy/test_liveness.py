@@ -178,7 +178,7 @@ kept = heavy.make()  # expect: alloc=4_000_037 live=4_000_037
     )
 
 
-def test_what_ends_a_program_does_not_end_what_it_kept(measure: Any) -> None:
+def test_a_killed_program_keeps_its_capture(measure: Any) -> None:
     text = """
 import ctypes, os, sys
 class Late:
@@ -201,7 +201,7 @@ leave(sys.argv[1])
     hold(measure, text.replace("live=2_000_003", "live=0"), "raise")
 
 
-def test_a_killed_program_kept_what_it_had(rscalene: Any, tmp_path: Path) -> None:
+def test_a_killed_program_keeps_its_figures(rscalene: Any, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import os\nkept = bytearray(300_000_017)\nos.abort()\n")
     rscalene("run", "-q", "-o", "out.json", "app.py")
     lines = json.loads((tmp_path / "out.json").read_text())["files"][0]["lines"]
@@ -244,7 +244,7 @@ native.call_back(called(back))
     assert outside["live_bytes"] == pytest.approx(100 * 100 * 300_007, rel=0.001)
 
 
-def test_what_nobody_refers_to_dies_as_it_would_without_us(alike: Callable[..., dict[str, Any]]) -> None:
+def test_unreferenced_objects_die_as_without_rscalene(alike: Callable[..., dict[str, Any]]) -> None:
     alike("""
 import gc, weakref
 class Thing:

@@ -155,7 +155,7 @@ def test_exact_mode_counts_to_the_byte(measure: Any, interpreter: str) -> None:
     }
 
 
-def test_functions_made_one_after_the_other_in_the_same_place_are_told_apart(measure: Any) -> None:
+def test_successive_functions_at_one_address_stay_separate(measure: Any) -> None:
     run = measure(
         """
 import json, sys
@@ -221,7 +221,7 @@ def test_leaks_are_listed_and_what_fills_churns_or_is_given_back_is_not(measure:
         pytest.param(False, "import random; kept = list(map(random.Random, range(80_000)))", id="one call"),
     ],
 )
-def test_what_grows_until_the_end_is_listed_and_what_stopped_is_not(
+def test_lines_that_grow_until_the_end_are_listed_and_others_are_not(
     rscalene: Any, tmp_path: Path, grows: bool, program: str
 ) -> None:
     (tmp_path / "app.py").write_text(f"import os, time\nkept = []\nend = time.time() + 1.2\n{program}\n")
@@ -230,13 +230,13 @@ def test_what_grows_until_the_end_is_listed_and_what_stopped_is_not(
     assert [leak["line"] for leak in leaks] == ([4] if grows else [])
 
 
-def test_a_program_without_leaks_is_told_so(rscalene: Any) -> None:
+def test_a_program_without_leaks_gets_a_sentence(rscalene: Any) -> None:
     done = rscalene("run", "--leaks", "-c", "kept = [bytes(1000) for _ in range(5000)]")
     assert "none found" in done.stderr
     assert "memory was not profiled" in rscalene("run", "--leaks", "--cpu-only", "-c", "pass").stderr
 
 
-def test_resident_memory_is_told_apart_from_what_was_asked_for(measure: Any, rscalene: Any) -> None:
+def test_resident_memory_is_separate_from_allocated_memory(measure: Any, rscalene: Any) -> None:
     text = "import mmap\nkept = mmap.mmap(-1, 300_003_328)  # at: whole\nkept[:100_003_840] = bytes(100_003_840)\n"
     run = measure(text + "import time; time.sleep(0.2)\n")
     totals = run.profile["totals"]
@@ -252,7 +252,7 @@ def test_resident_memory_is_told_apart_from_what_was_asked_for(measure: Any, rsc
 
 
 @pytest.mark.parametrize("mode", ["sampled", "exact"])
-def test_the_interpreters_arenas_are_told_apart_and_go_when_they_are_freed(measure: Any, mode: str) -> None:
+def test_the_interpreters_arenas_are_recognised_and_end_when_freed(measure: Any, mode: str) -> None:
     run = measure(
         """
 gone = [bytes(200) for _ in range(100_000)]

@@ -169,7 +169,7 @@ def test_tasks_of_one_loop_keep_their_own_time(measure: Any, source: str) -> Non
         assert share == pytest.approx(truth, abs=tolerance(truth, run))
 
 
-def test_what_the_interpreter_runs_at_its_start_is_not_the_users(measure: Any) -> None:
+def test_the_interpreters_start_is_not_user_code(measure: Any) -> None:
     assert measure("sleeps.py").elsewhere == set()
 
 

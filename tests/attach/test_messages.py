@@ -83,7 +83,7 @@ def test_a_process_of_another_user(look: Run, start: Start) -> None:
     refused(answer, f"process {program.pid} belongs to another user", "sudo rscalene")
 
 
-def test_words_that_make_no_sense(rscalene: Run) -> None:
+def test_meaningless_arguments_are_refused(rscalene: Run) -> None:
     assert rscalene("attach", "app.py").returncode == 2
     assert rscalene("attach").returncode == 2
     assert rscalene("attach", "1", "-d", "-1s").returncode == 2

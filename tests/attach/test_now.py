@@ -110,7 +110,7 @@ asyncio.run(main())
     raise AssertionError(chains)
 
 
-def test_top_tells_the_share_of_the_loop(start: Start, rscalene: Run, profile_of: Read) -> None:
+def test_top_shows_the_share_of_the_loop(start: Start, rscalene: Run, profile_of: Read) -> None:
     program = start(code=LOOP)
     answer = rscalene("top", str(program.pid), "--once", "-d", "2s", "--json")
     assert answer.returncode == 0, answer.stderr

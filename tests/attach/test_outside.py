@@ -145,7 +145,7 @@ def test_every_format_can_be_written(start: Start, rscalene: Run, tmp_path: Path
     assert (tmp_path / f"p.{ending}").stat().st_size > 100
 
 
-def test_the_head_says_how_it_was_observed(start: Start, rscalene: Run, tmp_path: Path) -> None:
+def test_the_head_names_the_method_of_observation(start: Start, rscalene: Run, tmp_path: Path) -> None:
     program = start(code=LOOP)
     rscalene("attach", str(program.pid), "-d", "0.3s", "-o", "p.txt")
     text = (tmp_path / "p.txt").read_text()

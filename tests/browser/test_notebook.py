@@ -75,7 +75,7 @@ def test_the_bars_show_and_nothing_sticks_out(page: Any) -> None:
     assert wide == 0
 
 
-def test_source_is_in_the_code_s_font_and_kinds_are_told_without_colour(page: Any) -> None:
+def test_source_is_in_the_code_font_and_kinds_differ_without_colour(page: Any) -> None:
     fonts = page.execute_script(
         "return [...document.querySelectorAll('.rscalene code, pre.rscalene-lines')]"
         ".map((code) => getComputedStyle(code).fontFamily)"

@@ -16,7 +16,7 @@ from .driver import VIEWS, Open, choose, press, size, wait
 ENTER, ESCAPE = "\ue007", "\ue00c"
 
 
-def test_a_click_on_a_header_sorts_and_says_so(visit: Open) -> None:
+def test_a_click_on_a_header_sorts_and_marks_the_column(visit: Open) -> None:
     page = visit("program")
     places = "[...document.querySelectorAll('#hot tbody th')].map(e => e.textContent)"
     assert page.execute_script("return " + places)[0] == "app.py:25"
@@ -191,7 +191,7 @@ def test_native_code_takes_the_place_of_library_frames_and_is_kept_in_the_link(v
 
 
 @pytest.mark.parametrize("fragment", ["#gone.py:3", "#flame:wall:9.9.9"])
-def test_a_link_that_leads_nowhere_says_so_where_it_is_seen(visit: Open, fragment: str) -> None:
+def test_a_broken_link_shows_a_message_in_its_place(visit: Open, fragment: str) -> None:
     page = visit("program", fragment)
     wait(page, "document.getElementById('lost')?.checkVisibility()")
     assert "names nothing in this profile" in page.find_element("id", "lost").text
@@ -258,7 +258,7 @@ def test_one_thread_alone_has_cards_and_a_flame_graph_of_its_own(visit: Open) ->
     assert "matrix" in wait(page, f"{names}.includes('matrix') && {names}")
 
 
-def test_a_thread_that_few_samples_met_says_what_no_line_has_of_it(visit: Open) -> None:
+def test_a_thread_with_few_samples_shows_its_unattributed_time(visit: Open) -> None:
     for sample, said in (("rarely_met", True), ("program", False)):
         page = visit(sample)
         choose(page, "worker <1>")
@@ -266,7 +266,7 @@ def test_a_thread_that_few_samples_met_says_what_no_line_has_of_it(visit: Open) 
         assert ("2.00 s of its CPU time are on no line" in note) == said, note
 
 
-def test_user_time_that_nobody_can_divide_is_no_system_time(visit: Open) -> None:
+def test_user_time_of_unknown_kind_is_no_system_time(visit: Open) -> None:
     page = visit("undivided")
     choose(page, "python app.py · 12")
     assert wait(page, "!document.getElementById('only').hidden")
@@ -291,7 +291,7 @@ def test_the_flame_graph_of_the_peak_shows_who_held_it(visit: Open) -> None:
     )
 
 
-def test_a_run_that_ended_at_once_says_that_there_is_nothing(visit: Open) -> None:
+def test_a_run_that_ended_at_once_reports_no_samples(visit: Open) -> None:
     page = visit("idle")
     for view in VIEWS:
         page.execute_script(f"location.hash = '{view}'")
@@ -308,7 +308,7 @@ def test_a_run_that_ended_at_once_says_that_there_is_nothing(visit: Open) -> Non
         press(page, key)
 
 
-def test_the_hottest_lines_all_have_figures_and_room_for_their_source(visit: Open) -> None:
+def test_the_hottest_lines_have_figures_and_space_for_their_source(visit: Open) -> None:
     page = visit("program")
     size(page, 1300, 900)
     assert page.execute_script("return document.querySelector('#hot td.src').getBoundingClientRect().width") >= 230

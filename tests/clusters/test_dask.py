@@ -120,7 +120,7 @@ if __name__ == "__main__":
 )
 
 
-def test_a_killed_worker_contributes_what_it_sent_last(python: Run, tmp_path: Path) -> None:
+def test_a_killed_worker_contributes_its_last_message(python: Run, tmp_path: Path) -> None:
     run(python, tmp_path, DEATH)
     merged = load(tmp_path / "merged.json")
     # Four blocks on each of the two workers, one of which is dead.
@@ -171,7 +171,7 @@ if __name__ == "__main__":
 )
 
 
-def test_a_cluster_without_the_plugin_is_told_what_to_register(python: Run, tmp_path: Path) -> None:
+def test_a_cluster_without_the_plugin_names_the_plugin_to_register(python: Run, tmp_path: Path) -> None:
     said = run(python, tmp_path, REFUSED)
     assert "no worker of this cluster is profiled" in said
     assert "client.register_plugin(rscalene.dask.Plugin())" in said

@@ -62,7 +62,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("pool", "method"), CASES)
-def test_labelled_functions_are_told_apart_in_every_pool(rscalene: Run, tmp_path: Path, pool: str, method: str) -> None:
+def test_labelled_functions_stay_separate_in_every_pool(rscalene: Run, tmp_path: Path, pool: str, method: str) -> None:
     shutil.copy(WORK, tmp_path)
     (tmp_path / "tasks.py").write_text(TASKS)
     body = POOLS[pool].replace("METHOD", repr(method)).replace("\n        ", "\n    ")

@@ -45,7 +45,7 @@ fn try_one(name: &str, target: Target, bytes: &[u8], folder: &Path) {
 }
 
 #[test]
-fn what_is_in_the_corpus_breaks_nothing_changed_or_not() {
+fn corpus_inputs_and_their_mutations_break_nothing() {
     let rounds = std::env::var("RSCALENE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(100);
     for (name, target) in TARGETS {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);

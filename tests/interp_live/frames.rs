@@ -125,7 +125,7 @@ fn assert_same_frames(target: &Target, what: &str) {
 }
 
 #[test]
-fn a_walk_stops_at_its_bound_and_when_the_visitor_says_so() {
+fn a_walk_stops_at_its_bound_and_when_the_visitor_returns_false() {
     for python in interpreters() {
         let target =
             Target::start(python, "def f(n):\n    if n:\n        f(n - 1)\n    else:\n        stop()\nf(50)\n");

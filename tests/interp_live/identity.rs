@@ -14,7 +14,7 @@ for i in range(300):
 "#;
 
 #[test]
-fn code_objects_that_follow_each_other_at_one_address_are_told_apart() {
+fn successive_code_objects_at_one_address_stay_separate() {
     for python in interpreters() {
         let mut target = Target::start(python, REUSE);
         let mut by_address: HashMap<u64, Vec<(u64, String)>> = HashMap::new();

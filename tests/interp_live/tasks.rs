@@ -86,7 +86,7 @@ stop(tasks=describe(asyncio.all_tasks(loop)), loop=id(loop), loop_tid=t.native_i
 "#;
 
 #[test]
-fn the_tasks_of_an_idle_loop_stand_where_they_say() {
+fn the_tasks_of_an_idle_loop_are_at_their_await_lines() {
     for python in interpreters() {
         let target = Target::start(python, IDLE);
         let (mem, layout) = (&target.mem, &target.layout);

@@ -62,7 +62,7 @@ fn lines_that_moved_still_pair() {
 }
 
 #[test]
-fn a_function_that_moved_to_another_file_is_compared_with_what_it_was() {
+fn a_function_moved_to_another_file_is_paired_with_its_old_place() {
     let before = profile("/w/a.py", &[(1, "x = 1", 1.0)]);
     let after = profile("/w/other.py", &[(1, "y = 2", 3.0)]);
     let diff = diff(&before, &after);
@@ -71,7 +71,7 @@ fn a_function_that_moved_to_another_file_is_compared_with_what_it_was() {
 }
 
 #[test]
-fn a_function_with_another_name_is_compared_with_what_it_was() {
+fn a_renamed_function_is_paired_with_its_old_name() {
     let named = |mut profile: Profile, name: &str| {
         let inner = format!("{name}.<locals>.<listcomp>");
         for line in &mut profile.files[0].lines {
@@ -95,7 +95,7 @@ fn a_function_with_another_name_is_compared_with_what_it_was() {
 }
 
 #[test]
-fn a_cell_that_was_run_again_is_compared_with_what_it_was() {
+fn a_cell_run_again_is_paired_with_its_earlier_run() {
     let mut before = profile("In [3]", &[(1, "x = 1", 1.0), (2, "y = 2", 2.0), (3, "z = 3", 2.0)]);
     before.files.extend(profile("In [1]", &[(1, "other()", 1.0)]).files);
     let after = profile("In [7]", &[(1, "x = 1", 1.0), (2, "y = 4", 2.0), (3, "z = 3", 2.5)]);
@@ -107,7 +107,7 @@ fn a_cell_that_was_run_again_is_compared_with_what_it_was() {
 }
 
 #[test]
-fn a_difference_inside_the_noise_is_said_to_be_so() {
+fn a_difference_inside_the_noise_is_marked_as_noise() {
     let before = profile("/w/a.py", &[(1, "a", 1.000), (2, "b", 1.000)]);
     let after = profile("/w/a.py", &[(1, "a", 1.050), (2, "b", 1.200)]);
     let diff = diff(&before, &after);
@@ -123,7 +123,7 @@ fn a_difference_inside_the_noise_is_said_to_be_so() {
 }
 
 #[test]
-fn the_error_that_a_line_tells_decides_what_is_noise() {
+fn the_standard_error_of_a_line_decides_what_is_noise() {
     let with_error = |seconds: f64, se: f64| {
         let mut profile = profile("/w/a.py", &[(1, "a", seconds), (2, "b", 5.4)]);
         profile.files[0].lines[0].cpu_s_se = Some(se);
@@ -155,7 +155,7 @@ fn a_project_in_another_folder_pairs_by_the_ends_of_its_paths() {
 }
 
 #[test]
-fn what_was_not_measured_has_no_difference() {
+fn unmeasured_figures_have_no_difference() {
     let before = profile("/w/a.py", &[(1, "a", 1.0)]);
     let mut after = before.clone();
     after.totals.memory = Memory::default();
@@ -168,7 +168,7 @@ fn what_was_not_measured_has_no_difference() {
 }
 
 #[test]
-fn what_functions_allocate_differs_by_chance_as_far_as_samples_tell() {
+fn allocation_differences_within_the_standard_error_are_noise() {
     // Ten thousand bytes in all, of which a sample stands for a hundred: a function of 2,500 is known to 500.
     let side = |bytes| {
         let mut side = profile("/w/a.py", &[(1, "x = 1", 1.0)]);

@@ -41,7 +41,7 @@ fn label<'a>(profile: &'a Profile, value: &str) -> &'a Label {
 }
 
 #[test]
-fn what_ran_under_the_number_of_a_request_is_its_routes_once_it_ends() {
+fn figures_under_the_number_of_a_request_move_to_its_route_at_its_end() {
     let (mut run, at) = recording();
     for request in 1..=100 {
         sample(&mut run, 1, at, request, 1);

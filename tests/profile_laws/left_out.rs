@@ -87,7 +87,7 @@ fn a_function_whose_line_table_could_not_be_read_is_named() {
 }
 
 #[test]
-fn a_stack_with_more_frames_than_are_read_is_told_once() {
+fn a_stack_deeper_than_the_limit_gives_one_notice() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);
     let code = run.code(1, "/w/app.py", "deep", 1);

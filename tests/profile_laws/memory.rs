@@ -65,7 +65,7 @@ fn exact_records_add_up_to_the_byte() {
 }
 
 #[test]
-fn who_owns_the_peak_is_who_was_live_at_it() {
+fn the_peak_belongs_to_the_blocks_live_at_it() {
     let (mut run, at) = recording("exact", 4);
     run.alloc(1, 1, at[0], 1, 50_021, 0);
     run.free(1, 2, at[0], 1);
@@ -114,7 +114,7 @@ fn the_teardown_of_an_interpreter_does_not_count_as_freeing() {
 }
 
 #[test]
-fn a_killed_process_keeps_what_it_had() {
+fn a_killed_process_keeps_its_figures() {
     let (mut run, at) = recording("exact", 1);
     run.alloc(1, 1, at[0], 1, 70_001, 0);
     run.feed(1, Body::ProcessExit(ProcessExit { signal: Some(9), peak_rss: Some(1 << 20), ..Default::default() }));
@@ -315,7 +315,7 @@ fn a_leak_is_listed_and_a_cache_and_churn_are_not() {
 }
 
 #[test]
-fn what_one_call_takes_until_it_returns_is_no_leak() {
+fn memory_held_by_a_single_unfinished_call_is_no_leak() {
     // `model.fit(x)` grows for a second in one call; a loop with the same blocks leaves the line each time.
     let leaks = |loops: bool| {
         let mut run = Recording::new("off", "exact");
@@ -356,7 +356,7 @@ fn bytes_of_processes_add_up_and_footprints_do_not() {
 }
 
 #[test]
-fn a_block_whose_resize_is_refused_lives_on_and_nobody_freed_it() {
+fn a_block_whose_realloc_fails_stays_live() {
     let (mut run, at) = recording("exact", 3);
     let end = |stack, address, tid, how| {
         Body::Free(wire::Free { time_ns: 2, stack, address, tid, how, ..Default::default() })
@@ -411,7 +411,7 @@ fn the_largest_footprint_stays_when_a_smaller_one_follows() {
 }
 
 #[test]
-fn a_moment_near_a_limit_names_its_process_and_the_lines_that_held_most() {
+fn a_moment_near_a_limit_names_its_process_and_the_largest_lines() {
     let mut run = Recording::new("off", "exact");
     let near = |time_ns, limit| Body::NearLimit(NearLimit { time_ns, limit, used_bytes: 90, limit_bytes: 100 });
     for pid in [1, 2, 3] {

@@ -346,7 +346,7 @@ fn the_spread_compares_ranks_hosts_processes_and_labels() {
 }
 
 #[test]
-fn what_is_known_of_some_runs_is_told() {
+fn a_figure_known_of_some_runs_is_shown() {
     let whole = merged(&[run(1), run(3)]);
     let notice = whole.notices.iter().find(|notice| notice.code == codes::PARTLY_KNOWN).expect("memory is off in one");
     assert_eq!(notice.text, "memory is known of 1 of 2 runs alone");

@@ -121,7 +121,7 @@ fn look<const N: usize>(run: &mut Recording, ms: u64, untouched: [(u64, u64); N]
 }
 
 #[test]
-fn what_was_never_touched_owns_none_of_the_peak() {
+fn untouched_memory_has_no_share_of_the_peak() {
     let (mut run, at) = recording(3);
     look(&mut run, 1, [], 10);
     run.alloc(1, 2 * MS, at[0], 300 * MIB, 200 * MIB, 0);
@@ -141,7 +141,7 @@ fn what_was_never_touched_owns_none_of_the_peak() {
 }
 
 #[test]
-fn between_two_looks_the_footprint_tells_what_was_filled_the_youngest_first() {
+fn growth_of_the_footprint_between_looks_fills_the_youngest_blocks_first() {
     let (mut run, at) = recording(3);
     look(&mut run, 1, [], 10);
     run.alloc(1, 2 * MS, at[0], 300 * MIB, 200 * MIB, 0);
@@ -158,7 +158,7 @@ fn between_two_looks_the_footprint_tells_what_was_filled_the_youngest_first() {
 }
 
 #[test]
-fn what_was_touched_at_the_peak_stays_known_through_thousands_of_later_blocks() {
+fn blocks_touched_at_the_peak_stay_known_after_thousands_of_later_blocks() {
     let (mut run, at) = recording(2);
     run.alloc(1, 2 * MS, at[0], 300 * MIB, 200 * MIB, 0);
     look(&mut run, 10, [(350, 150)], 60);
@@ -213,7 +213,7 @@ fn pages_that_a_fork_shares_with_its_parent_count_once() {
 }
 
 #[test]
-fn what_a_fork_shares_is_its_own_once_its_parent_has_ended() {
+fn shared_blocks_belong_to_the_fork_once_its_parent_has_ended() {
     let (mut run, _) = recording(1);
     read(&mut run, 1, 10, 100, 100);
     let flags = wire::ProcessFlags::FORKED;

@@ -131,7 +131,7 @@ fn the_longest_execution_is_as_long_as_all_its_records() {
 }
 
 #[test]
-fn a_process_that_counts_and_asks_nothing_has_no_queries_and_one_that_does_not_count_none_known() {
+fn no_queries_are_zero_if_the_process_counts_and_unknown_if_it_does_not() {
     let Asking { mut run, .. } = asking();
     run.feed(1, Body::Query(wire::Query { mark: QueryMark::READY, ..Default::default() }));
     let sql = run.finish().sql.expect("counted");

@@ -12,7 +12,7 @@ fn peak_of(profile: &Profile, number: u32) -> u64 {
 }
 
 #[test]
-fn the_stacks_at_the_peak_hold_what_its_lines_hold() {
+fn the_stacks_at_the_peak_add_up_to_its_lines() {
     let mut run = Recording::new("off", "exact");
     run.process(1, 0);
     let main = run.code(1, APP, "<module>", 1);

@@ -73,7 +73,7 @@ fn time_goes_to_the_innermost_line_in_scope_with_its_kind() {
 }
 
 #[test]
-fn nameless_text_belongs_to_whoever_runs_it() {
+fn unnamed_code_belongs_to_its_caller() {
     let mut recording = Recording::new("perf", "off");
     recording.process(1, 0);
     recording.thread(1, 1, 1, 0);
@@ -206,7 +206,7 @@ fn an_exec_goes_on_with_the_clock_and_counts_nothing_twice() {
 }
 
 #[test]
-fn a_process_ends_with_the_code_that_it_or_the_launcher_tells_and_else_with_none() {
+fn the_exit_code_comes_from_the_process_or_the_launcher_or_is_unknown() {
     let mut run = Recording::new("perf", "off");
     for pid in 1..=5 {
         run.process(pid, 1);
@@ -228,7 +228,7 @@ fn a_process_ends_with_the_code_that_it_or_the_launcher_tells_and_else_with_none
 }
 
 #[test]
-fn short_threads_share_their_time_by_what_was_hit_of_all_of_them() {
+fn short_threads_share_their_time_in_proportion_to_all_their_samples() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);
     let left = run.code(1, APP, "left", 1);
@@ -252,7 +252,7 @@ fn short_threads_share_their_time_by_what_was_hit_of_all_of_them() {
 }
 
 #[test]
-fn short_forked_children_share_their_time_by_what_was_hit_of_all_of_them() {
+fn short_forked_children_share_their_time_in_proportion_to_all_their_samples() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);
     run.thread(1, 1, 2, 0);
@@ -394,7 +394,7 @@ fn native_shares_of_a_line_add_up_and_each_place_is_looked_up_once() {
 }
 
 #[test]
-fn a_forked_process_that_told_no_mappings_of_its_own_has_those_of_its_parent() {
+fn a_forked_process_without_mappings_gets_its_parents_mappings() {
     let mut run = Recording::new("timer", "off");
     run.process(1, 0);
     let library = Module { start: 0x6000, end: 0x8000, offset: 0, path: "/x/libblas.so.3".to_owned() };

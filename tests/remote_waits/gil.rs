@@ -37,7 +37,7 @@ done(**truth)
 }
 
 #[test]
-fn a_native_call_without_the_gil_makes_nobody_wait_for_it() {
+fn a_native_call_without_the_gil_causes_no_gil_wait() {
     let script = "
 import hashlib
 data = bytes(8_000_009)

@@ -84,7 +84,7 @@ done(**truth)
 }
 
 #[test]
-fn clocks_and_names_of_threads_are_told() {
+fn clocks_and_names_of_threads_are_reported() {
     let script = "
 def work():
     spin(0.2)
@@ -127,7 +127,7 @@ fn a_killed_process_has_waited_until_it_was_killed() {
 }
 
 #[test]
-fn what_may_not_be_read_is_unknown_and_said_so() {
+fn unreadable_figures_are_unknown_with_a_notice() {
     let python = &interpreters()[0];
     let script = "
 import ctypes

@@ -95,7 +95,7 @@ fn every_row_of_the_markdown_has_as_many_cells_as_its_head() {
 }
 
 #[test]
-fn the_json_has_every_line_and_says_which_format_it_is() {
+fn the_json_has_every_line_and_its_format_version() {
     for diff in diffs() {
         let json: serde_json::Value = serde_json::from_str(&render_json(&diff)).expect("valid JSON");
         assert_eq!(json["format"]["name"], "rscalene-diff");
@@ -104,7 +104,7 @@ fn the_json_has_every_line_and_says_which_format_it_is() {
 }
 
 #[test]
-fn what_did_not_change_is_not_listed_and_what_did_is_first() {
+fn unchanged_lines_are_not_listed_and_changed_lines_come_first() {
     let all = diffs();
     let text = |diff: &Diff| render_table(diff, &DiffOptions::default(), &Style::PLAIN);
     assert!(text(&all[0]).contains("no line changed by more than chance"));

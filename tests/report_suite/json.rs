@@ -16,7 +16,7 @@ fn error(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_was_written_reads_back_equal_and_writes_the_same_bytes() {
+fn a_written_profile_reads_back_equal_and_writes_the_same_bytes() {
     for profile in [realistic(), cpu_only(), adversarial(), Profile::default()] {
         for layout in [Layout::Compact, Layout::Pretty] {
             let written = text(&profile, layout);

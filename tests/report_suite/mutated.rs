@@ -61,7 +61,7 @@ fn show(profile: &rscalene::profile::model::Profile) {
 }
 
 #[test]
-fn what_is_read_can_be_shown_in_every_format() {
+fn every_accepted_profile_renders_in_every_format() {
     let whole = serde_json::to_value(realistic()).expect("JSON");
     let mut dice = Rng::with_seed(19);
     let rounds = std::env::var("RSCALENE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(300);

@@ -44,7 +44,7 @@ fn every_profile_is_valid_against_the_schema() {
 }
 
 #[test]
-fn the_schema_refuses_what_breaks_the_format() {
+fn the_schema_refuses_profiles_that_break_the_format() {
     let (schemas, index) = compiled();
     let whole = serde_json::to_value(realistic()).unwrap();
     let breaks: [fn(&mut Value); 7] = [

@@ -12,7 +12,7 @@ fn table(width: usize, detail: Detail) -> String {
 }
 
 #[test]
-fn the_report_lists_statements_says_what_to_do_and_names_the_line_that_asks_most() {
+fn the_report_lists_statements_a_hint_and_the_line_with_most_queries() {
     let text = table(120, Detail::Short);
     assert!(text.contains("121 queries, 25.0 ms, 480 rows"), "{text}");
     assert!(text.contains("asked 120 times, for each of the 120 rows of"), "{text}");

@@ -31,7 +31,7 @@ fn cells(row: &str) -> usize {
 }
 
 #[test]
-fn a_statement_is_told_whole_and_an_interpreter_by_its_name() {
+fn a_statement_is_shown_whole_and_an_interpreter_by_its_name() {
     let mut profile = realistic();
     for (command, title) in [
         (vec!["%rscalene a = spin(6) / 2"], "── %rscalene a = spin(6) / 2 ──"),
@@ -43,7 +43,7 @@ fn a_statement_is_told_whole_and_an_interpreter_by_its_name() {
 }
 
 #[test]
-fn what_is_neither_python_nor_native_for_all_we_know_is_told_apart() {
+fn time_of_unclear_kind_is_neither_python_nor_native_time() {
     let mut profile = Profile::default();
     profile.totals.time = Time { system_s: Some(0.25), user_s: Some(0.75), ..Time::default() };
     let table = render(&profile, &Options::default(), &plain(120));
@@ -157,7 +157,7 @@ fn standard_errors_above_one_per_cent_are_shown() {
 }
 
 #[test]
-fn what_is_sorted_by_is_shown_at_every_width() {
+fn the_sorting_column_is_shown_at_every_width() {
     let heads = [
         (SortKey::memory("alloc_bytes"), "Allocated"),
         (SortKey::memory("live_bytes"), "Live"),
@@ -321,7 +321,7 @@ fn the_tree_of_calls_comes_on_request() {
 }
 
 #[test]
-fn a_line_that_is_endless_costs_no_more_than_its_room() {
+fn an_endless_line_costs_at_most_its_buffer() {
     let mut profile = realistic();
     profile.files[0].lines[7].source = Some("x = 1 + ".repeat(1_000_000));
     let text = render_table(&profile, &Options::default(), &plain(80), &|_| None);
@@ -440,7 +440,7 @@ fn each_process_shows_its_own_lines_and_shares() {
 }
 
 #[test]
-fn who_held_the_memory_near_its_end_is_in_the_summary() {
+fn the_summary_names_the_lines_that_held_memory_near_a_limit() {
     let mut profile = realistic();
     let held = |line, live_bytes| HeldBytes { file: 0, line, live_bytes };
     let near = |limit: &str, at_s, used_bytes| NearLimit {
@@ -461,7 +461,7 @@ fn who_held_the_memory_near_its_end_is_in_the_summary() {
 }
 
 #[test]
-fn threads_that_idle_outside_the_program_are_told_apart_from_its_waits() {
+fn idle_threads_outside_the_program_are_no_waits_of_the_program() {
     let mut profile = realistic();
     let lines = profile.totals.time.wait_s.unwrap_or(0.0);
     profile.totals.time.wait_s = Some(lines + 90.0);
@@ -472,7 +472,7 @@ fn threads_that_idle_outside_the_program_are_told_apart_from_its_waits() {
 }
 
 #[test]
-fn what_was_most_allocated_is_told_where_it_is_clearly_more_than_at_the_peak() {
+fn the_most_allocated_bytes_are_shown_if_clearly_above_the_peak() {
     let mut profile = realistic();
     profile.totals.most_allocated_bytes = Some(800 << 20);
     let table = render(&profile, &Options::default(), &plain(120));

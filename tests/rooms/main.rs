@@ -33,7 +33,7 @@ fn src() -> PathBuf {
 }
 
 #[test]
-fn every_room_and_file_has_its_floor() {
+fn every_folder_and_file_has_its_level() {
     for (folder, floors) in [("", FLOORS.as_slice()), ("profile", &PROFILE)] {
         let names = fs::read_dir(src().join(folder)).expect("the folder is there").flatten();
         let names = names.map(|entry| entry.path().file_stem().expect("a name").to_string_lossy().into_owned());
@@ -43,7 +43,7 @@ fn every_room_and_file_has_its_floor() {
 }
 
 #[test]
-fn every_room_uses_lower_floors_alone() {
+fn every_folder_uses_only_lower_levels() {
     let arrows = arrows::arrows(&src());
     for (folder, floors) in [("", FLOORS.as_slice()), ("profile::", &PROFILE)] {
         let room = |module: &str| module.strip_prefix(folder)?.split("::").next().map(str::to_owned);

@@ -258,7 +258,7 @@ sys.exit(5)
 )
 
 
-def test_greenlets_do_what_they_did(alike: Callable[..., dict[str, Any]]) -> None:
+def test_greenlets_behave_as_without_rscalene(alike: Callable[..., dict[str, Any]]) -> None:
     profile = alike(GREENLETS)
     # Two threads at a time work on the process' clock, which counts for both of them.
     worked = 20 * 0.01 + 2 * 0.05 + 2 * 0.05

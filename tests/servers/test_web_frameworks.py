@@ -355,7 +355,7 @@ print(Client(REMOTE_ADDR="8.8.8.8").get("/__rscalene/").status_code)
 )
 
 
-def test_djangos_middleware_in_both_worlds(tmp_path: Path, clean_env: dict[str, str]) -> None:
+def test_djangos_middleware_sync_and_async(tmp_path: Path, clean_env: dict[str, str]) -> None:
     told, local, far = run(DJANGO_MIDDLEWARE, tmp_path, clean_env).splitlines()
     found = json.loads(told)
     assert found["/1"] == ["<int:n>", 200, {"work_1": 1}]

@@ -66,7 +66,7 @@ fn put_code(mem: &mut Array, code: u64, units: u64) {
 }
 
 #[test]
-fn versions_that_nobody_checked_are_refused() {
+fn untested_versions_are_refused() {
     let mem = Array::zeroed(BASE, 0x1000);
     let of = |version| Layout::of(version, BASE, CODE_TYPE, &mem);
     assert_eq!(of(0x030a_0df0), Err(Unsupported::Version(0x030a_0df0)));
@@ -112,7 +112,7 @@ fn a_chain_in_a_circle_is_cut() {
 }
 
 #[test]
-fn a_frame_whose_code_object_is_none_is_passed_over_and_counted_unless_it_has_returned() {
+fn a_frame_without_a_code_object_is_skipped_and_counted_unless_it_has_returned() {
     let mut mem = Array::zeroed(BASE, 0x4000);
     let (a, b, code) = (BASE + 0x1000, BASE + 0x2000, BASE + 0x3000);
     put_code(&mut mem, code, 8);
@@ -138,7 +138,7 @@ fn a_frame_whose_code_object_is_none_is_passed_over_and_counted_unless_it_has_re
 }
 
 #[test]
-fn a_call_that_does_not_say_yet_what_it_runs_is_its_callers() {
+fn a_call_before_its_code_object_is_set_counts_for_its_caller() {
     let mut mem = Array::zeroed(BASE, 0x4000);
     let (tstate, entered, before) = (BASE + 0x200, BASE + 0x300, BASE + 0x400);
     let (stale, caller, code) = (BASE + 0x1000, BASE + 0x2000, BASE + 0x3000);

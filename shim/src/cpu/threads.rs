@@ -127,7 +127,7 @@ pub(crate) fn adopt() {
     clear(this, sys::tid());
     block.generation.set(segment::generation());
     block.slot.set(slot);
-    hear_of_the_end(slot);
+    on_thread_exit(slot);
 }
 
 fn clear(slot: &Slot, tid: u32) {
@@ -142,7 +142,7 @@ fn clear(slot: &Slot, tid: u32) {
     slot.trials.set(0);
 }
 
-fn hear_of_the_end(slot: *mut Slot) {
+fn on_thread_exit(slot: *mut Slot) {
     let key = KEY.load(Relaxed);
     let set = weak(Weak::SetSpecific);
     if key != u32::MAX && set != 0 {
@@ -178,7 +178,7 @@ pub(crate) fn arm(slot: *mut Slot) {
         block.random.set(mix(settings.seed ^ sys::now_ns() ^ u64::from(tid) << 32) | 1);
     }
     block.slot.set(slot);
-    hear_of_the_end(slot);
+    on_thread_exit(slot);
     arm_sources(this, &settings, block);
     let record = wire::ThreadStart {
         time_ns: sys::now_ns(),
@@ -205,7 +205,7 @@ unsafe extern "C" fn thread_ends(slot: *mut c_void) {
     this.ending.set(rounds + 1);
     // POSIX promises at least four rounds of destructors; this library leaves the first two rounds to the program.
     if rounds < 2 && weak(Weak::SetSpecific) != 0 {
-        hear_of_the_end(slot);
+        on_thread_exit(slot);
         return;
     }
     stop_sources(this);

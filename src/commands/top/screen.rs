@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_as_long_as_it_says() {
+    fn a_bar_is_as_long_as_its_share() {
         assert_eq!(bar([50.0, 25.0, 25.0], 8), "████▓▓▒▒");
         assert_eq!(bar([0.0, 0.0, 0.0], 4), "░░░░");
         assert_eq!(bar([400.0, 0.0, 0.0], 4), "████");

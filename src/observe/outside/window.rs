@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_window_is_gone() {
+    fn samples_older_than_the_window_are_dropped() {
         let mut window = window();
         window.feed(&sample(1, wire::CpuKind::PYTHON));
         window.feed(&sample(5_000_000_000, wire::CpuKind::SYSTEM));

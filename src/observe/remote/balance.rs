@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_host_takes_of_a_computing_thread_is_no_waiting() {
+    fn time_that_the_host_steals_from_a_computing_thread_is_no_wait() {
         assert_eq!(computes_and_sleeps(0, 0, |_| false), 400 * MS);
         for switches in [|_| false, |_| true, |look| look % 7 == 0] as [fn(u64) -> bool; 3] {
             let waited = computes_and_sleeps(3, 0, switches);

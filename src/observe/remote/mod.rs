@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dear_tick_is_paid_for_with_longer_pauses() {
+    fn an_expensive_tick_makes_the_pauses_longer() {
         let mut budget = Budget::new();
         let mean = (0..1_000).map(|_| budget.pause()).sum::<Duration>().as_secs_f64() / 1_000.0;
         assert!((mean - TICK.as_secs_f64()).abs() < 0.001, "{mean}");

@@ -42,7 +42,7 @@ mod tests {
     use super::Distances;
 
     #[test]
-    fn the_median_is_what_half_of_the_samples_stand_for_at_most() {
+    fn the_median_is_weighted_by_the_samples() {
         assert_eq!(Distances::default().median_ns(), None);
         let mut distances = Distances::default();
         [4_000_000; 7].into_iter().chain([900_000; 6]).chain([0; 50]).for_each(|ns| distances.sample(ns));

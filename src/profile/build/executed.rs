@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_with_lines_has_the_plain_name_whatever_was_seen_before() {
+    fn a_source_with_lines_has_the_name_without_a_number() {
         let mut executed = Executed::default();
         name(&mut executed, &code("<module>", 1, 2));
         name(&mut executed, &code("<module>", 1, 3));

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_that_runs_the_same_library_is_given_all() {
+    fn the_line_that_runs_the_same_library_gets_all_of_the_time() {
         let mut helpers = Helpers::default();
         helpers.wait(3, line(1), true, 30 * MS, 40 * MS);
         for ms in [20, 30, 40] {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_waits_is_given_what_others_do_meanwhile_and_nothing_before() {
+    fn a_waiting_line_gets_the_helpers_time_of_its_wait_and_no_earlier_time() {
         let mut helpers = Helpers::default();
         helpers.sample(9, false, Place::NOWHERE, 1, (10 * MS, 10 * MS), LIB);
         for ms in [30, 40, 50] {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_bounded_by_time() {
+    fn held_samples_are_bounded_by_time() {
         let mut helpers = Helpers::default();
         for ms in 0..100_000 {
             helpers.sample(9, false, Place::NOWHERE, 1, (ms * MS, MS), LIB);

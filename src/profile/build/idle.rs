@@ -93,7 +93,7 @@ mod tests {
     use super::idles;
 
     #[test]
-    fn who_waits_for_work_or_for_a_thread_to_end_idles_and_who_waits_for_an_answer_does_not() {
+    fn waits_for_work_or_a_threads_end_are_idle_and_waits_for_an_answer_are_not() {
         let lib = |file: &str| format!("/usr/lib/python3.13/{file}");
         let idle = |frames: &[(&str, &str)]| {
             let frames: Vec<(String, &str)> = frames.iter().map(|(file, name)| (lib(file), *name)).collect();

@@ -199,7 +199,7 @@ mod tests {
     use crate::transport::event::Counters;
 
     #[test]
-    fn what_was_lost_is_named() {
+    fn notices_name_the_lost_records() {
         let mut counters = Counters::default();
         assert_eq!(losses(7, &counters), None);
         counters.lost[Kind::CpuSample as usize] = 2;

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_is_told_if_the_peak_holds_much_that_no_block_accounts_for() {
+    fn a_notice_names_the_library_if_no_block_explains_much_of_the_peak() {
         let arrow = notices("/x/pyarrow/libarrow.so.2600", 200 << 20, 100 << 20);
         assert!(arrow.len() == 1 && arrow[0].text.contains("ARROW_DEFAULT_MEMORY_POOL=system"));
         assert_eq!(notices("/x/pyarrow/libarrow.so.2600", 200 << 20, 190 << 20), []);

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn one_stretch_is_known_better_than_its_number_of_samples_tells() {
+    fn the_error_of_one_long_stretch_is_below_the_error_of_its_sample_count() {
         let (seen, error) = observe(7, 100.0, &mut |time, _| (20.0..80.0).contains(&time));
         assert!((seen - 60.0).abs() < 2.0 && error < 1.0, "{seen} {error}");
     }

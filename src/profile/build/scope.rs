@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_libraries_generate_belongs_to_its_caller() {
+    fn time_in_generated_library_code_belongs_to_its_caller() {
         let scope = scope(&[], &[]);
         assert!(!scope.holds("<string>", "__create_fn__.<locals>.__init__", 2));
         assert!(!scope.holds("<string>", "<lambda>", 1));

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_interrupts_take_from_a_busy_thread_is_not_its_kernel_time() {
+    fn time_of_interrupts_is_no_kernel_time_of_the_busy_thread() {
         let seen = seen([9_000.0, 0.0, 0.0], [9_000, 0, 0], 1);
         let answer = stretch(Engine::Perf, &seen, 10_000.0 * MS, None);
         assert!(system_ms(&seen, 10_000.0, Engine::Perf) < 20.0, "{answer:?}");

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_makes_code_is_told_from_a_pattern_that_is_compiled() {
+    fn compile_is_distinguished_from_re_compile() {
         for maker in ["exec(text)", "x = eval (text)", "builtins.exec(t)", "c = compile(t, 'a', 'exec')"] {
             assert!(makes_code(maker), "{maker}");
         }

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fell_right_after_a_peak_is_low_until_the_next_change() {
+    fn a_fall_right_after_a_peak_lasts_until_the_next_change() {
         let mut series = Series::new(0);
         for (microseconds, value) in [(10, 5), (20, 900), (30, 7), (9_000_000, 8)] {
             series.push(microseconds * 1000, value);

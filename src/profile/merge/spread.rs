@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn words_name_what_lines_are_compared_by() {
+    fn figure_names_select_the_compared_figures() {
         for by in By::ALL {
             assert_eq!(By::from_name(by.name()), Some(by));
         }

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_without_figures_says_so() {
+    fn a_profile_without_figures_shows_a_sentence() {
         let html = render_fragment(&Profile::default(), &FragmentOptions::default(), &|_| None);
         assert!(html.contains("No line in scope"), "{html}");
     }

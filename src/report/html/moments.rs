@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_moment_of_each_limit_is_told_with_its_holders() {
+    fn the_latest_moment_of_each_limit_is_shown_with_its_lines() {
         let mut profile = profile();
         let held = HeldBytes { file: 0, line: 3, live_bytes: 5 << 20 };
         let limit = |at_s, lines| NearLimit { limit: "cgroup".into(), at_s, lines, ..NearLimit::default() };

@@ -112,7 +112,7 @@ mod tests {
     use crate::profile::model::{Clock, Timeline};
 
     #[test]
-    fn thinning_keeps_the_peak_and_what_follows_it() {
+    fn thinning_keeps_the_peak_and_the_point_after_the_peak() {
         let series: Vec<(f64, u64)> = (0..10_000).map(|i| (f64::from(i), if i == 7777 { 99 } else { 1 })).collect();
         let thin = thinned(&series, 600);
         assert!(thin.len() <= 1200);

@@ -110,7 +110,7 @@ fn usable_bytes(block: *mut c_void) -> usize {
 /// Called when an inner call frees or moves `block`: if an outer function watches this block, notes the block's usable
 /// bytes for it.
 #[inline(always)]
-fn tell_watcher(block: *mut c_void) {
+fn notify_watcher(block: *mut c_void) {
     if !counting() {
         return;
     }
@@ -144,7 +144,7 @@ fn allocate(bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
 fn reallocate(old: *mut c_void, bytes: usize, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     let counted = || {
         let Some(mine) = outermost() else {
-            tell_watcher(old);
+            notify_watcher(old);
             return call();
         };
         resize(mine, old, bytes, call)
@@ -209,7 +209,7 @@ unsafe extern "C" fn free(block: *mut c_void) {
 #[inline(always)]
 fn counted_free(block: *mut c_void) {
     let Some(mine) = outermost() else {
-        tell_watcher(block);
+        notify_watcher(block);
         return real!(FREE, fn(*mut c_void) -> (), block);
     };
     if !block.is_null() {
