@@ -49,6 +49,48 @@ def test_requests_that_overlap_have_their_own_cpu_time(tmp_path: Path) -> None:
         assert float(path[1:]) <= seconds < float(path[1:]) * 1.3 + 0.03, took
 
 
+async def parent(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+    """Work in tasks, and tasks of tasks; the application itself only waits."""
+
+    async def child(seconds: float, deeper: bool) -> None:
+        for _ in range(5):
+            spin(seconds / 5)
+            await asyncio.sleep(0)
+        if deeper:
+            await asyncio.create_task(child(seconds, False))
+
+    seconds = float(scope["path"][1:]) / 3
+    await asyncio.gather(child(seconds, True), child(seconds, False))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"x"})
+
+
+def test_the_cpu_time_of_a_request_includes_its_tasks(tmp_path: Path) -> None:
+    app = ProfilerMiddleware(parent, when="always", keep_in=str(tmp_path), debug=True)
+
+    async def send(message: Any) -> None:
+        pass
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def serve() -> None:
+        async def other() -> None:
+            spin(0.5)
+
+        elsewhere = asyncio.create_task(other())
+        paths = ("/0.3", "/0.06")
+        await asyncio.gather(*(app({"type": "http", "path": path, "method": "GET"}, receive, send) for path in paths))
+        await elsewhere
+
+    asyncio.run(serve())
+    kept = [json.loads(file.read_text()) for file in tmp_path.rglob("*.json")]
+    took = {one["request"]["path"]: one["cpu"]["cpu_s"] for one in kept}
+    assert took.keys() == {"/0.3", "/0.06"}
+    for path, seconds in took.items():
+        assert float(path[1:]) <= seconds < float(path[1:]) * 1.3 + 0.03, took
+
+
 def test_steps_pass_on_values_errors_and_the_end() -> None:
     steps = Steps()
 

@@ -168,6 +168,7 @@ class Recording:
         try:
             self.result = RequestResult(self.request, self.about, source=self.recorder.options.source)
             if self.steps is not None:
+                self.steps.end()
                 self.result.cpu_s = self.steps.cpu_s
             if not self.own_thread:
                 # The thread worked for other requests too, so its bytes are not the request's alone.
