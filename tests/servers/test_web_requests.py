@@ -212,11 +212,21 @@ SERVERS = {
     "gthread": ["--worker-class", "gthread", "--threads", "4", "--workers", "1"],
     "gevent": ["--worker-class", "gevent", "--workers", "1"],
     "preload": ["--worker-class", "gthread", "--threads", "2", "--workers", "2", "--preload"],
+    "uwsgi": ["--master", "--processes", "2"],
+    "uwsgi-threads": ["--master", "--processes", "1", "--enable-threads", "--threads", "4", "--lazy-apps"],
 }
 
 
+def command(kind: str, port: int) -> list[str]:
+    """The words behind `python` that start a server of the application `kinds`."""
+    if not kind.startswith("uwsgi"):
+        return ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", *SERVERS[kind], "kinds:app"]
+    where = ["--http-socket", f"127.0.0.1:{port}", "--wsgi", "kinds:app", "--pythonpath", ".", "--die-on-term"]
+    return ["-c", "import pyuwsgi; pyuwsgi.run()", "--virtualenv", sys.prefix, *where, *SERVERS[kind]]
+
+
 @pytest.mark.parametrize("kind", SERVERS)
-def test_gunicorn_answers_as_without_and_every_request_has_its_file(
+def test_wsgi_servers_answer_as_without_and_every_request_has_its_file(
     apps: Path, clean_env: dict[str, str], kind: str
 ) -> None:
     told = []
@@ -224,8 +234,7 @@ def test_gunicorn_answers_as_without_and_every_request_has_its_file(
     for extra in ({}, {"WEB_OUT": str(out)}):
         port = free_port()
         ended: dict[str, int] = {}
-        words = ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", *SERVERS[kind], "kinds:app"]
-        with served(words, apps, clean_env | extra, ended):
+        with served(command(kind, port), apps, clean_env | extra, ended):
             told.append(ask_all(port))
             if extra:
                 found, lines = requests_of(Path(f"{out}.jsonl"), 17)
