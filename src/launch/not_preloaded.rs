@@ -31,7 +31,7 @@ pub(crate) enum NotPreloaded {
     Replaced(String),
     /// The environment of the process preloads nothing.
     Cleared,
-    /// The process has another PID or mount namespace than the launcher.
+    /// The process has another PID, mount or network namespace than the launcher.
     Sandboxed,
     /// No library can be preloaded into the process: the reason, and a hint.
     Unreachable(String, String),
@@ -88,7 +88,7 @@ fn reason(pid: u32) -> Option<NotPreloaded> {
     if let Some((why, hint)) = program::unreachable_as(&executable, &shown) {
         return Some(NotPreloaded::Unreachable(why, hint));
     }
-    if ["pid", "mnt"].iter().any(|kind| namespace(&pid.to_string(), kind) != namespace("self", kind)) {
+    if ["pid", "mnt", "net"].iter().any(|kind| namespace(&pid.to_string(), kind) != namespace("self", kind)) {
         return Some(NotPreloaded::Sandboxed);
     }
     if names().any(|name| name == NAME) {

@@ -7,7 +7,7 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime};
@@ -101,6 +101,16 @@ impl Arena {
     #[must_use]
     pub fn address(&self) -> OsString {
         format!("{}:{}:{:x}", std::process::id(), self.file.as_raw_fd(), self.nonce).into()
+    }
+
+    /// The descriptor of the arena's file.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// The number that a target must know.
+    pub(super) fn nonce(&self) -> u64 {
+        self.nonce
     }
 
     /// The whole mapping, for a shim in the launcher's own process. The shim must stop using the mapping before this

@@ -5,6 +5,7 @@
 //! Neighbours: `shim/` writes the records, `profile/` consumes the events.
 
 pub mod arena;
+pub mod arena_server;
 pub mod capture;
 pub mod decode;
 pub mod drain;

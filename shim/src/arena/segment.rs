@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
 use rscalene_wire as wire;
 use wire::{ArenaHeader, NoticeCode, PAGE};
 
+use crate::arena::descriptor;
 use crate::arena::ring::Segment;
 use crate::ground::sys;
 
@@ -202,7 +203,10 @@ pub(crate) fn is_own() -> bool {
 /// Opens the arena that the environment variable names, and checks the arena's header. Returns false if the arena
 /// cannot be opened or the header does not match; then the process stays unprofiled.
 pub(crate) fn open_arena(launcher: u32, fd: u32, nonce: u64) -> bool {
-    let descriptor = open_launcher_file(launcher, fd);
+    let mut descriptor = open_launcher_file(launcher, fd);
+    if descriptor < 0 {
+        descriptor = descriptor::receive(launcher, fd, nonce);
+    }
     if descriptor < 0 {
         return false;
     }
@@ -212,7 +216,7 @@ pub(crate) fn open_arena(launcher: u32, fd: u32, nonce: u64) -> bool {
         return false;
     }
     // SAFETY: a whole page was mapped. A shorter file would fault, but this path in /proc leads to the launcher's
-    // memfd, which is longer. So no guarded load is needed.
+    // memfd, which is longer, and a received descriptor comes from the launcher. So no guarded load is needed.
     let header = unsafe { &*page };
     let whole = header.magic == wire::ARENA_MAGIC
         && header.version == wire::WIRE_VERSION

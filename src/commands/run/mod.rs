@@ -29,6 +29,7 @@ use crate::launch::spawn;
 use crate::observe::proc;
 use crate::profile::build::builder::{BuilderSettings, ProfileBuilder};
 use crate::transport::arena::Arena;
+use crate::transport::arena_server::ArenaServer;
 
 /// Processes that can be profiled at a time.
 const SEGMENTS: u32 = 1024;
@@ -54,6 +55,8 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
         Ok(arena) => Arc::new(arena),
         Err(error) => return without_profile(&plan, &error),
     };
+    // Without the socket, processes of other users stay unprofiled.
+    let mut server = ArenaServer::bind(&arena).ok();
     let variables = plan.variables(arena.address());
     spawn::forward_signals();
     if plan.verbose {
@@ -70,6 +73,9 @@ pub(crate) fn run(flags: &Run, typed: Program, interpreter: &Path) -> Result<i32
     let started = (std::time::SystemTime::now(), proc::monotonic_ns());
     let child = spawn::start(&plan.start, &variables, stdin.stdin(&plan.typed), spawn::current_mask())
         .map_err(|error| cannot_start(&plan.start, &error))?;
+    if let Some(server) = &mut server {
+        server.start(Arc::clone(&arena));
+    }
     let cwd = plan.cwd.to_string_lossy().into_owned();
     let facts = Facts { started, pid: child.id(), command: plan.command(), cwd, stdin_text: stdin };
     let keep = if plan.capture { Keep::begin(&origin(&plan, &facts)) } else { None };
