@@ -1,7 +1,7 @@
 //! The version of an interpreter, asked before the program starts.
 //!
-//! Job: refuse a Python that rscalene cannot profile, so that `run` starts nothing in vain. Invariant: an interpreter
-//! that gives no clear answer is not refused. Callers: `commands::run::plan`, and `doctor` for its verdict.
+//! Job: refuse an unsupported Python, so `run` starts nothing in vain. Invariant: an interpreter without a clear answer
+//! is not refused. Callers: `commands::run::plan`, and `doctor` for its verdict.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::program::{Start, interpreter_of_script};
 use crate::cli::error::{EXIT_CANNOT_RUN, Error};
 
-/// The versions that rscalene can profile, for messages.
+/// The supported versions, for messages.
 pub(crate) const SUPPORTED: &str = "CPython 3.11 to 3.15 is supported";
 
 /// Prints `cpython 3.10.13`; understood by every Python from 2.7 on.
@@ -22,7 +22,7 @@ import sys
 name = getattr(sys, 'implementation', None)
 print((name.name if name else 'python') + ' %d.%d.%d' % sys.version_info[:3])";
 
-/// An interpreter that takes longer to start (a wrapper that asks for something) is not waited for.
+/// The longest wait for the answer: a wrapper may ask the user for something first.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// A Python version as `PY_VERSION_HEX` has it.
@@ -44,8 +44,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// Refuses a program that an unsupported Python would run. `own` is the interpreter that runs rscalene, whose version
-/// need not be asked.
+/// Refuses a program of an unsupported Python. `own` is the interpreter of rscalene itself; its version is known.
 ///
 /// # Errors
 /// The interpreter tells an implementation or a version that is not supported.
@@ -63,12 +62,12 @@ pub(crate) fn refuse_unsupported(start: &Start, own: &Path) -> Result<(), Error>
     ))
 }
 
-/// `Python 3.10.13` if the interpreter tells a version that is not supported. Runs the interpreter.
+/// `Python 3.10.13` if the interpreter tells an unsupported version. Runs the interpreter.
 pub(crate) fn name_if_unsupported(interpreter: &Path) -> Option<String> {
     ask(interpreter).and_then(|answer| unsupported(&answer))
 }
 
-/// The Python that runs the executable: the file itself by its name (also a version manager's script of that name), or
+/// The Python of the executable: the file itself by its name (also a version manager's script of that name), or
 /// the interpreter in its first line.
 fn python_of(executable: &Path) -> Option<PathBuf> {
     if is_named_python(executable) {
@@ -84,7 +83,7 @@ fn is_named_python(path: &Path) -> bool {
     rest.is_some_and(|rest| rest.chars().all(|letter| letter.is_ascii_digit() || letter == '.'))
 }
 
-/// The first line that the interpreter prints for [`QUESTION`]; `None` if it fails or takes too long.
+/// The interpreter's answer to [`QUESTION`]; `None` if it fails or takes too long.
 fn ask(interpreter: &Path) -> Option<String> {
     let mut command = Command::new(interpreter);
     command.args(["-E", "-S", "-c", QUESTION]);

@@ -1,9 +1,9 @@
-//! Sends the arena's descriptor to processes that may not open it.
+//! Sends the arena's descriptor to processes without the right to open the arena.
 //!
-//! Job: a target of another user (a server that was started as root, `runuser`, `unshare -Ur`) may not open
+//! Job: a target of another user (a server started as root, `runuser`, `unshare -Ur`) may not open
 //! `/proc/LAUNCHER/fd/N`. Its shim connects to a socket without a place in the file system and gets the descriptor.
-//! Invariant: only a process that sends the arena's nonce gets the descriptor; the nonce stands in the environment of
-//! the targets, which other users cannot read. A client that says nothing is left after a fifth of a second.
+//! Invariant: only a process with the arena's nonce gets the descriptor; the nonce stands in the environment of the
+//! targets, and other users cannot read this environment. The thread leaves a silent client after a fifth of a second.
 //! Neighbours: `arena` (the file), the shim's `arena::descriptor` (the other end).
 
 use std::io::{self, Read};
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of stack: the thread calls the kernel and nothing else.
 const STACK: usize = 128 << 10;
 
-/// The socket, and from [`ArenaServer::start`] on the thread that answers. The thread ends when the value is dropped.
+/// The socket, and from [`ArenaServer::start`] on the thread behind the socket. The thread ends when the value is dropped.
 #[derive(Debug)]
 pub struct ArenaServer {
     listener: Arc<UnixListener>,
@@ -35,7 +35,7 @@ pub struct ArenaServer {
 }
 
 impl ArenaServer {
-    /// Opens the socket: processes that connect from now on are answered after [`Self::start`].
+    /// Opens the socket. Processes may connect from now on, and get answers after [`Self::start`].
     ///
     /// # Errors
     /// The system gives no socket, or another program has taken the name.
@@ -46,13 +46,13 @@ impl ArenaServer {
         Ok(Self { listener: Arc::new(UnixListener::bind_addr(&address)?), ends: Arc::default(), thread: None })
     }
 
-    /// Starts the thread. Without a thread, processes that need the descriptor stay unprofiled after a second.
+    /// Starts the thread. Without a thread, processes of other users wait for a second and stay unprofiled.
     pub fn start(&mut self, arena: Arc<Arena>) {
         let (listener, ends) = (Arc::clone(&self.listener), Arc::clone(&self.ends));
         let work = move || {
             while !ends.load(Ordering::Acquire) {
                 match listener.accept() {
-                    // A client that fails stays unprofiled, and needs no other answer.
+                    // A failed client stays unprofiled, and needs no other answer.
                     Ok((client, _)) => drop(answer(client, &arena)),
                     // No descriptor is left at the moment, or the socket was shut down.
                     Err(_) => std::thread::sleep(PAUSE),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_knows_the_nonce_gets_an_answer_and_silence_holds_up_the_next_for_a_moment_only() {
+    fn only_a_client_with_the_nonce_gets_an_answer_and_a_silent_client_delays_the_next_briefly() {
         let arena = Arc::new(Arena::create(wire::Settings::default(), 1, 64 * wire::PAGE).expect("an arena"));
         let mut server = ArenaServer::bind(&arena).expect("a socket");
         server.start(Arc::clone(&arena));

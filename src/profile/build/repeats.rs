@@ -1,15 +1,14 @@
-//! Lines that run again.
+//! Lines that run again and again.
 //!
-//! Job: tell a line that a program runs again and again from a call that the program makes once. `model.fit(x)` takes
-//! memory from its begin to its end because its result grows; no second run of the same work shows that anything is
-//! kept for ever. Invariant: a line counts as entered when a thread comes to it from another instruction of a line in
-//! scope, so two records within one call never count twice. Neighbours: `process` passes the records on, `leaks` asks.
+//! Job: tell a line of a loop from a single long call. `model.fit(x)` takes memory from its begin to its end because its
+//! result grows; without a second run of the same work, nothing shows a leak. Invariant: a line counts as entered when a
+//! thread comes from another instruction of a line in scope, so two records within one call never count twice. Neighbours: `process` passes the records on, `leaks` asks.
 
 use rustc_hash::FxHashMap;
 
 use crate::profile::book::intern::FrameId;
 
-/// Entries that show that a line runs again and again.
+/// Entries of a line in a loop, at least.
 const ENTRIES: usize = 3;
 
 /// The latest entries into each line, by all threads of a process.
