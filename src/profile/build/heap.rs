@@ -62,6 +62,8 @@ pub(crate) struct Cell {
     freed_blocks: f64,
     unmapped: f64,
     now: Live,
+    /// The largest `now` in the stretch of time of this number, since the snapshot before.
+    most: (f64, u64),
     /// The value of `now` at the two moments that may be the peak.
     at_peak: [Aside; 2],
     at_end: Aside,
@@ -122,6 +124,8 @@ pub(crate) struct Heap {
     files: f64,
     arenas: f64,
     snapshots: Snapshots,
+    /// Number of the stretch of time since the last snapshot.
+    stretch: u64,
 }
 
 /// Final figures of an owner.
@@ -251,6 +255,7 @@ impl Heap {
             files: self.files,
             arenas: self.arenas,
             snapshots: self.snapshots.clone(),
+            stretch: self.stretch,
         }
     }
 
@@ -347,21 +352,23 @@ impl Heap {
 
     /// The owners whose live bytes grew until the teardown, or until the process was last seen alive.
     pub(crate) fn growing(&self, repeats: &Repeats) -> Vec<Growth> {
-        self.snapshots_until_now().growing(self.last_ns, |owner, since| repeats.since(owner, since))
+        let mut snapshots = self.snapshots.clone();
+        // No change was recorded since the last snapshot, so the figures held until then.
+        if snapshots.due(self.last_ns) {
+            snapshots.take(self.last_ns, self.owners_now());
+        }
+        snapshots.growing(self.last_ns, |owner, since| repeats.since(owner, since))
     }
 
     /// Adds the live bytes of the lines over time to `courses`. `ended`: the process holds no memory from now on.
     pub(crate) fn add_courses(&self, courses: &mut Courses, ended: bool) {
-        courses.add(self.snapshots_until_now().until(self.last_ns), ended.then_some(self.last_ns));
+        let last = self.owners_now().map(|(owner, _, most)| (owner, most));
+        courses.add(&self.snapshots.stretches(self.last_ns, last), ended.then_some(self.last_ns));
     }
 
-    fn snapshots_until_now(&self) -> Snapshots {
-        let mut snapshots = self.snapshots.clone();
-        // No change was recorded since the last snapshot, so the figures held until then.
-        if snapshots.due(self.last_ns) {
-            snapshots.take(self.last_ns, self.cells.iter().map(|(&owner, cell)| (owner, cell.now.bytes)));
-        }
-        snapshots
+    /// Each owner with its live bytes now and the most since the last snapshot.
+    fn owners_now(&self) -> impl Iterator<Item = (FrameId, f64, f64)> {
+        self.cells.iter().map(|(&owner, cell)| (owner, cell.now.bytes, cell.most_in(self.stretch)))
     }
 
     /// All owners with their figures. `orderly`: the process exited by itself, so frees during its teardown do not
@@ -399,7 +406,8 @@ impl Heap {
             self.last_ns = self.last_ns.min(at.time_ns);
         }
         if self.snapshots.due(at.time_ns) {
-            self.snapshots.take(at.time_ns, self.cells.iter().map(|(&owner, cell)| (owner, cell.now.bytes)));
+            let owners = self.cells.iter().map(|(&owner, cell)| (owner, cell.now.bytes, cell.most_in(self.stretch)));
+            self.stretch += u64::from(self.snapshots.take(at.time_ns, owners));
         }
     }
 
@@ -434,7 +442,9 @@ impl Heap {
         if let Some(end) = end {
             cell.at_end.put(cell.now, end);
         }
+        let most = cell.most_in(self.stretch);
         cell.now.bytes += bytes;
+        cell.most = (most.max(cell.now.bytes), self.stretch);
         cell.now.spread.add(spread);
         self.tracked += bytes;
     }
@@ -468,6 +478,14 @@ impl Heap {
             }
             self.intervals.len() - 1
         }) as u64
+    }
+}
+
+impl Cell {
+    /// The most live bytes in the stretch of time `stretch`, the present one.
+    fn most_in(&self, stretch: u64) -> f64 {
+        // An owner that has not changed in the stretch held the same bytes all the time.
+        if self.most.1 == stretch { self.most.0.max(self.now.bytes) } else { self.now.bytes }
     }
 }
 

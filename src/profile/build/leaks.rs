@@ -23,6 +23,7 @@
 //! leaks by mere number. Growth alone does not separate a leak from a list that grows by design until the program ends,
 //! so reports say "grew until the end".
 
+use crate::profile::book::courses::{MOST_LINES, keep_largest};
 use crate::profile::book::intern::FrameId;
 use crate::profile::book::records::Growth;
 
@@ -41,10 +42,53 @@ const SMALLEST: f64 = 64.0 * 1024.0;
 /// A line is listed from this confidence on.
 const LISTED_FROM: f64 = 0.95;
 
+/// Live bytes of the owners at one moment, and the most since the moment before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    at_ns: u64,
+    /// Live bytes of the owners that have any, in the order of the owners.
+    live: Vec<(FrameId, f64)>,
+    /// The owners with most bytes between the two moments, at most [`MOST_LINES`].
+    most: Vec<(FrameId, f64)>,
+}
+
+impl Snapshot {
+    fn new(at_ns: u64, owners: impl Iterator<Item = (FrameId, f64, f64)>) -> Self {
+        let (mut live, mut most) = (Vec::new(), Vec::new());
+        for (owner, now, largest) in owners.filter(|&(owner, _, largest)| owner.some().is_some() && largest > 0.0) {
+            most.push((owner, largest));
+            if now > 0.0 {
+                live.push((owner, now));
+            }
+        }
+        live.sort_unstable_by_key(|&(owner, _)| owner);
+        keep_largest(&mut most, MOST_LINES);
+        Self { at_ns, live, most }
+    }
+
+    /// The same state at a later moment: nothing changed in between.
+    fn held_until(&self, at_ns: u64) -> Self {
+        let mut most = self.live.clone();
+        keep_largest(&mut most, MOST_LINES);
+        Self { at_ns, live: self.live.clone(), most }
+    }
+
+    /// Adds the stretch of time before this one.
+    fn absorb(&mut self, before: Self) {
+        for (owner, bytes) in before.most {
+            match self.most.iter_mut().find(|(other, _)| *other == owner) {
+                Some((_, most)) => *most = most.max(bytes),
+                None => self.most.push((owner, bytes)),
+            }
+        }
+        keep_largest(&mut self.most, MOST_LINES);
+    }
+}
+
 /// A series for each owner, sampled at equal distances.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshots {
-    points: Vec<(u64, Vec<(FrameId, f64)>)>,
+    points: Vec<Snapshot>,
     gap_ns: u64,
     next_ns: u64,
 }
@@ -55,40 +99,77 @@ impl Snapshots {
         time_ns >= self.next_ns
     }
 
-    /// Takes a snapshot of the state before the record of `time_ns`.
-    pub(crate) fn take(&mut self, time_ns: u64, live: impl Iterator<Item = (FrameId, f64)>) {
+    /// Takes a snapshot of the state before the record of `time_ns`. `owners` yields each owner with its live bytes now
+    /// and the most since the snapshot before. Returns false if this was the beginning of the series.
+    pub(crate) fn take(&mut self, time_ns: u64, owners: impl Iterator<Item = (FrameId, f64, f64)>) -> bool {
         if self.gap_ns == 0 {
             self.gap_ns = FIRST_GAP_NS;
             self.next_ns = time_ns.saturating_add(self.gap_ns);
-            return;
+            return false;
         }
-        let mut sorted: Vec<_> = live.filter(|&(owner, bytes)| owner.some().is_some() && bytes > 0.0).collect();
-        sorted.sort_unstable_by_key(|&(owner, _)| owner);
+        let mut point = Snapshot::new(self.next_ns, owners);
         // The state has not changed since the last record, so the same figures hold for every moment that is due.
         while self.due(time_ns) && self.next_ns < u64::MAX {
-            self.points.push((self.next_ns, sorted.clone()));
+            let next = point.held_until(self.next_ns);
+            point.at_ns = self.next_ns;
+            self.points.push(std::mem::replace(&mut point, next));
             if self.points.len() == POINTS {
-                let mut keep = true;
-                self.points.retain(|_| {
-                    keep = !keep;
-                    keep
-                });
-                self.gap_ns = self.gap_ns.saturating_mul(2);
-                self.next_ns = self.points.last().map_or(time_ns, |(at, _)| *at);
+                self.halve();
+                self.next_ns = self.points.last().map_or(time_ns, |last| last.at_ns);
             }
             self.next_ns = self.next_ns.saturating_add(self.gap_ns);
         }
+        true
     }
 
-    /// The snapshots up to `until_ns`.
-    pub(crate) fn until(&self, until_ns: u64) -> &[(u64, Vec<(FrameId, f64)>)] {
-        &self.points[..self.points.partition_point(|(at, _)| *at <= until_ns)]
+    /// Drops every other snapshot; the next one takes over its largest figures.
+    fn halve(&mut self) {
+        let mut dropped: Option<Snapshot> = None;
+        let mut kept = Vec::with_capacity(POINTS);
+        for mut point in std::mem::take(&mut self.points) {
+            match dropped.take() {
+                None => dropped = Some(point),
+                Some(before) => {
+                    point.absorb(before);
+                    kept.push(point);
+                }
+            }
+        }
+        self.points = kept;
+        self.gap_ns = self.gap_ns.saturating_mul(2);
+    }
+
+    /// The series for a drawing: the beginning of each stretch of time with the largest figures of the stretch. `last`
+    /// yields each owner with the most since the last snapshot; the last stretch ends at `until_ns`.
+    pub(crate) fn stretches(
+        &self,
+        until_ns: u64,
+        last: impl Iterator<Item = (FrameId, f64)>,
+    ) -> Vec<(u64, Vec<(FrameId, f64)>)> {
+        if self.gap_ns == 0 {
+            return Vec::new();
+        }
+        let starts = |point: &Snapshot| point.at_ns.saturating_sub(self.gap_ns);
+        let mut rows: Vec<_> = self
+            .points
+            .iter()
+            .take_while(|point| starts(point) <= until_ns)
+            .map(|point| (starts(point), point.most.clone()))
+            .collect();
+        let start = self.points.last().map_or(self.next_ns.saturating_sub(self.gap_ns), |point| point.at_ns);
+        if start <= until_ns {
+            let mut most: Vec<_> = last.filter(|&(owner, bytes)| owner.some().is_some() && bytes > 0.0).collect();
+            keep_largest(&mut most, MOST_LINES);
+            rows.push((start, most));
+        }
+        rows
     }
 
     /// The owners that grow, by the snapshots up to `until_ns`.
     /// `repeats(owner, time)`: was the line entered again and again since that time?
     pub(crate) fn growing(&self, until_ns: u64, repeats: impl Fn(FrameId, u64) -> bool) -> Vec<Growth> {
-        let points: Vec<_> = self.points.iter().filter(|(at, _)| *at <= until_ns).collect();
+        let points: Vec<_> = self.points.iter().map(|point| (point.at_ns, &point.live)).collect();
+        let points = &points[..points.partition_point(|(at, _)| *at <= until_ns)];
         let Some((_, last)) = points.last() else { return Vec::new() };
         let tested: Vec<_> = last.iter().filter(|(_, bytes)| *bytes >= SMALLEST).collect();
         let seconds = self.gap_ns as f64 / 1e9;
@@ -265,13 +346,32 @@ mod tests {
         let mut snapshots = Snapshots::default();
         for ms in 0..200_000u64 {
             if snapshots.due(ms * 1_000_000) {
-                snapshots.take(ms * 1_000_000, [(FrameId(3), ms as f64 * 1000.0)].into_iter());
+                snapshots.take(ms * 1_000_000, [(FrameId(3), ms as f64 * 1000.0, ms as f64 * 1000.0)].into_iter());
             }
         }
         assert!(snapshots.points.len() < POINTS && snapshots.points.len() >= POINTS / 2 - 1);
-        assert!(snapshots.points.windows(2).all(|pair| pair[1].0 - pair[0].0 == snapshots.gap_ns));
+        assert!(snapshots.points.windows(2).all(|pair| pair[1].at_ns - pair[0].at_ns == snapshots.gap_ns));
         let growing = snapshots.growing(u64::MAX, |_, _| true);
         assert_eq!(growing.len(), 1);
         assert!((growing[0].bytes_per_s - 1e6).abs() < 1e4, "{growing:?}");
+    }
+
+    #[test]
+    fn a_short_peak_stays_in_the_series_whatever_the_length_of_the_run() {
+        let mut snapshots = Snapshots::default();
+        snapshots.take(0, std::iter::empty());
+        let mut most: f64 = 1e6;
+        for ms in 1..50_000u64 {
+            if snapshots.due(ms * 1_000_000) {
+                // The line holds nothing at any snapshot.
+                snapshots.take(ms * 1_000_000, [(FrameId(3), 0.0, most)].into_iter());
+                most = 1e6;
+            }
+            most = most.max(if ms == 20_000 { 9e6 } else { 1e6 });
+        }
+        let rows = snapshots.stretches(u64::MAX, std::iter::empty());
+        let high: Vec<u64> = rows.iter().filter(|row| row.1 == [(FrameId(3), 9e6)]).map(|row| row.0).collect();
+        assert_eq!(high.len(), 1);
+        assert!(high[0] <= 20_000_000_000 && high[0] + snapshots.gap_ns >= 20_000_000_000, "{high:?}");
     }
 }

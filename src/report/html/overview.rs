@@ -154,7 +154,7 @@ fn push_memory(out: &mut String, page: &Page<'_>) {
         None => {}
     }
     if !page.profile.timeline.live.is_empty() {
-        out.push_str(" <i class=\"kl\"></i>live, tracked");
+        out.push_str(" <span class=\"nb\"><i class=\"kl\"></i>live, tracked</span>");
     }
     out.push_str("</span></h3>");
     timeline::push(out, page.profile);

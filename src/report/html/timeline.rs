@@ -29,11 +29,15 @@ pub(super) fn thinned(series: &[(f64, u64)], stretches: usize) -> Vec<(f64, u64)
     points
 }
 
+/// Seconds at the right end of the time axis, here and in the drawings of single lines.
+pub(super) fn end_of(profile: &Profile) -> f64 {
+    let lasts = profile.timeline.rss.last().into_iter().chain(profile.timeline.live.last()).map(|point| point.0);
+    lasts.fold(profile.clock.elapsed_s, f64::max)
+}
+
 /// Appends the drawing; nothing if the series has fewer than two points.
 pub(super) fn push(out: &mut String, profile: &Profile) {
-    let (timeline, elapsed_s, peak) = (&profile.timeline, profile.clock.elapsed_s, peak_moment(profile));
-    let last = timeline.rss.last().or(timeline.live.last()).map_or(0.0, |point| point.0);
-    let end = elapsed_s.max(last);
+    let (timeline, end, peak) = (&profile.timeline, end_of(profile), peak_moment(profile));
     let top = timeline.rss.iter().chain(&timeline.live).chain(&peak).map(|point| point.1).max().unwrap_or(0);
     if timeline.rss.len().max(timeline.live.len()) < 2 || end <= 0.0 || top == 0 {
         out.push_str("<p class=\"none\">No memory timeline was recorded.</p>");

@@ -8,6 +8,18 @@ function timelineHover() {
   const tip = el('div', { class: 'tip', hidden: true });
   const cross = svg('path', { class: 'cross' }), share = svg('g', { class: 'of-line' });
   picture.append(share, cross);
+  // The drawings of single lines share the time axis: the pointer's moment is marked in each, with the line's bytes.
+  const courses = [...document.querySelectorAll('.courses li')].map(li => {
+    const drawing = li.querySelector('svg'), mark = svg('path', { class: 'cross' });
+    drawing.append(mark);
+    const points = drawing.dataset.live.split(',').map(p => p.split(' ').map(Number));
+    return { drawing, mark, points, figure: li.querySelector('.n'), most: li.querySelector('.n').textContent };
+  });
+  const markCourses = t => { for (const c of courses) {
+    c.mark.setAttribute('d', 'M' + t / end * 1000 + ' 0V24');
+    c.figure.textContent = c.most + ' · up to ' + fmtBytes(t < c.points[0][0] ? 0 : at(c.points, t)[1]) + ' near ' + fmtTime(t * 1e6);
+  } };
+  const unmarkCourses = () => { for (const c of courses) { c.mark.removeAttribute('d'); c.figure.textContent = c.most; } };
   box.append(tip);
   const { end, top, base: floor, room } = Object.fromEntries(Object.entries(picture.dataset).map(([k, v]) => [k, +v]));
   const at = (series, t) => { let best = null; for (const p of series) { if (p[0] > t) break; best = p; } return best ?? series[0]; };
@@ -15,6 +27,7 @@ function timelineHover() {
     const area = picture.getBoundingClientRect();
     const t = Math.max(0, Math.min(1, (e.clientX - area.left) / area.width)) * end;
     cross.setAttribute('d', 'M' + t / end * 1000 + ' ' + (floor - room) + 'V' + floor);
+    markCourses(t);
     const rss = at(D.timeline.rss, t), live = at(D.timeline.live, t);
     let text = fmtTime(t * 1e6);
     if (rss) text += '\nRSS ' + fmtBytes(rss[1]);
@@ -25,7 +38,16 @@ function timelineHover() {
     tip.style.top = '40px';
     tip.style.left = Math.min(e.clientX - area.left + 14, area.width - 150) + 'px';
   });
-  picture.addEventListener('pointerleave', () => { tip.hidden = true; cross.removeAttribute('d'); });
+  picture.addEventListener('pointerleave', () => { tip.hidden = true; cross.removeAttribute('d'); unmarkCourses(); });
+  for (const { drawing } of courses) {
+    drawing.addEventListener('pointermove', e => {
+      const area = drawing.getBoundingClientRect();
+      const t = Math.max(0, Math.min(1, (e.clientX - area.left) / area.width)) * end;
+      cross.setAttribute('d', 'M' + t / end * 1000 + ' ' + (floor - room) + 'V' + floor);
+      markCourses(t);
+    });
+    drawing.addEventListener('pointerleave', () => { cross.removeAttribute('d'); unmarkCourses(); });
+  }
   // Pointing at a line, in the list of owners or of the hottest lines, shows its bytes at the peak and at the end.
   const of = e => e.target.closest('#hot tbody tr')?.row || (e.target.closest('.owners li') && D.hot.find(r => r.f === +e.target.closest('li').dataset.f && r.ln === +e.target.closest('li').dataset.n));
   const point = e => {
