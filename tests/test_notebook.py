@@ -278,3 +278,12 @@ def test_unloading_leaves_cells_as_they_were(tmp_path: Path) -> None:
         assert shown(kernel.run("%%rscalene\nsum(range(10))"))
         kernel.run("%unload_ext rscalene")
         kernel.run("ip = get_ipython()\nassert not ip.ast_transformers\nassert len(ip.input_transformers_cleanup) == 4")
+
+
+def test_a_traceback_shows_the_magic_as_it_was_typed(run: Run) -> None:
+    cell = run("%%rscalene --top 3\nraise ValueError('stop')", fails=True)
+    trace = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(next(o for o in cell.outputs if o.output_type == "error").traceback))
+    assert "# %%rscalene --top 3" in trace
+    assert "notebook.magics" not in trace
+    lines = next(o.data["text/html"] for o in cell.outputs if "text/html" in o.get("data", {}))
+    assert "# %%rscalene" not in lines

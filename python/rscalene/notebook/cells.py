@@ -14,7 +14,7 @@ from typing import Any
 
 from rscalene._rscalene import ProfileData
 
-__all__ = ["BEGIN", "label", "shell", "text_of", "titled"]
+__all__ = ["BEGIN", "label", "shell", "spell_as_typed", "text_of", "titled"]
 
 #: How the first line of a cell is spelt after ``%%rscalene``, ``%%mprun`` or ``%%lprun`` was turned into a call.
 BEGIN = '__import__("rscalene.notebook.magics").notebook.magics.begin('
@@ -40,10 +40,31 @@ def label(filename: str) -> str | None:
 def text_of(filename: str) -> str:
     """Return the text of a cell as typed, empty if unknown."""
     lines = linecache.getlines(filename)
-    if lines and (begin := _BEGIN.match(lines[0])):
-        magic, arguments = json.loads(begin[1]), json.loads(begin[2])
-        lines = [f"%%{magic} {arguments}".rstrip() + "\n", *lines[1:]]
+    if lines and (first := _first_line(lines[0])):
+        lines = [first, *lines[1:]]
+    elif lines and filename in _SPELT_AS_TYPED:
+        lines = [lines[0].removeprefix("# "), *lines[1:]]
     return _typed(filename, "".join(lines))
+
+
+#: Cells whose first line in ``linecache`` is the magic, as a comment.
+_SPELT_AS_TYPED: set[str] = set()
+
+
+def _first_line(line: str) -> str | None:
+    """Return ``%%rscalene ...`` for the call that stands in its place; ``None`` for other lines."""
+    begin = _BEGIN.match(line)
+    return begin and f"%%{json.loads(begin[1])} {json.loads(begin[2])}".rstrip() + "\n"
+
+
+def spell_as_typed(filename: str) -> None:
+    """Let tracebacks through a cell show its magic in place of the call. IPython parses the text, hence the comment."""
+    known = linecache.cache.get(filename)
+    if known is None or len(known) != 4 or not known[2] or not (first := _first_line(known[2][0])):
+        return
+    size, modified, lines, name = known
+    linecache.cache[filename] = (size, modified, [f"# {first}", *lines[1:]], name)
+    _SPELT_AS_TYPED.add(filename)
 
 
 def _number(filename: str) -> int | None:

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from rscalene._rscalene import ProfileData
 from rscalene.footprint import memory, memory_usage
 from rscalene.lines import Options
-from rscalene.notebook.cells import BEGIN, label
+from rscalene.notebook.cells import BEGIN, label, spell_as_typed
 from rscalene.notebook.measured import Exact, Measured, Sampled, line_profiler, memory_profiler
 
 __all__ = ["Magics", "MemitResult", "begin", "defined", "load", "unload"]
@@ -203,7 +203,9 @@ class Magics:
         """Start to measure the cell around this call; ``defined`` are the functions defined by the cell."""
         parser = _PARSERS[magic]()
         options, statement = _parsed(parser, line)
-        cell = label(sys._getframe(1).f_code.co_filename) or "a cell"
+        filename = sys._getframe(1).f_code.co_filename
+        spell_as_typed(filename)
+        cell = label(filename) or "a cell"
         measured = self._measured(magic, options, defined, cell)
         session = _Session(measured, options)
         # Code of the cell may run other cells (`%run notebook.ipynb`): only the end of this one counts.

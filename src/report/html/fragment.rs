@@ -103,7 +103,11 @@ fn style_of(body: &str) -> String {
 fn head(out: &mut String, caption: &str, columns: &[&str]) {
     out.push_str(&format!("<table><caption>{caption}</caption><thead><tr>"));
     for column in columns {
-        let class = if TEXT_COLUMNS.contains(column) { "" } else { " class=\"n\"" };
+        let class = match (TEXT_COLUMNS.contains(column), SPARED.contains(column)) {
+            (true, _) => "",
+            (false, false) => " class=\"n\"",
+            (false, true) => " class=\"n opt\"",
+        };
         out.push_str(&format!("<th scope=\"col\"{class}>{column}</th>"));
     }
     out.push_str("</tr></thead><tbody>");
@@ -111,6 +115,9 @@ fn head(out: &mut String, caption: &str, columns: &[&str]) {
 
 /// Columns that do not hold numbers.
 const TEXT_COLUMNS: [&str; 5] = ["Line", "Source", "Time", "Function", "Defined at"];
+
+/// Columns that a narrow cell hides to keep the source in sight.
+const SPARED: [&str; 3] = ["Kind %", "Increment", "Copied"];
 
 /// Closes a table.
 const END: &str = "</tbody></table>";
@@ -146,7 +153,7 @@ fn push_head(out: &mut String, profile: &Profile) {
     let legend = kinds(&time).filter_map(|(letter, class, name, seconds)| {
         let seconds = seconds?;
         let (spelt, part) = (units::seconds(seconds), units::percent_in_prose(seconds / all));
-        Some(format!("<span><i class=\"sw {class}\"></i><b>{letter}</b> {name} {spelt} ({part})</span>"))
+        Some(format!("<span><i class=\"sw {class}\"></i> <b>{letter}</b> {name} {spelt} ({part})</span>"))
     });
     out.push_str(&format!("<p class=\"legend\">{}</p>", legend.collect::<Vec<_>>().join(" ")));
 }
@@ -191,7 +198,8 @@ fn push_memory(out: &mut String, columns: &[&str], line: &Line) {
             "Copied" => format!("{}{}", bytes(memory.copy_bytes), plus_minus(memory.copy_bytes, memory.copy_bytes_se)),
             _ => bytes(memory.mem_usage_bytes),
         };
-        out.push_str(&format!("<td class=\"n\">{text}</td>"));
+        let class = if SPARED.contains(column) { "n opt" } else { "n" };
+        out.push_str(&format!("<td class=\"{class}\">{text}</td>"));
     }
 }
 
@@ -213,7 +221,7 @@ fn push_lines(out: &mut String, page: &Page<'_>, view: &View<'_>) {
         let cpu = share(cpu_s(&place.line.time), view.base.cpu_s).map_or(String::new(), units::percent);
         out.push_str(&format!(
             "<tr><th scope=\"row\" title=\"{0}:{1}\">{2}</th><td>{3}</td><td class=\"n\">{4}</td>\
-             <td class=\"n\">{5}</td><td class=\"n\">{cpu}</td><td class=\"n\">{wait}</td>",
+             <td class=\"n opt\">{5}</td><td class=\"n\">{cpu}</td><td class=\"n\">{wait}</td>",
             escape::text(&page.names[file].shown),
             place.line.line,
             escape::text(&page.names[file].place(place.line.line)),
@@ -259,7 +267,7 @@ fn push_file(out: &mut String, page: &Page<'_>, file: usize, numbers: &BTreeSet<
             Some(line) => {
                 let seconds = total_s(&line.time);
                 out.push_str(&format!(
-                    "<td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
+                    "<td>{}</td><td class=\"n\">{}</td><td class=\"n opt\">{}</td>",
                     bar(&line.time, scale),
                     if seconds > 0.0 { units::seconds(seconds) } else { String::new() },
                     dominant(&line.time)
@@ -268,7 +276,11 @@ fn push_file(out: &mut String, page: &Page<'_>, file: usize, numbers: &BTreeSet<
                     push_memory(out, &["Allocated", "Increment"], line);
                 }
             }
-            None => out.push_str(&"<td></td>".repeat(columns.len() - 2)),
+            None => {
+                for column in &columns[..columns.len() - 2] {
+                    out.push_str(if SPARED.contains(column) { "<td class=\"opt\"></td>" } else { "<td></td>" });
+                }
+            }
         }
         out.push_str(&format!("<th scope=\"row\" class=\"n\">{number}</th><td class=\"src\"><code>"));
         push_source(out, text, &highlighted, number);
@@ -293,8 +305,8 @@ fn push_functions(out: &mut String, page: &Page<'_>, view: &View<'_>) {
         let name = &page.names[page.index(place.file)];
         let whole = function.cumulative.cpu_s;
         out.push_str(&format!(
-            "<tr><th scope=\"row\"><code>{}</code></th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td>",
+            "<tr><th scope=\"row\"><code>{}</code></th><td>{}</td><td class=\"n\">{}</td>\
+             <td class=\"n opt\">{}</td><td class=\"n\">{}</td>",
             escape::text(&function.qualname),
             bar(&function.own, scale),
             units::seconds(total_s(&function.own)),

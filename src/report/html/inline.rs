@@ -10,13 +10,14 @@ const COLOURS: [(&str, &str); 5] =
     [("py", "#4b7ee6"), ("na", "#c8741a"), ("he", "#a8861c"), ("sy", "#c14f99"), ("wa", "#7f8897")];
 
 /// Start of an element, and the style for such elements.
-const STYLES: [(&str, &str); 8] = [
-    ("<td class=\"n\"", "text-align:right"),
-    ("<th scope=\"row\" class=\"n\"", "text-align:right"),
-    ("<th scope=\"col\" class=\"n\"", "text-align:right"),
+const STYLES: [(&str, &str); 9] = [
+    ("<td class=\"n", "text-align:right;white-space:nowrap"),
+    ("<th scope=\"row\" class=\"n", "text-align:right"),
+    ("<th scope=\"col\" class=\"n", "text-align:right;white-space:nowrap"),
     ("<td class=\"src\"", "text-align:left;white-space:pre"),
     ("<th scope=\"row\"", "text-align:left;white-space:pre"),
-    ("<th scope=\"col\"", "text-align:left"),
+    ("<th scope=\"col\"", "text-align:left;white-space:nowrap"),
+    ("<caption", "text-align:left"),
     ("<td", "text-align:left"),
     ("<code", "background-color:transparent;padding:0"),
 ];
@@ -69,7 +70,10 @@ mod tests {
             "{bar}"
         );
         assert!(bar.contains("width:80px"), "{bar}");
-        assert_eq!(inline("<td class=\"n\">3 &lt; 4</td>"), "<td class=\"n\" style=\"text-align:right\">3 &lt; 4</td>");
+        assert_eq!(
+            inline("<td class=\"n\">3 &lt; 4</td>"),
+            "<td class=\"n\" style=\"text-align:right;white-space:nowrap\">3 &lt; 4</td>"
+        );
         assert!(
             inline("<td class=\"src\"><code>x</code></td>")
                 .contains("<code style=\"background-color:transparent;padding:0\">x")
