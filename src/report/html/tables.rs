@@ -26,7 +26,7 @@ pub(super) fn push_functions(out: &mut String, page: &Page<'_>) {
     let mut all: Vec<_> = files.flat_map(|(at, file)| file.functions.iter().map(move |f| (at, f))).collect();
     all.sort_by(|a, b| total_s(&b.1.own).total_cmp(&total_s(&a.1.own)));
     open(out, "functions", "Functions");
-    head(out, "Functions", &["Function", "Place", "Own time", "#Own", "#Kind %", "#Total", "#Allocated with callees"]);
+    head(out, "Functions", &["Function", "Defined at", "Time", "#Own", "#Kind %", "#Total", "#Allocated with callees"]);
     let scale = all.first().map_or(0.0, |(_, f)| total_s(&f.own));
     for (file, function) in all.iter().take(ROWS) {
         out.push_str(&format!(
@@ -83,7 +83,7 @@ pub(super) fn push_files(out: &mut String, page: &Page<'_>) {
     }
     all.sort_by(|a, b| total_s(&b.1).total_cmp(&total_s(&a.1)).then(b.2.cmp(&a.2)));
     open(out, "files", "Files");
-    head(out, "Files", &["File", "Time", "#Seconds", "#Kind %", "#Allocated"]);
+    head(out, "Files", &["File", "Time", "#CPU", "#Kind %", "#Allocated"]);
     let scale = all.first().map_or(0.0, |file| total_s(&file.1));
     for (at, time, alloc) in all.iter().take(ROWS) {
         let name = &page.names[*at];
@@ -237,10 +237,10 @@ fn push_threads(out: &mut String, page: &Page<'_>) {
             "#pid",
             "#tid",
             "Time",
-            "#Python",
-            "#Native",
-            "#System",
-            "#Waiting",
+            "#python",
+            "#native",
+            "#system",
+            "#Wait",
             "#Idle",
             "#No core",
             "#CPU clock",

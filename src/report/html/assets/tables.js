@@ -97,8 +97,8 @@ function drawTables() {
     ...lineColumns(scales.hot)], hotRows(), first(), 25);
   const functions = sortable(functionMount, 'Functions', () => [
     { key: 'name', label: 'Function', text: true, cls: 'name', value: r => r.name, cell: r => el('code', { title: shown(r.name) }, shown(r.name)) },
-    { ...place, label: 'Place' },
-    { key: 'bar', label: 'Own time', cls: 'opt', value: own, cell: ownBar },
+    { ...place, label: 'Defined at' },
+    { key: 'bar', label: 'Time', cls: 'opt', value: own, cell: ownBar },
     { key: 'own', label: 'Own', cls: 'n', value: own, cell: r => fmtTime(own(r)) },
     kindColumn(),
     ...(state.only && !state.callees ? [] : [
