@@ -124,8 +124,7 @@ pub(crate) struct Heap {
     files: f64,
     arenas: f64,
     snapshots: Snapshots,
-    /// Number of the stretch of time since the last snapshot.
-    stretch: u64,
+    stretch: u64, // number of the stretch of time since the last snapshot
 }
 
 /// Final figures of an owner.
@@ -353,7 +352,6 @@ impl Heap {
     /// The owners whose live bytes grew until the teardown, or until the process was last seen alive.
     pub(crate) fn growing(&self, repeats: &Repeats) -> Vec<Growth> {
         let mut snapshots = self.snapshots.clone();
-        // No change was recorded since the last snapshot, so the figures held until then.
         if snapshots.due(self.last_ns) {
             snapshots.take(self.last_ns, self.owners_now());
         }
@@ -362,8 +360,8 @@ impl Heap {
 
     /// Adds the live bytes of the lines over time to `courses`. `ended`: the process holds no memory from now on.
     pub(crate) fn add_courses(&self, courses: &mut Courses, ended: bool) {
-        let last = self.owners_now().map(|(owner, _, most)| (owner, most));
-        courses.add(&self.snapshots.stretches(self.last_ns, last), ended.then_some(self.last_ns));
+        let points = self.snapshots.stretches(self.last_ns, self.owners_now().map(|(owner, _, most)| (owner, most)));
+        courses.add(&points, ended.then_some(self.last_ns));
     }
 
     /// Each owner with its live bytes now and the most since the last snapshot.
@@ -482,9 +480,8 @@ impl Heap {
 }
 
 impl Cell {
-    /// The most live bytes in the stretch of time `stretch`, the present one.
+    /// The most live bytes in the present stretch of time; an owner without a change there held the same all the time.
     fn most_in(&self, stretch: u64) -> f64 {
-        // An owner that has not changed in the stretch held the same bytes all the time.
         if self.most.1 == stretch { self.most.0.max(self.now.bytes) } else { self.now.bytes }
     }
 }
