@@ -35,13 +35,17 @@ def wait(here):
 def query(here):
     here.send(b"q")
     return wait(here)
+def clock():
+    # Without the time in which the thread was ready to run but had no core.
+    with open("/proc/thread-self/schedstat") as figures:
+        return time.perf_counter() - int(figures.read().split()[1]) / 1e9
 def main():
     here, there = socket.socketpair()
     threading.Thread(target=server, args=(there,)).start()
-    began = time.perf_counter()
+    began = clock()
     for _ in range(6):
         query(here)
-    print(time.perf_counter() - began)
+    print(clock() - began)
     end = time.process_time() + 0.2
     while time.process_time() < end:
         pass
@@ -59,7 +63,8 @@ def test_pstats_hold_the_time_that_a_function_waited_as_cprofile_does(rscalene: 
 
     def times(name: str) -> dict[str, tuple[float, float]]:
         stats: Any = pstats.Stats(str(tmp_path / name))
-        rows = {key[2]: value[2:4] for key, value in stats.stats.items()}
+        # The interpreter's start has a function `main` as well.
+        rows = {name: value[2:4] for (path, _, name), value in stats.stats.items() if path[-6:] in ("app.py", "~")}
         return rows | {"all": (sum(value[2] for value in stats.stats.values()), 0.0)}
 
     wall = times("app.pstats")
