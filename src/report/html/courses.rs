@@ -30,7 +30,7 @@ pub(super) fn push(out: &mut String, page: &Page<'_>) {
         .map(|peak| format!("<path class=\"at-peak\" d=\"M{:.1} 0V{HEIGHT}\"/>", peak.0 / end * WIDTH));
     let mark = mark.unwrap_or_default();
     // Leave out a line below a fiftieth of the largest: its curve would look like the base line.
-    for row in timeline.lines.iter().take(DRAWN).filter(|row| most(&row.live) * 50 >= top) {
+    for row in timeline.lines.iter().take(DRAWN).filter(|row| most(&row.live) >= top / 50) {
         let (Some(name), Some(text)) = (page.names.get(row.file), page.texts.get(row.file)) else { continue };
         let source = text.get(row.line).map(str::trim).unwrap_or_default();
         let y = |bytes: u64| HEIGHT - bytes as f64 / top as f64 * HEIGHT;
