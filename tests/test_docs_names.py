@@ -43,7 +43,8 @@ OTHERS = {"load_ext", "unload_ext", "scalene", "run"}
 
 def tables(text: str, first: str) -> list[list[str]]:
     """First cells of each table whose first heading is ``first``."""
-    found, inside = [], False
+    found: list[list[str]] = []
+    inside = False
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
         if cells[:1] == [first]:
