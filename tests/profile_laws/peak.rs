@@ -121,6 +121,39 @@ fn look<const N: usize>(run: &mut Recording, ms: u64, untouched: [(u64, u64); N]
 }
 
 #[test]
+fn a_block_that_the_program_was_filling_at_a_reading_was_full_a_moment_later() {
+    for untouched in [1, 200] {
+        let (mut run, at) = recording(4);
+        look(&mut run, 1, [], 10);
+        run.alloc(1, 2 * MS, at[3], 900 * MIB, untouched * MIB, 0);
+        look(&mut run, 10, [(900, untouched)], 10);
+        run.alloc(1, 11 * MS, at[0], 1200 * MIB, 31 * MIB, 0);
+        read(&mut run, 1, 20, 41, 41);
+        run.alloc(1, 21 * MS, at[1], 1300 * MIB, 29 * MIB, 0);
+        read(&mut run, 1, 30, 45, 45);
+        run.free(1, 31 * MS, 0, 1200 * MIB);
+        run.free(1, 32 * MS, 0, 1300 * MIB);
+        run.alloc(1, 33 * MS, at[2], 1400 * MIB, 41 * MIB, 0);
+        read(&mut run, 1, 40, 20, 70);
+        assert_eq!(peaks(&run.finish(), [1, 2, 3, 4]), [31, 29, 0, 0]);
+    }
+}
+
+#[test]
+fn what_was_never_touched_does_not_choose_the_moment_of_the_peak() {
+    let (mut run, at) = recording(2);
+    look(&mut run, 1, [], 10);
+    run.alloc(1, 2 * MS, at[0], 300 * MIB, 200 * MIB, 0);
+    look(&mut run, 10, [(300, 200)], 10);
+    read(&mut run, 1, 20, 10, 10);
+    run.free(1, 21 * MS, 0, 300 * MIB);
+    run.alloc(1, 22 * MS, at[1], 600 * MIB, 50 * MIB, 0);
+    run.free(1, 23 * MS, 0, 600 * MIB);
+    read(&mut run, 1, 30, 10, 60);
+    assert_eq!(peaks(&run.finish(), [1, 2]), [0, 50]);
+}
+
+#[test]
 fn untouched_memory_has_no_share_of_the_peak() {
     let (mut run, at) = recording(3);
     look(&mut run, 1, [], 10);

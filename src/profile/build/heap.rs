@@ -27,7 +27,7 @@ use self::taken::Taken;
 use super::leaks::Snapshots;
 use super::live::{Live, SiteId};
 use super::mappings::{Backing, Mappings};
-use super::peak::Numbers;
+use super::peak::{Numbers, Tracked};
 use super::repeats::Repeats;
 use super::sites::Sites;
 use super::touch::{LARGE, Touch, Untouched, overlap};
@@ -258,9 +258,10 @@ impl Heap {
         }
     }
 
-    /// The touched part of the tracked live bytes now.
-    pub(crate) fn touched(&self) -> f64 {
-        self.tracked - self.touch.untouched()
+    /// The tracked live bytes now.
+    pub(crate) fn tracked(&self) -> Tracked {
+        let touched = self.tracked - self.touch.untouched();
+        Tracked { touched, filled: (touched + self.touch.filling()).min(self.tracked), asked: self.tracked }
     }
 
     /// The footprint was read. `untouched`: ranges of memory (first address, bytes) that have no page behind them, in
@@ -296,11 +297,6 @@ impl Heap {
             }
             self.change(Moment { python: true, ..at }, SiteId(site), bytes - known, Spread::default());
         }
-    }
-
-    /// Tracked live bytes now.
-    pub(crate) fn tracked(&self) -> f64 {
-        self.tracked
     }
 
     /// The footprint at a moment, given by its index among the two and its number.

@@ -37,14 +37,24 @@ pub(crate) struct Reading {
     pub(crate) most: u64,
 }
 
+/// Tracked bytes of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tracked {
+    /// Those that were touched.
+    pub(crate) touched: f64,
+    /// Those, and what the program was filling at the last reading: all of that is touched a moment later, without any
+    /// record.
+    pub(crate) filled: f64,
+    /// All.
+    pub(crate) asked: f64,
+}
+
 /// The part of a process in the footprint of all processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Part {
     bytes: f64,
     most: f64,
-    /// Tracked bytes that were touched, and (`asked`) all tracked bytes.
-    tracked: f64,
-    asked: f64,
+    tracked: Tracked,
 }
 
 impl Part {
@@ -83,7 +93,7 @@ impl Share {
 #[derive(Clone, Copy, Debug, Default)]
 struct Candidate {
     time_ns: u64,
-    tracked: f64,
+    tracked: Tracked,
     /// The process whose allocation made this candidate; `None`: the moment is that of a reading.
     pid: Option<u32>,
     /// The first process whose footprint was read after the candidate's moment.
@@ -135,34 +145,36 @@ impl Peak {
 
     /// Tracked bytes of all live processes, touched or not.
     pub(crate) fn asked(&self) -> f64 {
-        self.now.asked
+        self.now.tracked.asked
     }
 
-    /// The tracked bytes of process `pid` have changed to `tracked`: the touched ones, and all.
-    pub(crate) fn changed(&mut self, (pid, time_ns): (u32, u64), part: &mut Part, tracked: (f64, f64)) {
+    /// The tracked bytes of process `pid` have changed to `tracked`.
+    pub(crate) fn changed(&mut self, (pid, time_ns): (u32, u64), part: &mut Part, tracked: Tracked) {
         self.sum_up(part, tracked);
-        if self.now.tracked > self.candidate.tracked {
+        if self.now.tracked.filled > self.candidate.tracked.filled {
             self.candidate = Candidate { time_ns, tracked: self.now.tracked, pid: Some(pid), read_by: None };
             self.numbers[1 - self.at] = self.next();
         }
     }
 
-    fn sum_up(&mut self, part: &mut Part, (touched, asked): (f64, f64)) {
-        self.now.tracked += touched - part.tracked;
-        self.now.asked += asked - part.asked;
-        (part.tracked, part.asked) = (touched, asked);
-        self.most_tracked = self.most_tracked.max(self.now.asked);
+    fn sum_up(&mut self, part: &mut Part, tracked: Tracked) {
+        let now = &mut self.now.tracked;
+        now.touched += tracked.touched - part.tracked.touched;
+        now.filled += tracked.filled - part.tracked.filled;
+        now.asked += tracked.asked - part.tracked.asked;
+        part.tracked = tracked;
+        self.most_tracked = self.most_tracked.max(now.asked);
     }
 
     /// The footprint of process `pid` was read; `tracked`: as in [`Peak::changed`].
-    pub(crate) fn read(&mut self, (pid, part): (u32, &mut Part), reading: Reading, tracked: (f64, f64)) {
+    pub(crate) fn read(&mut self, (pid, part): (u32, &mut Part), reading: Reading, tracked: Tracked) {
         let bytes = reading.bytes.saturating_sub(reading.shared) as f64;
         self.sum_up(part, tracked);
         self.now.bytes += bytes - part.bytes;
         part.bytes = bytes;
-        if self.beats(self.now.bytes, self.now.tracked) {
+        if self.beats(self.now.bytes, self.now.tracked.touched) {
             self.numbers[self.at] = self.next();
-            self.take(reading.time_ns, self.now.bytes, self.now.tracked);
+            self.take(reading.time_ns, self.now.bytes, self.now.tracked.touched);
         }
         self.begin(pid, reading.time_ns);
     }
@@ -171,8 +183,7 @@ impl Peak {
     /// memory.
     pub(crate) fn gone(&mut self, (pid, time_ns): (u32, u64), part: &mut Part) -> u64 {
         self.now.bytes -= part.bytes;
-        self.now.tracked -= part.tracked;
-        self.now.asked -= part.asked;
+        self.sum_up(part, Tracked::default());
         *part = Part::default();
         let last = self.given;
         self.begin(pid, time_ns);
@@ -190,10 +201,10 @@ impl Peak {
         }
         let Candidate { time_ns, tracked, .. } = self.candidate;
         let then = self.now.bytes - part.bytes + most;
-        let beats = self.beats(then, tracked);
+        let beats = self.beats(then, tracked.filled);
         if beats {
             self.at = 1 - self.at;
-            self.take(time_ns, then, tracked);
+            self.take(time_ns, then, tracked.filled);
         }
         self.highest = self.highest.max(then);
         beats.then_some((self.at, self.numbers[self.at]))

@@ -317,7 +317,7 @@ impl Process {
 
     /// A section begins or ends.
     pub(crate) fn section(&mut self, mark: &wire::Section, name: &str, book: &mut Book) {
-        let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
+        let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked().asked };
         if mark.mark == SectionMark::BEGIN {
             book.sections_left_out += u64::from(!self.sections.begin(mark, name, at));
         } else {
@@ -327,7 +327,7 @@ impl Process {
 
     /// Ends the sections that the program never ended.
     pub(crate) fn end_sections(&mut self, time_ns: u64, book: &mut Book) {
-        let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked() };
+        let at = Standing { allocated: self.allocated_bytes, tracked: self.heap.tracked().asked };
         self.sections.end_all(time_ns, self.cpu_ns, at, self.row, book);
     }
 

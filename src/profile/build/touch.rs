@@ -78,12 +78,20 @@ pub(crate) struct Touch {
     read: f64,
     /// Estimate of the bytes that are untouched now.
     untouched: f64,
+    /// The part of `untouched` that the program was filling at the last reading.
+    filling: f64,
 }
 
 impl Touch {
     /// Untouched bytes now.
     pub(crate) fn untouched(&self) -> f64 {
         self.untouched
+    }
+
+    /// The part of [`Touch::untouched`] that the program was filling at the last reading: all of it while the footprint
+    /// grows, otherwise what has come since the reading before.
+    pub(crate) fn filling(&self) -> f64 {
+        self.filling
     }
 
     /// Adds a block whose sample has a weight of `weight` bytes.
@@ -122,8 +130,14 @@ impl Touch {
 
     /// The footprint was read while `tracked` bytes were live.
     pub(crate) fn read(&mut self, bytes: u64, tracked: f64) {
-        self.read = bytes as f64;
-        self.untouched = self.untouched_of(self.changes.len(), self.read, tracked).values().sum();
+        let untouched = self.untouched_of(self.changes.len(), bytes as f64, tracked).values().sum();
+        self.estimate(untouched, bytes as f64);
+    }
+
+    fn estimate(&mut self, untouched: f64, read: f64) {
+        let grows = read > self.read + UNSURE + self.read * TIE;
+        self.filling = if grows { untouched } else { (untouched - self.untouched).max(0.0) };
+        (self.untouched, self.read) = (untouched, read);
     }
 
     /// The footprint was `bytes` at an earlier moment.
@@ -139,16 +153,16 @@ impl Touch {
     pub(crate) fn look(&mut self, ranges: &[(u64, u64)], bytes: u64, tracked: f64) {
         self.freeze();
         self.changes.clear();
-        self.untouched = 0.0;
+        let mut untouched = 0.0;
         for (&start, piece) in &mut self.pieces {
             piece.open = overlap(ranges, start, piece.end) as f64 * piece.weight;
             if piece.open > 0.0 {
-                self.untouched += piece.open;
+                untouched += piece.open;
                 let whole = (piece.end - start) as f64 * piece.weight;
                 self.changes.push(Change { born: piece.born, site: piece.site, open: piece.open, whole });
             }
         }
-        self.read = bytes as f64;
+        self.estimate(untouched, bytes as f64);
         self.rest = Some(self.read - (tracked - self.untouched));
     }
 
@@ -191,7 +205,7 @@ impl Touch {
             self.changes.extend(open.into_values().filter(|change| change.open >= 1.0));
             if self.changes.len() > MOST_CHANGES / 2 {
                 // The footprint cannot separate so many blocks: they count as touched until the next look.
-                (self.rest, self.untouched) = (None, 0.0);
+                (self.rest, self.untouched, self.filling) = (None, 0.0, 0.0);
                 self.changes.clear();
             }
         }

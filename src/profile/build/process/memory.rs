@@ -204,7 +204,7 @@ impl Process {
             self.look_back(reading.most, reading.shared, reading.bytes.saturating_sub(reading.shared), peak);
             let at = Moment { time_ns: reading.time_ns, python: false, peaks: self.peaks };
             self.heap.footprint_read(at, reading.bytes, untouched.as_deref());
-            peak.read((self.pid, &mut self.part), reading, (self.heap.touched(), self.heap.tracked()));
+            peak.read((self.pid, &mut self.part), reading, self.heap.tracked());
             self.peaks = peak.numbers();
         }
     }
@@ -221,7 +221,7 @@ impl Process {
     /// The memory of the process has changed.
     pub(crate) fn changed(&mut self, time_ns: u64, peak: &mut Peak) {
         if self.last_moment.is_none() {
-            peak.changed((self.pid, time_ns), &mut self.part, (self.heap.touched(), self.heap.tracked()));
+            peak.changed((self.pid, time_ns), &mut self.part, self.heap.tracked());
         }
     }
 
