@@ -99,6 +99,7 @@ impl<'v> Cells<'v> {
         let mut chosen: Vec<Column> = Vec::new();
         let mut left = width;
         let first = sorting_figure(sort);
+        let mut wait_follows = first != Some(Figure::Wait) && wish.contains(&Figure::Wait) && self.has(Figure::Wait);
         // Figures that no `wish` names come last.
         let others: Vec<Figure> = (0..FIGURES.len()).map(Figure::Memory).collect();
         for figure in first.iter().chain(wish).chain(&others) {
@@ -107,26 +108,40 @@ impl<'v> Cells<'v> {
             let new =
                 together.iter().filter(|figure| self.has(**figure) && !chosen.iter().any(|c| c.figure == **figure));
             let new: Vec<Column> = new.map(|figure| self.column(*figure, short)).collect();
-            // On a narrow terminal, another figure is more useful than the standard error of the previous figure.
+            // On a narrow terminal, another figure is more useful than the standard error of the previous figure. The
+            // waiting of a line comes before the errors of the other figures on every terminal, because the list also
+            // has lines that only waited.
             let total_width = |new: &[Column]| new.iter().map(|column| column.width + 1).sum::<usize>();
-            let bare = self.style.width < 120 && (Some(*figure) != first || total_width(&new) > left);
+            let errors_later = self.style.width < 120 || wait_follows;
+            let bare = errors_later && (Some(*figure) != first || total_width(&new) > left);
             let new = if bare { new.iter().map(Column::without_error).collect() } else { new };
             let cells = total_width(&new);
             if cells <= left {
                 left -= cells;
                 chosen.extend(new);
             }
-        }
-        for column in &mut chosen {
-            let whole = self.column(column.figure, short);
-            if whole.width - column.width <= left {
-                left -= whole.width - column.width;
-                *column = whole;
+            if *figure == Figure::Wait {
+                wait_follows = false;
+                if self.style.width >= 120 {
+                    self.add_errors(&mut chosen, &mut left, short);
+                }
             }
         }
+        self.add_errors(&mut chosen, &mut left, short);
         let last = READING_ORDER.iter().position(|figure| *figure == Figure::COPY);
         chosen.sort_by_key(|column| READING_ORDER.iter().position(|figure| *figure == column.figure).or(last));
         chosen
+    }
+
+    /// Widens the columns by their standard errors, from the first column on, as far as `left` cells allow.
+    fn add_errors(&self, columns: &mut [Column], left: &mut usize, short: bool) {
+        for column in columns {
+            let whole = self.column(column.figure, short);
+            if whole.width - column.width <= *left {
+                *left -= whole.width - column.width;
+                *column = whole;
+            }
+        }
     }
 
     fn has(&self, figure: Figure) -> bool {
