@@ -78,7 +78,7 @@ pub(crate) struct Touch {
     read: f64,
     /// Estimate of the bytes that are untouched now.
     untouched: f64,
-    /// The part of `untouched` that the program was filling at the last reading.
+    /// The part of `untouched` in the course of being filled at the last reading.
     filling: f64,
 }
 
@@ -88,8 +88,8 @@ impl Touch {
         self.untouched
     }
 
-    /// The part of [`Touch::untouched`] that the program was filling at the last reading: all of it while the footprint
-    /// grows, otherwise what has come since the reading before.
+    /// The part of [`Touch::untouched`] in the course of being filled at the last reading: the whole while the footprint
+    /// grows, otherwise the bytes that have come since the reading before.
     pub(crate) fn filling(&self) -> f64 {
         self.filling
     }
