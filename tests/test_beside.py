@@ -230,6 +230,41 @@ def test_a_filter_that_the_kernel_refuses_changes_nothing(rscalene: Run, tmp_pat
         assert thread["python_s"] + thread["native_s"] > 0.9 * thread["cpu_clock_s"], thread
 
 
+ONE_KILLS = """
+import ctypes, os, signal, struct, subprocess, sys
+import rscalene
+number = int(sys.argv[1])
+rules = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+program = ctypes.create_string_buffer(struct.pack("H6xQ", len(rules), ctypes.addressof(code)))
+libc = ctypes.CDLL(None)
+with rscalene.label(task="before"):
+    sum(k * k for k in range(300_000))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program, 0, 0) == 0
+with rscalene.label(task="before"), rscalene.label(task="after"):
+    sum(k * k for k in range(300_000))
+print("labelled", flush=True)
+try:
+    os.execv("/no/such", ["no"])
+except OSError:
+    print("no such file", flush=True)
+print(subprocess.run(["/bin/echo", "child"], capture_output=True).stdout, flush=True)
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+os.execv("/bin/echo", ["echo", "became"])
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="system calls have other numbers")
+@pytest.mark.parametrize("number", [39, 98, 222, 298], ids=["getpid", "getrusage", "timer_create", "perf_event_open"])
+def test_a_filter_that_kills_for_one_call_of_ours_ends_no_label_and_no_exec(
+    rscalene: Run, tmp_path: Path, number: int
+) -> None:
+    (tmp_path / "app.py").write_text(ONE_KILLS)
+    done = rscalene("run", "-q", "-o", "out.json", "app.py", str(number))
+    assert (done.returncode, done.stdout) == (0, "labelled\nno such file\nb'child\\n'\nbecame\n"), done.stderr
+
+
 @pytest.mark.parametrize("kib", [1_000_000, 3000, 64])
 def test_a_limit_on_the_size_of_files_stops_no_program(rscalene: Run, tmp_path: Path, kib: int) -> None:
     def limit() -> None:

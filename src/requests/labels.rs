@@ -8,8 +8,8 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Once, OnceLock};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -31,7 +31,8 @@ struct Variable {
 
 /// Numbers of labels by text, for the process that sent them to the recorders.
 struct Said {
-    pid: u32,
+    /// How many forks lie between the first process and the one that sent them.
+    forks: u32,
     numbers: HashMap<String, u32>,
 }
 
@@ -44,10 +45,25 @@ struct Held(RefCell<Said>);
 // SAFETY: only reached with the GIL held, which the argument of `held` proves.
 unsafe impl Sync for Held {}
 static HELD: std::sync::LazyLock<Held> =
-    std::sync::LazyLock::new(|| Held(RefCell::new(Said { pid: 0, numbers: HashMap::new() })));
+    std::sync::LazyLock::new(|| Held(RefCell::new(Said { forks: 0, numbers: HashMap::new() })));
 
 fn held(_held: Python<'_>) -> &'static RefCell<Said> {
     &HELD.0
+}
+
+/// How many forks lie between the first process and this one. Asks the kernel nothing, because a seccomp filter of the
+/// program may end a process that asks for its number.
+fn forks() -> u32 {
+    static FORKS: AtomicU32 = AtomicU32::new(0);
+    static WATCHED: Once = Once::new();
+    extern "C" fn count() {
+        FORKS.fetch_add(1, Relaxed);
+    }
+    WATCHED.call_once(|| {
+        // SAFETY: the function is static, and only adds to a static.
+        unsafe { libc::pthread_atfork(None, None, Some(count)) };
+    });
+    FORKS.load(Relaxed)
 }
 
 /// A number that is unique among the labels and requests of this process.
@@ -140,9 +156,9 @@ fn number(py: Python<'_>, pairs: &[(String, String)]) -> Option<u32> {
     followed(py)?;
     let text = text(pairs);
     let mut said = held(py).borrow_mut();
-    let pid = std::process::id();
-    if said.pid != pid {
-        *said = Said { pid, numbers: HashMap::new() };
+    let forks = forks();
+    if said.forks != forks {
+        *said = Said { forks, numbers: HashMap::new() };
     }
     let text = if said.numbers.contains_key(&text) || said.numbers.len() < MOST_LABELS {
         text

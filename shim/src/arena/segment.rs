@@ -14,7 +14,7 @@ use wire::{ArenaHeader, NoticeCode, PAGE};
 
 use crate::arena::descriptor;
 use crate::arena::ring::Segment;
-use crate::ground::sys;
+use crate::ground::{quiet, sys};
 
 static ARENA: AtomicPtr<ArenaHeader> = AtomicPtr::new(core::ptr::null_mut());
 static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
@@ -195,9 +195,10 @@ pub(crate) fn alone() -> bool {
     !arena.is_null() && (stopped() || !settings().follow_children.is_on())
 }
 
-/// False in a vfork child, which shares this memory but is another process.
+/// False in a vfork child, which shares this memory but is another process, and where this library must not ask for the
+/// process' number.
 pub(crate) fn is_own() -> bool {
-    segment().is_some() && sys::pid() == PID.load(Relaxed)
+    segment().is_some() && !quiet::is_on() && sys::pid() == PID.load(Relaxed)
 }
 
 /// Opens the arena that the environment variable names, and checks the arena's header. Returns false if the arena

@@ -16,6 +16,7 @@ use rscalene_wire::{
 use crate::arena::segment;
 use crate::cpu::threads;
 use crate::exports::count as exact;
+use crate::ground::quiet;
 use crate::ground::sys;
 use crate::ground::tls::Busy;
 use crate::life::fork_and_exit;
@@ -105,7 +106,7 @@ const NAME_BYTES: usize = 1024;
 
 unsafe extern "C" fn section(section: u32, mark: SectionMark, own_ns: u64, name: *const u8, bytes: usize) -> u32 {
     let _errno = sys::KeepErrno::new();
-    let Some(segment) = segment::segment().filter(|_| !segment::lent()) else { return 0 };
+    let Some(segment) = segment::segment().filter(|_| !segment::lent() && !quiet::is_on()) else { return 0 };
     let cpu_ns = sys::clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID).saturating_sub(own_ns);
     let record = Section { time_ns: sys::now_ns(), cpu_ns, section, mark };
     // SAFETY: the caller's promise.
@@ -129,7 +130,7 @@ unsafe extern "C" fn follow(variable: *const LabelVariable) -> u32 {
 
 unsafe extern "C" fn define_label(label: u32, text: *const u8, bytes: usize) -> u32 {
     let _errno = sys::KeepErrno::new();
-    let Some(_using) = segment::using() else { return 0 };
+    let Some(_using) = segment::using().filter(|_| !quiet::is_on()) else { return 0 };
     let Some(segment) = segment::segment().filter(|_| label != 0 && bytes <= LABEL_BYTES) else { return 0 };
     // SAFETY: the caller's promise.
     let text = unsafe { core::slice::from_raw_parts(text, bytes) };
@@ -140,7 +141,7 @@ unsafe extern "C" fn define_label(label: u32, text: *const u8, bytes: usize) -> 
 unsafe extern "C" fn span(label: u32, name: u32, wall_ns: u64, cpu_ns: u64, count: u32) -> u32 {
     let _errno = sys::KeepErrno::new();
     let (Some(_using), Some(_busy)) = (segment::using(), Busy::enter()) else { return 0 };
-    let Some(segment) = segment::segment() else { return 0 };
+    let Some(segment) = segment::segment().filter(|_| !quiet::is_on()) else { return 0 };
     let (stack, sent) = sample::running_stack(&segment);
     let record = Span {
         time_ns: sys::now_ns(),
@@ -158,7 +159,7 @@ unsafe extern "C" fn span(label: u32, name: u32, wall_ns: u64, cpu_ns: u64, coun
 unsafe extern "C" fn query(query: *mut Query) -> u32 {
     let _errno = sys::KeepErrno::new();
     let (Some(_using), Some(_busy)) = (segment::using(), Busy::enter()) else { return 0 };
-    let Some(segment) = segment::segment() else { return 0 };
+    let Some(segment) = segment::segment().filter(|_| !quiet::is_on()) else { return 0 };
     // SAFETY: the caller's promise: a valid record that is its own.
     let query = unsafe { &mut *query };
     query.time_ns = sys::now_ns();

@@ -45,10 +45,10 @@ impl Drop for OpenFaults {
             sys::change_mask(libc::SIG_BLOCK, self.blocked);
         }
         let kept = tls().kept_fault.replace(self.outer);
-        let (pid, signal) = (sys::pid() as usize, usize::from(kept & !TO_THREAD));
         if kept <= OPEN {
             return;
         }
+        let (pid, signal) = (sys::pid() as usize, usize::from(kept & !TO_THREAD));
         // SAFETY: sends to this process, once more, a signal that the process had received.
         unsafe {
             if kept & TO_THREAD != 0 {
