@@ -4,7 +4,7 @@
 //! old file stays. Callers: `commands::output` and `bindings` save reports.
 
 use std::fs;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -27,9 +27,9 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 }
 
 pub(crate) fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
-    let hint = match error.raw_os_error() {
-        Some(libc::ENOSPC | libc::EDQUOT) => "make room, or name a file on another disk with `-o`",
-        Some(libc::EACCES | libc::EPERM | libc::EROFS) => "name a file that you may write with `-o`",
+    let hint = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room, or name a file on another disk with `-o`",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "name a file that you may write with `-o`",
         _ => "name another file with `-o`",
     };
     Error::new(EXIT_NO_PROFILE, format!("cannot write `{}`: {error}", path.display()), hint)
@@ -44,10 +44,26 @@ pub(crate) fn write_whole(path: &Path, content: WriteTo<'_>) -> std::io::Result<
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return buffered(fs::OpenOptions::new().write(true).open(path)?, content);
     }
-    let mut file = tempfile::Builder::new().prefix(".rscalene-").tempfile_in(folder_of(path))?;
+    let mut file = new_file(folder_of(path))?;
     buffered(&mut file, content)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// A new file in the folder, which gets its name when it is whole.
+fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(".rscalene-").tempfile_in(folder).map_err(|error| {
+        // The text of `tempfile`'s error has the new file's name, which tells the user nothing.
+        let number = match error.kind() {
+            ErrorKind::NotFound => libc::ENOENT,
+            ErrorKind::PermissionDenied => libc::EACCES,
+            ErrorKind::ReadOnlyFilesystem => libc::EROFS,
+            ErrorKind::StorageFull => libc::ENOSPC,
+            ErrorKind::QuotaExceeded => libc::EDQUOT,
+            _ => return error,
+        };
+        std::io::Error::from_raw_os_error(number)
+    })
 }
 
 fn buffered(file: impl Write, content: WriteTo<'_>) -> std::io::Result<()> {
@@ -61,12 +77,12 @@ fn buffered(file: impl Write, content: WriteTo<'_>) -> std::io::Result<()> {
 pub(crate) fn write_unless_newer(path: &Path, content: WriteTo<'_>, since: SystemTime) -> std::io::Result<bool> {
     match fs::metadata(path) {
         Ok(facts) if facts.is_file() && facts.modified().is_ok_and(|written| written > since) => Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let mut file = tempfile::Builder::new().prefix(".rscalene-").tempfile_in(folder_of(path))?;
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut file = new_file(folder_of(path))?;
             buffered(&mut file, content)?;
             match file.persist_noclobber(path) {
                 Ok(_) => Ok(true),
-                Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
                 Err(error) => Err(error.error),
             }
         }

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("dump app.py", USAGE, "a process id is a number"),
     ("dump 99999999", NO_PROFILE, "99999999"),
     ("report 99999999", NO_PROFILE, "99999999"),
+    ("report p.json", USAGE, "`rscalene view FILE` shows a saved profile"),
     ("run --ranks x app.py", USAGE, "--ranks"),
     ("run --python app.py app.py", CANNOT_RUN, "app.py"),
     ("diff --fail cpu:fast p.json p.json", USAGE, "--fail"),
@@ -168,6 +171,7 @@ def test_every_error_gives_the_fault_the_reason_and_one_hint(
                 ("standard output was used", bool(done.stdout)),
                 (f"{part!r} is not named", part not in said),
                 ("no hint", not re.search(r"^(hint|Usage|usage): ", said, re.M)),
+                ("a file of ours is named", ".rscalene-" in said),
                 ("a traceback", "Traceback" in said or "panicked" in said),
             )
             if found
@@ -190,3 +194,30 @@ def test_a_program_keeps_its_options_and_a_failed_write_gives_an_error(rscalene:
     taken = rscalene("run", "-q", "own.py", "--output", "y.json")
     assert (taken.returncode, taken.stderr) == (0, "")
     assert (tmp_path / "y.json").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "view p.json", "view p.json --full", "view p.json --format json", "diff p.json p.json", "merge p.json",
+        "run -o - app.py", "completions bash", "doctor",
+    ],
+)  # fmt: skip
+def test_output_that_a_full_disk_refuses_is_an_error(words: str, tmp_path: Path, clean_env: dict[str, str]) -> None:
+    """A reader that closes its pipe is none: it has had enough."""
+    command = [sys.executable, "-m", "rscalene", *words.split()]
+    (tmp_path / "app.py").write_text("sum(range(1_000_000))\n")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=clean_env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == NO_PROFILE
+    assert "cannot write to stdout: No space left on device" in done.stderr
+    assert "hint: " in done.stderr
+    shut, pipe = os.pipe()
+    os.close(shut)
+    closed = subprocess.run(command, cwd=tmp_path, env=clean_env, stdout=pipe, stderr=subprocess.PIPE, check=False)
+    os.close(pipe)
+    assert closed.returncode in (0, 1), closed.stderr
+    assert b"stdout" not in closed.stderr

@@ -4,10 +4,12 @@
 //! clippy.toml refuses the names of the streams elsewhere. Callers: every command.
 #![expect(clippy::disallowed_methods, reason = "the one place that prints")]
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::cli::error::{EXIT_NO_PROFILE, Error};
 
 /// Is stdout a terminal?
 pub(crate) fn stdout_is_terminal() -> bool {
@@ -30,9 +32,16 @@ pub(crate) fn terminal_size() -> Option<(usize, usize)> {
     })
 }
 
-/// Writes to stdout. A reader may close the pipe early (`| head`), so errors are ignored.
-pub(crate) fn print(bytes: &[u8]) {
-    let _ = std::io::stdout().lock().write_all(bytes);
+/// Writes to stdout, and waits until the bytes are written. A reader that closes the pipe early (`| head`) is no error.
+pub(crate) fn print(bytes: &[u8]) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let hint = "name a file on a disk that has room with `-o`, or write into another program with `|`";
+            Err(Error::new(EXIT_NO_PROFILE, format!("cannot write to stdout: {error}"), hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line to stderr. Errors are ignored: with stderr closed there is no other place for the message.

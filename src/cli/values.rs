@@ -67,7 +67,11 @@ pub(super) fn parse_percent(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn parse_pid(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "a process id is a number, as `ps` shows it".to_owned())
+    text.parse().map_err(|_| {
+        let is_file = std::path::Path::new(text).is_file();
+        let other = if is_file { "; `rscalene view FILE` shows a saved profile" } else { "" };
+        format!("a process id is a number, as `ps` shows it{other}")
+    })
 }
 
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {

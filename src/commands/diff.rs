@@ -71,7 +71,7 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
             verdict.as_ref().map(|verdict| render_annotations(verdict, cwd)).unwrap_or_default()
         }
     };
-    messages::print(text.as_bytes());
+    messages::print(text.as_bytes())?;
     Ok(code)
 }
 

@@ -36,9 +36,9 @@ pub(crate) fn dump(flags: &Dump) -> Result<i32, Error> {
                 json!({"format": {"name": "rscalene-dump", "major": 1, "minor": 0}, "processes": processes})
             )
             .as_bytes(),
-        );
+        )?;
     } else {
-        all.iter().for_each(|now| print(as_text(now, &Facts::of(now.pid)).as_bytes()));
+        all.iter().try_for_each(|now| print(as_text(now, &Facts::of(now.pid)).as_bytes()))?;
     }
     if all.iter().flat_map(|now| &now.threads).any(|thread| thread.approximate) && !flags.json {
         tell("rscalene: the stacks of threads that run may be torn; `--native` stops each thread for a moment");

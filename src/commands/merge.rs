@@ -46,7 +46,7 @@ pub(crate) fn merge(flags: &Merge) -> Result<i32, Error> {
         return Ok(0);
     }
     let terminal = messages::stdout_is_terminal();
-    messages::print(output::table(&profile, &flags.show, terminal, &source).as_bytes());
+    messages::print(output::table(&profile, &flags.show, terminal, &source).as_bytes())?;
     Ok(0)
 }
 

@@ -112,7 +112,7 @@ fn command(command: &Command, program: Vec<OsString>, interpreter: PathBuf) -> R
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "rscalene", &mut script);
-            messages::print(&script);
+            messages::print(&script)?;
             Ok(0)
         }
     }

@@ -119,7 +119,7 @@ pub(crate) fn report(
         }
     }
     if profiled && wanted.output.iter().any(|path| is_stdout(path)) {
-        print(table(profile, wanted.show, stdout_is_terminal(), source).as_bytes());
+        errors.extend(print(table(profile, wanted.show, stdout_is_terminal(), source).as_bytes()).err());
     }
     for error in &errors {
         tell(&error.to_string());

@@ -30,7 +30,7 @@ const LIST: &str = "`rscalene recover --list` shows what is there";
 /// Runs the command; returns the exit code.
 pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
     if flags.list {
-        list();
+        list()?;
         return Ok(0);
     }
     let path = match &flags.capture {
@@ -46,7 +46,7 @@ pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
         return Ok(0);
     }
     let style = output::style(&flags.show, messages::stdout_is_terminal());
-    messages::print(&output::encode(&profile, format, &flags.show, &style, &source));
+    messages::print(&output::encode(&profile, format, &flags.show, &style, &source))?;
     Ok(0)
 }
 
@@ -56,18 +56,18 @@ fn nothing() -> Error {
     Error::new(EXIT_USAGE, message, "a capture stays there when `rscalene run` is killed before it can report")
 }
 
-fn list() {
+fn list() -> Result<(), Error> {
     for Found { path, written, bytes, running } in keep::found() {
         let (origin, _) =
             open(&path).map_or_else(|_| (Origin::default(), None), |(origin, reader)| (origin, Some(reader)));
         let when = humantime::format_rfc3339_seconds(written);
         let state = if running { "still running" } else { "left behind" };
         let command = origin.command.join(" ").escape_debug().to_string();
-        // A reader may close the pipe early (`| head`); `print` ignores the error.
         messages::print(
             format!("{}  {when}  {}  {state}  {command}\n", path.display(), units::bytes(bytes)).as_bytes(),
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// Opens a capture; returns its head and a reader of its events.

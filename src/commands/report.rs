@@ -50,7 +50,7 @@ fn write(flags: &Report, capture: &std::path::Path) -> Result<(), Error> {
             output::save(&profile, path, save::format_of(path)?, &flags.show, &source)?;
             tell(&format!("saved {}", path.display()));
         }
-        None => print(output::table(&profile, &flags.show, stdout_is_terminal(), &source).as_bytes()),
+        None => print(output::table(&profile, &flags.show, stdout_is_terminal(), &source).as_bytes())?,
     }
     Ok(())
 }

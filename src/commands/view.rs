@@ -46,11 +46,11 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
         if !terminal && !flags.show.full {
             messages::tell("rscalene: `--full` prints all tables");
         }
-        messages::print(output::table(&profile, &flags.show, terminal, &source).as_bytes());
+        messages::print(output::table(&profile, &flags.show, terminal, &source).as_bytes())?;
         return Ok(0);
     }
     let style = output::style(&flags.show, terminal);
-    messages::print(&output::encode(&profile, format, &flags.show, &style, &source));
+    messages::print(&output::encode(&profile, format, &flags.show, &style, &source))?;
     Ok(0)
 }
 

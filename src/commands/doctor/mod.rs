@@ -95,7 +95,7 @@ pub(crate) fn doctor(flags: &Doctor, interpreter: &Path) -> Result<i32, Error> {
     }
     let works = chosen_checks.iter().all(|check| check.verdict != Verdict::Bad);
     text.push_str(if works { "\nprograms can be profiled here\n" } else { "\nprograms cannot be profiled here\n" });
-    messages::print(text.as_bytes());
+    messages::print(text.as_bytes())?;
     Ok(i32::from(!works))
 }
 

@@ -138,9 +138,9 @@ fn print_once(mut look: Look, flags: &Top) -> Result<i32, Error> {
     let view = if flags.functions { View::Functions } else { View::Lines };
     let figures = look.figures(view, flags.scope.all);
     if flags.json {
-        print(format!("{}\n", as_json(&figures)).as_bytes());
+        print(format!("{}\n", as_json(&figures)).as_bytes())?;
     } else {
-        print(screen::plain(&figures, view).as_bytes());
+        print(screen::plain(&figures, view).as_bytes())?;
     }
     Ok(0)
 }
