@@ -6,7 +6,8 @@
 //!
 //! **Between two readings** the moment with most tracked bytes is kept as a candidate. The candidate becomes the peak
 //! if the kernel's high-water mark says that the footprint was higher than at any reading. So a block that lives for a
-//! millisecond is found. **Nearly the same footprint**: freed memory that the allocator keeps holds the footprint up.
+//! millisecond is found. The candidate also becomes the peak if the next reading is the highest, and the program
+//! only freed memory meanwhile. **Nearly the same footprint**: freed memory that the allocator keeps holds the footprint up.
 //! Of moments within [`TIE`], the moment with most tracked bytes is therefore the peak: its figures show which lines
 //! needed the memory. **No reading at all**: the moment with most tracked bytes is the peak. **Pages that a forked
 //! process shares with its parent** count once, for the parent.
@@ -98,6 +99,22 @@ struct Candidate {
     pid: Option<u32>,
     /// The first process whose footprint was read after the candidate's moment.
     read_by: Option<u32>,
+    /// Least tracked bytes since then.
+    least: f64,
+    /// Largest rise of the tracked bytes since then.
+    rise: f64,
+}
+
+impl Candidate {
+    fn new(time_ns: u64, tracked: Tracked, pid: Option<u32>) -> Self {
+        Self { time_ns, tracked, pid, read_by: None, least: tracked.filled, rise: 0.0 }
+    }
+
+    /// The tracked bytes have changed to `filled` since the candidate's moment.
+    fn follow(&mut self, filled: f64) {
+        self.least = self.least.min(filled);
+        self.rise = self.rise.max(filled - self.least);
+    }
 }
 
 /// The search for the moment.
@@ -152,8 +169,10 @@ impl Peak {
     pub(crate) fn changed(&mut self, (pid, time_ns): (u32, u64), part: &mut Part, tracked: Tracked) {
         self.sum_up(part, tracked);
         if self.now.tracked.filled > self.candidate.tracked.filled {
-            self.candidate = Candidate { time_ns, tracked: self.now.tracked, pid: Some(pid), read_by: None };
+            self.candidate = Candidate::new(time_ns, self.now.tracked, Some(pid));
             self.numbers[1 - self.at] = self.next();
+        } else {
+            self.candidate.follow(self.now.tracked.filled);
         }
     }
 
@@ -166,17 +185,44 @@ impl Peak {
         self.most_tracked = self.most_tracked.max(now.asked);
     }
 
-    /// The footprint of process `pid` was read; `tracked`: as in [`Peak::changed`].
-    pub(crate) fn read(&mut self, (pid, part): (u32, &mut Part), reading: Reading, tracked: Tracked) {
+    /// The footprint of process `pid` was read; `tracked`: as in [`Peak::changed`]. [`Peak::weigh`] must follow. Returns
+    /// the candidate's moment, and the footprint of the process then, if the candidate becomes the peak.
+    ///
+    /// The allocator keeps freed memory, so the footprint at the candidate's moment was as high as now, less the rise of
+    /// the tracked bytes since.
+    pub(crate) fn read(
+        &mut self,
+        (pid, part): (u32, &mut Part),
+        reading: Reading,
+        tracked: Tracked,
+    ) -> Option<((usize, u64), f64)> {
         let bytes = reading.bytes.saturating_sub(reading.shared) as f64;
         self.sum_up(part, tracked);
         self.now.bytes += bytes - part.bytes;
         part.bytes = bytes;
+        let now = self.now.tracked;
+        self.candidate.follow(now.touched);
+        let Candidate { time_ns, tracked, pid: of, rise, .. } = self.candidate;
+        let then = self.now.bytes - rise;
+        // Memory without pages now had no pages then.
+        let held = tracked.filled.min(tracked.asked - (now.asked - now.touched));
+        // The reading knows better than the candidate which memory has pages, so small frees do not decide.
+        let freed = held - now.touched > TIE * self.now.bytes;
+        if of != Some(pid) || !freed || !self.beats(then, held) {
+            return None;
+        }
+        self.at = 1 - self.at;
+        self.take(time_ns, then, held);
+        Some(((self.at, self.numbers[self.at]), reading.bytes as f64 - rise))
+    }
+
+    /// Compares the footprint that was read last with the peak so far.
+    pub(crate) fn weigh(&mut self, pid: u32, time_ns: u64) {
         if self.beats(self.now.bytes, self.now.tracked.touched) {
             self.numbers[self.at] = self.next();
-            self.take(reading.time_ns, self.now.bytes, self.now.tracked.touched);
+            self.take(time_ns, self.now.bytes, self.now.tracked.touched);
         }
-        self.begin(pid, reading.time_ns);
+        self.begin(pid, time_ns);
     }
 
     /// Process `pid` has ended and holds no memory from here on. Returns the last moment at which the process held
@@ -225,7 +271,7 @@ impl Peak {
         self.highest = self.highest.max(self.now.bytes);
         let mine = self.candidate.pid.is_none_or(|of| of == pid);
         if self.was_read() && (mine || self.candidate.read_by == Some(pid)) {
-            self.candidate = Candidate { time_ns, tracked: self.now.tracked, pid: None, read_by: None };
+            self.candidate = Candidate::new(time_ns, self.now.tracked, None);
             self.numbers[1 - self.at] = self.next();
         }
         self.candidate.read_by.get_or_insert(pid);

@@ -204,7 +204,10 @@ impl Process {
             self.look_back(reading.most, reading.shared, reading.bytes.saturating_sub(reading.shared), peak);
             let at = Moment { time_ns: reading.time_ns, python: false, peaks: self.peaks };
             self.heap.footprint_read(at, reading.bytes, untouched.as_deref());
-            peak.read((self.pid, &mut self.part), reading, self.heap.tracked());
+            if let Some((moment, then)) = peak.read((self.pid, &mut self.part), reading, self.heap.tracked()) {
+                self.heap.raise(self.peaks, moment, then);
+            }
+            peak.weigh(self.pid, reading.time_ns);
             self.peaks = peak.numbers();
         }
     }
