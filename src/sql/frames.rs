@@ -5,14 +5,13 @@
 //! interpreter nor changes its data. Invariant: a layout is used only if a walk with it matched the interpreter's own
 //! list of frames ([`prepare`]). Neighbours: `lock` keeps the sites, `ledger` and `sqlite` ask for them.
 
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use rscalene_interp::linetable::line_at;
 use rscalene_interp::{Frame, Identity, Layout, Memory, template_map, text, walk};
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHashMap;
 
 use super::book::{Place, Site};
 use super::codes;
@@ -103,6 +102,11 @@ fn learn(py: Python<'_>) -> Option<Layout> {
 const OTHER: u32 = 1;
 const FIRST_USER: u32 = 2;
 
+/// A place in a code object: the number of the code object, and an offset in its bytecode.
+fn position(number: u32, offset: u32) -> u64 {
+    u64::from(number) << 32 | u64::from(offset)
+}
+
 /// A code object of the user.
 struct User {
     file: Arc<str>,
@@ -117,8 +121,8 @@ pub(super) struct Sites {
     /// Numbers of code objects by identity. `codes` has those by address.
     numbers: FxHashMap<u64, u32>,
     users: Vec<User>,
-    /// Sites by code objects and offsets. Most walks find their site here.
-    by_offsets: FxHashMap<u64, Site>,
+    /// Sites by [`position`] of each frame. Most walks find their site here.
+    by_positions: FxHashMap<Box<[u64]>, Site>,
     by_lines: FxHashMap<Site, Site>,
 }
 
@@ -132,7 +136,7 @@ impl Sites {
     /// The site of the running thread; `tstate` is its thread state.
     pub(super) fn here(&mut self, scope: &Scope, tstate: usize) -> Site {
         let Some(Some(layout)) = LAYOUT.get() else { return Site::from([]) };
-        let mut user: [(u32, u32); MOST_LINES] = [(0, 0); MOST_LINES];
+        let mut user = [0; MOST_LINES];
         let mut lines = 0;
         if self.numbers.len() > LARGE {
             self.clear();
@@ -142,21 +146,16 @@ impl Sites {
             if number >= FIRST_USER
                 && let Some(slot) = user.get_mut(lines)
             {
-                *slot = (number, frame.offset_bytes);
+                *slot = position(number, frame.offset_bytes);
                 lines += 1;
             }
             lines < MOST_LINES
         });
         let user = user.get(..lines).unwrap_or_default();
-        let mut hasher = FxHasher::default();
-        for &(number, offset) in user {
-            (u64::from(number) << 32 | u64::from(offset)).hash(&mut hasher);
-        }
-        let key = hasher.finish();
-        if let Some(site) = self.by_offsets.get(&key) {
+        if let Some(site) = self.by_positions.get(user) {
             return site.clone();
         }
-        self.make(key, user)
+        self.make(user)
     }
 
     /// The number of a frame's code object.
@@ -179,27 +178,28 @@ impl Sites {
     }
 
     #[cold]
-    fn make(&mut self, key: u64, user: &[(u32, u32)]) -> Site {
-        let place = |&(number, offset): &(u32, u32)| {
+    fn make(&mut self, user: &[u64]) -> Site {
+        let place = |&position: &u64| {
+            let (number, offset) = ((position >> 32) as u32, position as u32);
             let User { file, function, first_line, table } = self.users.get((number - FIRST_USER) as usize)?;
             let line = line_at(table, *first_line, offset).unwrap_or(*first_line);
             Some(Place { file: file.clone(), line, function: function.clone() })
         };
         let made: Site = user.iter().filter_map(place).collect();
-        self.intern(Some(key), made)
+        self.intern(Some(user), made)
     }
 
     /// Returns the stored site with these places, so that equal sites have the same address.
-    pub(super) fn intern(&mut self, key: Option<u64>, made: Site) -> Site {
+    pub(super) fn intern(&mut self, positions: Option<&[u64]>, made: Site) -> Site {
         if self.by_lines.len() > LARGE {
             self.by_lines.clear();
         }
         let site = self.by_lines.entry(made.clone()).or_insert(made).clone();
-        if let Some(key) = key {
-            if self.by_offsets.len() > LARGE {
-                self.by_offsets.clear();
+        if let Some(positions) = positions {
+            if self.by_positions.len() > LARGE {
+                self.by_positions.clear();
             }
-            self.by_offsets.insert(key, site.clone());
+            self.by_positions.insert(positions.into(), site.clone());
         }
         site
     }

@@ -10,7 +10,7 @@ use core::ffi::c_void;
 
 use rscalene_wire::{Source, StackEntry};
 
-/// Frames that one walk keeps; `Settings::max_depth` may ask for fewer.
+/// Most frames that one walk keeps.
 pub(crate) const DEPTH: usize = 1024;
 /// Bytes for the text of a filename or qualified name.
 pub(crate) const TEXT: usize = 4096;
