@@ -11,6 +11,7 @@ mod import;
 pub mod json;
 mod markdown;
 mod modules;
+mod order;
 mod spread;
 pub mod style;
 mod table;

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use super::order::{Descending, descending, keep_first};
 use crate::profile::model::figures::{self, FIGURES, Whole};
 use crate::profile::model::{File, Function, Line, Memory, Profile, Time, Totals, codes};
 
@@ -431,23 +432,6 @@ pub(crate) fn largest(profile: &Profile, key: SortKey, count: usize) -> Vec<(Pla
     lines
 }
 
-/// Keeps the first `count` items, sorted. The rest is dropped unsorted: a profile may have 100,000 lines, a list ten.
-pub(crate) fn keep_first<T>(items: &mut Vec<T>, count: usize, compare: impl Fn(&T, &T) -> Ordering) {
-    if count < items.len() {
-        items.select_nth_unstable_by(count, &compare);
-        items.truncate(count);
-    }
-    items.sort_by(compare);
-}
-
-/// Orders larger figures first, unknown figures last.
-fn descending(a: Option<f64>, b: Option<f64>) -> Ordering {
-    match (a, b) {
-        (Some(a), Some(b)) => b.total_cmp(&a),
-        (a, b) => b.is_some().cmp(&a.is_some()),
-    }
-}
-
 fn compare_lines(key: SortKey, a: &Place<'_>, b: &Place<'_>) -> Ordering {
     let by =
         |key: SortKey| descending(key.figure(&a.line.time, &a.line.memory), key.figure(&b.line.time, &b.line.memory));
@@ -473,29 +457,6 @@ fn sort_files(key: SortKey, files: &mut [FileView<'_>]) {
         files.sort_by_cached_key(|view| Descending(sum(view), view.cpu_s));
     }
 }
-
-/// Sort key that puts a larger first figure first; the second figure decides between equal first figures.
-struct Descending(Option<f64>, f64);
-
-impl Ord for Descending {
-    fn cmp(&self, other: &Self) -> Ordering {
-        descending(self.0, other.0).then(other.1.total_cmp(&self.1))
-    }
-}
-
-impl PartialOrd for Descending {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Descending {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Descending {}
 
 fn functions<'p>(profile: &'p Profile, base: &Base, options: &Options) -> Vec<FunctionPlace<'p>> {
     let least = options.min_percent / 100.0;

@@ -8,6 +8,7 @@ mod left_out;
 mod memory;
 mod merge;
 mod peak;
+mod processes;
 mod queries;
 mod recording;
 mod refused;

@@ -5,9 +5,10 @@
 //! Neighbours: `findings`, `timeline` and `tables` draw its parts; `assets/tables.js` makes the table sortable.
 
 use crate::profile::model::{Line, Profile};
+use crate::report::order::keep_first;
 use crate::report::spread::peak_owner;
 use crate::report::table::elapsed_text;
-use crate::report::view::{keep_first, time_inside, wait_outside, waiting_s};
+use crate::report::view::{time_inside, wait_outside, waiting_s};
 use crate::units;
 
 use super::findings::{self, kinds, lines, plus_minus};
