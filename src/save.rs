@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::cli::error::{EXIT_NO_PROFILE, EXIT_USAGE, Error};
-use crate::report::format::Format;
+use crate::report::export::Format;
 
 /// The format of a file, by the ending of its name. An unknown ending is a usage error.
 pub(crate) fn format_of(path: &Path) -> Result<Format, Error> {

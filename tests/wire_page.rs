@@ -80,3 +80,56 @@ fn no_two_records_and_no_two_values_share_a_number() {
         assert!(row.values.iter().all(|flag| flag.number.is_power_of_two()), "{}", row.name);
     }
 }
+
+/// The Rust files below these folders, without comments.
+fn code(folders: &[&str]) -> String {
+    fn add(folder: &Path, out: &mut String) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                add(&path, out);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(&path).expect("text");
+                let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                lines.for_each(|line| out.extend([line, "\n"]));
+            }
+        }
+    }
+    let mut out = String::new();
+    for folder in folders {
+        add(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut out);
+    }
+    out
+}
+
+/// Whether `word` stands in `text` as a whole word.
+fn has(text: &str, word: &str) -> bool {
+    let inside = |found: char| found.is_alphanumeric() || found == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        !before.is_some_and(inside) && !after.is_some_and(inside)
+    })
+}
+
+#[test]
+fn each_record_field_and_value_has_a_writer_and_a_reader() {
+    let writers = code(&["shim/src", "src/requests", "src/sql", "src/lines"]);
+    let readers = code(&["src"]);
+    for record in RECORDS {
+        assert!(has(&writers, &format!("{} {{", record.name)), "nothing writes {}", record.name);
+        assert!(has(&readers, record.name), "nothing reads {}", record.name);
+        for field in record.fields.iter().filter(|field| !field.name.starts_with("reserved")) {
+            assert!(has(&writers, field.name), "nothing writes {}.{}", record.name, field.name);
+            assert!(has(&readers, field.name), "nothing reads {}.{}", record.name, field.name);
+        }
+    }
+    let all = writers + &readers;
+    for row in NUMBERS.iter().chain(FLAGS) {
+        // Memory begins as 0, so nobody has to write a 0.
+        for value in row.values.iter().filter(|value| value.number != 0) {
+            let name = format!("{}::{}", row.name, value.name);
+            assert!(has(&all, &name), "nothing writes or reads {name}");
+        }
+    }
+}

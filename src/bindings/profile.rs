@@ -18,7 +18,7 @@ use super::difference::DiffData;
 use super::errors::{cannot_read, cannot_write, style};
 use crate::profile::model::Profile;
 use crate::profile::model::figures::FIGURES;
-use crate::report::format::{Format, Look};
+use crate::report::export::{Format, Look};
 use crate::report::html::{FragmentOptions, HtmlOptions, render_fragment, render_html};
 use crate::report::view::{Options, SortKey};
 use crate::report::{self, Style, json};

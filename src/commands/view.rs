@@ -1,7 +1,7 @@
 //! `rscalene view`: shows a saved profile, or converts it into another format.
 //!
 //! Invariant: rscalene reads and checks the complete file before showing any of it. The report goes to stdout, since no
-//! program runs. Neighbours: `report::json` reads, `report::format` encodes, `output` writes.
+//! program runs. Neighbours: `report::json` reads, `report::export` encodes, `output` writes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

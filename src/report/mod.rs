@@ -4,7 +4,6 @@ mod answer;
 mod bars;
 pub mod diff;
 pub mod export;
-pub mod format;
 pub(crate) mod hidden;
 pub mod html;
 mod import;
@@ -19,7 +18,7 @@ mod text;
 mod tree;
 pub mod view;
 
-pub use format::Format;
+pub use export::Format;
 pub use import::read as read_any;
 pub use json::{read as read_json, write as write_json};
 pub use markdown::render_markdown;

@@ -3,7 +3,7 @@
 use rscalene::profile::build::builder::{BuilderSettings, Context, ProfileBuilder};
 use rscalene::profile::build::scope::{Scope, ScopeRules};
 use rscalene::profile::model::{self, Clock, CpuSettings, MemorySettings, Profile, Settings, Tool};
-use rscalene::report::format::Look;
+use rscalene::report::export::Look;
 use rscalene::report::{Format, Options, Style, read_json};
 use rscalene::transport::capture::Reader;
 use rscalene::transport::decode;

@@ -1,7 +1,7 @@
 //! Profiles that somebody changed: what is read can be shown in every format, and everything else is refused.
 
 use fastrand::Rng;
-use rscalene::report::format::Look;
+use rscalene::report::export::Look;
 use rscalene::report::json::Layout;
 use rscalene::report::{Format, Options, Style, read_json, write_json};
 use serde_json::Value;

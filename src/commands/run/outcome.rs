@@ -21,7 +21,7 @@ use crate::observe::{proc, rank};
 use crate::profile::build::builder::Context;
 use crate::profile::build::interpreter::Refused;
 use crate::profile::model::{self, Notice, Profile, codes};
-use crate::report::format::Format;
+use crate::report::export::Format;
 use crate::source;
 use crate::transport::arena::Arena;
 use crate::units;

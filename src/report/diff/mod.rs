@@ -14,7 +14,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::format::Format;
+use super::export::Format;
 use super::style::Style;
 use crate::profile::compare::diff::Diff;
 use crate::profile::compare::gate::Verdict;

@@ -7,7 +7,7 @@
 use super::cells::list_path;
 use super::list::title;
 use crate::profile::model::Profile;
-use crate::report::export::Weight;
+use crate::report::export::walk::Weight;
 use crate::report::style::{Role, Style};
 use crate::report::text;
 use crate::report::tree::{Call, calls, package};
