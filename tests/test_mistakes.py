@@ -201,7 +201,8 @@ def test_a_program_keeps_its_options_and_a_failed_write_gives_an_error(rscalene:
     "words",
     [
         "view p.json", "view p.json --full", "view p.json --format json", "diff p.json p.json", "merge p.json",
-        "run -o - app.py", "completions bash", "doctor",
+        "run -o - app.py", "completions bash", "doctor", "view p.json -o -",
+        "diff p.json p.json -o -", "merge p.json -o -",
     ],
 )  # fmt: skip
 def test_output_that_a_full_disk_refuses_is_an_error(words: str, tmp_path: Path, clean_env: dict[str, str]) -> None:

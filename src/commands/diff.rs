@@ -20,7 +20,8 @@ use crate::save;
 
 /// Runs the command; returns the exit code.
 pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
-    let format = match &flags.output {
+    let file = output::file(flags.output.as_ref());
+    let format = match file {
         Some(path) => Some(DiffFormat::of(path).ok_or_else(|| {
             let message = format!("cannot tell the format of `{}` by its ending", path.display());
             Error::new(EXIT_USAGE, message, "end it in `.json`, `.html` or `.txt`")
@@ -43,7 +44,7 @@ pub(crate) fn diff(flags: &Diff) -> Result<i32, Error> {
     let verdict = rules.map(|rules| judge(&diff, &rules, least));
     let code = if verdict.as_ref().is_some_and(|verdict| !verdict.failures.is_empty()) { EXIT_LIMIT } else { 0 };
     let options = DiffOptions { top: flags.top, min_percent: flags.min_percent, all_lines: flags.all_lines };
-    if let (Some(path), Some(format)) = (&flags.output, format) {
+    if let (Some(path), Some(format)) = (file, format) {
         let style = output::styled(&flags.rendering, false);
         let bytes = format.encode(&diff, &options, &style);
         save::write_whole(path, &|out| out.write_all(&bytes)).map_err(|error| save::cannot_write(path, &error))?;

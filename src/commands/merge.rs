@@ -17,9 +17,10 @@ use crate::{save, units};
 
 /// Runs the command; returns the exit code.
 pub(crate) fn merge(flags: &Merge) -> Result<i32, Error> {
-    let format = flags.output.as_deref().map(save::format_of).transpose()?;
+    let file = output::file(flags.output.as_ref());
+    let format = file.map(save::format_of).transpose()?;
     output::check(flags.output.as_slice())?;
-    let files = files(&flags.profiles, flags.output.as_deref())?;
+    let files = files(&flags.profiles, file)?;
     let mut merging = Merging::new();
     for path in &files {
         if let Err(why) = add(&mut merging, path) {
@@ -37,7 +38,7 @@ pub(crate) fn merge(flags: &Merge) -> Result<i32, Error> {
     }
     let source = |path: &str| output::source_of(&profile.target, path);
     let count = units::count(runs as u64);
-    if let (Some(path), Some(format)) = (&flags.output, format) {
+    if let (Some(path), Some(format)) = (file, format) {
         output::save(&profile, path, format, &flags.show, &source)?;
         let shown = path.display();
         let hint = if format == Format::Json { format!("; `rscalene view {shown}` shows it") } else { String::new() };

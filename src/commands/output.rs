@@ -49,6 +49,11 @@ fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
+/// The file of `-o`; `None` without `-o` and for `-o -`, which both mean standard output.
+pub(crate) fn file(output: Option<&PathBuf>) -> Option<&Path> {
+    output.map(PathBuf::as_path).filter(|path| !is_stdout(path))
+}
+
 /// Returns the text of a source file, if it can be read.
 pub(crate) type ReadSource<'a> = &'a dyn Fn(&str) -> Option<String>;
 

@@ -37,10 +37,11 @@ pub(crate) fn recover(flags: &Recover) -> Result<i32, Error> {
         Some(path) => path.clone(),
         None => keep::found().into_iter().find(|found| !found.running).map(|found| found.path).ok_or_else(nothing)?,
     };
-    let format = flags.output.as_deref().map_or(Ok(Format::Text), save::format_of)?;
+    let file = output::file(flags.output.as_ref());
+    let format = file.map_or(Ok(Format::Text), save::format_of)?;
     let profile = profile(&path, flags.show.rendering.no_source, false)?;
     let source = |path: &str| output::source_of(&profile.target, path);
-    if let Some(path) = &flags.output {
+    if let Some(path) = file {
         output::save(&profile, path, format, &flags.show, &source)?;
         messages::tell(&format!("saved {}", path.display()));
         return Ok(0);

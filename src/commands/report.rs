@@ -22,9 +22,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// Runs the command; returns the exit code.
 pub(crate) fn report(flags: &Report) -> Result<i32, Error> {
     let capture = capture_of(flags.pid)?;
-    if let Some(path) = &flags.output {
-        output::check(std::slice::from_ref(path))?;
-    }
+    output::check(flags.output.as_slice())?;
     let Some(every) = flags.every else {
         write(flags, &capture)?;
         return Ok(0);
@@ -45,7 +43,7 @@ pub(crate) fn report(flags: &Report) -> Result<i32, Error> {
 fn write(flags: &Report, capture: &std::path::Path) -> Result<(), Error> {
     let profile = recover::profile(capture, flags.show.rendering.no_source, true)?;
     let source = |path: &str| output::source_of(&profile.target, path);
-    match &flags.output {
+    match output::file(flags.output.as_ref()) {
         Some(path) => {
             output::save(&profile, path, save::format_of(path)?, &flags.show, &source)?;
             tell(&format!("saved {}", path.display()));

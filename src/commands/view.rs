@@ -17,7 +17,7 @@ use crate::save;
 /// Runs the command; returns the exit code.
 pub(crate) fn view(flags: &View) -> Result<i32, Error> {
     let format = format(flags)?;
-    if flags.open && flags.output.is_some() && format != Format::Html {
+    if flags.open && output::file(flags.output.as_ref()).is_some() && format != Format::Html {
         let message = format!("cannot open {} in a browser: `--open` goes with HTML", format.name());
         return Err(Error::new(EXIT_USAGE, message, "leave `--open` out, or end the name in `.html`"));
     }
@@ -56,7 +56,7 @@ pub(crate) fn view(flags: &View) -> Result<i32, Error> {
 
 /// The format: from `--format`, else from the ending of `-o`, else HTML for `--html` and `--open`, else the table.
 fn format(flags: &View) -> Result<Format, Error> {
-    match (flags.format, &flags.output) {
+    match (flags.format, output::file(flags.output.as_ref())) {
         (Some(format), _) => Ok(format),
         (None, Some(path)) => save::format_of(path),
         (None, None) if flags.html || flags.open => Ok(Format::Html),
@@ -67,7 +67,7 @@ fn format(flags: &View) -> Result<Format, Error> {
 /// The file to write: the file of `-o`, or for `--html` and `--open` an HTML file beside the profile.
 fn target(flags: &View) -> Option<PathBuf> {
     let beside = || (flags.html || flags.open).then(|| flags.file.with_extension("html"));
-    flags.output.clone().or_else(beside)
+    output::file(flags.output.as_ref()).map(Path::to_owned).or_else(beside)
 }
 
 /// Reads a saved profile.
