@@ -238,6 +238,8 @@ rules = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x80000000), (0x06,
 code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
 program = ctypes.create_string_buffer(struct.pack("H6xQ", len(rules), ctypes.addressof(code)))
 libc = ctypes.CDLL(None)
+own, urgent, got = os.getpid(), signal.SIGURG, []
+signal.signal(urgent, lambda *_: got.append("urgent"))
 with rscalene.label(task="before"):
     sum(k * k for k in range(300_000))
 assert libc.prctl(38, 1, 0, 0, 0) == 0
@@ -245,6 +247,12 @@ assert libc.prctl(22, 2, program, 0, 0) == 0
 with rscalene.label(task="before"), rscalene.label(task="after"):
     sum(k * k for k in range(300_000))
 print("labelled", flush=True)
+os.kill(own, urgent)
+signal.pthread_sigmask(signal.SIG_BLOCK, [urgent])
+os.kill(own, urgent)
+print(got, urgent in signal.sigpending(), flush=True)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [urgent])
+print(got, flush=True)
 try:
     os.execv("/no/such", ["no"])
 except OSError:
@@ -257,12 +265,13 @@ os.execv("/bin/echo", ["echo", "became"])
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="system calls have other numbers")
 @pytest.mark.parametrize("number", [39, 98, 222, 298], ids=["getpid", "getrusage", "timer_create", "perf_event_open"])
-def test_a_filter_that_kills_for_one_call_of_ours_ends_no_label_and_no_exec(
+def test_a_filter_that_kills_for_one_call_of_ours_ends_no_label_no_signal_and_no_exec(
     rscalene: Run, tmp_path: Path, number: int
 ) -> None:
     (tmp_path / "app.py").write_text(ONE_KILLS)
     done = rscalene("run", "-q", "-o", "out.json", "app.py", str(number))
-    assert (done.returncode, done.stdout) == (0, "labelled\nno such file\nb'child\\n'\nbecame\n"), done.stderr
+    lines = ["labelled", "['urgent'] True", "['urgent', 'urgent']", "no such file", r"b'child\n'", "became", ""]
+    assert (done.returncode, done.stdout) == (0, "\n".join(lines)), done.stderr
 
 
 @pytest.mark.parametrize("kib", [1_000_000, 3000, 64])

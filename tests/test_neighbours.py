@@ -54,6 +54,34 @@ print(signal.getsignal(signal.SIGURG))
     )
 
 
+def test_a_child_that_resets_its_handlers_leaves_those_of_its_parent(alike: Alike) -> None:
+    # A child of `subprocess` runs in the memory of its parent until its exec.
+    alike(
+        WORK
+        + """
+import subprocess, threading
+got = []
+numbers = [signal.SIGURG, signal.SIGSEGV, signal.SIGBUS, signal.SIGUSR1]
+for number in numbers:
+    signal.signal(number, lambda number, frame: got.append(number))
+def child():
+    work()
+    subprocess.run(["true"], check=True)
+def from_a_thread():
+    thread = threading.Thread(target=child)
+    thread.start()
+    thread.join()
+for run in (child, from_a_thread):
+    run()
+    for number in numbers:
+        os.kill(os.getpid(), number)
+        work(0.002)
+    print(got == numbers)
+    got.clear()
+"""
+    )
+
+
 def test_the_mask_is_what_the_program_made_it(alike: Alike) -> None:
     alike(
         WORK

@@ -130,6 +130,12 @@ pub(crate) fn adopt() {
     on_thread_exit(slot);
 }
 
+/// Is this a vfork child? The child runs in the memory of its parent, so the child finds the slot of the parent's thread.
+/// False where this process records nothing.
+pub(crate) fn is_vfork_child() -> bool {
+    segment::segment().is_some() && own_slot().is_some_and(|slot| slot.tid.get() != sys::tid())
+}
+
 fn clear(slot: &Slot, tid: u32) {
     slot.tid.set(tid);
     slot.perf_fd.set(-1);

@@ -8,8 +8,8 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::ground::sys;
 use crate::ground::tls::tls;
+use crate::ground::{quiet, sys};
 
 const FAULTS: u64 = 1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1);
 
@@ -48,15 +48,13 @@ impl Drop for OpenFaults {
         if kept <= OPEN {
             return;
         }
-        let (pid, signal) = (sys::pid() as usize, usize::from(kept & !TO_THREAD));
-        // SAFETY: sends to this process, once more, a signal that the process had received.
-        unsafe {
-            if kept & TO_THREAD != 0 {
-                sys::call3(libc::SYS_tgkill, pid, sys::tid() as usize, signal)
-            } else {
-                sys::call3(libc::SYS_kill, pid, signal, 0)
-            }
-        };
+        let signal = usize::from(kept & !TO_THREAD);
+        if kept & TO_THREAD != 0 || quiet::is_on() {
+            sys::signal_thread(signal);
+        } else {
+            // SAFETY: sends to this process, once more, a signal that the process had received.
+            unsafe { sys::call3(libc::SYS_kill, sys::pid() as usize, signal, 0) };
+        }
     }
 }
 

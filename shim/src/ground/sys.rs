@@ -75,6 +75,12 @@ pub(crate) fn tid() -> u32 {
     (unsafe { call3(libc::SYS_gettid, 0, 0, 0) }) as u32
 }
 
+/// Sends a signal to this thread. `tkill`, unlike `tgkill`, does not ask for the number of the process.
+pub(crate) fn signal_thread(signal: usize) {
+    // SAFETY: the arguments are numbers, and the target is this thread.
+    unsafe { call3(libc::SYS_tkill, tid() as usize, signal, 0) };
+}
+
 /// Reads a clock, in nanoseconds; 0 on failure.
 pub(crate) fn clock_ns(clock: i32) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use libc::{c_int, sigaction as Action, siginfo_t, sigset_t};
 
-use crate::cpu::handler;
+use crate::cpu::{handler, threads};
 use crate::ground::mask::{
     self, BLOCKED, HANDED_OVER, SAMPLE, SIGMASK, bit, blocks_faults, first_word, real_mask, set_first_word,
 };
@@ -206,10 +206,7 @@ fn chain(at: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
             }
             default_action(signal);
             if sent {
-                // SAFETY: sends this signal to this thread.
-                unsafe {
-                    sys::call3(libc::SYS_tgkill, sys::pid() as usize, sys::tid() as usize, signal as usize);
-                }
+                sys::signal_thread(signal as usize);
             }
         }
         function => {
@@ -241,7 +238,11 @@ unsafe extern "C" fn sigaction(signal: c_int, new: *const Action, old: *mut Acti
     let at = if mask::installed() { index(signal) } else { None };
     let Some(wanted) = at.and_then(|at| WANTED.get(at)) else { return real_action(signal, new, old) };
     let before = wanted.load();
-    if !new.is_null() {
+    if !new.is_null() && threads::is_vfork_child() {
+        // The kernel's table is the child's own, but `WANTED` is the parent's. CPython's `subprocess` resets the
+        // handlers in its vfork children.
+        real_action(signal, new, core::ptr::null_mut());
+    } else if !new.is_null() {
         // SAFETY: the caller passes a valid action or null.
         let new = unsafe { *new };
         wanted.store(&new);

@@ -20,8 +20,8 @@ use crate::cpu::handler;
 use crate::cpu::threads;
 use crate::ground::mask::{self, BLOCKED, HANDED_OVER, SAMPLE, bit, first_word};
 use crate::ground::real::{Next, call_next};
-use crate::ground::sys;
 use crate::ground::tls::{Tls, tls};
+use crate::ground::{quiet, sys};
 
 static SIGWAIT: Next = Next::new(c"sigwait");
 static SIGWAITINFO: Next = Next::new(c"sigwaitinfo");
@@ -99,11 +99,17 @@ fn drop_ours() {
     }
 }
 
-/// Sends a signal again to its first target: to this thread, or to the process.
+/// Sends a signal again to its first target: to this thread, or to the process. Where this library must not ask for the
+/// process' number, this thread is the target.
 fn send_again(info: *mut siginfo_t) {
     restore(info);
     // SAFETY: the kernel gave a whole siginfo.
     let code = unsafe { (*info).si_code };
+    if quiet::is_on() {
+        store_origin(info, code);
+        sys::signal_thread(SAMPLE as usize);
+        return;
+    }
     let (pid, signal) = (sys::pid() as usize, SAMPLE as usize);
     let to_thread = code == libc::SI_TKILL;
     // SAFETY: sends a signal to this process, with a siginfo that the kernel made.
@@ -117,22 +123,31 @@ fn send_again(info: *mut siginfo_t) {
     if sent >= 0 {
         return;
     }
-    // The kernel lets only the main thread send with a foreign origin to the process. So send without it, and store the
-    // origin for `restore`.
+    // The kernel lets only the main thread send with a foreign origin to the process. So send without it.
+    store_origin(info, code);
+    // SAFETY: sends a signal to this process.
+    unsafe { sys::call3(libc::SYS_kill, pid, signal, 0) };
+}
+
+/// Stores the origin of a signal for [`restore`].
+fn store_origin(info: *const siginfo_t, code: c_int) {
     // SAFETY: a siginfo is 128 bytes.
     let sender = unsafe { info.cast::<u8>().add(SENDER).cast::<u64>().read_unaligned() };
     AGAIN_CODE.store(code as u32, Relaxed);
     AGAIN_SENDER.store(sender, Relaxed);
     AGAIN.store(true, Release);
-    // SAFETY: sends a signal to this process.
-    unsafe { sys::call3(libc::SYS_kill, pid, signal, 0) };
 }
 
 /// Writes the stored origin into the siginfo of a signal sent again.
 pub(crate) fn restore(info: *mut siginfo_t) {
     // SAFETY: the caller has a whole siginfo, of 128 bytes.
     let (code, pid) = unsafe { ((*info).si_code, info.cast::<u8>().add(SENDER).cast::<u32>().read_unaligned()) };
-    if code == libc::SI_USER && pid == sys::pid() && AGAIN.swap(false, Acquire) {
+    let may_be_ours = if quiet::is_on() {
+        code == libc::SI_TKILL
+    } else {
+        code == libc::SI_USER && AGAIN.load(Relaxed) && pid == sys::pid()
+    };
+    if may_be_ours && AGAIN.swap(false, Acquire) {
         // SAFETY: as above.
         unsafe {
             (*info).si_code = AGAIN_CODE.load(Relaxed) as c_int;
