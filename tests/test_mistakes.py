@@ -206,7 +206,7 @@ def test_a_program_keeps_its_options_and_a_failed_write_gives_an_error(rscalene:
     ],
 )  # fmt: skip
 def test_output_that_a_full_disk_refuses_is_an_error(words: str, tmp_path: Path, clean_env: dict[str, str]) -> None:
-    """A reader that closes its pipe is none: it has had enough."""
+    """A reader that closes the pipe early (``| head``) is no error."""
     command = [sys.executable, "-m", "rscalene", *words.split()]
     (tmp_path / "app.py").write_text("sum(range(1_000_000))\n")
     with Path("/dev/full").open("w") as full:

@@ -113,7 +113,7 @@ fn has(text: &str, word: &str) -> bool {
 }
 
 #[test]
-fn each_record_field_and_value_has_a_writer_and_a_reader() {
+fn records_and_fields_are_named_by_a_writer_and_a_reader_and_values_by_one_of_them() {
     let writers = code(&["shim/src", "src/requests", "src/sql", "src/lines"]);
     let readers = code(&["src"]);
     for record in RECORDS {
@@ -126,7 +126,7 @@ fn each_record_field_and_value_has_a_writer_and_a_reader() {
     }
     let all = writers + &readers;
     for row in NUMBERS.iter().chain(FLAGS) {
-        // Memory begins as 0, so nobody has to write a 0.
+        // Memory begins as 0, so code may set and test a 0 without its name.
         for value in row.values.iter().filter(|value| value.number != 0) {
             let name = format!("{}::{}", row.name, value.name);
             assert!(has(&all, &name), "nothing writes or reads {name}");

@@ -37,7 +37,7 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            let hint = "name a file on a disk that has room with `-o`, or write into another program with `|`";
+            let hint = "send the output elsewhere, for example to a disk that has room: `> FILE`";
             Err(Error::new(EXIT_NO_PROFILE, format!("cannot write to stdout: {error}"), hint))
         }
         _ => Ok(()),

@@ -202,10 +202,10 @@ impl Peak {
         part.bytes = bytes;
         let now = self.now.tracked;
         self.candidate.follow(now.touched);
-        let Candidate { time_ns, tracked, pid: of, rise, .. } = self.candidate;
+        let Candidate { time_ns, tracked: before, pid: of, rise, .. } = self.candidate;
         let then = self.now.bytes - rise;
         // Memory without pages now had no pages then.
-        let held = tracked.filled.min(tracked.asked - (now.asked - now.touched));
+        let held = before.filled.min(before.asked - (now.asked - now.touched));
         // The reading knows better than the candidate which memory has pages, so small frees do not decide.
         let freed = held - now.touched > TIE * self.now.bytes;
         if of != Some(pid) || !freed || !self.beats(then, held) {
