@@ -198,7 +198,7 @@ libc = ctypes.CDLL(None)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 
 def solve():
-    return sum(sum([k * k % 7 for k in range(500)]) for j in range(4000))
+    return sum(sum([k * k % 7 for k in range(500)]) for j in range(16000))
 
 begun = threading.Barrier(2)
 def first():
